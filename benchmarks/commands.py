@@ -60,7 +60,7 @@ COMMANDS: Final = (
 
 
 def measure(words: list[str], env: dict[str, str], code: Path, most_s: float) -> dict[str, Any]:
-    """Run a command and return what it took; one that takes longer than ``most_s`` is ended."""
+    """Run a command and return the time and memory it took; it is ended after ``most_s``."""
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "worker", *words],
@@ -106,7 +106,7 @@ def main() -> None:
             "REDIS_URL": redis.url,
             "TOKEN_KEYS": generate_key(),
             "PRETEND_NOW": NIGHT.isoformat(),
-            "ENEDIS_URL": "http://127.0.0.1:9",  # Nothing is asked; a pretended time is for the simulator alone.
+            "ENEDIS_URL": "http://127.0.0.1:9",  # Never called; PRETEND_NOW needs a simulator.
         }
         env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         env |= {PREFIX + name: value for name, value in settings.items()}

@@ -47,7 +47,7 @@ def peak_rss_mb(pid: int) -> float | None:
 
 
 def pss_mb(pid: int) -> float:
-    """Return the proportional memory of a process, in MB (10^6 bytes): what it shares counts in equal parts."""
+    """Return the proportional memory of a process, in MB (10^6 bytes): shared pages count in equal parts."""
     lines = _read(_PROC / str(pid) / "smaps_rollup").splitlines()
     return round(sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e6, 1)
 

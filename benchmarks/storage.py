@@ -71,7 +71,7 @@ def main() -> int:
 
 def measure(folder: Path, layout: Layout, nights: int) -> Json:
     file = folder / "measures.db"
-    with servers.couchdb_server(direct=True) as couchdb:  # Packs are for CouchDB alone.
+    with servers.couchdb_server(direct=True) as couchdb:  # Only CouchDB has packs.
         url = f"sqlite:///{file}" if layout is Layout.PLAIN else couchdb
         started_at = time.perf_counter()
         store_nights(url, layout, nights)

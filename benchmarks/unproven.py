@@ -1,4 +1,4 @@
-"""Benchmark of what a callback's answer tells by its time: a meter with an account against one that nobody knows.
+"""Benchmark of what the time of a callback's answer reveals: a meter with an account against an unknown one.
 
 A browser begins a consent and comes back with a typed meter, in turns with one of an account and one of nobody.  Each
 answer is timed in this process, over a real Redis-protocol server and a registry in a file.  ``p``: how likely times as

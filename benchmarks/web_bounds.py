@@ -5,7 +5,7 @@
 It prints one JSON object.  ``connections``: 2 000 connections of ten addresses send a byte now and then and come again
 when they are cut, while another address loads ``/``.  ``suppliers``: 200 callbacks wait for their outcome and forty
 calls of the proxy hang at a supplier that sends a byte a second, while ``/`` and ``/operator`` are loaded.  ``bombs``:
-how much a process that reads answers which unpack to 160 MB grows at most.  The exit code is 1 where a goal is missed.
+how much a process that reads answers which unpack to 160 MB grows at most.  The exit code is 1 if a goal is missed.
 Nothing outside this machine is called.
 """
 

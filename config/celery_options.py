@@ -21,34 +21,34 @@ except ConfigError as error:  # Celery would print a traceback above it.
 _hour, _minute = _settings.nightly_at.split(":")
 # Broker
 _broker = _settings.broker_options()
-broker_url = _broker.url  # For None worker.app takes the embedded Redis.
+broker_url = _broker.url  # If None, worker.app uses the embedded Redis.
 broker_transport_options = _broker.transport_options
 broker_use_ssl = _broker.use_ssl
 broker_heartbeat = 30  # On RabbitMQ a dead worker's messages come back after two heartbeats instead of minutes.
 result_backend = None  # A window's outcome is in Redis and the registry, not in Celery's results.
-task_ignore_result = True  # It saves commands, and a result that can't be written fails no task.
+task_ignore_result = True  # It saves Redis commands, and no task fails because its result can't be written.
 imports = ("tasks.pipeline", "tasks.nightly", "tasks.consent", "tasks.upkeep")
 task_serializer = "json"
 accept_content = ["json"]
-task_compression = "gzip"  # The chain names its steps at length, and sealed readings are base64.
+task_compression = "gzip"  # Chain messages repeat long task names, and sealed readings are base64.
 broker_connection_retry_on_startup = True  # The broker may start later than the worker.
 broker_connection_max_retries = None  # Retry for ever when the broker restarts.
 # Delivery
 task_acks_late = True  # A message is acknowledged after its task, so that a killed worker loses nothing.
 task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1  # A worker reserves no more messages than it runs.
-worker_disable_prefetch = _broker.kind == "redis"  # Celery supports this on Redis alone.
-# Quorum queues have no prefetch count for a whole channel; with this, delays become the broker's work.
+worker_disable_prefetch = _broker.kind == "redis"  # Celery supports this only on Redis.
+# Quorum queues have no prefetch count for a whole channel. With this option the broker delays messages.
 worker_detect_quorum_queues = True
-# A finished step publishes the next one.  Where the broker is away it retries for some 20 s, as long as a restart
-# takes.  When it gives up, the window counts as lost after LOST_AFTER_S, and the reconciler publishes it again.
+# A finished step publishes the next one. If the broker is down, it retries for some 20 s, as long as a restart takes.
+# When it gives up, the window counts as lost after LOST_AFTER_S, and the reconciler publishes it again.
 task_publish_retry_policy = dict(PUBLISH_POLICY)
-# Pool: the work waits on the network most of the time, so that threads do; every outside call has a time-out.
+# Pool: tasks mostly wait for the network, so threads are enough; every external call has a timeout.
 worker_pool = "threads"
 worker_concurrency = 16
 worker_enable_remote_control = True
 worker_send_task_events = False  # Flower turns them on while it runs.
-task_send_sent_event = False  # It costs one more message a task; the time of receipt is enough.
+task_send_sent_event = False  # It would cost one more message per task; the time of receipt is enough.
 worker_cancel_long_running_tasks_on_connection_loss = False
 worker_redirect_stdouts = False  # Log lines are formatted by worker/logs.py, through Celery's setup_logging signal.
 # Queues, in the order in which a worker on Redis serves them.
@@ -65,17 +65,17 @@ task_routes: dict[str, dict[str, str]] = {
     "tasks.*": {"queue": "control"},
 }
 # Beat
-timezone = "Europe/Paris"  # The meters' time zone holds for all civil times.
+timezone = "Europe/Paris"  # All local times are in the meters' time zone.
 enable_utc = True
 beat_scheduler = "worker.ops.startup:BeatScheduler"
 beat_schedule_filename = str(_settings.data_dir / "beat-schedule")
 _round = float(_settings.reconcile_every_s)
 _catch_up_hours = ",".join(map(str, CATCH_UP_HOURS))
-# Name, task, when, and the seconds after which its message is worth nothing: messages must not pile up while no worker
-# runs.  The nightly sync is at a time when yesterday's data is available, which is from 08:00 on.
+# Name, task, when, and the seconds after which its message expires, so that messages don't pile up while no worker
+# runs. The nightly sync needs yesterday's data, which is available from 08:00 on.
 _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("nightly sync", "nightly.nightly_sync", crontab(hour=int(_hour), minute=int(_minute)), None),
-    # Where yesterday arrived late.
+    # For accounts whose data of yesterday arrived late.
     ("catch up", "nightly.catch_up", crontab(hour=_catch_up_hours, minute=CATCH_UP_MINUTE), None),
     ("resume backfills", "nightly.resume_backfills", _round, 5 * _round),
     ("conclude requests", "consent.conclude_due", _round, 5 * _round),
@@ -98,23 +98,24 @@ _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("renew tokens", "upkeep.renew_tokens", 60.0, 60),
     ("revoke tokens", "upkeep.revoke_tokens", 300.0, 300),
     ("withdraw rights", "consent.withdraw_rights", 300.0, 300),
-    # The supplier writes to the holders at each quarter of an hour.
+    # The supplier emails the holders every quarter of an hour.
     ("check pending rights", "consent.check_rights", crontab(minute="7,22,37,52"), 600),
     ("check rights", "consent.check_rights", crontab(hour=6, minute=40), 6 * 3600),
     ("tick", "upkeep.tick", 60.0, 60),
     ("follow fleet series", "upkeep.follow_fleet_series", 60.0, 60),
 )
-# The arguments by the name of the entry. Of the series, beat's own setting decides, so that workers with another one
-# don't undo it.
+# The arguments, by name of the entry. Beat passes the series of its own setting, so that a worker with another setting
+# doesn't undo it.
 _ARGUMENTS: dict[str, tuple[object, ...]] = {
     "follow fleet series": (_settings.series,),
     "check pending rights": (True,),
 }
-# A home has neither consent pages nor rights, one worker and few calls: a round each two minutes is enough, and lets a
-# small computer rest.  All at one moment, because Redis writes each second with a change to the card, 4 kB at least.
+# A home has no consent pages or rights, one worker and few calls: a round every two minutes is enough, and lets a small
+# computer sleep. All rounds start together, because in each second with a change Redis writes at least 4 kB to the
+# card.
 _NOT_OF_A_HOME = {"conclude requests", "withdraw rights", "check pending rights", "check rights"}
 if _settings.is_home:
-    broker_transport_options["unacked_restore_interval"] = 600  # Its worker also looks at each start.
+    broker_transport_options["unacked_restore_interval"] = 600  # A home's worker also restores messages when it starts.
     _SCHEDULE = tuple(
         (name, task, crontab(minute=f"*/{max(2, int(when / 60))}") if isinstance(when, float) else when, expires)
         for name, task, when, expires in _SCHEDULE

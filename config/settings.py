@@ -22,17 +22,17 @@ from worker.domain.series import USUAL_SERIES, Series, complete_fleet, parse_ser
 
 PREFIX: Final = "RELEVE_"
 SIMULATOR_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - everybody may know it
-# Beside the hosts of data: of consent pages and tokens.
+# Settings with hosts of consent pages and tokens.
 _FURTHER_HOSTS: Final = ("enedis_authorize_url", "grdf_authorize_url", "grdf_token_url")
-UP_ADDRESS: Final = "up.url"  # In the data folder: where browsers reach the pages of `releve up`.
-_UNKNOWN: Final[Any] = object()  # In place of a field that is at fault itself.
+UP_ADDRESS: Final = "up.url"  # File in the data folder with the address of the pages of `releve up`.
+_UNKNOWN: Final[Any] = object()  # Stands for a field that is itself invalid.
 
 
 class ConfigError(Exception):
-    """The settings can't work; the text has one line for each error, which says what to do."""
+    """Some settings are invalid; the text has one line for each error, which says what to do."""
 
 
-# What a home has in place of other defaults: all of the curve that there is, and a gateway's hours.
+# A home's own defaults: all of the load curve that exists, and the hour for gateways.
 _OF_A_HOME: Final = {"history_load_days": 745, "nightly_at": "06:00"}
 
 
@@ -345,7 +345,7 @@ class Settings(BaseSettings):
     @field_validator("pretend_now", "pretend_homes")
     @classmethod
     def _check_pretence(cls, value: Any, info: ValidationInfo) -> Any:
-        # A model validator would not run where another field is at fault.
+        # A model validator would not run if another field is invalid.
         if value and validation.is_home_of(info.data.get("home"), info.data.get("data_dir")):
             if validation.is_gateway_production(info.data.get("gateway_url")):
                 raise ValueError("is for the simulator only: unset it, or set RELEVE_GATEWAY_URL to the simulator")
@@ -370,7 +370,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _read_address(self) -> Self:
-        """Use the address that `releve up` has written into the data folder, unless the setting says another."""
+        """Use the address that `releve up` has written into the data folder, unless the setting names one."""
         if "public_url" not in self.model_fields_set:
             with suppress(OSError, ValueError):
                 address = (self.data_dir / UP_ADDRESS).read_text(encoding="utf-8")
@@ -420,7 +420,7 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _check_secret_file(cls, value: Any, info: ValidationInfo) -> Any:
-        # The message doesn't name the path, for people put the secret itself there by mistake.
+        # The message doesn't name the path, because people put the secret itself there by mistake.
         if value is validation.UNREADABLE:
             variable = f"{PREFIX}{str(info.field_name).upper()}_FILE"
             raise ValueError(
@@ -439,38 +439,38 @@ class Settings(BaseSettings):
 
     @property
     def pretends(self) -> bool:
-        """Whether pretence is switched on; never by a host's name, for a gateway of one's own has real meters."""
+        """Whether a pretend setting is on; a host's name never decides, because a private gateway has real meters."""
         return self.pretend_homes or self.pretend_now is not None
 
     @property
     def speaks_to_simulator(self) -> bool:
-        """Whether Enedis is a simulator, which is told more than Enedis itself."""
+        """Whether a simulator replaces Enedis; Relève sends it more than Enedis itself."""
         if self.is_home:
             return False
         return self.pretends and self.enedis_url is not None and not validation.is_suppliers(self.enedis_url)
 
     @property
     def speaks_to_gas_simulator(self) -> bool:
-        """Whether there is gas and GRDF is a simulator."""
+        """Whether gas is set up and a simulator replaces GRDF."""
         has_gas = bool(self.grdf_client_id)
         return self.pretends and has_gas and self.grdf_url is not None and not validation.is_suppliers(self.grdf_url)
 
     @property
     def has_enedis_credentials(self) -> bool:
-        """Whether an application of Enedis' is named, and not the simulator's."""
+        """Whether the client id is that of a real application at Enedis, not the simulator's."""
         return self.enedis_client_id not in ("", type(self).model_fields["enedis_client_id"].default)
 
     @property
     def is_home(self) -> bool:
-        """Whether this installation is for one home, and asks a gateway instead of Enedis."""
+        """Whether this installation is for one home, and uses a gateway instead of Enedis."""
         return validation.is_home_of(self.home, self.data_dir)
 
     def home_mark(self) -> Path:
-        """Return the path of the file that makes a data folder that of a home."""
+        """Return the path of the file that marks a data folder as a home's."""
         return validation.home_mark_in(self.data_dir)
 
     def contact_link(self) -> str | None:
-        """Return where the operator's contact leads to; None for any other text."""
+        """Return the link to the operator's contact; None if it is neither a URL nor a mail address."""
         if self.contact is None or self.contact.startswith("https://"):
             return self.contact
         return f"mailto:{self.contact}" if validation.MAIL_ADDRESS.fullmatch(self.contact) else None
@@ -480,7 +480,7 @@ class Settings(BaseSettings):
         return Shares.parse(self.quota_floors, self.quota_ceilings)
 
     def collected_series(self) -> tuple[Series, ...]:
-        """Return the series that are collected of every meter where nothing else is set."""
+        """Return the series that are collected from every meter by default."""
         return complete_fleet(self.named_series())
 
     def named_series(self) -> tuple[Series, ...]:
@@ -518,7 +518,6 @@ class Settings(BaseSettings):
         return _secret(self.broker_url) or self.redis()
 
     def broker_options(self) -> validation.BrokerOptions:
-        """Return Celery's options for the broker."""
         return validation.build_broker_options(self.broker_address(), self.visibility_timeout_s)
 
 

@@ -1,10 +1,10 @@
-"""Settings that are set and do nothing: names that nobody knows, and names of earlier versions.
+"""Variables that are set but have no effect: unknown names, and settings of earlier versions.
 
     RELEVE_CALS_PER_HOUR is no setting: did you mean RELEVE_CALLS_PER_HOUR?
     RELEVE_PROXY_ORIGINS does nothing any more: each application that uses /proxy is a client now: …
 
-They are warned of at each start and not refused: a variable of a newer version, set before an upgrade or left after a
-way back, must not keep an older one from running. ``releve doctor`` fails for them.
+Each start warns about them, but isn't refused: a variable of a newer version, set before an upgrade or left after a
+downgrade, must not keep an older version from running. ``releve doctor`` fails for them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from config.settings import PREFIX, Settings
 
 
 class GoneSetting(NamedTuple):
-    """A setting that was renamed or taken out: the first version without it, and what takes its place."""
+    """A renamed or removed setting: the first version without it, and what replaces it."""
 
     version: str
     instead: str
@@ -67,10 +67,10 @@ def removed_settings() -> list[str]:
 
 
 def _variables() -> Iterator[str]:
-    """Yield the names of variables with our prefix and a value, of the environment and then of ``.env``."""
+    """Yield the names of variables with our prefix and a value, first of the environment, then of ``.env``."""
     names = [name for name, value in os.environ.items() if value and name.upper().startswith(PREFIX)]
     yield from sorted(names)
-    in_file = DotEnvSettingsSource(Settings).env_vars  # By names in small letters.
+    in_file = DotEnvSettingsSource(Settings).env_vars  # Keys are in lower case.
     taken = {name.lower() for name in names}
     yield from sorted(
         name.upper()

@@ -1,8 +1,8 @@
 """Checks and types of single settings, options of a broker, secrets from files, and which hosts are the suppliers' own.
 
-A check raises ValueError with a text for the operator that doesn't repeat the value, for it may hold a password.
+A check raises ValueError with a text for the operator that doesn't repeat the value, because it may hold a password.
 
-Redis and RabbitMQ deliver messages in different ways, so that options, queues and exchange differ by the scheme of the
+Redis and RabbitMQ deliver messages in different ways, so options, queues and exchange depend on the scheme of the
 broker's URL: Redis, Redis Sentinel or RabbitMQ. The comments hold for RabbitMQ 4.0, kombu 5.7 and Celery 5.7: read in
 their documentation and sources, then tried on a real server.
 """
@@ -34,7 +34,7 @@ GATEWAY_DOMAIN: Final = "conso.boris.sh"
 MAIL_ADDRESS: Final = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+\.[^\s@<>,;]+")
 MIN_WEBHOOK_SECRET: Final = 32
 OPTIONAL_FILES: Final = frozenset({"webhook_secret", "notify_url"})  # A compose file always names them.
-UNREADABLE: Final[Any] = object()  # In place of a value whose file can't be read or is empty.
+UNREADABLE: Final[Any] = object()  # Stands for a value whose file can't be read or is empty.
 _CERT_REQS: Final = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
 _LONGEST_CONTACT: Final = 200
 _ANY_DAY: Final = date(2001, 1, 1)
@@ -51,36 +51,36 @@ def is_production(enedis_url: str | None, sandbox: bool) -> bool:
 
 
 def is_gas_production(grdf_url: str | None, grdf_client_id: str | None) -> bool:
-    """Return whether gas is asked for at GRDF's own hosts, which serve the sandbox too."""
+    """Return whether gas is read from GRDF's own hosts, which serve the sandbox too."""
     if not grdf_client_id:
         return False
     return grdf_url is None or _is_in_domain(grdf_url, GAS_PRODUCTION_DOMAIN)
 
 
 def is_gateway_production(gateway_url: str | None) -> bool:
-    """Return whether a home's measures are asked for at a public gateway, with real meters behind it."""
+    """Return whether a home's measures come from a public gateway, with real meters behind it."""
     return gateway_url is None or _is_in_domain(gateway_url, GATEWAY_DOMAIN)
 
 
 def is_suppliers(url: str | None) -> bool:
-    """Return whether an address is on a host of Enedis, of GRDF, also of their sandboxes, or of the public gateway."""
+    """Return whether a URL is on a host of Enedis, GRDF (their sandboxes included) or the public gateway."""
     domains = (PRODUCTION_DOMAIN, GAS_PRODUCTION_DOMAIN, GATEWAY_DOMAIN)
     return url is not None and any(_is_in_domain(url, domain) for domain in domains)
 
 
 def _is_in_domain(url: str, domain: str) -> bool:
-    from worker.clients.endpoints import is_in_domain  # Imported late: a window needs settings, and no presets.
+    from worker.clients.endpoints import is_in_domain  # Imported late: a window needs settings, but no presets.
 
     return is_in_domain(url, domain)
 
 
 def is_home_of(home: bool | None, data_dir: Path | None) -> bool:
-    """Return whether an installation is for one home: as the setting says, else as the mark in its folder says."""
+    """Return whether an installation is for one home: by the setting, else by the mark in its data folder."""
     return home if home is not None else data_dir is not None and home_mark_in(data_dir).exists()
 
 
 def home_mark_in(data_dir: Path) -> Path:
-    """Return the path of the file that makes a data folder that of a home."""
+    """Return the path of the file that marks a data folder as a home's."""
     return data_dir / "home"
 
 
@@ -133,7 +133,7 @@ def check_contact(text: str) -> None:
 
 
 def check_notify_urls(urls: str) -> None:
-    """Raise ValueError where one of the URLs, separated by spaces, is of no service that notices can be sent over."""
+    """Raise ValueError if one of the URLs, separated by spaces, names no service that can send notices."""
     from worker.accounts.notice_services import load_service  # Imported late: few set it, and it loads apprise.
 
     for url in urls.split():
@@ -141,7 +141,7 @@ def check_notify_urls(urls: str) -> None:
 
 
 def check_notify_hosts(urls: Sequence[str], networks: str) -> None:
-    """Raise ValueError where one of the URLs names a host in a private network that ``networks`` has not."""
+    """Raise ValueError if the host of a URL is in a private network outside ``networks``."""
     from worker.accounts.notice_services import check_host
     from worker.domain.networks import parse_networks
 
@@ -167,8 +167,8 @@ class BrokerOptions:
     def exchange_type(self) -> Literal["direct", "topic"]:
         """The exchange's type.
 
-        Celery's delayed delivery on RabbitMQ needs a topic exchange.  Our routing keys have no wildcards, so that it
-        routes like a direct one.
+        Celery's delayed delivery on RabbitMQ needs a topic exchange. Our routing keys have no wildcards, so it routes
+        like a direct one.
         """
         return "topic" if self.kind == "rabbitmq" else "direct"
 
@@ -197,7 +197,7 @@ def check_broker_url(url: str) -> None:
 def build_broker_options(url: str | None, visibility_timeout_s: int) -> BrokerOptions:
     """Return the options for the broker at ``url``, which ``check_broker_url`` has accepted.
 
-    Their own URL is in kombu's form.
+    The ``url`` of the result is in kombu's form.
     """
     options = _redis_options(visibility_timeout_s)
     if url is None:
@@ -224,7 +224,7 @@ def _scheme(url: str) -> str:
 def _kombu_redis(url: str) -> str:
     plain, _, query = url.partition("?")
     options = dict(parse_qsl(query))
-    # In redis-py `db` wins over the path; kombu knows the path alone.
+    # In redis-py `db` wins over the path; kombu reads only the path.
     if (database := options.pop("db", None)) is not None:
         plain = "/".join((*plain.split("/")[:3], database))
     if plain.startswith("rediss:"):
@@ -288,7 +288,7 @@ def _tls_of(url: str) -> dict[str, Any] | None:
 
 
 def _checked(check: Callable[[str], object]) -> AfterValidator:
-    """Return a validator that leaves a text, or a secret, as it is, once ``check`` has raised nothing."""
+    """Return a validator that calls ``check`` with a text or secret and leaves the value as it is."""
 
     def validate(value: Any) -> Any:
         check(value.get_secret_value() if isinstance(value, SecretStr) else value)
@@ -298,7 +298,7 @@ def _checked(check: Callable[[str], object]) -> AfterValidator:
 
 
 def _checked_folder(folder: Path) -> Path:
-    """Return the folder. Raises ValueError where it can't be made, because it or a part of its path is a file."""
+    """Return the folder. Raises ValueError if it can't be created, because it or a part of its path is a file."""
     nearest = next((path for path in (folder, *folder.parents) if path.exists()), None)
     if nearest is not None and not nearest.is_dir():
         raise ValueError(f"{nearest} is a file: name a folder")
@@ -322,7 +322,8 @@ FileToMake = Annotated[Path, AfterValidator(lambda file: _checked_folder(file.pa
 class SecretFileSource(PydanticBaseSettingsSource):
     """A source of settings: the file that ``RELEVE_<NAME>_FILE`` names, as Docker and Kubernetes provide secrets.
 
-    An unreadable file gives ``UNREADABLE``, for one error, and so does an empty one but of ``OPTIONAL_FILES``.
+    An unreadable file gives ``UNREADABLE``, which leads to one error. So does an empty file, except those of
+    ``OPTIONAL_FILES``.
     """
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:

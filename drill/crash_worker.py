@@ -3,13 +3,13 @@
 The command is ``python -m drill.crash_worker web``.
 
 A file named like a process id in the folder DRILL_CRASH_FOLDER contains a number n: the process kills itself with
-SIGKILL at the n-th crash point from then on.  While the file ``late`` is there, all processes halt before they write to
-the store, so that others write meanwhile.  The crash points are before and after each read and write of the store,
-the registry, a window's progress in Redis and what a consent needs, so a kill happens between any two writes.
+SIGKILL at the n-th crash point from then on. While the file ``late`` exists, all processes halt before they write to
+the store, so that others write meanwhile. The crash points are before and after each read and write of the store, the
+registry, a window's progress in Redis and a consent's data, so a kill can happen between any two writes.
 
-DRILL_AHEAD_S is how many seconds the clock is ahead of this machine's: a process that starts later must not begin at
-an earlier pretended time.  RELEVE_DRILL_TWICE lets it send every message twice.  Without these three variables this is
-the plain app.
+DRILL_AHEAD_S is how many seconds the clock is ahead of this machine's: a process that starts later must not begin at an
+earlier pretended time. With RELEVE_DRILL_TWICE every message is sent twice. Without these three variables this is the
+plain app.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class CrashPoint:
         self._countdown: tuple[int, int] | None = None
 
     def count_down(self) -> None:
-        """Count one crash point and kill this process where it is the last."""
+        """Count one crash point and kill this process if it is the last."""
         with self._lock:
             pid = os.getpid()
             if self._countdown is None or self._countdown[0] != pid:

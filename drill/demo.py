@@ -1,12 +1,12 @@
 """`releve demo`: the whole of Relève on one machine, with three pretend homes, or only these.
 
-The demo needs only Python.  Every part of it is real: a Redis-protocol server, a Celery worker and beat, the web
-service, HTTP to a simulator of the supplier.  The user's own settings are ignored, for a demo must never touch real
+The demo needs only Python. Every part of it is real: a Redis-protocol server, a Celery worker and beat, the web
+service, HTTP to a simulator of the supplier. The user's own settings are ignored, because a demo must never touch real
 data.
 
-It connects homes of the simulator through the web pages, as their holders would, and checks what is stored of
-them.  The holder of the second home declares the right to its gas on the home's own page, which the operator
-accepts, and joins the two meters.  The third has panels, and is asked for all series that the supplier's API has.
+It connects homes of the simulator through the web pages, as their holders would, and checks their stored documents. The
+holder of the second home declares the right to its gas on the home's own page, which the operator accepts, and joins
+the two meters. The third has panels, and all series of the supplier's API are collected for it.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ HOME_WITH_GAS: Final = "studio"
 _METER: Final = "21546874100017"
 _CSRF: Final = re.compile(r'name="csrf" value="([^"]+)"')
 _OFFER: Final = re.compile(r'name="offer" value="([^"]+)"')
+_OPENS: Final = re.compile(r'action="(/connect/[a-z/]+)" class="opens"')
 _TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.25
 _OPERATOR: Final = "demo"
@@ -84,19 +85,19 @@ _RETRY_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class EnergyResult:
-    """What is stored of one direction, and what the simulator measured."""
+    """The stored values of one direction, and those of the simulator."""
 
     days: int
     half_hours: int
-    kwh: float  # With all its places.
+    kwh: float  # With all decimals.
     expected_kwh: float
 
 
 @dataclass(frozen=True, slots=True)
 class HomeResult:
-    """What is stored of a home; ``ok`` where every document equals the simulator's values, to the watt-hour.
+    """The stored values of a home; ``ok`` if every document equals the simulator's values, to the watt-hour.
 
-    ``production`` is None where it is not collected; ``series`` are all those that are.
+    ``production`` is None if it isn't collected; ``series`` are all collected ones.
     """
 
     account: str
@@ -106,7 +107,7 @@ class HomeResult:
     ok: bool
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields as `--json` prints them, those of the consumption beside the account."""
+        """Return the fields for `--json`, with those of the consumption at the top level."""
         fields = asdict(self)
         return {"account": fields.pop("account"), **fields.pop("consumption"), **fields}
 
@@ -116,10 +117,10 @@ def connect_home(
 ) -> str:
     """Connect a home as a browser would and return the account's id: first page, consent page, callback, account page.
 
-    ``home``: one of the demo's, or the number of another home's meter.  The first page invites to pretend homes, and
-    the consent page takes the meter of the invitation as the holder's choice.  ``origins``: for an origin that browsers
-    are sent to, the one at which we reach it.  ``browser`` is signed in to the account afterwards.  Raises PageNotReady
-    where the redirections end at another page.
+    ``home``: one of the demo's, or the number of another home's meter. The first page invites to pretend homes, and the
+    consent page takes the meter of the invitation as the holder's choice. ``origins``: by origin in redirects, the one
+    at which we reach it. ``browser`` is signed in to the account afterwards. Raises PageNotReady if the redirects end
+    at another page.
     """
     browser = browser or requests.Session()
     form = {"usage_point_id": HOMES.get(home, home)}
@@ -136,9 +137,9 @@ def follow_pages(
     origins: Mapping[str, str] | None = None,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> str:
-    """Follow the pages of a connection, those that load themselves again too, and return the account's id.
+    """Follow the pages of a connection, including those that reload themselves, and return the account's id.
 
-    ``meanwhile`` is called before a page is loaded again.  Raises PageNotReady where they end elsewhere.
+    ``meanwhile`` is called before each reload. Raises PageNotReady if the pages end elsewhere.
     """
     page = browse(browser, url, origins)
     give_up_at = time.monotonic() + _TIMEOUT_S
@@ -146,6 +147,8 @@ def follow_pages(
         meanwhile()
         time.sleep(_RELOAD_S)
         page = browse(browser, page.url, origins)
+    if button := _OPENS.search(page.text):
+        page = browser.post(urljoin(page.url, button[1]), {"csrf": _find_csrf(page.text)}, timeout=_TIMEOUT_S)
     if offer := _OFFER.search(page.text):  # The browser shows other meters, which this one joins.
         answer = {"offer": offer[1], "choice": "join"}
         page = browser.post(urljoin(page.url, "/connect/join"), answer, timeout=_TIMEOUT_S)
@@ -156,7 +159,7 @@ def follow_pages(
 
 
 def browse(browser: requests.Session, url: str, origins: Mapping[str, str] | None = None) -> requests.Response:
-    """Return the page at which the redirections end, accepting a consent page.  Raises PageNotReady after too many."""
+    """Return the page at which the redirects end, accepting a consent page. Raises PageNotReady after too many."""
     for _ in range(_MOST_HOPS):
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc}"
@@ -216,7 +219,7 @@ def _kwh(days: dict[str, float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class GasResult:
-    """What is stored of the home's gas; ``ok`` where every document equals the simulator's values, to the last digit.
+    """The stored values of the home's gas; ``ok`` if every document equals the simulator's values, to the last digit.
 
     ``periods``: billed periods. ``kwh`` and ``expected_kwh``: of all days.
     """
@@ -241,9 +244,9 @@ def connect_gas(
 ) -> tuple[str, str]:
     """Declare the right for a home's gas as its household does, join both meters; return the gas' account and postcode.
 
-    ``browser`` is signed in to the home's account. ``accept`` is the operator's yes. The simulated holder accepts at
-    once, and ``check_rights`` has a worker look, which beat does each quarter of an hour. Raises PageNotReady where the
-    pages lead elsewhere, and the errors of requests.
+    ``browser`` is signed in to the home's account. ``accept`` lets the operator accept. The simulated holder accepts at
+    once, and ``check_rights`` lets a worker check this, as beat does every quarter of an hour. Raises PageNotReady if
+    the pages lead elsewhere, and the errors of requests.
     """
     _tell(simulator, "gas/switches", holder="accepts_at_once")
     meter = _tell(simulator, f"gas/meters/{_METER}", frequency="1M")
@@ -377,7 +380,7 @@ class Demo:
         self._gas = ("", "")  # Account and postcode.
 
     def run(self) -> tuple[list[HomeResult], GasResult]:
-        """Connect the homes, wait for their history, and compare what is stored with the simulator's values."""
+        """Connect the homes, wait for their history, and compare the stored documents with the simulator's values."""
         give_panels(self._simulator)
         for home in HOMES:
             with requests.Session() as browser:
@@ -397,7 +400,7 @@ class Demo:
         return results, check_gas(self._stores, self._sync, self._simulator, self._gas[0])
 
     def _accept_requests(self) -> None:
-        """Accept what waits for the operator, as `releve consents accept` does."""
+        """Accept the requests that wait for the operator, like `releve consents accept`."""
         for request in self._consent.requests.list_held():
             self._consent.connector.let_in(request.id, by="cli:demo")
             enqueue_request(request.id, vouched=True, broker_url=self._stores.broker_url)
@@ -406,7 +409,7 @@ class Demo:
         enqueue(RIGHTS_TASK, broker_url=self._stores.broker_url)
 
     def show(self, results: list[HomeResult], gas: GasResult) -> None:
-        """Print a row a home and one for the gas, and a plot of the first home's last week."""
+        """Print a row for each home and one for the gas, and a plot of the first home's last week."""
         table = Table("home", "account", "days", "half-hours", "kWh", "expected kWh", "", box=None)
         for home, result in zip(HOMES, results, strict=True):
             for name, energy in ((home, result.consumption), (f"{home}, fed in", result.production)):
@@ -431,9 +434,9 @@ class Demo:
         table.add_row(f"{gas.home}, gas", gas.account, str(gas.days), "", kwh, expected, verdict)
 
     def wait_for_interrupt(self) -> None:
-        """Keep everything running.  Raises KeyboardInterrupt, and WorkerError where a process ends by itself."""
+        """Keep everything running. Raises KeyboardInterrupt, and WorkerError if a process ends by itself."""
         flower_port = free_port()
-        # Flower starts after the checks, for its start takes a second of a core.
+        # Flower starts after the checks, because its start takes a second of a core.
         start_part(self._supervisor, "flower", f"--port={flower_port}", env={}, logs=self._folder / "logs")
         self._console.print(f"[bold]open {self._web}[/] to connect a pretend home of your own")
         for home, account_id in self._accounts.items():  # The link is the one that a holder gets by mail.
@@ -478,7 +481,7 @@ class Demo:
 
 
 def write_environment(file: Path, env: Mapping[str, str]) -> None:
-    """Write the variables for a shell; without the services' log level, so that commands by hand tell errors alone."""
+    """Write the variables for a shell; without the services' log level, so that commands by hand log only errors."""
     variables = {**env, "RELEVE_LOG_LEVEL": ""}
     file.write_text("".join(f"{name}='{value}'\n" for name, value in variables.items()), encoding="utf-8")
 
@@ -512,7 +515,7 @@ def _start(folder: Path, preset: str, console: Console) -> Iterator[Demo]:
 
 
 def _connect_homes(web: str | None, patience: int, as_json: bool) -> None:
-    """Connect the homes through the pages of an installation that runs."""
+    """Connect the homes through the pages of a running installation."""
     settings = get_settings()
     if not settings.speaks_to_simulator:
         raise ConfigError(
@@ -539,7 +542,7 @@ def _connect(web_url: str, home: str, origins: dict[str, str], deadline: float) 
 
 
 def _origins(settings: Settings, public: str, web_url: str) -> dict[str, str]:
-    """Return, for each origin that a browser would be sent to, the one at which we reach it."""
+    """Return, for each origin in redirects to browsers, the one at which we reach it."""
     origins = {_origin(public): web_url}
     if settings.enedis_authorize_url and settings.enedis_url:
         origins[_origin(settings.enedis_authorize_url)] = _origin(settings.enedis_url)

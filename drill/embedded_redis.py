@@ -1,4 +1,4 @@
-"""A Redis server of one process: of the demo, of benchmarks and of tests."""
+"""A Redis server owned by one process: the demo, a benchmark or a test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.stores.redis.embedded import ServerFolder
 class EmbeddedRedis(AbstractContextManager["EmbeddedRedis"]):
     """A server of one process, up when the constructor returns; a restart in the same folder keeps its ``url``.
 
-    It ends with ``stop``, or by its guard when we are killed.  Raises StoreUnavailable.
+    It ends with ``stop``, or by its guard when we are killed. Raises StoreUnavailable.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -31,7 +31,7 @@ class EmbeddedRedis(AbstractContextManager["EmbeddedRedis"]):
         return self._process.pid
 
     def stop(self) -> None:
-        """Stop the server, with SIGKILL where it does not end in time; safe to repeat, and nothing written is lost."""
+        """Stop the server, with SIGKILL if it doesn't end in time; safe to repeat, and no written data is lost."""
         if self._process.returncode is None:
             self._folder.stop()
             self._process.wait()

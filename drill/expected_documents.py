@@ -1,7 +1,7 @@
-"""The documents that a store must hold for a meter, computed independently of the worker, and how a store differs.
+"""The documents that a store must have for a meter, computed independently of the worker, and a store's differences.
 
-Demo, drill and tests compare with these figures, which come from the simulator's values by arithmetic of their own:
-the worker's sums must not judge themselves.
+Demo, drill and tests compare with these figures, which are computed from the simulator's values by separate code,
+because the worker's sums must not judge themselves.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Details = dict[Doctype, dict[str, Mapping[str, Any]]]
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
 _KEY_LENGTHS: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
 _KEY_FORMATS: Final = {Period.MINUTE: "%Y-%m-%dT%H:%MZ", Period.HOUR: "%Y-%m-%dT%H:00Z"}
-# The field of the simulator's values that is a document's load, and what makes it thousandths of the load's unit.
+# The field of the simulator's values that is a document's load, and the factor to thousandths of the load's unit.
 _LOAD_FIELDS: Final = {
     Granularity.INSTANT: ("va", 1),
     Granularity.REGISTER: ("total", 1),
@@ -39,20 +39,20 @@ _LOAD_FIELDS: Final = {
 _GAS_LOAD: Final = ("load", 1000)  # The values of gas have the names and units of the documents.
 _CIVIL: Final = ("year", "month", "day", "hour", "minute", "fold")
 _TIMEOUT_S: Final = 60.0
-_STATES_DAYS: Final = 366  # How long ago a state may have been asked for.
-# Counts of documents that differ from the truth.  ``lost``: readings that are not stored.  ``doubled``: documents
-# beyond the first of one moment.  ``wrong``: readings of another value, or never measured.  ``wrong_totals``: totals
-# missing, of another value, or of nothing.  ``wrong_zeros``: zeros stored where none was measured.
+_STATES_DAYS: Final = 366  # How many days ago a state may have been requested.
+# Counts of documents that differ from the truth. ``lost``: readings that aren't stored. ``doubled``: documents beyond
+# the first of one moment. ``wrong``: readings with another value, or never measured. ``wrong_totals``: totals that are
+# missing, wrong or without readings. ``wrong_zeros``: stored zeros that were not measured.
 Differences = Counter[str]
 DIFFERENCES: Final = ("lost", "doubled", "wrong", "wrong_totals", "wrong_zeros")
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Ground truth: what a meter measured.
+    """Ground truth: the values that a meter measured.
 
-    ``daily``: Wh by day.  ``curve``: for each step its start in UTC as ISO text, its minutes and its mean power in W.
-    ``further``: the values of further series, as the simulator tells them (docs/reference/simulator.md).
+    ``daily``: Wh by day. ``curve``: for each step its start in UTC as ISO text, its minutes and its mean power in W.
+    ``further``: the values of further series, in the simulator's form (docs/reference/simulator.md).
     """
 
     daily: Mapping[str, float]
@@ -68,7 +68,7 @@ class Truth:
         curve: DateWindow,
         further: Mapping[Series, DateWindow] | None = None,
     ) -> Self:
-        """Return what the simulator at this URL says that the meter measured.  Raises the errors of requests.
+        """Return the meter's values from the simulator at this URL. Raises the errors of requests.
 
         ``further``: the days of each further series.
         """
@@ -79,7 +79,7 @@ class Truth:
         )
 
     def expected_loads(self) -> Loads:
-        """Return the load of every reading and total that a right store holds; of a state, that of every day."""
+        """Return the load of every reading and total in a correct store; for a state, that of every day."""
         sums: dict[Doctype, defaultdict[str, Decimal]] = {doctype: defaultdict(Decimal) for doctype in Doctype}
         for series, values in {daily_of(): self.daily, curve_of(daily_of()): self.curve, **self.further}.items():
             for doctype, key, thousandths in _parts(series, values):
@@ -87,11 +87,11 @@ class Truth:
         return {doctype: {key: _load(value, doctype) for key, value in of.items()} for doctype, of in sums.items()}
 
     def expected_details(self) -> Details:
-        """Return what the further fields of documents must say."""
+        """Return the expected further fields of documents."""
         details: Details = {}
         for series, values in self.further.items():
             if not series.is_state and series.inputs.details:
-                # Values of a register that has no periods tell no calendar.
+                # Values of a register without periods have no calendar.
                 details[series.inputs] = {
                     day: {name: value[name] for name in series.inputs.detail_names if value.get(name) not in (None, {})}
                     for day, value in values.items()
@@ -100,7 +100,7 @@ class Truth:
 
 
 def _parts(series: Series, values: Any) -> Iterator[tuple[Doctype, str, Decimal]]:
-    """Yield what each value of the simulator adds to each document, in thousandths of the unit of its load."""
+    """Yield the contribution of each simulator value to each document, in thousandths of the unit of its load."""
     granularity = series.description.granularity
     if series.has_steps:
         for start, minutes, watts in values:
@@ -116,7 +116,7 @@ def _parts(series: Series, values: Any) -> Iterator[tuple[Doctype, str, Decimal]
 def read_account(
     stores: Stores, sync: Sync, simulator: str, usage_point: str, account_id: str
 ) -> tuple[Loads, dict[Doctype, list[Document]]]:
-    """Return the loads that a right store holds of an account's history, and all documents that the store has."""
+    """Return the expected loads of an account's history, and all its documents in the store."""
     return fetch_truth(stores.registry, sync, simulator, usage_point, account_id).expected_loads(), read_stored(
         stores.measures, account_id
     )
@@ -128,7 +128,7 @@ def read_stored(measures: MeasureStore, account_id: str) -> dict[Doctype, list[D
 
 
 def fetch_truth(registry: Registry, sync: Sync, simulator: str, usage_point: str, account_id: str) -> Truth:
-    """Return what the simulator measured of an account's history, of all series that it is asked for."""
+    """Return the simulator's values of an account's history, for all its collected series."""
     supplier, known = registry.accounts.get(account_id).supplier, registry.outcomes.known(account_id)
     windows = {series: sync.history.wanted_window(series) for series in of_supplier(supplier)}
     daily, curve = (windows.pop(series, None) for series in (daily_of(), curve_of(daily_of())))
@@ -143,14 +143,14 @@ def fetch_truth(registry: Registry, sync: Sync, simulator: str, usage_point: str
 
 
 def _reach_back(series: Series, window: DateWindow) -> DateWindow:
-    """Return the days of a series' history; of a state, those on which it may have been asked for."""
+    """Return the days of a series' history; for a state, those on which it may have been requested."""
     if not series.is_state:
         return window
     return DateWindow(window.end - _STATES_DAYS * ONE_DAY, window.end)
 
 
 def find_differences(truth: Loads, stored: Mapping[Doctype, Sequence[Mapping[str, Any]]]) -> Differences:
-    """Count how an account's documents, as the store returns them, differ from the expected loads."""
+    """Count the differences of an account's stored documents from the expected loads."""
     differences = Differences()
     for doctype in Doctype:
         compare = _compare_states if doctype.series.is_state else _compare_period
@@ -159,9 +159,9 @@ def find_differences(truth: Loads, stored: Mapping[Doctype, Sequence[Mapping[str
 
 
 def count_wrong_details(expected: Details, stored: Mapping[Doctype, Sequence[Mapping[str, Any]]]) -> int:
-    """Return how many documents have other further fields than expected; instants count without their offset.
+    """Return how many documents have other further fields than expected; instants are compared without their offset.
 
-    The supplier sends instants without one, so in the hour that comes twice in autumn it can't be known.
+    The supplier sends instants without it, so it is unknown in the repeated autumn hour.
     """
     wrong = 0
     for doctype, by_key in expected.items():
@@ -182,7 +182,7 @@ def loads_by_key(documents: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def count_repeats(documents: Sequence[Mapping[str, Any]]) -> int:
-    """Return how many documents there are beyond the first of each civil time."""
+    """Return how many documents there are beyond the first of each local time."""
     return len(documents) - len({tuple(document.get(name) for name in _CIVIL) for document in documents})
 
 
@@ -202,7 +202,7 @@ def _compare_period(
 def _compare_states(
     doctype: Doctype, truth: Mapping[str, float], documents: Sequence[Mapping[str, Any]]
 ) -> Differences:
-    """Compare the rows of a state, which is stored where it changes, with what held on each day."""
+    """Compare the rows of a state, which is stored only when it changes, with the true state of each day."""
     stored = loads_by_key(documents)
     newest = stored[max(stored)] if stored else None
     return Differences(

@@ -42,9 +42,10 @@ _SUPPLIER_FAULTS: Final[dict[FaultKind, dict[str, Any]]] = {
 
 
 class LossRepair(threading.Thread):
-    """A person who lets ``releve migrate`` and ``verify --all --repair`` bring back what a dropped database held.
+    """A person who restores the content of a dropped database by ``releve migrate`` and ``verify --all --repair``.
 
-    Verified is once after the loss, and again once ``calm`` is set, until all is stored that the registry calls stored.
+    The verification runs once after the loss, and again once ``calm`` is set, until everything is stored that should be
+    according to the registry.
     """
 
     def __init__(self, servers: DrillServers) -> None:
@@ -60,13 +61,13 @@ class LossRepair(threading.Thread):
             threading.Event().wait(_OPERATOR_TRIES_AGAIN_S)
 
     def _command(self, *words: str) -> str | None:
-        """Return what a command prints; None where it could not do its work."""
+        """Return a command's output; None if it could not do its work."""
         folder = self._servers.folder
         argv, env = [sys.executable, "-m", "worker", *words], {**os.environ, **self._servers.processes.env()}
         ended = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
         with (folder / "logs" / "operator.log").open("a") as log:
             log.write(f"releve {' '.join(words)}: {ended.returncode}\n{ended.stdout}{ended.stderr}")
-        # A verification that finds something ends with 1, an outage too, but without its summary.
+        # A verification with findings ends with 1; so does an outage, but without the summary.
         return ended.stdout if ended.returncode == 0 or "accounts" in ended.stdout else None
 
 
@@ -78,13 +79,13 @@ class FaultInjector:
         self._repairs: list[LossRepair] = []
 
     def is_repaired(self) -> bool:
-        """Return whether dropped databases are repaired; from now on it is made sure that nothing is missing."""
+        """Return whether dropped databases are repaired; from now on, repairs continue until nothing is missing."""
         for repair in self._repairs:
             repair.calm.set()
         return not any(repair.is_alive() for repair in self._repairs)
 
     def kill(self, fault: PlannedFault) -> tuple[str, int] | None:
-        """Kill a process, or schedule its crash, and return its name and process id; None where none can be killed."""
+        """Kill a process, or schedule its crash, and return its name and process id; None if none can be killed."""
         source, processes = fault.random_source(), self._processes
         if fault.kind is FaultKind.KILL_BEAT:
             names = ["beat"]
@@ -113,7 +114,7 @@ class FaultInjector:
         return (name, pid) if pid else None
 
     def start(self, fault: PlannedFault) -> Undo:
-        """Begin a lasting or instant fault and return what ends it."""
+        """Begin a lasting or instant fault and return the function that ends it."""
         kind, source = fault.kind, fault.random_source()
         if kind in _SUPPLIER_FAULTS:
             return self._fail_supplier(MEASURES, **_SUPPLIER_FAULTS[kind])
@@ -187,7 +188,7 @@ class FaultInjector:
             case FaultKind.MESSAGES_LOST:
                 with suppress(TransientError):
                     for account_id in self._account_ids():
-                        # As by a worker that claims and publishes, but none of these messages gets through.
+                        # Like a worker that claims and publishes, but whose messages are lost.
                         self._servers.sync.claims.look_backs(account_id)
                 redis.lose_messages()
             case kind:
@@ -209,7 +210,7 @@ class FaultInjector:
         return self._fail_supplier(MEASURES, status=source.choice((500, 502, 503, 504)), body=body)
 
     def _kill_redis_in_retry(self, source: random.Random) -> Undo:
-        """Let the store or the supplier refuse, so that workers hold retries, and kill Redis at the end of that."""
+        """Let the store or the supplier refuse, so that workers hold retries, and finally kill Redis."""
         end_refusal = self._fail_couchdb(FaultKind.COUCH_ERRORS) if self._servers.couchdb else self._answer_5xx(source)
 
         def undo() -> None:
@@ -233,7 +234,7 @@ class FaultInjector:
     def _lock_sqlite(self) -> Undo:
         measures = self._servers.folder / "measures.db"
         connection = sqlite3.connect(measures, timeout=10, isolation_level=None, check_same_thread=False)
-        # A writer that holds the lock already makes this fail, and locks the file just as well.
+        # This fails if a writer already holds the lock, which locks the file just as well.
         with suppress(sqlite3.OperationalError):
             connection.execute("BEGIN IMMEDIATE")
         return connection.close

@@ -1,9 +1,9 @@
-"""Plan of a drill's faults, and the HTTP relay that makes those of a CouchDB-protocol server.
+"""Plan of a drill's faults, and the HTTP relay that produces those of a CouchDB-protocol server.
 
-The same seed gives the same plan.  Kills happen every few seconds during the whole drill.  The other faults happen one
-at a time with a gap after each, in rounds that contain every kind once.
+The same seed gives the same plan. Kills happen every few seconds during the whole drill. The other faults happen one at
+a time with a gap after each, in rounds that contain every kind once.
 
-The relay stands in front of the server, with faults: slow, conflicts, errors, half a bulk, lost answers.
+The relay in front of the server has these faults: slow, conflicts, errors, half a bulk, lost answers.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _KILL_EVERY_S: Final = (6.0, 11.0)
 _USUAL_PACE_FROM_S: Final = 90.0  # In a shorter drill kills come closer together.
 _FAULT_LENGTHS_S: Final = (3.0, 10.0)
 _GAP_S: Final = (6.0, 11.0)
-_LASTING: Final = "storms"  # Part of a seed: with another word a seed would plan other faults.
+_LASTING: Final = "storms"  # Part of a random seed; another word would change all plans.
 _NO_FAULT_END_S: Final = 8.0  # No fault begins in these last seconds.
 _EVERY_KIND_FROM_S: Final = 300.0
 _LEAST_S: Final = 3.0
-_START_S: Final = 9.0  # A fault lasts for this time where processes must start first.
-_LOOKS_DEAD_S: Final = ALIVE_S + 3  # Others get the messages of a worker that is paused until then.
+_START_S: Final = 9.0  # The least length of faults for which processes must start first.
+_LOOKS_DEAD_S: Final = ALIVE_S + 3  # Others get the messages of a worker that is paused for this long.
 _FORWARDED_HEADERS: Final = ("accept", "authorization", "content-type", "if-none-match")
 _HOP_HEADERS: Final = {"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"}
 _SLOW_S: Final = 1.5
@@ -98,7 +98,7 @@ WORK_CONTINUES: Final = (
     FaultKind.WRITES_LATE,
     FaultKind.CLOCK_BACK,
 )
-# Processes that these faults need start first.
+# Faults for which processes must start first.
 _NEEDS_STARTS: Final = (FaultKind.TWO_BEATS, FaultKind.DOUBLED, FaultKind.CLOCK_BACK)
 INSTANT: Final = (FaultKind.REDIS_EMPTIED, FaultKind.REDIS_CUT, FaultKind.REDIS_LEFT, FaultKind.MESSAGES_LOST)
 KILLS: Final = (
@@ -110,7 +110,7 @@ KILLS: Final = (
     FaultKind.KILL_BEAT,
 )
 _WEIGHTS: Final = (8, 5, 5, 2, 3, 1)
-# By the first word of a store's name, the faults of that store alone.
+# The faults that only one store has, by the first word of the store's name.
 _OF_STORES: Final = {
     "couchdb": tuple(kind for kind in FaultKind if kind.name.startswith("COUCH")),
     "postgresql": tuple(kind for kind in FaultKind if kind.name.startswith("POSTGRES")),
@@ -120,14 +120,14 @@ _OWN_COUCHDB: Final = (FaultKind.COUCH_PAUSED, FaultKind.COUCH_DROPPED)
 
 
 def possible_kinds(store: str, *, own_couchdb: bool = True) -> tuple[FaultKind, ...]:
-    """Return the kinds for a drill of that store; one that is not its own is neither paused nor emptied."""
+    """Return the kinds for a drill of that store; a CouchDB that isn't its own is neither paused nor emptied."""
     excluded = {kind for name, kinds in _OF_STORES.items() if name != store.partition("-")[0] for kind in kinds}
     excluded |= set(() if own_couchdb else _OWN_COUCHDB)
     return tuple(kind for kind in FaultKind if kind not in excluded)
 
 
 def choose_kinds(possible: Collection[FaultKind], names: str | None) -> tuple[FaultKind, ...]:
-    """Return the kinds of these names, like ``messages_lost,kill_worker``; without names all.  Raises UsageError."""
+    """Return the kinds of these names, like ``messages_lost,kill_worker``; without names all. Raises UsageError."""
     if names is None:
         return tuple(possible)
     by_name = {kind.name.lower(): kind for kind in possible}
@@ -201,7 +201,7 @@ def _least_s(kind: FaultKind) -> float:
 
 
 def _in_random_order(source: random.Random, kinds: Sequence[FaultKind]) -> list[FaultKind]:
-    """Return the kinds in random order; a Redis that is emptied later would hide what came of lost messages."""
+    """Return the kinds in random order, but Redis is emptied before messages are lost, or it would hide their loss."""
     order = source.sample(kinds, len(kinds))
     if {FaultKind.REDIS_EMPTIED, FaultKind.MESSAGES_LOST} <= set(order):
         places = sorted(map(order.index, (FaultKind.REDIS_EMPTIED, FaultKind.MESSAGES_LOST)))
@@ -210,10 +210,10 @@ def _in_random_order(source: random.Random, kinds: Sequence[FaultKind]) -> list[
 
 
 class CouchdbRelay:
-    """Relay on its own port in front of ``target_url``; ``fault`` may be set at any moment, to one of CouchDB's.
+    """Relay on its own port in front of ``target_url``; ``fault`` may be set to one of CouchDB's at any moment.
 
-    Of the conflicts, every second row of a bulk is refused, although nobody else wrote it.  ``url`` is the relay's own,
-    with the target's scheme and user.
+    The fault of conflicts refuses every second row of a bulk, although nobody else wrote it. ``url`` is the relay's
+    own, with the target's scheme and user.
     """
 
     def __init__(self, target_url: str) -> None:
@@ -228,11 +228,11 @@ class CouchdbRelay:
         """Record a request before it is forwarded; a subclass that counts them overrides this."""
 
     def target_path(self, path: str) -> str:
-        """Return the path to ask the target for; a subclass that renames databases overrides this, and the next."""
+        """Return the path at the target; a subclass that renames databases overrides this and ``client_content``."""
         return path
 
     def client_content(self, path: str, content: bytes) -> bytes:
-        """Return the target's answer to ``path`` as the client gets it."""
+        """Return the target's answer to ``path`` for the client."""
         return content
 
     def __enter__(self) -> Self:
@@ -277,7 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.upstream.close()
 
     def handle_request(self) -> None:
-        """Forward a request and answer it; end the connection where that fails."""
+        """Forward a request and answer it; end the connection if that fails."""
         self.server.relay.record_request(self.command, self.path, self.client_address[1])
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         try:

@@ -1,11 +1,11 @@
 """Accounts of a drill and the work for them: new accounts, nightly runs, corrected values, filled gaps, new consents.
 
-The seed decides all of it, so that a failed run can be repeated.
+The seed decides everything, so that a failed run can be repeated.
 
-Some accounts are connected by ``Households`` through the pages of the web process.  Corrected days of past months are
-asked for by hand, all at once: several of one month, whose runs all write its total, or few of them twice, with other
-values.  No look-back asks for these days again.  What is wrong there at the end is counted before days that are in
-doubt are asked for again, as beat has it done each hour: that corrects an update that should never be lost.
+Some accounts are connected by ``Households`` through the pages of the web process. Corrected days of past months are
+requested by hand, all at once: several of one month, whose runs all write its total, or a few of them twice, with
+different values. No look-back requests these days again. Wrong values there are counted at the end, before doubtful
+days are requested again as beat does every hour, because that would correct a lost update, which must never happen.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from worker.runtime.consent_parts import erase
 from worker.stores.child_processes import answers
 
 _FIRST_METER: Final = 40_000_000_000_001
-_GAS_EVERY: Final = 4  # Every so many homes one has gas.
+_GAS_EVERY: Final = 4  # One in so many homes has gas.
 _GAS_RANK: Final = 3
 _FIRST_ACCOUNTS: Final = 4
 _CONSENT_NEEDED: Final = (ConsentRevoked.code, RefreshAnswerLost.code, LoginFailed.code)
@@ -56,16 +56,16 @@ _CROSSED_DAYS: Final = 4  # Of one month.
 _TWICE_DAYS: Final = 2
 _LOOK_EVERY_S: Final = 1.0
 _REPAIR_EVERY_S: Final = 5.0
-_STAYS_WRONG_S: Final = 10.0  # What is wrong after this time stays so.
+_STAYS_WRONG_S: Final = 10.0  # A value that is wrong after this time counts as permanently wrong.
 _ALL_ROWS: Final = 10_000
-_CROSSED_MONTHS: Final = range(3, 35)  # How many months ago: no look-back reaches them, a history does.
-_LOST_AFTER_S: Final = 15.0  # What was asked for by hand is asked for again then, as a person would.
+_CROSSED_MONTHS: Final = range(3, 35)  # How many months ago: beyond look-backs, but within the history.
+_LOST_AFTER_S: Final = 15.0  # After this time, a request by hand is repeated, as a person would.
 # Example: "window stored account_id=k9x4w series=daily window_start=2024-03-05 window_end=2024-03-06 run=… fetched=1".
 _WINDOW_STORED: Final = re.compile(r"window stored account_id=(\w+) series=daily window_start=(\S+) \S+ run=(\S+)")
-_WEB_EVERY: Final = 4  # Every so many homes one is connected through the pages.
+_WEB_EVERY: Final = 4  # One in so many homes is connected through the pages.
 _WEB_RANK: Final = 1
 _CONSENT_PAUSE_S: Final = 1.5
-_GAS_IS_LATER_BY: Final = 3  # Days after which a day's gas is published at the latest.
+_GAS_IS_LATER_BY: Final = 3  # A day's gas is published after at most so many days.
 _CALLBACK: Final = "http://127.0.0.1:9/back"  # No server listens there: only the address of the redirect is read.
 _TIMEOUT_S: Final = 10.0
 _BROWSER: Final = hashlib.sha256(b"drill").hexdigest()
@@ -83,9 +83,9 @@ class DrillHome:
 
 
 class Households(threading.Thread):
-    """Households that connect meters through the pages of the web process at this URL, one after the other.
+    """Households that connect meters through the pages of the web process at this URL, one at a time.
 
-    A consent that is interrupted is given again from its first page.  Meanwhile those that are connected renew theirs.
+    An interrupted consent is given again from its first page. Meanwhile connected households renew theirs.
     """
 
     def __init__(self, web: str) -> None:
@@ -98,7 +98,7 @@ class Households(threading.Thread):
         self.consents = self.interrupted = 0
 
     def ask(self, usage_point: str) -> None:
-        """Have a household connect its meter, or give its consent again."""
+        """Let a household connect its meter, or give its consent again."""
         self.waiting.add(usage_point)
         self._meters.put(usage_point)
 
@@ -140,7 +140,7 @@ class Households(threading.Thread):
 
 @dataclass
 class CrossedDay:
-    """A past day that was asked for by hand, last at ``asked_s``; ``value_since``: a run id of its last correction."""
+    """A past day requested by hand, last at ``asked_s``; ``value_since``: a run id of its last correction."""
 
     account_id: str
     window: DateWindow
@@ -191,7 +191,7 @@ class DrillFleet:
         self._due.sort(key=lambda due: due[0])
 
     def tick(self, elapsed_s: float) -> None:
-        """Do the work that is due.  Raises TransientError where a server is down; a later call does the rest."""
+        """Do the work that is due. Raises TransientError if a server is down; a later call does the rest."""
         self._elapsed_s = elapsed_s
         while self._due and self._due[0][0] <= elapsed_s:
             self._due[0][1]()
@@ -205,7 +205,7 @@ class DrillFleet:
         return self.homes[0].account_id if self.homes else ""
 
     def add_account(self) -> None:
-        """Add an account and enqueue its history, or have a household connect it, as all do that need a token."""
+        """Add an account and enqueue its history, or let a household connect it, which is needed for a token."""
         rank = self._next_rank
         home = DrillHome(str(_FIRST_METER + rank), has_gas=rank % _GAS_EVERY == _GAS_RANK)
         if rank % 4 == 2:
@@ -221,7 +221,7 @@ class DrillFleet:
         else:
             home.account_id = self._create_account(home)
             self.homes.append(home)
-            # A web page may fail here too: the nightly run finds an account without a history.
+            # A real web page may fail here too; the nightly run finds an account without a history.
             with suppress(StoreUnavailable):
                 enqueue_backfill(home.account_id, broker_url=self._stores.broker_url)
         self._next_rank += 1
@@ -236,7 +236,7 @@ class DrillFleet:
         ].id
 
     def renew_consents(self) -> None:
-        """Give consent again for the accounts that need it: in v4 a refresh token is lost with its answer."""
+        """Give consent again for the accounts that need it, because in v4 a lost answer loses the refresh token."""
         for home in self.homes if self._sync.suppliers.main.account_tokens else ():
             if home.has_gas:
                 continue
@@ -247,7 +247,7 @@ class DrillFleet:
                 self.consented_again += 1
 
     def take_in_households(self) -> None:
-        """Take in the accounts that households have connected: their history begins without us."""
+        """Add the accounts that households have connected to our homes; their history begins without us."""
         connected = self._households.connected.copy()
         for home in [home for home in self._connecting if home.usage_point in connected]:
             home.account_id = connected[home.usage_point]
@@ -256,16 +256,16 @@ class DrillFleet:
 
     @property
     def is_complete(self) -> bool:
-        """Return whether no household waits, and all that were asked are taken in."""
+        """Return whether no household waits, and all connected ones are among our homes."""
         return not self._households.waiting and not self._connecting
 
     def has_given_up(self, code: str) -> bool:
-        """Return whether a window has failed with this code, so that it is tried again in its time."""
+        """Return whether a window has failed with this code, so that its retry comes later."""
         table = self._stores.registry.outcomes
         return any(outcome.code == code for home in self.homes for outcome in table.load(home.account_id).values())
 
     def count_by_hand(self) -> dict[str, int]:
-        """Return the numbers of what people did, as the report tells them."""
+        """Return the counts of people's actions for the report."""
         households = self._households
         return {
             "consents_on_pages": households.consents,
@@ -283,7 +283,7 @@ class DrillFleet:
         self._crossings_due += 1
 
     def cross_days(self) -> bool:
-        """Correct days of a past month and ask for all of them by hand; return False where no home has its days yet."""
+        """Correct days of a past month and request all of them by hand; return False if no home has its days yet."""
         homes = [home for home in self.homes if not home.has_gas and self._is_settled(home.account_id)]
         if not homes:
             return False
@@ -294,7 +294,7 @@ class DrillFleet:
         times, count = (1, _CROSSED_DAYS) if source.random() < 0.5 else (2, _TWICE_DAYS)
         days = [first + number * ONE_DAY for number in source.sample(range(28), count)]
         crossed = [CrossedDay(home.account_id, DateWindow(day, day + ONE_DAY), self._elapsed_s) for day in days]
-        self._crossed += crossed  # What a fault keeps us from asking for now is asked for again.
+        self._crossed += crossed  # A request that a fault prevents now is repeated later.
         self._days_by_hand[home.account_id] |= {*days}
         self.crossings += 1
         for _ in range(times):
@@ -316,9 +316,9 @@ class DrillFleet:
         enqueue_window(job, broker_url=self._stores.broker_url)
 
     def finish_crossed_days(self, elapsed_s: float) -> bool:
-        """Return whether all days that were asked for by hand are stored; ask again for those whose request is lost.
+        """Return whether all days requested by hand are stored; repeat lost requests.
 
-        What is stored, right or wrong, is not asked for again.
+        Stored days, right or wrong, are not requested again.
         """
         if self._crossed and elapsed_s - self._looked_s > _LOOK_EVERY_S:
             self._looked_s = elapsed_s
@@ -332,7 +332,7 @@ class DrillFleet:
         return not self._crossed
 
     def count_overwritten(self, elapsed_s: float) -> int | None:
-        """Return how many totals and days that were asked for by hand are wrong; None while that may still change."""
+        """Return how many totals and days requested by hand are wrong; None while that may still change."""
         wrong = self._wrong_keys() if self._suspects is None or self._suspects else set()
         self._suspects = wrong if self._suspects is None else self._suspects & wrong
         self._suspected_s = self._suspected_s or elapsed_s
@@ -340,9 +340,9 @@ class DrillFleet:
         return len(self._suspects) if sure else None
 
     def _wrong_keys(self) -> set[tuple[str, str]]:
-        """Return accounts with months that are not the sum of their stored days, and with days that are not true.
+        """Return (account, key) of months that aren't the sum of their stored days, and of wrong days.
 
-        Two answers for one day that were stored at the same time leave the day in doubt, which is not wrong yet.
+        If two answers for one day were stored at the same time, the day is in doubt, which doesn't count as wrong yet.
         """
         due, today, series = self._stores.registry.due, self._sync.history.today(), daily_of()
         rows = due.load_unchanged(due.list_repairs(today, _ALL_ROWS, [series]), today)
@@ -363,7 +363,7 @@ class DrillFleet:
         return wrong - doubtful
 
     def are_doubts_settled(self, elapsed_s: float) -> bool:
-        """Return whether no day is due to be asked for again, and have it asked for as long as one is."""
+        """Return whether no day is due to be requested again; as long as one is, let it be requested."""
         if not self._stores.registry.due.list_repairs(self._sync.history.today(), 1, [daily_of()]):
             return True
         if elapsed_s - self._repaired_s > _REPAIR_EVERY_S:
@@ -372,7 +372,7 @@ class DrillFleet:
         return False
 
     def _stored_runs(self) -> dict[tuple[str, date], str]:
-        """Return the newest run that the workers' logs call stored, by account and first day of a daily window."""
+        """Return the newest stored run in the workers' logs, by account and first day of a daily window."""
         newest: defaultdict[tuple[str, date], str] = defaultdict(str)
         for path in self._logs.glob("worker*.log"):
             for account_id, day, run in _WINDOW_STORED.findall(path.read_text(encoding="utf-8", errors="replace")):
@@ -381,7 +381,7 @@ class DrillFleet:
         return newest
 
     def expire_tokens(self) -> None:
-        """Let the supplier refuse every access token from now on, as when it has expired."""
+        """Let the supplier refuse all present access tokens, as if they had expired."""
         self._simulator.admin("DELETE", "tokens")
 
     def start_night(self) -> None:
@@ -389,7 +389,7 @@ class DrillFleet:
         if queue_lengths(self._stores.broker_url)["nightly"] > _MOST_WAITING_MESSAGES * len(self.homes):
             return
         self.nights += 1
-        # No moment to come: the worker takes its own present time.
+        # For a future date the worker uses its own present time.
         enqueue("tasks.nightly.nightly_sync", "2100-01-01", broker_url=self._stores.broker_url)
 
     def change_values(self) -> None:
@@ -421,7 +421,7 @@ class DrillFleet:
         return {member.partition(":")[0] for lane in lanes for member in claims.in_flight(lane)}
 
     def now(self) -> datetime:
-        """Return the time that the drill pretends."""
+        """Return the drill's pretended time."""
         return self._stores.now()
 
     def is_stored_since(self, account_id: str, moment: datetime) -> bool:
@@ -432,7 +432,7 @@ class DrillFleet:
         return all(at is not None and at >= moment for at in successes)
 
     def count_history_days(self, account_id: str) -> tuple[int, int]:
-        """Return the number of days of all histories that are loaded, and of those wanted."""
+        """Return the numbers of loaded and of wanted days of all histories."""
         collected = self._stores.registry.outcomes.collected(account_id)
         counts = [days.count() for days in self._sync.history.load(account_id, *collected).values()]
         return sum(done for done, _ in counts), sum(wanted for _, wanted in counts)
@@ -443,7 +443,7 @@ class DrillFleet:
         return days == wanted_days
 
     def is_asked_since(self, account_id: str, moment: datetime) -> bool:
-        """Return whether a look-back of every series that was asked since ``moment`` is stored."""
+        """Return whether, for every series, a look-back requested since ``moment`` is stored."""
         outcomes = self._stores.registry.outcomes.load(account_id)
         collected = [outcomes.get(series) for series in self._stores.registry.outcomes.collected(account_id)]
         return all(one and one.code is None and one.asked_at and one.asked_at >= moment for one in collected)
@@ -457,12 +457,12 @@ class DrillFleet:
         return account.active and not any(codes)
 
     def compare_store(self, home: DrillHome) -> tuple[Differences, int]:
-        """Return how the store differs from what the meter measured, and the number of its documents."""
+        """Return the store's differences from the meter's values, and the number of its documents."""
         truth, stored = read_account(self._stores, self._sync, self._simulator.url, home.usage_point, home.account_id)
         return find_differences(truth, stored), sum(map(len, stored.values()))
 
     def remove_accounts(self) -> None:
-        """Erase all accounts, for a store that is not the drill's own."""
+        """Erase all accounts, for a store that isn't the drill's own."""
         for home in self.homes:
             erase(self._stores, home.account_id)
 

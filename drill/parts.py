@@ -1,4 +1,4 @@
-"""Parts of Relève beside pretend homes, for demo and drill: their settings, their start, and how a shell calls them."""
+"""Relève's processes for pretend homes, for demo and drill: their settings and start, and the command for a shell."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from worker.stores.encryption import generate_key
 def use_pretend_settings(folder: Path, preset: str, redis_url: str, simulator: str, **more: Any) -> dict[str, str]:
     """Set RELEVE_* variables for pretend homes in this process and return them: a value for each setting.
 
-    With each setting named, none of the user's own has an effect.  Those that have no default are removed from the
-    environment, with a warning for each.
+    Because each setting has a value, none of the user's own has an effect. Settings without a default are removed from
+    the environment, with a warning for each.
     """
     values = {
         "preset": preset,
@@ -48,11 +48,11 @@ def use_pretend_settings(folder: Path, preset: str, redis_url: str, simulator: s
     defaults = {name: field.default for name, field in Settings.model_fields.items() if field.default is not None}
     env = {f"{PREFIX}{name.upper()}": str(value) for name, value in {**defaults, **values}.items()}
     named = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
-    # Without a variable the setting would be read from its …_FILE, so that those go as well.
+    # Without a variable the setting would be read from its …_FILE, so those are removed too.
     for name in (*(name for name in named if name not in env), *(f"{name}_FILE" for name in named)):
         if os.environ.pop(name, None):
             warn(f"{name} is not supervised here")
-    # The settings are read once a process: set the environment first, then drop what was read before.
+    # The settings are read once per process: set the environment first, then drop the settings read before.
     os.environ.update(env)
     get_settings.cache_clear()
     return env
@@ -64,7 +64,7 @@ def start_part(supervisor: Supervisor, part: str, *options: str, env: Mapping[st
 
 
 def process_exists(pid: int) -> bool:
-    """Return whether there is such a process; a zombie counts."""
+    """Return whether the process exists; a zombie counts."""
     with suppress(ProcessLookupError):
         os.kill(pid, 0)
         return True
@@ -72,7 +72,7 @@ def process_exists(pid: int) -> bool:
 
 
 def shown_command() -> str:
-    """Return how a shell in this folder starts `releve`: by its name where the PATH leads to it, else by its path."""
+    """Return how a shell in this folder starts `releve`: by its name if it is on the PATH, else by its path."""
     program = Path(sys.executable).with_name("releve")
     found = shutil.which("releve")
     if found and program.exists() and Path(found).samefile(program):

@@ -1,10 +1,10 @@
 """One drill from its start to its report: faults and work, then a last look-back, then the comparison.
 
-Recovery is timed from the end of a fault until the accounts that it left unfinished are stored again.  Unfinished are
-the accounts with a claim in Redis whose message the fault hit; new work is a look-back of one account, asked for when
-the fault is over.  A history that was in flight must have gone on too.  A later fault that hits the same accounts
-starts the clock again; such a recovery is called *overlapped*.  Both lengths are reported: from the end of the last
-fault that hit an account, and from the end of the first.
+Recovery is timed from the end of a fault until the accounts that it left unfinished are stored again. Unfinished are
+the accounts with a claim in Redis whose message the fault hit; new work is a look-back of one account, requested when
+the fault is over. A history in flight must have progressed too. A later fault that hits the same accounts restarts the
+clock; such a recovery is called *overlapped*. Both durations are reported: from the end of the last fault that hit an
+account, and from the end of the first.
 
 The report also counts repeated work in the workers' logs.
 """
@@ -47,7 +47,7 @@ _TICK_S: Final = 0.1
 _PROGRESS_EVERY_S: Final = 10.0
 _ASK_AGAIN_S: Final = 5.0
 _SETTLE_S: Final = 120.0
-# A window that has lost three workers is tried again after minutes, and then all is waited for as usual.
+# A window that has lost three workers is retried after minutes; the drill waits for it as usual.
 _GIVEN_UP: Final = "WORKER_LOST"
 _SETTLE_AFTER_LOSS_S: Final = 1200.0
 
@@ -56,8 +56,8 @@ _SETTLE_AFTER_LOSS_S: Final = 1200.0
 class Recovery:
     """Recovery from one fault; moments are seconds since the drill's start.
 
-    ``pending``: accounts to be stored since ``noticed_at``, the time that the drill pretended then; for each the days
-    of its history that were done, or -1 where none was in flight.
+    ``pending``: accounts to be stored since ``noticed_at``, in the drill's pretended time; for each the number of its
+    history's loaded days, or -1 if no history was in flight.
     """
 
     kind: FaultKind
@@ -93,7 +93,7 @@ class RecoveryTracker:
         return [recovery for recovery in self.recoveries if recovery.done_s is None]
 
     def begin(self, kind: FaultKind, pid: int, at_s: float) -> None:
-        """Begin the recovery from a fault that ended at ``at_s``; a kill has a ``pid``.  Raises StoreUnavailable."""
+        """Begin the recovery from a fault that ended at ``at_s``; a kill has a ``pid``. Raises StoreUnavailable."""
         histories: Collection[str] = ()
         if kind is FaultKind.REDIS_EMPTIED:
             affected = {home.account_id for home in self._fleet.homes}
@@ -114,7 +114,7 @@ class RecoveryTracker:
         self.recoveries.append(Recovery(kind, at_s, self._fleet.now(), pending, at_s))
 
     def restart_all_clocks(self) -> None:
-        """Restart the clock of every open recovery, since a fault that affects everything goes on."""
+        """Restart the clock of every open recovery, because a fault that affects everything continues."""
         self._restart_clocks(None)
 
     def _restart_clocks(self, accounts: set[str] | None) -> None:
@@ -150,9 +150,9 @@ class RecoveryTracker:
 
     @redis_errors()
     def _lost_with(self, pid: int, accounts: set[str]) -> set[str]:
-        """Return those accounts that the killed worker's messages name, or no message at all.
+        """Return those accounts that occur in the killed worker's messages, or in no message at all.
 
-        Celery writes the arguments as one text (``argsrepr``), so an account id is looked for in the whole message.
+        Celery writes the arguments as one text (``argsrepr``), so an account id is searched in the whole message.
         """
         unacked = {
             str(key): " ".join(map(str, self._redis.hvals(key)))
@@ -167,7 +167,7 @@ class RecoveryTracker:
 
 @dataclass
 class DrillReport:
-    """Result of a drill, as ``--json`` prints it."""
+    """Result of a drill, with the fields of ``--json``."""
 
     seed: int
     minutes: float
@@ -381,7 +381,7 @@ class Drill:
         self._tracker.tick()
 
     def _settle(self) -> None:
-        """Wait until all recoveries are over and all is asked for that was to be, then for a last look-back of all."""
+        """Wait until all recoveries are over and every due call is made, then for a last look-back of all accounts."""
         begun_s, requested_s = self.elapsed_s(), -_ASK_AGAIN_S
         self._print("no more faults; a last nightly sync")
         fleet, unfinished = self._fleet, {home.account_id for home in self._fleet.homes}

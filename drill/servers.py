@@ -166,7 +166,7 @@ def _send(pids: Sequence[int], number: signal.Signals) -> None:
 
 
 def _limit_file_size(pid: int, most_bytes: int | None, as_user: Sequence[str]) -> None:
-    """Set the soft limit of a process, or lift it with None; one that has ended is left alone."""
+    """Set the soft limit of a process, or lift it with None; do nothing for one that has ended."""
     limit = "unlimited" if most_bytes is None else most_bytes
     subprocess.run([*as_user, "prlimit", f"--pid={pid}", f"--fsize={limit}:"], capture_output=True, check=False)
 
@@ -235,7 +235,7 @@ class DrillProcesses(FaultySupervisor):
         return ends
 
     def kill_fork(self, name: str, source: random.Random) -> bool:
-        """Send SIGKILL to one forked process; return False where none runs."""
+        """Send SIGKILL to one forked process; return False if none runs."""
         forks = self.forks(name)
         with suppress(ProcessLookupError):
             if forks:
@@ -311,7 +311,7 @@ class MeasuresReceiver:
         return not stores.registry.outputs.get(self._output_id).waiting
 
     def count_differences(self, measures: MeasureStore, account_ids: Sequence[str]) -> int:
-        """Return how many readings the receiver has otherwise than the store, or one of the two alone."""
+        """Return how many readings differ between the receiver and the store, or are in only one of the two."""
         return sum(self._count_differences(measures, account, series) for account in account_ids for series in Series)
 
     def _count_differences(self, measures: MeasureStore, account_id: str, series: Series) -> int:
@@ -442,7 +442,7 @@ class DrillPostgres:
     """PostgreSQL server of our own with two databases, whose URLs begin with ``url``; up when it is constructed."""
 
     def __init__(self, supervisor: FaultySupervisor, folder: Path) -> None:
-        """Start an empty server.  Raises PageNotReady where none is installed, ProcessFailed where it fails."""
+        """Start an empty server.  Raises PageNotReady if none is installed, ProcessFailed if it fails."""
         binaries, user = find_postgres(), unprivileged_user()
         if binaries is None:
             raise PageNotReady("no PostgreSQL is installed here: install it, or choose another --store")
@@ -521,7 +521,7 @@ class DrillCouchdb:
         self.relay.__exit__(*error)
 
     def kill(self) -> bool:
-        """Kill the server and return True; return False where it is not our own."""
+        """Kill the server and return True; return False if it is not our own."""
         if self.is_own:
             self._supervisor.kill_child(COUCHDB)
         return self.is_own
@@ -529,7 +529,7 @@ class DrillCouchdb:
     def start(self) -> None:
         """Start our own server, and wait until it answers.
 
-        Raises PageNotReady where it is not installed, and ProcessFailed where it does not start.
+        Raises PageNotReady if it is not installed, and ProcessFailed if it does not start.
         """
         program = find_couchdb_program()
         if program is None:
@@ -611,7 +611,7 @@ def open_servers(
     """Start servers, simulator and processes; at the end of the block stop everything, the workers first.
 
     The environment of this process is replaced by the drill's, so that a drill never uses the user's own settings.
-    Raises PageNotReady where a server does not start.
+    Raises PageNotReady if a server does not start.
     """
     ahead = PRETEND_NOW - datetime.now(UTC)
     with ExitStack() as resources:

@@ -97,7 +97,7 @@ def serve(
     """Serve until interrupted; ``on_start`` receives the address, which port 0 leaves open.
 
     ``on_recordings`` receives what ``data_dir`` holds, before that.
-    Raises BrokenRecording before anything is served, and OSError where the port is taken.
+    Raises BrokenRecording before anything is served, and OSError if the port is taken.
     """
     server = build_server(create_app(options, on_recordings))
     with listen(host, port) as listener:
@@ -114,7 +114,7 @@ def _is_unexpected_error(record: logging.LogRecord) -> bool:
 
 
 def build_server(app: ASGIApp) -> uvicorn.Server:
-    """Return a server without access log that leaves the logging of this process alone."""
+    """Return a server without access log that does not change the logging of this process."""
     logging.getLogger("uvicorn.error").addFilter(_is_unexpected_error)
     return uvicorn.Server(
         uvicorn.Config(

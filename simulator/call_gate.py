@@ -42,7 +42,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 class SeriesEndpoint(NamedTuple):
     """What the measure endpoints of a series have in common.
 
-    ``name``: in v4 and v5, with ``short_name`` in v5; None where they have no such series.  ``longest_days``: how many
+    ``name``: in v4 and v5, with ``short_name`` in v5; None if they have no such series.  ``longest_days``: how many
     days a call may ask for.  ``further``: the parameters that 2026 requires beside meter and days, with their values.
     """
 
@@ -254,7 +254,7 @@ def gateway_route(
 def authorize_call(
     simulator: SimulatorState, request: Request, generation: Generation, api: str
 ) -> HolderConsent | None:
-    """Return the consent of a user's token, which v4 asks for, or None for the application's.
+    """Return the consent of a user's token, which v4 requires, or None for the application's.
 
     Checks the token, then whether the application may call this API, then the quota.  Raises Refused.
     """

@@ -29,7 +29,7 @@ from worker.domain.answers import Json
 _LIFE_DAYS: Final = 1_093
 _MOST_METERS: Final = 20
 _OLDER_NAMES: Final = {"prm": "pointId", "start": "dateDebut", "end": "dateFin"}
-# It sends these itself where nobody names them.
+# What conso-api sends to Enedis if the caller does not name it.
 _DEFAULTS: Final = {"mesuresPas": "P1D", "grandeurPhysique": "PMA"}
 _BANNED: Final = Refusal(
     403,
@@ -82,7 +82,7 @@ def _answer(simulator: SimulatorState, request: Request) -> Json:
 
 
 def _resource_of(kind: str, bodies: str) -> Resource | None:
-    """Return the endpoint of Enedis behind a type; the older names of types have the older bodies alone."""
+    """Return the endpoint of Enedis behind a type; the older names of types have only the older bodies."""
     generation = Generation.V5 if bodies == "v5" else Generation.V2026
     for resource in RESOURCES:
         if (kind, generation) == (resource.measure.name_2026, resource.generation):

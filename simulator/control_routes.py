@@ -50,7 +50,7 @@ from worker.domain.windows import PARIS, DateWindow
 Action = Callable[[SimulatorState, Request, Json], object]
 _BASE: Final = "/__sim__"
 _JSON: Final = "application/json"
-HEALTH: Final = "/health"  # It tells nothing, and the process's supervisor calls it.
+HEALTH: Final = "/health"  # It has no content, and the supervisor of the process calls it.
 Scope = Literal["informatives", "publiees", "contractuelles", "techniques"]
 
 
@@ -101,7 +101,7 @@ def _host_of(request: Request) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine, as far as its name alone tells."""
+    """Return whether a host is this machine, judged by its name only."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -114,7 +114,7 @@ class _DailyLimits(SwitchModel):
 
 
 class _NewRight(SwitchModel):
-    """A right that is simply there; its days reach as far as they can where they are not named."""
+    """A right that exists from the start; without days, it has the longest possible."""
 
     pce: str
     state: RightState = RightState.ACTIVE
@@ -127,7 +127,7 @@ class _NewRight(SwitchModel):
 
 
 class _Action(SwitchModel):
-    """What happens to a right; ``by``: who ends it, ``until``: the last day for the proof that is asked for."""
+    """What happens to a right; ``by``: who ends it, ``until``: the last day for the requested proof."""
 
     do: Literal[
         "accept",
@@ -186,7 +186,7 @@ def _reset_gas_switches(simulator: SimulatorState, request: Request, body: Json)
 
 
 def _gas_meter(simulator: SimulatorState, request: Request, body: Json) -> object:
-    """Return the switches of a meter, and what it is: the postcode that a declaration must name, and how it is read."""
+    """Return the switches of a meter, the postcode that a declaration must name, and how the meter is read."""
     meter = simulator.gas.meters.get(known_pce(simulator, str(request.path_params["pce"])))
     cuts = meter.cuts
     return meter.switches.model_dump() | {

@@ -75,7 +75,7 @@ def _warmth_of_week(week: int) -> float:
 
 @lru_cache(maxsize=8192)
 def _draw(text: str) -> float:
-    """Return a number from 0 to 1 that depends on the text alone."""
+    """Return a number from 0 to 1 that depends only on the text."""
     return blake2b(text.encode(), digest_size=8).digest()[0] / 255
 
 
@@ -112,7 +112,7 @@ def step_ends(day: date, minutes: int) -> tuple[tuple[datetime, str], ...]:
 
 
 def energy_wh(points: Sequence[Point]) -> Number:
-    """Return the energy of the points in Wh, as an int where it is whole."""
+    """Return the energy of the points in Wh, as an int if it is whole."""
     total = sum(point.watts * point.minutes for point in points) / 60
     return int(total) if total == int(total) else total
 
@@ -243,7 +243,7 @@ USUAL_HOURS: Final = {Tariff.BASE: None, Tariff.OFF_PEAK: OFF_PEAK_HOURS[0], Tar
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What holds from the day ``since`` on; ``off_peak_hours`` is None where the tariff has none."""
+    """The contract from the day ``since`` on; ``off_peak_hours`` is None if the tariff has none."""
 
     since: date
     subscribed_kva: int
@@ -287,7 +287,7 @@ def _colour_in_force(moment: datetime) -> str:
 
 
 def tempo_colour(day: date) -> str:
-    """Return BU (blue), BC (white) or R (red): invented, by the cold; red on weekdays from November to March alone."""
+    """Return BU (blue), BC (white) or R (red): invented, by the cold; red only on weekdays from November to March."""
     cold = outside_celsius(day)
     if day.month in (11, 12, 1, 2, 3) and day.weekday() < 5 and cold < 4.5:
         return "R"
@@ -460,7 +460,7 @@ class PretendHome:
         return self._household.panels_wp if self.panels_wp is None else self.panels_wp
 
     def _noise(self, day: date) -> bytes:
-        """Return 64 numbers from 0 to 255 that depend on this home and day alone."""
+        """Return 64 numbers from 0 to 255 that depend only on this home and day."""
         return blake2b(_day_traits(day).name, key=self._key[:64]).digest()
 
     def _parts(self, day: date, noise: bytes) -> list[tuple[int, tuple[int, ...]]]:
@@ -529,8 +529,8 @@ def _clock_slots(day: date) -> Sequence[int]:
 class RegisterReading(NamedTuple):
     """What a meter shows at the midnight that begins a day.
 
-    ``contract``: that of the registers, whose Wh are in the order of its periods; None where a meter of production
-    counts a total alone.
+    ``contract``: that of the registers, whose Wh are in the order of its periods; None if a meter of production
+    counts only a total.
     """
 
     contract: Contract | None

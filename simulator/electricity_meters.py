@@ -47,15 +47,15 @@ class Meter:
 
     @property
     def activated_on(self) -> date | None:
-        """Start of the contract; None where it is unknown."""
+        """Start of the contract; None if it is unknown."""
         return self.switches.activated_on or self.series.activated_on
 
     def daily(self, day: date, direction: Direction = Direction.CONSUMPTION) -> Number | None:
-        """Return the Wh of a day; None where it has no value or is not published yet."""
+        """Return the Wh of a day; None if it has no value or is not published yet."""
         return self._corrected_daily(day, direction) if self._has_day(day) else None
 
     def curve(self, day: date, direction: Direction = Direction.CONSUMPTION) -> list[Point]:
-        """Return the published points of a day in time order; none where the curve is not collected."""
+        """Return the published points of a day in time order; none if the curve is not collected."""
         if not self._has_day(day) or not self.switches.curve_enabled:
             return []
         points = self._corrected_curve(day, direction)
@@ -88,7 +88,7 @@ class Meter:
         return {day: reading for day, reading in registers.read(window) if self._has_day(day)}
 
     def contract(self, day: date) -> Contract | None:
-        """Return the contract in force on a day; None where it is unknown."""
+        """Return the contract in force on a day; None if it is unknown."""
         return next((contract for contract in reversed(self._contracts()) if contract.since <= day), None)
 
     def measures(self, direction: Direction) -> bool:
@@ -159,7 +159,7 @@ def _changed(contract: Contract, change: ContractChange) -> Contract:
 class Meters:
     """All meters: the recorded ones, those of the sandbox, and a pretend home for any other number.
 
-    Beside recordings only what the options ask for is known; an unknown meter measures nothing.
+    Beside recordings, homes are only invented if the options say so; an unknown meter measures nothing.
     """
 
     def __init__(

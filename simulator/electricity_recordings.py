@@ -1,7 +1,7 @@
 """Recorded meters from a folder of CSV files, with the values and gaps of the files, and the Enedis sandbox.
 
-The files state the end of each step; the length of a step is inferred from its neighbours where they don't state it.
-What is read and what is passed over is told file by file; each name may end in ``.gz``.
+The files state the end of each step; the length of a step is inferred from its neighbours if they don't state it.
+Each file that is read or skipped is reported; each name may end in ``.gz``.
 
 The sandbox has nine fictitious customers; their meter numbers are public test ids.
 Source: Enedis Data Connect, page of the sandbox.
@@ -105,7 +105,7 @@ class RecordedFolder:
 def read_folder(folder: Path) -> RecordedFolder:
     """Read all recordings; where files overlap, the one whose name sorts last wins.
 
-    A file that can't be read is passed over. Raises BrokenRecording for a folder without a file that it reads.
+    A file that can't be read is skipped. Raises BrokenRecording for a folder without a file that it reads.
     """
     if not folder.is_dir():
         raise BrokenRecording(f"{folder}: not a folder; give one with recorded series, e.g. 14-digits.daily.csv")
@@ -134,7 +134,7 @@ def read_folder(folder: Path) -> RecordedFolder:
 
 
 def _shown_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Return the names as they are shown; where the meters' numbers end alike, with the place among these files."""
+    """Return the names to show; if the meters' numbers end alike, with the place among these files."""
     alike: defaultdict[str, list[Path]] = defaultdict(list)
     for path in paths:
         alike[shown_name(path.name)].append(path)
@@ -285,6 +285,6 @@ METERS: Final[Mapping[str, SandboxMeter]] = {
 
 
 def usage_points_of(state: str) -> tuple[str, ...] | None:
-    """Return the meters of the customer that the last digit of ``state`` picks; None where no digit from 0 to 8."""
+    """Return the meters of the customer that the last digit of ``state`` picks; None if it is no digit from 0 to 8."""
     meters = CUSTOMERS.get(int(state[-1])) if state and state[-1] in "012345678" else None
     return tuple(meter.usage_point for meter in meters) if meters else None

@@ -95,7 +95,7 @@ def _authorize_route(simulator: SimulatorState, path: str, generation: Generatio
 def _read_consent_request(
     simulator: SimulatorState, parameters: Mapping[str, str], generation: Generation
 ) -> _ConsentRequest:
-    """Return the request.  Raises Refused where the page shows an error without calling the application back."""
+    """Return the request.  Raises Refused if the page shows an error without calling the application back."""
     required = ("client_id", "response_type", "state", "duration")
     if not all(parameters.get(name) for name in required) or len(parameters["state"]) > _LONGEST_STATE:
         raise Refused(oauth_error("invalid_request", "missing_parameter"))
@@ -204,7 +204,7 @@ def token_routes(simulator: SimulatorState) -> list[Route]:
 
 
 async def _read_form(simulator: SimulatorState, request: Request, *grant_types: str) -> Mapping[str, str]:
-    """Return the form of a known application that asks for one of the grants.  Raises Refused."""
+    """Return the form of a known application that requests one of the grants.  Raises Refused."""
     form = await _read_client_form(simulator, request, "grant_type")
     if form["grant_type"] not in grant_types:
         raise Refused(oauth_error("unsupported_grant_type", "unsupported_grant_type"))

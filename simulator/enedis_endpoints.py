@@ -85,7 +85,7 @@ _HOLDER: Final = {
 
 
 def to_body_v5(query: MeasureQuery, rows: Sequence[Row]) -> Json:
-    """Return a measure answer of v4 and v5, which share one body; nothing in it tells production."""
+    """Return a measure answer of v4 and v5, which share one body; nothing in it marks production."""
     return {
         "meter_reading": {
             "usage_point_id": query.usage_point,
@@ -122,7 +122,7 @@ def to_body_2026(query: MeasureQuery, rows: Sequence[Row]) -> Json:
 def to_index_body(query: MeasureQuery, readings: Sequence[tuple[date, RegisterReading]]) -> Json:
     """Return an answer of registers: a list of values for each register of each calendar, and for the total.
 
-    A meter of production has the total alone, as in Enedis' files.
+    A meter of production has only the total, as in Enedis' files.
     """
     measure = query.resource.measure
     code = _REGISTER_CODES[measure.direction]
@@ -219,7 +219,7 @@ def measures_of(simulator: SimulatorState, query: MeasureQuery, consent: HolderC
 
 
 def _read_rows(meter: Meter, query: MeasureQuery) -> list[Row]:
-    """Return the rows of the days asked for; none where nothing is published."""
+    """Return the rows of the requested days; none if nothing is published."""
     measure, window = query.resource.measure, DateWindow(query.start, query.end)
     match measure.series.description.granularity:
         case Granularity.DAY:
@@ -244,7 +244,7 @@ def _read_peaks(meter: Meter, window: DateWindow, monthly: bool) -> list[Row]:
 
 
 def _to_text(number: Number) -> str:
-    """Return a number as Enedis sends it: text, without a decimal point where it is whole."""
+    """Return a number as Enedis sends it: text, without a decimal point if it is whole."""
     return str(int(number)) if number == int(number) else str(number)
 
 

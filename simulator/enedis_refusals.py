@@ -58,7 +58,7 @@ class Refusal:
 
 
 class Refused(Exception):
-    """Raised where a call is refused; the gateway answers with ``refusal``."""
+    """Raised if a call is refused; the gateway answers with ``refusal``."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal)

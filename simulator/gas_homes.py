@@ -68,7 +68,7 @@ DeclarationCode = Literal[
 
 
 class PeriodCuts(NamedTuple):
-    """What decides where a meter's periods are cut; ``replaced_on``: the day on which it got another meter."""
+    """What decides when a meter's periods end; ``replaced_on``: the day on which it got another meter."""
 
     frequency: str
     reading_day: int
@@ -129,7 +129,7 @@ def first_of_next_month(day: date) -> date:
 class GasReading(NamedTuple):
     """Gas from the morning of ``start`` to that of ``end`` (excluded).
 
-    Energy in kWh, volume and indexes in m³, coefficient in kWh a m³; None where the distributor has no number.
+    Energy in kWh, volume and indexes in m³, coefficient in kWh a m³; None if the distributor has no number.
     ``quality`` and ``status`` are GRDF's words.
     """
 
@@ -210,7 +210,7 @@ class PretendGasHome:
 
     @property
     def no_daily_code(self) -> str:
-        """The code with which GRDF refuses its daily values where it has none."""
+        """The code with which GRDF refuses its daily values if it has none."""
         return self._household.no_daily_code
 
     @cached_property
@@ -238,7 +238,7 @@ class PretendGasHome:
         return GasReading(day, day + ONE_DAY, energy, volume, coefficient, index_start, self.index(day + ONE_DAY))
 
     def provisional(self, day: date) -> GasReading | None:
-        """Return what is told of a gas day before its month is final: now and then an estimate."""
+        """Return what is published of a gas day before its month is final: now and then an estimate."""
         reading = self.day(day)
         if reading is None or reading.energy is None:
             return reading
@@ -248,7 +248,7 @@ class PretendGasHome:
         return reading._replace(energy=energy, quality=quality, status=PROVISIONAL)
 
     def is_corrected(self, day: date) -> bool:
-        """Return whether the final value of a day is another one than the first that was told."""
+        """Return whether the final value of a day differs from the one published first."""
         noise = self._noise(day)
         reading = self.day(day)
         return noise[2] % _ONE_CORRECTED_IN == 0 and reading is not None and bool(reading.energy)
@@ -337,7 +337,7 @@ def coefficient_of(day: date) -> Decimal:
 
 
 def postcode_of(pce: str) -> str:
-    """Return the postcode at which a PCE lies, which a declaration must name; it depends on the number alone."""
+    """Return the postcode of a PCE, which a declaration must name; it depends only on the number."""
     digest = blake2b(f"postcode {pce}".encode(), digest_size=2).digest()
     return f"{1 + digest[0] % 95:02d}{digest[1] % 100:02d}0"
 
@@ -372,7 +372,7 @@ class GasMeterSwitches(SwitchSet):
     (2000100).  ``corrections`` and ``published_corrections``: of days and of billed periods.  ``replaced_on``: a new
     meter counts from zero.  ``decimals``: a newer meter, whose numbers are not whole.  ``postcode``: where it lies.
     ``contract_ended``, ``moved_out``, ``unknown``: the contract has ended, the holder has moved out, GRDF knows no such
-    PCE.  ``no_daily_code``: how daily values are refused where the meter has none.  ``refusal``: answer every call for
+    PCE.  ``no_daily_code``: how daily values are refused if the meter has none.  ``refusal``: answer every call for
     data with this ``statut_restitution``.  ``declaration_refusal``: refuse every declaration with this code.
     ``holder``: what the holder does about the e-mail.
     """
@@ -409,7 +409,7 @@ class GasServiceSwitches(SwitchSet):
     two shapes.  ``rights``: a line each, or wrapped in ``liste_acces``.  ``states`` and ``flags``: their spellings.
     ``consents``: what the ``id_token`` says.  ``chosen``: the meters that a holder picks on the consent page who names
     none; without any, those of the next holder.  ``periods``: which billed periods an answer holds: those that begin in
-    the days asked for, that overlap them, or that lie within them.  ``no_right_status``: HTTP status where there is no
+    the requested days, that overlap them, or that lie within them.  ``no_right_status``: HTTP status if there is no
     right.  ``user_token_status``: HTTP status of a call for data with a user's token.
     """
 

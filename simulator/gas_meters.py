@@ -84,7 +84,7 @@ class GasMeter:
 
     @property
     def daily_refusal(self) -> str | None:
-        """The code with which its daily values are refused where it has none; None where it has some."""
+        """The code with which its daily values are refused if it has none; None if it has some."""
         if self.frequency in ("1M", "MM"):
             return None
         return self.switches.no_daily_code or self.home.no_daily_code
@@ -104,7 +104,7 @@ class GasMeter:
         )
 
     def day(self, day: date) -> GasReading | None:
-        """Return what is told of a gas day; None where nothing is, which a day without data is not."""
+        """Return what is published of a gas day; None if nothing is (a published day without data is not None)."""
         cuts = self.cuts
         unseen = day < max(cuts.communicating_from, self.activated_on) or day in self.switches.missing_days
         if self.daily_refusal is not None or unseen or not self._is_published(self._day_published_on(day)):
@@ -122,7 +122,7 @@ class GasMeter:
         return self._with_index(reading._replace(status=FINAL if is_final else PROVISIONAL))
 
     def days(self, window: DateWindow) -> list[GasReading]:
-        """Return what is told of the gas days of a window, in their order."""
+        """Return what is published of the gas days of a window, in their order."""
         return [reading for day in window.dates() if (reading := self.day(day)) is not None]
 
     def periods(self) -> list[GasReading]:
@@ -143,7 +143,7 @@ class GasMeter:
         return readings
 
     def _day_published_on(self, day: date) -> date:
-        """Return when a day's first value is told: one to three days later; for a business, in the next month."""
+        """Return when a day's first value is published: one to three days later; for a business, in the next month."""
         if self.frequency == "MM":
             return first_of_next_month(day).replace(day=BUSINESS_DAYS_ON)
         digest = blake2b(f"delay {self.pce} {day}".encode(), digest_size=1).digest()
@@ -167,7 +167,7 @@ class GasMeter:
 class GasMeters:
     """All gas meters: the recorded ones, those of the sandbox, and a pretend home for any other PCE.
 
-    Beside recordings only what the options ask for is known.
+    Beside recordings, homes are only invented if the options say so.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ def expected_gas(meter: GasMeter, series: Series, window: DateWindow | None) -> 
     series              values
     =================== ======================================================================================
     ``gas_daily``       by gas day ``{"load", "volume", "coefficient", "index_start", "index_end", "quality",
-                        "status"}``; kWh and m³; without a field that is not told
+                        "status"}``; kWh and m³; without the fields that are not given
     ``gas_published``   the same and ``"ends_on"``, by the first day of the period
     ``gas_contract``    by day ``{"load", "frequency", "transport_tariff", "activated_on"}``
     =================== ======================================================================================

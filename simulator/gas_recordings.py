@@ -52,7 +52,7 @@ class RecordedGasHome:
 
     @property
     def no_daily_code(self) -> str:
-        """The code with which GRDF refuses its daily values where it has none."""
+        """The code with which GRDF refuses its daily values if it has none."""
         return "1000008"
 
     @property
@@ -66,11 +66,11 @@ class RecordedGasHome:
         return round(total)
 
     def day(self, day: date) -> GasReading | None:
-        """Return the recorded values of a gas day; None where there are none."""
+        """Return the recorded values of a gas day; None if there are none."""
         return self.days.get(day)
 
     def provisional(self, day: date) -> GasReading | None:
-        """Return what was told of a gas day before its month was final: the same."""
+        """Return what was published of a gas day before its month was final: the same."""
         return self.days.get(day)
 
     def cut_into(self, cuts: PeriodCuts, first: date, last: date) -> Sequence[GasReading]:

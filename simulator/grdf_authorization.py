@@ -36,7 +36,7 @@ ISSUER: Final = "https://sofit-sso-oidc.grdf.fr:443/openam/oauth2/externeGrdf"
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _SCOPES: Final = {base: f"{base} u0001 ESSAI" for base in BASES}  # GRDF adds words of its own.
 _ID_TOKEN_LIFE_S: Final = 3_600
-_PAIR_PCE: Final = "GI000000"  # Beside the holder's own, where the id_token names several.
+_PAIR_PCE: Final = "GI000000"  # Beside the holder's own, if the id_token names several.
 AUTHORIZE_PATH: Final = "/openam/oauth2/realms/externeGrdf/authorize"
 _CONSENT_DAYS: Final = timedelta(days=3 * 365)
 _MOST_SHOWN: Final = 20
@@ -182,7 +182,7 @@ def gas_consent_routes(simulator: SimulatorState) -> list[Route]:
 
 
 def _check_request(simulator: SimulatorState, parameters: Mapping[str, str]) -> None:
-    """Raise Refused where the page shows an error without calling the application back."""
+    """Raise Refused if the page shows an error without calling the application back."""
     required = ("client_id", "response_type", "scope", "redirect_uri", "state")
     missing = [name for name in required if not parameters.get(name)]
     if missing:

@@ -62,7 +62,7 @@ _SCOPES: Final = ("informatives", "contractuelles", "techniques", "publiees")
 
 
 class GasQuery(NamedTuple):
-    """Well-formed request for the days of a meter; ``period`` is that of the query, where it named no days."""
+    """Well-formed request for the days of a meter; ``period`` is that of the query, if it named no days."""
 
     pce: str
     window: DateWindow
@@ -189,7 +189,7 @@ def _why_not_active(right: AccessRight) -> str:
 
 
 def echo(query: GasQuery) -> Mapping[str, object]:
-    """Return the two fields with which every record begins: the meter, and the period that was asked for."""
+    """Return the two fields with which every record begins: the meter, and the requested period."""
     days = (None, None) if query.period else (str(query.window.start), str(query.window.end))
     period = {"valeur": query.period, "date_debut": days[0], "date_fin": days[1]}
     return {"pce": {"id_pce": query.pce}, "periode": period}
@@ -260,7 +260,7 @@ def _consumption(reading: GasReading, back_to_zero: bool | None) -> dict[str, Js
 
 
 def _state_of_meter(which: str, day: date, index: Decimal | None) -> dict[str, Json]:
-    """Return what the meter showed in the morning of a day; the moment is only told with the index."""
+    """Return what the meter showed in the morning of a day; the moment is only given with the index."""
     stamp = None if index is None else _stamp(day)
     return {
         "date_releve": stamp,

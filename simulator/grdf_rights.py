@@ -58,7 +58,7 @@ _FORMATS: Final = {".pdf": b"%PDF", ".png": b"\x89PNG", ".jpg": b"\xff\xd8", ".j
 
 
 def declare(simulator: SimulatorState, pce: str, body: Json) -> AccessRight:
-    """Return the new right that a declaration asks for.  Raises Refused."""
+    """Return the new right that a declaration requests.  Raises Refused."""
     if not isinstance(body, dict) or not all(value is None or isinstance(value, str) for value in body.values()):
         raise malformed_right("La forme de la requête est incorrecte.")
     fields = {name: value.strip() for name, value in body.items() if value and value.strip()}

@@ -1,8 +1,8 @@
 """Readers of recorded series, by the names of their files: our plain CSV formats, and Enedis' own exports.
 
 Exports are read as ``worker.domain.files`` reads them; gas has plain tables of gas days and of billed periods. The
-number of the meter is the beginning of a file's name. An error names the file and the line. A name that asks for no
-reader is told of, with the last four digits alone where it has a meter's number.
+number of the meter is the beginning of a file's name. An error names the file and the line. A name without a
+reader is reported, with only the last four digits of a meter number.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class BrokenRecording(DataError):
 class RecordedRow(NamedTuple):
     """Row of a recorded curve.
 
-    ``end`` is naive local time or has an offset; ``watts`` is None where the source is empty; ``minutes`` is None
-    where the source does not state the step.
+    ``end`` is naive local time or has an offset; ``watts`` is None if the source is empty; ``minutes`` is None
+    if the source does not state the step.
     """
 
     end: datetime
@@ -61,7 +61,7 @@ class RecordedRow(NamedTuple):
 class RecordedFile:
     """Series of one file: rows of a load curve, or Wh by day; ``production``: of what the meter feeds in.
 
-    ``gas``: gas days, or billed periods where ``has_periods``; None where it is none of gas.
+    ``gas``: gas days, or billed periods if ``has_periods``; None if it is none of gas.
     """
 
     usage_point: str
@@ -123,7 +123,7 @@ def _to_watt_hours(reading: IntervalReading) -> Number:
 
 
 def to_number(value: Decimal | None) -> Number | None:
-    """Return a number as an int where it is whole; None for none."""
+    """Return a number as an int if it is whole; None for none."""
     if value is None:
         return None
     return int(value) if value == value.to_integral_value() else float(value)
@@ -214,7 +214,7 @@ def reader_of(path: Path) -> Callable[[Path], Iterator[RecordedFile]] | None:
 
 
 def advice_for(path: Path) -> str:
-    """Return why a file or folder without a reader is passed over, and what to do so that it is read."""
+    """Return why a file or folder without a reader is skipped, and what to do so that it is read."""
     if path.is_dir():
         return "a folder is not searched: move its files up"
     name = _plain_name(path)

@@ -102,7 +102,7 @@ class Consents:
         return list(islice(self._given or self._generate_usage_points(), count))
 
     def _generate_usage_points(self) -> Iterator[str]:
-        """Yield meter numbers that depend on the seed alone, so that every run has the same homes."""
+        """Yield meter numbers that depend only on the seed, so that every run has the same homes."""
         rank = 0
         while True:
             rank += 1
@@ -141,17 +141,17 @@ class Tokens:
         return token
 
     def redeem_code(self, code: str) -> HolderConsent | None:
-        """Return the consent behind a code and use the code up; None where it is unknown or expired."""
+        """Return the consent behind a code and use the code up; None if it is unknown or expired."""
         token = self._unless_expired(self._codes.pop(code, None))
         return token and token.consent
 
     def redeem_refresh_token(self, refresh_token: str) -> HolderConsent | None:
-        """Return the consent behind a refresh token and use the token up; None where it is unknown or expired."""
+        """Return the consent behind a refresh token and use the token up; None if it is unknown or expired."""
         token = self._unless_expired(self._refresh.pop(refresh_token, None))
         return token and token.consent
 
     def find(self, access_token: str) -> IssuedToken | None:
-        """Return what is behind an access token; None where it is unknown or expired."""
+        """Return what is behind an access token; None if it is unknown or expired."""
         return self._unless_expired(self._access.get(access_token))
 
     def revoke(self, token: str) -> None:
@@ -175,7 +175,7 @@ class Tokens:
 class AccessRight:
     """One right; days are included.  ``covers``: the kinds of data that may be read.  ``ended_by``: who ended it.
 
-    ``sandbox``: seen on the paths of the sandbox alone.
+    ``sandbox``: only seen on the paths of the sandbox.
     """
 
     pce: str

@@ -153,7 +153,7 @@ class MeterSwitches(SwitchSet):
     replaced_on: date | None = None
 
     def correction_of(self, day: date, direction: Direction) -> ScheduledCorrection | None:
-        """Return the correction of a day, the last one where there are several, or None."""
+        """Return the correction of a day, the last one if there are several, or None."""
         corrections = (one for one in reversed(self.corrections) if (one.day, one.direction) == (day, direction))
         return next(corrections, None)
 
@@ -230,7 +230,7 @@ class InjectedFault(BaseModel):
         return 0.0 if self.kind == "slow" else self.delay_s or (TIMEOUT_S if self.kind == "timeout" else 0.0)
 
     def canned_response(self, generation: Generation) -> Response | None:
-        """Return the answer that replaces the real one; None where the call is carried out."""
+        """Return the answer that replaces the real one; None if the call is carried out."""
         if self.kind == "timeout":
             return Response("<html>504 Gateway Time-out</html>", 504, media_type="text/html")
         if (refusal := ERROR_TABLE.get(self.kind or "")) is not None:
@@ -241,7 +241,7 @@ class InjectedFault(BaseModel):
         return Response(self.body or "", self.status or 200, self.headers, media_type)
 
     def corrupt(self, response: Response) -> Response:
-        """Return the answer of a call that was carried out, slow or without its second half where the kind says so."""
+        """Return the answer of a call that was carried out, slow or without its second half if the kind says so."""
         body = bytes(response.body)
         if self.kind == "slow":
             media_type, pause_s = response.media_type, (self.delay_s or TIMEOUT_S) / _SLOW_PIECES
@@ -254,7 +254,7 @@ class InjectedFault(BaseModel):
 
 
 def take_fault(faults: Sequence[InjectedFault], path: str, usage_point: str | None) -> InjectedFault | None:
-    """Return the first fault that matches this call and count it; None where the call goes on as usual."""
+    """Return the first fault that matches this call and count it; None if the call goes on as usual."""
     for fault in faults:
         if not fault.matches(path, usage_point):
             continue
@@ -295,7 +295,7 @@ class _CutResponse(Response):
 
 
 class SimulatedClock:
-    """Clock that every rule about "today" asks for the date in Paris."""
+    """Clock that gives the date in Paris to every rule about "today"."""
 
     def __init__(self, start: datetime | None = None) -> None:
         self.now = clock_from(start)

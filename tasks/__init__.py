@@ -1,4 +1,4 @@
-"""Thin Celery tasks: values in, values out, one decision about time each.
+"""Thin Celery tasks that take and return plain values.
 
 Importing them needs no broker and no environment.
 """

@@ -1,6 +1,6 @@
 """Base classes of our tasks: which errors are expected, when a step is retried, and what a failed window records.
 
-Also how readings travel from step to step: sealed, so that neither the broker nor Flower can read them.
+Readings are sealed between steps, so that neither the broker nor Flower can read them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _WAITS: Final = "releve_waits"  # The header of a message that counts its waits 
 class WindowTask(Task):  # type: ignore[type-arg]
     """A step of a window's chain.  Its first argument is the window, or the sealed message of the step before.
 
-    A step that ends its workers is given up: its starts are counted with the claim, which all its messages name.
+    A step that kills its workers is given up: its starts are counted by the claim, which all its messages name.
     """
 
     abstract = True
@@ -59,7 +59,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
     Request = "tasks.base:QuietRequest"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the step; one that a retry may solve is tried again later."""
+        """Run the step, and retry it later after a TransientError."""
         try:
             with current.sync().steps.running(self.step_of(args, kwargs), _this_process()):
                 return self.run(*args, **kwargs)
@@ -67,7 +67,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
             self.retry_later(error)
 
     def step_of(self, args: Any, kwargs: Any) -> str:
-        """Return the name of a step, the same for each of its messages."""
+        """Return the name by which a step's starts are counted, the same for each of its messages."""
         job = _job_from(args, kwargs)
         return f"{job['account_id']}:{job['series']}:{self.name}:{job['claim'] or job['run_id']}"
 
@@ -78,10 +78,10 @@ class WindowTask(Task):  # type: ignore[type-arg]
         return super().apply_async(args, kwargs, *rest, **options)
 
     def retry_later(self, error: TransientError) -> NoReturn:
-        """Retry after a countdown, or raise the error where the wait is long: then the reconciler publishes again.
+        """Retry after a countdown, or raise the error if the wait is long: the reconciler then republishes the window.
 
-        An incident is left to the reconciler too: a message that waits for its end costs memory, and the window is
-        due again then anyway.
+        The same goes for an incident: a message that waits for its end costs memory, and the window is due again then
+        anyway.
         """
         if isinstance(error, IncidentOpen):
             raise error
@@ -89,7 +89,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
             raise error
         retries, waits = self.request.retries, self.request.get(_WAITS) or 0
         if isinstance(error, RateLimited):
-            # Waiting for a permit is not a failed attempt, but who comes often comes back later.
+            # Waiting for a permit is not a failed attempt, but each further wait may be longer.
             delay_s, waits = retry_delay_s(retries, error.retry_after_s, random.random), waits + 1
         else:
             delay_s = retry_delay_s(retries - waits, error.retry_after_s, random.random)
@@ -110,10 +110,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
 
 
 def seal(message: WindowJob, step: str) -> SealedMessage:
-    """Return the message as the broker carries it to a step.
-
-    Compressed first: sealed bytes can't be compressed any more.
-    """
+    """Return the message for the broker: compressed, then sealed, because sealed bytes don't compress."""
     job = job_of(message)
     content = zlib.compress(json.dumps(message, separators=(",", ":")).encode())
     sealed = current.stores().keys.broker.seal_bytes(content, _place_of(job, step))
@@ -123,7 +120,7 @@ def seal(message: WindowJob, step: str) -> SealedMessage:
 def unseal(message: SealedMessage, step: str) -> Any:
     """Return the message that ``seal`` was given for this step.
 
-    Raises StoreUnavailable where no key fits: no account is to blame, and the window is published again later.
+    Raises StoreUnavailable if no key fits: no account is at fault, and the window is published again later.
     """
     try:
         sealed = base64.urlsafe_b64decode(message["sealed"])
@@ -138,7 +135,7 @@ def unseal(message: SealedMessage, step: str) -> Any:
 class ControlTask(Task):  # type: ignore[type-arg]
     """A task that decides what is due.  Running it again is harmless, so a failure is left to the next run.
 
-    Its starts are counted by message, once that came again: the tasks of an idle fleet write nothing.
+    Starts are counted only for redelivered messages, so that the tasks of an idle fleet write nothing.
     """
 
     abstract = True
@@ -147,7 +144,7 @@ class ControlTask(Task):  # type: ignore[type-arg]
     throws = (WorkerError,)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task; raises WorkerLost where it has ended too many workers, which drops its message."""
+        """Run the task. Raises WorkerLost, which drops its message, if it has killed too many workers."""
         if not (self.request.delivery_info or {}).get("redelivered"):
             return self.run(*args, **kwargs)
         with current.sync().steps.running(f"{self.name}:{self.request.id}", _this_process()):
@@ -159,7 +156,7 @@ def _this_process() -> str:
 
 
 def _place_of(job: WindowJob, step: str) -> str:
-    """Return the place of a message: no other window, run or step takes it."""
+    """Return the context to which a message is sealed: no other window, run or step can open it."""
     return f"{step}/{job['account_id']}/{job['series']}/{job['start']}/{job['end']}/{job['run_id']}"
 
 
@@ -184,10 +181,10 @@ def _job_from(args: Any, kwargs: Any) -> WindowJob:
 
 
 class QuietRequest(Request):
-    """A request that shows the short form of its arguments only: messages between steps carry sealed readings."""
+    """A request that shows only the short form of its arguments, because messages carry sealed readings."""
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
-        """Note where a process of this worker's pool has ended, of which no other worker would know."""
+        """Record that a process of this worker's pool has died, because no other worker would know."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)  # Billiard may have wrapped it.
         if isinstance(error, WorkerLostError) and isinstance(self.task, WindowTask):
             with suppress(StoreUnavailable):

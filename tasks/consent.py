@@ -1,4 +1,4 @@
-"""Connection requests and rights of access: the supplier is asked here, never by a thread of the web."""
+"""Connection requests and access rights: workers call the supplier for them, never a web thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PAGE: Final = 100
 
 @shared_task(name="tasks.consent.conclude", base=ControlTask)
 def conclude(request_id: str) -> None:
-    """Take a request one step on, with one call of the supplier at most, and start the history of what it connects."""
+    """Advance a request by one step, with at most one supplier call, and start the histories of its new accounts."""
     request = current.consent().connector.conclude(request_id)
     for account in request.accounts if request else ():
         backfill_account.delay(account.id)
@@ -25,7 +25,7 @@ def conclude(request_id: str) -> None:
 
 @shared_task(name="tasks.consent.conclude_due", base=ControlTask)
 def conclude_due() -> None:
-    """Publish the requests whose next try has come: a browser may be closed, and a message lost."""
+    """Publish the requests whose next attempt is due: the browser may be closed, or the message lost."""
     requests = current.consent().requests
     requests.clean_held()
     for request_id in requests.list_due(real_clock(), _PAGE):
@@ -42,7 +42,7 @@ def check_rights(pending_only: bool = False) -> None:
 
     Safe to repeat.
     """
-    if current.consent().proof_uploads.files.list_waiting():  # The message was lost, or the supplier was silent.
+    if current.consent().proof_uploads.files.list_waiting():  # The message was lost, or the supplier didn't answer.
         send_proofs.delay()
     for account_id in current.consent().right_sweep.run(pending_only=pending_only).opened:
         backfill_account.delay(account_id)
@@ -50,13 +50,13 @@ def check_rights(pending_only: bool = False) -> None:
 
 @shared_task(name="tasks.consent.send_proofs", base=ControlTask)
 def send_proofs() -> None:
-    """Send the proofs that the operator's page has taken to the supplier. Safe to repeat."""
+    """Send the supplier the proofs that were uploaded on the operator's page. Safe to repeat."""
     current.consent().proof_uploads.send_waiting()
 
 
 @shared_task(name="tasks.consent.withdraw_rights", base=ControlTask)
 def withdraw_rights() -> None:
-    """Withdraw the rights of households that have left, at the supplier. Safe to repeat."""
+    """Withdraw, at the supplier, the rights of households that have left. Safe to repeat."""
     from worker.accounts import gas_rights
 
     gas_rights.withdraw_rights(current.stores().registry.rights, current.sync().suppliers.clients_of)

@@ -26,18 +26,19 @@ _A_DAY_S: Final = 24 * 3600
 
 @shared_task(name="tasks.nightly.nightly_sync", base=ControlTask)
 def nightly_sync(before: str | None = None) -> None:
-    """Ask for the last days of every active account, as fast as the quota lets it through.
+    """Request the last days of every active account, as fast as the quota allows.
 
-    1. What is due are the series not asked since the night began, or since ``before``: a date or a moment.
-    2. They are published, the longest unasked first, until ten minutes of quota are in flight (``worker.sync.due``).
-    3. While more are due, the run comes back some seconds later.
+    1. A series is due if it wasn't requested since the night began, or since ``before`` (a date or a moment).
+    2. Due series are published, the longest waiting first, until ten minutes of quota are in flight
+       (``worker.sync.due``).
+    3. While more are due, the task runs again some seconds later.
 
-    A second run at the same time publishes nothing twice, and one after a crash goes on: what is due stays due.
+    A second run at the same time publishes nothing twice, and a run after a crash continues: what is due stays due.
     """
     stores = current.stores()
     start = _this_night()
     if before is not None:
-        # Later than now, each window would be due again as soon as it is done.
+        # If it were later than now, each window would be due again as soon as it is done.
         start = min(_moment(before), stores.now())
     run = f"nightly:{civil_date(start)}"
     if stores.windows.slot(f"fit:{run}", _A_DAY_S):
@@ -56,12 +57,12 @@ def sync_account(account_id: str, run: str) -> None:
 
 @shared_task(name="tasks.nightly.catch_up", base=ControlTask)
 def catch_up(run: str | None = None) -> None:
-    """Ask the accounts again that still lack yesterday; once each afternoon hour, at the same pace."""
+    """Request the data of accounts that still lack yesterday, once each afternoon hour, at the pace of the night."""
     stores = current.stores()
     now = stores.now().astimezone(PARIS)
     run = run or f"catch-up:{now:%Y-%m-%dT%H}"
     before = datetime.strptime(run, "catch-up:%Y-%m-%dT%H").replace(tzinfo=PARIS)
-    # What is left tomorrow belongs to the next night.
+    # What is still missing tomorrow belongs to the next night.
     if before.date() != now.date():
         return
     if _publish(current.sync().due.catch_up(_this_night(), before), run) and _only_once(run):
@@ -73,7 +74,7 @@ def backfill_account(account_id: str) -> None:
     """Publish the next missing window of each series, if one is missing and none is in flight.
 
     Enqueued when the account is created, and by the end of each window. A history that finds its lane full stays due,
-    and ``resume_backfills`` comes back to it.
+    and ``resume_backfills`` continues it.
     """
     due, history = current.sync().due, current.sync().history
     account = current.stores().registry.accounts.get(account_id)
@@ -94,7 +95,7 @@ def resume_backfills() -> None:
 
 @shared_task(name="tasks.nightly.resume_night", base=ControlTask)
 def resume_night() -> None:
-    """Publish what this night lost or has not published yet, new accounts, and tries after failures."""
+    """Publish windows that this night lost or hasn't published yet, new accounts, and retries after failures."""
     if _is_first_of_tick("resume_night"):
         _publish(current.sync().due.night(_this_night()), "resume_night")
 
@@ -118,13 +119,13 @@ def _moment(text: str) -> datetime:
 
 
 def _only_once(name: str) -> bool:
-    """Return whether this message of a run may come back; of several at once only one does."""
+    """Return whether this message may schedule the run again; of several at once only one may."""
     tick = int(datetime.now(PARIS).timestamp() / MORE_SOON_S)
     return current.stores().windows.slot(f"{name}:{tick}", 2 * MORE_SOON_S)
 
 
 def _is_first_of_tick(name: str) -> bool:
-    """Return True once a tick, however many beats there are."""
+    """Return True once per tick, however many beat processes there are."""
     every_s = current.stores().settings.reconcile_every_s
     tick = int(datetime.now(PARIS).timestamp() / every_s)
     return current.stores().windows.slot(f"{name}:{tick}", 2 * every_s)

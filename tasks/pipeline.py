@@ -1,7 +1,7 @@
 """The four tasks of a window: ``fetch | filter_known | aggregate | store``; see ``worker.sync.window``.
 
-``fetch`` goes through the queue of the window's lane, the others through the queue ``steps``.  What a step hands on is
-sealed.
+``fetch`` goes through the queue of the window's lane, the others through the queue ``steps``. Each step seals its
+result.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def fetch(
     job = WindowJob(account_id=account_id, series=series, start=start, end=end, run_id=run_id, claim=claim)
     confirmed = current.sync().claims.confirm(job)
     if confirmed is None:
-        # The window was fetched meanwhile, or another message does it.
+        # The window was fetched meanwhile, or another message is fetching it.
         raise Ignore
     return seal(current.sync().window.fetch(confirmed), "filter_known")
 
@@ -42,7 +42,7 @@ def filter_known(message: SealedMessage) -> SealedMessage:
 
 @shared_task(name="tasks.pipeline.aggregate", base=WindowTask)
 def aggregate(message: SealedMessage) -> SealedMessage:
-    """Compute the totals that the changes touch.  Pure."""
+    """Compute the totals that the changes affect. A pure function."""
     return seal(current.sync().window.aggregate(unseal(message, "aggregate")), "store")
 
 
@@ -53,7 +53,7 @@ def store(message: SealedMessage) -> None:
 
 
 def window_chain(job: WindowJob) -> Signature:
-    """Return the chain of a window, which begins in its lane; a window of the history then chooses the next one."""
+    """Return the chain of a window, which begins in its lane; after a history window it publishes the next one."""
     args = (job["account_id"], job["series"], job["start"], job["end"])
     first = fetch.s(*args, run_id=job["run_id"], claim=job["claim"]).set(queue=queue_of(job))
     steps = [first, filter_known.s(), aggregate.s(), store.s()]
@@ -63,7 +63,6 @@ def window_chain(job: WindowJob) -> Signature:
 
 
 def publish(jobs: Sequence[WindowJob]) -> None:
-    """Publish the chain of each window."""
     published = 0
     try:
         for job in jobs:
@@ -71,5 +70,5 @@ def publish(jobs: Sequence[WindowJob]) -> None:
             published += 1
     finally:
         if published < len(jobs):
-            # Where the broker is away, the rest is due again at once.
+            # If the broker is down, the rest is due again at once.
             current.sync().claims.release(jobs[published:])

@@ -23,13 +23,13 @@ from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.outcomes import HourFreshness
 
 log = logging.getLogger("releve.tasks")
-# In one run, an hour: some minutes of work.
+# Per hourly run: some minutes of work.
 MAX_MONTHS_PACKED: Final = 5_000
 KEEP_UNKNOWN_ANSWERS: Final = timedelta(days=400)
 KEEP_FRESHNESS: Final = timedelta(days=400)
 _FLEET_SERIES: Final = "fleet-series"
 _A_DAY_S: Final = 24 * 3600
-_CLOCKS_DIFFER: Final = timedelta(hours=1)  # By its own clock the database refuses to delete younger entries.
+_CLOCKS_DIFFER: Final = timedelta(hours=1)  # The database, by its own clock, refuses to delete younger entries.
 OUTPUT_EXPIRES_S: Final = 60  # The next round publishes it again.
 KEEP_ENDED_RIGHTS: Final = timedelta(days=30)  # So that a person can see what became of one.
 KEEP_INVITATIONS: Final = timedelta(days=7)  # After their end, so that an operator can see what became of one.
@@ -37,7 +37,7 @@ KEEP_INVITATIONS: Final = timedelta(days=7)  # After their end, so that an opera
 
 @shared_task(name="tasks.upkeep.renew_tokens", base=ControlTask)
 def renew_tokens() -> None:
-    """Renew tokens before they expire, so that no worker waits for it: the application's, or those of users."""
+    """Renew the application's or the users' tokens before they expire, so that no worker waits for that."""
     from worker.accounts import token_upkeep
 
     stores, sync = current.stores(), current.sync()
@@ -51,7 +51,7 @@ def renew_tokens() -> None:
 
 @shared_task(name="tasks.upkeep.follow_fleet_series", base=ControlTask)
 def follow_fleet_series(names: str) -> None:
-    """Let all accounts follow the series that beat's RELEVE_SERIES names, once it has changed, and once a day."""
+    """Apply the series of beat's RELEVE_SERIES to all accounts that follow it, when it has changed and once a day."""
     stores = current.stores()
     fleet = [series for series in complete_fleet(parse_series(names)) if is_offered(stores.settings, series)]
     if stores.windows.get_text(_FLEET_SERIES) != names:
@@ -73,7 +73,7 @@ def revoke_tokens() -> None:
 
 @shared_task(name="tasks.upkeep.tick", base=ControlTask)
 def tick() -> None:
-    """Record that beat, queue and workers work together: this ran, so all three do."""
+    """Record that beat, queue and workers work: this task ran, so all three do."""
     Heartbeats(current.stores().redis).record_tick()
 
 
@@ -114,15 +114,15 @@ def purge_account(account_id: str) -> None:
 
 @shared_task(name="tasks.upkeep.expire_consents", base=ControlTask)
 def expire_consents() -> None:
-    """Suspend accounts whose consent has ended, end its proofs and grants, and erase what is old.
+    """Suspend accounts whose consent has ended, end its proofs and grants, and delete old records.
 
-    Invitations, the memory of erasures, rights that have ended, old evidence and old audit entries, too.
+    These are invitations, sessions, remembered erasures, ended rights, evidence and audit entries.
     """
     stores, registry = current.stores(), current.stores().registry
     refusals, today = current.sync().refusals, current.sync().history.today()
     suspended = refusals.suspend_ended_consents()
     ended, erased = refusals.apply_retention(stores.settings.keep_consent_proof_days)
-    # Invitations live by the real time, even where the fleet runs at a simulated one.
+    # Invitations follow real time, even if the fleet's time is simulated.
     registry.invitations.delete_before(real_clock() - KEEP_INVITATIONS)
     registry.sessions.delete_over()
     registry.audit.delete_before(real_clock() - AUDIT_KEPT - _CLOCKS_DIFFER)
@@ -169,14 +169,14 @@ def audit_sample() -> None:
 
 @shared_task(name="tasks.upkeep.delete_old_corrections", base=ControlTask)
 def delete_old_corrections() -> None:
-    """Delete corrections that are older than the setting keeps them."""
+    """Delete corrections older than RELEVE_KEEP_CORRECTIONS_DAYS."""
     stores = current.stores()
     stores.registry.corrections.delete_before(stores.now() - timedelta(days=stores.settings.keep_corrections_days))
 
 
 @shared_task(name="tasks.upkeep.record_freshness", base=ControlTask)
 def record_freshness() -> None:
-    """Store how many active accounts have the newest day complete that they should, for this hour.  Safe to repeat."""
+    """Store, for this hour, how many active accounts have the newest expected day complete. Safe to repeat."""
     registry = current.stores().registry
     hour = current.stores().now().replace(minute=0, second=0, microsecond=0)
     completeness = registry.completeness
@@ -192,7 +192,7 @@ def _publish(job: WindowJob) -> None:
 
 @shared_task(name="tasks.upkeep.deliver_notice", base=ControlTask)
 def deliver_notice(notice_id: str) -> None:
-    """Send one notice.  A doubled message sends it once: the sender claims it first."""
+    """Send one notice. A duplicate message sends nothing, because the sender claims the notice first."""
     from worker.runtime.consent_parts import build_notice_sender
 
     build_notice_sender(current.stores()).deliver(notice_id)
@@ -200,7 +200,7 @@ def deliver_notice(notice_id: str) -> None:
 
 @shared_task(name="tasks.upkeep.deliver_due_notices", base=ControlTask)
 def deliver_due_notices() -> None:
-    """Publish one delivery for each notice that is due, so that a slow receiver delays its own notices alone."""
+    """Publish one delivery for each notice that is due, so that a slow receiver delays only its own notices."""
     stores = current.stores()
     for notice_id in stores.registry.notices.list_due(stores.now()):
         deliver_notice.delay(notice_id)
@@ -208,9 +208,9 @@ def deliver_due_notices() -> None:
 
 @shared_task(name="tasks.upkeep.deliver_output", base=ControlTask)
 def deliver_output(output_id: str) -> None:
-    """Send what waits for one output, in a thread beside this one, so that no window waits for it.
+    """Send an output's waiting data in another thread, so that no window waits for it.
 
-    A doubled message finds it locked, or nothing to send.  A process that ends in between has lost nothing.
+    A duplicate message finds the output locked, or nothing to send. A process that ends midway loses nothing.
     """
     current.deliveries().add(output_id)
 
@@ -225,13 +225,13 @@ def deliver_due_outputs() -> None:
 
 @shared_task(name="tasks.upkeep.note_daily_outputs", base=ControlTask)
 def note_daily_outputs() -> None:
-    """Let the outputs whose figures change with the date be sent yesterday again.  Safe to repeat."""
+    """Send yesterday again to the outputs whose figures change with the date. Safe to repeat."""
     current.outputs().note_daily()
 
 
 @shared_task(name="tasks.upkeep.create_missing_curve_notices", base=ControlTask)
 def create_missing_curve_notices() -> None:
-    """Create a notice for each account whose load curve nobody has switched on, once."""
+    """Create one notice for each account whose load curve nobody has switched on."""
     from worker.accounts.notices import notify_missing_curves
 
     notify_missing_curves(current.stores().registry, current.sync().refusals)
@@ -251,7 +251,7 @@ def create_consent_reminders() -> None:
 
 @shared_task(name="tasks.upkeep.probe_incidents", base=ControlTask)
 def probe_incidents() -> None:
-    """Find out whether an open incident is over; what it kept waiting is due again then.  Safe to repeat."""
+    """Check whether an open incident is over; the windows that it held are then due again. Safe to repeat."""
     from worker.runtime.sync_parts import build_prober
 
     build_prober(current.stores(), current.sync()).run()

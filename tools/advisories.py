@@ -2,7 +2,7 @@
 
 Further words are options of pip-audit: `make audit ARGS="-s osv"` asks another service.
 
-pip-audit asks; where it reaches no advisories it says that all is well, or ends with a traceback.  Here one line says
+pip-audit asks; if it reaches no advisories, it says that all is well, or ends with a traceback.  Here one line says
 that nothing was looked at.  Exit codes: 0 nothing is known, 1 something is, or a package could not be looked up,
 2 no advisories were reached.
 """

@@ -15,7 +15,7 @@ from typing import Final
 
 # A file belongs to the first subject that names it.
 SUBJECTS: Final[Mapping[str, str]] = {
-    "files people download": "domain/files/* sync/file_import cli/import_files web/pages/files web/file_uploads",
+    "files to import": "domain/files/* sync/file_import cli/import_files web/pages/files web/file_uploads",
     "gas rights": (
         "domain/access_right accounts/gas_rights accounts/right_sweep registry/rights web/pages/rights cli/gas_option"
     ),
@@ -28,7 +28,7 @@ SUBJECTS: Final[Mapping[str, str]] = {
         "registry/known_ledger redis/pending_consents stores/erasure_ledger web/pages/consent* "
         "web/api/invitations tasks/consent cli/consents cli/accounts runtime/consent_parts"
     ),
-    "suppliers: calls, tokens, meaning of answers": (
+    "suppliers: calls, tokens, answers": (
         "clients/* domain/parsing/* domain/answers sync/quarantine registry/supplier_answers "
         "registry/user_tokens accounts/token_upkeep stores/token_store runtime/supplier_settings "
         "domain/networks"
@@ -39,19 +39,19 @@ SUBJECTS: Final[Mapping[str, str]] = {
         "registry/series_switches ops/capacity cli/plan cli/sync tasks/nightly tasks/base worker/app "
         "config/celery_options"
     ),
-    "why a day is missing, incidents, checks of what is stored": (
+    "missing days, incidents, verification": (
         "domain/completeness domain/consistency domain/reasons domain/incident sync/incidents "
         "sync/verification redis/incidents accounts/explanations accounts/account_days accounts/status "
         "cli/explain cli/status cli/incidents"
     ),
     "outputs": "outputs/* registry/outputs cli/outputs runtime/output_parts",
-    "documents, totals, exports, stores of measures": (
+    "documents, totals, exports, measure stores": (
         "domain/documents domain/packing domain/totals domain/tariffs domain/comparison domain/series "
         "domain/windows domain/messages domain/exports domain/statistics domain/clock stores/measures/* "
         "sync/layout_migration sync/window tasks/pipeline cli/show web/file_formats"
     ),
     "notices and mails": "domain/notice accounts/notice* registry/notices",
-    "households: pages, charts, ways in": (
+    "households' pages, charts, sign-in": (
         "web/pages/account* web/pages/cards web/pages/chart* web/pages/first_page web/pages/own_home "
         "web/pages/recovery web/pages/sign_in web/rendering web/texts worker/texts accounts/household_access "
         "registry/households domain/sessions registry/access_keys runtime/web_access cli/home"
@@ -61,11 +61,11 @@ SUBJECTS: Final[Mapping[str, str]] = {
         "registry/fleet_counts"
     ),
     "API and web server": "web/*",
-    "operation: start, watch, back up, rotate, diagnose": (
+    "operation: start-up, watchdog, backup, rotation, doctor": (
         "ops/* cli/backup cli/doctor cli/health cli/migrate cli/processes cli/secrets registry/dump "
         "registry/key_rotation stores/child_processes stores/process_guard stores/sockets tasks/upkeep"
     ),
-    "command line": "cli/*",
+    "other commands": "cli/*",
     "registry, Redis, encryption, build-up": "stores/* runtime/*",
     "settings, errors, logs, metrics": "config/* worker/* tasks/*",
 }

@@ -38,7 +38,7 @@ _CLASSIFIERS: Final = {
     "MIT License": "MIT",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }
-# Locked for some versions of Python or platforms alone, so that they may be missing where the page is made.
+# Locked only for some versions of Python or platforms, so they may be missing on the machine that makes the page.
 ELSEWHERE: Final = {"async-timeout": "Apache-2.0"}
 
 _HEAD: Final = """# Licences

@@ -1,6 +1,6 @@
 """Reader of requirements/*.lock, which `make lock` writes.
 
-An entry of a lock, with a marker where a platform or a version of Python does without the package::
+An entry of a lock, with a marker if a platform or a version of Python does not need the package::
 
     async-timeout==5.0.1 ; python_full_version < '3.11.3' \\
         --hash=sha256:0123… \\

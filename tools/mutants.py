@@ -4,10 +4,10 @@ python -m tools.mutants --seed 12 --number 60
 
 A mutant is one small fault in one file. Each is tried in a copy of the tree with the tests nearest to its module, until
 one fails. Those that live are then put into one copy together, in which all tests run once; the tests that fail are run
-for each of the living alone, to tell which one they kill. That is repeated with what is left, until all tests pass or
+for each of the living alone, to find which one they kill. That is repeated with what is left, until all tests pass or
 no more are killed. A test that fails without any mutant kills none.
 
-The same seed, a number or a commit's hash, draws the same mutants of the same tree. Ends with 1 where a mutant lives.
+The same seed, a number or a commit's hash, draws the same mutants of the same tree. Ends with 1 if a mutant lives.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Neighbours:
         """Return the nearest test files of a module, at most so many.
 
         First those of its name, then those that import it, then those that import what imports it, or its package.
-        Where there is none, any test tells whether the tests still start.
+        Without any, any test shows whether the tests still start.
         """
         module = _dotted(file)
         package, _, name = module.rpartition(".")
@@ -106,7 +106,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a run ended: ``code`` is pytest's, None where it was stopped; ``failed``: the tests, in order."""
+    """How a run ended: ``code`` is pytest's, None if it was stopped; ``failed``: the tests, in order."""
 
     code: int | None
     failed: Sequence[str]
@@ -115,7 +115,7 @@ class Result:
 
     @property
     def killer(self) -> str:
-        """What has noticed a mutant; empty where nothing has. pytest's 5 says that there was no test."""
+        """What has noticed a mutant; empty if nothing has. pytest's 5 says that there was no test."""
         if self.failed:
             return self.failed[0]
         return {None: "time-out", 0: "", 5: ""}.get(self.code, f"the end of pytest with {self.code}")
@@ -249,7 +249,7 @@ def try_nearest_tests(
     jobs = [Job([mutant], [*options, *_FIRST, *tests], bound_s) for mutant, tests in nearest.items()]
     results = dict(zip(nearest, bench.run(jobs), strict=True))
     killers = {mutant: result.killer for mutant, result in results.items() if result.killer}
-    # What happens without the mutant, too, tells nothing of it.
+    # A failure that also happens without the mutant does not count.
     tests = sorted({killer for killer in killers.values() if "::" in killer})
     others = [mutant for mutant, killer in killers.items() if "::" not in killer]
     failing = _run_without_mutants(bench, options, tests, len(tests) * bound_s).failed if tests else ()

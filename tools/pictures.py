@@ -95,7 +95,7 @@ def _take_home(browser: webdriver.Chrome, folder: Path) -> None:
 
 @contextmanager
 def _running(folder: Path, *words: str, environment: Mapping[str, str] | None = None) -> Iterator[Path]:
-    """Run a command of Relève until the end of the block, and yield the file of what it prints."""
+    """Run a command of Relève until the end of the block, and yield the file with its output."""
     folder.mkdir(exist_ok=True)
     log = folder / f"{words[0]}.log"
     with log.open("wb") as output:
@@ -127,7 +127,7 @@ def _press(browser: webdriver.Chrome, selector: str) -> None:
 
 
 def _take(browser: webdriver.Chrome, name: str, address: str, width: int, height: int | None) -> None:
-    """Take a picture of a page, as high as it is where no height is given."""
+    """Take a picture of a page, of its full height if none is given."""
     set_screen(browser, width)
     browser.get(address)
     sleep(2)  # For what scripts draw.

@@ -314,7 +314,7 @@ def service_with_days(place: Place) -> tuple[Any, list[str]]:
 
 
 def expect(holds: object, otherwise: str) -> None:
-    """End where a walk didn't come to its end: its calls would be those of another one."""
+    """End the program if a walk was not completed: its calls would be counted for another one."""
     if not holds:
         raise SystemExit(f"the walk did not come to its end: {otherwise[-2000:]}")
 

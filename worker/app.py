@@ -1,6 +1,6 @@
-"""The Celery app, and ``enqueue_…()`` for the command line and the web, which know tasks by name alone.
+"""The Celery app, and ``enqueue_…()`` for the command line and the web, which know tasks only by name.
 
-Importing a task needs no broker.
+Importing a task needs no broker. Functions that use the broker raise StoreUnavailable.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ app.config_from_object("config.celery_options")
 app.steps["consumer"].add(FormerDeliveries)
 task_signals.install()
 _resources = ExitStack()
-# The embedded server ends with the last of its users.
+# The embedded server stops with its last user.
 atexit.register(_resources.close)
 
 # `celery -A worker flower` reads its options when it has loaded this module.
@@ -67,7 +67,7 @@ if "flower" in sys.argv[1:]:
 
 @app.on_after_configure.connect
 def _use_embedded_broker(sender: Celery, **_: Any) -> None:
-    """Use the embedded server where the settings name no broker; this user's other commands share it."""
+    """Use the embedded server if the settings name no broker; this user's other commands share it."""
     from worker.ops.broker import WORKER_ID
     from worker.stores.redis.connection import is_redis
     from worker.stores.redis.heartbeats import broker_keys
@@ -103,68 +103,63 @@ def _prepare_beat(**_: Any) -> None:
 
 @contextmanager
 def open_broker(broker_url: str) -> Iterator[Connection]:
-    """Open a connection to this broker, from kombu's pool of its address.  Raises StoreUnavailable.
+    """Open a connection to this broker from kombu's pool.
 
-    The address is named each time: the app itself keeps to the first broker that it spoke to.
+    The URL is given each time, because the app itself keeps the first broker that it connected to.
     """
     pool = connections[app.connection_for_write(broker_url, connect_timeout=5)]
     with broker_errors(), pool.acquire(block=True) as connection:
-        # Nobody waits for a broker that is down.
+        # No caller should wait for a broker that is down.
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
         yield connection
 
 
 def enqueue_backfill(account_id: str, *, broker_url: str) -> None:
-    """Enqueue an account's history.  Raises StoreUnavailable."""
     enqueue(BACKFILL_TASK, account_id, broker_url=broker_url)
 
 
 def enqueue_look_back(account_id: str, *, broker_url: str) -> None:
-    """Enqueue the last days of an account.  Raises StoreUnavailable."""
+    """Enqueue the last days of an account."""
     enqueue(LOOK_BACK_TASK, account_id, "by-hand", broker_url=broker_url)
 
 
 def enqueue_window(job: WindowJob, *, broker_url: str) -> None:
-    """Enqueue one window again, outside every run.  Raises StoreUnavailable."""
+    """Enqueue one window again, outside any run."""
     enqueue(WINDOW_TASK, job["account_id"], job["series"], job["start"], job["end"], broker_url=broker_url)
 
 
 def enqueue_request(request_id: str, *, vouched: bool, broker_url: str) -> None:
-    """Enqueue a connection request; one that nobody vouches for comes last.  Raises StoreUnavailable."""
+    """Enqueue a connection request; one that nobody vouches for comes last."""
     enqueue(REQUEST_TASK, request_id, broker_url=broker_url, queue=request_lane(vouched=vouched))
 
 
 def enqueue_revocation(*, broker_url: str) -> None:
-    """Enqueue the revocation of tokens that no account uses any more.  Raises StoreUnavailable."""
+    """Enqueue the revocation of tokens that no account uses any more."""
     enqueue(REVOCATION_TASK, broker_url=broker_url)
 
 
 def enqueue_withdrawal(*, broker_url: str) -> None:
-    """Enqueue the withdrawal of rights that no household has any more.  Raises StoreUnavailable."""
+    """Enqueue the withdrawal of rights that no household needs any more."""
     enqueue(WITHDRAWAL_TASK, broker_url=broker_url)
 
 
 def enqueue_proofs(*, broker_url: str) -> None:
-    """Enqueue the sending of the proofs that the operator's page has taken.  Raises StoreUnavailable."""
+    """Enqueue the sending of the proofs that were uploaded on the operator's page."""
     enqueue(PROOFS_TASK, broker_url=broker_url)
 
 
 def enqueue(task: str, *args: str, broker_url: str, queue: str = Lane.CONTROL) -> None:
-    """Enqueue any task by its name.  Raises StoreUnavailable."""
     with open_broker(broker_url) as connection:
         app.send_task(task, args=args, queue=str(queue), connection=connection, retry_policy=SHORT_PUBLISH_POLICY)
 
 
 def queue_lengths(broker_url: str) -> dict[str, int]:
-    """Return the messages that wait, by queue, whichever broker it is.  Raises StoreUnavailable."""
+    """Return the number of waiting messages by queue, on either kind of broker."""
     with open_broker(broker_url) as connection:
         return lengths_of(connection, app.conf.task_queues)
 
 
 def queue_ages(broker_url: str) -> dict[str, float]:
-    """Return how long the next message of each queue has waited, in seconds; see ``worker.ops.broker``.
-
-    Raises StoreUnavailable.
-    """
+    """Return how long the next message of each queue has waited, in seconds; see ``worker.ops.broker``."""
     with open_broker(broker_url) as connection:
         return oldest_ages(connection, app.conf.task_queues)

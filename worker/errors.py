@@ -1,22 +1,22 @@
-"""The error tree: its first level says what Relève does about an error, the second where it came from.
+"""The error tree: its first level decides what Relève does about an error, the second names its origin.
 
-A task retries a ``TransientError``.  An ``AccountError`` suspends the account until its owner acts.  A ``DataError`` is
-reported, and the window is not fetched again in this run.  Celery sends errors between processes, so that each can be
-rebuilt from its message alone; no message holds a token, a meter number or a payload.
+A task retries a ``TransientError``. An ``AccountError`` suspends the account until its owner acts. A ``DataError`` is
+reported, and the window is not fetched again in this run. Celery sends errors between processes, so each can be rebuilt
+from its message alone; no message holds a token, a meter number or a payload.
 
-A class is the one description of its error, and a subclass says only what differs:
+All facts about an error are attributes of its class; a subclass sets only those that differ:
 
-``code``           What the account shows: one code a cause. Where cozy-konnector-libs has a word for it, it begins
-                   with that word (``VENDOR_DOWN.TIMEOUT``), as its own codes do. Its texts for people stand in
-                   ``locales/codes.json``. Empty for an error that is no account's.
+``code``           Code that the account shows: one for each cause. If cozy-konnector-libs has a word for it, it begins
+                   with that word (``VENDOR_DOWN.TIMEOUT``), like the library's own codes. Its texts for people are in
+                   ``locales/codes.json``. Empty for an error that concerns no account.
 ``answer_class``   The class under which a failed call is remembered.
-``incident``       The kind of incident (a value of ``IncidentKind``) that the same error on many accounts makes; None
-                   if it says nothing about the supplier.
+``incident``       The kind of incident (a value of ``IncidentKind``) to which the same error on many accounts leads;
+                   None if it says nothing about the supplier.
 ``kind``           Its name as a label of metrics.
 ``suspends``       Whether an account may wait for its owner under this code.
-``renewable``      Whether a new consent cures it.
-``while_closed``   Of a refusal that closes the gate: what is said of each call until it opens; ``{}`` is the supplier.
-``remedy``         What the reference of errors advises, in Markdown; None where the text of the code says it.
+``renewable``      Whether a new consent solves it.
+``while_closed``   For a refusal that closes the gate: the message of all calls until it opens; ``{}``: the supplier.
+``remedy``         Advice in the reference of errors, in Markdown; None if the text of the code gives it.
 
 ``tools.error_reference`` prints each docstring's first paragraph.
 """
@@ -104,7 +104,7 @@ class GatewayBanned(SupplierLimited):
 class IncidentOpen(RateLimited):
     """An incident is open, so no call was made. The window is retried when the incident is over."""
 
-    code = "VENDOR_DOWN.INCIDENT"  # What makes us wait is the supplier's outage.
+    code = "VENDOR_DOWN.INCIDENT"  # The cause of the wait is the supplier's outage.
     answer_class = AnswerClass.OUTAGE
     kind = "held"
     remedy = f"{_ASKED_AGAIN} See [incidents](../explanation/incidents.md)."
@@ -237,7 +237,7 @@ class TokenRefused(ConsentRevoked):
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED.TOKEN_REFUSED"
     answer_class = AnswerClass.TOKEN
-    renewable = False  # No consent page of ours cures it, but a new token from the gateway's.
+    renewable = False  # It takes a new token from the gateway's page, not our consent page.
 
 
 class TokenNeeded(AccountError):
@@ -365,7 +365,7 @@ class SeriesNotOffered(DataError):
     """The supplier says that this meter has no such series. The series ends; the account continues."""
 
     code: ClassVar[str] = "series_not_offered"
-    answer_class = AnswerClass.NO_DATA  # It is an answer: there is nothing to be had.
+    answer_class = AnswerClass.NO_DATA  # It is a valid answer: there is no data.
     kind = "series_not_offered"
 
 
@@ -497,7 +497,7 @@ def describe_code(code: str) -> type[WorkerError]:
     return CLASS_BY_CODE[code]
 
 
-# Codes that a version before 0.2.0 has stored in rows and that no error has any more; they keep their texts.
+# Codes that a version before 0.2.0 stored in rows, and that no error has any more; they keep their texts.
 RETIRED_CODES: Final[dict[str, type[WorkerError]]] = {
     "VENDOR_DOWN": SupplierUnavailable,
     "UNKNOWN_ERROR": WorkerError,

@@ -1,11 +1,11 @@
 """Logging: fields beside the message, the context of a task, formats for people and programs, masked secrets.
 
 ``log.info("window stored", extra=fields(account_id=…, created=4))`` is one line on the console,
-``… window stored account_id=… created=4``, or one JSON object in which numbers stay numbers.  Every line written
-during a task also carries that task's context: ``task``, ``run``, ``chain``.  Other attributes of a record are not
-written, like the arguments of tasks that Celery attaches.
+``… window stored account_id=… created=4``, or one JSON object in which numbers stay numbers. Every line written during
+a task also has that task's context: ``task``, ``run``, ``chain``. Other attributes of a record, such as the task
+arguments that Celery attaches, are not written.
 
-A filter on every handler masks secrets, both those it knows and what looks like one, and numbers of meters.
+A filter on every handler masks known secrets, texts that look like secrets, and meter numbers.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from typing import Any, Final, Literal, TextIO
 from urllib.parse import quote, quote_plus, unquote
 
 MASK: Final = "***"
-# A shorter secret occurs in ordinary words.  After a name like password= it is masked all the same.
+# A shorter secret may occur in ordinary words. After a name like password= it is masked nevertheless.
 MIN_SECRET_LENGTH: Final = 6
 _VALUE = r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s"'&,;(){}<>\[\]]+)"""
 _EQUALS = r"""(["']?\s*(?:[=:]|%3[Dd])\s*)"""
-# Patterns and replacements.  No pattern backtracks far, so that no text takes long.
+# Patterns and replacements. No pattern backtracks far, so no text takes long.
 _PATTERNS: Final = (
     # redis://:s3cret@host:6379/0  ->  redis://***@host:6379/0
     (re.compile(r"://[^/\s\"'<>]+@"), f"://{MASK}@"),
@@ -38,7 +38,7 @@ _PATTERNS: Final = (
     # Authorization: Bearer xxxxxxxx  ->  Authorization: Bearer ***
     (re.compile(r"\b([Bb]earer|[Bb]asic)\s+[\w.~+/=-]{8,}"), rf"\1 {MASK}"),
     (re.compile(r"eyJ[\w-]{4,}(?:\.[\w-]*)*"), MASK),  # A JWT.
-    # What the registry stores of secrets: sealed, or by an older version as a Fernet token.
+    # A secret as the registry stores it: sealed, or as a Fernet token of an older version.
     (re.compile(r"(?:AgAAAA|gAAAAA)[\w-]{20,}=*"), MASK),
     (re.compile(r"releve_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A token of our own API.
     (re.compile(r"invite_[a-z0-9]{12}_[\w-]{43}"), MASK),  # The secret of an invitation.
@@ -49,8 +49,8 @@ _PATTERNS: Final = (
     (re.compile(r"(droit_acces/)(?!\?)[\w%-]+"), rf"\1{MASK}"),
     (re.compile(r"proxy(?:client|access|refresh)_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A secret or token of our proxy.
 )
-# Fourteen digits are a meter's number, but not inside a hash or a trace's id, and not as the decimals of a number.  So
-# are GI and six digits, of a gas meter.  The digits of an escape right before them (%22, \x22) don't belong to it.
+# Fourteen digits are a meter number, but not inside a hash or a trace id, and not as decimals. GI and six digits are
+# the number of a gas meter. The digits of an escape sequence right before them (%22, \x22) don't belong to it.
 _BEFORE_METER: Final = (
     r"(?:(?<![0-9])(?<![0-9]\.)|(?<=%[\dA-Fa-f]{2})|(?<=\\x[\da-f]{2})|(?<=\\u[\da-f]{4})|(?<=\\U[\da-f]{8}))"
 )
@@ -63,7 +63,7 @@ _SECRET_FIELDS: Final = re.compile(r"(?i)token$|secret|passwo?r?d|authorization|
 
 
 class Redactor:
-    """Masks secrets and numbers of meters in texts and values.  Its repr shows none of the secrets it knows."""
+    """Masks secrets and meter numbers in texts and values. Its repr shows none of the secrets it knows."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
@@ -82,15 +82,14 @@ class Redactor:
             self._known = re.compile("|".join(map(re.escape, longest_first)))
 
     def mask_text(self, text: str) -> str:
-        """Return the text with everything secret masked."""
-        if self._known:  # Known secrets come first, for a pattern might mask only a part of one.
+        if self._known:  # Known secrets come first, because a pattern might mask only a part of one.
             text = self._known.sub(MASK, text)
         for pattern, replacement in _PATTERNS:
             text = pattern.sub(replacement, text)
         return _METER.sub(lambda match: match["ours"] or MASK, text)
 
     def mask_value(self, value: Any) -> Any:
-        """Return the value masked, inside lists and mappings too; a number stays one unless it is a meter's."""
+        """Return the masked value, also inside lists and mappings; a number stays one unless it is a meter number."""
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int | float):
@@ -109,7 +108,7 @@ class Redactor:
 
 
 def written_forms(secret: str) -> set[str]:
-    """Return each way in which a secret may be written: as it is, in a URL, in a repr, in JSON."""
+    """Return the forms in which a secret may be written: plain, in a URL, in a repr, in JSON."""
     forms = {secret, unquote(secret), quote(secret), quote(secret, safe=""), quote_plus(secret)}
     forms |= {re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), form) for form in forms}
     forms |= {repr(secret)[1:-1], json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
@@ -129,7 +128,7 @@ class RedactionFilter(logging.Filter):
             record.fields = self._redactor.mask_value(fields)
         if record.exc_info and not record.exc_text:
             record.exc_text = _TRACEBACKS.formatException(record.exc_info)
-        if record.exc_text:  # Formatters write this text where it is set, and don't format the exception again.
+        if record.exc_text:  # If this text is set, formatters write it and don't format the exception again.
             record.exc_text = self._redactor.mask_text(record.exc_text)
         if record.stack_info:
             record.stack_info = self._redactor.mask_text(record.stack_info)
@@ -149,27 +148,27 @@ REDACTOR: Final = Redactor()  # The process's own.  Code that reads a secret cal
 _NO_CONTEXT: Final[Mapping[str, Any]] = {}
 _context: ContextVar[Mapping[str, Any]] = ContextVar("releve.logs", default=_NO_CONTEXT)
 _NEEDS_QUOTES: Final = re.compile(r"[\s\"=]|^$")
-# At DEBUG celery.pool logs whole messages, and with them what a household used.  The others log as much.
+# At DEBUG celery.pool logs whole messages, and with them a household's consumption. The others log as much.
 _NEVER_AT_DEBUG: Final = ("celery.pool", "amqp", "python_multipart", "celery.utils.functional", "sse_starlette")
 
 
 def fields(**values: Any) -> dict[str, dict[str, Any]]:
-    """Return the argument for ``extra=``: one attribute for all fields, for records have a ``created`` of their own."""
+    """Return the argument for ``extra=``: one attribute with all fields, because records have their own ``created``."""
     return {"fields": values}
 
 
 def bind(**values: Any) -> None:
-    """Set the context: each line of this thread carries these fields from now on, and no earlier ones."""
+    """Set the context: from now on each line of this thread has these fields, and no earlier ones."""
     _context.set(values)
 
 
 def configure(
     *, level: str | int, form: Literal["console", "json"], logfile: str | Path | None = None, takeover: bool = False
 ) -> None:
-    """Write this process's log, masked, to the error stream or to ``logfile``.  Safe to repeat.
+    """Write this process's log, masked, to the error stream or to ``logfile``. Safe to repeat.
 
-    Where other code has set up logging (a test runner, an embedding program), nothing changes without ``takeover``.
-    With it our handler replaces all others: in a process of our own no handler may write unmasked.
+    If other code has set up logging (a test runner, an embedding program), this changes nothing without ``takeover``.
+    With it our handler replaces all others: in our own processes no handler may write unmasked.
     """
     root = logging.getLogger()
     others = [handler for handler in root.handlers if not _is_ours(handler)]
@@ -199,12 +198,12 @@ def _is_ours(handler: logging.Handler) -> bool:
 
 
 def add_context(record: logging.LogRecord) -> bool:
-    """Add the task's context to a record, or the name and id that Celery attached; a filter for handlers."""
+    """Add the task's context, or the name and id that Celery attached, to a record; a filter for handlers."""
     celery: dict[str, Any] = {}
     if isinstance(data := getattr(record, "data", None), Mapping):
         celery = {"task": data.get("name"), "task_id": data.get("id")}
     own = getattr(record, "fields", {})
-    # The record's own fields are named twice: first for their place in the line, last because they win.
+    # The record's own fields come twice: first for their place in the line, and last to override the others.
     record.fields = {**own, **celery, **_context.get(), **own}
     return True
 
@@ -242,7 +241,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class _ErrorStream(logging.StreamHandler[TextIO]):
-    """A handler that looks up ``sys.stderr`` for each line, for it may be replaced meanwhile."""
+    """A handler that looks up ``sys.stderr`` for each line, because it may have been replaced."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)

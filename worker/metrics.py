@@ -1,4 +1,4 @@
-"""Every metric that a worker counts of its own work, by name; ``worker.ops.task_signals`` serves them.
+"""All metrics of a worker's own work, by name; ``worker.ops.task_signals`` serves them.
 
 The metrics of the whole fleet are in ``worker.ops.fleet_metrics``.
 """
@@ -19,7 +19,7 @@ from worker.domain.series import Series
 from worker.errors import ERROR_CLASSES, WorkerError
 
 MetricKind = Literal["counter", "gauge", "histogram"]
-# For each label whose values are not listed: where they come from.
+# Where the values of labels without listed values come from.
 OPEN_LABELS: Final[Mapping[str, str]] = {
     "output": "the kinds of outputs in `releve outputs add --help`",
     "api": "the supplier's APIs that have a quota: the preset's name, or one name for each API",
@@ -27,15 +27,15 @@ OPEN_LABELS: Final[Mapping[str, str]] = {
     "task": "the tasks' names, `tasks.…`",
 }
 REGISTRY: Final = CollectorRegistry()  # Not the library's default registry: Flower counts there.
-disable_created_metrics()  # type: ignore[no-untyped-call]  # Nobody reads when a series began.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # Nobody needs the time when a series began.
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
     """A metric's definition.
 
-    ``name``: as Prometheus sees it, without the suffixes of a histogram.  ``labels``: the values that each can take,
-    none for a label of OPEN_LABELS.
+    ``name``: as in Prometheus, without the suffixes of a histogram. ``labels``: the possible values of each label,
+    empty for a label of OPEN_LABELS.
     """
 
     kind: MetricKind
@@ -45,7 +45,7 @@ class Definition:
 
 
 class MetricRegistry:
-    """The definitions of one endpoint, in the order of its reference page; creates the metrics of the library."""
+    """The definitions of one endpoint, in the order of its reference page, and a factory of their metric objects."""
 
     def __init__(self) -> None:
         self.definitions: list[Definition] = []
@@ -60,7 +60,7 @@ class MetricRegistry:
     def counter(self, name: str, help_text: str, /, **labels: Iterable[str]) -> Counter:
         """Create a counter that starts at 0 for every value of its labels.
 
-        Prometheus computes increases between samples: of a series that appears later, the first count would be lost.
+        Prometheus computes increases between samples, so a series that appears later would lose its first count.
         """
         definition = self.define("counter", name, help_text, **labels)
         counter = Counter(name, help_text, list(definition.labels), registry=REGISTRY)
@@ -70,7 +70,7 @@ class MetricRegistry:
         return counter
 
     def gauge(self, name: str, help_text: str, /, **labels: Iterable[str]) -> Gauge:
-        """Create a gauge, whose values are added up over the running processes of a worker."""
+        """Create a gauge whose values are summed over the running processes of a worker."""
         definition = self.define("gauge", name, help_text, **labels)
         return Gauge(name, help_text, list(definition.labels), registry=REGISTRY, multiprocess_mode="livesum")
 
@@ -87,7 +87,7 @@ _OWN_KINDS: Final = ("held", "store_unavailable", "removed", "worker_lost")  # N
 NO_ANSWER: Final = "none"
 STATUSES: Final = ("2xx", "3xx", "4xx", "429", "5xx", NO_ANSWER)
 TOKEN_REFUSED: Final = "token_refused"  # noqa: S105 - It is a kind of answer, no secret.
-OTHER: Final = "other"  # A good answer that holds no measures, of consents for example.
+OTHER: Final = "other"  # A good answer without measures, for example about consents.
 # Windows and their readings
 WINDOWS: Final = WORKER_METRICS.counter(
     "releve_windows_total",

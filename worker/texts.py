@@ -1,19 +1,19 @@
-"""The texts for people, in French and English: one sentence a key, from ``locales/*.json``.
+"""The texts for people, in French and English, one sentence per key, from ``locales/*.json``.
 
 ============================ ==========================================================================
 ``code.<CODE>.…``            ``what_to_do``, for owner and operator; ``cause``, why a call failed; ``headline`` and
                              ``advice``, for the page of an account that waits under this code
 ``notice.<kind>.…``          ``subject`` and ``text`` of a notice, see ``worker.accounts.notice_channels``
-``invitation.…``             ``notice``: how a notice's reader makes one; ``mail.…`` the mail that carries its link
-``reason.<reason>``          why a day is complete, partial or missing; with ``.<series>`` or ``.<supplier>`` at its end
-                             in place of the sentence for all
+``invitation.…``             ``notice``: how a notice's reader makes one; ``mail.…`` the mail with its link
+``reason.<reason>``          why a day is complete, partial or missing; a key with ``.<series>`` or ``.<supplier>`` at
+                             its end replaces the general sentence
 ``series.<series>.…``        ``name``, ``object`` of a sentence, ``about`` for households; from its description
-``supplier.<name>``          its name; ``supplier.<name>.about`` what it reads, ``.of`` the name as a possessor
+``supplier.<name>``          its name; ``supplier.<name>.about`` what it reads, ``.of`` the name in the possessive
 other keys                   the pages
 ============================ ==========================================================================
 
-A test holds that each text has all languages and each key comes once. An unknown key is an error when it is asked for:
-no text stands in for another.
+A test checks that each text has all languages and that each key occurs once. Asking for an unknown key is an error:
+there is no fallback text.
 """
 
 from __future__ import annotations
@@ -54,20 +54,20 @@ def load_texts() -> Texts:
 
 
 def typeset_french(text: str) -> str:
-    """Return the text with no-break spaces, so that no line begins with a mark or ends with an opening quote."""
+    """Return the text with no-break spaces, so that no line begins with punctuation or ends with an opening quote."""
     text = _SPACE_BEFORE_COLON.sub("\N{NO-BREAK SPACE}", text)
     return _SPACE_BEFORE_MARK.sub("\N{NARROW NO-BREAK SPACE}", text)
 
 
 def translate(key: str, language: str, **facts: Any) -> str:
-    """Return a text in one language, with ``facts`` for its names in braces. Raises KeyError for an unknown key."""
+    """Return a text in one language, with ``facts`` in its placeholders. Raises KeyError for an unknown key."""
     return load_texts()[key][language].format_map(facts)
 
 
 def translate_code(code: str, part: str, language: str, **facts: Any) -> str:
-    """Return a text of an error code, or of its family: another version may have stored the code.
+    """Return a text of an error code, or of its family, as another version may have stored the code.
 
-    A code of no known family is an unknown error. The text is empty where the family has none of this part.
+    A code of no known family counts as an unknown error. The text is empty if the family has none for this part.
     """
     words = code.split(".")
     names = [".".join(words[:length]) for length in range(len(words), 0, -1)]
@@ -77,18 +77,16 @@ def translate_code(code: str, part: str, language: str, **facts: Any) -> str:
 
 
 def translate_cause(code: str, supplier: str, language: str) -> str:
-    """Return why a call to a supplier failed, as a sentence; empty for a code that says it of itself."""
+    """Return why a call to a supplier failed, as a sentence; empty for a code without a ``cause``."""
     names = {"supplier": translate(f"supplier.{supplier}", language)}
     return translate_code(code, "cause", language, **names, of_supplier=translate(f"supplier.{supplier}.of", language))
 
 
 def has_text(key: str) -> bool:
-    """Return whether there is a text of this key."""
     return key in load_texts()
 
 
 def translate_all(key: str, **facts: Any) -> dict[str, str]:
-    """Return a text in each language."""
     return {language: translate(key, language, **facts) for language in LANGUAGES}
 
 

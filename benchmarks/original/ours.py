@@ -30,7 +30,7 @@ METER: Final = "30000000000001"
 
 @dataclass
 class AnswerCache:
-    """The supplier's answer to each window, asked for once; the original has its rows in memory as well."""
+    """The supplier's answer to each window, requested once; the original has its rows in memory as well."""
 
     answers: dict[tuple[Series, DateWindow], Answer] = field(default_factory=dict)
 

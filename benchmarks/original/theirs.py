@@ -46,7 +46,7 @@ class Rows:
         return cls([[day, wh] for day, wh in truth.daily.items()], calls)
 
     def for_later_run(self) -> Rows:
-        """Return the rows of a later run: the konnector asks for all daily values again, and one week of curve."""
+        """Return the rows of a later run: the konnector requests all daily values again, and one week of curve."""
         return Rows(self.daily, self.curves[-1:])
 
 

@@ -53,8 +53,8 @@ def test_an_invited_household_sees_its_gas_once_the_holder_has_accepted_and_unti
     assert (account.state, opened.state, opened.proof) == (AccountState.READY, RightState.ACTIVE, ProofState.ACCEPTED)
     service.wait_loaded(meter)
     assert service.count_faults(meter) == 0
-    page = service.state(browser)
-    assert (page.status_code, page.url) == (200, f"{service.address}/accounts/{account.id}")
+    page = browser.open_connected(browser.visit("/connect/right/state"))
+    assert (page.status, page.account) == (200, account.id)
     days = browser.days(account.id)
     assert len(days) > 1000 and min(days) < "2021-08-01" and "kWh" in page.text
     assert not service.browser().can_see(account.id)

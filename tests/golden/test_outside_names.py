@@ -265,7 +265,7 @@ def tasks() -> Iterator[str]:
 
 def pretend_app(*, is_home: bool) -> FastAPI:
     """Return the web application over what it asks of its parts before it is called."""
-    settings = SimpleNamespace(is_home=is_home, public_url="")
+    settings = SimpleNamespace(is_home=is_home, public_url="https://releve.example.org")  # Its own computer is nobody.
     stores: Any = SimpleNamespace(settings=settings, registry=None)
     sync: Any = SimpleNamespace(suppliers=SimpleNamespace(has_rights=False))
     return create_app(stores, sync, NO_PART, NO_PART)

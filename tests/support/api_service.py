@@ -1,4 +1,4 @@
-"""The API for tests, over a whole parts: a Redis-protocol server, registry and measures in files."""
+"""The API for tests, with all its parts: a Redis-protocol server, and registry and measures in files."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ class ApiService:
         return TestClient(self.app, headers={"Authorization": f"Bearer {self.token(*scopes, tenant=tenant)}"})
 
     def browser(self, *account_ids: str) -> TestClient:
-        """Return a household's browser, whose page has put its CSRF value into the headers."""
+        """Return a household's browser, with the CSRF value of its pages in the headers."""
         text, csrf = sign_in(self.parts, *account_ids)
         return TestClient(self.app, cookies={SESSION_COOKIE: text}, headers={CSRF_HEADER: csrf})
 
     def forget_limits(self) -> None:
-        """Delete the counts of calls: all tests call from one address."""
+        """Delete the counts of calls, because all tests call from one address."""
         for key in self.parts.stores.redis.scan_iter("releve:limit:*"):
             self.parts.stores.redis.delete(key)
 
@@ -98,7 +98,7 @@ class ApiServices:
         self._kept = KeptParts(parts)
 
     def new(self) -> ApiService:
-        """Return a service in which nothing is left of those before."""
+        """Return a service without any data of earlier ones."""
         self._kept.empty()
         return ApiService(self._kept.parts, self._kept.parts.create_app())
 
@@ -111,7 +111,7 @@ def open_api_services(redis_url: str, folder: Path, **changes: Any) -> Iterator[
 
 @contextmanager
 def open_services_once(redis_url: str, new_folder: Callable[[], Path]) -> Iterator[Callable[..., ApiServices]]:
-    """Yield what returns the services with some settings, which are opened at their first use."""
+    """Yield a function that returns the services with some settings, opened at their first use."""
     with ExitStack() as opened:
 
         @cache

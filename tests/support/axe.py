@@ -1,6 +1,6 @@
-"""axe-core in a browser: what keeps people from using a page, such as too little contrast or a field without a name.
+"""axe-core in a browser: finds accessibility faults, such as too little contrast or a field without a name.
 
-It comes from npm (tests/install_servers.sh); where it is missing, tests skip, and fail in CI.
+It comes from npm (tests/install_servers.sh); without it, tests are skipped, but fail in CI.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _RUN: Final = """
 
 
 def find_barriers(browser: webdriver.Chrome, options: dict[str, Any] = ALL_RULES) -> list[str]:
-    """Return what axe finds on the page as the browser shows it now, one text an element and rule."""
+    """Return axe's findings on the page that the browser shows now, one text per element and rule."""
     if not browser.execute_script("return typeof axe === 'object'"):
         browser.execute_script(_program())
     found: list[str] = browser.execute_async_script(_RUN, options)

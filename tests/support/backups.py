@@ -1,4 +1,4 @@
-"""A registry with something in every table, and what is in a backup of it."""
+"""A registry with rows in every table, and the content of its backup."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SEALER: Final = Sealer([BACKUP_KEY], Purpose.BACKUP)
 PAUSED_METER, REMOVED_METER, INVITED_METER = "30001640000033", "30001640000044", "30001640000099"
 # These are more documents than one page has.
 DAYS = [f"{year}-{month:02}-{day:02}" for year in (2023, 2024) for month in range(1, 13) for day in range(1, 29)]
-# What a restore ends: the columns that come back with other values.
+# The columns that a restore changes, because it ends rights.
 ENDED_COLUMNS: Final = {
     "accounts": {"session_number"},
     "api_tokens": {"revoked_at"},
@@ -63,7 +63,7 @@ def installation_with_keys(folder: Path, redis_url: str, ledger: Path, **setting
 
 
 def fill(parts: Parts, days: Sequence[str] = DAYS) -> dict[str, str]:
-    """Write something to every table: two accounts of one consent, a paused account, a removed account."""
+    """Write rows to every table: two accounts of one consent, a paused account, a removed account."""
     consent = NewConsent(date(2024, 7, 25), date(2025, 7, 24), '{"access_token": "a"}', NOW + timedelta(hours=3))
     both = parts.stores.registry.accounts.add_all("enedis", [METER, OTHER_METER], NOW, consent)
     paused, _ = parts.stores.registry.accounts.add("enedis", PAUSED_METER, NOW, token_needed=False)
@@ -125,7 +125,7 @@ def record_days(parts: Parts, account_id: str) -> None:
 
 
 def insert_services(parts: Parts) -> None:
-    """Insert a tenant, a client of the proxy with a grant, and the memory of an erased meter."""
+    """Insert a tenant, a client of the proxy with a grant, and the record of an erased meter."""
     rows: Mapping[Any, dict[str, Any]] = {
         tables.TENANTS: {"id": "heating", "title": "Heating", "created_at": NOW},
         tables.READING_TRIES: {"meter": "r" * 64, "day": date(2024, 7, 24), "tries": 1, "wrong": 2},

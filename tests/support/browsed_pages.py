@@ -1,6 +1,6 @@
 """The pages of a service in this process for a real browser, served as `releve web` serves them.
 
-The worker's work is done when a test says so: each page between the supplier and the account can be looked at.
+The worker's tasks run only when a test calls them, so that each page between the supplier and the account can be seen.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from worker.stores.sockets import listen
 from worker.web.dependencies import SESSION_COOKIE
 from worker.web.server import ConnectionLimits, WebServer
 
-SUPPLIER: Final = "aucun compteur réel"  # What the supplier's page says, which the simulator has in French alone.
+SUPPLIER: Final = "aucun compteur réel"  # A text of the supplier's page, which the simulator has only in French.
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Site:
         return f"{self.address}/invitation#{self.service.invite(meter)}"
 
     def work(self) -> None:
-        """Do what the worker does for the requests that are due; there must be one, soon."""
+        """Do the worker's task for the due requests; wait until there is one."""
         for request_id in until(self._list_due, "a request that is due"):
             self.parts.consent.connector.conclude(request_id)
 
     def _list_due(self) -> list[str]:
-        """Return the due requests: their index in Redis counts whole seconds, and names some a little early."""
+        """Return the due requests; their index in Redis has whole seconds, so it lists some a little early."""
         requests, now = self.parts.consent.requests, datetime.now(UTC)
         found = {request_id: requests.get(request_id) for request_id in requests.list_due(now, 10)}
         return [request_id for request_id, request in found.items() if request and request.is_due(now)]
@@ -94,7 +94,7 @@ def _served(app: ASGIApp, port: int) -> Iterator[None]:
 
 
 def agree(browser: webdriver.Chrome) -> None:
-    """Agree on the supplier's page, where the browser must have come to."""
+    """Agree on the supplier's page, which the browser must show."""
     wait_for(browser, SUPPLIER)
     check_page(browser)
     click(browser, "Accepter")

@@ -1,7 +1,7 @@
-"""A headless Chromium for tests: Debian's own, never a download. Where it is missing, tests skip, and fail in CI.
+"""A headless Chromium for tests: Debian's own, never a download. Without it, tests are skipped, but fail in CI.
 
-One Chromium can be several persons' (``open_profile``), each with cookies of its own: starting one takes a second.
-``look_at`` judges a page as people see it, on a phone and on a small desktop. With RELEVE_TEST_SCREENSHOTS, the
+Several persons can use one Chromium (``open_profile``), each with their own cookies, because starting one takes a
+second. ``look_at`` checks a page as people see it, on a phone and on a small desktop. With RELEVE_TEST_SCREENSHOTS, the
 name of a folder, it also keeps pictures of each.
 """
 
@@ -37,9 +37,9 @@ _FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
-    "--js-flags=--no-opt --no-maglev",  # No page lives so long that optimised code would pay.
+    "--js-flags=--no-opt --no-maglev",  # Pages are too short-lived for optimised code to pay off.
 )
-# Width, whether in dark colours, and the rules of axe: all of them once, and the other colours once.
+# Width, whether in dark colours, and axe's rules: all rules in light colours, and only those of colours in dark ones.
 _LOOKS: Final = ((PHONE, False, ALL_RULES), (SMALL_DESKTOP, True, COLOURS))
 _PICTURES: Final = ((PHONE, False), (PHONE, True), (DESKTOP, False), (DESKTOP, True))
 VARIABLE: Final = "RELEVE_TEST_SCREENSHOTS"
@@ -62,7 +62,7 @@ def open_browser(folder: Path) -> Iterator[webdriver.Chrome]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options=options, service=Service(driver))
     try:
-        browser.get_log("browser")  # What the browser says of its own start.
+        browser.get_log("browser")  # Discards messages about the browser's start.
         yield browser
     finally:
         browser.quit()
@@ -70,14 +70,14 @@ def open_browser(folder: Path) -> Iterator[webdriver.Chrome]:
 
 @dataclass(frozen=True)
 class Profile:
-    """One person's cookies in the browser, and what that person's windows are like."""
+    """One person's cookies in the browser, and the language and width of that person's windows."""
 
     context: str
     language: str
     width: int
 
     def open_tab(self, browser: webdriver.Chrome) -> str:
-        """Open a tab of this person's, go there, and return its handle."""
+        """Open a tab for this person, switch to it, and return its handle."""
         handle: str = browser.browsing_context.create(type="tab", user_context=self.context)
         browser.switch_to.window(handle)
         agent = browser.execute_script("return navigator.userAgent")
@@ -89,10 +89,10 @@ class Profile:
 
 @contextmanager
 def open_profile(browser: webdriver.Chrome, *, language: str = "fr", width: int = DESKTOP) -> Iterator[Profile]:
-    """Go on as another person, who has no cookies yet, until the block ends."""
+    """Act as another person, who has no cookies yet, until the block ends."""
     handle_before = browser.current_window_handle
     profile = Profile(browser.browser.create_user_context(), language, width)
-    browser.get_log("browser")  # Of other persons' pages.
+    browser.get_log("browser")  # Discards messages about other persons' pages.
     profile.open_tab(browser)
     try:
         yield profile
@@ -118,7 +118,7 @@ def click(browser: webdriver.Chrome, text: str) -> None:
 
 
 def press(browser: webdriver.Chrome, text: str, awaited: str) -> None:
-    """Go by the key Tab to the link or button with the text or label, press Enter, and wait for the awaited text."""
+    """Reach the link or button with the text or label by the Tab key, press Enter, and wait for the awaited text."""
     browser.execute_script("document.activeElement && document.activeElement.blur()")
     for _ in range(60):
         ActionChains(browser).send_keys(Keys.TAB).perform()
@@ -131,7 +131,7 @@ def press(browser: webdriver.Chrome, text: str, awaited: str) -> None:
 
 
 def text_of(browser: webdriver.Chrome, selector: str) -> str:
-    """Return an element's text; an empty one where the element is missing or the page is just being replaced."""
+    """Return an element's text; empty if the element is missing or the page is just being replaced."""
     try:
         return " ".join(element.text for element in browser.find_elements(By.CSS_SELECTOR, selector))
     except WebDriverException as error:
@@ -152,26 +152,26 @@ def go(browser: webdriver.Chrome, text: str, awaited: str) -> None:
 
 
 def check_page(browser: webdriver.Chrome) -> None:
-    """Check that nothing was refused by the content policy, nothing is missing and nothing wider than the window."""
+    """Check that the content policy refused nothing, and that nothing is missing or wider than the window."""
     faults = find_faults(browser)
     assert faults == [], faults
 
 
 def find_faults(browser: webdriver.Chrome) -> list[str]:
-    """Return what the browser's log says of the page, and whether it is wider than the window."""
+    """Return the browser's log messages about the page, and a fault if it is wider than the window."""
     width, reach = browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
     return _messages(browser) + ([f"{reach} px in a window of {width}"] if reach > width else [])
 
 
 def _messages(browser: webdriver.Chrome) -> list[str]:
-    """Return the messages of the browser's log, without the one that the page itself came with a status like 403."""
+    """Return the messages of the browser's log, except the one about the page's own status, such as 403."""
     messages = [entry["message"] for entry in browser.get_log("browser")]
     of_page = f"{browser.current_url} - Failed to load resource: the server responded with a status"
     return [message for message in messages if not message.startswith(of_page) and "favicon.ico" not in message]
 
 
 def look_at(browser: webdriver.Chrome, name: str) -> None:
-    """Check the page as ``find_all_faults`` does, and leave the window as wide as it was, in light colours.
+    """Check the page with ``find_all_faults``, then restore the window's width, in light colours.
 
     ``name`` is that of the page's pictures.
     """
@@ -182,7 +182,7 @@ def look_at(browser: webdriver.Chrome, name: str) -> None:
 
 
 def find_all_faults(browser: webdriver.Chrome, name: str, *, by_axe: bool = True) -> list[str]:
-    """Return what is wrong with the page on a phone in light colours and on a small desktop in dark ones."""
+    """Return the faults of the page on a phone in light colours and on a small desktop in dark ones."""
     faults = []
     for of_look, dark, rules in _LOOKS:
         set_screen(browser, of_look, dark=dark)

@@ -1,4 +1,4 @@
-"""An HTTP server that sends the bytes a test wrote down, and fails as real servers do: cut, silent or truncated."""
+"""An HTTP server that sends a test's bytes, and fails like real servers: cut, silent or truncated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def answer(status: int, body: Any, content_type: str | None = "application/json"
 
 
 def chunked(status: int, body: str, content_type: str = "text/html") -> CannedAnswer:
-    """Return the same in chunks, as load balancers send it."""
+    """Return a whole answer in chunks, like that of a load balancer."""
     content = body.encode()
     head = _head(status, content_type, {"Transfer-Encoding": "chunked"})
     return CannedAnswer(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(content), content))
@@ -54,10 +54,10 @@ def _head(status: int, content_type: str | None, headers: dict[str, str]) -> byt
 
 @dataclass
 class CannedServer:
-    """Address of the server, the answers still to send, and the requests that came.
+    """Address of the server, the remaining answers, and the received requests.
 
     ``requests`` holds method, path and body (JSON; a form or plain text as text) of each request, ``headers`` its
-    headers with names in lower case, ``bodies`` its body as it came.
+    headers with names in lower case, ``bodies`` its raw body.
     """
 
     url: str
@@ -98,7 +98,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         self.server.state.connections += 1
-        with suppress(ssl.SSLError):  # The client does not trust us.
+        with suppress(ssl.SSLError):  # The client doesn't trust the certificate.
             while line := self.rfile.readline().decode():
                 self._record_request(line)
                 answer = self._next_answer()

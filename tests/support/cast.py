@@ -1,13 +1,13 @@
-"""The cast of the tests of access: everybody who may call the web service, each with what is theirs.
+"""The cast of the tests of access: all kinds of callers of the web service.
 
 ==========================  ===========================================================================
-holder                      a browser whose session holds an account: the one that each call is about
-holder without CSRF         the same browser without the value of its page: a form on another site sends this
+holder                      a browser whose session holds an account: the one that each call concerns
+holder without CSRF         the same browser without the value of its page, as for a form on another site
 another household           a browser whose session holds another account
 operator                    a browser that has signed in at /operator
 program                     an API token with every scope
-program with SCOPE          an API token with that scope alone
-program of another tenant   an API token with every scope, of a service that has a home of its own
+program with SCOPE          an API token with only that scope
+program of another tenant   an API token with every scope, of a service with its own home
 stranger                    no cookie and no token
 ==========================  ===========================================================================
 """
@@ -41,15 +41,15 @@ PROGRAMS: Final = {scope: f"program with {scope}" for scope in Scope}
 CAST: Final = (HOLDER, HOLDER_WITHOUT_CSRF, HOUSEHOLD, OPERATOR, PROGRAM, *PROGRAMS.values(), NEIGHBOUR, STRANGER)
 
 OTHER_TENANT: Final = "kilowatt"
-STACK: Final = "https://stack.example/back"  # Where a client of the proxy gets people back.
+STACK: Final = "https://stack.example/back"  # The redirect address of a client of the proxy.
 NOBODYS_ID: Final = "zzzzzzzzzzzz"  # As long as a real id, so that two answers can be compared.
 
 
 @dataclass(frozen=True)
 class Home:
-    """An account and what is secret of it: its id, its meter's number, and a day of ``load`` in kWh.
+    """An account and its secrets: its id, its meter's number, and a day of ``load`` in kWh.
 
-    Pages round the load to one decimal, so ``load`` is the beginning of the number that every answer has.
+    Pages round the load to one decimal, so ``load`` is only the beginning of the number in answers.
     """
 
     id: str
@@ -62,10 +62,10 @@ class Home:
 
 
 class Cast:
-    """The members of the cast at one service: three homes, and a new client of each member whenever one is asked for.
+    """The members of the cast at one service: three homes, and a new client of a member at each call of ``client``.
 
-    ``neighbours_home`` belongs to another tenant.  ``invitation_id`` and ``neighbours_invitation_id`` are invitations
-    to the first home and to that one.
+    ``neighbours_home`` belongs to another tenant. ``invitation_id`` and ``neighbours_invitation_id`` are invitations to
+    the first home and to that one.
     """
 
     def __init__(self, service: ApiService, first_number: int, state: AccountState = AccountState.READY) -> None:
@@ -83,7 +83,7 @@ class Cast:
     def client(self, member: str) -> TestClient:
         """Return a client of this member that follows no redirect.
 
-        The header CSRF_HEADER has the value that the member's own pages put into their forms.
+        Its header CSRF_HEADER has the value of the forms on the member's own pages.
         """
         client = self._new_client(member)
         client.follow_redirects = False

@@ -34,7 +34,7 @@ class Certificates:
 
 
 def make_certificates(folder: Path) -> Certificates:
-    """Write the files into ``folder``, readable by their owner alone."""
+    """Write the files into ``folder``, readable only by their owner."""
     authority_key, authority = _authority("Tests of Releve")
     _, other_authority = _authority("Somebody else")
     key = ec.generate_private_key(ec.SECP256R1())

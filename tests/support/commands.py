@@ -28,12 +28,12 @@ class CommandResult:
 
     @property
     def rows(self) -> list[Any]:
-        """The list that ``--json`` has printed: one object a line."""
+        """The list printed by ``--json``: one object per line."""
         return [json.loads(line) for line in self.out.splitlines()]
 
     @property
     def error_line(self) -> str:
-        """The single line of the error, without the announcement of a pretended time."""
+        """The only line of the error, apart from the announcement of a pretended time."""
         lines = [line for line in self.err.splitlines() if "PRETENDING" not in line]
         assert len(lines) == 1, self.err
         assert lines[0].startswith("releve: ")

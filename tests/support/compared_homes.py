@@ -1,7 +1,8 @@
-"""Homes that are read at every way out: they come in as answers and files of suppliers, and the reference knows them.
+"""Homes whose readings are compared, at every interface of Relève, with a reference that gets the same input.
 
-A house is an installation with a receiver of each output. Each home has the traps of its kind: steps of all lengths,
-hours that begin at half past, holes, both clock changes, corrections, days that nobody can tell any more.
+Their readings come in as answers and files of suppliers. A house is an installation with a receiver of each output.
+Each home has the traps of its kind: steps of all lengths, hours that begin at half past, holes, both clock changes,
+corrections, days that no supplier sends any more.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ _SECRET: Final = "between us and the receiver of measures"
 
 @dataclass
 class House:
-    """A running installation, and who listens to it."""
+    """A running installation, and the receivers of its outputs."""
 
     installation: Installation
     parts: Parts
@@ -76,7 +77,7 @@ class House:
             self.parts.stores.registry.outputs.insert(kind, of_kind, NOW)
 
     def sync(self, account: str, series: Series, first: date, end: date, payload: Any) -> None:
-        """Let a supplier answer a window with this, a minute after the answer before."""
+        """Let a supplier answer a window with ``payload``, a minute after the previous answer."""
         self.answers += 1
         asked_at = NOW - timedelta(hours=6) + self.answers * timedelta(minutes=1)
         supplier = PretendSupplier(others={series: payload})
@@ -84,7 +85,7 @@ class House:
         sync.sync_window(self.parts.sync.claims.to_job(account, series, DateWindow(first, end)))
 
     def deliver(self) -> None:
-        """Send what waits."""
+        """Deliver all waiting changes to the outputs."""
         for state in self.parts.stores.registry.outputs.list_outputs():
             self.parts.outputs.deliver(state.id)
         states = self.parts.stores.registry.outputs.list_outputs()
@@ -109,7 +110,7 @@ def open_house(folder: Path, redis_url: str, broker: Mosquitto, **settings: str)
 
 @dataclass
 class Home:
-    """An account, and what the reference knows of it. ``days``: of which a chart is read."""
+    """An account, and its flows in the reference. ``days``: those whose charts are read."""
 
     house: House
     account: str
@@ -125,7 +126,7 @@ class Home:
         return self.flows[1] if len(self.flows) > 1 else None
 
     def tell_days(self, flow: Flow, energies: Mapping[date, int | None]) -> None:
-        """Let the supplier tell days (mWh), and the reference know it."""
+        """Let the supplier send daily energies (mWh), and pass them to the reference."""
         first, end = min(energies), max(energies) + ONE_DAY
         rows = [[str(day), None if one is None else str(Decimal(one) / 1000)] for day, one in energies.items()]
         series = Series(DAILY_OF[flow.name])
@@ -133,7 +134,7 @@ class Home:
         flow.take_days(energies)
 
     def tell_steps(self, flow: Flow, steps: Sequence[Step]) -> None:
-        """Let the supplier tell steps of some days in a row, by the local times of their ends."""
+        """Let the supplier send steps of consecutive days, labelled by the local times of their ends."""
         first, end = steps[0].day, steps[-1].day + ONE_DAY
         rows = [
             [f"{local(step.end):%Y-%m-%d %H:%M:%S}", str(step.milliwatts // 1000), f"PT{step.length}M"]
@@ -144,15 +145,15 @@ class Home:
         flow.take_steps(steps)
 
 
-# -- Readings that are made
+# -- Invented readings
 
 
 def made_steps(
     day: date, lengths: Iterable[int], watts: int, *, spread: int = 1301, at_half_past: bool = False
 ) -> list[Step]:
-    """Return the steps of a day: the lengths come again and again, an hour each; the powers are made, and odd.
+    """Return the steps of a day: each hour has the next of the lengths, in rotation; the powers are invented.
 
-    ``watts``: the least. ``at_half_past``: its hours begin at half past, the last one ends the day after.
+    ``watts``: the lowest. ``at_half_past``: its hours begin at half past, and the last one ends on the next day.
     """
     cycle, steps = list(lengths), []
     first, shift = midnight(day), 30 if at_half_past else 0
@@ -164,7 +165,7 @@ def made_steps(
 
 
 def made_sun(steps: Iterable[Step], peak: int) -> list[Step]:
-    """Return the same steps with what panels give: nothing at night."""
+    """Return the same steps with the power of panels: nothing at night."""
     return [
         step._replace(milliwatts=1000 * (peak * max(0, 49 - (local(step.start).hour - 13) ** 2) // 49))
         for step in steps
@@ -172,7 +173,7 @@ def made_sun(steps: Iterable[Step], peak: int) -> list[Step]:
 
 
 def without(steps: Iterable[Step], *holes: tuple[datetime, datetime]) -> list[Step]:
-    """Return the steps that don't meet the holes."""
+    """Return the steps that don't overlap the holes."""
     bounds = [(minute_of(first), minute_of(end)) for first, end in holes]
     return [step for step in steps if not any(step.start < end and first < step.end for first, end in bounds)]
 
@@ -190,7 +191,7 @@ def panels(house: House) -> Home:
     switch_on(house.parts.stores.registry, account.id, Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE)
     drawn, fed = Flow("consumption"), Flow("production")
     home = Home(house, account.id, [drawn, fed])
-    # Asked for in vain, for good, and known by their whole curves.
+    # Days that are absent for good, but whose curves are complete.
     absent_drawn, absent_fed = date(2024, 3, 30), date(2024, 4, 1)
     drawn.unfetchable, fed.unfetchable = {absent_drawn}, {absent_fed}
 
@@ -210,7 +211,7 @@ def panels(house: House) -> Home:
     spring = days_between(date(2024, 3, 29), date(2024, 4, 3))
     for day, lengths in zip(spring, ((30,), mixed, (60, 10, 15), (60,), (15,)), strict=True):
         steps = made_steps(day, lengths, 203, at_half_past=lengths == (60,))
-        if day == date(2024, 4, 2):  # An hour of the day before reaches into it.
+        if day == date(2024, 4, 2):  # An hour of the previous day extends into it.
             steps = without(steps, (at(day, 0), at(day, 0, 30)))
         home.tell_steps(drawn, steps)
     for day, lengths in zip(spring, ((60,), (30,), (15, 30), (30,), (10,)), strict=True):
@@ -233,10 +234,10 @@ def panels(house: House) -> Home:
         hole = (at(day, 12), at(day, 13)) if day == date(2024, 11, 2) else (at(day, 0), at(day, 0))
         home.tell_steps(fed, without(steps, hole))
 
-    home.tell_days(fed, sun)  # After the curve, so that it is found absent later than it is covered.
+    home.tell_days(fed, sun)  # After the curve, so that the day is known from the curve before it is found absent.
 
-    house.deliver()  # Receivers have it all before it changes.
-    # The supplier corrects itself: finer steps, longer steps but for an hour, a day, a day to zero.
+    house.deliver()  # The receivers get everything before it changes.
+    # Corrections of the supplier: finer steps, longer steps except in one hour, a day, a day set to zero.
     home.tell_steps(drawn, made_steps(date(2024, 10, 29), (15,), 301))
     home.tell_steps(
         drawn, without(made_steps(date(2024, 11, 1), (60,), 350), (at(date(2024, 11, 1), 8), at(date(2024, 11, 1), 9)))
@@ -247,7 +248,7 @@ def panels(house: House) -> Home:
 
 
 def gas(house: House) -> Home:
-    """Return a home with gas: decimals, a zero, days that lack, billed periods."""
+    """Return a home with gas: decimals, a zero, missing days, billed periods."""
     account, _ = house.parts.stores.registry.accounts.add("grdf", PCE, NOW, token_needed=False)
     switch_on(house.parts.stores.registry, account.id, *of_supplier("grdf"))
     flow = Flow("gas", is_gas=True)
@@ -276,7 +277,7 @@ def gas(house: House) -> Home:
 
 
 def curve_alone(house: House) -> Home:
-    """Return a home whose consent has no daily totals: its curve alone is asked for."""
+    """Return a home whose consent has no daily totals: only its curve is requested."""
     account, _ = house.parts.stores.registry.accounts.add("enedis", OTHER_METER, NOW, token_needed=False)
     house.installation.releve("accounts", "series", account.id, "--off", "daily")
     flow = Flow("consumption", unfetchable=None)
@@ -288,7 +289,7 @@ def curve_alone(house: House) -> Home:
 
 
 def files_of_hours(house: House) -> Home:
-    """Return a home that nobody asks for: two files of hours, with both clock changes and holes."""
+    """Return a home without calls to the supplier: two files of hours, with both clock changes and holes."""
     flow = Flow("consumption", unfetchable=None)
     spring = [step for day in days_between(date(2024, 3, 20), date(2024, 4, 8)) for step in made_steps(day, (60,), 97)]
     spring = without(spring, (at(date(2024, 3, 25), 5), at(date(2024, 3, 25), 9)))

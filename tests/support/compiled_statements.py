@@ -1,4 +1,4 @@
-"""Compiled SQL that all databases of a test process share: alone, SQLAlchemy compiles anew for each test's database."""
+"""A cache of compiled SQL for all databases of a test process; by default SQLAlchemy has one for each database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _OfAllEngines(dict[Any, Any]):
 
 
 def share_compiled_statements() -> None:
-    """Let all engines of this process share their compiled statements from here on."""
+    """Let all engines of this process share their compiled statements from now on."""
     cache = _OfAllEngines()
 
     def use_cache(connection: Connection) -> None:

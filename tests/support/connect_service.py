@@ -33,7 +33,7 @@ PUBLIC = "http://testserver"
 QUEUE = "releve:celery:control"
 NEWEST = "enedis-2026"
 PRESETS = [NEWEST, *(pytest.param(name, marks=pytest.mark.other_generation) for name in ("enedis-v4", "enedis-v5"))]
-INVITED_PRESETS = [PRESETS[0], PRESETS[2]]  # Where a proof needs an invitation; v4's is its code.
+INVITED_PRESETS = [PRESETS[0], PRESETS[2]]  # Those whose proof needs an invitation; in v4 the code is the proof.
 METER, OTHER = "30001640000011", "30001640000022"
 CREDENTIALS = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
 
@@ -80,7 +80,7 @@ class ConnectService:
         return browser.post("/invitation", data={"invitation": secret, "csrf": csrf_of(page.text)})
 
     def begin(self, browser: TestClient, meter: str = METER) -> str:
-        """Begin a consent with an invitation where the generation needs one. Return its callback as path and query."""
+        """Begin a consent, with an invitation if the generation needs one. Return its callback as path and query."""
         if self.parts.sync.suppliers.main.account_tokens:
             return self.begin_uninvited(browser, meter)
         answer = self.open_invitation(browser, self.invite(meter))
@@ -93,7 +93,7 @@ class ConnectService:
         return self.agree(answer.headers["location"])
 
     def come_back(self, browser: TestClient, way_back: str) -> httpx2.Response:
-        """Load the callback, let the worker do what is due, and load it again as the page does by itself."""
+        """Load the callback, run the worker's due tasks, and load it again, as the page does by itself."""
         answer = browser.get(way_back)
         if answer.status_code != 202:
             return answer
@@ -104,12 +104,12 @@ class ConnectService:
         return self.join(browser, self.come_back(browser, self.begin(browser, meter)))
 
     def join(self, browser: TestClient, answer: httpx2.Response, choice: str = "join") -> httpx2.Response:
-        """Answer the page that asks whether a new meter joins those of the browser's session, where it is that page."""
+        """If the page asks whether a new meter joins those of the browser's session, answer it."""
         offer = answer.text.partition('name="offer" value="')[2].partition('"')[0]
         return browser.post("/connect/join", data={"offer": offer, "choice": choice}) if offer else answer
 
     def work(self) -> None:
-        """Do what the worker's task does for the requests that are due; an hour later each time."""
+        """Do the worker's task for the due requests, each time an hour later."""
         self.hours += 1
         later = datetime.now(UTC) + timedelta(hours=self.hours)
         connector = replace(self.parts.consent.connector, real_now=lambda: later)
@@ -180,7 +180,7 @@ class ConnectServices:
         self._opened.close()
 
     def empty(self, preset: str = NEWEST, **changes: str | None) -> ConnectService:
-        """Return a service as if it were new: nothing of another test is in stores, files, memory or simulator."""
+        """Return a service like a new one, without any other test's data in stores, files, memory or simulator."""
         settings = (preset, *map(str, changes.items()))
         self._servers.clear()
         if settings not in self._kept:

@@ -1,4 +1,4 @@
-"""Users of a CouchDB-protocol server that a test makes, and deletes again: a real server keeps them."""
+"""Users of a CouchDB-protocol server that a test creates and deletes again, because a real server keeps them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def user_url(url: str, name: str, password: str) -> str:
 
 @contextmanager
 def new_user(url: str, name: str) -> Iterator[None]:
-    """Delete the user at the end; fail at once where there is one of that name, who is somebody else's."""
+    """Delete the user at the end; fail at once if another user has this name."""
     admin = open_couchdb(url, 30)
     assert admin is not None
     path = (SYSTEM_DATABASES[0], f"org.couchdb.user:{name}")

@@ -8,8 +8,7 @@ from drill.faults import CouchdbRelay
 class CountingProxy(CouchdbRelay):
     """A relay without faults that records its requests.
 
-    ``requests`` holds method and path (with its query) of each request in order, ``connections`` the client ports
-    that they came from.
+    ``requests`` holds method and path (with its query) of each request in order, ``connections`` their client ports.
     """
 
     def __init__(self, target_url: str) -> None:

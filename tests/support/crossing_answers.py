@@ -1,4 +1,4 @@
-"""Answers that are asked for in one order and arrive in another."""
+"""Answers that are requested in one order and arrive in another."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class AskedHome:
         self.recorder = MemoryRecorder()
 
     def ask(self, answer: Answer, second: float, window: DateWindow = TWO_DAYS) -> Callable[[], object]:
-        """Ask so many seconds after 08:00, and return what lets the answer arrive."""
+        """Request an answer ``second`` seconds after 08:00, and return a function that lets it arrive."""
         asking = self._sync(answer, NOW - timedelta(hours=1) + timedelta(seconds=second))
         fetched = asking.fetch(window_job(window, self.series, self.home))
         arriving = self._sync(answer, NOW)
@@ -54,13 +54,13 @@ class AskedHome:
         return content(self.measures, self.home)
 
     def covered_minutes(self) -> list[int]:
-        """Return each minute that the stored steps cover, as often as they do."""
+        """Return each minute that the stored steps cover, once for each step that covers it."""
         documents = self.measures.read(self.home, {Doctype.MINUTE: ALL_KEYS})[Doctype.MINUTE]
         return [minute for document in documents for minute in range(*interval_of(to_entry(document)))]
 
 
 def mixed_curve(day: date, hours: Sequence[int], watts: int) -> list[Row]:
-    """Return a day whose hours are in steps of so many minutes; 0 leaves the hour out."""
+    """Return a day with a step length in minutes for each hour; 0 leaves the hour out."""
     by_length = {minutes: curve_of(day, watts, minutes) for minutes in set(hours) - {0}}
     return [
         row

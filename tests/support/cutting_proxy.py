@@ -1,4 +1,4 @@
-"""A TCP proxy that can freeze its connections, as a firewall does that has forgotten them."""
+"""A TCP proxy that can freeze its connections, like a firewall that has forgotten them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _POLL_S: Final = 0.05
 class CuttingProxy:
     """A proxy whose ``url`` leads to the target.
 
-    ``freeze`` stops the present connections without closing them; new ones are carried. ``close`` breaks all
-    connections and refuses new ones until ``open``.
+    ``freeze`` stops the present connections without closing them; new ones work. ``close`` breaks all connections and
+    refuses new ones until ``open``.
     """
 
     def __init__(self, target_url: str) -> None:
@@ -86,7 +86,7 @@ class _Connection(Thread):
         self._client, self._server = client, server
         self.frozen = Event()
         self.closed = Event()
-        self.sent_words: set[bytes] = set()  # Of what was sent to the server.
+        self.sent_words: set[bytes] = set()  # Words sent to the server.
 
     def is_carrying(self) -> bool:
         return self.is_alive() and not self.frozen.is_set()

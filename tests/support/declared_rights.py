@@ -1,4 +1,4 @@
-"""Rights of access that households declare, in a parts whose supplier's register is in memory."""
+"""Access rights declared by households, with a supplier's register in memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def invite(parts: Parts, meter: str = PCE, browser: str = BROWSER, **options: An
 
 
 def declare(parts: Parts, typed: HouseholdDeclaration = TYPED, **options: Any) -> ConnectionRequest:
-    """Declare a right as the page does, let the worker's task do its step, and return what came of it."""
+    """Declare a right as the page does, run one step of the worker's task, and return the request."""
     return step(parts, begin(parts, typed, **options))
 
 
@@ -62,7 +62,7 @@ def step(parts: Parts, request: ConnectionRequest, hours: int = 0) -> Connection
 
 
 def accepted(parts: Parts, request: ConnectionRequest) -> ConnectionRequest:
-    """Let the operator accept a declaration that waits, and the worker's task do its step."""
+    """Let the operator accept a waiting declaration, and run one step of the worker's task."""
     assert (request.state, request.page) == (RequestState.HELD, "right_held")
     after = parts.consent.connector.let_in(request.id, by="cli:operator")
     assert after is not None
@@ -77,7 +77,7 @@ def declared(parts: Parts, request: ConnectionRequest) -> Right:
 
 
 def opened(parts: Parts, register: RightRegister, meter: str = PCE, browser: str = BROWSER) -> Account:
-    """Return the account of a household that was invited, has declared and has said yes to the supplier."""
+    """Return the account of a household that was invited, has declared a right and has consented at the supplier."""
     invitation = invite(parts, meter, browser)
     declared(parts, declare(parts, replace(TYPED, meter=meter), browser=browser, invitation=invitation))
     register.change(meter, state=RightState.ACTIVE)

@@ -1,4 +1,4 @@
-"""Files as people download them, made for tests: workbooks, archives, and what is read from them."""
+"""Downloaded files, generated for tests: workbooks, archives, and the series read from them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def refusal(name: str, content: str | bytes) -> str:
 
 
 def amounts(series: FileSeries) -> dict[str, float]:
-    """Return Wh (of gas: kWh) by the start of each reading, in UTC for steps."""
+    """Return Wh (for gas kWh) by the start of each reading, in UTC for steps."""
     unit = 1_000_000 if series.series.value.startswith("gas") else 1000
     return {
         reading.start.isoformat() if series.step_minutes else str(reading.start.date()): reading.amount / unit
@@ -63,9 +63,9 @@ def pack(members: Mapping[str, bytes | str], method: int = zipfile.ZIP_DEFLATED)
 
 
 def workbook(sheets: Sheets, *, first_column: int = 0, **parts: str) -> bytes:
-    """Return a workbook; a cell is a text, a number, or a date or time as workbooks hold them.
+    """Return a workbook; a cell is a text, a number, or a date or time in a workbook's form.
 
-    ``parts``: XML that takes the place of a part, by the last word of its name.
+    ``parts``: XML that replaces a part, by the last word of its name.
     """
     return pack(workbook_parts(sheets, first_column=first_column) | {_named(name): xml for name, xml in parts.items()})
 

@@ -102,7 +102,7 @@ class SimulatorCaller:
         return self.http.get(path, params=parameters, headers={"Authorization": f"Bearer {token}"})
 
     def subscribed_services(self, usage_point: str = HOME) -> list[dict[str, Any]]:
-        """Return the services that a holder's consent of 2026 comes with."""
+        """Return the subscribed services of a holder's consent of 2026."""
         number = int(self.callback(2, usage_point_id=usage_point)["autorisation_id"])
         question = {"autorisationId": number, "comptage": False}
         headers = {"Authorization": f"Bearer {self.bearer('2026')}"}

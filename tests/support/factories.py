@@ -56,7 +56,7 @@ def registers_2026(
 ) -> Any:
     """Return an answer of registers as the API of 2026 sends it, with the same meter's other direction beside it.
 
-    ``calendars``: of ``calendar_2026``. ``total``: Wh by midnight. ``fields`` replace fields of the direction.
+    ``calendars``: from ``calendar_2026``. ``total``: Wh by midnight. ``fields`` replace fields of the direction.
     """
     consumption = series.description.direction is Direction.CONSUMPTION
     mine, other = ("CONS", "PROD") if consumption else ("PROD", "CONS")
@@ -93,7 +93,7 @@ def _points_2026(values: Mapping[str, Json]) -> Json:
 
 
 def end_labels(day: date, minutes: int = 30) -> list[str]:
-    """Return the correct local end labels of a civil day: 46, 48 or 50 of them for half-hours."""
+    """Return the correct local end labels of a local day: 46, 48 or 50 of them for half-hours."""
     start, step = local_midnight(day).astimezone(UTC), timedelta(minutes=minutes)
     ends = (start + (number + 1) * step for number in range(day_length(day) // step))
     return [end.astimezone(PARIS).strftime("%Y-%m-%d %H:%M:%S") for end in ends]
@@ -115,7 +115,7 @@ def generated_day(
 
 
 def serving_days(watt_hours: Mapping[date, Json]) -> Callable[[DateWindow], Json]:
-    """Return a function that answers a window with these days, or with None where it has none of them."""
+    """Return a function that answers a window with those of these days in it, or with None without any."""
 
     def answer(window: DateWindow) -> Json:
         days = sorted(day for day in watt_hours if window.start <= day < window.end)
@@ -125,7 +125,7 @@ def serving_days(watt_hours: Mapping[date, Json]) -> Callable[[DateWindow], Json
 
 
 def serving_curves(rows: Mapping[date, Sequence[Row]]) -> Callable[[DateWindow], Json]:
-    """Return the same for load curves; each row belongs to the day in which its step starts."""
+    """Return such a function for load curves; each row belongs to the day in which its step starts."""
 
     def answer(window: DateWindow) -> Json:
         days = sorted(day for day in rows if window.start <= day < window.end)
@@ -156,7 +156,7 @@ def window_job(window: DateWindow, series: Series, account_id: str = "home1", **
 class PretendSupplier:
     """A supplier that answers with a payload, an Answer, an error to raise, or the result of a function.
 
-    ``others``: what it answers for the series beyond ``daily`` and ``curve``; nothing for those that it lacks.
+    ``others``: its answers for other series than ``daily`` and ``curve``; none for missing ones.
     """
 
     daily: Any = None

@@ -1,4 +1,4 @@
-"""Databases of measures in memory, which the contract suite holds to the real ones, and locks of one process."""
+"""Databases of measures in memory, which the contract suite checks like the real ones, and locks of one process."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ MOST_DOCUMENTS_A_REQUEST = 500
 class MemoryStore:
     """A CouchDatabase in memory, safe with threads.
 
-    ``requests`` counts as a CouchDB server would.  ``before_read`` and ``before_write`` are called before a read or
-    write, outside the lock, so they may write to the store themselves (a race) or raise.
+    ``requests`` counts like a CouchDB server. ``before_read`` and ``before_write`` are called before a read or write,
+    outside the lock, so they may write to the store themselves (a race) or raise.
     """
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ def clear_hooks(stores: Iterable[MemoryStore]) -> None:
 
 
 class DoctypeStores(dict[Doctype, Any], CouchStore):
-    """The plain store over databases that a test reaches by their doctype: MemoryStores, or what wraps them."""
+    """The plain store over databases that a test can access by doctype: MemoryStores, or wrappers of them."""
 
     def __init__(self, databases: Mapping[Doctype, Any]) -> None:
         dict.__init__(self, databases)
@@ -135,17 +135,17 @@ def memory_measures() -> DoctypeStores:
 
 
 def packed_memory_measures() -> PackedStore:
-    """Return the same in the packed layout, over a MemoryStore of packs for each series."""
+    """Return the packed store with a MemoryStore of packs for each series."""
     return pack_store({series: MemoryStore() for series in PACKED_SERIES})
 
 
 def pack_store(databases: Mapping[Series, Any]) -> PackedStore:
-    """Return the packed store over these databases of packs, and MemoryStores for what no pack takes."""
+    """Return the packed store over these databases of packs, with MemoryStores for unpacked documents."""
     return PackedStore(databases, DoctypeStores({doctype: MemoryStore() for doctype in UNPACKED_DOCTYPES}))
 
 
 class NoLocks:
-    """Locks for one process that runs one thing at a time; no name of a lock may hold ``secret``."""
+    """Locks for a process without concurrency; no name of a lock may contain ``secret``."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret

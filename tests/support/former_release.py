@@ -1,6 +1,6 @@
-"""The code of release 0.2.0, which runs in processes of its own beside ours.
+"""The code of release 0.2.0, which runs in separate processes beside ours.
 
-Its archive has all that a worker needs. It was made from the last commit of that release:
+Its archive has everything that a worker needs. It was created from the last commit of that release:
 
     git archive d3b557df config tasks worker ':!worker/cli' ':!worker/web' ':!worker/simulator' ':!worker/drill' |
         xz -9e >tests/golden/release_0.2.0/code.tar.xz
@@ -19,7 +19,7 @@ from typing import Final
 
 from tests.support.kept_installation import KEPT
 
-# Does what `releve migrate`, `accounts add` and `backfill --inline` of that release do, in one process.
+# Does the work of that release's `releve migrate`, `accounts add` and `backfill --inline` in one process.
 _SET_UP: Final = """
 import json, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -51,7 +51,7 @@ def extract_code(folder: Path) -> Path:
 
 
 def set_up(code: Path, environment: Mapping[str, str], meters: Sequence[str]) -> dict[str, str]:
-    """Make tables, accounts and their histories, and return the accounts by meter."""
+    """Create tables, accounts and their histories, and return the accounts by meter."""
     env = {**os.environ, **environment, "PYTHONPATH": str(code)}
     command = [sys.executable, "-c", _SET_UP, *meters]
     made = subprocess.run(command, cwd=code, env=env, capture_output=True, text=True, check=False)

@@ -67,7 +67,7 @@ def absent(first: date | str) -> dict[str, Any]:
 
 
 def refusal(code: Any, message: str = "", meter: str = METER) -> dict[str, Any]:
-    """Return a business error as it stands inside a success."""
+    """Return a business error, which comes with a success status."""
     nothing = {"releve_debut": None, "releve_fin": None, "consommation": None}
     return {
         "pce": {"id_pce": meter},
@@ -78,7 +78,7 @@ def refusal(code: Any, message: str = "", meter: str = METER) -> dict[str, Any]:
 
 
 def right(meter: str = METER, state: str = "Active", **fields: Any) -> dict[str, Any]:
-    """Return a right as the list of rights has it, with personal data that must go no further."""
+    """Return a right as in the list of rights, with personal data that must not leave the client."""
     return {
         "id_droit_acces": f"right-of-{meter}",
         "id_pce": meter,
@@ -103,12 +103,12 @@ def right(meter: str = METER, state: str = "Active", **fields: Any) -> dict[str,
 
 
 def done(code: str = "0000000000", message: str = "L'opération s'est déroulée avec succès.") -> dict[str, Any]:
-    """Return the status of a call for rights."""
+    """Return the status of a call about rights."""
     return {"code_statut_traitement": code, "message_retour_traitement": message}
 
 
 def ndjson(records: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return records as a stream, one a line."""
+    """Return records as a stream, one per line."""
     return "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in records).encode()
 
 

@@ -1,4 +1,4 @@
-"""Rows of gas for tests: days and published periods, made, or read from the recorded home where it is there."""
+"""Rows of gas for tests: days and published periods, invented, or read from the recorded home if available."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def gas_period(first: date | str, ends_on: date | str, kwh: str = "990", **detai
 
 
 def recorded_days() -> list[Entry]:
-    """Return the days of the recorded home that have a value; skips the test where the recording is not there."""
+    """Return the days with a value of the recorded home; skip the test if the recording is missing."""
     return [
         gas_day(row["gas_day"], row["energy_kwh"], **_details_of(row))
         for row in _rows("gas_home.days.csv.gz")
@@ -71,7 +71,7 @@ def _amount(kwh: str) -> int:
 
 
 def gas_documents(first: date = date(2023, 11, 20), days: int = 50) -> dict[Doctype, list[Document]]:
-    """Return documents of each doctype of gas, by months and years that are the sums of the days."""
+    """Return documents of each doctype of gas, with months and years that are the sums of the days."""
     each = [gas_day(first + number * ONE_DAY, f"{30 + number}.25", volume=9.2) for number in range(days)]
     each[3] = gas_day(each[3].key, "0", volume=0.28, coefficient=11.42781, index_start=10373, index_end=10373.28)
     contract = {"frequency": "1M", "transport_tariff": "T2", "activated_on": "2018-08-31"}

@@ -1,6 +1,6 @@
 """A home with gas for tests: days, billed periods and a contract, written straight into the store.
 
-Its numbers are made. Periods are cut at the first of a month and at the day of the reading, the third, as GRDF does.
+Its numbers are invented. Periods are split at the first of a month and at the reading day, the third, as GRDF does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COEFFICIENT = 11.16
 
 @dataclass(frozen=True)
 class GasHome:
-    """``last``: the last day. ``gaps`` and ``zeros``: ages of days, in days before the last one.
+    """``last``: the last day. ``gaps`` and ``zeros``: these days, by their distance in days from the last one.
 
     ``provisional``: how many of the last days are. ``excess``: kWh that each period has more than its days.
     """

@@ -44,7 +44,7 @@ class GasCaller:
         return self.http.request(method, self.base + path, headers=self.headers(), **options)
 
     def ask(self, name: str, start: str = "2024-10-01", end: str = "2024-11-05", pce: str = PCE) -> Response:
-        """Ask for ``informatives`` or ``publiees``."""
+        """Request ``informatives`` or ``publiees``."""
         days = {"date_debut": start, "date_fin": end}
         return self.call("GET", f"/pce/{pce}/donnees_consos_{name}", params=days)
 
@@ -54,7 +54,7 @@ class GasCaller:
         return [json.loads(line) for line in answer.text.splitlines()]
 
     def refusal(self, name: str, *days: str, pce: str = PCE) -> str | None:
-        """Return the code of the only record, None where there is data."""
+        """Return the refusal code of the only record; None for data."""
         first = self.records(name, *days, pce=pce)[0]["statut_restitution"]
         return first and first["code"]
 

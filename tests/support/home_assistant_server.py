@@ -1,6 +1,6 @@
-"""A server that speaks Home Assistant's WebSocket protocol, and refuses what Home Assistant refuses.
+"""A server with Home Assistant's WebSocket protocol, which refuses the same commands as Home Assistant.
 
-Source: homeassistant/components/{websocket_api,recorder} of 2025.10, 2025.11 and 2026.2, whose answers it gives, and
+Source: homeassistant/components/{websocket_api,recorder} of 2025.10, 2025.11 and 2026.2, whose answers it imitates, and
 the changes announced for 2026.11 (developers.home-assistant.io/blog/2025/10/16/recorder-statistics-api-changes).
 """
 
@@ -46,11 +46,11 @@ class Refused(Exception):
 
 @dataclass
 class HomeAssistantServer:
-    """What it holds, and what it has been told to do.
+    """The server's data, and the behaviour that a test has chosen.
 
-    ``rows``: by identifier and hour, in UTC. ``messages``: every command that came. ``closes_after``: how many commands
+    ``rows``: by identifier and hour, in UTC. ``messages``: every received command. ``closes_after``: how many commands
     of ``recorder/import_statistics`` are answered before it closes the connection in the middle of one, which is
-    written if ``writes_last``. ``reads_until_written``: how often it is asked before it has written what it accepted.
+    written if ``writes_last``. ``reads_until_written``: the number of reads before accepted rows are written.
     """
 
     version: str = NEWEST
@@ -68,7 +68,7 @@ class HomeAssistantServer:
     unwritten: list[Message] = field(default_factory=list)
 
     def changes_by_day(self, identifier: str) -> dict[str, float]:
-        """Return what the energy dashboard shows of each local day: by how much the sum grew in its hours."""
+        """Return the energy dashboard's value of each local day: the growth of the sum in its hours."""
         changes: dict[str, float] = defaultdict(float)
         before = 0.0
         for start, row in sorted(self.rows[identifier].items()):
@@ -103,7 +103,7 @@ class HomeAssistantServer:
             socket.send(json.dumps({"id": last_id, "type": "result", **answer}))
 
     def answer(self, message: Message) -> Message | None:
-        """Return the answer to a command; None where the connection closes instead."""
+        """Return the answer to a command; None if the connection closes instead."""
         commands: dict[str, Callable[[Message], Any]] = {
             "get_config": lambda _: {"version": self.version, "state": self.state, "location_name": "Home"},
             "auth/current_user": lambda _: {"id": "u", "name": "Tester", "is_admin": self.is_admin},

@@ -1,6 +1,6 @@
-"""A household's browser over real processes: it follows redirects, presses a page's form, and reloads as it is told.
+"""A household's browser for real processes: it follows redirects, submits a page's form, and reloads if a page says so.
 
-It keeps cookies, so two of them are two persons. It runs no scripts, like a browser that has them turned off.
+It keeps cookies, so two of them are two persons. It runs no scripts, like a browser with scripts turned off.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LONGEST_S: Final = 30.0
 
 @dataclass(frozen=True)
 class Page:
-    """Where the browser has come to."""
+    """The page that the browser shows."""
 
     status: int
     path: str
@@ -35,7 +35,7 @@ class Page:
 
 
 class HouseholdBrowser:
-    """A browser at the web service ``address``, that goes to the supplier's page at ``supplier`` and back."""
+    """A browser for the web service at ``address`` and the supplier's page at ``supplier``."""
 
     def __init__(self, address: str, supplier: str) -> None:
         self.address, self.supplier = address, supplier
@@ -51,12 +51,12 @@ class HouseholdBrowser:
         self._session.close()
 
     def get(self, path: str, token: str = "") -> requests.Response:
-        """Load an address of ours, without following where it leads; ``token``: of the API."""
+        """Load an address of ours without following redirects; ``token``: of the API."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return self._session.get(self.address + path, headers=headers, allow_redirects=False, timeout=DEADLINE_S)
 
     def visit(self, path: str) -> Page:
-        """Load an address of ours, follow where it leads, and reload while the page says so."""
+        """Load an address of ours, follow redirects, and reload while the page says so."""
         return self.follow(self.get(path))
 
     def submit(self, path: str, **fields: str) -> requests.Response:
@@ -76,16 +76,16 @@ class HouseholdBrowser:
         return self.visit(f"/connect/enedis?usage_point_id={meter}")
 
     def agree_on(self, answer: requests.Response) -> str:
-        """Agree on the supplier's page, to which an answer leads, and return the callback's path without loading it."""
+        """Agree on the supplier's page, to which ``answer`` redirects, and return the callback's path unloaded."""
         page = self._session.get(answer.headers["Location"], allow_redirects=False, timeout=DEADLINE_S)
         return self._remember_callback(page.headers["Location"])
 
     def type_callback(self, **query: str) -> Page:
-        """Begin a consent, and load a callback that was typed by hand instead of going to the supplier."""
+        """Begin a consent, and load an invented callback instead of going to the supplier."""
         return self.follow(self.load_callback(**query))
 
     def load_callback(self, **query: str) -> requests.Response:
-        """Do the same without following where it leads."""
+        """Do the same as ``type_callback`` without following redirects."""
         page = self.get("/connect/enedis")
         assert page.status_code == 303, f"{page.status_code} {page.text[-800:]}"
         state = parse_qs(urlsplit(page.headers["Location"]).query)["state"][0]
@@ -96,7 +96,7 @@ class HouseholdBrowser:
         return f"/callback/enedis?{urlencode(query)}"
 
     def open_invitation(self, link: str) -> requests.Response:
-        """Load the page of the link, as with a click, and press its button. What stands behind # stays here."""
+        """Load the page of the link, as with a click, and press its button. The part after # isn't sent."""
         page_address, _, secret = link.partition("#")
         page = self._session.get(page_address, allow_redirects=False, timeout=DEADLINE_S)
         assert page.status_code == 200, f"{page.status_code} {page.text[-800:]}"
@@ -107,6 +107,10 @@ class HouseholdBrowser:
         """Open an invitation, agree on the supplier's page, and come back."""
         return self.follow(self.open_invitation(link))
 
+    def open_connected(self, page: Page) -> Page:
+        """Press the button by which a connected account opens."""
+        return self.follow(self.press(page, page.path))
+
     def join(self, page: requests.Response) -> Page:
         """Let the new meter join those of the session, as the page asks."""
         offer = re.search(r'name="offer" value="([^"]+)"', page.text)
@@ -116,7 +120,7 @@ class HouseholdBrowser:
     # -- What it sees
 
     def can_see(self, account: str) -> bool:
-        """Return whether account page and measures are open to it; they must agree."""
+        """Return whether it may see account page and measures; both must agree."""
         statuses = [
             self.get(path).status_code for path in (f"/accounts/{account}", f"/api/accounts/{account}/measures")
         ]
@@ -124,14 +128,14 @@ class HouseholdBrowser:
         return statuses == [200, 200]
 
     def days(self, account: str) -> dict[str, float]:
-        """Return the kWh of each stored day, as the API tells them to this browser."""
+        """Return the kWh of each stored day from the API."""
         page = self.get(f"/api/accounts/{account}/measures?by=day&limit=5000")
         assert page.status_code == 200, page.text
         rows = page.json()["documents"]
         return {f"{row['year']}-{row['month']:02}-{row['day']:02}": row["load"] for row in rows}
 
     def follow(self, answer: requests.Response) -> Page:
-        """Follow where an answer leads, and reload while the page says so."""
+        """Follow the redirects of an answer, and reload while the page says so."""
         deadline = time.monotonic() + _LONGEST_S
         while True:
             if answer.is_redirect:

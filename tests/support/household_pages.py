@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from datetime import date, timedelta
 
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
 from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import NOW
 from worker.domain.series import Series
@@ -13,6 +16,13 @@ from worker.stores.registry.outcomes import DueChanges
 FRENCH = {"Accept-Language": "fr"}
 ENGLISH = {"Accept-Language": "en"}
 METER = "30001640000011"
+
+
+def open_as_asked(browser: TestClient, page: Response) -> Response:
+    """Press the button of the page by which a connected account opens, where it is that page."""
+    form = re.search(r'<form method="post" action="(/connect/[a-z/]+)" class="opens">', page.text)
+    answer: Response = browser.post(form[1], data={"csrf": csrf_of(page.text)}) if form else page
+    return answer
 
 
 def record_outcome(

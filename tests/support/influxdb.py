@@ -46,7 +46,7 @@ class InfluxDB:
         return self._ask(text, (USER, PASSWORD), "GET")
 
     def allow(self, right: str) -> None:
-        """Give the user this right alone: ``READ``, ``WRITE`` or ``ALL``."""
+        """Give the user only this right: ``READ``, ``WRITE`` or ``ALL``."""
         for text in (f"REVOKE ALL ON {DATABASE} FROM {USER}", f"GRANT {right} ON {DATABASE} TO {USER}"):
             self._ask(text, _ROOT, "POST")
 

@@ -45,7 +45,7 @@ class Installation:
         return Settings.from_env(_env_file=None, **self.all_settings(**changes))
 
     def open(self, *, guarded: bool = False, **changes: Any) -> Parts:
-        """Return new parts to enter, as another process would have it."""
+        """Return new parts to enter, like those of another process."""
         return Parts(self.read_settings(**changes), guarded=guarded)
 
     def run(self, *words: str, **changes: str) -> CommandResult:
@@ -81,16 +81,16 @@ def prepare_installation(folder: Path) -> None:
 
 @cache
 def _keys() -> dict[str, str]:
-    """Return keys by file; new ones for each installation would cost more than all else of its start."""
+    """Return keys by file; creating new ones would be the slowest part of an installation's start."""
     return {TOKEN_KEYS: generate_key(), **{name: secrets.token_urlsafe(48) for name in (ERASURE_KEYS, SESSION_KEY)}}
 
 
 class KeptParts:
-    """Parts that several tests share. It is as new after each ``empty``, but for its keys."""
+    """Parts that several tests share. After each ``empty`` they are like new, except for their keys."""
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        # What is made at first use is made once.
+        # Created once, because it would otherwise be created at first use.
         parts.stores.measures.prepare()
         self._memory, self._secrets = (
             KeptState(parts.stores, parts.sync, parts.consent, parts.access),
@@ -98,9 +98,9 @@ class KeptParts:
         )
 
     def empty(self) -> None:
-        """Delete all rows, measures and keys of Redis, and the ledger; forget what was kept in memory."""
+        """Delete all rows, measures, keys of Redis and the ledger, and restore the objects in memory."""
         self._memory.restore()
-        vars(REDACTOR).update(self._secrets)  # Each test's end lets the process forget them.
+        vars(REDACTOR).update(self._secrets)  # The end of each test removes them from the process.
         self.parts.stores.redis.flushdb()
         empty_registry(self.parts.stores.registry.database)
         _empty_measures(Path(self.parts.stores.settings.measures().removeprefix("sqlite:///")))

@@ -1,4 +1,4 @@
-"""Several workers on one store, whose calls to it come in an order that the test decides."""
+"""Several workers on one store, whose calls to it come in an order chosen by the test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Turns:
-    """An order of workers: one goes on at a time, to its next call to the store, as ``schedule`` says."""
+    """An order of workers: one at a time continues to its next call to the store, according to ``schedule``."""
 
     def __init__(self, schedule: Sequence[int]) -> None:
         self._schedule: Iterator[int] = iter(schedule)

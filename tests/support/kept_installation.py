@@ -1,4 +1,4 @@
-"""The kept installations of past releases, loaded as they were (``tests.golden.keep_installation`` makes them)."""
+"""The kept installations of past releases, loaded unchanged (``tests.golden.keep_installation`` creates them)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Rows = Mapping[str, list[dict[str, Any]]]
 
 
 def load_kept(name: str) -> Any:
-    """Return what the file of this name has, such as ``registry``."""
+    """Return the content of the kept file of this name, such as ``registry``."""
     return json.loads((KEPT / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def create_kept_tables(url: str) -> None:
-    """Create the tables of registry and measures in an empty database, as they were kept, with their rows."""
+    """Create the kept tables of registry and measures in an empty database, with their rows."""
     if url.startswith(_SQLITE):
         Path(url.removeprefix(_SQLITE)).write_bytes(_sqlite_file())
     else:
@@ -59,7 +59,7 @@ def _create_tables(url: str) -> None:
 
 
 def read_all_rows(url: str) -> dict[str, list[dict[str, Any]]]:
-    """Return all rows of all tables that a database has, in the form in which they are kept."""
+    """Return all rows of all tables of a database, in the form of the kept files."""
     engine = create_engine(url)
     with engine.connect() as connection:
         rows = {
@@ -74,7 +74,7 @@ def read_all_rows(url: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def find_lost_rows(before: Rows, after: Rows) -> dict[str, int]:
-    """Return how many rows of each table are gone or changed; columns that are new, or gone, don't count."""
+    """Return how many rows of each table are gone or changed; new or dropped columns don't count."""
     lost = {}
     for name, rows in before.items():
         remaining = after.get(name, [])

@@ -1,4 +1,4 @@
-"""The memory of objects that several tests share, put back to what it was before each of them."""
+"""The state of objects that several tests share, restored before each of them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 
 class KeptState:
-    """What our objects hold at this moment, from ``roots`` on down: attributes, dictionaries, lists and sets.
+    """A snapshot of our objects reachable from ``roots``: attributes, dictionaries, lists and sets.
 
-    Objects of libraries stay as they are: they are connections, which go on.
+    Objects of libraries, such as connections, stay as they are.
     """
 
     def __init__(self, *roots: Any) -> None:
         self._attributes: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._slots: list[tuple[Any, str, Any]] = []
         self._containers: list[tuple[Any, Any]] = []
-        seen, found = dict[int, Any](), list(roots)  # What is seen is kept alive, so that no id comes twice.
+        seen, found = dict[int, Any](), list(roots)  # Seen objects are kept alive, so that no id is reused.
         while found:
             one = found.pop()
             if id(one) not in seen:
@@ -28,7 +28,7 @@ class KeptState:
                 found += self._record(one)
 
     def _record(self, one: Any) -> Iterable[Any]:
-        """Record what may change of an object, and return what it holds."""
+        """Record the mutable state of an object, and return the objects in it."""
         if isinstance(one, dict | list | set):
             self._containers.append((one, copy(one)))
             return one.values() if isinstance(one, dict) else one

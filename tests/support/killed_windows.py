@@ -1,4 +1,4 @@
-"""Windows that are killed anywhere, with the outbox and the store of such a worker."""
+"""Windows that are killed at any place, with the outbox and the store of such a worker."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any, Final
 from worker.stores.measures.measure_store import NO_ROWS, Rows
 from worker.stores.registry.outputs import OutboxTable
 
-PLACES: Final = ("note", "half", "write", "result")  # After which a window is killed.
+PLACES: Final = ("note", "half", "write", "result")  # A window is killed after one of these.
 
 
 class Killed(BaseException):
-    """The end of a worker, at which nothing of it runs any more."""
+    """The sudden end of a worker, after which no more of its code runs."""
 
 
 class KillableOutbox(OutboxTable):
-    """An outbox of which a dead worker closes nothing."""
+    """An outbox in which a dead worker closes nothing."""
 
     dead = False
     after_note: Callable[[], None] = staticmethod(lambda: None)
@@ -30,7 +30,7 @@ class KillableOutbox(OutboxTable):
 
 
 class KillableStore:
-    """What WindowSync calls in the place of the store; the window dies after ``place``."""
+    """A replacement of WindowSync's store; the window dies after ``place``."""
 
     store: Any
     outbox: KillableOutbox

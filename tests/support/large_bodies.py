@@ -1,9 +1,9 @@
-"""Bodies of odd shapes, a server that sends them, and a process that gets sixteen at once and tells its peak.
+"""Bodies of odd shapes, a server that sends them, and a process that gets sixteen at once and prints its memory peak.
 
     python -m tests.support.large_bodies http://127.0.0.1:8000 enedis-2026 wide-8000000 long-text-8000000
 
-Each body is asked for by sixteen threads, through the clients and observers that a worker has. Then a line tells its
-name and by how many megabytes the process has ever been larger than before, when it had had ordinary ones.
+Each body is requested by sixteen threads, through the clients and observers of a worker. Then a line shows its name and
+by how many megabytes the peak has grown since the process had received ordinary bodies.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _points() -> Iterator[str]:
 
 
 def filled(size: int, before: str, items: Iterator[str], after: str) -> bytes:
-    """Return as many items, with commas between them, as the size allows."""
+    """Return as many items, separated by commas, as the size allows."""
     parts, left = [before], size - len(before) - len(after)
     for item in items:
         left -= len(item) + 1
@@ -115,7 +115,7 @@ class _BodyServer(ThreadingHTTPServer):
     request_queue_size = 2 * THREADS
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: the other side has read enough."""
+        """Print nothing, because the other side has only read enough."""
 
 
 class _Sender(BaseHTTPRequestHandler):
@@ -133,17 +133,17 @@ class _Sender(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_PATCH = do_GET
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 def peak_mb() -> float:
-    """Return the most memory that this process ever had, in megabytes."""
+    """Return the peak memory of this process in megabytes."""
     (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     return int(kilobytes) / 1024
 
 
 class _Callers:
-    """What asks for a body, by the name of a preset or of another receiver of answers."""
+    """The callers that request a body, by the name of a preset or of another receiver of answers."""
 
     def __init__(self, folder: Path) -> None:
         prepare_registry(folder)
@@ -160,7 +160,7 @@ class _Callers:
         )
 
     def caller(self, kind: str, base_url: str) -> Callable[[], object]:
-        """Return what one thread does with an answer of this address."""
+        """Return the function by which a thread requests an answer from this address."""
         if kind == "webhook":
             return lambda: self._notify(base_url)
         if kind == "line-protocol":

@@ -1,4 +1,4 @@
-"""A strict parser of the line protocol, written from its specification alone: it refuses what some servers let pass."""
+"""A strict parser of the line protocol, written only from its specification; some servers accept more."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Point:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What a later point must have in common to take this one's place."""
+        """The key by which a later point replaces this one."""
         return (self.measurement, tuple(sorted(self.tags.items())), self.time)
 
 
 def parse_lines(body: bytes) -> list[Point]:
-    """Return the points of a body. Raises ValueError for one that is not strictly as specified."""
+    """Return the points of a body. Raises ValueError for a body that violates the specification."""
     text = body.decode("utf-8")
     if text and not text.endswith("\n"):
         raise ValueError("the last line has no end")
@@ -65,5 +65,5 @@ def _pairs(parts: list[str]) -> dict[str, str]:
 
 
 def _split(text: str, sign: str) -> list[str]:
-    """Split at the sign where no backslash stands before it."""
+    """Split at the sign, unless a backslash precedes it."""
     return re.split(rf"(?<!\\){re.escape(sign)}", text)

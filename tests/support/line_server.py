@@ -1,4 +1,4 @@
-"""A server of time series for the tests, as InfluxDB 2: it asks for a token, reads lines strictly, and keeps points."""
+"""A time series server for the tests, like InfluxDB 2: it demands a token, parses lines strictly, and keeps points."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOKEN: Final = "t0ken-of-series"
 
 @dataclass
 class LineServer:
-    """Its state: the last point of each key, and how many points each write had. ``away``: it answers with 503."""
+    """Its state: the last point of each key, and the number of points of each write. ``away``: it answers 503."""
 
     url: str = ""
     away: bool = False

@@ -1,4 +1,4 @@
-"""Files as their readers tell them, and an importer that stores them in memory."""
+"""Files in the form that their readers return, and an importer that stores them in memory."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def hour_export(meter: str = METER, first: date = date(2024, 7, 1), days: int = 
 
 @dataclass
 class FilesInMemory:
-    """What is recorded of files, beside the answers of a ``MemoryRecorder``."""
+    """The records about files, beside the answers of a ``MemoryRecorder``."""
 
     recorder: MemoryRecorder
     ledger: DayLedger = field(default_factory=DayLedger)

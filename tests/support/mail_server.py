@@ -23,11 +23,11 @@ class MailReceiver:
     port: int = 0
     refusal: str | None = None
     messages: list[EmailMessage] = field(default_factory=list)
-    recipients: list[list[str]] = field(default_factory=list)  # Of each message, those of its envelope.
+    recipients: list[list[str]] = field(default_factory=list)  # The envelope's recipients of each message.
     logins: list[tuple[str, str, bool]] = field(default_factory=list)  # User, password, over TLS.
 
     def forget(self) -> None:
-        """Be as new, on the same port."""
+        """Reset everything except the port."""
         vars(self).update(vars(MailReceiver(self.port)))
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:
@@ -66,5 +66,5 @@ def mail_receiver(
 def mail_url(
     box: MailReceiver, scheme: str = "mailto", login: str = "", more: str = "", *, to: str = "support@example.org"
 ) -> str:
-    """Return the URL of a service that mails over this server; ``more`` are further parameters."""
+    """Return the URL of a service that sends mail through this server; ``more`` are further parameters."""
     return f"{scheme}://{login}127.0.0.1:{box.port}?from=releve@example.org&to={to}{more}"

@@ -12,7 +12,7 @@ def sample_names(definition: Definition) -> tuple[str, ...]:
 
 
 class MetricGrowth:
-    """Growth of each sample since this object was made."""
+    """Growth of each sample since this object was created."""
 
     def __init__(self) -> None:
         self._before = _samples()

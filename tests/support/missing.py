@@ -1,4 +1,4 @@
-"""What a test does without a program that it needs: it is skipped, or fails in CI, where nobody would notice a skip."""
+"""A test without a program that it needs is skipped, but fails in CI, where nobody would notice a skip."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def skip(reason: str) -> NoReturn:
 
 @contextmanager
 def or_skip(server: AbstractContextManager[Server]) -> Iterator[Server]:
-    """Yield the running server, or skip the test where it is not installed."""
+    """Yield the running server, or skip the test if it isn't installed."""
     try:
         running = server.__enter__()
     except NotInstalled as missing:

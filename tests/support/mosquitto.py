@@ -1,4 +1,4 @@
-"""A Mosquitto broker for the tests, and what it holds: a plain listener and one with TLS, users, and rights."""
+"""A Mosquitto broker for the tests, with a plain listener and one with TLS, users and rights, and its messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.servers import START_TIMEOUT_S, NotInstalled
 from worker.stores.child_processes import Supervisor, free_port
 
 USER, PASSWORD = "releve", "s3cret-of-mosquitto"
-NARROW_USER: Final = "narrow"  # It may write our own topics, and no discovery.
+NARROW_USER: Final = "narrow"  # It may write to our own topics, but not to discovery topics.
 
 _CONFIG: Final = """
 per_listener_settings false
@@ -46,14 +46,14 @@ topic write releve/#
 
 
 class Mosquitto:
-    """A broker that can be stopped and started again, with the same ports and what it had retained."""
+    """A broker that can be stopped and started again, with the same ports and retained messages."""
 
     def __init__(self, folder: Path, children: Supervisor, tls: Certificates) -> None:
         self._folder, self._children = folder, children
         self.port, self.tls_port = free_port(), free_port()
         ports = {"port": self.port, "tls_port": self.tls_port}
         config = _CONFIG.format(folder=folder, certificate=tls.certificate, key=tls.key, **ports)
-        as_root = "user root\n" if os.geteuid() == 0 else ""  # Else it takes another user, who can't read the key.
+        as_root = "user root\n" if os.geteuid() == 0 else ""  # Else it switches to a user who can't read the key.
         (folder / "mosquitto.conf").write_text(as_root + config)
         (folder / "rights").write_text(_RIGHTS)
         (folder / "rights").chmod(0o600)
@@ -70,7 +70,7 @@ class Mosquitto:
         self._children.stop_child("mosquitto")
 
     def retained(self) -> dict[str, Any]:
-        """Return all that is retained, by topic; JSON is read."""
+        """Return all retained messages by topic; JSON is parsed."""
         end, payloads = "releve-test/end", dict[str, Any]()
 
         def keep(client: Client, userdata: Any, message: MQTTMessage) -> None:
@@ -82,7 +82,7 @@ class Mosquitto:
         client = Client(CallbackAPIVersion.VERSION2)
         client.username_pw_set(USER, PASSWORD)
         client.on_connect = lambda *_: client.subscribe("#", qos=1)
-        # What is retained is sent before what is published after the subscription.
+        # Retained messages are sent before messages that are published after the subscription.
         client.on_subscribe = lambda *_: client.publish(end, "", qos=1)
         client.on_message = keep
         client.connect("127.0.0.1", self.port)
@@ -113,7 +113,7 @@ def _program() -> str:
 
 @contextmanager
 def mosquitto(tls: Certificates) -> Iterator[Mosquitto]:
-    """Yield a running broker that holds nothing. Raises NotInstalled."""
+    """Yield a running broker without messages. Raises NotInstalled."""
     _program()
     with ExitStack() as opened:
         folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="releve-mqtt-", ignore_cleanup_errors=True))

@@ -1,4 +1,4 @@
-"""One event loop for the requests of all clients; a loop with its threads for each request takes as long as a page."""
+"""One event loop for the requests of all clients, because a loop for each request takes as long as a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators for tests: made by the table itself, signed in on the page or by a session of their own."""
+"""Operators for tests: created through their table, and signed in on the page or by a prepared session."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ELSEWHERE: Final = "198.51.100.7"
 
 @dataclass(frozen=True)
 class TestOperator:
-    """An operator as its person knows it; ``key`` is in the person's app."""
+    """An operator with its secrets; ``key`` is that of the authenticator app."""
 
     __test__ = False  # It is no test.
     id: str
@@ -49,15 +49,15 @@ def add_operator(
 
 
 def set_clock(parts: Parts, now: Clock) -> None:
-    """Let sessions, links and codes go by another clock."""
+    """Let sessions, links and codes use another clock."""
     access, database = parts.access, parts.stores.registry.database
-    # The application has this value already.
+    # Replaced in place, because the application already refers to this object.
     object.__setattr__(access, "keys", AccessKeyTable(database, access.sealer, now))
     object.__setattr__(access, "operators", OperatorTable(database, access.sealer, now))
 
 
 def browser_at(app: FastAPI, address: str = ELSEWHERE) -> TestClient:
-    """Return a browser at an address; one on 127.0.0.1 also asks for the service by this address."""
+    """Return a browser at an IP address; one on 127.0.0.1 also calls the service by this address."""
     host = "127.0.0.1:8000" if address == "127.0.0.1" else "testserver"
     return TestClient(app, f"http://{host}", client=(address, 50_000), headers=ENGLISH)
 
@@ -73,9 +73,9 @@ def is_in(browser: TestClient) -> bool:
 
 
 def signed_in(app: FastAPI, parts: Parts, name: str = NAME, address: str = ELSEWHERE) -> TestClient:
-    """Return a browser that has a session of the operator, who is made if need be.
+    """Return a browser with a session of the operator, who is created if necessary.
 
-    It has the hidden field of its page's forms in the header CSRF_HEADER.
+    Its header CSRF_HEADER has the value of the hidden field in its page's forms.
     """
     access = parts.access
     known = {operator.name: operator.id for operator in access.operators.list_operators()}

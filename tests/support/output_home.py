@@ -1,4 +1,4 @@
-"""A home with electricity, production and gas in a measure store, as outputs read it."""
+"""A home with consumption, production and gas in a measure store, for outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WRITTEN_AT = datetime(2024, 10, 29, 6, 0, tzinfo=UTC)
 
 
 def fill_home() -> MeasureStore:
-    """Return a store with a home: days of ten months, and the last week of all else."""
+    """Return a store with a home: days of ten months, and only the last week of all other series."""
     measures = memory_measures()
     days = [FIRST + timedelta(days=number) for number in range((LAST - FIRST).days + 1)]
     week = days[-7:]
@@ -47,7 +47,7 @@ def put_days(
     volume: float | None = None,
     account_id: str = "home1",
 ) -> None:
-    """Store days and make their totals anew."""
+    """Store days and compute their totals."""
     details = None if volume is None else {"volume": volume}
     days = [Entry(str(day), 1000 * wh, details=details) for day, wh in watt_hours.items()]
     put(measures, series.inputs, days, account_id)
@@ -55,7 +55,7 @@ def put_days(
 
 
 def put_curve(measures: MeasureStore, days: Iterable[date], watts: int = 413, account_id: str = "home1") -> None:
-    """Store whole days of half-hours, each one watt above the one before, and make their hours anew."""
+    """Store whole days of half-hours, each one watt above the previous one, and compute their hours."""
     steps = []
     for day in days:
         start, end = (local_midnight(one).astimezone(UTC) for one in (day, day + timedelta(days=1)))
@@ -67,7 +67,7 @@ def put_curve(measures: MeasureStore, days: Iterable[date], watts: int = 413, ac
 
 
 def put(measures: MeasureStore, doctype: Doctype, entries: Iterable[Entry], account_id: str = "home1") -> None:
-    """Store these entries, in the place of those of the same keys."""
+    """Store these entries, replacing those with the same keys."""
     stored = {entry.key: entry for entry in map(to_entry, measures.read(account_id, {doctype: ALL_KEYS})[doctype])}
     new = [entry._replace(revision=stored[entry.key].revision if entry.key in stored else None) for entry in entries]
     lost = measures.write({doctype: [to_document(account_id, doctype, entry, _WRITTEN_AT) for entry in new]})

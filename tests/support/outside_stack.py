@@ -1,4 +1,4 @@
-"""A client of the consent proxy over real processes: a person's browser walks, and the client's server calls."""
+"""A client of the consent proxy over real processes: a person's browser, and the calls of the client's server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STACK = "https://stack.example/accounts/enedis/redirect"  # Nobody answers there
 
 @dataclass(frozen=True)
 class OutsideStack:
-    """A client with the id and the secret that ``releve access add-client`` printed."""
+    """A client with the id and the secret printed by ``releve access add-client``."""
 
     service: Service
     client_id: str
@@ -29,7 +29,7 @@ class OutsideStack:
         return cls(service, made["id"], made["client_secret"])
 
     def begin(self, browser: HouseholdBrowser, meter: str) -> str:
-        """Walk through our page and the supplier's, and return the supplier's callback."""
+        """Go through our page and the supplier's, and return the supplier's callback."""
         asked = {"client_id": self.client_id, "redirect_uri": STACK, "response_type": "code", "state": "their-state"}
         page = browser.get(f"/proxy/enedis/auth?{urlencode({**asked, 'usage_point_id': meter})}")
         assert page.status_code == 200 and "A stack" in page.text and "stack.example" in page.text
@@ -61,7 +61,7 @@ class OutsideStack:
         return self.token(grant_type="refresh_token", refresh_token=refresh_token)
 
     def read(self, access_token: str, meter: str) -> requests.Response:
-        """Ask for two days of the daily series."""
+        """Request two days of the daily series."""
         preset = self.service.system.parts.sync.suppliers.main.endpoints.preset
         names = (preset.usage_point_parameter, preset.start_parameter, preset.end_parameter)
         return requests.get(

@@ -39,16 +39,16 @@ class Service:
         return self._opened.enter_context(HouseholdBrowser(self.address, supplier))
 
     def invite(self, *words: str) -> str:
-        """Return the link that ``releve invite`` prints."""
+        """Return the link printed by ``releve invite``."""
         link: str = self.system.query("invite", *words)["link"]
         return link
 
     def connect(self, browser: HouseholdBrowser, meter: str) -> str:
-        """Connect a meter as its invited holder does, wait until its history is there, and return its account."""
+        """Connect a meter as its invited holder, wait until its history is loaded, and return its account."""
         return self.loaded(browser.accept_invitation(self.invite("--usage-point", meter)))
 
     def loaded(self, page: Page) -> str:
-        """Return the account of the page, once its history is there."""
+        """Return the account of the page, once its history is loaded."""
         assert page.account, f"{page.status} {page.path} {page.text[-1500:]}"
         self.system.wait_loaded(page.account)
         self.settle()
@@ -62,35 +62,35 @@ class Service:
 
     def settle(self) -> None:
         """Wait until no message waits or is worked on."""
-        # A message that goes from one step to the next can be missed by one reading, not by three.
+        # One reading can miss a message that moves between two steps; three readings can't.
         until(lambda: not any(self.system.messages() for _ in range(3)), "an empty queue")
 
     def accounts(self) -> dict[str, dict[str, Any]]:
         return {row["account"]: row for row in self.system.query_rows("accounts", "list")}
 
     def calls(self) -> int:
-        """Return how many requests the supplier has had, those of people on its page among them.
+        """Return how many requests the supplier has had, including those of people on its page.
 
-        The application's own token is not counted: it is about nobody.
+        Requests for the application's own token aren't counted, because they concern no meter.
         """
         report = self.system.report()
         return int(report["calls"] - report["tokens"].get("client_credentials", 0))
 
     def data_calls(self, meter: str) -> int:
-        """Return how many requests have named this meter."""
+        """Return the number of requests with this meter."""
         return int(self.system.report()["by_usage_point"].get(meter, 0))
 
     def forget_limits(self) -> None:
-        """Delete the counts of starts and tries: an attacker has patience, or many addresses."""
+        """Delete the counts of starts and tries, as for an attacker with patience or many addresses."""
         for name in ("consent", "invitation", "stranger"):
             for key in self.system.redis.scan_iter(f"releve:limit:{name}:*"):
                 self.system.redis.delete(key)
 
     @contextmanager
     def nothing_changes(self, most_calls: int = 0, but: str = "") -> Iterator[None]:
-        """Check that the block changes no row, and costs the supplier at most so many calls.
+        """Check that the block changes no row, and causes at most ``most_calls`` calls to the supplier.
 
-        Work that it starts is waited for.  ``but`` is a table that may change.
+        It waits for the work that the block starts. ``but`` is a table that may change.
         """
         self.settle()
         database = self.system.parts.stores.registry.database

@@ -1,4 +1,4 @@
-"""A home's installation for tests: its settings, and tokens as conso-api makes them."""
+"""A home's installation for tests: its settings, and tokens like those of conso-api."""
 
 from __future__ import annotations
 

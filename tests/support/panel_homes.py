@@ -1,6 +1,6 @@
 """A home with panels for tests: documents of every series, written straight into the store.
 
-Its numbers are made, and agree: a day's steps add up to its total, and registers differ by the days between them.
+Its numbers are invented, but consistent: a day's steps add up to its total, and registers differ by the days' values.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TEMPO = ("BUHC", "BUHP", "BCHC", "BCHP", "RHC", "RHP")
 
 @dataclass(frozen=True)
 class PanelHome:
-    """What the home used and fed in. ``last``: the last day. ``periods``: the tariff periods of its registers."""
+    """The home's consumption and production. ``last``: the last day. ``periods``: its registers' tariff periods."""
 
     last: date
     days: int = 560
@@ -157,7 +157,7 @@ def store_home(
 
 
 def ask_for(parts: Parts, account_id: str, series: Series) -> None:
-    """Insert the row of a series that the account has none of, like that of its daily values."""
+    """Insert the missing row of a series, as a copy of that of the daily values."""
     columns, database = SERIES_OUTCOMES.c, parts.stores.registry.database
     rows = {
         row.series: row._asdict()

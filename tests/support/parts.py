@@ -1,4 +1,4 @@
-"""The parts of one process for tests: the stores, and what the builders make of them, each at its first use."""
+"""The parts of one process for tests: the stores, and the objects built on them, each at its first use."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Parts:
 
 
 def use_parts(patch: pytest.MonkeyPatch, parts: Any) -> None:
-    """Let tasks in this process work with these parts, of which a test may give some alone."""
+    """Let tasks in this process use these parts; a test may provide only some of them."""
     for name in ("stores", "sync", "consent", "outputs"):
         patch.setattr(current, name, partial(getattr, parts, name))
     deliveries = DeliveryThreads(lambda output_id: parts.outputs.deliver(output_id))  # noqa: PLW0108 - asked late

@@ -1,4 +1,4 @@
-"""Operators' passwords in tests: a real hash takes 64 MiB and a tenth of a second of all cores, a cheap one nothing."""
+"""Operators' passwords in tests, with a cheap hash: a real one takes 64 MiB and a tenth of a second of all cores."""
 
 from __future__ import annotations
 

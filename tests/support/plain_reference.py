@@ -1,18 +1,18 @@
-"""A plain reference of what Relève must say of a home wherever it is read: it imports nothing of the project.
+"""A simple reference implementation of the values that Relève must show of a home; it imports nothing of the project.
 
-It is fed the raw answers in the order in which they were asked for: mean powers of steps, and the energies of days.
-Energy is in whole milliwatt-hours (mWh), time in minutes since 1970, and the zone is Python's. All is worked out from
-the readings anew each time, in the most obvious way; nothing here is fast.
+It gets the raw answers in the order of their requests: mean powers of steps, and the energies of days. Energy is in
+whole milliwatt-hours (mWh), time in minutes since 1970, and the zone is Python's. Everything is computed from the
+readings each time, in the most obvious way; nothing here is fast.
 
 The rules, written again from the documentation:
 
-* A step belongs to the hour, and to the civil day in Europe/Paris, in which it begins. An hour is the sum of its steps.
-* Months and years are sums of days, and a day is the value that the supplier told. Where none can come, and the steps
-  that begin in a day cover it whole, the day is their sum.
-* Steps never overlap: of those that do, the later answer's hold if they cover all the time of the earlier ones, else
-  the earlier ones stay.
-* Stored are days with 3 decimals of a kWh, hours, months and years with 4, steps with 6, a half rounded up. Of gas all
-  decimals are kept, and of a day that is computed those of its steps.
+* A step belongs to the hour, and to the local day in Europe/Paris, in which it begins. An hour is the sum of its steps.
+* Months and years are sums of days, and a day is the supplier's value. If none can come, and the steps that begin in a
+  day cover it completely, the day is their sum.
+* Stored steps never overlap: of overlapping ones, those of the later answer replace the earlier ones if they cover all
+  their time; otherwise the earlier ones stay.
+* Days are stored with 3 decimals of a kWh, hours, months and years with 4, steps with 6, a half rounded up. For gas all
+  decimals are kept, and for a computed day those of its steps.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from zoneinfo import ZoneInfo
 PARIS = ZoneInfo("Europe/Paris")
 ONE_DAY = timedelta(days=1)
 KWH = 1_000_000
-DAY_UNIT, TOTAL_UNIT = 1000, 100  # The last places of days, and of hours, months and years, in mWh.
+DAY_UNIT, TOTAL_UNIT = 1000, 100  # The last decimals of days, and of hours, months and years, in mWh.
 PERIODS = ("minute", "hour", "day", "month", "year")
 Document = dict[str, Any]
-Energies = Mapping[date, int]  # In mWh, by civil day.
+Energies = Mapping[date, int]  # In mWh, by local day.
 
 
 # -- Time
@@ -110,8 +110,8 @@ class GasPeriod(NamedTuple):
 class Flow:
     """The energy of one direction, or of gas: what stands after all answers so far.
 
-    ``told``: the energies of days that the supplier told. ``volumes``: m³ of days of gas, as told. ``unfetchable``: the
-    days whose value can't come from the supplier any more; None where it can't of any day.
+    ``told``: the energies of days as the supplier sent them. ``volumes``: m³ of gas days, as sent. ``unfetchable``: the
+    days whose value can't come from the supplier any more; None if that is so for all days.
     """
 
     name: str = "consumption"
@@ -269,7 +269,7 @@ def _clock(start: int, end: int) -> Document:
 
 
 def _civil(view: str, first: date) -> Document:
-    """Return the times of a day, month or year; what it has no number of is 0, and a year's month is 1."""
+    """Return the times of a day, month or year; missing numbers are 0, and a year's month is 1."""
     _, end = span_of(view, first)
     day = first.day if view == "day" else 0
     numbers = {"year": first.year, "month": first.month, "day": day, "hour": 0, "minute": 0, "fold": 0}
@@ -306,7 +306,7 @@ class Slot(NamedTuple):
 class Chart(NamedTuple):
     """A span of an account's page.
 
-    ``known``: how many of how many days are known, None where all or none are. ``change``: in whole percents, compared
+    ``known``: how many of how many days are known, None if all or none are. ``change``: in whole percents, compared
     with the span before, over the time that both have.
     """
 
@@ -334,9 +334,9 @@ def span_of(view: str, day: date) -> tuple[date, date]:
 
 
 def chart(view: str, day: date, flow: Flow, fed: Flow | None = None, *, with_steps: bool = True) -> Chart:
-    """Return the chart of the span that holds a day; ``fed``: what was fed into the grid, where there are panels.
+    """Return the chart of the span that holds a day; ``fed``: what was fed into the grid, if there are panels.
 
-    ``with_steps``: whether a day is drawn by its steps; without, it has its total alone.
+    ``with_steps``: whether a day is drawn by its steps; without, it has only its total.
     """
     (first, end), days, fed_days = span_of(view, day), flow.days(), fed.days() if fed else {}
     dates = days_between(first, end)
@@ -381,7 +381,7 @@ def _change(now: int, before: int) -> int | None:
 
 
 def _twin(view: str, first: date, day: date) -> date | None:
-    """Return the day of the span before that a day is compared with; None where there is none, as on 31 April."""
+    """Return the day of the span before that a day is compared with; None if there is none, as on 31 April."""
     if view in ("day", "week"):
         return day - (ONE_DAY if view == "day" else 7 * ONE_DAY)
     before = first - ONE_DAY
@@ -537,7 +537,7 @@ def _to_slot(day: date, cell: Cell, fed: Cell | None) -> Slot:
 
 
 class StatisticRow(NamedTuple):
-    """The amount that begins with an hour, None where nothing is known of it, and the sum up to its end."""
+    """The amount of an hour, None if nothing is known of it, and the sum up to its end."""
 
     amount: int | None
     total: int
@@ -547,8 +547,8 @@ def statistics(flow: Flow, *, volume: bool = False) -> dict[int, StatisticRow]:
     """Return the rows of a statistic by their first minute: sums at the ends of days are those of the days.
 
     A day's amount is its value, and without one the sum of its hours. A day without a curve is one row at its start, at
-    six o'clock for gas. What the value of a day has more than its hours goes into the first one, what it has less is
-    taken from the first ones. Hours and days between others of which nothing is known carry the sum on.
+    six o'clock for gas. If a day's value exceeds its hours, the rest goes into the first one; a deficit is taken from
+    the first ones. Hours and days between others of which nothing is known carry the sum on.
     """
     days = {day: round(value * KWH) for day, value in flow.volumes.items()} if volume else flow.days()
     hours: dict[date, dict[int, int]] = {}

@@ -84,7 +84,7 @@ class ProxyStack:
     def press(
         self, browser: TestClient, page: httpx2.Response, invitation: str = "", **changes: str
     ) -> httpx2.Response:
-        """Press the page's button, with an invitation where the field is there."""
+        """Press the page's button, with an invitation if it has the field."""
         assert page.status_code == 200, page.text
         form = {**fields_of(page.text), "invitation": invitation, **changes}
         return browser.post("/proxy/enedis/auth", data=form)

@@ -23,7 +23,7 @@ _ALL_DATABASES: Final = "/_all_dbs"
 
 
 def real_couchdb_url() -> str | None:
-    """Return ``couchdb+http://USER:PASSWORD@HOST:PORT/`` of an administrator; None where no real CouchDB is named."""
+    """Return ``couchdb+http://USER:PASSWORD@HOST:PORT/`` of an administrator; None if no real CouchDB is named."""
     url = os.environ.get(VARIABLE)
     if not url:
         return None

@@ -1,4 +1,4 @@
-"""What outputs send to, in memory: each does what its documentation says, refuses all else, and fails where told to.
+"""Receivers of outputs, in memory: each does what its documentation says, refuses all else, and fails on demand.
 
 Sources: docs.influxdata.com (v1 query and write, v2 write and delete), VictoriaMetrics lib/influxutils/influxutils.go,
 docs/reference/measures-webhook.schema.json, and Home Assistant's as in ``home_assistant_server``.
@@ -147,7 +147,7 @@ def _seconds(text: str) -> int:
 
 @dataclass
 class WebhookReceiver(Receiver):
-    """A service that replaces what it has of a request's days. ``readings``: of each series, by their start."""
+    """A service that replaces its data of a request's days. ``readings``: of each series, by their start."""
 
     readings: dict[str, dict[datetime, tuple[float, int | None]]] = field(default_factory=dict)
     secret: str = "s" * 32

@@ -38,7 +38,7 @@ from tests.support.recorded_gas import DAILY, PUBLISHED, number, recorded_gas
 from tests.support.recordings import RECORDINGS, RESPONSES
 from tests.support.simulators import SimulatorOptions, serve_in_background
 
-# Of factories, whose names stand where they stood, although those of the code behind them have moved.
+# Of factories: their names are where they were, although the code behind them has moved.
 Series, Doctype, DateWindow, ALL_KEYS = (
     vars(factories)[name] for name in ("Series", "Doctype", "DateWindow", "ALL_KEYS")
 )
@@ -149,7 +149,7 @@ def from_response(name: str, series: Any) -> Lines:
     supplier = PretendSupplier(daily=payload, curve=payload, others=dict.fromkeys(Series, payload))
     try:
         make_window_sync(supplier, measures, now=lambda: NOW).sync_window(window_job(window, series, ACCOUNT))
-    except Exception as error:  # noqa: BLE001 - which it is told is what is compared
+    except Exception as error:  # noqa: BLE001 - the kind of error is compared
         return [f"refused {type(error).__name__}"]
     return lines_of(measures, ACCOUNT)
 

@@ -30,7 +30,7 @@ class WriteAttempted(AssertionError):
 
 @contextmanager
 def refusing_writes(redis: Redis, allowed: str = "(?!)") -> Iterator[list[str]]:
-    """Yield a list of the writes that were tried within the block; ``redis`` tells which commands write.
+    """Yield a list of the writes that were tried within the block; ``redis`` says which commands write.
 
     ``allowed``: the pattern of the beginning of writes that are carried out and not listed, as the list names them.
     """

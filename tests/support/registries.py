@@ -80,7 +80,7 @@ def open_registry(url: str, *keys: str) -> Registry:
 
 
 def follow_fleet(registry: Registry, fleet: Sequence[Series]) -> None:
-    """Let the accounts that are added from now on be asked for these series."""
+    """Collect these series for the accounts that are added from now on."""
     registry.fleet = fleet
     for table in ("accounts", "outcomes"):
         vars(registry).pop(table, None)
@@ -146,7 +146,7 @@ def make_due_in_all_lanes(registry: Registry, at: datetime) -> None:
 
 
 def meter_on_record(database: Database, proof: ConsentProof, *keys: str) -> str | None:
-    """Return the meter that the evidence of a consent names; None where it is erased."""
+    """Return the meter that the evidence of a consent names; None if it is erased."""
     rows = EvidenceCheck(database, registry_sealer(*keys)).export(proof.account_id)
     (given,) = [row for row in rows if (row["consent_id"], row["event"]) == (proof.id, "given")]
     meter: str | None = given["meter"]

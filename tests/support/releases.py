@@ -1,4 +1,4 @@
-"""The version that this folder is, read where it stands once: in setup.cfg."""
+"""The version of this folder, read from setup.cfg."""
 
 from __future__ import annotations
 

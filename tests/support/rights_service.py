@@ -97,7 +97,7 @@ class RightsService:
         return urlsplit(answer.headers["Location"]).path
 
     def declare(self, browser: HouseholdBrowser, meter: str) -> requests.Response:
-        """Fill the form of an invitation for the meter, and return the page of what came of it."""
+        """Fill the form of an invitation for the meter, and return the page with the result."""
         path = self.invite(browser, "--pce", meter)
         form = {**_TYPED, "postcode": self.postcode(meter), "csrf": csrf_of(browser.get(path).text)}
         answer = browser.submit(path, **form)
@@ -105,7 +105,7 @@ class RightsService:
         return self.state(browser)
 
     def state(self, browser: HouseholdBrowser, path: str = _STATE) -> requests.Response:
-        """Return the page of what came of a browser's declaration, once no task works on it."""
+        """Return the page with the result of a browser's declaration, once no task works on it."""
 
         def load() -> list[requests.Response]:
             answer = browser.get(path)

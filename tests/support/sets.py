@@ -17,7 +17,7 @@ from tests.support.real_couchdb import real_couchdb_url
 REST_FOLDERS: Final = ("tests/acceptance/", "tests/browser/", "tests/fuzz/")
 ORDERED_FOLDER: Final = "tests/acceptance/"  # Each of its files uses one system up, test by test.
 COUCHDB_FIXTURES: Final = {"couchdb_url", "empty_couchdb_url"}
-# A test that asks for one of these needs a server, so the quick set leaves it out.
+# A test with one of these fixtures needs a server, so the quick set leaves it out.
 SERVER_FIXTURES: Final = {
     "certificates",
     "couchdb_url",
@@ -66,7 +66,7 @@ class Shuffle:
 
 @pytest.hookimpl(trylast=True)  # Hypothesis has marked its tests by then.
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of the wanted set, and of these what is quick if that is asked for."""
+    """Keep the tests of the wanted set, and only the quick ones of these on request."""
     kept = items
     if config.getoption("--set") == "change":
         kept = [item for item in kept if _is_of_every_change(item)]

@@ -48,7 +48,7 @@ class StatisticHome:
         return Change(ACCOUNT, series, min(amounts), max(amounts))
 
     def remove_hour(self, series: Series, start: datetime) -> None:
-        """Remove an hour, as happens where a step that begins before it takes the place of its steps."""
+        """Remove an hour, as happens if an earlier step replaces its steps."""
         del self.measures[series.totals[0]].documents[f"{ACCOUNT.id}:{start:%Y-%m-%dT%H:00Z}"]
 
     def output(self, server: HomeAssistantServer, **options: Any) -> HomeAssistant:

@@ -285,7 +285,7 @@ class System:
         return self.parts.stores.measures.read(account, {period: ALL_KEYS})[period]
 
     def content(self, account: str) -> Loads:
-        """Return all that is stored of an account; fail where a value is stored twice."""
+        """Return all that is stored of an account; fail if a value is stored twice."""
         content: Loads = {}
         for period in Doctype:
             documents = self.documents(account, period)

@@ -1,4 +1,4 @@
-"""What each way out of Relève says of an account, read as its readers do: by the texts, fields and drawings alone.
+"""What each way out of Relève says of an account, read as its readers do: only by texts, fields and drawings.
 
 Energies are whole milliwatt-hours (mWh), as the plain reference has them, so a text whose last places are lost differs
 from it. Times are minutes since 1970.
@@ -69,7 +69,7 @@ class Comparison:
 
 
 def to_mwh(kwh: str | float | None) -> int | None:
-    """Return a number of kWh in mWh; None for an unknown one. Raises ValueError where it has further places."""
+    """Return a number of kWh in mWh; None for an unknown one. Raises ValueError if it has more decimals."""
     if kwh is None or kwh in ("", UNKNOWN):
         return None
     amount = Decimal(str(kwh)) * KWH
@@ -95,7 +95,7 @@ _SIGNS: Final = {
 
 
 def api_documents(client: TestClient, account: str, series: str, by: str) -> list[Document]:
-    """Return the documents of the API's pages, which are more than one where there are many."""
+    """Return the documents of all pages of the API's answer."""
     documents: list[Document] = []
     path: str | None = f"/api/accounts/{account}/measures?series={series}&by={by}&limit={PAGE}"
     while path:
@@ -127,7 +127,7 @@ def json_documents(text: str) -> list[Document]:
 
 
 def _of_fields(fields: Mapping[str, Any]) -> Document:
-    """Return a document's energy in mWh, its local time, and what it is made of where that is told."""
+    """Return a document's energy in mWh, its local time, and what it was computed from, if it says so."""
     document: Document = {"load": to_mwh(fields["load"])}
     document |= {name: int(fields.get(name) or 0) for name in NUMBERS}
     document |= {name: int(fields[name]) for name in COUNTS if fields.get(name) not in (None, "")}
@@ -229,7 +229,7 @@ def _between(text: str, first: str, last: str) -> str:
 
 
 def _energy(text: str, language: str) -> str:
-    """Return the number before "kWh" as Python writes it; empty where there is none."""
+    """Return the number before "kWh" as Python writes it; empty if there is none."""
     match = re.search(r"([−-]?\d[\d\s.,\u202f\u00a0]*)\s*kWh", text)
     return (plain_number(match[1], language) or "") if match else ""
 
@@ -240,7 +240,7 @@ def _known(text: str) -> tuple[int, int] | None:
 
 
 def _change(text: str) -> int | None:
-    """Return the percents of a comparison; 0 where it says that both are alike, None where nothing is compared."""
+    """Return the percents of a comparison; 0 if it says that both are alike, None if nothing is compared."""
     match = re.search(r'class="trend trend-(\w+)">([^<]*)', text)
     if match is None or match[1] == "none":
         return None

@@ -104,7 +104,7 @@ def running_server(app: ASGIApp, limits: ConnectionLimits | None = None) -> Iter
 
 
 def read_to_end(connection: socket.socket) -> bytes:
-    """Return what comes until the other side closes. Raises TimeoutError where it doesn't."""
+    """Return what comes until the other side closes. Raises TimeoutError if it doesn't."""
     received = bytearray()
     with suppress(ConnectionResetError):
         while piece := connection.recv(65536):
@@ -131,7 +131,7 @@ def statuses(received: bytes) -> list[int]:
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the length of the body, as an application for tests of the server alone.
+    """Answer with the length of the body, as an application for tests of only the server.
 
     The path ``/early`` is answered before the body is read, and ``/large`` with more than a socket's buffers hold.
     """

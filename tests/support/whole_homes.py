@@ -37,7 +37,7 @@ class WholeHome:
     by_period: Mapping[Series, Mapping[date, Mapping[str, int]]]
 
     def fetched(self, series: Series, window: DateWindow) -> list[Entry]:
-        """Return what the supplier tells of a window."""
+        """Return what the supplier publishes of a window."""
         first, end = key_range(window, series.inputs)
         return [entry for entry in self.entries[series] if first <= entry.key < end]
 
@@ -126,7 +126,7 @@ def sync_entries(
     home: str = "home1",
     recorder: MemoryRecorder | None = None,
 ) -> WindowResult:
-    """Run the steps of a window on these entries, as if a supplier had told them."""
+    """Run the steps of a window on these entries, as if a supplier had sent them."""
     window_sync = make_window_sync(PretendSupplier(), measures, recorder=recorder)
     fetched = fetched_of(window_job(window, series, home), entries, window_sync)
     return window_sync.store(window_sync.aggregate(window_sync.filter_known(fetched)))

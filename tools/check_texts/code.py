@@ -96,7 +96,7 @@ def layers(project: Project) -> Iterator[Fault]:
 
 
 def import_cycles(project: Project) -> Iterator[Fault]:
-    """Find files that import each other, be it inside a function or for types alone; one circle at a time."""
+    """Find files that import each other, even inside a function or only for types; one circle at a time."""
     files = {_dotted_name(module.path): module.path for module in project.modules}
     lines: dict[str, dict[str, int]] = {module.path: {} for module in project.modules}
     for module in project.modules:
@@ -166,7 +166,7 @@ def places_of_unit_tests(project: Project) -> Iterator[Fault]:
 
 
 def decisions_by_series(project: Project) -> Iterator[Fault]:
-    """Find where the code decides by a series' name: a description is asked for what it says."""
+    """Find where the code decides by a series' name instead of by its description."""
     for module in project.modules:
         if not module.path.startswith(_NAMES_SERIES) and not module.path.endswith("/presets.py"):
             for node in module.constants:
@@ -186,7 +186,7 @@ def raised_families(project: Project) -> Iterator[Fault]:
 
 
 def places_of_stores(project: Project) -> Iterator[Fault]:
-    """Find where a store is made: what works with one gets it from ``worker.runtime``."""
+    """Find stores that are made in code that should get them from ``worker.runtime``."""
     for module in project.modules:
         if module.path.startswith(("worker/", "tasks/")) and not module.path.startswith(_MAKES_STORES):
             yield from _made_stores(module)
@@ -207,7 +207,7 @@ def _made_stores(module: Module) -> Iterator[Fault]:
 
 
 def requirements(project: Project) -> Iterator[Fault]:
-    """Find imports of what setup.cfg doesn't ask for by name: it may disappear with another package's next version."""
+    """Find imports of packages that setup.cfg doesn't name: another package's next version may drop them."""
     setup = project.page("setup.cfg")
     config = configparser.ConfigParser()
     config.read_string(setup.text)

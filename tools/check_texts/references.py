@@ -56,7 +56,7 @@ _FILES_OF_KEYS = {keys.TOKEN_KEYS, keys.SESSION_KEY, keys.ERASURE_KEYS, "backup.
 
 
 def differences(page: Page, what: str, told: set[str], expected: set[str], at: str = "\n## ") -> Iterator[Fault]:
-    """Yield a fault for each name that a page tells and that is not there, and for each that it leaves out."""
+    """Yield a fault for each name of a page that does not exist, and for each that the page leaves out."""
     for name in sorted(told - expected):
         yield page.fault(name, f"{what} {name} is not in the code")
     for name in sorted(expected - told):

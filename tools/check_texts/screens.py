@@ -35,7 +35,7 @@ _COMMANDS = (
 
 @cache
 def _shown(project: Project) -> str:
-    """Return the catalogues' texts and the code's constants, one a line, with ``…`` where a value is put in."""
+    """Return the catalogues' texts and the code's constants, one a line, with ``…`` in place of values."""
     return "\n".join(" ".join(text.split()) for text in _texts(project))
 
 

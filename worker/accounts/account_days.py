@@ -1,4 +1,4 @@
-"""What is known of an account's series and their days: the one reading for its status, coverage and explanations."""
+"""All that is known about an account's series and days, read once for its status, coverage and explanations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.sync.history import History
 
 @dataclass(frozen=True)
 class AccountDays:
-    """The account and what the stores tell of it; each part is read once, when it is first asked for.
+    """An account with its stored state; each part is loaded once, on first use.
 
     Its properties and methods raise StoreUnavailable.
     """
@@ -38,7 +38,7 @@ class AccountDays:
 
     @cached_property
     def series(self) -> list[Series]:
-        """The series that the account is asked for or has readings of, in the order of ``Series``."""
+        """The series that are collected for the account or have readings, in the order of ``Series``."""
         known = self.history.registry.outcomes.known(self.account.id)
         if not self.account.files_only:
             return known
@@ -46,17 +46,17 @@ class AccountDays:
 
     @cached_property
     def asked(self) -> set[Series]:
-        """The series that somebody is asked for, now or when the account's consent is in force again."""
+        """The series to fetch from the supplier, now or once the account's consent is in force again."""
         return set() if self.account.files_only else set(self.history.registry.outcomes.collected(self.account.id))
 
     @cached_property
     def ended(self) -> set[Series]:
-        """The series that the meter does not have, by its supplier."""
+        """The series that the supplier says this meter does not have."""
         chosen = self.history.registry.outcomes.list_chosen(self.account.id)
         return {one.series for one in chosen if one.switch is SeriesSwitch.ENDED}
 
     def reading_frequency(self, measures: MeasureStore) -> str | None:
-        """Return how often the meter is read, by its newest stored contract; None where that doesn't tell."""
+        """Return how often the meter is read, according to its newest stored contract; None if it doesn't say."""
         contracts = [series.inputs for series in of_supplier(self.account.supplier) if series.is_state]
         stored = measures.read(self.account.id, dict.fromkeys(contracts, ALL_KEYS))
         rows = [document for doctype in contracts for document in stored[doctype]]
@@ -70,7 +70,7 @@ class AccountDays:
         return self._ledgers.get(series, DayLedger())
 
     def turn_of(self, series: Series) -> Turn:
-        """Return what decides when a series is asked next."""
+        """Return the facts that decide when a series is next requested."""
         nights, outcome = self._policy.every(series), self.outcomes.get(series)
         turn = Turn(
             nightly_at=self.history.nightly_at,
@@ -92,12 +92,12 @@ class AccountDays:
         )
 
     def asked_next(self, series: Series, day: date, mark: DayMark) -> datetime | None:
-        """Return when a day is asked for next, by its mark in the ledger."""
-        # Most accounts have no open day, and no outcomes or policy are read for them.
+        """Return when a day is next requested, given its mark in the ledger."""
+        # Most accounts have no open day, so their outcomes and policy are not read.
         return next_request(series, day, mark, self.now, self.turn_of(series)) if mark.open else None
 
     def next_look_back(self, series: Series) -> datetime:
-        """Return when the last days of a series are asked for next."""
+        """Return when the last days of a series are next requested."""
         return next_look_back(series, self.now, self.turn_of(series))
 
     @cached_property

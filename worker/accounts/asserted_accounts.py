@@ -1,7 +1,7 @@
-"""Accounts that are added without a callback: on the word of a person, or by a gateway's token.
+"""Accounts added without a callback: a person vouches for the consent, or a gateway's token stands for it.
 
-The person who adds an account vouches that its holder has consented. The accounts of a home whose meters are read
-through a gateway come by a token that names them.
+The person who adds an account vouches that its holder has consented. A home that reads its meters through a gateway
+adds its accounts by the gateway's token.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class MeterConnected(DataError):
 
 @dataclass(frozen=True, slots=True)
 class TokenAccount:
-    """An account that has taken a token. ``created``: whether it is new; ``renewed``: whether it had a token before."""
+    """An account that took a token. ``created``: whether it is new; ``renewed``: whether it had a token before."""
 
     account: Account
     created: bool
@@ -57,10 +57,10 @@ class TokenAccount:
 
 @dataclass(frozen=True, kw_only=True)
 class AccountAssertion:
-    """The use case that adds an account with evidence of kind ``asserted``.
+    """Adds accounts with evidence of kind ``asserted``.
 
-    ``token_of``: the tenant whose program vouches, where it isn't the operator. ``waits_under``: the code under which
-    the account waits for its owner, and nothing is asked for it.
+    ``token_of``: the tenant whose program vouches, if it isn't the operator. ``waits_under``: the code under which the
+    account waits for its holder; nothing is fetched for it meanwhile.
     """
 
     supplier: str
@@ -81,16 +81,16 @@ class AccountAssertion:
         anew: bool = False,
         tenant: str = DEFAULT_TENANT,
     ) -> tuple[Account, bool]:
-        """Return the tenant's account of a usage point, and whether it is new; one that was there stays as it is.
+        """Return the tenant's account of a usage point, and whether it is new; an existing account stays as it is.
 
         Account and evidence are written in one transaction. With ``consented_on``, the day on which the holder
-        consented, the account is ``ready`` at once. Otherwise it is ``new`` until the supplier's first answer, and is
-        asked for like a ready one. The caller has checked that there is a token where accounts have their own, and
+        consented, the account is ``ready`` at once. Otherwise it is ``new`` until the supplier's first answer, but is
+        fetched like a ready one. The caller has checked that there is a token if accounts have their own, and
         enqueues the backfill. ``anew``: the holder has consented since the meter's data were erased.
 
-        Raises ValueError if the evidence can't be kept as it is, MeterElsewhere where the account that reads the meter
-        is another tenant's, and by token where the one that was erased last was not this tenant's; and MeterErased
-        where the meter's data were erased and neither ``anew`` nor the day of the consent says that it is younger.
+        Raises ValueError if the evidence can't be kept as it is. Raises MeterElsewhere if another tenant's account
+        reads the meter or, with ``token_of``, if the last erased account was another tenant's. Raises MeterErased if
+        the meter's data were erased, and neither ``anew`` nor ``consented_on`` shows a newer consent.
         """
         now = self.now()
         _check_reference(reference, usage_point_id)
@@ -123,9 +123,9 @@ class AccountAssertion:
         return account, created
 
     def check_not_erased(self, connection: Connection, meter: str, consented_on: date | None, *, anew: bool) -> None:
-        """Raise MeterErased where the meter's data were erased, and nothing says that the consent is younger.
+        """Raise MeterErased if the meter's data were erased, and nothing shows that the consent is newer.
 
-        Raises MeterElsewhere where the account that was erased was not the tenant's whose program says so.
+        Raises MeterElsewhere if the erased account did not belong to the tenant whose program vouches.
         """
         erasure = self.registry.erasures.find_last(connection, self.supplier, meter)
         if erasure is None:
@@ -142,15 +142,15 @@ class AccountAssertion:
         )
 
     def add_by_token(self, token: str, vouched_by: str, usage_points: Sequence[str] = ()) -> list[TokenAccount]:
-        """Return the accounts of a gateway's token, which take it; all of them or none.
+        """Give a gateway's token to the accounts of its meters, all or none, and return them.
 
-        A token proves nothing, for its signature is the gateway's alone to check, so the evidence is ``asserted``, and
-        an account that a consent at the supplier has made is never changed.
+        Only the gateway can check the token's signature, so the token proves nothing: the evidence is ``asserted``, and
+        an account that was made by a consent at the supplier is never changed.
 
-        The dates of the consent are the token's. ``usage_points``: the meters of a token that names none. The caller
+        The consent's dates are the token's. ``usage_points``: the meters, for a token that names none. The caller
         enqueues the backfills. Raises ValueError, in one line without the token, for a text that is no token or has
-        ended, and where the meters are missing or others than the token's; MeterConnected; and MeterErased where a
-        meter's data were erased after the token was made.
+        ended, and if the meters are missing or not the token's; MeterConnected; and MeterErased if a meter's data were
+        erased after the token was made.
         """
         token = token.strip()
         facts, meters = read_gateway_token(token), choose_meters(token, usage_points)
@@ -192,7 +192,7 @@ class AccountAssertion:
         return sum(self._find_own(meter) is None for meter in choose_meters(token, usage_points))
 
     def _find_own(self, meter: str) -> Account | None:
-        """Return the account that this token may be for; None where there is none.  Raises MeterConnected."""
+        """Return the account that may take this token, or None.  Raises MeterConnected."""
         own = None
         for account in self.registry.accounts.find_by_meter(meter):
             if account.supplier == self.supplier:
@@ -212,7 +212,7 @@ class AccountAssertion:
 
 
 def check_tenant_of(account: Account, tenant: str) -> None:
-    """Raise MeterElsewhere where the account that reads a meter belongs to another tenant."""
+    """Raise MeterElsewhere if the account that reads a meter belongs to another tenant."""
     if account.tenant != tenant:
         raise MeterElsewhere(
             f"an account of the tenant {account.tenant} reads this meter, and only one account can "
@@ -227,12 +227,12 @@ def _check_reference(reference: str | None, usage_point_id: str) -> None:
     if len(reference) > MAX_REFERENCE_LENGTH or not reference.isprintable():
         raise ValueError(f"a reference must be one line of at most {MAX_REFERENCE_LENGTH} characters")
     if usage_point_id in reference:
-        # An erasure removes the reference, but until then commands show it whole, and a meter by its last digits.
+        # Until an erasure removes it, commands show the reference in full, but a meter only by its last digits.
         raise ValueError("a reference must not contain the meter's number, because it is shown unmasked")
 
 
 def choose_meters(token: str, named: Sequence[str]) -> list[str]:
-    """Return the meters to read by a token: its own, or ``named`` ones of it.  Raises ValueError as ``add``."""
+    """Return the meters to read with a token: ``named``, or all of its own.  Raises ValueError as ``add_by_token``."""
     of_token = read_gateway_token(token).meters
     if not of_token and not named:
         raise ValueError("this token does not name its meters: give them with --usage-point")

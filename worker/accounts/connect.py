@@ -1,22 +1,21 @@
-"""The connection of accounts: from the callback of the supplier's consent page to accounts in the registry.
+"""Connecting accounts: from the callback of the supplier's consent page to accounts in the registry.
 
-``AccountConnector.conclude`` takes a request one step on:
+``AccountConnector.conclude`` takes a request one step further:
 
-1. The supplier is asked, where its answer can be a part of a proof: v4's code is exchanged for the holder's tokens, and
-   2026's authorisation for its meters. It is one call, and never the web's; the answer is stored with the request
-   before anything else, because a code works once.
-2. The proof is looked for (``find_proof``, and ``MeterReadings`` where the person has typed what the meter shows).
-   Without one the request ends here, and nothing else has changed.
-3. The request is concluded (``opening.ProvenRequests``): the accounts are written in one transaction, or it waits for
-   the person or the operator, and it is saved as connected.
+1. The supplier is asked if its answer can be part of a proof: v4's code is exchanged for the holder's tokens, and
+   2026's authorisation for its meters. This is one call, and the web never makes it. The answer is stored with the
+   request before anything else, because a code works once.
+2. A proof is sought (``find_proof``, and ``MeterReadings`` if the person has typed what the meter shows). Without one
+   the request ends here, and nothing else has changed.
+3. The request is concluded (``opening.ProvenRequests``): the accounts are written in one transaction and the request is
+   saved as connected, or it waits for the person or the operator.
 
-A request that a client of the proxy asked for makes no account: once it is proven, the client gets a code. Nor does
-one that declares a right: the supplier asks the holder, and the table of rights goes on
-(``gas_rights.RightDeclarations``).
+A request from a client of the proxy makes no account: once it is proven, the client gets a code. A request that
+declares a right makes none either: the supplier asks the holder, and ``gas_rights.RightDeclarations`` takes over.
 
-For proof P4, the supplier's registers of one meter are asked for once and compared with what the person has typed. The
-calls go through the lane of the caller, for strangers the last one, and only after a reading was typed. Their answers
-are dropped: nobody has consented to their being kept yet.
+For proof P4, one meter's registers are requested from the supplier once and compared with what the person has typed.
+These calls are made only after a reading was typed, in the caller's quota lane: for strangers the last one. Their
+answers are dropped, because nobody has consented to keeping them yet.
 """
 
 from __future__ import annotations
@@ -62,20 +61,20 @@ from worker.stores.redis.locks import Locks
 from worker.stores.registry.erased_meters import ReadingTryTable
 
 log = logging.getLogger("releve.consents")
-# The longest answer of the supplier takes less; after it a killed process counts as dead.
+# Longer than the supplier's slowest answer; after it a killed process counts as dead.
 _STEP_S: Final = 90.0
 _LONGEST_STEP_S: Final = 600.0
-# The newest midnight that is told begins yesterday, or before the morning's publication the day before. An older one
-# would allow too wide a range. Those before it show how much the home uses in a day.
+# The newest midnight in an answer begins yesterday, or the day before until the morning's publication. An older one
+# would allow too wide a range. The earlier midnights show how much the home uses in a day.
 _OLDEST_NEWEST: Final = timedelta(days=2)
 _LOOK_BACK: Final = timedelta(days=15)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccountConnector:
-    """The use case that turns a callback into accounts.
+    """Turns a callback into accounts.
 
-    The caller of ``conclude`` publishes the history of the connected accounts; a lost message does no harm.
+    The caller of ``conclude`` enqueues the backfill of the connected accounts; a lost message does no harm.
     """
 
     outcomes: ProvenRequests
@@ -85,14 +84,14 @@ class AccountConnector:
     real_now: Clock = real_clock
 
     def receive(self, callback: Callback, request: ConnectionRequest) -> ConnectionRequest:
-        """Return the request with what its callback says: to be concluded, or ended already. Does no I/O."""
+        """Return the request with what its callback says, to be concluded or already ended. Does no I/O."""
         if callback.failure:
             return request.after(RequestEvent.REFUSED, page=callback.failure)
         takes_code = self.outcomes.suppliers[request.supplier].takes_code
         if takes_code and callback.code is None:
             return request.after(RequestEvent.REFUSED, page="no_usage_point")
         if not takes_code and request.invitation_id is None:
-            # With v5 and 2026 no answer of the supplier can prove it, so it is not asked.
+            # With v5 and 2026 no answer of the supplier can prove the request, so the supplier is not asked.
             return replace(request, usage_points=callback.usage_points, autorisation_id=callback.autorisation_id).after(
                 RequestEvent.NOT_PROVEN
             )
@@ -104,9 +103,9 @@ class AccountConnector:
         )
 
     def conclude(self, request_id: str) -> ConnectionRequest | None:
-        """Take a request one step on and return it; None where it is gone. Safe to repeat, at once too.
+        """Take a request one step further and return it; None if it is gone. Safe to repeat, even at the same time.
 
-        Raises StoreUnavailable; whatever the supplier says becomes a state of the request.
+        What the supplier says raises nothing: it becomes a state of the request.
         """
         with self._lock(request_id):
             request = self.outcomes.requests.get(request_id)
@@ -120,9 +119,9 @@ class AccountConnector:
             return after
 
     def choose_new_holder(self, request_id: str, names: Sequence[str]) -> ConnectionRequest | None:
-        """Close the account of the person before, as its new holder asked; None for a request of another browser.
+        """Close the previous person's account, as the new holder asked; None for a request of another browser.
 
-        ``names``: those of the browser, by their hashes.
+        ``names``: the browser's names, as hashes.
         """
         request = self._load(request_id, names, RequestState.CHOICE)
         return request and self._finish_saved(replace(request, new_holder=True))
@@ -130,17 +129,17 @@ class AccountConnector:
     def compare_reading(
         self, names: Sequence[str], readings: Mapping[str, int], *, browser: str, session: Mapping[str, int]
     ) -> ConnectionRequest | None:
-        """Let the browser's unproven request be asked for once more, with what its person reads off the meter.
+        """Let the browser's unproven request be tried once more, with the reading that its person typed off the meter.
 
-        None where no such request can be proven so: the supplier serves no registers, or a client of the proxy asked.
-        ``names``: those of the browser, by their hashes; ``readings``: whole kWh by tariff period. The request then
-        belongs to the person who has typed: to ``browser``, a name that the browser gets with this, and of ``session``.
+        None if no such request can be proven this way: the supplier serves no registers, or a client of the proxy
+        asked. ``names``: the browser's names, as hashes; ``readings``: whole kWh by tariff period. The request then
+        belongs to the person who typed: to ``browser``, the browser's new name, and to ``session``.
         """
         unproven = self.find_unproven(names)
         if unproven is None:
             return None
         with self._lock(unproven.id):
-            request = self.find_unproven(names)  # A step may have taken it on meanwhile.
+            request = self.find_unproven(names)  # A step may have changed it meanwhile.
             if request is None or request.id != unproven.id:
                 return None
             own = replace(request, browser=browser, known_as=tuple(names), session=session, next_try_at=None)
@@ -150,16 +149,16 @@ class AccountConnector:
         return after
 
     def find_unproven(self, names: Sequence[str]) -> ConnectionRequest | None:
-        """Return the request of the browser with these names where a reading of the meter can prove it, else None."""
+        """Return the request of the browser with these names if a reading of the meter can prove it, else None."""
         request = self.outcomes.requests.of_browser(names)
         if request is None or request.state is not RequestState.UNPROVEN or request.caller is not None:
             return None
         return request if self.meter_readings.offered and not request.was_unknown else None
 
     def let_in(self, request_id: str, *, by: str) -> ConnectionRequest | None:
-        """Connect a request that waits for the operator, or let its right be declared; None where none of this id does.
+        """Connect a request that waits for the operator, or allow its right to be declared; None if none has this id.
 
-        The caller publishes a request that asks the supplier then.
+        If the supplier must be asked next, the caller publishes the request.
         """
         request = self._load(request_id, None, RequestState.HELD)
         if request is None:
@@ -173,7 +172,7 @@ class AccountConnector:
         return self._finish_saved(request)
 
     def turn_away(self, request_id: str) -> ConnectionRequest | None:
-        """Refuse a request that waits for the operator; None where none of this id does."""
+        """Refuse a request that waits for the operator; None if none of this id waits."""
         request = self._load(request_id, None, RequestState.HELD)
         if request is not None:
             request = request.after(RequestEvent.TURNED_AWAY, page="turned_away")
@@ -181,7 +180,7 @@ class AccountConnector:
         return request
 
     def _lock(self, request_id: str) -> AbstractContextManager[None]:
-        """Hold the request during a step, which asks the supplier up to four times where a reading is compared."""
+        """Lock the request during a step, which calls the supplier up to four times to compare a reading."""
         return self.locks.lock(f"connection_request:{request_id}", _STEP_S, most_s=_LONGEST_STEP_S)
 
     def _load(self, request_id: str, names: Sequence[str] | None, state: RequestState) -> ConnectionRequest | None:
@@ -204,7 +203,7 @@ class AccountConnector:
             if request.declaration is not None:
                 return self.declarations.conclude(request, request.declaration)
             if request.caller is not None and request.keeps_code:
-                # The supplier is asked when the client redeems our code, so that the token is the client's alone.
+                # The supplier is asked when the client redeems our code, so that only the client gets the token.
                 return self.outcomes.proxy_codes.hand_over(
                     request,
                     ProxyCode(
@@ -239,7 +238,7 @@ class AccountConnector:
     # -- The proof
 
     def _prove(self, request: ConnectionRequest) -> ConnectionRequest:
-        """Ask the supplier at most once, and return the request with its proof, without one, or still waiting."""
+        """Ask the supplier at most once; return the request proven, unproven or still waiting."""
         if request.supplier not in self.outcomes.suppliers:
             raise OperatorFault(f"{request.supplier} is not set up any more")
         answer = self.outcomes.suppliers[request.supplier].ask(request)
@@ -289,9 +288,9 @@ class AccountConnector:
 
 @dataclass(frozen=True, kw_only=True)
 class MeterReadings:
-    """The use case that compares a typed reading with the meter's registers.
+    """Compares a typed reading with the meter's registers.
 
-    ``client_of``: the client of a supplier with the application's token. ``offered``: whether the supplier serves
+    ``client_of``: returns a supplier's client with the application's token. ``offered``: whether the supplier serves
     registers.
     """
 
@@ -312,7 +311,7 @@ class MeterReadings:
         if not self.offered or meter is None or meter.since != request.begun_on:
             return None
         today = civil_date(self.now())
-        # One at a time for a meter, so that no more tries are compared than there are.
+        # One comparison at a time per meter, so that parallel tries can't exceed the limit.
         lock_name = f"meter_reading:{self.tries.lock_name(request.supplier, meter.usage_point_id)}"
         with self.locks.lock(lock_name, _STEP_S, most_s=_LONGEST_STEP_S):
             if not self.tries.may_try(request.supplier, meter.usage_point_id, today):
@@ -326,14 +325,14 @@ class MeterReadings:
         return None
 
     def _compare(self, request: ConnectionRequest, meter: str, today: date) -> bool | None:
-        """Return whether the reading is right; None where there is nothing to compare it with, which costs no try."""
+        """Return whether the reading is right; None if there is nothing to compare it with, which costs no try."""
         midnights = self._ask_midnights(request.supplier, meter, DateWindow(today - _LOOK_BACK, today))
         if not midnights or civil_date(max(midnights)) < today - _OLDEST_NEWEST:
             return None
         return confirms(request.readings, midnights, self.now())
 
     def _ask_midnights(self, supplier: str, meter: str, window: DateWindow) -> Mapping[datetime, Mapping[str, int]]:
-        """Ask for the registers once, and return those of each midnight in Wh; none where the meter has none."""
+        """Fetch the registers once, and return those of each midnight in Wh; empty if the meter has none."""
         series = registers_of()
         try:
             answer = self.client_of(supplier).ask(series, meter, window)

@@ -1,7 +1,7 @@
-"""Erasing an account: its measures, tokens and state go, the evidence of its consent stays by policy.
+"""Erasing an account: its measures, tokens and state are deleted; the evidence of its consent is kept by policy.
 
 The erasure is written to the ledger before anything else, so that a restored backup can't undo it, and the registry
-remembers the meter, so that nothing older than the erasure opens it again (``domain.consents``).
+remembers the meter, so that no proof older than the erasure opens it again (``domain.consents``).
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ def remove_account(
     now: datetime,
     erased_at: datetime,
 ) -> dict[str, int]:
-    """Remove an account from the registry, and its connection requests; return what was removed, counted.
+    """Remove an account and its connection requests from the stores; return the numbers of what was removed.
 
-    ``now`` is the fleet's time, and ``erased_at`` the real one. The grants of the proxy for the account's meter end
-    with it, and its rights are marked as to be withdrawn.
+    ``now`` is the fleet's time, and ``erased_at`` the real one. The proxy's grants for the account's meter end, too,
+    and its rights are marked to be withdrawn.
     """
     account, on_removal, withdrawn = registry.accounts.get(account_id), None, {}
     if account.state is not AccountState.DELETED:
         meters = registry.erasures.digests(account.supplier, account.usage_point_id) if account.usage_point_id else []
         last_day = forget_on(civil_date(now), account.consent_until)
-        # An account without a meter, such as one that was closed, closes no meter.
+        # The ledger's entry has no meter if the account has none, as a closed one.
         closes = (meters[0], last_day, account.tenant) if meters else ()
         ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at, *closes))
 

@@ -1,7 +1,7 @@
 """The explanation of one day of one account: the reason as a sentence, stored values, calls, corrections, totals.
 
-What is stored of the civil day is compared, series by series, with its totals and with the other series. The sentences,
-to be read aloud in each language, stand in worker/locales/reasons.json.
+The stored values of the civil day are compared, series by series, with their totals and with the other series. The
+sentences, for support people to read aloud, are in worker/locales/reasons.json.
 """
 
 from __future__ import annotations
@@ -61,14 +61,15 @@ EntriesByDoctype = Mapping[Doctype, Sequence[Entry]]
 
 @dataclass(frozen=True, slots=True)
 class StoredDay:
-    """What is stored of a day of a series; ``amount`` as in ``documents.Entry``, None if nothing is stored.
+    """What is stored for a day of a series; ``amount`` as in ``documents.Entry``, None if nothing is stored.
 
-    ``amount`` is the day's energy, the maximum power, the index at the midnight that begins the day, or the subscribed
-    power in force, or the energy of the period that holds the day. ``half_hours``: how many a curve covers; a value of
-    a whole day covers it all. ``gaps``: start and end of the parts of the day without a curve. The other fields are of
-    one kind of series each: ``registers`` is the energy by tariff period, ``breaks`` where that has none because a new
+    ``amount`` is the day's energy, the maximum power, the index at the midnight that begins the day, the subscribed
+    power in force, or the energy of the period that contains the day. ``half_hours``: how many a curve covers; a value
+    of a whole day covers all. ``gaps``: start and end of the parts of the day without a curve. Each other field is for
+    one kind of series: ``registers`` is the energy by tariff period, ``breaks`` where that is missing because a new
     sequence of registers begins, ``peak`` the maximum power against the subscribed one, ``state`` the row in force,
-    ``gas`` the day or the period with what its energy was converted from, ``computed`` whether the curve made the day.
+    ``gas`` the day or period with what its energy was converted from, ``computed`` whether the day comes from the
+    curve.
     """
 
     amount: int | None
@@ -100,8 +101,8 @@ class Explanation:
 
     ``sentences``: the reason to read aloud, by language. ``proof``: the newest proof of consent. ``discrepancies`` is
     None if nothing of the day is stored, so nothing could be compared. ``month``: the days of the month against what
-    was published for it; None where a series of periods has nothing to compare. ``outputs``: where the account's
-    changes are sent, with what waits of it.
+    was published for it; None if the two can't be compared. ``outputs``: where the account's changes are sent, and
+    what waits there.
     """
 
     account: Account
@@ -125,7 +126,6 @@ class Explainer:
     history: History
 
     def explain(self, account: Account, day: date) -> Explanation:
-        """Return the explanation of one day."""
         known = AccountDays(account, self.history)
         shown = _series_to_explain(known)
         holes = find_all_holes({series: known.ledger(series) for series in shown})
@@ -160,7 +160,7 @@ class Explainer:
         )
 
     def explain_days(self, account: Account, series: Series, days: Collection[date]) -> dict[date, SeriesExplanation]:
-        """Return the explanation of each of these days of a series of daily values, without their stored values."""
+        """Explain these days of a series of daily values, without their stored values."""
         known = AccountDays(account, self.history)
         state = self.progress.task_state(account.id, series)
         return {day: _explain_series(known, self.measures, day, series, state, None, StoredDay(None)) for day in days}
@@ -172,7 +172,7 @@ class Explainer:
     def list_corrections(self, account: Account, day: date) -> Iterator[Correction]:
         """Yield the corrections of the daily value, then those of the day's steps in order of time, then of others.
 
-        Of a series of periods those of the period that holds the day.
+        For a series of periods, those of the period that contains the day.
         """
         known = _series_to_explain(AccountDays(account, self.history))
         entries = self._read(account, {series.inputs: ALL_KEYS for series in known if series.has_intervals})
@@ -189,7 +189,7 @@ class Explainer:
 
 
 def _series_to_explain(known: AccountDays) -> list[Series]:
-    """Return the account's series; daily values where nothing is collected, but not where the meter has none."""
+    """Return the account's series, and the daily values if there is no other or the meter has no daily values."""
     daily, shown = daily_of(supplier=known.account.supplier), with_days(known.series)
     return shown if daily in shown or (shown and daily not in known.ended) else [daily, *shown]
 
@@ -209,7 +209,7 @@ def _explain_series(
     calls = [call for call in _calls_of(series, state, outcome) if day in call.window]
     in_force = stored.state is not None and stored.state.key <= day.isoformat()
     if series.is_state:
-        wanted = in_force or stored.state is None  # Nobody can ask for a state of before it was told first.
+        wanted = in_force or stored.state is None  # A state from before the first stored one can't be requested.
     else:
         wanted_window = known.history.wanted_window(series)
         wanted = wanted_window is not None and wanted_window.start <= day
@@ -249,12 +249,12 @@ def _sentences_of(
 
 
 def _is_asked(account: Account, at: datetime | None) -> bool:
-    """Return whether an account is asked for at this moment, by its state and consent."""
+    """Return whether the supplier is asked at this moment, by the account's state and consent."""
     return at is not None and account.active and account.refusal_on(civil_date(at)) is None
 
 
 def _calls_of(series: Series, state: Mapping[str, str], outcome: SeriesOutcome | None) -> list[Call]:
-    """Return the known calls, newest first: those of the progress hash, and the last look-back of the registry."""
+    """Return the known calls, newest first: those of the progress hash, and the registry's last look-back."""
     calls = calls_from_fields(state)
     if outcome is not None and outcome.asked_at is not None and outcome.answer is not None:
         asked_on = civil_date(outcome.asked_at)
@@ -266,13 +266,13 @@ def _calls_of(series: Series, state: Mapping[str, str], outcome: SeriesOutcome |
 
 
 def _partial_series(reason_series: Collection[Series], explanations: Mapping[Series, SeriesExplanation]) -> Series:
-    """Return the first partial series, because the sentence quotes its half-hours, or any one if none is partial."""
+    """Return the first partial series, because the sentence quotes its half-hours, or any series if none is partial."""
     partial = (series for series in reason_series if explanations[series].mark.state is DayState.PARTIAL)
     return next(partial, next(iter(reason_series)))
 
 
 def ranges_of_day(day: date, known: Iterable[Series]) -> dict[Doctype, KeyRange]:
-    """Return what has to be read to explain a day of these series, with all that its totals are made of."""
+    """Return the keys to read to explain a day of these series, including everything that its totals are made of."""
     ranges: dict[Doctype, KeyRange] = {}
     for series in known:
         other = compared_with(series)
@@ -284,7 +284,7 @@ def ranges_of_day(day: date, known: Iterable[Series]) -> dict[Doctype, KeyRange]
 def _range_of(day: date, series: Series, doctype: Doctype) -> KeyRange:
     window = DateWindow(day, day + ONE_DAY)
     if series.is_state or series.has_intervals:
-        return ALL_KEYS  # A row for each change or period: the one of the day may have begun long before.
+        return ALL_KEYS  # One row for each change or period: the day's row may have begun long before.
     if series.description.granularity is Granularity.REGISTER:
         window = DateWindow(day, day + 2 * ONE_DAY)
     elif series.has_steps and doctype is series.inputs:
@@ -296,7 +296,7 @@ def _range_of(day: date, series: Series, doctype: Doctype) -> KeyRange:
 
 
 def stored_of(series: Series, day: date, entries: EntriesByDoctype) -> StoredDay:
-    """Return what is stored of the day; ``entries``: of ``ranges_of_day``, in key order."""
+    """Return what is stored for the day; ``entries``: those of ``ranges_of_day``, in key order."""
     rows = entries[series.inputs]
     if series.has_steps:
         steps = [entry for entry in rows if civil_day(entry.key) == day]
@@ -326,12 +326,12 @@ def stored_of(series: Series, day: date, entries: EntriesByDoctype) -> StoredDay
 
 
 def period_of(day: date, rows: Iterable[Entry]) -> Entry | None:
-    """Return the stored period that holds a day; None where there is none."""
+    """Return the stored period that contains a day, or None."""
     return next((row for row in rows if interval_days(row).start <= day < interval_days(row).end), None)
 
 
 def compare_month(day: date, known: Iterable[Series], entries: EntriesByDoctype) -> MonthComparison | None:
-    """Compare the days of the day's month with what was published for it; None where one of the two is not whole."""
+    """Compare the days of the day's month with what was published for it; None if either is incomplete."""
     daily = next((series for series in known if series.is_daily_energy), None)
     published = next((series for series in known if series.has_intervals), None)
     if daily is None or published is None:
@@ -344,7 +344,7 @@ def compare_month(day: date, known: Iterable[Series], entries: EntriesByDoctype)
 def find_discrepancies(
     day: date, known: Sequence[Series], entries: EntriesByDoctype, corrected: bool
 ) -> list[Discrepancy] | None:
-    """Return where the day's documents disagree; None if nothing of the day is stored that could be compared."""
+    """Return where the day's documents disagree; None if nothing is stored that could be compared."""
     comparable = [series for series in known if series.totals or compared_with(series)]
     if all(stored_of(series, day, entries).amount is None for series in comparable):
         return None
@@ -422,7 +422,7 @@ def format_sentences(
 
 
 def _key_of(reason: Reason, series: str, supplier: str) -> str:
-    """Return the key of a reason's sentence: one of the series or of its supplier comes before that of all."""
+    """Return the key of a reason's sentence: the series' own text, else the supplier's, else the general one."""
     key = f"reason.{reason.value}"
     return next((own for own in (f"{key}.{series}", f"{key}.{supplier}") if has_text(own)), key)
 

@@ -1,22 +1,22 @@
-"""The rights of households to let their gas data be read: declared, opened as accounts, and withdrawn at the supplier.
+"""Rights to read the gas data of households: declared, opened as accounts, and withdrawn at the supplier.
 
 Anybody could name a stranger's meter with an e-mail of their own, and the accounts of a session say nothing about the
-meter. So a declaration takes an invitation for the meter that its browser has opened, or the operator's yes; without
-one it waits, sealed, and as many wait as there may be new accounts a day. The right is stored as soon as the supplier
-has registered it, in one transaction with the use of the invitation; what the person has typed is dropped with the
-request's end.
+meter. So a declaration needs an invitation for the meter, opened in the same browser, or the operator's approval.
+Without one it waits, sealed; as many may wait as new accounts are allowed a day. The right is stored as soon as the
+supplier has registered it, in one transaction with the use of the invitation. What the person has typed is dropped when
+the request ends.
 
-Where the supplier has a right already, it is looked up and taken: our declaration may have got no answer. The
-operator's yes takes none that another browser has declared here, and no account of another person.
+If the supplier has a right already, it is looked up and used, because our declaration may have got no answer. With only
+the operator's approval, no right is used that another browser has declared here, and no account of another person.
 
-A right that is active opens the account of a meter that has none. It never opens one that exists, unless the person who
-declared it has shown to be that account's person, or was invited as the meter's new holder: the account before is
-closed then. A meter that was erased opens by a proof that is younger than the erasure. Account, dates, evidence and the
+An active right opens an account for a meter that has none. It changes an existing account only if the person who
+declared the right has shown to be that account's person, or was invited as the meter's new holder; then the previous
+account is closed. A meter that was erased needs a proof newer than the erasure. Account, dates, evidence and the
 right's own row are written in one transaction.
 
-Where a household stops its consent or has its account erased, the right waits in its row until the supplier has
-withdrawn it, for seven days at most. Then the row goes, and nothing of the meter is left but the keyed hash that
-remembers the erasure.
+When a household stops its consent or has its account erased, the right stays in its row until the supplier has
+withdrawn it, for seven days at most. Then the row is deleted, and only the keyed hash that remembers the erasure is
+left of the meter.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ from worker.stores.registry.rights import RightTable
 
 log = logging.getLogger("releve.consents")
 rights_log = logging.getLogger("releve.rights")
-_LONGEST_RIGHT: Final = "P3Y"  # As rights are asked for, where the supplier tells no last day.
+_LONGEST_RIGHT: Final = "P3Y"  # As long as rights are requested for; used if the supplier tells no last day.
 _STEP_S: Final = 90.0
 _LONGEST_STEP_S: Final = 600.0
 _MOST_AT_ONCE: Final = 200
@@ -81,7 +81,7 @@ class RightDeclarations:
     def begin(self, request: ConnectionRequest) -> ConnectionRequest:
         """Store a request that declares a right, and return it: to be concluded, held for the operator, or ended.
 
-        The caller has checked the declaration's form. Asks no supplier.
+        The caller has checked the declaration's form. No supplier is asked.
         """
         if request.invitation_id is None and self.outcomes.are_too_many(request, 1):
             request = replace(request, declaration=None).after(RequestEvent.REFUSED, page="right_too_many")
@@ -93,12 +93,12 @@ class RightDeclarations:
     def conclude(self, request: ConnectionRequest, declaration: HouseholdDeclaration) -> ConnectionRequest:
         """Declare the right, or return the request with what it waits for.
 
-        Raises RequestEnded with the page that says why there is no right, what the client raises, and StoreUnavailable.
+        Raises RequestEnded with the page that says why there is no right, and what the client raises.
         """
         rights = self.outcomes.registry.rights
         name = f"right:{rights.lock_name(request.supplier, declaration.meter)}"
         with self.locks.lock(name, _STEP_S, most_s=_LONGEST_STEP_S):
-            right = rights.of_request(request.id)  # This step has stored it before a crash.
+            right = rights.of_request(request.id)  # This step stored it before a crash.
             if right is None:
                 if request.invitation_id is None and request.vouched_by is None:
                     return _hold(request)  # A session vouched for it in release 0.2.0.
@@ -112,7 +112,7 @@ class RightDeclarations:
         return request.after(RequestEvent.DECLARED, accounts=connected, page="")
 
     def _declare(self, request: ConnectionRequest, declaration: HouseholdDeclaration) -> Right | None:
-        """Declare the right and store it; None where the supplier says that there is one, and doesn't list it yet."""
+        """Declare the right and store it; None if the supplier says that there is one but doesn't list it yet."""
         meter = declaration.meter
         invited = self.outcomes.find_invited(request)
         named = (invited.invitation.supplier, invited.usage_point_id) if invited else None
@@ -174,10 +174,10 @@ class RightDeclarations:
     def _store_existing(
         self, request: ConnectionRequest, right: Right, invited: Invited | None, records: Sequence[RightRecord]
     ) -> Right | None:
-        """Store a right that the supplier has registered before; None where it doesn't list one yet."""
+        """Store a right that the supplier had registered before; None if it doesn't list one yet."""
         record = best_record(records, RightRole.AUTHORIZED)
         if record is None:
-            if records:  # All of them have ended, or are for a role of ours that is not the household's.
+            if records:  # All of them have ended, or give us another role than the household's.
                 raise RequestEnded("right_exists")
             return None
         rows = self.outcomes.registry.rights.of_meter(right.supplier, right.meter)
@@ -191,9 +191,9 @@ class RightDeclarations:
     def _store(
         self, request: ConnectionRequest, right: Right, invited: Invited | None, instead_of: Sequence[str] = ()
     ) -> Right:
-        """Store the right and use the invitation up. Raises RequestEnded where the person's proof has ended meanwhile.
+        """Store the right and use the invitation up. Raises RequestEnded if the person's proof has ended meanwhile.
 
-        What was registered just now is withdrawn then.
+        In that case, a right that was registered just now is marked to be withdrawn.
         """
         page = ""
         with self.outcomes.registry.database.writing() as connection:
@@ -229,10 +229,10 @@ def _page_of(error: RightRefused | UnknownUsagePoint) -> str:
 def open_by_right(
     outcomes: ProvenRequests, right: Right, covers: Collection[Series] | None = None, *, anew: bool = False
 ) -> Account | None:
-    """Return the account that an active right has opened or renewed; None where it may open none.
+    """Return the account that an active right has opened or renewed; None if it may open none.
 
-    ``covers``: the series that it covers, None where that isn't known. ``anew``: the person who declares it vouches
-    for a consent since the meter's data were erased. The caller starts the history. Safe to repeat.
+    ``covers``: the series that it covers, None if unknown. ``anew``: the person who declares it vouches for a consent
+    since the meter's data were erased. The caller starts the backfill. Safe to repeat.
     """
     registry, now = outcomes.registry, outcomes.now()
     before = registry.accounts.find(right.supplier, right.meter)
@@ -268,7 +268,7 @@ def open_by_right(
         if erased_at and not is_younger(proof_of(right), erased_at, right.begun_at, right.invited_at):
             raise RequestEnded("erased_since")
         registry.rights.mark_opened(connection, right.id, account_ids[0], now)
-        # Evidence locks its chain, which only evidence and the ledger's end may follow.
+        # Recording evidence locks its chain; after it, only evidence and the ledger's entries may be written.
         registry.consents.record(connection, account_ids, given, now)
         outcomes.record_closures(connection, others, now, right.vouched_by or HOUSEHOLD)
 
@@ -295,7 +295,7 @@ def open_by_right(
 
 
 def proof_of(right: Right) -> Proof:
-    """Return what a right proves: the supplier has asked the holder, or the inviter vouches for one that was there."""
+    """Return what a right proves: the supplier asked the holder, or the inviter vouches for a right that existed."""
     if right.role is RightRole.OWN:
         return Proof.OWN
     return Proof.INVITED if right.is_found and right.invited_at is not None else Proof.RIGHT
@@ -304,7 +304,7 @@ def proof_of(right: Right) -> Proof:
 def withdraw_rights(rights: RightTable, clients_of: Callable[[str], SupplierClients], now: Clock = real_clock) -> int:
     """Withdraw the rights that wait and return their number. Safe to repeat.
 
-    Where the supplier is silent, refuses the application or has us wait, the rest waits for the next run.
+    If the supplier doesn't answer, refuses the application or makes us wait, the rest waits for the next run.
     """
     withdrawn = 0
     for right in rights.list_to_withdraw(_MOST_AT_ONCE):

@@ -1,6 +1,6 @@
 """Inviting a person to consent: who may be invited to what, the link, and the mail that carries it.
 
-An invitation is worth a proof (docs/explanation/ownership.md): its maker vouches for the person who gets its link.
+An invitation counts as a proof (docs/explanation/ownership.md): its maker vouches for the person who gets its link.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class NoMailService(DataError):
 
 @dataclass(frozen=True, kw_only=True)
 class Inviter:
-    """What invites a person, and mails links."""
+    """Creates invitations, and mails their links."""
 
     registry: Registry
     public_url: str
@@ -65,9 +65,9 @@ class Inviter:
     ) -> tuple[Invitation, str]:
         """Invite the holder of a meter to connect it; the caller has checked the form of its number.
 
-        ``new_holder``: another person than the one of the meter's account, which is closed when they connect. Raises
-        MeterHasAccount without it, MeterHasNoAccount where it is said of a meter without an account, and MeterElsewhere
-        in any case where another tenant's account reads the meter.
+        ``new_holder``: the person isn't that of the meter's account, which is closed when they connect. Raises
+        MeterHasAccount if the meter has an account but ``new_holder`` isn't set, MeterHasNoAccount if it is set but
+        the meter has none, and MeterElsewhere if another tenant's account reads the meter.
         """
         account = self.registry.accounts.find(supplier, usage_point_id)
         if account is not None:
@@ -95,9 +95,9 @@ class Inviter:
             )
 
     def mail(self, invitation: Invitation, link: str, address: str) -> str | None:
-        """Mail the link to the address once, which is stored nowhere.
+        """Mail the link to the address once; the address is stored nowhere.
 
-        Returns why it wasn't taken, without a secret, or None where it was. Raises NoMailService.
+        Returns why the mail wasn't taken, without a secret, or None if it was. Raises NoMailService.
         """
         self.check_mail()
         subject = " / ".join(translate("invitation.mail.subject", language) for language in LANGUAGES)
@@ -124,7 +124,7 @@ class Inviter:
                 id=invitation.id, purpose=purpose, account_id=invitation.account_id, tenant=invitation.tenant, by=by
             ),
         )
-        # A browser keeps what stands behind the # to itself: no server's log and no proxy sees the secret.
+        # Browsers don't send what follows the #, so no server's log and no proxy sees the secret.
         return invitation, f"{self.public_url}/invitation#{secret}"
 
 

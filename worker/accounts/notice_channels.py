@@ -1,14 +1,14 @@
 """The channels of notices, and the messages that they carry: JSON for programs, plain text for people.
 
 The channels are a signed webhook, services by their apprise URLs, or the log if neither is set up. A webhook belongs to
-a tenant, and the services to the operator. Where one of them is of mail, households are mailed too, each in its
-language, to the address that it has confirmed. The web application alone has this channel, because it alone can read
-addresses. A household that had the account before another holder gets no mail but that of the account's end: the
-session number that it knows is an older one. Each channel tries once, within its time-outs, and raises NotDelivered
-with a reason that contains no secret.
+a tenant, and the services to the operator. If one of the services sends mail, households are mailed too, each in its
+language, to its confirmed address. Only the web application has this channel, because only it can read addresses. A
+household that had the account before another holder is only told of the account's end, because it knows an older
+session number. Each channel tries once, within its time-outs, and raises NotDelivered with a reason that contains no
+secret.
 
-Subjects and texts stand in ``locales/notices.json`` and ``codes.json``; a program gets them in French and English, a
-person in one language. They contain no meter number, no token and no link: a program that sends notices on to a
+Subjects and texts are in ``locales/notices.json`` and ``codes.json``; a program gets them in French and English, a
+person in one language. They contain no meter number, no token and no link: a program that forwards notices to a
 household makes an invitation first.
 """
 
@@ -48,7 +48,7 @@ class Webhook:
     url: str = field(repr=False)  # The path may be a secret of the receiver.
     secret: str = field(repr=False)
     timeouts_s: tuple[float, float] = TIMEOUTS_S
-    networks: Sequence[Network] = ()  # Private ones that may be called.
+    networks: Sequence[Network] = ()  # Private networks that may be called.
     clock: Callable[[], float] = time.time  # The real clock, because receivers compare the time with theirs.
 
     def send(self, message: Message) -> None:
@@ -61,9 +61,9 @@ class Webhook:
 
 @dataclass(frozen=True)
 class NotifyService:
-    """A service by its apprise URL; ``name`` stands in the table of notices and in the log.
+    """A service by its apprise URL; ``name`` identifies it in the table of notices and in the log.
 
-    ``language``: the operator's. ``networks``: private ones that may be called.
+    ``language``: the operator's. ``networks``: private networks that may be called.
     """
 
     name: str
@@ -72,7 +72,7 @@ class NotifyService:
     networks: Sequence[Network] = ()
 
     def send(self, message: Message) -> None:
-        # A second attempt has the same id, so that its reader knows it.
+        # A second attempt has the same id, so that people recognize it.
         text = f"{message.to_text(self.language)}\n[{message.notice.id}]\n"
         subject = message.to_subject(self.language)
         if fault := notice_services.send(self.url, subject, text, message.notice.id, self.networks):
@@ -89,26 +89,26 @@ class NoticeLog:
 
 
 class Channel(Protocol):
-    """What takes a message once, or raises NotDelivered with a reason that contains no secret."""
+    """Takes a message once, or raises NotDelivered with a reason that contains no secret."""
 
     def send(self, message: Message) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoticeChannels:
-    """The channels by name: the operator's and the default tenant's, and another tenant's in the place of those.
+    """The channels by name: those of the settings; another tenant has its own webhook instead.
 
     ``of_settings``: the channels of the settings, whose webhook is the default tenant's. ``tenants`` has the webhooks
-    of the others. ``household``: the channel to households, where this process has it.
+    of the others. ``household``: the channel to households, if this process has it.
     """
 
     of_settings: Mapping[str, Channel]
     tenants: TenantTable | None = None
-    networks: Sequence[Network] = ()  # Private ones that webhooks may call.
+    networks: Sequence[Network] = ()  # Private networks that webhooks may call.
     household: Channel | None = None
 
     def names(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
-        """Return the channels on which a notice is sent to the operator, or to the tenant about its account."""
+        """Return the names of the channels for a notice to the operator, or to the tenant about its account."""
         if tenant == DEFAULT_TENANT or self.tenants is None:
             return tuple(self.of_settings)
         own = (WEBHOOK,) if self.tenants.has_webhook(tenant) else ()
@@ -116,13 +116,13 @@ class NoticeChannels:
         return (*own, *services) or (LOG,)
 
     def names_for_account(self, tenant: str) -> tuple[str, ...]:
-        """Return the same and, where there is a mail service, the channel to the account's household."""
+        """Return ``names`` and, if there is a mail service, the channel to the account's household."""
         services = (channel for channel in self.of_settings.values() if isinstance(channel, NotifyService))
         is_mail = any(notice_services.is_mail(service.url) for service in services)
         return (*self.names(tenant), *([HOUSEHOLD_CHANNEL] if is_mail else []))
 
     def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | None:
-        """Return a channel; None where it is not set up any more. Raises NotDelivered where its key is missing."""
+        """Return a channel; None if it is no longer set up. Raises NotDelivered if its key is missing."""
         if name == HOUSEHOLD_CHANNEL:
             return self.household
         if tenant == DEFAULT_TENANT or self.tenants is None or name not in (WEBHOOK, LOG):
@@ -140,9 +140,9 @@ class NoticeChannels:
 class NoticeDescription:
     """The description of one kind of notice; its subject is the text ``notice.<kind>.subject``.
 
-    ``text``: the key of its text, by the notice's reason; a text for that reason alone ends in ``.<reason>.text``.
-    ``offers_consent``: whether a new consent helps, unless it does not cure the reason. ``mail``: the word in the keys
-    of its mail to households; empty for a kind that they don't get.
+    ``text``: the key of its text, in which the notice's reason is filled in; a text for one reason alone ends in
+    ``.<reason>.text``. ``offers_consent``: whether a new consent helps, unless it does not cure the reason. ``mail``:
+    the word in the text keys of its mail to households; empty for a kind that they don't get.
     """
 
     text: str
@@ -208,7 +208,6 @@ class Message:
 
 
 def compose_message(notice: Notice) -> Message:
-    """Return the message of a notice."""
     description, reason = DESCRIPTIONS[notice.kind], notice.reason
     subject, _, day = notice.about.rpartition("@")
     key = description.text.format(reason=reason)
@@ -250,7 +249,7 @@ def compose_household_mail(
 
 
 def write_day(day: str, language: str) -> str:
-    """Return a day such as 2026-12-24 as people write it; a text that is no day as it is."""
+    """Return a day such as 2026-12-24 as people write it; a text that isn't a day stays as it is."""
     try:
         return format_day(date.fromisoformat(day), language)
     except ValueError:

@@ -1,9 +1,9 @@
-"""Notification services by their apprise URL: mail, ntfy, Telegram and Matrix, and no other of the library's kinds.
+"""Notification services by their apprise URLs: mail, ntfy, Telegram and Matrix; the library's other kinds are refused.
 
-A service in a private network, or on this machine, is called where the operator has named its network.
+A service in a private network, or on this machine, is called only if the operator has named its network.
 
-Apart from ``notice_channels``, because the settings check the URLs before anything else is loaded. The library itself
-takes a third of a second, so it is loaded where a URL is set.
+Separate from ``notice_channels``, because the settings check the URLs before anything else is loaded. Importing the
+library takes a third of a second, so it is imported only if a URL is set.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def load_service(url: str) -> Apprise:
     from apprise.plugins.email import NotifyEmail
     from apprise.plugins.email.common import SecureMailMode
 
-    # The library's own lines name addresses, topics and, at DEBUG, tokens; we read the status from them, nothing else.
+    # The library's log lines contain addresses, topics and, at DEBUG, tokens; we read only the status from them.
     library_log = logging.getLogger("apprise")
     library_log.propagate = False
     library_log.setLevel(logging.DEBUG)
-    # A redirect would send a notice to another host, and an icon is fetched from a server of the library's.
+    # A redirect would send a notice to another host, and icons are fetched from the library's server.
     asset = AppriseAsset(app_id="Releve", app_desc="", app_url="", http_redirects=False, image_url_mask="")
     service = Apprise(asset=asset)
     if not service.add(url):
@@ -58,7 +58,7 @@ def load_service(url: str) -> Apprise:
 
 
 def check_host(url: str, networks: Sequence[Network]) -> None:
-    """Raise ValueError for a service on a private host that lies in none of these networks."""
+    """Raise ValueError for a service on a private host that is in none of these networks."""
     host = _host_of(load_service(url))
     if host and not may_be_named(host, networks):
         raise ValueError(
@@ -80,28 +80,27 @@ def _host_of(service: Apprise) -> str:
 
 
 def _leads_astray(host: str, networks: Sequence[Network]) -> bool:
-    """Return whether a name leads into a private network that the operator has not named."""
+    """Return whether a host name resolves to a private network that the operator has not named."""
     with suppress(ValueError):
         ip_address(host)
-        return False  # An address of the settings, which were checked.
+        return False  # An address from the settings, which were checked.
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
-        return False  # The library finds it out, too.
+        return False  # The library reports it, too.
     return not all(may_be_reached(str(entry[4][0]), networks) for entry in found)
 
 
 def send(url: str, subject: str, text: str, notice_id: str, networks: Sequence[Network] = ()) -> str | None:
-    """Send a text once. Return why it wasn't taken, without a secret, or None where it was.
+    """Send a text once. Return why it wasn't taken, without a secret, or None if it was.
 
-    A mail with the same ``notice_id`` has the same Message-ID, so that its reader's program knows it again.
+    Mails with the same ``notice_id`` have the same Message-ID, so that mail programs recognize a repeated one.
     """
     # A new service each time: one that has just sent waits before it sends again.
     return _send(load_service(url), subject, text, notice_id, networks)
 
 
 def is_mail(url: str) -> bool:
-    """Return whether the URL is a mail service's."""
     return url.partition(":")[0].lower() in MAIL_SCHEMES
 
 
@@ -115,9 +114,9 @@ def is_mail_address(text: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class MailService:
-    """The first mail service of the notices' URLs, for mails to single addresses; there may be none.
+    """The first mail service among the notices' URLs, for mails to single addresses; there may be none.
 
-    ``networks``: private ones that it may be in.
+    ``networks``: private networks that it may be in.
     """
 
     notify_urls: Sequence[str] = field(default=(), repr=False)
@@ -130,9 +129,9 @@ class MailService:
     def send(
         self, address: str, subject: str, text: str, message_id: str, headers: Mapping[str, str] | None = None
     ) -> str | None:
-        """Send a text once to ``address`` alone, and not to those that the URL names.
+        """Send a text once to ``address`` alone, and not to the recipients in the URL.
 
-        ``headers``: further ones of the mail. Returns what the function ``send`` does.
+        ``headers``: added to the mail's own. Returns what the function ``send`` does.
         """
         url = next(filter(is_mail, self.notify_urls), None)
         if url is None:
@@ -166,8 +165,8 @@ def _send(service: Apprise, subject: str, text: str, notice_id: str, networks: S
 def _send_mail(mail: Any, subject: str, text: str, notice_id: str) -> bool:
     """Send a mail, and return whether it was taken.
 
-    The library makes and transports it. Its own ``send`` gives each mail a new Message-ID, and would add a second one
-    to an id of ours (``+Message-ID=`` in the URL).
+    The library composes and transports it. Its own ``send`` gives each mail a new Message-ID, and would add a second
+    one to an id of ours (``+Message-ID=`` in the URL).
     """
     from apprise import NotifyFormat
     from apprise.exception import AppriseException
@@ -194,7 +193,7 @@ def _send_mail(mail: Any, subject: str, text: str, notice_id: str) -> bool:
     )
     try:
         with server:
-            # One address that is refused keeps nothing from the others.
+            # A refused address does not keep the mail from the others.
             taken = [
                 server.sendmail(mail.from_addr[1], letter.to_addrs, _MESSAGE_ID.sub(message_id, letter.body, 1))
                 for letter in letters

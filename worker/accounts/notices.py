@@ -1,6 +1,6 @@
-"""Notices to owners and operators: claim those that are due, send them and mark them as delivered.
+"""Notices to holders and operators: claim those that are due, send them and mark them as delivered.
 
-A receiver may get a notice twice, if this process dies after the receiver took it. It recognizes the notice by its id.
+If this process dies after a receiver took a notice, the receiver may get it again. It recognizes the notice by its id.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ log = logging.getLogger("releve.notices")
 
 @dataclass(frozen=True, kw_only=True)
 class NoticeSender:
-    """The sender of notices over their channels."""
-
     registry: Registry
     channels: NoticeChannels
     now: Callable[[], datetime]
@@ -66,13 +64,13 @@ class NoticeSender:
         channel.send(compose_message(notice))
 
     def _find_account(self, notice: Notice) -> Account | None:
-        """Return the account that the notice is about; None for a notice to the operator, and where it was removed."""
+        """Return the account that the notice is about; None for a notice to the operator or a removed account."""
         with suppress(UnknownAccount):
             return self.registry.accounts.get_existing(notice.account_id) if notice.account_id else None
         return None
 
     def _still_applies(self, notice: Notice, account: Account | None) -> bool:
-        """Return whether the notice still applies: the owner may have acted meanwhile, or been removed."""
+        """Return whether the notice still applies: the holder may have acted, or the account may be removed."""
         if account is None:
             return notice.account_id is None
         match notice.kind:
@@ -113,9 +111,9 @@ class NoticeSender:
 
 
 def notify_missing_curves(registry: Registry, refusals: RefusalPolicy) -> int:
-    """Insert the notices for active accounts whose curve is not switched on, and return how many accounts got one.
+    """Insert notices for active accounts whose curve is not switched on, and return how many accounts got one.
 
-    Each account is notified once for each time its curve stops. Accounts are read a page at a time.
+    An account is notified once each time its curve stops. Accounts are read a page at a time.
     """
     notified, after = 0, None
     while page := registry.accounts.page_active(after):
@@ -128,9 +126,9 @@ def notify_missing_curves(registry: Registry, refusals: RefusalPolicy) -> int:
 
 
 def notify_ending_tokens(tokens: ApiTokenTable, notices: NoticeTable, channels: NoticeChannels, now: datetime) -> int:
-    """Insert the notices to the operator for API tokens that end soon, once a token; return how many tokens got one.
+    """Insert notices to the operator for API tokens that end soon, once for each token; return how many tokens got one.
 
-    ``now``: when they are to be sent. Tokens end by the real time, even where the fleet runs at a simulated one.
+    ``now``: when to send them. Tokens end by the real time, even if the fleet's time is simulated.
     """
     notified = 0
     for token in tokens.list_ending():
@@ -141,7 +139,7 @@ def notify_ending_tokens(tokens: ApiTokenTable, notices: NoticeTable, channels: 
 
 
 def notify_failing_output(notices: NoticeTable, channels: NoticeChannels, output: OutputState, now: datetime) -> None:
-    """Insert the notice to the operator that an output gets nothing, once for each time that it begins to fail."""
+    """Insert the notice to the operator that an output gets nothing, once each time it begins to fail."""
     assert output.failing_since is not None  # noqa: S101 - the delivery calls this for outputs that fail
     about = f"{output.id}@{civil_date(output.failing_since).isoformat()}"
     notices.insert_new(build_notices(channels.names(), NoticeKind.OUTPUT_FAILS, output.code, about, now))

@@ -1,12 +1,12 @@
-"""What becomes of a proven connection request: accounts, or a code for the client of the proxy that asked.
+"""How a proven connection request ends: with accounts, or with a code for the proxy's client that asked.
 
-1. Each meter's account is found or made. One that is another person's is closed, after the person has said so or the
-   invitation does, and its household is told. A meter's reading may be guessed, so it closes none without the operator.
-   Where the account is another tenant's, too, the request ends as one without a proof, so that nobody learns who reads
-   a meter. New accounts that nobody vouches for have bounds.
-2. A meter that was erased opens by a proof that is younger than the erasure, and by no other.
-3. Accounts, token, dates, evidence and the use of the invitation are written in one transaction. A crash before that
-   repeats the step; after it, the same browser is known by the evidence.
+1. Each meter's account is found or made. Another person's account is closed once the person has asked for it or the
+   invitation says so, and its household is told. A meter's reading may be guessed, so it closes no account without the
+   operator. If the account is also another tenant's, the request ends as unproven, so that nobody learns who reads a
+   meter. New accounts that nobody vouches for are limited.
+2. A meter that was erased is opened only by a proof newer than the erasure.
+3. Accounts, token, dates, evidence and the use of the invitation are written in one transaction. After a crash before
+   that, the step is repeated; after it, the evidence identifies the same browser.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ HELD_READING: Final = "held_reading"  # The page of a request whose reading woul
 
 @dataclass(frozen=True, slots=True)
 class NewAccountLimits:
-    """How many new accounts a day may come without an invitation; beyond these bounds the operator decides."""
+    """How many new accounts a day are allowed without an invitation; beyond these limits the operator decides."""
 
     by_browser: int
     by_address: int
     in_all: int
 
     def rates(self, request: ConnectionRequest) -> list[tuple[Rate, str]]:
-        """Return each bound with its subject."""
+        """Return each limit with the subject that it counts for."""
         return [
             (Rate("new-accounts-browser", self.by_browser, _A_DAY_S), request.names[-1]),  # The oldest name.
             (Rate("new-accounts-address", self.by_address, _A_DAY_S), request.address),
@@ -82,7 +82,7 @@ class RequestEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """An invitation that the request was begun with, and the meter that it names; None where it names none any more."""
+    """The invitation that the request was begun with, and its meter; None if it no longer names one."""
 
     invitation: Invitation
     usage_point_id: str | None = field(repr=False)
@@ -94,7 +94,7 @@ class Invited:
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenRequests:
-    """The use case that ends a proven request.
+    """Ends proven requests.
 
     ``suppliers``: the consents of each supplier that has a consent page here.
     """
@@ -113,7 +113,7 @@ class ProvenRequests:
     def find_invited(self, request: ConnectionRequest) -> Invited | None:
         """Return the invitation of the request, if this browser opened it, with the meter that it names.
 
-        One that was used is returned, too: by this request, before a crash. One that is revoked or expired is not.
+        A used one is returned, too: this request may have used it before a crash. A revoked or expired one is not.
         """
         invitation = self.registry.invitations.get(request.invitation_id) if request.invitation_id else None
         if invitation is None or invitation.browser not in request.names:
@@ -135,12 +135,13 @@ class ProvenRequests:
         if invited is not None and invited.usage_point_id not in proven.usage_points:
             invited = None  # The supplier's own answer proves another meter, without the invitation.
         if invited is not None and invited.is_for_new_holder and invited.usage_point_id is not None:
-            # The inviter's word is about this one; further meters of the answer may have an account of the same person.
+            # The inviter vouches for this meter only; the answer's other meters may have an account of the same person.
             proven = replace(proven, usage_points=(invited.usage_point_id,))
         before = {number: self.registry.accounts.find(request.supplier, number) for number in proven.usage_points}
         known = [account for account in before.values() if account]
         others = [account for account in known if not self.is_same_person(account, request, invited)]
-        # An invitation is a consent for its tenant alone; without one a person renews their own account wherever it is.
+        # An invitation is for its tenant alone; without one, a person renews their own account at whichever tenant it
+        # is.
         bound = others if request.invitation_id is None else known
         if any(account.tenant != request.tenant for account in bound):
             log.info("another tenant's account reads the meter", extra=fields(request=request.id))
@@ -166,7 +167,7 @@ class ProvenRequests:
     def _ask_about(
         self, request: ConnectionRequest, others: Sequence[Account], proof: Proof
     ) -> ConnectionRequest | None:
-        """Return the request as it waits before it closes these accounts; None where that was allowed."""
+        """Return the request as it waits for permission to close these accounts; None if it has the permission."""
         if proof is not Proof.REGISTER:
             return None if request.new_holder else request.after(RequestEvent.OTHER_PERSON, page="other_person")
         if request.state is RequestState.HELD and request.page == HELD_READING:
@@ -178,7 +179,7 @@ class ProvenRequests:
         return request.after(RequestEvent.OTHER_BY_READING, page=HELD_READING)
 
     def _tell_household(self, connection: Connection, kind: NoticeKind, account: Account, now: datetime) -> None:
-        """Insert a notice about an account, once a day and kind."""
+        """Insert a notice about an account, at most one a day of each kind."""
         channels = self.channels.names_for_account(account.tenant)
         day = civil_date(now).isoformat()
         insert_notices(connection, build_notices(channels, kind, "", day, now, account.id))
@@ -186,7 +187,7 @@ class ProvenRequests:
     def _hand_over(
         self, request: ConnectionRequest, caller: ProxyCaller, proven: ProvenMeters, invited: Invited | None
     ) -> ConnectionRequest:
-        """Use the invitation up, and give the client a code for its meter. Raises RequestEnded where it has ended."""
+        """Use the invitation up, and give the client a code for its meter. Raises RequestEnded if it ended."""
         if invited is None or invited.usage_point_id is None or invited.invitation.used_at is not None:
             raise RequestEnded("invitation_over")
         meter, now = invited.usage_point_id, self.now()
@@ -217,10 +218,11 @@ class ProvenRequests:
         return after
 
     def is_same_person(self, account: Account, request: ConnectionRequest, invited: Invited | None) -> bool:
-        """Return whether the account is that person's: by its session, by its browser, or by the inviter's word.
+        """Return whether the account belongs to the request's person: by its session, browser, or the inviter's word.
 
-        The inviter's word that the holder is new comes before session and browser, which the holder before may have
-        left. The account that the new holder has got by it is theirs: a crash has the step repeated.
+        If the inviter says that the holder is new, session and browser don't count: the previous holder may have left
+        them. The account that the new holder already got by this invitation is theirs: after a crash the step is
+        repeated.
         """
         if invited is not None and invited.is_for_new_holder:
             return self.has_opened(invited.invitation, account, request.names)
@@ -231,12 +233,12 @@ class ProvenRequests:
         return self.registry.consents.browser_of(account.id) in request.names
 
     def has_opened(self, invitation: Invitation, account: Account, names: Sequence[str]) -> bool:
-        """Return whether a used invitation has opened the account in the browser with these names, the newest first."""
+        """Return whether a used invitation has opened the account in the browser with these names (newest first)."""
         is_used = invitation.used_at is not None
         return is_used and self.registry.consents.browser_of(account.id) in invitation.names_of_invited(names)
 
     def are_too_many(self, request: ConnectionRequest, new: int) -> bool:
-        """Count new accounts, and return whether they are more than a bound allows."""
+        """Count new accounts, and return whether a limit is exceeded."""
         rates = self.limits.rates(request)
         waits_s = [self.limiter.count_call(rate, subject) for _ in range(new) for rate, subject in rates]
         return any(waits_s)
@@ -251,7 +253,7 @@ class ProvenRequests:
     ) -> list[Account]:
         """Write everything in one transaction.
 
-        Raises RequestEnded where the invitation was used or revoked meanwhile, and where a meter was erased since.
+        Raises RequestEnded if the invitation was used or revoked meanwhile, or a meter was erased since.
         """
         now = self.now()
         first_day, last_day = self._consent_days(request, proven, now)
@@ -271,12 +273,12 @@ class ProvenRequests:
         )
 
         def finish(connection: Connection, account_ids: Sequence[str]) -> None:
-            # The last of the transaction: the accounts are locked, so that no erasure can come in between, and the
-            # ledger has nothing that is refused after all.
+            # Comes last in the transaction: the accounts are locked, so no erasure can come in between, and the ledger
+            # gets no entry for a request that is refused after all.
             self._check_not_erased(connection, request, invited)
-            # The rights of a consent before this one have ended; what the supplier has now is looked up by the sweep.
+            # The rights of an earlier consent have ended; the sweep looks up what the supplier has now.
             forget_rights(connection, account_ids)
-            # Evidence locks its chain, which only evidence and the ledger may follow.
+            # Recording evidence locks its chain; after it, only evidence and the ledger's entries may be written.
             self.registry.consents.record(connection, account_ids, given, now)
             self.record_closures(connection, others, now, given.vouched_by or HOUSEHOLD)
 
@@ -296,14 +298,14 @@ class ProvenRequests:
         return [account for account, _ in accounts]
 
     def _consent_days(self, request: ConnectionRequest, proven: ProvenMeters, now: datetime) -> tuple[date, date]:
-        """Return the consent's first and last day, as the supplier told them or as they were asked for."""
+        """Return the consent's first and last day, as the supplier told them or as they were requested."""
         first_day = proven.since or civil_date(now)
         return first_day, proven.until or last_day_of(first_day, self.suppliers[request.supplier].consent_duration())
 
     def first_day(
         self, supplier: str, usage_points: Sequence[str], others: Sequence[Account], now: datetime
     ) -> date | None:
-        """Return the first day that a new holder may see, today or when a client of the proxy got the meter."""
+        """Return the first day that a new holder may see: today, or the day a client of the proxy got the meter."""
         if others:
             return civil_date(now)
         meters = [digest for number in usage_points for digest in self.registry.erasures.digests(supplier, number)]
@@ -321,11 +323,11 @@ class ProvenRequests:
     ) -> None:
         """Use the invitation up, and close the accounts of other persons.
 
-        Raises what ``lock_meters`` does, and RequestEnded where the invitation was used or revoked meanwhile.
+        Raises what ``lock_meters`` does, and RequestEnded if the invitation was used or revoked meanwhile.
         """
         but_of = request.names if request.caller is None else None
         self.lock_meters(connection, request.supplier, before, but_of)
-        # One that is used already was used by the same step before a crash.
+        # If it is used already, this step used it before a crash.
         if (
             invited is not None
             and invited.invitation.used_at is None
@@ -341,22 +343,22 @@ class ProvenRequests:
         before: Mapping[str, Account | None],
         browser: Collection[str] | None,
     ) -> None:
-        """Lock the accounts of meters, and end other browsers' grants of the proxy where a meter has no account.
+        """Lock the meters' accounts; for a meter without one, end the proxy's grants of other browsers.
 
-        ``browser``: the names of the one that connects them; None where nobody's grant ends. Raises StoreUnavailable
-        where a meter got another account since it was looked at: the step is repeated then.
+        ``browser``: the names of the connecting browser; None if no grant ends. Raises StoreUnavailable if a meter got
+        another account since it was looked up; the step is then repeated.
         """
         for number, account in sorted(before.items()):
             known = account_rows.find_locked(connection, supplier, number)
             if known != (account.id if account else None):
                 raise StoreUnavailable("a meter got another account in the meantime: try again", retry_after_s=1)
             if browser is not None and account is None:
-                # A client of the proxy may read for the holder before, whose browser was another one.
+                # A client of the proxy may still read for the previous holder, who used another browser.
                 meters = self.registry.erasures.digests(supplier, number)
                 self.registry.proxy_grants.end_for(connection, meters, EndReason.HOLDER_CHANGED, but_of=browser)
 
     def close_others(self, connection: Connection, others: Sequence[Account], now: datetime) -> None:
-        """Close the accounts of other persons, tell them, and end the grants of their meters."""
+        """Close the accounts of other persons, notify them, and end the proxy's grants for their meters."""
         for account in others:
             self.registry.consents.close(connection, account.id, now)
             self._tell_household(connection, NoticeKind.ACCOUNT_CLOSED, account, now)
@@ -367,14 +369,14 @@ class ProvenRequests:
     def record_closures(
         self, connection: Connection, others: Sequence[Account], now: datetime, actor: str | None
     ) -> None:
-        """Put the ends of the other persons' consents on record, and then their accounts into the ledger."""
+        """Record the ends of the other persons' consents as evidence, then write their accounts to the ledger."""
         for account in others:
             self.registry.consents.end_closed(connection, account.id, now, actor)
         for account in others:
             self.ledger.append(LedgerEntry(LedgerKind.CLOSED, account.id, now), connection)
 
     def _check_not_erased(self, connection: Connection, request: ConnectionRequest, invited: Invited | None) -> None:
-        """Raise RequestEnded where the proof is older than an erasure of one of its meters."""
+        """Raise RequestEnded if the proof is older than an erasure of one of its meters."""
         proven = request.proven
         invited_at = invited.invitation.created_at if invited else None
         for number in proven.usage_points if proven else ():

@@ -1,20 +1,20 @@
-"""What the OAuth proxy gives to its clients: codes, tokens for them, and the data of a meter.
+"""What the OAuth proxy gives its clients: codes, tokens in exchange for them, and the data of a meter.
 
-A proven consent, or a code of v4, is handed over to a client by a code of ours. It is random, works once and for 15
+A proven consent, or a v4 code, is handed over to a client as a code of ours. The code is random, works once, for 15
 minutes, and only for the client, address and challenge of its request. What it stands for is kept sealed in Redis under
-the code's hash. A code that its client sends again ends what it got for it (RFC 6749, 4.1.2).
+the code's hash. If a client sends a code again, the tokens it got for it are revoked (RFC 6749, 4.1.2).
 
-For a code or a refresh token a client gets tokens, and never the application's own:
+For a code or a refresh token a client gets tokens, but never the application's own:
 
 - v4: the supplier's own token of the holder, once its answer names a meter (P1). A refresh token is bound to the client
-  that got it here; one of 0.2.0, which had no rows of them, to the first client that renews it.
-- v5, 2026: opaque tokens of ours, good for the meter of that code alone (``stores.registry.proxy``).
+  that got it here. Tokens of 0.2.0, which kept no rows of them, are bound to the first client that renews them.
+- v5, 2026: opaque tokens of ours, valid for the meter of that code alone (``stores.registry.proxy``).
 
-Data (v5, 2026) are asked of the supplier with our own token. A grant is for one meter. The call counts in the quota's
-ledger like each call of a worker, in the lane of histories: a stack that fetches for many households leaves the rest to
-those for whom a person waits. Nothing is stored.
+Data (v5, 2026) are fetched from the supplier with our own token. A grant is for one meter. The call counts in the
+quota's ledger like each call of a worker, in the lane of backfills: a stack that fetches for many households leaves
+the rest to people who wait. Nothing is stored.
 
-Threads of the web that wait for a supplier are bounded: only the proxy's clients are answered by its word.
+Only requests of the proxy's clients make the web wait for a supplier, and the number of threads that wait is limited.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from worker.stores.registry import Registry, account_rows
 from worker.stores.registry.proxy import NewGrant, ProxyTokens, hash_of_code
 
 log = logging.getLogger("releve.proxy")
-MOST_AT_ONCE: Final = 8  # Of one process, whose web has 40 threads: pages always find a free one.
+MOST_AT_ONCE: Final = 8  # Per process: the web has 40 threads, so pages always find a free one.
 _AGAIN_S: Final = 5
 LONGEST_WINDOW_DAYS: Final = 3 * 366
 _DEFAULT_TOKEN_LIFE_S: Final = 12_600
@@ -69,8 +69,8 @@ class ProxyCode:
     """What a code stands for: a proven meter with its consent (v5, 2026), or the supplier's own code (v4).
 
     ``usage_points``: the proven meters, or with v4 those that the callback names, which are no proof yet.
-    ``data_from``: the first day that may be read, where the meter was another person's before.
-    ``begun_at``: when the person was sent to the supplier's page; None where it is not known.
+    ``data_from``: the first day that may be read, if the meter was another person's before.
+    ``begun_at``: when the person was sent to the supplier's page; None if unknown.
     """
 
     caller: ProxyCaller
@@ -92,7 +92,7 @@ _SAME: Final = ("supplier", "proof", "vouched_by", "browser", "data_from", "cons
 
 @dataclass(frozen=True, slots=True)
 class DataQuery:
-    """A series, a meter, and the days asked for; the end is excluded, as the supplier has it."""
+    """A series, a meter, and the days asked for; the end is excluded, as at the supplier."""
 
     series: Series
     usage_point_id: str = field(repr=False)
@@ -108,18 +108,18 @@ class OtherMeter(Exception):
 
 
 class TooEarly(Exception):
-    """The meter was another person's before the day that is the argument."""
+    """The meter was another person's before a day, which is the argument."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyCodes:
-    """Codes by which requests are handed over."""
+    """Issues, stores and redeems codes."""
 
     flows: ConsentFlows
     sealer: Sealer
 
     def hand_over(self, request: ConnectionRequest, code: ProxyCode) -> ConnectionRequest:
-        """Issue a code, and return the request with the address of the client that takes it there."""
+        """Issue a code, and return the request with the client's address that gets the code."""
         ids = {"usage_point_id": ",".join(code.usage_points), "autorisation_id": code.autorisation_id or ""}
         named = {name: value for name, value in ids.items() if value and code.caller.numbers_in_redirect}
         text = secrets.token_urlsafe(32)
@@ -127,9 +127,9 @@ class ProxyCodes:
         return request.after(RequestEvent.HANDED_OVER, returns_to=code.caller.address(code=text, **named), page="")
 
     def redeem(self, text: str, check: Callable[[ProxyCode], None]) -> ProxyCode | None:
-        """Return what a code stands for, to the first caller that passes ``check``; the errors of others spend nothing.
+        """Return what a code stands for, to the first caller that passes ``check``; a failed check doesn't use it up.
 
-        None where it is unknown, used or too old.
+        None if it is unknown, used or too old.
         """
 
         def read(sealed: str) -> ProxyCode:
@@ -143,19 +143,19 @@ class ProxyCodes:
             return None
 
     def store(self, text: str, code: ProxyCode) -> None:
-        """Make a code valid, or one that was redeemed valid again, for the supplier did not answer."""
+        """Make a code valid, or valid again if it was redeemed but the supplier did not answer."""
         self.flows.store_code(text, self.sealer.seal(_JSON.dump_json(code).decode(), place_of_code(text)))
 
 
 class SupplierCalls:
-    """The calls under way. A call takes one thread until its answer, 30 s at most."""
+    """Limits the calls under way. A call takes one thread until its answer, 30 s at most."""
 
     def __init__(self, most: int = MOST_AT_ONCE) -> None:
         self._free = threading.BoundedSemaphore(most)
 
     @contextmanager
     def take(self) -> Iterator[None]:
-        """Count one call within the block. Raises ProxyBusy at once where there are too many."""
+        """Count one call within the block. Raises ProxyBusy at once if there are too many."""
         if not self._free.acquire(blocking=False):
             raise ProxyBusy("too many calls to the supplier at once", retry_after_s=_AGAIN_S)
         try:
@@ -169,8 +169,8 @@ class ProxyGrants:
     """The use case behind the token endpoint and the data route of the proxy.
 
     ``refresh_token`` exchanges a holder's refresh token at the supplier (v4); ``client_of`` returns the client of a
-    supplier's measures. Every method that asks raises what the client raises, and ProxyBusy where too many calls are
-    under way; ``exchange`` and ``refresh`` raise InvalidGrant.
+    supplier's measures. Every method that calls the supplier raises what the client raises, and ProxyBusy if too many
+    calls are under way; ``exchange`` and ``refresh`` raise InvalidGrant.
     """
 
     codes: ProxyCodes
@@ -182,10 +182,10 @@ class ProxyGrants:
     calls: SupplierCalls = field(default_factory=SupplierCalls)
 
     def exchange(self, client: ProxyClient, code: str, redirect_uri: str | None, verifier: str | None) -> TokenAnswer:
-        """Exchange a code, which works once for the client that it is for.
+        """Exchange a code for tokens; it works once, for its own client.
 
-        ``redirect_uri``: as in the request for the code; clients that are not strict may leave it out. ``verifier``: of
-        PKCE.
+        ``redirect_uri``: as in the request for the code; clients that are not strict may leave it out. ``verifier``:
+        PKCE's.
         """
 
         def check(facts: ProxyCode) -> None:
@@ -253,12 +253,12 @@ class ProxyGrants:
         self._store(replace(facts, proof=Proof.EXCHANGE, consent_until=until), code_hash, bind)
 
     def _store(self, facts: ProxyCode, code_hash: str, store: Callable[[Connection, NewGrant], Any]) -> list[Any]:
-        """Store a grant for each meter, that of an older token may not be known, and return what ``store`` does.
+        """Store a grant for each meter, or one without a meter if an older token names none; return ``store``'s rows.
 
         Raises InvalidGrant.
         """
         with self.registry.database.writing() as connection:
-            # An erasure or a stop holds this lock, so it is seen here, or ends the grant.
+            # Erasures and stops take this lock, so they are either seen here or end the grant.
             numbers = sorted(facts.usage_points)
             known = [id_ for number in numbers if (id_ := account_rows.find_locked(connection, facts.supplier, number))]
             reasons = {account_rows.get(connection, account_id).reason for account_id in known}
@@ -274,14 +274,14 @@ class ProxyGrants:
         return stored
 
     def find_grant(self, access_token: str) -> ProxyGrant | None:
-        """Return the grant of an access token; None where the token or its grant is not in force."""
+        """Return the grant of an access token; None if the token or its grant is not in force."""
         grant = self.registry.proxy_grants.find_by_access_token(access_token)
         return None if grant is None or grant.is_over(civil_date(self.now())) else grant
 
     def read(self, grant: ProxyGrant, query: DataQuery) -> Answer:
-        """Ask the supplier once, and note the day.
+        """Fetch the data once, and note the day of this use.
 
-        Raises OtherMeter and TooEarly, too.
+        Also raises OtherMeter and TooEarly.
         """
         if grant.meter not in self.registry.erasures.digests(grant.supplier, query.usage_point_id):
             raise OtherMeter
@@ -309,17 +309,17 @@ def _supplier_answer(token: Token) -> TokenAnswer:
 
 
 def _token_answer(access: str, life_s: int, refresh: str | None) -> TokenAnswer:
-    """Return the token answer. ``expires_in`` is a whole number: Cozy's stack can't decode a text there."""
+    """Return the token answer. ``expires_in`` is a whole number: Cozy's stack can't decode a string there."""
     body = {"access_token": access, "token_type": "Bearer", "expires_in": life_s}
     return body if refresh is None else {**body, "refresh_token": refresh}
 
 
 def read_query(preset: Preset, path: str, parameters: Mapping[str, str]) -> DataQuery | None:
-    """Return the query of a request for a path of the supplier; None for a path that no series of measures has.
+    """Return the query of a request for one of the supplier's paths; None for a path without a series of measures.
 
-    What a supplier tells of the contract is not passed on: it is about more than the meter.
+    Contract data are not passed on: they are about more than the meter.
 
-    Raises ValueError with what is wrong, which doesn't repeat a value.
+    Raises ValueError that says what is wrong, without repeating a value.
     """
     series = next((series for series, known in preset.paths.items() if known == path), None)
     if series is None:

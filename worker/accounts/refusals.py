@@ -1,8 +1,8 @@
 """What a supplier's refusal means for an account: suspend it, wait for a second refusal, or blame an incident.
 
-A dead token, a gateway's that is missing, a login refused twice, and a right that the supplier lists as ended are
-certain, and suspend the account at once. "No consent" (ADAM-DC-0008) and "not the holder" (ADAM-DC-0007) are not:
-suppliers have sent both by mistake for days, Enedis the second one for weeks in 2026
+Some refusals are certain, and suspend the account at once: a dead token, a gateway's missing token, a login refused
+twice, and a right that the supplier lists as ended. "No consent" (ADAM-DC-0008) and "not the holder" (ADAM-DC-0007) are
+not: suppliers have sent both by mistake for days, Enedis the second one for weeks in 2026
 (https://github.com/bokub/ha-linky/issues/193). These two, and a gateway's refusal of a token, must be seen twice, hours
 apart, with no success between. If many accounts are refused alike at once, that is an incident
 (``worker.sync.incidents``) and suspends none of them.
@@ -47,7 +47,7 @@ CONFIRMATION_INTERVAL: Final = timedelta(hours=6)
 # First refusals within this time count together. It is shorter than the wait before a refused account is asked again,
 # so that the second tries of one night do not look like new refusals.
 MASS_REFUSAL_WINDOW: Final = timedelta(hours=1)
-# An incident reinstates the accounts that were refused this long before it could be recognized.
+# An incident reinstates the accounts that were refused up to this long before it was recognized.
 REINSTATEMENT_PERIOD: Final = timedelta(hours=6)
 _NOTICE_RETENTION: Final = timedelta(days=400)
 
@@ -55,7 +55,7 @@ _NOTICE_RETENTION: Final = timedelta(days=400)
 class Ruling(StrEnum):
     """The consequence of a refusal for its account."""
 
-    SUSPENDED = "suspended"  # The account is not read until its owner acts.
+    SUSPENDED = "suspended"  # The account is not read until its holder acts.
     PENDING = "pending"  # The supplier is asked again some hours later.
     INCIDENT = "incident"  # The fault is the supplier's, so the refusal does not count.
 
@@ -118,7 +118,7 @@ class RefusalPolicy:
     def suspend_ended_consent(self, account_id: str) -> bool:
         """Suspend the account if its consent has ended by now, and return whether that is new.
 
-        Nobody was asked, so there is nothing to doubt. Its proof ends by its own date, in ``apply_retention``. Raises
+        No supplier was asked, so the end is certain. ``apply_retention`` ends its proof, by its own date. Raises
         UnknownAccount if the account was removed meanwhile.
         """
         return self._set_aside(account_id, ConsentEnded, self.now())
@@ -137,10 +137,10 @@ class RefusalPolicy:
     def set_aside_without_right(
         self, account_ids: Collection[str], asked: int, *, checked: Collection[str | None]
     ) -> int:
-        """Suspend the accounts of a supplier for which it lists no active right; return how many that were.
+        """Suspend the accounts for which a supplier lists no active right; return how many were suspended.
 
-        The consents end, too, but for those of which the supplier checks a right again (``checked``).
-        ``asked``: the number of accounts whose rights were listed. Where so many have ended at once that the supplier
+        Their consents end, too, except where the supplier is checking a right again (``checked``).
+        ``asked``: the number of accounts whose rights were listed. If so many have ended at once that the supplier
         must be wrong, that is an incident, and none is suspended.
         """
         now, today, error = self.now(), civil_date(self.now()), RightEnded("the supplier lists its right as ended")
@@ -177,7 +177,7 @@ class RefusalPolicy:
                 continue
             if kind := due_reminder(last_day, today):
                 channels = self.channels.names_for_account(account.tenant)
-                # A gateway's consent ends with its token, which needs no consent page of ours.
+                # A gateway's consent ends with its token, and a new token needs no consent page of ours.
                 reason = TokenNeeded.code if is_gateway(account.supplier) else ""
                 notices = build_notices(channels, kind, reason, last_day.isoformat(), now, account.id)
                 new_notices += self.registry.notices.insert_new(notices)
@@ -203,12 +203,10 @@ class RefusalPolicy:
     def _open_incident_if_many(
         self, error: AccountError, supplier: str, now: datetime, uncounted: int = 0, asked: int = 0
     ) -> bool:
-        """Open an incident if many of a supplier's accounts are refused alike, and reinstate them.
-
-        Returns whether it did so.
+        """Open an incident if many of a supplier's accounts are refused alike, and reinstate them; return whether so.
 
         ``uncounted``: how many refusals the tables do not hold yet; ``asked``: how many accounts the supplier was asked
-        about, where that is known; else those with an outcome are counted.
+        about; if 0, the accounts with an outcome are counted.
         """
         kind = kind_of(error)
         if kind is None or not self.incidents.may_open(kind):
@@ -229,7 +227,7 @@ class RefusalPolicy:
     def _set_aside(
         self, account_id: str, error_class: type[AccountError], now: datetime, *, ends_consent: bool = True
     ) -> bool:
-        # The moment tells this suspension's notices from those of an earlier one.
+        # The moment distinguishes this suspension's notices from those of an earlier one.
         subject, code = now.isoformat(timespec="microseconds"), error_class.code
         channels = self.channels.names_for_account(self.registry.accounts.get(account_id).tenant)
         return self.registry.pending_refusals.suspend(

@@ -1,12 +1,12 @@
 """Rights at the supplier: the sweep over all of them, those of the operator's own meters, and proofs that wait.
 
-The supplier tells nobody when a right changes, so it is asked, in lists of meters. Rights that wait for the holder are
-asked for every quarter of an hour, and all of them once a day. One that has become active opens its account. An account
-without an active right is set aside at once: the supplier says so itself. Where so many have ended that the supplier
-must be wrong, that is an incident, and none is (``accounts.refusals``).
+The supplier tells nobody when a right changes, so it is asked, in lists of meters: every quarter of an hour about
+rights that wait for the holder, and once a day about all. A right that has become active opens its account. An account
+without an active right is suspended at once: the supplier says so itself. If so many have ended that the supplier must
+be wrong, that is an incident, and none is suspended (``accounts.refusals``).
 
-The contract of an own meter is ours, so nobody has to consent, and the operator vouches. Proofs that the operator's
-page has taken wait, sealed, until a worker sends them to the supplier.
+The contract of an own meter is ours, so nobody has to consent, and the operator vouches. Proofs uploaded on the
+operator's page wait, sealed, until a worker sends them to the supplier.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from worker.stores.redis.pending_consents import ProofFiles
 log = logging.getLogger("releve.rights")
 consents_log = logging.getLogger("releve.consents")
 _Listed = TypeVar("_Listed", Right, RightRecord)
-REMINDER: Final = timedelta(days=3)  # Before the last day for a proof, the operator is told once more.
+REMINDER: Final = timedelta(days=3)  # How long before the last day for a proof the operator is told once more.
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class RightSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class RightSweep:
-    """The job that checks rights. ``suppliers``: the clients of those that are set up, by name."""
+    """Checks the rights. ``suppliers``: the clients of the suppliers that are set up, by name."""
 
     suppliers: Mapping[str, SupplierClients]
     outcomes: ProvenRequests
@@ -69,7 +69,7 @@ class RightSweep:
     def run(self, *, pending_only: bool = False) -> RightSummary:
         """Check the rights of each supplier that registers any, and return what was found. Safe to repeat.
 
-        ``pending_only``: those that wait for the holder. Raises what the client does, and StoreUnavailable.
+        ``pending_only``: check only those that wait for the holder. Raises what the client raises.
         """
         summary = RightSummary()
         for name, clients in self.suppliers.items():
@@ -108,17 +108,17 @@ class RightSweep:
     # One meter.
 
     def _follow(self, rights: Sequence[Right], records: Sequence[RightRecord], summary: RightSummary) -> list[Right]:
-        """Store what the supplier says of a meter's rights, and open what has become active."""
+        """Store what the supplier says about a meter's rights, and open the accounts of those that became active."""
         by_id = {record.id: record for record in records}
         followed = []
         for right in rights:
             record = by_id.get(right.supplier_id or "")
-            if record is None:  # It says nothing of this one: no state follows from that.
+            if record is None:  # The supplier doesn't list it, which says nothing about its state.
                 followed.append(right)
                 continue
             after = right.after(record, self.outcomes.now())
             self._announce_proof(after)
-            # Its state is stored last: after a crash the next run opens it.
+            # Its state is stored last, so that after a crash the next run opens the account.
             if self._should_open(after) and (account := open_by_right(self.outcomes, after, record.covers)):
                 summary.opened.append(account.id)
             self.outcomes.registry.rights.save_check(right, after)
@@ -126,7 +126,7 @@ class RightSweep:
         return followed
 
     def _should_open(self, right: Right) -> bool:
-        """Return whether a right is active and its account doesn't have the consent: never yet, or it was set aside."""
+        """Return whether a right is active but its account has no consent: it was never opened, or is suspended."""
         if not right.is_in_force(civil_date(self.outcomes.now())):
             return False
         if right.ours is not OurState.OPENED or right.account_id is None:
@@ -152,9 +152,9 @@ class RightSweep:
     # All accounts.
 
     def _set_aside(self, rights: Collection[Right]) -> int:
-        """Set aside the accounts of which no right is active any more, and return their number."""
+        """Suspend the accounts that have no active right any more, and return their number."""
         today = civil_date(self.outcomes.now())
-        # One that has just opened its account was read before.
+        # A right that has just opened its account still has its earlier state here.
         good = {one.account_id for one in rights if one.is_in_force(today)}
         opened = {one.account_id for one in rights if one.account_id is not None and one.ours is OurState.OPENED}
         ended = [account_id for account_id in opened if account_id not in good]
@@ -192,7 +192,7 @@ class OwnHolder:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnRights:
-    """The use case that adds accounts of own meters, and sends proofs of consents."""
+    """Adds accounts of own meters, and sends proofs of consents."""
 
     clients_of: Callable[[str], SupplierClients]
     outcomes: ProvenRequests
@@ -200,13 +200,13 @@ class OwnRights:
     def add(
         self, supplier: str, meter: str, by: str, *, tenant: str, holder: OwnHolder | None = None, anew: bool = False
     ) -> tuple[Right, Account | None]:
-        """Return the right of a meter and its account; None where the right is not active yet.
+        """Return the right of a meter and its account; None if the right is not active yet.
 
         An active right is looked up first and used; else ``holder`` declares one. An own meter whose right has ended
         keeps its account. ``by``: who vouches. ``anew``: the data of the meter were erased, and it is added again. The
-        caller enqueues the history. Raises DeclarationNeeded, MeterErased, MeterElsewhere, RightRefused,
-        UnknownUsagePoint, what the client raises, and StoreUnavailable; RightChanging while a right of the meter
-        is withdrawn; ValueError where the meter has an account that is read, or that was a household's.
+        caller enqueues the backfill. Raises DeclarationNeeded, MeterErased, MeterElsewhere, RightRefused,
+        UnknownUsagePoint, and what the client raises; RightChanging while a right of the meter is being withdrawn;
+        ValueError if the meter has an account that is read, or that was a household's.
         """
         account = self.outcomes.registry.accounts.find(supplier, meter)
         if account is not None:
@@ -241,24 +241,24 @@ class OwnRights:
             raise RightChanging("the last right of this meter is being withdrawn: try again in a few minutes")
         if holder is not None and not is_there:
             right, record = self._declare(right, holder), None
-            self._check_not_erased(right, anew=anew)  # One that was there and waits may be older.
+            self._check_not_erased(right, anew=anew)  # A right that existed before and is pending may be older.
         known = self.outcomes.registry.rights.of_meter(supplier, meter)
         same = [row.id for row in known if row.supplier_id == right.supplier_id]
         with self.outcomes.registry.database.writing() as connection:
             self.outcomes.registry.rights.insert(connection, right, instead_of=same)
         if right.state is not RightState.ACTIVE:
             return right, None
-        # The operator's word was compared with the erasure already.
+        # The erasure was already checked.
         return right, open_by_right(self.outcomes, right, record.covers if record else None, anew=True)
 
     def _may_renew(self, account: Account) -> bool:
-        """Return whether an account waits for a right, and was opened by the operator's word for an own meter."""
+        """Return whether an account waits for a right, and was opened for an own meter on the operator's word."""
         proofs = self.outcomes.registry.consents.list_proofs(account.id)
         waits = account.state is AccountState.ACTION_NEEDED and account.reason in (RightEnded.code, ConsentEnded.code)
         return waits and bool(proofs) and proofs[0].proof is Proof.OWN
 
     def _look_up(self, supplier: str, meter: str) -> RightRecord | None:
-        """Return the right of a meter that is worth most; None where all have ended."""
+        """Return the meter's best right; None if all have ended."""
         clients = self.clients_of(supplier)
         listed = clients.rights.list_rights(clients.application_session(), [meter])
         return best_record([record for record in listed if record.meter == meter], *RightRole)
@@ -280,7 +280,7 @@ class OwnRights:
                 company=holder.company,
             ),
         )
-        if declared.id is None:  # It was there already, and waits.
+        if declared.id is None:  # It existed before, and is pending.
             record = self._look_up(right.supplier, right.meter)
             if record is None:
                 raise SupplierFault("the supplier has a right for this meter, but does not list it yet: try again")
@@ -298,7 +298,7 @@ class OwnRights:
     def upload_proof(self, right_id: str, files: Sequence[tuple[str, bytes]]) -> None:
         """Send one to three files, by name and content, as the proof of a right's consent.
 
-        Raises UnknownRight, RightRefused, what the client raises, and StoreUnavailable.
+        Raises UnknownRight, RightRefused, and what the client raises.
         """
         right = self.outcomes.registry.rights.find(right_id)
         if right is None or right.supplier_id is None:
@@ -319,7 +319,7 @@ class OwnRights:
 
 
 def _with_record(right: Right, record: RightRecord) -> Right:
-    """Return a right that was there before, as the supplier lists it; it counts as an own one."""
+    """Return a right that existed before, as the supplier lists it; it counts as an own right."""
     return replace(right.after(record, right.state_since), role=RightRole.OWN, is_found=True)
 
 
@@ -335,13 +335,13 @@ class AwaitedProof:
 
 @dataclass(frozen=True, kw_only=True)
 class ProofUploads:
-    """The use case that sends waiting proofs; the web puts them into ``files``."""
+    """Sends waiting proofs; the web puts them into ``files``."""
 
     files: ProofFiles
     rights: OwnRights
 
     def list_awaited(self) -> list[AwaitedProof]:
-        """Return the proofs that suppliers await, those that end first at the top."""
+        """Return the proofs that suppliers await, the first to end at the top."""
         rows = [
             AwaitedProof(right.id, right.last_digits, right.proof_until, self._state_of(right.id))
             for right in self.rights.outcomes.registry.rights.list_awaiting_proof()
@@ -351,8 +351,8 @@ class ProofUploads:
     def send_waiting(self) -> None:
         """Send all that wait. Safe to repeat.
 
-        What the supplier refuses is forgotten, and the page says so. Raises what the client raises: the rest waits for
-        the next run.
+        A proof that the supplier refuses is dropped, and the page says so. Raises what the client raises; the rest then
+        waits for the next run.
         """
         for right_id in self.files.list_waiting():
             contents = self.files.get(right_id)

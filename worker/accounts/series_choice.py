@@ -15,7 +15,7 @@ from worker.domain.series import Series, SeriesSwitch
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.series_switches import ChosenSeries
 
-# What a person may choose; ``ended`` is the supplier's word.
+# What a person may choose; only the supplier can make a series ``ended``.
 CHOICES: Final = (SeriesSwitch.ON, SeriesSwitch.OFF, SeriesSwitch.FLEET)
 
 
@@ -40,9 +40,9 @@ class AccountSeries(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesChooser:
-    """The use case that shows and changes what an account is asked for.
+    """Shows and changes which series are fetched for an account.
 
-    ``is_offered``: whether the supplier's preset has a series. What is stored stays, whatever is chosen.
+    ``is_offered``: whether the supplier's preset has a series. Stored readings stay, whatever is chosen.
     """
 
     outcomes: OutcomeTable
@@ -55,10 +55,10 @@ class SeriesChooser:
         return AccountSeries(account=account_id, series=states)
 
     def choose(self, account_id: str, switches: Mapping[Series, SeriesSwitch]) -> bool:
-        """Set these switches, and return whether anything is asked for that was not. Safe to repeat.
+        """Set these switches, and return whether a series is now fetched that was not before. Safe to repeat.
 
-        Raises UnknownAccount, and ValueError, before anything is changed, for a series that the supplier does not offer
-        and for a switch that nobody may choose.
+        Raises UnknownAccount. Raises ValueError, before anything is changed, for a series that the supplier does not
+        offer and for a switch that nobody may choose.
         """
         known = {chosen.series for chosen in self.outcomes.list_chosen(account_id)}
         for series, switch in switches.items():

@@ -1,8 +1,8 @@
-"""What an account tells of itself: status, progress, coverage and explanations, and the summary of a home.
+"""An account's status, progress, coverage and explanations, and the summary of a home's installation.
 
-The models are for the command line, the API and the pages; the descriptions of their fields are those of the API's
-reference. Coverage, explanations and corrections become JSON here, for the support bundle too. The summary of a home's
-installation, for `releve home`, says what it has, what it misses, when it asks next and what ends when.
+The models are for the command line, the API and the pages; the API's reference shows the descriptions of their fields.
+Coverage, explanations and corrections become JSON here, for the support bundle too. The summary of a home, for `releve
+home`, says what is stored, what is missing, when the next request is due and what ends when.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from worker.stores.registry.supplier_answers import Correction
 from worker.sync.history import History
 from worker.texts import LANGUAGES, translate_cause
 
-_PACING: Final = {RateLimited.code, SupplierLimited.code}  # Codes under which a call waits for its turn.
+_PACING: Final = {RateLimited.code, SupplierLimited.code}  # Codes that say that a call waits for its turn.
 # Days in these states are counted as complete.
 _COMPLETE_TOO: Final = (DayState.AGAIN, DayState.FILE)
 EXAMPLE_ID: Final = "k3qd0fr2mw7x"
@@ -100,19 +100,19 @@ class AccountStatus(BaseModel):
 
     @property
     def waits_for_turn(self) -> bool:
-        """Whether our own pacing is all that keeps the last calls from being made."""
+        """Whether only our own pacing delays the last calls."""
         errors = {series.error for series in self.series.values() if series.error}
         return bool(errors) and errors <= _PACING
 
     @property
     def failure(self) -> str:
-        """The code of the last failure, of the series that comes first; our own pacing is none. Empty without one."""
+        """The last failure's code, of the first series that has one; our own pacing doesn't count. Empty if none."""
         errors = (series.error for series in self.series.values())
         return next((error for error in errors if error and error not in _PACING), "")
 
     @property
     def next_try(self) -> datetime | None:
-        """The first moment at which any series is tried again, where it is known."""
+        """The first moment at which any series is tried again, if known."""
         return min((series.next_try for series in self.series.values() if series.next_try), default=None)
 
     @property
@@ -139,7 +139,7 @@ def status_of(account: Account, history: History) -> AccountStatus:
         account=account.id,
         state=account.state,
         reason=account.reason,
-        hint=CURVE_NOT_ACTIVATED if no_curve else "",  # This is no error, but its owner can do something about it.
+        hint=CURVE_NOT_ACTIVATED if no_curve else "",  # This is no error, but the holder can do something about it.
         series=_status_by_series(known),
     )
 
@@ -176,7 +176,7 @@ def _status_by_series(known: AccountDays) -> dict[Series, SeriesStatus]:
 
 
 def _next_try(known: AccountDays, series: Series, outcome: SeriesOutcome) -> datetime | None:
-    """Return when the series is tried again; of a history that waits for our turn, when it goes on."""
+    """Return when the series is tried again; for a history that waits for our turn, when it continues."""
     if outcome.again_at is not None:
         return known.turn_of(series).opens(outcome.again_at)
     if outcome.code in _PACING:
@@ -185,13 +185,12 @@ def _next_try(known: AccountDays, series: Series, outcome: SeriesOutcome) -> dat
 
 
 def coverage_of(account_id: str, history: History) -> dict[Series, Coverage]:
-    """Return the coverage of each series of the account."""
     return _coverage_of(AccountDays(history.registry.accounts.get(account_id), history))
 
 
 def _coverage_of(known: AccountDays) -> dict[Series, Coverage]:
     coverage = summarize_days({series: known.ledger(series) for series in known.series}, known.asked_next)
-    for series in coverage.keys() - known.asked:  # Nobody is asked for them.
+    for series in coverage.keys() - known.asked:  # They are not requested.
         coverage[series] = replace(coverage[series], open_days=())
     return coverage
 
@@ -199,7 +198,8 @@ def _coverage_of(known: AccountDays) -> dict[Series, Coverage]:
 def missing_days_of(account_id: str, history: History) -> dict[Series, list[date]]:
     """Return the days of each series that are still to come, the newest first.
 
-    Those that nobody can bring are left out: of a curve that is not collected, and before the next reading of a meter.
+    Days that no request can bring are left out: those of a curve that is not collected, and of series of states and
+    periods.
     """
     return {
         series: [day.day for day in reversed(one.open_days) if day.hole is not Hole.NOT_ACTIVATED]
@@ -258,7 +258,7 @@ def output_to_json(output: OutputState) -> dict[str, Any]:
 def correction_to_json(correction: Correction) -> dict[str, Any]:
     """Return a correction as JSON; ``key`` is the day, or the UTC start of a step.
 
-    ``became_…`` is None where the reading was removed, and ``was_…`` where it is there again.
+    ``became_…`` is None if the reading was removed, and ``was_…`` if it is there again.
     """
     series = correction.doctype.series
     unit = _unit_of(series)
@@ -283,7 +283,7 @@ def discrepancy_to_json(discrepancy: Discrepancy) -> dict[str, Any]:
 
 
 def month_to_json(month: MonthComparison) -> dict[str, Any]:
-    """Return the days of a month against what was published for it; a deviation is no fault."""
+    """Return the comparison of a month's days with what was published for it as JSON; a deviation is no fault."""
     return {
         "month": month.key,
         "agrees": month.agrees,
@@ -299,7 +299,7 @@ def break_to_json(sequence_break: SequenceBreak) -> dict[str, Any]:
 
 
 def to_plain(value: Any) -> Any:
-    """Return a value as JSON knows it: a moment in seconds or a day as ISO text, an enum by its value, a set sorted."""
+    """Convert a value for JSON: a moment (in seconds) or a day to ISO text, an enum to its value, a set to a list."""
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
     if isinstance(value, date):
@@ -310,7 +310,7 @@ def to_plain(value: Any) -> Any:
 
 
 def to_row(entry: Any, *names: str) -> dict[str, Any]:
-    """Return the named fields of a dataclass, or all of them, as JSON knows them."""
+    """Return the named fields of a dataclass, or all of them, converted for JSON."""
     return {name: to_plain(getattr(entry, name)) for name in names or [field.name for field in fields(entry)]}
 
 
@@ -319,7 +319,7 @@ def _load_or_none(amount: int | None) -> float | None:
 
 
 def _unit_of(series: Series) -> str:
-    """Return the unit of the series' documents as names of JSON end with it: ``kwh``, ``kva``."""
+    """Return the unit of the series' documents as it ends names in JSON: ``kwh``, ``kva``."""
     return series.description.quantity.load_unit.lower()
 
 
@@ -367,13 +367,13 @@ def _series_to_json(series: Series, day: date, explanation: SeriesExplanation) -
 
 
 def _causes(code: str, supplier: str) -> dict[str, str]:
-    """Return why the last call failed, by language; empty for a code that says so of itself."""
+    """Return why the last call failed, by language; empty for a code that explains itself."""
     causes = {language: translate_cause(code, supplier, language) for language in LANGUAGES}
     return {language: cause for language, cause in causes.items() if cause}
 
 
 def _kind_to_json(stored: StoredDay) -> dict[str, Any]:
-    """Return what the series of one kind alone have; nothing of daily energy and curves."""
+    """Return the fields that only one kind of series has; empty for daily energy and curves."""
     if stored.registers or stored.breaks:
         energies = stored.registers.by_period if stored.registers else {}
         periods = [{"period": period, "energy_kwh": watt_hours / 1000} for period, watt_hours in energies.items()]
@@ -390,9 +390,9 @@ def _kind_to_json(stored: StoredDay) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class HomeSeries:
-    """``first``: the first stored day. ``missing``: the days that are still to be asked for, or may still come.
+    """``first``: the first stored day. ``missing``: the days that are still to be requested, or may still come.
 
-    ``asked_next`` is None where nothing is asked. ``error``: the code of the last failure, None after a success.
+    ``asked_next`` is None if nothing is requested. ``error``: the code of the last failure, None after a success.
     """
 
     first: date | None
@@ -413,9 +413,9 @@ class HomeAccount:
 
 @dataclass(frozen=True, slots=True)
 class HomeSummary:
-    """``has_password``: whether browsers of other machines can come in.
+    """``has_password``: whether browsers on other machines can sign in.
 
-    ``gate_code``: of the error for which nobody is asked now; empty without one.
+    ``gate_code``: the code of the error because of which the supplier is not asked now; empty if there is none.
     """
 
     accounts: list[HomeAccount]

@@ -3,8 +3,8 @@
 Only tokens that are still valid are renewed: one that has expired is renewed by the next call that needs it, so an
 idle fleet costs little. A tick of beat spends at most a tenth of a minute's quota, on the tokens that expire first.
 
-Where a household has its account erased or stops its consent, deleting our copy of its token is not enough: a person
-with another copy could renew it. A token waits in its row until the supplier has revoked it, for seven days at most.
+If a household has its account erased or stops its consent, deleting our copy of its token is not enough: a person with
+another copy could renew it. A token waits in its row until the supplier has revoked it, for seven days at most.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def renew_tokens(
 ) -> int:
     """Renew the tokens that expire soon and return their number; 0 during an incident that holds everything.
 
-    A token that can't be renewed any more suspends its accounts. Tokens expire by the real clock, even if the
-    system pretends another time; consents end by the system's.
+    If a token can no longer be renewed, its accounts are suspended. Tokens expire by the real clock; consents end by
+    the fleet's, which may be simulated.
     """
     if refusals.incidents.is_open():
         return 0
@@ -63,7 +63,7 @@ def renew_tokens(
     for ending in registry.tokens.list_expiring(now, ahead, today, most):
         try:
             token = tokens_of(registry.accounts.get(ending.account_id)).current()
-            # A token that still ends soon was not renewed; a later tick has time for another try.
+            # If the token still ends soon, it was not renewed; a later tick has time for another try.
             renewed += not token.ends_within(RENEW_AHEAD_S)
         except RateLimited as error:
             log.info("renewal stopped", extra=fields(renewed=renewed, reason=str(error)))
@@ -72,7 +72,7 @@ def renew_tokens(
             # The next tick tries again.
             log.warning("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
         except (ConsentEnded, UnknownAccount) as error:
-            # That is one account's, and the token may be that of others too.
+            # The error concerns this account alone; other accounts may use the same token.
             log.info("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
         except AccountError as error:
             _suspend(registry.tokens.list_accounts_of(ending.id), error, refusals, claims)
@@ -97,8 +97,8 @@ def revoke_tokens(
 ) -> int:
     """Revoke the tokens that wait and return their number. Safe to repeat.
 
-    ``revoke`` takes a token's text; ``lock`` holds off renewals of a token's id. Where the supplier is silent or it is
-    not our turn, the rest waits for the next run.
+    ``revoke`` takes a token's text; ``lock`` blocks renewals of the token with this id. If the supplier doesn't answer
+    or makes us wait, the rest waits for the next run.
     """
     revoked = 0
     for token in tokens.list_to_revoke(_MOST_AT_ONCE):

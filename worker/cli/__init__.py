@@ -9,7 +9,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command of this process.  A health check that finds all well loads no other file of this package."""
+    """Run the command of this process. A health check that finds no fault loads no other file of this package."""
     if sys.argv[1:2] == ["health"]:
         from worker.ops.quick_health import is_well
 

@@ -1,8 +1,8 @@
-"""Who may come in: `releve access` and `releve tenants`.
+"""Access for people and programs: `releve access` and `releve tenants`.
 
-Operators open the page /operator. Grants are what clients of the consent proxy may read, each of one meter; with v4
-the grants of all meters of a holder's token end together. Tenants are the services that share this Relève, each with
-accounts, tokens and a webhook of its own.
+Operators open the page /operator. A grant says what a client of the consent proxy may read of one meter; with v4 the
+grants of all meters of a holder's token end together. Tenants are the services that share this installation of Relève,
+each with its own accounts, tokens and webhook.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _NO_SESSION_KEY: Final = (
 )
 _CODE_TRIES: Final = 3
 _SCOPE_HELP: Final = f"What the token allows: {', '.join(sessions.Scope)}. Repeat it for several."
-_LONGEST_NAME: Final = 100  # Of tokens and clients.
+_LONGEST_NAME: Final = 100  # Of a token or client.
 _password_option = click.option(
     "--password",
     type=parameters.FROM_INPUT,
@@ -69,14 +69,14 @@ _of_option = click.option(
 
 
 def new_operator_link(access: OperatorAccess, operator: sessions.Operator, public_url: str) -> str:
-    """Return a link that opens a session of the operator, once and within 10 minutes; older ones end."""
+    """Return a link that opens a session of the operator, once and within 10 minutes; older links stop working."""
     access.keys.end_of([operator.id], [sessions.KeyKind.OPERATOR_LINK])
     _, text = access.keys.create(sessions.KeyKind.OPERATOR_LINK, operator.id)
     return f"{public_url}/operator/link#{text}"
 
 
 def warn_without_operators(settings: Settings, access: WebAccess) -> None:
-    """Print a line where there is no operator yet; a home has none."""
+    """Print a line if there is no operator yet; a home has none."""
     if not settings.is_home and not access.operators.has_any():
         warn("there is no operator yet: add one with `releve access add-operator NAME`, who then signs in at /operator")
 
@@ -124,7 +124,7 @@ _ENDS: Final = {
 
 
 def _load(registry: Registry, kind: str, account_id: str | None, kinds: frozenset[sessions.KeyKind]) -> Iterator[Row]:
-    """Yield what is listed of one kind. Of grants, those in force."""
+    """Yield the rows of one kind; only grants that are in force."""
     grants, clients = registry.proxy_grants, registry.proxy_clients
     match kind:
         case "operator" if _is_elsewhere(get_settings()) or has_keys(get_settings(), "session_key"):
@@ -173,7 +173,7 @@ def _end(registry: Registry, kind: str, item_id: str, yes: bool) -> tuple[str, s
 def _end_sessions(
     registry: Registry, session_id: str | None, account_id: str | None, kinds: frozenset[sessions.KeyKind]
 ) -> int:
-    """End the session of this id, those of an account, or all; return how many."""
+    """End the session with this id, an account's sessions, or all; return how many."""
     table = registry.sessions
     if session_id is not None:
         require_known(ended := table.end(session_id), "session", "access list --kind session")
@@ -352,7 +352,7 @@ def make_link(name: str) -> None:
 
 
 def _read_password(option: str | None, name: str) -> str:
-    """Return a good password, asked for twice or read from standard input. Raises OperatorRefused."""
+    """Return a good password, prompted for twice or read from standard input. Raises OperatorRefused."""
     password = parameters.read_secret(option, "password", "password (12 characters or more)", confirmed=True)
     if fault := sessions.find_password_fault(password, name):
         raise OperatorRefused(sessions.PASSWORD_FAULTS[fault])
@@ -360,7 +360,7 @@ def _read_password(option: str | None, name: str) -> str:
 
 
 def _confirm_code(key: str) -> None:
-    """Ask for a code of the app that has the new key. Raises ClickException where none is right."""
+    """Ask for a code of the app that has the new key. Raises ClickException after too many wrong codes."""
     for _ in range(_CODE_TRIES):
         code: Any = click.prompt("code that the app shows now", err=True)
         if sessions.find_totp_step(key, str(code), real_clock()) is not None:
@@ -370,7 +370,7 @@ def _confirm_code(key: str) -> None:
 
 
 def _to_scopes(text: str) -> frozenset[sessions.Scope]:
-    """Return the scopes, which have commas or spaces between them. Raises ValueError."""
+    """Return the scopes of a text with commas or spaces between them. Raises ValueError."""
     with suppress(ValueError):
         if scopes := frozenset(map(sessions.Scope, text.replace(",", " ").split())):
             return scopes
@@ -424,7 +424,7 @@ def add_token(
 
 
 def _checked_name(name: str, hint: str) -> str:
-    """Return a name without blanks around it. Raises BadParameter, for the parameter ``hint``."""
+    """Return a name without surrounding blanks. Raises BadParameter for the parameter ``hint``."""
     if not 0 < len(name.strip()) <= _LONGEST_NAME:
         raise click.BadParameter(f"it must have 1 to {_LONGEST_NAME} characters", param_hint=hint)
     return name.strip()
@@ -493,7 +493,7 @@ _TENANTS: Final = Listing("tenant=id, title, webhook of its own=has_webhook, cre
 
 
 def _check_url(text: str) -> str:
-    """Return the address of a web service. The ValueError does not repeat it: its path may be a secret."""
+    """Return the address of a web service. The ValueError does not repeat it, because its path may be a secret."""
     check_http_url(text)
     return text.rstrip("/")
 

@@ -1,7 +1,7 @@
 """`releve accounts`: add, list, show, pause, resume and remove accounts, and choose their series.
 
-`list --meter` is for the customer on the telephone: the account of a meter, its state, and what is missing.
-`add --pce … --own` adds the operator's own gas meters, for which nobody has to consent.
+`list --meter` serves support by telephone: it shows a meter's account, its state, and what is missing. `add --pce …
+--own` adds the operator's own gas meters, which need no consent.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from worker.runtime.sync_parts import Sync, build_explainer, build_sync
 from worker.stores.registry.api_tokens import require_tenant
 from worker.texts import translate, translate_code
 
-_MOST_DAYS: Final = 5  # Named of each series; the others are counted.
+_MOST_DAYS: Final = 5  # Listed for each series; further ones are only counted.
 _TODAY: Final = "today"
 _ACCOUNTS: Final = Listing("account, state, tenant, supplier, created_at, reason", "no accounts yet")
 
 
 def _find_by_meter(meter: str, as_json: bool) -> None:
-    """Show the accounts of a meter. Raises ClickException where there is none."""
+    """Show the accounts of a meter. Raises ClickException if there are none."""
     with parameters.open_stores() as stores:
         sync = build_sync(stores)
         accounts = stores.registry.accounts.find_by_meter(meter)
@@ -107,7 +107,7 @@ def _series_rows(result: AccountSeries) -> list[dict[str, str]]:
 def check_gas(
     usage_point: str | None, pce: str | None, own: bool, postcode: str | None, holder: str | None, company: str | None
 ) -> OwnHolder | None:
-    """Return who holds the contract of an own gas meter, where that is said. Raises UsageError for a wrong mixture."""
+    """Return the given contract holder of one's own gas meter, if any. Raises UsageError for options that conflict."""
     if usage_point is None and pce is None:
         raise click.UsageError("Missing option '--usage-point'.")
     if usage_point is not None and pce is not None:
@@ -136,7 +136,7 @@ def add_own(
     anew: bool,
     as_json: bool,
 ) -> None:
-    """Add the account of an own meter, enqueue its history, and print both the account and the right."""
+    """Add the account of one's own meter, enqueue its history, and print both the account and the right."""
     try:
         right, account = consent.own_rights.add(GRDF.name, meter, by, tenant=tenant, holder=holder, anew=anew)
     except ValueError as error:
@@ -212,7 +212,7 @@ def account_series(
         if begins:
             try:
                 parameters.enqueue_history(stores, account_id)
-            except StoreUnavailable as error:  # Where the message is lost, beat repeats it.
+            except StoreUnavailable as error:  # If the message is lost, beat repeats it.
                 warn(f"{error}: the history follows by itself")
         result = chooser.load(account_id)
     if as_json:
@@ -450,8 +450,9 @@ def _set_state(account_id: str, state: AccountState) -> None:
 
 
 def _publish_revocation(stores: Stores, sync: Sync) -> None:
-    """Publish the revocation of the account's token (v4) and rights; where the message is lost, beat sends it too."""
-    from worker.app import enqueue_revocation, enqueue_withdrawal  # Imported late: the others need no Celery.
+    """Publish the revocation of the account's token (v4) and rights; if the message is lost, beat sends it again."""
+    # Imported here because other commands need no Celery.
+    from worker.app import enqueue_revocation, enqueue_withdrawal
 
     with suppress(StoreUnavailable):
         if sync.suppliers.main.account_tokens:

@@ -1,4 +1,4 @@
-"""`releve backup` and `restore`: registry and measures in one sealed file, and back."""
+"""`releve backup` and `restore`: save the registry and measures in one sealed file, and restore them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILE_PREFIX: Final = "releve-backup-"
 
 
 @command(audit=with_options(AuditAction.BACKUP_MAKE, shown=None))
-@click.argument("target", metavar="[FILE|DIR]", required=False)  # As text: a Path forgets the slash at its end.
+@click.argument("target", metavar="[FILE|DIR]", required=False)  # As text, because a Path drops a trailing slash.
 @click.option("--show", "shown", metavar="FILE", type=click.Path(path_type=Path), help="Check and show this backup.")
 @click.option("--allow-empty", is_flag=True, help="Also back up a registry without accounts.")
 @click.option("--without-ledger", is_flag=True, help="Back up even though the ledger of erasures has lost lines.")
@@ -71,7 +71,7 @@ def backup(target: str | None, shown: Path | None, allow_empty: bool, without_le
 
 
 def _file_in(target: str) -> Path:
-    """Return the file to write; a path that ends in a slash is a folder, which the backup makes where it is missing."""
+    """Return the file to write; a path that ends in a slash is a folder, which the backup makes if it is missing."""
     path = Path(target)
     if not (path.is_dir() or target.endswith(os.sep)):
         return path
@@ -81,7 +81,6 @@ def _file_in(target: str) -> Path:
 
 
 def describe_counts(summary: BackupSummary | RestoreSummary) -> str:
-    """Return the numbers of accounts, rows and documents as a phrase."""
     return f"{summary.accounts} accounts ({summary.rows} rows of the registry) and {summary.documents} documents"
 
 
@@ -103,7 +102,7 @@ def _show(file: Path, as_json: bool) -> None:
     print_table([{"member": name, "rows": member["lines"]} for name, member in manifest["members"].items()])
 
 
-@command(audit=AuditAction.BACKUP_RESTORE)  # In the registry that it has filled.
+@command(audit=AuditAction.BACKUP_RESTORE)  # Recorded in the registry that it fills.
 @click.argument("target", metavar="FILE|DIR", type=click.Path(path_type=Path))
 @click.option("--without-ledger", is_flag=True, help="Restore even though the ledger of erasures is lost.")
 @click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
@@ -134,7 +133,7 @@ def restore(target: Path, without_ledger: bool, yes: bool, as_json: bool) -> Non
 
 def _lines(summary: RestoreSummary) -> Iterator[str]:
     made = f"from {summary.file}, made {summary.made_at}"
-    if summary.registry_was_there:  # The same restore has run before: no account came back just now.
+    if summary.registry_was_there:  # The same restore has run before: no account was restored this time.
         yield f"an earlier run restored the registry; restored {summary.documents} documents now {made}"
     else:
         yield f"restored {describe_counts(summary)} {made}"
@@ -168,4 +167,4 @@ def _newest(folder: Path) -> Path:
     backups = sorted(folder.glob(f"{FILE_PREFIX}*.zip"))
     if not backups:
         raise BackupRefused(f"there is no {FILE_PREFIX}….zip in {folder}: name the file itself")
-    return backups[-1]  # The name begins with the time in UTC, so that the last is the newest.
+    return backups[-1]  # The name begins with the time in UTC, so the last is the newest.

@@ -1,6 +1,6 @@
-"""Commands that leave an entry in the audit trail, or say why not: who calls, what with, and what came of it.
+"""Commands that leave an entry in the audit trail, or say why not: who ran them, on what, and the outcome.
 
-What a command is recorded as stands at the command, in its ``audit``.
+The action recorded for a command is given with the command, as its ``audit``.
 """
 
 from __future__ import annotations
@@ -22,25 +22,26 @@ READS: Final = "it only reads"
 SERVES: Final = "it runs a service, whose own doors record"
 OWN_DATA: Final = "it works on pretended homes of its own"
 _NOTES: Final = "worker.cli.command_audit"  # In the command's context.
-# An action; what finds it by the parameters, with None where a call only shows; or why there is none.
+# An action; or a function that finds it from the parameters, with None for a call that only reads; or the reason why
+# there is none.
 Finder = Callable[[Mapping[str, Any]], AuditAction | None]
 Audit = AuditAction | Finder | str
 
 
 def with_options(otherwise: AuditAction | None = None, **actions: AuditAction | None) -> Finder:
-    """Return a finder of the action: that of the first of these options that is given, or else ``otherwise``."""
+    """Return a finder of the action: that of the first of these options that is given, else ``otherwise``."""
     return lambda given: next((action for name, action in actions.items() if given[name]), otherwise)
 
 
 class Command(click.Command):
-    """A command with its ``audit``. ``subject``: the parameter that names what it is done to, beside an account."""
+    """A command with its ``audit``. ``subject``: the parameter that names what it acts on, besides an account."""
 
     def __init__(self, *args: Any, audit: Audit, subject: str = "", **options: Any) -> None:
         super().__init__(*args, **options)
         self.audit, self.subject = audit, subject
 
     def find_action(self, parameters: Mapping[str, Any]) -> AuditAction | None:
-        """Return what a call with these parameters does; None where it only shows."""
+        """Return what a call with these parameters does; None if it only reads."""
         if isinstance(self.audit, AuditAction):
             return self.audit
         return None if isinstance(self.audit, str) else self.audit(parameters)
@@ -56,7 +57,7 @@ class Command(click.Command):
             outcome = f"exit_{result}" if isinstance(result, int) and result else DONE
             return result
         except click.UsageError:
-            outcome = ""  # It was not understood, so nothing was tried.
+            outcome = ""  # The call was not understood, so nothing was tried.
             raise
         except Exception as error:
             outcome = _outcome_of(error)
@@ -67,13 +68,13 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """Commands with an ``audit`` each; a group that may be called alone only reads."""
+    """Commands with an ``audit`` each; a call of the group without a subcommand only reads."""
 
     command_class = Command
 
 
 def command(name: str | None = None, *, audit: Audit, **options: Any) -> Callable[[Callable[..., Any]], Command]:
-    """Make a function a command that stands in no group."""
+    """Make a function a command outside any group."""
     return click.command(name, cls=Command, audit=audit, **options)
 
 
@@ -84,22 +85,21 @@ def only_looks() -> bool:
 
 
 def note_result(subject: str | None = None, *, account_id: str | None = None) -> None:
-    """Note what a command has made, where its parameters don't say so."""
+    """Note what a command has made, if its parameters don't say so."""
     context = click.get_current_context(silent=True)
     if context is not None:
         context.meta[_NOTES] = (subject, account_id)
 
 
 def machine_user() -> str:
-    """Return the name of the machine's user, the one behind sudo where there is one."""
+    """Return the name of the machine's user; under sudo, the one behind it."""
     return os.environ.get("SUDO_USER") or shell_user_name()
 
 
 def shell_user_name() -> str:
-    """Return the name of the user of this shell."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # A container may run under a number that has no name.
+    except (KeyError, OSError):  # A container may run under a number without a name.
         return f"uid {os.getuid()}"
 
 
@@ -133,7 +133,7 @@ def _to_entry(context: click.Context, action: AuditAction, outcome: str, subject
 
 
 def _append(entry: AuditEntry) -> None:
-    """Write an entry. Where that fails, a line says so; a command that has failed itself has said enough."""
+    """Write an entry. If that fails, print a line, unless the command itself has failed and printed one."""
     try:
         _append_to_registry(entry)
     except (WorkerError, ConfigError) as error:
@@ -143,7 +143,7 @@ def _append(entry: AuditEntry) -> None:
 
 
 def _append_to_registry(entry: AuditEntry) -> None:
-    # Imported late: most commands need no database driver before they begin.
+    # Imported here because most commands need no database driver when they start.
     from worker.ops.check_results import missing_sqlite_file
     from worker.runtime.stores import open_registry
 

@@ -1,8 +1,8 @@
 """Consents and what leads to them: `releve consents` and `invite`.
 
-A link of `releve invite` is secret: by it one person consents, or opens the history of a closed account. Requests wait
-for the operator because too many accounts were new, a reading would close an account, or nobody has invited to gas.
-Rights are those of access to gas meters.
+A link of `releve invite` is secret: with it one person consents, or opens the history of a closed account. Requests
+wait for the operator if too many accounts were new, a reading would close an account, or access to gas is declared
+without an invitation. Rights are access rights to gas meters.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _RIGHTS: Final = Listing(
 
 
 class _ConsentGroup(Group):
-    """The commands of consents; those of gas are there where gas is set up."""
+    """The commands for consents; those for gas are shown only if gas is set up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in super().list_commands(ctx) if name not in _OF_GAS or shows_gas(ctx)]
@@ -203,7 +203,7 @@ def _consent_row(account: Account, proof: ConsentProof | None, today: date) -> d
 
 
 def _check_address(text: str) -> str:
-    """Return one mail address. The ValueError does not repeat it: terminals are logged."""
+    """Return one mail address. The ValueError does not repeat it, because terminals are logged."""
     if not is_mail_address(text):
         raise ValueError("a mail address looks like name@example.org")
     return text
@@ -315,7 +315,7 @@ def accept(request_id: str) -> None:
     Example:
       releve consents accept 1f0c…
     """
-    from worker.app import enqueue_request  # Imported late: the others need no Celery.
+    from worker.app import enqueue_request  # Imported here because other commands need no Celery.
 
     with parameters.open_stores() as stores:
         consent = build_consent(stores, build_sync(stores))
@@ -366,7 +366,7 @@ def unblock(usage_point: str) -> None:
 
 
 def _request_row(registry: Registry, request: ConnectionRequest) -> dict[str, Any]:
-    """Return the request with why it waits, the account that the operator's yes closes, and those of its session."""
+    """Return the request with why it waits, the account that accepting it closes, and its session's accounts."""
     meters = request.proven.usage_points if request.proven else request.names_meters
     reads = request.page == HELD_READING
     known = [registry.accounts.find(request.supplier, meter) for meter in meters] if reads else []
@@ -439,7 +439,7 @@ def _all_rights(registry: Registry) -> Iterator[Right]:
 
 
 def _read_proof(file: Path) -> bytes:
-    """Return the content of a file whose size was checked before. Raises BadParameter."""
+    """Return the content of a file whose size is checked first. Raises BadParameter."""
     try:
         size = file.stat().st_size
         if not 0 < size <= LARGEST_PROOF:

@@ -1,4 +1,4 @@
-"""What is stored of an account's days, and why: `releve explain`."""
+"""`releve explain`: what is stored of an account's days, and why."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from worker.stores.registry.supplier_answers import Correction
 from worker.texts import LANGUAGES, translate, translate_cause
 
 _DAYS_AGO: Final = re.compile(r"-([0-9]{1,4})")
-_NEGATIVE: Final = "\N{MINUS SIGN}"  # Stands for the sign of a number, which click would take for an option.
+_NEGATIVE: Final = "\N{MINUS SIGN}"  # Replaces the minus of a number, which click would take for an option.
 
 
 class _CommandOfDay(Command):
-    """A command of which an argument may be a negative number."""
+    """A command with an argument that may be a negative number."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(
@@ -42,7 +42,7 @@ class _CommandOfDay(Command):
 
 
 def _to_day_or_days_ago(text: str) -> date | int:
-    """Return a civil day; for ``yesterday`` and numbers like -1 how many days ago it was."""
+    """Return a civil day; for ``yesterday`` and numbers like -1 return how many days ago it was."""
     if match := _DAYS_AGO.fullmatch(text.replace(_NEGATIVE, "-")):
         return int(match[1])
     return 1 if text == "yesterday" else parameters.to_day(text)
@@ -152,7 +152,7 @@ def _series_lines(day: date, series: Series, details: SeriesExplanation, languag
 
 
 def _kind_lines(series: Series, stored: StoredDay) -> Iterator[str]:
-    """Yield what series of one kind alone have: tariff periods, the instant of a peak, the terms of a contract."""
+    """Yield what only series of one kind have: tariff periods, the instant of a peak, the terms of a contract."""
     if stored.registers:
         by_period = stored.registers.by_period.items()
         energies = [f"{period} {format_kwh(1000 * watt_hours)} kWh" for period, watt_hours in by_period]
@@ -190,7 +190,7 @@ def _totals(explanation: Explanation) -> Iterator[str]:
 
 
 def _clock(at: datetime) -> str:
-    """Return hour, minute and offset; the offset tells the two passes of the autumn hour apart."""
+    """Return hour, minute and offset; the offset distinguishes the two passes of the autumn hour."""
     return at.strftime("%H:%M%z")
 
 
@@ -224,7 +224,7 @@ def _to_row(correction: Correction) -> dict[str, Any]:
 
 
 def _describe_value(amount: int, doctype: Doctype) -> str:
-    """Return the amount, or where a removed reading went: a step's energy is in others, a day's was impossible."""
+    """Return the amount, or what became of a removed reading: a step's energy is in others, a day's was impossible."""
     if amount != REMOVED:
         return parameters.describe_amount(amount, doctype.series)
     if doctype.series.has_intervals:
@@ -243,7 +243,7 @@ def _name(correction: Correction) -> str:
 
 
 def print_days(sync: Sync, accounts: Iterable[Account], *, brief: bool, as_json: bool) -> None:
-    """Print how many days of each series are in which state, and unless it is brief the open ones."""
+    """Print how many days of each series are in each state, and unless ``brief`` the open ones."""
     for account in accounts:
         covered = coverage_of(account.id, sync.history)
         if as_json:
@@ -277,7 +277,7 @@ def _print_account(account_id: str, coverage: Mapping[Series, Coverage], brief: 
 
 
 def awaited_days(coverage: Coverage) -> list[date]:
-    """Return the newest days of a series of periods that no reading of the meter has ended yet, the oldest first."""
+    """Return the newest days of a series of periods that no reading of the meter covers yet, oldest first."""
     awaited: list[date] = []
     for open_day in reversed(coverage.open_days if coverage.series.has_intervals else ()):
         if open_day.day != (awaited[-1] - ONE_DAY if awaited else coverage.last):

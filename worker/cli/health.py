@@ -54,7 +54,7 @@ def ready(role: str, url: str | None) -> int:
     Example:
       releve health ready --role web --url http://127.0.0.1:8000/
     """
-    from worker.ops.health_checks import check_readiness  # It loads the client of each server.
+    from worker.ops.health_checks import check_readiness  # Imported here because it loads the client of each server.
 
     return _run_checks(check_readiness, role, url)
 

@@ -1,6 +1,6 @@
-"""`releve home`: the meters of one home, read through a gateway by a token, without a contract with Enedis.
+"""`releve home`: the meters of one home, read through a gateway with a token, without a contract with Enedis.
 
-`releve home add` and `releve import` make an empty data folder that of a home.
+`releve home add` and `releve import` turn an empty data folder into a home's.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from worker.texts import translate, translate_code
 
 
 def make_home(settings: Settings) -> Settings:
-    """Make the installation a home's, and return its settings; nothing happens where it is one.
+    """Make the installation a home's, and return its settings; does nothing if it is one already.
 
-    Raises ConfigError, in one line, where it is a fleet's: RELEVE_HOME is false, Enedis credentials are set, or the
+    Raises ConfigError, in one line, if it is a fleet's: RELEVE_HOME is false, Enedis credentials are set, or the
     registry has accounts of Enedis.
     """
     if settings.is_home:
@@ -50,7 +50,7 @@ def make_home(settings: Settings) -> Settings:
 
 
 def _has_accounts_of_enedis(settings: Settings) -> bool:
-    """Return whether there is a registry with active accounts of Enedis, whose readings would stop in a home."""
+    """Return whether a registry exists with active accounts of Enedis, whose readings would stop in a home."""
     if missing_sqlite_file(settings.registry()):
         return False
     with ExitStack() as opened:
@@ -98,7 +98,7 @@ def home(context: click.Context, as_json: bool) -> None:
     multiple=True,
     help="Number of a meter, if the token does not name its meters. Repeat it for each meter.",
 )
-@click.option("--known-only", is_flag=True, hidden=True)  # What `home token` was.
+@click.option("--known-only", is_flag=True, hidden=True)  # Replaces `home token`.
 @parameters.json_option
 def add(token: str | None, usage_points: Sequence[str], known_only: bool, as_json: bool) -> None:
     """Add your meters with the gateway's token.
@@ -117,7 +117,7 @@ def add(token: str | None, usage_points: Sequence[str], known_only: bool, as_jso
         _require_home()
     text = parameters.read_secret(token, "token", "token of the gateway (hidden)").strip()
     try:
-        choose_meters(text, usage_points)  # A text that is no token makes no home.
+        choose_meters(text, usage_points)  # A text that is no token must not make this a home.
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     make_home(get_settings())
@@ -237,7 +237,7 @@ def _account_lines(home: HomeAccount, gate_code: str, language: str) -> Iterator
         yield translate("home_cli.no_token", language)
     elif account.consent_until:
         yield translate("home_cli.token", language, day=account.consent_until)
-    # Without a token, the line above says what a home of files alone is.
+    # Without a token, the line above already says that the home has only files.
     reason = account.reason if home.has_token or account.reason != FilesOnly.code else ""
     failures = [one.error for one in home.series.values()]
     for code in dict.fromkeys([reason, gate_code if home.has_token else "", *failures]):

@@ -1,4 +1,4 @@
-"""`releve import`: the readings of files that people download, stored as those of the supplier are."""
+"""`releve import`: readings from files that people download, stored like those of the supplier."""
 
 from __future__ import annotations
 
@@ -75,8 +75,6 @@ def import_files(
 
 @dataclass
 class _Import:
-    """One run of the command."""
-
     stores: Stores
     importer: FileImporter
     file_accounts: FileAccounts
@@ -92,9 +90,9 @@ class _Import:
         self.chosen = self.stores.registry.accounts.get_existing(self.account_id) if self.account_id else None
 
     def take(self, path: Path) -> None:
-        """Import a file, or say in one line why not; what stands before the fault is stored."""
+        """Import a file, or print in one line why not; readings before the fault are stored."""
         try:
-            if not path.is_file():  # Opening a pipe would wait for somebody who writes into it.
+            if not path.is_file():  # Opening a pipe would wait for a writer.
                 raise OSError("it is no regular file: save its content first")
             with path.open("rb") as content:
                 for file in read_file(path.name, content):
@@ -131,7 +129,7 @@ class _Import:
             click.echo(f"  account {account.id}: {counts_line(vars(counts))}{kept}")
 
     def _account_of(self, file: FileSeries) -> Account | None:
-        """Return the account of a file; None only where a dry run would make it. Raises FileRefused."""
+        """Return the account of a file; None only if a dry run would make it. Raises FileRefused."""
         if self.chosen is not None:
             self.file_accounts.check(file, self.chosen, self.meter)
             return self.chosen
@@ -152,7 +150,7 @@ class _Import:
         return account
 
     def _may_add(self) -> bool:
-        """Return whether a file makes an account: in a home's installation, or where nothing is set up yet."""
+        """Return whether a file makes an account: in a home's installation, or if nothing is set up yet."""
         settings = self.stores.settings
         if settings.is_home or settings.home is False:
             return settings.is_home
@@ -161,7 +159,7 @@ class _Import:
 
     @contextmanager
     def _progress(self, found: FileComparison) -> Iterator[Any]:
-        """Show a bar on a terminal, and yield what advances it by days."""
+        """Show a bar on a terminal, and yield a function that advances it by days."""
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
         hidden = self.as_json or not sys.stderr.isatty()
         with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as progress:
@@ -169,7 +167,7 @@ class _Import:
             yield lambda days: progress.advance(bar, days)
 
     def end(self) -> None:
-        """Note in the audit trail what was stored, in days; of several accounts no one is named."""
+        """Note in the audit trail what was stored, in days; an account only if it is the only one."""
         if self.dry_run and not self.as_json:
             click.echo("nothing was written (--dry-run)")
         account_id = next(iter(self.accounts)) if len(self.accounts) == 1 else None

@@ -1,4 +1,4 @@
-"""`releve incidents`: failures of the supplier that met many accounts, and opening or closing one by hand."""
+"""`releve incidents`: shows failures of the supplier that affect many accounts; opens or closes an incident by hand."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
 
 
 def _close(stores: Stores, sync: Sync) -> None:
-    """Close every open incident; beat asks for the missed windows within a minute."""
+    """Close every open incident; beat has the failed windows requested again within a minute."""
     if not (incidents_open := sync.incidents.list_open()):
         raise click.ClickException("no incident is open")
     for incident in incidents_open:

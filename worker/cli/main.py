@@ -1,6 +1,6 @@
-"""The command group `releve`: the table of commands, and the place where an error becomes one line and an exit code.
+"""The command group `releve`: the table of commands, and the handling of errors as one line and an exit code.
 
-What a single command needs is imported when that command runs: `releve` alone needs neither settings nor drivers.
+A command's imports are made when it runs: `releve` alone needs neither settings nor drivers.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from worker.ops.machine import describe_machine_fault, describe_version, keep_fi
 FAILED: Final = 1
 MISUSE: Final = 2
 INTERRUPTED: Final = 130
-_SAY_IT_THEMSELVES: Final = ("doctor", "health")  # Or nothing, as containers ask every few seconds.
+_SAY_IT_THEMSELVES: Final = ("doctor", "health")  # Or print nothing, as containers run it every few seconds.
 _HELP: Final = ["-h", "--help"]
 
 
 class ListedCommand(NamedTuple):
-    """The module of a command, and the line that `releve --help` prints of it.
+    """The module of a command, and its line in `releve --help`.
 
-    The line stands here, so that no command is imported for it; it must fit into 80 columns.
+    The line is given here so that no command is imported for the help; it must fit into 80 columns.
     """
 
     module: str
@@ -87,8 +87,8 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
 }
 COMMANDS: Final[Mapping[str, ListedCommand]] = {name: one for group in GROUPS.values() for name, one in group.items()}
 
-# The words of 0.2.0 and what they stand for; the first that fit count. An option behind the old words becomes the
-# last of the new ones, where it stands. New words that end in "=" take the first argument as their value.
+# The words of 0.2.0 and their replacements; the first match counts. An option after the old words takes its place at
+# the end of the new ones. New words that end in "=" take the first argument as their value.
 ALIASES: Final[Mapping[str, str]] = {
     "history": "explain --corrections",
     "completeness --rebuild": "verify --rebuild-days",
@@ -152,7 +152,7 @@ _NEEDED: Final = {"history": 2, "invitations": 1, "requests": 1, "rights": 1, "q
 
 
 def find_alias(words: Sequence[str]) -> tuple[str, list[str]] | None:
-    """Return the key of the alias that a call begins with, and the call in new words; None for one in new words."""
+    """Return the key of the alias that a call begins with, and the call in new words; None if it uses new words."""
     for old, target in ALIASES.items():
         first, _, option = old.partition(" --")
         number = first.count(" ") + 1
@@ -174,12 +174,12 @@ def find_alias(words: Sequence[str]) -> tuple[str, list[str]] | None:
 
 
 def _names(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments, those like ``--option=value`` without the value."""
+    """Return the arguments; those like ``--option=value`` without the value."""
     return [word.partition("=")[0] for word in arguments]
 
 
 def _give_value(option: str, arguments: list[str]) -> list[str]:
-    """Put an option that ends in ``=`` before the first argument; its value is missing where there is none."""
+    """Join an option that ends in ``=`` with the first argument; without one, its value is missing."""
     for place, word in enumerate(arguments):
         if word == "-" or not word.startswith("-"):
             return [*arguments[:place], option + word, *arguments[place + 1 :]]
@@ -197,7 +197,7 @@ class LazyGroup(click.Group):
             return None
         listed = COMMANDS[cmd_name]
         command = listed.load(cmd_name)
-        command.short_help = listed.line  # The completion of a shell shows it.
+        command.short_help = listed.line  # Shown by shell completion.
         return command
 
     def resolve_command(
@@ -227,7 +227,7 @@ class LazyGroup(click.Group):
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
-    """Print the version, for which git may be asked; click's own option would ask at each start."""
+    """Print the version; click's own option would compute it, perhaps by running git, at every start."""
     if asked and not ctx.resilient_parsing:
         click.echo(f"releve, version {describe_version()}")
         ctx.exit()
@@ -265,7 +265,6 @@ def cli(verbose: bool) -> None:
 
 
 def main() -> None:
-    """Run the command and exit with its code."""
     keep_files_private()
     # SIGTERM becomes an exception, so that connections and files are closed on the way out.
     signal.signal(signal.SIGTERM, _raise_interrupt)
@@ -285,16 +284,16 @@ def _run() -> int:
         return _explain_misuse(error)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted: what is stored stays; run the command again to continue", INTERRUPTED)
-    except BrokenPipeError:  # Whatever reads our output has closed it, like `head`.
+    except BrokenPipeError:  # The reader of our output, like `head`, has closed it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except Exception as error:  # noqa: BLE001 - Each is told in a line, and one that nobody foresaw is logged.
+    except Exception as error:  # noqa: BLE001 - Each is reported in a line, and an unexpected one is also logged.
         return _explain(error)
     return outcome if isinstance(outcome, int) else 0
 
 
 def _explain_misuse(error: click.ClickException) -> int:
-    if isinstance(error, NoArgsIsHelpError):  # A group without a subcommand: its help, with the exit code of a misuse.
+    if isinstance(error, NoArgsIsHelpError):  # A group without a subcommand: its help, with the exit code of misuse.
         click.echo(error.format_message(), err=True)
         return MISUSE
     context = error.ctx if isinstance(error, click.UsageError) else None

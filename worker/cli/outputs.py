@@ -1,4 +1,4 @@
-"""`releve outputs`: add, list, test and remove what measures are sent to, and send again what was sent before."""
+"""`releve outputs`: add, list, test and remove the outputs that measures are sent to, and send measures again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several commands share: options and types of parameters, confirmations, opening the stores, and printing."""
+"""Parts shared by several commands: options and parameter types, confirmations, opening the stores, and printing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ state_option = click.option(
 @contextmanager
 def open_stores() -> Iterator[Stores]:
     """Open the stores for the length of one command."""
-    from worker.runtime import stores  # Imported late: not every command opens them.
+    from worker.runtime import stores  # Imported here because not every command opens them.
 
     settings = get_settings()
     stores.announce_pretend_time(settings, warn)
@@ -70,7 +70,7 @@ def open_registry() -> Iterator[Registry]:
 
 @contextmanager
 def refusing_taken_port(host: str, port: int) -> Iterator[None]:
-    """Raise ClickException in the place of OSError where a server can't listen on its address."""
+    """Raise ClickException in place of OSError if a server can't listen on its address."""
     try:
         yield
     except OSError as error:
@@ -78,13 +78,13 @@ def refusing_taken_port(host: str, port: int) -> Iterator[None]:
 
 
 def require_one_or_all(account_id: str | None, everybody: bool) -> None:
-    """Raise UsageError unless either one account is named or all are asked for."""
+    """Raise UsageError unless either one account or all accounts are given."""
     if bool(account_id) == everybody:
         raise click.UsageError("give one ACCOUNT, or --all")
 
 
 def chosen_accounts(registry: Registry, account_id: str | None) -> Iterator[Account]:
-    """Yield the named account, or all accounts.  Raises UnknownAccount."""
+    """Yield the named account, or all accounts. Raises UnknownAccount."""
     if account_id:
         yield registry.accounts.get_existing(account_id)
     else:
@@ -94,18 +94,15 @@ def chosen_accounts(registry: Registry, account_id: str | None) -> Iterator[Acco
 
 
 def enqueue_history(stores: Stores, *account_ids: str) -> None:
-    """Enqueue the history of accounts that are committed: where a message is lost, beat's reconciler repeats it.
-
-    Raises StoreUnavailable.
-    """
-    from worker.app import enqueue_backfill  # Imported late: most commands need no Celery.
+    """Enqueue the history of accounts that are committed: if a message is lost, beat's reconciler repeats it."""
+    from worker.app import enqueue_backfill  # Imported here because most commands need no Celery.
 
     for account_id in account_ids:
         enqueue_backfill(account_id, broker_url=stores.broker_url)
 
 
 class Checked(click.ParamType[Any]):
-    """A type of parameter: ``check`` turns its text into a value, or says in a ValueError what is wrong."""
+    """A type of parameter: ``check`` turns its text into a value, or raises ValueError with what is wrong."""
 
     def __init__(self, name: str, check: Callable[[str], Any]) -> None:
         self.name, self._check = name, check
@@ -133,14 +130,14 @@ def _to_days(text: str) -> timedelta:
 
 
 def _to_usage_point(text: str) -> str:
-    """Return a meter's number.  The ValueError does not repeat it: it is personal data, and terminals are logged."""
+    """Return a meter's number. The ValueError does not repeat it: it is personal data, and terminals are logged."""
     if not _FOURTEEN_DIGITS.fullmatch(text):
         raise ValueError("a usage point has 14 digits, as on the meter and the bill (PDL or PRM)")
     return text
 
 
 def _to_gas_meter(text: str) -> str:
-    """Return a gas meter's number (PCE).  The ValueError does not repeat it, as that of a usage point."""
+    """Return a gas meter's number (PCE). The ValueError does not repeat it, either."""
     number = re.sub(r"\s", "", text).upper()
     if not is_gas_meter(number):
         raise ValueError("a gas meter (PCE) has 14 digits, or GI and six digits, as on the bill")
@@ -150,22 +147,22 @@ def _to_gas_meter(text: str) -> str:
 
 
 def _read_meter(text: str) -> str:
-    """Return a meter's number, of electricity or gas, without blanks; for a dash that of a line of standard input."""
+    """Return the number of an electricity or gas meter, without blanks; for a dash, read from standard input."""
     number = "".join((sys.stdin.readline() if text == "-" else text).split()).upper()
-    return number if is_gas_meter(number) else _to_usage_point(number)  # 14 digits are a number of either energy.
+    return number if is_gas_meter(number) else _to_usage_point(number)  # A number of 14 digits may be of either energy.
 
 
 DAY: Final = Checked("YYYY-MM-DD", to_day)
 DAY_COUNT: Final = Checked("DAYS", _to_days)
 USAGE_POINT: Final = Checked("14DIGITS", _to_usage_point)
 SERIES_NAMES: Final = Checked("NAMES", parse_series)
-TENANT_NAME: Final = Checked("TENANT", check_tenant)  # It need not exist.
+TENANT_NAME: Final = Checked("TENANT", check_tenant)  # The tenant need not exist.
 GAS_METER: Final = Checked("PCE", _to_gas_meter)
 ANY_METER: Final = Checked("METER|-", _read_meter)
 
 
 def _check_dash(text: str) -> str:
-    """Return the dash with which a secret is read from standard input. Raises ValueError for the secret itself."""
+    """Return the dash that stands for reading a secret from standard input. Raises ValueError for the secret itself."""
     if text != "-":
         seen = "here it is visible to others and stays in the shell's history"
         raise ValueError(f"{seen}: give - and write it to standard input")
@@ -176,7 +173,7 @@ FROM_INPUT: Final = Checked("-", _check_dash)
 
 
 def read_secret(option: str | None, name: str, prompt: str, *, confirmed: bool = False) -> str:
-    """Return the secret: the first line of standard input where the option is given, else asked for at the terminal."""
+    """Return the secret: the first line of standard input if the option is given, else asked for at the terminal."""
     if option is not None:
         lines = iter(partial(sys.stdin.readline, 10_000), "")
         return next((line for line in lines if line.strip()), "").rstrip("\r\n")
@@ -191,21 +188,21 @@ def tenant_option(text: str, default: str | None = None) -> Callable[[_Command],
 
 
 def shell_user() -> str:
-    """Return who vouches for what is done on the command line, like ``cli:alice``."""
+    """Return the name of the command line's user as the one who vouches for an action, like ``cli:alice``."""
     return f"cli:{shell_user_name()}"
 
 
 def confirm_on_terminal(question: str, yes: bool, *, if_not: str) -> None:
-    """Ask a person at a terminal whether to go on; scripts are not asked.
+    """Ask a person at a terminal whether to continue; scripts are not asked.
 
-    Raises ClickException with the text ``if_not`` where the answer is no.
+    Raises ClickException with the text ``if_not`` if the answer is no.
     """
     if not yes and sys.stdin.isatty():
         _confirm(question, if_not)
 
 
 def require_confirmation(question: str, yes: bool, *, if_not: str) -> None:
-    """Ask a person at a terminal whether to go on; a script must give ``--yes``. Raises ClickException as above."""
+    """Ask a person at a terminal whether to continue; a script must give ``--yes``. Raises ClickException as above."""
     if not yes and not sys.stdin.isatty():
         raise click.ClickException(f"{if_not}: there is no terminal to ask for confirmation, give --yes")
     if not yes:
@@ -223,13 +220,13 @@ def _confirm(question: str, if_not: str) -> None:
 
 
 def shell_language() -> str:
-    """Return the language of this shell, ``fr`` or ``en``, as LC_ALL, LC_MESSAGES or LANG names it."""
+    """Return the language of this shell, ``fr`` or ``en``, from LC_ALL, LC_MESSAGES or LANG."""
     names = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
     return "fr" if next(filter(None, names), "").lower().startswith("fr") else "en"
 
 
 def print_result(value: Mapping[str, Any], *lines: str, as_json: bool) -> None:
-    """Print a result as one JSON object, or in lines for people."""
+    """Print a result as one JSON object, or as lines for people."""
     if as_json:
         print_json(value)
         return
@@ -238,7 +235,7 @@ def print_result(value: Mapping[str, Any], *lines: str, as_json: bool) -> None:
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str) -> None:
-    """Print each row when it comes, as a line of JSON or of a table; ``empty`` is said where there is none."""
+    """Print each row as it comes, as a line of JSON or of a table; print ``empty`` if there are none."""
     rows = iter(rows)
     if as_json:
         print_json_lines(rows)
@@ -254,13 +251,13 @@ def describe_amount(amount: int | None, series: Series) -> str:
 
 
 def name_beside_key(series: Series) -> str:
-    """Return the name of a series to write before a key, with a blank; nothing for those that most accounts have."""
+    """Return the name of a series to put before a key, with a blank; empty for series that most accounts have."""
     is_usual = series in usual_series(series.description.supplier) and (series.is_daily_energy or series.has_steps)
     return "" if is_usual else f"{series.value} "
 
 
 def describe_month(month: MonthComparison) -> str:
-    """Return the days of a month against what was published for it; beyond one m³ that is a deviation, no fault."""
+    """Compare a month's days with what was published for it; a difference above one m³ is a deviation, no fault."""
     daily, published, allowed = (format_kwh(amount) for amount in (month.daily, month.published, month.allowed))
     if month.agrees:
         return f"{month.key}: {daily} kWh by days, {published} kWh published: they agree within 1 m³ ({allowed} kWh)"
@@ -271,17 +268,16 @@ def describe_month(month: MonthComparison) -> str:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """Print one object as one line of JSON: with ``--json`` every command prints one, a list one for each row."""
+    """Print one object as one line of JSON; with ``--json`` a command prints one, or for a list one per row."""
     click.echo(json.dumps(value, ensure_ascii=False))
 
 
 def print_json_lines(values: Iterable[Mapping[str, Any]]) -> None:
-    """Print each object when it comes, as one line of JSON."""
+    """Print each object as it comes, as one line of JSON."""
     for value in values:
         print_json(value)
 
 
 def counts_line(counts: Mapping[str, Any]) -> str:
-    """Return how many documents were created, updated, removed and left as they were."""
     names = ("created", "updated", "removed", "unchanged") if counts["removed"] else ("created", "updated", "unchanged")
     return ", ".join(f"{counts[name]} {name}" for name in names)

@@ -1,4 +1,4 @@
-"""`releve plan`: how often a fleet can be asked for within its quota, and the policy that the nights follow."""
+"""`releve plan`: how often a fleet's series can be requested within its quota, and the policy for the nights."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def plan(
 
 
 def _print(result: Plan, values: dict[str, Any], others: Mapping[str, Plan], as_json: bool) -> int:
-    """Print a plan, then those of the other suppliers by preset; warn of each that does not fit, and then return 1."""
+    """Print a plan, then the other suppliers' by preset; warn about each that doesn't fit, and then return 1."""
     rows = {name: {"preset": name, **plan.as_json()} for name, plan in others.items()}
     lines = [*_lines(result, values)]
     for name, other in others.items():
@@ -137,7 +137,7 @@ def _print(result: Plan, values: dict[str, Any], others: Mapping[str, Plan], as_
 def _preset_of(settings: Settings, series: Sequence[Series]) -> str:
     """Return the preset of the supplier that has these series; without any, RELEVE_PRESET.
 
-    Raises UsageError where they are of two suppliers: each has a quota of its own.
+    Raises UsageError for series of two suppliers, because each has its own quota.
     """
     suppliers = {one.description.supplier for one in series}
     if len(suppliers) > 1:
@@ -159,7 +159,7 @@ def _planned_fleet(
     history_days: int,
     series: Sequence[Series] | None,
 ) -> Fleet:
-    """Return a fleet that is said on the command line; of a supplier that is not set up with its usual series."""
+    """Return the fleet given on the command line; for a supplier that is not set up, with its usual series."""
     chosen = of_supplier(supplier, series or fleet_series(settings))
     if series and not chosen:
         raise click.UsageError(f"--series has no series of {supplier}, the supplier of this preset")
@@ -235,13 +235,13 @@ def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
 
 
 def _describe_hours(alone: float, beside: float) -> str:
-    """Return the hours of a night by itself, and beside busy lanes where that is another number."""
+    """Return the hours of a night by itself, and of one with busy lanes if that differs."""
     hours, longer = f"{alone:.1f} h", f"{beside:.1f} h"
     return hours if hours == longer else f"{hours}, {longer} if other lanes are busy,"
 
 
 def _describe_series(fleet: Fleet) -> str:
-    """Return each series with its cadence where that is not every night, and the accounts that have it where few do."""
+    """Return each series, with its cadence if it is not nightly and the number of accounts if not all have it."""
     parts = []
     for series, number in fleet.numbers.items():
         nights = series.description.cadence_nights

@@ -1,4 +1,4 @@
-"""Tables and lines for people. A table is printed row by row: the first rows settle the widths of the columns."""
+"""Tables and lines for people. A table is printed row by row: its first rows determine the widths of the columns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 from worker.domain.windows import PARIS
 from worker.stores.registry.outputs import OutputState
 
-_SAMPLE: Final = 200  # Rows that are looked at before the first one is printed.
+_SAMPLE: Final = 200  # Rows examined before the first one is printed.
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
 Row = Mapping[str, Any]
 Cells = list[str]
@@ -27,11 +27,11 @@ def local_text(moment: datetime | None) -> str:
 
 
 def print_table(rows: Iterable[Row], columns: Mapping[str, str] | None = None) -> None:
-    """Print each row when it comes; a dash stands for no value, a moment is told in Europe/Paris.
+    """Print each row as it comes; a dash stands for no value, and moments are shown in Europe/Paris.
 
-    ``columns``: each title and the name of its value; without it every value, under its own name. A table fits the
-    terminal (80 columns where there is none): texts are broken at blanks, a word never is. A code that has no room in
-    the last column stands below its row.
+    ``columns``: each title and the name of its value; without it, all values under their own names. A table fits the
+    terminal (80 columns if there is none): texts are broken only at blanks. A code too long for the last column is
+    printed below its row.
     """
     rows = iter(rows)
     first = next(rows, None)
@@ -48,23 +48,23 @@ def print_table(rows: Iterable[Row], columns: Mapping[str, str] | None = None) -
 
 
 def _fit(titles: Cells, sample: Sequence[Cells], room: int) -> tuple[list[int], str]:
-    """Return the width of each column and what stands between two: as wide as its texts, or as the room allows."""
+    """Return the width of each column, up to its longest text as the room allows, and the gap between columns."""
     columns = [*zip(*sample, strict=True)]
     least = [max(map(_longest_word, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
     wanted = [max(map(len, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
     gap = "  " if sum(least) + 2 * (len(least) - 1) <= room else " "
     room -= len(gap) * (len(least) - 1)
-    # What does not fit into the last column stands below the row.
+    # Text that does not fit into the last column is printed below the row.
     least[-1] = max(_longest_word(titles[-1]), min(least[-1], room - sum(least[:-1])))
     while sum(wanted) > room and wanted != least:
-        # The column with the most to spare is narrowed: one with a sentence, not one with a date.
+        # The column with the most room to spare is narrowed: one with sentences rather than one with dates.
         widest = max(range(len(wanted)), key=lambda number: wanted[number] - least[number])
         wanted[widest] -= 1
     return wanted, gap
 
 
 def _lines(cells: Cells, widths: list[int], gap: str, room: int) -> Iterator[str]:
-    """Yield the lines of a row; a cell that is short is blank in the later ones."""
+    """Yield the lines of a row; shorter cells are blank in the later lines."""
     last, width = cells[-1], room - sum(widths[:-1]) - len(gap) * (len(widths) - 1)
     is_below = len(widths) > 1 and _longest_word(last) > max(width, widths[-1])
     broken = [_break(text, width) for text, width in zip([*cells[:-1], "" if is_below else last], widths, strict=True)]
@@ -92,7 +92,7 @@ def _to_text(value: Any) -> str:
 
 
 def describe_output(output: OutputState) -> str:
-    """Return what an output was sent and what waits for it: ``all sent, last at …`` or ``waiting since …``."""
+    """Return the state of an output: ``all sent, last at …`` or ``waiting since …``."""
     last = f"last sent {local_text(output.last_sent_at)}" if output.last_sent_at else "nothing sent yet"
     if not output.waiting:
         return f"all sent, {last}"

@@ -1,6 +1,6 @@
 """`releve up`, `web` and `metrics`: a whole installation on one machine, the web service, and the fleet's metrics.
 
-`up` needs real credentials. `metrics` serves Prometheus, or prints once; it loads nothing of the web service.
+`up` needs real credentials. `metrics` serves Prometheus, or prints once; it loads no part of the web service.
 """
 
 from __future__ import annotations
@@ -89,20 +89,21 @@ def up(host: str, port: int, flower_port: int | None, no_log_files: bool) -> Non
             build_sync(stores)
             warn_without_operators(checked, build_web(stores))
         (settings.data_dir / UP_ADDRESS).write_text(address, encoding="utf-8")
-        os.set_inheritable(lock, True)  # The supervisor, which is this process still, holds it from now on.
+        # The supervisor, which replaces the program of this process, holds it from now on.
+        os.set_inheritable(lock, True)
         logs = "" if no_log_files else str(settings.data_dir / "logs")
         plan = _plan_parts(settings, address, host, port, flower_port, logs)
         plan.replace_process({"RELEVE_PUBLIC_URL": address})
 
 
 def _take_folder(lock: int, data_dir: Path) -> float:
-    """Lock the data folder for this process; return when the parts of an earlier run that was killed have ended.
+    """Lock the data folder for this process; return the time by which the parts of a killed earlier run have ended.
 
-    Raises ClickException where another process holds the lock. The system releases it with the holder's end, however
-    that came.
+    Raises ClickException if another process holds the lock. The system releases it when the holder ends, in whatever
+    way.
     """
     number = os.pread(lock, 20, 0).decode()
-    # A command that asks whether `releve up` runs has the lock for a moment.
+    # A command that checks whether `releve up` runs holds the lock for a moment.
     if not wait_for(lambda: try_flock(lock, fcntl.LOCK_EX), _POLL_S):
         raise click.ClickException(
             f"`releve up` already runs in {data_dir} (process {number}): stop it first, or set RELEVE_DATA_DIR to "
@@ -114,7 +115,7 @@ def _take_folder(lock: int, data_dir: Path) -> float:
 
 
 def _check_port(host: str, port: int, free_by: float) -> None:
-    """Raise OSError where the port is still in use at this moment of the monotonic clock."""
+    """Raise OSError if the port is still in use at this moment of the monotonic clock."""
     while True:
         try:
             listen(host, port).close()
@@ -126,7 +127,7 @@ def _check_port(host: str, port: int, free_by: float) -> None:
 
 
 def _check_flower(settings: Settings, flower_port: int, port_free_by: float) -> None:
-    """Raise ConfigError for what would end Flower right after its start, and the other processes with it."""
+    """Raise ConfigError for anything that would end Flower right after its start, and the other processes with it."""
     startup.flower_password(settings)
     try:
         _check_port(LOOPBACK, flower_port, port_free_by)
@@ -138,7 +139,7 @@ def _check_flower(settings: Settings, flower_port: int, port_free_by: float) -> 
 
 
 def _plan_parts(settings: Settings, address: str, host: str, port: int, flower_port: int, logs: str) -> PartPlan:
-    """Return what to run: for a home one worker thread that has beat beside it, else a worker and beat."""
+    """Return what to run: for a home one worker with beat in a thread, else a worker and beat."""
     lines = []
     if settings.is_home:
         parts, running = {"worker": part_command("home-worker")}, "worker and web"
@@ -227,7 +228,7 @@ def metrics(host: str, port: int, once: bool) -> int:
 
 
 def _serve(registry: CollectorRegistry, host: str, port: int) -> None:
-    """Serve until interrupted.  Raises ClickException where the port is taken."""
+    """Serve until interrupted. Raises ClickException if the port is taken."""
     from prometheus_client import start_http_server
 
     with refusing_taken_port(host, port):

@@ -1,6 +1,6 @@
 """`releve secrets`: the secrets of an installation, and encryption keys.
 
-Secrets are made once, and each service's own are put into its folder.
+Secrets are made once, and each service's secrets are put into its own folder.
 """
 
 from __future__ import annotations
@@ -174,9 +174,9 @@ def _read(folder: Path, secret: installation_secrets.Secret) -> str | None:
 
 
 def _write_secret_file(folder: Path, name: str, text: str, owner: int) -> None:
-    """Write the text into a file that only ``owner`` can read; a reader never sees half of it."""
+    """Write the text to a file that only ``owner`` can read; a reader never sees half of it."""
     folder.mkdir(parents=True, exist_ok=True)
-    # The draft is readable by nobody else from its first byte on, and takes the file's place in one step.
+    # The draft is unreadable for others from the start, and replaces the file in one step.
     draft = folder / f".{name}.new"
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)

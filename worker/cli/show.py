@@ -121,12 +121,12 @@ def _show_months(
 
 
 def _print_array(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the rows as the content of a JSON file, as that of a CSV file: one array."""
+    """Print the rows as one JSON array, so that the output is a whole file, as with CSV."""
     click.echo(json.dumps(rows, ensure_ascii=False))
 
 
 def _find_doctype(series: Series, by: Period) -> Doctype:
-    """Return the documents of a series by this period. Raises UsageError where it has none."""
+    """Return the doctype of a series by this period. Raises UsageError if it has none."""
     if (doctype := find_doctype(series, by)) is None:
         periods = [*periods_of(series), *([Period.MONTH] if series.has_intervals else ())]
         raise click.UsageError(f"series {series} has no documents by {by}: use --by {' or '.join(periods)}")
@@ -134,7 +134,7 @@ def _find_doctype(series: Series, by: Period) -> Doctype:
 
 
 def _default_days(doctype: Doctype) -> int | None:
-    """Return how many days a table or plot shows; None for all: states rarely change, and periods are long."""
+    """Return how many days a table or plot shows; None for all, because states rarely change and periods are long."""
     is_sparse = doctype.series.is_state or doctype.series.has_intervals
     return None if is_sparse else _DEFAULT_DAYS.get(doctype.period)
 
@@ -148,7 +148,7 @@ def _window(first: date | None, last: date | None, today: date, default_days: in
 
 
 def format_period(document: Document, doctype: Doctype) -> str:
-    """Return the document's period in civil time; the second pass of the autumn hour is marked as winter time."""
+    """Return the document's period in civil time, marking the second pass of the autumn hour as winter time."""
     forms = {
         Period.YEAR: "{year}",
         Period.MONTH: "{year}-{month:02}",
@@ -171,9 +171,9 @@ def plot_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
 
 
 def table_of_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
-    """Return a table with a row for each document; its further fields are the columns of a CSV.
+    """Return a table with a row for each document; its further columns are those of the CSV.
 
-    A number, or a mark, that no document tells has no column.
+    A number or mark that no document has gets no column.
     """
     columns = exports.csv_columns(doctype, exports.find_tariff_periods(documents, doctype))
     numbers = {detail.name for detail in doctype.details if detail.type is DetailType.NUMBER} | {
@@ -183,7 +183,8 @@ def table_of_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
     not_told = {name for name in numbers if not any(name in row for row in rows)}
     further = [name for name in columns if name not in {*exports.PUBLIC_FIELDS, exports.VOLT_AMPERES, *not_told}]
     titles = [doctype.period.value, _unit(doctype), *further]
-    if any("_" in name for name in numbers.intersection(further)):  # Over two lines all fits 80 columns.
+    # With titles over two lines the table fits 80 columns.
+    if any("_" in name for name in numbers.intersection(further)):
         titles = [name.replace("_", "\n") if "_" in name else f"{name}\n" for name in titles]
     table = Table(*titles, box=None, padding=(0, 1, 0, 0) if further else (0, 1))
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
@@ -198,7 +199,7 @@ def _unit(doctype: Doctype) -> str:
 
 
 def _format_loads(documents: Sequence[Document], doctype: Doctype) -> list[str]:
-    """Return the energies in kWh with all their places, as many in each, so that they add up to what is stored."""
+    """Return the energies in kWh, exactly and with equally many decimals, so that they add up to the stored total."""
     energies = [to_amount(document["load"]) for document in documents]
     places = count_places(energies, STEP_PLACES if doctype.period in (Period.MINUTE, Period.HOUR) else DAY_PLACES)
     return [format_kwh(energy, places) for energy in energies]

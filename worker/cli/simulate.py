@@ -73,7 +73,7 @@ def simulate(host: str, port: int, admin_token: str | None, **options: Any) -> N
     from worker.runtime.stores import announce_pretend_time
 
     _refuse_beside_production()
-    # Any URL but the supplier's own: with those RELEVE_PRETEND_NOW is refused.
+    # Any URL except the supplier's own, with which RELEVE_PRETEND_NOW is refused.
     settings = Settings.from_env(
         enedis_url="http://127.0.0.1", enedis_authorize_url=None, gateway_url="http://127.0.0.1"
     )
@@ -91,7 +91,7 @@ def simulate(host: str, port: int, admin_token: str | None, **options: Any) -> N
 
 
 def _refuse_beside_production() -> None:
-    """Raise ConfigError where the settings are those of an application that asks a supplier itself."""
+    """Raise ConfigError if the settings are those of an application that calls a supplier itself."""
     from worker.ops.startup import own_credentials
 
     settings = Settings.from_env(pretend_now=None, pretend_homes=False)
@@ -109,7 +109,7 @@ def _tell_address(address: str) -> None:
 
 
 def _tell(recordings: RecordedFolder) -> None:
-    """Print a line for each file that is served and a warning for what is passed over."""
+    """Print a line for each file that is served and a warning for each that is skipped."""
     for used in recordings.used:
         click.echo(f"serving {used}")
     for passed_over in recordings.passed_over:

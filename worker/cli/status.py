@@ -1,7 +1,7 @@
-"""How accounts do: `releve status` and `support-bundle`, and the progress bars of `sync`.
+"""The state of accounts: `releve status` and `support-bundle`, and the progress bars of `sync`.
 
 The summary of `releve status` names no account, and the number of its queries does not depend on the number of
-accounts. Freshness is the share of active accounts whose yesterday is complete, now and by hour of the day.
+accounts. Freshness is the share of active accounts for which yesterday is complete, now and by hour of the day.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ from worker.stores.registry.outputs import OutputState
 from worker.sync.claims import LANES, WindowClaims
 from worker.texts import translate_code
 
-_FEW: Final = 20  # So many accounts are listed below the summary.
+_FEW: Final = 20  # At most so many accounts are listed below the summary.
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _UNKNOWN: Final = "·"
-Counts = tuple[int, int]  # Complete and active accounts; the latter are not 0.
+Counts = tuple[int, int]  # Complete and active accounts; there is at least one active.
 _POLL_S: Final = 0.5
-# A history that goes on later than this has failed too often today.
+# A history that continues later than this has failed too often today.
 _GIVEN_UP: Final = timedelta(hours=1)
 ProgressCounter = Callable[[Account], tuple[int, int]]  # Returns the numbers done and wanted.
 
 
 @dataclass(frozen=True, slots=True)
 class StatusSummary:
-    """``fresh``: of each series that is asked for every night. ``measures``: what is wrong with CouchDB."""
+    """``fresh``: for each nightly series in use. ``measures``: what is wrong with CouchDB."""
 
     at: datetime
     today: date
@@ -100,7 +100,7 @@ class StatusSummary:
 
 
 def load_summary(stores: Stores, sync: Sync) -> StatusSummary:
-    """Count the accounts, their errors and what is fresh; read gates and incidents. Raises StoreUnavailable."""
+    """Count the accounts, their errors and those that are fresh; read gates and incidents."""
     overview = stores.registry.overview
     states = overview.count_accounts_by_state()
     del states[AccountState.DELETED]
@@ -124,14 +124,14 @@ def _find_fault_of_measures(settings: Settings) -> str | None:
     with ExitStack() as stack:
         if (connections := CheckConnections(settings, stack)).couchdb is None:
             return None
-        from worker.ops.store_checks import check_databases  # It loads the client of each server.
+        from worker.ops.store_checks import check_databases  # Imported here because it loads the client of each server.
 
         result = run_check("couchdb", check_databases, connections)
     return result.text if result.failed else None
 
 
 def print_summary(summary: StatusSummary) -> None:
-    """Print the summary for people, with the commands that tell more."""
+    """Print the summary for people, with the commands that show more."""
     states = [f"{number} {state.value}" for state, number in summary.states.items() if number]
     click.echo(f"accounts   {', '.join(states)}")
     for row in summary.fresh:
@@ -239,7 +239,7 @@ def _iterate(registry: Registry, sync: Sync, **wanted: Any) -> Iterator[AccountS
 
 @dataclass
 class _Advice:
-    """What is said below a table: what to do about each code in it, and when it is tried again."""
+    """Text printed below a table: what to do about each code in it, and when it is tried again."""
 
     unconfirmed: bool = False
     next_tries: dict[str, datetime | None] = field(default_factory=dict)
@@ -279,7 +279,7 @@ def _print_one(row: AccountStatus) -> None:
 
 
 def _print_list(rows: Iterable[AccountStatus]) -> None:
-    """Print a line for each account, and at the end what to do about the codes in them."""
+    """Print a line for each account, and finally what to do about the codes in them."""
     advice = _Advice()
 
     def cells() -> Iterator[dict[str, Any]]:
@@ -298,7 +298,7 @@ def _print_list(rows: Iterable[AccountStatus]) -> None:
 
 
 def _loading(row: AccountStatus) -> list[str]:
-    """Return how far the history is loaded, in days of all series; nothing once it is."""
+    """Return how much of the history is loaded, in days of all series; empty once it is complete."""
     series = row.series.values()
     if all(one.loaded for one in series):
         return []
@@ -306,7 +306,7 @@ def _loading(row: AccountStatus) -> list[str]:
 
 
 def _codes(row: AccountStatus) -> list[str]:
-    """Return the account's codes, each once; that of a series with its name, unless the account waits under it."""
+    """Return the account's codes, each once; a series' code with its name, unless it's also the account's reason."""
     codes = [row.reason] if row.reason else []
     errors = {name.value: values.error for name, values in row.series.items() if values.error}
     for code in dict.fromkeys(errors.values()):
@@ -317,7 +317,7 @@ def _codes(row: AccountStatus) -> list[str]:
 
 
 def _count_fresh(stores: Stores, sync: Sync) -> list[HourFreshness]:
-    """Count, for each series in use, the accounts that have its newest day that should be stored."""
+    """Count, for each series in use, the accounts that have the newest day that should be stored by now."""
     now, today, completeness = stores.now(), sync.history.today(), stores.registry.completeness
     return [
         HourFreshness(now, series, *completeness.count_complete_since(series, newest_wanted_day(today, series)))
@@ -365,9 +365,9 @@ def _counts_by_hour(hours: Sequence[HourFreshness]) -> dict[Series, dict[int, Co
 
 
 def count_by_hour_of_day(hours: Iterable[HourFreshness]) -> dict[int, Counts]:
-    """Return the fresh and the active accounts for each hour of the day in Paris, over all days together.
+    """Return the complete and the active accounts for each hour of the day in Paris, all days together.
 
-    An hour of the day without a row is left out.
+    An hour of the day without data is left out.
     """
     active: Counter[int] = Counter()
     complete: Counter[int] = Counter()
@@ -379,13 +379,13 @@ def count_by_hour_of_day(hours: Iterable[HourFreshness]) -> dict[int, Counts]:
 
 
 def sparkline(counts: Sequence[Counts | None]) -> str:
-    """Draw one bar for each share of accounts, the highest only where it is all, and a dot where it is unknown."""
+    """Draw one bar per share of accounts: the highest only for all accounts, a dot if unknown."""
     steps = len(_BARS) - 1
     return "".join(_UNKNOWN if share is None else _BARS[round_share(*share, steps)] for share in counts)
 
 
 def print_freshness(today: date, now: Sequence[HourFreshness], hours: Sequence[HourFreshness]) -> None:
-    """Print the share of each series now, then those by hour of the day as a line of bars and as a table."""
+    """Print the share of each series now, then by hour of the day as a line of bars and as a table."""
     for row in now:
         click.echo(_describe_fresh(today, row))
     if not hours:
@@ -408,19 +408,19 @@ def print_freshness(today: date, now: Sequence[HourFreshness], hours: Sequence[H
 def look_back_progress(
     registry: Registry, asked_before: Mapping[str, Mapping[Series, datetime | None]], account: Account
 ) -> tuple[int, int]:
-    """Count the series that were asked since ``asked_before`` was read, with or without success."""
+    """Count the series that were asked for since ``asked_before`` was read, with or without success."""
     now, before = asked_at(registry, account), asked_before[account.id]
     return sum(now.get(series) != asked for series, asked in before.items()), len(before)
 
 
 def asked_at(registry: Registry, account: Account) -> dict[Series, datetime | None]:
-    """Return when each series that the account is asked for was asked last."""
+    """Return when each series collected for the account was last asked for."""
     outcomes, collected = registry.outcomes.load(account.id), registry.outcomes.collected(account.id)
     return {series: outcomes[series].asked_at if series in outcomes else None for series in collected}
 
 
 def history_progress(stores: Stores, sync: Sync, account: Account) -> tuple[int, int]:
-    """Count days of history.  A series that was given up counts as done; its error is printed at the end."""
+    """Count days of history. A series that was given up counts as done; its error is printed at the end."""
     done = total = 0
     outcomes = stores.registry.outcomes.load(account.id)
     for series, days in sync.history.load(account.id, *stores.registry.outcomes.collected(account.id)).items():
@@ -470,7 +470,7 @@ def wait_with_progress(
 
 
 class _StallDetector:
-    """Tells which accounts neither advance nor have work in flight for three rounds of the reconciler."""
+    """Detects accounts that neither advance nor have work in flight for three rounds of the reconciler."""
 
     def __init__(self, settings: Settings, claims: WindowClaims) -> None:
         self._claims = claims
@@ -478,7 +478,7 @@ class _StallDetector:
         self._last_change: dict[str, tuple[int, float]] = {}
 
     def is_stalled(self, account: Account, done: int) -> bool:
-        """Record the number done and return whether it has stood still for too long."""
+        """Record the number done and return whether it has not changed for too long."""
         now = time.monotonic()
         known, since = self._last_change.get(account.id, (-1, now))
         if done != known or self._is_in_flight(account):

@@ -1,6 +1,6 @@
-"""Data fetched and checked: `releve sync`, `verify`, `replay` and `quarantine`.
+"""Commands that fetch and check data: `releve sync`, `verify`, `replay` and `quarantine`.
 
-`sync` runs through the queue, where --wait shows their progress, or in this process (--inline).
+`sync` runs through the queue, with progress shown by --wait, or in this process (--inline).
 """
 
 from __future__ import annotations
@@ -53,8 +53,7 @@ def _run_queued(
 ) -> int:
     """Enqueue work for the accounts and return the exit code; with ``wait``, show progress until it is done.
 
-    Raises ClickException where the command shall wait and no worker is alive, and for an account that workers would
-    skip without a word.
+    Raises ClickException if it should wait but no worker is alive, and for an account that workers would silently skip.
     """
     from worker.app import enqueue_backfill, enqueue_look_back  # Imported late, for not every command needs Celery.
 
@@ -212,7 +211,7 @@ def _rebuild(stores: Stores, sync: Sync, accounts: Iterable[Account]) -> Iterato
 
 
 def _notes(result: AuditResult) -> list[dict[str, Any]]:
-    """Return what is no fault: new sequences of registers, months that deviate, days that should be final by now."""
+    """Return the notes, which are no faults: new register sequences, deviating months, days overdue to be final."""
     account = {"account": result.account_id}
     breaks = [
         {**account, "series": series.value, **break_to_json(sequence_break)}
@@ -333,7 +332,7 @@ def quarantine(sample_id: str | None, raw: bool, to_remove: bool, as_json: bool)
 
 
 def _parse(sample: str) -> Any:
-    """Return the parsed sample, or its text where it was cut and is no JSON any more."""
+    """Return the parsed sample, or its text if it was cut and is no longer valid JSON."""
     try:
         return json.loads(sample)
     except ValueError:

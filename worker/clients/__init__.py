@@ -1,1 +1,1 @@
-"""Clients of the suppliers: one folder a supplier with the same three files, and what they share."""
+"""Clients of the suppliers: for each supplier a folder with the same three files, and the code that they share."""

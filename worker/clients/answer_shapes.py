@@ -1,7 +1,6 @@
-"""Expected shapes of an answer of measures, the deviations from them, and the reduction to the fields that are needed.
+"""Expected shapes of measure answers, deviations from them, and the reduction of answers to the needed fields.
 
-Each supplier's expected answers are pydantic models in its ``presets.py``. Nothing but the fields that are needed
-leaves a client.
+Each supplier's expected answers are pydantic models in its ``presets.py``. Only the needed fields leave a client.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from worker.domain.answers import Deviation, DeviationKind, Json, clean_name, mask_text, mask_unless_code, names_of
 
-MAX_DEVIATIONS: Final = 20  # Of one answer.
-# The name for the value itself, where an object may come as a single text or number.
+MAX_DEVIATIONS: Final = 20  # Per answer.
+# The key for the value itself, if a text or number may replace an object.
 ITSELF: Final = ""
 _Parts = tuple[DeviationKind, str, str]  # Kind, place and detail.
-# Of pydantic's types of errors; any other one is an unknown shape.
+# By pydantic's error types; any other one is an unknown shape.
 _KINDS: Final[Mapping[str, DeviationKind]] = {
     "extra_forbidden": DeviationKind.FIELD,
     "literal_error": DeviationKind.CODE,
@@ -31,7 +30,7 @@ _TYPE_NAMES: Final = {dict: "object", list: "list", str: "text", bool: "boolean"
 
 
 class AnswerPart(BaseModel):
-    """An object of an answer, the base of the models; a field with a default may be absent."""
+    """The base of the models of an answer's objects; a field with a default may be absent."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -45,9 +44,9 @@ class AnswerShape:
 
 
 def check_scalar(accepts: Callable[[Json], bool], odd: DeviationKind = DeviationKind.SHAPE) -> AfterValidator:
-    """Return a check of a text, a number or null, for ``Annotated[Any, …]``; ``odd``: the kind where it isn't accepted.
+    """Return a validator of a text, number or null for ``Annotated[Any, …]``; ``odd``: the kind of its deviations.
 
-    A union of pydantic's would report a value once for each of its types.
+    A pydantic union would report a value once for each of its types.
     """
 
     def check(value: Any) -> Any:
@@ -59,9 +58,9 @@ def check_scalar(accepts: Callable[[Json], bool], odd: DeviationKind = Deviation
 
 
 def find_deviations(payload: Json, shapes: Sequence[AnswerShape]) -> list[Deviation]:
-    """Return what an answer of measures has that ``shapes`` does not expect: none twice, at most ``MAX_DEVIATIONS``.
+    """Return how a measure answer deviates from ``shapes``: each deviation once, at most ``MAX_DEVIATIONS``.
 
-    The first of ``shapes`` that has one of its roots in the answer applies.
+    The first shape that has one of its roots in the answer applies.
     """
     distinct = dict.fromkeys(_compare_answer(payload, shapes))
     return [Deviation(*parts, payload) for parts in islice(distinct, MAX_DEVIATIONS)]
@@ -106,7 +105,7 @@ def _type_name(value: Json) -> str:
 
 
 def fields_of(model: type[AnswerPart]) -> dict[str, Json]:
-    """Return the fields of a model, those of its objects too, for ``keep_fields``."""
+    """Return the fields of a model and of its nested objects, for ``keep_fields``."""
     return {
         name: next(map(fields_of, _models_in(field.annotation)), None) for name, field in model.model_fields.items()
     }
@@ -120,11 +119,11 @@ def _models_in(annotation: Any) -> Iterator[type[AnswerPart]]:
 
 
 def keep_fields(body: Json, kept: Mapping[str, Json] | None) -> Json:
-    """Return a body with the fields in ``kept`` alone; of a list, each item so.
+    """Return a body with only the fields in ``kept``; in a list, this applies to each item.
 
-    ``kept``: an object of objects whose leaves are None. A leaf is a text, a number or null; anything else there, which
-    might hold more than is known, becomes null. So does a text or number in the place of an object, unless that object
-    also has the name ITSELF.
+    ``kept`` is nested objects whose leaves are None. A leaf's value is a text, a number or null; anything else there
+    might hold unknown data and becomes null. So does a text or number in place of an object, unless that object has the
+    key ITSELF in ``kept``.
     """
     if kept is None:
         return None if isinstance(body, dict | list) else body
@@ -136,7 +135,7 @@ def keep_fields(body: Json, kept: Mapping[str, Json] | None) -> Json:
 
 
 def keep_meter(body: Json, field: str, meter: str) -> Json:
-    """Return a body without the items of its lists that are another meter's; ``field`` names the meter in them."""
+    """Return a body without list items of other meters; ``field`` is the key of the meter number."""
     if isinstance(body, dict):
         return {name: keep_meter(value, field, meter) for name, value in body.items()}
     if not isinstance(body, list):

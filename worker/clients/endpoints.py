@@ -1,6 +1,6 @@
-"""The presets of suppliers, the addresses that are called, and the callback of a consent page, the same for all.
+"""Presets of suppliers, the addresses to call, and the callback of a consent page, in the same form for all.
 
-A *preset* is one generation of a supplier's API as it is published, as data. *Endpoints* are a preset on real hosts:
+A *preset* describes one published generation of a supplier's API as data. *Endpoints* are a preset on real hosts:
 production, sandbox, or another one such as our simulator.
 """
 
@@ -19,8 +19,8 @@ from worker.domain.series import Series
 TokenMode = Literal["user", "application", "bearer"]
 ConsentStyle = Literal["usage_point", "autorisation", "right"]
 TOKEN_API: Final = "token"  # noqa: S105 - the name of a quota, not a secret
-SHARED_QUOTA: Final = "data"  # Of all calls that have no quota of their own.
-# In characters. Enedis returns a longer state cut, or not at all.
+SHARED_QUOTA: Final = "data"  # For all calls without a quota of their own.
+# In characters. Enedis truncates or drops a longer state.
 LONGEST_STATE: Final = 100
 # A failure is shown and logged, so only words are accepted, and no ids.
 _FAILURE: Final = re.compile(r"[a-z_-]{2,40}", re.IGNORECASE)
@@ -28,11 +28,11 @@ _FAILURE: Final = re.compile(r"[a-z_-]{2,40}", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class StateCall:
-    """A call that asks what holds now, such as the contract: for a meter, without days.
+    """A call for the current state of a meter, such as its contract; it has no days.
 
-    ``name``: that of its answer among those of the series. ``path``: ``{meter}`` in it stands for the meter, which
-    otherwise is a parameter. ``kept``: the fields of the answer that leave the client, as ``keep_fields`` has
-    them; names, addresses and all the rest do not. ``required``: whether there is no answer without it.
+    ``name``: the key of its answer in the payload of the series. ``path``: may contain ``{meter}``; otherwise the meter
+    is a parameter. ``kept``: the fields of the answer that leave the client, in the form of ``keep_fields``; names,
+    addresses and all others don't. ``required``: whether the series has no answer without this call.
     """
 
     name: str
@@ -45,16 +45,15 @@ class StateCall:
 class Preset:
     """One generation of the API.
 
-    ``title``: the supplier's name in messages to the operator; in capitals also that of its settings. ``paths``: of
-    each series that is asked for by meter and days; ``{meter}`` in one stands for the meter, which otherwise is the
-    parameter ``usage_point_parameter``. ``fixed_parameters``: what some of them need besides. ``data_path``: comes
-    before the paths where the base has none. ``token_base_url``: the host of tokens where it is not that of the data.
-    ``scope``: asked for with the application's token. ``form_credentials``: whether its credentials go in the form, or
-    else in a header.
-    ``state_calls``: of each series that tells what holds now; the answers of several calls belong together.
-    ``calls_per_day``: within any ``quota_day_hours``. ``ledger``: the name under which calls are counted, where it is
-    not the preset's. ``quota_by_api``: whether each API has a quota of its own, or all calls for data share one.
-    ``domain``: of the hosts that serve real meters, except those with one of ``sandbox_labels`` in their names.
+    ``title``: the supplier's name in messages to the operator and, in capitals, in its settings. ``paths``: for each
+    series requested by meter and days; without ``{meter}`` in it the meter is the parameter ``usage_point_parameter``.
+    ``fixed_parameters``: further parameters that some series need. ``data_path``: precedes the paths if the base URL
+    has no path. ``token_base_url``: the token host, if it isn't the data host. ``scope``: requested with the
+    application's token. ``form_credentials``: whether credentials are sent in the form, not in a header.
+    ``state_calls``: for each series of a current state; the answers of its calls are combined. ``calls_per_day``:
+    within any ``quota_day_hours``. ``ledger``: the name under which calls are counted, if it isn't the preset's.
+    ``quota_by_api``: whether each API has a quota of its own, or all calls for data share one. ``domain``: that of the
+    hosts that serve real meters, except those with one of ``sandbox_labels`` in their names.
     """
 
     name: str
@@ -72,7 +71,7 @@ class Preset:
     consent_duration: str  # In ISO 8601.
     title: str = "Enedis"
     sandbox_authorize_url: str | None = None  # None if the customers of that sandbox have consented already.
-    revoke_path: str | None = None  # Where users' tokens are revoked; None where they have none.
+    revoke_path: str | None = None  # The path that revokes users' tokens; None if there is none.
     data_path: str = ""
     token_base_url: str | None = None
     scope: str | None = None
@@ -96,9 +95,10 @@ class Preset:
     ) -> Endpoints:
         """Return this preset on its own hosts, or on other ones.
 
-        ``authorize_url`` may be a whole address or a host. With ``base_url`` alone the consent page and the tokens are
-        on that host too, so a simulated supplier never sends a person to the real page; not so where the base is the
-        supplier's own and only the version in its path is another one. Raises ValueError with the reason.
+        ``authorize_url`` may be a whole address or a host. With only ``base_url`` the consent page and the tokens are
+        on that host too, so a simulated supplier never sends a person to the real page. But a preset with a
+        ``token_base_url`` keeps its own ones if the base is on the supplier's host, where only the version in the path
+        differs. Raises ValueError with the reason.
         """
         own = self.sandbox_base_url if sandbox else self.base_url
         own_page = self.sandbox_authorize_url if sandbox else self.authorize_url
@@ -155,7 +155,7 @@ class Endpoints:
 
     @property
     def production(self) -> bool:
-        """Whether these are hosts of real meters, where no simulated time is allowed."""
+        """Whether these are hosts of real meters, which forbid a simulated time."""
         return any(
             self.preset.owns(url) and self.preset.sandbox_labels.isdisjoint(host_of(url).split("."))
             for url in (self.base_url, self.authorize_url)
@@ -164,7 +164,7 @@ class Endpoints:
 
 
 def host_of(url: str) -> str:
-    """Return the host of an address as names are looked up: in small letters, with plain dots, and none at its end."""
+    """Return the host of an address as DNS looks it up: in lower case, with plain dots, and none at its end."""
     host = urlsplit(url).hostname or ""
     with suppress(UnicodeError):  # Other scripts have dots of their own, which a client turns into plain ones.
         host = host.encode("idna").decode("ascii")
@@ -177,7 +177,7 @@ def is_in_domain(url: str, domain: str) -> bool:
 
 
 def _checked_address(address: str) -> str:
-    """Return the address without a final slash; raises ValueError with no more of it than the host."""
+    """Return the address without a final slash; raises ValueError, which quotes at most its host."""
     try:
         parts = urlsplit(address.strip())
     except ValueError:

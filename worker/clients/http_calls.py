@@ -1,15 +1,14 @@
-"""HTTP calls within bounds: of time and size, to allowed addresses alone, and signed where a webhook is called.
+"""HTTP calls with limits on time and size, only to allowed addresses, and signed requests to webhooks.
 
-The time-outs of requests count between two bytes, so an answer that drips never times out, and requests reads an
-answer of any size. Here a call has ``longest_s`` from its sending to the last byte, and a body is unpacked in small
-pieces, until it is over or has more than ``BodyLimits`` allow. Then the connection is closed. It needs urllib3 2.6,
-which unpacks no more than it is asked for, and no body that was packed more than five times. One thread of the process
-at a time reads bodies that are large (``one_large_reader``).
+The timeouts of requests apply between two bytes, so a slow trickle never times out, and requests reads an answer of any
+size. Here a call has ``longest_s`` from its start to the last byte, and a body is decompressed in small pieces until it
+ends or exceeds ``BodyLimits``. Then the connection is closed. This needs urllib3 2.6, which decompresses no more than
+requested and refuses a body that was compressed more than five times. Only one thread of the process at a time reads a
+large body (``one_large_reader``).
 
-The address of a tenant's webhook never leads into a private network that the operator has not named (``GuardedHttp``).
-What counts is the address that the connection has reached, looked at before anything is sent, so that no name can hide
-another one. A connection without TLS is for this machine and for the networks that are named. Notices and measures are
-sent in signed POST requests.
+A tenant's webhook never leads into a private network that the operator hasn't named (``GuardedHttp``). The IP address
+of the open connection is checked before anything is sent, so a host name can't hide another address. A connection
+without TLS may only reach this machine and the named networks. Notices and measures are sent in signed POST requests.
 """
 
 from __future__ import annotations
@@ -39,10 +38,10 @@ SIGNATURE_HEADER: Final = "X-Releve-Signature"
 TIMEOUTS_S: Final = (5.0, 15.0)
 _MEGABYTE: Final = 1024**2
 _CHUNK: Final = 16 * 1024
-# Parts are values of JSON; parsed, each takes up to 300 bytes. A year of registers, a long answer, has 20 000.
+# Parts are JSON values; parsed, each takes up to 300 bytes. A year of registers, which is a long answer, has 20 000.
 _MOST_BYTES, _MOST_PARTS = 8 * _MEGABYTE, 200_000
 _LARGE_BYTES, _LARGE_PARTS = 256 * 1024, 10_000
-# The GNU C library alone has these. Without the first, the heap of each thread keeps up to 64 MB that it took once.
+# Only the GNU C library has these. Without mallopt, each thread's heap keeps up to 64 MB that it once allocated.
 _set_memory, _trim_memory = (getattr(ctypes.CDLL(None), name, lambda *_: 0) for name in ("mallopt", "malloc_trim"))
 _set_memory(-3, _LARGE_BYTES)  # M_MMAP_THRESHOLD: a larger block goes back to the system as soon as it is free.
 _LONGEST_REFUSAL: Final = 64 * 1024  # Bytes; what comes after them is not read.
@@ -50,7 +49,7 @@ _LONGEST_REFUSAL: Final = 64 * 1024  # Bytes; what comes after them is not read.
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """The most that a body may have: bytes unpacked, and beyond the first megabyte so many times the packed ones."""
+    """Limits of a decompressed body: its bytes, and, beyond the first megabyte, its ratio to the compressed bytes."""
 
     longest: int = _MOST_BYTES
     ratio: int = 100
@@ -59,7 +58,7 @@ class BodyLimits:
 class BoundedHttp(HTTPAdapter):
     """An adapter whose calls have ``longest_s`` in all, and whose bodies stay within ``limits``.
 
-    Raises AnswerTooLarge for a larger body, and SupplierTooSlow where the time is over.
+    Raises AnswerTooLarge for a larger body, and SupplierTooSlow if the time runs out.
     """
 
     def __init__(self, limits: BodyLimits = BodyLimits(), longest_s: float = LONGEST_CALL_S) -> None:
@@ -85,7 +84,7 @@ class BoundedHttp(HTTPAdapter):
 
 
 class _Call:
-    """The time of one call: when it is over, its socket is shut, so that its reader goes on."""
+    """The time limit of one call. At its end the socket is shut down, which unblocks the reading thread."""
 
     def __init__(self, longest_s: float) -> None:
         self.ends_at, self.longest_s = time.monotonic() + longest_s, longest_s
@@ -111,26 +110,26 @@ class _Call:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-_current = threading.local()  # The call of this thread, for its connection, and what it is reading.
+_current = threading.local()  # The call of this thread, for its connection, and its ``_Reading``.
 _large_turn = threading.Lock()
 
 
 class _Reading:
-    """What a thread has read: bytes, and the commas and opening brackets in them, one for each value of JSON."""
+    """What a thread has read: bytes, and the commas and opening brackets in them, about one per JSON value."""
 
     length = parts = 0
-    has_turn = True  # But for one large reader, which waits for it.
+    has_turn = True  # Inside ``one_large_reader`` it is False until the thread has the lock for large bodies.
 
 
 @contextmanager
 def one_large_reader() -> Iterator[None]:
-    """Make this thread wait with a large body until no other one has any, and have the turn until the end.
+    """Let only one thread at a time read a large body; it keeps the lock until the end of the ``with`` block.
 
-    It lasts until then because what is parsed of a body takes up to 90 MB; 16 bodies would take 128 MB unparsed. All
-    bodies of a turn together may have what one may have. A wait is part of the time of its call, so nobody waits for
-    longer, and small bodies don't.
+    The lock includes parsing, because a parsed body takes up to 90 MB; 16 unparsed bodies would take 128 MB. The limits
+    of one body apply to all bodies of a block together. Waiting counts as part of the call's time, and small bodies
+    don't wait.
     """
-    if hasattr(_current, "reading"):  # The outer one ends it.
+    if hasattr(_current, "reading"):  # The outer block ends it.
         yield
         return
     reading = _current.reading = _Reading()
@@ -145,14 +144,14 @@ def one_large_reader() -> Iterator[None]:
 
 
 class _BoundedBody:
-    """The body of an answer, in the place of urllib3's response, of which requests asks these methods."""
+    """The body of an answer. It replaces urllib3's response and has the methods that requests calls."""
 
     def __init__(self, raw: BaseHTTPResponse, limits: BodyLimits, call: _Call) -> None:
         self._raw, self._limits, self._call, self._read = raw, limits, call, 0
         self._reading: _Reading = getattr(_current, "reading", _Reading())
 
     def stream(self, amt: int = _CHUNK, decode_content: bool = True) -> Iterator[bytes]:
-        """Yield the body in pieces, of a refusal its beginning. Raises AnswerTooLarge and SupplierTooSlow."""
+        """Yield the body in pieces, or only the beginning of a refusal. Raises AnswerTooLarge and SupplierTooSlow."""
         try:
             while piece := self._raw.read1(min(amt, _CHUNK), decode_content=decode_content):
                 self._read += len(piece)
@@ -182,7 +181,7 @@ class _BoundedBody:
         return getattr(self._raw, name)
 
     def _check_size(self, piece: bytes) -> None:
-        """Count one more piece; beyond what is large, wait for the turn of its thread."""
+        """Count one more piece; once the body is large, wait for the lock. Raises AnswerTooLarge."""
         reading = self._reading
         reading.length += len(piece)
         reading.parts += sum(map(piece.count, (b",", b"[", b"{")))
@@ -204,7 +203,7 @@ def _too_slow(longest_s: float) -> str:
 
 
 class HttpConnection(HTTPConnection):
-    """A connection that tells its socket to the call of its thread."""
+    """A connection that registers its socket with the call of its thread, so that a timer can shut it down."""
 
     def getresponse(self) -> Any:
         call: _Call | None = getattr(_current, "call", None)
@@ -218,14 +217,10 @@ class HttpsConnection(HttpConnection, HTTPSConnection):
 
 
 class HttpPool(HTTPConnectionPool):
-    """The pool of such connections."""
-
     ConnectionCls = HttpConnection
 
 
 class HttpsPool(HTTPSConnectionPool):
-    """The same over TLS."""
-
     ConnectionCls = HttpsConnection
 
 
@@ -266,7 +261,7 @@ class GuardedHttp(BoundedHttp):
 
 
 def _guard(pool: type[HttpPool | HttpsPool], networks: Sequence[Network]) -> type[Any]:
-    """Return a pool whose connections look at the address that they have reached, before any greeting of TLS."""
+    """Return a pool whose connections check the address that they have reached, before the TLS handshake."""
     base: type[Any] = pool.ConnectionCls
 
     def connect(self: Any) -> socket.socket:
@@ -289,7 +284,7 @@ def sign_body(secret: str, unix_time_s: int, body: bytes) -> str:
 
 @contextmanager
 def open_session(adapter: BoundedHttp) -> Iterator[requests.Session]:
-    """Open a session that calls by this adapter, and by no proxy, which could reach any network."""
+    """Open a session that uses this adapter and no proxy, because a proxy could reach any network."""
     with requests.Session() as session:
         session.trust_env = False
         for scheme in ("http://", "https://"):

@@ -1,12 +1,12 @@
-r"""A reader of JSON values that come one after another in chunks of bytes, from a buffer of a bounded size.
+r"""A streaming reader of consecutive JSON values in chunks of bytes, with a bounded buffer.
 
-    {"a": 1}\n{"a": 2}\n      one a line (NDJSON)
-    {\n "a": 1}{"a": 2}       over several lines, glued together
+    {"a": 1}\n{"a": 2}\n      one per line (NDJSON)
+    {\n "a": 1}{"a": 2}       over several lines, without a separator
     [{"a": 1}, {"a": 2}]      the items of a list
 
-No more is kept than the value that is not over yet. Whatever is wrong has one reason: an answer that breaks off, or
-that is no JSON (a page of a gateway), may be whole later; broken JSON, or more than any answer has, is malformed.
-Numbers keep all their digits: one that neither a 64-bit integer nor a float holds exactly stays a text.
+Only the value that isn't complete yet is kept. An answer that breaks off, or that is no JSON (such as a gateway's HTML
+page), is a temporary fault; broken JSON, or more than any real answer has, is malformed. A number of more than 16
+characters, which a float might not hold exactly, stays a text.
 
 Source: RFC 8259 and the ndjson specification; the clients lowatt-grdf and conso (Haskell) for the other two forms.
 """
@@ -25,18 +25,18 @@ from worker import errors
 from worker.domain.answers import Json
 
 _KILOBYTE: Final = 1024
-# Blanks and commas, the separator of RFC 7464, and the mark of UTF-8 at the beginning.
+# Whitespace, commas, the separator of RFC 7464, and the bytes of a UTF-8 byte order mark.
 _BETWEEN: Final = re.compile(rb"[ \t\r\n,\x1e\xef\xbb\xbf]*")
 _SCALAR: Final = re.compile(rb"[^ \t\r\n,\x1e\[\]{}\"<]*")
 _STRUCTURE: Final = re.compile(rb'["{}\[\]]')
 _TEXT_END: Final = re.compile(rb'["\\]')
-_EXACT_DIGITS: Final = 16  # Characters of a decimal number that a float returns as it was written.
+_EXACT_DIGITS: Final = 16  # A float keeps all digits of a number with at most this many characters.
 _OPENING, _CLOSING, _QUOTE = b"{[", b"}]", ord('"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamLimits:
-    """The most that an answer may have: bytes of one value and of all together, values, and levels in a value."""
+    """Limits of an answer: bytes of one value and of all together, number of values, and levels of nesting."""
 
     value_bytes: int = 64 * _KILOBYTE
     stream_bytes: int = 8 * _KILOBYTE**2
@@ -46,7 +46,7 @@ class StreamLimits:
 
 @dataclass(frozen=True, slots=True)
 class StreamedValues:
-    """The values of an answer in their order, and what was wrong with what followed them; None if nothing was.
+    """The values of an answer in their order, and the fault that ended the reading; None without a fault.
 
     ``digest``: the SHA-256 of the bytes that were read, in hexadecimal.
     """
@@ -59,8 +59,8 @@ class StreamedValues:
 def read_values(chunks: Iterable[bytes], limits: StreamLimits = StreamLimits()) -> StreamedValues:
     """Read values until the end or the first fault, which is returned with them; nothing after it is read.
 
-    The fault is SupplierUnavailable where the answer breaks off, is empty or is no JSON, else MalformedAnswer. Raises
-    what ``chunks`` raises.
+    The fault is SupplierUnavailable if the answer breaks off, is empty or is no JSON, else MalformedAnswer. Errors of
+    ``chunks`` pass through.
     """
     digest, values, reader = hashlib.sha256(), list[Json](), _ValueReader(limits)
     fault: errors.WorkerError | None = None
@@ -75,7 +75,7 @@ def read_values(chunks: Iterable[bytes], limits: StreamLimits = StreamLimits()) 
 
 
 class _ValueReader:
-    """The state between two chunks: the bytes of the value that is not over, and where in it they end."""
+    """The state between two chunks: the bytes of the incomplete value, and the position of the parser in it."""
 
     def __init__(self, limits: StreamLimits) -> None:
         self._limits = limits
@@ -83,7 +83,7 @@ class _ValueReader:
         self._depth = 0
         self._in_text = self._escaped = self._in_list = False
         self._values = self._bytes = 0
-        self._is_json = False  # Whether a value began that only JSON has.
+        self._is_json = False  # Whether a list or an object has begun.
 
     def feed(self, chunk: bytes) -> Iterator[Json]:
         """Yield the values that end in this chunk."""
@@ -105,7 +105,7 @@ class _ValueReader:
                 yield self._take()
 
     def finish(self) -> Iterator[Json]:
-        """Yield a number or word that only the end of the answer has ended."""
+        """Yield a last number or word, which only the end of the answer ends; raise if the answer is incomplete."""
         if self._depth or self._in_text:
             _raise_cut()
         if self._value:
@@ -116,7 +116,7 @@ class _ValueReader:
             _raise_no_json()
 
     def _begin(self, chunk: bytes, place: int) -> int:
-        """Return where the next value begins, after the brackets of a list of values; the chunk's end if it doesn't."""
+        """Return where the next value begins, without brackets of a list around it; the chunk's end if none does."""
         while (place := _end_of(_BETWEEN, chunk, place)) < len(chunk):
             byte = chunk[place]
             if byte == _OPENING[1] and not self._in_list:
@@ -133,7 +133,7 @@ class _ValueReader:
         return place
 
     def _end_of_value(self, chunk: bytes, place: int) -> tuple[int, bool]:
-        """Return the end of what belongs to the value in this chunk, and whether the value is over there."""
+        """Return the end of the value's part of this chunk, and whether the value is complete there."""
         is_new, byte = not self._value, chunk[place]
         if not self._depth and not self._in_text and not (is_new and byte in b'{["'):
             end = _end_of(_SCALAR, chunk, place)
@@ -176,7 +176,7 @@ class _ValueReader:
         return found.end()
 
     def _take(self, at_end: bool = False) -> Json:
-        """Return the value that is over, and begin the next one."""
+        """Return the complete value, and reset the buffer for the next one."""
         self._values += 1
         if self._values > self._limits.values:
             raise errors.AnswerTooLarge(f"the answer has more than {self._limits.values} values")
@@ -186,7 +186,7 @@ class _ValueReader:
                 raw.decode("utf-8"), parse_int=_to_integer, parse_float=_to_decimal, parse_constant=_refuse_constant
             )
         except UnicodeDecodeError:
-            # "from None", here and below: the foreign texts quote the answer.
+            # "from None", here and below: the texts of the library's errors quote the answer.
             raise errors.BrokenJson("the answer is not written in UTF-8") from None
         except (ValueError, RecursionError):
             if not self._is_json:

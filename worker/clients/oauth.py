@@ -1,4 +1,4 @@
-"""The client of the supplier's token endpoint, on requests-oauthlib.
+"""The client of the supplier's token endpoint, built on requests-oauthlib.
 
 Source: RFC 6749; Enedis, guide d'implémentation Data Connect (token v1 and v3). Undocumented answers are those in the
 issues of the public clients linky, DomoticzLinky and conso-api.
@@ -29,7 +29,7 @@ _DEAD_GRANT: Final = "{} refuses the refresh token or code (invalid_grant): the 
 _BAD_CREDENTIALS: Final = {"invalid-client", "unauthorized-client", "unauthorized", "900901", "900908"}
 # A token goes into a header, which carries no other characters.
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]{1,8192}")
-_LONGEST_LIFE_S: Final = 366 * 86_400  # What is longer is no life of a token.
+_LONGEST_LIFE_S: Final = 366 * 86_400  # A longer lifetime is taken for an error.
 
 
 def consent_page(
@@ -40,7 +40,7 @@ def consent_page(
     scope: str | None = None,
     **parameters: str,
 ) -> str:
-    """Return the address of the consent page, with client, response type, ``state`` and what else is given.
+    """Return the address of the consent page, with client, response type, ``state`` and the other parameters.
 
     Raises ValueError if the supplier has no such page or the state is too long.
     """
@@ -70,7 +70,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class OAuthClient:
-    """The token endpoint, as one application sees it.
+    """The token endpoint with the credentials of one application.
 
     Every method raises RateLimited, SupplierUnavailable, OperatorFault (our credentials are refused), RefreshTokenDead
     (the grant is refused), RequestRefused or MalformedAnswer. No error text contains a token, a secret or a body.
@@ -85,7 +85,7 @@ class OAuthClient:
     def exchange_code(self, code: str, redirect_uri: str | None = None) -> Grant:
         """Exchange a code, which works once and for 180 s, for the user's tokens; credentials go in the form.
 
-        ``redirect_uri``: the callback's address, where the supplier wants it again.
+        ``redirect_uri``: the callback's address, if the supplier wants it again.
         """
         client, form = WebApplicationClient(self.client_id), {"code": code, "include_client_id": True}
         return self._to_grant(*self._request_token(client, OAuth2Session.fetch_token, redirect_uri, **form))
@@ -106,9 +106,9 @@ class OAuthClient:
         return Grant(self._to_token(answer), extras, digest)
 
     def revoke(self, token: str, kind: Literal["refresh_token", "access_token"]) -> None:
-        """Revoke a user's token (v4). The supplier answers the same for a token that it does not know.
+        """Revoke a user's token (v4). The supplier gives the same answer for a token that it doesn't know.
 
-        Raises ValueError where the supplier has no endpoint for it.
+        Raises ValueError if the supplier has no endpoint for it.
         """
         if self.endpoints.revoke_url is None:
             raise ValueError("this supplier revokes no tokens")
@@ -143,7 +143,7 @@ class OAuthClient:
         replies: list[Reply] = []
         check = partial(self._check_response, permit, replies)
         with self.transport.token_session(client, partial(self.permits.release_permit, permit)) as session:
-            session.redirect_uri = redirect_uri  # Of the client's own address oauthlib sends none with a code.
+            session.redirect_uri = redirect_uri  # With a code, oauthlib sends only the session's own address.
             session.register_compliance_hook("access_token_response", check)
             session.register_compliance_hook("refresh_token_response", check)
             url, timeouts = as_signed(self.endpoints.token_url), self.transport.timeouts
@@ -155,7 +155,7 @@ class OAuthClient:
                 # Some errors of requests are ValueErrors too; the transport turns those into ours.
                 if isinstance(error, requests.RequestException):
                     raise
-                # "from None": the foreign text quotes the answer.
+                # "from None": the text of the library's error quotes the answer.
                 raise errors.UnusableToken(
                     f"the token endpoint's answer is unusable ({type(error).__name__})"
                 ) from None
@@ -164,7 +164,7 @@ class OAuthClient:
     def _check_response(self, permit: str, replies: list[Reply], response: requests.Response) -> requests.Response:
         """Check an answer before oauthlib parses it: oauthlib loses the status, which decides about the error.
 
-        ``replies`` gets the answer as it came.
+        The unchanged answer is added to ``replies``.
         """
         reply = Reply(response.status_code, response.headers, response.content)
         replies.append(reply)
@@ -179,7 +179,7 @@ class OAuthClient:
         life_s = body.get("expires_in")
         if isinstance(life_s, bool) or (isinstance(life_s, int | float) and not 0 < life_s <= _LONGEST_LIFE_S):
             raise errors.UnusableToken("the token endpoint's answer has a token without a valid lifetime")
-        # The scope is not used, and oauthlib raises an error if the supplier left it out, emptied it or widened it.
+        # We don't use the scope, and oauthlib raises an error if the supplier left it out, emptied it or widened it.
         response._content = json.dumps({name: value for name, value in body.items() if name != "scope"}).encode()
         return response
 

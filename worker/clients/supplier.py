@@ -1,11 +1,11 @@
-"""A supplier as Relève sees it: what its client answers, its description, and its side of a consent.
+"""The interface of a supplier: its client, its description, and its side of a consent.
 
-A further supplier is a folder beside ``enedis`` with the same files, and a line in ``suppliers.SUPPLIERS``:
+To add a supplier, add a folder beside ``enedis`` with the same files, and a line to ``suppliers.SUPPLIERS``:
 
 =============== ====================================================================================================
 ``presets.py``  the generations of its API (paths of the series, names of parameters, kinds of tokens, limits, quotas)
                 and the shapes of its answers, for each of its series
-``client.py``   a ``SupplierClient``, and what answers mean: an ``Answer``, or one of ``worker.errors``
+``client.py``   a ``SupplierClient``, which turns replies into an ``Answer`` or one of ``worker.errors``
 ``consent.py``  the address of its consent page, the callback, the meters of a consent, and rights of access
 =============== ====================================================================================================
 """
@@ -38,9 +38,9 @@ class SupplierClient(Protocol):
     """The client of the series of one account or application."""
 
     def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
-        """Ask for one window of a series, whose end is excluded; each call that it takes takes a permit.
+        """Request one window of a series, whose end is excluded; each HTTP call takes a permit.
 
-        Only fields that are needed leave the client: no name, address, e-mail or telephone number does. Raises
+        Only needed fields leave the client: no name, address, email or telephone number does. Raises
         TransientError, AccountError, SeriesNotOffered (the meter has no such series), MalformedAnswer, RequestRefused
         or OperatorFault.
         """
@@ -49,10 +49,10 @@ class SupplierClient(Protocol):
 
 @dataclass(frozen=True)
 class SeriesClient:
-    """What the clients of all suppliers are made of.
+    """The base of the clients of all suppliers.
 
-    ``now`` is the system's time, zone-aware; it may be a simulated one. ``report`` is called with each refusal that is
-    not documented, before its error is raised.
+    ``now`` is the system's time, zone-aware; it may be simulated. ``report`` is called with each undocumented refusal,
+    before its error is raised.
     """
 
     endpoints: Endpoints
@@ -63,13 +63,14 @@ class SeriesClient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentCalls:
-    """A supplier's consent page and what its callback leads to; from its ``consent.py``.
+    """The functions for a supplier's consent page and its callback; from its ``consent.py``.
 
-    ``page``: the address of the page, for client id, state, duration and the address of our callback; ValueError where
-    there is none. ``read_callback``: reads a callback's query, and raises nothing. ``meters_of_grant``: the meters that
-    the answer to a code names, for our client id and now. ``meter``: the form of a meter's number. ``sends_redirect``:
-    whether the exchange of a code needs the callback's address again. ``shared_meters``: the meters of a consent by its
-    number (2026) with the SHA-256 of the answer, in one call; ``shared_path``: its endpoint.
+    ``page``: returns the address of the page for client id, state, duration and the address of our callback; raises
+    ValueError if there is none. ``read_callback``: reads a callback's query, and raises nothing. ``meters_of_grant``:
+    returns the meters that the answer to a code names, for our client id and the current time. ``meter``: the pattern
+    of a meter's number. ``sends_redirect``: whether the exchange of a code needs the callback's address again.
+    ``shared_meters``: returns the meters of a consent by its number (2026) and the SHA-256 of the answer, in one call;
+    ``shared_path``: its endpoint.
     """
 
     page: Callable[[Endpoints, str, str, str, str], str]
@@ -85,10 +86,10 @@ class ConsentCalls:
 class RightCalls:
     """The calls of a supplier that registers rights of access; each takes a session of the application.
 
-    ``declare`` raises RightRefused and UnknownUsagePoint. ``list_rights`` takes ``longest_list`` meters at most, and
-    asks for the rights of these alone. ``withdraw`` and ``upload`` take the supplier's id of a right; a right that is
-    gone counts as withdrawn. ``upload`` sends one to three files, by name and content. Each raises what a session does,
-    too.
+    ``declare`` raises RightRefused and UnknownUsagePoint. ``list_rights`` takes at most ``longest_list`` meters, and
+    lists only their rights. ``withdraw`` and ``upload`` take the supplier's id of a right; a right that is gone counts
+    as withdrawn. ``upload`` sends one to three files, by name and content. All of them also raise the errors of a
+    session.
     """
 
     declare: Callable[[SupplierSession, RightDeclaration], DeclaredRight]
@@ -96,7 +97,7 @@ class RightCalls:
     withdraw: Callable[[SupplierSession, str], None]
     upload: Callable[[SupplierSession, str, Sequence[tuple[str, bytes]]], None]
     longest_list: int
-    history_days: int  # How far back consumption may be asked for.
+    history_days: int  # How far back consumption may be requested.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +105,8 @@ class Supplier:
     """The description of a supplier; its texts are ``supplier.<name>`` in ``locales/names.json``.
 
     ``name``: its name in accounts, addresses and descriptions of series. ``presets``: the generations of its API; a
-    setting chooses one for all accounts. ``client``: builds the client of a session. ``shapes``: the answers that are
-    expected of it, by series. ``consent``: None where it has no consent page. ``rights``: None where it registers none.
+    setting chooses one for all accounts. ``client``: builds the client of a session. ``shapes``: its expected answers,
+    by series. ``consent``: None if it has no consent page. ``rights``: None if it registers none.
     """
 
     name: str
@@ -118,10 +119,10 @@ class Supplier:
 
 @dataclass(frozen=True, slots=True)
 class ConsentAnswer:
-    """What a callback says with what the supplier says of it.
+    """The meters of a callback, with the supplier's confirmation.
 
-    ``grant``: the tokens that the account will have; None where it has none of its own. ``line``: the endpoint that was
-    asked, None where none was; ``digest``: the SHA-256 of its answer's bytes.
+    ``grant``: the account's own tokens; None if it has none. ``line``: the endpoint that was called, None without a
+    call; ``digest``: the SHA-256 of its answer's bytes.
     """
 
     kind: ConsentKind
@@ -133,11 +134,11 @@ class ConsentAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class SupplierConsents:
-    """The supplier's side of a consent: the address of its page, and what it says of a callback.
+    """The supplier's side of a consent: the address of its page, and the confirmation of a callback.
 
-    What suppliers differ in is in ``calls``. ``duration`` is the setting for how long consent is requested, None for
-    the preset's longest. ``account_tokens`` says whether each account has its own token (v4). ``open_session`` returns
-    a session with the application's token. ``redirect_uri``: the address of our callback.
+    ``calls`` has the code that differs between suppliers. ``duration`` is the setting for how long consent is
+    requested, None for the preset's own. ``account_tokens`` says whether each account has its own token (v4).
+    ``open_session`` returns a session with the application's token. ``redirect_uri``: the address of our callback.
     """
 
     calls: ConsentCalls
@@ -170,37 +171,36 @@ class SupplierConsents:
         return self.calls.read_callback(params)
 
     def is_meter(self, text: str) -> bool:
-        """Return whether a text has the form of the supplier's numbers of meters."""
+        """Return whether a text has the form of the supplier's meter numbers."""
         return self.calls.meter.fullmatch(text) is not None
 
     def today(self) -> date:
-        """Return today's date in Europe/Paris."""
         return civil_date(self.now())
 
     def confirm_code(self, code: str, usage_points: Collection[str]) -> tuple[Grant, tuple[str, ...]]:
         """Exchange a code, and return the answer with the meters that it names.
 
-        ``usage_points``: what the callback names. Raises UnknownUsagePoint where the answer doesn't name them all, or
-        none, and what the client raises.
+        ``usage_points``: the meters that the callback names. Raises UnknownUsagePoint if the answer names no meter or
+        not all of these, and the errors of the client.
         """
         grant = self.exchange_code(code)
         confirmed = self.calls.meters_of_grant(grant, self.client_id, self.now())
         if not confirmed or not set(usage_points) <= set(confirmed):
-            # Without a meter of the supplier's own it is no consent; the token is forgotten here.
+            # Without meters named by the supplier it is no consent; the token is discarded.
             raise UnknownUsagePoint("the supplier does not confirm the meter: connect again")
         return grant, confirmed
 
     def ask(self, request: ConnectionRequest) -> ConsentAnswer:
-        """Return what a callback says with what the supplier says of it, in one call at most; v5 has nothing to ask.
+        """Return the meters of a callback, confirmed by the supplier in at most one call; v5 needs no call.
 
-        Raises UnknownUsagePoint where the answer to a code doesn't name the callback's meters itself, and what the
-        client raises.
+        Raises UnknownUsagePoint if the answer to a code doesn't name the callback's meters, and the errors of the
+        client.
         """
         if request.code is not None:
             grant, confirmed = self.confirm_code(request.code, request.usage_points)
             kind = ConsentKind.CODE if "usage_points_id" in grant.extras else ConsentKind.ID_TOKEN
             named = [SharedMeter(number) for number in request.usage_points or confirmed]
-            # A token that reads no data is forgotten here.
+            # A token that isn't needed to read data is discarded.
             kept = grant if self.account_tokens else None
             return ConsentAnswer(kind, named, kept, self._line(self.endpoints.preset.token_path), grant.digest)
         if request.autorisation_id is not None and self.calls.shared_meters is not None:

@@ -1,11 +1,10 @@
 """A session with the supplier: a permit for each request, one token renewal, and refusals raised as our errors.
 
 Callers never see a status code, and no request is sent without a permit. No other module sends requests to a supplier.
-A transport is safe with threads and after a fork, as neither shares a connection. A ``Reply`` is one HTTP answer, read
-to its end: its code, whether it refuses the token, how long it asks to wait. ``Permits`` and ``TokenProvider`` say what
-a session needs: the quota, and its ``Token``.
+A transport is safe with threads and after a fork, because they don't share connections. A ``Reply`` is one complete
+HTTP answer. ``Permits`` and ``TokenProvider`` are the interfaces of the quota and of the token's source.
 
-``SplitFetch`` fetches a window from a supplier that may find it too long, too early or too late, in several requests.
+``SplitFetch`` fetches a window in several requests if the supplier finds it too long, too early or too late.
 """
 
 from __future__ import annotations
@@ -45,23 +44,23 @@ FetchPiece = Callable[[DateWindow], Answer]
 # The seconds to connect, and the seconds between two bytes of the answer.
 Timeouts = tuple[float, float]
 DEFAULT_TIMEOUTS: Final[Timeouts] = (5.0, 20.0)
-# Of a call that changes something, and of the token endpoint.
+# For calls that change something, and for the token endpoint.
 SHORT_ANSWER: Final = StreamLimits(stream_bytes=64 * 1024)
-# Of the API gateway that stands before many suppliers (WSO2), and of OAuth.
+# From WSO2, the API gateway in front of many suppliers, and from OAuth.
 BAD_TOKEN_CODES: Final = {"900901", "900902", "900903", "unauthorized", "invalid-token"}
 REFUSED_FOR_GOOD: Final = "the gateway refuses the token: make a new one on its page, then run `releve home add`"
 _LONGEST_PAGE: Final = 20_000
 _CHUNK: Final = 16 * 1024
-# Texts are passed over. The possessive repetitions need no memory by the length of a text, and one without its end goes
-# to the end of the body, so that it is looked at once.
+# Strings are skipped. The possessive repetitions need no memory in proportion to a string, and an unterminated string
+# matches up to the end of the body, so it is scanned only once.
 _STRUCTURE: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]')
-# A code is written to logs and messages. So it must consist of words and a short number: no meter, no token.
+# A code is written to logs and messages, so it must consist of words and a short number: no meter, no token.
 _CODE_FORM: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0-9]{1,7})?|[0-9]{1,6}")
 _NESTING: Final = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _LOGIN_FAILED: Final = "{} refused the token again right after its renewal: the holder must consent again"
 _APPLICATION_REFUSED: Final = "{} refuses the application's fresh token: check its credentials and subscriptions"
-# At DEBUG the first two loggers write tokens and secrets, and the third the query with the meter's number. With
-# malformed headers the third does so at WARNING too. Nothing is lost: failures are raised as our errors.
+# At DEBUG the first two loggers write tokens and secrets, and the third writes the query with the meter's number, for
+# malformed headers even at WARNING. Nothing is lost: failures are raised as our errors.
 for _name, _level in (
     ("requests_oauthlib", logging.INFO),
     ("oauthlib", logging.INFO),
@@ -73,10 +72,10 @@ for _name, _level in (
 # Without slots, because cached_property needs a __dict__.
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP answer, read to its end; ``headers`` are those of requests, which knows their names in any case.
+    """A complete HTTP answer; the names of ``headers`` are case-insensitive, as requests has them.
 
-    ``streamed``: the values of an answer that was read one value after another. Then ``body`` is empty, or holds the
-    beginning of a refusal.
+    ``streamed``: the values of an answer that was read value by value. Then ``body`` is empty, or holds the beginning
+    of a refusal.
     """
 
     status: int
@@ -94,7 +93,7 @@ class Reply:
 
     @cached_property
     def envelope(self) -> Mapping[str, Json]:
-        """The supplier's own envelope, without those that gateways put around it; empty without one."""
+        """The supplier's own error object, without the envelopes of gateways; empty without one."""
         envelope = self.json if isinstance(self.json, dict) else {}
         for _ in range(3):
             inner = (envelope.get(key) for key in ("error", "fault", "enedis_return"))
@@ -118,7 +117,7 @@ class Reply:
 
     @property
     def meant_status(self) -> int:
-        """The supplier's status, which a proxy may put into the body of a success."""
+        """The supplier's status, which a proxy may send in the body of a success."""
         inner = self.json.get("status") if isinstance(self.json, dict) else None
         return inner if 200 <= self.status < 300 and isinstance(inner, int) and 400 <= inner < 600 else self.status
 
@@ -126,8 +125,8 @@ class Reply:
 def token_refused(reply: Reply, mode: TokenMode) -> bool:
     """Return whether the supplier refuses the token, and nothing else.
 
-    With a user's token (v4) a 403 has two meanings: with an empty body it refuses the token, with a body the consent. A
-    gateway's 401 refuses the token, unless it is Enedis' that it passes on: that refuses the gateway.
+    With a user's token (v4), a 403 with an empty body refuses the token, and one with a body the consent. A gateway's
+    401 refuses the token, unless it passes on a 401 of Enedis, which refuses the gateway.
     """
     if mode == "bearer":
         return reply.status == 401 and (reply.json is None or reply.envelope is reply.json)
@@ -137,13 +136,13 @@ def token_refused(reply: Reply, mode: TokenMode) -> bool:
 
 
 def wait_of(reply: Reply, now: datetime) -> float:
-    """Return the seconds that a 429 asks to wait; a gateway's HTML page may name the moment in its text."""
+    """Return the seconds to wait after a 429; a gateway's HTML page may name the moment in its text."""
     page = {"description": reply.body[:_LONGEST_PAGE].decode("utf-8", "replace")} if reply.json is None else {}
     return quota_wait_s(reply.headers, reply.envelope or page, now)
 
 
 def _is_too_deep(body: bytes, most: int = StreamLimits().depth) -> bool:
-    """Return whether JSON opens more than ``most`` lists and objects in each other."""
+    """Return whether lists and objects in a JSON text are nested more than ``most`` levels deep."""
     depth = 0
     for match in _STRUCTURE.finditer(body):
         depth += _NESTING.get(match[0], 0)
@@ -154,15 +153,14 @@ def _is_too_deep(body: bytes, most: int = StreamLimits().depth) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An access token, the refresh token for the next one, and when it ends (seconds since 1970)."""
+    """An access token, the refresh token for the next one, and when the access token expires (seconds since 1970)."""
 
     access: str = field(repr=False)
     refresh: str | None = field(default=None, repr=False)
     expires_at: int | None = field(default=None, repr=False)
 
     def ends_within(self, seconds: float) -> bool:
-        """Return whether the token ends within ``seconds``; a token without an end does not."""
-        # Tokens age in real time, even if the system's time is simulated.
+        # Tokens expire in real time, even if the system's time is simulated.
         return self.expires_at is not None and self.expires_at <= time.time() + seconds
 
     def to_text(self) -> str:
@@ -171,16 +169,16 @@ class Token:
 
     @classmethod
     def from_text(cls, text: str) -> Token:
-        """Read a token that ``to_text`` wrote; raises ValueError without the text in it."""
+        """Read a token that ``to_text`` wrote. Raises ValueError, which doesn't quote the text."""
         try:
             return cls(**json.loads(text))
         except (ValueError, TypeError):
-            # "from None": the foreign error quotes the text, which is a secret.
+            # "from None": the library's error quotes the text, which is a secret.
             raise ValueError("this is not a token that Relève stored") from None
 
 
 class TokenProvider(Protocol):
-    """What a session takes its token from.  Both methods raise TransientError, AccountError or OperatorFault."""
+    """The source of a session's token. Both methods raise TransientError, AccountError or OperatorFault."""
 
     def current(self) -> Token:
         """Return a token for the next calls."""
@@ -193,16 +191,16 @@ class Permits(Protocol):
     """The quota of the application, shared by all workers; QuotaLedger implements it."""
 
     def take_permit(self, api: str) -> str:
-        """Take a permit for one request of ``api``, after a short wait at most, and return its text.
+        """Take a permit for one request of ``api``, after at most a short wait, and return its text.
 
-        Raises RateLimited, with the longer wait, where no permit is free.
+        Raises RateLimited with the wait if no permit is free soon enough.
         """
 
     def release_permit(self, permit: str) -> None:
         """Undo a permit whose request was never sent, so that the supplier can't have counted it."""
 
     def close_gate(self, retry_after_s: float, permit: str, code: str = "") -> None:
-        """Stop all requests for a while: the supplier refused the one with this permit, with an error of this code."""
+        """Stop all requests for a while, after the supplier refused the one with this permit with this error code."""
 
 
 class SupplierSession:
@@ -224,12 +222,12 @@ class SupplierSession:
         interpret: Callable[[Reply], ResultT],
         limits: StreamLimits | None = None,
     ) -> ResultT:
-        """Send a GET and return what ``interpret`` makes of its reply.
+        """Send a GET and return the result of ``interpret`` for its reply.
 
-        With ``limits`` the answer is read one value after another, and no more of it than they allow. Raises
-        RateLimited, SupplierUnavailable, LoginFailed (a user's token), TokenNeeded or TokenRefused (a gateway's),
-        OperatorFault (the application's token), and the errors of ``interpret``. If that raises RateLimited, the gate
-        is closed for all workers first.
+        With ``limits`` the answer is read value by value, and only as far as they allow. Raises RateLimited,
+        SupplierUnavailable, LoginFailed (a user's token), TokenNeeded or TokenRefused (a gateway's), OperatorFault (the
+        application's token), and the errors of ``interpret``. If ``interpret`` raises RateLimited, the gate is closed
+        for all workers first.
         """
         # A GET has no Content-Type: with one, the API of 2026 answered 500.
         return self._request("GET", path, interpret, limits, params=params)
@@ -237,7 +235,7 @@ class SupplierSession:
     def post(
         self, path: str, body: Json, interpret: Callable[[Reply], ResultT], limits: StreamLimits | None = None
     ) -> ResultT:
-        """Send a POST with a JSON body; otherwise as ``get``."""
+        """Send a POST with a JSON body; otherwise like ``get``."""
         return self._request("POST", path, interpret, limits, json=body)
 
     def put(self, path: str, body: Json, interpret: Callable[[Reply], ResultT]) -> ResultT:
@@ -292,10 +290,10 @@ class SupplierSession:
 
 
 class Transport:
-    """The connections to one supplier: time-outs, one session a thread, and network errors made ours.
+    """The connections to one supplier, with timeouts, one session per thread, and network errors turned into ours.
 
-    ``base_url`` may begin with ``http://`` for a simulated supplier, and so may ``token_url``, which may be on another
-    host; ``Preset.endpoints`` checks where they may. ``user_agent``: what calls name themselves; None for the library.
+    ``base_url`` and ``token_url``, which may be on another host, may begin with ``http://`` for a simulated supplier;
+    ``Preset.endpoints`` checks that. ``user_agent``: None for that of the library.
     """
 
     def __init__(
@@ -322,17 +320,17 @@ class Transport:
         on_unsent: Callable[[], None] = lambda: None,
         **content: Any,
     ) -> Reply:
-        """Send one signed request and read its answer to the end; no redirect is followed.
+        """Send one signed request and read its answer to the end; redirects are not followed.
 
-        With ``limits`` the values of a success are read one after another, and of a refusal its beginning; where more
-        comes, the connection is closed. Raises SupplierUnavailable if there is no answer. If the request was not even
-        sent, it calls ``on_unsent`` before.
+        With ``limits`` a success is read value by value, and only the beginning of a refusal; if there is more, the
+        connection is closed. Raises SupplierUnavailable if there is no answer; if the request wasn't even sent, it
+        calls ``on_unsent`` first.
         """
         # A forked child must not use its parent's connection.
         if getattr(self._local, "pid", None) != os.getpid():
             self._local.pid, self._local.session = os.getpid(), self._new_session(WebApplicationClient(""), "data")
         session: OAuth2Session = self._local.session
-        # The expiry is left out, so that the supplier decides about the token and not the local clock.
+        # The expiry is left out, so that the supplier, not the local clock, decides about the token.
         session.token = {"access_token": token.access, "token_type": "Bearer"}
         with _network_errors(on_unsent):
             response = session.request(
@@ -352,8 +350,8 @@ class Transport:
     def token_session(self, client: Client, on_unsent: Callable[[], None]) -> Iterator[OAuth2Session]:
         """Open a session for one exchange with the token endpoint; it shares no signing state with others.
 
-        ``client`` must have no scope. With one, oauthlib compares it with the scope of the answer, and raises a
-        Warning that loses the token if the supplier has added a word.
+        ``client`` must have no scope. Otherwise oauthlib compares it with the scope of the answer, and if the supplier
+        has added a word, raises a Warning, which loses the token.
         """
         with _network_errors(on_unsent), self._new_session(client, "token") as session:
             yield session
@@ -363,13 +361,13 @@ class Transport:
         session.mount("https://", _CountedHttp(api))
         for host in self._plain_hosts:
             session.mount(f"https://{host}/", _CountedHttp(api, scheme="http"))
-            # A machine of our own is reached without the proxies of the environment.
+            # A simulator is reached without the proxies of the environment.
             session.trust_env = False
         return session
 
 
 class _CountedHttp(BoundedHttp):
-    """An HTTP adapter that counts each request with the class of its answer's status."""
+    """An HTTP adapter that counts each request by the class of its status code."""
 
     def __init__(self, api: str, scheme: str = "https") -> None:
         self._api = api
@@ -390,7 +388,7 @@ class _CountedHttp(BoundedHttp):
 
 def _read_bounded(response: requests.Response, limits: StreamLimits) -> Reply:
     """Return the values of a success, or the beginning of a refusal with the values in it."""
-    # Closing gives a connection that was read to its end back to the pool, and cuts any other one.
+    # Closing returns a connection to the pool if it was read to the end, and otherwise cuts it.
     with closing(response):
         body = b"" if response.status_code // 100 == 2 else response.content
         values = read_values(response.iter_content(_CHUNK), limits)
@@ -404,18 +402,18 @@ def _network_errors(on_unsent: Callable[[], None]) -> Iterator[None]:
         yield
     except OSError as error:
         reason = getattr(error.args[0], "reason", None) if error.args else None
-        # There was no connection, so that the supplier saw nothing of the request.
+        # There was no connection, so the supplier saw nothing of the request.
         is_unsent = isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError)
         if is_unsent:
-            # If Redis is away, the call stays counted, which is the safe side.
+            # If Redis is down, the call stays counted, which is the safe side.
             with suppress(errors.StoreUnavailable):
                 on_unsent()
-        # "from None": the text of the foreign error holds the URL, and with it the meter's number.
+        # "from None": the text of the library's error has the URL, and with it the meter's number.
         raise _unavailable(error, is_connected=not is_unsent) from None
 
 
 def _unavailable(error: OSError, *, is_connected: bool) -> errors.SupplierUnavailable:
-    """Return our error for one of requests, by how far the call came."""
+    """Return our error for one of requests, by how far the call got."""
     name = type(error).__name__
     if not is_connected or isinstance(error, requests.exceptions.SSLError | requests.exceptions.ProxyError):
         return errors.SupplierUnreachable(f"no connection to the supplier ({name})")
@@ -426,21 +424,21 @@ def _unavailable(error: OSError, *, is_connected: bool) -> errors.SupplierUnavai
 
 
 def as_signed(url: str) -> str:
-    """Return the address with https://, as oauthlib wants it.
+    """Return the address with https://, as oauthlib requires.
 
-    oauthlib refuses plain http:// unless OAUTHLIB_INSECURE_TRANSPORT switches the check off for the whole process.
-    So a plain address is signed as https://, and ``_CountedHttp`` changes it back before it is sent.
+    oauthlib refuses plain http:// unless OAUTHLIB_INSECURE_TRANSPORT switches the check off for the whole process. So
+    a plain address is signed as https://, and ``_CountedHttp`` changes it back before sending.
     """
     return "https://" + url.removeprefix("http://") if url.startswith("http://") else url
 
 
 @dataclass
 class SplitFetch:
-    """The payloads of one window with the days that each is for, and the days that the supplier answers for.
+    """The payloads of one window, each with its days, and the range of days that the supplier answers for.
 
-    ``data_from``: the first day that may be asked for; the days before it count as before the history.
-    ``floor``: the first day the supplier answers for, if the window began before it. ``end``: the day after the last
-    one that could be asked for.
+    ``data_from``: the first day that may be requested; earlier days count as before the history. ``floor``: the first
+    day that the supplier answers for, if the window began before it. ``end``: the day after the last one that could be
+    requested.
     """
 
     fetch_piece: FetchPiece = field(repr=False)  # It holds the meter's number, which no ``repr`` may show.
@@ -450,7 +448,7 @@ class SplitFetch:
     end: date | None = None
 
     def fetch(self, window: DateWindow) -> SplitFetch:
-        """Ask for the whole window, in as many pieces as necessary. Raises what ``fetch_piece`` raises."""
+        """Request the whole window, in as many pieces as necessary. Raises the errors of ``fetch_piece``."""
         self.end = window.end
         if self.data_from is not None and window.start < self.data_from:
             self.floor = min(self.data_from, window.end)

@@ -1,4 +1,4 @@
-"""The suppliers that there are, and the clients of each."""
+"""All suppliers, and the clients of each."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ SUPPLIERS: Final = {supplier.name: supplier for supplier in (ENEDIS, GRDF, GATEW
 
 @dataclass(frozen=True, kw_only=True)
 class SupplierClients:
-    """The clients of one supplier in one process, which share its addresses, a transport, tokens and the permits.
+    """The clients of one supplier in one process, which share addresses, transport, tokens and permits.
 
     Accounts with a token of their own have a session each; else one client serves all. ``user_tokens`` returns the
-    store of an account's token. ``report`` is called with each refusal that is not documented.
+    store of an account's token. ``report`` is called with each undocumented refusal.
 
-    Every call for an account begins with ``client_of`` or ``tokens_of``, which refuse an account whose consent is over:
-    they raise ConsentEnded, or UnknownAccount for one that was removed.
+    Every call for an account begins with ``client_of`` or ``tokens_of``, which raise ConsentEnded for an account whose
+    consent has ended, and UnknownAccount for one that was removed.
     """
 
     supplier: Supplier
@@ -49,16 +49,16 @@ class SupplierClients:
 
     @property
     def account_tokens(self) -> bool:
-        """Whether each account brings its own token (v4, gateways), or one token of the application serves all."""
+        """Whether each account has its own token (v4, gateways); else the application's token serves all."""
         return self.endpoints.preset.token_mode != "application"  # noqa: S105 - a mode, no secret
 
     @property
     def renews_tokens(self) -> bool:
-        """Whether the accounts' tokens are renewed at the supplier (v4); a gateway's are given by hand."""
+        """Whether the accounts' tokens are renewed at the supplier (v4); a gateway's are entered by hand."""
         return self.endpoints.preset.token_mode == "user"  # noqa: S105 - a mode, no secret
 
     def client_of(self, account: Account) -> SupplierClient:
-        """Return the client for the series of an account, for the calls that follow at once."""
+        """Return the client for the series of an account, for immediate use: the consent is checked only here."""
         tokens = self.tokens_of(account)
         return self._build_client(self._open_session(tokens)) if self.account_tokens else self.application_client
 
@@ -77,7 +77,7 @@ class SupplierClients:
 
     @cached_property
     def application_client(self) -> SupplierClient:
-        """The client with the application's token, also for series that belong to no account (v5, 2026)."""
+        """The client with the application's token (v5, 2026)."""
         return self._build_client(self.application_session())
 
     def application_session(self) -> SupplierSession:
@@ -85,10 +85,10 @@ class SupplierClients:
         return self._open_session(self.application_tokens())
 
     def revoke_token(self, text: str) -> None:
-        """Have the supplier revoke a user's tokens; ``text`` is that of ``Token.to_text``.
+        """Revoke a user's tokens at the supplier; ``text`` comes from ``Token.to_text``.
 
-        Does nothing where the supplier has no endpoint for it, or where the text is no token. Raises what
-        ``OAuthClient`` does.
+        Does nothing if the supplier has no endpoint for it, or if the text is no token. Raises the errors of
+        ``OAuthClient``.
         """
         if self.endpoints.revoke_url is None:
             return
@@ -96,14 +96,14 @@ class SupplierClients:
             token = Token.from_text(text)
         except ValueError:
             return
-        # The refresh token first: it is the one that lives on.
+        # The refresh token first, because it stays valid for longer.
         if token.refresh is not None:
             self.oauth.revoke(token.refresh, "refresh_token")
         self.oauth.revoke(token.access, "access_token")
 
     @property
     def rights(self) -> RightCalls:
-        """The calls for rights of access. Raises OperatorFault where the supplier registers none."""
+        """The calls for access rights. Raises OperatorFault if the supplier registers none."""
         if self.supplier.rights is None:
             raise OperatorFault(f"{self.supplier.name} has no access rights to register")
         return self.supplier.rights
@@ -124,22 +124,20 @@ class Suppliers(dict[str, SupplierClients]):
 
     @property
     def has_rights(self) -> bool:
-        """Whether one of them registers rights of access."""
+        """Whether one of them registers access rights."""
         return not REGISTERING.isdisjoint(self)
 
     def clients_of(self, supplier: str) -> SupplierClients:
-        """Return the clients of a supplier. Raises OperatorFault where it is not set up any more."""
+        """Return the clients of a supplier. Raises OperatorFault if it is not set up any more."""
         if supplier not in self:
             setting = "HOME" if is_gateway(supplier) else f"{supplier.upper()}_CLIENT_ID"
             raise OperatorFault(f"{supplier} is not set up here: set RELEVE_{setting}")
         return self[supplier]
 
     def client_of(self, account: Account) -> SupplierClient:
-        """Return the client of an account's supplier, for the calls that follow at once."""
         return self.clients_of(account.supplier).client_of(account)
 
     def tokens_of(self, account: Account) -> TokenProvider:
-        """Return the tokens that calls for an account use."""
         return self.clients_of(account.supplier).tokens_of(account)
 
     def application_client(self, supplier: str) -> SupplierClient:

@@ -1,7 +1,7 @@
-"""Tokens and their renewal: a user's rotating refresh token, the application's token, or one that nothing renews.
+"""Tokens and their renewal: a user's rotating refresh token, the application's token, or a gateway's, never renewed.
 
-Across all workers one token has one renewal at a time. A renewed token is stored before it is used, because the
-refresh token that paid for it is worthless from then on.
+Across all workers one token has one renewal at a time. A renewed token is stored before it is used, because the old
+refresh token no longer works.
 
 An ``id_token`` names meters in its claims:
 
@@ -9,7 +9,7 @@ An ``id_token`` names meters in its claims:
     Enedis {"usage_point_id": "98765432109876"}
 
 GRDF sends an id_token. No answer of Enedis with one is known, but the documentation of the original konnector mentions
-it, so its claims are read too. Source: OpenID Connect Core 1.0; the code of aeneria-app (ConsentementDetail.php).
+its claims, so they are read too. Source: OpenID Connect Core 1.0; the code of aeneria-app (ConsentementDetail.php).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from worker.clients.oauth import OAuthClient
 from worker.clients.supplier_session import REFUSED_FOR_GOOD, Token
 from worker.domain.answers import Json
 
-# A token that ends within this time is renewed before a call.
+# A token that expires within this time is renewed before a call.
 RENEW_AHEAD_S: Final = 300.0
 _CONSENT_AGAIN: Final = "this account has no usable token: its holder must consent again"
 _ANSWER_LOST: Final = (
@@ -45,7 +45,7 @@ _CONSENT_CLAIMS: Final = ("consentements", "consents")
 class TokenStore(Protocol):
     """A store of one encrypted token, as its text: an account's in the registry, the application's in Redis.
 
-    ``expires_at``: when the token ends, in seconds since 1970.
+    ``expires_at``: when the token expires, in seconds since 1970.
     """
 
     def load(self) -> str | None: ...
@@ -60,7 +60,7 @@ class TokenStore(Protocol):
 
 
 class RotatingTokenStore(TokenStore, Protocol):
-    """A token store that also keeps a mark: the refresh token was sent, and no answer was read yet.
+    """A token store that also keeps a mark, which says that the refresh token was sent and no answer read yet.
 
     The two methods may be called only inside ``renewal_lock``. ``save`` clears the mark too.
     """
@@ -69,14 +69,14 @@ class RotatingTokenStore(TokenStore, Protocol):
         """Mark the refresh token as sent; return whether it had the mark already."""
 
     def clear_refresh_sent(self) -> None:
-        """Clear the mark, for a refresh token that the supplier did not take."""
+        """Clear the mark, because the supplier has not used up the refresh token."""
 
 
 StoreT = TypeVar("StoreT", bound=TokenStore)
 
 
 class _StoredToken(Generic[StoreT]):
-    """The base of both strategies; they differ in how a new token is requested."""
+    """The base of the classes for users' and for the application's tokens, which differ in requesting a new token."""
 
     def __init__(self, store: StoreT, oauth: OAuthClient) -> None:
         self._store = store
@@ -93,12 +93,12 @@ class _StoredToken(Generic[StoreT]):
         try:
             return self.renew(token)
         except errors.StoreUnavailable:
-            # The token may have been renewed and not stored, which must never be hidden.
+            # The token may have been renewed but not stored, which must never be hidden.
             raise
         except errors.TransientError:
             if token is None or token.ends_within(0):
                 raise
-            # The renewal was ahead of time, so the present token still works.
+            # The renewal was ahead of time, so the current token still works.
             return token
 
     def renew(self, refused: Token | None) -> Token:
@@ -109,7 +109,7 @@ class _StoredToken(Generic[StoreT]):
             if stored and not is_refused and not stored.ends_within(RENEW_AHEAD_S):
                 return stored
             token = self._request_token(stored)
-            # Save before use: the refresh token before this one works no more.
+            # Save before use, because the previous refresh token no longer works.
             self._store.save(token.to_text(), token.expires_at)
         return token
 
@@ -124,8 +124,9 @@ class _StoredToken(Generic[StoreT]):
 class UserTokens(_StoredToken[RotatingTokenStore]):
     """A user's token (v4): each refresh token works once and returns the next one.
 
-    If the answer is lost after the supplier took the token, the consent is lost. The next refusal looks like that of
-    a withdrawn consent, so the store marks the token as sent before each renewal: with the mark, the answer was lost.
+    If the answer is lost after the supplier took the token, the consent is lost. The next refusal looks like that of a
+    withdrawn consent. So the store marks the token as sent before each renewal; with the mark, a refusal means that an
+    earlier answer was lost.
     """
 
     def _request_token(self, stored: Token | None) -> Token:
@@ -136,12 +137,12 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
             return self._oauth.refresh(stored.refresh).token
         except errors.RefreshTokenDead:
             newest = self._load()
-            # The lock has an expiry: a slow worker may have renewed the token after we took its lock over.
+            # The lock can expire: a slow worker may have renewed the token after we took over its lock.
             if newest is not None and newest.refresh != stored.refresh:
                 return newest
             if was_sent_before:
                 raise errors.RefreshAnswerLost(_ANSWER_LOST) from None
-            # A refusal is an answer: a second window that asks meanwhile must not take it for a lost one.
+            # A refusal is an answer: another window that tries next must not conclude that an answer was lost.
             self._store.clear_refresh_sent()
             raise
         except (errors.RateLimited, errors.OperatorFault, errors.RequestRefused):
@@ -154,8 +155,8 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
 class ApplicationTokens(_StoredToken[TokenStore]):
     """The application's token (v5, 2026): requested with its credentials, shared by all accounts.
 
-    The last one is kept in memory too. Where another worker has replaced it early, because it was refused, this one
-    is refused as well, and then read again.
+    The last one is also kept in memory. If another worker has replaced it early, because it was refused, this copy is
+    refused as well, and then read again.
     """
 
     _last: Token | None = None
@@ -174,13 +175,13 @@ class ApplicationTokens(_StoredToken[TokenStore]):
 
 
 class BearerTokens:
-    """An account's token of a gateway: made on its page, given by hand, and never renewed."""
+    """An account's token for a gateway: created on the gateway's page, entered by hand, and never renewed."""
 
     def __init__(self, store: TokenStore) -> None:
         self._store = store
 
     def current(self) -> Token:
-        """Return the token for the next calls. Raises TokenNeeded without one, or where it has ended."""
+        """Return the token for the next calls. Raises TokenNeeded without one, or if it has expired."""
         text = self._store.load()
         if not text:
             raise errors.TokenNeeded(_NO_TOKEN)
@@ -190,7 +191,7 @@ class BearerTokens:
         return token
 
     def renew(self, refused: Token | None) -> Token:
-        """Return the token that was given in place of ``refused`` meanwhile. Raises TokenRefused without one."""
+        """Return the token that has replaced ``refused`` meanwhile. Raises TokenRefused without one."""
         token = self.current()
         if refused is None or token.access != refused.access:
             return token
@@ -200,22 +201,21 @@ class BearerTokens:
 def usage_points_from_id_token(id_token: str, client_id: str, now: datetime) -> list[str]:
     """Return the usage points in the order of the claims, without duplicates.
 
-    It must be issued for our application (``aud``) and not be too old (``exp``) at ``now``, which a simulation may
-    pretend. The signature isn't checked: a token received from the token endpoint over TLS needs no check (OpenID
-    Connect Core 1.0, 3.1.3.7), and only the supplier has the key. Raises MalformedAnswer for a text that is no such
-    token.
+    The token must be issued for our application (``aud``) and not have expired (``exp``) at ``now``, which may be
+    simulated. The signature isn't checked: a token received from the token endpoint over TLS needs no check (OpenID
+    Connect Core 1.0, 3.1.3.7), and only the supplier has the key. Raises MalformedAnswer for any other text.
     """
     options: Options = {
         "verify_signature": False,
         "verify_aud": True,
-        "verify_exp": False,  # It knows the real time alone.
+        "verify_exp": False,  # The library compares with the real time only.
         "require": ["iss", "aud", "exp"],
     }
     try:
         claims = jwt.decode(id_token, options=options, audience=client_id)
         is_current = float(claims["exp"]) > now.timestamp()
     except (jwt.PyJWTError, TypeError, ValueError, OverflowError, RecursionError):
-        # "from None": the foreign text may quote the token.
+        # "from None": the text of the library's error may quote the token.
         raise errors.UnusableToken("the id_token can't be decoded") from None
     if not is_current:
         raise errors.UnusableToken("the id_token has expired: check this machine's clock")

@@ -1,8 +1,8 @@
-"""Rights of access: what a supplier registers of a consent, and asks the meter's holder about itself (GRDF).
+"""Access rights: consents that a supplier registers after it has asked the meter's holder itself (GRDF).
 
-A right is declared for a meter, or given on the supplier's own page. It waits for the holder, who answers an e-mail of
-the supplier. Nothing tells us when it ends: the supplier is asked once a day. A meter may have several rights of ours;
-one that is active is enough.
+A right is declared for a meter, or given on the supplier's own page. It waits until the holder answers an email from
+the supplier. We aren't told when it ends, so the supplier is asked once a day. We may have several rights for a meter;
+one active right is enough.
 
 Source: GRDF, swagger of ADICT v2 and the digest of its kit.
 """
@@ -28,7 +28,7 @@ _LONGEST_EMAIL: Final = 254
 
 
 class RightState(StrEnum):
-    """The state of a right as the supplier tells it."""
+    """The state of a right according to the supplier."""
 
     PENDING = "pending"  # It waits for the holder.
     ACTIVE = "active"
@@ -39,7 +39,7 @@ class RightState(StrEnum):
 
 
 class ProofState(StrEnum):
-    """What the supplier wants to see of the proof of a consent."""
+    """The state, at the supplier, of the proof of a consent."""
 
     AWAITED = "awaited"  # Until a day, after which the right ends.
     IN_REVIEW = "in_review"
@@ -48,38 +48,38 @@ class ProofState(StrEnum):
 
 
 class RightRole(StrEnum):
-    """What we are to the meter's contract."""
+    """Our relation to the meter's contract."""
 
     AUTHORIZED = "authorized"  # Its holder has consented.
     OWN = "own"  # The contract is our own, so no consent is needed.
 
 
-# What may still become an account's right, what is worth most first; the other states are final.
+# States that may still lead to an account's right, the best first; the other states are final.
 HOPEFUL_STATES: Final = (RightState.ACTIVE, RightState.PENDING, RightState.TO_CHECK)
 
 
 class OurState(StrEnum):
-    """How far a right has come here."""
+    """The progress of a right in our registry."""
 
     DECLARED = "declared"
-    FOUND = "found"  # It was there before anybody declared it here.
-    OPENED = "opened"  # Its account has taken the consent.
+    FOUND = "found"  # It existed at the supplier before anybody declared it here.
+    OPENED = "opened"  # Its account has got the consent.
     WITHDRAWING = "withdrawing"  # It awaits its withdrawal at the supplier.
 
 
 class RightEvent(StrEnum):
-    """What happens to a right here."""
+    """An event of a right in our registry."""
 
-    OPENED = "opened"  # The supplier lists it as active, and its account takes the consent.
+    OPENED = "opened"  # The supplier lists it as active, and its account gets the consent.
     STOPPED = "stopped"  # By its household, or because its account is erased.
-    FORGOTTEN = "forgotten"  # Another consent or another holder has taken its place.
+    FORGOTTEN = "forgotten"  # Another consent or another holder has replaced it.
     ENDED = "ended"  # At the supplier, a month ago.
     WITHDRAWN = "withdrawn"  # At the supplier, or given up after seven days.
 
 
 _O, _E = OurState, RightEvent
 _LIVE: Final = (_O.DECLARED, _O.FOUND, _O.OPENED)
-# Where an event leads; None: its row is gone.
+# The state after each event; None: its row is deleted.
 TRANSITIONS: Final = Transitions[OurState, RightEvent, OurState | None](
     (_E.OPENED, _LIVE, _O.OPENED),
     (_E.STOPPED, _LIVE, _O.WITHDRAWING),
@@ -91,10 +91,10 @@ TRANSITIONS: Final = Transitions[OurState, RightEvent, OurState | None](
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HouseholdDeclaration:
-    """What a household types so that the supplier registers a right; exactly one of ``name`` and ``company`` is set.
+    """A household's input for the declaration of a right; exactly one of ``name`` and ``company`` is set.
 
     All of it is personal data: it is kept sealed until the right is declared, and then dropped. ``name``: the surname
-    of the contract's holder. ``email``: where the supplier asks the holder.
+    of the contract's holder. ``email``: the address at which the supplier asks the holder.
     """
 
     meter: str = field(repr=False)
@@ -104,7 +104,7 @@ class HouseholdDeclaration:
     company: str | None = field(default=None, repr=False)
 
     def faults(self) -> tuple[str, ...]:
-        """Return what can't be sent, in the form's order: ``meter``, ``holder``, ``postcode`` and ``email``."""
+        """Return the invalid fields in the form's order: ``meter``, ``holder``, ``postcode`` and ``email``."""
         holders = [text for text in (self.name, self.company) if text]
         fits = {
             "meter": is_gas_meter(self.meter),
@@ -117,9 +117,9 @@ class HouseholdDeclaration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RightDeclaration:
-    """What is declared of a right; exactly one of ``name`` and ``company`` is set.
+    """The declaration of a right; exactly one of ``name`` and ``company`` is set.
 
-    Name, postcode and e-mail are personal data that nobody keeps once the right is declared. ``first_day`` to
+    Name, postcode and email are personal data, which is dropped once the right is declared. ``first_day`` to
     ``last_day``: the days of the right, ends included. ``data_from``: the first day whose consumption may be read.
     """
 
@@ -136,10 +136,10 @@ class RightDeclaration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RightRecord:
-    """A right as the supplier lists it; days are included, and None where they are not told.
+    """A right as the supplier lists it; last days are included, and None if unknown.
 
-    ``id``: the supplier's own, personal data like the meter. ``covers``: the series that it covers, None where it
-    doesn't say. ``proof_until``: the last day for the proof that is awaited.
+    ``id``: the supplier's own, personal data like the meter. ``covers``: the series that it covers, None if unknown.
+    ``proof_until``: the last day for the awaited proof.
     """
 
     id: str = field(repr=False)
@@ -155,7 +155,7 @@ class RightRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredRight:
-    """The answer to a declaration. ``id`` is None where the right existed already: it must be looked up.
+    """The answer to a declaration. ``id`` is None if the right existed already: it must be looked up.
 
     ``line`` and ``digest``: the endpoint that answered, and the SHA-256 of its answer's bytes in hexadecimal.
     """
@@ -168,16 +168,16 @@ class DeclaredRight:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Right:
-    """A right in our registry: what the supplier says of it, and for whom it was declared.
+    """A right in our registry: its state at the supplier, and the person for whom it was declared.
 
-    ``id`` is our own and says nothing; ``meter`` and ``supplier_id``, the supplier's number of the right, are personal
-    data and kept sealed. ``supplier_id`` is None until the supplier has listed the right. ``account_id``: the account
-    that it has opened, or is to renew; ``opened_at``: when its account took the consent. ``vouched_by``: who invited
-    the person, at ``invited_at``, or has accepted the request that was begun then, or whose own meter it is.
+    ``id`` is our own and reveals nothing; ``meter`` and ``supplier_id``, the supplier's number of the right, are
+    personal data and kept sealed. ``supplier_id`` is None until the supplier has listed the right. ``account_id``: the
+    account that it has opened, or is to renew; ``opened_at``: when its account got the consent. ``vouched_by``: who
+    invited the person, at ``invited_at``, or accepted the request begun then, or whose own meter it is.
     ``for_new_holder``: whether the invitation is for another person than the one of the meter's account. ``is_found``:
-    whether it was there before anybody declared it here. ``browser``: SHA-256 of the name of the browser that declared
+    whether it existed before anybody declared it here. ``browser``: SHA-256 of the name of the browser that declared
     it; ``begun_at``: when the person began. ``line`` and ``digest``: the supplier's endpoint that registered it, and
-    the SHA-256 of its answer. ``withdraw_since``: it waits to be withdrawn at the supplier. ``begun_at``,
+    the SHA-256 of its answer. ``withdraw_since``: since when it waits for its withdrawal at the supplier. ``begun_at``,
     ``invited_at`` and ``withdraw_since`` are real moments.
     """
 
@@ -208,7 +208,7 @@ class Right:
     digest: str | None = field(default=None, repr=False)
 
     def after(self, record: RightRecord, now: datetime) -> Right:
-        """Return the right with what the supplier says of it now; a day that it doesn't tell stays."""
+        """Return the right updated with the supplier's record; a day missing there stays."""
         return replace(
             self,
             supplier_id=record.id,
@@ -223,16 +223,16 @@ class Right:
         )
 
     def is_in_force(self, today: date) -> bool:
-        """Return whether it may be read by on this day, as far as the supplier has told."""
+        """Return whether it allows reading on this day, as far as we know from the supplier."""
         return self.state is RightState.ACTIVE and not self.is_over(today)
 
     def is_over(self, today: date) -> bool:
-        """Return whether its last day is over; ``today`` is the date in Europe/Paris."""
+        """Return whether its last day has passed; ``today`` is the date in Europe/Paris."""
         return self.last_day is not None and self.last_day < today
 
     @property
     def ours(self) -> OurState:
-        """How far it has come here."""
+        """Its progress in our registry."""
         if self.withdraw_since is not None:
             return OurState.WITHDRAWING
         if self.opened_at is not None:
@@ -241,12 +241,12 @@ class Right:
 
     @property
     def last_digits(self) -> str:
-        """The last four characters of the meter's number, all of it that is ever shown: ``…0123``."""
+        """The last four characters of the meter's number, the only ones ever shown: ``…0123``."""
         return f"…{self.meter[-4:]}"
 
     @property
     def page(self) -> str:
-        """The name of the page that says how far it has come; empty once its account shows that."""
+        """The name of the page that shows its progress; empty once its account's page does so."""
         if self.ours is OurState.WITHDRAWING:
             return "right_withdrawn"
         if self.state is RightState.ACTIVE:
@@ -267,6 +267,6 @@ def is_postcode(text: str) -> bool:
 
 
 def best_record(records: Sequence[RightRecord], *roles: RightRole) -> RightRecord | None:
-    """Return the right that is worth most, of these roles; None where all have ended."""
+    """Return the best right of these roles; None if all have ended."""
     usable = [record for record in records if record.role in roles and record.state in HOPEFUL_STATES]
     return min(usable, key=lambda record: HOPEFUL_STATES.index(record.state), default=None)

@@ -1,7 +1,7 @@
-"""An account, which is one consent to read one meter, and its states; the tenant that it belongs to.
+"""An account, which is one consent to read one meter, with its states and its tenant.
 
-Tenants are the services that share one Relève. Each has accounts, API tokens, invitations and a webhook of its own.
-With one service only, everything belongs to the default tenant.
+Tenants are services that share one Relève, each with its own accounts, API tokens, invitations and webhook. With only
+one service, everything belongs to the default tenant.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ _TENANT_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 class AccountState(StrEnum):
-    """The states of an account; an operator sets ``paused``, the others follow from what happened."""
+    """The states of an account; an operator sets ``paused``, the others follow from events."""
 
-    NEW = "new"  # It has no usage point or no token yet, or the supplier has not confirmed it by an answer.
+    NEW = "new"  # It has no usage point or no token yet, or the supplier hasn't confirmed it by an answer.
     READY = "ready"
     PAUSED = "paused"
     ACTION_NEEDED = "action_needed"  # Its owner must act; automatic runs skip it.
-    CLOSED = "closed"  # Another person holds the meter now: nothing is read, the history stays its holder's.
+    CLOSED = "closed"  # Another person holds the meter now: nothing is read; the former holder keeps the history.
     DELETED = "deleted"
 
 
 class AccountEvent(StrEnum):
-    """What happens to an account."""
+    """An event of an account."""
 
-    VOUCHED = "vouched"  # Somebody says that its holder has consented, and not when.
-    CONSENTED = "consented"  # The consent can be used: its token is here, or none is needed.
+    VOUCHED = "vouched"  # Somebody says that its holder has consented, but not when.
+    CONSENTED = "consented"  # The consent can be used: it has its token, or needs none.
     ANSWERED = "answered"  # The supplier has answered for its meter.
-    REFUSED = "refused"  # By the supplier, or because a consent's last day is over; a code says why its owner must act.
+    REFUSED = "refused"  # By the supplier, or because the consent has expired; a code says why the owner must act.
     REINSTATED = "reinstated"  # An incident explains the refusal.
     STOPPED = "stopped"  # By its household.
     PAUSED = "paused"  # By the operator.
@@ -56,13 +56,13 @@ class AccountEvent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What follows from an event.
+    """The consequences of an event.
 
-    The account gets the last of ``states``, or one before it that fits: ``action_needed`` fits an account that waits
-    under a reason, and ``new`` one that rests on somebody's word.
-    ``keeps_reason``: else it gets the event's, which is empty but for a refusal and a stop.
-    ``due``: its series are asked for at once, with their histories, if it is active then.
-    ``ends_refusals``, ``ends_notices``: pending refusals, and notices that were not delivered yet, are deleted.
+    The account gets the last of ``states``, or an earlier one that applies: ``action_needed`` applies to an account
+    that waits under a reason, and ``new`` to one that is only vouched for.
+    ``keeps_reason``: otherwise it gets the event's reason, which is empty except for a refusal and a stop.
+    ``due``: its series with their histories are due at once, if it is then active.
+    ``ends_refusals``, ``ends_notices``: pending refusals, and undelivered notices, are deleted.
     ``tells``: its household gets a notice.
     """
 
@@ -76,7 +76,7 @@ class Step:
 
 _E, _S = AccountEvent, AccountState
 OPEN_STATES: Final = (_S.NEW, _S.READY, _S.PAUSED, _S.ACTION_NEEDED)
-_OTHERS: Final = (_S.NEW, _S.READY, _S.ACTION_NEEDED)  # What the operator has paused stays paused.
+_OTHERS: Final = (_S.NEW, _S.READY, _S.ACTION_NEEDED)  # An account paused by the operator stays paused.
 TRANSITIONS: Final = Transitions(
     (_E.VOUCHED, (_S.NEW,), Step((_S.NEW,), due=True)),
     (_E.CONSENTED, _OTHERS, Step((_S.READY,), due=True, ends_refusals=True, ends_notices=True)),
@@ -84,7 +84,7 @@ TRANSITIONS: Final = Transitions(
     (_E.ANSWERED, (_S.NEW,), Step((_S.READY,))),
     (_E.REFUSED, (_S.NEW, _S.READY), Step((_S.ACTION_NEEDED,), ends_refusals=True, tells=True)),
     (_E.REFUSED, (_S.PAUSED,), Step((_S.PAUSED,), ends_refusals=True, tells=True)),
-    # Its household knows that it must act.
+    # No notice, because its household already knows that it must act.
     (_E.REFUSED, (_S.ACTION_NEEDED,), Step((_S.ACTION_NEEDED,), ends_refusals=True)),
     (_E.REINSTATED, (_S.ACTION_NEEDED,), Step((_S.NEW, _S.READY), due=True, ends_notices=True)),
     (_E.REINSTATED, (_S.PAUSED,), Step((_S.PAUSED,), ends_notices=True)),
@@ -97,9 +97,9 @@ TRANSITIONS: Final = Transitions(
     (_E.CLOSED, OPEN_STATES, Step((_S.CLOSED,), ends_refusals=True, ends_notices=True)),
     (_E.ERASED, tuple(AccountState), Step((_S.DELETED,))),
 )
-# Automatic runs ask for a ready account, and for a new one that rests on somebody's word.
+# Automatic runs read a ready account, and a new one that somebody vouches for.
 ASKED_STATES: Final = (_S.NEW, _S.READY)
-# A refusal is news for its household: it is asked for, or was until the operator paused it.
+# States in which a refusal is news for the household: the account is read, or was until the operator paused it.
 IN_USE_STATES: Final = tuple(state for (state, _), step in TRANSITIONS.items() if step.tells)
 
 
@@ -109,11 +109,11 @@ class Account:
 
     ``id`` is short and says nothing about its owner. ``usage_point_id``, the meter's number, is personal data and is
     never written to a log or a message. ``reason`` is the error code that led to this state, or empty. A browser's
-    session shows the account while it names ``session_number``; raising it ends all of them. ``data_from``: the first
-    day that may be read, because before it the meter was another person's. ``activated_on``: the day on which the
-    contract began, as the supplier tells. ``tenant``: the service that it belongs to. ``home``: a random text that the
-    accounts of one home share, which its household has joined. ``is_vouched``: it rests on the word of somebody who
-    didn't say when its holder consented, and no answer of the supplier has confirmed it.
+    session shows the account while it has the same ``session_number``; raising it ends all sessions. ``data_from``: the
+    first day that may be read, because before it the meter was another person's. ``activated_on``: the day on which the
+    contract began, according to the supplier. ``tenant``: the service that it belongs to. ``home``: a random text
+    shared by the accounts that a household has joined as one home. ``is_vouched``: somebody has vouched for the consent
+    without its day, and no answer of the supplier has confirmed it.
     """
 
     id: str
@@ -132,7 +132,7 @@ class Account:
     is_vouched: bool = False
 
     def after(self, event: AccountEvent, today: date, reason: str = "") -> tuple[Self, Step]:
-        """Return the account after an event, and what else follows. ``today``: the date in Europe/Paris.
+        """Return the account after an event, and the consequences. ``today``: the date in Europe/Paris.
 
         Raises WrongState for an event that can't happen to it, and ValueError for a refusal with a code under which no
         account can wait.
@@ -145,7 +145,7 @@ class Account:
         if fault := self._fault(event, today, reason):
             raise WrongState(fault)
         if event is AccountEvent.REINSTATED:
-            reason = ""  # It was the one that is made good.
+            reason = ""  # The old one was that of the undone refusal.
         elif step.keeps_reason:
             reason = self.reason
         fitting = {AccountState.ACTION_NEEDED: bool(reason), AccountState.NEW: self.is_vouched}
@@ -166,7 +166,7 @@ class Account:
             case AccountEvent.REINSTATED if self.reason != reason:
                 return "it waits for something else by now"
             case AccountEvent.REFUSED if reason == ConsentEnded.code and not self.consent_ended_by(today):
-                return "the consent is not over"  # A new one has come since the caller looked.
+                return "the consent is not over"  # There is a new one since the caller checked.
         return ""
 
     @property
@@ -175,13 +175,13 @@ class Account:
         return max((day for day in (self.data_from, self.activated_on) if day is not None), default=None)
 
     def consent_ended_by(self, today: date) -> bool:
-        """Return whether the last day of the consent is over; ``today`` is the date in Europe/Paris."""
+        """Return whether the last day of the consent has passed; ``today`` is the date in Europe/Paris."""
         return self.consent_until is not None and self.consent_until < today
 
     def refusal_on(self, today: date) -> AccountError | None:
-        """Return why nothing may be asked for this account today (Europe/Paris); None if it may.
+        """Return why nothing may be requested for this account today (Europe/Paris); None if it may.
 
-        A state that automatic runs skip is no such reason: a person may still ask.
+        A state that automatic runs skip is no such reason, because a person may still start a request.
         """
         match self.state:
             case AccountState.DELETED:
@@ -196,7 +196,7 @@ class Account:
 
     @property
     def last_digits(self) -> str | None:
-        """The last four digits of the meter's number, all of it that is ever shown: ``…0011``."""
+        """The last four digits of the meter's number, the only ones ever shown: ``…0011``."""
         return f"…{self.usage_point_id[-4:]}" if self.usage_point_id else None
 
     @property
@@ -206,22 +206,22 @@ class Account:
 
     @property
     def may_choose_series(self) -> bool:
-        """Whether its household may choose what is asked for, now or when its consent is in force again."""
+        """Whether its household may choose the collected series, for now or for when its consent is in force again."""
         return self.state in OPEN_STATES
 
     @property
     def active(self) -> bool:
-        """Whether automatic runs ask for it: it is ready, or asserted and awaits the supplier's first answer."""
+        """Whether automatic runs read it: it is ready, or asserted and awaits the supplier's first answer."""
         return self.state in ASKED_STATES and (self.is_vouched or self.state is not AccountState.NEW)
 
     @property
     def files_only(self) -> bool:
-        """Whether it has never had a consent or a token, but files alone: nobody is asked, and nothing is missing."""
+        """Whether it has only imported files, and never had a consent or token: no calls, and no missing data."""
         return self.state is AccountState.ACTION_NEEDED and self.reason == FilesOnly.code
 
     @property
     def shown_state(self) -> str:
-        """Its state as people are told it: the state's own word, or ``files_only``."""
+        """Its state as shown to people: the state's own word, or ``files_only``."""
         return "files_only" if self.files_only else self.state
 
     @property
@@ -231,7 +231,7 @@ class Account:
 
 
 def check_tenant(name: str) -> str:
-    """Return the name. Raises ValueError for one that can't be a tenant's."""
+    """Return the name. Raises ValueError if it can't be a tenant's."""
     if not _TENANT_NAME.fullmatch(name):
         raise ValueError("a tenant's name has 1 to 32 of the characters a-z 0-9 - and begins with a letter")
     return name

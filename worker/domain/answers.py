@@ -1,17 +1,17 @@
-"""Answers of a supplier: the class of one reply, the raw answer of a window, and deviations from what is expected.
+"""Answers of a supplier: the class of one reply, the raw answer of a window, and deviations from expected answers.
 
-Raw answers are kept to be read again, as compressed text with one JSON line per answer:
+Raw answers are kept so that they can be parsed again, as compressed text with one JSON line per answer:
 
     {"series": "daily", "at": "2024-07-25T06:00:00+00:00", "window": "2024-06-25/2024-07-25",
      "pieces": [["2024-06-25/2024-07-25", {"meter_reading": …}]], "floor": null}
 
-Many lines are compressed together, because each night's answer repeats most of the night before (measured: a month
-of both series shrinks from 930 kB to 10 kB).
+Many lines are compressed together, because each night's answer repeats most of the previous one (measured: a month of
+both series shrinks from 930 kB to 10 kB).
 
-A *deviation* names its kind, its place and a short detail, all without values. The same deviation in another answer has
-the same fingerprint. Deviations inform the operator early; they never stop a reading, because the parser decides what
-is refused. Of such an answer a *sample* is kept. It holds no meter number: it is stored without an account, so the
-erasure of an account would not delete it. Of a list, one item of each form is kept, because hundreds of points look
+A *deviation* has a kind, a place and a short detail, all without values. The same deviation in another answer has the
+same fingerprint. Deviations inform the operator early; they never stop a reading, because only the parser refuses
+answers. A *sample* of the answer is kept. It has no meter number, because it is stored without an account, so an
+account's erasure would not delete it. For each list it has one item of each form, because hundreds of points look
 alike.
 """
 
@@ -52,7 +52,7 @@ class AnswerKind(StrEnum):
     """Kinds of answers that aren't errors."""
 
     DATA = "data"
-    NO_DATA = "no_data"  # Nothing was measured, or the curve is not collected or objected to. All are normal.
+    NO_DATA = "no_data"  # Normal: nothing was measured, or the holder hasn't switched on or objects to the curve.
     BEFORE_HISTORY = "before_history"  # The window starts before activation, consent or the supplier's history.
     TOO_LONG = "too_long"  # The window has more days than the supplier accepts.
     END_TOO_LATE = "end_too_late"  # The window must end one day earlier.
@@ -70,8 +70,8 @@ class Answer:
 class RawAnswer:
     """All bodies that a supplier sent for one window, unparsed.
 
-    ``window``: the days that could be asked for. ``pieces``: the bodies, each with the days that it is for. They hold
-    the meter's number, so no ``repr`` shows them. ``floor``: the first day the supplier answers for, if it was found.
+    ``window``: the days that could be requested. ``pieces``: the bodies, each with its days. They contain the meter's
+    number, so no ``repr`` shows them. ``floor``: the first day that the supplier answers for, if it was found.
     """
 
     series: Series
@@ -81,14 +81,13 @@ class RawAnswer:
     floor: date | None = None
 
     def clip_to(self, wanted: DateWindow) -> RawAnswer | None:
-        """Return the same answer for the days that ``wanted`` has, too; None where it has none of them."""
+        """Return the part of this answer within ``wanted``; None if it has none of these days."""
         window = self.window.overlap(wanted)
         pieces = [(common, body) for piece, body in self.pieces if (common := piece.overlap(wanted))]
         return None if window is None else replace(self, window=window, pieces=pieces)
 
 
 def pack_raw_answers(answers: Iterable[RawAnswer]) -> bytes:
-    """Compress raw answers in their order."""
     lines = (json.dumps(_to_json(answer), ensure_ascii=False, separators=(",", ":")) for answer in answers)
     return lzma.compress("\n".join(lines).encode("utf-8", "surrogatepass"), preset=_PRESET)
 
@@ -120,13 +119,13 @@ def _from_json(line: dict[str, Any]) -> RawAnswer:
 
 
 def size_of(body: Json) -> int:
-    """Return about how many bytes a body has, with 32 for each of its values and names."""
+    """Return the approximate size of a body in bytes, with 32 for each of its values and names."""
     inner = [*body, *body.values()] if isinstance(body, dict) else body
     return 32 + (sum(map(size_of, inner)) if isinstance(inner, list) else len(str(inner)))
 
 
 def parse_text(raw: Json) -> str | None:
-    """Return a short text without the blanks around it; None for anything else and for an empty one."""
+    """Return a short text with normalized whitespace; None for anything else and for an empty one."""
     text = " ".join(raw.split()) if isinstance(raw, str) and len(raw) <= _LONGEST_TEXT else ""
     return text or None
 
@@ -144,7 +143,7 @@ class DeviationKind(StrEnum):
 class Deviation:
     """One deviation of an answer from its expected shape.
 
-    ``place``: a path like ``meter_reading.interval_reading[].quality``. ``sample``: the answer as it came.
+    ``place``: a path like ``meter_reading.interval_reading[].quality``. ``sample``: the unchanged answer.
     """
 
     kind: DeviationKind
@@ -168,7 +167,7 @@ def mask_text(text: str) -> str:
 
 
 def mask_unless_code(text: str) -> str:
-    """Return a code as it is and any other text masked. A long number is no code, because it may be a meter's."""
+    """Return a code unchanged and any other text masked. A long number is no code, because it may be a meter's."""
     is_code = _CODE.fullmatch(text) and not re.search(r"\d{8}", text)
     return text if is_code else mask_text(text)
 
@@ -179,7 +178,7 @@ def names_of(value: Mapping[str, Json]) -> str:
 
 
 def clean_name(name: str) -> str:
-    """Return a field's name with each number as 9, so that a field named after a day is the same field every day."""
+    """Return a field's name with each number as 9, so that a field named after a day has the same name every day."""
     return re.sub(r"\d+", "9", name) if _NAME.fullmatch(name) else mask_text(name)
 
 
@@ -193,9 +192,9 @@ def to_sample(answer: Json) -> str:
 
 
 def to_masked(sample: str) -> Json:
-    """Return a sample with its names as they are, each digit as 9 and each letter as ``a``.
+    """Return a sample with its names unchanged, each digit as 9 and each letter as ``a``.
 
-    A sample that was cut is no JSON, so it is masked as one text.
+    A truncated sample is no JSON, so it is masked as one text.
     """
     try:
         return _mask(json.loads(sample))

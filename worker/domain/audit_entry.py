@@ -1,7 +1,7 @@
 """The audit trail: who did what to which account, when, from where, and with what outcome.
 
-An entry names accounts, sessions and tokens by their ids. Of a person it has what an operator is called, and the
-address that a request came from; no meter, no mail address, no name of a household.
+An entry names accounts, sessions and tokens by their ids. Its only personal data are an operator's name and the IP
+address of a request; it has no meter, no mail address and no name of a household.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ from typing import Final
 
 from worker.domain.windows import ONE_DAY, local_midnight
 
-AUDIT_KEPT: Final = timedelta(days=400)  # Triggers of the database hold it too: a change needs a migration.
-DONE: Final = "ok"  # The outcome of what was done; any other one is the code of a refusal or failure.
+AUDIT_KEPT: Final = timedelta(days=400)  # Triggers of the database enforce it too, so a change needs a migration.
+DONE: Final = "ok"  # The outcome of a completed action; any other one is the code of a refusal or failure.
 TOO_MANY_CODES: Final = "operator.codes"  # A one-time code was refused after too many others.
 LONGEST_ACTOR: Final = 100
 _FIRST_DAY, _LAST_DAY = date(2026, 1, 1), date(2099, 12, 31)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_OUTCOME: Final = 64
-# The forms of an account's id, of other ids and names of settings, and what may be the number of a meter.
+# The forms of an account's id, of other ids and names of settings, and of possible meter numbers.
 _ACCOUNT: Final = re.compile(r"[a-z][a-z0-9]{0,31}")
 _SUBJECT: Final = re.compile(r"[a-z0-9_-]{1,40}")
 _METER: Final = re.compile(r"(gi)?[0-9_-]+")
 
 
 class ActorKind(StrEnum):
-    """What authenticated who acted."""
+    """The kind of actor, by its authentication."""
 
     HOUSEHOLD = "household"  # A session of a household; the actor is the session's id.
     OPERATOR = "operator"  # A session of an operator, by name.
     TOKEN = "token"  # noqa: S105 - A program with an API token; the actor is the token's id.
     CLIENT = "client"  # A client of the consent proxy, by its id.
     COMMAND = "command"  # The command line; the actor is the machine's user.
-    VISITOR = "visitor"  # A browser or program that nothing authenticated; it has no name.
+    VISITOR = "visitor"  # An unauthenticated browser or program; it has no name.
 
 
 class AuditAction(StrEnum):
-    """What was done, or tried: the kind of thing, a dot, and the verb."""
+    """The action that was done or tried: the kind of object, a dot, and the verb."""
 
     ACCOUNT_ADD = "account.add"
     ACCOUNT_BACKFILL = "account.backfill"
     ACCOUNT_ERASE = "account.erase"
     ACCOUNT_FIND = "account.find"  # By the number of its meter, which is not in the entry.
-    ACCOUNT_IMPORT = "account.import"  # Of files; the subject tells how many days were new, the same and different.
+    ACCOUNT_IMPORT = "account.import"  # Of files; the subject has the numbers of new, equal and different days.
     ACCOUNT_JOIN = "account.join"
     ACCOUNT_PART = "account.part"
     ACCOUNT_PAUSE = "account.pause"
@@ -57,7 +57,7 @@ class AuditAction(StrEnum):
     ACCOUNT_SERIES = "account.series"
     ACCOUNT_STOP = "account.stop"
     ACCOUNT_SYNC = "account.sync"
-    ACCOUNT_TOKEN = "account.token"  # noqa: S105 - A home's account takes another token of its gateway.
+    ACCOUNT_TOKEN = "account.token"  # noqa: S105 - A home's account gets another token of its gateway.
     ADDRESS_CONFIRM = "address.confirm"  # A household's mail address.
     ADDRESS_GIVE = "address.give"
     ADDRESS_NOTICES = "address.notices"
@@ -112,9 +112,9 @@ class AuditAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One entry. ``tenant``: whose service it concerns; None for the installation, or where that is not known.
+    """One entry. ``tenant``: the service that it concerns; None for the installation, or if unknown.
 
-    ``subject``: what else it was done to, such as the id of a token. ``address``: from where; None for a command.
+    ``subject``: a further object, such as the id of a token. ``address``: that of the request; None for a command.
     """
 
     id: str
@@ -131,7 +131,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which entries are asked for; None for all. ``actor``: an id or a name, or the kind of actor.
+    """Conditions for entries; None allows all. ``actor``: an id or a name, or the kind of actor.
 
     ``since`` is included, ``until`` is not.
     """
@@ -145,9 +145,9 @@ class AuditFilter:
 
 
 def days_of(since: date | None, until: date | None) -> tuple[datetime | None, datetime | None]:
-    """Return ``since`` and ``until`` of a filter for whole civil days, the last one included.
+    """Return ``since`` and ``until`` of a filter for whole local days, the last one included.
 
-    A day before the first entry, or after every one, bounds nothing.
+    A day before the first possible entry, or after every one, sets no bound.
     """
     start = local_midnight(since) if since and since > _FIRST_DAY else None
     return start, local_midnight(until + ONE_DAY) if until and until < _LAST_DAY else None
@@ -167,7 +167,7 @@ def new_entry(
 ) -> AuditEntry:
     """Return a new entry. Ids of entries sort by time: the moment in µs comes first.
 
-    An account or subject that has not the form of an id is left out: somebody may have typed a meter's number.
+    An account or subject without the form of an id is left out, because somebody may have typed a meter's number.
     """
     return AuditEntry(
         f"{(at - _EPOCH) // timedelta(microseconds=1):014x}{secrets.token_hex(5)}",

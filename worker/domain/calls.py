@@ -4,8 +4,8 @@ A series keeps its last call of each class of answer and kind of run, as one fie
 
     answer:outage:nightly = 2024-07-25T04:12:09+00:00 2024-06-25/2024-07-25
 
-So there are few fields, however often the supplier is asked. An outage does not replace the last good answer, and
-a window of the history does not replace that of the night.
+So there are few fields, however many calls are made. An outage doesn't replace the last good answer, and a window of
+the history doesn't replace that of the night.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class AnswerClass(StrEnum):
 
     DATA = "data"
     NO_DATA = "no_data"
-    UNUSABLE = "unusable"  # It held points, but none could be used.
+    UNUSABLE = "unusable"  # It had points, but none could be used.
     BEFORE_HISTORY = "before_history"
     QUOTA = "quota"  # Our ledger had no permit, or the supplier answered 429.
-    BANNED = "banned"  # A gateway has shut out our address.
+    BANNED = "banned"  # A gateway has blocked our address.
     OUTAGE = "outage"
     CONSENT = "consent"
     HOLDER = "holder"
@@ -44,7 +44,7 @@ class AnswerClass(StrEnum):
 
     @property
     def is_answer(self) -> bool:
-        """Whether the supplier answered what it was asked, even if there are no readings."""
+        """Whether the supplier answered the request, even if there are no readings."""
         return self in (AnswerClass.DATA, AnswerClass.NO_DATA, AnswerClass.BEFORE_HISTORY)
 
 
@@ -59,7 +59,7 @@ class Call:
 
 
 def classify_answer(fetched: int, dropped: int, floor: date | None) -> AnswerClass:
-    """Return the class of an answer by its number of points that were kept and that were dropped.
+    """Return the class of an answer by its numbers of kept and of dropped points.
 
     ``floor`` is the first day for which the supplier has data, if this answer showed it.
     """
@@ -71,13 +71,13 @@ def classify_answer(fetched: int, dropped: int, floor: date | None) -> AnswerCla
 
 
 def call_to_fields(call: Call) -> dict[str, str]:
-    """Return the field of the progress hash that keeps this call."""
+    """Return the field of the progress hash for this call."""
     at = call.at.astimezone(UTC).isoformat(timespec="seconds")
     return {f"{_FIELD}:{call.answer}:{call.run}": f"{at} {call.window}"}
 
 
 def calls_from_fields(state: Mapping[str, str]) -> list[Call]:
-    """Return the calls that the fields of a progress hash keep, newest first; other fields are ignored."""
+    """Return the calls in the fields of a progress hash, newest first; other fields are ignored."""
     calls = []
     for name, text in state.items():
         if name.startswith(f"{_FIELD}:"):
@@ -90,10 +90,10 @@ def calls_from_fields(state: Mapping[str, str]) -> list[Call]:
 def last_failure(
     calls: Iterable[Call], day: date, asked_on: date | None, last_success: datetime | None
 ) -> AnswerClass | None:
-    """Return why the last call for a day failed, or None if it did not.
+    """Return why the last call for a day failed, or None if it didn't.
 
-    ``asked_on`` is the date on which the day was last answered, from the completeness table. It is needed because the
-    call that answered may have been replaced by a newer call for another window.
+    ``asked_on`` is the date on which the day was last answered, from the ledger of days. It is needed because a newer
+    call for another window may have replaced the call that answered.
     """
     last = max((call for call in calls if day in call.window), key=lambda call: call.at, default=None)
     if last is None or last.answer.is_answer:

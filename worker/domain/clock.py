@@ -12,7 +12,7 @@ real_clock: Final[Clock] = partial(datetime.now, UTC)
 
 
 def clock_from(pretend_now: datetime | None) -> Clock:
-    """Return a clock that shows ``pretend_now`` (zone-aware) now and runs on from there; None gives the real clock."""
+    """Return a clock that now shows ``pretend_now`` (zone-aware) and continues from there; None: the real clock."""
     if pretend_now is None:
         return real_clock
     ahead = pretend_now - real_clock()

@@ -1,19 +1,19 @@
-"""The comparison of an answer with what is stored: which readings are written, which go, and what their totals need.
+"""The comparison of an answer with the store: the readings to write and to remove, and the changes of their totals.
 
-Of two answers for the same time, the one that was asked for last holds (rule K6). A document has the time of the answer
-that wrote it. An answer that confirms it writes nothing, so its time is kept in ``RecentAnswers``, as one short text
-for each account and series:
+Of two answers for the same time, the one requested last counts (rule K6). A document has the time of the answer that
+wrote it. An answer that confirms it writes nothing, so its time is kept in ``RecentAnswers``, as one short text for
+each account and series:
 
     1721890000123456 2024-06-25/2024-07-25@1721976400123456 2024-07-18/2024-07-25@1721980000123456
 
-    1721890000123456    When the newest answer that is no longer listed was asked for, in µs since 1970; 0 for none.
-    …/…@…               A window, and when the answer that was stored for it was asked for.
+    1721890000123456    When the newest answer that is no longer listed was requested, in µs since 1970; 0 for none.
+    …/…@…               A window, and when the answer stored for it was requested.
 
-The answers of one day are listed, eight at most. One that was asked for before them loses wherever something is stored.
-A file counts as an answer that was asked for when the file was made. It is stored in parts, which are listed as one.
+The answers of one day are listed, at most eight. An answer requested before them never replaces a stored reading. A
+file counts as an answer requested when the file was created. It is stored in parts, which are listed as one.
 
-Clocks of workers differ. A time of up to ``CLOCK_ERROR`` in the future counts; a later one says nothing of the order:
-such an answer is stored where nothing is, and the days that it or an answer before it told otherwise are asked again.
+Clocks of workers differ. A time of up to ``CLOCK_ERROR`` in the future counts; a later one says nothing about the
+order. Such an answer only fills empty places, and the days on which it contradicts another answer are requested again.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ CLOCK_ERROR: Final = timedelta(minutes=5)
 
 
 class Answered(NamedTuple):
-    """A stored answer: ``asked_us`` is the moment of the question in µs since 1970."""
+    """A stored answer: ``asked_us`` is the moment of the request in µs since 1970."""
 
     asked_us: int
     window: DateWindow
@@ -73,14 +73,14 @@ class Answered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecentAnswers:
-    """The answers of one series, in the order of asking."""
+    """The answers of one series, in the order of their requests."""
 
     answers: tuple[Answered, ...] = ()
     forgotten_us: int = 0
 
     @classmethod
     def parse(cls, text: str) -> RecentAnswers:
-        """Read what ``str`` wrote; an empty text stands for none. Raises ValueError."""
+        """Parse the text of ``str``; an empty text means no answers. Raises ValueError."""
         if not text:
             return cls()
         forgotten, *answers = text.split(" ")
@@ -91,11 +91,11 @@ class RecentAnswers:
         return " ".join([str(self.forgotten_us), *map(str, self.answers)])
 
     def with_answer(self, answer: Answered) -> RecentAnswers:
-        """Return these answers and one more, without those that need not be listed any longer."""
+        """Return these answers and one more, without those that needn't be listed any more."""
         return self._keep_latest({*self.answers, answer})
 
     def with_part(self, answer: Answered) -> RecentAnswers:
-        """Return the same with a part of a file, which is listed together with the parts before it."""
+        """Return these answers with a part of a file, which is merged with its earlier parts."""
         return self._keep_latest(_merge_parts({*self.answers, answer}, answer.asked_us))
 
     def _keep_latest(self, all_answers: Iterable[Answered]) -> RecentAnswers:
@@ -106,26 +106,26 @@ class RecentAnswers:
         return RecentAnswers(tuple(kept), max([self.forgotten_us, *forgotten]))
 
     def days_answered_later(self, answer: Answered, latest_us: int) -> set[date]:
-        """Return the days of an answer that were asked for after it; a time after ``latest_us`` does not count."""
+        """Return the days of an answer that were requested after it; a time after ``latest_us`` doesn't count."""
         if answer.asked_us < self.forgotten_us <= latest_us:
             return set(answer.window.dates())
         return self.days_listed_later(answer, latest_us)
 
     def days_listed_later(self, answer: Answered, latest_us: int) -> set[date]:
-        """Return the same without those that are no longer listed, whose days nobody knows."""
+        """Return the same days according to listed answers only; the days of others are unknown."""
         later = (listed for listed in self.answers if answer.asked_us < listed.asked_us <= latest_us)
         return {day for listed in later for day in listed.days_in(answer.window)}
 
     def days_beyond(self, window: DateWindow, latest_us: int) -> set[date]:
-        """Return the days of a window that an answer with a time after ``latest_us`` told."""
+        """Return the days of a window that are covered by an answer with a time after ``latest_us``."""
         return {day for listed in self.answers if listed.asked_us > latest_us for day in listed.days_in(window)}
 
     def days_in_doubt(self, finished: FinishedAnswer) -> set[date]:
-        """Return the days that must be asked for again, because it is not sure that the later answer holds there."""
+        """Return the days to request again, because it isn't certain that the later answer was stored for them."""
         answer, unseen = finished.answer, set(self.answers) - set(finished.seen.answers) - {finished.answer}
         if self.forgotten_us > finished.seen.forgotten_us:
-            return set(answer.window.dates())  # One that was not seen may be listed no longer.
-        # Two answers were compared with the store at the same time: each saw it without the other.
+            return set(answer.window.dates())  # An unseen answer may no longer be listed.
+        # Two answers were compared with the store at the same time, each without the other.
         crossing = {other for other in unseen if finished.wrote or other.asked_us <= answer.asked_us}
         if finished.overwrote:
             crossing |= {other for other in self.answers if other.asked_us == answer.asked_us} - {answer}
@@ -133,7 +133,7 @@ class RecentAnswers:
 
 
 def _merge_parts(answers: Collection[Answered], asked_us: int) -> Iterator[Answered]:
-    """Yield the answers, those of this moment whose windows touch as one."""
+    """Yield the answers, with those of this moment whose windows touch merged into one."""
     yield from (answer for answer in answers if answer.asked_us != asked_us)
     windows = [(one.window.start, one.window.end) for one in answers if one.asked_us == asked_us]
     yield from (Answered(asked_us, DateWindow(*span)) for span in merge_spans(windows))
@@ -141,11 +141,11 @@ def _merge_parts(answers: Collection[Answered], asked_us: int) -> Iterator[Answe
 
 @dataclass(frozen=True, slots=True)
 class FinishedAnswer:
-    """What became of an answer.
+    """The result of an answer.
 
     ``seen``: the answers known when it was compared with the store. ``wrote``: whether it changed the store;
-    ``overwrote``: whether it replaced a value. ``late_days``: the days in which a later answer left a value of it out.
-    ``changed_days``: the days of which it wrote a value.
+    ``overwrote``: whether it replaced a value. ``late_days``: the days on which one of its values was skipped because
+    of a later answer. ``changed_days``: the days on which it wrote a value.
     """
 
     answer: Answered
@@ -157,7 +157,7 @@ class FinishedAnswer:
 
     @classmethod
     def of(cls, result: WindowResult) -> FinishedAnswer:
-        """Return what a window's result says of its answer."""
+        """Return the result of a window's answer."""
         replaced = result["updated"] + result["removed"]
         return cls(
             answer=Answered.of(result, result["facts"]),
@@ -170,10 +170,10 @@ class FinishedAnswer:
 
 
 def ranges_to_read(job: WindowJob) -> dict[Doctype, KeyRange]:
-    """Return the ranges of the touched totals, then those of their readings: the store reads in this order.
+    """Return the ranges of the affected totals, then those of their readings: the store reads in this order.
 
-    Of a load curve they begin an hour earlier and end an hour later, because a step may reach over midnight. Of states
-    and of periods all rows are read, which are few: the neighbours of a day may lie years away.
+    For a load curve they begin an hour earlier and end an hour later, because a step may span midnight. For states and
+    periods all rows are read, which are few, because the neighbours of a day may be years away.
     """
     series, window = messages.series_of(job), messages.window_of(job)
     if series.is_state or series.has_intervals:
@@ -197,10 +197,10 @@ def compare(
     daily_limit_kwh: float = DAILY_LIMIT_KWH,
     contracts: Sequence[Entry] = (),
 ) -> Changes:
-    """Return the entries that the store lacks or has with another value, and what their totals need.
+    """Return the entries that the store lacks or has with another value, and the changes of their totals.
 
-    ``documents``: what is stored in ``ranges_to_read``. ``recent``: read before them. New values that are more than a
-    meter can deliver are set aside (rule K7). Stored ones stay, except daily values above ``daily_limit_kwh``.
+    ``documents``: the stored ones in ``ranges_to_read``. ``recent``: read before them. New values above what a meter
+    can deliver are set aside (rule K7). Stored ones stay, except daily values above ``daily_limit_kwh``.
     """
     series, window, ranges = messages.series_of(job), messages.window_of(job), ranges_to_read(job)
     inputs = documents[series.inputs]
@@ -208,7 +208,7 @@ def compare(
     latest = now + CLOCK_ERROR
     later_keys = _later_keys(job, inputs, facts, recent, latest)
     if series.is_state:
-        # A later answer that repeated the row before it has no row of its own.
+        # A later answer that repeated the previous row has no row of its own.
         listed = recent.days_listed_later(Answered.of(job, facts), _to_us(latest))
         return _compare_states(job, entries, facts, stored, recent, later_keys | {str(day) for day in listed})
     # A stored period, or a step, that begins before the window may cover days of it.
@@ -218,7 +218,7 @@ def compare(
     out_of_order = find_replaced(inputs) if reach_in else []
     out_of_order_keys = {entry.key for entry in out_of_order}
     in_order = [entry for entry in in_window if entry.key not in out_of_order_keys]
-    # What no meter can deliver is no reading, although it was stored once.
+    # An impossible value is no reading, even if it was stored before.
     impossible = beyond(series, in_order, daily_limit_kwh) if series.has_daily_limit else {}
     impossible = beyond(series, (stored[key] for key in impossible), daily_limit_kwh, contracts)
     unreal = [stored[key] for key in impossible]
@@ -263,9 +263,9 @@ def compare(
 
 
 def depend_on_contract(changes: Changes, daily_limit_kwh: float) -> bool:
-    """Return whether changes that were made without knowing the contract may be others by it.
+    """Return whether changes computed without the contract might differ with it.
 
-    So it is where a value above twice the smallest contract would be written, or one above the limit is set aside or
+    This is so if a value above twice the smallest contract would be written, or one above the limit is set aside or
     removed.
     """
     series = messages.series_of(changes)
@@ -283,7 +283,7 @@ def _compare_states(
     recent: RecentAnswers,
     later_keys: Collection[str],
 ) -> Changes:
-    """Return the changes of a series that tells states (``totals``); a day is covered where an answer told it."""
+    """Return the changes of a series of states (``totals``); a day is covered if an answer had its state."""
     series = messages.series_of(job)
     changes = compare_states(entries, stored, later_keys)
     return Changes(
@@ -305,17 +305,17 @@ def _compare_states(
 def _later_keys(
     job: WindowJob, documents: Iterable[Document], facts: AnswerFacts, recent: RecentAnswers, latest: datetime
 ) -> set[str]:
-    """Return the keys of stored readings that were told or confirmed by an answer that was asked for later.
+    """Return the keys of stored readings that an answer requested later has written or confirmed.
 
-    An answer that was asked for after ``latest`` has a wrong clock: all of them count as later than it.
+    An answer requested after ``latest`` has a wrong clock, so all stored readings count as later.
     """
     series, answer = messages.series_of(job), Answered.of(job, facts)
     if not series.has_steps:
-        documents = [document for document in documents if "step" not in document]  # A computed day was never told.
+        documents = [document for document in documents if "step" not in document]  # Computed days are left out.
     if answer.asked_us > _to_us(latest):
         return {key_of(document) for document in documents}
     later_days = recent.days_answered_later(answer, _to_us(latest))
-    # These are texts of one format in UTC, so they compare as times do.
+    # These are texts of one format in UTC, so they compare like times.
     fetched_at, latest_text = facts["fetched_at"], to_timestamp(latest)
     return {
         key
@@ -327,7 +327,7 @@ def _later_keys(
 
 
 def _sums_within(keys: KeyRange, entries: Iterable[Entry], doctype: Doctype) -> dict[str, int]:
-    """Return the sums of the entries for the totals that the window touches."""
+    """Return the sums of the entries for the totals that the window affects."""
     first_key, end_key = keys
     return {key: energy for key, energy in total_entries(entries, doctype).items() if first_key <= key < end_key}
 

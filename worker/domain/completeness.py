@@ -1,24 +1,24 @@
-"""Which days of a series are complete, as one short text per account and series, and why a day lacks its load curve.
+"""The complete and incomplete days of a series, as one short text per account and series, and causes of missing curves.
 
-A *mark* says what is stored of one civil day and how old the day was when the supplier was last asked. A ledger is
-the first day and one mark for each day after it, written as runs:
+A *mark* says how much of one local day is stored, and how old the day was when it was last requested. A ledger is the
+first day and one mark for each day from it on, written as runs:
 
     2024-01-01 1090c 1p46@8 3l@1
 
     2024-01-01   The first day.
     1090c        1 090 complete days. The letters are the values of ``DayState``.
-    1p46@8       One partial day with 46 half-hours, 8 days old when it was last asked for.
-    3l@1         Three days without a reading yet, each 1 day old when it was last asked for.
+    1p46@8       One partial day with 46 half-hours, 8 days old when it was last requested.
+    3l@1         Three days without a reading yet, each 1 day old when it was last requested.
 
 Three years of a healthy meter take 20 bytes.
 
-Open days are asked for again when they are 1, 2, 4 and 8 days old, then weekly. A day without a reading counts as
-absent for good when it is ``GIVE_UP_AGE`` days old. A day for which two answers crossed is asked for at once. A day
-without an age was never asked for: the history asks for it.
+Open days are requested again when they are 1, 2, 4 and 8 days old, then weekly. A day without a reading counts as
+absent for good when it is ``GIVE_UP_AGE`` days old. A day for which two answers crossed is due at once. A day without
+an age was never requested: the history requests it.
 
 Enedis collects a load curve only if the holder has switched its collection on; daily values are always collected. The
-answer is ``no_data_found`` both for a curve that is not collected and for a gap. So the ledgers of daily values and
-curve are compared, of each direction, to tell a *hole*:
+answer is ``no_data_found`` both for a curve that isn't collected and for a gap. So for each direction the ledgers of
+daily values and curve are compared to classify a *hole*:
 
 * many days in a row up to the newest with a daily value and no curve: the collection is not switched on;
 * a single day without a curve between days with one: a gap in the transmission;
@@ -45,10 +45,10 @@ GIVE_UP_AGE: Final = 64
 ASKED_AT_AGES: Final = (1, 2, 4, *range(8, GIVE_UP_AGE + 1, 7))
 # How many days with a daily value and without a curve show that the collection is not switched on.
 MIN_EMPTY_DAYS: Final = 3
-# After a first curve the next ones may only be late for days because of the supplier. Nobody should be asked to switch
-# on what is on already.
+# After a first curve the next ones may just be some days late. No holder should be asked to switch on a collection that
+# is on already.
 MIN_EMPTY_DAYS_AFTER_CURVE: Final = 8
-# Of the usual series, the ledgers of these two are compared, in this order.
+# The ledgers of these two usual series are compared, in this order.
 COMPARED_SERIES: Final = (daily_of(), curve_of(daily_of()))
 _HALF_HOUR: Final = timedelta(minutes=30)
 _MINUTE: Final = timedelta(minutes=1)
@@ -59,13 +59,13 @@ class DayState(StrEnum):
     """States of a day; the values are the letters of a ledger's text."""
 
     COMPLETE = "c"
-    FILE = "f"  # All of it is stored, and a file was the last to tell anything new of it.
+    FILE = "f"  # All of it is stored, and its last new values came from a file.
     PARTIAL = "p"
-    LATE = "l"  # It was asked for, and nothing has come yet.
-    ABSENT = "a"  # It was asked for until ``GIVE_UP_AGE``, and nothing came.
-    BEFORE = "b"  # It lies before activation, consent or the supplier's history; the answer does not say which.
-    UNKNOWN = "u"  # It was never asked for.
-    SET_ASIDE = "s"  # A value came that no meter can deliver (rule K7): it is not stored, but the others of the day.
+    LATE = "l"  # It was requested, and nothing has come yet.
+    ABSENT = "a"  # It was requested until ``GIVE_UP_AGE``, and nothing came.
+    BEFORE = "b"  # It lies before activation, consent or the supplier's history; the answer doesn't say which.
+    UNKNOWN = "u"  # It was never requested.
+    SET_ASIDE = "s"  # A value that no meter can deliver (rule K7) was not stored; the others of the day are.
     AGAIN = "r"  # All of it is stored, but two answers crossed: it is requested again.
 
 
@@ -73,8 +73,8 @@ class DayState(StrEnum):
 class DayMark:
     """The state of one day.
 
-    ``half_hours``: how many are stored of a partial day, or of one with a value set aside. ``asked_at_age``: the day's
-    age in days when it was last asked for; None for a day that a file alone has told, or that was lost.
+    ``half_hours``: the stored ones of a partial day, or of one with a value set aside. ``asked_at_age``: the day's age
+    in days when it was last requested; None for a day that came only from a file, or that was lost.
     """
 
     state: DayState
@@ -83,7 +83,7 @@ class DayMark:
 
     @property
     def open(self) -> bool:
-        """Whether the day is asked for again: more readings may come, or other values."""
+        """Whether the day is to be requested again, because more or different readings may come."""
         return self.state in (DayState.LATE, DayState.PARTIAL, DayState.SET_ASIDE, DayState.AGAIN)
 
     @property
@@ -93,7 +93,7 @@ class DayMark:
 
     @property
     def asked(self) -> bool:
-        """Whether the supplier was asked for the day, or need not be: the others belong to the history."""
+        """Whether the day was requested, or needn't be; other days belong to the history."""
         ended = self.complete or self.state in (DayState.ABSENT, DayState.BEFORE)
         return ended or self.asked_at_age is not None
 
@@ -116,7 +116,7 @@ class DayLedger:
 
     @classmethod
     def parse(cls, text: str) -> DayLedger:
-        """Read what ``str`` wrote; an empty text is an empty ledger. Raises ValueError."""
+        """Parse the text of ``str``; an empty text is an empty ledger. Raises ValueError."""
         if not text:
             return cls()
         first_day, *runs = text.split(" ")
@@ -135,7 +135,7 @@ class DayLedger:
         return " ".join([self.start.isoformat(), *runs])
 
     def mark_of(self, day: date) -> DayMark:
-        """Return the day's mark; UNKNOWN outside of the ledger."""
+        """Return the day's mark; UNKNOWN outside the ledger."""
         place = (day - self.start).days if self.start else -1
         return self.marks[place] if 0 <= place < len(self.marks) else UNKNOWN
 
@@ -146,7 +146,7 @@ class DayLedger:
                 yield self.start + place * ONE_DAY, mark
 
     def stored_days(self) -> dict[date, timedelta]:
-        """Return the days of which something is stored, oldest first, with the time that is at least stored of each."""
+        """Return the days with stored readings, oldest first, each with the minimum time that is stored."""
         return {
             day: day_length(day) if mark.complete else mark.half_hours * _HALF_HOUR
             for day, mark in self.days()
@@ -168,22 +168,22 @@ class DayLedger:
         return DayLedger(start, marks)
 
     def with_file(self, marks: Mapping[date, DayMark]) -> DayLedger:
-        """Return a ledger with the marks of a file, which may lie before the supplier's floor: that stays known."""
+        """Return a ledger with the marks of a file; days before the supplier's floor don't remove that floor."""
         floors = [day for day, mark in self.days() if mark.state is DayState.BEFORE]
         marked = self.with_marks(marks)
         return marked.with_floor(floors[-1] + ONE_DAY) if floors else marked
 
     def with_floor(self, floor: date) -> DayLedger:
-        """Return a ledger in which the newest day before ``floor`` of which nothing is stored is marked as BEFORE."""
+        """Return a ledger in which the newest day before ``floor`` without stored readings is marked BEFORE."""
         day = floor - ONE_DAY
         while (mark := self.mark_of(day)).complete or mark.half_hours:
             day -= ONE_DAY
         return self.with_marks({day: BEFORE})
 
     def asked_windows(self, first_day: date = date.min) -> list[DateWindow]:
-        """Return the days that the supplier was asked for, in windows that may overlap.
+        """Return the requested days, in windows that may overlap.
 
-        All days before one that is BEFORE, or before the account's ``first_day``, count as asked.
+        All days before one that is BEFORE, or before the account's ``first_day``, count as requested.
         """
         windows, floor, end = list[DateWindow](), first_day, self.start or date.min
         for mark, equal_marks in groupby(self.marks):
@@ -195,7 +195,7 @@ class DayLedger:
         return [DateWindow(date.min, floor), *windows] if floor > date.min else windows
 
     def ask_again(self, days: Iterable[date]) -> DayLedger:
-        """Return a ledger in which these days are due at once, where there is anything to ask for."""
+        """Return a ledger in which those of these days that can be requested are due at once."""
         marks = {day: self.mark_of(day) for day in days}
         again = {
             day: DayMark(DayState.AGAIN) if mark.complete else replace(mark, asked_at_age=0)
@@ -205,7 +205,7 @@ class DayLedger:
         return self.with_marks(again)
 
     def due_days(self, today: date, series: Series) -> list[date]:
-        """Return the open days that are due to be asked for again, oldest first."""
+        """Return the open days that are due to be requested again, oldest first."""
         return [day for day, when in self._open_days(series) if when <= today]
 
     def next_ask(self, series: Series) -> date | None:
@@ -227,16 +227,16 @@ class DayLedger:
 
 
 def never_comes(mark: DayMark, asked: bool) -> bool:
-    """Return whether no value comes for a day without one. ``asked``: whether the supplier is asked for such days."""
+    """Return whether a missing day never comes. ``asked``: whether such days are requested at all."""
     return not asked or mark.state in (DayState.ABSENT, DayState.BEFORE)
 
 
 def next_ask(day: date, mark: DayMark, series: Series) -> date | None:
-    """Return when the repair asks for an open day again; None if it never does.
+    """Return when the repair requests an open day again; None if it never does.
 
-    Of a series that not every night asks for, the repair has only the days that its look-back does not reach any more,
-    weekly like those of others: it is never asked for more often than its cadence. A state has none: what held on a day
-    that is over can't be asked for later. Nor has a day that nobody was asked for: it belongs to the history.
+    A series that isn't requested every night is repaired only for days beyond its look-back, and weekly like others, so
+    it is never requested more often than its cadence. A state is never repaired, because a past state can't be
+    requested later. Nor is a day that was never requested: it belongs to the history.
     """
     if series.is_state:
         return None
@@ -251,7 +251,7 @@ def next_ask(day: date, mark: DayMark, series: Series) -> date | None:
 
 
 def half_hours_of(day: date) -> int:
-    """Return how many half-hours the civil day has: 46, 48 or 50."""
+    """Return how many half-hours the local day has: 46, 48 or 50."""
     return half_hours_in(day_length(day))
 
 
@@ -261,9 +261,9 @@ def half_hours_in(length: timedelta) -> int:
 
 
 def open_days(window: DateWindow, covered: Mapping[date, timedelta]) -> dict[str, int]:
-    """Return the minutes stored of each incomplete day of a window, as ``{"2024-07-24": 1380}``.
+    """Return the stored minutes of each incomplete day of a window, as ``{"2024-07-24": 1380}``.
 
-    ``covered``: how much of each day is stored; a daily value covers its whole day.
+    ``covered``: the stored time of each day; a daily value covers its whole day.
     """
     lengths = {day: covered.get(day, timedelta()) for day in window.dates()}
     return {str(day): length // _MINUTE for day, length in lengths.items() if length < day_length(day)}
@@ -277,11 +277,11 @@ def mark_days(
     set_aside: Collection[str] = (),
     give_up_age: int = GIVE_UP_AGE,
 ) -> dict[date, DayMark]:
-    """Return a mark for each day of a window that was asked for today.
+    """Return a mark for each day of a window that was requested today.
 
-    ``stored_minutes``: of the incomplete days, as ``open_days`` returns them. ``floor``: the first day for which the
-    supplier has data, if that was found out. ``set_aside``: the days of which a value was set aside.
-    ``give_up_age``: from which age on an empty day counts as absent.
+    ``stored_minutes``: those of the incomplete days, from ``open_days``. ``floor``: the first day for which the
+    supplier has data, if it was found. ``set_aside``: the days with a value that was set aside. ``give_up_age``: the
+    age from which on an empty day counts as absent.
     """
     marks = {}
     for day in window.dates():
@@ -301,10 +301,10 @@ def mark_days(
 
 
 def covered_time_by_day(series: Series, entries: Iterable[Entry]) -> dict[date, timedelta]:
-    """Return how much of each civil day the stored readings cover: the time of steps that overlap counts once.
+    """Return how much of each local day the stored readings cover; the time of overlapping steps counts once.
 
-    A day that was computed from the curve is no reading.
-    A step over midnight covers part of both days, if a step starts on the second one too.
+    A day computed from the curve is no reading. A step over midnight covers part of both days, if a step starts on the
+    second one too.
     """
     if series.has_intervals:
         return {day: day_length(day) for entry in entries for day in interval_days(entry).dates()}
@@ -329,17 +329,17 @@ def _minute_of_end(day: date) -> int:
 
 @lru_cache(maxsize=8192)  # All accounts have the same keys in one night.
 def civil_day(key: str) -> date:
-    """Return the civil day of the meter that holds a key in UTC."""
+    """Return the meter's local day that contains a key in UTC."""
     return civil_date(datetime.fromisoformat(key))
 
 
 def civil_day_of(key: str, series: Series) -> date:
-    """Return the civil day of a reading's key: of a period its first."""
+    """Return the local day of a reading's key; for a period its first day."""
     return civil_day(key) if series.has_steps else date.fromisoformat(key)
 
 
 def last_day_of(entry: Entry, series: Series) -> date:
-    """Return the last civil day of a reading."""
+    """Return the last local day of a reading."""
     return interval_days(entry).end - ONE_DAY if series.has_intervals else civil_day_of(entry.key, series)
 
 
@@ -364,20 +364,20 @@ class Hole(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MissingCurve:
-    """A collection that is not switched on: the first day without a curve, and the last day before it with one."""
+    """A collection that isn't switched on: the first day without a curve, and the last day with one before it."""
 
     since: date
     last_curve: date | None
 
 
 def find_missing_curve(daily: DayLedger, curve: DayLedger) -> MissingCurve | None:
-    """Return since when the curve is missing; None unless enough of the newest days have a daily value and no curve."""
+    """Return since when the curve is missing; None unless enough of the newest days have only a daily value."""
     newest = max((day for day, mark in curve.days() if mark.state is not DayState.UNKNOWN), default=None)
     if newest is None or curve.start is None:
         return None
     count, since, day = 0, newest, newest
     while day >= curve.start and curve.mark_of(day).state in _EMPTY:
-        if daily.mark_of(day).complete:  # A day without a value is skipped: it proves nothing.
+        if daily.mark_of(day).complete:  # A day without a value proves nothing.
             count, since = count + 1, day
         day -= ONE_DAY
     last_curve = max(_days_in(curve, _CURVE), default=None)
@@ -386,7 +386,7 @@ def find_missing_curve(daily: DayLedger, curve: DayLedger) -> MissingCurve | Non
 
 
 def find_holes(daily: DayLedger, curve: DayLedger) -> dict[date, Hole]:
-    """Return why each day that was asked for has no curve."""
+    """Return the reason for each requested day without a curve."""
     missing, with_curve, empty = find_missing_curve(daily, curve), _days_in(curve, _CURVE), _days_in(curve, _EMPTY)
     with_value = [day for day in empty if daily.mark_of(day).complete]
     began_later = bool(with_curve) and sum(day < with_curve[0] for day in with_value) >= MIN_EMPTY_DAYS_AFTER_CURVE
@@ -402,7 +402,7 @@ def find_holes(daily: DayLedger, curve: DayLedger) -> dict[date, Hole]:
 
 
 def find_all_holes(ledgers: Mapping[Series, DayLedger]) -> dict[Series, dict[date, Hole]]:
-    """Return the holes of each curve among these series that is compared with daily values."""
+    """Return the holes of each curve that has daily values to compare with."""
     return {
         series: find_holes(ledgers.get(daily, DayLedger()), ledger)
         for series, ledger in ledgers.items()
@@ -411,7 +411,7 @@ def find_all_holes(ledgers: Mapping[Series, DayLedger]) -> dict[Series, dict[dat
 
 
 def daily_of_curve(series: Series) -> Series | None:
-    """Return the daily values that a curve is compared with; None if the series is no curve that may lack."""
+    """Return the daily series with which a curve is compared; None if the series is no curve, or always collected."""
     return series.description.adds_up_to if series.has_steps and series.description.optional else None
 
 
@@ -421,7 +421,7 @@ def _days_in(curve: DayLedger, states: Collection[DayState]) -> list[date]:
 
 @dataclass(frozen=True, slots=True)
 class SeriesDay:
-    """A day of a series. ``asked_next``: None if it is never asked for again. ``hole``: of a curve only."""
+    """A day of a series. ``asked_next``: None if it is never requested again. ``hole``: only for a curve."""
 
     day: date
     mark: DayMark
@@ -430,7 +430,7 @@ class SeriesDay:
 
     @property
     def asked_on(self) -> date | None:
-        """The date on which the day was asked for last."""
+        """The date on which the day was last requested."""
         return None if self.mark.asked_at_age is None else self.day + self.mark.asked_at_age * ONE_DAY
 
     @property
@@ -445,8 +445,8 @@ class SeriesDay:
 class Coverage:
     """The summary of one series. ``first`` and ``last``: the ends of its ledger, None if that is empty.
 
-    ``first_stored``: the first day of which something is stored. ``missing``: since when a curve is missing, if its
-    collection is not switched on.
+    ``first_stored``: the first day with a stored reading. ``missing``: since when a curve is missing, if its
+    collection isn't switched on.
     """
 
     series: Series
@@ -459,14 +459,14 @@ class Coverage:
 
     @property
     def asked_next(self) -> datetime | None:
-        """The first moment at which an open day is asked for."""
+        """The next moment at which an open day is requested."""
         return min((day.asked_next for day in self.open_days if day.asked_next), default=None)
 
 
 def summarize_days(
     ledgers: Mapping[Series, DayLedger], asked_next: Callable[[Series, date, DayMark], datetime | None]
 ) -> dict[Series, Coverage]:
-    """Return the summary of each series of an account; ``asked_next``: when a day is asked for again."""
+    """Return the summary of each series of an account; ``asked_next``: returns when a day is requested again."""
     coverage, all_holes = {}, find_all_holes(ledgers)
     for series, ledger in ledgers.items():
         days, holes, daily = list(ledger.days()), all_holes.get(series, {}), daily_of_curve(series)
@@ -485,7 +485,7 @@ def summarize_days(
 
 
 def find_gaps(day: date, steps: Iterable[Entry]) -> list[tuple[datetime, datetime]]:
-    """Return the parts of a civil day that no stored step covers, in the meter's zone. ``steps``: in key order."""
+    """Return the parts of a local day that no stored step covers, in the meter's zone. ``steps``: in key order."""
     starts = ((datetime.fromisoformat(entry.key), entry.step or USUAL_STEP_MINUTES) for entry in steps)
     spans = ((start, start + timedelta(minutes=minutes)) for start, minutes in starts)
     gaps = find_uncovered(*DateWindow(day, day + ONE_DAY).instants(), spans)

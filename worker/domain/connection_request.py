@@ -1,8 +1,8 @@
-"""Connection requests: what comes back from the supplier's consent page, until there is a proof or none.
+"""Connection requests: callbacks from the supplier's consent page, until they are proven or refused.
 
-Everything in a callback's address can be typed by anybody, so a callback changes nothing by itself. It makes a request,
-and only a proof (``find_proof``) leads on to an account. docs/explanation/ownership.md draws the table of transitions
-and says what each proof is worth.
+Anybody can type a callback's address, so a callback changes nothing by itself. It creates a request, and only a proof
+(``find_proof``) leads to an account. docs/explanation/ownership.md shows the table of transitions and the strength of
+each proof.
 """
 
 from __future__ import annotations
@@ -20,42 +20,42 @@ from worker.domain.oauth_proxy import ProxyCaller
 from worker.domain.series import Series
 from worker.domain.transitions import Transitions, WrongState
 
-MOST_METERS: Final = 10  # Of one callback; more are refused as a whole.
+MOST_METERS: Final = 10  # Per callback; one with more is refused as a whole.
 LONGEST_QUERY: Final = 2048  # In bytes.
-# The supplier knows a consent of 2026 some seconds after it was given. An id that nobody knows is not asked for longer.
+# The supplier knows a consent of 2026 some seconds after it was given. After so many tries an id counts as unknown.
 MOST_UNKNOWN: Final = 12
 OTHER_METER: Final = "other_meter"  # The page of a consent for another meter than the invitation.
-_WAITS_S: Final = (2, 3, 5, 10, 20, 40, 60, 120, 300)  # By the number of tries before.
+_WAITS_S: Final = (2, 3, 5, 10, 20, 40, 60, 120, 300)  # By the number of earlier tries.
 
 
 class RequestState(StrEnum):
-    """How far a request has come."""
+    """The state of a request."""
 
-    ASKING = "asking"  # The supplier is asked, until it answers.
+    ASKING = "asking"  # The supplier is asked until it answers.
     CHOICE = "choice"  # Proven, but the meter has another person's account: the person chooses.
     HELD = "held"  # The operator decides: too many new accounts, a reading that would close one, gas uninvited.
-    UNPROVEN = "unproven"  # There is no proof. A reading off the meter's display (P4) leads on from here.
+    UNPROVEN = "unproven"  # There is no proof; the person may still type a reading of the meter's display (P4).
     CONNECTED = "connected"
-    HANDED_OVER = "handed_over"  # A client of the proxy gets a code for it, and no account is made.
-    DECLARED = "declared"  # Its right is declared to the supplier, which asks the holder: the table of rights goes on.
+    HANDED_OVER = "handed_over"  # A client of the proxy gets a code for it, and no account is created.
+    DECLARED = "declared"  # Its right is declared to the supplier, which asks the holder; see the table of rights.
     REFUSED = "refused"
 
 
 class RequestEvent(StrEnum):
-    """What happens to a request."""
+    """An event of a request."""
 
-    NO_ANSWER = "no_answer"  # The supplier does not answer, or a rate limit applies.
-    PROVEN = "proven"  # That the meter is theirs; in ``choice`` the person has confirmed it.
-    NOT_PROVEN = "not_proven"  # Without a proof, or an account of another tenant reads the meter.
+    NO_ANSWER = "no_answer"  # The supplier doesn't answer, or a rate limit applies.
+    PROVEN = "proven"  # The meter is the person's; in ``choice`` the person has confirmed it.
+    NOT_PROVEN = "not_proven"  # There is no proof, or an account of another tenant reads the meter.
     OTHER_PERSON = "other_person"  # Proven, for a meter with an account of another person.
-    TOO_MANY = "too_many"  # Proven, beyond the bounds of new accounts.
+    TOO_MANY = "too_many"  # Proven, but above the limit of new accounts.
     UNVOUCHED = "unvouched"  # It declares a right, and nobody has invited its person.
-    OTHER_BY_READING = "other_by_reading"  # Proven by a reading alone, for a meter with an account of another person.
+    OTHER_BY_READING = "other_by_reading"  # Proven only by a reading, for a meter with an account of another person.
     LET_IN = "let_in"  # By the operator.
     VOUCHED = "vouched"  # By the operator, for a right that it declares.
     TURNED_AWAY = "turned_away"  # By the operator.
-    READING_TYPED = "reading_typed"  # The person has typed what the meter's display shows.
-    HANDED_OVER = "handed_over"  # To a client of the proxy: proven, or with a code of v4, which may be a proof.
+    READING_TYPED = "reading_typed"  # The person has typed a reading of the meter's display.
+    HANDED_OVER = "handed_over"  # To a client of the proxy: proven, or with a code of v4, which may become a proof.
     DECLARED = "declared"  # The supplier has registered the right that the household declares.
     REFUSED = "refused"  # By the supplier, or because the invitation has ended.
     REPLACED = "replaced"  # By a newer one of the same browser.
@@ -65,7 +65,7 @@ class RequestEvent(StrEnum):
 
 _S, _E = RequestState, RequestEvent
 _WAITING: Final = (_S.ASKING, _S.CHOICE, _S.HELD, _S.UNPROVEN)
-# Where an event leads; None: the request is gone.
+# The state after each event; None: the request is deleted.
 TRANSITIONS: Final = Transitions[RequestState, RequestEvent, RequestState | None](
     (_E.NO_ANSWER, (_S.ASKING,), _S.ASKING),
     (_E.NOT_PROVEN, (_S.ASKING, _S.CHOICE, _S.HELD), _S.UNPROVEN),
@@ -89,11 +89,11 @@ TRANSITIONS: Final = Transitions[RequestState, RequestEvent, RequestState | None
 
 @dataclass(frozen=True, slots=True)
 class ProvenMeters:
-    """What a proof is for: the meters, the dates of the consent, and the token if each account has its own.
+    """The proven meters, the dates of the consent, and the token if each account has its own.
 
-    ``since`` and ``until`` are the first and the last day as the supplier tells them, or None. ``line`` and
-    ``answer_digest``: the supplier's endpoint that was asked, and the SHA-256 of its answer; None where none was.
-    ``offered``: the series that the consent covers, of the meters of which the supplier says so.
+    ``since`` and ``until`` are the first and the last day according to the supplier, or None. ``line`` and
+    ``answer_digest``: the supplier's endpoint that was called, and the SHA-256 of its answer; None without a call.
+    ``offered``: the series that the consent covers, for the meters for which the supplier says so.
     """
 
     proof: Proof
@@ -119,24 +119,23 @@ class ConnectedAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionRequest:
-    """A callback and what came of it.
+    """A callback and its progress.
 
-    ``browser``: SHA-256 of the name that the browser got when it came back, and that nobody else knows: the outcome of
-    the request is for the browser that has it. ``known_as``: those of the names that it had before. ``address``:
-    where it called from.
-    ``invitation_id``: the invitation that it was begun with; ``tenant``: the invitation's, to whom a new account will
-    belong. ``begun_on``: the day (Europe/Paris) on which the person was sent to the supplier's page, and ``begun_at``
-    the moment; None where it is not known. ``session``: the accounts of the browser's session with their numbers.
-    ``usage_points``, ``autorisation_id`` and ``code``: what the callback says, by generation.
-    ``was_unknown``: whether the supplier once did not know the consent, so that its number may have been guessed before
-    its holder got it: no reading proves it.
+    ``browser``: SHA-256 of the secret name that the browser got when it came back; only this browser sees the outcome.
+    ``known_as``: the hashes of its earlier names. ``address``: its IP address.
+    ``invitation_id``: the invitation with which it was begun; ``tenant``: the invitation's, which a new account gets.
+    ``begun_on``: the day (Europe/Paris) on which the person was sent to the supplier's page, and ``begun_at`` the
+    moment; None if unknown. ``session``: the accounts of the browser's session with their numbers.
+    ``usage_points``, ``autorisation_id`` and ``code``: the content of the callback, by generation.
+    ``was_unknown``: whether the supplier once didn't know the consent. Then its number may have been guessed before its
+    holder got it, so no reading can prove it.
     ``new_holder``: whether the person has said that the meter's account is another person's.
-    ``caller``: the client of the proxy that it is for; ``returns_to``: the address that its code was handed over by.
-    ``readings``: what the person has typed off the meter's display, in kWh by tariff period.
-    ``declaration``: what the person has typed for the supplier to register a right; gone once the request is final.
+    ``caller``: the client of the proxy that it is for; ``returns_to``: the address to which its code was sent.
+    ``readings``: the display's registers as typed by the person, in kWh by tariff period.
+    ``declaration``: the person's input for the declaration of a right; deleted once the request is final.
     ``vouched_by``: the operator who has accepted it.
-    ``page``: the name of the page that says what it waits for or why it ended, where that is not the account's own.
-    ``created_at``, ``begun_at`` and ``next_try_at`` are real moments even where the fleet runs at a simulated time.
+    ``page``: the name of the page that says what it waits for or why it ended, unless the account's own page does.
+    ``created_at``, ``begun_at`` and ``next_try_at`` are real moments even if the fleet's time is simulated.
     """
 
     id: str
@@ -168,22 +167,22 @@ class ConnectionRequest:
     vouched_by: str | None = None
 
     def after(self, event: RequestEvent, **changes: Any) -> Self:
-        """Return the request after an event. Raises WrongState for one that can't happen in its state, or ends it."""
+        """Return the request after an event. Raises WrongState for one that can't happen, or that deletes it."""
         state = TRANSITIONS[self.state, event]
         if state is None:
             raise WrongState(f"a request that was {event} is gone")
         return replace(self, state=state, **changes)
 
     def waiting(self, page: str, now: datetime, wait_s: float | None = None) -> Self:
-        """Return the request with its next try, after ``wait_s`` or, where nobody says how long, after a usual wait."""
+        """Return the request with its next try, after the usual wait, or after ``wait_s`` if that is longer."""
         usual = _WAITS_S[min(self.tries, len(_WAITS_S) - 1)]
         next_try_at = now + timedelta(seconds=max(usual, wait_s or 0.0))
         return self.after(RequestEvent.NO_ANSWER, tries=self.tries + 1, next_try_at=next_try_at, page=page)
 
     def for_other_meter(self, kind: ConsentKind, meters: Sequence[SharedMeter]) -> Self:
-        """Return the request whose consent names none but other meters than the invitation, unproven.
+        """Return the unproven request whose consent names only other meters than the invitation.
 
-        ``usage_points`` are those that its page may tell: none of a consent in 2026 whose number may be guessed.
+        Its ``usage_points`` are those that its page may show: none for a consent of 2026 whose number may be guessed.
         """
         told = meters
         if kind is ConsentKind.AUTORISATION:
@@ -197,17 +196,17 @@ class ConnectionRequest:
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more comes of it, so that no newer request takes its place."""
+        """Whether it has ended, so that no newer request replaces it."""
         return self.state not in _WAITING
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names of its browser, by their hashes, the newest first."""
+        """The hashes of all names of its browser, the newest first."""
         return (self.browser, *self.known_as)
 
     @property
     def asks_supplier(self) -> bool:
-        """Whether its next step asks the supplier, so that a task takes it and never a request's thread."""
+        """Whether its next step calls the supplier, so that a task takes it, never a web thread."""
         if self.state is not RequestState.ASKING or self.proven is not None or self.keeps_code:
             return False
         return self.code is not None or self.autorisation_id is not None or self.declaration is not None
@@ -216,13 +215,13 @@ class ConnectionRequest:
     def vouched(self) -> bool:
         """Whether its calls come before those of strangers: the person was invited, or the operator vouches.
 
-        The calls of a reading do not.
+        The calls for a typed reading don't.
         """
         return (self.invitation_id is not None or self.vouched_by is not None) and not self.readings
 
     @property
     def keeps_code(self) -> bool:
-        """Whether its code of v4 is exchanged later, when a client of the proxy redeems the one of ours."""
+        """Whether its code of v4 is exchanged only when a client of the proxy redeems our code."""
         return self.caller is not None and self.code is not None
 
     @property
@@ -239,15 +238,15 @@ def find_proof(
     begun_on: date,
     invited_meter: str | None,
 ) -> tuple[Proof, tuple[SharedMeter, ...]] | None:
-    """Return what proves a consent and for which of its meters, or None.
+    """Return the proof of a consent with the proven meters, or None.
 
     - P1: the supplier's own token answer names the meters (``CODE``, ``ID_TOKEN``).
-    - P2: the consent was begun with an invitation that names one of the meters; it is a proof for that one alone.
-    - P3, besides P2, in 2026 (``AUTORISATION``): the consent is no older than the day it was begun on, because the
-      same holder gets the same id again, and ids can be guessed.
+    - P2: the consent was begun with an invitation that names one of the meters; it proves only that one.
+    - P3, in addition to P2, in 2026 (``AUTORISATION``): the consent is no older than the day on which the request was
+      begun, because the same holder gets the same id again, and ids can be guessed.
 
-    ``invited_meter``: the meter of the invitation that the browser opened, or of the account that it is for; None
-    without an invitation.
+    ``invited_meter``: the meter of the invitation that the browser opened, or of its account; None without an
+    invitation.
     """
     if kind in (ConsentKind.CODE, ConsentKind.ID_TOKEN):
         return (Proof.EXCHANGE, tuple(meters)) if meters else None

@@ -1,15 +1,15 @@
-"""Consents: their proof, also by a meter's display, how long they last, and what they may be after an erasure.
+"""Consents: their proof, also by a meter's display, their duration, and the rules after an erasure.
 
 ``ConsentProof`` is the proof of a consent, ``PendingRefusal`` a refusal that awaits confirmation. A duration is an ISO
 8601 duration of years, months, weeks and days.
 
-What was erased stays closed to everything that began before: another tab, an invitation, a consent that is still in
-force at the supplier. Moments are real ones, even where the fleet runs at a simulated time; days are the fleet's own.
+An erased meter stays closed to everything that began earlier: another tab, an invitation, a consent still in force at
+the supplier. Moments are real ones, even if the fleet's time is simulated; days are the fleet's own.
 
-Proof P4 is what a person reads off the meter's display, compared with the supplier's registers. A display shows each
-register in whole kWh. Who stands before the meter reads what it shows now: no less than at the last midnight that the
-supplier has told, and no more than this home uses until now, at twice its highest day of late. A number that is guessed
-is rarely within these bounds, and tries are few (``MOST_TRIES_A_DAY``, ``MOST_WRONG``).
+Proof P4 compares the reading that a person takes from the meter's display with the supplier's registers. A display
+shows each register in whole kWh. A person at the meter reads the present value: at least that of the last midnight
+known from the supplier, and at most what the home can have used since, at twice its highest recent day. A guessed
+number is rarely within these bounds, and tries are limited (``MOST_TRIES_A_DAY``, ``MOST_WRONG``).
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from worker.domain.windows import civil_date
 REQUEST_LIFE: Final = timedelta(days=7)
 MOST_TRIES_A_DAY: Final = 3  # For one meter, over all people who try.
 MOST_WRONG: Final = 10  # For one meter, until an operator opens it again.
-_LEAST_MARGIN_WH: Final = 10_000  # A reading may be so much higher than at midnight, however little the home uses.
+_LEAST_MARGIN_WH: Final = 10_000  # A reading may always be so much above that of midnight.
 _DURATION: Final = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
-_LONGEST_CONSENT: Final = "P3Y"  # No supplier of ours accepts a longer consent.
-# A consent flow that was begun before, and its request, may still be on their way for as long as this.
+_LONGEST_CONSENT: Final = "P3Y"  # None of our suppliers accepts a longer consent.
+# A consent flow begun before the erasure, and its request, may still arrive during this time.
 _SHORTEST_MEMORY: Final = REQUEST_LIFE + timedelta(days=1)
 _WH_PER_KWH: Final = 1000
 _DAY: Final = timedelta(days=1)
@@ -40,23 +40,23 @@ _MOST_DIGITS: Final = 9
 
 
 class ConsentKind(StrEnum):
-    """The proof of a consent that the supplier's callback contained, by generation of its API."""
+    """The content of the supplier's callback, by generation of its API."""
 
     CODE = "code"  # In v4 it is exchanged for the holder's tokens.
     USAGE_POINT = "usage_point"  # The callback of v5 names the meter.
-    AUTORISATION = "autorisation"  # The callback of 2026 names a consent, whose meter is asked for.
+    AUTORISATION = "autorisation"  # The callback of 2026 names a consent, whose meter we request.
     ID_TOKEN = "id_token"  # noqa: S105 - GRDF
-    RIGHT = "right"  # The supplier registers a right of access, and asks the holder itself (GRDF).
-    ASSERTED = "asserted"  # The person who added the account says so; there was no callback.
+    RIGHT = "right"  # The supplier registers an access right, and asks the holder itself (GRDF).
+    ASSERTED = "asserted"  # The person who added the account asserts the consent; there was no callback.
 
 
 class Proof(StrEnum):
-    """What shows that a consent is the meter's holder's; what each is worth stands in docs/explanation/ownership.md."""
+    """The proof that the meter's holder consented; docs/explanation/ownership.md explains the strength of each."""
 
     NONE = "none"
     EXCHANGE = "exchange"  # P1: the supplier's own token answer names the meter (v4).
     INVITED = "invited"  # P2, in 2026 with P3: an invitation for this meter, opened and ended by one browser.
-    REGISTER = "register"  # P4, in 2026 with P3: the meter's registers, read off its display.
+    REGISTER = "register"  # P4, in 2026 with P3: the meter's registers, read from its display.
     RIGHT = "right"  # P5: the supplier itself asked the holder, for a person who was invited or signed in.
     OWN = "own"  # The contract is the operator's own, so nobody has to consent.
     ASSERTED = "asserted"  # An operator or a service vouches for it.
@@ -74,16 +74,16 @@ class EndReason(StrEnum):
     CODE_REUSED = "code_reused"  # The client sent the grant's code a second time.
     OPERATOR_ENDED = "operator_ended"  # The operator ended the grant.
     TOKEN_REUSED = "token_reused"  # noqa: S105 - A refresh token of the proxy was used twice.
-    RESTORED = "restored"  # A backup was restored: the grants in it come back ended.
+    RESTORED = "restored"  # A backup was restored, with its grants as ended.
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentProof:
     """The proof that a holder consented, when and for how long.
 
-    The meter's number is not here: the consents table keeps it encrypted, and ``names_meter`` says whether it does.
-    ``consent_until`` is the last day, included. ``reference`` is the supplier's number of the consent, or the one that
-    ``vouched_by`` gave it. ``browser``: the SHA-256 of the name of the browser that brought the consent.
+    It doesn't contain the meter's number, which the table keeps encrypted; ``names_meter`` says whether it is there.
+    ``consent_until`` is the last day, included. ``reference`` is the supplier's number of the consent, or the one given
+    by ``vouched_by``. ``browser``: the SHA-256 of the name of the browser that brought the consent.
     """
 
     id: str
@@ -108,7 +108,7 @@ class ConsentProof:
 
 @dataclass(frozen=True, slots=True)
 class PendingRefusal:
-    """A refusal of an account that is not confirmed yet, because it may be the supplier's mistake.
+    """An unconfirmed refusal of an account, which may be the supplier's mistake.
 
     ``times`` counts it since the last success or incident of refusals; it stays 0 during such an incident.
     """
@@ -139,7 +139,7 @@ def last_day_of(first_day: date, duration: str) -> date:
 def without_years(duration: str) -> str:
     """Return the same duration in months, weeks and days.
 
-    The consent page of 2026 may show an error for whole years: it is seen to read months and days only
+    The consent page of 2026 may show an error for whole years; it is known to read months and days
     (homey.enedis.connect.proxy; conso-api, issue 159).
     """
     years, months, weeks, days = _parts(duration)
@@ -158,7 +158,7 @@ def _parts(duration: str) -> tuple[int, int, int, int]:
 def forget_on(erased_on: date, consent_until: date | None) -> date:
     """Return the day on which an erasure is forgotten: after the consent's last day, at most three years later.
 
-    ``consent_until`` is the last day, included; None where it is not known, so that three years count.
+    ``consent_until`` is the last day, included; if it is None (unknown), three years apply.
     """
     latest = last_day_of(erased_on, _LONGEST_CONSENT) + timedelta(days=1)
     after_consent = latest if consent_until is None else consent_until + timedelta(days=1)
@@ -168,10 +168,10 @@ def forget_on(erased_on: date, consent_until: date | None) -> date:
 def is_younger(proof: Proof, erased_at: datetime, begun_at: datetime | None, invited_at: datetime | None) -> bool:
     """Return whether a proof is younger than the erasure of its meter.
 
-    ``begun_at``: when the person was sent to the supplier's page. ``invited_at``: when the invitation that the consent
-    was begun with was made. A moment that is not known counts as older. In 2026 the proof itself has checked that the
-    consent is no older than the day it was begun on, which is then no earlier than the erasure's. A right that the
-    supplier has asked the holder for is as young as the declaration.
+    ``begun_at``: when the person was sent to the supplier's page. ``invited_at``: when the consent's invitation was
+    created. An unknown moment counts as older. In 2026 the proof itself has checked that the consent is no older than
+    the day of ``begun_at``, which is no earlier than that of the erasure. A right about which the supplier has asked
+    the holder is as young as its declaration.
     """
     if begun_at is None or begun_at <= erased_at:
         return False
@@ -180,7 +180,7 @@ def is_younger(proof: Proof, erased_at: datetime, begun_at: datetime | None, inv
 
 
 def is_asserted_younger(erased_on: date, consented_on: date | None, *, anew: bool, on_the_day: bool = True) -> bool:
-    """Return whether somebody vouches for a consent since the erasure, by its day or by saying so.
+    """Return whether somebody vouches for a consent since the erasure, by its day or explicitly (``anew``).
 
     ``on_the_day``: whether the day of the erasure counts as younger.
     """
@@ -195,17 +195,17 @@ def parse_displayed(text: str) -> int | None:
 
 
 def confirms(displayed: Mapping[str, int], midnights: Mapping[datetime, Mapping[str, int]], now: datetime) -> bool:
-    """Return whether a display can show this now: no register less than at the newest midnight, nor all too much.
+    """Return whether a display can show this now: no register below the newest midnight, and the sum not too high.
 
-    ``displayed``: whole kWh by tariff period. ``midnights``: Wh by tariff period, at each midnight that is known. All
-    registers together may have risen by twice the highest difference of two midnights that follow each other, for each
-    day since the newest one, and by 10 kWh in any case.
+    ``displayed``: whole kWh by tariff period. ``midnights``: Wh by tariff period, at each known midnight. For each day
+    since the newest midnight, all registers together may have risen by twice the highest difference of two consecutive
+    midnights, and in any case by 10 kWh.
     """
     newest = max(midnights, default=now)
     registers = midnights.get(newest, {})
     if not registers or displayed.keys() != registers.keys() or now < newest:
         return False
-    # A display cuts the Wh off.
+    # A display doesn't show the Wh.
     least_wh = {name: kwh * _WH_PER_KWH for name, kwh in displayed.items()}
     if any(least_wh[name] + _WH_PER_KWH <= wh for name, wh in registers.items()):
         return False
@@ -214,9 +214,9 @@ def confirms(displayed: Mapping[str, int], midnights: Mapping[datetime, Mapping[
 
 
 def _highest_day_wh(midnights: Mapping[datetime, Mapping[str, int]]) -> int:
-    """Return the most that was used in a day, from one midnight to the next; 0 where no two follow each other.
+    """Return the highest use between two consecutive midnights; 0 if there are none.
 
-    Where registers came or fell the meter or its contract was another one, so these days say nothing.
+    If registers appeared or fell, the meter or its contract has changed, so these days don't count.
     """
     days = [
         [midnights[after][name] - wh for name, wh in midnights[before].items()]
@@ -228,9 +228,9 @@ def _highest_day_wh(midnights: Mapping[datetime, Mapping[str, int]]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SharedMeter:
-    """A meter of a consent as the supplier tells it, with the consent's first and last day.
+    """A meter of a consent according to the supplier, with the consent's first and last day.
 
-    ``offered``: the series that the consent covers; None where the supplier does not say.
+    ``offered``: the series that the consent covers; None if unknown.
     """
 
     usage_point_id: str = field(repr=False)

@@ -1,23 +1,23 @@
-"""The laws that stored documents must satisfy among one another, each difference with its likely cause.
+"""The laws that connect stored documents, and the likely cause of each difference.
 
-Before them comes what makes documents worth comparing: the days that the registry calls stored are there.
+First of all, the days that are stored according to the registry must have documents.
 
 Six laws of energy, for consumption and production each: no two steps overlap in time, the steps of an hour add up to
 the hour, the curve of a complete day to the day's value (to the watt-hour), the days of a month to the month, the days
-of a year to the year, and no day or step is more than a meter can deliver. The law of the day does not apply to a day
+of a year to the year, and no day or step is more than a meter can deliver. The law of the day doesn't apply to a day
 with a gap in its curve. The recordings of real meters satisfy all six (tests/integration/test_real_recordings.py).
 
-Registers and daily values are counted by the same meter, so the registers of a day's tariff periods add up to the
-day's value to the watt-hour. Apparent power (VA) is never below active power (W), and the highest of a day never below
-the mean of a step, so a step above the maximum power shows that one of the two is wrong. The public recordings satisfy
-both laws: two meters' registers, and the one day of which a maximum power and a curve are recorded
+Registers and daily values are counted by the same meter, so the registers of a day's tariff periods add up to the day's
+value to the watt-hour. Apparent power (VA) is never below active power (W), and a day's maximum is never below the mean
+of a step, so if a step is above the maximum power, one of the two is wrong. The public recordings satisfy both laws:
+two meters' registers, and the only day with a recorded maximum power and curve
 (tests/integration/test_recorded_registers.py).
 
-Two things are told to an operator and are no fault, so nothing repairs them: days whose value is still provisional
-although it should be final, and *deviations* of gas: months whose days and published periods, which are two series and
-never added, differ by too much. A supplier of gas rounds each day's volume to whole m³ and corrects a period when it
-publishes it, so there is no exact law as between a curve and its days. A month agrees within one m³ of gas; what lies
-beyond is told with both numbers.
+Two differences are reported to the operator but are no faults, so nothing repairs them: days whose value is still
+provisional although it should be final, and *deviations* of gas, that is months whose days and published periods (two
+separate series) differ too much. A supplier of gas rounds each day's volume to whole m³ and corrects a period when it
+publishes it, so there is no exact law as between a curve and its days. A month may differ by one m³ of gas; a larger
+difference is reported with both numbers.
 Source: measured on one home of 35 months (GRDF): 1 month equal, the others off by -10 to +12 kWh.
 """
 
@@ -50,7 +50,7 @@ from worker.domain.totals import calendar_month, coefficients_of, months_of_inte
 from worker.domain.windows import ONE_DAY, civil_date, day_length, local_midnight, to_windows
 
 PROVISIONAL: Final = "provisional"  # The status of a document, as the parsers translate it.
-# In kWh a m³, where neither the days nor the periods tell one. France has about 10 to 12.
+# In kWh per m³, if neither the days nor the periods have one. France has about 10 to 12.
 USUAL_COEFFICIENT: Final = Decimal("11.2")
 _ONE_PERCENT: Final = 100
 _ONE_VOLT_AMPERE: Final = 1000  # In mVA. Both powers are rounded to whole watts and volt-amperes.
@@ -95,12 +95,12 @@ class Cause(StrEnum):
 
     @property
     def told(self) -> str:
-        """The cause as people read it; without an index of the meter, its replacement is a guess."""
+        """The cause in words; a replaced meter is only a guess, because the meter's index is unknown."""
         return f"perhaps {self}" if self is Cause.METER_REPLACED else str(self)
 
     @property
     def repairable(self) -> bool:
-        """Whether settling stored readings and computing totals again repairs it. Others need a new request, if any."""
+        """Whether settling stored readings and recomputing totals repairs it; others need a new request, if any."""
         return self in (Cause.OVERLAPPING_STEPS, Cause.STALE_TOTAL, Cause.MISSING_TOTAL, Cause.ORPHAN_TOTAL)
 
 
@@ -109,8 +109,8 @@ class Discrepancy:
     """A stored value that breaks a law.
 
     ``expected``: the sum of the finer documents, ``stored``: the stored value, both as amounts (millionths of the unit
-    of ``load``) and None if there is no document. ``key`` is the document's; of missing documents it is the days,
-    "2024-07-01/2024-07-08" without the last one. ``series``: the one whose readings are added up or looked at.
+    of ``load``) and None if there is no document. ``key`` is the document's; for missing documents it is their days,
+    "2024-07-01/2024-07-08" without the last one. ``series``: the one whose readings are added up or checked.
     """
 
     law: Law
@@ -125,9 +125,9 @@ _LAWS: Final = {Period.HOUR: Law.HOUR, Period.MONTH: Law.MONTH, Period.YEAR: Law
 
 
 def check_stored(series: Series, expected: Iterable[date], stored: Collection[date]) -> Iterator[Discrepancy]:
-    """Yield each run of days that the registry calls stored and that have no document, the oldest first.
+    """Yield each run of days that are stored according to the registry but have no document, the oldest first.
 
-    Of a series of states, which has a row for each change, any row from before a day on is that day's document.
+    In a series of states, which has a row for each change, a day's document is any row of that day or earlier.
     """
     if stored and series.is_state:
         first = min(stored)
@@ -137,7 +137,7 @@ def check_stored(series: Series, expected: Iterable[date], stored: Collection[da
 
 
 def check_totals(inputs: Sequence[Entry], totals: Sequence[Entry], doctype: Doctype) -> Iterator[Discrepancy]:
-    """Compare hours with their steps, months or years with their days; both of the same time. Yields in key order."""
+    """Compare hours with their steps, or months or years with their days, of the same time. Yields in key order."""
     sums = {key: round_as_stored(energy, doctype) for key, energy in total_entries(inputs, doctype).items()}
     energies = {entry.key: entry.amount for entry in totals}
     for key in sorted(sums.keys() | energies.keys()):
@@ -160,20 +160,20 @@ def beyond(
     if not (series.has_daily_limit or series.has_steps):
         return {}
     limits = ((entry, most_of(series, entry, limit_kwh, contracts)) for entry in readings)
-    # A computed day is what its steps are, each of which has its own limit.
+    # A computed day is the sum of its steps, each of which has its own limit.
     return {entry.key: entry.amount for entry, limit in limits if entry.amount > limit and not entry.is_computed}
 
 
 def most_of(series: Series, entry: Entry, limit_kwh: float, contracts: Sequence[Entry]) -> float:
     """Return the most that a meter can deliver in the time of a daily value or a step, in milliwatt-hours.
 
-    Of consumption that is twice the subscribed power of the day, by ``contracts``, the rows in key order. Of others it
-    is ``limit_kwh`` a day, and of a step the mean power that reaches it in half a day.
+    For consumption it is twice the subscribed power of the day, according to ``contracts`` (rows in key order). For
+    others it is ``limit_kwh`` per day, and for a step the mean power that reaches it in half a day.
     """
     minutes = length_of(entry)
     if contracts and series.description.direction is Direction.CONSUMPTION:
         day = civil_day_of(entry.key, series)
-        # Before the first row another contract may have held.
+        # Before the first row another contract may have applied.
         if power := subscribed_on(day, [row for row in contracts if row.key <= day.isoformat()]):
             time = timedelta(minutes=minutes) if series.has_steps else day_length(day)
             return 2 * power * (time / timedelta(hours=1))
@@ -184,7 +184,7 @@ def most_of(series: Series, entry: Entry, limit_kwh: float, contracts: Sequence[
 def check_limit(
     series: Series, readings: Sequence[Entry], set_aside: Iterable[date], limit_kwh: float, contracts: Sequence[Entry]
 ) -> Iterator[Discrepancy]:
-    """Yield the stored readings that are more than a meter can deliver, and the days of which one was set aside."""
+    """Yield the stored readings above what a meter can deliver, and the days with a reading that was set aside."""
     impossible = beyond(series, readings, limit_kwh, contracts)
     for entry in readings:
         if entry.key in impossible:
@@ -196,9 +196,9 @@ def check_limit(
 
 
 def check_overlaps(series: Series, documents: Sequence[Document]) -> Iterator[Discrepancy]:
-    """Compare the steps of each day with those that hold where some overlap; yields in the order of days.
+    """Compare the steps of each day with those that remain after overlaps are settled; yields in the order of days.
 
-    Of periods, those that begin on a day.
+    Periods belong to the day on which they begin.
     """
     gone = {entry.key for entry in find_replaced(documents)}
     for day in sorted({civil_day_of(key, series) for key in gone}):
@@ -213,15 +213,15 @@ def check_days(
 ) -> Iterator[Discrepancy]:
     """Compare the curve of each complete day with the day's value; ``series``: the curve's.
 
-    ``steps``: in key order, of whole civil days, best with one day more at both ends. ``corrected``: days for which the
-    supplier changed a value.
+    ``steps``: in key order, of whole local days, ideally with one more day at both ends. ``corrected``: days for which
+    the supplier changed a value.
     """
     curve = _steps_by_day(steps)
     covered = covered_time_by_day(series, steps)
     for entry in sorted(days):
         day = date.fromisoformat(entry.key)
         if entry.is_computed or covered.get(day) != day_length(day):
-            continue  # The curve has a gap or is missing, which the ledger of days records, or it made the day.
+            continue  # The day was computed from the curve, or the curve has a gap, which the ledger of days records.
         energy = sum(step.amount for step in curve[day])
         if abs(energy - entry.amount) >= MILLIWATT_HOURS_PER_WH:  # The resolution of daily values.
             cause = _cause_of_day(day, curve, energy, entry.amount, corrected)
@@ -231,10 +231,10 @@ def check_days(
 def check_computed(
     daily: Series, computed: Mapping[date, Entry], wanted: Collection[date], days: Iterable[Entry]
 ) -> Iterator[Discrepancy]:
-    """Compare the stored days that the curve made with the curve; yields in the order of days.
+    """Compare the stored days that were computed from the curve with the curve; yields in the order of days.
 
-    ``computed``: the days that the curve covers whole, because a gap is recorded in the ledger of days. ``wanted``:
-    those that no daily value can come for.
+    ``computed``: only the days that the curve covers completely, because the ledger of days records gaps. ``wanted``:
+    those for which no daily value can come.
     """
     stored = {date.fromisoformat(entry.key): entry for entry in days}
     for day, made in sorted(computed.items()):
@@ -255,12 +255,12 @@ def _cause_of_day(
     if factor := _factor_between(energy, value):
         return factor
     if 0 < 2 * value < energy:
-        return Cause.METER_REPLACED  # The new meter has counted since its installation only.
+        return Cause.METER_REPLACED  # The new meter has counted only since its installation.
     return _cause_by_day(day, corrected)
 
 
 def _factor_between(value: int, other: int) -> Cause | None:
-    """Return which factor two values differ by; None if by none of the usual ones."""
+    """Return the usual factor by which two values differ, if any."""
     for cause, factor in ((Cause.FACTOR_OF_TWO, 2), (Cause.FACTOR_OF_THOUSAND, 1000)):
         if _is_near(value, factor * other) or _is_near(factor * value, other):
             return cause
@@ -268,14 +268,14 @@ def _factor_between(value: int, other: int) -> Cause | None:
 
 
 def _cause_by_day(day: date, corrected: Collection[date]) -> Cause:
-    """Return the cause of a difference that its values say nothing of."""
+    """Return the cause of a difference that its values don't explain."""
     if day in corrected:
         return Cause.REPROCESSED
     return Cause.CLOCK_CHANGE if day_length(day) != timedelta(hours=24) else Cause.UNKNOWN
 
 
 def _is_shifted(day: date, curve: Mapping[date, Sequence[Entry]], energy: int, value: int) -> bool:
-    """Return whether the curve adds up to the day's value when it is read one step earlier or later."""
+    """Return whether the curve adds up to the day's value if shifted by one step."""
     steps, steps_before, steps_after = curve[day], curve.get(day - ONE_DAY), curve.get(day + ONE_DAY)
     later = energy - steps[0].amount + steps_after[0].amount if steps_after else None
     earlier = energy - steps[-1].amount + steps_before[-1].amount if steps_before else None
@@ -283,7 +283,7 @@ def _is_shifted(day: date, curve: Mapping[date, Sequence[Entry]], energy: int, v
 
 
 def compared_with(series: Series) -> Series | None:
-    """Return the series with whose values a law compares these readings; None if there is no such law."""
+    """Return the series whose values a law compares with these readings; None if there is no such law."""
     return series.description.bounds or series.description.adds_up_to
 
 
@@ -292,9 +292,9 @@ def check_registers(
 ) -> Iterator[Discrepancy]:
     """Compare the sum over the tariff periods of each day with the day's value, to the watt-hour.
 
-    ``energies``: from ``tariffs.day_energies``, which has no day with a midnight missing or a new sequence of
-    registers. ``days``: daily values, of which those that the curve made are left out: its steps are rounded.
-    ``corrected``: days for which the supplier changed a value.
+    ``energies``: from ``tariffs.day_energies``, which has no day with a missing midnight or changed registers.
+    ``days``: daily values; those computed from the curve are left out, because its steps are rounded. ``corrected``:
+    days for which the supplier changed a value.
     """
     values = {date.fromisoformat(entry.key): entry.amount for entry in days if not entry.is_computed}
     for energy in energies:
@@ -312,7 +312,7 @@ def _cause_of_registers(day: date, expected: int, values: Mapping[date, int], co
 
 
 def check_peak_days(series: Series, peaks: Iterable[Entry]) -> Iterator[Discrepancy]:
-    """Yield the maximum powers whose instant is of another civil day than their own: a day has one maximum power."""
+    """Yield the maximum powers whose instant belongs to another local day than their key."""
     for entry in peaks:
         at = (entry.details or {}).get("at")
         if at and civil_date(datetime.fromisoformat(at)).isoformat() != entry.key:
@@ -322,9 +322,9 @@ def check_peak_days(series: Series, peaks: Iterable[Entry]) -> Iterator[Discrepa
 def check_peaks(
     series: Series, peaks: Iterable[Entry], steps: Sequence[Entry], corrected: Collection[date] = ()
 ) -> Iterator[Discrepancy]:
-    """Compare the maximum power of each day with the highest mean power of a step, where the day has a step.
+    """Compare the maximum power of each day with the highest mean power of its steps, if it has any.
 
-    A step that reaches over midnight is left out: its maximum power may be the next day's.
+    A step that spans midnight is left out, because its maximum power may be the next day's.
     """
     curve = _steps_by_day(steps)
     for entry in peaks:
@@ -343,7 +343,7 @@ def check_peaks(
 def overdue_days(series: Series, rows: Iterable[Entry], today: date) -> list[date]:
     """Return the provisional days of months whose values should be final by now, in the order of the rows.
 
-    The values of a month settle until ``settles_on`` of the next one; a series without that day has none.
+    The values of a month become final by the day ``settles_on`` of the next one; a series without it has none.
     """
     settles_on = series.description.settles_on
     if settles_on is None:
@@ -357,7 +357,7 @@ def overdue_days(series: Series, rows: Iterable[Entry], today: date) -> list[dat
 
 @dataclass(frozen=True, slots=True)
 class MonthComparison:
-    """A month that is whole in both series, in amounts (mWh). ``allowed``: how far apart they may be."""
+    """A month that is complete in both series, in amounts (mWh). ``allowed``: the allowed difference."""
 
     key: str
     daily: int
@@ -366,23 +366,22 @@ class MonthComparison:
 
     @property
     def difference(self) -> int:
-        """How much more the days have than what was published."""
+        """The sum of the days minus the published energy."""
         return self.daily - self.published
 
     @property
     def agrees(self) -> bool:
-        """Whether they are within one m³ of gas of each other."""
+        """Whether they differ by at most one m³ of gas."""
         return abs(self.difference) <= self.allowed
 
 
 def compare_months(
     daily: Iterable[Entry], published: Iterable[Entry], usual_coefficient: Decimal = USUAL_COEFFICIENT
 ) -> list[MonthComparison]:
-    """Compare the calendar months that are whole in both series, the oldest first.
+    """Compare the calendar months that are complete in both series, the oldest first.
 
-    ``daily``: rows of days. ``published``: rows of periods; a month whose periods don't begin at its first day and end
-    with its last one, or leave a day out, is compared with nothing. One m³ has the energy of the highest coefficient
-    that a day or a period of the month tells, or of ``usual_coefficient``.
+    ``daily``: rows of days. ``published``: rows of periods; a month isn't compared unless its periods cover exactly its
+    days. The energy of one m³ is the highest coefficient of the month's days and periods, or ``usual_coefficient``.
     """
     days_by_month: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
     for entry in daily:
@@ -404,12 +403,12 @@ def find_deviations(daily: Iterable[Entry], published: Iterable[Entry]) -> list[
 
 
 def _is_near(value: int, reference: int) -> bool:
-    """Return whether two values are equal to one percent; two zeros prove nothing."""
+    """Return whether two values differ by at most one percent; two zeros prove nothing."""
     return reference != 0 and abs(value - reference) * _ONE_PERCENT <= abs(reference)
 
 
 def _steps_by_day(steps: Iterable[Entry]) -> dict[date, list[Entry]]:
-    """Return the steps of a curve by the civil day in which they start."""
+    """Return the steps of a curve by the local day in which they start."""
     by_day: defaultdict[date, list[Entry]] = defaultdict(list)
     for entry in steps:
         by_day[civil_day(entry.key)].append(entry)

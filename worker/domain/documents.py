@@ -1,4 +1,4 @@
-"""Documents: how readings and totals are stored, their keys, fields and rounding, and which steps may stand together.
+"""Documents: how readings and totals are stored, their keys, fields and rounding, and which overlapping steps count.
 
 The fields are those of the original konnector's doctypes: ``load`` in kWh and the local civil time as numbers. Keys of
 minutes and hours are in UTC, so the two passes of the autumn hour have different keys and keys sort as time does.
@@ -6,19 +6,19 @@ minutes and hours are in UTC, so the two passes of the autumn hour have differen
 for the usual 30. Some doctypes have further fields (``series.Detail``). A document of each doctype is shown in
 docs/reference/documents.md.
 
-Energy is reckoned in whole milliwatt-hours (mWh), the sixth decimal of a kWh, and never in floats: a value at the half
-would be rounded by chance, or to the even neighbour. A half is rounded up, away from zero. Shown are kWh, and shares
-and changes in percent.
+Energy is computed in whole milliwatt-hours (mWh), the sixth decimal of a kWh, and never in floats, which would round a
+half by chance or to the even neighbour. A half is rounded up, away from zero. Values are shown in kWh, shares and
+changes in percent.
 
-What is listed is shown with all its places (``count_places``), so that it adds up to its total exactly. A total that is
-shown with fewer is the true total rounded, never the sum of rounded parts. Days are whole Wh: 3 places. Half-hours of
-whole watts are half Wh: 4 places. Steps of 5 and 10 minutes have thirds of a Wh, and are stored in whole mWh: 6 places.
-What lies beyond these is lost when they are stored: 288 steps at 1 kW are 23.999904 kWh, shown as 24.00.
+Listed values are shown with all their decimals (``count_places``), so that they add up to their total exactly. A total
+shown with fewer decimals is the rounded true total, never the sum of rounded parts. Days are whole Wh: 3 decimals.
+Half-hours of whole watts are half Wh: 4 decimals. Steps of 5 and 10 minutes have thirds of a Wh, and are stored in
+whole mWh: 6 decimals. Further decimals are lost in storage: 288 steps at 1 kW are 23.999904 kWh, shown as 24.00.
 
-Stored steps of a meter never overlap in time (rules K5 and K6). Steps of different bounds that overlap, directly or
-through others, are one *cluster*, which is taken as a whole. If the steps of the later answer cover all the time of the
-earlier ones, they replace them; if they cover less, the earlier ones stay. Readings of the same bounds are no cluster:
-the later value holds.
+Stored steps of a meter never overlap in time (rules K5 and K6). Steps with different bounds that overlap, directly or
+through others, form a *cluster*, which is treated as a whole. If the steps of the later answer cover all the time of
+the earlier ones, they replace them; if they cover less, the earlier ones stay. Readings with the same bounds are no
+cluster: the later value counts.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
 MILLIWATT_HOURS_PER_WH: Final = 1000
 DAY_PLACES: Final = 3
 STEP_PLACES: Final = 4
-# What a meter of 36 kVA, the largest that a home may have, delivers in the longest day, of 25 hours (rule K7).
+# The energy that a meter of 36 kVA, the most for a home, delivers in the longest day, of 25 hours (rule K7).
 DAILY_LIMIT_KWH: Final = 900.0
-# What a removed reading became in the journal of corrections: nothing. The energy of a step is in other steps.
+# Stands for a removed reading in the journal of corrections. A removed step's energy is in other steps.
 REMOVED: Final = -1
-# The original konnector fills the parts that a period does not have with these values. No reader may use them.
+# The original konnector fills parts of the date that a period doesn't have with these values. No reader may use them.
 PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
     Period.MINUTE: {},
     Period.HOUR: {"minute": 0},
@@ -57,7 +57,7 @@ PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
 _MINUTE: Final = timedelta(minutes=1)
 _MOST_PLACES: Final = 6
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
-# The energy of gas is stored with all the decimals that the supplier sends: it is whole kWh, or hundredths and more.
+# The energy of gas is stored with all decimals from the supplier, which sends whole kWh, or hundredths and more.
 _LAST_PLACES: Final[dict[Doctype, int]] = {
     doctype: 1 if doctype.series.description.quantity is Quantity.GAS else 10 ** (6 - _DECIMALS[doctype.period])
     for doctype in Doctype
@@ -86,16 +86,16 @@ class Entry(NamedTuple):
 
     @property
     def reading(self) -> tuple[Any, ...]:
-        """The shortest array of what was read, without the stored document that it replaces."""
+        """The shortest array of the reading, without the fields of the stored document that it replaces."""
         return self[:3] if self.details is None else (*self[:3], None, None, None, self.details)
 
     @property
     def is_computed(self) -> bool:
-        """Whether it is a day whose value is the sum of its curve: only such a day has a ``step``, its whole length."""
+        """Whether it is a day computed from its curve: only such a day has a ``step``, which is its whole length."""
         return self.step is not None and "T" not in self.key
 
     def has_value_of(self, other: Entry) -> bool:
-        """Return whether both tell the same of their key."""
+        """Return whether both have the same value, step and details."""
         return (self.amount, self.step, self.details) == (other.amount, other.step, other.details)
 
 
@@ -105,7 +105,7 @@ def packed_doctype(series: Series) -> str:
 
 
 def period_key(start: datetime, doctype: Doctype) -> str:
-    """Return the text key of the document whose period holds ``start`` (zone-aware); keys sort as time does."""
+    """Return the text key of the document whose period contains ``start`` (zone-aware); keys sort by time."""
     if doctype.period in _IN_UTC:  # The local hour 02 comes twice in October, so these keys are in UTC.
         text = start.astimezone(UTC).isoformat()
         return f"{text[:16]}Z" if doctype.period is Period.MINUTE else f"{text[:13]}:00Z"
@@ -113,7 +113,7 @@ def period_key(start: datetime, doctype: Doctype) -> str:
 
 
 def key_range(window: windows.DateWindow, doctype: Doctype) -> tuple[str, str]:
-    """Return the first key that the window touches, and the first key after the window."""
+    """Return the first key that the window includes, at least in part, and the first key after the window."""
     if doctype.period in _IN_UTC:
         start, end = window.instants()
         return period_key(start, doctype), period_key(end, doctype)
@@ -128,19 +128,19 @@ def key_range(window: windows.DateWindow, doctype: Doctype) -> tuple[str, str]:
 
 
 def shift_key(key: str, by: timedelta) -> str:
-    """Return the key of a minute or an hour so much later."""
+    """Return the key of a minute or an hour, shifted by a duration."""
     return f"{(datetime.fromisoformat(key) + by).astimezone(UTC).isoformat()[:16]}Z"
 
 
 def start_of(key: str) -> datetime:
-    """Return the start of the reading with this key: of minutes in UTC, of days at local midnight."""
+    """Return the start of the reading with this key: minutes are in UTC, days begin at local midnight."""
     return datetime.fromisoformat(key) if "T" in key else windows.local_midnight(date.fromisoformat(key))
 
 
 def touched_window(window: windows.DateWindow, series: Series) -> windows.DateWindow:
-    """Return the days whose readings belong to the totals that the window touches.
+    """Return the days whose readings belong to the totals that the window affects.
 
-    Hours end where days do, because the zone is a whole number of hours from UTC. Months and years do not.
+    No hour spans two days, because the zone's offset from UTC is a whole number of hours; months and years do.
     """
     periods, last = {doctype.period for doctype in series.totals}, window.end - timedelta(days=1)
     if Period.YEAR in periods:
@@ -152,7 +152,7 @@ def touched_window(window: windows.DateWindow, series: Series) -> windows.DateWi
 
 
 def to_reading(document: Document, doctype: Doctype) -> windows.IntervalReading:
-    """Return the reading that a stored minute or day document was made from."""
+    """Return the reading of a stored minute or day document."""
     key, amount, details = key_of(document), to_amount(document["load"]), details_of(document)
     if doctype.period is Period.DAY:
         day = date.fromisoformat(key)
@@ -190,7 +190,7 @@ def to_document(account_id: str, doctype: Doctype, entry: Entry, now: datetime) 
 
 
 def _instant_fields(details: Mapping[str, Any]) -> Document:
-    """Return the civil hour and minute of a value that belongs to one instant of its day."""
+    """Return the local hour and minute of a value that belongs to one instant of its day."""
     if "at" not in details:
         return {}
     at = datetime.fromisoformat(details["at"])
@@ -200,7 +200,7 @@ def _instant_fields(details: Mapping[str, Any]) -> Document:
 # All accounts have the same keys in one night. The result is shared, so callers must copy it.
 @lru_cache(maxsize=8192)
 def civil_fields(key: str, doctype: Doctype) -> dict[str, int]:
-    """Return year to minute and fold of a period's start, as its document has them."""
+    """Return the fields of a period's start in its document: year to minute, and fold."""
     if doctype.period in _IN_UTC:
         local = datetime.fromisoformat(key).astimezone(windows.PARIS)
         names = ("year", "month", "day", "hour", "minute")
@@ -211,13 +211,13 @@ def civil_fields(key: str, doctype: Doctype) -> dict[str, int]:
 
 
 def to_timestamp(instant: datetime) -> str:
-    """Format an instant as documents store it: in UTC, to the second, so that texts sort as time does."""
+    """Format an instant for documents: in UTC, to the second, so that texts sort by time."""
     return instant.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def to_entry(document: Document) -> Entry:
     """Return a stored document as an entry."""
-    # This runs for every document of a night, so it calls none of our functions.
+    # This runs for every document of a night, so for speed it calls none of our functions.
     get = document.get
     amount = round(document["load"] * MILLIWATT_HOURS_PER_KWH)
     details = {name: document[name] for name in _DETAIL_NAMES if name in document} or None
@@ -227,12 +227,11 @@ def to_entry(document: Document) -> Entry:
 
 
 def details_of(document: Document) -> Document | None:
-    """Return the further fields of the document's doctype; None where it has none."""
+    """Return the further fields of the document's doctype, or None."""
     return {name: document[name] for name in _DETAIL_NAMES if name in document} or None
 
 
 def account_of(document: Document) -> str:
-    """Return the id of the document's account."""
     return str(document["_id"]).partition(":")[0]
 
 
@@ -269,9 +268,10 @@ def round_kwh(milliwatt_hours: int, places: int) -> Decimal:
 
 
 def format_kwh(milliwatt_hours: int, places: int | None = None) -> str:
-    """Return the energy in kWh as ``0.063``; without ``places`` with all it has and at least three, as ``0.0625``.
+    """Return the energy in kWh, such as ``0.063``; without ``places`` with all decimals, but at least three.
 
-    It has a point and no groups, for files and the command line. Pages write ``round_kwh`` as their language does.
+    It has a decimal point and no thousands separators, for files and the command line. Pages format ``round_kwh`` in
+    their language.
     """
     return f"{round_kwh(milliwatt_hours, count_places([milliwatt_hours]) if places is None else places):f}"
 
@@ -286,14 +286,14 @@ def count_places(energies: Iterable[int], least: int = DAY_PLACES) -> int:
 
 
 def to_kwh(milliwatt_hours: int) -> float:
-    """Return the energy in kWh as a number for JSON, where its shortest text has all its places."""
+    """Return the energy in kWh as a number for JSON, whose shortest text has all decimals."""
     return milliwatt_hours / MILLIWATT_HOURS_PER_KWH
 
 
 def round_share(part: int, whole: int, steps: int) -> int:
     """Return ``part`` of ``whole`` (not 0) as a number of ``steps``.
 
-    It is ``steps`` only where nothing lacks, and 0 only where nothing is there.
+    It is ``steps`` only for the whole, and 0 only for nothing.
     """
     share = round_half_up(part * steps, whole) // whole
     if 0 < part < whole:
@@ -302,7 +302,7 @@ def round_share(part: int, whole: int, steps: int) -> int:
 
 
 def round_percent(part: int, whole: int) -> Decimal:
-    """Return the share of ``whole`` (not 0) in percent with one decimal; 100 only where nothing lacks."""
+    """Return the share of ``whole`` (not 0) in percent with one decimal; 100 only for the whole."""
     return Decimal(round_share(part, whole, 1000)).scaleb(-1)
 
 
@@ -312,7 +312,7 @@ def format_percent(part: int, whole: int) -> str:
 
 
 def round_change(now: int, before: int) -> int:
-    """Return the change from ``before`` (not 0) in whole percents: 13 from 8 to 9; -100 only where nothing is left."""
+    """Return the change from ``before`` (not 0) in whole percent: 13 from 8 to 9; -100 only if nothing is left."""
     change = round_half_up(100 * (now - before), before) // before
     return max(change, -99) if now else change
 
@@ -326,7 +326,7 @@ class Interval(NamedTuple):
 
 @dataclass
 class Cluster:
-    """The steps of a time in which some overlap, in time order; ``bounds``: of all of them."""
+    """Steps that overlap directly or through others, in time order; ``bounds``: their distinct intervals."""
 
     newcomers: list[Entry] = field(default_factory=list)
     stored: list[Entry] = field(default_factory=list)
@@ -336,11 +336,11 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What of an answer may be stored.
+    """The part of an answer that may be stored.
 
-    ``entries``: the newcomers that hold. ``replaced``: the stored steps that go. ``reshaped``: the keys of newcomers
-    that take the place of steps of other bounds. ``left_out``: how many newcomers don't hold. ``late``: those of them
-    that a later answer kept out.
+    ``entries``: the accepted newcomers. ``replaced``: the stored steps to remove. ``reshaped``: the keys of newcomers
+    that replace steps with other bounds. ``left_out``: the number of rejected newcomers. ``late``: those of them that
+    were rejected because of a later answer.
     """
 
     entries: list[Entry]
@@ -357,7 +357,7 @@ def interval_of(entry: Entry) -> Interval:
 
 
 def length_of(entry: Entry) -> int:
-    """Return the minutes of a minute document's step; of a period of days those of days that all have 24 hours."""
+    """Return the minutes of a minute document's step, or of a period of days, counting 24 hours per day."""
     if ends_on := (entry.details or {}).get("ends_on"):
         return _minute_of(ends_on) - _minute_of(entry.key)
     return USUAL_STEP_MINUTES if entry.is_computed else entry.step or USUAL_STEP_MINUTES
@@ -372,8 +372,8 @@ def _minute_of(key: str) -> int:
 def keep_last(readings: Sequence[windows.IntervalReading]) -> list[windows.IntervalReading]:
     """Return the readings of one answer in time order without overlaps; ``readings`` in the order of the answer.
 
-    The steps of one grid count as told where the last of them stands, and replace earlier ones as those of a later
-    answer do. A zero never wins over a measured value.
+    The steps of one grid are treated as an answer at the position of the last of them, which replaces earlier ones like
+    a later answer. A zero never replaces a measured value.
     """
     in_time_order = sorted(readings, key=lambda reading: reading.start.astimezone(UTC))
     if not any(first.start.astimezone(UTC) + first.length > second.start for first, second in pairwise(in_time_order)):
@@ -389,7 +389,7 @@ def keep_last(readings: Sequence[windows.IntervalReading]) -> list[windows.Inter
 
 
 def _settle_in_order(entries: Sequence[Entry]) -> list[Entry]:
-    """Return those that hold of entries in the order of their answer, the steps of one grid as an answer of its own."""
+    """Return the accepted entries of one answer; the steps of each grid are settled like an answer of their own."""
     last_place = {_grid_of(entry): place for place, entry in enumerate(entries)}
     kept: list[Entry] = []
     for grid in sorted(last_place, key=lambda grid: last_place[grid]):
@@ -400,14 +400,14 @@ def _settle_in_order(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _grid_of(entry: Entry) -> tuple[int, int]:
-    """Return length and offset of a step: steps that have both in common don't overlap."""
+    """Return length and offset of a step: different steps with the same pair don't overlap."""
     return length_of(entry), interval_of(entry).start % length_of(entry)
 
 
 def keep_latest_periods(readings: Sequence[windows.IntervalReading]) -> list[windows.IntervalReading]:
     """Return periods of one answer in time order without overlaps; ``readings`` in the order of the answer.
 
-    Of periods that overlap, the one that ends last holds, and of those that end together the last one.
+    Of overlapping periods, the one that ends last counts; of those that end together, the last in the answer.
     """
     kept: list[tuple[datetime, datetime, windows.IntervalReading]] = []
     spans = [(start := reading.start.astimezone(UTC), start + reading.length, reading) for reading in readings]
@@ -419,10 +419,10 @@ def keep_latest_periods(readings: Sequence[windows.IntervalReading]) -> list[win
 
 
 def settle(newcomers: Sequence[Entry], stored: Sequence[Entry], later_keys: Container[str] = ()) -> Settlement:
-    """Decide which steps of an answer are stored, and which of the stored ones go.
+    """Decide which steps of an answer are stored, and which stored ones are removed.
 
-    Neither the newcomers nor, in a store in order, the stored steps overlap among themselves. ``later_keys``: of the
-    stored steps that come from an answer that was asked for later than the newcomers.
+    The newcomers don't overlap among themselves, nor do the stored steps in a consistent store. ``later_keys``: the
+    keys of stored steps from an answer that was requested later than the newcomers.
     """
     entries: list[Entry] = []
     replaced: list[Entry] = []
@@ -431,7 +431,7 @@ def settle(newcomers: Sequence[Entry], stored: Sequence[Entry], later_keys: Cont
     for cluster in find_clusters(newcomers, stored):
         earlier = [entry for entry in cluster.stored if entry.key not in later_keys]
         later = [entry for entry in cluster.stored if entry.key in later_keys]
-        # Nothing overlaps but a newcomer and the stored step of the same bounds.
+        # At most a newcomer and a stored step with the same bounds overlap.
         is_settled = len(cluster.bounds) == 1
         if is_settled and (not later or _same_values(later, cluster.newcomers)):
             entries += cluster.newcomers
@@ -455,10 +455,10 @@ def _same_values(some: Sequence[Entry], others: Sequence[Entry]) -> bool:
 
 
 def find_replaced(documents: Sequence[Document]) -> list[Entry]:
-    """Return the stored steps that have to go because later ones overlap them; none where the store is in order.
+    """Return the stored steps to remove because later ones overlap them; none in a consistent store.
 
-    A worker killed between the writing of newcomers and the removal of what they replace leaves such steps, and so did
-    versions that knew steps by their start alone. The answers are taken in their order, by ``updated_at``.
+    Such steps are left by a worker that was killed between writing newcomers and removing the replaced steps, and by
+    versions that identified steps only by their start. The answers are settled in the order of ``updated_at``.
     """
     times = {key_of(document): document["updated_at"] for document in documents}
     replaced: list[Entry] = []
@@ -477,7 +477,7 @@ def find_replaced(documents: Sequence[Document]) -> list[Entry]:
 
 
 def find_clusters(newcomers: Iterable[Entry], stored: Iterable[Entry]) -> Iterator[Cluster]:
-    """Yield the steps in groups of those that overlap, in time order; a step alone is a group as well."""
+    """Yield the steps in groups that overlap, in time order; a single step is a group too."""
     steps = [
         (interval_of(entry), is_stored, entry)
         for is_stored, entries in enumerate((newcomers, stored))
@@ -496,5 +496,5 @@ def find_clusters(newcomers: Iterable[Entry], stored: Iterable[Entry]) -> Iterat
 
 
 def covers(steps: Sequence[Entry], others: Iterable[Entry]) -> bool:
-    """Return whether the steps cover all the time of the others; no steps cover only no time."""
+    """Return whether the steps cover all the time of the others."""
     return not any(windows.find_uncovered(*interval_of(other), map(interval_of, steps)) for other in others)

@@ -1,7 +1,7 @@
 """The chain of evidence: rows that are appended and never changed, each with the hash of the row before it.
 
-A row's hash covers all its columns but the personal part, of which it covers a keyed digest. The key lies with the
-personal part, so once both are erased the digest says nothing, and the chain still verifies.
+A row's hash covers all its columns; for the personal part it covers only a keyed digest. The key is stored with the
+personal part, so once both are erased the digest reveals nothing, and the chain can still be verified.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, Final, Self
 
-# Who did what a row says, where it is no person with a name.
+# Values of a row's ``actor`` for acts of no named person.
 HOUSEHOLD: Final = "household"
 SUPPLIER: Final = "supplier"
-LAST_DAY: Final = "last day"  # Of the consent: nobody did anything.
+LAST_DAY: Final = "last day"  # The consent expired: nobody acted.
 SUPPLIER_INCIDENT: Final = "supplier incident"
 # The columns that a row's hash doesn't cover.
 UNHASHED: Final = frozenset({"hash", "sealed_personal"})
@@ -26,25 +26,25 @@ _NOTHING: Final = "0" * 64
 
 
 class EvidenceEvent(StrEnum):
-    """What a row of evidence says of its consent."""
+    """The event of a row of evidence."""
 
     GIVEN = "given"
     ENDED = "ended"
 
 
 class DatesSource(StrEnum):
-    """Who told the first and the last day of a consent."""
+    """The source of the first and the last day of a consent."""
 
     SUPPLIER = "supplier"
-    REQUESTED = "requested"  # One of them at least was computed from the duration that we had asked for.
+    REQUESTED = "requested"  # At least one of them was computed from the requested duration.
     ASSERTED = "asserted"  # The person or program that vouched for the consent.
-    UNKNOWN = "unknown"  # The consent was recorded before this was.
+    UNKNOWN = "unknown"  # The consent was recorded before the source was.
 
 
 class ChainEnd(StrEnum):
     """The two ends of the chain."""
 
-    ANCHOR = "anchor"  # The last row that is gone from the chain's beginning; before the first one, row 0.
+    ANCHOR = "anchor"  # The last row that was dropped from the chain's beginning; row 0 if none was.
     HEAD = "head"  # The last row.
 
 
@@ -61,7 +61,7 @@ class ChainPoint:
 
     @classmethod
     def from_text(cls, end: ChainEnd, text: str) -> Self:
-        """Read what ``to_text`` wrote. Raises ValueError for the text of the other end."""
+        """Parse a text of ``to_text``. Raises ValueError for the text of the other end."""
         name, sequence, row_hash = text.split(" ")
         if name != end:
             raise ValueError(f"this is the {name} of the chain")
@@ -76,7 +76,8 @@ class PersonalPart:
     """The personal fields of a consent, and the random key of their digest, 64 hexadecimal digits.
 
     ``meter``: the meter's number; ``reference``: the supplier's number of the consent, or the voucher's own.
-    ``answer_digest``: the SHA-256 of the supplier's answer in hexadecimal, from which its few facts could be guessed.
+    ``answer_digest``: the SHA-256 of the supplier's answer in hexadecimal; it is personal because the few facts of the
+    answer could be guessed from it.
     """
 
     key: str = field(repr=False)
@@ -100,11 +101,11 @@ class PersonalPart:
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Read what ``to_text`` wrote; raises ValueError without the text in it."""
+        """Parse a text of ``to_text``; raises ValueError, which doesn't quote the text."""
         try:
             return cls(**json.loads(text))
         except (ValueError, TypeError):
-            # "from None": the foreign error quotes the text.
+            # "from None": the library's error quotes the text.
             raise ValueError("this is not the personal part of a consent") from None
 
 
@@ -114,22 +115,22 @@ def hash_row(row: Mapping[str, Any]) -> str:
 
 
 def link_row(before: ChainPoint, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row as it follows ``before``: with its number, the hash before it and its own."""
+    """Return the row with the columns that link it to ``before``: its number, the previous hash and its own."""
     linked = {**row, "sequence": before.sequence + 1, "previous_hash": before.hash}
     return {**linked, "hash": hash_row(linked)}
 
 
 def begin_anew(before: ChainPoint) -> ChainPoint:
-    """Return the point that the next row follows where the seal of the last one can't be opened.
+    """Return the point that the next row follows if the seal of the last row can't be opened.
 
-    Nobody can vouch for the rows before it any more, and the check of the chain says so as long as they are there.
+    The earlier rows can't be verified any more, and the check of the chain reports this as long as they exist.
     """
     return ChainPoint(before.sequence, _NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedRow:
-    """A stored row with what is wrong with it by itself; the fault is empty where nothing is."""
+    """A stored row with its own fault, which is empty if there is none."""
 
     point: ChainPoint
     previous_hash: str
@@ -137,9 +138,9 @@ class CheckedRow:
 
 
 def check_chain(rows: Iterable[CheckedRow], anchor: ChainPoint | None, head: ChainPoint | None) -> Iterator[str]:
-    """Yield what is wrong with a chain, a line a fault; ``rows`` come by number.
+    """Yield the faults of a chain, one line each; ``rows``: in the order of their numbers.
 
-    Each changed, missing or foreign row is named. An end that is None is not looked at. Holds one row at a time.
+    Each changed, missing or foreign row is named. An end that is None isn't checked. Keeps only one row in memory.
     """
     before, is_named = anchor, False
     for row in rows:
@@ -179,7 +180,7 @@ def _missing(first: int, last: int) -> str:
 
 
 def _canonical(values: Mapping[str, Any]) -> bytes:
-    """Return JSON that is the same for the same values on every database: keys sorted, no blanks, moments in UTC."""
+    """Return JSON that is the same for the same values on every database: sorted keys, no spaces, moments in UTC."""
     plain = {name: _to_plain(value) for name, value in values.items()}
     return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
 

@@ -1,17 +1,17 @@
-"""What readers get of stored documents: fields of JSON, columns of CSV, spreadsheets for people, and JSON Schemas.
+"""Exports of stored documents: fields of JSON, columns of CSV, spreadsheets for people, and JSON Schemas.
 
-Every CSV begins with the same columns, ``PUBLIC_FIELDS``; the further fields of the doctype follow, and what a total is
-made of (``totals``), or of a day whether it was computed. A detail of energies has a column for each tariff period
-(``registers.HP``, in Wh): a spreadsheet subtracts and adds up columns, and a row stays a document. Which periods there
-are is known from the documents alone (``find_tariff_periods``). An empty cell is what the supplier did not tell.
+Every CSV begins with the same columns, ``PUBLIC_FIELDS``. The further fields of the doctype follow, then the counts of
+a total (``totals``), or for a day whether it was computed. A detail of energies has a column for each tariff period
+(``registers.HP``, in Wh), because spreadsheets compute with columns, and so a row stays a document. Only the documents
+show which periods exist (``find_tariff_periods``). An empty cell is a value that the supplier didn't send.
 
 Spreadsheets have rows such as ``2024-07-25 00:30``, ``2024-07-25 01:00``, ``0.206``. A cell is a date, a local time or
-a number, never a text of the supplier's, so no cell can be a formula. What is a text (calendars, tariffs, qualities) is
-in JSON and CSV, the files for programs. A heading is the key of its text, for the pages have the languages.
+a number, never a text from the supplier, so no cell can be a formula. Texts (calendars, tariffs, qualities) are in JSON
+and CSV, the files for programs. A heading is the key of its text, because the pages have the languages.
 
-The JSON Schemas, one a doctype, are made from its description in ``series``. They describe documents as the measure
-store keeps them (docs/reference/documents.md), so a client can check what it reads. A schema is strict: a field that it
-does not name is none of ours.
+The JSON Schemas, one for each doctype, are generated from its description in ``series``. They describe documents in the
+measure store (docs/reference/documents.md), so a client can check what it reads. A schema is strict: it allows no other
+fields.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Schema = dict[str, Any]
 Cell = date | datetime | Decimal | None
 PUBLIC_FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")
 VOLT_AMPERES: Final = "va"
-# Of a month of periods; ``whole`` says whether they are the calendar month.
+# The fields of a month of periods; ``whole`` says whether they cover exactly the calendar month.
 MONTH_FIELDS: Final = ("load", "year", "month", "begins_on", "ends_on", "days", "whole")
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _AMOUNT_OF_ONE_VA: Final = 1000
@@ -77,7 +77,7 @@ _UTC: Final = {"type": "string", "pattern": f"^{_DAY}T[0-9]{{2}}:[0-9]{{2}}:[0-9
 
 
 def to_public_fields(document: Document, doctype: Doctype) -> Document:
-    """Return the public fields of a stored document: ``load``, the civil time, ``va`` where it is in kVA, details."""
+    """Return the public fields of a stored document: ``load``, the local time, ``va`` if it is in kVA, details."""
     names = (*PUBLIC_FIELDS, *doctype.detail_names, *count_names(doctype.period))
     fields = {name: document[name] for name in names if name in document}
     if _COMPUTED in last_names(doctype) and "step" in document:
@@ -90,7 +90,7 @@ def to_public_fields(document: Document, doctype: Doctype) -> Document:
 
 
 def to_month_fields(month: IntervalMonth) -> Document:
-    """Return the public fields of a month of periods, which no document holds: with the days that it spans."""
+    """Return the public fields of a month of periods, which has no document, with the days that it spans."""
     return {
         "load": to_kwh(month.amount),
         "year": month.span.start.year,
@@ -103,7 +103,7 @@ def to_month_fields(month: IntervalMonth) -> Document:
 
 
 def find_tariff_periods(documents: Iterable[Document], doctype: Doctype) -> set[str]:
-    """Return the tariff periods that the documents have energies of."""
+    """Return the tariff periods for which the documents have energies."""
     names = _names_of_energies(doctype)
     return {period for document in documents for name in names for period in document.get(name, ())}
 
@@ -114,7 +114,7 @@ def csv_varies(doctype: Doctype) -> bool:
 
 
 def csv_columns(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[str]:
-    """Return the head of a CSV of these documents, in order."""
+    """Return the column names of a CSV of these documents, in order."""
     columns = [*PUBLIC_FIELDS, *([VOLT_AMPERES] if doctype in _IN_VA else ())]
     for detail in doctype.details:
         energies = detail.type is DetailType.ENERGIES
@@ -123,12 +123,12 @@ def csv_columns(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[
 
 
 def last_names(doctype: Doctype) -> tuple[str, ...]:
-    """Return the names of the fields that come last: what a total is made of, or that a day is the sum of its curve."""
+    """Return the names of the last fields: the counts of a total, or whether a day was computed from its curve."""
     return (_COMPUTED,) if find_curve(doctype.series) and doctype.period is Period.DAY else count_names(doctype.period)
 
 
 def to_csv_fields(document: Document, doctype: Doctype) -> Document:
-    """Return the public fields as a CSV has them: ``load`` as text with all its places, at least three."""
+    """Return the public fields for a CSV, with ``load`` as text with all decimals, at least three."""
     fields = {"fold": 0, **to_public_fields(document, doctype), "load": format_kwh(to_amount(document["load"]))}
     for name in _names_of_energies(doctype):
         fields |= {f"{name}.{period}": energy for period, energy in fields.pop(name, {}).items()}
@@ -136,7 +136,7 @@ def to_csv_fields(document: Document, doctype: Doctype) -> Document:
 
 
 def _to_csv(value: Any) -> Any:
-    """Return a cell that a spreadsheet takes for no formula: the supplier's texts are not ours."""
+    """Return a cell that no spreadsheet takes for a formula, because texts of the supplier aren't trusted."""
     if isinstance(value, str) and value.startswith(_FORMULA_SIGNS):
         return f"'{value}"
     return "true" if value is True else value
@@ -147,24 +147,24 @@ def _names_of_energies(doctype: Doctype) -> tuple[str, ...]:
 
 
 def to_plain_number(value: Any) -> Any:
-    """Return a whole number without its decimal point, for some stores keep all as fractions; another value as is."""
+    """Return a whole float as int, because some stores return all numbers as floats; other values stay as they are."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """The heading of a column: ``spreadsheet.<name>`` is its text, in which a tariff period may stand."""
+    """The heading of a column; ``spreadsheet.<name>`` is the key of its text, which may contain a tariff period."""
 
     name: str
     tariff_period: str = ""
 
 
 def spreadsheet_headings(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[Heading]:
-    """Return the headings of these documents, in order: times, load, and what else is a date or a number."""
+    """Return the headings of these documents, in order: times, load, and the other dates and numbers."""
     described = doctype.series.description
     names = [*_TIMES.get(described.granularity, _START_AND_END), _LOADS[described.quantity.load_unit]]
     if doctype.period in (Period.MINUTE, Period.HOUR):
-        names.append("utc_offset")  # It tells the two passes of the hour that comes twice from each other.
+        names.append("utc_offset")  # It distinguishes the two passes of the repeated autumn hour.
     names += [detail.name for detail in doctype.details if _has_column(detail)]
     has_energies = any(detail.type is DetailType.ENERGIES for detail in doctype.details)
     energies = [Heading("kwh_of", period) for period in sorted(tariff_periods)] if has_energies else []
@@ -172,7 +172,7 @@ def spreadsheet_headings(doctype: Doctype, tariff_periods: Collection[str] = ())
 
 
 def spreadsheet_cells(document: Document, doctype: Doctype, headings: Sequence[Heading]) -> list[Cell]:
-    """Return one row. A cell is None where the supplier told nothing, or no date."""
+    """Return one row. A cell is None if the supplier sent no value, or no valid date."""
     amount, registers = to_amount(document["load"]), document.get("registers", {})
     cells = _read_times(document, doctype)
     cells[_LOADS[doctype.series.description.quantity.load_unit]] = round_kwh(amount, count_places([amount]))
@@ -187,7 +187,7 @@ def spreadsheet_cells(document: Document, doctype: Doctype, headings: Sequence[H
 
 
 def _read_times(document: Document, doctype: Doctype) -> dict[str, Cell]:
-    """Return the start and the end as dates, and as local times where the period is a part of a day."""
+    """Return the start and the end, as dates, or as local times if the period is a part of a day."""
     key = key_of(document)
     match doctype.period:
         case Period.MINUTE | Period.HOUR:
@@ -231,7 +231,7 @@ def _parse_date(parse: Callable[[str], date], text: str) -> date | None:
 
 
 def _to_local(instant: datetime) -> datetime:
-    """Return the local time of an instant, without its offset: spreadsheets know no zones."""
+    """Return the local time of an instant, without its offset, because spreadsheets have no time zones."""
     return instant.astimezone(PARIS).replace(tzinfo=None)
 
 
@@ -276,7 +276,7 @@ def document_schema(doctype: Doctype) -> Schema:
 
 
 def detail_schema(detail: Detail) -> Schema:
-    """Return the schema of a further field, which is absent where the supplier tells nothing."""
+    """Return the schema of a further field, which is absent if the supplier sends no value."""
     if detail.type is DetailType.ENERGIES:
         energies = {"type": "integer", "minimum": 0}
         return {"type": "object", "additionalProperties": energies, "description": _sentence(detail)}

@@ -1,8 +1,8 @@
 """Incidents: the same failure on many accounts, which is the supplier's fault. When one opens and when it ends.
 
-There are two families. In the first the supplier serves nobody, so no account is asked: the incident *holds*
-(outage, application, answers, by_hand). In the second the supplier refuses some accounts and serves others
-(consent, holder, meter, login): windows are still asked for, but no refusal changes the state of an account.
+There are two families. In the first the supplier serves nobody, so no calls are made: the incident *holds* (outage,
+application, answers, by_hand). In the second the supplier refuses some accounts and serves others (consent, holder,
+meter, login): windows are still requested, but no refusal changes the state of an account.
 
 No function here reads or writes a store.
 """
@@ -19,10 +19,10 @@ from worker.domain.messages import WindowJob
 from worker.domain.series import Series
 from worker.errors import AccountError, ConsentEnded, RequestRefused, SeriesNotOffered, UnknownAccount, WorkerError
 
-# A window with this claim is a probe: it is asked for although the incident holds all others.
+# A window with this claim is a probe: it is requested although the incident holds all others.
 PROBE: Final = "probe/"
 PROBES_TO_PASS: Final = 3
-# The share is one of the accounts that were asked.
+# The share of the requested accounts.
 LEAST_SHARE_OF_REFUSALS: Final = 0.2
 # The unit is the first wait, so 15 means fifteen times as long.
 LONGEST_WAIT: Final = 15
@@ -31,7 +31,7 @@ LONGEST_WAIT: Final = 15
 class IncidentKind(StrEnum):
     """The kinds of incidents; four of them hold all windows, four freeze the refusals of accounts."""
 
-    OUTAGE = "outage"  # The supplier fails (5xx), does not answer in time, or sends HTML.
+    OUTAGE = "outage"  # The supplier fails (5xx), doesn't answer in time, or sends HTML.
     APPLICATION = "application"  # Our credentials, our token or our subscription are refused.
     ANSWERS = "answers"  # Answers arrive but can't be read or used.
     CONSENT = "consent"
@@ -42,17 +42,17 @@ class IncidentKind(StrEnum):
 
     @property
     def holds(self) -> bool:
-        """Whether no account is asked and no failure counts while the incident is open."""
+        """Whether no calls are made and no failure counts while the incident is open."""
         return self not in _MAX_DURATION
 
     @property
     def max_duration(self) -> timedelta | None:
-        """How long refusals are taken for a mistake although all probes fail; None for kinds that hold."""
+        """How long refusals count as a mistake although all probes fail; None for kinds that hold."""
         return _MAX_DURATION.get(self)
 
 
-# Enedis sent wrong refusals for days (consents) and for weeks (holders: ha-linky, issues 193 and 202). There must be
-# an end all the same: consents that were all given on one day also end on one day.
+# Enedis sent wrong refusals for days (consents) and for weeks (holders: ha-linky, issues 193 and 202). There must be a
+# limit nevertheless: consents that were all given on one day also end on one day.
 _MAX_DURATION: Final = {
     IncidentKind.CONSENT: timedelta(days=3),
     IncidentKind.HOLDER: timedelta(days=45),
@@ -63,8 +63,8 @@ HOLDING: Final = (IncidentKind.OUTAGE, IncidentKind.APPLICATION, IncidentKind.AN
 REFUSALS: Final = tuple(_MAX_DURATION)
 # An incident that an operator opened and forgot must not stop the fleet for good.
 BY_HAND_LASTS: Final = timedelta(hours=24)
-# How an incident of refusals ended, and how long refusals of its kind are believed from then on. Without it those that
-# are true would open the next incident within the hour, and no account would ever be suspended.
+# How long refusals are believed after an incident of their kind, by how it ended. Otherwise true refusals would open
+# the next incident within the hour, and no account would ever be suspended.
 _BELIEF_LASTS: Final = {"believed": timedelta(days=7), "by_hand": timedelta(days=1)}
 # An incident that holds concerns one series, as a supplier may lose the curve and keep daily values. One of refusals
 # concerns both. There is at most one open incident in each slot.
@@ -72,7 +72,7 @@ SLOTS: Final = (*(series.value for series in Series), *(kind.value for kind in R
 
 
 def kind_of(error: WorkerError) -> IncidentKind | None:
-    """Return the kind of incident that many such errors make; None if the error isn't the supplier's.
+    """Return the kind of incident that many such errors open; None if the error isn't the supplier's.
 
     Errors of our stores, of the quota and bugs are not the supplier's.
     """
@@ -88,7 +88,7 @@ def slot_of(kind: IncidentKind, series: Series) -> str:
 class Thresholds:
     """How many accounts must fail alike to open an incident; with ``accounts`` 0 none ever opens.
 
-    ``share`` is a share of the accounts that were asked in the last ``minutes``. Settings name all three.
+    ``share`` is a share of the accounts requested in the last ``minutes``. All three are settings.
     """
 
     accounts: int
@@ -98,7 +98,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """How many accounts were asked lately, and how many of them failed in the same way the last time."""
+    """The number of recently requested accounts, and of those whose last call failed in the same way."""
 
     failed: int
     asked: int
@@ -111,7 +111,7 @@ def is_incident(kind: IncidentKind, failures: FailureCount, limits: Thresholds) 
 
 
 class RecentAnswer(NamedTuple):
-    """The end of one call: ``at`` in seconds since 1970, and the kind of its failure, None for a good answer."""
+    """The outcome of one call: ``at`` in seconds since 1970, and the kind of its failure, None for a good answer."""
 
     at: float
     kind: IncidentKind | None
@@ -119,7 +119,7 @@ class RecentAnswer(NamedTuple):
 
 
 def failures_alike(answers: Sequence[RecentAnswer], kind: IncidentKind) -> tuple[list[WindowJob], FailureCount]:
-    """Return the newest window of each account whose last call failed with this kind, and how many accounts that is.
+    """Return the newest window of each account whose last call failed with this kind, and the counts of accounts.
 
     ``answers`` are those of one series, the newest first.
     """
@@ -131,7 +131,7 @@ def failures_alike(answers: Sequence[RecentAnswer], kind: IncidentKind) -> tuple
 
 
 class ProbeResult(StrEnum):
-    """The result of asking for one account while an incident is open."""
+    """The result of a call for one account while an incident is open."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -139,11 +139,11 @@ class ProbeResult(StrEnum):
 
 
 def judge_probe(kind: IncidentKind, error: WorkerError | None) -> ProbeResult:
-    """Return what a probe says about an open incident; ``error`` is None if the supplier answered.
+    """Return the meaning of a probe for an open incident; ``error`` is None if the supplier answered.
 
-    If the supplier was thought to serve nobody, a refusal counts as an answer too. So does the refusal of a refresh
-    token whose answer was lost. An outage may lose the tokens of all probed accounts: if their refusals said nothing,
-    it would never end. An account that was not asked, as it is gone or its consent is over, says nothing.
+    For kinds that hold, a refusal counts as an answer too, even that of a refresh token whose answer was lost: an
+    outage may lose the tokens of all probed accounts, and would otherwise never end. An account without a call, because
+    it is gone or its consent has ended, says nothing.
     """
     if isinstance(error, ConsentEnded | UnknownAccount):
         return ProbeResult.SAYS_NOTHING
@@ -160,7 +160,7 @@ class Incident:
     ``failed_calls``: calls that failed, including the last of each account before it was opened.
     ``windows_failed``: windows that failed meanwhile; their failures don't count as attempts.
     ``windows_held``: windows that ended without a call.
-    ``accounts``: the number of accounts it touched, exact to about 1 %.
+    ``accounts``: the number of affected accounts, exact to about 1 %.
     ``rounds``: the rounds of probes so far.
     ``how``: how it ended (probes, by_hand, believed, expired); empty while it is open.
     """
@@ -183,7 +183,7 @@ class Incident:
         return [series for series in Series if series.value == self.slot] or list(Series)
 
     def expiry_reason(self, now: datetime) -> str:
-        """Return ``how`` it ends because of its age alone; empty if it may stay open."""
+        """Return ``how`` it ends because of its age; empty if it may stay open."""
         if self.kind is IncidentKind.BY_HAND:
             return "expired" if now - self.began_at >= BY_HAND_LASTS else ""
         max_duration = self.kind.max_duration
@@ -196,7 +196,7 @@ class Incident:
 
 
 def is_believed(kind: IncidentKind, past: Iterable[Incident], now: datetime) -> bool:
-    """Return whether refusals of this kind are believed for now, because of how an incident of it ended."""
+    """Return whether refusals of this kind are believed now, because of how a recent incident of it ended."""
     return any(
         incident.kind is kind
         and incident.how in _BELIEF_LASTS

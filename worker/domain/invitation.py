@@ -1,6 +1,6 @@
-"""Invitations: a secret link for one person, which proves whose meter a consent is for (P2 in ownership.md).
+"""Invitations: a secret link for one person, which proves that a consent is for that person's meter (P2, ownership.md).
 
-An operator or a service makes one for a meter or an account. It works once, in the browser that opened it, for 72 h.
+An operator or a service creates one for a meter or an account. It works once, in the browser that opened it, for 72 h.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ INVITATION_LIFE: Final = timedelta(hours=72)
 
 
 class InvitationPurpose(StrEnum):
-    """What an invitation allows its holder."""
+    """The purpose of an invitation: what its holder may do."""
 
     ACCOUNT = "account"  # Consent again for this account, or open the history of a closed one.
     METER = "meter"  # Connect a meter that has no account.
@@ -26,7 +26,7 @@ class InvitationPurpose(StrEnum):
 
 
 class InvitationState(StrEnum):
-    """How far an invitation has come."""
+    """The state of an invitation."""
 
     SENT = "sent"  # Nobody has opened it.
     OPENED = "opened"  # A browser has opened it, and no other can.
@@ -36,9 +36,9 @@ class InvitationState(StrEnum):
 
 
 class InvitationEvent(StrEnum):
-    """What happens to an invitation."""
+    """An event of an invitation."""
 
-    OPENED = "opened"  # By a browser, which has it from then on.
+    OPENED = "opened"  # By a browser, to which it is bound from then on.
     USED = "used"  # By the proof of its person's consent.
     REVOKED = "revoked"  # By hand, by a newer one for the same, or with the account or meter that it names.
     EXPIRED = "expired"  # After 72 hours.
@@ -46,7 +46,7 @@ class InvitationEvent(StrEnum):
 
 
 _S, _E = InvitationState, InvitationEvent
-# Where an event leads; None: the invitation is gone.
+# The state after each event; None: the invitation is deleted.
 TRANSITIONS: Final = Transitions[InvitationState, InvitationEvent, InvitationState | None](
     (_E.OPENED, (_S.SENT, _S.OPENED), _S.OPENED),  # By the same browser as often as it likes.
     (_E.USED, (_S.OPENED,), _S.USED),
@@ -81,7 +81,7 @@ class Invitation:
 
     @property
     def last_digits(self) -> str | None:
-        """The last four digits of the meter's number: ``…0011``, as an account shows them."""
+        """The last four digits of the meter's number, ``…0011``, as for an account."""
         return f"…{self.usage_point_id[-4:]}" if self.usage_point_id else None
 
     def state_at(self, now: datetime) -> InvitationState:
@@ -95,13 +95,13 @@ class Invitation:
         return InvitationState.SENT if self.opened_at is None else InvitationState.OPENED
 
     def is_usable(self, now: datetime, names: Collection[str]) -> bool:
-        """Return whether the browser with these names may go on with it: the first to open it, until its use."""
+        """Return whether the browser with these names may use it: only the first that opened it, and once."""
         return self.state_at(now) is InvitationState.OPENED and self.browser in names
 
     def names_of_invited(self, names: Sequence[str]) -> Sequence[str]:
         """Return those of a browser's names, the newest first, that are the invited person's.
 
-        A new holder has those that it got since it opened the invitation: the holder before may have the others.
+        A new holder's names are those since the invitation was opened; earlier ones may be the former holder's.
         """
         if self.purpose is not InvitationPurpose.NEW_HOLDER:
             return names

@@ -1,4 +1,4 @@
-"""The lanes of work: for each its queue, its part of the supplier's quota, and what it is for.
+"""The lanes of work: for each its queue, its share of the supplier's quota, and its purpose.
 
 The *lane* of a thread is the queue through which its task came; work that a person started has the lane ``by_hand``.
 The quota is shared between five of the lanes, the *quota lanes*; each other lane uses the part of one of these.
@@ -19,7 +19,7 @@ BROKER_PREFIX: Final = "releve:celery:"
 
 
 class Lane(StrEnum):
-    """The queues, and two lanes for work that came through none of them."""
+    """The queues, and two lanes for work that came through no queue."""
 
     STEPS = "steps"
     CONTROL = "control"
@@ -34,9 +34,9 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LaneDescription:
-    """All that is said of a lane in one place.
+    """The description of a lane.
 
-    ``shares``: usual floor and ceiling of a quota lane, in percent; None for a lane that uses ``quota_lane``'s part.
+    ``shares``: usual floor and ceiling of a quota lane, in percent; None for a lane that uses ``quota_lane``'s share.
     ``hard_ceiling``: the ceiling holds even if nobody else wants the quota, and whether or not the settings name it.
     """
 
@@ -57,7 +57,7 @@ LANES: Final[Mapping[Lane, LaneDescription]] = {
     Lane.NIGHTLY: LaneDescription("the last days of every account", Lane.NIGHTLY, (30, 100)),
     Lane.REPAIR: LaneDescription("open days of the last months", Lane.REPAIR, (10, 50)),
     Lane.BACKFILL: LaneDescription("the rest of the history, and everything else", Lane.BACKFILL, (10, 90)),
-    # Anybody can begin such requests, so however many there are, they take little of what the others need.
+    # Anybody can begin such requests, so they get little quota, however many there are.
     Lane.STRANGERS: LaneDescription("connection requests without a proof", Lane.STRANGERS, (0, 5), hard_ceiling=True),
     Lane.BY_HAND: LaneDescription(
         "calls of commands and pages, for which a person waits", Lane.FIRST_SCREEN, is_queue=False
@@ -73,7 +73,7 @@ USUAL_FLOORS, USUAL_CEILINGS = (
 
 
 def request_lane(*, vouched: bool) -> Lane:
-    """Return the lane of a connection request: a person waits, but whom nobody vouches for comes last."""
+    """Return the lane of a connection request: the first one, because a person waits, or the last one for strangers."""
     return Lane.FIRST_SCREEN if vouched else Lane.STRANGERS
 
 
@@ -87,7 +87,7 @@ def current_lane() -> Lane:
 
 def enter_lane(queue: str | None) -> Token[Lane]:
     """Set the lane of the calling thread to that of ``queue``; pass the returned token to ``leave_lane``."""
-    # With RabbitMQ the routing key of a delayed message has the delay, in dots, before the queue's name.
+    # With RabbitMQ the routing key of a delayed message has the delay, separated by dots, before the queue's name.
     name = (queue or "").rpartition(".")[2]
     return _LANE.set(Lane(name) if name in QUEUES else Lane.OTHER)
 
@@ -99,7 +99,7 @@ def leave_lane(token: Token[Lane]) -> None:
 
 @contextmanager
 def in_lane(lane: Lane) -> Iterator[None]:
-    """Work in this lane during the block, where a call is not made by a task."""
+    """Work in this lane during the block, for calls outside a task."""
     token = _LANE.set(lane)
     try:
         yield
@@ -117,8 +117,8 @@ _SHARE: Final = re.compile(r"\s*([a-z_]+)\s*=\s*([0-9]{1,3})\s*")
 class Shares:
     """The floor and the ceiling of each quota lane, in percent of the limit.
 
-    The floor is what a lane can always use. At its ceiling a lane stops while another lane wants more, or in any case
-    if the ceiling is hard. A lane that is not named has a floor of 0 and a ceiling of 100, or its hard ceiling.
+    A lane can always use its floor. At its ceiling a lane stops while another lane wants more, or always if the ceiling
+    is hard. An unnamed lane has a floor of 0 and a ceiling of 100, or its hard ceiling.
     """
 
     floors: Mapping[Lane, int] = field(default_factory=dict)

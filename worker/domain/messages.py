@@ -1,6 +1,6 @@
 """Messages between the four tasks of one window: compact JSON, which the broker carries sealed.
 
-Which field goes from which step to which is a table in docs/explanation/processing-pipeline.md. A message holds at most
+A table in docs/explanation/processing-pipeline.md shows which step passes which field on. A message holds at most
 7 days of load curve or 365 days of daily values, each as the array of a ``documents.Entry``:
 
     ["2024-10-26T22:00Z", 206000, null, "1-a", "2024-10-28T07:31:02+00:00", 198500]
@@ -20,7 +20,7 @@ _A_SECOND: Final = timedelta(seconds=1)
 Row = Sequence[Any]  # An Entry, or its array.
 _RUN_ID = "%Y%m%dT%H%M%S.%f"
 _OF_FILE: Final = "-file"
-# The kinds of runs: what a window is asked for. All but the last two ask for the last days of a series.
+# The kinds of runs, that is the purposes of windows. All except the last two request the last days of a series.
 NIGHTLY: Final = "nightly"
 CATCH_UP: Final = "catch-up"
 AGAIN: Final = "again"
@@ -42,60 +42,60 @@ class WindowJob(TypedDict):
 
 
 class AnswerFacts(TypedDict):
-    """Facts of the answer that all tasks pass on unchanged: how many readings were taken, how many points were not."""
+    """Facts of the answer that all tasks pass on unchanged, such as the numbers of readings and of dropped points."""
 
     fetched: int
     asked_at: float  # Seconds since 1970.
     fetched_at: str  # The same instant as text in UTC, like ``updated_at`` in documents.
     dropped: int
     differing: int
-    left_out: int  # Points of the answer whose time a later point of other bounds covers.
-    set_aside: dict[str, int]  # What no meter can deliver (rule K7), in mWh by day: the value, or the sum of the steps.
-    last_day: str | None  # The last civil day with a reading.
-    floor: str | None  # The first day for which the supplier has data, if this window found it out.
-    activated_on: str | None  # The day on which the contract began, if the answer tells it.
-    lacks: list[str]  # The series that the answer, a contract, says the meter doesn't have.
-    open: dict[str, int]  # The minutes stored of each incomplete day (``completeness.open_days``).
+    left_out: int  # Points of the answer whose time is covered by a later point with other bounds.
+    set_aside: dict[str, int]  # Impossibly high values (rule K7), in mWh by day: the value, or the sum of the steps.
+    last_day: str | None  # The last local day with a reading.
+    floor: str | None  # The first day for which the supplier has data, if this window found it.
+    activated_on: str | None  # The day on which the contract began, if the answer has it.
+    lacks: list[str]  # The series that the meter doesn't have according to the answer, a contract.
+    open: dict[str, int]  # The stored minutes of each incomplete day (``completeness.open_days``).
 
 
 class Fetched(WindowJob):
     """The message from ``fetch`` to ``filter_known``."""
 
-    readings: Sequence[Row]  # In time order, of each the first three fields.
+    readings: Sequence[Row]  # In time order, with only their first three fields.
     facts: AnswerFacts
 
 
 class _Compared(WindowJob):
-    """What is known of an answer once it was compared with the store."""
+    """The results of an answer's comparison with the store."""
 
     unchanged: int  # Documents that stay as they are.
-    left_out: int  # Readings of the answer whose time later ones of other bounds cover.
+    left_out: int  # Readings of the answer whose time is covered by later ones with other bounds.
     seen: str  # The answers known before the comparison (``comparison.RecentAnswers``).
-    late_days: Sequence[str]  # The days of readings that a later answer kept out.
+    late_days: Sequence[str]  # The days of readings that were skipped because of a later answer.
     facts: AnswerFacts
 
 
 class _Changing(_Compared):
     changed: Sequence[Row]
-    reshaped: Sequence[str]  # The keys of the steps that come for those of other bounds that go (``documents.settle``).
-    answer: Sequence[Row]  # All readings of the answer where there are such: these steps are settled together.
+    reshaped: Sequence[str]  # The keys of steps that replace steps with other bounds (``documents.settle``).
+    answer: Sequence[Row]  # If there are such steps, all readings of the answer, which are settled together.
 
 
 class Changes(_Changing):
-    """The message from ``filter_known`` to ``aggregate``: the changed inputs, and what their totals need."""
+    """The message from ``filter_known`` to ``aggregate``: the changed inputs, and the data for their totals."""
 
-    replaced: Sequence[Row]  # The stored steps of other bounds that go.
-    # The touched totals, with the revisions that they had BEFORE the inputs were read. If another run writes a total in
-    # between, the write of ours fails and the total is computed again.
+    replaced: Sequence[Row]  # The stored steps with other bounds that are removed.
+    # The affected totals, with their revisions from BEFORE the inputs were read. If another run writes a total in
+    # between, our write fails and the total is computed again.
     stored_totals: dict[str, Sequence[Row]]
-    rest: dict[str, dict[str, int]]  # By period and key, the sum of the stored inputs that are not being replaced.
+    rest: dict[str, dict[str, int]]  # By period and key, the sum of the stored inputs that stay.
 
 
 class Writes(_Changing):
-    """The message from ``aggregate`` to ``store``: all that has to be written, and nothing else."""
+    """The message from ``aggregate`` to ``store``: exactly the documents to write and to remove."""
 
     totals: dict[str, Sequence[Row]]
-    removals: dict[str, Sequence[Row]]  # By period: steps of other bounds, and totals of which no reading is left.
+    removals: dict[str, Sequence[Row]]  # By period: steps with other bounds, and totals without any reading left.
 
 
 class WindowResult(_Compared):
@@ -104,13 +104,13 @@ class WindowResult(_Compared):
     created: int
     updated: int
     removed: int
-    changed_days: Sequence[str]  # The days of what it wrote.
+    changed_days: Sequence[str]  # The days of the written readings.
 
 
 class ChangedPart(NamedTuple):
     """A part of a series: from the start of the first reading that changes to the start of the last one; zone-aware.
 
-    ``removed``: the keys of the readings that go.
+    ``removed``: the keys of the removed readings.
     """
 
     first: datetime
@@ -119,7 +119,7 @@ class ChangedPart(NamedTuple):
 
 
 class SealedMessage(WindowJob):
-    """A message between two tasks as the broker carries it: the window in the clear, and all of it sealed.
+    """A message between two tasks in the broker: the window in clear text, and the whole message sealed.
 
     It is bound to its window and step, so that nobody can put one account's readings under another's id.
     """
@@ -128,7 +128,7 @@ class SealedMessage(WindowJob):
 
 
 def job_of(message: WindowJob) -> WindowJob:
-    """Return only the part of a message that says which window it is about."""
+    """Return only the window and run of a message."""
     return cast(WindowJob, {name: value for name, value in message.items() if name in WindowJob.__annotations__})
 
 
@@ -150,7 +150,7 @@ def new_run_id(now: datetime) -> str:
 
 
 def new_file_run_id(now: datetime) -> str:
-    """Return the id of an import, such as ``20240725T070000.000001-file``, by which its corrections tell their origin.
+    """Return the id of an import, such as ``20240725T070000.000001-file``, which marks the origin of its corrections.
 
     It sorts among the ids of runs.
     """
@@ -163,7 +163,7 @@ def is_file_run(run_id: str) -> bool:
 
 
 def window_fields(job: WindowJob) -> dict[str, str]:
-    """Return the fields of a log line that say which window it is about."""
+    """Return the fields of a log line that identify the window."""
     return {
         "account_id": job["account_id"],
         "series": job["series"],
@@ -174,50 +174,48 @@ def window_fields(job: WindowJob) -> dict[str, str]:
 
 
 def split_claim(claim: str | None) -> tuple[str, str]:
-    """Return the kind of run of a claim, and the claim as Redis has it; two empty texts for None."""
+    """Return the kind of run of a claim, and its text in Redis; two empty texts for None."""
     kind, _, text = (claim or "").partition("/")
     return kind, text
 
 
 def run_kind(job: WindowJob) -> str:
-    """Return what the window is asked for; empty where it has no claim."""
+    """Return the kind of the window's run; empty without a claim."""
     return split_claim(job["claim"])[0]
 
 
 def is_look_back(job: WindowJob) -> bool:
-    """Return whether the window is one that a lane of look-backs asks for."""
+    """Return whether the window belongs to a look-back."""
     return run_kind(job) in LOOK_BACKS
 
 
 def is_backfill(job: WindowJob) -> bool:
-    """Return whether the window is one of the history that was published."""
+    """Return whether the window was published for the history."""
     return run_kind(job) == BACKFILL
 
 
 def published_at(job: WindowJob) -> datetime:
-    """Return the moment that the run id tells."""
+    """Return the moment in the run id."""
     return datetime.strptime(job["run_id"], _RUN_ID).replace(tzinfo=UTC)
 
 
 def series_of(message: WindowJob) -> Series:
-    """Return the series that a message is about."""
     return Series(message["series"])
 
 
 def window_of(message: WindowJob) -> DateWindow:
-    """Return the window that a message is about."""
     return DateWindow(date.fromisoformat(message["start"]), date.fromisoformat(message["end"]))
 
 
 def to_entries(rows: Iterable[Row]) -> list[Entry]:
-    """Return the entries of a message, in their order; JSON made arrays of them."""
+    """Return the entries of a message from their JSON arrays, in their order."""
     return [Entry(*row) for row in rows]
 
 
 def changed_part(writes: Writes) -> ChangedPart | None:
-    """Return the part in which readings are written or removed; of totals alone, the whole window. None for nothing.
+    """Return the part in which readings are written or removed; the whole window for totals only; None for nothing.
 
-    A total that goes without a reading of this window counts as its first reading, which went before.
+    A total that is removed without a reading of this window counts as its first reading, which was removed before.
     """
     inputs = series_of(writes).inputs.value
     readings = {entry[0] for entry in writes["removals"].get(inputs, ())}

@@ -1,4 +1,4 @@
-"""Which addresses may be called where somebody else has typed the name: public ones, and those that are allowed."""
+"""Which addresses may be called if somebody else has chosen the host name: public ones, and allowed networks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def is_loopback_host(host: str) -> bool:
 
 
 def is_public_host(host: str) -> bool:
-    """Return whether a host is reached from everywhere; a name without a dot is one of a private network."""
+    """Return whether a host is public; a name without a dot belongs to a private network."""
     try:
         return _to_ip(host).is_global
     except ValueError:
@@ -37,9 +37,9 @@ def is_public_host(host: str) -> bool:
 
 
 def may_be_named(host: str, networks: Sequence[Network]) -> bool:
-    """Return whether a setting may name this host: a public one, or one that lies in ``networks``.
+    """Return whether a setting may name this host: a public one, or one in ``networks``.
 
-    A name of a private network is taken where there are networks; what it leads to is looked at when it is called.
+    If there are networks, a private name is accepted; its address is checked when it is called.
     """
     if is_public_host(host):
         return True
@@ -50,17 +50,17 @@ def may_be_named(host: str, networks: Sequence[Network]) -> bool:
 
 
 def may_be_reached(address: str, networks: Sequence[Network]) -> bool:
-    """Return whether the address that a setting's name has led to may be called: a public one, or of ``networks``."""
+    """Return whether the address of a setting's host may be called: a public one, or one in ``networks``."""
     ip = _to_ip(address)
     is_site_local = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local
     return _is_in(ip, networks) or (ip.is_global and not ip.is_multicast and not is_site_local)
 
 
 def may_be_called(address: str, host: str, networks: Sequence[Network], *, is_plain: bool) -> bool:
-    """Return whether the address that the name ``host`` has led to may be called.
+    """Return whether the address to which ``host`` has resolved may be called.
 
-    This machine may, by a name that can be nothing else; a public address, unless ``is_plain`` (without TLS); and each
-    of ``networks``.
+    Allowed are this machine, under a name that can't mean anything else; public addresses, unless ``is_plain`` (without
+    TLS); and all ``networks``.
     """
     ip = _to_ip(address)
     if ip.is_loopback and not _is_in(ip, networks):
@@ -69,13 +69,13 @@ def may_be_called(address: str, host: str, networks: Sequence[Network], *, is_pl
 
 
 def _to_ip(address: str) -> Address:
-    """Return an address without its zone; one of IPv4 that stands in one of IPv6 as itself. Raises ValueError."""
+    """Return an address without its zone; an IPv4 address embedded in IPv6 is extracted. Raises ValueError."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
     if ip.sixtofour or ip.ipv4_mapped:
         return ip.sixtofour or ip.ipv4_mapped or ip
-    # A gateway, or an old way of writing, puts the address of IPv4 at the end.
+    # A NAT64 gateway, or an old notation, puts the IPv4 address at the end.
     is_wrapped = ip in _TRANSLATED or (ip in _COMPATIBLE and int(ip) > 1)
     return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if is_wrapped else ip
 

@@ -1,4 +1,4 @@
-"""Notices to owners and operators: their kinds, one message over one channel, and when a consent's end is reminded."""
+"""Notices to owners and operators: their kinds, one message over one channel, and reminders before a consent ends."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ class NoticeKind(StrEnum):
     ACTION_NEEDED = "action_needed"  # The account's owner must act.
     CONSENT_ENDS_30 = "consent_ends_30"  # The consent ends within 30 days.
     CONSENT_ENDS_7 = "consent_ends_7"
-    CURVE_NOT_ACTIVATED = "curve_not_activated"  # The supplier sends daily values but does not collect the curve.
-    GATEWAY_BANNED = "gateway_banned"  # A gateway has shut out our address for a day.
+    CURVE_NOT_ACTIVATED = "curve_not_activated"  # The supplier sends daily values but doesn't collect the curve.
+    GATEWAY_BANNED = "gateway_banned"  # A gateway has blocked our address for a day.
     INCIDENT = "incident"  # Many accounts fail in the same way, so the supplier is the cause.
     INCIDENT_OVER = "incident_over"
-    METER_REQUESTED = "meter_requested"  # Somebody asks for the account's meter by a reading; the operator decides.
+    METER_REQUESTED = "meter_requested"  # Somebody claims the account's meter by a reading; the operator decides.
     OUTPUT_FAILS = "output_fails"  # Nothing could be sent to an output for a day.
-    RIGHT_PROOF_AWAITED = "right_proof_awaited"  # The supplier wants a proof of a consent until a day.
+    RIGHT_PROOF_AWAITED = "right_proof_awaited"  # The supplier wants a proof of a consent by a certain day.
     RIGHT_PROOF_ENDS = "right_proof_ends"  # The same, a few days before that day.
     RIGHT_PROOF_REJECTED = "right_proof_rejected"
     SUPPLIER_CHANGED = "supplier_changed"  # The supplier's answers differ from its documentation.
     TOKEN_ENDS = "token_ends"  # noqa: S105 - An API token ends within two weeks.
 
 
-OF_OTHERS: Final = (NoticeKind.ACCOUNT_CLOSED, NoticeKind.METER_REQUESTED)  # What another person has done.
+OF_OTHERS: Final = (NoticeKind.ACCOUNT_CLOSED, NoticeKind.METER_REQUESTED)  # Notices about acts of other persons.
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class Notice:
     """One message to send over one channel.
 
     ``about`` distinguishes notices of the same kind: the day on which a consent ends, an account was closed or somebody
-    asked for its meter, the moment at which an account was suspended, a right's id, an @ and the last day for its
-    proof, a token's id, an @ and the day of its end, a supplier, an @ and the day of a ban, or an output's id, an @ and
-    the day since when it fails.
+    claimed its meter; the moment at which an account was suspended; or an id and a day in the form ``id@day``: a right
+    and the last day for its proof, a token and its end, a supplier and the day of a ban, an output and the day since
+    which it fails.
     ``account_id`` is None for notices to the operator.
     """
 
@@ -62,7 +62,7 @@ class Notice:
         return f"{self.kind}:{self.account_id or '-'}:{self.about}:{self.channel}"
 
 
-# Days before the consent's end and the reminder from then on, the nearest first.
+# The number of days before the consent's end from which each reminder is due, the nearest first.
 REMINDERS: Final = ((7, NoticeKind.CONSENT_ENDS_7), (30, NoticeKind.CONSENT_ENDS_30))
 
 

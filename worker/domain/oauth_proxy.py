@@ -1,7 +1,7 @@
 """The consent proxy's rules: its clients, their addresses, and the proof key of a code (PKCE).
 
-A client is an application with accounts of its own, such as a Cozy stack. Source: RFC 6749 (addresses are compared as
-they are, 3.1.2.3) and RFC 7636 (PKCE, of which only S256 is accepted).
+A client is an application with its own accounts, such as a Cozy stack. Source: RFC 6749 (addresses are compared
+exactly, 3.1.2.3) and RFC 7636 (PKCE, of which only S256 is accepted).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LONGEST_ADDRESS: Final = 2000
 LONGEST_STATE: Final = 512
 CHALLENGE_METHOD: Final = "S256"
 # Only plain addresses are accepted: browsers and libraries differ about \, @, # and control characters, and a
-# difference would let an attacker choose where a person is sent. Codes travel there, so http is for one's own machine.
+# difference would let an attacker choose where a person is sent. Codes are sent there, so http is only for localhost.
 _ADDRESS: Final = re.compile(
     r"(?:https://[a-z0-9-]+(?:\.[a-z0-9-]+)+|https?://(?:localhost|127\.0\.0\.1))(?::\d{1,5})?"
     r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?",
@@ -36,9 +36,9 @@ _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}", re.ASCII)
 class ProxyClient:
     """A client of the proxy without its secret; ``id`` is its client_id.
 
-    ``pkce``: each request needs a challenge. ``strict``: it names its ``redirect_uri`` with each code again, and our
-    answers name their issuer (RFC 9207); clients that 0.2.0 made are not. ``numbers_in_redirect``: the numbers of meter
-    and consent stand in the address that a code comes by, too.
+    ``pkce``: each request needs a challenge. ``strict``: it must send its ``redirect_uri`` again with each code, and
+    our answers contain their issuer (RFC 9207); clients created by 0.2.0 aren't strict. ``numbers_in_redirect``: the
+    redirect with a code also contains the numbers of meter and consent.
     """
 
     id: str
@@ -54,9 +54,9 @@ class ProxyClient:
 
 @dataclass(frozen=True, slots=True)
 class ProxyCaller:
-    """The client of the proxy that asked for a consent, what its code is bound to, and how it is answered.
+    """The client of the proxy that requested a consent, with the address and challenge to which its code is bound.
 
-    ``issuer``: who answers, where the client is told.
+    ``issuer``: the issuer to send to the client, if any.
     """
 
     client_id: str
@@ -75,11 +75,11 @@ class ProxyCaller:
 
 @dataclass(frozen=True, slots=True)
 class ProxyGrant:
-    """What a client may read: a meter, by its keyed hash, until the last day of the consent or its own end.
+    """A client's grant to read a meter, by its keyed hash, until the last day of the consent or the grant's own end.
 
-    ``meter`` is empty for a token of v4 that is older than its row. ``data_from``: the first day that may be read,
-    where the meter was another person's before. ``last_used_on``: the day in Europe/Paris of its last read, or of the
-    last renewal of a token of v4.
+    ``meter`` is empty for a token of v4 that is older than its row. ``data_from``: the first day that may be read, if
+    the meter was another person's before. ``last_used_on``: the day in Europe/Paris of its last read, or of the last
+    renewal of a token of v4.
     """
 
     id: str
@@ -102,7 +102,7 @@ class ProxyGrant:
 
 
 def check_redirect_uri(address: str) -> str:
-    """Return an address that a client may have. Raises ValueError with what it needs."""
+    """Return the address if a client may have it. Raises ValueError, which says what it needs."""
     if len(address) > LONGEST_ADDRESS or not _ADDRESS.fullmatch(address):
         raise ValueError(
             "needs a whole address like https://stack.example.org/accounts/enedis/redirect, without * and #; http is "
@@ -129,7 +129,7 @@ def challenge_of(verifier: str) -> str:
 def is_proven(challenge: str | None, verifier: str | None) -> bool:
     """Return whether a code with this challenge may be redeemed with this verifier.
 
-    A verifier without a challenge is refused too: somebody has taken the challenge out of the request.
+    A verifier without a challenge is refused too, because somebody has removed the challenge from the request.
     """
     if challenge is None or verifier is None:
         return challenge is None and verifier is None

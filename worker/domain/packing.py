@@ -1,20 +1,20 @@
 """The packed layout: many values in one document.
 
 A *pack* is the document of one account and one local day (load curve) or one year (daily values). It has one field for
-each doctype in it. A day with two half-hours, the second of them written later:
+each doctype. A day with two half-hours, the second of them written later:
 
     {"format": 1,
      "minute": {"runs": [{"at": 0, "step": 30, "unit": 500, "values": [412, 397]}],
                 "written": [[1, 1, "2024-10-28T07:31:02+00:00"],
                             [1, 2, "2024-10-29T07:30:40+00:00", "2024-10-28T07:31:02+00:00"]]}}
 
-    format    How to read the pack. Another format is refused and never guessed at.
-    runs      Values that follow each other without a gap at the same step.
+    format    The format of the pack. Any other format is refused.
+    runs      Consecutive values with the same step and without a gap.
     at        Place of the first value: minutes or hours since local midnight, or days or months since 1 January.
     step      From one value to the next, in the same unit as ``at``.
     unit      Milliwatt-hours that the values are multiples of: 412 x 500 mWh are 206 Wh.
-    written   How many values in a row were written together, in which version of the pack, last when, and first when if
-              that is another time.
+    written   The number of consecutive values written together, the version of the pack, the time of the last writing,
+              and that of the first one if it differs.
 
 The store adds ``_id``, ``version`` and ``salt`` (``stores/measures/packed.py``).
 """
@@ -56,7 +56,7 @@ ValuesByKey = dict[str, PackedValue]
 
 
 def check_format(fields: Fields) -> None:
-    """Check that this program knows the pack's format. Raises UnknownPack."""
+    """Raise UnknownPack unless this program knows the pack's format."""
     pack_format = fields.get("format")
     if pack_format != FORMAT:
         description = f"format {pack_format}" if isinstance(pack_format, int) else "an unknown format"
@@ -94,7 +94,7 @@ def unpack_values(fields: Fields, pack: str, doctype: Doctype) -> ValuesByKey:
 
 
 def to_value(document: documents.Document, doctype: Doctype) -> PackedValue:
-    """Return what a pack keeps of a document. Raises ValueError for one that could not be restored unchanged."""
+    """Return a document's value in a pack. Raises ValueError for a document that couldn't be restored unchanged."""
     value = PackedValue(
         documents.to_amount(document["load"]),
         document.get("step"),
@@ -126,7 +126,7 @@ def _usual_step(doctype: Doctype) -> int:
 
 
 def _runs(placed: Iterable[tuple[int, PackedValue]], doctype: Doctype) -> Iterator[list[tuple[int, int, PackedValue]]]:
-    """Yield runs of place, step and value: those that follow each other without a gap at the same step."""
+    """Yield runs of (place, step, value): consecutive values with the same step and without a gap."""
     run: list[tuple[int, int, PackedValue]] = []
     for place, value in placed:
         step = value.step or _usual_step(doctype)
@@ -175,7 +175,7 @@ _LAST_SORTED: Final = "~"  # It sorts after all digits and letters.
 
 @lru_cache(maxsize=65_536)  # All accounts have the same keys in one night.
 def place_of(key: str, doctype: Doctype) -> tuple[str, int]:
-    """Return the key of the pack that holds a key, and the place in it. Raises ValueError for a wrong key."""
+    """Return the key of the pack that contains a key, and the place in it. Raises ValueError for a wrong key."""
     try:
         pack, place = _curve_place(key, doctype) if doctype.period in _UNIT else _daily_place(key, doctype)
         if key_at(pack, place, doctype) == key:
@@ -198,7 +198,7 @@ def key_at(pack: str, place: int, doctype: Doctype) -> str:
 
 
 def pack_range(first_key: str, end_key: str, doctype: Doctype) -> tuple[str, str]:
-    """Return the first and the end key of the packs that hold every key with ``first_key <= key < end_key``.
+    """Return the range of packs that contain every key with ``first_key <= key < end_key``.
 
     Both may be any texts, not only keys.
     """

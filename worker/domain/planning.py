@@ -1,10 +1,10 @@
-"""Capacity planning: how often a quota allows to ask for a fleet, and what it leaves for the other lanes.
+"""Capacity planning: how often a quota allows reading a fleet, and the quota that remains for the other lanes.
 
-This is arithmetic without any store. A *night* asks for the look-back of each account and may use what the floors of
-the other lanes leave of its hours. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7 days of
-curve, so an account costs one call a series and turn, however many nights lie between two turns. Totals are made of
-daily values, so the curve does not replace the call for these. A series has its turn no more often than its cadence.
-Each supplier has a quota of its own, so a fleet is planned for one supplier at a time.
+This is arithmetic without any store. A *night* requests the look-back of each account, and may use the quota of its
+hours except the floors of the other lanes. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7
+days of curve, so an account costs one call per series and turn, however many nights lie between two turns. Totals are
+computed from daily values, so the curve doesn't replace the call for these. A series has its turn no more often than
+its cadence. Each supplier has its own quota, so a fleet is planned for one supplier at a time.
 Source of the limits: Enedis, guide d'implémentation Data Connect v5, and its 2026 swagger (mesure_synchrone_auto v2);
 for those of gas the presets of GRDF.
 """
@@ -24,9 +24,9 @@ from worker.domain.windows import history_length
 HOURS_A_DAY: Final = 24
 _CURVE: Final = curve_of(daily_of())
 USUAL_SHARES: Final = Shares.parse(USUAL_FLOORS, USUAL_CEILINGS)
-# The share of the calls a second that the ledger uses: it spaces calls so that a jitter never makes one too many.
+# The share of the calls per second that the ledger uses; its spacing ensures that jitter never causes one too many.
 _PACE: Final = 4, 5
-# A small quota first costs fresh curves, then fresh totals. A curve is never fresher than its totals.
+# With a small quota first the curves, then the totals are less fresh. A curve is never fresher than its totals.
 POLICIES_FRESHEST_FIRST: Final = tuple(
     FleetPolicy(daily, curve) for daily in range(1, MOST_NIGHTS + 1) for curve in range(daily, MOST_NIGHTS + 1)
 )
@@ -36,8 +36,8 @@ POLICIES_FRESHEST_FIRST: Final = tuple(
 class Fleet:
     """The size of a fleet: its accounts, those of them without a curve, and the days of curve to backfill.
 
-    ``asked``: the number of accounts that each series is asked for; None for the usual series of all of them.
-    ``supplier``: whose accounts they are.
+    ``asked``: the number of accounts for which each series is collected; None for the usual series of all accounts.
+    ``supplier``: that of the accounts.
     """
 
     accounts: int
@@ -48,7 +48,7 @@ class Fleet:
 
     @property
     def numbers(self) -> Mapping[Series, int]:
-        """The number of accounts that each series is asked for."""
+        """The number of accounts for which each series is collected."""
         if self.asked is None:
             return dict.fromkeys(usual_series(self.supplier), self.accounts)
         return self.asked
@@ -70,7 +70,7 @@ class Fleet:
         )
 
     def history_calls(self, series: Series) -> int:
-        """Return the calls for the histories of all accounts; those of the daily values come first."""
+        """Return the calls for a series' histories of all accounts."""
         days = history_length(series, self.history_days)
         return self.numbers.get(series, 0) * _divide_rounding_up(days, series.description.max_window_days)
 
@@ -79,7 +79,7 @@ class Fleet:
         return sum(self.history_calls(series) for series in self.numbers if series.description.history_lane is lane)
 
     def scaled_to(self, accounts: int) -> Fleet:
-        """Return a fleet of another size with the same shares of accounts without a curve and with each series."""
+        """Return a fleet of another size with the same shares of accounts without a curve and of each series."""
         of = max(1, self.accounts)
         asked = self.asked and {series: -(-number * accounts // of) for series, number in self.asked.items()}
         without_curve = accounts * self.without_curve // of
@@ -90,7 +90,7 @@ class Fleet:
 class QuotaBudget:
     """The quota of one application for all series together; None means no limit.
 
-    The night leaves the other lanes their floors of the hour and of the day, and stops at its own ceiling (``shares``).
+    The night leaves the other lanes their floors per hour and per day, and stops at its own ceiling (``shares``).
     """
 
     per_hour: int | None
@@ -107,7 +107,7 @@ class QuotaBudget:
 
     @property
     def pace_limit(self) -> int | None:
-        """The calls an hour that the limit a second allows at the ledger's pace."""
+        """The calls per hour that the limit per second allows at the ledger's pace."""
         return None if self.per_second is None else self.per_second * 3600 * _PACE[0] // _PACE[1]
 
     @property
@@ -117,7 +117,7 @@ class QuotaBudget:
 
     @property
     def day_limit(self) -> int | None:
-        """The calls that 24 hours allow: those of their hours, or the limit a day where that is lower."""
+        """The calls that 24 hours allow: those of their hours, or the limit per day if that is lower."""
         of_hours = None if self.hour_limit is None else self.hour_limit * HOURS_A_DAY
         return min((limit for limit in (of_hours, self.per_day) if limit is not None), default=None)
 
@@ -135,16 +135,16 @@ class QuotaBudget:
         if self.pace_limit is not None and (an_hour is None or self.pace_limit <= an_hour):
             return calls / self.pace_limit
         assert an_hour is not None  # noqa: S101 - one limit there is
-        # An hour's count may be used up at once, so the last hour takes only as long as the pace needs.
+        # An hour's calls may be used up at once, so the last hour takes only as long as the pace needs.
         whole_hours = max(0, calls - 1) // an_hour
         return whole_hours + ((calls - whole_hours * an_hour) / self.pace_limit if self.pace_limit else 0.0)
 
     def hour_limit_for(self, calls: int) -> int:
-        """Return the limit an hour with which a night of ``calls`` ends in time beside the other lanes."""
+        """Return the limit per hour with which a night of ``calls`` ends in time beside the other lanes."""
         return _divide_rounding_up(calls * 100, self.nights_percent * self.night_hours)
 
     def day_limit_for(self, calls: int) -> int:
-        """Return the limit a day that carries a night of ``calls`` beside the other lanes."""
+        """Return the limit per day that allows a night of ``calls`` beside the other lanes."""
         return _divide_rounding_up(calls * 100, self.nights_percent)
 
 
@@ -163,19 +163,19 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether the quota carries the nights of this policy."""
+        """Whether the quota is enough for the nights of this policy."""
         return self.quota.night_limit is None or self.calls_a_night <= self.quota.night_limit
 
     @property
     def hours(self) -> tuple[float, float]:
-        """The hours of a night, first without other work, then beside lanes that use all of their floors."""
+        """The hours of a night without other work, and those beside lanes that use all of their floors."""
         percents = (100, self.quota.nights_percent)
         alone, beside = (self.quota.hours_for(self.calls_a_night, percent) for percent in percents)
         return alone, beside
 
     @property
     def daily_calls_by_lane(self) -> dict[str, int] | None:
-        """The calls a day of each lane, or None without a limit; the backfill gets what the night leaves."""
+        """The calls per day of each lane, or None without a limit; the backfill gets the rest of the night's."""
         if self.quota.day_limit is None or self.quota.night_limit is None:
             return None
         floors = (self.quota.shares.floor(lane) for lane in (Lane.FIRST_SCREEN, Lane.REPAIR))
@@ -185,7 +185,7 @@ class Plan:
 
     @property
     def backfill_days(self) -> float | None:
-        """The days until all histories are loaded if all accounts came at once, with nights in between."""
+        """The days until all histories are loaded if all accounts are added at once, with nights in between."""
         lanes = self.daily_calls_by_lane
         calls = sum(self.fleet.history_calls(series) for series in self.fleet.numbers)
         if lanes is None:
@@ -197,7 +197,7 @@ class Plan:
         if self.quota.night_limit is None:
             return None
         bound = self.quota.night_limit * MOST_NIGHTS
-        # All smaller fleets fit where a larger one does.
+        # If a fleet fits, so do all smaller ones.
         fleets = range(1, bound + 2)
         return bisect_left(fleets, True, key=lambda size: not Plan(self.fleet.scaled_to(size), self.quota, policy).fits)
 
@@ -235,7 +235,7 @@ class Plan:
         }
 
 
-# The policies that a plan compares: for each, the most accounts and the limit an hour that it needs.
+# The policies that a plan compares; for each it shows the most accounts and the needed limit per hour.
 TYPICAL_POLICIES: Final[Mapping[str, FleetPolicy]] = {
     "everything_every_night": FleetPolicy(1, 1),
     "totals_every_night": FleetPolicy(1, MOST_NIGHTS),

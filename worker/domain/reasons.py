@@ -1,8 +1,8 @@
 """The reason why a day of a series is complete, partial or missing, decided by the facts of day and account.
 
-The sentences for people are in ``worker/locales/reasons.json``. The order of the checks is that of certainty:
-first what can't change any more (a complete day stays complete when its account is paused), then what keeps us from
-asking, then how the last call failed, then waiting.
+The sentences for people are in ``worker/locales/reasons.json``. The checks are ordered by certainty: first the reasons
+that can't change any more (a complete day stays complete when its account is paused), then those that prevent calls,
+then the failure of the last call, then waiting.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class Reason(StrEnum):
     """The reasons for the state of a day."""
 
     COMPLETE = "complete"
-    FROM_FILE = "from_file"  # It is complete, and a file was the last to tell anything new of it.
+    FROM_FILE = "from_file"  # It is complete, and its last new values came from a file.
     COMPUTED = "computed"  # No daily value can come, and it is the sum of the curve.
-    IN_FORCE = "in_force"  # Of a state that holds until another one is told.
+    IN_FORCE = "in_force"  # A state applies that lasts until the next one.
     PARTIAL = "partial"
     PARTIAL_FOR_GOOD = "partial_for_good"
     LATE = "late"
-    SET_ASIDE = "set_aside"  # A value came that no meter can deliver.
+    SET_ASIDE = "set_aside"  # The supplier sent a value that no meter can deliver.
     ABSENT = "absent"
-    GAP = "gap"  # A later day is there; the supplier says of this one that it has none, and may still send it.
+    GAP = "gap"  # A later day is stored; the supplier says that it has none for this one, but may still send it.
     READ_SIX_MONTHLY = "read_six_monthly"  # The meter is read twice a year, so it has no daily values.
     NOT_OFFERED = "not_offered"  # The supplier says that this meter has no such series.
     CURVE_GAP = "curve_gap"
@@ -40,23 +40,23 @@ class Reason(StrEnum):
     NOT_ACTIVATED = "not_activated"
     NOT_YET_ACTIVATED = "not_yet_activated"
     BEFORE = "before"
-    CONSENT_ENDED = "consent_ended"  # Its last day is over.
+    CONSENT_ENDED = "consent_ended"  # Its last day has passed.
     CONSENT_STOPPED = "consent_stopped"  # The household stopped it here.
     CONSENT_REFUSED = "consent_refused"  # It was withdrawn, or it ended on a day that we don't know.
     ACCESS_REFUSED = "access_refused"
-    FILES_ONLY = "files_only"  # The account has no token: it has what its files tell.
-    FILES_PARTIAL = "files_partial"  # The same, of a curve of which files have a part.
+    FILES_ONLY = "files_only"  # The account has no token, only the readings of its files.
+    FILES_PARTIAL = "files_partial"  # The same, for a day of which the files have only a part of the curve.
     TOKEN_NEEDED = "token_needed"  # noqa: S105 - A gateway wants a new token.
     HOLDER_CHANGED = "holder_changed"
     METER_UNKNOWN = "meter_unknown"
     NOT_CONNECTED = "not_connected"
     ACCOUNT_CLOSED = "account_closed"  # Another person holds the meter now.
-    NOT_CONFIRMED = "not_confirmed"  # Somebody vouched for the consent, and the supplier has not answered yet.
+    NOT_CONFIRMED = "not_confirmed"  # Somebody vouched for the consent, and the supplier hasn't answered yet.
     PAUSED = "paused"
     IN_DOUBT = "in_doubt"  # Refused once: the supplier is asked again before the owner is asked to act.
     OUTAGE = "outage"
     QUOTA = "quota"
-    GATEWAY_BANNED = "gateway_banned"  # A gateway has shut out our address for a day.
+    GATEWAY_BANNED = "gateway_banned"  # A gateway has blocked our address for a day.
     MALFORMED = "malformed"
     APPLICATION_REFUSED = "application_refused"
     STORE_DOWN = "store_down"
@@ -76,15 +76,15 @@ class Reason(StrEnum):
 class DayFacts:
     """The facts of one day of one series.
 
-    ``asked_next``: when the day is asked for again, or None.
+    ``asked_next``: when the day is requested again, or None.
     ``failure``: why the last call for the day failed, or None.
-    ``wanted``: whether the day belongs to the history that is loaded.
-    ``in_force``: whether a state is stored that holds on that day.
+    ``wanted``: whether the day belongs to the history to load.
+    ``in_force``: whether a state that applies on that day is stored.
     ``computed``: whether the stored daily value is the sum of the curve.
-    ``later``: of values that come days after their day, whether a later one is stored; None for other series.
+    ``later``: for values that come days after their day, whether a later one is stored; None for other series.
     ``of_periods``: whether the series has periods, which end with a reading of the meter.
-    ``ended``: whether the supplier has said that this meter has no such series. ``frequency``: of daily values, how
-    often the meter is read, where its contract tells that.
+    ``ended``: whether the supplier has said that this meter has no such series. ``frequency``: for daily values, how
+    often the meter is read according to its contract, if known.
     """
 
     mark: DayMark = UNKNOWN
@@ -101,7 +101,7 @@ class DayFacts:
 
     @property
     def awaits_reading(self) -> bool:
-        """Whether the period of the day can't be published before the meter is read again, however long that takes."""
+        """Whether the day's period can only be published once the meter is read again, however long that takes."""
         return self.of_periods and not self.later and self.mark.state in (DayState.LATE, DayState.ABSENT)
 
 
@@ -145,8 +145,8 @@ def reason_of(day: date, today: date, facts: DayFacts, account: Account) -> Reas
 def choose_series_reason(reasons: Mapping[Series, Reason]) -> tuple[Reason, frozenset[Series]]:
     """Return the reason to show for a day and the series that it concerns. ``reasons``: in the order of ``Series``.
 
-    Daily values and the curve of one direction, consumption first, are what a day is asked about. The daily value comes
-    first, unless it is complete and the curve is not. Where both are, what a file has told comes first.
+    A day is judged by the daily values and the curve of one direction, preferably consumption. The daily value comes
+    first, unless it is complete and the curve isn't. If both are complete, one from a file comes first.
     """
     energies = [series for series in reasons if series.is_daily_energy or series.has_steps] or list(reasons)
     direction = energies[0].description.direction
@@ -159,7 +159,7 @@ def choose_series_reason(reasons: Mapping[Series, Reason]) -> tuple[Reason, froz
 
 
 def _final_reason(facts: DayFacts) -> Reason | None:
-    """Return the reason if asking again can't change it, else None."""
+    """Return the reason if a new request can't change it, else None."""
     state = facts.mark.state
     if facts.in_force:
         return Reason.IN_FORCE
@@ -181,7 +181,7 @@ def _final_reason(facts: DayFacts) -> Reason | None:
 
 
 def _hold_reason(today: date, account: Account) -> Reason | None:
-    """Return the reason why the account is not asked for, or None if it is."""
+    """Return the reason why no calls are made for the account, or None if they are."""
     if isinstance(refusal := account.refusal_on(today), ConsentEnded):
         return Reason(refusal.code.lower())  # The reason has the name of the code.
     match account.state:
@@ -198,7 +198,7 @@ def _hold_reason(today: date, account: Account) -> Reason | None:
 
 
 def _failure_reason(facts: DayFacts) -> Reason | None:
-    """Return why the last call failed, or None; a day of which a part is stored is partial instead."""
+    """Return why the last call failed, or None; also None for a partial day, whose reason is PARTIAL."""
     if facts.failure is None or facts.mark.state is DayState.PARTIAL:
         return None
     return _REASON_BY_FAILURE[facts.failure]

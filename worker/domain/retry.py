@@ -1,7 +1,7 @@
-"""How often what failed is tried again and after which delays, and the wait that a supplier asks for with a 429.
+"""The number and the delays of retries after failures, and the wait that a supplier demands with a 429.
 
-The constants are the one table of retries. Not here, because they count something else: the days after which a gap is
-asked for again (``domain.completeness``), the probes of an incident (``domain.incident``) and the gate after a 429
+The constants are the one table of retries. Elsewhere, because they count something else, are the days after which a gap
+is requested again (``domain.completeness``), the probes of an incident (``domain.incident``) and the gate after a 429
 (``quota.ledger``).
 
 A supplier that refuses a call (429) says in one of these forms how long to wait:
@@ -11,7 +11,7 @@ A supplier that refuses a call (429) says in one of these forms how long to wait
     body (v4)        {"error_description": "Quota Q4 reached ..."}: Q3 is the second's, Q4 the hour's
     header           Retry-After: 120, or an HTTP date
 
-English month names are read as those of an HTTP date: those of the locale may be French.
+English month names are parsed like those of an HTTP date, because the locale's names may be French.
 Source: RFC 9110, 10.2.3; real refusals in the issues of DomoticzLinky (84) and ha-linky (192).
 """
 
@@ -29,17 +29,17 @@ from worker.domain.windows import PARIS
 # A window's step, by its task or by a command's --inline: after 2, 4, 8 and 16 s (``retry_delay_s``).
 MAX_RETRIES: Final = 4
 FIRST_DELAY_S: Final = 2.0
-# A worker holds a delayed message in memory until it is due, so longer waits are left to the next scheduled run.
+# A worker keeps a delayed message in memory until it is due, so longer waits are left to the next scheduled run.
 LONGEST_DELAY_S: Final = 60.0
-# A window whose tries have ended, after the first failure, the second …; after the last of them the series waits for
-# its next night.
+# Delays of a window whose retries have ended, after the first failure, the second …; after the last one the series
+# waits for its next night.
 WINDOW_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120))
-# A notice: the first seven delays add up to about a day, and the last one follows an attempt that was given up.
+# Delays of a notice: the first seven add up to about a day, and the last one follows the final attempt.
 NOTICE_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720, 720))
-# An output that took nothing, after the first failure, the second …; the last delay stays: nothing is given up.
+# Delays of an output after the first failure, the second …; then the last one is repeated, and nothing is given up.
 OUTPUT_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30))
-# Publishing a message, in kombu's words. A finished step outlasts a restart of the broker, some 20 s; a person who
-# waits for an answer does not.
+# Publishing a message, in kombu's terms. A finished step retries long enough for a restart of the broker, some 20 s;
+# for a waiting person the retries are shorter.
 PUBLISH_POLICY: Final[Mapping[str, float]] = {
     "max_retries": 23,
     "interval_start": 0.1,
@@ -47,13 +47,13 @@ PUBLISH_POLICY: Final[Mapping[str, float]] = {
     "interval_max": 1.0,
 }
 SHORT_PUBLISH_POLICY: Final[Mapping[str, float]] = {**PUBLISH_POLICY, "max_retries": 2, "interval_max": 0.5}
-# A command to Redis, after a time-out or a lost connection: doubled from the first delay on, with jitter.
+# A command to Redis, after a timeout or a lost connection: the delay doubles each time, with jitter.
 REDIS_RETRIES: Final = 3
 REDIS_FIRST_DELAY_S: Final = 0.05
 REDIS_LONGEST_DELAY_S: Final = 1.0
-# What a browser or an API client is asked to wait while a server of ours is away.
+# The wait that we ask of a browser or an API client while one of our servers is down.
 CLIENT_DELAY_S: Final = 5.0
-# What a refusal that tells no wait counts as.
+# The wait after a refusal that names none.
 _DEFAULT_WAIT_S: Final = 60.0
 _LONGEST_WAIT_S: Final = 24 * 3600.0
 _SECOND_QUOTA_WAIT_S: Final = 1.0
@@ -67,7 +67,7 @@ def retry_delay_s(retries: int, asked_s: float | None, jitter: Callable[[], floa
     """Return the seconds to wait after ``retries`` earlier retries: doubled each time, spread by ``jitter`` (0 to 1).
 
     ``asked_s`` is the wait that the other side asked for. It is never shortened; up to the doubled delay is added, so
-    that clients that wait for the same moment do not all return at once: the more come, the further they spread.
+    that clients that wait for the same moment don't all return at once, and spread further with each retry.
     """
     ceiling = min(FIRST_DELAY_S * float(2 ** min(retries, 10)), LONGEST_DELAY_S)
     if asked_s is not None:
@@ -78,15 +78,15 @@ def retry_delay_s(retries: int, asked_s: float | None, jitter: Callable[[], floa
 def quota_wait_s(headers: Mapping[str, str], envelope: Mapping[str, Json], now: datetime) -> float:
     """Return the seconds until the next call is allowed: from the body, else from ``Retry-After``, else a minute.
 
-    A moment in the past means a minute too, and no wait is longer than a day. ``now`` is zone-aware. If the answer's
-    ``Date`` is close to it, ``Date`` is used instead, because the moment is one of the supplier's clock.
+    A moment in the past also means a minute, and no wait is longer than a day. ``now`` is zone-aware. If the answer's
+    ``Date`` is close to it, ``Date`` is used instead, because the moment is by the supplier's clock.
     """
     next_access, now = _next_access(envelope), _supplier_time(headers, now)
     if next_access is not None:
         return _seconds_until(next_access, now)
     if (wait_s := retry_after_s(headers, now)) is not None:
         return wait_s
-    # In v4 only the text says which of the two quotas is used up.
+    # In v4 only the text shows which of the two quotas is used up.
     if match := _V4_QUOTA.search(_text(envelope.get("error_description"))):
         next_hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
         return _SECOND_QUOTA_WAIT_S if match[1] == "3" else _seconds_until(next_hour, now)
@@ -94,7 +94,7 @@ def quota_wait_s(headers: Mapping[str, str], envelope: Mapping[str, Json], now: 
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the seconds that the header ``Retry-After`` asks for; None without a readable one."""
+    """Return the seconds in the header ``Retry-After``; None without a readable one."""
     value = headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):
         return min(max(float(value), 1.0), _LONGEST_WAIT_S)
@@ -103,7 +103,7 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def _supplier_time(headers: Mapping[str, str], now: datetime) -> datetime:
-    """Return the answer's ``Date``, or ``now`` if they are far apart: then our time is a simulated one."""
+    """Return the answer's ``Date``, or ``now`` if they are far apart, because our time is then simulated."""
     date = _http_date(headers.get("Date", ""))
     return date if date is not None and abs(date - now) <= _MAX_CLOCK_ERROR else now
 
@@ -144,7 +144,7 @@ def _seconds_until(moment: datetime, now: datetime) -> float:
     try:
         wait_s = (moment - now).total_seconds()
     except OverflowError:
-        # A date near the years 1 and 9999 leaves the calendar when its zone changes.
+        # A date near the years 1 and 9999 leaves the calendar when it is converted to another zone.
         return _DEFAULT_WAIT_S
     return min(wait_s, _LONGEST_WAIT_S) if wait_s > 0 else _DEFAULT_WAIT_S
 

@@ -1,15 +1,15 @@
-"""When a series of an account is asked for: the hours of a gateway, the nights of the fleet policy, the next request.
+"""When a series of an account is requested: the hours of a gateway, the nights of the fleet policy, the next request.
 
-A gateway may be asked in the hours of a person's morning and of an afternoon. Each account has a moment of its own in
-both, by its id and at an odd second, so that many homes do not ask at once. Histories keep to no hours: the quota
-spaces them. Source: what the author of conso-api asks of programs.
+A gateway may be called during certain hours of the morning and the afternoon. Each account has its own moment in both,
+derived from its id and at an odd second, so that many homes don't call at once. Histories have no such hours, because
+the quota spaces them. Source: what the author of conso-api asks of programs.
 
-The fleet policy says how often each series is asked for: every night or every k-th one. With a small quota a night asks
-for a share of the accounts, the longest unasked first (``sync.due``), so that each has its turn within k nights.
+The fleet policy says how often each series is requested: every night or every k-th one. With a small quota a night
+requests a share of the accounts, the longest waiting first (``sync.due``), so that each has its turn within k nights.
 
-``next_request`` says when an open day is asked for next: in a night, in a catch-up of the afternoon, or in the repair.
-What these do is decided by queries (``stores.registry.due``); here it is said of one day and one row, for people:
-``releve explain``, ``completeness`` and ``status``, and the household's page.
+``next_request`` returns when an open day is requested next: in a night, in a catch-up of the afternoon, or in the
+repair. Queries (``stores.registry.due``) decide what these really do; this module computes the same for one day and one
+row, to show it to people: ``releve explain``, ``completeness`` and ``status``, and the household's page.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from worker.domain.completeness import DayMark, next_ask
 from worker.domain.series import Series, is_gateway
 from worker.domain.windows import ONE_DAY, PARIS, civil_date, plan_look_back
 
-# An account without a load curve is asked for it once a week: when the collection begins, one call returns all of it.
+# A missing load curve is requested once a week: when its collection has begun, one call returns all of it.
 NIGHTS_WITHOUT_CURVE: Final = 7
 # One call returns seven days of curve. With more nights between two turns, each turn would cost two calls.
 MOST_NIGHTS: Final = 7
@@ -35,15 +35,15 @@ REPAIR_MINUTE: Final = 45
 
 
 class _Hours(NamedTuple):
-    """Hours of a day: the moments of accounts lie between ``first`` and ``latest``; nothing begins from ``end`` on."""
+    """Hours of a day: the accounts' moments lie between ``first`` and ``latest``; from ``end`` on no call begins."""
 
     first: time
     latest: time
     end: time
 
 
-# In each the repair, which runs at a quarter to, comes after the latest moment. What begins before the end is over by
-# the whole hour.
+# In each the repair, which runs at a quarter to, comes after the latest moment. Calls that begin before the end are
+# finished by the full hour.
 _MORNING: Final = _Hours(time(6), time(9, 30), time(9, 50))
 _AFTERNOON: Final = _Hours(time(13), time(14, 30), time(14, 50))
 
@@ -56,15 +56,15 @@ class AskingHours:
 
     @classmethod
     def of(cls, supplier: str, account_id: str) -> Self | None:
-        """Return the hours of an account; None where its supplier may be asked at any time."""
+        """Return the hours of an account; None if its supplier may be called at any time."""
         return cls(account_id) if is_gateway(supplier) else None
 
     def allow(self, now: datetime) -> bool:
-        """Return whether the account may be asked for now."""
+        """Return whether calls for the account are allowed now."""
         return self.next_from(now) <= now
 
     def next_from(self, moment: datetime) -> datetime:
-        """Return the first moment from ``moment`` on at which the account may be asked for."""
+        """Return the first moment from ``moment`` on at which calls for the account are allowed."""
         today = civil_date(moment)
         for day in (today, today + ONE_DAY):
             for hours in (_MORNING, _AFTERNOON):
@@ -85,7 +85,7 @@ def start_of_afternoon(day: date) -> datetime:
 
 
 def is_asking_hour(now: datetime) -> bool:
-    """Return whether any account may be asked for now."""
+    """Return whether calls are allowed now for any account."""
     return any(_is_within(hours, now) for hours in (_MORNING, _AFTERNOON))
 
 
@@ -99,7 +99,7 @@ def _is_within(hours: _Hours, now: datetime) -> bool:
 
 
 def night_start(now: datetime, nightly_at: time) -> datetime:
-    """Return the beginning of the night that is under way: the last moment at which the clock showed ``nightly_at``."""
+    """Return the start of the current night: the last moment at which the local clock showed ``nightly_at``."""
     local = now.astimezone(PARIS)
     start = datetime.combine(local.date(), nightly_at, PARIS)
     return start if start <= local else datetime.combine(local.date() - ONE_DAY, nightly_at, PARIS)
@@ -107,10 +107,10 @@ def night_start(now: datetime, nightly_at: time) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class FleetPolicy:
-    """Ask for daily values every ``daily_every``-th night, for curves every ``curve_every``-th (1 to 7).
+    """Request daily values every ``daily_every``-th night, and curves every ``curve_every``-th (1 to 7).
 
-    ``supplier``: whose series it is for; those of others have their turn by their cadence alone, as far as the quota of
-    theirs carries, the longest unasked first.
+    ``supplier``: the one to whose series the policy applies. Series of others have their turn by their cadence, as far
+    as their quota allows, the longest waiting first.
     """
 
     daily_every: int = 1
@@ -131,12 +131,12 @@ class FleetPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What decides when a row of the registry is asked next.
+    """The facts that decide when a row of the registry is requested next.
 
     ``nightly_at``: when a night begins. ``nights``: from one turn to the next. ``asked_at``: the last look-back.
     ``again_at``: the next try after a failure. ``repair_on``: the first date on which the repair takes the row.
-    ``history_at``: when the history goes on; None if it is loaded. ``lacks_curve``: the curve is not collected, so only
-    a night in seven asks for it. ``hours``: those of an account that may not be asked at any time.
+    ``history_at``: when the history continues; None if it is loaded. ``lacks_curve``: the curve isn't collected, so it
+    is requested only every seventh night. ``hours``: the allowed hours of an account; None for any time.
     """
 
     nightly_at: time
@@ -151,12 +151,12 @@ class Turn:
     hours: AskingHours | None = None
 
     def opens(self, moment: datetime) -> datetime:
-        """Return the first moment from ``moment`` on at which the account may be asked."""
+        """Return the first moment from ``moment`` on at which calls for the account are allowed."""
         return moment if self.hours is None else self.hours.next_from(moment)
 
 
 def next_request(series: Series, day: date, mark: DayMark, now: datetime, turn: Turn) -> datetime | None:
-    """Return when an open day is asked for next: ``now`` if it is due; None if it is too old, or not open."""
+    """Return when an open day is requested next: ``now`` if it is due; None if it is too old, or not open."""
     if not mark.open or series.is_state:
         return None
     moments = [
@@ -172,12 +172,12 @@ def next_request(series: Series, day: date, mark: DayMark, now: datetime, turn: 
 
 
 def next_look_back(series: Series, now: datetime, turn: Turn) -> datetime:
-    """Return when the last days of a series are asked for next: ``now`` if they are due."""
+    """Return when the last days of a series are requested next: ``now`` if they are due."""
     return min(_look_backs(series, now, turn)).astimezone(UTC)
 
 
 def _look_backs(series: Series, now: datetime, turn: Turn) -> Iterator[datetime]:
-    if turn.again_at is not None:  # The night and the catch-ups leave out a row that waits for a try.
+    if turn.again_at is not None:  # The night and the catch-ups leave out a row that waits for a retry.
         yield turn.opens(max(now, turn.again_at))
         return
     yield turn.opens(_next_night(now, turn))
@@ -192,7 +192,7 @@ def _next_night(now: datetime, turn: Turn) -> datetime:
 
 
 def _next_catch_ups(series: Series, now: datetime, turn: Turn) -> Iterator[datetime]:
-    """Yield the next catch-up that takes the row: it lacks the day before, and was not asked in the same hour."""
+    """Yield the next catch-up that takes the row, if yesterday is missing and it wasn't requested in the same hour."""
     if not series.catches_up or turn.lacks_curve:
         return
     for today in (civil_date(now), civil_date(now) + ONE_DAY):
@@ -203,9 +203,9 @@ def _next_catch_ups(series: Series, now: datetime, turn: Turn) -> Iterator[datet
 
 
 def _catch_ups_of(today: date, now: datetime, turn: Turn) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the catch-ups of a day that are still to come; each takes rows that were not asked since its second time.
+    """Yield the remaining catch-ups of a day; each takes rows that were not requested since its second time.
 
-    An account with hours of its own has one.
+    An account with its own hours has one.
     """
     if turn.hours is not None:
         begins = start_of_afternoon(today)
@@ -229,7 +229,7 @@ def _is_caught_up(moment: datetime, before: datetime, turn: Turn) -> bool:
 
 
 def _next_repair(on: date, now: datetime, turn: Turn) -> datetime:
-    """Return the first repair on or after the date ``on`` at which the account may be asked."""
+    """Return the first repair on or after the date ``on`` at which calls for the account are allowed."""
     moment = _first_repair(on, now)
     while turn.opens(moment) > moment:
         moment = datetime.fromtimestamp(moment.timestamp() + 3600, PARIS)
@@ -241,5 +241,5 @@ def _first_repair(on: date, now: datetime) -> datetime:
     if on > local.date():
         return datetime.combine(on, time(0, REPAIR_MINUTE), PARIS)
     this_hour = local.replace(minute=REPAIR_MINUTE, second=0, microsecond=0)
-    # Hours are counted on the clock of the world: at a change of the civil clock one is there twice, or not at all.
+    # Hours are counted in UTC, because at a change of the local clock an hour occurs twice, or not at all.
     return this_hour if this_hour > local else datetime.fromtimestamp(this_hour.timestamp() + 3600, PARIS)

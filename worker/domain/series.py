@@ -1,7 +1,7 @@
-"""Series as data: one description of each series of measures, the one place that says what sets it apart.
+"""Series as data: one description of each series of measures, with all its differences from others.
 
-Windows, lanes, quota, stores, completeness, audit, pages, API and command line ask the description. A further series is
-a member of ``Series`` with its description here, a parser, and its path in the supplier's presets
+Windows, lanes, quota, stores, completeness, audit, pages, API and command line use the description. To add a series,
+add a member of ``Series`` with its description here, a parser, and its path in the supplier's presets
 (docs/how-to/add-a-series.md).
 
 A *doctype* is a kind of stored document. Its ``load`` is in thousands of the unit of its series: kWh, kW, kVA.
@@ -22,7 +22,7 @@ from worker.domain.lanes import Lane
 ENEDIS_DOCTYPES: Final = "com.grandlyon.enedis."
 GRDF_DOCTYPES: Final = "com.grandlyon.grdf."
 FREQUENCY: Final = "frequency"  # The detail of a contract that says how often the meter is read.
-_GAS: Final = "gas."  # GRDF's day is not Enedis' day: their values differ, their whole names by the prefix alone.
+_GAS: Final = "gas."  # Begins the values of GRDF's doctypes, which must be distinct; full names have another prefix.
 
 
 class Period(StrEnum):
@@ -45,7 +45,7 @@ class DetailType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """A further field of a doctype's documents; absent where the supplier tells nothing."""
+    """A further field of a doctype's documents; absent if the supplier sends no value."""
 
     name: str
     type: DetailType
@@ -67,7 +67,7 @@ _GAS_DETAILS: Final = (
 
 
 class Doctype(StrEnum):
-    """Kinds of stored documents; the value is the last part of the whole name, after ``gas.`` for those of GRDF."""
+    """Kinds of stored documents; the value is the last part of the full name, after ``gas.`` for those of GRDF."""
 
     period: Period
     details: tuple[Detail, ...]
@@ -131,12 +131,12 @@ class Doctype(StrEnum):
 
     @property
     def full_name(self) -> str:
-        """The name that documents and databases are known by, such as ``com.grandlyon.enedis.day``."""
+        """The full name, which databases also have, such as ``com.grandlyon.enedis.day``."""
         return self.prefix + self.value.removeprefix(_GAS)
 
     @property
     def series(self) -> Series:
-        """The series whose readings or totals these documents are."""
+        """The series to whose readings or totals these documents belong."""
         return _SERIES_OF[self]
 
     @property
@@ -146,24 +146,24 @@ class Doctype(StrEnum):
 
 
 class Direction(StrEnum):
-    """Which way the energy flows, seen from the meter's holder."""
+    """The direction of the energy, from the point of view of the meter's holder."""
 
     CONSUMPTION = "consumption"
     PRODUCTION = "production"
 
 
 class Quantity(StrEnum):
-    """What a series measures."""
+    """The quantity that a series measures."""
 
     ENERGY = "energy"
     POWER = "power"  # Mean power of a step, which is stored as energy.
     APPARENT_POWER = "apparent_power"
     VOLUME = "volume"
-    GAS = "gas"  # The energy of gas, as the supplier converts it from the volume.
+    GAS = "gas"  # The energy of gas, which the supplier computes from the volume.
 
     @property
     def unit(self) -> str:
-        """The unit of what the supplier sends."""
+        """The unit of the supplier's values."""
         return {"energy": "Wh", "power": "W", "apparent_power": "VA", "volume": "m³", "gas": "kWh"}[self.value]
 
     @property
@@ -173,21 +173,21 @@ class Quantity(StrEnum):
 
 
 class Granularity(StrEnum):
-    """What one reading is about."""
+    """The time to which one reading belongs."""
 
     STEP = "step"  # A step of a curve; its length may change.
-    DAY = "day"  # A civil day.
-    INSTANT = "instant"  # One instant of a civil day.
+    DAY = "day"  # A local day.
+    INSTANT = "instant"  # One instant of a local day.
     INTERVAL = "interval"  # Some days, whose number the supplier chooses.
-    REGISTER = "register"  # What a meter shows at the midnight that begins a civil day.
-    STATE = "state"  # A state that holds until another one is told; a row for each change.
+    REGISTER = "register"  # The meter's display at the midnight that begins a local day.
+    STATE = "state"  # A state that applies until the next one; a row for each change.
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesLabel:
-    """What pages call a series, by language: ``title``; ``object``, its words inside of a sentence.
+    """The names of a series on pages, by language: ``title``; ``object``, its name inside a sentence.
 
-    ``about``: one sentence that says to a household what it is.
+    ``about``: one sentence that explains it to a household.
     """
 
     title: Mapping[str, str]
@@ -204,23 +204,23 @@ class SeriesDescription:
     """The description of a series.
 
     ``supplier``: the grid operator that measures it.
-    ``inputs``: the doctype of its readings. ``totals``: the doctypes of the totals made from its readings.
-    ``look_back_days``: how many days each run asks for again. ``open_days``: how old a day may be and still be
-    asked for again, because a value may still come or change.
+    ``inputs``: the doctype of its readings. ``totals``: the doctypes of the totals computed from its readings.
+    ``look_back_days``: how many days each run requests again. ``open_days``: the age in days up to which a day is
+    requested again, because a value may still come or change.
     ``max_window_days``: how many days the supplier accepts in one call.
-    ``history_days``: how many days of history are loaded; None if the installation's settings say that.
-    ``cadence_nights``: every how many nights it is asked for at most.
-    ``published_after_days``: how many days after a day its value is usually there; 1 is the next morning.
-    ``settles_on``: the day of a month until which the last month's values may still become final, so that the look-back
-    begins with that month; None where values become final within the look-back.
+    ``history_days``: how many days of history are loaded; None if the installation's settings decide.
+    ``cadence_nights``: the least number of nights between two requests.
+    ``published_after_days``: how many days after a day its value is usually available; 1 is the next morning.
+    ``settles_on``: the day of a month until which the previous month's values may still become final, so that the
+    look-back begins with that month; None if values become final within the look-back.
     ``history_lane``: the lane in which its history is loaded, which has a share of the quota.
     ``days_read_at_once``: how many days of stored readings are read in one request.
-    ``optional``: whether it is collected only if the meter's holder has switched that on.
-    ``adds_up_to``: the series whose daily values are the sums of its readings; None if no law holds between them.
-    ``bounds``: the curve of which no step may be above its readings; None if no law says so.
-    ``tells_activation``: whether an answer tells the first day of the history of all series.
-    ``speaks_for_account``: whether a refusal of it alone may suspend the account.
-    ``not_of_meters_read``: how often meters are read that have no such series, in the words of their contract.
+    ``optional``: whether the supplier collects it only if the meter's holder has switched that on.
+    ``adds_up_to``: the series whose daily values are the sums of its readings; None if there is no such law.
+    ``bounds``: the curve whose steps may not be above its readings; None if there is no such law.
+    ``tells_activation``: whether an answer has the first day of the history of all series.
+    ``speaks_for_account``: whether its refusal alone may suspend the account.
+    ``not_of_meters_read``: the reading frequencies of meters without this series, in the terms of their contract.
     """
 
     supplier: str = "enedis"
@@ -248,7 +248,7 @@ class SeriesDescription:
 
 
 class Series(StrEnum):
-    """Series of measures that a supplier can be asked for."""
+    """Series of measures that can be requested from a supplier."""
 
     DAILY = "daily"
     LOAD_CURVE = "load_curve"
@@ -278,7 +278,7 @@ class Series(StrEnum):
 
     @property
     def has_steps(self) -> bool:
-        """Whether its readings are steps of a curve; others are of whole days."""
+        """Whether its readings are steps of a curve."""
         return SERIES_DESCRIPTIONS[self].granularity is Granularity.STEP
 
     @property
@@ -289,32 +289,32 @@ class Series(StrEnum):
 
     @property
     def is_gas(self) -> bool:
-        """Whether it tells the energy of gas."""
+        """Whether its quantity is the energy of gas."""
         return SERIES_DESCRIPTIONS[self].quantity is Quantity.GAS
 
     @property
     def has_daily_limit(self) -> bool:
-        """Whether its values are daily energy, of which a meter can deliver only so much (rule K7)."""
+        """Whether rule K7 limits its values: they are daily electric energy."""
         return self.is_daily_energy and SERIES_DESCRIPTIONS[self].quantity is Quantity.ENERGY
 
     @property
     def is_state(self) -> bool:
-        """Whether a reading holds until another one is told, so that only changes are stored."""
+        """Whether a reading applies until the next one, so that only changes are stored."""
         return SERIES_DESCRIPTIONS[self].granularity is Granularity.STATE
 
     @property
     def has_intervals(self) -> bool:
-        """Whether its readings are periods of some days, as long as the supplier chooses."""
+        """Whether its readings are periods of several days, whose length the supplier chooses."""
         return SERIES_DESCRIPTIONS[self].granularity is Granularity.INTERVAL
 
     @property
     def is_nightly(self) -> bool:
-        """Whether each night asks for it."""
+        """Whether it is requested every night."""
         return SERIES_DESCRIPTIONS[self].cadence_nights == 1
 
     @property
     def catches_up(self) -> bool:
-        """Whether it is asked for again in the afternoon where yesterday lacks."""
+        """Whether it is requested again in the afternoon if yesterday is missing."""
         return self.is_nightly and SERIES_DESCRIPTIONS[self].published_after_days == 1
 
     @property
@@ -324,16 +324,16 @@ class Series(StrEnum):
 
     @property
     def packs(self) -> bool:
-        """Whether the packed layout packs its documents: those with further fields are few and no rows of numbers."""
+        """Whether the packed layout packs its documents; those with further fields are few, and not only numbers."""
         return not any(doctype.details for doctype in self.doctypes)
 
     @cached_property
     def doctypes(self) -> tuple[Doctype, ...]:
-        """All its doctypes, readings before the totals that are made of them."""
+        """All its doctypes, readings before totals."""
         return (self.inputs, *self.totals)
 
 
-# Others are like these three, except for their direction or their energy.
+# Other series are like these three, except for their direction or their energy.
 _LOAD_CURVE: Final = SeriesDescription(
     quantity=Quantity.POWER,
     granularity=Granularity.STEP,
@@ -372,7 +372,7 @@ _REGISTERS: Final = SeriesDescription(
     history_lane=Lane.BACKFILL,
     adds_up_to=Series.DAILY,
 )
-# Its window is the last whole day: an answer tells what holds when it is asked.
+# Its window is the last whole day, because an answer has the state at the time of the request.
 _CONTRACT: Final = SeriesDescription(
     quantity=Quantity.APPARENT_POWER,
     granularity=Granularity.STATE,
@@ -476,7 +476,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
     ),
     Series.CONTRACT: _CONTRACT,
     # Source of limits and times: GRDF, ADICT (the swagger of v2), and the code of its public clients. A day's value is
-    # there one to three days later, and is final some days after the month's publication.
+    # available one to three days later, and final some days after the month's publication.
     Series.GAS_DAILY: SeriesDescription(
         supplier="grdf",
         quantity=Quantity.GAS,
@@ -496,11 +496,11 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         settles_on=10,
         history_lane=Lane.FIRST_SCREEN,
         speaks_for_account=True,
-        # Twice a year without a remote reading, and large customers, whose days are published ones.
+        # Meters read on site twice a year, and large customers, whose days are in the published data.
         not_of_meters_read=frozenset({"6M", "JJ"}),
     ),
-    # Its periods may be half a year long and begin long before they are published. A call costs the same however many
-    # days it asks for.
+    # Its periods may be half a year long and begin long before they are published. A call costs the same for any number
+    # of days.
     Series.GAS_PUBLISHED: SeriesDescription(
         supplier="grdf",
         quantity=Quantity.GAS,
@@ -545,17 +545,17 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
 class SeriesSwitch(StrEnum):
     """Whether a series is collected for one account."""
 
-    FLEET = "fleet"  # As the setting says for all accounts.
+    FLEET = "fleet"  # According to the setting for all accounts.
     ON = "on"
     OFF = "off"
     ENDED = "ended"  # The supplier has said that this meter has no such series.
 
 
 _SERIES_OF: Final = {doctype: series for series in Series for doctype in series.doctypes}
-# The series that few accounts have, or few calls load, come before those of everybody.
+# Series of few accounts, or with few calls, come first.
 SMALLEST_FIRST: Final = tuple(reversed(Series))
 
-# A gateway passes on what a grid operator tells, to the holder of a token.
+# A gateway passes a grid operator's answers on to the holder of a token.
 _OPERATORS_OF_GATEWAYS: Final = {"gateway": "enedis"}
 
 
@@ -565,12 +565,12 @@ def grid_operator_of(supplier: str) -> str:
 
 
 def is_gateway(supplier: str) -> bool:
-    """Return whether a supplier is a gateway: few calls, at hours of each account's own, with a token of each home."""
+    """Return whether a supplier is a gateway: few calls, in allowed hours only, with a token for each home."""
     return supplier in _OPERATORS_OF_GATEWAYS
 
 
 def suppliers_of(series: Series) -> list[str]:
-    """Return the suppliers that accounts with this series may have: the grid operator, and the gateways to it."""
+    """Return the possible suppliers of a series: the grid operator, and the gateways to it."""
     operator = series.description.supplier
     return [operator, *(gateway for gateway, behind in _OPERATORS_OF_GATEWAYS.items() if behind == operator)]
 
@@ -581,14 +581,14 @@ def of_supplier(supplier: str, series: Iterable[Series] = Series) -> list[Series
     return [one for one in series if one.description.supplier == operator]
 
 
-# What a fleet collects of an account where nothing else is set: of electricity, and of gas.
+# The series that a fleet collects by default for electricity and for gas.
 USUAL_SERIES: Final = (Series.DAILY, Series.LOAD_CURVE)
 USUAL_GAS_SERIES: Final = (Series.GAS_DAILY, Series.GAS_PUBLISHED, Series.GAS_CONTRACT)
 _USUAL: Final = (*USUAL_SERIES, *USUAL_GAS_SERIES)
 
 
 def complete_fleet(named: Iterable[Series]) -> tuple[Series, ...]:
-    """Return the series that a fleet collects: those named, and the usual ones of a supplier without any."""
+    """Return the series that a fleet collects: the named ones, and the usual ones of suppliers without named ones."""
     chosen = set(named)
     suppliers = {series.description.supplier for series in chosen}
     chosen.update(series for series in _USUAL if series.description.supplier not in suppliers)
@@ -596,7 +596,7 @@ def complete_fleet(named: Iterable[Series]) -> tuple[Series, ...]:
 
 
 def usual_series(supplier: str) -> list[Series]:
-    """Return the series that a fleet collects from a supplier of which it names no series."""
+    """Return the series that a fleet collects by default from a supplier."""
     return of_supplier(supplier, _USUAL)
 
 
@@ -612,14 +612,14 @@ def parse_series(text: str) -> tuple[Series, ...]:
 
 
 def daily_of(direction: Direction = Direction.CONSUMPTION, supplier: str = "enedis") -> Series:
-    """Return the series of daily energy of a direction, in kWh; of a supplier without energy, its first series."""
+    """Return the series of daily energy of a direction; for a supplier without one, its first series."""
     offered = of_supplier(supplier)
     energies = (series for series in offered if series.is_daily_energy and series.description.direction is direction)
     return next(energies, offered[0])
 
 
 def dailies_of(supplier: str) -> list[Series]:
-    """Return the series of daily energy that a supplier has, one a direction, the consumption first."""
+    """Return the series of daily energy of a supplier, one for each direction, consumption first."""
     return [series for series in of_supplier(supplier) if series.is_daily_energy]
 
 
@@ -631,12 +631,12 @@ def curve_of(daily: Series) -> Series:
 
 
 def find_curve(daily: Series) -> Series | None:
-    """Return the curve whose steps add up to these daily values; None where the supplier has none."""
+    """Return the curve whose steps add up to these daily values; None if the supplier has none."""
     return next((series for series in Series if series.has_steps and series.description.adds_up_to is daily), None)
 
 
 def with_days(series: Collection[Series]) -> list[Series]:
-    """Return the series with those of the daily values that their curves add up to, in the order of ``Series``."""
+    """Return the series and the daily series of their curves, in the order of ``Series``."""
     days = {curve.description.adds_up_to for curve in series if curve.has_steps}
     return [one for one in Series if one in series or one in days]
 
@@ -651,7 +651,7 @@ def registers_of(direction: Direction = Direction.CONSUMPTION) -> Series:
 
 
 def contract_series(supplier: str = "enedis") -> Series:
-    """Return the series that tells the contract."""
+    """Return the series of the contract."""
     return next(series for series in of_supplier(supplier) if series.is_state)
 
 
@@ -661,9 +661,9 @@ def intervals_of(supplier: str) -> Series:
 
 
 def find_doctype(series: Series, period: Period) -> Doctype | None:
-    """Return the documents of a series by this period; None where it has none.
+    """Return the doctype of a series for this period, or None.
 
-    Daily values and the curve that adds up to them have their periods together: the hours of ``daily`` are the curve's.
+    Daily values and their curve share their doctypes: for example the hours of ``daily`` are those of the curve.
     """
     days = series.description.adds_up_to if series.has_steps else series
     curves = [other for other in Series if other.has_steps and other.description.adds_up_to is days]
@@ -672,5 +672,5 @@ def find_doctype(series: Series, period: Period) -> Doctype | None:
 
 
 def periods_of(series: Series) -> list[Period]:
-    """Return the periods that the series has documents by, the shortest first."""
+    """Return the periods for which the series has documents, the shortest first."""
     return [period for period in Period if find_doctype(series, period) is not None]

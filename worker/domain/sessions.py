@@ -1,11 +1,11 @@
-"""What lets a browser or a program in: access keys, the names, passwords and second factors of operators, API scopes.
+"""Access of browsers and programs: access keys, operators' names, passwords and second factors, and API scopes.
 
-Access keys are sessions, recovery codes, links that are sent by mail, and an operator's first link. Only the text that
-its holder has opens a key. A session belongs to a household or to an operator, its *owner*, and so does everything that
-leads to one.
+Access keys are sessions, recovery codes, links sent by mail, and an operator's first link. Only the text that its
+holder has opens a key. A session belongs to a household or an operator, its *owner*, and so do the keys that lead to
+it.
 
-Operators are the people who run this Relève. Each has a name, a password and, as a rule, a second factor (TOTP). Who
-may use what stands in the table (``stores.registry.access_keys``) and on the pages (``web.pages``).
+Operators are the people who run this Relève. Each has a name, a password and usually a second factor (TOTP). Rights are
+checked in the table (``stores.registry.access_keys``) and on the pages (``web.pages``).
 
 Scopes are what a client of the API may do with its token.
 """
@@ -26,27 +26,27 @@ import pyotp
 LONGEST_NAME: Final = 32
 SHORTEST_PASSWORD: Final = 12
 LONGEST_PASSWORD: Final = 200
-_ESTIMATED: Final = 72  # zxcvbn takes no more characters, for its time grows with their number.
-_LEAST_SCORE: Final = 3  # Of 0 to 4: more than 10^8 guesses.
+_ESTIMATED: Final = 72  # zxcvbn accepts no more characters, because its time grows with their number.
+_LEAST_SCORE: Final = 3  # On zxcvbn's scale from 0 to 4: more than 10^8 guesses.
 _OUR_WORDS: Final = ("releve", "relève", "operator", "linky", "enedis", "grdf")
 _NAME: Final = re.compile(rf"[\w.-]{{1,{LONGEST_NAME}}}")
 _ISSUER: Final = "Relève"
 
 
 class KeyKind(StrEnum):
-    """What a key opens, and how long it lives."""
+    """The kinds of keys, by what they open."""
 
     HOUSEHOLD_SESSION = "household"
     OPERATOR_SESSION = "operator"
     RECOVERY_CODE = "recovery_code"  # Opens a session of its household, once.
-    SIGN_IN_LINK = "sign_in_link"  # The same by mail.
+    SIGN_IN_LINK = "sign_in_link"  # Like a recovery code, but sent by mail.
     ADDRESS_LINK = "address_link"  # Confirms a mail address.
     OPERATOR_LINK = "operator_link"  # Opens a session of its operator, once.
 
 
 @dataclass(frozen=True, slots=True)
 class KeyLife:
-    """How long a key is valid: ``longest`` in all, and ``idle`` after it was last seen. None: until it is ended."""
+    """The validity of a key: at most ``longest`` in all, and ``idle`` since its last use. None: until it is ended."""
 
     longest: timedelta | None
     idle: timedelta | None = None
@@ -88,7 +88,7 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """An operator without the secrets. One without a password signs in by a link of ``releve access link``."""
+    """An operator without the secrets. One without a password signs in with a link from ``releve access link``."""
 
     id: str
     name: str
@@ -99,7 +99,7 @@ class Operator:
 
     @property
     def actor(self) -> str:
-        """How evidence and invitations name the operator, such as ``operator alice``."""
+        """The operator's name in evidence and invitations, such as ``operator alice``."""
         return f"operator {self.name}"
 
 
@@ -121,7 +121,7 @@ PASSWORD_FAULTS: Final[Mapping[PasswordFault, str]] = {
 
 
 def plain_name(text: str) -> str:
-    """Return how a name is stored and compared: in small letters, without blanks around it."""
+    """Return the form in which a name is stored and compared: in lower case, without surrounding spaces."""
     return unicodedata.normalize("NFC", text.strip().casefold())
 
 
@@ -131,7 +131,7 @@ def is_name(text: str) -> bool:
 
 
 def find_password_fault(password: str, name: str) -> PasswordFault | None:
-    """Return why an operator of this name can't have this password; None where it is good."""
+    """Return why an operator of this name can't have this password; None if it is good."""
     if len(password) < SHORTEST_PASSWORD:
         return PasswordFault.SHORT
     if len(password) > LONGEST_PASSWORD:
@@ -157,7 +157,7 @@ def totp_address(key: str, name: str) -> str:
 def find_totp_step(key: str, code: str, now: datetime, *, after: int = 0) -> int | None:
     """Return the step of 30 s that a code belongs to: the present one, the one before or the next (RFC 6238, 5.2).
 
-    Steps up to ``after`` don't count: their codes were used. None where the code is wrong.
+    Steps up to ``after`` don't count, because their codes were used. None if the code is wrong.
     """
     totp, sent = pyotp.TOTP(key), "".join(code.split()).encode("utf-8", "replace")
     present = totp.timecode(now)
@@ -171,5 +171,5 @@ class Scope(StrEnum):
     READ_ACCOUNTS = "read:accounts"  # List accounts, their states, and the progress of their first sync.
     READ_MEASURES = "read:measures"
     WRITE_ACCOUNTS = "write:accounts"  # Add, invite, pause, resume and stop; it permits no reading.
-    READ_AUDIT = "read:audit"  # Read who did what to what belongs to the token's tenant.
-    ERASE_ACCOUNTS = "erase:accounts"  # Erase accounts with their measures, for good; it permits nothing else.
+    READ_AUDIT = "read:audit"  # Read the audit entries of the token's tenant.
+    ERASE_ACCOUNTS = "erase:accounts"  # Erase accounts with their measures permanently; it permits nothing else.

@@ -1,17 +1,17 @@
-"""Hourly statistics with cumulative sums, made from daily values and the hours of curves.
+"""Hourly statistics with cumulative sums, computed from daily values and the hours of curves.
 
-A row, such as ``2026-11-23T23:00+00:00``, 412000, 8731000: an hour's start, the amount of the time that begins with it,
-and the sum of all amounts up to its end, in millionths of kWh or m³. Before the oldest stored reading the sum is 0.
-Hours are in UTC: in one zone, Python takes the two passes of the autumn hour for the same.
+A row, such as ``2026-11-23T23:00+00:00``, 412000, 8731000, has an hour's start, the amount of the period that begins
+there, and the sum of all amounts up to its end, in millionths of kWh or m³. Before the oldest stored reading the sum is
+0. Hours are in UTC, because in a local zone Python treats the two passes of the autumn hour as equal.
 
-A day's amount is its daily value, and without one the sum of its hours. So sums at the ends of days are those of the
-store, also where a curve has gaps or differs from the daily value:
+A day's amount is its daily value, or without one the sum of its hours. So sums at the ends of days match the store,
+even if a curve has gaps or differs from the daily value:
 
 * A day without a curve is one row at its start.
-* A day with a curve is all its hours. What the daily value has more than the hours goes into the first one; what it has
-  less is taken from the first ones, none of which falls below 0.
-* An hour or a day of which nothing is known, between others, has a row without an amount. It carries the sum on, and
-  overwrites what may have been sent before a correction. Nothing follows the newest day.
+* A day with a curve has a row for each hour. If the daily value is above the sum of the hours, the difference is added
+  to the first hour; if it is below, it is subtracted from the first hours, none of which falls below 0.
+* An unknown hour or day between known ones has a row without an amount, with only the running sum. It overwrites a row
+  that may have been sent before a correction. There are no rows after the newest day.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _VOLUME: Final = "volume"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistic:
-    """A statistic that grows: ``name`` is the end of its identifier.
+    """A cumulative statistic: ``name`` is the end of its identifier.
 
-    ``series``: those whose changes change it. ``days`` and ``hours``: the doctypes of its values. ``detail``: the field
-    of the daily documents that has the value, if not ``load``. ``starts_at``: the local hour at which its days begin.
+    ``series``: the series on which it depends. ``days`` and ``hours``: the doctypes of its values. ``detail``: the
+    field of the daily documents with the value, if not ``load``. ``starts_at``: the local hour at which its days begin.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Statistic:
 
 
 def _statistics_of(daily: Series) -> Iterator[Statistic]:
-    """Yield the statistics of a series of daily energy; the series of billed periods is the same energy again."""
+    """Yield the statistics of a series of daily energy; billed periods have none, because they are the same energy."""
     statistic = Statistic(
         name="gas" if daily.is_gas else daily.description.direction.value,
         series=frozenset(series for series in (daily, find_curve(daily)) if series),
@@ -68,7 +68,7 @@ STATISTICS: Final = tuple(
 
 
 class DayAmounts(NamedTuple):
-    """What is stored of a day.
+    """The stored amounts of a day.
 
     ``daily``: its daily value, if any. ``hours``: the amounts of its hours by their start, in UTC.
     """
@@ -83,7 +83,7 @@ class DayAmounts(NamedTuple):
 
     @property
     def amount(self) -> int:
-        """The amount that counts."""
+        """The daily value, or without one the sum of the hours."""
         return sum(self.hours.values()) if self.daily is None else self.daily
 
 
@@ -96,7 +96,7 @@ class StatisticRow(NamedTuple):
 
 
 def to_days(dates: Iterable[date], daily: Mapping[date, int], hours: Iterable[Document]) -> Iterator[DayAmounts]:
-    """Yield what is stored of each of these days, from the daily values and the documents of hours."""
+    """Yield the stored amounts of each of these days, from the daily values and the documents of hours."""
     by_day: dict[date, dict[datetime, int]] = {}
     for document in hours:
         start = datetime.fromisoformat(key_of(document))
@@ -112,10 +112,7 @@ def daily_amounts(documents: Iterable[Document], statistic: Statistic) -> dict[d
 
 
 def to_rows(days: Iterable[DayAmounts], total: int, statistic: Statistic) -> Iterator[StatisticRow]:
-    """Yield the rows of these days, ``total`` being the sum before the first of them.
-
-    They end with the last day of which something is known.
-    """
+    """Yield the rows of these days up to the last known one; ``total``: the sum before the first of them."""
     pending: list[DayAmounts] = []
     for values in days:
         pending.append(values)

@@ -1,12 +1,12 @@
-"""Tariff periods: the energy of each civil day by period, from a meter's registers, and the off-peak hours.
+"""Tariff periods: the energy of each local day by period, from a meter's registers, and the off-peak hours.
 
-An entry of a series of registers says what the meter showed at the midnight that begins its day. Two midnights one day
-apart are the day's energy; a day of which either is missing has none. Registers count upwards for as long as meter and
-calendar of tariff periods stay the same: that is one *sequence*. Where a register falls back, the calendar changes or
-a register rises by more than a meter can deliver, a new sequence begins: no difference is taken across, so no energy
-is ever negative or invented, and ``find_breaks`` names the place.
+An entry of a series of registers has the meter's values at the midnight that begins its day. The difference of two
+consecutive midnights is the day's energy; a day with a missing midnight has none. Registers count upwards as long as
+the meter and the calendar of tariff periods stay the same: that is one *sequence*. If a register falls, the calendar
+changes or a register rises by more than a meter can deliver, a new sequence begins. No difference is computed between
+sequences, so no energy is negative or invented, and ``find_breaks`` reports the place.
 
-Off-peak hours come in many forms and are stored in one; a range may pass midnight.
+Off-peak hours come in many forms and are stored in one form; a range may span midnight.
 
     sent        HC (22H00-6H00)    HC (2H00-7H00;12h30-14h00)    HC (23h00-7h30)    hc(22H-6H)
     text form   HC (22H00-6H00)    HC (2H00-7H00;12H30-14H00)    HC (23H00-7H30)    HC (22H00-6H00)
@@ -30,8 +30,8 @@ from worker.domain.answers import Json, parse_text
 from worker.domain.documents import DAILY_LIMIT_KWH, MILLIWATT_HOURS_PER_WH, Entry
 from worker.domain.windows import ONE_DAY
 
-TimeRange = tuple[time, time]  # From, and until; a range whose end comes before its start passes midnight.
-# The tariff periods that a Linky display names, by contract: base, peak and off-peak hours, Tempo.
+TimeRange = tuple[time, time]  # From, and until; a range whose end comes before its start spans midnight.
+# The tariff periods on a Linky's display, by contract: base, peak and off-peak hours, Tempo.
 # Source: the Enedis files and the answers that docs/reference/simulator.md names.
 DISPLAYED_PERIODS: Final[Mapping[str, tuple[str, ...]]] = {
     "base": ("BASE",),
@@ -48,15 +48,15 @@ class BreakCause(StrEnum):
 
     FELL_BACK = "a register fell back"
     CALENDAR_CHANGED = "the calendar of tariff periods changed"
-    METER_REPLACED = "the meter was replaced"  # All that it has counted fell back, or rose beyond what it can deliver.
+    METER_REPLACED = "the meter was replaced"  # The total fell, or rose by more than a meter can deliver.
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceBreak:
     """The end of a sequence and the beginning of the next.
 
-    ``last``: the day at whose first midnight the old sequence was read last. ``day``: the day at whose first midnight
-    the new one was read first. The days from ``last`` up to the day before ``day`` have no energy by period.
+    ``last``: the day that begins with the last midnight of the old sequence. ``day``: the day that begins with the
+    first midnight of the new one. The days from ``last`` up to the one before ``day`` have no energy by period.
     """
 
     last: date
@@ -66,9 +66,9 @@ class SequenceBreak:
 
 @dataclass(frozen=True, slots=True)
 class DayEnergy:
-    """The energy of one civil day in Wh: ``by_period``, in the order of the registers, and ``total`` of the index.
+    """The energy of one local day in Wh: ``by_period``, in the order of the registers, and ``total`` of the index.
 
-    ``by_period`` is empty where the supplier tells the total alone.
+    ``by_period`` is empty if the supplier only sends the total.
     """
 
     day: date
@@ -80,7 +80,7 @@ class DayEnergy:
 class MonthEnergy:
     """The sums of the days of a month, such as "2024-07", in Wh.
 
-    ``days``: how many days have an energy. ``lacking``: how many days of the month that are over have none.
+    ``days``: the number of days with an energy. ``lacking``: the number of past days of the month without one.
     """
 
     month: str
@@ -91,7 +91,7 @@ class MonthEnergy:
 
 
 def day_energies(entries: Sequence[Entry]) -> Iterator[DayEnergy]:
-    """Yield the energy of each day of which both midnights are known and in one sequence; ``entries`` in key order."""
+    """Yield the energy of each day whose midnights are both known and in one sequence; ``entries`` in key order."""
     for first, second in pairwise(entries):
         day = date.fromisoformat(first.key)
         if date.fromisoformat(second.key) == day + ONE_DAY and _break_cause(first, second) is None:
@@ -99,7 +99,7 @@ def day_energies(entries: Sequence[Entry]) -> Iterator[DayEnergy]:
 
 
 def find_breaks(entries: Sequence[Entry]) -> Iterator[SequenceBreak]:
-    """Yield where a new sequence begins, oldest first; ``entries`` in key order, also with midnights missing."""
+    """Yield the beginnings of new sequences, oldest first; ``entries`` in key order, maybe with missing midnights."""
     for first, second in pairwise(entries):
         if (cause := _break_cause(first, second)) is not None:
             yield SequenceBreak(date.fromisoformat(first.key), date.fromisoformat(second.key), cause)
@@ -108,7 +108,7 @@ def find_breaks(entries: Sequence[Entry]) -> Iterator[SequenceBreak]:
 def month_energies(days: Iterable[DayEnergy], today: date) -> list[MonthEnergy]:
     """Return the sums of the months that have a day, oldest first; ``days`` in order.
 
-    The days of the month from ``today`` on are not lacking: they are not over.
+    Days from ``today`` on aren't counted as lacking.
     """
     months = []
     for month, of_month in groupby(days, key=lambda energy: energy.day.isoformat()[:7]):
@@ -124,12 +124,12 @@ def month_energies(days: Iterable[DayEnergy], today: date) -> list[MonthEnergy]:
 
 
 def read_registers(entry: Entry) -> Mapping[str, int]:
-    """Return what each register showed in Wh by tariff period; empty where the supplier tells the total alone."""
+    """Return the value of each register in Wh by tariff period; empty if the supplier only sends the total."""
     return (entry.details or {}).get("registers") or {}
 
 
 def _break_cause(first: Entry, second: Entry) -> BreakCause | None:
-    """Return why two readings that follow each other are not of one sequence; None if they are."""
+    """Return why two consecutive readings belong to different sequences; None if they belong to the same."""
     risen, days = _watt_hours(second) - _watt_hours(first), (_day_of(second) - _day_of(first)).days
     if _has_other_calendar(first, second):
         return BreakCause.CALENDAR_CHANGED
@@ -141,7 +141,7 @@ def _break_cause(first: Entry, second: Entry) -> BreakCause | None:
 
 
 def _has_other_calendar(first: Entry, second: Entry) -> bool:
-    """Return whether the periods differ, or the calendar's name where both readings tell it."""
+    """Return whether the periods differ, or the calendars' names if both readings have one."""
     names = [calendar for entry in (first, second) if (calendar := (entry.details or {}).get("calendar"))]
     return len(set(names)) > 1 or read_registers(first).keys() != read_registers(second).keys()
 
@@ -161,7 +161,7 @@ def _day_of(entry: Entry) -> date:
 
 
 def parse_off_peak_hours(raw: Json) -> tuple[TimeRange, ...]:
-    """Return the ranges of local time in order of their start; none where the text can't be read as a whole."""
+    """Return the ranges of local time in order of their start; empty if the text can't be parsed completely."""
     text = parse_text(raw)
     whole = _OFF_PEAK_HOURS.fullmatch(text) if text else None
     if whole is None:

@@ -1,25 +1,25 @@
-"""What is computed of stored readings: which are new, totals by hour, month and year, states, peaks, billed months.
+"""Computations on stored readings: new ones, totals by hour, month and year, states, peaks, billed months.
 
-Totals are always computed again from what is stored, for every doctype that a window touches. So a repeated run
+Totals are always computed again from stored readings, for every doctype that a window affects. So a repeated run
 repairs a wrong total, and no reading is counted twice.
 
-A *state* holds until another one is told, such as a contract. An answer tells the state of one day, but a row is stored
-only where it differs from the row before it: the state of a day is the newest row up to that day. Answers of different
-days may come in any order, and each asked day reads as it was told, with one exception that rows can't tell: a day
-whose answer repeated the row before it has no row of its own. If the answer for an earlier day comes afterwards and
-differs, that day reads like this one until the next row.
+A *state*, such as a contract, applies until the next one. An answer has the state of one day, but a row is stored only
+if it differs from the previous row: the state of a day is the newest row up to that day. Answers for different days may
+come in any order, and each day has the state of its answer, with one exception: a day whose answer repeated the
+previous row has no row of its own. If a differing answer for an earlier day comes afterwards, this day gets that
+state too.
 
-A day of a curve is computed where no daily value can come (``completeness.never_comes``).
+A day is computed from its curve if no daily value can come (``completeness.never_comes``).
 
-A *peak* is the maximum power of a day with its instant, against the subscribed power in force on the day.
+A *peak* is the maximum power of a day with its instant, compared with the day's subscribed power.
 
-What a total is made of is counted on reading, and in no document: of a month or year its known days and all its days,
-those to come included, of an hour the minutes of the steps that begin in it.
+The counts of a total are computed when it is read, and stored in no document: for a month or year its known days and
+all its days, future ones included, for an hour the minutes of the steps that begin in it.
 
-The months of a series of periods are computed on reading, because no document holds them: a month is the sum of the
-periods that begin in it. A supplier that cuts its periods at the first of each month makes calendar months so; a meter
-that is read every six months has "months" of half a year, which ``is_whole`` tells apart. Source: measured on 64
-published periods of one home (GRDF): cut at the 1st and at the day of the reading.
+The months of a series of periods are also computed when they are read: a month is the sum of the periods that begin in
+it. If a supplier splits its periods at the first of each month, these are calendar months; a meter that is read every
+six months has "months" of half a year, which ``is_whole`` distinguishes. Source: measured on 64 published periods of
+one home (GRDF): split at the 1st and at the day of the reading.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from worker.domain.series import FREQUENCY, Doctype, Period, Series, of_supplier
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, day_length
 
 _MINUTE: Final = timedelta(minutes=1)
-# How many characters of an input's key name its total: "2024-10-27T01" is an hour, "2024-10" a month.
+# The number of characters of an input's key that identify its total: "2024-10-27T01" is an hour, "2024-10" a month.
 _INPUT_KEY_LENGTH: Final = {Period.HOUR: 13, Period.MONTH: 7, Period.YEAR: 4}
 
 
 def keep_changed(entries: Iterable[Entry], stored: Mapping[str, Entry]) -> Iterator[Entry]:
     """Yield the new entries, and the changed entries with the revision that they replace.
 
-    Values are compared and not only keys, because a value that the supplier corrected must be stored. A day computed
-    from the curve replaces none that the supplier told, and where it is replaced nobody had told its value.
+    Values are compared and not only keys, because a value corrected by the supplier must be stored. A day computed from
+    the curve never replaces the supplier's value; when it is replaced itself, that is no correction.
     """
     for entry in entries:
         known = stored.get(entry.key)
@@ -57,9 +57,9 @@ def keep_changed(entries: Iterable[Entry], stored: Mapping[str, Entry]) -> Itera
 
 
 def days_of_curve(curve: Series, steps: Iterable[Entry]) -> dict[date, Entry]:
-    """Return the days that the steps cover whole, each as the entry of a day computed from the curve.
+    """Return the days that the steps cover completely, each as the entry of a day computed from the curve.
 
-    ``steps``: from an hour before the first day on, because a step may reach over midnight.
+    ``steps``: from an hour before the first day on, because a step may span midnight.
     """
     steps = list(steps)
     energies: defaultdict[date, int] = defaultdict(int)
@@ -73,7 +73,7 @@ def days_of_curve(curve: Series, steps: Iterable[Entry]) -> dict[date, Entry]:
 
 
 def total_entries(inputs: Iterable[Entry], doctype: Doctype) -> dict[str, int]:
-    """Add stored entries up by key alone: minutes into hours, days into months and years, in milliwatt-hours."""
+    """Sum stored entries by their keys: minutes to hours, days to months and years, in milliwatt-hours."""
     length = _INPUT_KEY_LENGTH[doctype.period]
     sums: defaultdict[str, int] = defaultdict(int)
     for key, energy, *_ in inputs:
@@ -82,7 +82,7 @@ def total_entries(inputs: Iterable[Entry], doctype: Doctype) -> dict[str, int]:
 
 
 def total_key(input_key: str, doctype: Doctype) -> str:
-    """Return the key of the total that an input with this key belongs to."""
+    """Return the key of the total to which an input with this key belongs."""
     start = input_key[: _INPUT_KEY_LENGTH[doctype.period]]
     return f"{start}:00Z" if doctype.period is Period.HOUR else start
 
@@ -94,14 +94,14 @@ def count_names(period: Period) -> tuple[str, ...]:
 
 
 def count_days(window: DateWindow, known: Container[date]) -> tuple[int, int]:
-    """Return how many days of the window are known, and how many it has, those to come included."""
+    """Return the number of known days of the window, and of all its days, future ones included."""
     return sum(day in known for day in window.dates()), window.days
 
 
 def count_inputs(keys: Iterable[str], inputs: Iterable[Entry], doctype: Doctype) -> dict[str, dict[str, int]]:
-    """Return the counts of the totals with these keys, by name; none of readings.
+    """Return the counts of the totals with these keys, by name; empty for readings.
 
-    ``inputs``: all that is stored within the totals; not read where there is nothing to count.
+    ``inputs``: all stored readings of the totals; not iterated if there is nothing to count.
     """
     names = count_names(doctype.period)
     if not names:
@@ -116,7 +116,7 @@ def count_inputs(keys: Iterable[str], inputs: Iterable[Entry], doctype: Doctype)
 
 
 def with_counts(documents: Sequence[Document], inputs: Iterable[Document], doctype: Doctype) -> list[Document]:
-    """Return documents, of which totals get what they are made of."""
+    """Return the documents, with counts added to totals."""
     counts = count_inputs(map(key_of, documents), map(to_entry, inputs), doctype)
     return [document | counts[key_of(document)] for document in documents]
 
@@ -126,8 +126,8 @@ def keep_different(
 ) -> list[Entry]:
     """Return the totals that the store lacks or has with another value, rounded as stored, in key order.
 
-    A total in ``touched`` is returned even where its value stays the same. Its new revision makes a concurrent run,
-    which computed the total from older inputs, fail its write and compute the total again.
+    A total in ``touched`` is returned even if its value stays the same. Its new revision makes a concurrent run, which
+    computed the total from older inputs, fail its write and compute the total again.
     """
     different = []
     for key in sorted(totals):
@@ -141,7 +141,7 @@ def keep_different(
 
 
 class StateChanges(NamedTuple):
-    """What an answer changes: rows that come or get another value, rows that go, and entries that came too late."""
+    """The changes of an answer: new or changed rows, removed rows, and entries that came too late."""
 
     changed: list[Entry]
     gone: list[Entry]
@@ -149,9 +149,9 @@ class StateChanges(NamedTuple):
 
 
 def compare_states(entries: Iterable[Entry], stored: Mapping[str, Entry], later_keys: Collection[str]) -> StateChanges:
-    """Return what these states change in the rows of ``stored``, which are all of the account's by key.
+    """Return the changes that these states cause in ``stored``, which has all rows of the account by key.
 
-    ``later_keys``: days that a later answer has told; an entry of one of them is too late.
+    ``later_keys``: days covered by a later answer; an entry for one of them is too late.
     """
     answered = {entry.key: entry for entry in entries}
     late = [entry for key, entry in answered.items() if key in later_keys]
@@ -170,17 +170,17 @@ def compare_states(entries: Iterable[Entry], stored: Mapping[str, Entry], later_
 
 
 def state_on(day: date, rows: Sequence[Entry]) -> Entry | None:
-    """Return the row in force on a day: the latest not after it, else the first, else None.
+    """Return the row that applies on a day: the latest up to it, else the first, else None.
 
-    ``rows``: in key order. The first row holds for the days before it, too: a state is told only when it is asked for,
-    and nothing says that it was another one before.
+    ``rows``: in key order. The first row also applies to earlier days, because a state is only known from its first
+    request on, and nothing shows that it was different before.
     """
     earlier = [row for row in rows if row.key <= day.isoformat()] or rows[:1]
     return earlier[-1] if earlier else None
 
 
 def activation_in(entries: Sequence[Entry], series: Series, answered_on: date) -> str | None:
-    """Return the day of activation that the newest of these readings tells; None for one that is still to come."""
+    """Return the day of activation in the newest of these readings; None for a future day."""
     if not series.description.tells_activation:
         return None
     days = [entry.details["activated_on"] for entry in entries if entry.details and "activated_on" in entry.details]
@@ -188,7 +188,7 @@ def activation_in(entries: Sequence[Entry], series: Series, answered_on: date) -
 
 
 def lacking_in(entries: Sequence[Entry], series: Series) -> list[Series]:
-    """Return the series that the newest of these readings, a contract, says the meter doesn't have."""
+    """Return the series that the meter doesn't have according to the newest of these readings, a contract."""
     if not series.is_state or not entries:
         return []
     frequency = (entries[-1].details or {}).get(FREQUENCY)
@@ -198,10 +198,10 @@ def lacking_in(entries: Sequence[Entry], series: Series) -> list[Series]:
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """The maximum power of a civil day: ``amount`` in mVA (millionths of a kVA).
+    """The maximum power of a local day: ``amount`` in mVA (millionths of a kVA).
 
-    ``at``: its instant in the meter's zone, None where it is not told. ``subscribed``: the subscribed power in force
-    on that day, in mVA, None where no contract is known.
+    ``at``: its instant in the meter's zone, None if unknown. ``subscribed``: the subscribed power on that day, in mVA,
+    None if no contract is known.
     """
 
     day: date
@@ -211,7 +211,7 @@ class Peak:
 
     @property
     def percent(self) -> int | None:
-        """The share of the subscribed power in percent, 100 only where it is reached; None where that is unknown."""
+        """The percentage of the subscribed power, 100 only if it is reached; None if it is unknown."""
         return None if self.subscribed is None else round_share(self.amount, self.subscribed, 100)
 
     @property
@@ -221,7 +221,7 @@ class Peak:
 
 
 def subscribed_on(day: date, contracts: Sequence[Entry]) -> int | None:
-    """Return the subscribed power on a day in mVA, None where it is not known; ``contracts`` in key order."""
+    """Return the subscribed power on a day in mVA, None if unknown; ``contracts`` in key order."""
     contract = state_on(day, contracts)
     return contract.amount or None if contract else None
 
@@ -238,7 +238,7 @@ def _to_peak(entry: Entry, contracts: Sequence[Entry]) -> Peak:
 
 
 def find_highest(peaks: Iterable[Peak]) -> Peak | None:
-    """Return the maximum power, the earliest of equal ones; None of none."""
+    """Return the highest peak, the earliest of equal ones; None without any."""
     return max(peaks, key=lambda peak: (peak.amount, -peak.day.toordinal()), default=None)
 
 
@@ -247,7 +247,7 @@ class IntervalMonth:
     """The periods that begin in a month; ``amount`` as in ``documents.Entry``.
 
     ``key``: the month, as 2024-07. ``span``: from the first day of its first period to the end of its last. ``days``:
-    how many days its periods have together, fewer than the span's where there is a gap.
+    the number of days of its periods together, fewer than the span's if there is a gap.
     """
 
     key: str
@@ -258,7 +258,7 @@ class IntervalMonth:
 
     @property
     def is_whole(self) -> bool:
-        """Whether its periods are the calendar month, day for day."""
+        """Whether its periods cover exactly the calendar month."""
         return self.span == calendar_month(self.key) and self.days == self.span.days
 
 
@@ -280,7 +280,7 @@ def _calendar_days(key: str) -> DateWindow:
 
 
 def coefficients_of(rows: Iterable[Entry]) -> tuple[float, ...]:
-    """Return the coefficients (kWh a m³) that these rows tell, each once."""
+    """Return the distinct coefficients (kWh per m³) of these rows."""
     values = ((row.details or {}).get("coefficient") for row in rows)
     return tuple(dict.fromkeys(value for value in values if value is not None))
 

@@ -1,4 +1,4 @@
-"""Lives as tables: what follows from an event in a state."""
+"""State machines as tables: the result of each event in each state."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Next = TypeVar("Next")
 
 
 class WrongState(ValueError):
-    """An event that can't happen in the state that something is in."""
+    """An event that can't happen in the current state."""
 
 
 class Transitions(dict[tuple[State, Event], Next], Generic[State, Event, Next]):
-    """What follows, by state and event. Another event raises WrongState."""
+    """The results by state and event. Any other pair raises WrongState."""
 
     def __init__(self, *rows: tuple[Event, Sequence[State], Next]) -> None:
-        """``rows``: each says what follows from an event in these states."""
+        """``rows``: each has an event, the states in which it can happen, and its result."""
         super().__init__({(state, event): after for event, states, after in rows for state in states})
 
     def __missing__(self, row: tuple[State, Event]) -> NoReturn:

@@ -1,12 +1,12 @@
-"""Windows of days and how they are planned (look-back, backfill, repair), and the civil days and readings in them.
+"""Windows of days and their planning (look-back, backfill, repair), and the local days and readings in them.
 
-A *window* is a run of whole local days with an excluded end, no longer than the supplier accepts. Each nightly run asks
-for the *look-back* again, so values that the supplier publishes late, corrects or fills in are stored without further
-action. A *backfill* is the history before the look-back, in windows that are marked done one by one. ``today`` is
-always an argument, so that a test can choose the day.
+A *window* is a run of whole local days with an excluded end, no longer than the supplier accepts. Each nightly run
+requests the *look-back* again, so values that the supplier publishes late, corrects or fills in are stored without
+further action. A *backfill* is the history before the look-back, in windows that are marked done one by one. ``today``
+is always an argument, so that a test can choose the day.
 
-Amounts are whole, the sixth decimal of a document's ``load``: milliwatt-hours of energy, millivolt-amperes of apparent
-power. So stored and fetched values add up exactly and to the same sum.
+Amounts are integers, in the sixth decimal of a document's ``load``: milliwatt-hours of energy, millivolt-amperes of
+apparent power. So stored and fetched values add up exactly to the same sum.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 from worker.domain.series import Series
 
-PARIS = ZoneInfo("Europe/Paris")  # All civil dates are in the meter's zone, never in the worker's.
+PARIS = ZoneInfo("Europe/Paris")  # All local dates are in the meter's zone, never in the worker's.
 ONE_DAY = timedelta(days=1)
 MAX_LOAD_CURVE_HISTORY_DAYS: Final = 745  # Enedis keeps 24 months and 15 days.
 Point = TypeVar("Point", int, date, datetime)  # Where a span begins or ends.
@@ -58,7 +58,7 @@ class DateWindow:
 
     @classmethod
     def parse(cls, text: str) -> DateWindow:
-        """Read what ``str`` wrote: ``2024-01-01/2024-01-08``. Raises ValueError."""
+        """Parse the text of ``str``, such as ``2024-01-01/2024-01-08``. Raises ValueError."""
         start, _, end = text.partition("/")
         return cls(date.fromisoformat(start), date.fromisoformat(end))
 
@@ -69,9 +69,9 @@ class DateWindow:
 
 @dataclass(frozen=True, slots=True)
 class IntervalReading:
-    """What was measured from ``start`` (zone-aware, Europe/Paris) during ``length``.
+    """A reading of the period from ``start`` (zone-aware, Europe/Paris) with ``length``.
 
-    ``details``: the further fields of its doctype (``series.Doctype``), without those that the supplier does not tell.
+    ``details``: the further fields of its doctype (``series.Doctype``) that the supplier sent.
     """
 
     start: datetime
@@ -111,21 +111,21 @@ def civil_date(moment: datetime) -> date:
 
 
 def local_midnight(day: date) -> datetime:
-    """Return the first instant of a civil day, in the meter's zone."""
+    """Return the first instant of a local day, in the meter's zone."""
     return datetime.combine(day, time(), PARIS)
 
 
 @lru_cache(maxsize=8192)  # All accounts have the same days in one night.
 def day_length(day: date) -> timedelta:
-    """Return the length of a civil day: 23, 24 or 25 hours."""
+    """Return the length of a local day: 23, 24 or 25 hours."""
     return local_midnight(day + ONE_DAY).astimezone(UTC) - local_midnight(day).astimezone(UTC)
 
 
 def plan_look_back(today: date, series: Series, last_complete: date | None = None) -> DateWindow:
     """Return the look-back of a series: the last days up to yesterday, with today as the excluded end.
 
-    It begins at the latest after the last whole day, as far as one call reaches: so no day is left out after a gap. As
-    long as values of the last month may become final, it begins with that month.
+    It begins no later than after the last complete day, as far as one call allows, so that no day is left out after a
+    gap. As long as values of the previous month may become final, it begins with that month.
     """
     described = series.description
     start = today - timedelta(days=described.look_back_days)
@@ -137,7 +137,7 @@ def plan_look_back(today: date, series: Series, last_complete: date | None = Non
 
 
 def newest_wanted_day(today: date, series: Series) -> date:
-    """Return the newest day that should be stored by now: yesterday, or before the last turn of a series."""
+    """Return the newest day that should be stored by now: yesterday, or earlier for a slower series."""
     return today - timedelta(days=series.description.cadence_nights - 1 + series.description.published_after_days)
 
 
@@ -167,8 +167,8 @@ def subtract_windows(whole: DateWindow, done_windows: Iterable[DateWindow]) -> l
 def plan_backfill(whole: DateWindow, done_windows: Iterable[DateWindow], max_days: int) -> list[DateWindow]:
     """Return the windows that fetch all missing days of ``whole`` in the fewest calls, newest first.
 
-    A call costs the same for one day or for ``max_days``. So one window may span several holes, and asking again for
-    the days between costs nothing.
+    A call costs the same for one day or for ``max_days``. So one window may span several holes, and requesting the days
+    between again costs nothing.
     """
     merged = merge_windows(done_windows)
     windows: list[DateWindow] = []
@@ -183,9 +183,9 @@ def plan_backfill(whole: DateWindow, done_windows: Iterable[DateWindow], max_day
 
 
 def reach_on(windows: Iterable[DateWindow], end: date, max_days: int) -> list[DateWindow]:
-    """Return windows that begin as these do, and reach as near to ``end`` as one call does.
+    """Return windows with the same starts, extended towards ``end`` as far as one call allows.
 
-    For series of periods: of one that reaches over the end of a window, no window alone may hold all days.
+    For series of periods: a period that extends beyond the end of a window might be in no window completely.
     """
     return [DateWindow(one.start, max(one.end, min(one.start + timedelta(days=max_days), end))) for one in windows]
 
@@ -214,9 +214,9 @@ def split_window(window: DateWindow, max_days: int) -> list[DateWindow]:
 
 @dataclass(frozen=True, slots=True)
 class HistoryDays:
-    """The days of a history that are ``wanted`` from the supplier, and the windows that it was ``asked`` for.
+    """The days of a history that are ``wanted`` from the supplier, and the requested windows (``asked``).
 
-    ``wanted`` is None for a series of which nothing is. A state is asked for once.
+    ``wanted`` is None for a series without a history. A state is requested once.
     """
 
     series: Series
@@ -225,7 +225,7 @@ class HistoryDays:
 
     @property
     def loaded(self) -> bool:
-        """Whether no day is missing but in the look-back, which asks for the days that follow anyway."""
+        """Whether no day is missing except in the look-back, which is requested anyway."""
         if self.wanted is None:
             return True
         end = self.wanted.end - self.series.description.look_back_days * ONE_DAY
@@ -240,7 +240,7 @@ class HistoryDays:
         return reach_on(windows, wanted.end, max_days) if self.series.has_intervals else windows
 
     def undone_windows(self) -> list[DateWindow]:
-        """Return the days that should be there by now and were not asked for, oldest first."""
+        """Return the days that should be stored by now but weren't requested, oldest first."""
         wanted = self._until_last_turn()
         return [] if wanted is None else subtract_windows(wanted, self.asked)
 
@@ -251,9 +251,9 @@ class HistoryDays:
         return total - sum(window.days for window in self.undone_windows()), total
 
     def _until_last_turn(self) -> DateWindow | None:
-        """Return the wanted days without those since the last turn of a series that not every night asks for.
+        """Return the wanted days; for a series that isn't requested every night, without those since its last turn.
 
-        The next turn asks for them: until then they are not missing.
+        The next turn requests those, so until then they aren't missing.
         """
         if self.wanted is None or self.series.is_nightly:
             return self.wanted

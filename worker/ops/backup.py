@@ -7,18 +7,19 @@ so that its refresh tokens are as fresh as possible: one that was spent after th
 
 1. The whole archive and the ledger of erasures are read and checked before a store is opened or a file made: what is
    refused leaves nothing behind (``open_checked``).
-2. Measures are written, but for those of accounts that were erased since.
-3. Redis forgets what it knew of another store, and requests and flows of people who were connecting.
-4. The registry is filled. In the same transaction everything that lets somebody in is ended (``end_rights``), and the
-   ledger is applied (``replay_ledger``): nobody ever sees what was erased or stopped after the backup. Days that were
-   stored while the backup was made are those of its measures, and the others are asked for again.
+2. Measures are written, except those of accounts erased since.
+3. Redis forgets what it knew of another store, and the requests and flows of people who were connecting.
+4. The registry is filled. In the same transaction everything that gives somebody access is ended (``end_rights``), and
+   the ledger is applied (``replay_ledger``): nobody ever sees what was erased or stopped after the backup. The ledger
+   of days that were stored while the backup was made is rebuilt from its measures, and days that these lack are
+   requested again.
 
-For each account of the ledger what is final counts: an erased account is never alive again, a closed one is never read
-again, and a stopped consent stays stopped unless the backup knows a later one. The same tables do it that did it the
-first time.
+For each account the ledger's final entry counts: an erased account never comes back, a closed one is never read again,
+and a stopped consent stays stopped unless the backup has a later one. The entries are applied through the same tables
+as the first time.
 
-A restore that was interrupted can be run again, and continues. One that was complete changes nothing when it is run
-again: Redis remembers for a week what it has written, and rows that are no longer the same are refused.
+A restore that was interrupted can be run again, and continues. A complete one changes nothing when it is run again:
+Redis remembers for a week what it has written, and rows that are no longer the same are refused.
 """
 
 from __future__ import annotations
@@ -60,21 +61,21 @@ from worker.stores.registry.tables import AUDIT_LOG
 from worker.sync.history import rebuild_days
 from worker.sync.verification import all_accounts
 
-PAGE_SIZE: Final = 500  # Documents that are in memory, or in one request to the store, at the same time.
-_CLOCK_SKEW: Final = timedelta(minutes=5)  # The machine that removes an account may have another clock than this one.
+PAGE_SIZE: Final = 500  # Documents in memory, or in one request to the store, at the same time.
+_CLOCK_SKEW: Final = timedelta(minutes=5)  # The machine that removes an account may have a different clock.
 FILLED: Final = (
     "nothing was changed: the registry already has accounts; set RELEVE_REGISTRY_URL (or RELEVE_DATA_DIR) to an "
     "empty one"
 )
 _SEALS_CHECKED: Final = 20
-_BATCH: Final = 500  # Accounts that are looked up at once.
+_BATCH: Final = 500  # Accounts looked up at once.
 _RECORD: Final = "restore"
 _RECORD_LIFE_S: Final = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
 class BackupSummary:
-    """What was saved; ``accounts`` counts removed ones too, of which only a line is left."""
+    """What was saved; ``accounts`` includes removed ones, of which only a row is left."""
 
     file: str
     made_at: str
@@ -86,9 +87,9 @@ class BackupSummary:
 def back_up(stores: Stores, path: Path, *, allow_empty: bool = False, without_ledger: bool = False) -> BackupSummary:
     """Write a backup to ``path``; the file appears only when it is complete.
 
-    Raises BackupRefused, for a registry without accounts too unless ``allow_empty``; LedgerRefused where the ledger of
-    erasures, which a restore will ask for, can't be read, or lacks what the registry knows of unless
-    ``without_ledger``; StoreUnavailable.
+    Raises BackupRefused, also for a registry without accounts unless ``allow_empty``. Raises LedgerRefused if the
+    ledger of erasures, which a restore will need, can't be read, or lacks entries that the registry knows of unless
+    ``without_ledger``. Raises StoreUnavailable.
     """
     if not allow_empty:
         _require_accounts(stores.registry)
@@ -106,9 +107,9 @@ def back_up(stores: Stores, path: Path, *, allow_empty: bool = False, without_le
 
 
 def back_up_older_registry(settings: Settings, database: Database, path: Path) -> int:
-    """Write the registry alone, as a version before this one has made it, and return the number of rows.
+    """Write the registry alone, in the form of an older version, and return the number of rows.
 
-    The version before restores it into an empty registry, beside the measures as they are. Raises as ``back_up`` does.
+    That version restores it into an empty registry, next to the measures as they are. Raises as ``back_up`` does.
     """
     made_at = clock_from(settings.pretend_now)().isoformat(timespec="seconds")
     ledger = ledger_file(settings, Keys(settings)).position()
@@ -123,17 +124,15 @@ def back_up_older_registry(settings: Settings, database: Database, path: Path) -
 
 
 def measures_member(doctype: Doctype) -> str:
-    """Return the name of the archive's member with the documents of a doctype."""
     return f"measures/{doctype.full_name}"
 
 
 def table_member(name: str) -> str:
-    """Return the name of the archive's member with the rows of a table."""
     return f"registry/{name}"
 
 
 def _facts(settings: Settings, schema: str | None, removed: list[str], ledger: LedgerPosition) -> dict[str, object]:
-    """Return what a manifest says beside its members; version 0.2.0 refuses a further field in ``ledger``."""
+    """Return the manifest's fields besides its members; version 0.2.0 refuses a further field in ``ledger``."""
     known = {"ledger": {"id": ledger.id, "entries": ledger.entries}, "ledger_signature": ledger.signature}
     return {"schema": schema, "removed_meanwhile": removed, **known, "home": settings.is_home}
 
@@ -165,16 +164,16 @@ def _read_in_pages(store: MeasureStore, account_id: str, doctype: Doctype) -> It
 
 
 def _removed_since(connection: Connection, moment: datetime) -> list[str]:
-    """Return the accounts whose measures may be in the archive although they were erased meanwhile."""
+    """Return the accounts whose measures may be in the archive although they have been erased meanwhile."""
     accounts = (row for row in dump.read_rows(connection, "accounts") if row["state"] == AccountState.DELETED.value)
     return [row["id"] for row in accounts if datetime.fromisoformat(row["state_since"]) >= moment]
 
 
 @dataclass(frozen=True)
 class CheckedBackup:
-    """A whole archive that our keys open, with all entries of the ledger of erasures.
+    """A complete archive that our keys open, with all entries of the ledger of erasures.
 
-    ``has_its_ledger``: whether the ledger is the backup's own and whole.
+    ``has_its_ledger``: whether the ledger is the backup's own and complete.
     """
 
     archive: Archive
@@ -183,7 +182,7 @@ class CheckedBackup:
 
     @property
     def is_home(self) -> bool:
-        """Whether it is known to be a home's."""
+        """Whether the backup is known to be a home's."""
         return bool(self.archive.manifest.get("home"))
 
 
@@ -191,7 +190,7 @@ class CheckedBackup:
 def open_checked(settings: Settings, path: Path, *, without_ledger: bool) -> Iterator[CheckedBackup]:
     """Open the archive at ``path``, and check it and the ledger of erasures.
 
-    Raises BackupRefused, LedgerRefused, ConfigError, and StoreUnavailable where the registry can't be looked at.
+    Raises BackupRefused, LedgerRefused, ConfigError, and StoreUnavailable if the registry can't be read.
     """
     with Archive.open(path, open_backup_sealer(settings)) as archive:
         step = archive.manifest["schema"]
@@ -211,10 +210,7 @@ def open_checked(settings: Settings, path: Path, *, without_ledger: bool) -> Ite
 
 
 def _check_keys(archive: Archive, sealer: Sealer) -> None:
-    """Raise BackupRefused where our keys open none of the first sealed values of a table.
-
-    One value that opens is enough: a value under a key that was lost long ago must not block the others.
-    """
+    """Raise BackupRefused if our keys open none of the first sealed values of a table."""
     for column in TEXT_SEALS:
         table, name, key = column.seals.table.name, column.seals.name, column.key.name
         rows = [row for row in islice(archive.rows(table_member(table)), _SEALS_CHECKED) if row[name]]
@@ -226,10 +222,10 @@ def _check_keys(archive: Archive, sealer: Sealer) -> None:
 
 
 def _read_ledger(ledger: LedgerFile, archive: Archive, *, without_ledger: bool) -> tuple[list[LedgerEntry], bool]:
-    """Return all entries of the ledger, and whether it is the backup's own and whole.
+    """Return all entries of the ledger, and whether it is the backup's own and complete.
 
-    With ``without_ledger`` whatever ledger is there is applied too: an account that it names must not come back.
-    Raises LedgerRefused.
+    With ``without_ledger`` any ledger found here is still applied: an account that it names must not come back. Raises
+    LedgerRefused.
     """
     try:
         signature = archive.manifest["ledger_signature"]
@@ -243,7 +239,7 @@ def _read_ledger(ledger: LedgerFile, archive: Archive, *, without_ledger: bool) 
 def _check_registry(settings: Settings) -> None:
     """Raise BackupRefused for a filled registry without its keys: opening it as usual would make new ones.
 
-    Where they are at hand, an earlier run of the same restore may have filled it, which Redis knows.
+    If the keys are available, an earlier run of the same restore may have filled it, which Redis knows.
     """
     if has_keys(settings, "token_keys", "erasure_keys") or missing_sqlite_file(settings.registry()):
         return
@@ -285,7 +281,7 @@ def replay_ledger(stores: Stores, connection: Connection, entries: Iterable[Ledg
 
 
 class _Replay:
-    """The tables that take part in the transaction, and what came of it."""
+    """The tables that take part in the transaction, and the counts of what changed."""
 
     def __init__(self, stores: Stores, connection: Connection) -> None:
         self.effect = LedgerEffect()
@@ -302,7 +298,7 @@ class _Replay:
             self.registry.erasures.remember(self._connection, entry.meter, entry.at, entry.forget_on, entry.tenant)
 
     def apply(self, account: Account, moments: dict[LedgerKind, datetime]) -> None:
-        """Do to a restored account what happened to it at these moments."""
+        """Repeat on a restored account what happened to it at these moments."""
         if (erased_at := moments.get(LedgerKind.ERASED)) is not None:
             if account.state is not AccountState.DELETED:
                 self.registry.accounts.remove(account.id, self._now)
@@ -328,8 +324,8 @@ class RestoreSummary:
     """What was restored.
 
     ``kept``: documents that the store already had in the same or a newer version. ``registry_was_there``: an earlier
-    run of this restore had filled it. ``home``: whether the backup is known to be a home's, and the data folder is one
-    now. ``erasures_unknown_since``: when the backup was made, if its ledger is lost.
+    run of this restore had filled it. ``home``: whether the backup is known to be a home's, and the data folder now
+    belongs to a home. ``erasures_unknown_since``: when the backup was made, if its ledger is lost.
     """
 
     file: str
@@ -348,11 +344,11 @@ class RestoreSummary:
 def restore(settings: Settings, path: Path, *, without_ledger: bool = False) -> RestoreSummary:
     """Restore the archive at ``path`` into an empty registry and its measure stores.
 
-    A stored document stays where it is as new as the one in the archive, or newer. The ledger of erasures must be the
-    one that the backup was made with; with ``without_ledger`` it may be lost, and a new one is begun. A home's backup
+    A stored document stays if it is as new as the one in the archive, or newer. The ledger of erasures must be the one
+    that the backup was made with; with ``without_ledger`` it may be missing, and a new one is begun. A home's backup
     makes the data folder a home's.
 
-    Raises BackupRefused, LedgerRefused or ConfigError when nothing was changed, and StoreUnavailable when the restore
+    If it raises BackupRefused, LedgerRefused or ConfigError, nothing was changed; after StoreUnavailable the restore
     can be run again.
     """
     with open_checked(settings, path, without_ledger=without_ledger) as backup, open_stores(settings) as stores:
@@ -369,7 +365,7 @@ def _restore(stores: Stores, sync: Sync, backup: CheckedBackup) -> RestoreSummar
     name = _name_of(archive, entries)
     was_there = _is_already_restored(stores, name)
     written, kept = _restore_measures(stores.measures, archive, entries)
-    # Redis knows what came of another registry and measure store.
+    # Redis has states and progress of another registry and measure store.
     stores.windows.forget_all()
     build_requests(stores).forget_all()
     ConsentFlows(stores.redis).forget_all()
@@ -398,7 +394,7 @@ def _restore(stores: Stores, sync: Sync, backup: CheckedBackup) -> RestoreSummar
 
 
 def _name_of(archive: Archive, entries: Iterable[LedgerEntry]) -> str:
-    """Return a text that names what is restored: another archive or another ledger gives another one."""
+    """Return a text that identifies a restore: another archive or another ledger gives another text."""
     facts = [archive.manifest, [(entry.kind, entry.account_id, entry.at.isoformat()) for entry in entries]]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -406,7 +402,7 @@ def _name_of(archive: Archive, entries: Iterable[LedgerEntry]) -> str:
 def _is_already_restored(stores: Stores, name: str) -> bool:
     """Return whether the registry has exactly the rows that this restore has written before.
 
-    An empty registry gives False. Raises BackupRefused where the registry has any other rows.
+    False for an empty registry. Raises BackupRefused if the registry has any other rows.
     """
     with stores.registry.database.snapshot() as connection:
         if dump.is_empty(connection):
@@ -423,7 +419,7 @@ def _remember(stores: Stores, name: str, connection: Connection) -> None:
 
 
 def _checksum_rows(connection: Connection) -> dict[str, Any]:
-    """Return the checksum of all rows of the registry, but for the audit log, which each command adds to."""
+    """Return the checksum of all rows of the registry except the audit log, to which each command adds."""
     checksum = Checksum()
     for table in dump.TABLES:
         if table == AUDIT_LOG.name:
@@ -448,13 +444,13 @@ def _fill_registry(
         ended = dump.end_rights(connection, real_clock())
         effect = replay_ledger(stores, connection, entries)
         _rebuild_newest(stores, sync, archive, connection)
-        # A record without its rows does no harm; rows without their record could not be told from a registry in use.
+        # A record without its rows does no harm; rows without their record would look like a registry in use.
         _remember(stores, name, connection)
     return ended, effect
 
 
 def _rebuild_newest(stores: Stores, sync: Sync, archive: Archive, connection: Connection) -> None:
-    """Rebuild the days of what was stored while the backup was made: its measures were saved before its registry."""
+    """Rebuild the ledger of days that were stored during the backup: its measures were saved before its registry."""
     ledgers = stores.registry.join(connection).completeness
     saved_from = datetime.fromisoformat(archive.manifest["made_at"]) - _CLOCK_SKEW
     for account_id, series in ledgers.list_updated_since(saved_from):
@@ -465,7 +461,7 @@ def _rebuild_newest(stores: Stores, sync: Sync, archive: Archive, connection: Co
 
 
 def _restore_measures(measures: MeasureStore, archive: Archive, entries: Iterable[LedgerEntry]) -> tuple[int, int]:
-    """Write what the store lacks, without what was erased; return how much was written, and how much was there."""
+    """Write what the store lacks, except what was erased; return how many documents were written and already there."""
     erased = _erased_since(archive, entries)
     for account_id in sorted(erased):
         measures.erase(account_id)  # An erasure may have been interrupted.
@@ -477,7 +473,7 @@ def _restore_measures(measures: MeasureStore, archive: Archive, entries: Iterabl
 
 
 def _erased_since(archive: Archive, entries: Iterable[LedgerEntry]) -> set[str]:
-    """Return the accounts that the ledger names as erased and the archive does not."""
+    """Return the accounts erased according to the ledger but not in the archive."""
     erased = {entry.account_id for entry in entries if entry.kind is LedgerKind.ERASED}
     for row in archive.rows(table_member("accounts")) if erased else ():
         if row["state"] == AccountState.DELETED.value:

@@ -14,15 +14,15 @@ Its members:
 
   Backups of version 0.2 lack ``home`` and ``ledger_signature``.
 
-A member is a row of sealed blocks, each with its length in four bytes (big-endian) before it::
+A member is a sequence of sealed blocks, each with its length in four bytes (big-endian) before it::
 
-    length | sealed bytes (``stores.encryption``) of zlib-compressed lines, some 256 kB of text together
+    length | sealed bytes (``stores.encryption``) of zlib-compressed lines, some 256 kB of text in all
 
-A block can neither be read nor made without a backup key, and is bound to its member and its number there. Sizes are
+A block can neither be read nor made without a backup key, and is bound to its member and its position there. Sizes are
 bounded before anything is unpacked or kept, so that memory stays flat.
 
 Nobody can write a manifest without a backup key, and the manifest has the checksum of each member's lines. So rows that
-were changed, added, left out, put in another order or taken from another backup are all found.
+were changed, added, left out, reordered or taken from another backup are all detected.
 
 The archive is written under a temporary name and renamed when it is complete, so a file with the final name is a
 finished backup. Only its owner may read it.
@@ -47,7 +47,8 @@ from worker.stores.encryption import Sealer
 MAX_LINE: Final = 1_000_000  # Bytes, with the line's end.
 _BLOCK_SIZE: Final = 256_000
 MAX_UNPACKED: Final = _BLOCK_SIZE + MAX_LINE
-_MAX_SEALED: Final = MAX_UNPACKED + 10_000  # What doesn't compress grows a little, by zlib's frame and the sealing's.
+# Incompressible text grows a little, by the frames of zlib and of the sealing.
+_MAX_SEALED: Final = MAX_UNPACKED + 10_000
 _LENGTH: Final = struct.Struct(">I")
 FORMAT: Final = 3
 HEADER: Final = "releve.json"
@@ -78,9 +79,9 @@ class Checksum:
 
 
 def write_blocks(lines: Iterable[bytes], stream: IO[bytes], sealer: Sealer, member: str) -> dict[str, Any]:
-    """Write the lines of a member as blocks, and return the manifest's entry of them.
+    """Write the lines of a member as blocks, and return the manifest's entry for them.
 
-    Raises ValueError for a line above ``MAX_LINE``, which no restore would take.
+    Raises ValueError for a line above ``MAX_LINE``, which no restore would accept.
     """
     checksum, block, size, number = Checksum(), list[bytes](), 0, 0
     for line in lines:
@@ -114,12 +115,12 @@ def read_blocks(stream: IO[bytes], sealer: Sealer, member: str) -> Iterator[byte
 
 
 def pack(text: bytes, sealer: Sealer, place: str) -> bytes:
-    """Return the text compressed and sealed at its place."""
+    """Compress the text and seal it for its place."""
     return sealer.seal_bytes(zlib.compress(text), place)
 
 
 def unpack(sealed: bytes, sealer: Sealer, place: str) -> bytes:
-    """Return the text of a sealed block. Raises BadBlock, for one that unpacks beyond ``MAX_UNPACKED`` too."""
+    """Return the text of a sealed block. Raises BadBlock, also for one that unpacks beyond ``MAX_UNPACKED``."""
     unpacking = zlib.decompressobj()
     try:
         text = unpacking.decompress(sealer.unseal_bytes(sealed, place), MAX_UNPACKED)
@@ -158,7 +159,7 @@ _DAMAGE_ERRORS: Final = (
 
 
 class BackupRefused(DataError):
-    """Error for a backup that can't be written, read or restored; nothing was changed."""
+    """A backup that can't be written, read or restored; nothing was changed."""
 
 
 class ArchiveWriter:
@@ -193,7 +194,7 @@ class ArchiveWriter:
 def write_archive(path: Path, sealer: Sealer, made_at: str) -> Iterator[ArchiveWriter]:
     """Open a new archive; ``path`` exists only after the block has ended without an error.
 
-    Folders that are missing on the way are made, and removed again after an error. Raises BackupRefused.
+    Missing folders on the way are made, and removed again after an error. Raises BackupRefused.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     missing = [folder for folder in path.parents if not folder.exists()]
@@ -203,7 +204,7 @@ def write_archive(path: Path, sealer: Sealer, made_at: str) -> Iterator[ArchiveW
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w+b") as raw:
-            # What is sealed doesn't compress, so it is only stored.
+            # Sealed data doesn't compress, so it is only stored.
             with zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as file:
                 yield ArchiveWriter(file, sealer, made_at)
             # The content must be on disk before the rename, or a power cut could leave an empty file with this name.
@@ -214,7 +215,7 @@ def write_archive(path: Path, sealer: Sealer, made_at: str) -> Iterator[ArchiveW
         raise BackupRefused(f"{path} can't be written: {error.strerror or type(error).__name__}") from error
     finally:
         draft.unlink(missing_ok=True)
-        with suppress(OSError):  # A folder with something in it stays, and so do those around it.
+        with suppress(OSError):  # A folder that isn't empty stays, and so do its parents.
             for folder in missing:
                 folder.rmdir()
 
@@ -254,15 +255,15 @@ class Archive:
                 pass
 
     def rows(self, name: str) -> Iterator[Row]:
-        """Yield the rows of a member; none where the archive has no such member.
+        """Yield the rows of a member; none if the archive has no such member.
 
-        Raises BackupRefused, at the end too: rows that were left out or put in another order show only there.
+        Raises BackupRefused, perhaps only at the end: missing or reordered rows are detected only there.
         """
         for line in self._lines(name):
             yield json.loads(line)
 
     def count(self, name: str) -> int:
-        """Return the number of a member's rows; 0 where the archive has no such member."""
+        """Return the number of a member's rows; 0 if the archive has no such member."""
         return int(self.manifest["members"].get(name, {"lines": 0})["lines"])
 
     def _lines(self, name: str) -> Iterator[bytes]:
@@ -307,7 +308,7 @@ class Archive:
         return manifest
 
     def _read_header(self) -> dict[str, Any]:
-        """Return what the archive says of itself in the clear."""
+        """Return the archive's unencrypted header."""
         try:
             header = dict(json.loads(self._read(HEADER, _MAX_HEADER)))
             return header | {"format": int(header["format"])}
@@ -315,7 +316,7 @@ class Archive:
             raise BackupRefused(f"{self.path} is not a backup of Relève, or is damaged: use another one") from None
 
     def _read(self, name: str, most: int) -> bytes:
-        """Return a member's bytes. Raises ValueError where there are more than ``most``."""
+        """Return a member's bytes. Raises ValueError if there are more than ``most``."""
         with self._file.open(name) as stream:
             content = stream.read(most + 1)
         if len(content) > most:
@@ -324,7 +325,7 @@ class Archive:
 
 
 def is_older_format(path: Path) -> bool:
-    """Return whether a file says that it is a backup of a format that this version doesn't read any more."""
+    """Return whether a file declares itself a backup of a format that this version no longer reads."""
     try:
         with zipfile.ZipFile(path) as file:
             return int(json.loads(file.read(HEADER))["format"]) < FORMAT

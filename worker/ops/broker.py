@@ -2,19 +2,18 @@
 
 No error text of RabbitMQ is passed on, because it may contain a user name.
 
-A worker must survive the loss of its broker at any moment.  Three things are needed for that which Celery 5.7 and
-kombu 5.7 don't do:
+A worker must survive the loss of its broker at any moment. Celery 5.7 and kombu 5.7 fail at this in three ways:
 
 - kombu closes a broken channel twice, and the second time it builds a new pool from a connection that no longer exists.
-  The AttributeError ends the worker ("Unrecoverable error").  Raised as a lost connection, the worker expects it and
-  connects again.  Seen with a killed leader behind Sentinels, and with a plain Redis that went away while tasks were
-  acknowledged (tests/acceptance: test_sentinel.py, test_watchdog.py).  No upstream issue was found.
-- A Redis that refuses writes, since its disk (MISCONF) or memory (OOM) is full or it is no primary any more (READONLY),
-  ends the worker as well.  Its refusal is raised as a lost connection, so that the worker tries again.
-- After it has connected again, a worker forgets what it had taken by the lost connection: retries that wait for their
-  countdown, and the acknowledgements of tasks that still run.  These messages stay in its hash of unacknowledged ones
-  (worker/stores/redis/heartbeats.py) until the visibility time-out, and since the worker lives nobody else gives them
-  back.  ``FormerDeliveries`` does, before the new connection takes its first message.
+  The AttributeError ends the worker ("Unrecoverable error").  Here it is raised as a lost connection, which the worker
+  expects, and it connects again.  Seen with a killed leader behind Sentinels, and with a plain Redis that went away
+  while tasks were acknowledged (tests/acceptance: test_sentinel.py, test_watchdog.py).  No upstream issue was found.
+- A Redis that refuses writes, because its disk (MISCONF) or memory (OOM) is full or it is no longer the primary
+  (READONLY), ends the worker as well. Here its refusal is raised as a lost connection, so that the worker tries again.
+- After reconnecting, a worker forgets what it had taken over the lost connection: retries that wait for their
+  countdown, and the acknowledgements of tasks still running.  These messages stay in its hash of unacknowledged ones
+  (worker/stores/redis/heartbeats.py) until the visibility time-out, and as the worker is alive nobody else requeues
+  them. ``FormerDeliveries`` does so before the new connection takes its first message.
 """
 
 from __future__ import annotations
@@ -63,10 +62,7 @@ def broker_errors() -> Iterator[None]:
 
 
 def to_worker_error(error: object) -> WorkerError:
-    """Return our error for the one that ended a task: a broker that took no further message is no bug of ours.
-
-    Celery rejects a message whose retry can't be published.
-    """
+    """Return our error for the one that ended a task: a broker that stopped accepting messages is no bug of ours."""
     if isinstance(error, Reject):
         error = vars(error)["reason"]
     if isinstance(error, OperationalError | AMQPError | RedisError):
@@ -75,10 +71,10 @@ def to_worker_error(error: object) -> WorkerError:
 
 
 def check_broker_access(app: Celery) -> None:
-    """Raise StoreUnavailable where RabbitMQ answers but refuses the user, virtual host or certificate of the URL.
+    """Raise StoreUnavailable if RabbitMQ answers but refuses the user, virtual host or certificate of the URL.
 
-    Celery itself would print a traceback, or try again for ever.  A broker that does not answer raises nothing: the
-    worker waits for it.
+    Celery itself would print a traceback, or retry for ever. A broker that does not answer raises nothing: the worker
+    waits for it.
     """
     connection: Connection = app.connection_for_write()
     if connection.transport.driver_type != "amqp":
@@ -114,7 +110,7 @@ def _is_untrusted_certificate(error: Exception) -> bool:
 
 
 def queue_lengths(connection: Connection, queues: Iterable[Queue]) -> dict[str, int]:
-    """Return the number of waiting messages by queue, for either broker; 0 where the queue does not exist yet.
+    """Return the number of waiting messages by queue, for either broker; 0 if the queue does not exist yet.
 
     Each queue is declared with the options that the workers use, because RabbitMQ refuses other options.  A passive
     declaration would not do: below a key prefix, kombu's Redis channel then finds no queue, not even a full one.
@@ -126,8 +122,8 @@ def queue_lengths(connection: Connection, queues: Iterable[Queue]) -> dict[str, 
 def oldest_ages(connection: Connection, queues: Iterable[Queue]) -> dict[str, float]:
     """Return the seconds since the next message of each queue was published; 0 for an empty queue.
 
-    Empty on RabbitMQ, which shows no message without delivering it.  A queue has no entry where its next message has
-    no publishing time, because another program sent it.
+    Empty on RabbitMQ, which shows no message without delivering it. A queue has no entry if its next message has no
+    publishing time, as one sent by another program.
     """
     if connection.transport.driver_type != "redis":
         return {}
@@ -155,14 +151,14 @@ def _published_at(raw: bytes | str) -> float | None:
 
 
 class _ResilientChannel:
-    """Mixin with the fix, to be placed before either of kombu's channel classes."""
+    """Mixin with the fixes, to be placed before either of kombu's channel classes."""
 
     connection: Any
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         """Return the parameters of a connection pool.
 
-        Raises redis.ConnectionError, which Celery expects, where the channel has no connection any more.
+        Raises redis.ConnectionError, which Celery expects, if the channel has lost its connection.
         """
         if self.connection is None or self.connection.client is None:
             raise redis.ConnectionError("the connection of this channel is closed")
@@ -172,9 +168,9 @@ class _ResilientChannel:
 
 
 class _LostWhereRefused:
-    """Mixin of a redis-py connection that is lost where the server refuses writes.
+    """Mixin for a redis-py connection that counts as lost when the server refuses writes.
 
-    It raises Python's ConnectionError: upon redis-py's own, a transaction of redis-py is tried again without end.
+    It raises Python's ConnectionError, because redis-py retries a transaction without end upon its own.
     """
 
     def read_response(self, *args: Any, **options: Any) -> Any:
@@ -206,30 +202,30 @@ class SentinelTransport(kombu_redis.SentinelTransport):
 def register_transports() -> None:
     """Make ``redis://``, ``rediss://`` and ``sentinel://`` URLs use these transports in this process.
 
-    Sockets and failover addresses use them too.
+    They also serve sockets and failover addresses.
     """
     for scheme, transport in (("redis", RedisTransport), ("rediss", RedisTransport), ("sentinel", SentinelTransport)):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:{transport.__name__}"
 
 
 class FormerDeliveries(bootsteps.StartStopStep):
-    """Step of a worker's start, and of each new connection, that requeues what its former connection held.
+    """Step of a worker's start, and of each reconnection, that requeues what its former connection held.
 
     Tasks of the former connection that still run are done twice, which changes nothing.
     """
 
-    # Messages are only taken by the event loop, which starts after all other steps.
+    # Only the event loop takes messages, and it starts after all other steps.
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def start(self, parent: Any) -> None:
-        """Requeue; raises ConnectionError, upon which Celery connects once more, where Redis is away again."""
+        """Requeue the messages; raises ConnectionError if Redis is away again, so that Celery reconnects."""
         from worker.runtime import current
 
         messages = current.stores().broker
         if messages is None:
-            return  # RabbitMQ does so itself.
+            return  # RabbitMQ requeues by itself.
         try:
-            # A home has one worker alone: what earlier ones held comes back at once, too.
+            # A home has only one worker, so what earlier workers held is requeued at once, too.
             workers = messages.workers_with_messages() if current.stores().settings.is_home else [WORKER_ID]
             count = sum(map(messages.requeue, workers))
         except StoreUnavailable as outage:

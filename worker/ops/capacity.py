@@ -1,4 +1,4 @@
-"""Comparison of what a night of the fleet asks for with what the quota allows: for commands, metrics and the log."""
+"""The calls that a night of the fleet needs, compared with the quota: for commands, metrics and the log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FleetCapacity:
     best: Plan
 
     def describe(self) -> str:
-        """Return one line for the operator: the calls of a night, and the remedy where they are too many."""
+        """Return one line for the operator: the calls of a night, and the remedy if they are too many."""
         calls, limit = self.current.calls_a_night, self.current.quota.night_limit
         if limit is None:
             return f"{calls} calls a night, no limit"
@@ -46,10 +46,7 @@ class FleetCapacity:
 
 
 def fleet_from(registry: Registry, today: date, history_days: int, supplier: str) -> Fleet:
-    """Count a supplier's active accounts, and those among them that never had a whole day of load curve.
-
-    Raises StoreUnavailable.
-    """
+    """Count a supplier's active accounts, and those among them that never had a complete day of load curve."""
     active = {Series(name): number for name, number in registry.completeness.count_active().items()}
     asked = {series: active[series] for series in of_supplier(supplier, active)}
     accounts = max(asked.values(), default=0)
@@ -61,13 +58,13 @@ def fleet_from(registry: Registry, today: date, history_days: int, supplier: str
 
 
 def _main_curve(supplier: str) -> Series | None:
-    """Return the curve of the consumption, which few meters may have; None where the supplier has none."""
+    """Return the consumption curve, which few meters may have; None if the supplier has no curves."""
     has_curves = any(series.has_steps for series in of_supplier(supplier))
     return curve_of(daily_of(supplier=supplier)) if has_curves else None
 
 
 def capacity_of(registry: Registry, settings: Settings, today: date, supplier: str | None = None) -> FleetCapacity:
-    """Compare a supplier's fleet, by default the main one's, with its quota.  Raises StoreUnavailable."""
+    """Compare a supplier's fleet, by default the main one's, with its quota."""
     supplier = supplier or main_supplier(settings)
     fleet = fleet_from(registry, today, settings.history_load_days, supplier)
     quota, in_force = quota_from(settings, supplier=supplier), registry.policies.load_current(today)
@@ -76,7 +73,7 @@ def capacity_of(registry: Registry, settings: Settings, today: date, supplier: s
 
 
 def is_applied(plan: Plan) -> bool:
-    """Return whether `releve plan --apply` stores such a plan: policies are for the supplier with curves alone."""
+    """Return whether `releve plan --apply` stores such a plan: only the supplier with curves has policies."""
     return plan.fleet.supplier == FleetPolicy().supplier
 
 
@@ -110,7 +107,7 @@ def describe_policy(policy: FleetPolicy) -> str:
 
 
 def describe_shortfall(plan: Plan) -> str:
-    """Return one line about a plan that does not fit: how many accounts would, and the limit to ask for."""
+    """Return one line about a plan that does not fit: how many accounts would fit, and the limit to ask for."""
     most, calls = plan.most_accounts(plan.policy), plan.calls_a_night
     needed = f"{plan.quota.hour_limit_for(calls)} calls an hour"
     if plan.quota.per_day is not None and plan.quota.day_limit_for(calls) > plan.quota.per_day:

@@ -1,4 +1,4 @@
-"""The model of a check, for `releve doctor`, `releve health` and the operator's page: what it asks, and what it found.
+"""The model of a check and its results, for `releve doctor`, `releve health` and the operator's page.
 
 The checks of one run share their connections; each opens when a check first needs it.
 """
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 class CheckConnections:
     """Settings and connections for one run of checks.
 
-    ``start_embedded``: start the embedded Redis where no Redis is configured; otherwise only use one that runs.
-    ``address``: the URL that a listener answers on, for the checks that ask one.
+    ``start_embedded``: start the embedded Redis if no Redis is configured; otherwise only use one that is running.
+    ``address``: the URL of a listener, for the checks that call one.
 
-    ``stack`` closes all connections.  Each property raises ConfigError or a WorkerError where it can't be opened.
+    ``stack`` closes all connections. Each property raises ConfigError or a WorkerError if it can't be opened.
     """
 
     def __init__(self, settings: Settings, stack: ExitStack, *, start_embedded: bool = True, address: str = "") -> None:
@@ -48,7 +48,7 @@ class CheckConnections:
 
     @cached_property
     def stopped_servers(self) -> Set[str]:
-        """The checks that need the embedded Redis, where it doesn't run: it runs only with `releve up`."""
+        """The checks that need the embedded Redis while it isn't running: it runs only with `releve up`."""
         from worker.stores.redis.embedded import UP_LOCK, is_locked
 
         folder = self.settings.data_dir
@@ -75,7 +75,7 @@ class CheckConnections:
 
     @property
     def registry_is_current(self) -> bool:
-        """Whether there is a registry with the tables of this program; the registry's own check says what is wrong."""
+        """Whether the registry exists and has this program's tables; if not, the registry's own check says why."""
         from worker.stores.registry import migrations
 
         if missing_sqlite_file(self.settings.registry()):
@@ -85,7 +85,7 @@ class CheckConnections:
 
     @cached_property
     def couchdb(self) -> CouchServer | None:
-        """CouchDB with our user; None where the measures are in SQL."""
+        """CouchDB with our user; None if the measures are in SQL."""
         from worker.stores.measures import open_couchdb
 
         try:
@@ -116,7 +116,7 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One finding of a check; with the name of the check, its whole result, as one line of `releve doctor`."""
+    """One finding of a check; with the check's name, its whole result, shown as one line of `releve doctor`."""
 
     level: Level
     text: str
@@ -141,7 +141,7 @@ CheckFunction = Callable[[CheckConnections], Iterable[CheckResult]]
 
 
 def summarize(check: str, found: Iterable[CheckResult]) -> CheckResult:
-    """Return the worst level and the texts of that level; texts of a better level are left out."""
+    """Combine findings into one result: the worst level, with the texts of that level only."""
     results = list(found)
     worst = max((one.level for one in results), key=list(Level).index, default=Level.OK)
     return CheckResult(worst, "; ".join(one.text for one in results if one.level is worst), check)
@@ -151,8 +151,8 @@ def summarize(check: str, found: Iterable[CheckResult]) -> CheckResult:
 class Check:
     """Definition of a check.
 
-    ``needs``: names of the checks that must not fail, or this one is skipped.
-    ``applies``: whether there is anything to check with these settings; else nothing is printed of it.
+    ``needs``: names of the checks that must not fail; otherwise this one is skipped. ``applies``: whether there is
+    anything to check with these settings; if not, nothing is printed.
     """
 
     run: CheckFunction

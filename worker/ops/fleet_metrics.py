@@ -1,8 +1,8 @@
 """The fleet's metrics, and the Prometheus collector behind `releve metrics`.
 
-These metrics are about all workers together; what one worker counts of its own work is in ``worker.metrics``.  The
-collector asks each part (registry, measure store, Redis, broker) when Prometheus asks us.  A part that does not answer
-costs only its own metrics.  No part needs a token key or the supplier's client secret.
+These metrics are about all workers together; those of a single worker's own tasks are in ``worker.metrics``. When
+Prometheus scrapes us, the collector asks each part (registry, measure store, Redis, broker). A part that does not
+answer costs only its own metrics. No part needs a token key or the supplier's client secret.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from worker.sync.verification import load_audit_summary
 
 log = logging.getLogger("releve.metrics")
 TIMEOUT_S: Final = 6.0  # Prometheus itself waits 10 s by default.
-# A metric's value, None where it has none; with labels its values by the value of the label, or by a tuple of several.
+# A metric's value, or None; for a metric with labels, its values by the label's value, or by a tuple of several.
 Value = float | None | Mapping[Any, float | None]
 Samples = Iterable[tuple[Definition, Value]]
 SILENT_S: Final = 60.0  # A worker sends a heartbeat every 4 s.
@@ -171,7 +171,7 @@ PERMITS_DAY_LIMIT: Final = _supplier_gauge(
     "Permits that the quota allows in that time. Missing without such a limit.",
     api=(),
 )
-# The gauges of 0.2.0, which have the main supplier alone and no label for it. They go in the release after this one.
+# The gauges of 0.2.0, for the main supplier only and without its label. The release after this one drops them.
 OLD_GAUGES: Final = {
     new.name: _gauge(
         new.name.replace("_supplier", "", 1),
@@ -201,7 +201,7 @@ QUEUE_AGE: Final = _gauge(
 class FleetCollector(Collector):
     """Prometheus collector that asks all parts of the fleet at the same time, each in its own thread.
 
-    ``parts``: a function by name that returns samples or raises WorkerError.  A part that has not answered within
+    ``parts``: by name, functions that return samples or raise WorkerError.  A part that has not answered within
     ``timeout_s`` counts as down, and is not asked again until it has answered.  ``down`` has the names of the parts
     that were down at the last collection.  Safe to use from several threads.
     """
@@ -236,7 +236,7 @@ class FleetCollector(Collector):
         self._threads.terminate()
 
     def _answer(self, name: str, deadline: float) -> list[Metric] | None:
-        """Wait for a part's metrics until ``deadline``; None where it is down, which is logged."""
+        """Wait for a part's metrics until ``deadline``; None if it is down, which is logged."""
         result = self._pending[name]
         result.wait(max(0.0, deadline - time.monotonic()))
         if not result.ready():
@@ -321,7 +321,7 @@ class FleetSources:
         yield NIGHT_DUE, {series: count(series, policy.every(series), before, today) for series in in_use}
 
     def _check_measures(self) -> Samples:
-        """Yield nothing; only check that the measure store answers, and has lost no database."""
+        """Check that the measure store answers and has lost no database; yields no samples."""
         self._measures.read("metrics", {daily_of().inputs: ("0", "1")})
         if (result := summarize("databases", check_databases(self._connections))).failed:
             raise StoreUnavailable(result.text)
@@ -335,7 +335,6 @@ class FleetSources:
         yield from self._audit()
 
     def _quotas(self) -> Samples:
-        """Yield gate and permits of each supplier."""
         ledgers = {name: ledger_of(preset, self._settings, self._redis) for name, preset in self._presets.items()}
         gates = {(name,): ledger.gate_state() for name, ledger in ledgers.items()}
         yield GATE_OPEN, {labels: opens_in_s <= 0 for labels, (opens_in_s, _) in gates.items()}

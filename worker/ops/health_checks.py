@@ -1,4 +1,4 @@
-"""Table of all checks in their order, described in docs/reference/doctor.md, and what each role needs to be ready."""
+"""All checks in their order, described in docs/reference/doctor.md, and those that each role needs to be ready."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ CHECKS: Final = {
 
 
 def run_checks(connections: CheckConnections) -> Iterator[CheckResult]:
-    """Run every check; one that needs a check that has failed is skipped with a warning.
+    """Run every check; one that needs a failed check is skipped with a warning.
 
-    A stopped embedded Redis is no fault, but what needs it isn't checked.
+    A stopped embedded Redis is no fault, but the checks that need it are skipped.
     """
     failed: set[str] = set()
     for name, check in CHECKS.items():

@@ -1,6 +1,6 @@
-"""The worker of a home: a fleet's work with one thread, and beat's as well (`python -m worker.ops.home_worker`).
+"""The worker of a home: one process, with one thread for tasks and one for beat (`python -m worker.ops.home_worker`).
 
-It is a process of half a worker's and beat's memory: Celery's own `-B` forks another one, and its command line loads
+It takes half the memory of a worker and a beat: Celery's own `-B` forks another process, and its command line loads
 Flower, a shell and their libraries.
 """
 
@@ -29,7 +29,7 @@ class BeatInWorker(bootsteps.StartStopStep):
         self._is_ending = False
 
     def start(self, parent: Any) -> None:
-        # ``stop`` waits for the interval.
+        # ``stop`` waits for up to this interval.
         self._service = Service(parent.app, max_interval=1, scheduler_cls=parent.app.conf.beat_scheduler)
         threading.Thread(target=self._run, name="beat", daemon=True).start()
 
@@ -41,7 +41,7 @@ class BeatInWorker(bootsteps.StartStopStep):
         try:
             self._service.start()
         finally:
-            if not self._is_ending:  # A worker without beat would do nothing for ever.
+            if not self._is_ending:  # A worker without beat would sit idle for ever.
                 log.error("beat has ended, so this worker ends too")
                 os.kill(os.getpid(), SIGTERM)
 

@@ -1,6 +1,6 @@
 """Checks of this machine: settings, credentials, keys, Python, time zone data, disk, and its clock.
 
-Token keys and session key must be present, able to open what is stored, and private; their age is told.
+Token keys and session key must be present, able to open what is stored, and private; their age is shown.
 
 The clock is compared with the servers' clocks, because the age of tokens, claims and heartbeats is measured by it.
 """
@@ -41,7 +41,7 @@ from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.evidence import find_left_behind
 from worker.stores.registry.key_rotation import TEXT_SEALS, count_old_form
 
-MAX_SEALS_CHECKED: Final = 2_000  # Of each kind, the longest unchanged first; a million would take minutes.
+MAX_SEALS_CHECKED: Final = 2_000  # Of each kind, those unchanged for longest first; a million would take minutes.
 OTHERS: Final = 0o077  # The rights of all users but the owner.
 WARN_S: Final = 5.0
 FAIL_S: Final = 60.0
@@ -79,7 +79,7 @@ def check_token_keys(connections: CheckConnections) -> Found:
 
 
 def _find_unread(connections: CheckConnections) -> Found:
-    """Find what no version after 0.2.0 reads; an installation that began with it has none of it."""
+    """Find what only version 0.2.0 can still read; an installation that began with 0.2.0 or later has none of it."""
     back = "go back to version 0.2.0, which reads"
     if connections.registry_is_current:
         if unread := count_old_form(connections.registry.database):
@@ -91,7 +91,7 @@ def _find_unread(connections: CheckConnections) -> Found:
 
 
 def check_session_key(connections: CheckConnections) -> Found:
-    """Check the key of the web application where it is at hand; no other service has it."""
+    """Check the key of the web application if it is available here; no other service has it."""
     settings = connections.settings
     file = settings.data_dir / SESSION_KEY
     if not has_keys(settings, "session_key"):
@@ -132,7 +132,8 @@ def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
         return seals
     with connections.registry.database.reading() as connection:
         for column in TEXT_SEALS:
-            is_read = ~column.seals.startswith(OLD_FORM, autoescape=True)  # Not so where there is none.
+            # NULL if there is no seal, so the row is left out.
+            is_read = ~column.seals.startswith(OLD_FORM, autoescape=True)
             query = select(column.seals, column.key).where(is_read).order_by(column.sealed_at)
             rows = connection.execute(query.limit(MAX_SEALS_CHECKED)).all()
             seals += [(seal, column.place_of(row_key)) for seal, row_key in rows]
@@ -148,7 +149,7 @@ def check_clock(connections: CheckConnections) -> Found:
     for name, read_clock in _SERVER_CLOCKS.items():
         try:
             ahead_s = _ahead_s(read_clock, connections)
-        except ConfigError:  # There is no such server.
+        except ConfigError:  # No such server is set up.
             continue
         except (WorkerError, requests.RequestException):  # The server's own check reports the error.
             silent.append(name)
@@ -188,7 +189,7 @@ def _registry(connections: CheckConnections) -> float | None:
 
 
 def _supplier(connections: CheckConnections, name: str) -> float | None:
-    """Return a supplier's time; None where it is not set up.  A gateway is not asked, because it counts each call."""
+    """Return a supplier's time; None if it is not set up. A gateway is not asked, because it counts each call."""
     if (chosen := configured_suppliers(connections.settings).get(name)) is None:
         return None
     endpoints = chosen.endpoints()
@@ -196,7 +197,7 @@ def _supplier(connections: CheckConnections, name: str) -> float | None:
 
 
 def _date_at(url: str, *, use_proxies: bool = False) -> float | None:
-    """Return the time in the answer to a stranger, because a refusal has a date too; None without one."""
+    """Return the time in an answer to a request without credentials, as even a refusal has a date; None without one."""
     with requests.Session() as session:
         session.trust_env = use_proxies
         date = session.head(url, timeout=5.0).headers.get("Date")
@@ -251,7 +252,7 @@ def _describe_home(settings: Settings) -> str:
 
 
 def check_plain_connections(connections: CheckConnections) -> Found:
-    """Name the servers that are spoken to without TLS; on hosts of no private network that is a warning."""
+    """Name the servers reached without TLS; for hosts outside private networks that is a warning."""
     plain = plain_connections(connections.settings)
     for connection in plain:
         if connection.is_public:

@@ -1,13 +1,13 @@
 """Secrets of an installation: their names, how each is generated, and which service may read which.
 
-This module reads and writes no file: ``worker.cli.secrets`` does.  Here, the stored values and the operator's values
-come in, and the values to store and the files for each service go out.  Each service gets a folder with its own
-secrets only, so that an intruder in one service can read no more than that service needs.
+This module does no I/O; ``worker.cli.secrets`` reads and writes the files. It takes the stored values and the
+operator's values, and returns the values to store and the files for each service.  Each service gets a folder with its
+own secrets only, so that an intruder in one service can read only what that service needs.
 
 One of these files holds the users of Redis (ACL): what each service may read, write and call there, as lines of
-redis.conf.  kombu puts all of its keys under one prefix, so that queues, bindings, mailboxes and held messages are told
-apart by name.  Nobody may change the server's configuration, empty it, stop it or watch what others send.  Keys:
-docs/reference/redis-keys.md.  tests/integration/test_redis_users.py tries each user against a real server.
+redis.conf.  kombu puts all of its keys under one prefix, so queues, bindings, mailboxes and held messages are
+distinguished by name.  Nobody may change the server's configuration, empty it, stop it or watch what others send.
+Keys: docs/reference/redis-keys.md.  tests/integration/test_redis_users.py tries each user against a real server.
 """
 
 from __future__ import annotations
@@ -32,20 +32,21 @@ from worker.stores.encryption import MIN_KEY_LENGTH, check_keys, generate_key
 _STATE: Final = "releve:"
 _QUEUES: Final = tuple(BROKER_PREFIX + queue for queue in QUEUES)
 _BINDINGS: Final = f"{BROKER_PREFIX}_kombu.binding*"
-_MAILBOXES: Final = f"{BROKER_PREFIX}*.celery.pidbox"  # Flower asks workers over these, and they answer.
-# Every process looks after messages that it holds itself; Flower holds none.  The index has no message, only tags.
+_MAILBOXES: Final = f"{BROKER_PREFIX}*.celery.pidbox"  # Flower asks workers through these, and they answer.
+# Every process restores the messages that it holds itself; Flower holds none. The index has no messages, only tags.
 _MUTEX: Final = f"{BROKER_PREFIX}unacked_mutex:*"
 _INDEX: Final = f"{BROKER_PREFIX}unacked_index:*"
 # Channels.  A subscription to a pattern needs the very same pattern here, not a wider one.
 _EVENTS: Final = f"{BROKER_PREFIX}/0.celeryev/*"
 _WORKER_EVENTS: Final = f"{BROKER_PREFIX}/0.celeryev/worker.*"
 _QUESTIONS: Final = f"{BROKER_PREFIX}/0.celery.pidbox"
-# INFO is the one dangerous command that is needed: it tells whether keys are evicted.
+# INFO is the only dangerous command needed: it says whether keys are evicted.
 _CONNECT: Final = ("+@connection", "+@transaction", "+time", "-@admin", "-@dangerous", "+info")
 # Scripts have the rights of the user who runs them.
 _SCRIPTS: Final = ("+eval", "+evalsha", "+script|load", "+script|exists")
 _READ_AND_WRITE: Final = ("+@read", "+@write", "-function", *_SCRIPTS)
-_PLAIN: Final = re.compile(r"[A-Za-z0-9._~-]{8,}")  # These need no quoting in a URL, an .ini file or redis.conf.
+# Values like this need no quoting in a URL, an .ini file or redis.conf.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._~-]{8,}")
 APP_ROLE: Final = "releve_app"
 OWNER_ROLE: Final = "releve"
 DATABASE: Final = "releve"
@@ -58,9 +59,9 @@ SERVICE_USERS: Final = {"redis": 999, "postgres": 999, "couchdb": 5984, "grafana
 
 @dataclass(frozen=True, slots=True)
 class RedisUser:
-    """Rights of one user: patterns of keys (``%R~`` to read alone, ``~`` to write too), channels and commands.
+    """Rights of one user: key patterns (``%R~`` for reading only, ``~`` for writing too), channels and commands.
 
-    ``more``: rights besides, of which the commands are for these keys alone (a selector, since Redis 7).
+    ``more``: a selector (since Redis 7): further rights, whose commands apply only to the keys named in it.
     """
 
     name: str
@@ -70,7 +71,7 @@ class RedisUser:
     more: tuple[str, ...] = ()
 
     def as_line(self, password: str) -> str:
-        """Return the user's line of redis.conf, which holds a hash of the password alone."""
+        """Return the user's line of redis.conf, which has only a hash of the password."""
         digest = hashlib.sha256(password.encode()).hexdigest()
         words = ("on", f"#{digest}", "resetkeys", *self.keys, "resetchannels", *self.channels, "-@all", *self.commands)
         selector = f" ({' '.join(self.more)})" if self.more else ""
@@ -92,21 +93,21 @@ REDIS_USERS: Final = (
         (f"&{_EVENTS}", f"&{_WORKER_EVENTS}", f"&{_QUESTIONS}"),
         ("+@pubsub", *_READ_AND_WRITE, *_CONNECT),
     ),
-    # The web application begins work and looks at the queues; messages that workers hold are none of its business.
+    # The web application publishes tasks and looks at the queues; it must not see messages that workers hold.
     RedisUser(
         "web",
         _write(f"{_STATE}[^c]*", f"{_STATE}co*", *_QUEUES, _BINDINGS),
         (),
         (*_READ_AND_WRITE, "-@blocking", *_CONNECT),
     ),
-    # Beat sends, and leaves a sign of life.
+    # Beat publishes messages and writes its heartbeat.
     RedisUser(
         "beat",
         _write(*_QUEUES, _BINDINGS, f"{_STATE}heartbeat"),
         (),
         ("+lpush", "+llen", "+sadd", "+smembers", "+hset", "+hget", "+hgetall", "+hmget", "+expire", *_CONNECT),
     ),
-    # Flower hears events, asks workers how they are, and counts what waits: it can't read or send a task.
+    # Flower receives events, asks workers for their state, and counts waiting messages: it can't read or send a task.
     RedisUser(
         "flower",
         (*_write(_BINDINGS, _MAILBOXES, f"{BROKER_PREFIX}celeryev.*", _MUTEX), *_read(_INDEX)),
@@ -114,8 +115,8 @@ REDIS_USERS: Final = (
         ("+@pubsub", *_READ_AND_WRITE, *_CONNECT),
         more=("+llen", *_read(*_QUEUES)),
     ),
-    # The figures of the fleet; what is secret or about a person is none of them.  KEDA counts messages by a
-    # script, for which Redis asks for the right to write, whatever it calls.
+    # The metrics of the fleet include nothing secret or personal. KEDA counts messages with a script, for which Redis
+    # requires write permission, whatever the script calls.
     RedisUser(
         "metrics",
         _read(
@@ -137,14 +138,14 @@ def redis_conf(passwords: Mapping[str, str]) -> str:
 
 
 _OWN_REDIS_PASSWORDS: Final = tuple(user.name for user in REDIS_USERS if user.name != "worker")
-# The name of each Redis user's password; the workers' keeps the name from when all services shared one.
+# The secret with each Redis user's password; the workers' keeps the name from when all services shared one.
 _REDIS_PASSWORDS: Final = {"worker": "redis_password"} | {
     user: f"redis_{user}_password" for user in _OWN_REDIS_PASSWORDS
 }
 
 
 class KeyChange(Enum):
-    """Effect of an operator's value on a different value that is stored already."""
+    """What happens when an operator's value differs from the stored one."""
 
     ALLOWED = "replaces it"
     REFUSED = "is refused: a server has written it into its data"
@@ -155,10 +156,9 @@ class KeyChange(Enum):
 class Secret:
     """Definition of one secret.
 
-    ``variable``: the environment variable in which the operator may set the value.
-    ``make``: generates the value where the operator sets none.
-    ``check``: returns what is wrong with an operator's value, or None.
-    ``optional``: the operator alone may set it, and takes it away with an empty variable.
+    ``variable``: the environment variable in which the operator may set the value. ``make``: generates a value if the
+    operator sets none. ``check``: returns what is wrong with an operator's value, or None. ``optional``: only the
+    operator sets it, and removes it with an empty variable.
     """
 
     name: str
@@ -179,10 +179,10 @@ class Addresses:
 
 
 def read_env_file(text: str, known: Collection[str]) -> dict[str, str]:
-    """Return the secrets of a file such as .env, by variable; empty where the file has none.
+    """Return the secrets of a file such as .env, by variable; empty text for those that it lacks.
 
-    Raises ConfigError for a value that Compose would read differently, and for a variable that Compose has a value of
-    (``known``) but the file lacks.
+    Raises ConfigError for a value that Compose would read differently, and for a variable that the file lacks although
+    Compose has a value for it (``known``).
     """
     values = dotenv_values(stream=StringIO(text), interpolate=False)
     given = {secret.variable: values.get(secret.variable) or "" for secret in SECRETS}
@@ -197,7 +197,7 @@ def read_env_file(text: str, known: Collection[str]) -> dict[str, str]:
 def choose_value(secret: Secret, stored_value: str | None, operator_value: str | None) -> str:
     """Return the value to use from now on.
 
-    Raises ConfigError for an operator's value that can't be used: one line that says what to do, and never the value.
+    Raises ConfigError for an unusable operator's value, in one line that says what to do and never shows the value.
     """
     if operator_value == "" and secret.optional:
         return ""

@@ -1,6 +1,6 @@
-"""Liveness of one part, as a container platform asks for it: whether its own process works, or is to be restarted.
+"""Liveness of one part, for a container platform: whether its process works, or should be restarted.
 
-Where all is well, ``worker.ops.quick_health`` has said so, and nothing of this is loaded.
+``worker.ops.quick_health`` answers first if all is well, and then this module is not even loaded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _START_BEAT: Final = "celery -A worker beat -l INFO"
 
 
 def check_own_worker(connections: CheckConnections) -> Found:
-    """Check that the workers on this host are alive; a container has a host name of its own."""
+    """Check that the workers on this host are alive; each container has its own host name."""
     host, heartbeats = socket.gethostname(), Heartbeats(connections.redis)
     now, workers = heartbeats.now(), [worker for worker in heartbeats.workers() if worker.host == host]
     silent = [worker.name for worker in workers if now - worker.seen_at > MAX_AGE_S]
@@ -31,7 +31,7 @@ def check_own_worker(connections: CheckConnections) -> Found:
 
 
 def check_beat(connections: CheckConnections) -> Found:
-    """Check that beat sends its messages and that workers process them.  Raises StoreUnavailable."""
+    """Check that beat sends its messages and that workers process them. Raises StoreUnavailable."""
     heartbeats = Heartbeats(connections.redis)
     beat_at, tick_at = heartbeats.beat_and_tick()
     command = "releve up" if connections.settings.is_home else _START_BEAT
@@ -41,7 +41,7 @@ def check_beat(connections: CheckConnections) -> Found:
 def judge_beat(beat_at: float | None, tick_at: float | None, now: float, command: str = _START_BEAT) -> Found:
     """Judge beat by its last message and by the last time that a worker processed one, both by Redis' clock.
 
-    ``command`` starts one.
+    ``command``: how to start beat.
     """
     if beat_at is None:
         yield fail(f"beat has never sent a message: start it with `{command}`")
@@ -55,7 +55,6 @@ def judge_beat(beat_at: float | None, tick_at: float | None, now: float, command
 
 
 def check_listener(connections: CheckConnections) -> Found:
-    """Check that something answers at the address."""
     address = connections.address
     try:
         status = ask_listener(address)

@@ -18,14 +18,13 @@ from worker.logs import REDACTOR
 
 
 def warn(text: str) -> None:
-    """Print one line on the error stream."""
     click.echo(f"releve: {text}", err=True)
 
 
-# They are made in data_dir at first use. The web application alone reads ``session.key``, which it masks when it does.
+# Made in data_dir at first use. Only the web application reads ``session.key``, and masks it when it does.
 _SECRET_FILES: Final = ("token.keys", "flower.password")
 _PASSWORDS: Final = re.compile(r"://[^:/@\s]*:([^/\s;,]+)@")
-_KEYS: Final = re.compile(r"[A-Za-z0-9_%~+-]{10,}")  # In a URL of a service any part may be its key.
+_KEYS: Final = re.compile(r"[A-Za-z0-9_%~+-]{10,}")  # In a notification service's URL any part may be a key.
 
 
 def configure_process(
@@ -33,7 +32,7 @@ def configure_process(
 ) -> None:
     """Set up logging for a process that keeps running.
 
-    The level is that of the settings, or ``level`` where that logs more.
+    The level is the one in the settings, or ``level`` if that logs more.
     """
     REDACTOR.add_secrets(*known_secrets(settings))
     lowest = min(logging.getLevelNamesMapping()[settings.log_level], level)

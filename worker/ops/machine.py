@@ -1,9 +1,9 @@
-"""The machine and the program on it: files for their owner's eyes alone, faults of the system in one line, the version.
+"""The machine and the program on it: private files, system faults in one line, and the version.
 
-The version is the package's number, and the commit it comes from where that is known.  A wheel holds the commit in
-``worker/commit.txt``, which setup.py writes when it builds one; a checkout is asked by git.
+The version is the package's number, with its commit if known.  A wheel holds the commit in ``worker/commit.txt``, which
+setup.py writes when it builds one; in a checkout, git is asked.
 
-This file imports nothing of ours, because setup.py runs it by its path, before there is a package.
+This file imports nothing of ours, because setup.py runs it by its path before the package is installed.
 """
 
 from __future__ import annotations
@@ -33,31 +33,28 @@ _ADVICE: Final = {
     errno.ENOMEM: "give it more memory",
 }
 _PACKAGE: Final = Path(__file__).parents[1]
-# Of a wheel: 0123456789ab, with -dirty behind it where files differed from the commit.
+# In a wheel: 0123456789ab, followed by -dirty if files differed from the commit.
 COMMIT_FILE: Final = "commit.txt"
 _COMMIT: Final = re.compile(r"\s*([0-9a-f]{7,12})[0-9a-f]{0,28}(-dirty)?\s*")
 _GIT_TIMEOUT_S: Final = 10
 
 
 def keep_files_private() -> None:
-    """Make what this process and its children write readable by their user alone: files 0600, folders 0700.
+    """Make files written by this process and its children readable by their user only: files 0600, folders 0700.
 
-    That holds for the embedded Redis too, which writes its append-only file with the mode of the umask.
+    This includes the embedded Redis, which writes its append-only file with the mode of the umask.
     """
     os.umask(_UMASK)
 
 
 def in_container() -> bool:
-    """Return whether this process runs in a container, whose ports other machines reach through addresses of its own.
-
-    Docker and Podman leave a file, Kubernetes and systemd-nspawn a variable.
-    """
+    """Return whether this process runs in a container, which other machines reach through addresses of its own."""
     named = any(os.environ.get(name) for name in ("container", "KUBERNETES_SERVICE_HOST"))
     return named or any(Path(path).exists() for path in ("/.dockerenv", "/run/.containerenv"))
 
 
 def describe_machine_fault(error: OSError) -> str | None:
-    """Return what the operator can do about an error of the operating system; None where it says nothing of that."""
+    """Return what the operator can do about an error of the operating system; None if nothing is known."""
     advice = _ADVICE.get(error.errno or 0)
     if advice is None:
         return None
@@ -65,13 +62,13 @@ def describe_machine_fault(error: OSError) -> str | None:
 
 
 def describe_version() -> str:
-    """Return `0.2.0 (commit 0123456789ab)`, or the number alone where nothing tells the commit."""
+    """Return `0.2.0 (commit 0123456789ab)`, or only the number if the commit is unknown."""
     commit = find_commit()
     return f"{version('releve')} (commit {commit})" if commit else version("releve")
 
 
 def find_commit(package: Path = _PACKAGE) -> str | None:
-    """Return the commit of the folder `worker`, by its file or else by git; None where neither knows it."""
+    """Return the commit of the folder `worker`, from its file or else from git; None if neither knows it."""
     try:
         return as_commit((package / COMMIT_FILE).read_text(encoding="utf-8"))
     except OSError:
@@ -79,7 +76,7 @@ def find_commit(package: Path = _PACKAGE) -> str | None:
 
 
 def as_commit(text: str) -> str | None:
-    """Return a commit's hash with 12 digits at most, or None for another text."""
+    """Return a commit's hash, cut to 12 digits; None for any other text."""
     found = _COMMIT.fullmatch(text)
     return found[1] + (found[2] or "") if found else None
 

@@ -1,7 +1,7 @@
-"""`releve health` where all is well, without loading Relève: a platform asks every few seconds beside a worker at work.
+"""`releve health` when all is well, without loading Relève: a platform runs it every few seconds next to busy workers.
 
-It names no fault. Where there is one, or what is set is beyond this file (another broker, TLS, Sentinels, a file
-``.env``), ``worker.cli.health`` makes the whole check, which judges by the same facts and says what is wrong.
+It names no fault. If there is one, or the settings are beyond this file (another broker, TLS, Sentinels, a file
+``.env``), ``worker.cli.health`` makes the full check, which applies the same criteria and says what is wrong.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 
 from worker.stores.sockets import ask_redis
 
-MAX_AGE_S: Final = 90.0  # A worker writes its heartbeat every few seconds, and a call to Redis may take its time.
+MAX_AGE_S: Final = 90.0  # A worker writes its heartbeat every few seconds, but a call to Redis may be slow.
 BEAT_S: Final = 180.0  # Beat sends something every minute; in a home, every two.
 TIMEOUT_S: Final = 5.0
 USUAL_ADDRESSES: Final = {
     "web": "http://127.0.0.1:8000/static/page.css",
-    "flower": "http://127.0.0.1:5555/healthcheck",  # It is open even where Flower has a password.
+    "flower": "http://127.0.0.1:5555/healthcheck",  # Open even if Flower has a password.
     "metrics": "http://127.0.0.1:9808/metrics",
 }
 READINESS_CHECKS: Final = {
@@ -32,13 +32,13 @@ READINESS_CHECKS: Final = {
     "flower": ("broker",),
     "metrics": ("redis", "registry"),
 }
-# Where ``judge_redis`` of ``worker.ops.store_checks`` finds a fault in INFO, and how Redis refuses.
+# INFO lines in which ``judge_redis`` of ``worker.ops.store_checks`` finds a fault, and Redis' refusals.
 _REDIS_FAULT: Final = r"(?m)^(-|role:slave|loading:1|cluster_enabled:1|aof_last_\w+_status:err)"
 _STEPS: Final = Path(__file__).parents[1] / "stores/registry/migrations/versions"
 
 
 def is_well(words: str) -> bool:
-    """Return whether `releve health WORDS` would find no fault; False also where only the whole check can tell."""
+    """Return whether `releve health WORDS` would find no fault; False also if only the full check can tell."""
     try:
         kind, role, url = re.findall(r"^(live|ready) --role (\w+)(?: --url (\S+))?$", words)[0]
         needs = {"live": (), "ready": READINESS_CHECKS[role]}[kind]
@@ -49,7 +49,7 @@ def is_well(words: str) -> bool:
             and all(_is_store_good(need) for need in needs if need in ("registry", "measures"))
             and (role not in USUAL_ADDRESSES or ask_listener(url or USUAL_ADDRESSES[role]) < 500)
         )
-    except Exception:  # noqa: BLE001 - Whatever it is, the whole check meets it too, and says it.
+    except Exception:  # noqa: BLE001 - Whatever it is, the full check meets it too, and reports it.
         return False
 
 
@@ -63,7 +63,7 @@ def _data_file(name: str) -> Path:
 
 
 def _is_redis_good(role: str) -> bool:
-    """Return whether Redis has no fault, and a young heartbeat of each process of the role on this host."""
+    """Return whether Redis has no fault, and a recent heartbeat of each process of the role on this host."""
     url = _setting("REDIS_URL") or _data_file("redis/server.url").read_text(encoding="utf-8").strip()
     parts = urlsplit(url)
     if parts.scheme != "redis" or parts.query or parts.path not in ("", "/", "/0"):
@@ -81,7 +81,7 @@ def _is_redis_good(role: str) -> bool:
 
 
 def _is_store_good(store: str) -> bool:
-    """Return whether a store answers: of the registry with this program's tables, of CouchDB with all databases."""
+    """Return whether a store answers; the registry must have this program's tables, and CouchDB all databases."""
     url = _setting(f"{store.upper()}_URL")
     if url.startswith("couchdb+"):
         return _is_couchdb_good(url)
@@ -112,7 +112,7 @@ def _is_couchdb_good(url: str) -> bool:
 
 
 def ask_listener(address: str) -> int:
-    """Return the HTTP status with which something answers.  Raises OSError, IndexError and ValueError."""
+    """Return the HTTP status of the answer at an address. Raises OSError, IndexError and ValueError."""
     url = urlsplit(address)
     path = url._replace(scheme="", netloc="", fragment="").geturl() or "/"
     with socket.create_connection((url.hostname or "127.0.0.1", url.port or 80), TIMEOUT_S) as connection:

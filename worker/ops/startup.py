@@ -1,10 +1,10 @@
-"""Checks that each kind of process makes before it starts, connections without TLS, and safe defaults for Flower.
+"""Checks that each kind of process makes before it starts, a list of connections without TLS, and Flower's defaults.
 
-**Start.** A wrong setting ends the process with one line.  Each process has only the rights that it needs.  A worker
-opens the stores.  Beat only sends messages, so it needs neither the token keys, nor the supplier's client
-secret, nor the registry.
+**Start.** A wrong setting ends the process with one line.  Each process needs only the rights for its work: a worker
+opens the stores, but beat only sends messages, so it needs neither the token keys, nor the supplier's client secret,
+nor the registry.
 
-**Connections without TLS**: plain http to browsers, which the settings must allow, and to the servers.
+**Connections without TLS**: plain http to browsers, which the settings must allow, and connections to the servers.
 
 **Flower** (`celery -A worker flower`).  Its own defaults listen on every address without a password, keep 100 000 tasks
 and let visitors stop workers.  Ours: this machine only, a password, bounded memory, read-only pages.  They have the
@@ -47,7 +47,8 @@ from worker.stores.redis.heartbeats import Heartbeats
 
 log = logging.getLogger("releve")
 _PLAIN_HTTP: Final = "RELEVE_PLAIN_HTTP"
-_TLS_MODES: Final = ("require", "verify-ca", "verify-full")  # With "prefer", the default, a line may stay plain.
+# With "prefer", the default, a connection may be unencrypted.
+_TLS_MODES: Final = ("require", "verify-ca", "verify-full")
 FLOWER_USER: Final = "releve"
 _PASSWORD_FILE: Final = "flower.password"  # noqa: S105 - This is the name of a file.
 FLOWER_PORT: Final = 5555
@@ -58,8 +59,8 @@ SIMULATOR_CREDENTIALS: Final = {
     "enedis_client_id": Settings.model_fields["enedis_client_id"].default,
     "enedis_client_secret": Settings.model_fields["enedis_client_secret"].default,
 }
-# What is left of Celery's remote control: the ping of the watchdog, and what Flower asks. Events are only reports
-# of tasks, which Flower turns on.
+# What remains of Celery's remote control: the watchdog's ping, and Flower's questions. Events, which Flower enables,
+# only report tasks.
 _REMOTE_COMMANDS: Final = {
     "ping",
     "stats",
@@ -87,15 +88,15 @@ SET_GAS_CREDENTIALS: Final = (
 
 
 def check_credentials(settings: Settings) -> None:
-    """Raise ConfigError where a supplier would be asked without the application's own credentials."""
+    """Raise ConfigError if a supplier would be called without the application's own credentials."""
     check_enedis_credentials(settings)
     check_gas_credentials(settings)
 
 
 def check_enedis_credentials(settings: Settings) -> None:
-    """Raise ConfigError where the simulator's credentials would be sent to Enedis, which would refuse them.
+    """Raise ConfigError if the simulator's credentials would be sent to Enedis, which would refuse them.
 
-    A home asks a gateway, with a token for each account and without credentials.
+    A home calls a gateway with a token for each account, without credentials.
     """
     if settings.is_home:
         return
@@ -106,14 +107,14 @@ def check_enedis_credentials(settings: Settings) -> None:
 
 
 def own_credentials(settings: Settings) -> str:
-    """Return the setting that names an application of a supplier's own; empty where only the simulator's is set."""
+    """Return the setting that names the application's id at a real supplier; empty if only the simulator's is set."""
     known = {SIMULATOR_CREDENTIALS["enedis_client_id"], None, ""}
     names = ("enedis_client_id", "grdf_client_id")
     return next((f"{PREFIX}{name.upper()}" for name in names if getattr(settings, name) not in known), "")
 
 
 def check_gas_credentials(settings: Settings) -> None:
-    """Raise ConfigError where GRDF itself would be asked without the application's own id and secret."""
+    """Raise ConfigError if GRDF itself would be called without the application's own id and secret."""
     if not settings.grdf_client_id or not build_endpoints(settings, GRDF.name).production:
         return
     is_pretended = settings.grdf_client_id == SIMULATOR_CREDENTIALS["enedis_client_id"]
@@ -122,14 +123,14 @@ def check_gas_credentials(settings: Settings) -> None:
 
 
 def warn_of_unknown_settings() -> None:
-    """Log a line for each variable that does nothing, because it is mistyped or of an earlier version."""
+    """Log a line for each variable without effect, because it is mistyped or from an earlier version."""
     for line in (*removed_settings(), *unknown_settings()):
         log.warning(line)
 
 
 @contextmanager
 def _exit_with_one_line() -> Iterator[None]:
-    """End the process with one line where the settings or a server are at fault; also usable as a decorator."""
+    """End the process with one line if the settings or a server are at fault; also usable as a decorator."""
     try:
         yield
     except (ConfigError, WorkerError) as error:
@@ -141,9 +142,9 @@ def _exit_with_one_line() -> Iterator[None]:
 
 
 def limit_remote_control() -> None:
-    """Take all commands from this worker's remote control but those that look at it.
+    """Remove all commands from this worker's remote control except those that only read its state.
 
-    Anyone who may write to the broker could otherwise end all workers, or have them take no message of a queue.
+    Otherwise anyone who may write to the broker could end all workers, or make them stop taking messages from a queue.
     """
     from celery.worker.control import Panel, inspect_command
 
@@ -151,7 +152,7 @@ def limit_remote_control() -> None:
         for name in [name for name in known if name not in _REMOTE_COMMANDS]:
             del known[name]
 
-    # Another worker asks so at its start. Celery's own answer also takes over the task ids that it is told as revoked.
+    # Another worker sends this when it starts. Celery's own handler would also accept task ids to revoke.
     @inspect_command(name="hello", visible=False)
     def answer_hello(state: Any, from_node: str, **_: Any) -> dict[str, Any]:
         return {"revoked": [], "clock": state.app.clock.forward()}
@@ -159,7 +160,7 @@ def limit_remote_control() -> None:
 
 @_exit_with_one_line()
 def prepare_worker() -> None:
-    """Check the settings and open the stores before the first task; exit with one line where that fails."""
+    """Check the settings and open the stores before the first task; exit with one line if that fails."""
     limit_remote_control()
     settings = get_settings()
     announce_pretend_time(settings, log.warning)
@@ -171,11 +172,11 @@ def prepare_worker() -> None:
 
 
 def _check_couchdb(settings: Settings) -> None:
-    """Raise ConfigError where RELEVE_MEASURES_URL names what is no CouchDB 3; a server that is down is waited for."""
+    """Raise ConfigError if RELEVE_MEASURES_URL names something other than CouchDB 3; wait for a server that is down."""
     server = open_couchdb(settings.measures(), settings.store_timeout_s)
     if server is None:
         return
-    from worker.stores.measures import couchdb  # Imported late: not where measures are in SQL.
+    from worker.stores.measures import couchdb  # Imported here because it is not needed if measures are in SQL.
 
     try:
         couchdb.check_server(server)
@@ -186,9 +187,9 @@ def _check_couchdb(settings: Settings) -> None:
 
 
 def _check_layout(stores: Stores) -> None:
-    """Raise ConfigError where the store has documents in the other layout.
+    """Raise ConfigError if the store has documents in the other layout.
 
-    A store that is down is only logged, because tasks wait for it.
+    If a store is down, that is only logged, because tasks wait for it.
     """
     try:
         is_wrong = stores.measures.has_other_layout()
@@ -201,10 +202,7 @@ def _check_layout(stores: Stores) -> None:
 
 @_exit_with_one_line()
 def prepare_beat(stack: ExitStack) -> Callable[..., None]:
-    """Check beat's settings and its broker; exit with one line where that fails.
-
-    Returns the function that writes beat's heartbeat, to be called after each message that beat sends.
-    """
+    """Check beat's settings and its broker; exit with one line if that fails."""
     settings = get_settings()
     announce_pretend_time(settings, log.warning)
     warn_of_unknown_settings()
@@ -215,7 +213,7 @@ def prepare_beat(stack: ExitStack) -> Callable[..., None]:
 
     def record_beat(**_: Any) -> None:
         if threading.get_ident() != thread:
-            return  # Beat runs in a worker, whose tasks send messages too.
+            return  # If beat runs in a worker, the worker's tasks send messages too.
         try:
             heartbeats.record_beat()
         except StoreUnavailable as error:  # The message itself has been sent.
@@ -225,7 +223,7 @@ def prepare_beat(stack: ExitStack) -> Callable[..., None]:
 
 
 class BeatScheduler(PersistentScheduler):
-    """Celery's own scheduler, which makes the folder of its file, and is heard of at once.
+    """Celery's own scheduler; it also makes the folder of its file, and sends its first tick at once.
 
     The folder is made here because beat opens the file before its checks.
     """
@@ -235,14 +233,14 @@ class BeatScheduler(PersistentScheduler):
     def setup_schedule(self) -> None:
         Path(self.schedule_filename).parent.mkdir(parents=True, exist_ok=True)
         super().setup_schedule()
-        # Due now: by the tick, `releve doctor` knows that beat and workers work.
+        # Due now: from the tick, `releve doctor` knows that beat and workers are running.
         self.schedule["tick"].last_run_at = datetime.fromtimestamp(0, UTC)
 
 
 def check_plain_http(public_url: str, *, wanted: bool) -> str | None:
-    """Return a warning where browsers reach the pages by plain http beyond this machine; None where they don't.
+    """Return a warning if browsers reach the pages by plain http from other machines; otherwise None.
 
-    Raises ConfigError, in one line, where that is not ``wanted``.
+    Raises ConfigError, in one line, if that is not ``wanted``.
     """
     parts = urlsplit(public_url)
     if parts.scheme != "http" or is_loopback_host(parts.hostname or ""):
@@ -259,7 +257,7 @@ def check_plain_http(public_url: str, *, wanted: bool) -> str | None:
 
 
 def find_plain_http(settings: Settings, public_url: str, host: str = "127.0.0.1") -> str | None:
-    """Do as ``check_plain_http``, but allow plain http within a home's own network.  Raises ConfigError.
+    """Do as ``check_plain_http``, but allow plain http within a home's own network. Raises ConfigError.
 
     ``host``: the address that the web service listens on.
     """
@@ -277,14 +275,14 @@ def find_plain_http(settings: Settings, public_url: str, host: str = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class PlainConnection:
-    """A server that is spoken to without TLS on another host."""
+    """A server on another host that is reached without TLS."""
 
     server: str
     host: str
 
     @property
     def is_public(self) -> bool:
-        """Whether the host is on no private network."""
+        """Whether the host is outside all private networks."""
         return is_public_host(self.host)
 
     def __str__(self) -> str:
@@ -332,8 +330,8 @@ def _store_connections(url: str) -> Iterator[PlainConnection]:
 
 
 def _postgres_hosts(url: str) -> list[str | None]:
-    """Return the hosts that are asked without TLS; a URL that can't be read is told of by the registry's own check."""
-    from sqlalchemy.engine import make_url  # Imported late, for it takes a moment and few commands come here.
+    """Return the hosts connected to without TLS; for an invalid URL none, as the registry's own check reports it."""
+    from sqlalchemy.engine import make_url  # Imported here because it takes a moment and few commands need it.
     from sqlalchemy.exc import ArgumentError
 
     try:
@@ -354,16 +352,16 @@ def set_flower_defaults(settings: Settings) -> None:
     our_login = [f"{FLOWER_USER}:{flower_password(settings)}"]
 
     def require_login() -> None:
-        """Require our login where no other kind of login is configured.
+        """Require our login if no other kind of login is configured.
 
-        Flower calls it again after it has read the configuration file.
+        Flower calls this again after it has read the configuration file.
         """
         has_other_login = options.basic_auth and options.basic_auth != our_login
         if not has_other_login:
             options.basic_auth = [] if options.auth else our_login
 
     options.address = "127.0.0.1"
-    options.logging = settings.log_level.lower()  # Tornado sets its level by this option.
+    options.logging = settings.log_level.lower()  # Tornado takes its level from this option.
     options.max_tasks = _MAX_TASKS
     options.purge_offline_workers = _OFFLINE_S
     options.read_only = True
@@ -383,7 +381,6 @@ def flower_password(settings: Settings) -> str:
 
 
 def flower_password_source(settings: Settings) -> str:
-    """Return the place where a person finds the password."""
     if settings.flower_password:
         return "in RELEVE_FLOWER_PASSWORD (or the file of RELEVE_FLOWER_PASSWORD_FILE)"
     return f"in {settings.data_dir / _PASSWORD_FILE}"

@@ -1,11 +1,13 @@
 """Checks of the stores: CouchDB, the measure store, the registry, Redis, the broker and the ledger of erasures.
 
-CouchDB is asked once with our user and once as a stranger, whose refusal is the good answer.
-Source: CouchDB 3.5 manual, "Single node setup", "GET /_session", "Security"; tried on a real server.
+CouchDB is asked once with our user and once without credentials, which it should refuse. Source: CouchDB 3.5 manual,
+"Single node setup", "GET /_session", "Security"; tried on a real server.
 
-Redis is judged by the answer to INFO alone, because CONFIG is forbidden on many managed servers.
+Redis is judged only by its answer to INFO, because CONFIG is forbidden on many managed servers.
 
 Without the ledger of erasures nothing can be erased, stopped or closed.
+
+Checks raise StoreUnavailable or ConfigError if a store can't be reached or opened.
 """
 
 from __future__ import annotations
@@ -37,13 +39,13 @@ _HOW_TO_CLOSE: Final = (
 _UNSOUND_COUCHDB: Final = "3.5.1"
 LONG_S: Final = 300.0
 REPAIR: Final = "`releve verify --all --repair`"
-_FEW: Final = 3  # So many databases are named.
+_FEW: Final = 3  # At most so many databases are named.
 
 # -- CouchDB
 
 
 def check_couchdb(connections: CheckConnections) -> Found:
-    """Check that CouchDB is one that does, is set up, and refuses strangers.  Raises StoreUnavailable."""
+    """Check that CouchDB has a supported version, is set up, and refuses requests without credentials."""
     server = connections.couchdb
     if server is None:
         yield ok("not used: the measures are in SQL")
@@ -86,7 +88,7 @@ def _check_setup(server: CouchServer) -> Found:
 
 
 def _status_of(server: CouchServer, path: str) -> int | None:
-    """Return the status of the answer; None where the server refuses this user."""
+    """Return the status of the answer; None if the server refuses this user."""
     try:
         return server.request("GET", path).status
     except UserRefused:
@@ -94,7 +96,7 @@ def _status_of(server: CouchServer, path: str) -> int | None:
 
 
 def _is_admin(server: CouchServer) -> bool:
-    """Return whether this user, or a stranger, has an administrator's session."""
+    """Return whether this user, or a request without credentials, gets an administrator's session."""
     try:
         session = read_or_none(server, "_session") or {}
     except UserRefused:
@@ -106,10 +108,7 @@ def _is_admin(server: CouchServer) -> bool:
 
 
 def check_measures(connections: CheckConnections) -> Found:
-    """Check that the database of each doctype answers, and has the layout of the settings.
-
-    Raises StoreUnavailable and ConfigError.
-    """
+    """Check that the database of each doctype answers, and has the layout of the settings."""
     layout = Layout(connections.settings.layout)
     server = connections.couchdb
     if server is None:
@@ -125,16 +124,16 @@ def check_measures(connections: CheckConnections) -> Found:
 
 
 def check_databases(connections: CheckConnections) -> Found:
-    """Find the databases that CouchDB lacks; a fault where they had measures.  Raises StoreUnavailable.
+    """Find the databases that CouchDB lacks; a fault if they had measures.
 
-    A worker is ready without one of them, because it stores all other series.
+    A worker is still ready without one of them, because it stores all other series.
     """
     if (server := connections.couchdb) is None:
         return
     layout = Layout(connections.settings.layout)
     doctypes = list(doctypes_of(layout))
     missing = [doctype for doctype in doctypes if read_or_none(server, database_name(doctype)) is None]
-    # With the other layout in use nothing is lost.
+    # If the other layout is in use, nothing is lost.
     may_be_lost = missing and connections.registry_is_current and not _is_in_use(server, layout.other)
     if may_be_lost and (lost := find_lost(connections.registry, missing, layout)):
         names = list(map(database_name, lost))
@@ -150,7 +149,7 @@ def _is_in_use(server: CouchServer, layout: Layout) -> bool:
 
 
 def find_lost(registry: Registry, missing: Sequence[str], layout: Layout) -> list[str]:
-    """Return those of the missing doctypes that had measures: of their series something is stored, by the registry."""
+    """Return the missing doctypes that had measures: by the registry, something of their series is stored."""
     series_of = doctypes_of(layout)
     stored = registry.completeness.find_stored({series_of[doctype] for doctype in missing})
     return [doctype for doctype in missing if series_of[doctype] in stored]
@@ -183,7 +182,7 @@ def _check_sql_measures(connections: CheckConnections) -> Found:
 
 
 def check_registry(connections: CheckConnections) -> Found:
-    """Check that the registry answers and has the tables of this program.  Raises StoreUnavailable and ConfigError."""
+    """Check that the registry answers and has the tables of this program."""
     if missing_sqlite_file(connections.settings.registry()):
         yield warn("does not exist yet: `releve migrate` or the first command that needs it creates it")
         return
@@ -211,7 +210,7 @@ def sql_version(connection: Connection) -> str:
 
 
 def check_broker(connections: CheckConnections) -> Found:
-    """Check the broker where it is not the Redis of the state.  Raises StoreUnavailable."""
+    """Check the broker; if it is the Redis of the state, only that it answers."""
     url = connections.settings.broker_url
     if url is None:
         try:
@@ -233,7 +232,7 @@ def check_broker(connections: CheckConnections) -> Found:
 
 
 def check_queues(connections: CheckConnections) -> Found:
-    """Check how many messages wait and for how long.  Raises StoreUnavailable."""
+    """Check how many messages wait, and for how long."""
     url = connections.broker_url
     yield from judge_queues(queue_lengths(url), queue_ages(url), connections.settings.reconcile_every_s)
 
@@ -241,8 +240,7 @@ def check_queues(connections: CheckConnections) -> Found:
 def judge_queues(waiting: Mapping[str, int], ages: Mapping[str, float], every_s: float) -> Found:
     """Judge the queues by their messages and by the age of the next one, in seconds.
 
-    A message that beat sends expires after five rounds of ``every_s`` seconds, so ``control`` should never have an
-    older one.
+    A message from beat expires after five rounds of ``every_s`` seconds, so ``control`` should never have an older one.
     """
     if (age_s := ages.get("control", 0.0)) > (limit_s := max(5 * every_s, LONG_S)):
         yield warn(
@@ -260,12 +258,11 @@ def judge_queues(waiting: Mapping[str, int], ages: Mapping[str, float], every_s:
 
 
 def check_redis(connections: CheckConnections) -> Found:
-    """Check the Redis of the state.  Raises StoreUnavailable."""
     yield from judge_redis(connections.redis)
 
 
 def judge_redis(redis: Redis) -> Found:
-    """Judge a Redis by its INFO: it must be one writable server that evicts nothing.  Raises StoreUnavailable."""
+    """Judge a Redis by its INFO: it must be one writable server that evicts nothing."""
     with redis_errors():
         info: dict[str, Any] = redis.info()
     yield from _judge_role(info)
@@ -302,7 +299,7 @@ def _judge_persistence(info: dict[str, Any]) -> Found:
 
 
 def check_ledger(connections: CheckConnections) -> Found:
-    """Check that the ledger can be written, has what the registry knows of, and no line was changed. Makes no file."""
+    """Check that the ledger is writable, has all entries known to the registry, and is unchanged. Makes no file."""
     settings = connections.settings
     path = settings.ledger()
     ledger = known_ledger(settings, connections.registry)

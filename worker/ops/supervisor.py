@@ -1,8 +1,8 @@
-"""The processes of `releve up`: how each part is started, and who watches over them.
+"""The processes of `releve up`: how each part is started, and who supervises them.
 
-`releve up` becomes the supervisor of its parts after its checks (`python -m worker.ops.supervisor PLAN`), which ends
-with the first of them; the embedded Redis alone is started again. It stays in memory as long as they run, so this
-module imports neither settings nor stores but where a function needs them: 15 MB in place of 85. The plan is JSON::
+After its checks, `releve up` becomes the supervisor of its parts (`python -m worker.ops.supervisor PLAN`). It ends when
+the first of them does; only the embedded Redis is restarted. It stays in memory as long as they run, so this module
+imports settings and stores only inside functions: 15 MB instead of 85. The plan is JSON::
 
     {"parts": {"worker": ["/usr/bin/python3", "-m", "celery", …]}, "logs": "releve-data/logs", "grace_s": 30,
      "lines": ["worker and web are running …"], "redis_in": "releve-data"}
@@ -26,7 +26,7 @@ from worker.stores.sockets import redis_is_up
 if TYPE_CHECKING:
     from config.settings import Settings
 
-# Flower serves this machine alone; its other options come from ``worker.ops.startup``.
+# Flower serves only this machine; its other options come from ``worker.ops.startup``.
 _COMMANDS: Final = {
     "redis": ("worker.stores.redis.embedded",),
     "simulator": ("worker", "simulate"),
@@ -36,16 +36,16 @@ _COMMANDS: Final = {
     "web": ("worker", "web"),
     "flower": ("celery", "-A", "worker", "flower", "--address=127.0.0.1"),
 }
-_POLL_S: Final = 1.0  # Nobody waits for the message of a part's end.
+_POLL_S: Final = 1.0  # Nobody waits for the message that a part has ended.
 _LOGS_EVERY_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class PartPlan:
-    """What to start, in this order. ``grace_s``: the time each part has to end; ``lines`` are printed once they run.
+    """What to start, in this order. ``grace_s``: the time each part has to end; ``lines`` are printed once all run.
 
-    ``logs``: the folder of the log files; empty: standard error. ``redis_in``: the data folder of the embedded Redis,
-    which is started first; None without one.
+    ``logs``: the folder of the log files; if empty, the parts log to standard error. ``redis_in``: the data folder of
+    the embedded Redis, which is started first; None without one.
     """
 
     parts: Mapping[str, Sequence[str]]
@@ -57,7 +57,7 @@ class PartPlan:
     def replace_process(self, env: Mapping[str, str]) -> NoReturn:
         """Replace this process by the supervisor of these parts, with ``env`` added to the environment.
 
-        Nothing is closed here: the caller has closed what it opened.
+        Nothing is closed here: the caller must have closed what it opened.
         """
         argv = [sys.executable, "-m", __name__, json.dumps(asdict(self))]
         sys.stdout.flush()
@@ -85,7 +85,7 @@ class PartPlan:
         return Path(self.logs, f"{name}.log") if self.logs else None
 
     def _watch(self, supervisor: Supervisor) -> None:
-        """Bound the logs and start Redis again until another part ends.  Raises ProcessFailed."""
+        """Bound the logs and restart Redis until another part ends. Raises ProcessFailed."""
         while True:
             for child_exit in supervisor.wait(_LOGS_EVERY_S):
                 print(f"releve: {child_exit}", file=sys.stderr, flush=True)  # noqa: T201
@@ -96,7 +96,7 @@ class PartPlan:
                 bound_log(log)
 
     def _start_redis(self, supervisor: Supervisor, data_dir: str) -> None:
-        """Start Redis and wait until it has read its file.  Raises ProcessFailed."""
+        """Start Redis and wait until it has loaded its data. Raises ProcessFailed."""
         url = (Path(data_dir) / "redis" / "server.url").read_text()
         argv = part_command("redis", data_dir)
         supervisor.start("redis", argv, log_path=self._log_of("redis"), ends_last=True)
@@ -104,12 +104,11 @@ class PartPlan:
 
 
 def part_command(part: str, *options: str) -> list[str]:
-    """Return the program and the arguments of one part of Relève."""
     return [sys.executable, "-m", *_COMMANDS[part], *options]
 
 
 def public_url(settings: Settings, host: str, port: int) -> str:
-    """Return where browsers reach the web service: the setting, or else where it listens."""
+    """Return the URL at which browsers reach the web service: the setting, or else the address it listens on."""
     if "public_url" in settings.model_fields_set:
         return settings.public_url
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104

@@ -1,7 +1,8 @@
 """Checks of the suppliers, their quota and their incidents, of the API's tokens, of outputs and of workers.
 
-The quota is compared with the size of the fleet; that of GRDF with the homes that have gas, where there is gas.
-Workers are judged by the heartbeats that they write to Redis, and by the messages that wait for them.
+The quota is compared with the size of the fleet; GRDF's, if gas is set up, with the homes that have gas. Workers are
+judged by the heartbeats that they write to Redis, and by the messages that wait for them. Checks that read a store
+raise StoreUnavailable.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ _START_ONE: Final = "start one with `releve up` or `celery -A worker worker -l I
 def check_token(connections: CheckConnections, supplier: str | None = None) -> Found:
     """Check that a supplier, by default the main one, gives the application a token for its credentials.
 
-    With a preset that has a token for each account nothing is asked, because it takes the user.  Raises a WorkerError.
+    With a preset that has a token for each account nothing is checked, because that takes the user. Raises a
+    WorkerError.
     """
     settings = connections.settings
     chosen = supplier_settings.configured_suppliers(settings)[supplier or supplier_settings.main_supplier(settings)]
@@ -68,13 +70,13 @@ def check_token(connections: CheckConnections, supplier: str | None = None) -> F
         store = ApplicationTokenStore(endpoints.preset.name, sealer, ProgressStore(connections.redis))
         ApplicationTokens(store, oauth).current()
     else:
-        # The token is thrown away: a check makes no key to seal it with.
+        # The token is discarded, because a check makes no key to seal it with.
         oauth.application_token()
     yield ok("gives the application a token")
 
 
 def check_incidents(connections: CheckConnections) -> Found:
-    """Warn about each open incident and closed gate, which explain why no new data come.  Raises StoreUnavailable."""
+    """Warn about each open incident and closed gate, which explain why no new data come."""
     for preset in supplier_settings.chosen_presets(connections.settings).values():
         quota = supplier_settings.ledger_of(preset, connections.settings, connections.redis).state(())
         if closed_s := math.ceil(quota.opens_in_s):
@@ -90,19 +92,16 @@ def check_incidents(connections: CheckConnections) -> Found:
 
 
 def check_quota_now(connections: CheckConnections, supplier: str | None = None) -> Found:
-    """Check what is left of a supplier's quota, and that a night of its active accounts fits it.
+    """Check what is left of a supplier's quota, and that a night of its active accounts fits into it.
 
-    Without ``supplier`` it is the main one's, and what no supplier brings is told too.  Raises StoreUnavailable.
+    Without ``supplier`` it is the main one's, and series and accounts that no supplier serves are reported too.
     """
     yield from check_pace(connections, supplier or supplier_settings.main_supplier(connections.settings))
     yield from check_night(connections, supplier) if supplier else check_quota(connections)
 
 
 def check_pace(connections: CheckConnections, supplier: str) -> Found:
-    """Check that a supplier can be asked now: its gate is open, and some of its quota is left.
-
-    Raises StoreUnavailable.
-    """
+    """Check that a supplier can be called now: its gate is open, and some of its quota is left."""
     preset = supplier_settings.chosen_presets(connections.settings)[supplier]
     ledger = supplier_settings.ledger_of(preset, connections.settings, connections.redis)
     with redis_errors():
@@ -134,8 +133,7 @@ def _why_closed(preset: Preset, quota: QuotaState) -> str:
 def check_quota(connections: CheckConnections) -> Found:
     """Check that a night of all active accounts fits the quota under the policy in force.
 
-    Warns where the preset does not offer a series of RELEVE_SERIES, and of accounts whose supplier is not set up.
-    Raises StoreUnavailable.
+    Warns if the preset does not offer a series of RELEVE_SERIES, and about accounts whose supplier is not set up.
     """
     if missing := supplier_settings.missing_series(connections.settings):
         names = ", ".join(missing)
@@ -148,7 +146,7 @@ def check_quota(connections: CheckConnections) -> Found:
 
 
 def _check_without_supplier(connections: CheckConnections) -> Found:
-    """Warn about active accounts of a supplier that is not set up any more.  Raises StoreUnavailable."""
+    """Warn about active accounts of a supplier that is no longer set up."""
     if not connections.registry_is_current:
         return
     today = civil_date(clock_from(connections.settings.pretend_now)())
@@ -161,7 +159,7 @@ def _check_without_supplier(connections: CheckConnections) -> Found:
 
 
 def check_night(connections: CheckConnections, supplier: str) -> Found:
-    """Check that a night of a supplier's active accounts fits its quota.  Raises StoreUnavailable."""
+    """Check that a night of a supplier's active accounts fits its quota."""
     if missing_sqlite_file(connections.settings.registry()):
         yield ok("no account yet")
         return
@@ -173,7 +171,7 @@ def check_night(connections: CheckConnections, supplier: str) -> Found:
 
 
 def has_gas(settings: Settings) -> bool:
-    """Return whether gas is set up; without it nothing is checked or told of it."""
+    """Return whether gas is set up; if not, gas is neither checked nor mentioned."""
     return bool(settings.grdf_client_id)
 
 
@@ -206,7 +204,7 @@ def check_api_tokens(connections: CheckConnections) -> Found:
 
 
 def check_proxy_clients(connections: CheckConnections) -> Found:
-    """Check that each client of the proxy follows the rules of new ones."""
+    """Check that each client of the proxy follows the rules for new clients."""
     clients = connections.registry.proxy_clients.list_clients() if connections.registry_is_current else []
     in_force = [client for client in clients if client.revoked_at is None]
     for client in in_force:
@@ -219,7 +217,6 @@ def check_proxy_clients(connections: CheckConnections) -> Found:
 
 
 def check_outputs(connections: CheckConnections) -> Found:
-    """Check that no output fails."""
     outputs = list_outputs(connections.registry.database) if connections.registry_is_current else []
     for output in outputs:
         if output.failing_since is not None:
@@ -232,7 +229,7 @@ def check_outputs(connections: CheckConnections) -> Found:
 
 
 def check_workers(connections: CheckConnections) -> Found:
-    """Check that workers are alive and take the messages that wait.  Raises StoreUnavailable."""
+    """Check that workers are alive and take the messages that wait."""
     heartbeats = Heartbeats(connections.redis)
     if connections.registry_is_current:
         yield from judge_errors(connections.registry.overview.count_errors())
@@ -240,7 +237,7 @@ def check_workers(connections: CheckConnections) -> Found:
 
 
 def judge_errors(errors: Sequence[ErrorCount]) -> Found:
-    """Judge the errors that accounts wait under: only those that end workers speak of these."""
+    """Judge the errors that keep accounts waiting; only those that end workers give a warning."""
     for error in errors:
         if error.code == WorkerLost.code:
             last = f", last on {error.last_at.astimezone(PARIS):%d %b at %H:%M}" if error.last_at else ""

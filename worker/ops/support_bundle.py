@@ -1,9 +1,9 @@
-"""Support bundle: one ZIP file with the state of one account, without the household's identity.
+"""The support bundle: one ZIP file with the state of one account, without the household's identity.
 
-The account's id is replaced by an alias, which has a new salt in each bundle, so that two bundles can't be matched.
-No part contains a meter number by design, and any text that looks like one is removed all the same.  Measured energies
-are left out unless they are asked for.  Settings are shown only where they are numbers, switches or unchanged defaults,
-because a text that somebody has set may be a secret, or may name the household.
+The account's id is replaced by an alias, which has a new salt in each bundle, so that two bundles can't be matched. By
+design no part contains a meter number, but any text that looks like one is removed too. Measured energies are left out
+unless they are requested.  Settings are shown only where they are numbers, switches or unchanged defaults, because a
+text that somebody has set may be a secret, or may name the household.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from worker.runtime.stores import Stores
 from worker.runtime.sync_parts import Sync, build_explainer
 
 _PACKAGES: Final = ("releve", "celery", "redis", "sqlalchemy", "alembic", "couchdb", "requests", "pydantic-settings")
-# The names of what was measured end with one.
+# Names of measured values end with one of these.
 _VALUE_SUFFIXES: Final = ("_kwh", "_kva", "peak_at", "activated_on", "volume", "index_start", "index_end")
 _NOTICE_FIELDS: Final = ("kind", "reason", "about", "channel", "created_at", "attempts", "delivered_at")
 _METER_NUMBER: Final = re.compile(r"(?<!\d)\d{14}(?!\d)|\bGI\d{6}\b")
@@ -43,7 +43,7 @@ The account has an alias, a new one in each bundle. There is no meter number, to
 
 @dataclass(frozen=True)
 class Bundle:
-    """Support bundle; ``files`` has the texts by file name."""
+    """A support bundle; ``files`` has the texts by file name."""
 
     alias: str
     files: dict[str, str]
@@ -51,7 +51,7 @@ class Bundle:
     def write(self, path: Path) -> None:
         """Write the bundle to a new file that only its owner may read.
 
-        Raises OSError, and FileExistsError where the file exists.
+        Raises OSError, including FileExistsError.
         """
         path.touch(mode=0o600, exist_ok=False)
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -60,7 +60,7 @@ class Bundle:
 
 
 def make_bundle(stores: Stores, sync: Sync, account: Account, days: int, *, with_values: bool) -> Bundle:
-    """Collect what support needs about the last ``days`` days up to yesterday.  Raises StoreUnavailable."""
+    """Collect the data that support needs about the last ``days`` days up to yesterday."""
     explainer, yesterday = build_explainer(stores, sync), sync.history.today() - ONE_DAY
     explanations = [explanation_to_json(explainer.explain(account, yesterday - age * ONE_DAY)) for age in range(days)]
     parts: dict[str, Any] = {
@@ -80,7 +80,7 @@ def make_bundle(stores: Stores, sync: Sync, account: Account, days: int, *, with
 
 
 class _Anonymizer:
-    """Filter that replaces the account's id by its alias, and removes meter numbers and energies."""
+    """Replaces the account's id by its alias, and removes meter numbers and energies."""
 
     def __init__(self, account_id: str, with_values: bool) -> None:
         self._account_id, self._with_values = account_id, with_values

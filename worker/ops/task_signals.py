@@ -1,9 +1,9 @@
-"""What Celery's signals record of each task: its lane, its metrics with their HTTP endpoint, and its logs' context.
+"""Handlers of Celery's signals: they set each task's lane, count its metrics, serve these by HTTP, and label its logs.
 
 Each line of a task names task, run and chain.  ``run`` is the run id of a window, like ``20240725T071500.123456``; it
 stays the same from the publishing of the window to its storing.  ``chain`` is the id of the first task, which is the
-night's feed or the backfill of an account: all tasks that follow from it have the same chain, however many workers they
-run on.  Messages get the time of their publishing, from which the wait of a task is counted.
+night's feed or the backfill of an account: all tasks that follow from it have the same chain, on whichever workers they
+run. Messages get the time of their publishing, from which a task's waiting time is counted.
 
 The endpoint serves the metrics of one worker, in a thread of its main process.  A pool of threads counts in this
 process.  A pool of processes needs PROMETHEUS_MULTIPROC_DIR, as prometheus_client documents: each process then counts
@@ -33,8 +33,8 @@ from worker.ops.logging_setup import configure_process
 from worker.ops.machine import keep_files_private
 
 _TASK_PREFIX: Final = "tasks."
-# Celery quotes a message that it can't use, and with it a household's measures.  These texts take the place of
-# Celery's, by the names of its constants.
+# When Celery can't use a message, it logs it, and so a household's measures. These texts replace Celery's, by the names
+# of its constants.
 _REJECTION_TEXTS: Final = {
     "UNKNOWN_FORMAT": "a message that is not a task was discarded: check whether another program uses this broker",
     "UNKNOWN_TASK_ERROR": "a message for an unknown task was discarded: run the same version in all workers",
@@ -46,7 +46,7 @@ log = logging.getLogger("releve.metrics")
 
 
 def install() -> None:
-    """Connect to Celery's signals, before Celery sets up its own logging.  Safe to repeat."""
+    """Connect to Celery's signals, before Celery sets up its own logging. Safe to repeat."""
     signals.setup_logging.connect(_configure)
     signals.celeryd_init.connect(_configure_early)
     signals.worker_init.connect(_begin_at_zero)
@@ -81,7 +81,7 @@ def _stamp_published_at(headers: dict[str, Any] | None = None, **_: Any) -> None
 def _record_start(
     task: Task[Any, Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **_: Any
 ) -> None:
-    """Enter the task's lane and count it; what the end needs to know stays with the request, which is one run's own."""
+    """Enter the task's lane and count it; data for its end is kept in the request, which belongs to one run."""
     request: Any = task.request
     run = {"run": run_id} if (run_id := run_id_of(args, kwargs or {})) else {}
     logs.bind(task=task.name, **run, chain=request.root_id)
@@ -111,7 +111,7 @@ def _count_failure(sender: Task[Any, Any], exception: BaseException, **_: Any) -
 def _wait_s(request: Any) -> float | None:
     """Return the seconds from publishing, or from the end of the countdown, to the start of the task.
 
-    Never negative, although the clocks of two hosts may differ.  None for a message without a publishing time.
+    Never negative, although the clocks of two hosts may differ. None for a message without a publishing time.
     """
     published_at = request.get(PUBLISHED_AT)
     if not isinstance(published_at, int | float):
@@ -129,7 +129,7 @@ def _is_ours(name: str) -> bool:
 
 
 def run_id_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
-    """Return the run id in the arguments of a window's task; None for a task that is not about a window."""
+    """Return the run id in the arguments of a window's task; None for any other task."""
     arguments = args[0] if args and isinstance(args[0], Mapping) else kwargs
     return arguments.get("run_id")
 
@@ -138,7 +138,7 @@ def run_id_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
 
 
 def _configure(loglevel: int = logging.WARNING, logfile: str | None = None, **_: Any) -> None:
-    """Set up logging; ``-l`` on Celery's command line may log more than RELEVE_LOG_LEVEL, but not less."""
+    """Set up logging; ``-l`` on Celery's command line may raise the detail of RELEVE_LOG_LEVEL, but not lower it."""
     keep_files_private()  # Beat sends no signal before this one, and has written nothing yet.
     configure_process(get_settings(), level=loglevel, logfile=logfile, takeover=True)
     _hide_message_bodies()
@@ -146,7 +146,7 @@ def _configure(loglevel: int = logging.WARNING, logfile: str | None = None, **_:
 
 
 def _configure_early(instance: Any, **_: Any) -> None:
-    """Set up the format for what a worker logs before Celery calls ``setup_logging``."""
+    """Set up the format for a worker's logs before Celery calls ``setup_logging``."""
     keep_files_private()
     configure_process(get_settings(), takeover=True)
     if get_settings().log_format == "json":  # The worker prints its banner as text, which is not JSON.
@@ -154,9 +154,9 @@ def _configure_early(instance: Any, **_: Any) -> None:
 
 
 def _quiet_tasks() -> None:
-    """Log only for DEBUG that a task was sent, received and done: a dozen a minute for ever, thousands each night.
+    """Log only for DEBUG that a task was sent, received and done: a dozen lines a minute, thousands each night.
 
-    Errors and retries are always logged, and what came of a task is for its own lines.
+    Errors and retries are always logged, and a task's result has its own lines.
     """
     from celery.app import trace
 
@@ -180,7 +180,7 @@ def _hide_message_bodies() -> None:
 
 
 def _open_endpoint(**_: Any) -> None:
-    """Open the endpoint of a worker that is ready, where the settings name a port."""
+    """Open the endpoint of a worker that is ready, if the settings name a port."""
     settings = get_settings()
     if settings.metrics_port and (server := serve_metrics(settings.metrics_host, settings.metrics_port)):
         # A child process that outlives its worker would otherwise keep the port.
@@ -195,7 +195,7 @@ def _forget_gauges(pid: int, **_: Any) -> None:
 def serve_metrics(host: str, port: int) -> WSGIServer | None:
     """Serve the metrics on ``host`` and ``port`` from now on.
 
-    Returns None where the address can't be used: that is logged, and the worker goes on without an endpoint.
+    Returns None if the address can't be used: that is logged, and the worker runs without an endpoint.
     """
     registry = CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:

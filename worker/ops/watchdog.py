@@ -1,14 +1,14 @@
-"""Heartbeat and watchdog of a worker: signs of life, messages of dead workers, and a restart of one that hears nothing.
+"""Heartbeat and watchdog of a worker, and the requeueing of dead workers' messages.
 
-**Heartbeat**: what dead workers had taken is requeued, but only with Redis as the broker.  RabbitMQ itself requeues
-what a lost connection had taken.
+**Heartbeat**: messages that dead workers had taken are requeued, but only with Redis as the broker. RabbitMQ itself
+requeues what a lost connection had taken.
 
-A **worker** can be alive and connected and yet receive nothing.  ``BrokerProbe`` asks it through the broker, in the way
-in which work reaches it.  Silence is counted only while the broker answers a connection of our own, so a broker that is
-down restarts nobody.
+**Watchdog**: a worker can be alive and connected and yet receive nothing. ``BrokerProbe`` tests it through the broker,
+in the same way that work reaches it. Silence is counted only while the broker answers a connection of our own, so a
+broker that is down restarts nobody.
 
-**Restart**: the program is replaced in its own process (exec).  Its process id stays the same, and so its supervisor or
-container does not notice.  No work is lost, because messages are acknowledged when their task is done.  The time of a
+**Restart**: the program is replaced in its own process (exec). Its process id stays the same, so its supervisor or
+container does not notice. No work is lost, because messages are acknowledged when their task is done. The time of a
 shutdown is limited, too.
 
 Heartbeat and watchdog are one thread each in the worker's main process.
@@ -42,7 +42,7 @@ from worker.stores.redis.heartbeats import BrokerMessages, Heartbeats, WorkerHea
 log = logging.getLogger("releve.watchdog")
 heartbeat_log = logging.getLogger("releve.heartbeat")
 INTERVAL_S: Final = 4.0
-HOME_INTERVAL_S: Final = 60.0  # Each heartbeat is a write to a small computer's card.
+HOME_INTERVAL_S: Final = 60.0  # Each heartbeat is a write to a small computer's memory card.
 # The watchdog restarts the program in its own process, which keeps its environment.
 RESTARTS_VARIABLE: Final = "RELEVE_WATCHDOG_RESTARTS"
 CHECK_EVERY_S: Final = 15.0
@@ -60,10 +60,7 @@ _IO_TIME_OUTS: Final = {
 
 
 class WorkerActivity:
-    """What a worker does now; before it is ready, nothing.
-
-    ``consumer`` is the sender of Celery's ``worker_ready``.
-    """
+    """The current activity of a worker; zero and empty before it is ready."""
 
     consumer: Any = None
 
@@ -90,7 +87,7 @@ class WorkerActivity:
 
 
 class Heartbeat:
-    """Thread that writes every few seconds that this worker is alive and what it does, until ``stop``."""
+    """Thread that records every few seconds, until ``stop``, that this worker is alive and what it does."""
 
     def __init__(self, heartbeats: Heartbeats, name: str, worker: str = WORKER_ID, every_s: float = INTERVAL_S) -> None:
         self.activity = WorkerActivity()
@@ -101,27 +98,28 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        # The first beat is sent before this returns: the messages of a worker without one are given to others.
+        # The first heartbeat is sent before this returns: the messages of a worker without one are given to others.
         self._beat()
         self._thread.start()
 
     def watch(self, consumer: Any) -> None:
-        """Report the activity of the worker, which has just become ready, at once and from now on."""
+        """Report the activity of the worker, which has just become ready, now and in all later heartbeats."""
         self.activity.consumer = consumer
         self._beat()
 
     def stop(self) -> None:
-        """Stop the thread and release what this worker still has; call it when the worker takes no more messages."""
+        """Stop the thread and forget this worker; call it once the worker takes no more messages."""
         self._stop_event.set()
         if self._thread.ident is not None:
-            self._thread.join(INTERVAL_S)  # Else a last beat could be written after the goodbye.
+            # Otherwise the thread could write a heartbeat after the worker was forgotten.
+            self._thread.join(INTERVAL_S)
         try:
             self._heartbeats.forget_worker(self._worker)
         except WorkerError as error:  # The heartbeat then expires by itself.
             heartbeat_log.warning("could not record that this worker has stopped: %s", error)
 
     def _run(self) -> None:
-        # At whole intervals of the clock, so that a home's heartbeats and beat's round are one write to its card.
+        # At whole intervals of the clock, so that a home's heartbeats and beat's round share one write to its card.
         while not self._stop_event.wait(self._every_s - time.time() % self._every_s):
             self._beat()
 
@@ -171,7 +169,7 @@ class Watchdog(threading.Thread):
         self._probe = BrokerProbe(heartbeat.activity, pings=pings)
         self._silence_s = silence_s
         self._check_every_s = min(CHECK_EVERY_S, silence_s / 4)
-        # One ping waits for a third of the allowed silence at most, so several must fail before a restart.
+        # One ping waits for at most a third of the allowed silence, so several must fail before a restart.
         self._timeout_s = min(ANSWER_S, silence_s / 3)
         self._stop_event = threading.Event()
         self._silent_since: float | None = None
@@ -189,11 +187,11 @@ class Watchdog(threading.Thread):
         threading.Thread(target=_exit_after, args=(grace_s,), name="last minute", daemon=True).start()
 
     def _silent_s(self) -> float:
-        """Return the seconds since the worker stopped hearing a broker that answers; 0 while it hears."""
+        """Return the seconds since the worker stopped hearing a broker that answers; 0 while it hears it."""
         began = time.monotonic()
         connection = self._probe.connection
         if connection != self._connection:
-            # The worker has noticed the loss itself, and gets its time to connect again.
+            # The worker has noticed the loss itself, and gets time to reconnect.
             self._connection, self._silent_since = connection, None
         if not self._probe.is_silent(self._timeout_s):
             self._silent_since = None
@@ -212,7 +210,7 @@ class Watchdog(threading.Thread):
             self._worker,
             time.monotonic() - (self._silent_since or time.monotonic()),
         )
-        self._heartbeat.stop()  # The program that starts has another id, and others may take this one's messages.
+        self._heartbeat.stop()  # The restarted program has another id, and others may take this one's messages.
         os.environ[RESTARTS_VARIABLE] = str(self._heartbeat.restarts + 1)
         _kill_children()
         # Exec closes sockets and locked files (close-on-exec) and ends all other threads.
@@ -246,7 +244,7 @@ def start_watchdog(consumer: Any, heartbeat: Heartbeat) -> None:
 
 
 def _allowed_silence_s(consumer: Any, configured_s: float) -> float:
-    """Return the configured silence, but on RabbitMQ at least three heartbeats; 0 switches restarts off.
+    """Return the allowed silence: as configured, but on RabbitMQ at least three heartbeats; 0 switches restarts off.
 
     RabbitMQ keeps the mailbox of a dead connection locked until two heartbeats were missed.  A worker that restarts
     before that can't open its mailbox.
@@ -260,17 +258,17 @@ def _allowed_silence_s(consumer: Any, configured_s: float) -> float:
 
 
 class BrokerProbe:
-    """Test whether a running worker hears its broker.
+    """Tests whether a running worker hears its broker.
 
-    ``pings``: also by a question to its mailbox, which writes to the broker.  A home's beat sends messages as long as
-    its worker lives: that it takes them is enough.
+    ``pings``: also send it a ping, which writes to the broker. A home doesn't need that: its beat sends messages as
+    long as its worker lives, and it's enough that the worker takes them.
     """
 
     def __init__(self, activity: WorkerActivity, *, pings: bool = True) -> None:
         self._activity, self._consumer, self._pings = activity, activity.consumer, pings
         self._app: Celery = self._consumer.app
         conf = self._app.conf
-        # The app's own mailbox publishes over the connections that the process shares, which may be the dead ones.
+        # The app's own mailbox publishes over the process's shared connections, which may be the dead ones.
         self._mailbox = Mailbox(
             conf.control_exchange,
             type="fanout",
@@ -279,18 +277,18 @@ class BrokerProbe:
             reply_queue_expires=conf.control_queue_expires,
         )
         self._has_answered = False
-        # Progress when the worker last left waiting messages alone.
+        # The progress when the worker last left waiting messages untaken.
         self._idle_progress: tuple[int, int, int] | None = None
 
     @property
     def connection(self) -> int | None:
-        """A number that changes with each connection the worker opens; None while it knows that it has none."""
+        """A number that changes with each connection the worker opens; None while it knows that it is disconnected."""
         return None if self._consumer.connection is None else id(self._consumer.connection)
 
     def is_silent(self, timeout_s: float) -> bool:
-        """Ask the worker over a new connection: by a ping, and by whether it takes the messages that wait.
+        """Test the worker over a new connection: whether it answers a ping, and whether it takes waiting messages.
 
-        A broker that does not answer us either says nothing about the worker.
+        If the broker does not answer this connection either, that says nothing about the worker.
         """
         progress = self._activity.progress
         try:
@@ -315,7 +313,7 @@ class BrokerProbe:
     def _answers(self, connection: Connection, timeout_s: float) -> bool:
         """Return whether the worker answers a ping.
 
-        No answer counts only after the worker has answered once, because some brokers carry no mailbox.
+        A missing answer counts only once the worker has answered before, because some brokers carry no mailbox.
         """
         mailbox: Any = self._mailbox(connection)
         channel = connection.default_channel
@@ -327,7 +325,7 @@ class BrokerProbe:
         return answered or not self._has_answered
 
     def _takes_work(self, connection: Connection, progress: tuple[int, int, int]) -> bool:
-        """Return whether the worker takes messages: it must not leave them twice in a row while it has a free slot."""
+        """Return whether the worker takes messages: it must not ignore them twice in a row while it has a free slot."""
         is_free = self._activity.running < self._activity.slots
         waits = is_free and any(queue_lengths(connection, self._activity.queues()).values())
         was_idle_before = self._idle_progress == progress

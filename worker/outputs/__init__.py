@@ -1,1 +1,1 @@
-"""Outputs: where measures are sent when they change, such as Home Assistant, MQTT, time series and webhooks."""
+"""Outputs, to which changed measures are sent, such as Home Assistant, MQTT, time series databases and webhooks."""

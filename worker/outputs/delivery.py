@@ -1,10 +1,10 @@
-"""The delivery: what waits in the outbox is sent, account after account, and a failure waits for the next try.
+"""The delivery sends the changes in the outbox to the outputs, account by account, and retries after a failure.
 
-A failing output stops neither the windows nor the other outputs. What it was to be sent stays in the outbox, whose size
-does not depend on how long it is away. One worker at a time delivers to an output, so that an account's changes come in
-order; where two do after all, what is sent is read from the store at that time, so that repeats do no harm.
+A failing output stops neither the windows nor the other outputs. Its changes stay in the outbox, whose size doesn't
+depend on the length of the outage. Only one worker at a time delivers to an output, so that an account's changes arrive
+in order. If two do so nevertheless, repeats do no harm, because values are read from the store when they are sent.
 
-Deliveries have threads of their own, so that no window waits for one: a home's worker runs one task at a time.
+Deliveries have their own threads, so that no window waits for one: a home's worker runs one task at a time.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from worker.stores.registry.accounts import AccountTable
 from worker.stores.registry.outputs import BEGINNING, KeptReadings, OutboxTable, OutputState, OutputTable, WaitingChange
 
 log = logging.getLogger("releve.outputs")
-LONGEST_RUN_S: Final = 60.0  # After which the next run goes on.
+LONGEST_RUN_S: Final = 60.0  # Afterwards the next run continues.
 NOTICE_AFTER: Final = timedelta(days=1)
 _LOCK_S: Final = 30.0
-_MOST_LOCKED_S: Final = 1800.0  # One account of many years may take long.
+_MOST_LOCKED_S: Final = 1800.0  # An account with many years of data may take long.
 MOST_THREADS: Final = 4
 
 
@@ -44,7 +44,7 @@ MOST_THREADS: Final = 4
 class OutputDelivery:
     """The delivery of the outbox to the outputs.
 
-    ``notify``: is called for an output that has failed for a day, each time it fails.
+    ``notify``: called at each failure of an output that has failed for a day.
     """
 
     outputs: OutputTable
@@ -58,7 +58,7 @@ class OutputDelivery:
     monotonic: Callable[[], float] = time.monotonic
 
     def build(self, kind: str, options: OutputOptions) -> Output:
-        """Return an output of these options. Raises OperatorFault with one line where they are wrong."""
+        """Return an output of these options. Raises OperatorFault with one line if they are wrong."""
         if kind not in self.kinds:
             raise errors.OperatorFault(f"this version has no kind of output {kind}: {', '.join(self.kinds)}")
         try:
@@ -68,15 +68,15 @@ class OutputDelivery:
             raise errors.OperatorFault(str(error)) from None
 
     def open(self, output_id: str) -> Output:
-        """Return an output as it is set up. Raises UnknownOutput or OperatorFault."""
+        """Return the output with this id. Raises UnknownOutput or OperatorFault."""
         state = self.outputs.get(output_id)
         return self.build(state.kind, OutputOptions(**self.outputs.load_options(output_id)))
 
     @contextmanager
     def paused(self, state: OutputState) -> Iterator[None]:
-        """Let no delivery run during the block where its kind can forget: it would tell again what is forgotten.
+        """Hold back deliveries during the block if the kind can forget: a delivery would send forgotten data again.
 
-        Waits as long as a run of many accounts lasts, and no longer.
+        Waits for a running delivery, for at most ``LONGEST_RUN_S``.
         """
         kind = self.kinds.get(state.kind)
         with ExitStack() as held:
@@ -89,9 +89,9 @@ class OutputDelivery:
         return self.locks.lock(f"output:{output_id}", _LOCK_S, wait_s=wait_s, most_s=_MOST_LOCKED_S)
 
     def forget(self, state: OutputState) -> bool:
-        """Remove what the receiver keeps of an output's accounts, and return whether its kind can do that.
+        """Remove the data of an output's accounts from the receiver, and return whether its kind can do that.
 
-        Raises NotDelivered where the receiver can't be reached, or OperatorFault.
+        Raises NotDelivered if the receiver can't be reached, or OperatorFault.
         """
         kind = self.kinds.get(state.kind)
         if kind is None or kind.forget is None:
@@ -103,9 +103,10 @@ class OutputDelivery:
         return True
 
     def deliver(self, output_id: str) -> int:
-        """Send what waits for an output, for a minute at most, and return the number of series sent.
+        """Send an output's waiting changes for at most a minute, and return the number of series sent.
 
-        Does nothing where another worker does it. A failure is recorded, with the next try. Raises StoreUnavailable.
+        Does nothing if another worker delivers to it. A failure is recorded, with the next try. Raises
+        StoreUnavailable.
         """
         with ExitStack() as held:
             try:
@@ -133,7 +134,7 @@ class OutputDelivery:
             try:
                 number, kept = self._send(output, waiting)
             except errors.StoreUnavailable:
-                raise  # A store of ours is away, and no output is to blame.
+                raise  # One of our stores is down, so no output is to blame.
             except errors.UnknownOutput:
                 return sent
             except Exception as error:  # noqa: BLE001 - a bug of one output stops neither the others nor this task
@@ -149,9 +150,9 @@ class OutputDelivery:
         return sent
 
     def _send(self, output: Output, waiting: Sequence[WaitingChange]) -> tuple[int, KeptReadings]:
-        """Send what waits of one account; return the number of its series, 0 for an account that was removed.
+        """Send the waiting changes of one account; return the number of its series, 0 for a removed account.
 
-        And what has gone here and stays at the receiver.
+        Also returns the readings that were removed here and that the receiver keeps.
         """
         try:
             account = self.accounts.get(waiting[0].account_id)
@@ -165,7 +166,7 @@ class OutputDelivery:
         return len(changes), kept or ()
 
     def _to_change(self, account: OutputAccount, row: WaitingChange) -> Change | None:
-        """Return what is to be sent; from the beginning on it begins where something is stored. None for nothing."""
+        """Return the change to send, or None if there is none; one since BEGINNING starts at the oldest reading."""
         starts, last, inputs = [row.first], row.last.astimezone(PARIS), row.series.inputs
         if row.first <= BEGINNING:
             first = self.parts.measures.read(account.id, {inputs: ALL_KEYS}, 1)[inputs]
@@ -175,7 +176,7 @@ class OutputDelivery:
     def _record_failure(self, state: OutputState, error: Exception, sent: int) -> None:
         text, code = (str(error), error.code) if isinstance(error, errors.WorkerError) else ("", "")
         if not isinstance(error, errors.NotDelivered | errors.OperatorFault):
-            # Neither the text of such an error nor its values: they may hold a secret or a reading.
+            # Without the text of the error and its values, which may contain a secret or a reading.
             place = traceback.extract_tb(error.__traceback__)[-1]
             text = (
                 f"unexpected {type(error).__name__} in {Path(place.filename).name}:{place.lineno}: please report "
@@ -192,7 +193,7 @@ class OutputDelivery:
                 self.notify(after, now)
 
     def note_daily(self) -> int:
-        """Let the kinds whose figures change with the date be sent yesterday again; return the number of series."""
+        """Enqueue yesterday again for the kinds whose figures change with the date; return the number of series."""
         yesterday = local_midnight(civil_date(self.now()) - ONE_DAY)
         states = [
             state for state in self.outputs.list_outputs() if state.kind in self.kinds and self.kinds[state.kind].daily
@@ -201,7 +202,6 @@ class OutputDelivery:
 
 
 def to_output_account(account: Account) -> OutputAccount:
-    """Return an account as outputs name it."""
     return OutputAccount(
         id=account.id,
         label=account.id,
@@ -212,9 +212,9 @@ def to_output_account(account: Account) -> OutputAccount:
 
 
 class DeliveryThreads:
-    """The deliveries of one process: a few at a time, the others wait, and no output is in it twice.
+    """The delivery threads of one process: a few at a time, the others wait, and no output is queued twice.
 
-    The threads end where nothing waits. They don't keep the process from ending: what was not delivered is in the
+    A thread ends when nothing waits. Threads don't keep the process from ending: undelivered changes stay in the
     outbox.
     """
 
@@ -226,7 +226,7 @@ class DeliveryThreads:
         self._threads = 0
 
     def add(self, output_id: str) -> None:
-        """Let an output be delivered to soon; do nothing where that is so already."""
+        """Queue the delivery to an output, unless it is queued or running already."""
         with self._lock:
             if output_id in self._running:
                 return

@@ -1,14 +1,14 @@
-"""Home Assistant: long-term statistics, which fill its energy dashboard, also of the past.
+"""Home Assistant: long-term statistics, which fill its energy dashboard, also for the past.
 
-Statistics are *external* ones with identifiers of our own, such as ``releve:home_consumption``: Home Assistant computes
+These are *external* statistics with our own identifiers, such as ``releve:home_consumption``; Home Assistant computes
 none of them itself. A row is addressed by its identifier and its hour, so sending it again overwrites it. Sums are
-cumulative: where something has changed, every row from the first changed day to the newest is sent, so that the later
-sums are right too, and a delivery that was cut off is repaired by the next. No row can be deleted there: one whose
-reading was removed is written over by one that only carries the sum on.
+cumulative: after a change every row from the first changed day to the newest is sent, which corrects the later sums
+too, and completes a delivery that was cut off. Home Assistant can't delete rows: one whose reading was removed is
+overwritten by a row with only the running sum.
 
-Home Assistant says yes to a message before it writes it, so the rows of each are read back before the next is sent.
-What it has said yes to is then not lost with it, and no more than one message waits there. The measure store is read a
-year at a time, so that memory stays bounded.
+Home Assistant accepts a message before it writes it. So the rows of each message are read back before the next one is
+sent: if Home Assistant stops, no accepted row is lost, and at most one message waits there. The measure store is read
+one year at a time, which bounds the memory.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from worker.texts import LANGUAGES, translate
 
 SOURCE: Final = "releve"  # The first part of each identifier.
 ROWS_A_MESSAGE: Final = 1000
-# Until this version it knows ``has_mean`` alone and refuses a message that has the two fields that came in its place.
+# Before this version it knows only ``has_mean``, and refuses a message with the two fields that replaced it.
 _SINCE_MEAN_TYPE: Final = (2025, 11)
 _NO_MEAN: Final = 0
 _HOUR: Final = timedelta(hours=1)
-_CLOSE: Final = 1e-7  # Below the last place of what is sent.
-# A thousand new rows take a second or two on a good machine, and a small one ten times as long.
+_CLOSE: Final = 1e-7  # Smaller than the last decimal place sent.
+# A thousand new rows take a second or two on a good machine, and ten times as long on a small one.
 _READ_BACK_AFTER_S: Final = (0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 10.0, 15.0, 20.0)
 _SUPERVISOR: Final = "supervisor"  # The host under which an add-on reaches Home Assistant.
 StoredRows = Mapping[datetime, Mapping[str, Any]]
@@ -52,7 +52,7 @@ StoredRows = Mapping[datetime, Mapping[str, Any]]
 class HomeAssistant:
     """One Home Assistant.
 
-    ``language``: of the statistics' names. ``rows_a_message``: at most. ``wait`` pauses for seconds.
+    ``language``: of the statistics' names. ``rows_a_message``: the most in one message. ``wait`` pauses for seconds.
     """
 
     address: HomeAssistantAddress
@@ -63,7 +63,7 @@ class HomeAssistant:
     wait: Callable[[float], None] = time.sleep
 
     def check(self) -> str:
-        """Try the address, the token, its user's rights and the recorder."""
+        """Test the address, the token, its user's rights and the recorder."""
         with self.address.open() as session:
             session.call("recorder/info")
             return f"Home Assistant {session.version_text} accepts the token"
@@ -120,9 +120,9 @@ class HomeAssistant:
         since: datetime,
         until: datetime,
     ) -> StoredRows:
-        """Send rows, and return what Home Assistant has from ``since`` to ``until`` once these are written.
+        """Send rows, wait until they are written, and return Home Assistant's rows from ``since`` to ``until``.
 
-        Raises NotDelivered if it has not written them in a minute.
+        Raises NotDelivered if they are not written within a minute.
         """
         if batch:
             session.call("recorder/import_statistics", metadata=metadata, stats=[_to_json(row) for row in batch])
@@ -148,9 +148,9 @@ def statistic_id(account: OutputAccount, statistic: Statistic) -> str:
 
 
 def _rows_gone(stored: StoredRows, batch: Sequence[StatisticRow], total: int) -> Iterator[StatisticRow]:
-    """Yield a row without an amount for each one that is stored there and isn't in the batch.
+    """Yield a row without an amount for each stored row that isn't in the batch.
 
-    Its reading was removed, or its day is known as a day alone now. ``total``: the sum before the batch.
+    Its reading was removed, or now only the total of its day is known. ``total``: the sum before the batch.
     """
     rows = deque(batch)
     for start in sorted(stored):
@@ -163,7 +163,7 @@ def _rows_gone(stored: StoredRows, batch: Sequence[StatisticRow], total: int) ->
 
 
 def _to_json(row: StatisticRow) -> dict[str, Any]:
-    """Return a row as Home Assistant takes it; without ``state`` its hour has no value."""
+    """Return a row in Home Assistant's form; without ``state`` its hour has no value."""
     numbers = {"sum": _to_number(row.total)}
     if row.amount is not None:
         numbers["state"] = _to_number(row.amount)
@@ -171,13 +171,13 @@ def _to_json(row: StatisticRow) -> dict[str, Any]:
 
 
 def _start_of(stored: Mapping[str, Any]) -> datetime:
-    """Return the start of a row: in milliseconds, and as a text until version 2023.2."""
+    """Return the start of a row; Home Assistant sends milliseconds, and until version 2023.2 a text."""
     start = stored["start"]
     return datetime.fromisoformat(start) if isinstance(start, str) else datetime.fromtimestamp(start / 1000, UTC)
 
 
 def _is_same(row: StatisticRow, stored: Mapping[str, Any]) -> bool:
-    """Return whether a row is stored as it was sent."""
+    """Return whether the stored row equals the sent one."""
     pairs = ((row.amount, stored.get("state")), (row.total, stored.get("sum")))
     return all(
         held is None if amount is None else held is not None and abs(held - _to_number(amount)) < _CLOSE
@@ -198,9 +198,9 @@ class StatisticReader:
     statistic: Statistic
 
     def rows_since(self, first: date, now: datetime) -> Iterator[StatisticRow]:
-        """Yield the rows of ``first`` and of all later days until ``now``, with the sums that the store gives.
+        """Yield the rows of ``first`` and of all later days until ``now``, with sums computed from the store.
 
-        There are none before the oldest value, or without any value.
+        There are no rows before the oldest value, or without any value.
         """
         oldest = self._first_day()
         if oldest is None or not self._has_values(oldest, civil_date(now)):
@@ -216,7 +216,7 @@ class StatisticReader:
         return 0 if oldest is None else self._sum_before(oldest, end)
 
     def _has_values(self, oldest: date, today: date) -> bool:
-        """Return whether a field that not every document has is in any of them."""
+        """Return whether any document has the field of the statistic, which some documents lack."""
         if self.statistic.detail == "load":
             return True
         return any(self._read_daily(year) for year in _years(DateWindow(oldest, max(oldest, today) + ONE_DAY)))
@@ -228,7 +228,7 @@ class StatisticReader:
     def _sum_before(self, oldest: date, end: date) -> int:
         """Return the sum of the days from ``oldest`` to the one before ``end``.
 
-        Hours are read only of years in which a day has no daily value: most have all of them.
+        Hours are read only for years with days without a daily value, which are few.
         """
         total = 0
         for year in _years(DateWindow(oldest, end)) if oldest < end else ():
@@ -258,7 +258,7 @@ class StatisticReader:
 
 
 def _years(window: DateWindow) -> Iterator[DateWindow]:
-    """Yield the window cut at the ends of years."""
+    """Yield the window, split at the ends of years."""
     start = window.start
     while start < window.end:
         end = min(date(start.year + 1, 1, 1), window.end)
@@ -267,11 +267,11 @@ def _years(window: DateWindow) -> Iterator[DateWindow]:
 
 
 def _build(options: OutputOptions, parts: OutputParts) -> HomeAssistant:
-    """Build the output. Raises ValueError with what is wrong."""
+    """Build the output. Raises ValueError, which says what is wrong."""
     url = parse_address(options.url)
     token = options.secret
     if urlsplit(url).hostname == _SUPERVISOR:
-        # Each start of an add-on brings another token, so the one of now goes before the stored one.
+        # An add-on gets another token at each start, so the current one takes precedence over the stored one.
         token = os.environ.get("SUPERVISOR_TOKEN", token)
     if not token:
         raise ValueError(

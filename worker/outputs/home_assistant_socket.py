@@ -1,4 +1,4 @@
-"""Calls of Home Assistant by its WebSocket, one command after the other.
+"""Calls to Home Assistant over its WebSocket, one command at a time.
 
 Source: https://developers.home-assistant.io/docs/api/websocket, and the recorder's commands of versions 2022.8 to
 2026.2. A command such as ``{"id": 3, "type": "get_config"}`` is answered by ``{"id": 3, "type": "result", "success":
@@ -32,7 +32,7 @@ _PATH: Final = "/api/websocket"
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _EXAMPLE: Final = "http://homeassistant.local:8123"
 _NO_HOME_ASSISTANT: Final = f"this is not Home Assistant: give the address of its pages, such as {_EXAMPLE}"
-# The library logs each frame, the one with the token too, at level DEBUG.
+# The library logs each frame at level DEBUG, including the one with the token.
 _SILENT: Final = logging.getLogger("worker.outputs.home_assistant_frames")
 _SILENT.setLevel(logging.CRITICAL)
 Message = dict[str, Any]
@@ -42,7 +42,7 @@ Version = tuple[int, int]
 def parse_address(url: str) -> str:
     """Return the address of the WebSocket: ``http://HOST:8123`` gives ``ws://HOST:8123/api/websocket``.
 
-    An address that begins with ws:// or wss:// may have a path of its own. Raises ValueError with what to write.
+    An address that begins with ws:// or wss:// may have another path. Raises ValueError, which says what to write.
     """
     try:
         parts = urlsplit(url.strip())
@@ -69,7 +69,7 @@ class HomeAssistantAddress:
 
     @contextmanager
     def open(self) -> Iterator[HomeAssistantSession]:
-        """Open a session whose token is accepted. Raises NotDelivered or OutputRefused."""
+        """Open an authenticated session. Raises NotDelivered or OutputRefused."""
         with _explain_failures(), self._connect() as socket:
             yield HomeAssistantSession.begin(socket, self.token, self.timeout_s)
 
@@ -115,7 +115,7 @@ class HomeAssistantSession:
         return session
 
     def check(self) -> None:
-        """Raise OutputRefused or NotDelivered where statistics can't be taken, or not yet."""
+        """Raise OutputRefused if Home Assistant can't accept statistics, or NotDelivered if it can't yet."""
         if self.version < OLDEST_VERSION:
             raise OutputRefused(f"Home Assistant {self.version_text} is too old: update it to 2022.8 or newer")
         if not self.call("auth/current_user").get("is_admin"):
@@ -126,12 +126,12 @@ class HomeAssistantSession:
             raise NotDelivered("Home Assistant is still starting")
 
     def call(self, command: str, **parameters: Any) -> Message:
-        """Send a command, and return its result. Raises OutputRefused where Home Assistant refuses it."""
+        """Send a command, and return its result. Raises OutputRefused if Home Assistant refuses it."""
         number = next(self._ids)
         self._socket.send(json.dumps({"id": number, "type": command, **parameters}, ensure_ascii=False))
         ends_at = time.monotonic() + self._timeout_s
         while (answer := _receive(self._socket, self._timeout_s)).get("id") != number:
-            if time.monotonic() > ends_at:  # Answers to nothing that was asked here may come without an end.
+            if time.monotonic() > ends_at:  # Messages that answer none of our commands may arrive endlessly.
                 raise TimeoutError
         if answer.get("success") is not True:
             raise self._refusal(command, answer)
@@ -139,7 +139,7 @@ class HomeAssistantSession:
         return result if isinstance(result, dict) else {}
 
     def _refusal(self, command: str, answer: Message) -> OutputRefused:
-        """Return the error for a refused command; the message is left out, because it may quote what was sent."""
+        """Return the error for a refused command, without Home Assistant's message, which may quote the command."""
         error = answer.get("error")
         code = str(error.get("code")) if isinstance(error, dict) else "unknown"
         if code == "unknown_command" and command.startswith("recorder/"):
@@ -156,7 +156,7 @@ def parse_version(text: str) -> Version:
 
 
 def _receive(socket: ClientConnection, timeout_s: float) -> Message:
-    """Return the next message. Raises OutputRefused where it isn't a JSON object, as Home Assistant sends."""
+    """Return the next message. Raises OutputRefused if it is no JSON object: then this isn't Home Assistant."""
     try:
         message = json.loads(socket.recv(timeout=timeout_s))
     except (ValueError, RecursionError):
@@ -168,7 +168,7 @@ def _receive(socket: ClientConnection, timeout_s: float) -> Message:
 
 @contextmanager
 def _explain_failures() -> Iterator[None]:
-    """Raise NotDelivered or OutputRefused, with one line, for what fails in a connection."""
+    """Turn failures of a connection into NotDelivered or OutputRefused, with one line."""
     try:
         yield
     except ssl.SSLCertVerificationError as error:

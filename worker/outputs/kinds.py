@@ -1,4 +1,4 @@
-"""The kinds of outputs that there are; a further one is a module beside this one, and a line here."""
+"""All kinds of outputs; to add one, add a module beside this one, and a line here."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Time series by the line protocol: InfluxDB 1, 2 and 3, and VictoriaMetrics.
+"""Time series over the line protocol: InfluxDB 1, 2 and 3, and VictoriaMetrics.
 
-The options say which server it is, and so the path and the header of the credentials:
+The options determine the kind of server, and so the path and the header of the credentials:
 
 ================================== ===================== ======================================
 options                            path                  credentials
@@ -15,13 +15,14 @@ Stored measures become lines, with one measurement for each granularity:
 
     releve_day,account=k9xgwnz9gvp2,direction=consumption wh=10412.0 1729980000
 
-A point's time is the start of its period in Europe/Paris, in seconds. Days, months and years stand in measurements of
-their own: a sum over one of them counts nothing twice. ``MEASUREMENTS`` lists them all, for the documentation and the
-dashboard. All numbers are decimal ones, because half-hours are half watt-hours and a field keeps its type for good.
+A point's time is the start of its period in Europe/Paris, in seconds. Days, months and years have their own
+measurements, so that a sum over one of them counts nothing twice. ``MEASUREMENTS`` lists them all, for the
+documentation and the dashboard. All numbers are floats, because a half-hour's energy may end in half a watt-hour and a
+field keeps its type for good.
 
-A point that is sent again takes the place of the one before. One of a reading that has gone is deleted before: InfluxDB
-1 and 2 can do that. What is stored between the first and the last of a day's is sent again afterwards. What a server
-says about a line stands in no error: it may quote the line.
+A point that is sent again replaces the previous one. Points of removed readings are deleted first, which InfluxDB 1 and
+2 support; a deletion covers a day's points from the first to the last removed one, and those that still exist are sent
+again afterwards. Errors contain nothing of the server's message about a line, which may quote the line.
 """
 
 from __future__ import annotations
@@ -67,12 +68,12 @@ from worker.stores.measures.stored_range import find_stored_range
 from worker.stores.registry.outputs import KeptReadings
 
 _IN_UTC: Final = (Period.MINUTE, Period.HOUR)
-_ALL_REGISTERS: Final = "total"  # The tariff period of a meter that counts in one register alone.
+_ALL_REGISTERS: Final = "total"  # The tariff period of a meter with only one register.
 _SPECIAL: Final = re.compile(r"([,= ])")
 _NOT_IN_A_TAG: Final = re.compile(r"[\x00-\x1f\x7f\\]+")
 _MOST_LINES: Final = 5_000
 _TIMEOUTS_S: Final = (5.0, 20.0)
-_COMMENT: Final = "# Releve"  # A write without a point: its answer tells whether the credentials are right.
+_COMMENT: Final = "# Releve"  # A write without a point; the answer shows whether the credentials are right.
 _BEYOND_RETENTION: Final = "beyond retention policy"
 _TYPE_CONFLICT: Final = "field type conflict"
 _TOO_LARGE: Final = 413
@@ -82,7 +83,7 @@ _A_SECOND: Final = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class WriteTarget:
-    """Where lines are written to: the URL's parts, and the credentials."""
+    """The URL to which lines are written, and the credentials."""
 
     url: str = field(repr=False)
     parameters: Mapping[str, str]
@@ -91,7 +92,7 @@ class WriteTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class LineProtocolOutput:
-    """A server of time series. ``ca_file``: the certificates that are trusted for it in place of the system's."""
+    """A time series server. ``ca_file``: the certificates that are trusted for it instead of the system's."""
 
     target: WriteTarget
     measures: MeasureStore
@@ -102,7 +103,7 @@ class LineProtocolOutput:
     def check(self) -> str:
         with open_session(BoundedHttp(BodyLimits(1024**2))) as session:
             answer = self._post(session, f"{_COMMENT}\n")
-        if answer.status_code != requests.codes.bad_request:  # InfluxDB 2 calls a write without a point a bad one.
+        if answer.status_code != requests.codes.bad_request:  # InfluxDB 2 answers 400 to a write without a point.
             self._require_success(answer)
         return "the server accepts data with these options"
 
@@ -115,10 +116,10 @@ class LineProtocolOutput:
         return kept
 
     def _delete_removed(self, session: requests.Session, change: Change) -> list[str]:
-        """Delete the points of readings that have gone, and of totals that went with them.
+        """Delete the points of removed readings, and of the totals removed with them.
 
-        Returns the keys of the readings whose points the server does not delete; after its first refusal it is not
-        asked again.
+        Returns the keys of the readings whose points the server doesn't delete; after its first refusal no further
+        deletion is sent.
         """
         kept: list[str] = []
         for _, of_day in groupby(change.removed, key=lambda key: civil_day_of(key, change.series)):
@@ -129,13 +130,13 @@ class LineProtocolOutput:
         return kept
 
     def _gone(self, change: Change, doctype: Doctype, starts: Sequence[datetime]) -> list[str]:
-        """Return the keys of the periods that hold these instants, without those that are stored."""
+        """Return the keys of the periods that contain these instants, except those that are stored."""
         keys = sorted({period_key(start, doctype) for start in starts})
         stored = self.measures.read(change.account.id, {doctype: (keys[0], f"{keys[-1]} ")})[doctype]
         return sorted({*keys}.difference(map(key_of, stored)))
 
     def _delete(self, session: requests.Session, change: Change, doctype: Doctype, keys: Sequence[str]) -> bool:
-        """Delete the points from the first to the last of these keys; return whether the server has done it."""
+        """Delete the points from the first to the last of these keys; return whether the server did so."""
         url = self.target.url.removesuffix("write")
         if url == self.target.url:
             return False  # InfluxDB 3 deletes no points.
@@ -154,7 +155,7 @@ class LineProtocolOutput:
             answer = self._post(session, urlencode({"q": query}), f"{url}query", "application/x-www-form-urlencoded")
         with suppress(OutputRefused):
             self._require_success(answer)
-        # VictoriaMetrics answers 200 to everything that it takes for a query.
+        # VictoriaMetrics answers 200 to anything that it takes for a query.
         return answer.status_code == requests.codes.no_content or answer.content.strip() in _DELETED
 
     def _write(self, session: requests.Session, lines: Sequence[str]) -> None:
@@ -193,7 +194,7 @@ class LineProtocolOutput:
     def _require_success(self, answer: requests.Response) -> None:
         status, text = answer.status_code, answer.content[:10_000].decode("utf-8", "replace")
         if 200 <= status < 300 or (400 <= status < 500 and _BEYOND_RETENTION in text):
-            return  # Points older than the server keeps are dropped by it, and all others are written.
+            return  # The server drops points older than its retention, and writes all others.
         if status == requests.codes.too_many_requests:
             raise NotDelivered("the server asks to wait", retry_after_s(answer.headers, self.now()))
         if (status >= 500 and status != requests.codes.not_implemented) or status == requests.codes.request_timeout:
@@ -222,7 +223,7 @@ def _advice(status: int, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A measurement: its name, the tags beside ``account``, its fields, and what one point is."""
+    """A measurement: its name, the tags beside ``account``, its fields, and a description of one point."""
 
     name: str
     tags: tuple[str, ...]
@@ -260,7 +261,7 @@ MEASUREMENTS: Final = (*_ENERGY.values(), MAX_POWER, REGISTER, REGISTER_DAY, *_G
 
 
 def to_lines(change: Change, measures: MeasureStore) -> Iterator[str]:
-    """Yield a line for each stored value of the changed part and each total that it touches, the oldest first.
+    """Yield a line for each stored value of the changed part and each affected total, the oldest first.
 
     Raises StoreUnavailable.
     """
@@ -271,7 +272,7 @@ def to_lines(change: Change, measures: MeasureStore) -> Iterator[str]:
             case Granularity.INSTANT:
                 yield from _peak_lines(change, doctype, measures)
             case Granularity.STATE:
-                pass  # What is in force on a day stands beside that day's values.
+                pass  # A day's tariff and contract are stored with that day's values.
             case _:
                 measurement = energy_measurement(doctype)
                 tags = _tags(change, measurement)
@@ -287,9 +288,9 @@ def energy_measurement(doctype: Doctype) -> Measurement:
 
 
 def _changed_entries(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[Entry]:
-    """Yield what is stored from the period that holds the change's first instant to the one that holds its last.
+    """Yield the stored entries from the period of the change's first instant to that of its last.
 
-    The details of totals are what they are made of.
+    The details of totals are their counts.
     """
     first, last = period_key(change.first, doctype), period_key(change.last, doctype)
     for document in find_stored_range(measures, change.account.id, doctype, _days(change)).iterate():
@@ -313,7 +314,7 @@ def _peak_lines(change: Change, doctype: Doctype, measures: MeasureStore) -> Ite
 
 
 def _register_lines(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[str]:
-    """Yield what the registers show, and the energy of the days that begin or end at a changed midnight."""
+    """Yield the register readings, and the energy of the days that begin or end at a changed midnight."""
     days = _days(change)
     read = DateWindow(days.start - ONE_DAY, days.end + ONE_DAY)
     documents = measures.read(change.account.id, {doctype: key_range(read, doctype)})[doctype]
@@ -368,7 +369,7 @@ def _tags(change: Change, measurement: Measurement) -> str:
 
 
 def _to_tag(text: str) -> str:
-    """Return a text as the value of a tag: line breaks and backslashes can't be escaped there, and become spaces."""
+    """Return a text as the value of a tag; line breaks and backslashes, which can't be escaped, become spaces."""
     return _SPECIAL.sub(r"\\\1", _NOT_IN_A_TAG.sub(" ", text).strip())
 
 
@@ -378,7 +379,7 @@ def _to_line(measurement: Measurement, tags: str, fields: Mapping[str, float], a
 
 
 def to_target(options: OutputOptions) -> WriteTarget:
-    """Return the target that these options name. Raises ValueError with one line."""
+    """Return the target of these options. Raises ValueError with one line."""
     parts = urlsplit(options.url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or parts.query or parts.fragment:
         raise ValueError("the address must look like https://HOST:8086, without parameters")

@@ -1,17 +1,17 @@
-"""MQTT with discovery: the figures of a home as sensors of Home Assistant, and as JSON for everybody else.
+"""MQTT with discovery: the figures of a home as Home Assistant sensors, and as JSON for other programs.
 
     releve/k9xgwnz9gvp2/state          {"consumption_yesterday": 8.412, "consumption_month": null, …}
     releve/k9xgwnz9gvp2/availability   online
-    homeassistant/sensor/releve_k9xgwnz9gvp2/consumption_yesterday/config   what the sensor is
+    homeassistant/sensor/releve_k9xgwnz9gvp2/consumption_yesterday/config   the description of the sensor
 
-All are retained (``mqtt_client``), so a display that starts later has them at once. The state is one message, so that
-its figures are of one moment; what is not known is null, of which Home Assistant makes "unknown". For each kind of
-energy the figures say what is known today of yesterday, this month and this year, and which day is the last one known.
-They change at midnight: ``OutputKind.daily``.
+All messages are retained (``mqtt_client``), so a display that starts later has them at once. The state is one message,
+so that its figures belong to the same moment; an unknown figure is null, which Home Assistant shows as "unknown". For
+each kind of energy there are the figures of yesterday, this month and this year, as far as known today, and the last
+known day. They change at midnight: ``OutputKind.daily``.
 
-We connect only to send. ``online`` is published last, after all else was acknowledged. The broker publishes ``offline``
-where a connection breaks off in between, until the delivery is repeated; a sensor that has heard nothing for three
-days expires. So no figure stands there as new where Relève has stopped.
+We connect only to send. ``online`` is published last, after all other messages were acknowledged. If a connection
+breaks off before, the broker publishes ``offline``, which stands until the delivery is repeated; a sensor without news
+for three days expires. So no old figure looks current after Relève has stopped.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ _CONSENT_DAYS: Final = "consent_days"
 _PERIODS: Final = ("yesterday", "month", "year")
 _KINDS_OF_ENERGY: Final = ("consumption", "production", "gas")
 _NOT_IN_A_TOPIC: Final = "+#$"
-_LONGEST_TOPIC: Final = 200  # Characters of its first part.
+_LONGEST_TOPIC: Final = 200  # Characters of a topic's first part.
 
 
 @dataclass(frozen=True, slots=True)
 class EnergyFigures:
-    """The figures of one series of daily energy, in kWh; None where nothing is known of the period, which is not 0.
+    """The figures of one series of daily energy, in kWh; None if nothing is known of the period.
 
-    ``month`` and ``year``: the known days of the current ones, which ``counts`` counts, as ``month_days``.
+    ``month`` and ``year``: the sums of the known days of the current ones; ``counts`` has the number of these days,
+    for example as ``month_days``.
     """
 
     series: Series
@@ -63,7 +64,7 @@ class EnergyFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class MqttOutput:
-    """A broker, and where and in which language it gets the figures of accounts."""
+    """A broker, with the topic and the language of the accounts' figures."""
 
     broker: MqttBroker
     measures: MeasureStore
@@ -77,7 +78,7 @@ class MqttOutput:
             return "the broker accepts the connection, user and password"
 
     def send(self, changes: Sequence[Change]) -> None:
-        """Publish the figures of the changes' accounts as they are now; what has changed doesn't matter."""
+        """Publish all current figures of the changes' accounts, whatever has changed."""
         for account in dict.fromkeys(change.account for change in changes):
             messages = list(self._messages(account))  # Read before the connection is open.
             available = f"{self._topic(account)}/availability"
@@ -86,7 +87,7 @@ class MqttOutput:
                     connection.publish(message)
 
     def forget(self, accounts: Iterable[OutputAccount]) -> None:
-        """Remove all that the broker retains of these accounts; Home Assistant then removes their sensors."""
+        """Remove the accounts' retained messages from the broker; Home Assistant then removes their sensors."""
         parts = (*_PERIODS, "last_day")
         names = [_CONSENT_DAYS, *(f"{energy}_{part}" for energy in _KINDS_OF_ENERGY for part in parts)]
         with self.broker.connect() as connection:
@@ -104,7 +105,7 @@ class MqttOutput:
         yield RetainedMessage(f"{self._topic(account)}/state", _to_json(_state(account, figures, now)))
 
     def _common(self, account: OutputAccount, name: str) -> dict[str, Any]:
-        """Return what the discovery of each sensor says."""
+        """Return the part of the discovery message that all sensors share."""
         device = f"releve_{account.label}"
         return {
             "name": translate(f"output.mqtt.{name}", self.language),
@@ -126,7 +127,7 @@ class MqttOutput:
 
 
 def _sensors(figures: Sequence[EnergyFigures], state_topic: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the name of each sensor, and what sets it apart."""
+    """Yield the name of each sensor, and its own part of the discovery message."""
     for one in figures:
         for period in _PERIODS:
             yield (
@@ -134,7 +135,7 @@ def _sensors(figures: Sequence[EnergyFigures], state_topic: str) -> Iterator[tup
                 {
                     "device_class": "energy",
                     "unit_of_measurement": "kWh",
-                    # A total that starts again: a value may also be corrected downwards.
+                    # A total that restarts; a value may also be corrected downwards.
                     "state_class": "total",
                     "last_reset_value_template": f"{{{{ value_json.{period}_from }}}}",
                     "suggested_display_precision": 2,
@@ -146,13 +147,13 @@ def _sensors(figures: Sequence[EnergyFigures], state_topic: str) -> Iterator[tup
 
 
 def _attributes(name: str, state_topic: str) -> dict[str, str]:
-    """Return what makes the counts of a sensor's total its attributes; a state retained from before has none."""
+    """Return the templates that make a total's counts attributes of its sensor; an older retained state has none."""
     counts = ", ".join(f"'{count}': value_json.get('{name}_{count}')" for count in count_names(Period.MONTH))
     return {"json_attributes_topic": state_topic, "json_attributes_template": f"{{{{ {{{counts}}} | tojson }}}}"}
 
 
 def _state(account: OutputAccount, figures: Sequence[EnergyFigures], now: datetime) -> dict[str, Any]:
-    """Return the state: the figures by the name of their sensor, and the beginning of each period."""
+    """Return the state: the figures by the name of their sensor, and the start of each period."""
     today = civil_date(now)
     begins = {"yesterday": today - ONE_DAY, "month": today.replace(day=1), "year": today.replace(month=1, day=1)}
     state: dict[str, Any] = {}
@@ -170,7 +171,7 @@ def _to_json(content: dict[str, Any]) -> str:
 
 
 def read_figures(account_id: str, measures: MeasureStore, now: datetime) -> Iterator[EnergyFigures]:
-    """Yield the figures of each series of daily energy that the account has values of. Raises StoreUnavailable."""
+    """Yield the figures of each series of daily energy with values of the account. Raises StoreUnavailable."""
     yesterday = civil_date(now) - ONE_DAY
     today = DateWindow(civil_date(now), civil_date(now) + ONE_DAY)
     for series in (series for series in Series if series.is_daily_energy):
@@ -201,7 +202,7 @@ def read_figures(account_id: str, measures: MeasureStore, now: datetime) -> Iter
 
 
 def _days_of(newest_year: Document, yesterday: date) -> KeyRange:
-    """Return the keys of the days of the newest year that is known, and of yesterday."""
+    """Return the key range from the start of the newest known year, or from yesterday if earlier."""
     first = min(f"{key_of(newest_year)}-01-01", yesterday.isoformat())
     return first, "~"
 

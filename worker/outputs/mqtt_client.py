@@ -1,7 +1,7 @@
-"""A connection to an MQTT broker that publishes messages one after the other, and ends.
+"""A short connection to an MQTT broker that publishes messages one at a time.
 
-It speaks MQTT 5, whose acknowledgement says when a topic may not be written to. paho's own loop is called in this
-thread: no thread is left behind, and each wait has an end.
+It uses MQTT 5, whose acknowledgement says if the user may not write to a topic. paho's loop is called in this thread,
+so no thread is left behind, and each wait has a limit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from worker.errors import NotDelivered
 from worker.outputs.output import OutputRefused
 
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
-_TIMEOUT_S: Final = 15.0  # For each of: the connection, the broker's greeting, an acknowledgement.
+_TIMEOUT_S: Final = 15.0  # Applies separately to the connection, the broker's CONNACK, and each acknowledgement.
 _POLL_S: Final = 0.5
 _AT_LEAST_ONCE: Final = 1
 _BAD_PROTOCOL: Final = 132
@@ -33,7 +33,7 @@ _BUSY: Final = (136, 137, 151, 159)  # Not available, busy, quota, too many conn
 
 @dataclass(frozen=True, slots=True)
 class RetainedMessage:
-    """A retained message; an empty payload removes what is retained."""
+    """A retained message; an empty payload removes the retained one."""
 
     topic: str
     payload: str
@@ -41,7 +41,7 @@ class RetainedMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class MqttBroker:
-    """The broker as it is set up. ``ca_file``: the certificates trusted for it in place of the system's."""
+    """The broker. ``ca_file``: the certificates that are trusted for it instead of the system's."""
 
     host: str
     port: int
@@ -53,10 +53,10 @@ class MqttBroker:
 
     @contextmanager
     def connect(self, will: RetainedMessage | None = None) -> Iterator[MqttConnection]:
-        """Open a connection; the broker publishes ``will`` where it breaks off. Raises NotDelivered, OutputRefused."""
+        """Open a connection; if it breaks off, the broker publishes ``will``. Raises NotDelivered, OutputRefused."""
         client = Client(
             CallbackAPIVersion.VERSION2,
-            client_id=f"releve-{secrets.token_hex(6)}",  # Two processes with one id would cut each other's connection.
+            client_id=f"releve-{secrets.token_hex(6)}",  # With one id, two processes would disconnect each other.
             protocol=MQTTv5,
             reconnect_on_failure=False,
         )
@@ -98,7 +98,7 @@ class MqttBroker:
 
 
 class _ClosingTlsSocket(ssl.SSLSocket):
-    """A socket that closes where the handshake fails: paho doesn't."""
+    """A socket that is closed if the handshake fails, which paho doesn't do."""
 
     def do_handshake(self, block: bool = False) -> None:
         try:
@@ -126,7 +126,7 @@ class MqttConnection:
             raise NotDelivered(f"the broker did not accept a message: {code}")
 
     def wait_for_greeting(self) -> None:
-        """Wait until the broker has taken the connection. Raises NotDelivered, OutputRefused."""
+        """Wait until the broker has accepted the connection. Raises NotDelivered, OutputRefused."""
         ends_at = time.monotonic() + self._timeout_s
         while self._greeting is None:
             self._turn(ends_at)
@@ -146,7 +146,7 @@ class MqttConnection:
         return self._acknowledged.pop(info.mid)
 
     def _turn(self, ends_at: float) -> None:
-        """Let paho read and write for a moment. Raises NotDelivered where the connection ends or the time is over."""
+        """Let paho read and write for a moment. Raises NotDelivered if the connection ends or the time runs out."""
         if self._client.loop(_POLL_S) is not MQTTErrorCode.MQTT_ERR_SUCCESS:
             if self._greeting is None:
                 raise NotDelivered("the broker closed the connection before it answered")
@@ -163,7 +163,7 @@ class MqttConnection:
 
 
 def _reason(error: Exception) -> str:
-    """Return what an error of the network means; its own text may name an address."""
+    """Return the meaning of a network error, without its own text, which may name an address."""
     match error:
         case TimeoutError():
             return "no answer in time"

@@ -1,7 +1,7 @@
-"""An output: what the delivery sees of it, and what its kind needs to be set up.
+"""The interface of an output, and the description of its kind.
 
-The delivery sees a check, and a call that sends what has changed. A further output is a module beside this one with a
-class of this protocol, and a line in ``kinds.py`` (docs/how-to/add-an-output.md).
+To add an output, add a module beside this one with a class that implements ``Output``, and a line to ``kinds.py``
+(docs/how-to/add-an-output.md).
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from worker.stores.registry.outputs import KeptReadings
 
 
 class OutputRefused(OperatorFault):
-    """Output that refuses what is sent until its operator acts, such as a wrong token; the text is one clear line."""
+    """An output refuses data until its operator acts, for example after a wrong token; the text is one clear line."""
 
-    code = ""  # It is no account's.
+    code = ""  # It concerns no account.
 
 
 @dataclass(frozen=True, slots=True)
 class OutputAccount:
-    """An account as outputs name it.
+    """The part of an account that outputs see.
 
-    ``label``: a short name in small letters, digits and underscores, by default the account's id. ``usage_point_id`` is
-    for outputs that are the household's own; a service gets ``id`` alone. ``consent_until``: the last day of the
-    consent, or of a gateway's token, as the account has it.
+    ``label``: a short name in lower-case letters, digits and underscores, by default the account's id.
+    ``usage_point_id`` is for the household's own outputs; a service gets only ``id``. ``consent_until``: the last day
+    of the consent, or of a gateway's token.
     """
 
     id: str
@@ -43,10 +43,10 @@ class OutputAccount:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The part of a series in which something has changed: from the start of its first reading to that of its last.
+    """The changed part of a series: from the start of the first changed reading to the start of the last one.
 
-    ``first`` and ``last``: in Europe/Paris; of a day its local midnight. Values in between may be unchanged.
-    ``removed``: the keys of readings that have gone from it, in their order.
+    ``first`` and ``last``: in Europe/Paris; for a daily reading the local midnight. Values in between may be unchanged.
+    ``removed``: the keys of removed readings, in their order.
     """
 
     account: OutputAccount
@@ -57,10 +57,10 @@ class Change:
 
 
 class Output(Protocol):
-    """One output as it is set up. It reads the values themselves from the measure store when it sends."""
+    """One output. When it sends, it reads the values from the measure store."""
 
     def check(self) -> str:
-        """Try the connection and the credentials, write nothing, and return one line that says what was reached.
+        """Test the connection and the credentials without writing, and return one line about what was reached.
 
         Raises NotDelivered or OutputRefused.
         """
@@ -69,15 +69,15 @@ class Output(Protocol):
     def send(self, changes: Sequence[Change]) -> KeptReadings | None:
         """Send the values of these parts as they are stored now; safe to repeat.
 
-        The changes are of one account, the oldest first. Returns which of the ``removed`` readings stay there; None for
-        none. Raises NotDelivered where a later try may succeed, OutputRefused where it can't, or StoreUnavailable.
+        The changes belong to one account, the oldest first. Returns the ``removed`` readings that the receiver keeps,
+        or None. Raises NotDelivered if a later try may succeed, OutputRefused if it can't, or StoreUnavailable.
         """
         ...
 
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """The options of one output as they were typed: its address, its secret, and further ones by their names."""
+    """The options of one output as typed: its address, its secret, and further options by name."""
 
     url: str = field(repr=False)  # It may contain a password.
     secret: str | None = field(default=None, repr=False)
@@ -86,7 +86,7 @@ class OutputOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputParts:
-    """What outputs are built from, besides their options."""
+    """The objects that outputs need, besides their options."""
 
     measures: MeasureStore
     now: Clock
@@ -94,14 +94,13 @@ class OutputParts:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputKind:
-    """A kind of output: a name, the help of its options, and what builds an output of it.
+    """A kind of output: its name, the help of its options, and the function that builds such an output.
 
-    ``secret``: what the hidden prompt asks for, such as "long-lived access token", if anything.
-    ``daily``: whether what it sends changes with the date alone, so that each account of it is noted as changed once a
-    day: its daily series, yesterday.
-    ``options``: the further options NAME=VALUE with their help. ``build`` raises ValueError with one clear line where
-    an option is wrong. ``forget`` removes what the receiver keeps of accounts, where its protocol has a simple way; it
-    raises as ``Output.send`` does.
+    ``secret``: what the hidden prompt asks for, such as "long-lived access token", if anything. ``daily``: whether its
+    figures change with the date even without new readings; then yesterday of each account's daily series is noted as
+    changed once a day. ``options``: the further options NAME=VALUE with their help. ``build`` raises ValueError with
+    one clear line for a wrong option. ``forget`` removes accounts' data from the receiver, if its protocol has a simple
+    way; it raises the errors of ``Output.send``.
     """
 
     name: str
@@ -115,12 +114,12 @@ class OutputKind:
 
 
 def require_address(url: str) -> None:
-    """Raise ValueError unless the text is an address, with a host that can be a name; the error repeats nothing."""
+    """Raise ValueError unless the text is a URL with a valid host name; the error quotes nothing of it."""
     try:
         parts = urlsplit(url)
         has_port = parts.port != 0
         (parts.hostname or "").encode("idna")
-    except ValueError:  # Its text quotes what was typed, of which a password may be a part.
+    except ValueError:  # Its text quotes the URL, which may contain a password.
         has_port = False
     if not has_port:
         raise ValueError("this is not an address: its host or port is invalid")

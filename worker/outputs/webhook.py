@@ -1,8 +1,8 @@
-"""Measures for a service: signed POST requests, one for each series of an account and at most 5 000 readings.
+"""Measures for a service: signed POST requests, each with at most 5 000 readings of one series of an account.
 
-A request tells all readings of whole days, so that its receiver replaces what it has of these days: a reading that is
-not in it is no longer there. docs/reference/measures-webhook.schema.json describes the body. The webhook of notices is
-another one (``accounts.notice_channels``).
+A request has all readings of whole days, and its receiver replaces those days: a reading that isn't in it no longer
+exists. docs/reference/measures-webhook.schema.json describes the body. The webhook of notices is a different one
+(``accounts.notice_channels``).
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _REFUSED: Final = {401: "refuses the signature", 403: "refuses the signature", 4
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuresWebhook:
-    """A service that gets the readings of the days in which something has changed."""
+    """A service that gets the readings of the days with changes."""
 
     url: str = field(repr=False)  # The path may be a secret of the receiver.
     secret: str = field(repr=False)
     measures: MeasureStore
     most_readings: int = MOST_READINGS
     timeouts_s: tuple[float, float] = TIMEOUTS_S
-    clock: Callable[[], float] = time.time  # The real clock, because receivers compare the time with theirs.
+    clock: Callable[[], float] = time.time  # The real clock, because receivers compare the time with their own.
 
     def check(self) -> str:
         """Send a signed request without a reading, of kind ``test``."""
@@ -55,12 +55,12 @@ class MeasuresWebhook:
                     self._post(session, body)
 
     def _bodies(self, change: Change) -> Iterator[dict[str, Any]]:
-        """Yield the bodies that tell the days of a change; each one's days begin where those before have ended."""
+        """Yield the bodies with the days of a change; each body's days begin where those of the one before end."""
         inputs = change.series.inputs
         days = DateWindow(civil_date(change.first), civil_date(change.last) + ONE_DAY)
         (key, end_key), begin = key_range(days, inputs), local_midnight(days.start)
         while True:
-            # One more than is sent tells where the next request begins.
+            # One more reading than is sent shows where the next request begins.
             page = self.measures.read(change.account.id, {inputs: (key, end_key)}, self.most_readings + 1)[inputs]
             rest = page[self.most_readings :]
             until = start_of(key_of(rest[0])) if rest else local_midnight(days.end)
@@ -103,7 +103,7 @@ def _to_body(change: Change, begin: datetime, until: datetime, documents: Sequen
 
 
 def _identify(change: Change, begin: datetime, until: datetime, documents: Sequence[Document]) -> str:
-    """Return the same id for the same state of the same days; a value that comes back was written at another time."""
+    """Return the same id for the same state of the same days; a restored value gets another id by its writing time."""
     if not documents:
         return uuid4().hex
     of_documents = [[document["_id"], document["load"], document["updated_at"]] for document in documents]

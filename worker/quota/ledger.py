@@ -1,19 +1,20 @@
 """The permit ledger of a supplier in Redis, shared by all workers and hosts, with a lane for each kind of work.
 
-The limit a second is a pace: permits are evenly spaced and booked a moment ahead at most. The limits an hour and a day
-(half a day where the supplier is a gateway) are sliding counts of all calls in any span of this length, so that no
-order of calls can exceed them, however the supplier counts its hour. One script checks all limits and the gate by the
-server's clock. So a permit is taken of all limits or of none, and the clocks of the hosts don't matter. If Redis loses
-its data, the supplier refuses some calls, and its 429 closes the gate.
+The limit per second is a pace: permits are evenly spaced and booked at most a moment ahead. The limits per hour and per
+day (half a day for a gateway) are sliding windows: they hold for any span of this length, so no sequence of calls can
+exceed them, however the supplier counts its hour. One script checks all limits and the gate by Redis' clock. So a
+permit counts against all limits or none, and the clocks of the hosts don't matter. If Redis loses its data, the
+supplier refuses some calls, and its 429 closes the gate.
 
-What the lanes have not used of their floors is lent to the others, evenly over the window: a lane may take a permit if
-after it the floors of the others can still come evenly, together with what drops out of the window by then. So nothing
-lies idle, and a lane that begins to work finds its floor coming back at once.
+The floor of a lane is the share of the quota that is reserved for it. Other lanes may borrow its unused part, evenly
+over the window: a lane gets a permit if the other lanes can then still have their floors evenly over the rest of the
+window, counting the calls that drop out of it by then. So no quota lies idle, and a lane that begins to work gets its
+floor back step by step, from the first moment on.
 
-A 429 closes the gate for all workers, and it opens by itself, slowly: the pace grows from a twentieth to the whole
-within a minute, so that the first calls test whether the supplier is ready. If a call is refused within ten minutes of
-an opening, the gate closes for twice as long as the supplier asked, then four times, up to an hour. Calls that are
-under way when it closes may all be refused: together they count as one refusal.
+A 429 closes the gate for all workers. It reopens by itself, gradually: within a minute the pace grows from a twentieth
+to the whole, so the first calls test whether the supplier is ready. If a call is refused within ten minutes of an
+opening, the gate closes for twice as long as the supplier asked, then four times, up to an hour more. Calls in flight
+when it closes may all be refused; together they count as one refusal.
 
 A permit is a text: the moment in µs, the lane (1 to 5), and the API:
 
@@ -39,16 +40,16 @@ from worker.stores.redis.connection import PrefixedKeys
 
 SECOND_MS: Final = 1000
 HOUR_MS: Final = 3_600_000
-RAMP_US: Final = 60_000_000  # The gate opens gradually over this time, after it was closed.
-# Without a limit a second, the gate's ramp ends at four calls a second.
+RAMP_US: Final = 60_000_000  # After a closure the gate opens gradually over this time.
+# Without a limit per second, the gate's ramp ends at four calls per second.
 RAMP_SPACING_US: Final = 250_000
-# A bucket of an hour has 22.5 s. A call may wait for up to one bucket longer than needed.
+# A bucket of the hourly window has 22.5 s. A call may wait up to one bucket longer than needed.
 BUCKETS: Final = 160
-# For each lane before it, a lane above its floor leaves a four-hundredth of the limit.
+# A lane above its floor leaves a four-hundredth of the limit for each lane that is served before it.
 _LEFT: Final = 400
-# Above its floor a lane waits for this share of its patience only, so that lanes before it can book further ahead.
+# Above its floor a lane waits only this share of its patience, so that lanes served before it can book further ahead.
 _PERCENT_OF_PATIENCE: Final = (85, 65, 45, 25, 15)
-# A caller waits for a permit of the next slots, so that calls which follow each other are made even at 1 call a second.
+# A caller waits for up to four slots, so that consecutive calls succeed even at one call per second.
 _SLOTS_WAITED_FOR: Final = 4
 _SHORTEST_WAIT_S: Final = 1.0
 _SHORTEST_SLEEP_S: Final = 0.001
@@ -56,22 +57,22 @@ _JITTER: Final = 0.1
 # The same as in ``lua_scripts.TAKE_PERMIT``.
 _FIRST_PACE: Final = 0.05
 _REFUSAL_MEMORY_US: Final = RAMP_US + 600_000_000
-# This limits what we add; the wait that the supplier asks for has no limit here.
+# A limit on the wait that we add; the wait that the supplier asks for has no limit here.
 _LONGEST_ADDED_US: Final = 3_600_000_000
 
 
 def spacing_us(calls: int, window_ms: int = SECOND_MS) -> int:
-    """Return the µs between two permits, with which ``calls + 1`` in a row span a quarter more than the window.
+    """Return the µs between two permits, such that ``calls + 1`` permits in a row span a quarter more than the window.
 
-    So 5 calls a second become 4 even ones. That is more than any hourly limit allows, and a jitter on the way never
-    makes six in one second.
+    So 5 calls per second become 4 evenly spaced ones. That is still more than any hourly limit allows, and network
+    jitter never puts six into one second.
     """
     return window_ms * 1250 // calls + 1
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaSpan:
-    """A limit over a long span: so many calls in any span of this length."""
+    """A limit on the calls in any span of this length."""
 
     name: str
     calls: int
@@ -79,7 +80,7 @@ class QuotaSpan:
 
     @property
     def bucket_us(self) -> int:
-        """The length of a bucket, in which the script counts calls together."""
+        """The length of a bucket; the script keeps one count per bucket and lane."""
         return self.length_us // BUCKETS
 
     def numbers(self, lane: Lane, shares: Shares) -> list[int]:
@@ -106,18 +107,18 @@ class Limits:
 
     @property
     def windows(self) -> tuple[QuotaSpan, ...]:
-        """The limits of the hour and of the day that there are."""
+        """The limits per hour and per day, where set."""
         limits = (("hourly", self.per_hour, self.hour_ms), ("daily", self.per_day, self.day_hours * HOUR_MS))
         return tuple(QuotaSpan(name, calls, length_ms * 1000) for name, calls, length_ms in limits if calls)
 
     @property
     def spacing_us(self) -> int:
-        """The µs between two permits; 0 without a limit a second."""
+        """The µs between two permits; 0 without a limit per second."""
         return spacing_us(self.per_second, self.second_ms) if self.per_second else 0
 
     @property
     def longest_wait_s(self) -> float:
-        """How long a caller waits for a permit at most: some slots of the pace, and a second at least."""
+        """The longest time that a caller waits for a permit: some slots of the pace, but at least a second."""
         return max(_SHORTEST_WAIT_S, _SLOTS_WAITED_FOR * self.spacing_us / 1e6)
 
     def numbers(self, lane: Lane, shares: Shares, longest_us: int) -> list[int]:
@@ -146,10 +147,10 @@ def _rank(lane: Lane, shares: Shares) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PermitDecision:
-    """The answer of the ledger: a permit, or the time to come again.
+    """A permit, or the time after which to try again.
 
-    ``permit`` may be used after ``wait_s``, which is at ``at_s`` by the server's clock. If it is None, there may be a
-    permit after ``wait_s``.
+    ``permit`` may be used after ``wait_s``, that is at ``at_s`` by the server's clock. If it is None, a permit may be
+    free after ``wait_s``.
     """
 
     permit: str | None
@@ -159,10 +160,10 @@ class PermitDecision:
 
 @dataclass(frozen=True, slots=True)
 class QuotaState:
-    """What is used of a supplier's quota.
+    """The used part of a supplier's quota, and the state of the gate.
 
-    ``used``: permits by API within ``hours``, which are 1 without a limit a day; ``limit``: the most of each, or None.
-    ``opens_in_s``: seconds until the gate opens; 0 if it is open. ``gate_code``: of the error that has closed it.
+    ``used``: permits by API within ``hours``, which is 1 without a limit per day; ``limit``: the limit of each, or
+    None. ``opens_in_s``: seconds until the gate opens; 0 if it is open. ``gate_code``: of the error that closed it.
     """
 
     used: dict[str, int]
@@ -180,9 +181,8 @@ class QuotaState:
 class QuotaLedger(PrefixedKeys):
     """The ledger of one supplier; a limit of None means no limit. Its methods raise StoreUnavailable.
 
-    Limits may change from one start to the next, because Redis keeps only the permits that were taken. ``clock_us``
-    returns µs in place of the server's clock, for simulations. The lengths of the windows and ``max_wait_s`` are
-    arguments for tests and benchmarks only.
+    Limits may change between starts, because Redis keeps only the permits taken. ``clock_us`` replaces the server's
+    clock in simulations. The lengths of the windows and ``max_wait_s`` are arguments for tests and benchmarks only.
     """
 
     def __init__(
@@ -217,11 +217,11 @@ class QuotaLedger(PrefixedKeys):
         self._close_script = redis.register_script(lua_scripts.CLOSE_GATE)
 
     def take_permit(self, api: str) -> str:
-        """Wait for one permit of every limit, at most for a few slots of the pace, and return it when it may be used.
+        """Wait for a permit within every limit, at most for a few slots of the pace; return when it may be used.
 
         ``api`` is the name under which the supplier counts the call. Raises RateLimited with the wait, and takes
-        nothing, if there is no permit in time; it raises at once if it knows that the wait is longer. Who waited for
-        nothing asks again a little later than told, so that callers do not all come at the same moment.
+        nothing, if there is no permit in time; at once if the wait is known to be longer. Retries come a little later
+        than the ledger says, so that the callers don't all come at the same moment.
         """
         waited_s = 0.0
         while (decision := self.try_permit(api, self._max_wait_s - waited_s)).permit is None:
@@ -240,7 +240,7 @@ class QuotaLedger(PrefixedKeys):
         return decision.permit
 
     def try_permit(self, api: str, patience_s: float = 0.0) -> PermitDecision:
-        """Take one permit of every limit if all have one within ``patience_s``, for the lane of this thread."""
+        """Take a permit for the lane of this thread, if all limits allow one within ``patience_s``."""
         lane = LANES[current_lane()].quota_lane
         keys = [self._gate_key, self._key("permit", self._supplier, api, "pace"), *self._window_keys(api)]
         number = QUOTA_LANES.index(lane) + 1
@@ -255,7 +255,7 @@ class QuotaLedger(PrefixedKeys):
         at_us, lane, api = permit.split("/", 2)
         with self._redis.pipeline() as pipe:
             for key, window in zip(self._window_keys(api), self._windows, strict=True):
-                # A bucket that has dropped out of the window becomes -1, which no longer counts either.
+                # A bucket that has dropped out of the window becomes -1, which doesn't count either.
                 pipe.hincrby(key, f"{int(at_us) // window.bucket_us}:{lane}", -1)
                 pipe.pexpire(key, 2 * window.length_us // 1000)
             pipe.execute()
@@ -264,7 +264,7 @@ class QuotaLedger(PrefixedKeys):
     def close_gate(self, retry_after_s: float, permit: str = "", code: str = "") -> None:
         """Close the gate for all workers and APIs, unless it is closed for longer already.
 
-        ``permit`` is that of the refused call, if it is known; ``code`` that of its error, which all calls have until
+        ``permit`` is that of the refused call, if it is known; ``code`` that of its error, which all calls get until
         the gate opens.
         """
         if retry_after_s <= 0:
@@ -275,18 +275,18 @@ class QuotaLedger(PrefixedKeys):
         GATE_CLOSINGS.inc()
 
     def closed_for_s(self) -> float:
-        """Return the seconds until the gate opens; 0 if it is open, even if only a little."""
+        """Return the seconds until the gate begins to open; 0 if it is open or opening."""
         return self.gate_state()[0]
 
     def gate_state(self) -> tuple[float, float]:
-        """Return the seconds until the gate opens, and the share of the full pace that it allows (0 closed, 1 open)."""
+        """Return the seconds until the gate begins to open, and the share of the full pace that it allows now."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hmget(self._gate_key, "shut_at", "until")
             pipe.time()
             (shut_at, until), (seconds, microseconds) = pipe.execute()
         shut_at_us, opens_us = int(shut_at or 0), int(until or 0)
         now_us = self._clock_us() or int(seconds) * 1_000_000 + int(microseconds)
-        # A gate that was closed in the future was closed before the clock was set back: it counts as open.
+        # If it was closed in the future, the clock has been set back since: it counts as open.
         if now_us < shut_at_us or now_us >= opens_us + RAMP_US:
             return 0.0, 1.0
         if now_us < opens_us:
@@ -294,22 +294,22 @@ class QuotaLedger(PrefixedKeys):
         return 0.0, max(_FIRST_PACE, (now_us - opens_us) / RAMP_US)
 
     def used_by_lane(self, api: str) -> dict[Lane, int]:
-        """Return the permits of the last hour by lane, without the released ones; 0 without a limit an hour."""
+        """Return the permits of the last hour by lane, without released ones; 0 without a limit per hour."""
         return self._used_within("hourly", api)
 
     def used_in_a_day(self, api: str) -> int:
-        """Return the permits of the last ``day_hours``, without the released ones; 0 without a limit a day."""
+        """Return the permits of the last ``day_hours``, without released ones; 0 without a limit per day."""
         return sum(self._used_within("daily", api).values())
 
     def state(self, apis: Iterable[str]) -> QuotaState:
-        """Return what is used of the quota of these APIs, and when the gate opens."""
+        """Return the used part of the quota of these APIs, and when the gate opens."""
         used = {api: self.used_in_a_day(api) if self.per_day else sum(self.used_by_lane(api).values()) for api in apis}
         hours, opens_in_s = self.day_hours if self.per_day else 1, self.closed_for_s()
         code = self._gate_code() if opens_in_s else ""
         return QuotaState(used, self.per_day or self.per_hour, hours, opens_in_s, code)
 
     def calls_left(self, api: str) -> int:
-        """Return how many calls the limit a day leaves now. Raises ValueError without such a limit."""
+        """Return how many calls the limit per day still allows. Raises ValueError without such a limit."""
         if self.per_day is None:
             raise ValueError(f"{self._supplier} has no daily limit")
         return max(0, self.per_day - self.used_in_a_day(api))

@@ -1,8 +1,8 @@
-"""The Lua scripts of the permit ledger and the gate; each runs inside Redis as a whole or not at all.
+"""The Lua scripts of the permit ledger and the gate; Redis runs each of them atomically.
 
-Moments and spans are in µs, of the server's clock or of the caller's (for simulations). A stored moment that lies
-further ahead than any script writes is ignored: so a raised limit is used at once, and a clock that was set back does
-not stop all calls.
+Moments and spans are in µs, by the server's clock or the caller's (for simulations). A stored moment further ahead than
+any script writes is ignored, so that a raised limit applies at once, and a clock that was set back doesn't stop all
+calls.
 
 The hash of the gate, ``releve:gate:enedis-v5:state``:
 
@@ -10,7 +10,7 @@ The hash of the gate, ``releve:gate:enedis-v5:state``:
     until     1721880060000000   when it opens
     strikes   1                  how often it was closed again soon after it had opened
     next      1721880060250000   the next free slot while it opens slowly
-    code      GATEWAY_BANNED     the code of the error that has closed it; empty where it is not known
+    code      GATEWAY_BANNED     the code of the error that closed it; empty if unknown
 
 The hash of the pace, ``releve:permit:enedis-v5:data:pace``:
 
@@ -20,7 +20,7 @@ The hash of the pace, ``releve:permit:enedis-v5:data:pace``:
 The hash of a window, ``releve:permit:enedis-v5:data:hourly``:
 
     76528000:2   12                 permits of lane 2 in bucket 76528000, which is a moment / length of a bucket
-    wanted2      1721880090000000   until when lane 2, which got no permit, is expected to want one
+    wanted2      1721880090000000   until when lane 2, which got no permit, counts as wanting one
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ end
 #    1  0          now; 0 takes the server's clock
 #    2  1000000    patience: how long the caller would wait
 #    3  2          lane, 1 to 5
-#    4  250001     spacing of the pace; 0: there is no pace
+#    4  250001     spacing of the pace; 0: no pace
 #    5  60000000   length of the ramp on which the gate opens
 #    6  250001     spacing at the end of the ramp
 #    7  1000000    the longest patience of any caller
-#    8  65         percent of the patience that this lane has above its floor
-#    9  833336     spacing of this lane's floor of the pace; 0: it has none
+#    8  65         percent of the patience that applies to this lane above its floor
+#    9  833336     spacing of this lane's floor of the pace; 0: none
 #   10  160        buckets of a window
 #   11  5          number of lanes
 #   12  0          1: the ceiling of this lane holds even if no other lane wants more

@@ -1,4 +1,4 @@
-"""What connects accounts, and what becomes of their consents: built from the stores once a process."""
+"""Builds, once per process, the parts that connect accounts and follow their consents."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent:
-    """The parts that ask for consents, take what comes of them, and follow rights of access.
+    """The parts that ask for consents, handle the answers, and follow rights of access.
 
     ``suppliers``: those that have a consent page here; a gateway has none.
     """
@@ -60,7 +60,7 @@ class Consent:
     proxy_grants: ProxyGrants
 
     def supplier_of(self, supplier: str) -> SupplierConsents:
-        """Return a supplier's side of a consent. Raises OperatorFault where it has no consent page here."""
+        """Return a supplier's side of a consent. Raises OperatorFault if it has no consent page here."""
         if supplier not in self.suppliers:
             raise OperatorFault(f"{supplier} has no consent page here")
         return self.suppliers[supplier]
@@ -176,7 +176,7 @@ def build_notice_sender(stores: Stores) -> NoticeSender:
 
 
 def stop_consent(stores: Stores, account_id: str, actor: str = HOUSEHOLD) -> None:
-    """End an account's consent as its household asks; see ``ConsentTable.withdraw``."""
+    """End an account's consent at its household's request; see ``ConsentTable.withdraw``."""
     registry, now = stores.registry, stores.now()
 
     def end_access(connection: Connection, account: Account) -> None:
@@ -194,15 +194,15 @@ def meters_of(registry: Registry, account: Account) -> list[str]:
 
 
 def erase(stores: Stores, account_id: str, actor: str | None = None) -> dict[str, int]:
-    """Erase an account's measures, tokens and state, refuse late writes, and return what was erased, counted.
+    """Erase an account's measures, tokens and state, refuse late writes, and return the counts of what was erased.
 
-    ``consent_proofs_kept`` counts what stays, by policy and without the meter's number. ``actor``: who asked for it.
-    Safe to repeat. Raises UnknownAccount, and StoreUnavailable: before the ledger has the erasure nothing is erased.
-    The account's rights are to be withdrawn at the supplier; the caller enqueues that.
+    ``consent_proofs_kept`` counts the proofs that are kept by policy, without the meter's number. ``actor``: who asked
+    for the erasure. Safe to repeat. Raises UnknownAccount. If it raises StoreUnavailable before the ledger has the
+    erasure, nothing is erased. The caller enqueues the withdrawal of the account's rights at the supplier.
     """
     now, registry = stores.now(), stores.registry
     requests, ledger = build_requests(stores), stores.erasure_ledger
-    # The registry goes first: from then on no task writes for this account.
+    # The registry goes first: once it is done, no task writes for this account.
     removed = remove_account(account_id, registry, ledger, requests, now=now, erased_at=real_clock())
     proofs = registry.consents.erase_after_removal(account_id, now, stores.settings.keep_consent_proof_days, actor)
     documents, state_keys = stores.measures.erase(account_id), stores.windows.forget(account_id)

@@ -1,6 +1,6 @@
 """The parts of this process, for tasks: importing a task loads neither stores nor clients.
 
-A task names its part, and its worker loads that part alone. A forked child builds its own.
+A task names its part, and its worker loads only that one. A forked child builds its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _lock = threading.RLock()
 
 
 def once_a_process(build: Callable[[], Part]) -> Callable[[], Part]:
-    """Keep what ``build`` returns for the life of this process."""
+    """Build the part once, and again in a forked process."""
     built: tuple[int, Part] | None = None
 
     @wraps(build)

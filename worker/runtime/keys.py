@@ -20,7 +20,7 @@ from config.settings import PREFIX, ConfigError, Settings
 from worker.logs import REDACTOR
 from worker.stores.encryption import KeyedHashes, Purpose, Sealer, generate_key
 
-# The files in the data folder.
+# Files in the data folder.
 TOKEN_KEYS: Final = "token.keys"  # noqa: S105 - a file's name
 ERASURE_KEYS: Final = "erasure.keys"
 SESSION_KEY: Final = "session.key"
@@ -41,7 +41,7 @@ _FILES: Final[Mapping[str, tuple[str, Callable[[], str]]]] = {
 
 
 class Keys:
-    """What seals and hashes in this process; each is opened at its first use, and raises ConfigError as below."""
+    """The sealers and hashes of this process; each reads its keys at first use, which may raise ConfigError."""
 
     def __init__(self, settings: Settings, *, keep_new: bool = True) -> None:
         self._settings, self._keep_new = settings, keep_new
@@ -113,7 +113,7 @@ def _read_keys(settings: Settings, name: str, keep_new: bool = True) -> list[str
 
 
 def stored_secret(data_dir: Path, name: str, make: Callable[[], str]) -> str:
-    """Return the secret in a file of ``data_dir``, made at first use.
+    """Return the secret in a file of ``data_dir``, which is made at first use.
 
     Two processes that start at once agree on one: the file is linked into place as a whole, and the second link fails.
     """
@@ -135,14 +135,14 @@ def stored_secret(data_dir: Path, name: str, make: Callable[[], str]) -> str:
 
 
 def mark_home(settings: Settings) -> None:
-    """Write the mark. Settings that were read before don't know it."""
+    """Write the mark. Settings that were read before don't have it."""
     mark = settings.home_mark()
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text("This data folder is that of a home: see `releve home --help`.\n", encoding="utf-8")
 
 
 def refuse_fleet(settings: Settings) -> None:
-    """Raise ConfigError where the settings are those of a fleet."""
+    """Raise ConfigError if the settings are those of a fleet."""
     if settings.home is False:
         raise ConfigError("RELEVE_HOME is false: unset it to set up a home")
     if settings.has_enedis_credentials:

@@ -1,4 +1,4 @@
-"""What delivers to outputs; few processes need their libraries."""
+"""Builds the delivery to outputs, in its own module because few processes need its libraries."""
 
 from __future__ import annotations
 

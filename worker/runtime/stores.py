@@ -1,4 +1,4 @@
-"""Stores from the settings: the registry, the measures, Redis; opened once a process."""
+"""The stores, opened from the settings once per process: the registry, the measures and Redis."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from worker.stores.registry.migrations import require_schema
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
-    """What every builder takes. ``now``: the fleet's time. ``windows``: what Redis knows of windows and runs."""
+    """The stores that every builder takes. ``now``: the fleet's time. ``windows``: Redis' data on windows and runs."""
 
     settings: Settings
     now: Clock
@@ -43,7 +43,7 @@ class Stores:
 
     @property
     def broker_url(self) -> str:
-        """The address that messages are sent to, embedded or not."""
+        """The address that messages are sent to, even if it is the embedded Redis."""
         return self.settings.broker_options().url or self.redis_url
 
 
@@ -57,7 +57,7 @@ def open_stores(settings: Settings, *, guarded: bool = True, keep_new: bool = Tr
     with ExitStack() as opened:
         keys = Keys(settings, keep_new=keep_new)
         registry = open_current_registry(settings, opened, keys)
-        _ = keys.registry  # A key that can't be one ends the process here.
+        _ = keys.registry  # An unusable key is found here, before the process does anything.
         measures = build_measures(settings, opened, guarded=guarded)
         redis_url = redis_address(settings, opened)
         redis = open_redis(redis_url, opened)
@@ -79,7 +79,7 @@ def open_stores(settings: Settings, *, guarded: bool = True, keep_new: bool = Tr
 def open_database(url: str, setting: str, opened: ExitStack) -> Database:
     """Return a database, which connects at first use; ``opened`` closes it.
 
-    Raises ConfigError, which names the ``setting``, where the address can't be one.
+    Raises ConfigError, which names the ``setting``, if the address is invalid.
     """
     try:
         database = Database(url)
@@ -92,10 +92,10 @@ def open_database(url: str, setting: str, opened: ExitStack) -> Database:
 def open_registry(
     settings: Settings, opened: ExitStack, keys: Keys | None = None, *, as_owner: bool = False
 ) -> Registry:
-    """Return the registry, its tables as they are; ``opened`` closes it.  Tables without secrets need no key.
+    """Return the registry without checking its tables; ``opened`` closes it. Tables without secrets need no key.
 
-    ``as_owner``: as the user that may change its tables.  It connects at first use.  Raises ConfigError where its
-    address can't be one.
+    It connects at first use. ``as_owner``: as the user that may change its tables. Raises ConfigError if its address is
+    invalid.
     """
     url = settings.registry_owner() if as_owner else settings.registry()
     is_admin = as_owner and settings.registry_admin_url
@@ -109,7 +109,7 @@ def open_registry(
 
 
 def open_current_registry(settings: Settings, opened: ExitStack, keys: Keys | None = None) -> Registry:
-    """Return the registry with the tables of this version; ``opened`` closes it.
+    """Return the registry, which must have the tables of this version; ``opened`` closes it.
 
     Raises ConfigError, StoreUnavailable, and OperatorFault for older tables.
     """
@@ -146,8 +146,8 @@ def build_measures(
 ) -> InstrumentedStore:
     """Return the measure store in the layout of the settings, or in another one; ``opened`` closes it.
 
-    ``as_owner``: as the user that may create databases.  A ``guarded`` store refuses to work where the measures are
-    laid out in the other way.  Raises ConfigError where the URL can't be a store's, or not with this layout.
+    ``as_owner``: as the user that may create databases. A ``guarded`` store refuses to work if the measures have the
+    other layout. Raises ConfigError if the URL is not that of a store, or doesn't go with this layout.
     """
     try:
         measures = open_measures(
@@ -166,18 +166,18 @@ def build_measures(
 
 
 def redis_address(settings: Settings, resources: ExitStack) -> str:
-    """Return the URL of Redis: of the settings, or of the embedded server that all of this user's commands share."""
+    """Return the URL of Redis: from the settings, or of the embedded server that all of this user's commands share."""
     address = settings.redis()
     if address:
         return address
-    # The embedded server's modules are loaded only where it is used.
+    # The embedded server's modules are loaded only if it is used.
     from worker.stores.redis.embedded import shared_redis
 
     return resources.enter_context(shared_redis(settings.data_dir))
 
 
 def build_broker_messages(settings: Settings, redis_url: str, opened: ExitStack) -> BrokerMessages | None:
-    """Return the view of the broker's messages; None where the broker isn't Redis and redelivers by itself."""
+    """Return the view of the broker's messages; None if the broker isn't Redis and so redelivers by itself."""
     url = settings.broker_address() or redis_url
     if not is_redis(url):
         return None
@@ -185,6 +185,6 @@ def build_broker_messages(settings: Settings, redis_url: str, opened: ExitStack)
 
 
 def announce_pretend_time(settings: Settings, print_line: Callable[[str], object]) -> None:
-    """Print a line where the settings replace the present by another time."""
+    """Print a line if the settings replace the present by another time."""
     if settings.pretend_now is not None:
         print_line(f"PRETENDING that now is {settings.pretend_now.isoformat()} (RELEVE_PRETEND_NOW)")

@@ -26,7 +26,7 @@ from worker.quota.ledger import QuotaLedger
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupplierSettings:
-    """What the settings say of a supplier that is set up.
+    """The settings of a supplier that is set up.
 
     ``preset``: the chosen one, with the limits of the settings. ``url`` and the other addresses replace those of the
     preset; see ``Preset.endpoints``. ``consent_duration``: in ISO 8601; None for the preset's.
@@ -47,7 +47,7 @@ class SupplierSettings:
         return self.supplier.name
 
     def endpoints(self) -> Endpoints:
-        """Return the addresses that are called.  Raises ConfigError where one can't be used."""
+        """Return the addresses that are called. Raises ConfigError for an unusable address."""
         try:
             return self.preset.endpoints(self.url, self.authorize_url, sandbox=self.sandbox, token_url=self.token_url)
         except ValueError as error:
@@ -55,7 +55,7 @@ class SupplierSettings:
 
 
 def configured_suppliers(settings: Settings) -> Mapping[str, SupplierSettings]:
-    """Return what the settings say of each supplier that is set up, by name; the main one is the first."""
+    """Return the settings of each supplier that is set up, by name; the main one comes first."""
     suppliers = [_gateway(settings) if settings.is_home else _enedis(settings)]
     if settings.grdf_client_id:
         gas = GRDF.presets[settings.grdf_preset]
@@ -75,7 +75,7 @@ def configured_suppliers(settings: Settings) -> Mapping[str, SupplierSettings]:
 
 
 def main_supplier(settings: Settings) -> str:
-    """Return the supplier of electricity, which is always there: Enedis, or in a home's installation the gateway."""
+    """Return the supplier of electricity, which is always there: Enedis, or the gateway in a home's installation."""
     return GATEWAY.name if settings.is_home else ENEDIS.name
 
 
@@ -98,7 +98,7 @@ def _gateway(settings: Settings) -> SupplierSettings:
     preset = replace(
         preset,
         calls_per_day=settings.gateway_calls_per_half_day,
-        # Each gateway counts the calls that it gets itself.
+        # Each gateway counts its own calls.
         ledger=host_of(settings.gateway_url or preset.base_url),
     )
     return SupplierSettings(
@@ -109,13 +109,13 @@ def _gateway(settings: Settings) -> SupplierSettings:
 def chosen_presets(settings: Settings) -> Mapping[str, Preset]:
     """Return the preset of each supplier that is set up, with the limits of the settings, by supplier.
 
-    A limit of 0 is none.
+    A limit of 0 means no limit.
     """
     return {name: one.preset for name, one in configured_suppliers(settings).items()}
 
 
 def _limit(preset: Preset, per_second: int | None, per_hour: int | None, per_day: int | None) -> Preset:
-    """Return a preset with these limits, where one is set."""
+    """Return the preset with these limits; None keeps the preset's own."""
     return replace(
         preset,
         calls_per_second=preset.calls_per_second if per_second is None else per_second,
@@ -127,13 +127,13 @@ def _limit(preset: Preset, per_second: int | None, per_hour: int | None, per_day
 def build_endpoints(settings: Settings, supplier: str | None = None) -> Endpoints:
     """Return the addresses of a supplier that is set up, by default the main one.
 
-    Raises ConfigError where one can't be used.
+    Raises ConfigError for an unusable address.
     """
     return configured_suppliers(settings)[supplier or main_supplier(settings)].endpoints()
 
 
 def ledger_of(preset: Preset, settings: Settings, redis: Redis) -> QuotaLedger:
-    """Return the quota's ledger of a supplier with the preset's limits, where 0 means no limit."""
+    """Return a supplier's quota ledger with the preset's limits, where 0 means no limit."""
     return QuotaLedger(
         redis,
         preset.ledger or preset.name,
@@ -150,8 +150,8 @@ def quota_from(
 ) -> QuotaBudget:
     """Return the quota of a supplier's preset in the settings, or of another preset, of any supplier.
 
-    The limits in the settings belong to the preset in the settings; another preset has its own.  0 means no limit.  A
-    limit of half a day counts as one of a night, which is shorter than that.
+    The limits in the settings apply only to the preset in the settings; another preset has its own. 0 means no limit. A
+    limit for half a day counts as one for a night, which is shorter.
     """
     named = supplier_of_preset(preset) if preset else supplier or main_supplier(settings)
     chosen = chosen_presets(settings).get(named)
@@ -167,12 +167,12 @@ def quota_from(
 
 
 def _shares_of(preset: Preset, settings: Settings) -> Shares:
-    # Of a gateway's few calls a share would be single ones: there ``worker.sync.due`` leaves the night its calls.
+    # A share of a gateway's few calls would be a call or two; instead, ``worker.sync.due`` leaves the night its calls.
     return EQUAL_SHARES if preset.token_mode == "bearer" else settings.quota_shares()  # noqa: S105 - a mode
 
 
 def supplier_of_preset(preset: str) -> str:
-    """Return the supplier of a preset. Raises KeyError for a name that is none."""
+    """Return the supplier of a preset. Raises KeyError for an unknown preset."""
     for supplier in SUPPLIERS.values():
         if preset in supplier.presets:
             return supplier.name
@@ -180,12 +180,12 @@ def supplier_of_preset(preset: str) -> str:
 
 
 def fleet_series(settings: Settings) -> tuple[Series, ...]:
-    """Return the series of RELEVE_SERIES that their supplier offers; what it doesn't offer is never asked for."""
+    """Return the series of RELEVE_SERIES that their supplier offers; the others are never requested."""
     return tuple(series for series in settings.collected_series() if is_offered(settings, series))
 
 
 def is_offered(settings: Settings, series: Series) -> bool:
-    """Return whether the supplier of a series is set up and offers it, in the generation that the settings choose."""
+    """Return whether the supplier of a series is set up and offers it, in the generation chosen in the settings."""
     presets = chosen_presets(settings)
     return any(presets[supplier].offers(series) for supplier in suppliers_of(series) if supplier in presets)
 

@@ -1,4 +1,4 @@
-"""What windows need: built from the stores once a process."""
+"""Builds, once per process, the parts that windows need."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _CONNECT_TIMEOUT_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sync:
-    """The parts that ask suppliers for windows, and record what comes of it."""
+    """The parts that ask suppliers for windows, and record the results."""
 
     suppliers: Suppliers
     ledgers: Mapping[str, QuotaLedger]
@@ -67,10 +67,10 @@ class Sync:
 
 
 def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
-    """Build the parts. ``suppliers``: in the place of those that the settings name."""
+    """Build the parts. ``suppliers``: used instead of those in the settings."""
     settings, registry, windows, now = stores.settings, stores.registry, stores.windows, stores.now
     channels = build_channels(settings, registry.tenants)
-    # What is due of a supplier, and its clients, have the same quota.
+    # A supplier's due windows and its clients share one quota.
     ledgers = {
         name: supplier_settings.ledger_of(preset, settings, stores.redis)
         for name, preset in supplier_settings.chosen_presets(settings).items()
@@ -136,13 +136,13 @@ def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
 
 
 def build_channels(settings: Settings, tenants: TenantTable) -> NoticeChannels:
-    """Return the channels of notices: the operator's, and those of the tenants."""
+    """Return the channels of notices: the operator's and the tenants'."""
     networks = parse_networks(settings.webhook_networks)
     return NoticeChannels(of_settings=_channels_of(settings, networks), tenants=tenants, networks=networks)
 
 
 def _channels_of(settings: Settings, networks: Sequence[Network]) -> dict[str, Channel]:
-    """Return the channels of notices that are set up; the log where there is none."""
+    """Return the channels of notices that are set up; the log if there are none."""
     channels: dict[str, Channel] = {}
     if settings.webhook_url and settings.webhook_secret:
         secret = settings.webhook_secret.get_secret_value()
@@ -162,7 +162,7 @@ def _build_answer_watch(stores: Stores, channels: NoticeChannels) -> AnswerWatch
         channels=channels.names(),
         presets={grid_operator_of(name): preset.name for name, preset in presets.items()},
         now=stores.now,
-        # Where a gateway is set up, its answers are expected of the grid operator's series.
+        # If a gateway is set up, its answers are expected for the grid operator's series.
         shapes={
             series: shapes
             for one in (*SUPPLIERS.values(), *map(SUPPLIERS.__getitem__, presets))
@@ -180,10 +180,10 @@ def _build_suppliers(stores: Stores, ledgers: Mapping[str, QuotaLedger], answers
 def _build_clients(
     stores: Stores, of: supplier_settings.SupplierSettings, permits: QuotaLedger, answers: AnswerWatch
 ) -> SupplierClients:
-    """Return the clients of one supplier, with its quota."""
+    """Return the clients of one supplier, sharing its quota."""
     endpoints, secret = of.endpoints(), of.client_secret.get_secret_value()
     timeouts = (_CONNECT_TIMEOUT_S, stores.settings.supplier_timeout_s)
-    # A gateway's owner wants to know which program asks.
+    # A gateway's owner wants to know which program calls.
     agent = f"releve/{version('releve')}" if endpoints.preset.token_mode == "bearer" else None  # noqa: S105 - a mode
     transport = Transport(endpoints.base_url, timeouts, endpoints.token_url, agent)
     return SupplierClients(
@@ -216,7 +216,6 @@ def _build_due_windows(stores: Stores, claims: WindowClaims, supplier: str, ledg
 
 
 def build_prober(stores: Stores, sync: Sync) -> IncidentProber:
-    """Return what closes incidents, by their age or by probes."""
     return IncidentProber(incidents=sync.incidents, claims=sync.claims, sync_window=sync.window.sync_window)
 
 
@@ -227,7 +226,6 @@ def build_auditor(stores: Stores, sync: Sync, publish: Callable[[WindowJob], Non
 
 
 def build_inline(stores: Stores, sync: Sync, print_line: Callable[[str], None]) -> Inline:
-    """Return what syncs windows in this process, without the queue."""
     from worker.sync.inline import Inline
 
     return Inline(
@@ -239,7 +237,7 @@ def build_inline(stores: Stores, sync: Sync, print_line: Callable[[str], None]) 
 
 
 def build_importer(stores: Stores, sync: Sync) -> FileImporter:
-    """Return the import of files; few processes need the readers of workbooks."""
+    """Return the importer of files; imported here because few processes need the readers of workbooks."""
     from worker.sync.file_import import FileImporter
 
     return FileImporter(window_sync=sync.window, results=sync.results, outcomes=stores.registry.outcomes)

@@ -1,11 +1,11 @@
-"""What the web application alone builds: sessions, codes and operators, under keys that no worker has."""
+"""The parts that only the web application builds: sessions, codes and operators, under keys that no worker has."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from config.settings import Settings
-from worker.accounts.household_access import HomeAccess, HouseholdAccess, HouseholdMails, MailLinks
+from worker.accounts.household_access import HomeAccess, HouseholdAccess, HouseholdMails
 from worker.accounts.notice_channels import NoticeChannels
 from worker.accounts.notice_services import MailService
 from worker.accounts.notices import NoticeSender
@@ -21,7 +21,7 @@ from worker.stores.registry.households import HouseholdTable, MailAddressTable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorAccess:
-    """The tables by which operators are let in, and the sealer of all that lets a browser in."""
+    """The tables by which operators sign in, and the sealer of everything that signs a browser in."""
 
     sealer: Sealer
     keys: AccessKeyTable
@@ -30,18 +30,18 @@ class OperatorAccess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebAccess(OperatorAccess):
-    """The tables of all who use a browser, their ways back, and what signs their forms."""
+    """The tables of everyone who uses a browser, their ways to regain access, and the signer of their forms."""
 
     signer: Signer
     households: HouseholdTable
     ways_back: HouseholdAccess
-    mail_links: MailLinks
+    mails: HouseholdMails
     notice_sender: NoticeSender
     home: HomeAccess
 
 
 def build_operator_access(settings: Settings, database: Database) -> OperatorAccess:
-    """Return what operators are let in by.  Raises ConfigError as ``build_sealer`` does."""
+    """Return the tables and sealer by which operators sign in. Raises ConfigError as ``build_sealer`` does."""
     sealer = build_sealer(settings, Purpose.WEB_ACCESS)
     keys, operators = AccessKeyTable(database, sealer), OperatorTable(database, sealer)
     return OperatorAccess(sealer=sealer, keys=keys, operators=operators)
@@ -52,21 +52,22 @@ def build_mail_service(settings: Settings) -> MailService:
 
 
 def build_web(stores: Stores) -> WebAccess:
-    """Return what opens and ends sessions.  Raises ConfigError as ``build_sealer`` does."""
+    """Return the parts that open and end sessions. Raises ConfigError as ``build_sealer`` does."""
     settings, registry = stores.settings, stores.registry
     of_operators = build_operator_access(settings, registry.database)
     keys, sealer = of_operators.keys, of_operators.sealer
     households = HouseholdTable(registry.database, sealer)
     addresses = MailAddressTable(registry.database, sealer, stores.keys.hashes)
     signer = Signer(session_keys(settings))
-    mail_service = build_mail_service(settings)
-    household_mails = HouseholdMails(
+    mails = HouseholdMails(
+        keys=keys,
         households=households,
         addresses=addresses,
         registry=registry,
+        limiter=RateLimiter(stores.redis),
         signer=signer,
         public_url=settings.public_url,
-        mail_service=mail_service,
+        mail_service=build_mail_service(settings),
     )
     return WebAccess(
         sealer=sealer,
@@ -75,17 +76,9 @@ def build_web(stores: Stores) -> WebAccess:
         signer=signer,
         households=households,
         ways_back=HouseholdAccess(keys=keys, households=households, addresses=addresses),
-        mail_links=MailLinks(
-            keys=keys,
-            households=households,
-            addresses=addresses,
-            registry=registry,
-            limiter=RateLimiter(stores.redis),
-            public_url=settings.public_url,
-            mail_service=mail_service,
-        ),
+        mails=mails,
         notice_sender=NoticeSender(
-            registry=registry, channels=NoticeChannels(of_settings={}, household=household_mails), now=stores.now
+            registry=registry, channels=NoticeChannels(of_settings={}, household=mails), now=stores.now
         ),
         home=HomeAccess(keys=keys, households=households, registry=registry),
     )

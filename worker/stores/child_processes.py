@@ -1,8 +1,8 @@
-"""Child processes that never outlive their parent, even after Ctrl-C, SIGTERM or kill -9: the one supervisor of all.
+"""Child processes that never outlive their parent, even after Ctrl-C, SIGTERM or kill -9.
 
-`releve up`, `releve demo`, `releve drill`, benchmarks and tests start, watch, stop and kill their processes here.
+`releve up`, `releve demo`, `releve drill`, benchmarks and tests start, watch, stop and kill their processes with it.
 
-Each child leads a session of its own, so Ctrl-C in the terminal reaches the parent alone, which ends them in order.
+Each child leads a session of its own, so Ctrl-C in the terminal reaches only the parent, which ends them in order.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ POLL_S: Final = 0.1
 START_S: Final = 60.0
 ANSWER_S: Final = 5.0
 LOG_BYTES: Final = 10_000_000
-# Linux gives away 32768 and above, macOS and Windows 49152 and above.
+# Linux assigns ports from 32768 on, macOS and Windows from 49152 on.
 _PORTS: Final = range(20_000, 32_000)
 
 
 def free_port() -> int:
     """Return a port of 127.0.0.1 on which nothing listened a moment ago.
 
-    It is below those that systems give to a process that asks for any port, so that no other process is given it
-    meanwhile. Raises OSError if it finds none.
+    It is below the range from which systems assign free ports, so that no other process gets it meanwhile. Raises
+    OSError if it finds none.
     """
     tries = 20
     while True:
@@ -55,7 +55,7 @@ def free_port() -> int:
 
 
 class Guard:
-    """A small process that ends the process groups it watches when we are gone (worker/stores/process_guard.py)."""
+    """A small process that ends the watched process groups when we are gone (worker/stores/process_guard.py)."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -106,7 +106,7 @@ class ChildExit:
 
 @dataclass
 class _Child:
-    """A named child: how it is started, and its process while it runs; moments are of the monotonic clock."""
+    """A named child: its command, and its process while it runs; moments are of the monotonic clock."""
 
     name: str
     argv: Sequence[str]
@@ -120,10 +120,10 @@ class _Child:
 
 
 class Supervisor:
-    """A starter of named children that ends them all, last started first; it starts again only those that say so.
+    """Starts named children, restarts those with ``respawn_after_s``, and ends all of them, last started first.
 
-    ``grace_s`` is the time that each child has to end by itself after SIGTERM, ``poll_s`` how often their ends are
-    looked for.
+    ``grace_s`` is the time that each child has to end by itself after SIGTERM, ``poll_s`` the interval of checks
+    whether a child has ended.
     """
 
     def __init__(self, *, grace_s: float = 10.0, poll_s: float = POLL_S) -> None:
@@ -143,11 +143,11 @@ class Supervisor:
     ) -> int:
         """Start a child and return its pid.
 
-        ``env`` is added to our own environment; a function is asked at each start.  The output is appended to
-        ``log_path``; without one it goes where ours goes.  With ``respawn_after_s``, ``collect_exits`` starts the child
-        again after this time.  One that ``ends_last`` is ended after all others, whenever it was started.
+        ``env`` is added to our own environment; a function is called at each start. The output is appended to
+        ``log_path``; without one it goes where ours goes. With ``respawn_after_s``, ``collect_exits`` restarts the
+        child after this time. A child with ``ends_last`` is ended after all others, whenever it was started.
 
-        Raises OSError where the child can't start.
+        Raises OSError if the child can't start.
         """
         if name in self._children:
             raise ValueError(f"child {name} is already running")
@@ -171,14 +171,14 @@ class Supervisor:
         return child.process.pid
 
     def pid(self, name: str) -> int | None:
-        """Return the process id of a child; None while it does not run."""
+        """Return the process id of a child; None while it doesn't run."""
         child = self._children.get(name)
         return child.process.pid if child and child.process else None
 
     def wait_until_ready(self, name: str, is_ready: Callable[[], bool], timeout_s: float = START_S) -> None:
-        """Wait until a child that has just started ``is_ready``, which may raise OSError while it is not.
+        """Wait until ``is_ready`` returns true for a new child; it may raise OSError before.
 
-        Raises WorkerError, with the child's last words, where it ends or is not ready in time.
+        Raises WorkerError, with the last line of the child's log, if it ends or isn't ready in time.
         """
         child, deadline = self._children[name], time.monotonic() + timeout_s
         while child.process is not None and child.process.poll() is None and time.monotonic() < deadline:
@@ -189,9 +189,9 @@ class Supervisor:
         raise ProcessFailed(f"{name} did not start: {last_log_line(child.log_path) or 'it left no log'}")
 
     def collect_exits(self) -> list[ChildExit]:
-        """Return the exits of children that were not asked to end, each once, and kill what is left of their groups.
+        """Return the exits of children that were not asked to end, each once, and kill the rest of their groups.
 
-        It also starts again what is to be started again, and kills what outlived its grace after ``terminate``.
+        It also restarts children that are due, and kills those that outlived their grace after ``terminate``.
         """
         exits, now = [], time.monotonic()
         for child in list(self._children.values()):
@@ -209,14 +209,14 @@ class Supervisor:
         return exits
 
     def wait(self, timeout_s: float = math.inf) -> list[ChildExit]:
-        """Return ``collect_exits`` as soon as a child has ended, after ``timeout_s`` at the latest."""
+        """Return the result of ``collect_exits`` as soon as a child has ended, or after ``timeout_s``."""
         deadline = time.monotonic() + timeout_s
         while not (exits := self.collect_exits()) and (left_s := deadline - time.monotonic()) > 0:
             time.sleep(min(self._poll_s, left_s))
         return exits
 
     def terminate(self, name: str) -> None:
-        """Ask a child to end with SIGTERM, and go on at once."""
+        """Send SIGTERM to a child, and don't wait for its end."""
         child = self._children[name]
         if child.process is not None and child.terminated_at is None:
             child.terminated_at = time.monotonic()
@@ -227,7 +227,7 @@ class Supervisor:
         return self._children[name].terminated_at is not None
 
     def kill(self, name: str) -> None:
-        """Kill the child and its whole group with SIGKILL, as an accident would; ``collect_exits`` tells of its end."""
+        """Kill the child and its whole group with SIGKILL, like an accident; ``collect_exits`` reports its end."""
         if pid := self.pid(name):
             process_guard.signal_group(pid, signal.SIGKILL)
 
@@ -240,11 +240,11 @@ class Supervisor:
                 child.process.wait(self._grace_s)
         except subprocess.TimeoutExpired:
             log.warning("child=%s did not end within %s s and was killed", name, self._grace_s)
-        finally:  # A second Ctrl-C comes here too.
+        finally:  # Also after a second Ctrl-C.
             self._forget(child)
 
     def kill_child(self, name: str) -> None:
-        """Kill the child and its whole group with SIGKILL, and know it no longer."""
+        """Kill the child and its whole group with SIGKILL, and forget it."""
         self._forget(self._children[name])
 
     def stop(self) -> None:
@@ -286,9 +286,9 @@ def last_log_line(path: Path | None) -> str:
 
 
 def bound_log(path: Path) -> None:
-    """Keep a log of 10 MB as ``.1``, the one before as ``.2``, and empty it for those who go on appending to it.
+    """Copy a log of more than 10 MB to ``.1``, the previous copy to ``.2``, and empty it for processes that append.
 
-    Where the disk has no room for the copy, the log grows until it has.
+    If the disk has no room for the copy, the log grows until it has.
     """
     first = path.with_name(f"{path.name}.1")
     with suppress(OSError):
@@ -300,11 +300,11 @@ def bound_log(path: Path) -> None:
 
 
 def answers(url: str) -> bool:
-    """Return whether an HTTP server answers there without an error.  Raises OSError where nobody answers."""
-    # Imported here, because a supervisor that waits for no server stays small without it.
+    """Return whether an HTTP server answers there without an error. Raises OSError if nobody answers."""
+    # Imported here to keep a supervisor that waits for no server small.
     from urllib.request import ProxyHandler, build_opener
 
-    opener = build_opener(ProxyHandler({}))  # No proxy of the environment stands between us and our children.
+    opener = build_opener(ProxyHandler({}))  # Our children are reached without the proxies of the environment.
     with opener.open(url, timeout=ANSWER_S) as answer:
         return bool(answer.status < 400)
 

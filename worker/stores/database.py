@@ -1,8 +1,8 @@
-"""SQL databases of the registry and of the measures, on SQLite and PostgreSQL: transactions, and outages in one line.
+"""SQL databases of the registry and the measures, on SQLite and PostgreSQL: transactions, and outages in one line.
 
-An engine has a time-out for each wait and keeps statement parameters out of its errors. Each transaction has its own
-connection, so threads can share a ``Database``; two processes never share a connection, and one that the server closed
-is replaced unseen.
+An engine has a timeout for each wait and keeps statement parameters out of its errors. Each transaction has its own
+connection, so threads can share a ``Database``. Processes never share a connection, and one that the server closed is
+replaced silently.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _DRIVERS: Final = ("pysqlite", "psycopg")
 _TIMEOUT_S: Final = 30.0
-# What the drivers of SQLite and PostgreSQL say about a missing table or column.
+# Texts of the SQLite and PostgreSQL drivers for a missing table or column.
 _MISSING_TABLE_ERRORS: Final = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn")
 # All engines of this process, for the hooks around a fork.
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -69,19 +69,18 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return the stored moment with the zone UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class DatabaseUse(NamedTuple):
-    """What a database is for, in words for the operator: of its URL, the setting, and what it may be."""
+    """The use of a database in words for the operator: its name, its URL's setting, and that URL's allowed forms."""
 
     name: str
     setting: str
     forms: str
-    counts_outages: bool = True  # False where the caller counts them.
+    counts_outages: bool = True  # False if the caller counts them.
 
 
 REGISTRY: Final = DatabaseUse(
@@ -92,13 +91,13 @@ REGISTRY: Final = DatabaseUse(
 class Database:
     """A SQLite file or a PostgreSQL database, named by its SQLAlchemy URL; connects on first use.
 
-    All that reads or writes raises StoreUnavailable.
+    All methods that read or write raise StoreUnavailable.
     """
 
     def __init__(self, url: str, use: DatabaseUse = REGISTRY, timeout_s: float = _TIMEOUT_S) -> None:
         """Take the URL. Raises ValueError, which doesn't repeat the URL because it may contain a password.
 
-        ``timeout_s`` is how long a PostgreSQL server may take to answer and how long a SQLite writer waits for another.
+        ``timeout_s``: the time that a PostgreSQL server has to answer, and that a SQLite writer waits for another one.
         """
         self._use = use
         self._engine = _open_engine(_parse_url(url, use), timeout_s)
@@ -107,7 +106,7 @@ class Database:
         weakref.finalize(self, self._engine.dispose)
 
     def join(self, connection: Connection) -> Database:
-        """Return this database for tables whose calls take part in an open transaction, in place of their own."""
+        """Return this database for tables whose calls take part in an open transaction instead of their own."""
         joined = copy(self)
         joined._joined = connection
         return joined
@@ -119,7 +118,7 @@ class Database:
 
     @property
     def address(self) -> str:
-        """The database's place, without user and password."""
+        """The database's location, without user and password."""
         url = self._engine.url
         if self.dialect == "sqlite":
             return f"sqlite file {url.database}"
@@ -127,9 +126,9 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
-        """Open a connection on which all statements see the same moment. Raises StoreUnavailable."""
+        """Open a connection on which all statements see the same snapshot."""
         with self.reading() as connection:
-            # On SQLite every transaction that reads sees one moment; PostgreSQL needs REPEATABLE READ for it.
+            # On SQLite every reading transaction sees one snapshot; PostgreSQL needs REPEATABLE READ for it.
             if self.dialect == "postgresql":
                 connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
@@ -149,10 +148,10 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Open a transaction that writes: all of its statements take effect, or none.
+        """Open a writing transaction: all of its statements take effect, or none.
 
-        On SQLite it takes the write lock at its start (BEGIN IMMEDIATE): a transaction that began by reading would
-        get an error instead of waiting for another writer.
+        On SQLite it takes the write lock at its start (BEGIN IMMEDIATE): a transaction that began by reading would get
+        an error instead of waiting for another writer.
         """
         if self._joined is not None:
             yield self._joined
@@ -164,8 +163,8 @@ class Database:
     def changing_tables(self) -> Iterator[Connection]:
         """Open a transaction that may rebuild tables. Raises OperatorFault for a lost row.
 
-        SQLite changes a table by rebuilding it: it would refuse to drop one that others refer to. So it looks at the
-        foreign keys only at the end, and a row that refers to none undoes everything.
+        SQLite changes a table by rebuilding it, and would refuse to drop one that others refer to. So foreign keys are
+        only checked at the end, and a row that refers to a missing one rolls everything back.
         """
         with (
             self._translated_errors(),
@@ -193,24 +192,24 @@ class Database:
             return connection.execute(query).first()
 
     def scalar(self, query: Select[Any]) -> Any:
-        """Return what the first row of one query, if any, has in its first column."""
+        """Return the first column of a query's first row; None without a row."""
         row = self.first(query)
         return None if row is None else row[0]
 
     def change(self, statement: UpdateBase) -> int:
-        """Run one statement that writes, in a transaction of its own; return the number of its rows."""
+        """Run one writing statement in a transaction of its own; return the number of its rows."""
         with self.writing() as connection:
             return connection.execute(statement).rowcount
 
     def empty_log(self) -> None:
-        """Empty SQLite's write-ahead log, in which rows that were deleted live on; not while another uses it.
+        """Empty SQLite's write-ahead log, which still has deleted rows, unless another connection uses it.
 
-        Waits for nobody, so that no writer waits for it. Does nothing on PostgreSQL.
+        It doesn't wait, so that no writer waits for it. Does nothing on PostgreSQL.
         """
         if self.dialect != "sqlite":
             return
         with self._translated_errors(), self._engine.connect() as connection:
-            plain = connection.connection.cursor()  # Outside of a transaction, which would hold the log.
+            plain = connection.connection.cursor()  # Outside a transaction, which would hold the log.
             waits_ms = plain.execute("PRAGMA busy_timeout").fetchone()[0]
             plain.execute("PRAGMA busy_timeout = 0")
             with suppress(sqlite3.OperationalError):
@@ -223,7 +222,7 @@ class Database:
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
-        """Raise an outage of the database as StoreUnavailable and count it; other errors stay as they are."""
+        """Turn an outage of the database into StoreUnavailable and count it; other errors stay as they are."""
         try:
             yield
         except exc.SQLAlchemyError as error:
@@ -234,7 +233,7 @@ class Database:
             raise StoreUnavailable(f"{self.address}: {text}") from error
 
     def _describe_outage(self, error: exc.SQLAlchemyError) -> str | None:
-        """Return what to do about a database that does not serve; None if the statement itself is wrong."""
+        """Return what to do about an outage of the database; None if the statement itself is wrong."""
         driver_error = getattr(error, "orig", None)
         text = f"{type(driver_error).__name__} {driver_error}"
         if isinstance(error, exc.OperationalError | exc.ProgrammingError) and any(
@@ -258,16 +257,16 @@ class Database:
 
 
 class SqlTable:
-    """Base of what reads and writes tables of one database: each of its public methods raises StoreUnavailable."""
+    """Base of the classes for tables of one database: each of their public methods raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
 
 class ClockedTable(SqlTable):
-    """The same with the time: what is issued must not live too long.
+    """Base of tables with expiring rows, with a clock.
 
-    It is the real time, even if the fleet runs at a simulated one, unless a test sets it.
+    The clock shows the real time, even if the fleet's time is simulated, unless a test sets another one.
     """
 
     def __init__(self, database: Database, now: Clock = real_clock) -> None:
@@ -276,7 +275,7 @@ class ClockedTable(SqlTable):
 
 
 class SealedTable(ClockedTable):
-    """The same with sealed columns. A method that unseals raises OperatorFault where their key is missing."""
+    """Base of tables with sealed columns. A method that unseals raises OperatorFault if the key is missing."""
 
     def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
         super().__init__(database, now)
@@ -294,10 +293,7 @@ def build_insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Inser
 
 
 def _parse_url(text: str, use: DatabaseUse) -> URL:
-    """Parse the URL of a SQLite file or a PostgreSQL database.
-
-    Raises ValueError, which doesn't repeat the URL because that may contain a password.
-    """
+    """Parse the URL of a SQLite file or a PostgreSQL database. Raises ValueError, which doesn't repeat the URL."""
     expected = f"the {use.name} URL must be {use.forms}"
     try:
         url = make_url(text)
@@ -307,7 +303,7 @@ def _parse_url(text: str, use: DatabaseUse) -> URL:
         raise ValueError(expected) from None
     except ImportError:
         raise ValueError(f"the driver in the {use.name} URL is not installed: leave it out") from None
-    # In memory, each connection would see another database.
+    # Each connection to an in-memory database would see another one.
     in_memory = url.database in (None, "", ":memory:")
     if in_memory or dialect.is_async or dialect.driver not in _DRIVERS:
         raise ValueError(expected)
@@ -315,9 +311,8 @@ def _parse_url(text: str, use: DatabaseUse) -> URL:
 
 
 def _open_engine(url: URL, timeout_s: float) -> Engine:
-    """Return an engine that connects on first use."""
-    # Errors end up in logs, and a statement's values are meter numbers, tokens and consumption: hide_parameters.
-    # Each thread needs a connection in the pool, because one beyond it is opened and closed each time: pool_size.
+    # hide_parameters: errors end up in logs, and a statement's values are meter numbers, tokens and consumption.
+    # pool_size: each thread needs a connection in the pool, because one beyond it is opened and closed each time.
     common: dict[str, Any] = {"hide_parameters": True, "pool_size": 16}
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": timeout_s}, **common)
@@ -326,16 +321,16 @@ def _open_engine(url: URL, timeout_s: float) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
     else:
         arguments = {name: value for name, value in _postgresql_timeouts(timeout_s).items() if name not in url.query}
-        # A database that was restarted has closed its connections: each is tried before it is used.
+        # A restarted database has closed its connections, so each is tested before use.
         engine = create_engine(url, connect_args=arguments, pool_pre_ping=True, **common)
-        # Before SQLAlchemy's own first look, which takes the bytes of a database without an encoding for text.
+        # Before SQLAlchemy's own first query, which would take bytes of a database without an encoding for text.
         event.listen(engine, "connect", _check_encoding, insert=True)
     _ENGINES.add(engine)
     return engine
 
 
 def _postgresql_timeouts(timeout_s: float) -> dict[str, str]:
-    """Return the connection parameters of libpq that bound each wait; those in the URL take precedence."""
+    """Return libpq's connection parameters that limit each wait; those in the URL take precedence."""
     whole_s = max(1, round(timeout_s))
     return {
         "connect_timeout": str(min(10, whole_s)),
@@ -348,9 +343,9 @@ def _postgresql_timeouts(timeout_s: float) -> dict[str, str]:
 
 
 def _check_encoding(connection: Any, _record: object) -> None:
-    """Raise StoreUnavailable for a database in which texts have another encoding than UTF-8, or none (SQL_ASCII).
+    """Raise StoreUnavailable for a database with another encoding than UTF-8, or with none (SQL_ASCII).
 
-    The server says its encoding when it is connected to, so this asks nothing.
+    The server reports its encoding at connection, so this sends nothing.
     """
     encoding = connection.info.parameter_status("server_encoding")
     if encoding not in (None, "UTF8"):
@@ -362,7 +357,7 @@ def _check_encoding(connection: Any, _record: object) -> None:
 
 
 def _create_file(url: URL) -> None:
-    """Create the SQLite file if it is missing, readable by its owner alone. Raises StoreUnavailable.
+    """Create the SQLite file if it is missing, readable only by its owner. Raises StoreUnavailable.
 
     SQLite itself would create it with the permissions of the umask.
     """
@@ -380,7 +375,7 @@ def _create_file(url: URL) -> None:
 
 @contextmanager
 def _without_foreign_keys(connection: Connection) -> Iterator[None]:
-    """Let SQLite not look at foreign keys, which it can be told outside of a transaction only."""
+    """Switch off SQLite's foreign key checks, which is only possible outside a transaction."""
     if connection.dialect.name != "sqlite":
         yield
         return
@@ -410,7 +405,7 @@ def _begin_sqlite(connection: Connection) -> None:
 def _first_line(error: object) -> str:
     """Return the first line of a driver's error, at most 200 characters.
 
-    It names a server or a file; the lines after it may quote the written values.
+    It names a server or a file; the lines after it may quote written values.
     """
     return next(iter(str(error or "").splitlines()), "no reason given")[:200]
 
@@ -425,6 +420,6 @@ def _dispose(close: bool) -> None:
         engine.dispose(close=close)
 
 
-# As SQLAlchemy's page "Using Connection Pools with Multiprocessing or os.fork()" says: a child inherits no idle
-# connection (SQLite forbids even to close one there), and forgets those that other threads of its parent were using.
+# According to SQLAlchemy's page "Using Connection Pools with Multiprocessing or os.fork()": a child inherits no idle
+# connection (SQLite forbids even closing one there), and forgets those that other threads of its parent were using.
 os.register_at_fork(before=lambda: _dispose(close=True), after_in_child=lambda: _dispose(close=False))

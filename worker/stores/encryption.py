@@ -1,21 +1,20 @@
 """Encryption of stored texts, the keys for it, hashes of secrets, and signatures of forms and mail tickets.
 
-``Purpose`` lists what keys are derived for; a ``Sealer`` encrypts for one of them. ``SecretTexts`` makes secrets of
-which a store keeps the hash. ``KeyedHashes`` recognises a text that is not stored. ``Signer`` proves that a form or a
-ticket is ours.
+``Purpose`` lists the uses of keys; a ``Sealer`` encrypts for one of them. ``SecretTexts`` makes secrets whose hash a
+store keeps. ``KeyedHashes`` recognises a text that is not stored. ``Signer`` proves that a form or a ticket is ours.
 
-A sealed text is bound to the place where it is stored (AES-256-GCM with associated data). It opens under the same keys,
-for the same purpose and at the same place alone: moved to another row, column, key or message it is refused. Each text
-has a key of its own, derived by HKDF-SHA256 (RFC 5869) from one of the operator's keys, the purpose and a random salt,
-so that no number of texts wears a key out. A sealed text is URL-safe base64 of:
+A sealed text is bound to the place where it is stored (AES-256-GCM with associated data). It opens only under the same
+keys, for the same purpose and at the same place: moved to another row, column, key or message it is refused. Each text
+has its own key, derived by HKDF-SHA256 (RFC 5869) from one of the operator's keys, the purpose and a random salt, so
+there is no limit on the number of texts per key. A sealed text is URL-safe base64 of:
 
     version   1 byte     0x02
     time      8 bytes    when it was sealed, in seconds, big-endian
     salt      16 bytes   random
     content   …          AES-256-GCM with its tag of 16 bytes; associated data: version, time, and the place
 
-Versions before 0.2.0 sealed with Fernet (``gAAAA…``), which binds a text to no place. Release 0.2.0 still reads such a
-text, and its ``releve secrets rotate`` seals it again; this version refuses it.
+Versions before 0.2.0 sealed with Fernet (``gAAAA…``), which doesn't bind a text to a place. Release 0.2.0 still reads
+such a text, and its ``releve secrets rotate`` seals it again; this version refuses it.
 
 To change the key, put the new one first, run ``releve secrets rotate``, then remove the old one.
 """
@@ -45,20 +44,20 @@ _ID_LETTERS: Final = "abcdefghjkmnpqrstvwxyz0123456789"
 _ID_LENGTH: Final = 12
 _SECRET_BYTES: Final = 32
 MIN_KEY_LENGTH: Final = 32
-# 32 random hexadecimal digits have fewer than this once in 25 million times.
+# One in 25 million random texts of 32 hexadecimal digits has fewer.
 _MIN_DIFFERENT_CHARACTERS: Final = 8
 _VERSION: Final = b"\x02"
-OLD_FORM: Final = "gAAAA"  # How a text begins that a version before 0.2.0 has sealed.
+OLD_FORM: Final = "gAAAA"  # Texts sealed by a version before 0.2.0 begin with it.
 _HEADER_BYTES: Final = 9
 _SALT_BYTES: Final = 16
-_NONCE: Final = bytes(12)  # A key encrypts one text only.
+_NONCE: Final = bytes(12)  # It may be constant, because a key encrypts only one text.
 Sealed = TypeVar("Sealed", str, bytes)
 
 
 class Purpose(Enum):
-    """What a key is derived for. What is sealed for one purpose opens for no other, even under the same keys.
+    """The use of a derived key. A text sealed for one purpose opens for no other, even under the same keys.
 
-    Each has its label, which is public, and the setting that its keys come from.
+    Each has a public label, and the setting of its keys.
     """
 
     REGISTRY = ("registry", "RELEVE_TOKEN_KEYS")
@@ -74,14 +73,14 @@ class Purpose(Enum):
 
 
 def derive_key(key: bytes, purpose: Purpose, salt: bytes = b"") -> bytes:
-    """Return 32 bytes derived from a key by HKDF-SHA256 (RFC 5869); they tell nothing of the key or of others."""
+    """Return 32 bytes derived from a key by HKDF-SHA256 (RFC 5869); they reveal nothing of the key or other keys."""
     return HKDF(SHA256(), 32, salt, f"releve/{purpose.label}".encode()).derive(key)
 
 
 def check_keys(keys: Sequence[str]) -> None:
-    """Raise ValueError where a key is missing or too short, or the first one can be guessed; it shows no key.
+    """Raise ValueError, which shows no key, if a key is missing or too short, or the first one isn't random.
 
-    An older one that can be guessed still opens what it has sealed, so that it can be replaced.
+    An older key may be weak: it still opens what it has sealed, so that it can be replaced.
     """
     if not keys:
         raise ValueError("the key is missing: make one with `releve secrets add --key`")
@@ -100,7 +99,7 @@ def generate_key() -> str:
 class Sealer:
     """Encryption of short texts for one purpose; errors show neither key nor text.
 
-    Callers name the *place* of a text: ``database.place_of`` in the registry, elsewhere the name of its key, file or
+    Callers pass the *place* of a text: ``database.place_of`` in the registry, elsewhere the name of its key, file or
     message.
     """
 
@@ -115,7 +114,7 @@ class Sealer:
 
     @property
     def key_count(self) -> int:
-        """The number of keys, of which the first one seals."""
+        """The number of keys; the first one seals."""
         return len(self._keys)
 
     def seal(self, text: str, place: str) -> str:
@@ -123,7 +122,7 @@ class Sealer:
         return _to_text(self.seal_bytes(text.encode(), place))
 
     def unseal(self, sealed: str, place: str) -> str:
-        """Decrypt a text. Raises OperatorFault if no key fits, or it was changed or moved from its place."""
+        """Decrypt a text. Raises OperatorFault if no key fits, or if it was changed or moved from its place."""
         return self._open(_to_bytes(sealed), place)[1].decode()
 
     def can_unseal(self, sealed: str, place: str) -> bool:
@@ -133,19 +132,18 @@ class Sealer:
     # The same for bytes. Text in base64 would be longer by a third.
 
     def seal_bytes(self, content: bytes, place: str) -> bytes:
-        """Encrypt bytes under the first key."""
         return self._seal(content, place, int(datetime.now(UTC).timestamp()).to_bytes(8, "big"))
 
     def unseal_bytes(self, sealed: bytes, place: str) -> bytes:
-        """Decrypt sealed bytes. Raises OperatorFault, as ``unseal`` does."""
+        """Decrypt sealed bytes. Raises OperatorFault like ``unseal``."""
         return self._open(sealed, place)[1]
 
     # The change of a key.
 
     def rotate(self, sealed: Sealed, place: str) -> Sealed:
-        """Seal the same text, or the same bytes, under the first key at its place; the time of its sealing stays.
+        """Seal the same text or bytes again, under the first key; place and time of sealing stay.
 
-        Raises OperatorFault, as ``unseal`` does.
+        Raises OperatorFault like ``unseal``.
         """
         before = sealed if isinstance(sealed, bytes) else _to_bytes(sealed)
         rotated = self._seal(self._open(before, place)[1], place, before[1:_HEADER_BYTES])
@@ -169,7 +167,7 @@ class Sealer:
         return opened
 
     def _find_key(self, sealed: bytes, place: str) -> tuple[int, bytes] | None:
-        """Return the number of the key that opens the sealed bytes, the newest 0, and their content."""
+        """Return the number of the key that opens the sealed bytes (0: the newest), and their content."""
         header, salt = sealed[:_HEADER_BYTES], sealed[_HEADER_BYTES : _HEADER_BYTES + _SALT_BYTES]
         content = sealed[_HEADER_BYTES + _SALT_BYTES :]
         if header[:1] == _VERSION and content:
@@ -192,7 +190,7 @@ def _to_text(sealed: bytes) -> str:
 
 
 def _to_bytes(sealed: str) -> bytes:
-    """Return the bytes of a sealed text; none for a text that is not exactly what ``_to_text`` has made."""
+    """Return the bytes of a sealed text; empty for any text that ``_to_text`` can't have made."""
     try:
         content = base64.urlsafe_b64decode(sealed)
     except ValueError:
@@ -202,17 +200,17 @@ def _to_bytes(sealed: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class SecretTexts:
-    """Secrets that are shown once and of which a store keeps the hash: ``<prefix>_<id>_<secret>``.
+    """Secrets that are shown once, and whose hash a store keeps: ``<prefix>_<id>_<secret>``.
 
     The secret has 43 characters (256 random bits). It can't be guessed, so one round of SHA-256 is enough to make a
-    stolen store useless. A slow hash protects passwords that people choose; here it would only let strangers use up
-    the processor. The id finds the row.
+    stolen store useless. A slow hash protects passwords that people choose; here it would only let strangers use up the
+    processor. The row is found by the id.
     """
 
     prefix: str  # Scanners for leaked secrets recognise a text by it.
 
     def create(self, text_id: str | None = None) -> tuple[str, str, str]:
-        """Return a new id, or the one that is given, the hash to store, and the text to show."""
+        """Return the id (new without ``text_id``), the hash to store, and the text to show."""
         text_id = text_id or "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         return text_id, _hash(secret), f"{self.prefix}_{text_id}_{secret}"
@@ -223,14 +221,14 @@ class SecretTexts:
         return match[1] if match else None
 
     def hash_of(self, text: str) -> str | None:
-        """Return the hash that is stored for a text, or None for any other text."""
+        """Return the hash of a text's secret, or None for any other text."""
         match = re.fullmatch(self._pattern, text)
         return _hash(match[2]) if match else None
 
     def matches(self, text: str, stored_hash: str | None) -> bool:
         """Return whether the text has the secret of a stored hash, compared in constant time.
 
-        The secret is hashed even if nothing is stored, so that the time doesn't tell whether the id exists.
+        The secret is hashed even if nothing is stored, so that the time doesn't reveal whether the id exists.
         """
         match = re.fullmatch(self._pattern, text)
         return match is not None and hmac.compare_digest(stored_hash or "", _hash(match[2]))
@@ -247,7 +245,7 @@ def _hash(secret: str) -> str:
 class KeyedHashes:
     """HMAC-SHA256 of texts under the operator's keys, the newest first; nobody can guess a text without a key.
 
-    To change the key, put the new one first and keep the old ones: what was hashed under them is still recognised.
+    To change the key, put the new one first and keep the old ones, so that older hashes are still recognised.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -260,7 +258,7 @@ class KeyedHashes:
         return "KeyedHashes(…)"
 
     def hash(self, purpose: str, text: str) -> str:
-        """Return the hash under the newest key, in hexadecimal; another purpose gives another one."""
+        """Return the hash under the newest key, in hexadecimal; it differs between purposes."""
         return self.all_hashes(purpose, text)[0]
 
     def all_hashes(self, purpose: str, text: str) -> list[str]:
@@ -296,7 +294,7 @@ class Signer:
         return any(hmac.compare_digest(_digest(key, sid).encode(), sent) for key in self._form_keys)
 
     def make_ticket(self, household_id: str) -> str:
-        """Return the text by which a mail's reader switches the notices of this household off, and does no more."""
+        """Return the text with which the reader of a mail can only switch off the notices of this household."""
         return f"{household_id}.{_digest(self._ticket_keys[0], household_id)}"
 
     def read_ticket(self, ticket: str) -> str | None:

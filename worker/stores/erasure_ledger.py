@@ -1,17 +1,17 @@
 """The ledger: an append-only file of erasures and ended consents, which a restore of a backup applies.
 
-A backup is older than what came after it, and the registry may be lost. So each erasure, each consent that was stopped
-and each account that was closed is written here first, by the process that does it, and only then in the registry. An
-entry whose transaction failed afterwards does no harm: the caller asks again.
+A backup lacks later erasures, and the registry may be lost. So each erasure, stopped consent and closed account is
+written here first, and only then in the registry, by the same process. An entry whose transaction failed afterwards
+does no harm, because the caller tries again.
 
 The first line has the id of the ledger; each other line is an entry with a signature under the erasure keys::
 
     {"ledger":"k3q7d0fr2mxx","signature":"…"}
     {"account":"h4t8q2mxk0ra","at":"2024-07-25T07:00:00+00:00","before":"…","kind":"erased","meter":"9f86…",…}
 
-``meter`` is a keyed hash; the file names no meter, no person and no measure. ``before`` is the signature of the line
-before: the lines are a chain, in which none can be missing. Release 0.2.0 writes lines without it and passes over it
-when it reads, so only a position that was noted protects its lines (``registry.known_ledger``, and each backup).
+``meter`` is a keyed hash; the file contains no meter, no person and no measure. ``before`` is the signature of the
+previous line: the lines are a chain, so a missing line is noticed. Release 0.2.0 writes lines without it and ignores it
+when reading, so only a recorded position (``registry.known_ledger``, and each backup) protects its lines.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ _SIGNATURE: Final = re.compile(rb'"signature":"([0-9a-f]{64})"')
 
 
 class LedgerKind(StrEnum):
-    """What happened to an account that a restore must not undo."""
+    """An event of an account that a restore must not undo."""
 
     ERASED = "erased"
-    STOPPED = "stopped"  # Its household has stopped the consent.
+    STOPPED = "stopped"  # The household has stopped its consent.
     CLOSED = "closed"  # Another person holds the meter.
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One entry; ``meter``, ``forget_on`` and ``tenant`` are those of an erasure (``registry.erased_meters``)."""
+    """One entry; only an erasure has ``meter``, ``forget_on`` and ``tenant`` (``registry.erased_meters``)."""
 
     kind: LedgerKind
     account_id: str
@@ -59,14 +59,14 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class LedgerPosition:
-    """Which ledger it is, how many entries it has, and the signature of its last line; a backup keeps it."""
+    """The id of a ledger, its number of entries, and the signature of its last line; a backup contains it."""
 
     id: str
     entries: int
     signature: str
 
     def is_in(self, signatures: Sequence[str]) -> bool:
-        """Return whether a ledger with these signatures, its first line's too, was at this position once."""
+        """Return whether a ledger with these signatures (the first line's included) was once at this position."""
         return signatures[self.entries : self.entries + 1] == [self.signature]
 
 
@@ -82,9 +82,9 @@ class LedgerFile:
         self._hashes = hashes
 
     def append(self, entry: LedgerEntry) -> list[str]:
-        """Append an entry, making the file if necessary; it is on disk when this returns all signatures.
+        """Append an entry, creating the file if necessary; return all signatures once it is on disk.
 
-        Raises StoreUnavailable where the file can't be written.
+        Raises StoreUnavailable if the file can't be written.
         """
         with self._open_for_append() as file:
             file.seek(0)
@@ -92,10 +92,10 @@ class LedgerFile:
             return [*before, self._write(file, {**_to_fields(entry), "before": "".join(before[-1:])})]
 
     def position(self, known: LedgerPosition | None = None) -> LedgerPosition:
-        """Return the ledger's position, making the file where none is known of and none is there.
+        """Return the ledger's position; without a ``known`` one, create a missing file.
 
-        Raises StoreUnavailable where it can't be written, and LedgerRefused where it can't be read, or was not at the
-        position that is known.
+        Raises StoreUnavailable if it can't be written, and LedgerRefused if it can't be read, or was never at the
+        ``known`` position.
         """
         if known is None or self.path.exists():
             with self._open_for_append():
@@ -104,14 +104,14 @@ class LedgerFile:
         return LedgerPosition(ledger_id, len(signatures) - 1, signatures[-1])
 
     def read_since(self, position: LedgerPosition) -> list[LedgerEntry]:
-        """Return all entries of a ledger that was at this position; raises LedgerRefused where it is another one.
+        """Return all entries of a ledger that was at this position; raises LedgerRefused for another one.
 
-        A ledger that has lost entries before or since is refused too. An event may stand in it twice.
+        A ledger that has lost entries before or since is refused too. The same event may occur twice.
         """
         return self._read(position)[2]
 
     def read_all(self) -> list[LedgerEntry]:
-        """Return the entries of whichever ledger is there; none where there is no file. Raises LedgerRefused."""
+        """Return the entries of any ledger at the path; none without a file. Raises LedgerRefused."""
         return self._read()[2] if self.path.exists() else []
 
     def _read(self, known: LedgerPosition | None = None) -> tuple[str, list[str], list[LedgerEntry]]:
@@ -119,7 +119,7 @@ class LedgerFile:
             with self.path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH)
                 content = file.read()
-            # What stands behind the last line's end was cut off by a crash or a copy: nobody was told that it is kept.
+            # A line without its end was cut off by a crash or a copy; nobody was told that it is kept.
             lines = content[: content.rfind(b"\n") + 1].decode().split("\n")[:-1]
         except FileNotFoundError:
             raise LedgerRefused(
@@ -138,8 +138,8 @@ class LedgerFile:
         return rows[0]["ledger"], signatures, [self._to_entry(row, number) for number, row in enumerate(rows[1:], 2)]
 
     def _check_since(self, known: LedgerPosition, signatures: list[str], links: list[str | None]) -> None:
-        """Raise LedgerRefused where the ledger was not at a position, or a line is missing since."""
-        # A doubled line of release 0.2.0 could stand in for one that was taken out.
+        """Raise LedgerRefused if the ledger was never at a position, or a later line is missing."""
+        # A duplicated line of release 0.2.0 could replace a removed one.
         if not known.is_in(signatures) or len(set(signatures)) < len(signatures):
             raise LedgerRefused(f"{self.path} has lost entries: put its newest copy back")
         linked = any(links[: known.entries + 1])
@@ -178,7 +178,7 @@ class LedgerFile:
 
     @contextmanager
     def _open_for_append(self) -> Iterator[IO[bytes]]:
-        """Open the file for one writer at a time, with its first line; a line that a crash cut off is ended."""
+        """Open the file for one writer at a time, with its first line; a line that a crash cut off is removed."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -202,7 +202,7 @@ class LedgerFile:
         signature = self._hashes.hash(_PURPOSE, _to_text(row))
         signed = {**row, "signature": signature}
         line, size = f"{_to_text(signed)}\n".encode(), file.seek(0, os.SEEK_END)
-        if file.write(line) != len(line):  # A disk that is nearly full takes a part of it.
+        if file.write(line) != len(line):  # On a nearly full disk only a part is written.
             file.truncate(size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(file.fileno())
@@ -212,7 +212,7 @@ class LedgerFile:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Write a folder to disk, without which a new file may be gone after a power cut."""
+    """Write a folder to disk; without this, a new file may be gone after a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -221,7 +221,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _cut_last_line(file: IO[bytes]) -> None:
-    """Remove a line without its end: its writer died before it had said that the entry is kept."""
+    """Remove a line without its end: its writer died before it reported that the entry is kept."""
     file.seek(0)
     content = file.read()
     file.truncate(content.rfind(b"\n") + 1)

@@ -1,9 +1,9 @@
-"""A program that ends process groups when the process that started them is gone, after a kill -9 too.
+"""A program that ends process groups when the process that started them is gone, even after kill -9.
 
-It runs by itself, without our other modules.  Its standard input has lines: ``+4711`` watches process group 4711,
-``-4711`` no longer; the one of ``>4711`` is ended once all others are gone.  The end of the input means that the parent
-has ended.  PR_SET_PDEATHSIG of Linux would serve one
-thread and no grandchildren; a pipe serves whole groups, on macOS too.
+It runs alone, without our other modules. It reads lines from its standard input: ``+4711`` watches process group 4711,
+``-4711`` stops watching it, and ``>4711`` watches a group that is ended after all others. The end of the input means
+that the parent has ended. Linux' PR_SET_PDEATHSIG depends on one thread of the parent and ignores grandchildren; a pipe
+works for whole groups, also on macOS.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
         if line.startswith("-"):
             (last if group in last else groups).remove(group)
         else:
-            (groups if line.startswith("+") else last).insert(0, group)  # The last one started is ended first.
+            (groups if line.startswith("+") else last).insert(0, group)  # The last started group is ended first.
     end_groups(groups)
     end_groups(last)
 
@@ -45,7 +45,7 @@ def signal_group(group: int, number: int) -> bool:
     """Send a signal to a process group; return whether any process of it is left."""
     try:
         os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):  # The latter is the answer of macOS for a group of zombies.
+    except (ProcessLookupError, PermissionError):  # macOS raises PermissionError for a group of zombies.
         return False
     return True
 

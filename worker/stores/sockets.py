@@ -1,7 +1,7 @@
-"""Listening sockets, bound before a server takes them over, so that a port in use is the caller's error; a question to
-Redis without redis-py, which would double the memory of `releve up`'s supervisor.
+"""Listening sockets, bound before a server takes them over, so that the caller gets the error of a port in use.
 
-A file of its own because the simulator may import this helper and no other module of the stores.
+Also a Redis client without redis-py, which would double the memory of `releve up`'s supervisor. This is a separate file
+because the simulator may import no other module of the stores.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _BACKLOG: Final = 2048
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens on ``host`` (a name, an IPv4 or an IPv6 address); port 0 is any free port.
 
-    Raises OSError where the port is in use.
+    Raises OSError if the port is in use.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named: without it asyncio leaves Nagle's algorithm on, which delays each answer by 40 ms.
+    # Without the protocol number asyncio leaves Nagle's algorithm on, which delays each answer by 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -40,7 +40,7 @@ def address_of(listener: socket.socket) -> str:
 
 
 def ask_redis(url: str, commands: str, timeout_s: float) -> str:
-    """Return the answers to commands, refusals too; empty where nobody answers, or the login is wrong."""
+    """Return the answers to commands, including refusals; empty if nobody answers, or the login is wrong."""
     parts, answers = urlsplit(url), b""
     login = " ".join(json.dumps(unquote(word)) for word in (parts.username, parts.password) if word)
     first = f"AUTH {login}" if login else "ECHO +OK"
@@ -53,5 +53,5 @@ def ask_redis(url: str, commands: str, timeout_s: float) -> str:
 
 
 def redis_is_up(url: str, timeout_s: float) -> bool:
-    """Return whether a server has read its file; on a full disk its answer is a refusal (MISCONF)."""
+    """Return whether a server runs and has loaded its file; on a full disk its answer is a refusal (MISCONF)."""
     return ask_redis(url, "PING", timeout_s)[:8] not in ("", "-LOADING")

@@ -1,7 +1,7 @@
 """The token stores: users' tokens in the registry, the application's token in Redis, both encrypted.
 
-Clients and stores do not import each other. These classes implement the protocols of ``worker.clients.tokens``; a
-token is a text to them.
+Clients and stores don't import each other. These classes implement the protocols of ``worker.clients.tokens``, and
+treat a token as a text.
 """
 
 from __future__ import annotations
@@ -20,22 +20,25 @@ from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry import Registry
 
 log = logging.getLogger("releve.tokens")
-_LOCK_MAX_S: Final = 90.0  # Longer than one exchange of tokens with all its time-outs.
+_LOCK_MAX_S: Final = 90.0  # Longer than one exchange of tokens with all its timeouts.
 _LOCK_TTL_S: Final = 20.0  # The lock of a worker that was killed during a renewal expires after this time.
 _LOCK_WAIT_S: Final = 30.0  # Longer than the expiry, so a waiting worker gets the lock of a killed one.
 _APPLICATION_TOKEN_TTL_S: Final = 24 * 3600
 
 
 def token_lock(progress: ProgressStore) -> Callable[[str], AbstractContextManager[None]]:
-    """Return what locks a user's token by its id against a renewal; a lock that stays busy raises StoreUnavailable."""
+    """Return the function that locks a user's token, by its id, against a renewal.
+
+    It raises StoreUnavailable if the lock stays busy.
+    """
     return lambda token_id: progress.lock(f"token:{token_id}", _LOCK_TTL_S, wait_s=_LOCK_WAIT_S, most_s=_LOCK_MAX_S)
 
 
 class UserTokenStore:
     """A user's rotating token, kept in the registry because losing it would lose the consent.
 
-    Accounts of one consent share one token, so the lock and the saved row belong to the token's id, not to the
-    account's. One store serves one session in one thread.
+    Accounts of one consent share one token, so the lock and the saved row belong to the token's id, not the account's.
+    One store serves one session in one thread.
     """
 
     def __init__(self, account_id: str, registry: Registry, progress: ProgressStore) -> None:
@@ -45,11 +48,10 @@ class UserTokenStore:
         self._locked_token_id: str | None = None
 
     def load(self) -> str | None:
-        """Return the token that is stored for the account, or None."""
         return self.registry.tokens.load(self.account_id)
 
     def save(self, token: str, expires_at: int | None) -> None:
-        """Save the token; a renewal does not overwrite the token of a new consent that came meanwhile."""
+        """Save the token; a renewal doesn't overwrite the token of a newer consent."""
         ends = None if expires_at is None else datetime.fromtimestamp(expires_at, UTC)
         if self._locked_token_id is None:
             self.registry.tokens.save(self.account_id, token, ends)
@@ -62,7 +64,7 @@ class UserTokenStore:
         while True:
             token_id = self.registry.tokens.find_token_id(self.account_id)
             with token_lock(self.progress)(token_id or self.account_id):
-                # A new consent may have replaced the token while this process waited; then its lock is needed.
+                # If a new consent has replaced the token while this process waited, the new token's lock is needed.
                 if self.registry.tokens.find_token_id(self.account_id) != token_id:
                     continue
                 self._locked_token_id = token_id
@@ -84,7 +86,7 @@ class UserTokenStore:
 
 @dataclass(frozen=True)
 class ApplicationTokenStore:
-    """The application's token, kept in Redis because losing it costs one call only."""
+    """The application's token, kept in Redis because losing it costs only one call."""
 
     supplier: str
     sealer: Sealer
@@ -95,7 +97,7 @@ class ApplicationTokenStore:
         try:
             return self.sealer.unseal(sealed, self._place) if sealed else None
         except WorkerError:
-            # Its key is gone. A new token costs one call.
+            # The encryption key is gone. A new token costs one call.
             return None
 
     def save(self, token: str, expires_at: int | None) -> None:

@@ -1,4 +1,4 @@
 """Windows: which are due, their claims, their four steps, results, incidents, repair and audit.
 
-Whatever reads or writes a store raises StoreUnavailable; where one raises more, it says so.
+Everything here that reads or writes a store raises StoreUnavailable; other errors are named where they are raised.
 """

@@ -1,10 +1,10 @@
 """Claims on windows: a window that is in flight is not published a second time.
 
 What is due comes from the registry (``worker.sync.due``), never from a message, because a broker may lose or repeat
-messages. Publishing a window claims it in Redis; a window that is due and not claimed is published again. A claim ends
-with its window, or it expires, or ``drop_lost`` finds that its message is gone.
+messages. Publishing a window claims it in Redis; a window that is due but not claimed is published again. A claim ends
+when its window is done, when it expires, or when ``drop_lost`` finds that its message is gone.
 
-A job names its claim by the kind of its run and the claim itself: ``nightly/1721890000123456``.
+A job names its claim by the kind of run and the claim's id: ``nightly/1721890000123456``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ from worker.stores.redis.heartbeats import ALIVE_S
 from worker.stores.registry import Registry
 from worker.sync.history import History
 
-# The lane of each kind of run.  The history has one for each series: daily values fill a new account's first screen.
+# The lanes of the kinds of runs. The history has several lanes, by series, because daily values fill a new account's
+# first screen.
 NIGHTLY_LANE: Final = "nightly"
 REPAIR_LANE: Final = "repair"
 HISTORY_LANES: Final = {series: series.description.history_lane.value for series in Series}
@@ -47,32 +48,32 @@ LANES: Final = tuple(dict.fromkeys((NIGHTLY_LANE, REPAIR_LANE, *HISTORY_LANES.va
 _UNLIMITED_BACKLOG: Final = 2_000
 # A claim of this age without a message in the broker belongs to a lost message. Younger ones may be on their way.
 LOST_AFTER_S: Final = 20.0
-# A step that has lost so many workers in this time is given to no other one.
+# A step that has lost this many workers within the time below is not given to another worker.
 MOST_LOSSES: Final = 3
 LOSSES_COUNTED_S: Final = 3600
 
 
 def most_waiting(calls_per_hour: int | None, share: int = 6) -> int:
-    """Return how many windows may be in flight in a lane: ten minutes of quota, or another ``share`` of the hour."""
+    """Return how many windows may be in flight in a lane: ten minutes of quota, or 1/``share`` of the hour."""
     return _UNLIMITED_BACKLOG if calls_per_hour is None else max(20, calls_per_hour // share)
 
 
 def lane_of(kind: str, series: Series) -> str:
-    """Return the lane, which is a queue, of a kind of run. Raises KeyError for a kind that no lane serves."""
+    """Return the lane, which is also the queue, of a kind of run. Raises KeyError for a kind without a lane."""
     if kind == BACKFILL:
         return HISTORY_LANES[series]
     return {**dict.fromkeys(LOOK_BACKS, NIGHTLY_LANE), REPAIR: REPAIR_LANE}[kind]
 
 
 def queue_of(job: WindowJob) -> str:
-    """Return the lane of a window's claim; a window without one is a repair that a person or the audit asked for."""
+    """Return the lane of a window's claim; the repair lane if it has none, as a person or the audit asked for it."""
     kind, claim = split_claim(job["claim"])
     return lane_of(kind, Series(job["series"])) if claim else REPAIR_LANE
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowClaims:
-    """The claims on windows, and the windows that persons and probes ask for without one.
+    """The claims on windows, and the jobs without a claim that persons and probes ask for.
 
     ``claim_ttl_s``: seconds after which a claim expires. ``words_in_broker`` returns the words in the arguments of the
     broker's messages, or None if the broker can't tell.
@@ -91,7 +92,7 @@ class WindowClaims:
         return self.progress.claims_in(lane, self.claim_ttl_s)
 
     def claim(self, kind: str, pairs: Sequence[tuple[str, Series]]) -> dict[tuple[str, Series], str]:
-        """Claim series of one lane and return the claims of those that were free, as jobs name them."""
+        """Claim series of one lane; return the claims of those that were free, in the form jobs use."""
         if not pairs:
             return {}
         members = [member_of(account_id, series) for account_id, series in pairs]
@@ -99,14 +100,14 @@ class WindowClaims:
         return {pair: f"{kind}/{claim}" for pair, claim in zip(pairs, claims, strict=True) if claim}
 
     def to_job(self, account_id: str, series: Series, window: DateWindow, claim: str | None = None) -> WindowJob:
-        """Return the job of a window; without a claim, as a person asks for it, none delays it."""
+        """Return the job of a window; without a claim, as for a person's request, the job is never held back."""
         return to_job(account_id, series, window, new_run_id(self.now()), claim)
 
     def claim_history(self, account_id: str, series: Series) -> WindowJob | None:
-        """Claim the next window of a history: of those that failed the least, the newest.
+        """Claim the next window of a history: the newest of those that failed the least often.
 
-        None if one is in flight, or an incident holds the series, or nothing is left for today, or all is loaded: the
-        registry then notes when it goes on.
+        None if one is in flight, an incident holds the series, nothing is left for today, or all is loaded. If nothing
+        can be claimed today, the registry notes when the history continues.
         """
         if self.is_held(series):
             return None
@@ -122,7 +123,7 @@ class WindowClaims:
         return self.to_job(account_id, series, window, claim) if claim else None
 
     def confirm(self, job: WindowJob) -> WindowJob | None:
-        """Return the window to ask for now, after its message has waited in a queue; None if it is another's or done.
+        """Return the window to ask for now; None if another message has its claim, or it is done.
 
         A look-back reaches up to the present day, however long its message has waited.
         """
@@ -132,7 +133,7 @@ class WindowClaims:
         account_id, series = job["account_id"], Series(job["series"])
         holder = self.progress.claim_of(lane_of(kind, series), member_of(account_id, series))
         if holder is None:
-            # The message waited longer than its claim lives, or it is a second one of a window that is done.
+            # The message waited longer than its claim lives, or it is a duplicate for a window that is already done.
             new_claim = (
                 None if self._is_done(job) else self.claim(kind, [(account_id, series)]).get((account_id, series))
             )
@@ -170,7 +171,7 @@ class WindowClaims:
         return dropped
 
     def _is_done(self, job: WindowJob) -> bool:
-        """Return whether the series was asked after the job was published; of a history, whether the days are done."""
+        """Return whether the series was asked for since the job was published; for a history, whether it's covered."""
         account_id, series = job["account_id"], Series(job["series"])
         if is_backfill(job):
             return self.history.covers(account_id, series, window_of(job))
@@ -178,7 +179,7 @@ class WindowClaims:
         return outcome is not None and outcome.updated_at >= published_at(job)
 
     def look_backs(self, account_id: str) -> list[WindowJob]:
-        """Claim the look-backs of one account that are not in flight, none after its consent. Raises UnknownAccount."""
+        """Claim the account's look-backs not in flight; none once its consent is over. Raises UnknownAccount."""
         today = civil_date(self.now())
         if self.registry.accounts.get(account_id).refusal_on(today):
             return []
@@ -188,16 +189,16 @@ class WindowClaims:
         return [self.to_job(*pair, plan_look_back(today, pair[1]), claim) for pair, claim in claims.items()]
 
     def manual_look_back(self, account_id: str, series: Series) -> WindowJob:
-        """Return the last days of a series without a claim."""
+        """Return the job for the last days of a series, without a claim."""
         return self.to_job(account_id, series, plan_look_back(civil_date(self.now()), series))
 
 
 @dataclass(frozen=True)
 class RunningSteps:
-    """The steps that processes have begun: one that ends its worker, as the kernel does for memory, is given up.
+    """The steps that processes have begun; a step whose workers keep dying, as when the kernel kills them, is given up.
 
-    A process is named by its worker and its id: ``host-17-a1b2c3/17``. ``dead_workers`` returns those of some workers
-    that are not alive. A step has one name, however often its message comes.
+    ``dead_workers`` returns those of the given workers that are not alive. A process is named by its worker and its
+    process id: ``host-17-a1b2c3/17``. A step keeps its name, however often its message comes.
     """
 
     progress: ProgressStore
@@ -206,12 +207,12 @@ class RunningSteps:
 
     @contextmanager
     def running(self, step: str, process: str) -> Iterator[None]:
-        """Do a step in this block; of those that have lost a worker, a process does one at a time.
+        """Run a step in this block; steps that have already lost a worker run one at a time in a process.
 
-        A worker that ends takes the other steps of its threads with it, and those must not be lost three times.
+        A worker that dies takes the other steps of its threads with it, and those must not be lost three times.
 
-        Raises WorkerLost if three processes ended in the middle of it within an hour, and StoreUnavailable, upon which
-        it is to be tried again, while it is unknown whether they ended: they may be those of a lost connection.
+        Raises WorkerLost if three processes died in the middle of the step within an hour. Raises StoreUnavailable, so
+        that the step is tried again, while it is unknown whether they died: they may only have lost their connection.
         """
         with ExitStack() as alone:
             if self.progress.begin_step(step, process, LOSSES_COUNTED_S, most=1):
@@ -222,7 +223,8 @@ class RunningSteps:
             try:
                 yield
             finally:
-                with suppress(StoreUnavailable):  # The start then expires, and counts only if its message comes again.
+                # The start then expires, and counts only if the step's message comes again.
+                with suppress(StoreUnavailable):
                     self.progress.end_step(step)
 
     def _judge(self, step: str, begun: Collection[str]) -> NoReturn:

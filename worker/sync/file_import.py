@@ -1,12 +1,11 @@
-"""The import of files: their readings go through the steps of a window, as those of an answer do.
+"""The import of files: their readings go through the same steps as those of an answer.
 
-A file counts as an answer that was asked for when the file was made (``told_at``). So a value that the supplier was
-asked for later stays, and where nothing is stored the file fills the gap. Nothing goes but what the rules of overlaps
-(K5) and of impossible values (K7) replace. A file is stored in parts of bounded size, each recorded when it is done: an
-import that was killed is simply run again.
+A file counts as an answer that was asked for when the file was made (``told_at``). So values from later answers stay,
+and the file fills the gaps. Stored values are replaced only under the rules for overlaps (K5) and impossible values
+(K7). A file is stored in parts of bounded size, each recorded when it is done: an import that was killed is simply run
+again.
 
-``FileAccounts`` says whose meter a file is of: the account that its readings go to, or one that a home's new file
-makes.
+``FileAccounts`` finds the account of the file's meter, or makes one for a home's new file.
 """
 
 from __future__ import annotations
@@ -48,10 +47,10 @@ _GAS: Final = "grdf"
 class FileComparison:
     """A series of a file, compared with what is stored.
 
-    A day is *different* where any value of it is not what is stored, else *new* where it has a value of a time of which
-    nothing is stored, else *same*. ``amount``: the sum of its energies in milliwatt-hours, of registers that of the
-    days between two readings; None for what is no energy. ``left_out``: values after now, before the first day that may
-    be read, and those that no meter can deliver.
+    A day is *different* if any of its values differs from the stored one, else *new* if it has a value for a time for
+    which nothing is stored, else *same*. ``amount``: the sum of the energies in milliwatt-hours (for registers, the
+    energy of the days between readings); None for series that are no energy. ``left_out``: the number of values in the
+    future, before the first day that may be read, or too large for any meter.
     """
 
     file: FileSeries
@@ -70,7 +69,6 @@ class FileComparison:
 
     @property
     def watt_hours(self) -> int | float | None:
-        """The sum of its energies in Wh."""
         if self.amount is None:
             return None
         whole, rest = divmod(self.amount, MILLIWATT_HOURS_PER_WH)
@@ -79,7 +77,7 @@ class FileComparison:
 
 @dataclass
 class ImportCounts:
-    """The documents of an import; ``left_out``: values that a later answer of the supplier told otherwise."""
+    """The numbers of documents in an import; ``left_out``: values for which a later answer of the supplier holds."""
 
     created: int = 0
     updated: int = 0
@@ -88,7 +86,6 @@ class ImportCounts:
     left_out: int = 0
 
     def add(self, result: WindowResult) -> None:
-        """Add what came of a part."""
         self.created += result["created"]
         self.updated += result["updated"]
         self.removed += result["removed"]
@@ -98,17 +95,14 @@ class ImportCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class FileImporter:
-    """The use case that stores the readings of files; the caller has checked whose meter they are of."""
+    """Stores the readings of files; the caller has checked which meter they belong to."""
 
     window_sync: WindowSync
     results: ResultRecorder
     outcomes: OutcomeTable
 
     def compare(self, file: FileSeries, account_id: str | None, data_from: date | None = None) -> FileComparison:
-        """Compare a file with what is stored, and write nothing; without an account nothing is.
-
-        ``data_from``: the first day that may be read.
-        """
+        """Compare a file with what is stored, and write nothing; without an account everything is new."""
         series, entries, energies, possible = file.series, list[Entry](), 0, 0
         days: set[date] = set()
         new: set[date] = set()
@@ -147,8 +141,8 @@ class FileImporter:
     ) -> ImportCounts:
         """Store the readings of a file; safe to repeat, also after it was interrupted.
 
-        ``on_part`` gets the number of days of each part that is done. Raises UnknownAccount or TransientError; the
-        parts before stay stored.
+        ``on_part`` is called with the number of days of each finished part. Raises UnknownAccount or TransientError;
+        the parts before stay stored.
         """
         now, counts = self.window_sync.now(), ImportCounts()
         run_id = messages.new_file_run_id(now)
@@ -181,7 +175,7 @@ class FileImporter:
     ) -> Iterator[tuple[DateWindow, Sequence[IntervalReading]]]:
         """Yield the readings in parts, oldest first: months of a curve, years of daily values.
 
-        What is told after now is no reading, and what lies before ``data_from`` was another person's.
+        Readings in the future are dropped, and so are those before ``data_from``, which belong to another person.
         """
         now, has_steps = self.window_sync.now(), file.series.has_steps
 
@@ -206,10 +200,11 @@ class FileImporter:
 
 @dataclass(frozen=True)
 class _FileRecorder:
-    """A recorder of a part of a file: corrections and marks of days.
+    """Records the corrections and day marks of a part of a file.
 
-    It records no call: what is due stays due, but for the days that the file has completed. ``days``: those of which
-    the file has a value. The others of the window stay as they are, because the file does not tell that they lack.
+    It records no call: what is due stays due, except for the days that the file has completed. ``days``: those for
+    which the file has a value. The window's other days stay as they are, because the file doesn't say that they are
+    missing.
     """
 
     results: ResultRecorder
@@ -228,9 +223,9 @@ class _FileRecorder:
 
     def record_result(self, result: WindowResult) -> None:
         account_id, series, facts = result["account_id"], messages.series_of(result), result["facts"]
-        # Where a later answer told otherwise, that one holds: nothing is in doubt, and nothing asked for again.
+        # If a later answer differs, that answer holds: nothing is in doubt, and nothing is requested again.
         finished = replace(FinishedAnswer.of(result), overwrote=False, late_days=frozenset())
-        # Of a day with a value set aside, only what is stored counts, if that is not all.
+        # A day with a value set aside counts only for what is stored, and only if that is not the whole day.
         told = [day for day in sorted(self.days) if str(day) not in facts["set_aside"] or facts["open"].get(str(day))]
         today = civil_date(self.now())
         self.outcomes.record_file(
@@ -269,28 +264,28 @@ def _has_registers(series: Series) -> bool:
 
 
 def _energy_of(series: Series, entries: Sequence[Entry], total: int) -> int | None:
-    """Return the energy that a file tells in milliwatt-hours; None where its amounts are none."""
+    """Return the energy in a file in milliwatt-hours; None if its amounts are no energy."""
     if _has_registers(series):
         return MILLIWATT_HOURS_PER_WH * sum(day.total for day in day_energies(entries))
     return total if series.description.quantity in _ENERGIES else None
 
 
 def _mark_of(day: date, known: DayLedger, minutes: int | None, changed: bool) -> DayMark:
-    """Return the mark of a day of which a file has a value. ``minutes``: how much is stored of it, None for all."""
+    """Return the mark of a day for which a file has a value. ``minutes``: how much of it is stored, None for all."""
     before = known.mark_of(day)
     if minutes is None:
         stays = before.state is DayState.AGAIN or (before.complete and not changed)
         return before if stays else DayMark(DayState.FILE)
-    # The history asks for a day that nobody was asked for.
+    # The history requests a day that was never requested.
     asked_at_age = GIVE_UP_AGE if before.state is DayState.ABSENT else before.asked_at_age
     return DayMark(DayState.PARTIAL, half_hours_in(minutes * _MINUTE), asked_at_age)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileAccounts:
-    """The accounts of files.
+    """Finds, checks and adds the accounts that files belong to.
 
-    ``suppliers``: the supplier of an account that a file makes, by the grid operator of its series.
+    ``suppliers``: by the grid operator of a file's series, the supplier of a new account.
     """
 
     registry: Registry
@@ -300,8 +295,8 @@ class FileAccounts:
     def check(self, file: FileSeries, account: Account, meter: str | None = None) -> None:
         """Raise FileRefused unless the file is of the account's meter.
 
-        ``meter``: the number that a person says, for a file that has none. One without a number is of the meter that
-        the person has chosen.
+        ``meter``: the number that a person gives for a file that has none. If there is no number at all, the file
+        counts as one of the meter that the person has chosen.
         """
         if account.state in (AccountState.CLOSED, AccountState.DELETED):
             raise FileRefused(
@@ -322,16 +317,16 @@ class FileAccounts:
             )
 
     def find(self, file: FileSeries, meter: str | None = None, tenant: str | None = None) -> Account | None:
-        """Return the account that reads the file's meter; None where there is none. Raises FileRefused."""
+        """Return the account of the file's meter; None if there is none. Raises FileRefused."""
         number = require_number(file, meter)
         operator = file.series.description.supplier
         accounts = self.registry.accounts.find_by_meter(number, tenant=tenant)
         return next((account for account in accounts if grid_operator_of(account.supplier) == operator), None)
 
     def add(self, file: FileSeries, meter: str | None = None) -> Account:
-        """Return the account of a new meter, for which nothing is asked before it gets a token. Raises FileRefused.
+        """Return the account of a new meter, for which nothing is requested before it gets a token. Raises FileRefused.
 
-        Raises MeterErased where the meter's data were erased.
+        Raises MeterErased if the meter's data were erased.
         """
         operator = file.series.description.supplier
         assertion = replace(self.assertion, supplier=self.suppliers[operator])
@@ -342,17 +337,17 @@ class FileAccounts:
 
 
 def number_of(file: FileSeries, meter: str | None) -> str | None:
-    """Return the number of the file's meter, or that which a person says; None for neither. Raises FileRefused."""
+    """Return the number of the file's meter, or the one a person gives; None without either. Raises FileRefused."""
     number = file.usage_point
     if number is not None and number.isdecimal():
-        number = number.zfill(14)  # A spreadsheet takes zeros away.
+        number = number.zfill(14)  # Spreadsheets drop leading zeros.
     if number is not None and meter is not None and number != meter:
         raise FileRefused(f"{file.file}: it is of meter {mask(number)}, not of {mask(meter)}")
     return number or meter
 
 
 def require_number(file: FileSeries, meter: str | None) -> str:
-    """Return the number of the file's meter. Raises FileRefused where nobody says it."""
+    """Return the number of the file's meter. Raises FileRefused if it is unknown."""
     number = number_of(file, meter)
     if number is None:
         raise FileRefused(f"{file.file}: it does not name its meter: give --usage-point or --account")
@@ -360,5 +355,5 @@ def require_number(file: FileSeries, meter: str | None) -> str:
 
 
 def mask(number: str) -> str:
-    """Return the last four digits of a meter's number, all of it that is ever shown: ``…0011``."""
+    """Return the last four digits of a meter's number, the only part that is ever shown: ``…0011``."""
     return f"…{number[-4:]}"

@@ -1,9 +1,9 @@
-"""The history of an account: its windows that are still to be fetched, and its ledger.
+"""The history of an account: the windows still to be fetched, and its ledger of days.
 
-The ledger of days is rebuilt from the stored documents where it was lost or is doubtful. Documents show which days are
+The ledger is rebuilt from the stored documents if it was lost or is doubtful. The documents show which days are
 complete and which are partial. For a day without documents only the ledger knows whether it is late, absent or before
-the history, and how old it was when it was last asked for, so these marks stay. What it doesn't know any more is asked
-for again with the history.
+the history, and how old it was when it was last asked for, so these marks stay. Days that the ledger no longer knows
+are requested again with the history.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import CompletenessTable
 
-_GATEWAY_CURVE_DAYS: Final = 70  # Of each day: ten calls. What is older comes sooner from the files of one's meter.
+# Days of a gateway's curves that may be fetched per day of waiting: ten calls. Files from the holder bring older days
+# sooner.
+_GATEWAY_CURVE_DAYS: Final = 70
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,7 @@ class History:
     nightly_at: time
 
     def today(self) -> date:
-        """Return the civil date of the meters, whatever the zone of this machine."""
+        """Return the civil date at the meters, whatever this machine's time zone."""
         return civil_date(self.now())
 
     def wanted_window(self, series: Series) -> DateWindow | None:
@@ -67,7 +69,6 @@ class History:
         return plan_history(self.today(), series, self.curve_days)
 
     def load(self, account_id: str, *series: Series) -> dict[Series, HistoryDays]:
-        """Return the days of these histories."""
         wanted = {one: self.wanted_window(one) for one in series}
         return self.registry.completeness.load_histories(account_id, wanted)
 
@@ -76,10 +77,11 @@ class History:
         return self.load(account_id, series)[series].missing_windows()
 
     def reachable_windows(self, account_id: str, series: Series) -> tuple[list[DateWindow], datetime | None]:
-        """Return the missing windows that may be fetched by now, and when others may; None where they all may.
+        """Return the missing windows that may be fetched now, and when others may; None if all may be fetched now.
 
-        Of a gateway's curves these are ten weeks more for each day since the account could be asked for, of all its
-        curves together, the newest first. An account that files have made could not before it got its token.
+        For a gateway, the newest ten weeks of curves may be fetched on the first day, and ten more on each further day,
+        all curves of the account together. Days count from when the account could first be asked for: for one made by a
+        file, when it got its token.
         """
         missing = self.missing_windows(account_id, series)
         if not missing or not (series.has_steps and is_gateway(self.registry.accounts.get(account_id).supplier)):
@@ -100,9 +102,9 @@ class History:
         return not subtract_windows(window, self.load(account_id, series)[series].asked)
 
     def days_to_compute(self, job: WindowJob) -> Iterator[WindowJob]:
-        """Yield windows of daily values, as long as the curve is read at once, that are computed from the curve.
+        """Yield windows of daily values to compute from the curve, each no longer than one read of the curve.
 
-        They are the days of the job's window that the curve covers whole and that no daily value can come for.
+        They are the days of the job's window that the curve covers completely and for which no daily value can come.
         """
         series = messages.series_of(job)
         daily = series.description.adds_up_to if series.has_steps else series
@@ -114,7 +116,7 @@ class History:
                 yield messages.to_job(job["account_id"], daily, part, job["run_id"], None)
 
     def days_without_daily(self, account_id: str, daily: Series) -> list[date]:
-        """Return the days that the curve covers whole, by the registry, and that no daily value can come for."""
+        """Return the days for which no daily value can come and which the curve covers completely, by the registry."""
         ledgers = self.registry.completeness.load_ledgers(account_id)
         told, steps = ledgers[account_id, daily], ledgers[account_id, curve_of(daily)]
         days = [day for day, mark in steps.days() if mark.complete and not told.mark_of(day).complete]
@@ -129,10 +131,11 @@ class History:
 def rebuild_days(
     measures: MeasureStore, ledgers: CompletenessTable, account_id: str, series: Series, today: date
 ) -> bool:
-    """Replace the ledger by the one that the stored documents give, and return whether they differed.
+    """Replace the ledger by one built from the stored documents, and return whether they differed.
 
-    The history then goes on with the days that nobody was asked for, as the ledger tells now. The days of a state have
-    no documents of their own: only the ledger knows on which it was told, and it stays. Raises UnknownAccount.
+    The history then continues with the days that, by the new ledger, were never asked for. The ledger of a state stays:
+    its days have no documents of their own, so only the ledger knows when the state was reported. Raises
+    UnknownAccount.
     """
     return not series.is_state and ledgers.change(
         account_id, series, lambda known: rebuild_ledger(known, covered_days(measures, account_id, series, today))
@@ -140,7 +143,7 @@ def rebuild_days(
 
 
 def rebuild_ledger(known: DayLedger, covered: Mapping[date, timedelta]) -> DayLedger:
-    """Return the ledger of what is stored, with the marks of ``known`` where the documents can't tell.
+    """Return the ledger of the stored documents, with the marks of ``known`` for what these don't show.
 
     ``covered``: how much of each day is stored.
     """
@@ -157,7 +160,7 @@ def covered_days(measures: MeasureStore, account_id: str, series: Series, today:
     entries: list[Entry] = []
     for part in split_window(DateWindow(start, end), series.description.days_read_at_once) if start < end else ():
         documents = measures.read(account_id, {inputs: key_range(part, inputs)})
-        # The last step of the part before may reach over midnight.
+        # The last step of the previous part may extend past midnight.
         entries = [*entries[-1:], *map(to_entry, documents[inputs])]
         covered |= {day: time for day, time in covered_time_by_day(series, entries).items() if day >= part.start}
     return covered

@@ -1,9 +1,9 @@
-"""Incidents at work: opened by failed windows and refused accounts, asked before a call, closed by probes or by hand.
+"""Incidents: opened by failed windows and refused accounts, checked before each call, closed by probes or by hand.
 
 ``worker.domain.incident`` explains the two families and when one opens. While an incident is open, a few accounts are
-asked with growing waits; answers to these probes close it. Closing makes all windows that failed due again at once, as
-if they had not been tried. A round of probes ends with its first failure, so an outage costs one call a round. A round
-that is killed is done again by the next one.
+probed at growing intervals; usable answers close it. Closing makes all failed windows due again at once, as if they had
+not been tried. A round of probes ends with its first failure, so an outage costs one call a round. A round that is
+killed is repeated by the next one.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ from worker.stores.registry.notices import build_notices
 from worker.sync.claims import WindowClaims
 
 log = logging.getLogger("releve.incidents")
-# Nobody else is asked during an incident, so a probe may use a lane that has a permit at once.
+# Nobody else is asked during an incident, so a probe may use a lane whose permits come at once.
 _PROBE_LANE: Final = "first_screen"
-# More than necessary, because some accounts may have been removed or have answers that say nothing.
+# More than needed, because some accounts may be gone, and some answers say nothing about the incident.
 _MAX_PROBED_ACCOUNTS: Final = 3 * PROBES_TO_PASS
 
 
@@ -56,8 +56,8 @@ _MAX_PROBED_ACCOUNTS: Final = 3 * PROBES_TO_PASS
 class Incidents:
     """The incidents in Redis, with notices to the operator.
 
-    ``channels``: the channels of notices. ``first_wait_s``: seconds from the opening to the first probes.
-    Methods that read raise StoreUnavailable; a record that fails is only logged.
+    ``channels``: the channels of notices. ``first_wait_s``: seconds from the opening to the first probes. Methods that
+    read raise StoreUnavailable; a failed attempt to record something is only logged.
     """
 
     store: IncidentStore
@@ -70,7 +70,7 @@ class Incidents:
     # -- Before a call
 
     def is_open(self) -> bool:
-        """Return whether incidents hold every series, so that nobody should be asked for anything."""
+        """Return whether incidents hold every series, so that nothing should be requested."""
         if not self.store.open_incidents():
             return False
         return all(self.is_held(series) for series in self.registry.outcomes.list_in_use())
@@ -80,7 +80,7 @@ class Incidents:
         return series.value in self.store.open_incidents()
 
     def raise_if_held(self, job: WindowJob) -> None:
-        """Raise IncidentOpen if an incident holds the series; never for probes and for what a person asks for."""
+        """Raise IncidentOpen if an incident holds the series; never for probes and for a person's own requests."""
         incident = self.store.open_incidents().get(job["series"])
         if incident is None or job["claim"] == PROBE or current_lane() is Lane.BY_HAND:
             return
@@ -91,7 +91,7 @@ class Incidents:
     # -- After a call
 
     def record_answer(self, job: WindowJob, *, usable: bool) -> None:
-        """Count an answer; not ``usable`` if it has points of which none could be used."""
+        """Count an answer; not ``usable`` if it has points but none could be used."""
         self._record(job, None if usable else IncidentKind.ANSWERS)
 
     def record_failure(self, job: WindowJob, error: WorkerError) -> None:
@@ -123,7 +123,7 @@ class Incidents:
     # -- When a failure is judged
 
     def excuses(self, series: Series | None, error: WorkerError) -> IncidentKind | None:
-        """Return the open incident that explains a failure, or None; ``series`` None stands for all.
+        """Return the open incident that explains a failure, or None; ``series`` None means all.
 
         An explained failure does not count against the account. It is counted for the incident if a series is named.
         """
@@ -142,7 +142,7 @@ class Incidents:
         return incident.kind
 
     def may_open(self, kind: IncidentKind) -> bool:
-        """Return whether an incident of these refusals could open now: not while they are believed."""
+        """Return whether an incident of these refusals could open now: not while such refusals are believed."""
         return self.thresholds.accounts > 0 and not is_believed(kind, self.store.closed_incidents(), self.now())
 
     def open_if_incident(self, kind: IncidentKind, failures: FailureCount) -> bool:
@@ -155,7 +155,6 @@ class Incidents:
     # -- Lists, opening and closing
 
     def list_open(self) -> list[Incident]:
-        """Return the incidents that are open at this moment, oldest first."""
         return sorted(self.store.open_incidents().values(), key=lambda incident: incident.began_at)
 
     def open_by_hand(self) -> list[Incident]:
@@ -216,7 +215,7 @@ class Incidents:
 
 
 def _log_not_recorded(error: StoreUnavailable) -> None:
-    """Log a record that could not be made; it must not hide the outcome of the call."""
+    """Log that a record failed; this must not hide the outcome of the call."""
     log.warning("not recorded, a store is away: %s", error)
 
 
@@ -226,10 +225,7 @@ def _name_fields(incident: Incident) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentProber:
-    """A prober of open incidents.
-
-    ``sync_window`` does all steps of a job.
-    """
+    """Probes open incidents; ``sync_window`` does all steps of a job."""
 
     incidents: Incidents
     claims: WindowClaims
@@ -249,8 +245,8 @@ class IncidentProber:
             leave_lane(token)
 
     def close(self, incident: Incident, how: str) -> None:
-        """Make the windows that failed due again, then close the incident."""
-        # The incident is closed last: after a kill in between, all is done again.
+        """Make the failed windows due again, then close the incident."""
+        # Closing comes last, so that all is done again after a kill in between.
         for job in self.incidents.store.failed_windows(incident):
             self.claims.registry.outcomes.make_due(job["account_id"], series_of(job), self.incidents.now())
         self.incidents.close(incident, how)
@@ -270,7 +266,7 @@ class IncidentProber:
     def _draw_accounts(self, incident: Incident) -> list[tuple[str, Series]]:
         """Return some of the accounts that failed; if all of these are gone, any active ones.
 
-        An account that never failed could be answered all the time and would say nothing.
+        An account that never failed may have been answered all along, so it would prove nothing.
         """
         failed = sorted({(job["account_id"], series_of(job)) for job in self.incidents.store.failed_windows(incident)})
         drawn = random.sample(failed, min(len(failed), _MAX_PROBED_ACCOUNTS))

@@ -1,4 +1,4 @@
-"""Windows without the queue: the same steps and retries in this process, one window after the other."""
+"""Windows without the queue: the same steps and retries in this process, one window after another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.sync.results import ResultRecorder
 from worker.sync.window import WindowSync
 
 MOST_TRIES: Final = 1 + MAX_RETRIES
-# A person at the screen gets an error instead of a wait of an hour.
+# A person at the screen gets an error rather than an hour's wait.
 LONGEST_WAIT_S: Final = 120.0
 
 
@@ -35,25 +35,25 @@ class Inline:
     failures: list[dict[str, str]] = field(default_factory=list)
 
     def look_back(self, *account_ids: str) -> Iterator[WindowResult]:
-        """Sync the last days of each series, account after account; a window that fails stops no other account."""
+        """Sync the last days of each series, account by account; a failed window stops no other account."""
         for account_id in account_ids:
             collected = self.claims.registry.outcomes.collected(account_id)
             yield from self._run(self.claims.manual_look_back(account_id, series) for series in collected)
 
     def history(self, *account_ids: str) -> Iterator[WindowResult]:
-        """Sync all missing windows, account after account, daily values first, newest window first."""
+        """Sync all missing windows, account by account, daily values first, newest window first."""
         for account_id in account_ids:
             for series in self.claims.registry.outcomes.collected(account_id):
                 windows = self.claims.history.missing_windows(account_id, series)
                 yield from self._run(
                     self.claims.to_job(account_id, series, window)
                     for window in windows
-                    # Once the supplier's floor is known, the windows before it are done.
+                    # Once the supplier's floor is known, the windows before it count as done.
                     if not self.claims.history.covers(account_id, series, window)
                 )
 
     def ask_once(self, account_id: str) -> str:
-        """Sync the last days of an account's first series with one try; return the code of a failure, or nothing."""
+        """Sync the last days of an account's first series with a single try; return a failure's code, else nothing."""
         for series in self.claims.registry.outcomes.collected(account_id)[:1]:
             job = self.claims.manual_look_back(account_id, series)
             try:
@@ -64,7 +64,7 @@ class Inline:
         return ""
 
     def _run(self, jobs: Iterable[WindowJob]) -> Iterator[WindowResult]:
-        """Sync an account's windows one after the other; where it waits for its owner, the rest is left out."""
+        """Sync an account's windows one by one; leave out the rest once the account waits for its holder."""
         for job in jobs:
             try:
                 yield self._sync_with_retries(job)
@@ -74,7 +74,6 @@ class Inline:
                     return
 
     def _sync_with_retries(self, job: WindowJob) -> WindowResult:
-        """Return the result of a window, or raise its last error."""
         for retries in count():
             try:
                 return self.window_sync.sync_window(job)
@@ -93,7 +92,7 @@ class Inline:
         self.print_line(f"{window}: {error}{self._describe_turn(error)}")
 
     def _describe_turn(self, error: WorkerError) -> str:
-        """Return when the turn of a call comes that our own pacing keeps waiting, where that is known."""
+        """Return when our own pacing allows the call again, if known."""
         if not isinstance(error, RateLimited) or isinstance(error, IncidentOpen) or error.retry_after_s is None:
             return ""
         turn = self.claims.now() + timedelta(seconds=error.retry_after_s)

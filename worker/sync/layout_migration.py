@@ -1,8 +1,8 @@
-"""The migration of measures from one layout to the other: copied, checked, and only then erased in the old one.
+"""The migration of measures between layouts: documents are copied, checked, and only then erased in the old layout.
 
-It goes account by account, and within an account by windows of whole days. How far it came is read from the stores:
-an account without old documents is done, and a document that is in the new layout already is not written again. A
-migration that was killed anywhere goes on when it is run again.
+It goes account by account, and within an account by windows of whole days. The stores show how far it got: an account
+without old documents is done, and a document already in the new layout is not written again. A migration that was
+killed continues when it is run again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from worker.stores.measures.measure_store import Document, DocumentsByDoctype, M
 # Days of load curve in memory and in one request.
 _CURVE_DAYS: Final = 31
 _OTHER_WRITER: Final = "another process writes to the store: stop workers, beat and web, and run it again"
-# Computes the totals of an account, series and window again, and returns the number of documents written.
+# Recomputes the totals of an account, series and window, and returns the number of documents written.
 RecomputeTotals = Callable[[str, Series, DateWindow], int]
 
 
@@ -32,7 +32,7 @@ class MigrationCounts:
     """The counts of a migration, in documents.
 
     ``documents``: all that the old layout held. ``written``: those that the new layout lacked or had in an older state.
-    ``erased``: those erased in the old layout. ``recounted``: totals computed again, where both layouts had readings.
+    ``erased``: those erased in the old layout. ``recounted``: totals recomputed because both layouts had readings.
     """
 
     accounts: int = 0
@@ -45,7 +45,6 @@ class MigrationCounts:
     )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the counts as JSON, with the energy by doctype in kWh."""
         kwh = {doctype.value: to_kwh(energy) for doctype, energy in self.energy.items()}
         counts = {name: getattr(self, name) for name in ("accounts", "documents", "written", "erased", "recounted")}
         return {**counts, "kwh": kwh}
@@ -53,7 +52,7 @@ class MigrationCounts:
 
 @dataclass(frozen=True)
 class LayoutMigrator:
-    """A migrator from the layout ``old`` to ``new``.
+    """Migrates measures from the layout ``old`` to ``new``.
 
     ``recompute_totals`` computes totals in ``new`` from the readings there.
     """
@@ -65,14 +64,14 @@ class LayoutMigrator:
     def migrate_account(self, account_id: str, counts: MigrationCounts) -> None:
         """Migrate one account and add it to ``counts``.
 
-        Raises StoreUnavailable; then no document was erased that is not in the new layout.
+        If it raises StoreUnavailable, no document was erased that is not in the new layout.
         """
         documents = 0
         for series in PACKED_SERIES:
             for window in _windows(self.old, account_id, series):
                 documents += self._copy_window(account_id, series, window, counts)
         if documents:
-            # Readings are erased last: while there is one, the account counts as not migrated.
+            # Readings are erased last: while one is left, the account counts as not migrated.
             erased = self.old.erase(account_id)
             counts.accounts, counts.erased = counts.accounts + 1, counts.erased + erased
             if erased != documents:
@@ -97,7 +96,7 @@ class LayoutMigrator:
 
     @staticmethod
     def _check(source: DocumentsByDoctype, stored: DocumentsByDoctype) -> None:
-        """Compare the copies with their source; a younger document counts as right."""
+        """Compare the copies with their source; a newer document counts as right."""
         for doctype, documents in source.items():
             stored_by_id = {document["_id"]: document for document in stored[doctype]}
             if any(_needs_copy(stored_by_id.get(document["_id"]), document) for document in documents):
@@ -137,7 +136,7 @@ def _documents_to_write(source: list[Document], stored: list[Document]) -> Itera
 
 
 def _needs_copy(stored: Document | None, document: Document) -> bool:
-    """Return whether the document is not stored, or in another state that is not younger."""
+    """Return whether the document is not stored, or is stored in another state that is not newer."""
     if stored is None:
         return True
     is_younger = stored.get("updated_at", "") > document.get("updated_at", "")

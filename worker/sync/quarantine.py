@@ -1,13 +1,13 @@
-"""Answers of an unexpected shape: they are watched for and quarantined, and replayed once the parser was corrected.
+"""Answers of an unexpected shape: detected and quarantined, and replayed once the parser is corrected.
 
 The watch checks answers before they are parsed and refuses none; that is the parser's task. A deviation goes to the
-quarantine, with one notice to the operator. A new field comes with every answer of a night. Each process therefore
-counts by itself, and writes the count of a known deviation at most once a minute.
+quarantine, with one notice to the operator. A new field would come with every answer of a night, so each process counts
+by itself and writes the count of a known deviation at most once a minute.
 
-The replay asks no supplier. Each stored answer is parsed again and goes through the steps of ``worker.sync.window``.
-Readings carry the time of their answer, so the value of a later answer stays, a changed value is recorded as a
-correction, and a second replay changes nothing. The states of the last runs stay as they are, because a replay is not a
-run.
+The replay doesn't call the supplier. Each stored answer is parsed again and goes through the steps of
+``worker.sync.window``. Readings carry the time of their answer, so values from later answers stay, a changed value is
+recorded as a correction, and a second replay changes nothing. The states of the last runs stay as they are, because a
+replay is not a run.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class _Count:
 
 @dataclass(kw_only=True)
 class AnswerWatch:
-    """An observer of answers; safe with threads.
+    """Checks answers and reports deviations; thread-safe.
 
-    ``channels``: the channels of notices. ``presets``: the preset that is spoken to each supplier, by its name.
-    ``shapes``: the answers that are expected of the suppliers.
-    ``raw_answers``: where whole answers are kept, if they are.
+    ``channels``: the channels of notices. ``presets``: the preset used with each supplier, by the supplier's name.
+    ``shapes``: the answers that suppliers are expected to send. ``raw_answers``: where whole answers are kept, if at
+    all.
     """
 
     quarantine: QuarantineTable
@@ -71,8 +71,8 @@ class AnswerWatch:
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def record_answer(self, account_id: str, answer: RawAnswer) -> None:
-        """Keep an answer of measures that is not far too large, and check it."""
-        # A year of all registers has half: to check a larger one would take a kilobyte for each value that deviates.
+        """Keep an answer, unless it is far too large, and check it."""
+        # A year of all registers has half of this. Checking a larger answer could take a kilobyte per deviating value.
         is_large = sum(size_of(body) for _, body in answer.pieces) > 2 * 1024**2
         if self.raw_answers is not None and not is_large:
             self.raw_answers.record_answer(account_id, answer)
@@ -81,7 +81,7 @@ class AnswerWatch:
                 self.report_deviation(deviation, answer.series.description.supplier)
 
     def report_deviation(self, deviation: Deviation, supplier: str) -> None:
-        """Count a deviation of a supplier's answer, and write the count if that is due.
+        """Count a deviation of a supplier's answer, and write the count if it is due.
 
         If the registry is down, the count is written later: a deviation must not stop a reading.
         """
@@ -123,7 +123,7 @@ class AnswerWatch:
             count.unwritten, count.due = count.unwritten + times, None
 
     def _notices(self, deviation: Deviation, result: QuarantineResult) -> list[Notice]:
-        """Return one notice for each channel: of each new deviation, and once a day of a full quarantine."""
+        """Return one notice per channel: for each new deviation, and once a day while the quarantine is full."""
         now = self.now()
         if result is QuarantineResult.FULL:
             reason, subject = "quarantine_full", civil_date(now).isoformat()
@@ -157,9 +157,9 @@ def replay_account(
     run_id: str,
     wanted: DateWindow | None = None,
 ) -> ReplayCounts:
-    """Replay the days of ``wanted`` of all answers, or all of them, oldest first; safe to repeat.
+    """Replay all answers, or their days within ``wanted``, oldest first; safe to repeat.
 
-    So the answer asked for last holds at the end. Recorded are corrections and the marks of days only.
+    In this order, the newest answer holds at the end. Only corrections and the marks of days are recorded.
 
     Raises UnknownAccount or TransientError; then the answers replayed before stay replayed.
     """
@@ -185,13 +185,13 @@ def replay_account(
 
 @dataclass(frozen=True)
 class _ReplayRecorder:
-    """A recorder of corrections and of the ledger of days; it records nothing of the run."""
+    """Records corrections and the marks of days, but nothing of the run."""
 
     recorder: Recorder
     ledgers: CompletenessTable
 
     def recent_answers(self, job: WindowJob) -> RecentAnswers:
-        """Return none: a replayed answer corrects what it wrote itself, and later ones are replayed after it."""
+        """Return none: a replayed answer may replace what it wrote itself, and later answers are replayed after it."""
         return RecentAnswers()
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
@@ -210,7 +210,7 @@ class _ReplayRecorder:
 
 
 def _changed_marks(known: DayLedger, marks: Mapping[date, DayMark]) -> Iterable[tuple[date, DayMark]]:
-    """Yield the marks that an old answer changes; a later request for the same day is not forgotten."""
+    """Yield the marks that an old answer changes; a later request for the same day still counts."""
     for day, mark in marks.items():
         before = known.mark_of(day)
         if mark.complete and before.complete:

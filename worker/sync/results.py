@@ -1,7 +1,8 @@
-"""What came of a window, good or bad, as it is recorded, and when its series is due or tried again.
+"""Recording the result of a window, success or failure, and deciding when its series is due or tried again.
 
-Recorded are history, outcome, state, claim, metrics and log line. Everything here may be repeated after a crash and
-gives the same. The tries inside a task, seconds apart, are in ``worker.domain.retry``; those here come after them.
+The history, outcome, state, claim, metrics and log line are recorded. Everything here may be repeated after a crash
+with the same result. The retries within a task, seconds apart, are in ``worker.domain.retry``; the tries here come
+after them.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ log = logging.getLogger("releve.sync")
 A_DAY: Final = timedelta(days=1)
 _QUARTER_OF_AN_HOUR: Final = timedelta(minutes=15)
 _NO_WAIT: Final = timedelta(minutes=1)
-# Spread over the time after which a second refusal confirms the first.
+# Spread over the interval after which a second refusal confirms the first.
 _AFTER_REFUSAL: Final = {Ruling.PENDING: CONFIRMATION_INTERVAL / 4, Ruling.INCIDENT: CONFIRMATION_INTERVAL}
 _NOT_OF_THIS_METER: Final = "by its contract, this meter is not read often enough, or in the right way, for this series"
 
@@ -68,8 +69,8 @@ _NOT_OF_THIS_METER: Final = "by its contract, this meter is not read often enoug
 class NextTry(NamedTuple):
     """When a failed window is tried again.
 
-    ``at``: the moment; None for the next night. ``counts``: whether the series was asked, so that its turn is over and
-    the failure is one of its own; false where a store, the quota or an operator is to blame.
+    ``at``: the moment; None for the next night. ``counts``: whether the series was asked for, so that its turn is over
+    and the failure counts against it; false if a store, the quota or the operator is to blame.
     """
 
     at: datetime | None
@@ -78,21 +79,20 @@ class NextTry(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ResultRecorder:
-    """A recorder of corrections, results and failures.
+    """Records corrections, results and failures.
 
     Before the readings are written, ``record_corrections`` stores the values that they replace. After all documents of
     a window are written, ``record_result`` records in this order:
 
-    1. the outcome, the marks of its days and when the series is due again, in the registry, where a success also
-       clears the account's pending refusals, and the first answer makes an account ready that was only asserted;
-    2. the state of the series in Redis, and whether its history is loaded;
-    3. the end of the series that a contract says the meter doesn't have; then the claim is released;
-    4. a value that was set aside, in the quarantine, with a notice to the operator;
+    1. in the registry: the outcome, the marks of its days and when the series is due again; a success also clears the
+       account's pending refusals, and the first answer makes an account ready that was only asserted;
+    2. in Redis: the state of the series, and whether its history is loaded;
+    3. the end of any series that a contract says the meter doesn't have; then the claim is released;
+    4. in the quarantine: a value that was set aside, with a notice to the operator;
     5. the metrics and the log line.
 
-    Until the claim is released, no other process publishes the window. When a window fails for good,
-    ``record_failure`` records the refusal, the outcome with the next try, and the state, releases the claim, and logs
-    a line.
+    Until the claim is released, no other process publishes the window. When a window fails for good, ``record_failure``
+    records the refusal, the outcome with the next try, and the state, releases the claim, and logs a line.
     """
 
     claims: WindowClaims
@@ -101,11 +101,11 @@ class ResultRecorder:
     report: Callable[[Deviation, str], None]
 
     def recent_answers(self, job: WindowJob) -> RecentAnswers:
-        """Return the answers for the job's series that were recorded lately."""
+        """Return the recently recorded answers for the job's series."""
         return self.claims.registry.outcomes.recent_answers(job["account_id"], messages.series_of(job))
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
-        """Store the values that these readings are going to replace; after a crash nobody would know them."""
+        """Store the values that these readings are about to replace; after a crash they could not be known any more."""
         answered_at, series = datetime.fromisoformat(writes["facts"]["fetched_at"]), messages.series_of(writes)
         corrections = [
             Correction(
@@ -125,19 +125,18 @@ class ResultRecorder:
         CORRECTIONS.labels(series).inc(sum(one.was_amount != REMOVED for one in corrections))
 
     def withdraw_corrections(self, job: WindowJob, stored: Mapping[str, int]) -> None:
-        """Delete what was recorded of readings whose write was lost; ``stored``: what is stored of each now."""
+        """Delete the corrections of readings whose write was lost; ``stored``: what is now stored for each reading."""
         self.claims.registry.corrections.withdraw(
             job["account_id"], messages.series_of(job).inputs, job["run_id"], stored
         )
 
     def record_result(self, result: WindowResult) -> None:
-        """Record that the window is stored, and release its claim."""
         account_id, window, now = result["account_id"], messages.window_of(result), self.claims.now()
         series, facts = messages.series_of(result), result["facts"]
         floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
         answer = classify_answer(facts["fetched"], facts["dropped"], floor)
         asked_at = datetime.fromtimestamp(facts["asked_at"], UTC)
-        activated_on = facts.get("activated_on")  # A message of the version before has none.
+        activated_on = facts.get("activated_on")  # Messages of the previous version have none.
         history = self.claims.registry.outcomes.record(
             account_id,
             series.value,
@@ -184,9 +183,9 @@ class ResultRecorder:
         _log_stored(result, now)
 
     def _end_lacking(self, result: WindowResult, now: datetime) -> None:
-        """End the series that the answer, a contract, says the meter doesn't have."""
+        """End the series that the answer, which is a contract, says the meter doesn't have."""
         account_id = result["account_id"]
-        for name in result["facts"].get("lacks", ()):  # A message of the version before has none.
+        for name in result["facts"].get("lacks", ()):  # Messages of the previous version have none.
             if self.claims.registry.outcomes.end_lacking(account_id, Series(name), _NOT_OF_THIS_METER, now):
                 code = SeriesNotOffered.code
                 self.claims.progress.record_task(account_id, name, state="ended", run_id=result["run_id"], error=code)
@@ -194,18 +193,18 @@ class ResultRecorder:
                 log.info("series ended", extra=extra)
 
     def record_failure(self, job: WindowJob, error: WorkerError) -> None:
-        """Record that the window is given up for now, and why; no other account is touched."""
+        """Record that the window is given up for now, and why; no other account is affected."""
         account_id, series = job["account_id"], messages.series_of(job)
         WINDOWS.labels(error_kind(error), series).inc()
         now = self.claims.now()
         if isinstance(error, IncidentOpen):
-            # The supplier was not asked, so the window is due as before. A whole queue may end here.
+            # The supplier was not asked, so the window is still due. A whole queue may end here.
             self.claims.release([job])
             log.info("window held", extra=fields(**window_fields(job), outcome="held", reason=str(error)))
             return
         if isinstance(error, UnknownAccount | ConsentEnded):
-            # The account was removed meanwhile, and nothing may be stored about it, or nobody was asked, so no call is
-            # recorded and no turn is over.
+            # The account was removed meanwhile, so nothing may be stored about it; or its consent has ended and nobody
+            # was asked, so no call is recorded and no turn is over.
             outcome = "removed" if isinstance(error, UnknownAccount) else error.kind
             if isinstance(error, ConsentEnded):
                 with suppress(UnknownAccount):
@@ -225,7 +224,7 @@ class ResultRecorder:
         ended = isinstance(error, SeriesNotOffered) and self.claims.registry.outcomes.end(
             account_id, series, job["run_id"], str(error), now
         )
-        # While an incident holds the series nothing is published; after it the window must be due at once.
+        # While an incident holds the series nothing is published; afterwards the window must be due at once.
         if not ended and (incident is None or not incident.holds):
             self.claims.registry.outcomes.record(
                 account_id,
@@ -262,10 +261,10 @@ class ResultRecorder:
         )
 
     def _speaks_for_account(self, account_id: str, series: Series) -> bool:
-        """Return whether a refusal of this series says something of the account.
+        """Return whether a refusal of this series counts for the account.
 
-        A supplier may refuse a further series alone, whose API the consent or the application lacks. What is true of
-        the account is said of its daily energy, too, where that is asked for.
+        A supplier may refuse only one of the further series, if the consent or the application lacks its API. A refusal
+        of the whole account also shows in its daily energy, if that is collected.
         """
         if series.description.speaks_for_account:
             return True
@@ -283,14 +282,14 @@ class ResultRecorder:
         return due_after_failure(job, next_try(error, failures, now, ruling), failures, error.answer_class, now)
 
     def _next_history_try(self, job: WindowJob, error: WorkerError, ruling: Ruling | None, now: datetime) -> datetime:
-        """Count the failure of a window of the history, and return when the history goes on, with the next window."""
+        """Count the failure of a history's window, and return when the history continues, with the next window."""
         account_id, series, window = job["account_id"], messages.series_of(job), messages.window_of(job)
         failures = self.claims.progress.failures(account_id, series)
         after = next_try(error, failures.get(window, 0), now, ruling)
         if after.counts:
             self.claims.progress.count_failure(account_id, series, window)
             if isinstance(error, DataError):
-                # Only this window is to blame: those that did not fail go on.
+                # Only this window is to blame: the others may go on.
                 tried = {window, *failures}
                 if any(
                     missing not in tried for missing in self.claims.history.reachable_windows(account_id, series)[0]
@@ -300,9 +299,10 @@ class ResultRecorder:
 
 
 def _log_stored(result: WindowResult, now: datetime) -> None:
-    """Count and log a stored window. Comes last: after an earlier failure all is done again, and counted then.
+    """Count and log a stored window.
 
-    ``duration_s`` counts from the call to the supplier.
+    This comes last: if a step before it fails, everything is repeated, and counted then. ``duration_s`` counts from the
+    call to the supplier.
     """
     series, facts = result["series"], result["facts"]
     WINDOWS.labels(STORED, series).inc()
@@ -328,7 +328,7 @@ def _log_stored(result: WindowResult, now: datetime) -> None:
 def next_try(error: WorkerError, failures: int, now: datetime, ruling: Ruling | None = None) -> NextTry:
     """Return when to try again after ``failures`` earlier failures in a row; ``ruling``: what the refusal led to."""
     if isinstance(error, OperatorFault):
-        # The operator needs some time, and further calls would only fail too.
+        # The operator needs time to act, and further calls would fail too.
         return NextTry(now + _QUARTER_OF_AN_HOUR, counts=False)
     if isinstance(error, RateLimited | StoreUnavailable):
         return NextTry(now + max(timedelta(seconds=error.retry_after_s or 0), _NO_WAIT), counts=False)
@@ -343,9 +343,9 @@ def next_try(error: WorkerError, failures: int, now: datetime, ruling: Ruling | 
 
 
 def due_after_success(job: WindowJob, answer: AnswerClass, asked_at: datetime, now: datetime) -> DueChanges:
-    """Return when a series is due again after a window is stored that was asked for at ``asked_at``.
+    """Return when a series is due again once a window asked for at ``asked_at`` is stored.
 
-    A history of which days are missing goes on at once after a window of its own, else when it was to go on.
+    After a window of the history, the history continues at once; after any other window, at the time already set.
     """
     changes = DueChanges(history_due_at=now) if is_backfill(job) else DueChanges()
     if is_look_back(job) or _is_turn(job, now):
@@ -354,22 +354,22 @@ def due_after_success(job: WindowJob, answer: AnswerClass, asked_at: datetime, n
 
 
 def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: AnswerClass, now: datetime) -> DueChanges:
-    """Return when a series is due again after a window failed; ``failures``: how many failed in a row before it."""
+    """Return when a series is due again after a failed window; ``failures``: how many failed in a row before it."""
     if run_kind(job) == REPAIR and after.counts:
-        # Open days are asked for again tomorrow, or with the series' next turn.
+        # Open days are requested again tomorrow, or at the series' next turn.
         return DueChanges(next_ask=civil_date(now) + series_of(job).description.cadence_nights * ONE_DAY)
     if not is_look_back(job):
         return DueChanges()
     if not after.counts:
-        # The turn is not over: the series keeps its place, and waits.
+        # The turn is not over: the series keeps its place and waits.
         return DueChanges(again_at=after.at)
     return DueChanges(asked_at=now, last_answer=answer.value, again_at=after.at, failures=failures + 1)
 
 
 def _is_turn(job: WindowJob, now: datetime) -> bool:
-    """Return whether a window of the history is the turn of a series that is asked for less than every night.
+    """Return whether a window of the history also counts as the turn of a series that is not requested every night.
 
-    It asked for the last days: the night need not ask for them once more.
+    Such a window includes the last days, so the night need not ask for them once more.
     """
     series, window = series_of(job), window_of(job)
     return is_backfill(job) and not series.is_nightly and window.end >= civil_date(now)

@@ -1,7 +1,7 @@
-"""The audit: the stored documents of accounts are compared with one another, and repaired where that is possible.
+"""The audit: an account's stored documents are compared with one another, and repaired where that is possible.
 
-An account's documents are compared series by series, with one another and with the registry. Curves are read a month at
-a time, so that memory stays small however long the history is.
+They are compared series by series, and also with the registry. Curves are read a month at a time, so that memory stays
+small however long the history is.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ _ID_LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
 class AuditResult:
     """The number of documents compared for an account, and the discrepancies in them.
 
-    What follows is no discrepancy: ``breaks``, by series of registers, where a new sequence begins; ``deviations``,
-    months whose days are not what was published for them; ``provisional``, by series, days that should be final by now.
+    The other fields hold notes, not discrepancies. ``breaks``: by series of registers, where a new sequence begins.
+    ``deviations``: months whose days differ from what was published for them. ``provisional``: by series, days that
+    should be final by now.
     """
 
     account_id: str
@@ -76,7 +77,7 @@ class AuditResult:
 class AuditSummary:
     """The results of many accounts; ``findings`` counts discrepancies by law and cause.
 
-    ``deviations`` counts months whose days are not what was published for them; those accounts are not at fault.
+    ``deviations`` counts months whose days differ from what was published for them; this is no fault of an account.
     """
 
     accounts: int = 0
@@ -86,7 +87,6 @@ class AuditSummary:
     deviations: int = 0
 
     def add(self, result: AuditResult) -> None:
-        """Add the result of one account."""
         self.accounts += 1
         self.documents += result.documents
         self.accounts_at_fault += bool(result.findings)
@@ -94,7 +94,6 @@ class AuditSummary:
         self.findings.update((finding.law, finding.cause) for finding in result.findings)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the summary as JSON, findings in the order of law and cause."""
         return {
             "accounts": self.accounts,
             "documents": self.documents,
@@ -109,9 +108,9 @@ class AuditSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Auditor:
-    """An auditor of single accounts.
+    """Audits single accounts.
 
-    ``publish`` requests a window whose readings are doubtful again.
+    ``publish`` requests a window again whose readings are doubtful.
     """
 
     window_sync: WindowSync
@@ -147,10 +146,10 @@ class Auditor:
         )
 
     def repair_account(self, result: AuditResult) -> tuple[int, int]:
-        """Compute wrong totals again, and request doubtful and missing readings unless the account's consent is over.
+        """Recompute wrong totals, and request doubtful and missing readings unless the account's consent is over.
 
-        Only series that the account is asked for are requested. Returns the number of documents written and the number
-        of windows requested.
+        Only series collected for the account are requested. Returns the number of documents written and the number of
+        windows requested.
         """
         written = requested = 0
         account_id, registry = result.account_id, self.claims.registry
@@ -162,7 +161,7 @@ class Auditor:
                 written += self.window_sync.compute_days(self.claims.to_job(account_id, series, window))
         today = self.claims.history.today()
         for series in {finding.series: None for finding in result.findings if finding.law is Law.STEPS}:
-            # Overlapping steps may have hidden a hole, which is asked for from now on.
+            # Overlapping steps may have hidden a gap; from now on it is requested.
             rebuild_days(self.window_sync.measures, registry.completeness, account_id, series, today)
         if registry.accounts.get(account_id).refusal_on(today):
             return written, requested
@@ -175,12 +174,12 @@ class Auditor:
 
 
 def _last_day(outcome: SeriesOutcome | None) -> dict[date, timedelta]:
-    """Return the last stored day where only the outcome knows of one, without a length that must be stored of it."""
+    """Return the last stored day, with length 0 as nothing says how much of it is stored; empty if none is known."""
     return {outcome.last_day: timedelta()} if outcome and outcome.ever_stored and outcome.last_day else {}
 
 
 def _days_of_stale_totals(findings: Sequence[Discrepancy]) -> dict[Series, list[date]]:
-    """Return a day of each total that can be computed again, by series."""
+    """Return, by series, a day of each total that can be recomputed."""
     days: defaultdict[Series, list[date]] = defaultdict(list)
     for finding in findings:
         if not finding.cause.repairable or finding.law is Law.DAY:
@@ -196,7 +195,7 @@ def _days_of_stale_totals(findings: Sequence[Discrepancy]) -> dict[Series, list[
 
 
 def _days_to_compute(findings: Sequence[Discrepancy]) -> dict[Series, list[date]]:
-    """Return the days that the curve makes and that differ from it, by their series."""
+    """Return the days that are computed from the curve and differ from it, by series."""
     days: defaultdict[Series, list[date]] = defaultdict(list)
     for finding in findings:
         if finding.law is Law.DAY and finding.cause.repairable:
@@ -205,7 +204,7 @@ def _days_to_compute(findings: Sequence[Discrepancy]) -> dict[Series, list[date]
 
 
 def _days_in_doubt(findings: Sequence[Discrepancy]) -> dict[Series, set[date]]:
-    """Return the days to ask for again, by series: of a law between two series those of both."""
+    """Return the days to request again, by series; for a law between two series, the days of both."""
     days: defaultdict[Series, set[date]] = defaultdict(set)
     for finding in findings:
         if finding.cause.repairable:
@@ -216,7 +215,7 @@ def _days_in_doubt(findings: Sequence[Discrepancy]) -> dict[Series, set[date]]:
             days[finding.series].add(civil_day(finding.key) if "T" in finding.key else date.fromisoformat(finding.key))
         elif finding.law in (Law.DAY, Law.REGISTERS, Law.PEAK):
             day, other = date.fromisoformat(finding.key), compared_with(finding.series)
-            # The energy of a day is between two midnights, the second of which is the next day's register.
+            # A day's energy is the difference of two midnights; the second is in the next day's register.
             days[finding.series].update((day, day + ONE_DAY) if finding.law is Law.REGISTERS else (day,))
             if other is not None:
                 days[other].add(day)
@@ -225,7 +224,7 @@ def _days_in_doubt(findings: Sequence[Discrepancy]) -> dict[Series, set[date]]:
 
 def _windows_to_ask(series: Series, days: Collection[date], today: date) -> list[DateWindow]:
     if days and series.is_state:
-        return [plan_look_back(today, series)]  # An answer tells what holds when it is asked.
+        return [plan_look_back(today, series)]  # An answer reports the state at the time of the request.
     return plan_repair((day for day in days if day < today), series.description.max_window_days)
 
 
@@ -233,13 +232,12 @@ def _windows_to_ask(series: Series, days: Collection[date], today: date) -> list
 class MeasureChecks:
     """The comparison of one account; ``run`` fills ``findings``, the notes and the number of ``documents``.
 
-    ``stored_days``: by series, the days of which the registry says that something is stored, with the time that is at
-    least stored of each. ``without_daily``: by series of daily values, the days that the curve makes because no value
-    can come. ``set_aside``: by series, the days of which an impossible value was set aside. ``today``: no curve is
-    looked for after it.
-    Notes are no faults, and nothing repairs them. ``breaks``: by series of registers, where a new sequence begins.
-    ``deviations``: months whose days are not what was published for them. ``provisional``: by series, the days that
-    should be final by now.
+    ``stored_days``: by series, the days for which something is stored according to the registry, with the minimum
+    stored time of each. ``without_daily``: by series of daily values, the days computed from the curve because no value
+    can come. ``set_aside``: by series, the days with an impossible value set aside. ``today``: the last day for which a
+    curve is read. ``breaks``, ``deviations`` and ``provisional`` are notes: they are no faults and are not repaired.
+    ``breaks``: by series of registers, where a new sequence begins. ``deviations``: months whose days differ from what
+    was published for them. ``provisional``: by series, the days that should be final by now.
     """
 
     account_id: str
@@ -258,7 +256,6 @@ class MeasureChecks:
     _rows: dict[Series, list[Entry]] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Compare the documents of each series."""
         for series in self.stored_days:
             if series.has_steps:
                 self._check_curve(series)
@@ -293,7 +290,7 @@ class MeasureChecks:
         self.findings += check_limit(series, readings, set_aside, self.daily_limit_kwh, contracts)
 
     def _check_periods(self, series: Series, periods: Sequence[Entry]) -> None:
-        """Check that no two periods overlap; compare the months that they make with those of the daily values."""
+        """Check that no two periods overlap; compare the energy of their months with that of the daily values."""
         self.findings += check_overlaps(series, self._read_documents(series.inputs, ALL_KEYS))
         supplier = series.description.supplier
         for daily in of_supplier(supplier, self.stored_days):
@@ -340,7 +337,7 @@ class MeasureChecks:
         self._check_stored(series, {day for day, time in covered.items() if time >= said.get(day, timedelta())})
 
     def _parts(self, series: Series) -> Iterator[DateWindow]:
-        """Yield the days with a load curve in parts, oldest first; nothing where there is no curve."""
+        """Yield the days with a load curve in parts, oldest first; nothing if there is no curve."""
         pages = self.measures.read(self.account_id, dict.fromkeys(series.doctypes, ALL_KEYS), limit=1).values()
         starts = [civil_day(to_entry(page[0]).key) for page in pages if page]
         end = self.today + ONE_DAY
@@ -348,7 +345,7 @@ class MeasureChecks:
             yield from split_window(DateWindow(min(starts), end), _DAYS_AT_ONCE)
 
     def _rows_of(self, series: Series) -> list[Entry]:
-        """Return all rows of a series without steps, some hundreds a year."""
+        """Return all rows of a series without steps: a few hundred a year."""
         if series not in self._rows:
             self._rows[series] = self._read(series.inputs, ALL_KEYS)
         return self._rows[series]
@@ -360,7 +357,7 @@ class MeasureChecks:
         return self.measures.read(self.account_id, {doctype: keys})[doctype]
 
     def _corrected_days(self, family: Collection[Series], window: DateWindow) -> set[date]:
-        """Return the days of the window of which the supplier has changed a reading of one of these series."""
+        """Return the days of the window for which the supplier has changed a reading of one of these series."""
         return {
             civil_day_of(correction.key, series)
             for series in family
@@ -371,7 +368,7 @@ class MeasureChecks:
 
 
 def _days_of(series: Series, rows: Sequence[Entry]) -> set[date]:
-    """Return the days of which a row tells something: of a period all of its days, of a computed day nothing."""
+    """Return the days that the rows report on: all days of a period, but no computed day."""
     if series.has_intervals:
         return {day for row in rows for day in interval_days(row).dates()}
     return {date.fromisoformat(row.key) for row in rows if not row.is_computed}
@@ -407,7 +404,7 @@ def all_accounts(accounts: AccountTable, after: str | None = None) -> Iterator[A
 
 
 def sample_accounts(accounts: AccountTable, number: int) -> Iterator[Account]:
-    """Yield ``number`` accounts in the order of their ids, from a random id on; none comes twice."""
+    """Yield up to ``number`` accounts in the order of their ids, starting at a random id; none comes twice."""
     start = "".join(secrets.choice(_ID_LETTERS) for _ in range(4))
     before = (account for account in all_accounts(accounts) if account.id <= start)
     return islice(chain(all_accounts(accounts, start), before), number)

@@ -1,26 +1,26 @@
-"""The refresh of one window in four steps, with the order of all reads and writes.
+"""The four steps that refresh one window, and the order of all reads and writes.
 
 1. ``fetch`` asks the supplier and parses its answer. It reads and writes no measures. Observers get the answer before
    it is parsed, because an answer that can't be parsed is the one that is needed later.
-2. ``filter_known`` reads the stored totals of the window, then the readings that they are made of, and keeps the
-   readings that are new or changed, that no later answer has told otherwise (``comparison``), and that a meter can
-   deliver; the contract is read only where a new value is high. Totals come first
-   because of their revisions: if another run writes between the two reads, our write of the total is refused and the
-   total is computed again. In the other order, a total computed from old readings would replace a newer one.
-3. ``aggregate`` computes the touched totals. It reads and writes nothing.
-4. ``store`` writes the values that are going to be replaced to the table of corrections, then the readings, then the
-   totals, and last the mark that the window is done. Corrections come first because after a crash nobody knows the
-   replaced value; those of a lost write are withdrawn. New steps come before the removal of those that they replace,
-   because a time must not be without a reading. Readings come before totals because the next run can compute a missing
-   total, but not a missing reading. The mark comes last because a window without it is fetched again. Documents that
-   lost a race against another run repeat step 2 without a new call to the supplier. The outbox
-   (``stores.registry.outputs``) is told which part is about to be written before anything is, and that it was after the
-   mark: a window that is killed in between is refreshed without a change, and outputs are sent the part all the same.
-5. After the mark, days whose value no supplier will tell are computed from the curve. A worker that is killed before it
-   leaves the message of step 4 in the queue, and what is written already stays.
+2. ``filter_known`` reads the window's stored totals, then the readings behind them. It keeps the readings that are new
+   or changed, that no later answer contradicts (``comparison``), and that a meter can deliver; the contract is read
+   only if a new value is high. Totals are read first because of their revisions: if another run writes between the two
+   reads, our write of the total is refused and the total is recomputed. In the other order, a total computed from old
+   readings would replace a newer one.
+3. ``aggregate`` computes the affected totals. It reads and writes nothing.
+4. ``store`` writes the values about to be replaced to the table of corrections, then the readings, then the totals, and
+   finally the mark that the window is done. Corrections come first because after a crash the replaced value would be
+   lost; those of a lost write are withdrawn. New steps are written before the steps they replace are removed, so that
+   no time is without a reading. Readings come before totals because the next run can compute a missing total, but not a
+   missing reading. The mark comes last because a window without it is fetched again. Documents that lost a race against
+   another run repeat step 2 without a new call to the supplier. The outbox (``stores.registry.outputs``) is told which
+   part is about to be written, and after the mark that it was. So if a window is killed in between and its refresh then
+   finds no change, outputs still get the part.
+5. After the mark, days for which no supplier will report a value are computed from the curve. If a worker is killed
+   before this, the message of step 4 stays in the queue, and what is already written stays.
 
-A worker may therefore be killed at any moment: the window is refreshed again, nothing is missing, and whatever was
-stored already stays as it is.
+A worker may therefore be killed at any moment: the window is refreshed again, nothing is missing, and what was already
+stored stays as it is.
 """
 
 from __future__ import annotations
@@ -68,27 +68,27 @@ from worker.stores.registry.outputs import OutboxTable
 from worker.sync.incidents import Incidents
 
 _AN_HOUR: Final = timedelta(hours=1)
-MAX_RACES: Final = 20  # Lost races for one window, before the store counts as unavailable.
+MAX_RACES: Final = 20  # Lost races for one window before the store counts as unavailable.
 _CHANGING: Final = "other processes are changing these documents: try again later"
 
 
 class Recorder(Protocol):
-    """A recorder of corrections and results, which knows the results of before.
+    """Records corrections and results, and knows earlier results.
 
     For each window, ``record_corrections`` is called before its readings are written, and ``record_result`` after all
     its documents are written. After a crash both are called again for the same window.
     """
 
     def recent_answers(self, job: WindowJob) -> RecentAnswers:
-        """Return the answers for the job's series that were recorded lately."""
+        """Return the recently recorded answers for the job's series."""
         ...
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
-        """Record the values that these readings are going to replace; of a new one that is REMOVED."""
+        """Record the values that these readings are about to replace; for a new reading that is REMOVED."""
         ...
 
     def withdraw_corrections(self, job: WindowJob, stored: Mapping[str, int]) -> None:
-        """Take back what was recorded of readings whose write was lost; ``stored``: what is stored of each now."""
+        """Delete the corrections of readings whose write was lost; ``stored``: what is now stored for each reading."""
         ...
 
     def record_result(self, result: WindowResult) -> None:
@@ -104,10 +104,11 @@ AnswerObserver = Callable[[str, RawAnswer], None]
 
 @dataclass(frozen=True, kw_only=True)
 class WindowSync:
-    """The four steps of a window; ``now`` returns the time with its zone.
+    """The four steps of a window; ``now`` returns a time with a zone.
 
-    ``daily_limit_kwh``: bounds values that no contract does (rule K7). ``outbox``: is told what outputs are to be sent.
-    ``days_to_compute``: yields what of a stored window gets its daily values from the curve.
+    ``daily_limit_kwh``: bounds values that no contract bounds (rule K7). ``outbox``: is told what must be sent to
+    outputs. ``days_to_compute``: yields, for a stored window, the windows whose daily values are computed from the
+    curve.
     """
 
     accounts: AccountTable
@@ -135,7 +136,7 @@ class WindowSync:
             self.incidents.raise_if_held(job)
         account = self.accounts.get(job["account_id"])
         if refusal := account.refusal_on(civil_date(self.now())):
-            # A late task asks nothing for an account that was removed or whose consent is over.
+            # A late task requests nothing for an account that was removed or whose consent is over.
             raise refusal
         if account.usage_point_id is None:
             raise UnknownUsagePoint("this account has no meter yet: its holder must connect one")
@@ -152,9 +153,9 @@ class WindowSync:
 
     def _fetch_answer(self, account: Account, meter: str, job: WindowJob) -> RawAnswer:
         series, asked_at, window = messages.series_of(job), self.now(), messages.window_of(job)
-        # Each piece gets the client again: none is asked for after the consent's last day, however long this takes.
-        # A lambda, because the ``repr`` of a partial would show the meter's number.
-        # A state is asked for whenever it began: the answer tells what holds today.
+        # The client is looked up again for each piece: nothing is requested after the consent's last day, however long
+        # this takes. It is a lambda because the ``repr`` of a partial would show the meter's number. A state is
+        # requested whenever it began: the answer says what holds today.
         data_from = None if series.is_state else account.first_day
         split = SplitFetch(lambda piece: self.supplier_of(account).ask(series, meter, piece), data_from).fetch(window)
         answered_window = DateWindow(window.start, split.end or window.end)
@@ -171,7 +172,8 @@ class WindowSync:
         readings = [reading for part in parsed for reading in part.readings]
         left_out = sum(part.left_out for part in parsed)
         if len(parsed) > 1 and (answer.series.has_steps or periods):
-            # The last step of a piece may reach into the next one, and a period come with each piece that it is in.
+            # The last step of a piece may extend into the next one, and a period comes with every piece that it
+            # touches.
             left_out += len(readings)
             readings = keep_latest_periods(readings) if periods else keep_last(readings)
             left_out -= len(readings)
@@ -184,7 +186,7 @@ class WindowSync:
             left_out=left_out,
             floor=answer.floor,
         )
-        # The supplier may have refused the last day, which then stays to be asked for.
+        # The supplier may have refused the last day, which then remains to be requested.
         fetched["end"] = answer.window.end.isoformat()
         return fetched
 
@@ -199,13 +201,14 @@ class WindowSync:
         left_out: int = 0,
         floor: date | None = None,
     ) -> Fetched:
-        """Return the readings of an answer or of a file as ``filter_known`` takes them, without impossible days (K7).
+        """Return the readings of an answer or a file in the form for ``filter_known``, without impossible days (K7).
 
-        ``told_at``: when the answer was asked for, or the file was made; of two, the later one holds.
+        ``told_at``: when the answer was asked for, or the file was made; if two differ, the later one holds.
         """
         series = messages.series_of(job)
         entries = sorted((entry_of(reading, series.inputs) for reading in readings), key=lambda entry: entry.key)
-        # The contract may allow them, which ``compare`` decides; a worker of the version before stores what it gets.
+        # The contract may allow them, and ``compare`` checks that; a worker of the previous version stores what it
+        # gets.
         set_aside = beyond(series, entries, self.daily_limit_kwh) if series.has_daily_limit else {}
         entries = [entry for entry in entries if entry.key not in set_aside]
         return Fetched(
@@ -232,13 +235,13 @@ class WindowSync:
         return self.store(self.aggregate(self.filter_known(self.parse_answer(job, answer))))
 
     def filter_known(self, fetched: Fetched) -> Changes:
-        """Keep the readings that are new or changed; the same read of the stored ones serves comparison and totals."""
+        """Keep the readings that are new or changed; one read of the stored ones serves comparison and totals."""
         return self._compare(fetched, messages.to_entries(fetched["readings"]), fetched["facts"])
 
     def aggregate(self, changes: Changes, written_keys: Collection[str] = ()) -> Writes:
-        """Compute the touched totals; keep those that differ from the store, or whose readings changed. Does no I/O.
+        """Compute the affected totals; keep those that differ from the store, or whose readings changed. Does no I/O.
 
-        ``written_keys``: keys of readings that this run has written already.
+        ``written_keys``: keys of readings that this run has already written.
         """
         changed = messages.to_entries(changes["changed"])
         changed_keys = {*written_keys, *(entry.key for entry in changed)}
@@ -247,7 +250,7 @@ class WindowSync:
         series, window = messages.series_of(changes), messages.window_of(changes)
         replaced = messages.to_entries(changes["replaced"])
         removals: dict[str, Sequence[messages.Row]] = {series.inputs.value: replaced}
-        # The supplier's own steps of other bounds, which the store's compare-and-set decides as a whole.
+        # Steps of the supplier with other bounds are left out: the store's compare-and-set decides on these as a whole.
         changed_keys -= set(changes["reshaped"])
         for doctype in series.totals:
             sums = Counter(changes["rest"][doctype.value])
@@ -256,7 +259,7 @@ class WindowSync:
             different = keep_different(sums, stored, doctype, {total_key(key, doctype) for key in changed_keys})
             totals[doctype.value] = different
             removals[doctype.value] = [stored[key] for key in sorted(stored.keys() - sums.keys())]
-            first_key, end_key = key_range(window, doctype)  # Without the hours of a curve's neighbours.
+            first_key, end_key = key_range(window, doctype)  # Without the neighbouring hours of a curve.
             changed_here = {entry.key for entry in different}
             unchanged += sum(first_key <= key < end_key and key not in changed_here for key in sums)
         return Writes(
@@ -274,7 +277,7 @@ class WindowSync:
         )
 
     def store(self, writes: Writes) -> WindowResult:
-        """Write readings, then totals, again after a lost race, and record the result. Raises UnknownAccount."""
+        """Write readings, then totals, repeating after a lost race, and record the result. Raises UnknownAccount."""
         self._raise_if_removed(writes)
         with self._noting(writes) as note:
             return self._store(writes, note)
@@ -303,10 +306,10 @@ class WindowSync:
         return result
 
     def compute_days(self, job: WindowJob) -> int:
-        """Compute a window of daily values from the curve, and return the documents written.
+        """Compute a window of daily values from the curve, and return the number of documents written.
 
-        A day that the steps don't cover whole gets no value, and one that the supplier told keeps its own. What was
-        written is computed again, because another run may have changed the curve meanwhile.
+        A day that the steps don't cover completely gets no value, and a day that the supplier reported keeps its own.
+        This repeats until nothing changes, because another run may have changed the curve meanwhile.
         """
         curve, window = curve_of(messages.series_of(job)), messages.window_of(job)
         first_key, end_key = key_range(window, curve.inputs)
@@ -321,7 +324,7 @@ class WindowSync:
         raise StoreUnavailable(_CHANGING)
 
     def recompute_totals(self, job: WindowJob) -> int:
-        """Compute the window's totals from the stored readings, without a call, and return the documents written."""
+        """Recompute the window's totals from the stored readings; return the number of documents written."""
         return self._rewrite(job, ())
 
     def _rewrite(self, job: WindowJob, computed: Iterable[Entry]) -> int:
@@ -349,8 +352,8 @@ class WindowSync:
     def _compare(
         self, job: WindowJob, entries: Sequence[Entry], facts: AnswerFacts, lost: Collection[str] = ()
     ) -> Changes:
-        """Compare the entries with the store. ``lost``: the keys whose write was lost just now."""
-        # In this order, so that an answer that is recorded in between is known as one that was not seen.
+        """Compare the entries with the store. ``lost``: the keys whose write has just been lost."""
+        # In this order, so that an answer recorded in between is recognized as one that was not seen.
         recent = self.recorder.recent_answers(job)
         documents = self.measures.read(job["account_id"], ranges_to_read(job))
         if lost:
@@ -363,15 +366,15 @@ class WindowSync:
         return changes
 
     def read_contracts(self, account_id: str, series: Series) -> list[Entry]:
-        """Return the rows of the contract under which the meter of a series delivers, in key order."""
+        """Return the rows of the contract of a series' meter, in key order."""
         doctype = contract_series(series.description.supplier).inputs
         return [to_entry(document) for document in self.measures.read(account_id, {doctype: ALL_KEYS})[doctype]]
 
     def _write_until_settled(self, writes: Writes, note: NotePart) -> tuple[Counter[str], Writes, set[str]]:
         """Note what changes, record the corrections, then write readings, then totals, until no document loses a race.
 
-        Readings that come are written before those that go are removed. Returns the numbers of documents created,
-        updated and removed, what was to be written last, and the keys of the readings that were.
+        New readings are written before old ones are removed. Returns the numbers of documents created, updated and
+        removed, the last set of writes, and the keys of the readings written.
         """
         counts: Counter[str] = Counter()
         written_keys: set[str] = set()
@@ -388,10 +391,10 @@ class WindowSync:
                 for entry in entries[inputs]
                 if entry.replaced_amount is not None
             ]
-            if not series.is_state:  # A row of a state goes where another one tells the same: nothing is corrected.
+            if not series.is_state:  # A state's row is removed when another reports the same: no correction.
                 gone = removals[inputs]
                 replacing += [entry._replace(amount=REMOVED, replaced_amount=entry.amount) for entry in gone]
-                # The journal tells of a reading that was removed once that it is there again.
+                # For a reading that was removed earlier, the corrections record that it is back.
                 told = [entry for entry in entries[inputs] if not entry.is_computed]
                 new = [one for one in told if one.replaced_amount is None or one.key in writes["reshaped"]]
                 replacing += [entry._replace(replaced_amount=REMOVED) for entry in new]
@@ -409,8 +412,8 @@ class WindowSync:
             written_keys |= {entry.key for entry in entries[inputs]} - lost_keys[inputs]
             if not any(lost_keys.values()):
                 return counts, writes, written_keys
-            # All of them, because steps of other bounds only hold together.  Without their revisions, because the
-            # other run has replaced these.
+            # All of them, because steps of other bounds are consistent only together. Without their revisions, because
+            # the other run has replaced these.
             entries_again = messages.to_entries(first["answer"]) or [
                 Entry(*entry.reading) for entry in messages.to_entries(first["changed"])
             ]
@@ -419,11 +422,11 @@ class WindowSync:
         raise StoreUnavailable(_CHANGING)
 
 
-# -- Between the reads and the writes; without I/O
+# -- Without I/O, between the reads and the writes
 
 
 def entries_in_write_order(writes: Writes) -> Iterator[tuple[Doctype, list[Entry]]]:
-    """Yield the entries of each doctype, readings before the totals that are made of them."""
+    """Yield the entries of each doctype, readings before the totals computed from them."""
     series = messages.series_of(writes)
     yield series.inputs, messages.to_entries(writes["changed"])
     for doctype in series.totals:

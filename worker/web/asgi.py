@@ -1,7 +1,7 @@
-"""The web application (FastAPI): the routes of a fleet or of a home, static files, and what every request goes through.
+"""The web application (FastAPI): the routes of a fleet or a home, static files, and the middleware for every request.
 
-``RequestGuard`` is plain ASGI. The middleware of FastAPI's decorator would end the body of an answer that its route has
-aborted, and a part of a file would look like the whole.
+``RequestGuard`` is plain ASGI. FastAPI's own middleware decorator would properly end the body of an answer that its
+route has aborted, so that a part of a file would look like the whole.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from worker.web.request_audit import record_request
 
 log = logging.getLogger("releve.web")
 _FOLDER: Final = Path(__file__).parent
-# Modules of routes, which are asked in this order.
+# Modules of routes, tried in this order.
 _OF_BOTH: Final = (first_page, account, account_forms, files, sign_in)
 _OF_FLEET: Final = (
     consent,
@@ -62,18 +62,22 @@ _OF_FLEET: Final = (
     operator_access,
     operator_forms,
 )
-# A home has no supplier's consent page, no invitations, proxy and operators. Its own first page comes before the other.
+# A home has no supplier's consent page, invitations, proxy or operators. Its own first page comes before the shared
+# one.
 _OF_HOME: Final = (own_home, *_OF_BOTH)
 _OF_HOME_WITH_RIGHTS: Final = (rights, *_OF_HOME)
-_SLASH_REDIRECT: Final = 307  # The router's answer to a path with a slash too many; our own redirects are 303.
-# The most bytes of a body of the API and of a form, because both are read before the caller is authenticated.
+_SLASH_REDIRECT: Final = 307  # The router's answer to a path with an extra slash; our own redirects are 303.
+# The most bytes in the body of an API call and of a form; limited because both are read before the caller is
+# authenticated.
 _LONGEST_CALL: Final = 10_000
 LONGEST_FORM: Final = 16 * 1024
 
 
 class RequestGuard:
-    """Middleware that refuses a body that is too long or no form before it is read, records what changes something,
-    and adds the headers to every answer.
+    """Middleware for every request.
+
+    It refuses a body that is too long or of the wrong kind before it is read, records requests that change something,
+    and adds the security headers to every answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -84,7 +88,7 @@ class RequestGuard:
             await self.app(scope, receive, send)
             return
         if scope["method"] == "HEAD" and answers_head(scope["path"]):
-            scope = {**scope, "method": "GET"}  # The server sends no body of it.
+            scope = {**scope, "method": "GET"}  # The server sends no body for HEAD.
         request, is_answered = Request(scope, receive), False
         settings = settings_of(request)
 
@@ -95,7 +99,7 @@ class RequestGuard:
                 await record_request(request, message["status"])
                 headers = MutableHeaders(scope=message)
                 if message["status"] == _SLASH_REDIRECT and "Location" in headers:
-                    # The router takes the host from the request, where anything may stand.
+                    # The router takes the host from the request, which may contain anything.
                     headers["Location"] = "/" + headers["Location"].removeprefix(str(request.base_url)).lstrip("/\\")
                 if settings.is_home:
                     headers.setdefault("Referrer-Policy", own_home.OWN_PAGES)
@@ -109,14 +113,14 @@ class RequestGuard:
         app = to_response(request, refusal) if refusal else self.app
         try:
             await app(scope, receive, send_guarded)
-        except Exception:  # A bug of ours, which is answered outside of all middleware.
+        except Exception:  # A bug of ours; the answer to it bypasses all middleware.
             if not is_answered:
                 await record_request(request, 500)
             raise
 
 
 async def _record_visits(request: Request) -> None:
-    """Record who came, once a part of the answer is sent; where that fails, it costs the answer nothing."""
+    """Record who visited, once a part of the answer is sent; a failure doesn't affect the answer."""
     visits, request.state.visits = getattr(request.state, "visits", {}), {}
     for record in visits.values():
         try:
@@ -126,7 +130,7 @@ async def _record_visits(request: Request) -> None:
 
 
 def _refuse_body(request: Request) -> HttpRefusal | None:
-    """Return why the body must not be read; None where it may be.
+    """Return why the body must not be read; None if it may be.
 
     The server reads no more than Content-Length says, so the header can be trusted.
     """
@@ -161,7 +165,7 @@ def create_app(stores: Stores, sync: Sync, consent: Consent, access: WebAccess) 
 
 @cache
 def _build_router(*, is_home: bool, has_rights: bool) -> APIRouter:
-    """Return the router of a fleet or a home, kept, because FastAPI needs most of a second to build its routes."""
+    """Build the router of a fleet or a home, once, because FastAPI needs most of a second to build its routes."""
     router = APIRouter()
     for pages in (_OF_HOME_WITH_RIGHTS if has_rights else _OF_HOME) if is_home else _OF_FLEET:
         router.include_router(pages.router, include_in_schema=False)

@@ -1,4 +1,4 @@
-"""Clients by address and device: what limits count them under, who is on this machine, which proxies are believed.
+"""Clients by address and device: the address that limits count, whether it is this machine's, and the trusted proxies.
 
 A device is named as its person would name it, from the browser's User-Agent.
 """
@@ -18,10 +18,10 @@ from worker.domain.networks import is_public_host
 
 PROXIES: Final = "FORWARDED_ALLOW_IPS"  # uvicorn's own variable.
 NO_PROXY: Final = "none"
-# One home or server has a whole /64 of IPv6 addresses, so a count of single addresses limits nobody.
+# One home or server has a whole /64 of IPv6 addresses, so limits on single addresses would be useless.
 _IPV6_SITE_BITS: Final = 64
 _LOOPBACK_NAME: Final = "localhost"
-# The first that matches counts: most browsers also name those that they descend from.
+# The first match counts: most browsers also name those that they descend from.
 _BROWSERS: Final = (
     ("Firefox", r"Firefox/|FxiOS/"),
     ("Edge", r"Edg(e|A|iOS)?/"),
@@ -42,15 +42,15 @@ _SYSTEMS: Final = (
 
 
 def client_address(request: Request) -> str:
-    """Return the address that limits count a request under: an IPv4 address or an IPv6 network.
+    """Return the address under which limits count a request: an IPv4 address or an IPv6 network.
 
-    Behind a reverse proxy uvicorn must trust the proxy (FORWARDED_ALLOW_IPS), or all clients share its address.
+    Behind a reverse proxy, uvicorn must trust the proxy (FORWARDED_ALLOW_IPS), or all clients share its address.
     """
     return network_of(request.client.host if request.client else "local")
 
 
 def network_of(host: str) -> str:
-    """Return an IPv4 address as it is, and of an IPv6 address its network; another text is returned as it is."""
+    """Return an IPv4 address as it is, for an IPv6 address its network, and any other text as it is."""
     address = _parse_address(host)
     if address is None:
         return host  # A Unix socket or a test client has no IP address.
@@ -60,19 +60,19 @@ def network_of(host: str) -> str:
 
 
 def is_on_this_machine(request: Request, public_url: str) -> bool:
-    """Return whether the service is for this machine alone, and the browser is on it.
+    """Return whether the service is only for this machine, and the browser is on it.
 
-    The address that the browser asked for counts too: another site may have a name that leads to this machine.
+    The host that the browser asked for counts too: another site's name may lead to this machine.
     """
     hosts = urlsplit(public_url).hostname, request.url.hostname, request.client.host if request.client else None
     return all(host is not None and _is_loopback(host) for host in hosts)
 
 
 def trusted_proxies(public_url: str) -> str | None:
-    """Return the addresses whose X-Forwarded-For is believed, as uvicorn reads them; None for nobody's.
+    """Return the addresses whose X-Forwarded-For is believed, in uvicorn's form; None for none.
 
-    Raises ConfigError where browsers come from everywhere and nothing is said: all of them would share the address of
-    the reverse proxy, and one of them could use up everybody's limits.
+    Raises ConfigError if browsers come from everywhere and the variable is not set: all of them would share the address
+    of the reverse proxy, and one of them could use up everybody's limits.
     """
     setting = os.environ.get(PROXIES, "").strip()
     if setting:
@@ -99,7 +99,7 @@ def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
 
 
 def name_device(user_agent: str) -> str:
-    """Return for example ``Firefox, Windows``; an empty text where nothing is recognised."""
+    """Return for example ``Firefox, Windows``; an empty text if nothing is recognized."""
     names = (_first(_BROWSERS, user_agent[:500]), _first(_SYSTEMS, user_agent[:500]))
     return ", ".join(name for name in names if name)
 

@@ -1,19 +1,19 @@
-"""What routes ask for: the parts of this process, the session, its own account; cookies, forms, tasks to publish.
+"""Dependencies of routes: the parts of this process, the session, its own account; cookies, forms, tasks to publish.
 
 ``app.state`` holds the parts (``asgi.create_app``). A route names those that it needs, ``StoresDep`` and the like, or
-the browser's ``Visit`` where its helpers need several. Every page of an account gets it by ``OwnAccount``, which lets a
-browser see its own accounts alone.
+the browser's ``Visit`` if its helpers need several. Every page of an account gets it through ``OwnAccount``, which lets
+a browser see only its own accounts.
 
 A session is a row of the registry, opened by the text in the browser's cookie. A household's session shows the accounts
-of its household, each under the session number that the account had when the household got it. Where the number was
-raised meanwhile, the session shows the account no more. A cookie that is forged, over or of another kind gives an empty
+of its household, each with the session number that the account had when the household got it. If the account's number
+was raised since, the session no longer shows it. A cookie that is forged, expired or of another kind gives an empty
 session.
 
-Browsers on the home's own computer are asked for nothing. They share one session of the home's household, made when the
-first of them comes. Each part of ``is_local`` closes a way in: a container's port is reached by other machines through
-an address of its own, a proxy on this machine passes them on, and a foreign page may have a name that leads to this
-machine. A proxy need not say so (nginx as it is shipped asks for 127.0.0.1 and adds no header), so nobody comes in
-where the address of the pages tells that there is one.
+Browsers on the home's own computer need not sign in. They share one session of the home's household, made when the
+web starts. Each check of ``is_local`` closes a way in: other machines reach a container's port through an
+address of its own, a proxy on this machine passes them on, and a foreign page may have a name that leads to this
+machine. A proxy need not reveal itself (nginx by default asks for 127.0.0.1 and adds no header), so nobody gets in
+without signing in if the address of the pages implies a proxy.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ log = logging.getLogger("releve.web")
 SESSION_COOKIE: Final = "releve_session"
 OPERATOR_COOKIE: Final = "releve_operator"
 FORM_COOKIE: Final = "releve_form"
-RIGHT_STATE: Final = "/connect/right/state"  # Where a browser sees what has become of the right that it declared.
+RIGHT_STATE: Final = "/connect/right/state"  # Where a browser sees the state of the right that it declared.
 DEVICE: Final = "127.0.0.1"  # How the page of sessions names the home's own computer.
 _NUMBER: Final = re.compile(r"\s*[-+]?[\d.]*(e[-+]?\d+)?\s*", re.IGNORECASE)
 _FORWARDED: Final = ("forwarded", "via", "x-real-ip", "true-client-ip", "cf-connecting-ip")
@@ -78,18 +78,18 @@ class Session:
 
     @property
     def sid(self) -> str:
-        """The id of the session, to which its forms are bound; it opens nothing."""
+        """The id of the session, to which its forms are bound; it grants no access."""
         return self.key.id if self.key else self._empty_sid
 
     @property
     def accounts(self) -> Mapping[str, int]:
-        """The accounts of the household with their session numbers, in the order in which they came."""
+        """The household's accounts with their session numbers, in the order in which they were added."""
         return self.household.accounts if self.household else {}
 
     @property
     def own_key(self) -> AccessKey:
         """The key of a session that is not empty."""
-        assert self.key is not None  # noqa: S101 - what asks for it has checked that there is a household
+        assert self.key is not None  # noqa: S101 - the caller has checked that there is a household
         return self.key
 
     @property
@@ -106,14 +106,14 @@ class Session:
 
 
 def load_session(access: WebAccess, cookie: str | None) -> Session:
-    """Return the session of a cookie; a new and empty one where the cookie isn't valid."""
+    """Return the session of a cookie; a new and empty one if the cookie isn't valid."""
     key = access.keys.find(KeyKind.HOUSEHOLD_SESSION, cookie) if cookie else None
     household = access.households.load(key.owner) if key else None
     return Session(key, household) if household else Session()
 
 
 def reload_session(access: WebAccess, session: Session) -> Session | None:
-    """Return a session as it is now; None where it has ended."""
+    """Reload a session; None if it has ended."""
     if session.key is None or not access.keys.is_open(session.key):
         return None
     household = access.households.load(session.key.owner)
@@ -130,9 +130,9 @@ def open_session(
 ) -> tuple[Session, str]:
     """Return a new session that shows these accounts and those of this one, with the text for its cookie.
 
-    Rights change, so the session before ends (session fixation). The accounts join its household, whose other browsers
-    see them too; not where ``joins`` is False, because somebody may have planted the session. A new household gets its
-    recovery code, which the session shows until its person has kept it.
+    Rights change, so the previous session ends (against session fixation). The accounts join its household, so its
+    other browsers see them too; not if ``joins`` is False, because somebody may have planted the session. A new
+    household gets its recovery code, which the session shows until its person has saved it.
     """
     numbers = {account.id: account.session_number for account in accounts}
     household = access.households.add(session.household.id, numbers) if session.household and joins else None
@@ -154,17 +154,19 @@ def replace_session(
 
 
 class LocalSession:
-    """The one session of all browsers on this computer.
+    """The one session shared by all browsers on this computer.
 
-    ``is_open``: whether they come in; not in a container, nor where a proxy passes requests on.
+    ``is_open``: whether they get in without signing in; not in a container, nor if a proxy passes requests on.
     """
 
     def __init__(self, access: WebAccess, *, is_open: bool) -> None:
         self.is_open = is_open
         self._access, self._text, self._lock = access, "", threading.Lock()
+        if is_open:
+            self.load()
 
     def load(self) -> Session:
-        """Return the session; a new one where there was none yet, or where it has ended."""
+        """Return the session; a new one if it has ended, because this computer is never locked out."""
         with self._lock:
             session = load_session(self._access, self._text)
             if session.key is None:
@@ -175,13 +177,13 @@ class LocalSession:
 
 
 def names_proxy(public_url: str) -> bool:
-    """Return whether the address of the pages is one that only a proxy serves: by https, or a public one."""
+    """Return whether the pages have an address that only a proxy serves: https, or a public host."""
     public = urlsplit(public_url)
     return public.scheme == "https" or is_public_host(public.hostname or "")
 
 
 def is_local(request: Request) -> bool:
-    """Return whether a request comes from this computer itself, by its address, and nothing has passed it on."""
+    """Return whether a request comes from this computer itself, by its address, and nothing has forwarded it."""
     peer = request.client.host if request.client else ""
     if not is_loopback_host(peer) or not is_loopback_host(request.url.hostname or ""):
         return False
@@ -210,12 +212,12 @@ def settings_of(request: Request) -> Settings:
 
 
 def note_visit(request: Request, who: str, record: Callable[[], object]) -> None:
-    """Let a visit be recorded once the request is answered (``asgi.RequestGuard``)."""
+    """Have a visit recorded once the request is answered (``asgi.RequestGuard``)."""
     request.state.visits = {**getattr(request.state, "visits", {}), who: record}
 
 
 def get_session(request: Request) -> Session:
-    """Return the session of the browser, loaded once a request."""
+    """Return the session of the browser, loaded once per request."""
     session = getattr(request.state, "session", None)
     if session is None:
         access = request.app.state.access
@@ -226,15 +228,15 @@ def get_session(request: Request) -> Session:
         note_household(request, session)
         if session.key is not None:
             note_visit(request, session.key.id, partial(access.keys.record_visit, session.key))
-            if settings_of(request).is_home:  # Notices, erasures and lists of sessions go by the stored accounts.
+            if settings_of(request).is_home:  # Notices, erasures and lists of sessions use the stored accounts.
                 note_visit(request, "home", access.home.ensure_household)
     return session
 
 
 class Visit:
-    """A browser's request for a page, with the parts of this process: what pages and their helpers hand on.
+    """A browser's request for a page, with the parts of this process, for pages to pass on to their helpers.
 
-    A helper that needs one part, such as the registry, takes that alone.
+    A helper that needs only one part, such as the registry, takes that.
     """
 
     def __init__(self, request: Request) -> None:
@@ -259,12 +261,12 @@ class Visit:
         return client_address(self.request)
 
     def count_call(self, rate: Rate, subject: str) -> int:
-        """Count a call. Return 0 where it may go on, else the seconds until the next may."""
+        """Count a call. Return 0 if it is within the rate, else the seconds until the next one is."""
         return RateLimiter(self.stores.redis).count_call(rate, subject)
 
 
 def _session_of_home(request: Request, access: WebAccess, session: Session) -> Session:
-    """Return a session of a home, which shows every account that there is now; its own computer needs no cookie."""
+    """Return a session of a home, which shows every present account; the home's own computer needs no cookie."""
     local: LocalSession = request.app.state.local_session
     if session.key is None and local.is_open and is_local(request):
         session = local.load()
@@ -286,16 +288,16 @@ VisitDep = Annotated[Visit, Depends(Visit)]
 
 
 def note_household(request: Request, session: Session) -> None:
-    """Note for the audit trail that a household acts."""
+    """Note for the audit trail that a household makes this request."""
     if session.key is not None:
         note_actor(request, ActorKind.HOUSEHOLD, session.key.id)
 
 
 def set_cookie(request: Request, response: Response, name: str, value: str, max_age_s: int) -> None:
-    """Set a cookie that scripts can't read and that other sites send along with a plain link alone.
+    """Set a cookie that scripts can't read and that other sites send only with a plain link.
 
-    Where browsers come over https it insists on that, and its name has the prefix ``__Host-``: no other host and no
-    plain connection can plant one.
+    If browsers use https, the cookie requires it and its name has the prefix ``__Host-``, so that no other host and no
+    unencrypted connection can plant one.
     """
     is_https = _has_https(request)
     name = cookie_name(settings_of(request), name)
@@ -325,8 +327,8 @@ def show_accounts(
 ) -> str:
     """Let the browser see these accounts from now on, and return the id of its new session.
 
-    ``joins``: beside those of its session; otherwise alone, and that session ends. Without https a cookie can be
-    planted, so that they join no household that was there before.
+    ``joins``: in addition to those of its session; otherwise only these, and that session ends. Without https a cookie
+    can be planted, so the accounts join no existing household.
     """
     request, access, session = visit.request, visit.access, visit.session
     joined = session if joins else Session()
@@ -340,23 +342,23 @@ def show_accounts(
 
 
 def set_session_cookie(request: Request, response: Response, name: str, text: str) -> None:
-    """Give a browser the cookie of a household's or operator's session; it lives as long as the session may at most."""
+    """Give a browser the cookie of a household's or operator's session; it lives as long as the session can."""
     longest = KEY_LIVES[KeyKind.OPERATOR_SESSION if name == OPERATOR_COOKIE else KeyKind.HOUSEHOLD_SESSION].longest
     assert longest is not None  # noqa: S101 - each session has an end
     set_cookie(request, response, name, text, int(longest.total_seconds()))
 
 
 def new_form(request: Request) -> tuple[str, str]:
-    """Return the value of the cookie and of the hidden field of a form for a browser that has no session.
+    """Return the cookie's value and the hidden field's value of a form for a browser without a session.
 
-    The page sets the cookie (``FORM_COOKIE``), and what the form leads to asks ``check_own_form``.
+    The page sets the cookie (``FORM_COOKIE``), and the form's target calls ``check_own_form``.
     """
     value = read_cookie(request, FORM_COOKIE) or secrets.token_urlsafe(18)
     return value, request.app.state.access.signer.csrf_token(value)
 
 
 def is_session_form(access: WebAccess, session: Session, csrf: str | None) -> bool:
-    """Return whether a form, or a script's header, is of a page of this session."""
+    """Return whether a form, or a script's header, comes from a page of this session."""
     return session.key is not None and access.signer.is_valid_csrf_token(session.sid, csrf)
 
 
@@ -366,7 +368,7 @@ def load_accounts(registry: Registry, session: Session) -> list[Account]:
 
 
 class EarlyAnswer(Exception):
-    """The answer that a check gives in the place of its route."""
+    """The answer that a check gives instead of its route."""
 
     def __init__(self, response: Response) -> None:
         super().__init__()
@@ -374,7 +376,7 @@ class EarlyAnswer(Exception):
 
 
 class FormRefused(Exception):
-    """The error for a form that is not of a page of this session; ``back`` is the page that has it."""
+    """The error for a form that is not from a page of this session; ``back`` is the page that has it."""
 
     def __init__(self, back: str) -> None:
         super().__init__(back)
@@ -382,14 +384,14 @@ class FormRefused(Exception):
 
 
 def check_own_form(request: Request, csrf: str, back: str) -> None:
-    """Check that a form without a session is one that this browser has loaded from us. Raises FormRefused."""
+    """Check that a form without a session is one that this browser loaded from us. Raises FormRefused."""
     value = read_cookie(request, FORM_COOKIE)
     if value is None or not request.app.state.access.signer.is_valid_csrf_token(value, csrf):
         raise FormRefused(back)
 
 
 def browser_form(back: str) -> Any:
-    """Return the dependency of a route that takes the form of ``check_own_form`` alone."""
+    """Return the dependency of a route that accepts only the form of ``check_own_form``."""
 
     def check(request: Request, csrf: Csrf = "") -> None:
         check_own_form(request, csrf, back)
@@ -398,13 +400,13 @@ def browser_form(back: str) -> Any:
 
 
 def check_session_form(access: WebAccess, session: Session, csrf: str, back: str) -> None:
-    """Check that a form is of a page of this session. Raises FormRefused."""
+    """Check that a form is from a page of this session. Raises FormRefused."""
     if not is_session_form(access, session, csrf):
         raise FormRefused(back)
 
 
 def session_form(back: str) -> Any:
-    """Return the dependency of a route that takes the form of ``check_session_form`` alone."""
+    """Return the dependency of a route that accepts only the form of ``check_session_form``."""
 
     def check(access: AccessDep, session: SessionDep, csrf: Csrf = "") -> None:
         check_session_form(access, session, csrf, back)
@@ -413,7 +415,7 @@ def session_form(back: str) -> Any:
 
 
 def require_household(session: SessionDep) -> Household:
-    """Return the household of the browser's session; a browser without one is led to signing in."""
+    """Return the household of the browser's session; send a browser without one to the sign-in page."""
     if session.household is None:
         raise EarlyAnswer(RedirectResponse("/sign-in", 303))
     return session.household
@@ -423,7 +425,7 @@ HouseholdDep = Annotated[Household, Depends(require_household)]
 
 
 def name_service(stores: Stores, tenant: str, words: Words) -> str:
-    """Return the title of a tenant's service; without one, the host of our address, where that is a name."""
+    """Return the title of a tenant's service; without one, the host of our address if it is a name."""
     if title := stores.registry.tenants.title_of(tenant):
         return title
     host = urlsplit(stores.settings.public_url).hostname or ""
@@ -432,24 +434,24 @@ def name_service(stores: Stores, tenant: str, words: Words) -> str:
 
 
 def needs_invitation(sync: Sync, supplier: str) -> bool:
-    """Return whether nobody connects a meter of this supplier without an invitation."""
+    """Return whether meters of this supplier can be connected only by invitation."""
     clients = sync.suppliers.get(supplier)
     return clients is None or not clients.account_tokens
 
 
 def gas_suffix(sync: Sync) -> str:
-    """Return the end of the keys of texts that speak of gas as well; nothing where there is no gas."""
+    """Return the end of the keys of texts that also mention gas; empty if gas is not set up."""
     return ".both" if GRDF.name in sync.suppliers else ""
 
 
 def has_shares(sync: Sync, supplier: str) -> bool:
-    """Return whether a consent is a share that its holder deletes at the supplier before giving a new one."""
+    """Return whether a consent is a share, which its holder must delete at the supplier before giving a new one."""
     clients = sync.suppliers.get(supplier)
     return clients is not None and clients.endpoints.preset.consent_style == "autorisation"
 
 
 def publish_backfills(stores: Stores, account_ids: Iterable[str]) -> None:
-    """Publish the backfills after the commit. A lost message does no harm: the reconciler finds the accounts."""
+    """Publish the backfills, after the commit. A lost message does no harm: the reconciler finds the accounts."""
     for account_id in account_ids:
         try:
             enqueue_backfill(account_id, broker_url=stores.broker_url)
@@ -458,7 +460,7 @@ def publish_backfills(stores: Stores, account_ids: Iterable[str]) -> None:
 
 
 def switch_series(stores: Stores, account_id: str, switches: Mapping[Series, SeriesSwitch]) -> None:
-    """Set these switches of an account, and publish its backfill where anything is asked for that was not.
+    """Set these switches of an account, and publish its backfill if a series is collected that was not before.
 
     Raises ValueError, before anything is changed, for a series that the supplier does not offer.
     """
@@ -469,7 +471,7 @@ def switch_series(stores: Stores, account_id: str, switches: Mapping[Series, Ser
 def publish_revocation(stores: Stores, sync: Sync) -> None:
     """Publish the revocation of tokens and rights that no account has any more.
 
-    A lost message does no harm: beat sends it.
+    A lost message does no harm: beat sends it again.
     """
     try:
         if sync.suppliers.main.account_tokens:
@@ -481,9 +483,9 @@ def publish_revocation(stores: Stores, sync: Sync) -> None:
 
 
 def load_own_account(account_id: str, registry: RegistryDep, session: SessionDep) -> Account:
-    """Return the account of the address, where the browser's session shows it.
+    """Return the account of the address, if the browser's session shows it.
 
-    Raises UnknownAccount, in the same words for an account that doesn't exist and for one of another household.
+    Raises UnknownAccount, with the same text for an account that doesn't exist and for one of another household.
     """
     if account_id in session.accounts:
         account = registry.accounts.get_existing(account_id)
@@ -496,7 +498,7 @@ OwnAccount = Annotated[Account, Depends(load_own_account)]
 
 
 def own_account(may: Callable[[Account], bool], page: str = "") -> Callable[..., Account]:
-    """Return the dependency of a route for an account of which this is true; others lead to their ``page``."""
+    """Return the dependency of a route for accounts that satisfy ``may``; others are redirected to their ``page``."""
 
     def check(account: OwnAccount) -> Account:
         if not may(account):
@@ -507,7 +509,7 @@ def own_account(may: Callable[[Account], bool], page: str = "") -> Callable[...,
 
 
 def account_form(page: str = "") -> Any:
-    """Return the dependency of a route that takes the form of this page of its account alone."""
+    """Return the dependency of a route that accepts only the form of this page of its account."""
 
     def check(access: AccessDep, session: SessionDep, account: OwnAccount, csrf: Csrf = "") -> None:
         check_session_form(access, session, csrf, f"/accounts/{account.id}{page}")

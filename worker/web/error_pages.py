@@ -1,6 +1,6 @@
 """Errors as answers: a page in the reader's language, or JSON for programs; never a traceback.
 
-The API answers ``{"error": code, "message": text}``, the OAuth proxy the same under the names of RFC 6749, 5.2.
+The API answers ``{"error": code, "message": text}``, and the OAuth proxy with the names of RFC 6749, 5.2.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from worker.web.rendering import SIGN_IN, refuse_form, render_message, set_secur
 from worker.web.request_audit import note_refusal
 
 log = logging.getLogger("releve.web")
-# Codes with a page of their own; the others share that of "refused".
+# Codes with a page of their own; the others use that of "refused".
 _PAGES: Final = (
     "unknown_account",
     "not_found",
@@ -41,7 +41,7 @@ _HTTP_CODES: Final = {400: "invalid_request", 404: "not_found", 405: "method_not
 class HttpRefusal(Exception):
     """An error that ends a request with its answer: ``code`` is for programs, the message a line for people.
 
-    ``wait_s``: when the caller may come again; 0 for any time.
+    ``wait_s``: seconds until the caller may try again; 0 for any time.
     """
 
     def __init__(
@@ -53,16 +53,16 @@ class HttpRefusal(Exception):
 
 
 class AbortedAnswer(Exception):
-    """Breaks off an answer whose first part has been sent: the server closes the connection before the body's end.
+    """Breaks off an answer whose first part has been sent: the server closes the connection before the end of the body.
 
-    Who raises it has logged why. It is no WorkerError, for nothing can be answered any more.
+    The code that raises it has logged the reason. It is no WorkerError, because nothing more can be answered.
     """
 
 
 def meter_elsewhere() -> HttpRefusal:
     """Return the refusal of a meter that another tenant's account reads, or read until it was erased.
 
-    It names neither, and doesn't say which of both it is; only clients get it.
+    It doesn't name the tenant, nor say which of the two it is; only API clients get it.
     """
     message = "an account of another tenant reads this meter, or has read it: ask the operator"
     return HttpRefusal(409, MeterElsewhere.code, message)
@@ -81,18 +81,18 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     response = to_response(request, _to_refusal(error))
     if _HTTP_CODES.get(response.status_code) == "method_not_allowed":
         response.headers["Allow"] = _find_methods(request)
-    # The answer to a bug of ours is sent outside all middleware, which else adds the headers.
+    # The answer to a bug of ours bypasses all middleware, which otherwise adds the headers.
     set_security_headers(request, response.headers, response.status_code)
     return response
 
 
 def answers_head(path: str) -> bool:
-    """Return whether HEAD is answered as GET is; not where loading begins or ends something, or goes on for long."""
+    """Return whether HEAD is answered like GET; not if loading the path starts or ends something, or streams."""
     return not path.startswith(("/api/", "/callback/", "/connect/", "/proxy/"))
 
 
 def _find_methods(request: Request) -> str:
-    """Return all methods of the path; the router would name only those of its first route."""
+    """Return all methods of the path; the router would name only those of its first matching route."""
     routes = [route for route in request.app.routes if not isinstance(route, Mount)]
     asked = {name: {**request.scope, "method": name} for name in ("GET", "POST", "PUT", "PATCH", "DELETE")}
     found = [name for name in asked if any(route.matches(asked[name])[0] is Match.FULL for route in routes)] or ["GET"]
@@ -100,7 +100,7 @@ def _find_methods(request: Request) -> str:
 
 
 def to_response(request: Request, refusal: HttpRefusal) -> Response:
-    """Return the answer in the form that the caller of this path understands."""
+    """Return the answer in the form that callers of this path expect."""
     path, code = request.url.path, refusal.code
     note_refusal(request, code)
     if path.startswith("/api/"):
@@ -120,14 +120,14 @@ def _to_refusal(error: Exception) -> HttpRefusal:
         case HttpRefusal():
             return error
         case UnknownAccount():
-            # One that doesn't exist and one of another household are refused in the same words.
+            # One that doesn't exist and one of another household are refused with the same text.
             return HttpRefusal(404, "unknown_account", "no such account, or you may not see it")
         case RateLimited() if not isinstance(error, IncidentOpen):
             message = "the supplier's rate limit is reached: try again later"
             return HttpRefusal(503, "rate_limited", message, wait_s=error.retry_after_s or CLIENT_DELAY_S)
         case TransientError():
             log.warning("request not served", extra=fields(reason=str(error)))
-            # The error's own text may hold a server's address, so it isn't sent.
+            # The error's own text may contain a server's address, so it isn't sent.
             message = "a part of the service does not answer: try again"
             return HttpRefusal(503, "unavailable", message, wait_s=error.retry_after_s or CLIENT_DELAY_S)
         case RequestValidationError():
@@ -143,6 +143,6 @@ def _to_refusal(error: Exception) -> HttpRefusal:
 
 
 def _describe_fault(fault: Mapping[str, Any]) -> str:
-    """Return field and problem, never the value: it may be a meter's number."""
+    """Return field and problem, never the value, which may be a meter's number."""
     field = ".".join(str(part) for part in fault["loc"] if part != "__root__")
     return f"{field}: {str(fault['msg']).removeprefix('Value error, ')}"

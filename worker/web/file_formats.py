@@ -1,11 +1,11 @@
-"""Files of stored documents: their formats, what a caller asks for, and a whole file as an answer.
+"""Files of stored documents: their formats, the requested range, and a whole file as an answer.
 
-The formats are JSON and CSV with the stored fields, and spreadsheets for people. A spreadsheet is written as the
-programs of its reader's country expect it (Excel reads a file by the settings of the machine): in French with
-semicolons and decimal commas. The byte order mark says that it is UTF-8.
+The formats are JSON and CSV with the stored fields, and spreadsheets for people. A spreadsheet is written as programs
+in its reader's country expect it (Excel reads a file by the settings of the machine): in French with semicolons and
+decimal commas. The byte order mark says that it is UTF-8.
 
-A range is read, and its file sent, page by page. Where the store fails in the middle, or the reader's session or token
-ends, the connection is closed before the body's end: a browser and a client then tell a failed download, and nobody
+A range is read, and its file sent, page by page. If the store fails in the middle, or the reader's session or token
+ends, the connection is closed before the end of the body: browsers and clients then see a failed download, and nobody
 takes a part for the whole.
 """
 
@@ -47,7 +47,7 @@ log = logging.getLogger("releve.web")
 CSV_TYPE: Final = "text/csv; charset=utf-8"
 _FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # Between these, keys sort by time.
 _BYTE_ORDER_MARK: Final = "\ufeff"
-_SEPARATORS: Final = {"fr": ";", "en": ","}  # Of cells.
+_SEPARATORS: Final = {"fr": ";", "en": ","}  # Between cells.
 _DECIMAL_SIGNS: Final = {"fr": ",", "en": "."}
 
 
@@ -57,21 +57,21 @@ class Form(StrEnum):
 
 
 class FileFormat(ABC):
-    """A format of one file; ``ending`` of its name, ``content_type`` of its answer."""
+    """A format of one file; ``ending``: of its name, ``content_type``: of its answer."""
 
     ending = ".csv"
     content_type = CSV_TYPE
 
     def head(self) -> str:
-        """Return what comes before the first document."""
+        """Return the text before the first document."""
         return ""
 
     @abstractmethod
     def rows(self, documents: Iterable[Document]) -> str:
-        """Return the next documents."""
+        """Return the text of the next documents."""
 
     def tail(self) -> str:
-        """Return what comes after the last document."""
+        """Return the text after the last document."""
         return ""
 
 
@@ -98,7 +98,7 @@ class FieldsCsv(FileFormat):
 
 @dataclass
 class SpreadsheetCsv(FileFormat):
-    """CSV that a spreadsheet program opens in the reader's language: dates, local times and numbers."""
+    """CSV for a spreadsheet program, in the reader's language: dates, local times and numbers."""
 
     doctype: Doctype
     tariff_periods: set[str]
@@ -140,7 +140,7 @@ class SpreadsheetCsv(FileFormat):
 
 @dataclass
 class JsonFile(FileFormat):
-    """JSON of the stored fields, as the API's answers: ``fields`` first, then all documents, a line each."""
+    """JSON of the stored fields, like the API's answers: ``fields`` first, then all documents, one per line."""
 
     doctype: Doctype
     fields: dict[str, Any]
@@ -163,7 +163,7 @@ class JsonFile(FileFormat):
 
 
 def find_asked_doctype(series: Series, by: Period) -> Doctype:
-    """Return the documents of a series by this period. Raises HttpRefusal 422 where it has none."""
+    """Return the doctype of a series by this period. Raises HttpRefusal 422 if it has none."""
     if (doctype := find_doctype(series, by)) is None:
         known = ", ".join(periods_of(series))
         raise HttpRefusal(422, "invalid_request", f"series {series} has no documents by {by}: ask by {known}")
@@ -171,7 +171,7 @@ def find_asked_doctype(series: Series, by: Period) -> Doctype:
 
 
 def check_days(first: date | None, last: date | None, today: date) -> DateWindow:
-    """Return the days from ``first`` to ``last``, included; without one, from the first there is, or to today.
+    """Return the days from ``first``, or else the beginning, to ``last``, or else today, both included.
 
     Raises HttpRefusal 422.
     """
@@ -196,10 +196,10 @@ def name_file(account_id: str, series: Series | None, by: Period, days: DateWind
 def stream_file(
     stored: StoredRange, file_format: FileFormat, name: str, check_still_sees: Callable[[], object]
 ) -> Response:
-    """Return the answer with all documents of the range, which has one page of them in memory at a time.
+    """Return the answer with all documents of the range, of which one page at a time is in memory.
 
-    ``check_still_sees`` raises where the caller may no longer read; it is asked after each page, before the page is
-    sent. The first page is read at once, so its failure is an answer with its own status.
+    ``check_still_sees`` raises if the caller may no longer read; it is called for each page before the page is sent.
+    The first page is read at once, so its failure becomes an answer with its own status.
     """
     documents, more = stored.read()
     check_still_sees()
@@ -223,5 +223,5 @@ def stream_file(
 
 
 def attachment_header(name: str) -> dict[str, str]:
-    """Return the header by which a browser saves an answer as a file."""
+    """Return the header that makes a browser save an answer as a file."""
     return {"Content-Disposition": f'attachment; filename="{name}"'}

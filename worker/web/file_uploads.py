@@ -1,7 +1,7 @@
-"""Uploaded files: read in pieces and within bounds, and imported into an account, for its page and for the API.
+"""Uploaded files: read in pieces and within limits, and imported into an account, for its page and for the API.
 
-A large file lies in a private temporary file that nobody else can open. Only a route that has looked at who sends a
-body reads it (``UPLOADS``).
+A large file is kept in a private temporary file that nobody else can open. A body is read only by routes that have
+checked its sender (``UPLOADS``).
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ from worker.web.dependencies import Session, Visit
 from worker.web.error_pages import HttpRefusal
 from worker.web.request_audit import leave_out, note_refusal, note_subject
 
-# Of what only an operator who is logged in may send: three files, and what lies between them.
+# For three files from a signed-in operator, and the multipart text between them.
 LARGEST_UPLOAD: Final = MOST_PROOFS * LARGEST_PROOF + 64 * 1024
-# Of files of measures that a household or its program sends: all files of an import together.
+# For files of measures from a household or its program: all files of an import together.
 LARGEST_IMPORT: Final = 32 * 1024 * 1024
 # The routes that take files, each with the most bytes of its body. All others refuse multipart bodies. Such a route
-# looks at who sends it before it reads, and reads in pieces (``asgi``).
+# checks the sender before it reads, and reads in pieces (``asgi``).
 UPLOADS: Final = {
     re.compile(r"/operator/rights/[0-9a-z]{1,40}/proofs"): LARGEST_UPLOAD,
     re.compile(r"(/api)?/accounts/[a-z0-9]{1,32}/import"): LARGEST_IMPORT,
 }
-FIELD: Final = "file"  # The name of the part of each file.
-MOST_FILES: Final = 200  # Two years of exports of a week each.
+FIELD: Final = "file"  # The name of the part with each file.
+MOST_FILES: Final = 200  # Two years of weekly exports.
 _LONGEST_FIELD: Final = 1024
 _MOST_FIELDS: Final = 4
-# An import takes some seconds of the processor, and memory for the largest file.
+# An import takes some seconds of processor time, and memory for the largest file.
 IMPORTS: Final = Rate("import", calls=60, window_s=3600)  # By account.
-_MOST_AT_ONCE: Final = 2  # Of one process, whose pages go on meanwhile.
+_MOST_AT_ONCE: Final = 2  # In one process, which serves pages at the same time.
 _AGAIN_S: Final = 10
-_holders: set[str] = set()  # Of the slots that are taken; one holder has one.
+_holders: set[str] = set()  # Of the slots that are taken; a holder has at most one.
 _lock = Lock()
 
 
 async def read_upload(request: Request, most_bytes: int, *, most_files: int, most_fields: int) -> FormData:
     """Return the fields and files of a multipart body; the caller closes them.
 
-    A file beyond a megabyte is in a temporary file without a name. Raises MultiPartException for another body, and
-    HttpRefusal 413 where it gets longer than ``most_bytes``.
+    A file beyond a megabyte is in a temporary file without a name. Raises MultiPartException for any other body, and
+    HttpRefusal 413 if it is longer than ``most_bytes``.
     """
     if not request.headers.get("Content-Type", "").lower().startswith("multipart/form-data"):
         raise MultiPartException("the body is not multipart/form-data")
@@ -69,12 +69,12 @@ async def read_upload(request: Request, most_bytes: int, *, most_files: int, mos
     )
     try:
         return await parser.parse()
-    except KeyError:  # There is no boundary in the header.
+    except KeyError:  # The header has no boundary.
         raise MultiPartException("the body has no boundary") from None
 
 
 async def _count_bytes(request: Request, most_bytes: int) -> AsyncGenerator[bytes, None]:
-    """Yield the body, and refuse it where it gets longer than an upload may be."""
+    """Yield the body; raise HttpRefusal once it is longer than ``most_bytes``."""
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
@@ -85,7 +85,7 @@ async def _count_bytes(request: Request, most_bytes: int) -> AsyncGenerator[byte
 
 @dataclass(frozen=True, slots=True)
 class RefusedUpload:
-    """A file that is not imported: its name with the row, why, and the line that says so in English."""
+    """A file that is not imported: its name with the row, the reason, and a line in English that explains it."""
 
     name: str
     why: FileFault
@@ -93,7 +93,6 @@ class RefusedUpload:
 
     @classmethod
     def of(cls, error: FileRefused) -> RefusedUpload:
-        """Return what the error tells."""
         name, _, line = str(error).partition(": ")
         return cls(name, error.why, line)
 
@@ -114,9 +113,9 @@ def import_files(
 ) -> ImportReport:
     """Compare the files of a form with what is stored and, unless it is a dry run, store them.
 
-    A file that is refused stops no other. What was stored is noted for the audit trail, in days. Raises HttpRefusal 429
-    after too many imports, and 503 while two others run, or one of the same household, which ``holder`` is of, or
-    account; StoreUnavailable, and then the same import goes on where it was.
+    ``holder``: the session of the household that sends them, if any. A refused file stops no other. What was stored is
+    noted for the audit trail, in days. Raises HttpRefusal 429 after too many imports, and 503 while two imports run or
+    one of the same household or account. After StoreUnavailable the same import can be repeated.
     """
     if wait_s := visit.count_call(IMPORTS, account.id):
         raise HttpRefusal(429, "too_many_requests", f"too many imports: try again in {wait_s} s", wait_s=wait_s)

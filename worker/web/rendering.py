@@ -1,7 +1,8 @@
 """HTML pages from Jinja templates, in the reader's language, and the security headers of every answer.
 
 The headers allow content only from this server, no frames and no guessing of content types. The notice above a
-household's pages says that its code waits to be kept, that it has no way back, or that its session ends soon.
+household's pages says that its recovery code is not saved yet, that it has no way to regain access, or that its session
+ends soon.
 """
 
 from __future__ import annotations
@@ -28,18 +29,9 @@ from worker.web.dependencies import FORM_COOKIE, Session, gas_suffix, get_sessio
 from worker.web.request_audit import note_refusal
 from worker.web.texts import LANGUAGE_COOKIE, LANGUAGE_LIFE_S, LANGUAGE_PARAMETER, Words, chosen_language, language_of
 
-CONTENT_SECURITY_POLICY: Final = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "font-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-        "base-uri 'none'",
-    )
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 _HEADERS: Final = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -50,17 +42,17 @@ _HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-SIGN_IN: Final = ("/sign-in", "sign_in.go")  # What to do next, for ``render_message``.
+SIGN_IN: Final = ("/sign-in", "sign_in.go")  # The usual next action, for ``render_message``.
 _NOT_LET_IN: Final = (403, 404, 409, 410)
 _FOLDER: Final = Path(__file__).parent
 _FORM_LIFE_S: Final = 7 * 86_400
 _SHOWN_BEFORE: Final = timedelta(days=14)
-# These pages say it themselves, or are not the household's.
+# These pages say it themselves, or are not for households.
 _WITHOUT: Final = ("/access", "/sign-in", "/operator", "/proxy")
 ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(_FOLDER / "templates"),
     autoescape=True,
-    undefined=StrictUndefined,  # A misspelt name fails in a test and doesn't leave a hole in a page.
+    undefined=StrictUndefined,  # A misspelt name then fails in a test instead of leaving a gap in a page.
     trim_blocks=True,
     lstrip_blocks=True,
 )
@@ -77,12 +69,12 @@ def render(
 ) -> HTMLResponse:
     """Render the template ``name`` with ``values``.
 
-    ``wait_s``: when the reader may come again, which is a value of the template too. ``form_to``: the addresses of
-    other sites that the page's form leads on to.
+    ``wait_s``: seconds until the reader may try again, also a value of the template. ``form_to``: addresses on other
+    sites to which the page's form leads.
 
-    Every template also has ``t`` (Words), ``session``, ``csrf`` of the session, ``languages`` (each with the address
-    of this page in it), ``static``, ``about``: the key of what the service is for, ``contact``: the operator's with its
-    link, and ``access_notice``: what the household should know of its access.
+    Every template also has ``t`` (Words), ``session``, ``csrf`` of the session, ``languages`` (each with the address of
+    this page in it), ``static``, ``about``: the key of the service's purpose, ``contact``: the operator's, with its
+    link, and ``access_notice``: what the household should know about its access.
     """
     state, settings, session = request.app.state, settings_of(request), _session_of(request)
     words = words_of(request)
@@ -112,9 +104,9 @@ def render(
 def render_with_form(
     request: Request, name: str, status: int = 200, *, form_life_s: int = _FORM_LIFE_S, **values: Any
 ) -> HTMLResponse:
-    """Render a page whose form is for browsers without a session: its template has ``browser_csrf`` besides.
+    """Render a page with a form for browsers without a session: its template also has ``browser_csrf``.
 
-    The cookie that the form belongs to lives ``form_life_s`` from now.
+    The form's cookie lives ``form_life_s`` from now.
     """
     value, csrf = new_form(request)
     response = render(request, name, status, browser_csrf=csrf, **values)
@@ -132,14 +124,14 @@ def render_message(
     wait_s: int = 0,
     reload_s: int = 0,
 ) -> HTMLResponse:
-    """Render a page of one message: the texts ``<name>.title`` and ``<name>.text`` with ``words``, and what to do.
+    """Render a page with one message: the texts ``<name>.title`` and ``<name>.text`` with ``words``, and what to do.
 
-    With ``reload_s`` the page loads itself again after so many seconds, so that its button is not what to do next.
+    With ``reload_s`` the page reloads itself after so many seconds, so its button isn't the main action.
     """
     if status >= 400:
         note_refusal(request, name)
     values: dict[str, Any] = {"title": f"{name}.title", "text": f"{name}.text", "action": action, "words": words or {}}
-    # A visitor who isn't let in, and shows nothing, may be a household that has lost its session.
+    # A visitor who is refused and sees no account may be a household that has lost its session.
     is_households = not _session_of(request).accounts and not request.url.path.startswith("/operator")
     offers_sign_in = status in _NOT_LET_IN and is_households and action != SIGN_IN
     values |= {"reloads": bool(reload_s), "offers_sign_in": offers_sign_in}
@@ -150,7 +142,7 @@ def render_message(
 
 
 def _session_of(request: Request) -> Session:
-    """Return the browser's session; an empty one for the page that says that the registry is away."""
+    """Return the browser's session; an empty one if the registry is down, for the page that says so."""
     try:
         return get_session(request)
     except StoreUnavailable:
@@ -158,7 +150,7 @@ def _session_of(request: Request) -> Session:
 
 
 def refuse_form(request: Request, back: str) -> HTMLResponse:
-    """Refuse a form that is not of our own page (CSRF): another site can't know its hidden field."""
+    """Refuse a form that is not from our own page (CSRF): another site can't know its hidden field."""
     return render_message(request, "csrf", 403, (back, "message.again"))
 
 
@@ -174,9 +166,9 @@ def static_address(name: str) -> str:
 
 
 def _address_in_language(request: Request, language: str) -> str:
-    """Return the address of this page in another language, or of the first page where this one has no address.
+    """Return the address of this page in another language, or of the first page if this one can't be loaded again.
 
-    A page that answers a form or a callback can't be loaded again.
+    That is so for the answer to a form or a callback.
     """
     path = request.url.path
     if request.method != "GET" or path.startswith("/callback/") or (path.startswith("/proxy/") and "/auth" not in path):
@@ -188,9 +180,9 @@ def _address_in_language(request: Request, language: str) -> str:
 
 
 def _policy_with_form_to(addresses: Iterable[str | None]) -> str:
-    """Return the content policy of a page with a form that leads on to other sites.
+    """Return the content policy of a page with a form that leads to other sites.
 
-    Browsers count the redirects that answer a form as targets of the form.
+    Browsers check the redirects that answer a form as targets of the form.
     """
     parts = [urlsplit(address or "") for address in addresses]
     origins = " ".join(f"{part.scheme}://{part.netloc}" for part in parts)
@@ -198,7 +190,7 @@ def _policy_with_form_to(addresses: Iterable[str | None]) -> str:
 
 
 def set_security_headers(request: Request, headers: MutableHeaders, status: int) -> None:
-    """Set what every answer has, unless its route has said otherwise."""
+    """Set the headers of every answer, unless its route has set them."""
     for name, value in _HEADERS.items():
         headers.setdefault(name, value)
     # Personal data stays out of caches; the address of a static file changes with its content.
@@ -210,18 +202,18 @@ def set_security_headers(request: Request, headers: MutableHeaders, status: int)
 
 @dataclass(frozen=True, slots=True)
 class AccessNotice:
-    """What a household should know of its access. ``key``: that of its text; ``ends_at``: the session's last moment."""
+    """What a household should know about its access. ``key``: of the text; ``ends_at``: the session's last moment."""
 
     key: str
     ends_at: datetime | None
 
 
 def find_access_notice(settings: Settings, access: WebAccess, session: Session, path: str) -> AccessNotice | None:
-    """Return the notice for a page of this session, or None. A page is shown without it while the registry is away."""
+    """Return the notice for a page of this session, or None, also while the registry is down."""
     key, household = session.key, session.household
     if key is None or household is None or not household.accounts or path.startswith(_WITHOUT):
         return None
-    if settings.is_home:  # Its way back is the machine itself.
+    if settings.is_home:  # In a home, access is regained on the machine itself.
         return None
     try:
         ways = access.ways_back.find(household.id, key.details)

@@ -1,11 +1,11 @@
 """The audit trail of the web service: each request that changes something leaves an entry, done or refused.
 
-The entry is written in one place, after the route has answered. What authenticates a request names its actor
-(``note_actor``), a route names what it made (``note_subject``). A route that only at times opens something, such as a
-callback, notes that as an event of its own (``note_event``).
+The entry is written in one place, after the route has answered. The code that authenticates a request names its actor
+(``note_actor``), and a route names what it made (``note_subject``). A route that only sometimes opens something, such
+as a callback, notes that as a separate event (``note_event``).
 
-A new route that changes something needs a line in ``ACTIONS``, or one with the reason in ``UNRECORDED``; a test says
-which line is missing.
+A new route that changes something needs a line in ``ACTIONS``, or one with the reason in ``UNRECORDED``; a test names
+the missing line.
 """
 
 from __future__ import annotations
@@ -84,15 +84,18 @@ ACTIONS: Final[Mapping[str, AuditAction]] = {
 }
 UNRECORDED: Final[Mapping[str, str]] = {
     "POST /connect/join": "what it opens has entries of its own",
+    "POST /connect/reading/outcome": "what it opens has entries of its own",
+    "POST /connect/right/state": "what it opens has entries of its own",
     "POST /access/kept": "it hides a code that its household has written down",
     "POST /api/accounts/search": "it only reads, and a meter's number must not be in an address",
 }
 _SUBJECTS: Final = ("invitation_id", "right_id", "key_id", "grant_id")  # Parameters of paths.
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
-# A row is kept for 400 days, so tries must not fill the registry. What an actor has done is always recorded.
-TRIES: Final = Rate("audit-tries", calls=60, window_s=3600)  # Refused ones of an actor, all of a visitor's address.
-REFUSED_VISITORS: Final = Rate("audit-visitors", calls=1000, window_s=3600)  # Of all visitors together.
-# The times of the last refused tries that this process has recorded without Redis, which counts for all of them.
+# A row is kept for 400 days, so refused attempts must not fill the registry. What an actor has done is always recorded.
+# An actor's refused attempts; all attempts from a visitor's address.
+TRIES: Final = Rate("audit-tries", calls=60, window_s=3600)
+REFUSED_VISITORS: Final = Rate("audit-visitors", calls=1000, window_s=3600)  # From all visitors together.
+# The times of the last refused attempts that this process recorded without Redis, as one count for all callers.
 _WITHOUT_REDIS: Final = deque[datetime](maxlen=TRIES.calls)
 
 
@@ -104,7 +107,7 @@ class AuditEvent(NamedTuple):
 
 @dataclass
 class AuditNote:
-    """What is noted of a request while it is served; nothing of it comes from what the caller says."""
+    """What is noted about a request while it is served; none of it is taken from the caller's own claims."""
 
     actor_kind: ActorKind = ActorKind.VISITOR
     actor: str = ""
@@ -117,9 +120,9 @@ class AuditNote:
 
 
 def note_actor(request: Request, kind: ActorKind, actor: str, tenant: str | None = None) -> None:
-    """Note who acts, once the request is authenticated. ``tenant``: whose program it is.
+    """Note who acts, once the request is authenticated. ``tenant``: the owner of the program, if it is one.
 
-    A household's session is loaded for every page, so it does not take the place of another actor.
+    A household's session is loaded for every page, so it does not replace another actor.
     """
     note = _note_of(request)
     if kind is not ActorKind.HOUSEHOLD or note.actor_kind in (ActorKind.VISITOR, ActorKind.HOUSEHOLD):
@@ -129,7 +132,7 @@ def note_actor(request: Request, kind: ActorKind, actor: str, tenant: str | None
 def note_subject(
     request: Request, subject: str | None = None, *, account_id: str | None = None, tenant: str | None = None
 ) -> None:
-    """Note what a request has made or changed, where its path does not say so."""
+    """Note what a request has made or changed, if its path does not say so."""
     note = _note_of(request)
     note.subject, note.account_id = subject or note.subject, account_id or note.account_id
     note.tenant = note.tenant or tenant
@@ -144,19 +147,19 @@ def note_refusal(request: Request, code: str) -> None:
 def note_event(
     request: Request, action: AuditAction, *, account_id: str | None = None, subject: str | None = None
 ) -> None:
-    """Note something that was done, which becomes an entry of its own, whatever the method of the request."""
+    """Note something that was done; it gets its own entry, whatever the method of the request."""
     _note_of(request).events.append(AuditEvent(action, account_id, subject))
 
 
 def leave_out(request: Request) -> None:
-    """Keep a request out of the trail unless it is refused: it changes nothing that counts."""
+    """Keep a request out of the trail unless it is refused, because it changes nothing that matters."""
     _note_of(request).is_left_out = True
 
 
 async def record_request(request: Request, status: int) -> None:
     """Write the entries of a request that was answered with this status.
 
-    Without the registry the request itself would have failed; what can't be written then is in the log.
+    Entries that can't be written are logged; without the registry the request itself would usually have failed.
     """
     entries = _to_entries(request, status)
     if entries:
@@ -164,7 +167,7 @@ async def record_request(request: Request, status: int) -> None:
 
 
 def describe_route(request: Request) -> str | None:
-    """Return method and path of the route that has served a request, as it was declared; None where none has."""
+    """Return method and declared path of the route that served a request; None if there is none."""
     paths: dict[int, str] | None = getattr(request.app.state, "audit_paths", None)
     if paths is None:
         paths = request.app.state.audit_paths = _paths_of(request.app)
@@ -173,7 +176,7 @@ def describe_route(request: Request) -> str | None:
 
 
 def _paths_of(app: FastAPI) -> dict[int, str]:
-    """Return the whole path of each route, which itself knows the part without the prefixes of its routers."""
+    """Return the whole path of each route; the route itself knows it only without its routers' prefixes."""
     return {id(route.original_route): str(route.path) for route in iter_route_contexts(app.routes)}
 
 
@@ -197,7 +200,7 @@ def _to_entries(request: Request, status: int) -> list[AuditEntry]:
     address = client_address(request)
     return [
         new_entry(
-            real_clock(),  # Each its own, so that they are read in their order.
+            real_clock(),  # Each has its own time, so that they are listed in order.
             note.actor_kind,
             note.actor,
             event.action,
@@ -222,7 +225,7 @@ def _write(stores: Stores, entries: list[AuditEntry]) -> None:
 
 
 def _may_record(limiter: RateLimiter, entry: AuditEntry) -> bool:
-    """Return whether an entry is within its bounds, and count it."""
+    """Return whether an entry is within the limits, and count it."""
     is_done = entry.outcome == DONE
     try:
         if entry.actor:

@@ -1,17 +1,17 @@
 """The HTTP server (uvicorn) of the web application, the limits of its connections, and a thread for mails.
 
-There is no access log, because a request's address may name an account. Log lines of the server that say the same again
-and again come once a minute, with the number of those left out.
+There is no access log, because a request's address may name an account. Repeated log lines of the server are logged
+once a minute, with the number of those left out.
 
-HTTP/1.1 on one connection is uvicorn's protocol on h11 with a strict parser. uvicorn takes a protocol class
-(``http=``), and has no option for what is added here: the number of connections before a request, the time of heads and
-bodies, and the refusal of requests that two readers may take for different ones.
+Connections use uvicorn's HTTP/1.1 protocol on h11, with a stricter parser. uvicorn takes a protocol class (``http=``),
+and has no option for what is added here: the number of connections before a request, the time for heads and bodies, and
+the refusal of requests that two parsers may read differently.
 
 ``ConnectionRegister`` admits connections and, once a second, cuts those that are overdue. One sweep over at most a
-thousand connections takes the place of a timer for each. All its methods are called by the event loop.
+thousand connections replaces a timer for each. All its methods are called by the event loop.
 
-The thread of ``releve web`` mails notices to households, for no worker can read their addresses. Workers insert the
-notices. Several web processes send each of them once: a sender claims it first.
+The thread of ``releve web`` mails notices to households, because workers can't read their addresses. Workers insert the
+notices. With several web processes each notice is still sent once: a sender claims it first.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ from worker.web.error_pages import AbortedAnswer
 
 log = logging.getLogger("releve.web")
 notices_log = logging.getLogger("releve.notices")
-_SHUTDOWN_GRACE_S: Final = 2  # For requests that still run; progress streams end by themselves.
+_SHUTDOWN_GRACE_S: Final = 2  # For requests still running; progress streams end by themselves.
 _SWEEP_EVERY_S: Final = 1.0
 _LOG_EVERY_S: Final = 60.0
-_MOST_KINDS: Final = 200  # The kind that was seen longest ago is forgotten first.
-# A client that sends odd requests, or many at once, must not fill the log with lines of uvicorn and the event loop.
+_MOST_KINDS: Final = 200  # The kind not seen for longest is forgotten first.
+# A client that sends odd or many requests must not fill the log with lines of uvicorn and the event loop.
 _LOGGERS: Final = ("uvicorn.error", "asyncio")
 _REQUEST_LINES: Final = frozenset({"request not served"})
 _NOTICES_EVERY_S: Final = 60.0
-_MAIL_GRACE_S: Final = 20.0  # A mail that is being sent may take as long; a claimed one is sent again later.
+_MAIL_GRACE_S: Final = 20.0  # Sending a mail may take this long; a claimed one is sent again later.
 LONGEST_HEAD: Final = 16 * 1024  # Request line and headers.
 _FULL_TEXT: Final = b"Too many connections: try again later"
 _FULL: Final = (
@@ -64,18 +64,18 @@ _FULL: Final = (
     b"Content-Length: %d\r\n\r\n%s" % (len(_FULL_TEXT), _FULL_TEXT)
 )
 _END_OF_HEAD: Final = b"\r\n\r\n"
-# A line that ends with LF or CR alone, and one that goes on in the next (obs-fold).
+# A line that ends with only LF or CR, and one that continues in the next (obs-fold).
 _ODD_LINES: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\r\n[ \t]")
 _VERSIONS: Final = (b"1.0", b"1.1")
-# Beside the connections: those that wait to be accepted, and what the process has open itself.
+# Besides connections: those waiting to be accepted, and the process's own files.
 _OTHER_DESCRIPTORS: Final = 256
 
 
 def serve(app: ASGIApp, host: str, port: int, on_start: Callable[[str], None], proxies: str | None) -> None:
-    """Serve until interrupted. ``on_start`` is called with the address, which port 0 leaves open.
+    """Serve until interrupted. ``on_start`` is called with the address, as port 0 picks a free port.
 
-    ``proxies``: the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed; None for nobody's. Raises
-    OSError where the port is taken.
+    ``proxies``: the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed; None for none. Raises OSError
+    if the port is taken.
     """
     with listen(host, port) as listener:
         server = WebServer(app, fit_descriptors(ConnectionLimits()), proxies)
@@ -85,7 +85,7 @@ def serve(app: ASGIApp, host: str, port: int, on_start: Callable[[str], None], p
 
 
 class WebServer:
-    """A uvicorn whose connections have limits. ``sweep_every_s`` is for tests alone."""
+    """uvicorn with limits on its connections. ``sweep_every_s`` is only for tests."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class WebServer:
             server_header=False,
             proxy_headers=proxies is not None,
             forwarded_allow_ips=proxies,
-            backlog=limits.waiting,  # Also how many the event loop accepts at once.
+            backlog=limits.waiting,  # Also the number that the event loop accepts at once.
             timeout_graceful_shutdown=_SHUTDOWN_GRACE_S,
         )
         trusted = ProxyHeadersMiddleware(config.app, proxies or []).trusted_hosts  # type: ignore[arg-type]
@@ -137,11 +137,12 @@ class WebServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
-    """What one process holds. Addresses of IPv6 count by their /64.
+    """The limits of one process. IPv6 addresses count by their /64.
 
-    ``body_rate``: bytes a second, which a body that takes longer than ``body_s`` must have. ``rest_s`` and
-    ``rest_bytes``: for a body that goes on after its answer. One of at most ``dropped_bytes`` is read to its end, at
-    ``dropped_rate``: browsers show the answer only then. ``stalled_s``: for an answer of which nothing is taken.
+    ``body_rate``: bytes a second, the minimum for a body that takes longer than ``body_s``. ``rest_s`` and
+    ``rest_bytes``: for a body that continues after its answer. One of at most ``dropped_bytes`` is read to its end, at
+    ``dropped_rate`` or faster, because browsers show the answer only then. ``stalled_s``: for an answer of which
+    nothing is received.
     """
 
     connections: int = 1000
@@ -158,7 +159,7 @@ class ConnectionLimits:
 
 
 def fit_descriptors(limits: ConnectionLimits) -> ConnectionLimits:
-    """Raise this process's limit of open files where it must and may, and return the connections that fit into it.
+    """Raise this process's limit of open files if necessary and possible, and return limits that fit it.
 
     Without a free descriptor the event loop can't accept, and logs a traceback for each try.
     """
@@ -173,7 +174,7 @@ def fit_descriptors(limits: ConnectionLimits) -> ConnectionLimits:
 
 
 class PhaseKind(StrEnum):
-    """What a connection does: sends a head, a body or the rest of one that was answered; or takes an answer."""
+    """What a connection does: sends a head, a body or the rest of one already answered; or receives an answer."""
 
     HEAD = "head"
     BODY = "body"
@@ -183,7 +184,7 @@ class PhaseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A phase that must end; another one of the same kind has another ``mark``."""
+    """A phase that must end; a later one of the same kind has another ``mark``."""
 
     kind: PhaseKind
     mark: Hashable
@@ -197,7 +198,7 @@ class LimitedConnection(ABC):
 
     @abstractmethod
     def phase(self) -> Phase | None:
-        """Return what must end; None while the application works on an answer, or its reader takes it."""
+        """Return the phase that must end; None while the application prepares an answer, or its reader receives it."""
 
     @abstractmethod
     def cut(self) -> None:
@@ -207,8 +208,8 @@ class LimitedConnection(ABC):
 class ConnectionRegister:
     """The open connections of one server.
 
-    ``is_proxy``: whether an address is a reverse proxy's. It brings everybody's requests, so only ``connections`` holds
-    for it, and the proxy limits its own clients.
+    ``is_proxy``: whether an address is a reverse proxy's. A proxy brings everybody's requests, so only ``connections``
+    limits it, and it must limit its own clients.
     """
 
     def __init__(self, limits: ConnectionLimits, is_proxy: Callable[[str], bool]) -> None:
@@ -222,7 +223,7 @@ class ConnectionRegister:
         return len(self._phases)
 
     def enter(self, connection: LimitedConnection, now: float) -> bool:
-        """Admit a connection, or return False where there are too many."""
+        """Admit a connection, or return False if there are too many."""
         address = network_of(connection.peer)
         if len(self._phases) >= self.limits.connections:
             self._incidents["refused"] += 1
@@ -273,10 +274,10 @@ class ConnectionRegister:
 
 
 class StrictConnection(h11.Connection):
-    """h11's parser, which refuses a head that a proxy before us may read otherwise (RFC 9112, 2.2, 5.2 and 6.1)."""
+    """h11's parser, but it refuses heads that a proxy before us may read differently (RFC 9112, 2.2, 5.2 and 6.1)."""
 
     def next_event(self) -> Any:
-        """Return the next event. Raises RemoteProtocolError, which is answered with 400 and the connection's end."""
+        """Return the next event. Raises RemoteProtocolError, which is answered with 400 and ends the connection."""
         if self.their_state is h11.IDLE:
             _check_lines(self.trailing_data[0])
         event = super().next_event()
@@ -303,7 +304,7 @@ def _check_framing(request: h11.Request) -> None:
 
 
 class BoundedProtocol(H11Protocol, LimitedConnection):
-    """A connection that is admitted by ``register``, and cut by it when it takes too long."""
+    """A connection that ``register`` admits, and cuts if it takes too long."""
 
     register: ClassVar[ConnectionRegister]
     peer = ""
@@ -334,9 +335,9 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not valid HTTP; where an answer has begun or is over, only close the connection.
+        """Answer 400 to invalid HTTP; if an answer has begun or is over, only close the connection.
 
-        The application, which may be at work on it, is told that nobody listens.
+        The application, if it is working on the request, is told that nobody listens.
         """
         try:
             super().send_400_response(msg)
@@ -347,7 +348,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
             self.cycle.message_event.set()
 
     def phase(self) -> Phase | None:
-        """Return what the other side must end."""
+        """Return the phase that the other side must end."""
         unsent = self.transport.get_write_buffer_size()
         if self.transport.is_closing() or unsent:
             return Phase(PhaseKind.ANSWER, (id(self.cycle), unsent))
@@ -355,7 +356,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
             kind = PhaseKind.REST if self._is_answered_early() else PhaseKind.BODY
             return Phase(kind, id(self.cycle))
         if self.conn.their_state is h11.IDLE:
-            # A connection that is kept alive ends by uvicorn's own timer; its next head begins with the first byte.
+            # A connection kept alive is ended by uvicorn's own timer; its next head begins with the first byte.
             return Phase(PhaseKind.HEAD, (id(self.cycle), self.cycle is not None and self.conn.trailing_data[0] != b""))
         return None
 
@@ -363,7 +364,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
         self.transport.abort()
 
     def _longest_rest(self) -> int:
-        """Return how much of a body is read, the part before its answer included."""
+        """Return how many bytes of a body are read, including the part before its answer."""
         limits, headers = self.register.limits, dict(self.cycle.scope["headers"])
         is_dropped = 0 < int(headers.get(b"content-length", 0)) <= limits.dropped_bytes
         return limits.dropped_bytes if is_dropped else limits.rest_bytes
@@ -374,7 +375,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
 
 
 class RepetitionFilter(logging.Filter):
-    """A filter that lets a line through once a minute. ``only``: the messages that it looks at; None for all."""
+    """Lets each kind of line through once a minute. ``only``: the messages that it filters; None for all."""
 
     def __init__(self, only: frozenset[str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -385,7 +386,7 @@ class RepetitionFilter(logging.Filter):
         if record.levelno < logging.WARNING or (self._only is not None and record.msg not in self._only):
             return True
         if record.exc_info and isinstance(record.exc_info[1], AbortedAnswer):
-            return False  # A line of ours has said why.
+            return False  # Our own line has given the reason.
         kind, now = _kind(record), self._clock()
         next_at, left_out = self._kinds.pop(kind, (now, 0))
         if now < next_at:
@@ -401,7 +402,7 @@ class RepetitionFilter(logging.Filter):
 
 @contextmanager
 def limit_repeated_lines() -> Iterator[None]:
-    """Limit the server's lines within the block."""
+    """Limit repeated lines of the server within the block."""
     filters = [(logging.getLogger(name), RepetitionFilter()) for name in _LOGGERS]
     filters.append((log, RepetitionFilter(_REQUEST_LINES)))
     for logger, repetitions in filters:
@@ -414,7 +415,7 @@ def limit_repeated_lines() -> Iterator[None]:
 
 
 def _kind(record: logging.LogRecord) -> Hashable:
-    """Return what makes two lines the same: the first line of their text, and where their exception was raised."""
+    """Return what equal lines have in common: the first line of their text, and where their exception was raised."""
     first_line = str(record.msg).partition("\n")[0]
     error = record.exc_info[1] if record.exc_info else None
     if error is None:
@@ -424,15 +425,15 @@ def _kind(record: logging.LogRecord) -> Hashable:
 
 
 def deliver_household_notices(sender: NoticeSender) -> int:
-    """Send the notices to households that are due, and return how many were taken."""
+    """Send the notices to households that are due, and return how many were claimed."""
     due = sender.registry.notices.list_due(sender.now(), to_households=True)
     return sum(sender.deliver(notice_id) for notice_id in due)
 
 
 @contextmanager
 def mailing_notices(access: WebAccess, *, is_home: bool = False) -> Iterator[None]:
-    """Send what is due once a minute within the block, where there is a mail service."""
-    if not access.mail_links.sends_mail:
+    """Send due notices once a minute within the block, if there is a mail service."""
+    if not access.mails.sends_mail:
         yield
         return
     stop = threading.Event()

@@ -1,4 +1,4 @@
-"""Translations of pages: texts by key, numbers and dates (Babel), the reader's language."""
+"""Translations for pages: texts by key, numbers and dates (Babel), and the reader's language."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastapi import Request
 
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH, count_places, round_kwh, round_percent
 from worker.domain.windows import PARIS
-from worker.texts import LANGUAGES, LOCALES, format_day, translate, translate_cause, translate_code
+from worker.texts import LANGUAGES, LOCALES, format_day, has_text, translate, translate_cause, translate_code
 
 LANGUAGE_COOKIE: Final = "releve_language"
 LANGUAGE_LIFE_S: Final = 365 * 24 * 3600
@@ -29,23 +29,27 @@ _DURATION_UNITS: Final = {"D": "day", "W": "week", "M": "month", "Y": "year"}
 
 @dataclass(frozen=True)
 class Words:
-    """Translator into one language. Called with a key, it returns the text with ``facts`` for its names in braces."""
+    """Translator into one language. Called with a key, it returns the text with ``facts`` put in for their names."""
 
     language: str
 
     def __call__(self, key: str, **facts: Any) -> str:
         return translate(key, self.language, **facts)
 
+    def known(self, key: str, otherwise: str) -> str:
+        """Return the text of a key that is made of what a supplier sends; ``otherwise`` where there is none."""
+        return self(key) if has_text(key) else otherwise
+
     def choose(self, texts: Mapping[str, str]) -> str:
         """Return the text in the reader's language; ``texts``: by language."""
         return texts[self.language]
 
     def what_to_do(self, code: str) -> str:
-        """Return what to do about an error code, also about one that another version has stored."""
+        """Return what to do about an error code, even one stored by another version."""
         return translate_code(code, "what_to_do", self.language)
 
     def cause(self, code: str, supplier: str) -> str:
-        """Return why a call failed, as a sentence; empty for a code that says it of itself."""
+        """Return why a call failed, as a sentence; empty for a code that explains itself."""
         return translate_cause(code, supplier, self.language)
 
     def count(self, key: str, number: int, **facts: Any) -> str:
@@ -57,13 +61,13 @@ class Words:
     def locale(self) -> Locale:
         return LOCALES[self.language]
 
-    # Babel writes exact numbers alone: what it rounds itself goes to the even neighbour.
+    # Babel gets only exact numbers, because it would round half to even.
 
     def number(self, value: int) -> str:
         return format_decimal(value, "#,##0", self.locale)
 
     def decimal(self, value: Decimal) -> str:
-        """Return a decimal number with all the places that it has, such as ``11,42781``."""
+        """Return a decimal number with all its decimals, such as ``11,42781``."""
         exponent = value.normalize().as_tuple().exponent
         places = max(0, -exponent) if isinstance(exponent, int) else 0
         return format_decimal(value, "#,##0" + ("." + "0" * places if places else ""), self.locale)
@@ -74,12 +78,12 @@ class Words:
         return f"{self.kwh(milliwatt_hours, usual)}\N{NO-BREAK SPACE}kWh"
 
     def kwh(self, milliwatt_hours: int, places: int) -> str:
-        """Return the energy in kWh with so many decimals and without its unit, for columns."""
+        """Return the energy in kWh with this many decimals, without its unit, for columns."""
         pattern = "#,##0" + ("." + "0" * places if places else "")
         return format_decimal(round_kwh(milliwatt_hours, places), pattern, self.locale).replace("-", "\N{MINUS SIGN}")
 
     def signed_kwh(self, milliwatt_hours: int, places: int) -> str:
-        """Return a difference in kWh with its sign and without its unit, for columns: ``+6``, ``−12``, ``0``."""
+        """Return a difference in kWh with its sign, without its unit, for columns: ``+6``, ``−12``, ``0``."""
         return f"{'+' if milliwatt_hours > 0 else ''}{self.kwh(milliwatt_hours, places)}"
 
     def power(self, millivolt_amperes: int, places: int | None = None) -> str:
@@ -88,12 +92,12 @@ class Words:
         return f"{self.kwh(millivolt_amperes, exact)}\N{NO-BREAK SPACE}kVA"
 
     def change(self, percents: int) -> str:
-        """Return ``+8 %`` for 8. The change -50 means half as much."""
+        """Return ``+8 %`` for 8."""
         share = Decimal(percents).scaleb(-2)
         return format_percent(share, "+#,##0%;−#,##0%" if self.language == "en" else "+#,##0 %;−#,##0 %", self.locale)
 
     def percent(self, part: int, whole: int) -> str:
-        """Return the share of ``whole`` (not 0) as ``99,6 %``; ``100 %`` only where nothing lacks."""
+        """Return the share of ``whole`` (not 0) as ``99,6 %``; ``100 %`` only if nothing is missing."""
         share = round_percent(part, whole).scaleb(-2)
         return format_percent(share, locale=self.locale, decimal_quantization=False)
 
@@ -114,11 +118,11 @@ class Words:
         return self._with_ordinal(format_skeleton("MMMEd", day, locale=self.locale), day)
 
     def day_of_week(self, day: date, *, with_number: bool) -> str:
-        """Return ``mer. 24``, or ``mer.`` alone."""
+        """Return ``mer. 24``, or only ``mer.``."""
         return self._with_ordinal(format_skeleton("Ed" if with_number else "E", day, locale=self.locale), day)
 
     def week(self, first: date, last: date) -> str:
-        """Return ``semaine du 22 au 28 juillet 2024``, with the first day's month or year where they differ."""
+        """Return ``semaine du 22 au 28 juillet 2024``, with the first day's month or year if they differ."""
         if first.year != last.year:
             beginning = self.day(first)
         else:
@@ -143,11 +147,11 @@ class Words:
         return format_time(moment, "HH:mm", PARIS, self.locale)
 
     def _with_ordinal(self, text: str, day: date) -> str:
-        """Return a day in words with "1er" for the first of a month in French."""
+        """Write the first of a month as "1er" in French."""
         return text.replace("1 ", "1er ", 1) if self.language == "fr" and day.day == 1 else text
 
     def duration(self, text: str) -> str:
-        """Return an ISO 8601 duration in words: ``P3Y`` and ``P1095D`` as ``3 ans``. A mixed one stays as it is."""
+        """Return an ISO 8601 duration in words: ``P3Y`` and ``P1095D`` as ``3 ans``. A mixed one is unchanged."""
         match = _DURATION.fullmatch(text)
         if match is None:
             return text
@@ -170,7 +174,7 @@ def chosen_language(request: Request) -> str | None:
 
 
 def language_of(request: Request) -> str:
-    """Return the reader's language: chosen here now or before, else what the browser asks for, else French."""
+    """Return the reader's language: chosen on these pages now or earlier, else the browser's, else French."""
     language = chosen_language(request) or request.cookies.get(LANGUAGE_COOKIE)
     if language in LANGUAGES:
         return str(language)

@@ -290,6 +290,7 @@ TABLE = (
     for_everybody("POST /invitation/{invitation_id}/right", sees(410), form=RIGHT_FORM),
     for_everybody("POST /invitation/{invitation_id}/right/page", sees(410), form=RIGHT_FORM),
     for_everybody("GET /connect/right/state", sees(404)),
+    for_everybody("POST /connect/right/state", BAD_FORM, form={"csrf": "{csrf}"}),
     for_everybody(
         "GET /connect/right/again",
         sees(303, "/invitation"),
@@ -308,6 +309,7 @@ TABLE = (
     for_everybody("GET /connect/reading", sees(404)),
     for_everybody("POST /connect/reading", BAD_FORM, form={"register_BASE": "12345", "csrf": "{csrf}"}),
     for_everybody("GET /connect/reading/outcome", sees(404)),
+    for_everybody("POST /connect/reading/outcome", BAD_FORM, form={"csrf": "{csrf}"}),
     # An invitation is opened with the CSRF value of the form that this browser has loaded.
     for_everybody("GET /invitation", sees(200, "/invitation")),
     for_everybody("POST /invitation", BAD_FORM, form={"invitation": "invite_x", "csrf": "{csrf}"}),

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.support.connect_service import METER, OTHER, ConnectService, ConnectServices, changed, query_of
-from tests.support.household_pages import csrf_of
+from tests.support.household_pages import csrf_of, open_as_asked
 from worker.cli.consents import _request_row
 from worker.domain.account import Account, AccountState
 from worker.domain.connection_request import ConnectionRequest, RequestState
@@ -44,6 +44,11 @@ def type_reading(browser: TestClient, shown: dict[str, int]) -> httpx2.Response:
     return browser.post(FORM, data={"csrf": csrf, **{f"register_{name}": f"{kwh:06}" for name, kwh in shown.items()}})
 
 
+def open_outcome(browser: TestClient) -> httpx2.Response:
+    """Open the account that the outcome's page has a button for."""
+    return open_as_asked(browser, browser.get(OUTCOME))
+
+
 def outcome_of(service: ConnectService, browser: TestClient, shown: dict[str, int]) -> httpx2.Response:
     answer = type_reading(browser, shown)
     assert (answer.status_code, answer.headers["location"]) == (303, OUTCOME)
@@ -58,7 +63,7 @@ def test_a_right_reading_connects_the_meter(service: ConnectService) -> None:
     unproven = come_unproven(service, browser)
     assert unproven.status_code == 403 and FORM in unproven.text
     assert calls_of(service) == before
-    done = outcome_of(service, browser, shown_by(service))
+    done = open_as_asked(browser, outcome_of(service, browser, shown_by(service)))
     (account,) = service.accounts()
     assert (done.status_code, done.headers["location"]) == (303, f"/accounts/{account.id}")
     assert account.usage_point_id == METER
@@ -170,7 +175,7 @@ def test_the_operators_yes_closes_the_account_and_connects_the_meter(service: Co
     assert accepted is not None and accepted.state is RequestState.CONNECTED
     assert service.parts.stores.registry.accounts.get(account.id).state is AccountState.CLOSED
     (new,) = (one for one in service.accounts() if one.id != account.id)
-    assert newcomer.get(OUTCOME).headers["location"] == f"/accounts/{new.id}"
+    assert open_outcome(newcomer).headers["location"] == f"/accounts/{new.id}"
     assert NoticeKind.ACCOUNT_CLOSED in kinds_of(service, account.id)
 
 
@@ -180,7 +185,7 @@ def test_what_the_operator_has_accepted_is_there_as_long_as_its_person_may_come_
     waits_s = redis.ttl(f"releve:connection_request:{request.id}")
     service.parts.consent.connector.let_in(request.id, by="cli:test")
     assert redis.ttl(f"releve:connection_request:{request.id}") >= waits_s - 60
-    assert newcomer.get(OUTCOME).status_code == 303
+    assert open_outcome(newcomer).status_code == 303
 
 
 def test_who_was_held_for_many_new_accounts_is_asked_about_anew_where_the_meter_has_got_an_account(

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from tests.integration.web.test_meter_reading import shown_by, type_reading
 from tests.support.connect_service import METER, OTHER, PRESETS, PUBLIC, ConnectService, ConnectServices
-from tests.support.household_pages import csrf_of
+from tests.support.household_pages import csrf_of, open_as_asked
 from tests.support.proxy_stack import STACK, ProxyStack
 from worker.domain.sessions import KeyKind
 from worker.web.dependencies import FORM_COOKIE, SESSION_COOKIE
@@ -107,10 +107,16 @@ def test_m2_a_reading_that_the_victim_types_is_not_for_whoever_made_the_request(
     sees_nothing(v2026, thief, back)
     sees_nothing(v2026, thief, "/connect/reading/outcome", 404)
     sees_nothing(v2026, thief, "/connect/reading", 404)
-    done = victim.get("/connect/reading/outcome")
+    button = victim.get("/connect/reading/outcome")
+    copy = v2026.browser()
+    copy.cookies.update(victim.cookies)
+    done = open_as_asked(victim, button)
     (account,) = v2026.accounts()
     assert done.headers["location"] == f"/accounts/{account.id}" and sessions_of(done)
     sees_nothing(v2026, thief, back)
+    sees_nothing(v2026, copy, "/connect/reading/outcome")
+    late = open_as_asked(copy, button)
+    assert late.status_code == 403 and not sessions_of(late), "the outcome opens one session"
     assert victim.get("/connect/reading/outcome").headers["location"] == f"/accounts/{account.id}"
 
 

@@ -9,14 +9,25 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
 from redis import Redis
 from sqlalchemy import update
 
 from tests.integration.web.test_access import TABLE, Row, Stage, ask, stage
+from tests.integration.web.test_meter_reading import OUTCOME, come_unproven, shown_by, type_reading
+from tests.support.api_service import open_api_service
+from tests.support.connect_service import OTHER, ConnectService
+from tests.support.gas_homes import PCE
+from tests.support.household_pages import open_as_asked
 from tests.support.installation import Installation, new_installation
+from tests.support.own_home import SETTINGS, gateway_token
 from tests.support.refusing_stores import WriteAttempted, refusing_writes
-from tests.support.registries import METER, prepare_registry
+from tests.support.registries import METER, close_account, prepare_registry
+from tests.unit.web.test_rights import GasService
+from worker.domain.access_right import RightState
 from worker.stores.registry.tables import ACCESS_KEYS
+from worker.web.dependencies import RIGHT_STATE
 
 __all__ = ["stage"]
 
@@ -65,6 +76,68 @@ def test_a_page_that_is_looked_at_writes_nothing(stage: Stage, row: Row) -> None
             ask(stage.client(member), row, stage.cast.home.id, stage.cast)
         writes.update(tried)
     assert writes == PAGES.get(row.route, set())
+
+
+def looked_at(redis: Redis, browser: TestClient, path: str) -> Response:
+    """Load a page on stores that refuse writes."""
+    with refusing_writes(redis, ALLOWED) as tried:
+        answer: Response = browser.get(path)
+    assert tried == []
+    return answer
+
+
+def test_the_page_of_a_reading_waits_for_the_task_and_its_button_opens_the_account(v2026: ConnectService) -> None:
+    redis, browser = v2026.parts.stores.redis, v2026.browser()
+    come_unproven(v2026, browser)
+    type_reading(browser, shown_by(v2026))
+    assert looked_at(redis, browser, OUTCOME).status_code == 202
+    v2026.work()
+    page = looked_at(redis, browser, OUTCOME)
+    (account,) = v2026.accounts()
+    assert page.status_code == 200 and not v2026.session(browser).accounts
+    assert open_as_asked(browser, page).headers["location"] == f"/accounts/{account.id}"
+    assert looked_at(redis, browser, OUTCOME).headers["location"] == f"/accounts/{account.id}"
+
+
+def test_what_leads_back_to_the_suppliers_page_begins_a_consent_and_no_more(v2026: ConnectService) -> None:
+    v2026.connect(v2026.browser())
+    (account,) = v2026.accounts()
+    redis, browser, again = v2026.parts.stores.redis, v2026.browser(), "/invitation/again"
+    page = v2026.open_invitation(browser, v2026.invite()).headers["location"]
+    v2026.come_back(browser, v2026.agree(page.replace(f"usage_point_id={METER}", f"usage_point_id={OTHER}")))
+    with refusing_writes(redis, f"{ALLOWED}|Redis SET releve:consent_flow") as tried:
+        assert browser.get(again).status_code == 303
+    assert tried == []
+    close_account(v2026.parts.stores.registry.consents, account.id, v2026.parts.stores.now())
+    assert looked_at(redis, browser, again).headers["location"] == "/invitation"
+
+
+def test_the_page_of_a_right_waits_for_the_task_and_its_button_opens_the_account(stage: Stage) -> None:
+    stage.put_back()
+    service = GasService(stage.service)
+    redis, (browser, path) = service.parts.stores.redis, service.invited()
+    service.declare(browser, path)
+    assert looked_at(redis, browser, RIGHT_STATE).status_code == 202
+    service.work()
+    assert looked_at(redis, browser, RIGHT_STATE).status_code == 202
+    service.grdf.state = RightState.ACTIVE
+    service.sweep()
+    page = looked_at(redis, browser, RIGHT_STATE)
+    account = service.parts.stores.registry.accounts.find("grdf", PCE)
+    assert page.status_code == 200 and account is not None
+    assert open_as_asked(browser, page).headers["location"] == f"/accounts/{account.id}"
+    assert looked_at(redis, browser, RIGHT_STATE).headers["location"] == f"/accounts/{account.id}"
+
+
+def test_the_first_load_of_a_homes_page_writes_nothing(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.web.asgi.in_container", lambda: False)
+    with open_api_service(redis_url, tmp_path, **SETTINGS) as before:
+        before.parts.consent.assertion.add_by_token(gateway_token(), "cli:anna")
+        app, redis = before.parts.create_app(), before.parts.stores.redis
+        browser = TestClient(app, "http://127.0.0.1:8000", client=("127.0.0.1", 50_000))
+        assert "/accounts/" in looked_at(redis, browser, "/").text
 
 
 @pytest.mark.parametrize("words", LOOKING)

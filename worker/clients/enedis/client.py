@@ -6,8 +6,8 @@ An answer is data, no data, or one of our errors.
     gateway      {"fault": {"code": 900901, "message": "Invalid Credentials", "description": "…"}}
     2026         {"code": "900908", "message": "Resource forbidden ", "description": "User is NOT authorized …"}
 
-One envelope may contain another, and the content type is not reliable. The code decides. The status, and at last the
-text, decide only where Enedis publishes no code. Source: Enedis, guide d'implémentation Data Connect v5 (error table),
+One envelope may contain another, and the content type is not reliable. The code decides. Only where Enedis publishes no
+code, the status decides, and finally the text. Source: Enedis, guide d'implémentation Data Connect v5 (error table),
 the swagger mesure_synchrone_auto v2 of 2026, and real answers in the issues of ha-linky, linky and DomoticzLinky.
 """
 
@@ -49,7 +49,6 @@ _KIND_BY_CODE: Final = {
 _NO_CONSENT: Final = "Enedis finds no consent for this meter: its holder must consent again"
 _NOT_HOLDER: Final = "the person who consented no longer holds this meter's contract: the new holder must consent"
 _UNKNOWN_METER: Final = "Enedis does not know this meter, or refuses access to it: check its number"
-# The code of an API that the application has not subscribed.
 _ERROR_BY_CODE: Final[Mapping[str, tuple[type[errors.WorkerError], str]]] = {
     "adam-dc-0008": (errors.ConsentRevoked, _NO_CONSENT),
     "adam-dc-0007": (errors.HolderChanged, _NOT_HOLDER),
@@ -138,7 +137,6 @@ def unexpected_refusal(reply: Reply) -> Deviation | None:
 
 
 def _classify_success(reply: Reply, now: datetime) -> Answer:
-    """Return the answer of a reply with a success status."""
     payload = reply.json
     if isinstance(payload, dict) and not _MEASURE_KEYS & payload.keys():
         if reply.code in _INVALID_REQUEST_CODES:
@@ -146,7 +144,7 @@ def _classify_success(reply: Reply, now: datetime) -> Answer:
         # An unknown error without measures comes from a gateway in between.
         if _REFUSAL_KEYS & payload.keys():
             raise _unavailable(reply, now)
-    # Registers stand in ``contexte``.
+    # Registers are in ``contexte``.
     if isinstance(payload, dict) and "idPrm" in payload and not (payload.get("grandeur") or payload.get("contexte")):
         return Answer(AnswerKind.NO_DATA)
     return Answer(AnswerKind.DATA, payload)
@@ -175,31 +173,31 @@ def _unavailable(reply: Reply, now: datetime) -> errors.SupplierUnavailable:
 
 
 def _over_quota(payload: Json) -> bool:
-    """Return whether a gateway refuses for its quota in a body with a success status."""
+    """Return whether the body, even with a success status, says that a gateway's quota is used up."""
     return isinstance(payload, dict) and payload.get("valid") is False and payload.get("quota_reached") is True
 
 
 class EnedisClient(SeriesClient):
     """The series of one account or application."""
 
-    interpret = staticmethod(interpret)  # What a reply means; gateways to Enedis have refusals of their own.
+    interpret = staticmethod(interpret)  # Gateways replace it: they have refusals of their own.
 
     def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
-        """Ask for one window of a series; ``window.end`` is excluded, so today as the end returns yesterday.
+        """Request one window of a series; ``window.end`` is excluded, so today as the end returns yesterday.
 
-        Measures take one call, and their payload is the supplier's. v4 and v5: ``meter_reading.interval_reading[]``
-        with ``date`` and ``value`` (a text); 2026: ``grandeur[].points[]`` with ``d`` and ``v``, and registers as
-        ``domain.parsing.electricity`` shows them. Values of a day are in Wh by local day. A curve is in W; each value
-        has the end of its step (local time without a zone) and the length of the step. Maximum powers are in VA, each
-        with its instant.
+        Measures take one call, and their payload is the supplier's JSON. v4 and v5:
+        ``meter_reading.interval_reading[]`` with ``date`` and ``value`` (a text); 2026: ``grandeur[].points[]`` with
+        ``d`` and ``v``, and registers as ``domain.parsing.electricity`` shows them. Values of a day are in Wh by local
+        day. A curve is in W; each value has the end of its step (local time without a zone) and the length of the step.
+        Maximum powers are in VA, each with its instant.
 
-        A contract takes one call (v4, v5) or three (2026), which tell what holds now, so ``window`` is not sent. The
-        payload has the supplier's answers by the names that the preset gives them, with the fields alone that it names.
-        An API that the application has not subscribed is left out, unless there is no contract without it.
+        A contract takes one call (v4, v5) or three (2026) for its current state, so ``window`` is not sent. The payload
+        has each answer under the name that the preset gives it, with only the fields that it lists. An API to which the
+        application isn't subscribed is left out, unless it is required.
 
-        Raises TransientError, AccountError, SeriesNotOffered, MalformedAnswer (it is another meter's), RequestRefused
-        or OperatorFault. Source: Enedis, swaggers of the metering data v5 and customers_upc v5, mesure_synchrone_auto
-        v2, Situation contractuelle, Synthèse contractuelle, Situation comptage.
+        Raises TransientError, AccountError, SeriesNotOffered, MalformedAnswer (also for another meter's answer),
+        RequestRefused or OperatorFault. Source: Enedis, swaggers of the metering data v5 and customers_upc v5,
+        mesure_synchrone_auto v2, Situation contractuelle, Synthèse contractuelle, Situation comptage.
         """
         preset = self.endpoints.preset
         if calls := preset.state_calls.get(series):
@@ -222,7 +220,7 @@ class EnedisClient(SeriesClient):
     def _ask_state(self, calls: Sequence[StateCall], meter: str) -> Answer:
         bodies: dict[str, Json] = {}
         for call in calls:
-            # The meter is part of the path in 2026, where a parameter would be answered by 500.
+            # In 2026 the meter is part of the path, and a parameter would be answered by 500.
             path = call.path.replace("{meter}", meter)
             params = {} if path != call.path else {self.endpoints.preset.usage_point_parameter: meter}
             answer = self.session.get(path, params, partial(self._reduce, call, meter))
@@ -233,8 +231,8 @@ class EnedisClient(SeriesClient):
         return Answer(AnswerKind.DATA, bodies)
 
     def _reduce(self, call: StateCall, meter: str, reply: Reply) -> Answer:
-        """Return the answer with the fields alone that are needed."""
-        # Without a sample: the whole answer would be in it.
+        """Return the answer with only the needed fields."""
+        # No sample, because the whole answer would be in it.
         try:
             answer = self.interpret(
                 reply, None, self.now(), lambda deviation: self.report(replace(deviation, sample=None))
@@ -242,7 +240,7 @@ class EnedisClient(SeriesClient):
         except (errors.AccountError, errors.OperatorFault):
             if call.required:
                 raise
-            return Answer(AnswerKind.NO_DATA)  # The consent or the application lacks this API alone.
+            return Answer(AnswerKind.NO_DATA)  # The consent or the application lacks only this API.
         if answer.kind is not AnswerKind.DATA:
             return answer
         body = keep_fields(answer.payload, call.kept)

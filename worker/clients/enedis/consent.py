@@ -96,15 +96,15 @@ def fetch_shared_meters(session: SupplierSession, autorisation_id: int, now: dat
 def _to_meter(number: str, services: Sequence[Mapping[str, Json]]) -> SharedMeter:
     """Return a meter with the days of its first service."""
     end = _to_day(services[0].get("dateFin"))
-    until = None if end is None else end - ONE_DAY  # The last day is not included there.
+    until = None if end is None else end - ONE_DAY  # ``dateFin`` is excluded.
     return SharedMeter(number, _to_day(services[0].get("dateDebut")), until, _offered_series(services))
 
 
 def _offered_series(services: Iterable[Mapping[str, Json]]) -> frozenset[Series] | None:
-    """Return the series that the services are about; None where one of them doesn't say it in words that we know.
+    """Return the series that the services cover; None if one of them has an unknown type of measure.
 
-    A service is about a type of measure and a direction (``soutirage``, ``injection``); one that names no direction is
-    about both, and what holds now, such as the contract, has none.
+    A service covers a type of measure and a direction (``soutirage``, ``injection``), or both directions if it names
+    none. A state, such as the contract, has no direction.
     """
     offered: set[Series] = set()
     for service in services:

@@ -1,6 +1,6 @@
 """The three generations of the Enedis API: hosts, paths, parameters, consent page, quotas, series, shapes of answers.
 
-What one generation has and another has not is data here. The expected shapes of answers are, for each series:
+Differences between generations are data here. The expected shapes of answers are, for each series:
 
 ========================= =============================================================
 v4, v5                    ``meter_reading.interval_reading[]``; gateways also send it without its envelope
@@ -37,7 +37,7 @@ from worker.domain.tariffs import parse_off_peak_hours
 SUBSCRIBED_SERVICES: Final = "/subscribed_services/v1"
 _CONSENT_HOST: Final = "https://mon-compte-particulier.enedis.fr"
 _MEASURES_2026: Final = "/mesure_synchrone_auto/v2"
-# The measures of 2026 by their names, and what some need besides. Gateways have the same.
+# Names of the measures of 2026, and further parameters that some need. Gateways use the same.
 MEASURES: Final[Mapping[Series, str]] = {
     Series.DAILY: "consommation_quotidienne",
     Series.LOAD_CURVE: "courbe_de_charge_consommation",
@@ -52,7 +52,7 @@ MEASURE_PARAMETERS: Final[Mapping[Series, Mapping[str, str]]] = {
     Series.MAX_POWER: {"mesuresPas": "P1D", "grandeurPhysique": "PMA"}
 }
 _CONTRACTS: Final = "contracts"
-# The series that a subscribed service (2026) is about, by its type of measure.
+# The series that a subscribed service (2026) covers, by its type of measure.
 SERIES_OF_SERVICES: Final[Mapping[str, frozenset[Series]]] = {
     "ENERGIE": frozenset({Series.DAILY, Series.PRODUCTION_DAILY}),
     "CDC": frozenset({Series.LOAD_CURVE, Series.PRODUCTION_LOAD_CURVE}),
@@ -316,10 +316,10 @@ _V4: Final = replace(
     sandbox_base_url="https://gw.hml.api.enedis.fr",
     sandbox_authorize_url="https://gw.hml.api.enedis.fr/dataconnect/v1/oauth2/authorize",
     token_path="/v1/oauth2/token",  # noqa: S106
-    # The token API has no other one. Nothing published says whether the host of v4 serves it.
+    # The token API has no other revocation path. No publication says whether the host of v4 serves it.
     revoke_path="/oauth2/v3/revoke",
     token_mode="user",  # noqa: S106
-    # The names of v5, all in one API.
+    # The path names of v5, all in one API.
     paths={series: f"/v4/metering_data/{path.rpartition('/')[2]}" for series, path in _V5.paths.items()},
     state_calls={
         Series.CONTRACT: (

@@ -1,4 +1,4 @@
-"""Gateways as a supplier: they pass on the answers of Enedis to the holder of a token, such as conso-api."""
+"""Gateways, such as conso-api, as a supplier: they pass Enedis' answers on to the holder of a token."""
 
 from __future__ import annotations
 

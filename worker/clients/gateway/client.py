@@ -1,4 +1,4 @@
-"""The client of a gateway to Enedis: its calls are Enedis', and its answers Enedis' own, passed on, or the gateway's.
+"""The client of a gateway to Enedis: the calls are Enedis'; an answer is Enedis', passed on, or the gateway's own.
 
     passed on    {"status": 403, "message": "The Enedis API returned an error", "error": {"error": "ADAM-DC-0008", …}}
     its own      {"status": 401, "message": "Votre token est invalide ou ne permet pas d'accéder à ce PRM"}
@@ -23,19 +23,19 @@ from worker.clients.supplier_session import Reply, wait_of
 from worker.domain.answers import Answer, Deviation
 from worker.domain.retry import retry_after_s
 
-# The supplier names no wait, and asking on would keep the address banned.
+# The supplier names no wait, and further calls would keep the address banned.
 _BANNED_FOR_S: Final = 24 * 3600.0
-# Tries some seconds apart, as at Enedis, would use up the few calls while it is unwell.
+# Retries some seconds apart, as for Enedis, would use up the few calls while the gateway is down.
 _UNWELL_FOR_S: Final = 3600.0
 _KEYS_OF_ENEDIS: Final = {"error", "fault", "code"}
 _INVALID_PARAMETERS: Final = "Paramètres invalides"
 
 
 def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
-    """Return the answer to a request for the days before ``end``; what Enedis said is read as from Enedis itself.
+    """Return the answer to a request for the days before ``end``; an answer of Enedis is read as if Enedis had sent it.
 
-    Raises GatewayBanned, and what ``enedis.client.interpret`` does except ApplicationRefused: the application at
-    Enedis is the gateway's, so that is a fault of the gateway. A refused token is the session's to see.
+    Raises GatewayBanned, and what ``enedis.client.interpret`` does except ApplicationRefused: the application at Enedis
+    is the gateway's, so its refusal is a fault of the gateway. The session handles a refused token.
     """
     if reply.status == 403 and reply.json is None:
         raise errors.GatewayBanned("the gateway blocks this address (403): no calls for a day", _BANNED_FOR_S)
@@ -44,7 +44,7 @@ def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[D
             return _classify_own(reply, now)
         return enedis.interpret(reply, end, now, report)
     except errors.ApplicationRefused:
-        # "from None": its text would have the reader look after credentials at Enedis that are not theirs.
+        # "from None": its text would send the reader to check credentials that are the gateway's.
         text = f"Enedis refuses the gateway itself ({reply.code or reply.meant_status})"
         raise errors.SupplierFault(text, _UNWELL_FOR_S) from None
     except errors.SupplierUnavailable as error:
@@ -70,6 +70,6 @@ def _classify_own(reply: Reply, now: datetime) -> Answer:
 
 
 class GatewayClient(EnedisClient):
-    """The series of one account, asked with its token: Enedis' client, except for the meaning of refusals."""
+    """Enedis' client with the gateway token of one account; only the meaning of refusals differs."""
 
     interpret = staticmethod(interpret)

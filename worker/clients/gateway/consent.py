@@ -1,8 +1,8 @@
-"""The token of a gateway: the meters that it is for, and when it ends.
+"""The token of a gateway: its meters, and when it expires.
 
     conso-api   {"sub": ["01234567890123"], "iat": 1721880000, "exp": 1816401600}, the claims of a JWT (HS256)
 
-A gateway of one's own may hand out tokens that tell nothing. Source: conso-api's code (lib/auth.ts), November 2026.
+A private gateway may issue tokens without claims. Source: conso-api's code (lib/auth.ts), November 2026.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.tokens import split_meters
 from worker.domain.answers import Json
 
-# What may stand after "Bearer" (RFC 6750, 2.1); shorter texts are meters, names or slips of the hand.
+# What may stand after "Bearer" (RFC 6750, 2.1); shorter texts are meters, names or typing errors.
 _BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]{16,8000}=*")
-_JWT: Final = "eyJ"  # How each JWT begins: '{"' in base64.
+_JWT: Final = "eyJ"  # Each JWT begins with '{"' in base64.
 _METER_WORDS: Final = re.compile(r"[0-9,;]+")
 _NOT_ONE: Final = "this is not a token: copy the whole line from the gateway's page, and nothing else"
 _DAMAGED: Final = "the token is damaged: copy the whole line from the gateway's page"
@@ -31,7 +31,7 @@ _EXPIRED: Final = "the token expired on {:%Y-%m-%d}: make a new one on the gatew
 
 @dataclass(frozen=True, slots=True)
 class GatewayToken:
-    """What a token tells: ``meters`` is empty, and the moments are None, where it tells nothing."""
+    """The claims of a token; without them ``meters`` is empty, and the moments are None."""
 
     meters: tuple[str, ...] = field(default=(), repr=False)
     issued_at: datetime | None = None
@@ -39,10 +39,10 @@ class GatewayToken:
 
 
 def read_gateway_token(text: str) -> GatewayToken:
-    """Return what a gateway's token tells; its signature isn't checked, for only the gateway has the key.
+    """Return the claims of a gateway's token; its signature isn't checked, because only the gateway has the key.
 
-    Raises ValueError, with one line that says what to do, for a text that is no token, and for a token that has expired
-    or names no meter. The line holds nothing of the token.
+    Raises ValueError for a text that is no token, and for a token that has expired or names no meter. The error is one
+    line that says what to do and quotes nothing of the token.
     """
     text = text.strip()
     if not _BEARER.fullmatch(text) or _METER_WORDS.fullmatch(text):

@@ -1,4 +1,4 @@
-"""The API of conso-api, which any gateway of one's own may have too: paths, parameters, limits, shapes of answers.
+"""The API of conso-api, which a private gateway may have too: paths, parameters, limits, shapes of answers.
 
 Each path is the type of the series, ``pointId``, ``dateDebut`` and ``dateFin`` (excluded) are the parameters, and the
 token of each home is the bearer. Its author bans addresses of 100 calls or more in a half-day, so Relève makes 60 at
@@ -39,7 +39,7 @@ _CONSO_API: Final = Preset(
     calls_per_second=1,
     calls_per_hour=0,
     calls_per_day=60,
-    quota_day_hours=12,  # A span is safer than its half-days of the clock, wherever these begin.
+    quota_day_hours=12,  # A sliding span is safe, whenever the gateway's half-days begin.
 )
 PRESETS: Final[Mapping[str, Preset]] = {preset.name: preset for preset in (_CONSO_API,)}
 

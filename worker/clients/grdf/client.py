@@ -3,8 +3,8 @@
     HTTP 200, 400, 500   {"pce": {…}, "consommation": null, "statut_restitution": {"code": "1000008", "message": "…"}}
     rights               {"code_statut_traitement": "1000000006", "message_retour_traitement": "Le PCE est inconnu."}
 
-Refusals come inside a success, in the place of the first record. The code decides, a number or a text. GRDF publishes
-all its texts and few of its codes, so a code that is not known is read by its text. An empty status is none.
+Refusals come with a success status, in place of the first record. Their code, a number or a text, decides. GRDF
+publishes all its texts but few of its codes, so for an unknown code the text decides. An empty status is no refusal.
 
 Source: GRDF, swagger of ADICT v2 (texts) and the digest of its kit (codes); the code of lowatt-grdf and conso.
 """
@@ -65,7 +65,7 @@ MEANING_BY_CODE: Final[Mapping[str, Meaning]] = {
     "2000000": _OUTAGE,
     "2000100": _OUTAGE,
 }
-# Refusals of a right that is declared or proven: the code decides, else the first of the texts.
+# Refusals of a right that is declared or proven: the code decides, else the first text that matches.
 _CONTRACT_ENDED: Final = (errors.RightContractEnded, "GRDF says that the contract of this meter has ended")
 _BAD_POSTCODE: Final = (errors.RightPostcodeWrong, "GRDF says that this is not the postcode of the meter")
 _BAD_EMAIL: Final = (errors.RightEmailWrong, "GRDF does not accept the mail address of the contract's holder")
@@ -93,7 +93,7 @@ _MEANING_OF_RIGHT_BY_TEXT: Final = (
 )
 _EXISTS_CODE: Final = "1000000003"
 _NO_FAILURE: Final = re.compile("existe deja|en attente de la validation|aucun droit d'acces trouve")
-_OUTAGE_CODE: Final = re.compile(r"2\d{6}|2\d{9}")  # That codes of the server begin with a 2 is inferred.
+_OUTAGE_CODE: Final = re.compile(r"2\d{6}|2\d{9}")  # We infer that codes of server errors begin with a 2.
 # The codes of these are not known. The texts are compared without accents and in lower case, in this order.
 _MEANING_BY_TEXT: Final[Sequence[tuple[str, Meaning]]] = (
     ("ne couvre pas les donnees", _NOT_COVERED),
@@ -122,14 +122,14 @@ _LONGEST_MESSAGE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class BusinessError:
-    """What a record says instead of data: a code of digits, empty without a readable one, and its text."""
+    """An error that a record has instead of data: its code in digits, empty if it isn't readable, and its text."""
 
     code: str
     text: str
 
     @property
     def meaning(self) -> Meaning | None:
-        """The meaning by the code, else by the text; None where neither is known."""
+        """The meaning by the code, else by the text; None if neither is known."""
         if self.code in MEANING_BY_CODE:
             return MEANING_BY_CODE[self.code]
         if _OUTAGE_CODE.fullmatch(self.code):
@@ -142,12 +142,12 @@ class GrdfClient(SeriesClient):
     """The series of the application; see ``SupplierClient``."""
 
     def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
-        """Ask for one window of a series, whose end is excluded; today as the end returns what there is of yesterday.
+        """Request one window of a series, whose end is excluded; today as the end returns what there is of yesterday.
 
         Measures take one call. Their payload is ``{"records": [...]}``: the values of the answer in their order,
-        without those that tell a right; ``domain.parsing.gas`` shows one. A contract takes two calls, which tell what
-        holds now, so ``window`` is not sent; its payload has the fields alone that the preset names, and no address.
-        Where the right covers no contractual data, that part is left out.
+        without those about a right; ``domain.parsing.gas`` shows one. A contract takes two calls for its current state,
+        so ``window`` is not sent; its payload has only the fields that the preset lists, and no address. If the right
+        doesn't cover contractual data, that part is left out.
 
         Raises TransientError, AccountError, SeriesNotOffered, MalformedAnswer (also for another meter's answer),
         RequestRefused or OperatorFault. Source: GRDF, swagger of ADICT v2.
@@ -180,7 +180,7 @@ class GrdfClient(SeriesClient):
             except (errors.AccountError, errors.OperatorFault, errors.SeriesNotOffered):
                 if call.required:
                     raise
-                continue  # The right lacks this part alone.
+                continue  # The right lacks only this part.
             if answer.kind is AnswerKind.DATA:
                 body.update(keep_fields(dict(clean_names(answer.payload["records"][0])), call.kept))
             elif call.required:
@@ -189,7 +189,7 @@ class GrdfClient(SeriesClient):
 
 
 def _check_meter(records: Sequence[Json], meter: str) -> None:
-    """Raise MalformedAnswer if a record names another meter; a number has lost the zeros that it began with."""
+    """Raise MalformedAnswer if a record names another meter; a JSON number has lost its leading zeros."""
     for record in records:
         named = object_of(clean_names(record), "pce").get("id_pce")
         text = str(named).zfill(14) if isinstance(named, int) and 0 <= named < 10**14 else named
@@ -198,7 +198,7 @@ def _check_meter(records: Sequence[Json], meter: str) -> None:
 
 
 def error_in(record: Json) -> BusinessError | None:
-    """Return what a record says instead of data, or of a right; None for data and for a success."""
+    """Return the error that a record has instead of data or a right; None for data and for a success."""
     fields = clean_names(record)
     status = object_of(fields, "statut_restitution")
     raw_code, raw_text = status.get("code"), status.get("message")
@@ -244,13 +244,13 @@ def classify(reply: Reply, now: datetime) -> Answer:
         if error is not None:
             return _answer_of(error, reply, now)
     if reply.status == 403:
-        # What a 403 without a code means is told by one source alone.
+        # Only one source says what a 403 without a code means.
         raise _to_error(_NO_RIGHT, BusinessError("", ""))
     raise errors.RequestRefused(f"GRDF refuses the request with {reply.status} (no readable code)")
 
 
 def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
-    """Return None where a call for rights succeeds, or the error that says that the right exists, or doesn't.
+    """Return None if a call about rights succeeds, else the error that says that the right exists, or doesn't.
 
     Raises TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault. Error texts contain nothing
     of the body except the digits of its code.
@@ -311,7 +311,7 @@ def _classify_success(reply: Reply, now: datetime) -> Answer:
     if first is not None and not (has_data and first.meaning is AnswerKind.NO_DATA):
         return _answer_of(first, reply, now)
     for error in told:
-        # Part of the answer lacks. Whatever else comes with data is about days that were not measured.
+        # Part of the answer is missing. Any other refusal beside data is about days that were not measured.
         if error.meaning == _OUTAGE:
             return _answer_of(error, reply, now)
     if fault is not None:

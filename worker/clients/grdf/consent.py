@@ -8,8 +8,8 @@
     PUT  /droit_acces/{right}/preuves    a form with up to three fields ``preuves``
     callback                             ?code=c0de&iss=…&client_id=…&state=abc0, or ?error=access_denied&state=abc0
 
-Of a right no more leaves than ``RightRecord`` holds: no name, postcode, e-mail or telephone number. States come with
-accents and without, yes and no as ``Vrai`` and ``Faux``, in any case.
+Only the fields of ``RightRecord`` leave this module: no name, postcode, email or telephone number. States come with and
+without accents; yes and no are ``Vrai`` and ``Faux``, in upper or lower case.
 
 Source: GRDF, swagger of ADICT v2 and the digest of its kit; the code of lowatt-grdf, aeneria and Grand Lyon's proxy.
 """
@@ -67,7 +67,7 @@ _LIST_LIMITS: Final = StreamLimits(value_bytes=8 * 1024**2)
 
 
 def declare_right(session: SupplierSession, declaration: RightDeclaration) -> DeclaredRight:
-    """Declare a right; its holder gets an e-mail of GRDF. May be repeated: a right that exists has no id then.
+    """Declare a right; GRDF emails its holder. May be repeated: for a right that exists the result has no id.
 
     Raises TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault; no text names a person.
     """
@@ -76,13 +76,13 @@ def declare_right(session: SupplierSession, declaration: RightDeclaration) -> De
 
 
 def list_rights(session: SupplierSession, meters: Sequence[str]) -> list[RightRecord]:
-    """Return all rights to read these meters, at most 1 000, in GRDF's order; one call, none for no meter.
+    """Return all rights to read these meters, at most 1 000, in GRDF's order; one call, or none without meters.
 
     Raises ValueError for more meters, and TransientError, MalformedAnswer, RequestRefused or OperatorFault.
     """
     if len(meters) > LONGEST_LIST:
         raise ValueError(f"GRDF lists rights of at most {LONGEST_LIST} meters at once")
-    if not meters:  # Without a filter all rights would come.
+    if not meters:  # Without a filter GRDF would return all rights.
         return []
     wanted = set(meters)
     values = session.post(RIGHTS, {"id_pce": list(meters)}, _read_listed, _LIST_LIMITS)
@@ -90,7 +90,7 @@ def list_rights(session: SupplierSession, meters: Sequence[str]) -> list[RightRe
 
 
 def withdraw_right(session: SupplierSession, right_id: str) -> None:
-    """Withdraw a right; one that GRDF doesn't know, or has ended already, is withdrawn.
+    """Withdraw a right; one that GRDF doesn't know, or has ended already, counts as withdrawn.
 
     Raises TransientError, RequestRefused or OperatorFault.
     """
@@ -98,7 +98,7 @@ def withdraw_right(session: SupplierSession, right_id: str) -> None:
     def read(reply: Reply) -> None:
         now = datetime.now(UTC)
         if reply.status in (404, 409):
-            raise_by_status(reply, now)  # The page of a gateway says nothing of the right.
+            raise_by_status(reply, now)  # A gateway's page says nothing about the right.
         else:
             interpret_rights(reply, now)
 
@@ -106,7 +106,7 @@ def withdraw_right(session: SupplierSession, right_id: str) -> None:
 
 
 def upload_proofs(session: SupplierSession, right_id: str, files: Sequence[tuple[str, bytes]]) -> None:
-    """Send the proofs of a consent that GRDF asks for: one to three files, each of 4 MB at most, as name and content.
+    """Send the proofs of a consent that GRDF demands: one to three files (name, content) of at most 4 MB each.
 
     Raises TransientError, RightRefused, RequestRefused or OperatorFault.
     """
@@ -123,7 +123,7 @@ def upload_proofs(session: SupplierSession, right_id: str, files: Sequence[tuple
 def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Callback:
     """Read the query of a callback; it raises nothing: a callback that can't be used is a failure.
 
-    The meters are not in it; the exchange of its code tells them.
+    The meters are not in it; the exchange of its code returns them.
     """
     pairs = params.items() if isinstance(params, Mapping) else params
     fields = {name.lower(): value.strip() for name, value in pairs}
@@ -171,7 +171,7 @@ def _read_declared(reply: Reply) -> DeclaredRight:
 
 
 def _read_listed(reply: Reply) -> list[Mapping[str, Json]]:
-    """Return the records of a list; what is cut is no list, because a right that lacks there would count as ended."""
+    """Return the records of a list. A truncated list is an error: a right missing there would count as ended."""
     interpret_rights(reply, datetime.now(UTC))
     if reply.streamed and reply.streamed.fault and reply.status // 100 == 2:
         raise reply.streamed.fault
@@ -208,7 +208,7 @@ def _to_right(fields: Mapping[str, Json]) -> RightRecord | None:
 
 
 def _to_state(raw: Json) -> RightState:
-    """Return the state; under a word that is not known nothing may be asked, as while GRDF checks a right."""
+    """Return the state; for an unknown word that is TO_CHECK, in which nothing may be requested."""
     return _STATES.get(to_plain(parse_text(raw) or ""), RightState.TO_CHECK)
 
 

@@ -1,7 +1,7 @@
 """GRDF's API ADICT: hosts, paths, scope, limits and shapes of answers; production and its sandbox ("bas") on one host.
 
-One client asks production under /adict/v6, so base and scope are settings too. The limits a second and a day are those
-of the contract for fewer than 5 000 meters, as one public client tells them.
+One client calls production under /adict/v6, so base and scope are settings too. The limits per second and day are those
+of the contract for fewer than 5 000 meters, according to one public client.
 
 The expected shapes of answers are, for each series, as the client hands them on:
 
@@ -10,8 +10,8 @@ measures   ``records[].consommation`` with the readings at both ends; billed per
 contract   ``donnees_techniques`` and ``donnees_contractuelles``, reduced to the fields that are needed
 ========== ==========================================================================================================
 
-What is not expected is noted, and read all the same. Source: GRDF, swagger of ADICT v2 and the digest of its kit;
-recorded answers; the code of the public clients lowatt-grdf and aeneria.
+Unexpected content is recorded, but still read. Source: GRDF, swagger of ADICT v2 and the digest of its kit; recorded
+answers; the code of the public clients lowatt-grdf and aeneria.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RIGHT_OF_METER: Final = "/pce/{meter}/droit_acces"
 RIGHT: Final = "/droit_acces/{right}"
 PROOFS: Final = "/droit_acces/{right}/preuves"
 LONGEST_LIST: Final = 1_000  # Meters of one request for rights.
-# The series that need a part of a right.
+# The series that each part of a right covers.
 SERIES_OF_PARTS: Final[Mapping[str, Series]] = {
     "perim_donnees_informatives": Series.GAS_DAILY,
     "perim_donnees_publiees": Series.GAS_PUBLISHED,
@@ -50,9 +50,9 @@ def _one_of(words: frozenset[str]) -> Callable[[Json], bool]:
 _Number = Annotated[Any, check_scalar(lambda value: value in (None, "") or parse_decimal(value) is not None)]
 _Day = Annotated[Any, check_scalar(lambda value: value in (None, "") or parse_date(value) is not None)]
 _Scalar = Annotated[Any, check_scalar(lambda value: True)]
-# The swagger has the word "null" where an object lacks.
+# The swagger has the word "null" in place of a missing object.
 _or_null = BeforeValidator(lambda value: None if value == "null" else value)
-# A number that stands for itself, or in an object.
+# A number, alone or in an object.
 _CURRENT: Final = BeforeValidator(lambda value: value.get("car_actuelle") if isinstance(value, dict) else value)
 
 
@@ -168,7 +168,7 @@ _PRODUCTION: Final = Preset(
         Series.GAS_DAILY: "/pce/{meter}/donnees_consos_informatives",
         Series.GAS_PUBLISHED: "/pce/{meter}/donnees_consos_publiees",
     },
-    # Of the technical data nothing but the frequency leaves the client: the address of the meter does not.
+    # Only the frequency of the technical data leaves the client, not the address of the meter.
     state_calls={
         Series.GAS_CONTRACT: (
             StateCall(TECHNICAL, "/pce/{meter}/donnees_techniques", {TECHNICAL: fields_of(_Technical)}),

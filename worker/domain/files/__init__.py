@@ -1,7 +1,7 @@
 """Files that people download, from customer sites, portals and other tools: ``read_file`` reads any of them.
 
-A file is recognised by its content: of what kind its bytes are, and which format its table has (``FORMAT_NAMES``). One
-that is known for what it is and not read is refused with what to download in its place.
+A file is recognised by its content: the type of its bytes, and the format of its table (``FORMAT_NAMES``). A recognised
+but unsupported file is refused with advice on what to download instead.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from worker.domain.files.workbooks import (
     read_sheets,
 )
 
-# The first that a header fits holds.
+# The first format that fits a header is used.
 _TABLES: Final[Sequence[TableFormat]] = (*enedis_portal.FORMATS, *enedis_site.FORMATS, *grdf_site.FORMATS)
 FORMAT_NAMES: Final = sorted({one.name for one in _TABLES} | {enedis_portal.R63_JSON, enedis_portal.R64_JSON})
 _HEAD_ROWS: Final = 60
@@ -60,10 +60,10 @@ _NESTED: Final = "an archive inside an archive is not supported: unpack it"
 
 
 def read_file(name: str, content: BinaryIO) -> Iterator[FileSeries]:
-    """Yield the series of a file, or of all files in a ZIP; ``content`` can be sought in.
+    """Yield the series of a file, or of all files in a ZIP; ``content`` must be seekable.
 
-    A file has several series where it has several meters, or registers and the daily energy between them. Time and
-    memory are bounded. Raises FileRefused; of an archive after its other files, with the first one that is refused.
+    A file has several series if it has several meters, or registers and the daily energy between them. Time and memory
+    are bounded. Raises FileRefused; for an archive after its other files, for the first refused one.
     """
     source = Source.of(name)
     content.seek(0)
@@ -95,7 +95,7 @@ def _read_archive(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
                     for series in _read_inner(member_source, stream):
                         has_series = True
                         yield series
-            except FileRefused as error:  # The other files of the archive are read all the same.
+            except FileRefused as error:  # The other files of the archive are read nevertheless.
                 is_text = error.why in _NO_MEASURES and member.filename.lower().endswith(_TEXTS)
                 (texts if is_text else refused).append(error)
         if is_empty:
@@ -123,7 +123,7 @@ def _read_inner(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
 
 
 def _read_workbook(source: Source, archive: ZipFile) -> Iterator[FileSeries]:
-    """Yield the series of the sheets that have any; others, such as a cover, are passed over."""
+    """Yield the series of the sheets that have any; others, such as a cover, are skipped."""
     is_known = False
     for sheet_source, rows in read_sheets(archive, source):
         if (found := _read_rows(sheet_source, rows)) is not None:
@@ -134,7 +134,7 @@ def _read_workbook(source: Source, archive: ZipFile) -> Iterator[FileSeries]:
 
 
 def _not_empty(source: Source, found: Iterator[FileSeries]) -> Iterator[FileSeries]:
-    """Yield the series. Raises FileRefused where there are none."""
+    """Yield the series. Raises FileRefused if there are none."""
     is_empty = True
     for series in found:
         is_empty = False
@@ -162,7 +162,7 @@ def _read_json(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries
     text = stream.read(_LARGEST_JSON + 1)
     if len(text) > _LARGEST_JSON:
         source.refuse_size(f"more than {_LARGEST_JSON // MEGABYTE} MB of JSON: ask for CSV, or one year at a time")
-    # Brackets and commas are counted first: an object takes thirty times the memory of its two brackets.
+    # Brackets and commas are counted first, because an object takes thirty times the memory of its two brackets.
     if max(text.count(b"{"), text.count(b"[")) > MAX_ROWS or text.count(b",") > _COMMAS_A_POINT * MAX_ROWS:
         source.refuse_size(f"more than {MAX_ROWS} values: split the file by year")
     if len({hash(name[1]) % 2**16 for name in _NAMES.finditer(text)}) > _MOST_NAMES:  # Each takes 160 bytes.
@@ -202,7 +202,7 @@ def _rows_of(head: Iterable[tuple[int, str]], source: Source, delimiter: str) ->
 
 
 def _read_rows(source: Source, rows: Iterator[TableLine]) -> Iterator[FileSeries] | None:
-    """Return the series of a sheet; None where none of its first rows is the header of a known format."""
+    """Return the series of a sheet; None if none of its first rows is the header of a known format."""
     head = list(islice(rows, _HEAD_ROWS))
     for place, header in enumerate(head):
         if table_format := _find_format(header):

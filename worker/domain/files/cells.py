@@ -1,10 +1,10 @@
-"""What all readers of files share: bytes within bounds, lines, rows and cells of tables, names of files, the series.
+"""Shared code of all file readers: bounded bytes, lines, rows and cells of tables, names of files, the series.
 
-A cell is a text such as ``1 234,5``, ``31/01/2025 00:30:00`` or ``NA``, or what a workbook holds: a number, a date or a
-time. What says that a value is missing (empty, NA, null) is none, never zero.
+A cell is a text such as ``1 234,5``, ``31/01/2025 00:30:00`` or ``NA``, or a workbook's number, date or time. A mark of
+a missing value (empty, NA, null) is None, never zero.
 
-The name of a file tells the meter's number, the time of the export and the direction, where content has none. People
-rename files, so a name never says what the format is, and content wins over it.
+The name of a file gives the meter's number, the time of the export and the direction, if the content doesn't. People
+rename files, so a name never decides about the format, and content takes precedence.
 
     Enedis_Conso_Heure_20221024-20240725_99000000000011.csv          the meter's number
     99000000000011_Export_energie_Consommation_01012025-07012025.xlsx
@@ -35,10 +35,10 @@ from worker.domain.series import Series
 from worker.domain.windows import PARIS, IntervalReading
 from worker.errors import DataError
 
-MAX_BYTES: Final = 64 * 1024 * 1024  # Of a file, unpacked: two years of half-hours of a dozen meters.
-MAX_ROWS: Final = 200_000  # Of a file: four years of ten-minute steps.
+MAX_BYTES: Final = 64 * 1024 * 1024  # Per uncompressed file: two years of half-hours of a dozen meters.
+MAX_ROWS: Final = 200_000  # Per file: four years of ten-minute steps.
 MEGABYTE: Final = 1024 * 1024
-# What the readers of packed files raise for damaged ones.
+# Exceptions of the readers of compressed files for damaged ones.
 DAMAGE: Final = (OSError, EOFError, RuntimeError, ValueError, zlib.error, struct.error, BadZipFile)
 _MARKS_OF_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 DELIMITERS: Final = (";", ",", "\t")
@@ -47,12 +47,12 @@ _START: Final = 64
 _MOST_LINES: Final = 4 * MAX_ROWS  # With the blank ones.
 _MOST_CELLS: Final = 500  # Of a line; footers of indexes have a hundred.
 _LONGEST_LINE: Final = 32 * 1024  # Footers of indexes have three thousand characters.
-_LONGEST_NAME: Final = 255  # No system of files has longer ones; an archive and a form may.
+_LONGEST_NAME: Final = 255  # No file system has longer ones, but an archive or a form may.
 _YEARS: Final = range(1980, 2100)  # Near the ends of the calendar no time zone can be applied.
 _MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "null", "none", "nan", "-", "--"})
 _NUMBER: Final = re.compile(r"[+-]?\d{1,12}(?:[.,]\d{0,12})?", re.ASCII)
 _GROUPED: Final = re.compile(r"\d{1,3}(?:[\u0020\u00a0\u202f]\d{3})+(?:[.,]\d{0,12})?", re.ASCII)
-_PLACES: Final = Decimal("1e-9")  # Below it, a number of a workbook is what its binary form has added.
+_PLACES: Final = Decimal("1e-9")  # Smaller decimals of a workbook's number come from its binary form.
 _LARGEST: Final = 10**12  # No meter shows more.
 _ISO: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 _FRENCH: Final = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?:[ T]+(\d{1,2})[:hH](\d\d)(?::(\d\d))?)?", re.ASCII)
@@ -60,7 +60,7 @@ _FIRST_SERIAL: Final = datetime(1899, 12, 30)  # noqa: DTZ001  # Day 0 of a work
 _SERIALS: Final = range(29_221, 73_051)  # From 1980 to 2099.
 _SCIENTIFIC: Final = re.compile(r"\d(?:[.,]\d+)?E\+?1\d", re.IGNORECASE)
 _HALF_SECOND: Final = timedelta(milliseconds=500)
-# A number that lost its first zero in a spreadsheet is a meter's as well.
+# Also a meter number that lost its first zero in a spreadsheet.
 _SHOWN_METER: Final = re.compile(r"(?:[0-9]{6,}|GI[0-9]{2})(?=[0-9]{4}(?![0-9]))", re.IGNORECASE)
 _EXPORTED: Final = re.compile(
     r"ENEDIS_[RC][0-9]{2}[A-Z]?_.*?(20[0-9]{6})([0-9]{6})?(?:_[0-9]{1,5})?(?=\.[A-Z]|$)", re.IGNORECASE
@@ -72,11 +72,11 @@ _PRODUCTION: Final = re.compile(r"(?<![a-z])prod(?:uction)?(?![a-z])")
 class FileFault(StrEnum):
     """Why a file is refused; pages have a sentence for each (``import.why``)."""
 
-    DAMAGED = "damaged"  # It is damaged, cut, or was changed: the text has the row.
+    DAMAGED = "damaged"  # It is damaged, truncated, or was changed; the text names the row.
     EMPTY = "empty"
     UNKNOWN = "unknown"
-    UNSUPPORTED = "unsupported"  # It is known for what it is, and not read.
-    NO_DAYS = "no_days"  # It tells weeks or months.
+    UNSUPPORTED = "unsupported"  # It is recognised, but not supported.
+    NO_DAYS = "no_days"  # It has weeks or months.
     TOO_LARGE = "too_large"
     OTHER_METER = "other_meter"
     OTHER_ENERGY = "other_energy"
@@ -84,9 +84,9 @@ class FileFault(StrEnum):
 
 
 class FileRefused(DataError):
-    """File that can't be read, or not for what it is; the text names the file, the row where there is one, and why.
+    """A file that is damaged or not supported; the text gives the file, the row if any, and the reason.
 
-    It quotes nothing of the file, which may hold a meter's number or an address.
+    It quotes nothing of the file, which may contain a meter's number or an address.
     """
 
     def __init__(self, text: str, why: FileFault = FileFault.DAMAGED) -> None:
@@ -98,14 +98,13 @@ class FileRefused(DataError):
 class FileSeries:
     """One series of one meter in a file.
 
-    ``file``: its name as it is shown, with the member's where it came in a ZIP. ``format``: the name of the format,
-    such as ``enedis-hour``. ``usage_point``: the number of the meter, or of the delivery point of gas; None where the
-    file has none. ``readings``: in time order, each step or day once, as ``worker.domain.parsing`` makes them of an
-    answer. ``told_at``: when the file was exported, or the end of the last label's day where it tells no such time;
-    zone-aware. ``dropped``: rows without a usable value. ``differing``: rows that told another value of
-    a time again. ``step_minutes``: the lengths of the steps of a curve.
-    ``marks``: nature, likelihood and state of the values that have unusual ones, by the local time of the end
-    of their step, such as ``2023-03-13 00:30:00``.
+    ``file``: its name as shown, with the member's name if it came in a ZIP. ``format``: the name of the format, such as
+    ``enedis-hour``. ``usage_point``: the number of the meter, or of the delivery point of gas; None if the file has
+    none. ``readings``: in time order, each step or day once, in the form of ``worker.domain.parsing``. ``told_at``:
+    when the file was exported, or the end of the last label's day if unknown; zone-aware. ``dropped``: rows without a
+    usable value. ``differing``: rows that repeat a time with another value. ``step_minutes``: the lengths of the steps
+    of a curve. ``marks``: nature, likelihood and state of values with unusual ones, by the local time of the end of
+    their step, such as ``2023-03-13 00:30:00``.
     """
 
     file: str
@@ -122,9 +121,9 @@ class FileSeries:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """File, or sheet of a workbook, that is read; ``name`` as it was given, ``file`` as it is shown.
+    """A file, or a sheet of a workbook; ``name`` is its original name, ``file`` the one to show.
 
-    ``noun``: what a row is called where it comes from. ``sheet``: the name of the sheet.
+    ``noun``: the word for a row in messages. ``sheet``: the name of the sheet.
     """
 
     name: str = field(repr=False)
@@ -144,17 +143,17 @@ class Source:
         return Source(name.rsplit("/", 1)[-1], f"{self.file}/{shown_name(name)}")
 
     def fail(self, reason: str, number: int | None = None, why: FileFault = FileFault.DAMAGED) -> NoReturn:
-        """Raise FileRefused with the file and, where it is one row's fault, its number."""
+        """Raise FileRefused with the file and, if one row is at fault, its number."""
         place = "" if number is None else f", {self.noun} {number}"
         raise FileRefused(f"{self.file}{place}: {reason}", why) from None
 
     def refuse_size(self, reason: str, number: int | None = None) -> NoReturn:
-        """Raise FileRefused for what is larger than it may be."""
+        """Raise FileRefused because something is too large."""
         self.fail(reason, number, FileFault.TOO_LARGE)
 
 
 class _BoundedReader(io.RawIOBase):
-    """Bytes of a file up to a limit; it leaves the file open. Raises FileRefused beyond it, and for damaged files."""
+    """Bytes of a file up to a limit; leaves the file open. Raises FileRefused above it, and for damaged files."""
 
     def __init__(self, stream: BinaryIO, source: Source) -> None:
         super().__init__()
@@ -176,12 +175,12 @@ class _BoundedReader(io.RawIOBase):
 
 
 def open_bounded(stream: BinaryIO, source: Source) -> io.BufferedReader:
-    """Return the bytes of a file within bounds, with a beginning that can be peeked at."""
+    """Return a bounded reader of a file that supports ``peek``."""
     return io.BufferedReader(_BoundedReader(stream, source))
 
 
 def find_utf_16(start: bytes) -> str:
-    """Return the encoding of a text in UTF-16, empty of others: without a mark, each second byte of letters is zero."""
+    """Return the encoding of a UTF-16 text, empty for others; without a BOM, every second byte of letters is zero."""
     if start.startswith(_MARKS_OF_UTF_16):
         return "utf-16"
     even, odd = (any(start[first:_START:2]) for first in (0, 1))
@@ -191,7 +190,7 @@ def find_utf_16(start: bytes) -> str:
 def read_lines(stream: io.BufferedReader, source: Source) -> Iterator[tuple[int, str]]:
     """Yield number and text of the lines that are not blank.
 
-    Text is UTF-8, else Windows-1252 line by line, or UTF-16; with a byte order mark or without.
+    Text is UTF-16, UTF-8, or else Windows-1252 line by line; with or without a byte order mark.
     """
     utf_16 = find_utf_16(stream.peek(_START))
     text = io.TextIOWrapper(
@@ -232,7 +231,7 @@ class TableLine:
         self.source.fail(reason, self.number)
 
     def cell(self, column: str) -> Any:
-        """Return what is in a cell; a text without the blanks around it."""
+        """Return the content of a cell. Raises FileRefused if the row is too short."""
         index = self.columns[column]
         if index >= len(self.cells):
             self.fail(f"has {len(self.cells)} columns, needs {index + 1}")
@@ -243,12 +242,12 @@ class TableLine:
         return "" if column not in self.columns else str(self.cell(column))
 
     def value(self, column: str) -> Any:
-        """Return what is in a cell; None for a column that the table doesn't have, or before which the row ends."""
+        """Return the content of a cell; None if the table lacks the column, or the row is too short."""
         index = self.columns.get(column, len(self.cells))
         return self.cells[index] if index < len(self.cells) else None
 
     def names(self) -> dict[str, int]:
-        """Return the place of each column, where this row is the one that names them; names have no accents."""
+        """Return the place of each column, for a header row; names have no accents."""
         names: dict[str, int] = {}
         for index, cell in enumerate(self.cells):
             if isinstance(cell, str) and (name := plain_name(cell)):
@@ -256,13 +255,13 @@ class TableLine:
         return names
 
     def need(self, *columns: str) -> None:
-        """Check, on the row that names the columns, that these are there."""
+        """Raise FileRefused if this header row lacks one of the columns."""
         names = self.names()
         if missing := [name for name in columns if name not in names]:
             self.fail(f"no column {missing[0]!r}; the header must have {', '.join(columns)}")
 
     def moment(self, column: str, is_iso: bool = False) -> datetime:
-        """Return a time as it is told: naive local time, or with its offset; ``is_iso``: a French date is refused."""
+        """Return a time as written: naive local time, or with its offset; ``is_iso``: a French date is refused."""
         cell = self.cell(column)
         moment = None if is_iso and isinstance(cell, str) and "/" in cell else _to_moment(cell)
         if moment is None:
@@ -272,7 +271,7 @@ class TableLine:
         return moment
 
     def number_or_none(self, column: str) -> Decimal | None:
-        """Return a number with its digits; None for a cell that says there is no value."""
+        """Return a number with all its digits; None for a mark of a missing value."""
         cell = self.cell(column)
         if cell is None or (isinstance(cell, str) and cell.casefold() in _MISSING):
             return None
@@ -282,21 +281,21 @@ class TableLine:
         return number
 
     def number_if_there(self, column: str) -> Decimal | None:
-        """Return the same; None also for a column that the table doesn't have, or before which the row ends."""
+        """Like ``number_or_none``, but also None if the table lacks the column, or the row is too short."""
         return None if self.value(column) is None else self.number_or_none(column)
 
     def check_width(self) -> None:
-        """Check that no cell stands beyond the columns: a decimal comma between commas would make one."""
+        """Raise FileRefused for cells beyond the columns, which a decimal comma in comma-separated text produces."""
         named = max(self.columns.values(), default=-1) + 1
         if isinstance(self.cells[0], str) and any(cell not in (None, "") for cell in self.cells[named:]):
             self.fail(f"has {len(self.cells)} cells, but the header has {named}")
 
     def usage_point(self) -> str | None:
-        """Return the meter's number; None without one, or where a spreadsheet has lost its digits."""
+        """Return the meter's number; None without one, or if a spreadsheet has lost its digits."""
         text = digits_of(self.cell("identifiant prm"))
         if not text or _SCIENTIFIC.fullmatch(text):
             return None
-        text = text.zfill(14) if len(text) == 13 else text  # A spreadsheet drops the zero at the beginning.
+        text = text.zfill(14) if len(text) == 13 else text  # A spreadsheet drops the leading zero.
         if len(text) != 14 or not (text.isascii() and text.isdigit()):
             self.fail("the meter number (Identifiant PRM) must have 14 digits")
         return text
@@ -304,7 +303,7 @@ class TableLine:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Table whose format is known: the rows above its header, the header, and the rows below."""
+    """A table of a known format: the rows above its header, the header, and the rows below."""
 
     source: Source
     above: Sequence[TableLine]
@@ -312,9 +311,9 @@ class Table:
     below: Iterator[TableLine]
 
     def rows(self, *needed: str) -> Iterator[TableLine]:
-        """Yield the rows below with their columns. Checks the columns.
+        """Yield the rows below with their columns. Raises FileRefused if one of ``needed`` is missing.
 
-        The header may come again, where somebody has put several files together.
+        A repeated header is skipped, because people concatenate files.
         """
         self.header.need(*needed)
         columns = self.header.names()
@@ -324,14 +323,14 @@ class Table:
             yield TableLine(line.source, line.number, line.cells, columns)
 
     def words_above(self) -> str:
-        """Return the plain text above the header and of the sheet's name."""
+        """Return the plain text of the sheet's name and of the rows above the header."""
         cells = [cell for line in self.above for cell in line.cells if isinstance(cell, str)]
         return " ".join(map(plain_name, [self.source.sheet, *cells]))
 
 
 @dataclass(frozen=True, slots=True)
 class TableFormat:
-    """Format of tables, known by the columns that its header names. ``read`` yields its series."""
+    """A format of tables, recognised by the columns of its header. ``read`` yields its series."""
 
     name: str
     columns: frozenset[str]
@@ -349,7 +348,7 @@ def split_lines(lines: Iterable[tuple[int, str]], source: Source, delimiter: str
 
 
 def split_cells(text: str, delimiter: str) -> list[str] | None:
-    """Return the cells of one line without quotes and blanks; None where that can't be done, or for too many."""
+    """Return the cells of one line without quotes and surrounding spaces; None for invalid quotes or too many cells."""
     if text.count(delimiter) >= _MOST_CELLS:
         return None
     try:
@@ -359,7 +358,7 @@ def split_cells(text: str, delimiter: str) -> list[str] | None:
 
 
 def bounded_rows(lines: Iterable[TableLine]) -> Iterator[TableLine]:
-    """Yield rows up to ``MAX_ROWS``. Raises FileRefused beyond it."""
+    """Yield rows up to ``MAX_ROWS``. Raises FileRefused if there are more."""
     for count, line in enumerate(lines, start=1):
         if count > MAX_ROWS:
             line.source.refuse_size(f"more than {MAX_ROWS} rows: split the file by year", line.number)
@@ -367,7 +366,7 @@ def bounded_rows(lines: Iterable[TableLine]) -> Iterator[TableLine]:
 
 
 def plain_name(name: str) -> str:
-    """Return the name of a column without accents and capitals, also where its accents were encoded twice."""
+    """Return the name of a column in lower case without accents, even if its accents were encoded twice."""
     if "Ã" in name:
         name = _repair(name)
     return to_plain(name.replace("\ufeff", ""))
@@ -418,7 +417,7 @@ def _to_number(cell: Any) -> Decimal | None:
 
 
 def digits_of(cell: Any) -> str:
-    """Return a meter's number as text; workbooks hold it as a number, exports of spreadsheets as ``="0123"``."""
+    """Return a meter's number as text; workbooks may have a number, spreadsheet exports ``="0123"``."""
     if isinstance(cell, float) and math.isfinite(cell) and cell == int(cell):
         return str(int(cell)) if abs(cell) < _LARGEST * 1000 else ""
     return "" if cell is None else str(cell).strip("'\"= ")
@@ -436,7 +435,7 @@ def number_in_name(name: str) -> str | None:
 
 
 def time_in_name(name: str) -> datetime | None:
-    """Return when the portal wrote a file; of a name with a date alone its first instant, which is early enough."""
+    """Return when the portal wrote a file; for a name with only a date the first instant of that day."""
     match = _EXPORTED.search(name.removesuffix(".gz"))
     if match is None:
         return None
@@ -446,5 +445,5 @@ def time_in_name(name: str) -> datetime | None:
 
 
 def names_production(name: str) -> bool:
-    """Return whether a name says that the file is of what a meter feeds in."""
+    """Return whether a file's name says that it contains production."""
     return bool(_PRODUCTION.search(to_plain(name)))

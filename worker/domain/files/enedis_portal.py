@@ -11,8 +11,8 @@
        "points": [{"d": "2023-03-13 00:30:00", "v": "692", "p": "PT30M"}]}]}]}
 
 The JSON of an R64 is that of ``worker.domain.parsing.electricity``, for several meters. A file may have several meters,
-both directions and several stages of the same curve: of one step, the value of the last stage holds. Quantities other
-than active power (PA) and active energy (EA) are passed over. Labels are ends, naive local or with an offset.
+both directions and several stages of the same curve: for each step, the value of the last stage counts. Quantities
+other than active power (PA) and active energy (EA) are skipped. Labels are ends, naive local or with an offset.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ R64_CSV: Final = "r64-csv"
 R64_JSON: Final = "r64-json"
 _STEPS: Final = {f"PT{minutes}M": minutes for minutes in STEPS} | {"PT1H": 60}
 _IN_WATTS: Final = {"W": 1, "kW": 1000, "Wh": 1, "kWh": 1000}
-_STAGES: Final = ("BRUT", "COMPLETE", "CORRIGE", "BEST")  # A later one has more of the values, or better ones.
+_STAGES: Final = ("BRUT", "COMPLETE", "CORRIGE", "BEST")  # A later one has more or better values.
 _CURVE_COLUMNS: Final = (
     *("identifiant prm", "grandeur physique", "grandeur metier"),
     *("unite", "horodate", "valeur", "pas"),
@@ -63,7 +63,7 @@ _NOTHING: Final = frozenset({"", "null"})
 
 
 class _Of(NamedTuple):
-    """What a curve is of."""
+    """The meter and direction of a curve."""
 
     usage_point: str | None
     direction: Direction
@@ -168,12 +168,12 @@ def _direction_of(line: TableLine) -> Direction:
 
 
 def _to_watts(value: Decimal | None, unit: str, minutes: int) -> Decimal | None:
-    """Return mean watts; energy of a step is divided by its length, energy of an index is kept (60)."""
+    """Return mean watts; a step's energy is divided by its length, an index' energy stays the same (60 minutes)."""
     return None if value is None else value * _IN_WATTS[unit] * 60 / minutes
 
 
 def _unusual(marks: tuple[str, str, str]) -> tuple[str, str, str] | None:
-    """Return nature, likelihood and state of a value; None where they are the usual ones."""
+    """Return nature, likelihood and state of a value; None if they are the usual ones."""
     nature, likelihood, state = (
         usual if mark.lower() in _NOTHING else mark for mark, usual in zip(marks, _USUAL_MARKS, strict=True)
     )
@@ -202,7 +202,7 @@ def _read_curve_json(measures: list[dict[str, Any]], source: Source) -> _Curves:
                 continue
             stage = str(quantity.get("etapeMetier") or measure.get("etapeMetier") or "")
             points.reverse()
-            while points:  # Each is given up as it is read: all of them take more memory than their steps.
+            while points:  # Each point is released once read, because points take more memory than their steps.
                 line = _point(source, place := place + 1, measure, quantity, points.pop())
                 minutes = _STEPS.get(line.text("p") or str(measure.get("pas") or ""))
                 if minutes is None:
@@ -231,7 +231,7 @@ def _read_index_json(measures: list[dict[str, Any]], source: Source) -> _Indexes
 
 
 def _registers(quantity: dict[str, Any], source: Source) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield calendar, period and point of each value; of the total, both are empty."""
+    """Yield calendar, period and point of each value; for the total, calendar and period are empty."""
     total = quantity.get("cadranTotalisateur")
     for register in _list({"total": [total] if isinstance(total, dict) else total}, "total", source):
         yield from (("", "", point) for point in _list(register, "valeur", source))
@@ -246,7 +246,7 @@ def _registers(quantity: dict[str, Any], source: Source) -> Iterator[tuple[str, 
 def _point(
     source: Source, place: int, measure: dict[str, Any], quantity: dict[str, Any], point: dict[str, Any]
 ) -> TableLine:
-    """Return a point as a row of a table, so that its values are read by the same rules."""
+    """Return a point as a row of a table, so that the same rules apply to its values."""
     if place > MAX_ROWS:
         source.refuse_size(f"more than {MAX_ROWS} values: split the file by year", place)
     names = ("d", "v", "p", "n", "iv", "ec")

@@ -1,6 +1,6 @@
-"""The exports of Enedis' customer site: since 2025, until 2024, and what other people's tools make of the site.
+"""The exports of Enedis' customer site: since 2025, until 2024, and those of other people's tools for the site.
 
-Since 2025: workbooks, and the CSV that people save of them.
+Since 2025: workbooks, and the CSV files that people save from them.
 
     Point Référence Mesure (PRM) :  | 99000000000011 | Type de comptage :  | Consommation Quotidienne
     Date       | Valeur (en kWh)
@@ -10,9 +10,9 @@ Since 2025: workbooks, and the CSV that people save of them.
     Début               | Fin                 | Valeur (en kW)
     26/10/2025 02:30:00 | 26/10/2025 02:00:00 | 0,412
 
-The header stands anywhere, its columns too. Times are texts, dates of the workbook or serial numbers of days, in local
-time; start and end together tell the length of a step, the order of the rows tells the two passes of the autumn hour.
-Below the data there may be notes.
+The header may be in any row, its columns in any order. Times are texts, dates of the workbook or serial numbers of
+days, in local time; start and end together give the length of a step, and the order of the rows distinguishes the two
+passes of the autumn hour. Below the data there may be notes.
 
 Until 2024: CSV of the load curve, and of the indexes of consumption and production.
 
@@ -23,9 +23,9 @@ Until 2024: CSV of the load curve, and of the indexes of consumption and product
     Periode;Identifiant calendrier fournisseur;…;Identifiant classe temporelle 1;…;Cadran classe temporelle 1;…
     Du 2024-01-10T00:00:00+01:00 au;FC000050;…;BUHC;…;EAS F1;…
 
-``Courbe de charge`` has ``Horodate;Valeur``, end labels and mean W, in place of the registers. A file has one block or
-several; a block of the day's maximum power (``Puissance maximale quotidienne``) is passed over. The footer names the
-registers: those of the supplier (F) and of the distributor (D) for the time from its label on.
+``Courbe de charge`` has ``Horodate;Valeur``, end labels and mean W, instead of the registers. A file has one or several
+blocks; a block of the day's maximum power (``Puissance maximale quotidienne``) is skipped. The footer names the
+registers of the energy supplier (F) and of the distributor (D) for the time from its label on.
 
 Other people's tools:
 
@@ -36,8 +36,8 @@ Other people's tools:
     Horodate fin de pas;Puissance moyenne (W)
     2026-07-13T23:00:00;420
 
-The first tells start and end with their offset, ``null`` is a missing value; whether it is production, its name tells
-alone. The second has end labels in local time, of which the second pass of the autumn hour is missing.
+The first has start and end with their offset, and ``null`` for a missing value; only its file name shows whether it is
+production. The second has end labels in local time, without the second pass of the autumn hour.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _times(value: Decimal | None, factor: int) -> Decimal | None:
 
 
 def data_rows(table: Table, columns: tuple[str, ...]) -> Iterator[TableLine]:
-    """Yield the rows of data; what stands below them without any value in these columns but the first is a note."""
+    """Yield the rows of data; rows below them with a value only in the first of the columns are notes."""
     note: TableLine | None = None
     rows = 0
     for line in table.rows(*columns):
@@ -144,16 +144,16 @@ def data_rows(table: Table, columns: tuple[str, ...]) -> Iterator[TableLine]:
 
 
 def _is_time(cell: Any) -> bool:
-    """Return whether a cell begins as a date does."""
+    """Return whether a cell begins like a date."""
     return isinstance(cell, date | float) or (isinstance(cell, str) and cell[:1].isdigit())
 
 
 def _minutes_between(line: TableLine, start: datetime, end: datetime) -> int:
-    """Return the length of a step in minutes; local times across a clock change are an hour apart from it."""
+    """Return the length of a step in minutes; across a clock change, local times differ from it by an hour."""
     if (start.tzinfo is None) is not (end.tzinfo is None):
         line.fail("one of the two times has an offset, the other has none")
     length = end - start
-    change = _DAY - day_length(start.date())  # An hour in spring, less than nothing in autumn.
+    change = _DAY - day_length(start.date())  # An hour in spring, minus an hour in autumn.
     candidates = {length, length - change} if start.tzinfo is None else {length}
     minutes = [step for step in STEPS if step * _MINUTE in candidates]
     if not minutes:
@@ -162,14 +162,14 @@ def _minutes_between(line: TableLine, start: datetime, end: datetime) -> int:
 
 
 def _origin_of(table: Table, format_name: str) -> Origin:
-    """Return where a table's series come from: meter and direction from above its header, else from the name."""
+    """Return the origin of a table's series: meter and direction from above its header, else from the file name."""
     source = table.source
     usage_point = _find_usage_point(table) or number_in_name(source.name)
     return Origin(source, format_name, usage_point, _direction_of(table), time_in_name(source.name))
 
 
 def _direction_of(table: Table) -> Direction:
-    """Return the direction that the sheet's name, a row above the header, or at last the name of the file says."""
+    """Return the direction according to the sheet's name, a row above the header, or else the file name."""
     rows = [[table.source.sheet], *(line.cells for line in reversed(table.above))]
     for cells in rows:
         words = " ".join(plain_name(cell) for cell in cells if isinstance(cell, str))
@@ -180,7 +180,7 @@ def _direction_of(table: Table) -> Direction:
 
 
 def _find_usage_point(table: Table) -> str | None:
-    """Return the meter's number from above the header: in a cell that names it, or in the next one that isn't empty."""
+    """Return the meter's number from above the header: in the cell with its label, or in the next non-empty one."""
     for line in table.above:
         for place, cell in enumerate(line.cells):
             if not isinstance(cell, str) or not re.search(r"\bprm\b|point reference mesure", plain_name(cell)):
@@ -203,7 +203,7 @@ class _Calendar:
 
 @dataclass(slots=True)
 class _Block:
-    """Part of a file: its two lines on the meter, its rows, its footer."""
+    """A part of a file: the two lines about its meter, its rows, its footer."""
 
     usage_point: str | None = None
     direction: Direction | None = None
@@ -216,7 +216,7 @@ class _Block:
 
 
 def _read_blocks(table: Table) -> Iterator[FileSeries]:
-    """Read the blocks of a file, each by what its header names."""
+    """Read the blocks of a file, each according to its header."""
     block = _Block()
     lines: Iterator[TableLine] = chain([table.header], table.below)
     rows = 0
@@ -226,7 +226,7 @@ def _read_blocks(table: Table) -> Iterator[FileSeries]:
             yield from _series_of(table, block)
             block = _read_head(line, names, next(lines, None))
         elif "horodate" in names:
-            if block.header is not None:  # The next block, whose two lines on the meter were cut away.
+            if block.header is not None:  # The next block, without the two lines about its meter.
                 yield from _series_of(table, block)
                 block = replace(block, header=None, steps=[], indexes=[], calendars=[])
             block.header = _check_header(line, names, block)
@@ -274,7 +274,7 @@ def _check_header(line: TableLine, names: dict[str, int], block: _Block) -> Tabl
 
 
 def _direction_of_columns(line: TableLine, names: Mapping[str, int]) -> Direction:
-    """Return the direction of a file whose first lines were cut away."""
+    """Return the direction of a file without its first lines."""
     is_production = "eas t" not in names if "eai t" in names else names_production(line.source.name)
     return Direction.PRODUCTION if is_production else Direction.CONSUMPTION
 
@@ -294,7 +294,7 @@ def _add_row(line: TableLine, block: _Block) -> None:
 
 
 def _read_footer(lines: Iterator[TableLine], names: Mapping[str, int], later: list[TableLine]) -> Iterator[_Calendar]:
-    """Yield the calendars of a footer; the row behind it, if there is one, is put into ``later``."""
+    """Yield the calendars of a footer; the row after it, if any, is added to ``later``."""
     for line in lines:
         if not plain_name(str(line.cells[0])).startswith("du "):
             later.append(line)
@@ -339,7 +339,7 @@ def _series_of(table: Table, block: _Block) -> Iterator[FileSeries]:
 
 
 def _to_index_rows(block: _Block, total: str) -> tuple[list[IndexRow], int]:
-    """Return the registers at each midnight; where it is labelled twice, an exact label holds. And the other rows."""
+    """Return the registers at each midnight, and the number of other rows; of two labels an exact one counts."""
     by_day: dict[object, tuple[bool, list[IndexRow]]] = {}
     dropped = 0
     for line in block.indexes:
@@ -364,7 +364,7 @@ def _to_index_rows(block: _Block, total: str) -> tuple[list[IndexRow], int]:
 
 
 def _names_at(block: _Block, moment: datetime) -> Mapping[str, tuple[str, str]]:
-    """Return the names of the registers at a moment; without a footer the supplier's, as the meter numbers them."""
+    """Return the names of the registers at a moment; without a footer the meter's numbers of the supplier's ones."""
     if not block.calendars:
         return {column: ("", column.removeprefix("eas ").upper()) for column in _SUPPLIER}
     local = moment if moment.tzinfo else moment.replace(tzinfo=PARIS)

@@ -1,6 +1,6 @@
-"""Series of a file, made by the parsers of answers: the file's rows are put in the form of an answer of 2026.
+"""Series of a file: its rows are converted to the form of an answer of 2026 and parsed by the parsers of answers.
 
-Where a file tells the end of each step of a curve alone, its neighbours say how long the step is.
+If a file has only the ends of a curve's steps, their lengths are inferred from their neighbours.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _TICK: Final = timedelta(microseconds=1)
 
 
 class StepRow(NamedTuple):
-    """Row of a curve: the end of a step (naive local time, or with its offset) and its mean power.
+    """A row of a curve: the end of a step (naive local time, or with its offset) and its mean power.
 
-    ``watts``: None where the value is missing. ``minutes``: None where the file doesn't tell the length. ``marks``:
-    nature, likelihood and state of the value, where the file tells them.
+    ``watts``: None if the value is missing. ``minutes``: None if the file doesn't have the length. ``marks``: nature,
+    likelihood and state of the value, if the file has them.
     """
 
     end: datetime
@@ -40,7 +40,7 @@ class StepRow(NamedTuple):
 
 
 class IndexRow(NamedTuple):
-    """What one register showed at the midnight that begins ``day``; ``period`` is empty for the total of all."""
+    """The value of one register at the midnight that begins ``day``; ``period`` is empty for the total."""
 
     day: date
     watt_hours: Decimal | None
@@ -50,7 +50,7 @@ class IndexRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the rows of a series come from; ``exported_at`` is None where the file doesn't tell it."""
+    """The origin of a series' rows; ``exported_at`` is None if the file doesn't have it."""
 
     source: Source
     format: str
@@ -59,7 +59,7 @@ class Origin:
     exported_at: datetime | None = None
 
     def series(self, series: Series, parsed: ParsedAnswer, ends: Iterable[datetime], **fields: Any) -> FileSeries:
-        """Return the series; ``ends``: the ends of its labels, of those with a value if there are any."""
+        """Return the series; ``ends``: its end labels, only those with a value if there are any."""
         last = (max(ends).astimezone(PARIS) - _TICK).date() + ONE_DAY
         told_at = max(local_midnight(last), self.exported_at or local_midnight(last))
         return FileSeries(
@@ -75,7 +75,7 @@ class Origin:
         )
 
     def grandeur(self, physical: str, unit: str, **content: Any) -> dict[str, Any]:
-        """Return a quantity as an answer of 2026 has it."""
+        """Return a quantity in the form of an answer of 2026."""
         direction = NAMES_OF_DIRECTIONS_2026[self.direction]
         return {"grandeurMetier": direction, "grandeurPhysique": physical, "unite": unit, **content}
 
@@ -102,7 +102,7 @@ def build_curve(origin: Origin, rows: Sequence[StepRow], usual: int = USUAL_STEP
 
 
 def merge_stages(curves: Sequence[FileSeries]) -> FileSeries:
-    """Return the curve of several stages of one meter; of one step, the value of the last stage holds."""
+    """Return the curve of several stages of one meter; for each step, the value of the last stage counts."""
     if len(curves) == 1:
         return curves[0]
     by_bounds: dict[tuple[datetime, timedelta], IntervalReading] = {}
@@ -137,7 +137,7 @@ def build_days(origin: Origin, days: Sequence[tuple[date, Decimal | None]]) -> F
 def build_registers(origin: Origin, rows: Sequence[IndexRow], dropped: int = 0) -> list[FileSeries]:
     """Return the registers, and the daily energy between consecutive midnights; ``dropped``: rows of no midnight.
 
-    An index that falls, or rises beyond what a meter can deliver, is that of another meter: that day has no energy.
+    An index that falls, or rises by more than a meter can deliver, is that of another meter: that day has no energy.
     """
     payload = {"contexte": [{"grandeur": [origin.grandeur("EA", "Wh", **_to_registers(rows))]}]}
     series = registers_of(origin.direction)
@@ -192,14 +192,14 @@ def _to_local(moment: datetime) -> datetime:
 
 
 def _to_text(number: Decimal | None) -> str | None:
-    """Return a number as an answer has it: without an exponent."""
+    """Return a number as text without an exponent, as in an answer."""
     return None if number is None else format(number, "f")
 
 
 def day_of_midnight(moment: datetime) -> tuple[date, bool] | None:
-    """Return the civil day that an index begins, and whether its label is exact; None for another time of day.
+    """Return the local day that begins with an index, and whether its label is exact; None for other times of day.
 
-    Exports of early 2024 write a midnight of summer as ``01:00+02:00``: the index is that of midnight (measured).
+    Exports of early 2024 write a summer midnight as ``01:00+02:00``, but the index is that of midnight (measured).
     """
     local = moment.astimezone(PARIS) if moment.tzinfo else moment.replace(tzinfo=PARIS)
     clock = (local.hour, local.minute, local.second)
@@ -213,7 +213,7 @@ def day_of_midnight(moment: datetime) -> tuple[date, bool] | None:
 def infer_lengths(ends: Sequence[datetime], usual: int = USUAL_STEP_MINUTES) -> list[int]:
     """Return the length of the step before each end label, in minutes, in the order of ``ends``.
 
-    Labels are naive local times or have an offset, oldest or newest first. ``usual``: of a step without neighbours.
+    Labels are naive local times or have an offset, oldest or newest first. ``usual``: for a step without neighbours.
     """
     if is_newest_first(ends):
         return infer_lengths(ends[::-1], usual)[::-1]
@@ -236,7 +236,7 @@ def infer_minutes(ends: Sequence[datetime], usual: int = USUAL_STEP_MINUTES) -> 
 
 
 def _without_missing_step(gaps: Sequence[int | None], index: int) -> int | None:
-    """Return the gap at ``index``, or a shorter neighbour where no neighbour is as long: a step is missing there."""
+    """Return the gap at ``index``, or a shorter neighbour if no neighbour is as long, because a step is missing."""
     gap = gaps[index]
     before = gaps[index - 1] if index else None
     after = gaps[index + 1] if index + 1 < len(gaps) else None
@@ -247,7 +247,7 @@ def _without_missing_step(gaps: Sequence[int | None], index: int) -> int | None:
 
 
 def _fill_unknown_steps(steps: Sequence[int | None], usual: int) -> list[int]:
-    """Replace each unknown step by the next known one, else by the one before, else by the usual one."""
+    """Replace each unknown step by the next known one, else by the previous one, else by the usual one."""
     filled = list(steps)
     for index in reversed(range(len(filled) - 1)):
         filled[index] = filled[index] or filled[index + 1]

@@ -1,12 +1,12 @@
-"""The workbooks of GRDF's customer site: gas days. Weeks and months are refused, for no day can be made of them.
+"""The workbooks of GRDF's customer site: gas days. Weeks and months are refused, because they contain no days.
 
     Données informatives et détaillées | | | Export du 24/11/2021
                                        | N° PCE : | 1234567890123
     Date de relevé | Index de début de période (m3) | Index de fin… | Volume consommé (m3) | Energie consommée (kWh) | …
     24/11/2020     | 12163                          | 12175         | 12                   | 133                     | …
 
-The sheet is called "Historique par mois" whatever it holds. A PCE that is a number has lost its zeros. The row with the
-address is dropped. Numbers and quality are put in the form of an answer, whose parser reads them.
+The sheet is always called "Historique par mois". A PCE stored as a number has lost its leading zeros. The row with the
+address is dropped. Numbers and quality are converted to the form of an answer for its parser.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _number(line: TableLine, column: str) -> str | None:
 
 
 def _find_pce(table: Table) -> str | None:
-    """Return the number of the delivery point, in the cell behind its name, with the zeros that it has lost."""
+    """Return the number of the delivery point from the cell after its label, with its lost leading zeros."""
     for line in table.above:
         for place, cell in enumerate(line.cells):
             if isinstance(cell, str) and "pce" in plain_name(cell).replace(".", "").split():
@@ -103,7 +103,7 @@ def _find_pce(table: Table) -> str | None:
 
 
 def _find_time(table: Table) -> datetime | None:
-    """Return the first instant of the day of the export: an answer of the same day is later."""
+    """Return the first instant of the day of the export, so that an answer of the same day counts as later."""
     match = _EXPORTED.search(table.words_above())
     if match is None:
         return None

@@ -1,7 +1,8 @@
-"""Files that are recognised and not read: what each is, and what to download in its place.
+"""Recognised but unsupported files: what each is, and what to download instead.
 
-Their bytes say it (a PDF, a picture), a word at their beginning (``Récapitulatif de mes puissances atteintes``), the
-columns of their header, or the code of the flux in a JSON. Where content says nothing, a name may explain the refusal.
+They are recognised by their bytes (a PDF, a picture), words at their beginning (``Récapitulatif de mes puissances
+atteintes``), the columns of their header, or the code of the flux in a JSON. Otherwise the name may explain the
+refusal.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from worker.domain.files.cells import TableLine, plain_name
 
 _SITE: Final = "download the load curve or the daily energy from your account at Enedis"
 _PORTAL: Final = "ask for the load curve (R63) or the indexes (R64) as CSV or JSON"
-# The beginning of a file, and what it is.
+# The beginning of a file, and its type.
 _SIGNATURES: Final[Sequence[tuple[bytes, str]]] = (
     (b"%PDF", f"a PDF is not supported: {_SITE}"),
     (
@@ -46,7 +47,7 @@ _FLUXES: Final = {
 }
 _EDF: Final = f"a summary by EDF is not supported: {_SITE}"
 _BEGINNINGS: Final = (("recapitulatif de m", _EDF), ("date et heure de releve par le distributeur", _EDF))
-# Columns of a header, and what the table is.
+# Columns of a header, and the table's type.
 _HEADERS: Final[Sequence[tuple[frozenset[str], str]]] = (
     (frozenset({"debut", "fin", "kwh"}), "the energy of steps in kWh is not supported: " + _SITE),
     (frozenset({"identifiant prm", "puissance souscrite"}), _FLUXES["C68"]),
@@ -68,7 +69,7 @@ UNKNOWN: Final = f"unknown format: {_SITE}, or daily gas from GRDF"
 
 
 def explain_bytes(start: bytes) -> str | None:
-    """Return why a file that begins so is not read; None where its beginning doesn't say it."""
+    """Return why a file with this beginning is unsupported; None if the beginning doesn't show it."""
     text = start.lstrip(b"\xef\xbb\xbf \r\n\t")
     if _HTML.search(text[:2048]):
         return "a web page instead of the file: log in again and download it"
@@ -83,12 +84,12 @@ def explain_bytes(start: bytes) -> str | None:
 
 
 def explain_flux(code: str) -> str | None:
-    """Return why a JSON with this code of a flux is not read."""
+    """Return why a JSON with this code of a flux is unsupported, or None."""
     return _FLUXES.get(code)
 
 
 def explain_rows(rows: Iterable[TableLine]) -> str | None:
-    """Return why a table whose first rows are these is not read; None where they don't say it."""
+    """Return why a table with these first rows is unsupported; None if they don't show it."""
     for line in rows:
         first = plain_name(str(line.cells[0]))
         for beginning, reason in _BEGINNINGS:
@@ -102,7 +103,7 @@ def explain_rows(rows: Iterable[TableLine]) -> str | None:
 
 
 def explain_name(name: str) -> str:
-    """Return why a file of unknown content is not read, with what its name makes of it."""
+    """Return why a file of unknown content is unsupported, according to its name."""
     for pattern, reason in _NAMES:
         if match := pattern.search(name):
             code = match[1].upper() if match.groups() else ""

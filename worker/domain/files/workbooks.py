@@ -1,12 +1,12 @@
 """ZIP archives and workbooks (XLSX), within bounds: the members of an archive, and the sheets of a workbook as rows.
 
-The sizes that an archive declares are checked before anything is unpacked, and what is unpacked is counted. Its members
-are read one after the other; a ZIP in a ZIP is refused.
+The sizes that an archive declares are checked before decompression, and decompressed bytes are counted. Its members are
+read one at a time; a ZIP in a ZIP is refused.
 
-A workbook is a ZIP of XML, read by python-calamine. Before its reader sees it, each part is unpacked within bounds and
-looked through: no document type (so no entity that multiplies), no cell so far out that the sheet between would fill
-the memory, no text that is repeated beyond bounds. The reader gets a new archive of exactly the parts that were
-checked. Formulas are not calculated: a cell has the value that was stored with it.
+A workbook is a ZIP of XML, read by python-calamine. First each part is decompressed within bounds and checked: no
+document type (so no entity expansion), no cell so far away that the sheet would fill the memory, and limits on repeated
+shared texts. The reader gets a new archive of exactly the checked parts. Formulas aren't calculated: a cell has the
+value that was stored with it.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from worker.domain.files.cells import DAMAGE, MAX_BYTES, MEGABYTE, FileFault, So
 
 MAX_MEMBERS: Final = 500
 MAX_UNPACKED: Final = 256 * MEGABYTE
-_LARGEST_RATIO: Final = 200  # Curves shrink to a twentieth.
-_SMALL: Final = MEGABYTE  # A small member may shrink to nothing.
+_LARGEST_RATIO: Final = 200  # Real curves compress to a twentieth.
+_SMALL: Final = MEGABYTE  # Smaller members may have any ratio.
 _ENCRYPTED: Final = 0x1
 _END: Final = b"PK\x05\x06"
 _END_64: Final = b"PK\x06\x07"
 _LONGEST_END: Final = 22 + 65_535
 _LARGEST_DIRECTORY: Final = MEGABYTE
 _JUNK: Final = ("__MACOSX/", "thumbs.db", "desktop.ini")
-_LARGEST: Final = 32 * MEGABYTE  # Of all XML of a workbook; a year of half-hours has two.
+_LARGEST: Final = 32 * MEGABYTE  # For all XML of a workbook; a year of half-hours has 2 MB.
 _MOST_ROWS: Final = 100_000
 _MOST_COLUMNS: Final = 200
 _MOST_CELLS: Final = 1_000_000
@@ -49,7 +49,7 @@ _Result = TypeVar("_Result")
 
 
 def open_archive(content: BinaryIO, source: Source) -> ZipFile:
-    """Return the archive, whose members are within bounds. Raises FileRefused."""
+    """Open an archive and check the limits of its members. Raises FileRefused."""
     _check_directory(content, source)
     content.seek(0)
     try:
@@ -67,7 +67,7 @@ def open_archive(content: BinaryIO, source: Source) -> ZipFile:
 
 
 def members_of(archive: ZipFile) -> Iterator[ZipInfo]:
-    """Yield the files of an archive in its order, without folders and what file managers leave in it."""
+    """Yield the files of an archive in its order, without folders and files of file managers."""
     for member in archive.infolist():
         name = member.filename.rsplit("/", 1)[-1].lower()
         if member.is_dir() or name.startswith(".") or member.filename.startswith(_JUNK) or name in _JUNK:
@@ -84,7 +84,7 @@ def open_member(archive: ZipFile, member: ZipInfo, source: Source) -> BinaryIO:
 
 
 def _check_directory(content: BinaryIO, source: Source) -> None:
-    """Check that the list of members is short, before it is read."""
+    """Check the size of the list of members before it is read. Raises FileRefused."""
     size = content.seek(0, os.SEEK_END)
     if size > MAX_BYTES:
         source.refuse_size(f"larger than {MAX_BYTES // MEGABYTE} MB; split it")
@@ -116,13 +116,13 @@ def _check_member(member: ZipInfo, place: int, source: Source) -> None:
 
 
 def is_workbook(names: list[str]) -> bool:
-    """Return whether an archive with these members is a workbook of a kind that is read."""
+    """Return whether an archive with these members is a supported workbook."""
     lower = {name.lower() for name in names}
     return "xl/workbook.xml" in lower and not lower.intersection(_OTHER_BOOKS)
 
 
 def explain_other_book(names: list[str]) -> str | None:
-    """Return why an archive with these members is another document, which isn't read; None if it isn't one."""
+    """Return why an archive with these members is an unsupported document; None if it isn't one."""
     lower = {name.lower() for name in names}
     if any(name.endswith(".iwa") or name == "index.zip" for name in lower):
         return "a Numbers document is not supported: export it as .xlsx or .csv"
@@ -148,7 +148,7 @@ def read_sheets(archive: ZipFile, source: Source) -> Iterator[tuple[Source, Iter
 
 
 def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
-    """Return an archive of the parts of a workbook, each of which was looked through."""
+    """Return a new archive of a workbook's parts, each of which was checked."""
     copy = io.BytesIO()
     checker, seen = _Checker(source), set[str]()
     parts = [member for member in archive.infolist() if member.filename.lower().endswith(_PARTS)]
@@ -170,7 +170,7 @@ def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
 
 @dataclass
 class _Checker:
-    """What is counted over the parts of a workbook: its shared texts first, then its cells."""
+    """The counts over the parts of a workbook: first its shared texts, then its cells."""
 
     source: Source
     shared: list[int] = field(default_factory=list)
@@ -185,8 +185,8 @@ class _Checker:
     is_value: bool = False
 
     def check(self, xml: bytes) -> None:
-        """Look through one part. Raises FileRefused."""
-        parser = expat.ParserCreate("utf-8")  # As the reader of workbooks reads it, whatever it declares.
+        """Check one part. Raises FileRefused."""
+        parser = expat.ParserCreate("utf-8")  # Like the reader of workbooks, whatever the part declares.
         parser.StartDoctypeDeclHandler = self._refuse_document_type
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
@@ -274,7 +274,7 @@ def _load(book: CalamineWorkbook, place: int, source: Source) -> CalamineSheet:
 
 
 def _guard(read: Callable[[], _Result], source: Source, reason: str) -> _Result:
-    """Return what the reader of workbooks makes; its errors, a panic among them, are a refusal."""
+    """Return the result of the reader of workbooks; its errors, including panics, become FileRefused."""
     try:
         return read()
     except (CalamineError, *DAMAGE):
@@ -286,7 +286,7 @@ def _guard(read: Callable[[], _Result], source: Source, reason: str) -> _Result:
 
 
 def _read_rows(sheet: CalamineSheet, source: Source) -> Iterator[TableLine]:
-    """Yield the rows with content, with the numbers that the workbook shows; texts without the blanks around them."""
+    """Yield the rows with content, with their numbers in the workbook; texts have no surrounding spaces."""
     for number, cells in enumerate(sheet.iter_rows(), start=1):
         stripped = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
         if any(cell not in ("", None) for cell in stripped):

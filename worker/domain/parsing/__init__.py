@@ -1,6 +1,6 @@
-"""Parsers of suppliers' answers: ``parse`` reads an answer of any series, with the parser that ``PARSERS`` has for it.
+"""Parsers of suppliers' answers: ``parse`` reads an answer of any series, with its parser in ``PARSERS``.
 
-Units and time stamps are converted here and nowhere else.
+Units and timestamps are converted only here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from worker.domain.parsing.values import ParsedAnswer
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow
 
-# An answer and the window that was asked for. Raises MalformedAnswer where it is no answer of the series at all.
+# Takes an answer and the requested window. Raises MalformedAnswer if it is no answer of the series at all.
 Parser = Callable[[Json, DateWindow], ParsedAnswer]
 
 
@@ -26,7 +26,7 @@ def parse(payload: Json, series: Series, window: DateWindow) -> ParsedAnswer:
 
 
 def _for(series: Series, parse_series: Callable[[Json, Series], ParsedAnswer]) -> Parser:
-    """Return a parser of answers that tell their days themselves."""
+    """Return a parser that ignores the window, for answers that contain their days."""
     return lambda payload, window: parse_series(payload, series)
 
 

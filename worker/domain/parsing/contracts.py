@@ -1,7 +1,7 @@
-"""The parsers of contracts, of electricity and of gas: what holds on the last day of the window that was asked for.
+"""The parsers of contracts of electricity and gas; the reading belongs to the last day of the requested window.
 
-An answer tells what holds today, so that day is the day of the reading. The clients have taken names and addresses out
-already, and nothing but the fields below is read.
+An answer has the state of the day of the request. The clients have already removed names and addresses, and only the
+fields below are read.
 
 Electricity: subscribed power, tariff, off-peak hours, activation, state of the meter.
 
@@ -15,18 +15,17 @@ Electricity: subscribed power, tariff, off-peak hours, activation, state of the 
                                 "services_level": "Communicant (ouvert aux services)"},
               "comptage": {"relais": {"plageHeuresCreuses": "HC (22H00-6H00)"}}}
 
-The answers of 2026 are three; only the first must be there. A meter whose home also feeds in has a contract of its own
-for that, without a power: the one with a power is read. Without any, there is no reading. Source: Enedis, swagger
-customers_upc v5; swaggers Situation contractuelle, Synthèse contractuelle and Situation comptage of 2026; recorded
-answers.
+In 2026 there are three answers; only the first is required. A home that also produces has a separate contract for that,
+without a power: the one with a power is read. Without any, there is no reading. Source: Enedis, swagger customers_upc
+v5; swaggers Situation contractuelle, Synthèse contractuelle and Situation comptage of 2026; recorded answers.
 
 Gas: how often the meter is read, the tariff, the yearly reference consumption (CAR).
 
     {"donnees_techniques": {"caracteristiques_compteur": {"frequence": "1M"}},
      "donnees_contractuelles": {"car": 9426, "tarif_acheminement": "T2", "date_mes": "2020-12-07"}}
 
-Newer answers have ``"car": {"car_actuelle": 9426}``. The contractual part may lack. Source: GRDF, swagger of ADICT v2
-(the number) and the digest of its kit 1.9 (the object); recorded answers.
+Newer answers have ``"car": {"car_actuelle": 9426}``. The contractual part may be missing. Source: GRDF, swagger of
+ADICT v2 (the number) and the digest of its kit 1.9 (the object); recorded answers.
 """
 
 from __future__ import annotations
@@ -103,7 +102,7 @@ def _contracts(payload: Json) -> Iterator[tuple[Json, dict[str, Any]]]:
 def _contracts_2026(payload: Mapping[str, Json]) -> Iterator[tuple[Json, dict[str, Any]]]:
     summary = _object(payload.get("synth_contrat"))
     relay = _object(_object(payload.get("comptage")).get("relais"))
-    # Consumption and production may have begun on different days: history begins on the first of them.
+    # Consumption and production may have begun on different days; the history begins on the first of them.
     activations = (parse_date(summary.get(f"{kind}_last_activation_date")) for kind in ("consumption", "generation"))
     shared = {
         "off_peak_hours": format_off_peak_hours(parse_off_peak_hours(relay.get("plageHeuresCreuses"))),
@@ -132,7 +131,7 @@ def _parse_power(raw: Json) -> int | None:
 
 
 def parse_gas_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
-    """Parse the contract in force to one reading; its amount is the CAR in millionths of a kWh, 0 where not told."""
+    """Parse the contract in force to one reading; its amount is the CAR in millionths of a kWh, 0 if unknown."""
     fields = clean_names(payload)
     if not {TECHNICAL, CONTRACTUAL} & fields.keys():
         raise WrongShape("the answer is not about a gas contract")

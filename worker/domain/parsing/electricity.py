@@ -1,20 +1,20 @@
 """The parsers of Enedis' energies and curves, of maximum powers and of registers, of both directions.
 
-A point with an unusable value, date or step is left out and counted. Only an answer that is no answer of measures at
-all raises an error, which is always MalformedAnswer.
+A point with an unusable value, date or step is left out and counted. Only an answer without any measures raises an
+error, which is always MalformedAnswer.
 
 The maximum power of each day is in VA, with its instant.
 
     v4, v5      {"value": "4638", "date": "2023-04-01 12:06:20"}
     2026        {"v": "4638", "d": "2023-04-01 12:06:20"}
 
-The label is the instant of the maximum power, so it is on no grid. A reading belongs to the civil day of its label. Of
-two readings of one civil day the higher holds, of two alike the earlier. Instants in the hour that comes twice in
-autumn are its first pass, as in rule 1 of ``timestamps``: a day has one such label, so no order could tell the second
-pass. An instant in the hour that spring skips is an hour later. Source: Enedis, guide d'implémentation Data Connect v5
+The label is the instant of the maximum power, so it can be any time. A reading belongs to the local day of its label.
+Of two readings of one day the higher counts, of equal ones the earlier. Instants in the repeated autumn hour count as
+its first pass, as in rule 1 of ``timestamps``: a day has only one such label, so no order could show the second pass.
+An instant in the skipped spring hour is moved an hour later. Source: Enedis, guide d'implémentation Data Connect v5
 (daily_consumption_max_power), swagger mesure_synchrone_auto v2 of 2026, and a recorded answer.
 
-Registers (2026) are what a meter shows at each midnight, by period of the tariff.
+Registers (2026) are the meter's values at each midnight, by tariff period.
 
     {"idPrm": "…", "periode": {…}, "grandeur": [], "contexte": [{"typeReleve": "AQ", "grandeur": [
       {"grandeurMetier": "CONS", "grandeurPhysique": "EA", "unite": "Wh",
@@ -22,14 +22,15 @@ Registers (2026) are what a meter shows at each midnight, by period of the tarif
          {"idClasseTemporelle": "BUHP", "codeCadran": "F2", "valeur": [{"d": "2023-04-01 00:00:00", "v": 710732}]}]}],
        "cadranTotalisateur": {"codeCadran": "T", "valeur": [{"d": "2023-04-01 00:00:00", "v": 18623827}]}}]}]}
 
-Values are Wh since the meter was installed, whole numbers or texts, labelled by the midnight that begins a civil day;
+Values are Wh since the meter was installed, integers or texts, labelled by the midnight that begins a local day;
 readings at other times of day (a visit, a change of the tariff) are left out.
 
-Of one midnight several calendars may be told: the supplier's, whose periods are billed, and the distributor's, whose
-ids begin with D. One holds: a calendar with all its registers before one that lacks some, then the supplier's before
-the distributor's, then the one whose values go on longest, then the one whose id comes last. The total is that of
-``cadranTotalisateur``, else the sum of the registers. A sum needs all of them, so without a total a midnight that lacks
-one is left out. Source: swagger mesure_synchrone_auto v2 of 2026; files of flux R64 with the same names.
+One midnight may have several calendars: the energy supplier's, whose periods are billed, and the distributor's, whose
+ids begin with D. One of them is chosen: a calendar with all its registers before one that lacks some, then the
+supplier's before the distributor's, then the one whose values continue longest, then the one with the last id. The
+total is that of ``cadranTotalisateur``, else the sum of the registers. Without a total, a midnight that lacks a
+register is left out, because a sum needs all of them. Source: swagger mesure_synchrone_auto v2 of 2026; files of flux
+R64 with the same names.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ _ROOTS_OF_REGISTERS: Final = ("contexte", *ROOTS_2026)
 
 
 def parse_daily(payload: Json, series: Series = Series.DAILY) -> ParsedAnswer:
-    """Parse Wh per civil day; the date is read as text, without a time zone."""
+    """Parse Wh per local day; the date is read as text, without a time zone."""
     rows = open_envelope(payload, series)
     readings = []
     for row in rows:
@@ -86,8 +87,8 @@ def parse_load_curve(payload: Json, series: Series = Series.LOAD_CURVE) -> Parse
     A point's own step length wins over the header's, because the length may change within a day.
     """
     rows = open_envelope(payload, series)
-    # The label of a point with a bad value stays in the sequence: only the order of labels separates the two passes of
-    # the autumn hour.
+    # The label of a point with a bad value stays in the sequence, because only the order of labels distinguishes the
+    # two passes of the autumn hour.
     labelled = [(row, label) for row in rows if (label := _row_label(row)) is not None]
     starts = to_starts([label for _, label in labelled])
     readings = [
@@ -99,7 +100,7 @@ def parse_load_curve(payload: Json, series: Series = Series.LOAD_CURVE) -> Parse
 
 
 def _collect(readings: Iterable[IntervalReading], rows: int) -> ParsedAnswer:
-    """Return the readings in time order; of a step that comes twice, the last in the answer wins, but never a zero.
+    """Return the readings in time order; if a step occurs twice, the last one counts, but never a zero.
 
     Some suppliers pad the skipped hour of a spring day with zeros (rule T5).
     """
@@ -111,7 +112,7 @@ def _collect(readings: Iterable[IntervalReading], rows: int) -> ParsedAnswer:
         if bounds in by_bounds and by_bounds[bounds] != reading:
             differing += 1
         if bounds not in by_bounds or reading.amount:
-            by_bounds.pop(bounds, None)  # The last one's place in the answer counts, too.
+            by_bounds.pop(bounds, None)  # The last one's place in the answer counts too.
             by_bounds[bounds] = reading
     kept = keep_last(list(by_bounds.values()))
     return ParsedAnswer(kept, rows - usable, differing, len(by_bounds) - len(kept))
@@ -151,7 +152,7 @@ def _to_rank(raw: Json) -> int | None:
 
 
 def parse_max_power(payload: Json, series: Series = Series.MAX_POWER) -> ParsedAnswer:
-    """Parse a reading for each civil day; its detail ``at`` is the instant, absent where only the day is told."""
+    """Parse a reading for each local day; its detail ``at`` is the instant, absent if only the day is known."""
     rows = open_envelope(payload, series)
     readings = [reading for row in rows if (reading := _to_peak(row)) is not None]
     highest: dict[datetime, IntervalReading] = {}
@@ -164,7 +165,7 @@ def parse_max_power(payload: Json, series: Series = Series.MAX_POWER) -> ParsedA
 
 
 def _rank(reading: IntervalReading) -> tuple[int, bool, datetime]:
-    """Return what sorts the reading that holds first."""
+    """Return a sort key that puts the reading to keep first."""
     at = (reading.details or {}).get("at")
     return -reading.amount, at is None, datetime.fromisoformat(at) if at else reading.start
 
@@ -179,7 +180,7 @@ def _to_peak(row: RawRow) -> IntervalReading | None:
 
 
 def _to_instant(raw: Json) -> datetime | None:
-    """Return the instant with the offset of Europe/Paris; None for a date alone and for anything else."""
+    """Return the instant with the offset of Europe/Paris; None for a mere date and for anything else."""
     text = raw.strip() if isinstance(raw, str) else ""
     try:
         moment = datetime.fromisoformat(text) if _INSTANT.fullmatch(text) else None
@@ -187,7 +188,7 @@ def _to_instant(raw: Json) -> datetime | None:
         return None
     if moment is None:
         return None
-    # By way of UTC, which turns an instant that the clocks skip into the one that they showed.
+    # The conversion through UTC turns a skipped local time into an existing one.
     return (moment if moment.tzinfo else moment.replace(tzinfo=PARIS)).astimezone(UTC).astimezone(PARIS)
 
 
@@ -254,7 +255,7 @@ class _Points:
         return IntervalReading(local_midnight(day), day_length(day), total * MILLIWATT_HOURS_PER_WH, details or None)
 
     def _calendar_of(self, day: date) -> tuple[str, bool] | None:
-        """Return the calendar that holds at a midnight, and whether all its registers are there."""
+        """Return the chosen calendar of a midnight, and whether it has all its registers."""
         ranked = [
             (self.registers[name][day].keys() == self._names(name), not name.startswith(_DISTRIBUTOR), max(days), name)
             for name, days in self.registers.items()

@@ -7,17 +7,17 @@
         "type_qualif_conso": "Mesuré", "statut_conso": "Provisoire", "journee_gaziere": "2024-01-15",
         "type_conso": "Informative Journalier"}, "statut_restitution": null}]}
 
-A gas day runs from six to six, local time, and is known by the day on which it begins. Numbers may be texts. The energy
-is what the supplier says: it is not volume x coefficient, and volumes are not the differences of indexes. "Absence de
+A gas day runs from six to six, local time, and is named by the day on which it begins. Numbers may be texts. The energy
+is the supplier's value: it is not volume x coefficient, and volumes are not the differences of indexes. "Absence de
 Données", and an energy that is null, is no reading; zero is one.
 
-Of days with one start the one that ends later holds, then the last one; a reading over several days gives way where
-another of its days has its own. Of periods that overlap, the one that ends later holds, then the last one. Left out are
-records of another kind (hours, injections, the other series) and those of GRDF's customer site, whose names are written
-in another way.
+Of days with the same start the one that ends later counts, then the last one; a reading over several days is shortened
+if another of its days has its own reading. Of overlapping periods, the one that ends later counts, then the last one.
+Records of another kind (hours, injections, the other series) and those of GRDF's customer site, whose names are spelt
+differently, are left out.
 
-GRDF has misspelt one of its own names with a colon at its end (``"perim_donnees_techniques:"``), so blanks and colons
-there are no part of any name. Its words come with accents and without, in any case.
+GRDF has misspelt one of its own names with a colon at its end (``"perim_donnees_techniques:"``), so spaces and colons
+at the end of names are ignored. Its words come with and without accents, in upper or lower case.
 
 Source: GRDF, swagger of ADICT v2; recorded answers; the code of lowatt-grdf, PyGazpar and aeneria. That a day without
 ``journee_gaziere`` is the one of its first instant is inferred.
@@ -51,14 +51,14 @@ _LONGEST: Final = timedelta(days=3 * 366)  # A longer record is a mistake.
 
 @dataclass
 class _Readings:
-    """The readings of an answer in its order, and how many of its records can't be used."""
+    """The readings of an answer in its order, and the number of its unusable records."""
 
     readings: list[IntervalReading] = field(default_factory=list)
     dropped: int = 0
     differing: int = 0
 
     def distinct(self) -> list[IntervalReading]:
-        """Return the readings with different bounds; of those with the same, the last one in its place."""
+        """Return the readings with distinct bounds; of those with the same bounds, the last one in its place."""
         by_bounds: dict[tuple[Any, timedelta], IntervalReading] = {}
         for reading in self.readings:
             bounds = reading.start, reading.length
@@ -69,7 +69,7 @@ class _Readings:
 
 
 def parse_gas_days(payload: Json) -> ParsedAnswer:
-    """Parse the energy of gas days in millionths of a kWh; the details have the names that documents have."""
+    """Parse the energy of gas days in millionths of a kWh; the details have the same names as in documents."""
     found = _read(payload, is_daily=True)
     readings = found.distinct()
     by_day: dict[date, IntervalReading] = {}
@@ -83,7 +83,7 @@ def parse_gas_days(payload: Json) -> ParsedAnswer:
 
 
 def parse_gas_periods(payload: Json) -> ParsedAnswer:
-    """Parse billed periods, as ``parse_gas_days``; ``ends_on`` is the day on which a period ends, excluded."""
+    """Parse billed periods like ``parse_gas_days``; ``ends_on`` is the day on which a period ends, excluded."""
     found = _read(payload, is_daily=False)
     readings = found.distinct()
     kept = [
@@ -101,7 +101,7 @@ def _read(payload: Json, is_daily: bool) -> _Readings:
         fields = clean_names(record)
         consumption = object_of(fields, "consommation")
         if not consumption and object_of(fields, "statut_restitution"):
-            continue  # What the supplier says of its answer.
+            continue  # A status of the supplier about its answer.
         is_of_series = bool(consumption) and _is_of_series(consumption, is_daily)
         if is_of_series and _is_gap(consumption):
             continue
@@ -120,7 +120,7 @@ def _is_of_series(consumption: Mapping[str, Json], is_daily: bool) -> bool:
 
 
 def _is_gap(consumption: Mapping[str, Json]) -> bool:
-    """Return whether the supplier says that nothing was measured; a null must be there to say so."""
+    """Return whether the supplier says that nothing was measured: by a word, or by an explicit null."""
     is_null = "energie" in consumption and consumption["energie"] in (None, "")
     return is_null or to_plain(parse_text(consumption.get("type_qualif_conso")) or "") == _ABSENT
 
@@ -134,7 +134,7 @@ def _to_reading(fields: Mapping[str, Json], consumption: Mapping[str, Json], is_
 
 
 def _bounds_of(consumption: Mapping[str, Json], is_daily: bool) -> DateWindow | None:
-    """Return the days of a record; a gas day ends on the next one, even where the record doesn't say so."""
+    """Return the days of a record; a gas day ends on the next one, even if the record doesn't say so."""
     gas_day = parse_date(consumption.get("journee_gaziere"))
     began = parse_date(consumption.get("date_debut_consommation"))
     ended = parse_date(consumption.get("date_fin_consommation"))
@@ -162,7 +162,7 @@ def _details_of(fields: Mapping[str, Json], consumption: Mapping[str, Json]) -> 
 
 
 def _indexes_of(fields: Mapping[str, Json]) -> tuple[int | float | None, int | float | None]:
-    """Return what the meter showed at the beginning and at the end; of a meter with a converter, what that showed."""
+    """Return the meter's index at the beginning and at the end; for a meter with a converter, the converter's."""
     began, ended = object_of(fields, "releve_debut"), object_of(fields, "releve_fin")
     pairs = (
         (
@@ -194,16 +194,16 @@ def _days_of(reading: IntervalReading) -> DateWindow:
 
 
 def _shorten_to_day(reading: IntervalReading) -> IntervalReading:
-    """Return a reading of one day: that of several days has come as the one of their first day."""
+    """Return the reading with the length of its first day."""
     day = reading.start.date()
     return replace(reading, length=_length_of(DateWindow(day, day + ONE_DAY)))
 
 
 def clean_names(record: Json) -> Mapping[str, Json]:
-    """Return the fields of a record by their names without what a typing error has added; empty if it is no object."""
+    """Return the fields of a record by their names without trailing colons and spaces; empty if it is no object."""
     if not isinstance(record, dict):
         return {}
-    # A name that is right as it stands wins over a misspelt one.
+    # A correct name takes precedence over a misspelt one.
     return {name.rstrip(": "): value for name, value in sorted(record.items(), key=lambda field: -len(field[0]))}
 
 
@@ -213,6 +213,6 @@ def object_of(fields: Mapping[str, Json], name: str) -> Mapping[str, Json]:
 
 
 def _translate(raw: Json, words: Mapping[str, str]) -> str | None:
-    """Return our word for the supplier's; an unknown one in lower case."""
+    """Return our word for the supplier's; an unknown word in lower case."""
     text = parse_text(raw)
     return None if text is None else words.get(to_plain(text), text.lower())

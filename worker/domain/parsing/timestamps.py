@@ -1,16 +1,16 @@
 """The times of steps: their lengths, and local end labels as instants, so that no hour is lost at a clock change.
 
-Enedis labels each step with its END in French civil time, without an offset. On the autumn day the labels of one hour
-come twice and only their order separates them; in spring the labels of one hour are missing. These rules apply in this
-order:
+Enedis labels each step with its END in French local time, without an offset. On the autumn day the labels of one hour
+occur twice and only their order distinguishes them; in spring the labels of one hour are missing. These rules apply in
+this order:
 
-1. Each label is resolved by itself. An ambiguous label is the earlier instant, unless that does not come after the
+1. Each label is resolved by itself. An ambiguous label is the earlier instant, unless that doesn't come after the
    previous reading's instant and the later one does.
-2. If the instants of a clock-change day then do not rise, but the day has as many readings as its true length requires
-   and the clock change alone explains the disorder, then the instants follow from the position. In spring, labels of
-   the skipped hour are there and only they are out of order. In autumn, the labels fall once, between 01:30 and 03:30.
-3. Otherwise the answer is out of order: rows that changed places keep their labels, and a label that comes a second
-   time is the second pass.
+2. If the instants of a clock-change day then don't rise, but the day has as many readings as its true length requires
+   and the clock change alone explains the disorder, then the instants follow from the position. In spring, there are
+   labels of the skipped hour and only they are out of order. In autumn, the labels fall once, between 01:30 and 03:30.
+3. Otherwise the answer is out of order: rows that changed places keep their labels, and the second occurrence of a
+   label is the second pass.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from worker.domain.windows import PARIS, day_length, local_midnight
 _ONE_TICK = timedelta(microseconds=1)
 _USUAL_STEP_MINUTES: Final = 30  # For a point without a step length of its own.
 _CLOCK_CHANGE_HOUR: Final = 2  # French clocks skip or repeat the hour from 02:00 to 03:00.
-# Labels are ends, so the repeated hour's may be half an hour later; some files double it half an hour early.
+# Labels are ends, so those of the repeated hour may be half an hour later; some files repeat it half an hour early.
 _FALL_FROM, _FALL_UNTIL = time(1, 30), time(3, 30)
 _MINUTES_PER_DAY: Final = 24 * 60
 _LONGEST_STEP: Final = len("PT99H9999M")
 # A day is labelled by its date alone or by its midnight. Another time of day is that of the day's maximum power.
 _DAY: Final = re.compile(r"(20\d\d)-(\d\d)-(\d\d)(?:[T ]00:00(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
-# Only whole minutes are accepted, because keys have no seconds: two steps would have the same key.
+# Only whole minutes are accepted, because keys have no seconds, so two steps could have the same key.
 _LABEL: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _DURATION = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?", re.ASCII)
 
@@ -48,7 +48,7 @@ class Label(NamedTuple):
 
 
 def parse_day(raw: Json) -> date | None:
-    """Parse the label of a civil day; the date is read as text, without a time zone. None for anything else."""
+    """Parse the label of a local day; the date is read as text, without a time zone. None for anything else."""
     match = _DAY.fullmatch(raw.strip()) if isinstance(raw, str) else None
     try:
         return date(int(match[1]), int(match[2]), int(match[3])) if match else None
@@ -57,7 +57,7 @@ def parse_day(raw: Json) -> date | None:
 
 
 def parse_label(raw: Json) -> datetime | None:
-    """Return the end that a step is labelled with, as it is written; None for any other text."""
+    """Parse the end label of a step as written, naive or with its offset; None for any other text."""
     text = raw.strip() if isinstance(raw, str) else ""
     return _read_label(text) if _LABEL.fullmatch(text) else None
 
@@ -73,7 +73,7 @@ def _read_label(text: str) -> datetime | None:
 def parse_step_minutes(raw: Json) -> int | None:
     """Parse the length of a step: ``PT30M``, ``PT1H`` or seconds as in the oldest answers ("1800"); absent means 30.
 
-    None if it is no length that divides a day evenly.
+    None for a length that doesn't divide a day evenly.
     """
     if raw is None or raw == "":
         return _USUAL_STEP_MINUTES
@@ -112,10 +112,10 @@ def to_starts(labels: Sequence[Label]) -> list[datetime]:
 
 
 def is_newest_first(ends: Sequence[datetime]) -> bool:
-    """Return whether naive end labels fall from each to the next, most of them; those with an offset need no order.
+    """Return whether most naive end labels are earlier than the one before; labels with an offset need no order.
 
-    First and last alone don't tell it: of several files put together a later one may come first. A single fall within a
-    day may be the end of the autumn hour's first pass.
+    Comparing the first and the last isn't enough, because in concatenated files a later one may come first. A single
+    fall within a day may be the end of the autumn hour's first pass.
     """
     if len(ends) < 2 or any(end.tzinfo is not None for end in ends):
         return False
@@ -124,7 +124,7 @@ def is_newest_first(ends: Sequence[datetime]) -> bool:
 
 
 def to_instants(ends: Sequence[datetime]) -> list[datetime]:
-    """Return the moments of end labels by rule 1 alone, in UTC: of steps whose length is not known yet."""
+    """Return the moments of end labels by rule 1 only, in UTC, for steps whose length isn't known yet."""
     instants: list[datetime] = []
     previous: datetime | None = None
     for end in ends:
@@ -147,7 +147,7 @@ def _instant(label: datetime, previous: datetime | None) -> datetime:
 def _both_passes(label: datetime) -> tuple[datetime, datetime]:
     """Return the earlier and the later instant of a label; they are equal unless the label is ambiguous.
 
-    A label inside the spring gap resolves rightly with fold 0; its fold 1 would come earlier and is ignored.
+    A label inside the spring gap resolves correctly with fold 0; its fold 1 would come earlier and is ignored.
     """
     passes = [label.replace(tzinfo=PARIS, fold=fold).astimezone(UTC) for fold in (0, 1)]
     return (passes[0], max(passes)) if passes[0] < passes[1] else (passes[0], passes[0])
@@ -167,7 +167,7 @@ def _is_rising(instants: Sequence[datetime]) -> bool:
 
 
 def _is_explained_by_clock_change(day: date, ends: Sequence[datetime]) -> bool:
-    """Return whether the clock change alone disturbs the order of these instants; rows may also have changed places."""
+    """Return whether the clock change alone explains the disorder of these instants, not swapped rows."""
     if day_length(day) < timedelta(hours=24):
         skipped = [end for end in ends if end.hour == _CLOCK_CHANGE_HOUR]
         others = [end for end in ends if end.hour != _CLOCK_CHANGE_HOUR]

@@ -1,18 +1,18 @@
-"""What all parsers share: the value of a point, the envelopes of Enedis answers, and what a parser makes of an answer.
+"""Shared code of all parsers: values of points, the envelopes of Enedis answers, and the result of a parser.
 
-Envelopes are opened to their points; the shape of an answer shows its generation.
+The points are extracted from their envelopes; the shape of an answer shows its generation.
 
 ========================= =============================================================
 v4, v5                    ``meter_reading.interval_reading[] {value, date, interval_length}``
 older list under          ``usage_point[].meter_reading.interval_reading[] {value, rank}``, rank 1 is the
 ``usage_point``           first step after midnight of ``start``; also with ``date``
-2026                      ``grandeur[].points[] {v, d, p}``, the item picked by what it measures and by the
+2026                      ``grandeur[].points[] {v, d, p}``, the item selected by its quantity and by the
                           direction of the energy
 ========================= =============================================================
 
-So no answer is misread while an account moves from one generation to the next. Nothing in an answer of v4 or v5 tells
-production from consumption: the question does. Source: the Enedis swaggers of Data Connect v5 (v4 has the same JSON)
-and of "mesure synchrone auto" v2 (2026). The older list is that of the v3 API.
+So no answer is misread while an account moves from one generation to the next. An answer of v4 or v5 doesn't show
+whether it is production or consumption; only the request does. Source: the Enedis swaggers of Data Connect v5 (v4 has
+the same JSON) and of "mesure synchrone auto" v2 (2026). The older list is that of the v3 API.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from worker.errors import WrongMeter, WrongShape, WrongUnit
 ROOTS_2026: Final = ("grandeur", "idPrm", "periode")
 NAMES_OF_DIRECTIONS_2026: Final = {Direction.CONSUMPTION: "CONS", Direction.PRODUCTION: "PROD"}
 _NUMBER = re.compile(r"[+-]?\d{1,12}(\.\d{0,12})?", re.ASCII)  # No exponent, no "NaN", no endless digits.
-_LARGEST: Final = Decimal(10**9)  # No connection draws a gigawatt, so a larger value is noise.
+_LARGEST: Final = Decimal(10**9)  # No connection draws a gigawatt, so a larger value is an error.
 _DECIMAL: Final = re.compile(r"[+-]?\d{1,30}(\.\d{0,60})?(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 _DATE: Final = re.compile(r"(20\d\d|19\d\d)-\d\d-\d\d(?:[+-]\d\d:?\d\d|Z)?", re.ASCII)
 
 
 class MeasuredQuantity(NamedTuple):
-    """What an answer says that it measures; ``kind`` and ``aggregate`` are optional fields of v4 and v5."""
+    """An answer's description of its quantity; ``kind`` and ``aggregate`` are optional fields of v4 and v5."""
 
     unit: str
     kind: str
@@ -50,7 +50,7 @@ class MeasuredQuantity(NamedTuple):
 QUANTITIES: Final = {
     Quantity.ENERGY: MeasuredQuantity("Wh", "energy", "sum", "EA"),
     Quantity.POWER: MeasuredQuantity("W", "power", "average", "PA"),
-    # 2026 has the three phases of a meter beside it, as PMA1 to PMA3.
+    # In 2026 the three phases of a meter are also sent, as PMA1 to PMA3.
     Quantity.APPARENT_POWER: MeasuredQuantity("VA", "power", "maximum", "PMA"),
 }
 
@@ -67,11 +67,11 @@ class RawRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ParsedAnswer:
-    """The readings of one answer in time order, each step once, and how many points were left out.
+    """The readings of one answer in time order, each step once, and the numbers of points left out.
 
-    ``dropped``: points with an unusable value, date or step. ``differing``: points that came again with another value;
-    the last one counts. ``left_out``: points that gave way to another one of their time: to a later one of other
-    bounds, or to a higher one of the same day's maximum power.
+    ``dropped``: points with an unusable value, date or step. ``differing``: points repeated with another value; the
+    last one counts. ``left_out``: points replaced by another one of the same time: by a later one with other bounds, or
+    by a higher maximum power of the same day.
     """
 
     readings: Sequence[IntervalReading]
@@ -80,9 +80,9 @@ class ParsedAnswer:
     left_out: int = 0
 
     def clip_to(self, window: DateWindow, *, reaching_in: bool = False) -> ParsedAnswer:
-        """Return only the readings that begin in the window that was asked for; the others are counted as dropped.
+        """Return only the readings that begin in the requested window; the others are counted as dropped.
 
-        ``reaching_in``: those that begin before it and end in it stay as well.
+        ``reaching_in``: those that begin before it and end in it stay too.
         """
         start, _ = window.instants()
         inside = [
@@ -97,7 +97,7 @@ class ParsedAnswer:
 def parse_number(raw: Json) -> Decimal | None:
     """Parse a finite number of zero or more, sent as a number or as text; anything else is None.
 
-    Rejects null, blanks, words, booleans, NaN, infinity and negative numbers (-1 and -2 are suppliers' markers).
+    Rejects null, empty texts, words, booleans, NaN, infinity and negative numbers (-1 and -2 are suppliers' markers).
     """
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         return None
@@ -109,10 +109,10 @@ def parse_number(raw: Json) -> Decimal | None:
 
 
 def parse_decimal(raw: Json) -> Decimal | None:
-    """Parse a finite number of zero or more with all its digits; what ``parse_number`` rejects is None."""
+    """Parse a finite number of zero or more with all its digits; None for anything that ``parse_number`` rejects."""
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         return None
-    # The shortest text of a float is the number that was sent.
+    # The shortest text of a float is the number as sent.
     text = raw.strip() if isinstance(raw, str) else repr(raw) if isinstance(raw, float) else _digits_of_number(raw)
     try:
         number = Decimal(text) if _DECIMAL.fullmatch(text) else None
@@ -150,7 +150,7 @@ def to_whole(number: Decimal) -> int:
 
 
 def parse_date(raw: Json) -> str | None:
-    """Return the day of a date, also with an offset glued on, or of a moment in Europe/Paris; ``YYYY-MM-DD``."""
+    """Return the day of a date, with or without an appended offset, or of a moment in Europe/Paris; ``YYYY-MM-DD``."""
     text = parse_text(raw) or ""
     try:
         if _DATE.fullmatch(text):
@@ -164,7 +164,7 @@ def parse_date(raw: Json) -> str | None:
 
 
 def to_plain(text: str) -> str:
-    """Return a text in lower case without accents, with straight quotes and single blanks, to compare words."""
+    """Return a text in lower case without accents, with straight quotes and single spaces, to compare words."""
     letters = unicodedata.normalize("NFKD", text.replace("\u2019", "'"))
     return " ".join("".join(letter for letter in letters if not unicodedata.combining(letter)).casefold().split())
 
@@ -219,7 +219,7 @@ def _rows_2026(payload: dict[str, Json], series: Series) -> Iterator[RawRow]:
 
 
 def pick_quantities_2026(raw: Json, series: Series) -> Iterator[dict[str, Json]]:
-    """Yield the items of a ``grandeur`` list that are this series'; the other ones are the same meter's other series.
+    """Yield the items of a ``grandeur`` list that belong to this series; others are other series of the same meter.
 
     Raises MalformedAnswer on another shape or unit.
     """
@@ -233,13 +233,13 @@ def pick_quantities_2026(raw: Json, series: Series) -> Iterator[dict[str, Json]]
 
 
 def _check_unit(unit: Json, series: Series) -> None:
-    """Check the unit, if there is one: to read W as Wh would double every half-hour. Raises WrongUnit."""
+    """Raise WrongUnit for another unit, if there is one: reading W as Wh would double every half-hour."""
     if unit is not None and unit != (expected := QUANTITIES[series.description.quantity].unit):
         raise WrongUnit(f"the unit of {series.value} is not {expected}")
 
 
 def _check_kind(reading_type: dict[str, Json], series: Series) -> None:
-    """Check the optional kind and aggregate: a day's maximum power has the same shape. Raises WrongUnit."""
+    """Raise WrongUnit for another optional kind or aggregate: a day's maximum power has the same shape."""
     quantity = QUANTITIES[series.description.quantity]
     for name, expected in (("measurement_kind", quantity.kind), ("aggregate", quantity.aggregate)):
         if reading_type.get(name) not in (None, expected):

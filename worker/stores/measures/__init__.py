@@ -1,6 +1,6 @@
 """Measure stores, opened by their URL: CouchDB in production, or SQL through SQLAlchemy on one machine.
 
-What is opened counts and times its requests, and refuses to work where the measures have another layout.
+An opened store counts and times its requests, and refuses to work if the measures have another layout.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 RECHECK_S: Final = 60.0
-_LAYOUT_DELAY_S: Final = 900.0  # A layout heals by no waiting: a window is left to the next scheduled run.
+_LAYOUT_DELAY_S: Final = 900.0  # Waiting doesn't fix a layout, so a window is left to the next scheduled run.
 _COUCHDB: Final = "couchdb+"
 
 
@@ -47,12 +47,12 @@ def open_measures(
 ) -> InstrumentedStore:
     """Return the measure store; connects to nothing yet.
 
-    The URL is ``couchdb+http://user:password@host:5984/``, ``couchdb+https://…`` or SQLAlchemy's.  ``prefix`` goes
-    before the names of CouchDB databases; ``shards`` and ``replicas`` apply when these are created.  ``guarded``: the
-    store refuses to work where the other layout holds readings.  Raises ValueError, in one line that does not repeat
-    the URL, which may hold a password.
+    The URL is ``couchdb+http://user:password@host:5984/``, ``couchdb+https://…`` or SQLAlchemy's. ``prefix`` precedes
+    the names of CouchDB databases; ``shards`` and ``replicas`` apply when these are created. ``guarded``: the store
+    refuses to work if the other layout has readings. Raises ValueError with one line that doesn't repeat the URL, which
+    may contain a password.
     """
-    # Each store is imported where it is used, so that a system with SQL does not load CouchDB's package.
+    # Each store is imported only for its use, so that a system with SQL doesn't load CouchDB's package.
     if (server := open_couchdb(url, timeout_s)) is None:
         from worker.stores.measures.sql import SqlStore
 
@@ -80,7 +80,7 @@ def open_measures(
 def open_couchdb(url: str, timeout_s: float) -> CouchServer | None:
     """Return the CouchDB server of a measures URL, for its set-up; None for a SQL database.
 
-    Raises ValueError, as ``open_measures`` does.
+    Raises ValueError like ``open_measures``.
     """
     if not url.startswith(_COUCHDB):
         return None
@@ -108,11 +108,11 @@ def couchdb_user(url: str) -> tuple[str, str] | None:
 
 
 class InstrumentedStore:
-    """A measure store whose results and errors are those of ``store``.
+    """A wrapper of ``store`` that measures its requests and checks the layout.
 
-    ``others``: where the other layout would have its readings.  With ``layout``, it refuses to work where there are
-    some: it looks before its first request, and again after an empty read, at most once a minute, because another
-    process may have migrated the measures meanwhile.
+    ``others``: the databases in which the other layout has its readings. With ``layout``, the wrapper refuses to work
+    if there are any. It checks before its first request, and again after an empty read, at most once a minute, because
+    another process may have migrated the measures meanwhile.
     """
 
     def __init__(
@@ -155,12 +155,12 @@ class InstrumentedStore:
         self._store.close()
 
     def has_other_layout(self) -> bool:
-        """Return whether there are readings in the other layout; they are not read, and would be fetched again."""
+        """Return whether the other layout has readings; these wouldn't be read, but fetched again."""
         return not all(database.is_empty() for database in self._others)
 
     @contextmanager
     def _request(self, operation: str) -> Iterator[None]:
-        """Time a request and count its failure; the first one is preceded by a check of the layout."""
+        """Time a request and count its failure; before the first one, check the layout."""
         if self._recheck_at < 0:
             self._check_layout()
         errors = STORE_ERRORS.labels("measures").count_exceptions((StoreUnavailable, WriteRefused))
@@ -168,7 +168,7 @@ class InstrumentedStore:
             yield
 
     def _check_layout(self) -> None:
-        """Raise StoreUnavailable, in one line that says what to do, where the other layout holds readings."""
+        """Raise StoreUnavailable, with one line that says what to do, if the other layout has readings."""
         now = self._clock()
         if self._layout is None or now < self._recheck_at:
             return

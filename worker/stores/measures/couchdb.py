@@ -1,8 +1,8 @@
 """CouchDB: the measure store in the plain layout, requests over HTTP with errors in plain words, a server's set-up.
 
-There is one database a doctype, partitioned by account where the server can. The first write creates a database.
-Whether a server and a database are partitioned costs no request of its own: a partition read is tried, and its failure
-is remembered in the process. An account is read in one request a doctype, and written in one request for 500 documents.
+There is one database per doctype, partitioned by account if the server supports it. The first write creates a database.
+No extra request checks for partitions: a partition read is tried, and its failure is remembered in the process. An
+account is read in one request per doctype, and written in one request per 500 documents.
 
     database   com-grandlyon-enedis-day
     document   {"_id": "k9x4w:2024-07-25", "_rev": "1-967a…", "load": 7.654321, "year": 2024, …}
@@ -10,8 +10,8 @@ is remembered in the process. An account is read in one request a doctype, and w
 Source: CouchDB 3.5 documentation, ``_all_docs``, ``_bulk_docs`` and partitioned databases.
 
 No other module uses the ``couchdb`` package. It is fast, but has traps, which are avoided here (seen in its source,
-CouchDB 1.2): no time-out by default, a cache of GET answers, connections that are returned to the pool twice after some
-errors or stay open after a time-out, and 5xx answers that surface as AttributeError, TypeError or ValueError.
+CouchDB 1.2): no timeout by default, a cache of GET answers, connections that are returned to the pool twice after some
+errors or stay open after a timeout, and 5xx answers that surface as AttributeError, TypeError or ValueError.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _NOT_AN_ANSWER: Final = (AttributeError, TypeError, ValueError, OSError, HTTPExc
 MOST_DOCUMENTS_A_REQUEST: Final = 500
 # Sent with each read: without a limit, a server with a cap on partition reads silently leaves out the rest.
 _MOST_ROWS: Final = 1_000_000
-_FRUITLESS_ROUNDS: Final = 3  # One is usual: the package may have sent the deletion twice.
+_FRUITLESS_ROUNDS: Final = 3  # One is normal, because the package may have sent the deletion twice.
 _NO_DATABASE: Final = {"Database does not exist.", "no_db_file"}  # CouchDB 3; CouchDB 1 and 2, pouchdb-server.
 # Errors of single rows that are the server's fault; any other error except a conflict is a refusal.
 _ROW_OUTAGES: Final = {"internal_server_error", "service_unavailable", "timeout", "unknown_error"}
@@ -64,11 +64,11 @@ _STAND_IN: Final = "express-pouchdb"  # pouchdb-server, whose versions are its o
 
 
 class UserRefused(StoreUnavailable):
-    """CouchDB answers, and refuses this user, or a stranger (401 and 403)."""
+    """CouchDB refuses this user, or a request without one (401 and 403)."""
 
 
 class ServerUnsuitable(StoreUnavailable):
-    """What answers is no CouchDB, or one of a version that does not do."""
+    """The server is no CouchDB, or has an unsuitable version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,9 @@ class CouchAnswer:
 
 
 class CouchStore(MeasureStore):
-    """The five doctypes in a database each.
+    """One database per doctype.
 
-    There are no transactions: a worker killed between two doctypes leaves totals of before, which the next run computes
+    There are no transactions: a worker killed between two doctypes leaves old totals, which the next run computes
     again.
     """
 
@@ -99,11 +99,11 @@ class CouchStore(MeasureStore):
         return f"CouchStore({', '.join(map(repr, self._databases.values()))})"
 
     def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> DocumentsByDoctype:
-        """Read doctype after doctype, one request each."""
+        """Read one doctype after the other, in one request each."""
         return {doctype: self._databases[doctype].read(account_id, *keys, limit) for doctype, keys in ranges.items()}
 
     def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
-        """Write doctype after doctype, one request each for 500 documents and removals."""
+        """Write one doctype after the other, in one request per 500 documents and removals."""
         lost: DocumentsByDoctype = {}
         for doctype in dict.fromkeys([*documents, *removals]):
             rows = [*documents.get(doctype, ()), *removals.get(doctype, ())]
@@ -117,7 +117,7 @@ class CouchStore(MeasureStore):
         return lost
 
     def erase(self, account_id: str) -> int:
-        """Erase totals, then readings: while there is a reading, the account counts as not erased."""
+        """Erase totals before readings: as long as a reading exists, the account counts as not erased."""
         series = dict.fromkeys(doctype.series for doctype in self._databases)
         order = [doctype for name in series for doctype in reversed(name.doctypes)]
         return sum(self._databases[doctype].erase(account_id) for doctype in order)
@@ -141,8 +141,8 @@ class CouchDatabase:
     ) -> None:
         """Name the database; connects to nothing.
 
-        ``prefix`` separates the databases of several installations.  ``shards`` (q) and ``replicas`` (n) apply when the
-        database is created; None leaves them to the server.  Raises ValueError for a name that CouchDB refuses.
+        ``prefix`` separates the databases of several installations. ``shards`` (q) and ``replicas`` (n) apply when the
+        database is created; None leaves them to the server. Raises ValueError for a name that CouchDB refuses.
         """
         self.name = prefix + database_name(doctype)
         if not _DATABASE_NAME.fullmatch(self.name):
@@ -159,18 +159,18 @@ class CouchDatabase:
 
     def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
         """Return the account's documents with ``first_key <= key < end_key``, in key order; one request."""
-        if first_key >= end_key:  # For CouchDB such a range is an error.
+        if first_key >= end_key:  # CouchDB refuses such a range.
             return []
         rows = self._read_rows(account_id, first_key, end_key, limit or _MOST_ROWS, include_docs="true")
         try:
-            return [row["doc"] for row in rows if row["doc"]]  # It is null where it was erased meanwhile.
+            return [row["doc"] for row in rows if row["doc"]]  # It is null if it was erased meanwhile.
         except (KeyError, TypeError):
             raise self._unexpected_answer() from None
 
     def look_up(self, ids: Sequence[str]) -> list[Document]:
-        """Return the documents with these ids that exist, of any accounts; one request for 500.
+        """Return the documents with these ids that exist, of any accounts; one request per 500.
 
-        The row of a document that never existed has ``error``; that of a deleted one has ``doc`` null.  Source: CouchDB
+        The row of a document that never existed has ``error``; that of a deleted one has ``doc`` null. Source: CouchDB
         3.5, POST /{db}/_all_docs.
         """
         documents: list[Document] = []
@@ -187,10 +187,10 @@ class CouchDatabase:
         return documents
 
     def write(self, documents: Sequence[Document]) -> list[Document]:
-        """Write documents, 500 a request, and return those that lost a race; ``_deleted`` deletes one.
+        """Write documents, 500 per request, and return those that lost a race; ``_deleted`` deletes one.
 
-        The package may send a request twice when the connection breaks.  The documents then lose against their own
-        first write, and the store already has what they hold.
+        The package may send a request twice when the connection breaks. The documents then lose against their own first
+        write, so the store already has their content.
         """
         lost: list[Document] = []
         for first in range(0, len(documents), MOST_DOCUMENTS_A_REQUEST):
@@ -200,7 +200,7 @@ class CouchDatabase:
         return lost
 
     def erase(self, account_id: str) -> int:
-        """Delete all documents of the account, 500 in two requests, and return their number."""
+        """Delete all documents of the account, with two requests per 500, and return their number."""
         erased = failed_rounds = 0
         while rows := self._read_rows(account_id, "", None, MOST_DOCUMENTS_A_REQUEST):
             try:
@@ -217,13 +217,13 @@ class CouchDatabase:
     def create_if_missing(self) -> bool:
         """Create the database, with its shards and replicas, and return whether it was missing.
 
-        In a cluster, 202 means that some nodes don't know of it yet.  Source: CouchDB 3.5, PUT /{db}.
-        CouchDB answers 401 to a user who isn't an admin, whether there is the database or not.
+        In a cluster, 202 means that some nodes don't know of it yet. Source: CouchDB 3.5, PUT /{db}.
+        CouchDB answers 401 to a user who isn't an admin, whether the database exists or not.
         """
         try:
             answer = self._server.request("PUT", self.name, partitioned="true", **self._sharding)
         except UserRefused as refusal:
-            if read_or_none(self._server, self.name) is None:  # Where it refuses the password, this raises, too.
+            if read_or_none(self._server, self.name) is None:  # If CouchDB refuses the password, this raises too.
                 raise StoreUnavailable(
                     f"CouchDB's database {self.name} is missing, and this user may not create it: run `releve migrate` "
                     "with RELEVE_MEASURES_ADMIN_URL"
@@ -250,9 +250,9 @@ class CouchDatabase:
     def _read_rows(self, account_id: str, first_key: str, end_key: str | None, limit: int, **query: str) -> list[Any]:
         """Return the rows of ``_all_docs`` with ``first_key <= key < end_key``; a missing database has none.
 
-        The account's partition alone is asked where there is one, which spares the other shards.
+        If there are partitions, only the account's is queried, which spares the other shards.
         """
-        # The character ';' follows ':' directly.
+        # In the sort order, ';' directly follows ':'.
         end_id = f"{account_id};" if end_key is None else f"{account_id}:{end_key}"
         bounds = {"startkey": json.dumps(f"{account_id}:{first_key}"), "endkey": json.dumps(end_id)}
         everything: dict[str, str | int] = {**query, **bounds, "inclusive_end": "false", "limit": limit}
@@ -281,7 +281,7 @@ class CouchDatabase:
     def _bulk(self, documents: Sequence[Document]) -> set[str]:
         """Write at most 500 documents in one request and return the ids of those that lost a race.
 
-        ``_bulk_docs`` is not atomic: it answers 201 even where single documents failed, so each row is checked.
+        ``_bulk_docs`` is not atomic: it answers 201 even if single documents failed, so each row is checked.
         """
         if self._is_missing:
             self.create_if_missing()
@@ -313,15 +313,15 @@ class CouchDatabase:
 def deletion_of(document: Document) -> Document:
     """Return the stub that deletes this revision of a document.
 
-    CouchDB 3.5 answers "ok" where the document never existed: then it is gone all the same.
+    CouchDB 3.5 also answers "ok" if the document never existed.
     """
     return {"_id": document["_id"], "_rev": document["_rev"], "_deleted": True}
 
 
 class CouchServer:
-    """One CouchDB server; connects at first use, again in each process, and is safe with threads.
+    """One CouchDB server; connects at first use, separately in each process, and is safe with threads.
 
-    ``origin`` is its URL without user and password.  ``partitions`` turns false once a store has seen that the server
+    ``origin`` is its URL without user and password. ``partitions`` becomes false once a store has seen that the server
     has no partitioned databases.
     """
 
@@ -331,7 +331,7 @@ class CouchServer:
         self._timeout_s = timeout_s
         # A closure, because the ``repr`` of an attribute would show the password.
         self._credentials: Callable[[], tuple[str, str] | None] = lambda: credentials
-        self._of_thread = threading.local()  # Its links to the server, by process id.
+        self._of_thread = threading.local()  # A thread's connections, by process id.
 
     def __repr__(self) -> str:
         return f"CouchServer({self.origin!r})"
@@ -339,10 +339,10 @@ class CouchServer:
     def request(self, method: str, *path: str, body: Json = None, **query: str | int) -> CouchAnswer:
         """Send a request; the answer is a success or a refusal other than 401 and 403.
 
-        After a lost connection the package sends it again, so a repeat must be harmless.  Raises StoreUnavailable for
-        every other answer, and WriteRefused for a body that is not JSON.
+        After a lost connection the package sends it again, so a repeat must be harmless. Raises StoreUnavailable for
+        every other answer, and WriteRefused for a body that can't be written as JSON.
         """
-        # Two threads or processes on one connection would read each other's answers.  A child leaves its parent's entry
+        # Two threads or processes on one connection would read each other's answers. A child leaves its parent's entry
         # alone: dropping it could close a connection that the parent uses.
         resource = vars(self._of_thread).get(str(os.getpid())) or self._connect()
         extra = {} if body is None else {"body": _to_json(body)}
@@ -364,7 +364,7 @@ class CouchServer:
         return CouchAnswer(status, answer)
 
     def _connect(self) -> Any:
-        """Return this thread's link to the server, which opens its connection when a request is sent."""
+        """Return this thread's connection to the server, which is opened with the first request."""
         session = http.Session(timeout=self._timeout_s, retry_delays=[0])  # An empty list makes the package fail.
         session.cache, session.connection_pool = _NoCache(), _Connection(self._timeout_s)
         # Credentials are set here, because the package misreads those with ':' or '@' in a URL.
@@ -375,7 +375,7 @@ class CouchServer:
     def _refusal(self, failure: http.HTTPError, database: str) -> CouchAnswer:
         """Return a 4xx as an answer.
 
-        Raises UserRefused for 401 and 403, which the operator must cure, and StoreUnavailable for outages.
+        Raises UserRefused for 401 and 403, which the operator must fix, and StoreUnavailable for outages.
         """
         is_other = isinstance(failure, http.ServerError)
         status, text = failure.args[0] if is_other else (_STATUS_OF[type(failure)], failure.args[0])
@@ -412,18 +412,18 @@ def _outage(error: Exception) -> str:
 
 
 class _NoCache(http.Cache):  # type: ignore[misc]  # The package has no types.
-    """The package's cache of GET answers, which keeps none."""
+    """A replacement of the package's cache of GET answers that keeps nothing."""
 
     def put(self, url: str, response: object) -> None:
         """Keep nothing."""
 
 
 class _BoundedResponse(HTTPResponse):
-    """An answer of which no more than ``MOST_BYTES`` are read at once: the package reads any answer as a whole."""
+    """An answer limited to ``MOST_BYTES``; the package reads any answer as a whole."""
 
     def read(self, amt: int | None = None) -> bytes:
         if amt is not None or 0 <= (self.length or -1) <= MOST_BYTES:
-            return super().read(amt)  # Without ``amt`` it tells where an answer breaks off.
+            return super().read(amt)  # Without ``amt`` it raises an error for an answer that breaks off.
         body = super().read(MOST_BYTES + 1)
         if len(body) > MOST_BYTES:
             raise HTTPException(f"an answer of more than {MOST_BYTES} bytes")
@@ -431,9 +431,9 @@ class _BoundedResponse(HTTPResponse):
 
 
 class _Connection(http.ConnectionPool):  # type: ignore[misc]
-    """The package's connection pool with one connection, of the one thread that uses it for one request at a time.
+    """A replacement of the package's connection pool, with one connection for one thread and one request at a time.
 
-    The package itself returns a connection twice after some error pages, and does not close it after a time-out.
+    The package itself returns a connection twice after some error pages, and doesn't close it after a timeout.
     """
 
     def get(self, url: str) -> HTTPConnection:
@@ -443,10 +443,10 @@ class _Connection(http.ConnectionPool):  # type: ignore[misc]
         return connection
 
     def release(self, url: str, conn: HTTPConnection) -> None:
-        """Do nothing: it never left."""
+        """Do nothing: the connection never left the pool."""
 
     def close(self) -> None:
-        """Close the connection, also where an answer still holds it."""
+        """Close the connection, even if an answer still holds it."""
         for connection in (one for connections in self.conns.values() for one in connections):
             connection.close()
 
@@ -454,7 +454,7 @@ class _Connection(http.ConnectionPool):  # type: ignore[misc]
 def check_server(server: CouchServer) -> str:
     """Return the server's version.
 
-    Raises ServerUnsuitable where it is no CouchDB, or an older one than 3, and StoreUnavailable.
+    Raises ServerUnsuitable if it is no CouchDB, or older than 3, and StoreUnavailable.
     """
     welcome = server.request("GET", "").body
     known = isinstance(welcome, dict) and ("couchdb" in welcome or _STAND_IN in welcome)
@@ -472,7 +472,7 @@ def check_server(server: CouchServer) -> str:
 
 
 def create_system_database(admin: CouchServer, name: str, replicas: int | None = None) -> str:
-    """Create a system database, with its replicas (n), or the server's default; return ``made`` or ``there``."""
+    """Create a system database with ``replicas`` (n; None: the server's default); return ``made`` or ``there``."""
     answer = admin.request("PUT", name, **({} if replicas is None else {"n": replicas}))
     if answer.ok or answer.status == 412:  # 412: It exists already.
         return "made" if answer.ok else "there"
@@ -480,7 +480,7 @@ def create_system_database(admin: CouchServer, name: str, replicas: int | None =
 
 
 def set_up_user(admin: CouchServer, user: CouchServer, name: str, password: str) -> str:
-    """Create the user ``name``, or set its password where the connection ``user`` can't log in with it.
+    """Create the user ``name``, or set its password if the connection ``user`` can't log in with it.
 
     Returns ``made``, ``changed`` or ``there``.
     """
@@ -497,7 +497,7 @@ def set_up_user(admin: CouchServer, user: CouchServer, name: str, password: str)
 def grant_access(admin: CouchServer, database: str, name: str) -> str:
     """Make the user the only member of ``database`` beside the admins; return ``made`` or ``there``.
 
-    A member reads and writes documents, but no design documents, which hold code that CouchDB runs.
+    A member may read and write documents, but not write design documents, which contain code that CouchDB runs.
     """
     security = {"admins": {"names": [], "roles": ["_admin"]}, "members": {"names": [name], "roles": []}}
     if read_or_none(admin, database, "_security") == security:
@@ -511,7 +511,7 @@ def grant_access(admin: CouchServer, database: str, name: str) -> str:
 def limit_revisions(admin: CouchServer, database: str, count: int) -> str:
     """Let CouchDB remember ``count`` old revisions of each document; return ``changed`` or ``there``.
 
-    Returns ``left`` where the server has no such limit, or ``admin`` may not set it.
+    Returns ``left`` if the server has no such limit, or ``admin`` may not set it.
     Source: CouchDB 3.5, PUT /{db}/_revs_limit.
     """
     answer = admin.request("GET", database, "_revs_limit")
@@ -523,14 +523,14 @@ def limit_revisions(admin: CouchServer, database: str, count: int) -> str:
         try:
             answer = admin.request("PUT", database, "_revs_limit", body=count)
         except UserRefused:
-            return "left"  # A member of the database may write to it, and not more.
+            return "left"  # A member of the database may only write documents.
     if not answer.ok:
         raise _write_refused(f"the limit of revisions of {database} can't be set", answer)
     return "changed"
 
 
 def read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
-    """Return the JSON object at a path; None where there is none.  Raises StoreUnavailable and WriteRefused."""
+    """Return the JSON object at a path, or None. Raises StoreUnavailable and WriteRefused."""
     answer = server.request("GET", *path)
     if answer.status == 404:
         return None

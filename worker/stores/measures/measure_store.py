@@ -1,7 +1,7 @@
 """The protocol of the measure stores, and the two layouts of documents in CouchDB.
 
-A store holds the documents of all doctypes.  ``_id`` is ``<account id>:<key>``, such as ``k9x4w:2024-07-25``, so
-a reading written twice is a conflict, never a second document.  ``_rev`` is the revision, a text of the store's own.
+A store holds the documents of all doctypes. ``_id`` is ``<account id>:<key>``, such as ``k9x4w:2024-07-25``, so a
+reading written twice is a conflict, never a second document. ``_rev`` is the revision, a text in the store's own form.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ class MeasureStore(Protocol):
     def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> DocumentsByDoctype:
         """Return the account's documents with ``first <= key < end`` of each range, with ``_id`` and ``_rev``.
 
-        Doctypes are read in the order of ``ranges``; each one's documents are in key order, and at most ``limit`` (1 or
-        more).  A doctype without a database or table yet has no documents; that is not an error.
+        Doctypes are read in the order of ``ranges``; each has at most ``limit`` (1 or more) documents, in key order. A
+        doctype without a database or table yet has no documents; that is no error.
         """
         ...
 
     def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
-        """Write and remove documents, and return those that lost a race; the others are written, or gone.
+        """Write and remove documents, and return those that lost a race; all others were written or removed.
 
-        Without ``_rev`` a document is created; with it, exactly that revision is replaced.  Of a removal, ``_id`` and
-        ``_rev`` count: exactly that revision is removed.  The ids of one doctype are different.
+        Without ``_rev`` a document is created; with it, exactly that revision is replaced. A removal removes exactly
+        the revision of its ``_id`` and ``_rev``. The ids within a doctype must be different.
 
-        Doctypes are written in their order, which must have readings before totals.  Where a reading lost its race, the
-        totals made of it lose theirs: they were computed from another reading.
+        Doctypes are written in their order, which must have readings before totals. If a reading loses its race, its
+        totals lose theirs too, because they were computed from another reading.
         """
         ...
 
@@ -48,9 +48,9 @@ class MeasureStore(Protocol):
         ...
 
     def empty_log(self) -> None:
-        """Empty the log of a SQLite file, in which erased documents live on; not while another uses it.
+        """Empty the log of a SQLite file, which still has erased documents, unless another connection uses it.
 
-        An erasure does it too. Does nothing in other stores.
+        An erasure does so too. Does nothing in other stores.
         """
         return
 
@@ -62,15 +62,15 @@ class MeasureStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Close idle connections; the next use opens new ones.  Those to CouchDB are closed with its server object."""
+        """Close idle connections; the next use opens new ones. Those to CouchDB are closed with its server object."""
         return
 
 
 class Layout(StrEnum):
-    """The two layouts of documents in CouchDB; an SQL store has rows only."""
+    """The two layouts of documents in CouchDB; an SQL store only has rows."""
 
     PLAIN = "plain"  # One document for each value, as in the original konnector.
-    PACKED = "packed"  # One document for a local day of a curve, and one for a year of daily values.
+    PACKED = "packed"  # One document for each local day of a curve, and for each year of daily values.
 
     @property
     def other(self) -> Layout:
@@ -86,7 +86,7 @@ def doctypes_of(layout: Layout) -> dict[str, Series]:
 
 
 def readings_of(layout: Layout) -> list[str]:
-    """Return the doctypes that hold readings in this layout alone; where these are empty, it is not in use."""
+    """Return the doctypes that only this layout has for readings; if these are empty, it is not in use."""
     packed = layout is Layout.PACKED
     return [packed_doctype(series) if packed else series.inputs.full_name for series in PACKED_SERIES]
 
@@ -100,12 +100,12 @@ def nightly_doctypes(layout: Layout) -> list[str]:
 
 
 def database_name(doctype: str) -> str:
-    """Return the name of a doctype's CouchDB database, which may have no dots."""
+    """Return the name of a doctype's CouchDB database; it can't contain dots."""
     return doctype.replace(".", "-")
 
 
 def wrong_layout(layout: Layout) -> str:
-    """Return the error text that says what to do where the other layout holds measures."""
+    """Return the error text that says what to do if the other layout has measures."""
     return (
         f"the store has measures in the {layout.other.value} layout, but RELEVE_LAYOUT is {layout.value}: run "
         f"`releve migrate --layout {layout.value}`, or set RELEVE_LAYOUT={layout.other.value}"

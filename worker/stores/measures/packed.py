@@ -1,14 +1,14 @@
 """The packed layout: a local day of load curve, or a year of daily values, is one document (a pack).
 
-Callers see the documents of the plain layout, each with its own revision and its own conflicts. A write reads the packs
-that it changes and replaces each one as a whole; where another writer replaced a pack first, it reads the pack again
-and decides again, value by value. Before a write of only new values no pack is read: usually there is none yet, and
-where there is, the store reports a conflict.
+Callers see the documents of the plain layout, each with its own revision and conflicts. A write reads the packs that it
+changes and replaces each as a whole; if another writer has replaced a pack first, it reads the pack again and decides
+again, value by value. Before a write of only new values no pack is read: usually there is none yet, and otherwise the
+store reports a conflict.
 
 The revision of a value, such as ``3-9f2c04ab``, is the version of the pack when the value was written, and a salt drawn
-when the pack was created. A pack is replaced only by a writer that read its last state, so no two writes make the same
-version; after an erasure the salt is another. A writer names the revision of the value that it replaces. Changes of
-other values in the same pack do not disturb it.
+when the pack was created. Only a writer that read its last state can replace a pack, so no two writes make the same
+version; after an erasure the salt differs. A writer names the revision of the value that it replaces, so changes of
+other values in the same pack don't conflict with it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from worker.stores.measures.measure_store import NO_ROWS, Document, DocumentsByD
 if TYPE_CHECKING:
     from worker.stores.measures.couchdb import CouchDatabase, CouchStore
 
-MOST_RACES: Final = 20  # Races for one pack, before the store counts as unavailable.
-# Values of a complete pack, for reads with a limit: the hours of a day, or the months of a year.
+MOST_RACES: Final = 20  # After so many lost races for one pack, the store counts as unavailable.
+# The least values of a complete pack, for reads with a limit: the hours of a day, or the months of a year.
 _FEWEST_HOURS, _FEWEST_MONTHS = 23, 12
 _ALL_PACKS: Final = ("", "~")
 PackId = tuple[str, str]  # The account id and the pack's key, such as ("k9x4w", "2024-07-25").
@@ -38,7 +38,7 @@ PackId = tuple[str, str]  # The account id and the pack's key, such as ("k9x4w",
 class ValueWrite(NamedTuple):
     """One value to write, or None to remove it.
 
-    Without ``revision`` the value is created, with it exactly that revision is replaced or removed.
+    Without ``revision`` the value is created; with it, exactly that revision is replaced or removed.
     """
 
     key: str
@@ -53,7 +53,7 @@ Changes = dict[Doctype, list[ValueWrite]]
 class PackDecision:
     """The outcome for one pack.
 
-    ``fields``: the pack to store, ``_deleted`` where no value is left, None where nothing changes.
+    ``fields``: the pack to store, with ``_deleted`` if no value is left; None if nothing changes.
     ``conflicting``: the keys that lost a race.
     """
 
@@ -62,7 +62,7 @@ class PackDecision:
 
 
 class PackedStore(MeasureStore):
-    """The doctypes in packs, those of one series in one database; documents that no pack takes are in ``unpacked``."""
+    """The doctypes in packs, with one database for each series; documents that aren't packed are in ``unpacked``."""
 
     def __init__(self, databases: Mapping[Series, CouchDatabase], unpacked: CouchStore) -> None:
         self._databases, self._unpacked = databases, unpacked
@@ -71,7 +71,7 @@ class PackedStore(MeasureStore):
         return f"PackedStore({', '.join(map(repr, self._databases.values()))})"
 
     def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> DocumentsByDoctype:
-        """Read the doctypes of one series from the same moment, in one request without ``limit``."""
+        """Read the doctypes of one series from the same snapshot; without ``limit`` in one request."""
         documents: DocumentsByDoctype = {doctype: [] for doctype in ranges}
         for series in dict.fromkeys(doctype.series for doctype in ranges):
             if not series.packs:
@@ -91,7 +91,7 @@ class PackedStore(MeasureStore):
         return {doctype: rows[:limit] for doctype, rows in documents.items()}
 
     def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
-        """Write each series in one request for 500 packs; a pack's readings and totals are written together."""
+        """Write each series in one request per 500 packs; a pack's readings and totals are written together."""
         lost: dict[Doctype, set[str]] = {doctype: set() for doctype in (*documents, *removals)}
         for series in dict.fromkeys(doctype.series for doctype in lost):
             if series.packs:
@@ -117,7 +117,7 @@ class PackedStore(MeasureStore):
     def _read_packs_of(
         self, account_id: str, series: Series, ranges: Ranges, limit: int | None, documents: DocumentsByDoctype
     ) -> Iterator[Document]:
-        """Yield the packs that hold these ranges, until the caller has ``limit`` of each in ``documents``."""
+        """Yield the packs of these ranges, until ``documents`` has ``limit`` documents of each doctype."""
         bounds = [packing.pack_range(*keys, doctype) for doctype, keys in ranges.items() if keys[0] < keys[1]]
         first, end = min((start for start, _ in bounds), default=""), max((stop for _, stop in bounds), default="")
         most = None if limit is None else limit // (_FEWEST_HOURS if series.has_steps else _FEWEST_MONTHS) + 2
@@ -142,7 +142,7 @@ class PackedStore(MeasureStore):
         raise StoreUnavailable(f"{database}: other writers keep changing the same documents, try again")
 
     def _erase_series(self, account_id: str, series: Series) -> int:
-        """Delete packs until none is left: below one that a replication wrote, an older revision may come up."""
+        """Delete packs until none is left: deleting one that a replication wrote may reveal an older revision."""
         database, erased = self._databases[series], 0
         for _ in range(MOST_RACES):
             packs = database.read(account_id, *_ALL_PACKS)
@@ -190,7 +190,7 @@ def _write_once(
 
 
 def _look_up(database: CouchDatabase, packs: Sequence[PackId]) -> dict[PackId, Document]:
-    """Return those of the packs that exist, as they are now."""
+    """Return the current state of those packs that exist."""
     documents = database.look_up([":".join(pack) for pack in packs]) if packs else []
     return {(account_of(document), key_of(document)): document for document in documents}
 
@@ -243,10 +243,10 @@ def revision_of(value: packing.PackedValue, fields: packing.Fields) -> str:
 def decide_writes(
     stored: packing.Fields | None, pack: str, changes: Mapping[Doctype, Sequence[ValueWrite]], salt: str
 ) -> PackDecision:
-    """Decide which of the changes are written to a pack; ``salt`` is for a pack that is created.
+    """Decide which of the changes are written to a pack; ``salt`` is for a new pack.
 
-    Where a reading lost its race, no total of this pack is written: it was computed from a reading that is not the
-    stored one.  ``changes`` has readings before totals.  Raises UnknownPack.
+    If a reading lost its race, no total of this pack is written, because it was computed from a reading other than the
+    stored one. ``changes`` has readings before totals. Raises UnknownPack.
     """
     fields: dict[str, Any] = (
         dict(stored) if stored is not None else {"format": packing.FORMAT, "version": 0, "salt": salt}

@@ -1,4 +1,4 @@
-"""The SQL measure store, the default on one machine: one table a doctype, compare-and-set on a revision column."""
+"""The SQL measure store, the default on one machine: one table per doctype, compare-and-set on a revision column."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ METADATA: Final = sa.MetaData()
 _BYTES: Final = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 _TABLES_LOCK: Final = 7_238_163  # The number is arbitrary.
 _REQUIRED: Final = ("load", "year", "month", "day", "hour", "minute")
-_OPTIONAL: Final = ("fold", "step", "created_at", "updated_at")  # NULL where the document has no such field.
+_OPTIONAL: Final = ("fold", "step", "created_at", "updated_at")  # NULL if the document has no such field.
 VALUES: Final = (*_REQUIRED, *_OPTIONAL)
 _OTHER_FIELDS: Final = ("_id", "_rev", "source_account")
 _DETAIL_COLUMNS: Final[dict[DetailType, TypeEngine[Any]]] = {
     DetailType.TEXT: sa.String(),
-    DetailType.NUMBER: sa.Double(),  # Its shortest text is the number that was stored.
+    DetailType.NUMBER: sa.Double(),  # Its shortest text form is the stored number.
     DetailType.ENERGIES: sa.JSON(none_as_null=True),
 }
 _NO_REVISION: Final = 0  # No row has this revision.
 _BY_ID: Final = itemgetter("_id")
-Row = dict[str, Any]  # By names of columns or parameters.
+Row = dict[str, Any]  # Values by name of column or parameter.
 
 
 def _table(doctype: Doctype) -> sa.Table:
@@ -48,7 +48,7 @@ def _table(doctype: Doctype) -> sa.Table:
         METADATA,
         sa.Column("account_id", _BYTES, primary_key=True),
         sa.Column("key", _BYTES, primary_key=True),
-        sa.Column("load", sa.Double, nullable=False),  # Eight bytes return six decimals of a kWh unchanged.
+        sa.Column("load", sa.Double, nullable=False),  # Eight bytes keep six decimals of a kWh unchanged.
         *(sa.Column(name, sa.SmallInteger, nullable=False) for name in _REQUIRED[1:]),
         sa.Column("fold", sa.SmallInteger),
         sa.Column("step", sa.SmallInteger),
@@ -73,7 +73,7 @@ class _Statements:
         in_range = columns.key >= sa.bindparam("first_key"), columns.key < sa.bindparam("end_key")
         stored = of_account, columns.key == sa.bindparam("of_key"), columns.revision == sa.bindparam("of_revision")
         self.values = (*VALUES, *doctype.detail_names)
-        selected = columns.key, columns.revision, *(columns[name] for name in self.values)  # As documents are made.
+        selected = columns.key, columns.revision, *(columns[name] for name in self.values)
         self.read = sa.select(*selected).where(of_account, *in_range).order_by(columns.key)
         self.erase = sa.delete(table).where(of_account)
         self.create = build_insert(dialect, table).on_conflict_do_nothing().returning(columns.account_id, columns.key)
@@ -84,12 +84,12 @@ class _Statements:
 class SqlStore:
     """The doctypes in a SQLite file or a PostgreSQL database; connects at first use, safe with threads.
 
-    Account and key are a row's primary key, and ``_rev`` is its revision as text.  ``source_account`` has no column,
+    Account and key are a row's primary key, and ``_rev`` is its revision as text. ``source_account`` has no column,
     because it is the account in ``_id``.
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        """Take the URL without opening it.  Raises ValueError, in one line that does not repeat the URL."""
+        """Take the URL without opening it. Raises ValueError with one line that doesn't repeat the URL."""
         self._database = Database(url, _USE, timeout_s)
         self._existing = frozenset[str]()
         self._statements = {
@@ -100,7 +100,7 @@ class SqlStore:
         return f"SqlStore({self._database.address})"
 
     def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> DocumentsByDoctype:
-        """Read doctype after doctype, one statement each; what has no table yet is empty."""
+        """Read one doctype after the other, in one statement each; a doctype without a table is empty."""
         documents: DocumentsByDoctype = {doctype: [] for doctype in ranges}
         with self._refusing(), self._database.reading() as connection:
             if not self._existing.issuperset(_TABLE_NAMES):
@@ -117,7 +117,7 @@ class SqlStore:
         return documents
 
     def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
-        """Write all doctypes in one transaction; a worker killed meanwhile leaves nothing of it."""
+        """Write all doctypes in one transaction; if the worker is killed meanwhile, nothing is written."""
         lost: DocumentsByDoctype = {doctype: [] for doctype in (*documents, *removals)}
         if not any(documents.values()) and not any(removals.values()):
             return lost
@@ -136,7 +136,7 @@ class SqlStore:
     ) -> set[str]:
         """Write and remove rows of one table, and return the ids of those that won their race."""
         statements, won = self._statements[doctype], set[str]()
-        # In the order of their ids, so that two writers wait for each other in turn and never deadlock.
+        # In the order of their ids, so that two writers never deadlock.
         documents = sorted(documents, key=_BY_ID)
         if new := [_to_new_row(document, statements.values) for document in documents if document.get("_rev") is None]:
             won.update(f"{account_id}:{key}" for account_id, key in connection.execute(statements.create, new))
@@ -164,7 +164,7 @@ class SqlStore:
     def prepare(self) -> dict[str, bool]:
         """Create the missing tables; safe in several processes at once."""
         with self._database.writing() as connection:
-            if connection.dialect.name == "postgresql":  # IF NOT EXISTS alone fails when two processes do so at once.
+            if connection.dialect.name == "postgresql":  # IF NOT EXISTS fails when two processes create tables at once.
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_TABLES_LOCK)))
             existing = sa.inspect(connection).get_table_names()
             for table in TABLES.values():
@@ -176,7 +176,7 @@ class SqlStore:
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        """Give a connection in a transaction, with all tables created. Raises StoreUnavailable, and WriteRefused."""
+        """Open a transaction, with all tables created. Raises StoreUnavailable and WriteRefused."""
         if not self._existing.issuperset(_TABLE_NAMES):
             self.prepare()
             self._existing = _TABLE_NAMES
@@ -185,7 +185,7 @@ class SqlStore:
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
-        """Raise WriteRefused where a value is at fault, so that another try would fail too."""
+        """Turn errors caused by a value, which a retry can't solve, into WriteRefused."""
         try:
             yield
         except SQLAlchemyError as error:
@@ -195,23 +195,19 @@ class SqlStore:
 
 def _to_new_row(document: Document, names: Sequence[str]) -> Row:
     account_id, _, key = document["_id"].partition(":")
-    # The first revision is random: a row that was erased and written again must not pass for the one that a slow
-    # writer read before.
+    # The first revision is random, so that an erased and rewritten row differs from the one that a slow writer read.
     return {"account_id": account_id, "key": key, "revision": random.randrange(1, 2**16), **_to_values(document, names)}
 
 
 def _to_values(document: Document, names: Sequence[str]) -> Row:
-    """Return the values of a document by column, of the columns in ``names``.
-
-    Raises WriteRefused for a field without a column.
-    """
+    """Return a document's values for the columns in ``names``. Raises WriteRefused for a field without a column."""
     if unknown := document.keys() - {*_OTHER_FIELDS, *names}:
         raise WriteRefused(f"the SQL store has no column for {', '.join(sorted(unknown))}")
     return {name: document.get(name) for name in names}
 
 
 def _to_stored(document: Document) -> Row:
-    """Return the parameters that name a stored row; a revision of another store names none."""
+    """Return the parameters that select a stored row; a revision of another store selects none."""
     account_id, _, key = document["_id"].partition(":")
     revision = str(document["_rev"])
     number = int(revision) if revision.isdecimal() and len(revision) < 10 else _NO_REVISION

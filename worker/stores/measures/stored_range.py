@@ -1,4 +1,4 @@
-"""A range of an account's documents, read page by page; totals come with what they are made of."""
+"""A range of an account's documents, read page by page; totals come with the counts of their readings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from worker.domain.totals import with_counts
 from worker.domain.windows import DateWindow
 from worker.stores.measures.measure_store import MeasureStore
 
-MOST_DOCUMENTS: Final = 5000  # Of one page, which is in memory.
+MOST_DOCUMENTS: Final = 5000  # Of one page in memory.
 
 
 @dataclass
 class StoredRange:
-    """A range of an account's documents: from the key ``first``, or behind the key ``after``, to ``end``, excluded."""
+    """A range of an account's documents: from the key ``first``, or after the key ``after``, up to before ``end``."""
 
     measures: MeasureStore
     account_id: str
@@ -28,23 +28,23 @@ class StoredRange:
     after: str | None = None
 
     def read(self, limit: int | None = None) -> tuple[list[Document], bool]:
-        """Return the next page of documents, totals with what they are made of, and whether there are more."""
+        """Return the next page of documents, totals with their counts, and whether there are more."""
         limit = limit or MOST_DOCUMENTS
         start = max(self.first, self.after or "")
-        # Two more than asked for: one may be ``after`` itself, one tells whether there are more.
+        # Two more than requested: one may be ``after`` itself, and one shows whether there are more.
         documents = self.measures.read(self.account_id, {self.doctype: (start, self.end)}, limit + 2)[self.doctype]
         unread = [document for document in documents if self.after is None or key_of(document) > self.after]
         page, more = unread[:limit], len(unread) > limit
         if page:
             self.after = key_of(page[-1])
-            # The keys of what a total is made of lie between its own and that of the next one.
+            # The keys of a total's readings lie between its own key and that of the next total.
             end = key_of(unread[limit]) if more else self.end
             inputs = replace(self, doctype=self.doctype.series.inputs, first=key_of(page[0]), end=end, after=None)
             page = with_counts(page, inputs.iterate(), self.doctype)
         return page, more
 
     def iterate(self) -> Iterator[Document]:
-        """Yield the documents that are not read yet, of which one page is in memory at a time."""
+        """Yield the documents not read yet, with one page in memory at a time."""
         more = True
         while more:
             documents, more = self.read()
@@ -60,5 +60,5 @@ class StoredRange:
 def find_stored_range(
     measures: MeasureStore, account_id: str, doctype: Doctype, days: DateWindow, after: str | None = None
 ) -> StoredRange:
-    """Return the documents of these days; the period that the first or the last day lies in counts as a whole."""
+    """Return the range of these days; the periods of the first and the last day are included as a whole."""
     return StoredRange(measures, account_id, doctype, *key_range(days, doctype), after)

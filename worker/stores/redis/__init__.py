@@ -1,6 +1,6 @@
-"""What is kept in Redis, and its URLs: their check in the settings, and the parser of ``sentinel://`` URLs.
+"""The stores in Redis; this module checks the URLs in the settings, and parses ``sentinel://`` URLs.
 
-The URLs stand here because settings are read before the metrics, which ``connection`` imports, can be set up.
+The URLs are handled here because settings are read before the metrics, which ``connection`` imports, can be set up.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SHAPES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Sentinels:
-    """Sentinel addresses, and the credentials and database of the Redis server that they watch."""
+    """Sentinel addresses, and the credentials and the database of the Redis server that they watch."""
 
     nodes: tuple[tuple[str, int], ...]
     master: str
@@ -49,10 +49,7 @@ class Sentinels:
 
 
 def check_redis_url(url: str) -> None:
-    """Check a Redis URL from the settings.
-
-    Raises ValueError, in words for the operator.
-    """
+    """Check a Redis URL from the settings. Raises ValueError, with a text for the operator."""
     scheme = url.partition("://")[0]
     if scheme not in _OPTIONS:
         raise ValueError(_SHAPES)
@@ -68,7 +65,7 @@ def check_redis_url(url: str) -> None:
 def parse_sentinels(url: str) -> Sentinels:
     """Parse ``sentinel://:PASSWORD@HOST1:26379,HOST2,HOST3/0?master=NAME&sentinel_password=PASSWORD``.
 
-    Port, database and ``sentinel_password`` are optional.  Raises ValueError.
+    Port, database and ``sentinel_password`` are optional. Raises ValueError.
     """
     hosts, _, rest = url.removeprefix("sentinel://").partition("/")
     hosts, question, query = hosts.partition("?")  # A URL without a database has its query here.
@@ -93,10 +90,7 @@ def parse_sentinels(url: str) -> Sentinels:
 
 
 def parse_url_options(parts: SplitResult, known: frozenset[str]) -> dict[str, str]:
-    """Return the options in a URL's query.
-
-    Raises ValueError for a name that is not ``known``, or a wrong value.
-    """
+    """Return the options in a URL's query. Raises ValueError for a name that is not ``known``, or a wrong value."""
     options = dict(parse_qsl(parts.query))
     if options.keys() - known:
         allowed = f"only {', '.join(sorted(known))}" if known else "nothing"
@@ -112,7 +106,7 @@ def parse_url_options(parts: SplitResult, known: frozenset[str]) -> dict[str, st
 
 
 def split_url(url: str) -> SplitResult | None:
-    """Return the parts of a URL, or None where it is invalid: the library's error may quote a password."""
+    """Return the parts of a URL, or None if it is invalid: the library's error may quote a password."""
     try:
         parts = urlsplit(url)
         return parts if parts.port is None or parts.port else None

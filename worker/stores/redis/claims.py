@@ -1,6 +1,6 @@
 """Progress of all accounts in Redis: claims on windows, failures, loaded histories, last runs, and shared texts.
 
-Everything here may be lost; a lost key repeats work. All keys have one prefix (``releve:``) and plain text values:
+Everything here may be lost; a lost key only causes repeated work. All keys have the prefix ``releve:`` and text values:
 
     inflight:<lane>               sorted set: k9x4w:daily 1721890000123456, k9x4w:load_curve 1721890000123457
     slot:<name>                   1, the tick is taken, such as resume_night:28698123
@@ -8,7 +8,7 @@ Everything here may be lost; a lost key repeats work. All keys have one prefix (
     starts:<step>                 sorted set: processes that have begun a step and not ended it, host-17-a1b2c3/17
                                   1721890000; step: k9x4w:daily:tasks.pipeline.store:nightly/1721890000123456
     history_loaded:<series>:<letters>
-                                  hash: account to 1 where its whole history is loaded, k9x4w 1
+                                  hash: account to 1 if its whole history is loaded, k9x4w 1
     task:<account>:<series>       hash: the state of the last run while it is needed: state ok, window
                                   2024-06-25/2024-07-25, run_id 20240725T041209.000001, error "",
                                   answer:data:backfill 2024-07-25T04:12:09+00:00 2024-06-25/2024-07-25
@@ -16,17 +16,17 @@ Everything here may be lost; a lost key repeats work. All keys have one prefix (
     text:<name>                   a text, such as the summary of the last audit
     lock:<name>                   ``locks``
 
-A claim keeps a window from being published a second time; its expiry (``RELEVE_INFLIGHT_EXPIRY_S``) lets lost work be
-published again. The claims of a
-lane are its backlog. The score is the moment of the claim in µs by the server's clock, and no two claims of one script
-run are equal. So the score also tells the holder: a message that came twice can't release the claim of the next window.
+A claim prevents a window from being published twice; after its expiry (``RELEVE_INFLIGHT_EXPIRY_S``) lost work can be
+published again. The claims of a lane are its backlog. The score is the moment of the claim in µs by the server's clock,
+and the claims of one script run all differ. So the score also identifies the holder: a message that came twice can't
+release the claim of the next window.
 
-The registry decides whether a history is loaded, and the flag follows it with each window that is stored. A million
-accounts have two million flags, so each one is a field of a small hash, which Redis stores compactly. Workers of
-version 0.2.0 keep finished days in ``history:``: for this version, it only goes with its account.
+The registry decides whether a history is loaded, and the flag is updated with each stored window. A million accounts
+have two million flags, so each one is a field of a small hash, which Redis stores compactly. Workers of version 0.2.0
+keep finished days in ``history:``; this version only deletes that key with its account.
 
-The hash of a task takes some 400 bytes. So that of a good run lasts for 15 minutes, in which waiting commands read it,
-and a good night makes none: its outcome is in the registry for good.
+The hash of a task takes some 400 bytes. So after a good run it expires after 15 minutes, in which waiting commands read
+it, and a good night creates none: its outcome is in the registry permanently.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ SUCCESS_TTL_S: Final = 15 * 60
 LOST: Final = "lost/"
 _OF_MANY: Final = frozenset({"history_loaded", "history", "inflight"})  # Each key belongs to many accounts.
 ACCOUNT_KINDS: Final = _OF_MANY | {"task", "failures", "starts", "secret", "text", "slot"}
-# Ids begin with one of 22 letters and go on with one of 32 signs, so a million accounts make 44 fields a hash.  By
+# Ids begin with one of 22 letters, followed by characters from 32, so a million accounts make 44 fields per hash. By
 # default Redis stores hashes compactly up to 128 fields (older versions: 512) of at most 64 bytes.
 BUCKET_LETTERS: Final = 3
-# KEYS: releve:inflight:nightly.  ARGV: µs that a claim lives (900000000), then members (k9x4w:daily …).
-# Returns the claim of each member as text (1721890000123456), empty where it is claimed already.
+# KEYS: releve:inflight:nightly. ARGV: lifetime of a claim in µs (900000000), then members (k9x4w:daily …).
+# Returns the claim of each member as text (1721890000123456), empty if it is claimed already.
 _CLAIM = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -67,7 +67,7 @@ redis.call('PEXPIRE', KEYS[1], math.ceil(ARGV[1] / 1000) + 60000)
 return claims
 """
 # Only the holder may release a claim.
-# KEYS: releve:inflight:nightly.  ARGV: member (k9x4w:daily) and claim (1721890000123456), again and again.
+# KEYS: releve:inflight:nightly. ARGV: pairs of member (k9x4w:daily) and claim (1721890000123456).
 _RELEASE = """
 local released = 0
 for place = 1, #ARGV, 2 do
@@ -77,8 +77,8 @@ for place = 1, #ARGV, 2 do
 end
 return released
 """
-# KEYS: releve:starts:<step>.  ARGV: a process (host-17-a1b2c3/17), seconds that a start counts, starts that are enough.
-# Returns the processes that had begun the step before and not ended it; with enough of them it begins no more.
+# KEYS: releve:starts:<step>. ARGV: a process (host-17-a1b2c3/17), seconds that a start counts, the limit of starts.
+# Returns the processes that had begun the step and not ended it; if they reach the limit, no start is recorded.
 _BEGIN = """
 local now = redis.call('TIME')[1]
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
@@ -94,26 +94,26 @@ return begun
 class ClaimStore(PrefixedKeys):
     """Claims and failures of windows in Redis.
 
-    ``lane`` is a queue.  Members are texts of account and series (``member_of``).
+    ``lane`` is a queue. Members are texts of account and series (``member_of``).
     """
 
     def slot(self, name: str, ttl_s: float) -> bool:
-        """Return true to the first caller within ``ttl_s``; a scheduled task asks for its run date."""
+        """Return true only to the first caller within ``ttl_s``; scheduled tasks use it to run once."""
         return bool(self._redis.set(self._key("slot", name), "1", nx=True, px=max(1, round(ttl_s * 1000))))
 
     def claim_windows(self, lane: str, members: Sequence[str], ttl_s: int) -> list[str]:
-        """Claim each member and return the claims in their order, empty for those that are claimed already."""
+        """Claim each member and return the claims in their order; one that was claimed already gives an empty text."""
         if not members:
             return []
         return list(self._run(_CLAIM, self._claims_key(lane), ttl_s * 1_000_000, *members))
 
     def release_claims(self, lane: str, claims: Mapping[str, str]) -> int:
-        """Release claims, by member, that this caller holds, and return their number; others' claims stay."""
+        """Release the given claims, by member, and return their number; a member's newer claim stays."""
         args = [text for pair in claims.items() for text in pair]
         return int(self._run(_RELEASE, self._claims_key(lane), *args)) if args else 0
 
     def claim_of(self, lane: str, member: str) -> str | None:
-        """Return the claim on a member, None where there is none."""
+        """Return the claim on a member, or None."""
         score = self._redis.zscore(self._claims_key(lane), member)
         return None if score is None else f"{score:.0f}"
 
@@ -122,7 +122,7 @@ class ClaimStore(PrefixedKeys):
         seconds, microseconds = self._redis.time()
         now = int(seconds) * 1_000_000 + int(microseconds)
         oldest, newest = now - ttl_s * 1_000_000, now - int(older_than_s * 1e6)
-        # A claim of this microsecond may carry a score that lies a little ahead.
+        # The score of a claim from this microsecond may lie a little ahead.
         last: Any = newest if older_than_s else "+inf"
         rows: Any = self._redis.zrange(self._claims_key(lane), oldest, last, byscore=True, withscores=True)
         return {member: f"{score:.0f}" for member, score in rows}
@@ -130,14 +130,14 @@ class ClaimStore(PrefixedKeys):
     # -- Steps that have begun
 
     def begin_step(self, step: str, process: str, counted_s: int, most: int) -> list[str]:
-        """Return the processes that began a step in the last ``counted_s`` seconds and did not end it.
+        """Return the processes that began a step in the last ``counted_s`` seconds and didn't end it.
 
-        If there are less than ``most`` of them, note that this process begins it.
+        If there are fewer than ``most`` of them, record that this process begins it.
         """
         return list(self._run(_BEGIN, self._key("starts", step), process, counted_s, most))
 
     def mark_lost(self, step: str, worker: str) -> None:
-        """Note that those processes of a worker that lives have ended in the middle of a step."""
+        """Record that processes of a living worker have died in the middle of a step."""
         key = self._key("starts", step)
         starts: Any = self._redis.zrange(key, 0, -1, withscores=True)
         for process, began_at in starts:
@@ -146,13 +146,13 @@ class ClaimStore(PrefixedKeys):
                 self._redis.zrem(key, process)
 
     def end_step(self, step: str) -> None:
-        """Note that a step has ended: all its starts are forgotten."""
+        """Forget all starts of a step, because it has ended."""
         self._redis.delete(self._key("starts", step))
 
     # -- Windows of the history that failed
 
     def count_failure(self, account_id: str, series: Series, window: DateWindow) -> None:
-        """Count a failure of a window; counts expire a day after the last one, so that a new day begins with none."""
+        """Count a failure of a window; all counts of a series expire a day after the last failure."""
         key = self._key("failures", account_id, series)
         with self._redis.pipeline() as pipe:
             pipe.hincrby(key, str(window), 1)
@@ -160,7 +160,7 @@ class ClaimStore(PrefixedKeys):
             pipe.execute()
 
     def failures(self, account_id: str, series: Series) -> dict[DateWindow, int]:
-        """Return how often windows of the history have failed within a day."""
+        """Return how often windows of the history have failed recently."""
         counts: Any = self._redis.hgetall(self._key("failures", account_id, series))
         return {DateWindow.parse(window): int(count) for window, count in counts.items()}
 
@@ -174,17 +174,17 @@ class ClaimStore(PrefixedKeys):
 
 
 def member_of(account_id: str, series: str) -> str:
-    """Return the member that stands for an account's series."""
+    """Return the member of an account's series."""
     return f"{account_id}:{series}"
 
 
 def series_of_member(member: str) -> str:
-    """Return the series in what ``member_of`` returned."""
+    """Return the series of a member."""
     return member.rpartition(":")[2]
 
 
 class ProgressStore(ClaimStore, Locks):
-    """The progress of all accounts in Redis.  ``series`` is a Series or its value."""
+    """The progress of all accounts in Redis. ``series`` is a Series or its value."""
 
     # -- The last run of a series
 
@@ -193,19 +193,19 @@ class ProgressStore(ClaimStore, Locks):
         self._record(account_id, series, fields, TASK_TTL_S)
 
     def note_loaded(self, account_id: str, series: str, *, loaded: bool) -> None:
-        """Note whether the whole history of a series is loaded, as the registry has it."""
+        """Record whether the whole history of a series is loaded according to the registry."""
         _set_flag(self._redis, self._loaded_key(account_id, series), account_id, loaded)
 
     def record_success(
         self, account_id: str, series: str, call: Call, loaded: bool, *, brief: bool = False, **fields: str
     ) -> None:
-        """Set these fields and the answer of a good run; they expire soon where no other failure is recorded.
+        """Set these fields and the answer of a good run; they expire soon if no other failure is recorded.
 
-        ``loaded``: whether the whole history is, which is noted in the same call to Redis.
+        ``loaded``: whether the whole history is loaded, recorded in the same call to Redis.
 
-        The answers of earlier failures that this run makes good are deleted: those of the same kind of run, and those
-        about the same days.  ``brief``: only update a state that exists, so that it no longer says that the series
-        failed.  Of two runs that end at once, one may leave an answer that the other made good, until the next run.
+        The answers of earlier failures that this run resolves are deleted: those of the same kind of run, and those
+        about the same days. ``brief``: only update an existing state, so that it no longer says that the series failed.
+        If two runs end at once, a resolved failure may stay until the next run.
         """
         key = self._key("task", account_id, series)
         with self._redis.pipeline(transaction=False) as pipe:
@@ -222,7 +222,7 @@ class ProgressStore(ClaimStore, Locks):
         )
 
     def task_state(self, account_id: str, series: str) -> dict[str, str]:
-        """Return the fields of the last run's state; empty where there are none."""
+        """Return the fields of the last run's state; empty if there are none."""
         state: dict[Any, Any] = self._redis.hgetall(self._key("task", account_id, series))
         return state
 
@@ -241,7 +241,7 @@ class ProgressStore(ClaimStore, Locks):
     # -- Texts shared by all workers
 
     def put_secret(self, name: str, sealed_text: str, ttl_s: int) -> None:
-        """Store a text that the caller has encrypted: Redis protects no secrets."""
+        """Store a text that the caller has encrypted, because Redis protects no secrets."""
         self._redis.set(self._key("secret", name), sealed_text, ex=ttl_s)
 
     def get_secret(self, name: str) -> str | None:
@@ -257,7 +257,7 @@ class ProgressStore(ClaimStore, Locks):
     # -- The end of an account
 
     def forget(self, account_id: str) -> int:
-        """Delete every key that names the account and return their number; scans all keys.
+        """Delete all keys that name the account and return their number; scans all keys.
 
         Locks are left to expire, because the process that removes the account may hold one.
         """
@@ -302,6 +302,6 @@ def _to_text(answer: Any) -> str | None:
 
 
 def _makes_good(call: Call, failure: Call) -> bool:
-    """Return whether a good call is a later one of the same kind of run, or one about the same days."""
+    """Return whether a good call resolves a failure: the same kind of run and no earlier days, or the same days."""
     same_run = call.run == failure.run and call.window.start < failure.window.end <= call.window.end
     return same_run or (call.window.start <= failure.window.start and failure.window.end <= call.window.end)

@@ -35,8 +35,8 @@ def connect(url: str) -> Redis:
 
     With Sentinels, each new connection asks them which server is the master.
 
-    After a time-out or a lost connection a command is sent up to three times more, so it may run twice.  All data in
-    Redis is designed so that this repeats work at worst.
+    After a timeout or a lost connection a command is sent up to three times more, so it may run twice. All data in
+    Redis is designed so that this at worst repeats work.
     """
     options: dict[str, Any] = {
         "decode_responses": True,
@@ -84,7 +84,7 @@ def redis_errors() -> Iterator[None]:
 
 
 def _describe_error(error: RedisError) -> str:
-    """Return the reason in plain words; of a refusal only its code (OOM, NOAUTH, READONLY).
+    """Return the reason in plain words; for a refusal only its code (OOM, NOAUTH, READONLY).
 
     The rest of a refusal may quote our arguments.
     """
@@ -104,9 +104,9 @@ def _describe_error(error: RedisError) -> str:
 
 @redis_errors()
 def check_eviction(redis: Redis) -> None:
-    """Refuse a Redis that evicts keys when memory is short: queued tasks and claims would silently vanish.
+    """Raise StoreUnavailable for a Redis that evicts keys when memory is short: tasks and claims would silently vanish.
 
-    Reads INFO, because many managed servers forbid CONFIG.  Raises StoreUnavailable.
+    Reads INFO, because many managed servers forbid CONFIG.
     """
     policy = redis.info("memory").get("maxmemory_policy", "unknown")
     if policy != "noeviction":
@@ -119,7 +119,7 @@ def check_eviction(redis: Redis) -> None:
 class PrefixedKeys:
     """Base of the Redis stores: a client, and one prefix before every key.
 
-    Every public method of a subclass raises StoreUnavailable where Redis fails (``redis_errors``).
+    Every public method of a subclass raises StoreUnavailable if Redis fails (``redis_errors``).
     """
 
     def __init_subclass__(cls) -> None:
@@ -135,11 +135,11 @@ class PrefixedKeys:
         return self._prefix + ":".join(parts)
 
     def _run(self, script: str, key: str, *args: str | int) -> Any:
-        """Run a Lua script on one key; the server keeps it, so that only its hash is sent."""
+        """Run a Lua script on one key; the server caches it, so only its hash is sent."""
         return self._redis.register_script(script)(keys=[key], args=args)
 
     def _scan(self, pattern: str) -> Iterator[list[str]]:
-        """Yield pages of our keys that match the glob ``pattern``; a key may come twice."""
+        """Yield pages of our keys that match the glob ``pattern``; a key may occur twice."""
         keys = iter(self._redis.scan_iter(match=escape_glob(self._prefix) + pattern, count=SCAN_COUNT))
         while page := list(islice(keys, SCAN_COUNT)):
             yield page

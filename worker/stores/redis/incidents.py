@@ -1,16 +1,16 @@
-"""Incidents in Redis: how the latest calls ended, the open incidents, and the past ones.
+"""Incidents in Redis: the outcomes of the latest calls, the open incidents, and the past ones.
 
-    incident:ring:<series>   list, newest first: how the last 1 000 calls ended, each
+    incident:ring:<series>   list, newest first: the outcomes of the last 1 000 calls, each
                              ``[1721890000.123, "outage", {"account_id": "k9x4w", "series": "daily", …}]``:
                              seconds since 1970, kind (empty for a good answer), the WindowJob
     incident:open:<slot>     text, there while one is open: ``{"id": "9f02…", "kind": "outage", "began_at": "2024-…"}``
     incident:counts:<id>     hash: failed_calls, windows_failed, windows_held, rounds
-    incident:failed:<id>     list: the last 10 000 windows that failed, each a WindowJob; one may be there twice
+    incident:failed:<id>     list: the last 10 000 windows that failed, each a WindowJob; one may occur twice
     incident:touched:<id>    HyperLogLog of the accounts
     incident:past            list, newest first: the past incidents with their counts
 
-What belongs to an open incident is named by its id, so a count that comes late changes no later incident: it is
-written to a key that nobody reads, and that expires. All sizes are bounded, whatever the number of accounts.
+The keys of an open incident contain its id, so a late count can't change a later incident: it is written to a key that
+nobody reads and that expires. All sizes are bounded, whatever the number of accounts.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from worker.stores.redis.connection import PrefixedKeys
 MOST_RECENT: Final = 1_000
 MOST_FAILED: Final = 10_000
 MOST_PAST: Final = 100
-OPEN_TTL_S: Final = 3 * 3600  # An incident without probes ends: workers without beat would wait for ever.
+OPEN_TTL_S: Final = 3 * 3600  # An incident without probes expires; else, without beat, workers would wait for ever.
 DAY_S: Final = 24 * 3600
 
 
 class IncidentStore(PrefixedKeys):
-    """Incidents in Redis. A slot is what one incident blocks: a series, or a kind of refusal."""
+    """Incidents in Redis. A slot is a series or a kind of refusal; each has at most one open incident."""
 
     def record_answer(self, job: WindowJob, kind: IncidentKind | None, now: datetime) -> None:
         """Record how a call ended; ``kind`` is None for a good answer."""
@@ -47,9 +47,9 @@ class IncidentStore(PrefixedKeys):
             pipe.execute()
 
     def recent_answers(self, series: str, now: datetime, minutes: float) -> list[RecentAnswer]:
-        """Return how the calls of the last ``minutes`` ended, newest first; also those up to as long in the future.
+        """Return the outcomes of the calls of the last ``minutes``, newest first, and up to as many minutes ahead.
 
-        The clocks of two machines differ a little. What is further ahead comes from a clock that was set back.
+        The clocks of two machines differ a little. Outcomes further ahead come from a clock that was set back.
         """
         answers = [json.loads(text) for text in self._redis.lrange(self._key("incident", "ring", series), 0, -1)]
         return [
@@ -91,9 +91,9 @@ class IncidentStore(PrefixedKeys):
         return {incident.slot: self._with_counts(incident) for incident in incidents}
 
     def begin_round(self, incident: Incident, first_wait_s: float) -> bool:
-        """Count the next round of probes and return whether it is ours; keeps the incident open for longer.
+        """Count the next round of probes and return whether it is ours; extends the life of the open incident.
 
-        Of two callers in the same moment one gets it, and the round after it comes one wait later than it should.
+        Of two simultaneous callers one gets the round, and the next round comes one wait too late.
         """
         with self._redis.pipeline() as pipe:
             pipe.hincrby(self._key("incident", "counts", incident.id), "rounds", 1)
@@ -102,13 +102,13 @@ class IncidentStore(PrefixedKeys):
             return bool(pipe.execute()[0] == incident.rounds + 1)
 
     def failed_windows(self, incident: Incident) -> list[WindowJob]:
-        """Return the windows that failed in the incident; one may be there twice."""
+        """Return the windows that failed in the incident; one may occur twice."""
         return [json.loads(text) for text in self._redis.lrange(self._key("incident", "failed", incident.id), 0, -1)]
 
     def close(self, incident: Incident, ended_at: datetime, how: str) -> Incident | None:
-        """Close an incident and return it with its last counts; None if it is not open.
+        """Close an incident and return it with its final counts; None if it is not open.
 
-        The calls before it are forgotten, so that the next incident of these series needs failures of its own.
+        Earlier calls are forgotten, so that only new failures can open the next incident of these series.
         """
         open_key, past_key = self._open_key(incident.slot), self._key("incident", "past")
 
@@ -159,12 +159,12 @@ class IncidentStore(PrefixedKeys):
 
 def _ttl_s(kind: IncidentKind, first_wait_s: float) -> int:
     if kind is IncidentKind.BY_HAND:
-        return int(BY_HAND_LASTS.total_seconds()) + OPEN_TTL_S  # The probes close it before, with its notice.
+        return int(BY_HAND_LASTS.total_seconds()) + OPEN_TTL_S  # The probes close it earlier, with its notice.
     return max(OPEN_TTL_S, int(first_wait_s * LONGEST_WAIT * 4))
 
 
 def _to_text(incident: Incident) -> str:
-    """Return the text of an open incident: only what never changes while it is open."""
+    """Return the text of an open incident, with only the fields that never change while it is open."""
     return json.dumps({"id": incident.id, "kind": incident.kind, "began_at": incident.began_at.isoformat()})
 
 

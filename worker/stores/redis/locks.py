@@ -1,14 +1,14 @@
 """Locks in Redis, and the limits of calls by token, session, browser and address.
 
-Locks save quota and repeated work but protect no data. All of them expire, so a process that was frozen beyond its
-lock's time may still write: keys and revisions in the stores protect the measures.
+Locks save quota and repeated work but protect no data. All of them expire, so a process that was frozen for longer than
+its lock may still write; keys and revisions in the stores protect the measures.
 
     releve:lock:token             the holder's random token (redis-py)
     releve:limit:api:token:5f2c   the number of calls of its window
 
-Calls are counted for all processes together. A window begins with the first call of a subject and ends by its key's
-expiry. So at the border of two windows a subject may make up to twice its calls within a short time, which is accepted:
-the limits are there against thousands of tries.
+Calls are counted for all processes together. A window begins with the first call of a subject and ends when its key
+expires. So around the border of two windows a subject may make up to twice its calls within a short time. That is
+accepted, because the limits are against thousands of tries.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Locks(PrefixedKeys):
     def lock(self, name: str, ttl_s: float, *, wait_s: float | None = None, most_s: float = 0.0) -> Iterator[None]:
         """Hold the lock ``name`` during the block; wait for it up to ``wait_s`` (default: ``ttl_s``).
 
-        The lock expires after ``ttl_s``, even during the block.  With ``most_s`` it is prolonged while this process
-        lives, up to ``most_s`` in all; ``ttl_s`` is then how long others wait after the holder was killed.  Raises
+        The lock expires after ``ttl_s``, even during the block. With ``most_s`` it is extended while this process
+        lives, up to ``most_s`` in all; ``ttl_s`` is then the time that others wait after the holder was killed. Raises
         StoreUnavailable if the lock stays busy.
 
-        The prolonging keeps a promise of token renewals: an exchange may take 90 s and a refresh token is sent by one
-        process alone, but a process that is killed in it holds the others up for 20 s only.
+        Token renewals need the extension: an exchange may take 90 s, in which no other process may send the refresh
+        token, but after the holder was killed the others wait only 20 s.
         """
-        # The thread that prolongs the lock needs its token, which redis-py's default keeps from other threads.
+        # The thread that extends the lock needs its token, which redis-py by default hides from other threads.
         lock = Lock(self._redis, self._key("lock", name), timeout=ttl_s, sleep=LOCK_POLL_S, thread_local=False)
         with redis_errors():
             if not lock.acquire(blocking_timeout=ttl_s if wait_s is None else wait_s):
@@ -59,7 +59,7 @@ class Locks(PrefixedKeys):
             yield
         finally:
             done.set()
-            prolonger.join()  # Else it could find the lock released and take it for another holder's.
+            prolonger.join()  # Otherwise it could find the lock released and take it for another holder's.
             self._release(lock, name)
 
     @redis_errors()
@@ -71,7 +71,7 @@ class Locks(PrefixedKeys):
 
 
 def _renew_until(lock: Lock, ttl_s: float, most_s: float, done: threading.Event) -> None:
-    """Reset the lock's time to live again and again, until ``done`` is set or ``most_s`` is over."""
+    """Reset the lock's time to live regularly, until ``done`` is set or ``most_s`` is over."""
     deadline = time.monotonic() + most_s - ttl_s
     while not done.wait(ttl_s / 4) and time.monotonic() < deadline:
         try:
@@ -84,7 +84,7 @@ def _renew_until(lock: Lock, ttl_s: float, most_s: float, done: threading.Event)
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A limit: ``calls`` in a window of ``window_s`` seconds, under the name that its keys in Redis carry."""
+    """A limit of ``calls`` in a window of ``window_s`` seconds; ``name`` is part of its keys in Redis."""
 
     name: str
     calls: int
@@ -92,10 +92,10 @@ class Rate:
 
 
 class RateLimiter(PrefixedKeys):
-    """Call counter. Where Redis fails, nothing is counted and no call is allowed."""
+    """A counter of calls. If Redis fails, StoreUnavailable is raised, so no call is allowed."""
 
     def count_call(self, rate: Rate, subject: str) -> int:
-        """Count a call of ``subject``. Return 0 where it may go on, else the seconds until the next may."""
+        """Count a call of ``subject``. Return 0 if it is allowed, else the seconds until the next one is."""
         key = self._key("limit", rate.name, subject)
         with self._redis.pipeline() as pipe:
             pipe.set(key, 0, ex=rate.window_s, nx=True)
@@ -105,7 +105,7 @@ class RateLimiter(PrefixedKeys):
         return math.ceil(left_ms / 1000) if calls > rate.calls else 0
 
     def closed_for_s(self, rate: Rate, subject: str) -> int:
-        """Return the same as ``count_call`` without counting a call."""
+        """Return the same seconds as ``count_call`` without counting a call."""
         key = self._key("limit", rate.name, subject)
         with self._redis.pipeline() as pipe:
             pipe.get(key)

@@ -1,33 +1,33 @@
-"""What a consent needs until it is proven, in Redis: connection requests, consent flows, and the files of a proof.
+"""Data of unproven consents in Redis: connection requests, consent flows, and the files of a proof.
 
-A lost key means that the person starts again, or that the operator uploads the files again.
+If a key is lost, the person starts again, or the operator uploads the files again.
 
-Connection requests are sealed and live for seven days at most, one a browser. Each takes the start of a consent, which
-is bounded by address, and so is their number. They are not counted by meter: strangers who name a meter would take its
-holder's place, or fill the places before. The registry knows nothing of a request before it is proven.
+Connection requests are sealed and live for at most seven days, one per browser. Each needs the start of a consent,
+whose number is limited by address. There is no limit by meter: strangers who name a meter could use up its holder's
+limit. The registry knows nothing of a request before it is proven.
 
     connection_request:<id>                sealed JSON of a ConnectionRequest
     connection_requests:browser:<hash>     the id of the request whose outcome is for the browser with this name
-    connection_requests:opened:<name>      what has opened a session, which it does once: the hash of a browser's name,
-                                           or the id of an invitation; with the id of the session
+    connection_requests:opened:<name>      the id of the session that was opened by <name>, which may open only one: the
+                                           hash of a browser's name, or the id of an invitation
     connection_requests:about:<digest>     sorted set of ids of the last requests that name a meter, an account or a
                                            browser, by the second of their start
     connection_requests:due                sorted set of ids by the second of their next try
     connection_requests:held               sorted set of ids that wait for the operator, by the second of their start
 
-A consent flow is what is needed when the browser returns from the supplier's consent page. The supplier returns a
+A consent flow is the data for the browser's return from the supplier's consent page. The supplier returns only a
 ``state`` of at most 100 characters; everything else is stored here under it, for 15 minutes. A state works once: the
 callback becomes a connection request.
 
     consent_flow:<state>       {"supplier":"enedis","browser":"…","begun_on":"2024-07-25",…}: the flow, deleted by
                                the first callback
-    proxy_code:<hash of code>  sealed text: what a code of the proxy stands for; a code works once
+    proxy_code:<hash of code>  sealed text: the facts behind a code of the proxy; a code works once
 
-The files of a proof are on their way from the operator's page to the worker that sends them, sealed, for a day at most.
+The files of a proof wait here, sealed, between the operator's page and the worker that sends them, for at most a day.
 
     proof_files:<right>        list: a sealed JSON for each file, {"name": "consent.pdf", "content": "<base64>"}
     proof_files:waiting        set of the ids of rights with files
-    proof_files:fault:<right>  the code with which the supplier has refused the last files; empty for another fault
+    proof_files:fault:<right>  the code with which the supplier refused the last files; empty for another fault
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ from worker.stores.redis.connection import PrefixedKeys
 
 _MOST_ABOUT: Final = 50
 _REQUEST_LIFE_S: Final = int(REQUEST_LIFE.total_seconds())
-# A page that is loaded again finds what came of the request for this long.
+# A page that is loaded again finds the outcome of the request for this long.
 _OUTCOME_LIFE_S: Final = 900
 _FLOW_LIFE_S: Final = 900
 _FILES_LIFE_S: Final = 24 * 3600
-# What a final request forgets: the meter, the token, and what the person has typed.
+# The fields that a final request forgets: the meter, the token, and the person's input.
 _FORGOTTEN: Final[Mapping[str, Any]] = {
     "usage_points": (),
     "autorisation_id": None,
@@ -77,7 +77,7 @@ ProofFile = tuple[str, bytes]  # Name and content.
 class ConnectionRequests(PrefixedKeys):
     """Connection requests by id.
 
-    ``digest`` hashes what a request is about under a key of ours: a meter's number is easily guessed from a plain hash.
+    ``digest`` hashes the subjects of a request with our key: a plain hash of a meter number is easily reversed.
     """
 
     def __init__(self, redis: Redis, sealer: Sealer, digest: Callable[[str], str]) -> None:
@@ -85,9 +85,9 @@ class ConnectionRequests(PrefixedKeys):
         self._sealer, self._digest = sealer, digest
 
     def create(self, request: ConnectionRequest) -> bool:
-        """Store a new request; False where it is stored already: the same callback came before.
+        """Store a new request; return False if it is stored already, because the same callback came before.
 
-        It takes the place of those of its browser, by any of its names, and of no others. What something came of stays.
+        It replaces earlier requests of its browser, by any of its names, except final ones.
         """
         key = self._key("connection_request", request.id)
         if not self._redis.set(key, self._seal(request), ex=_REQUEST_LIFE_S, nx=True):
@@ -99,7 +99,7 @@ class ConnectionRequests(PrefixedKeys):
         return True
 
     def get(self, request_id: str) -> ConnectionRequest | None:
-        """Return the request; None where it is unknown, too old, replaced, or sealed under a key that is gone."""
+        """Return the request; None if it is unknown, too old, replaced, or sealed under a key that is gone."""
         sealed = self._redis.get(self._key("connection_request", request_id))
         if sealed is None:
             return None
@@ -109,44 +109,44 @@ class ConnectionRequests(PrefixedKeys):
             return None
 
     def of_browser(self, names: Sequence[str]) -> ConnectionRequest | None:
-        """Return the last request of the browser with these names, the newest first; None where there is none any more.
+        """Return the last request of the browser with these names, or None.
 
-        ``names``: their hashes.
+        ``names``: their hashes, the newest first.
         """
         requests = (self.get(request_id) for request_id in self._ids_of(names))
         return next((request for request in requests if request is not None and request.browser in names), None)
 
     def bind(self, request: ConnectionRequest) -> None:
-        """Let the browser with the request's name find it, and an erasure by all names of this browser."""
+        """Make the request findable by its browser's name, and for an erasure by all names of this browser."""
         with self._redis.pipeline() as pipe:
             pipe.set(self._key("connection_requests", "browser", request.browser), request.id, ex=_REQUEST_LIFE_S)
             self._note(pipe, request, [f"browser {name}" for name in request.names])
             pipe.execute()
 
     def mark_opened(self, name: str) -> bool:
-        """Note that a session is opened by this name of a browser or this invitation; False where one was before.
+        """Record that this name of a browser or this invitation opens a session; False if it did so before.
 
-        The browser's cookie lives no longer than this note.
+        The browser's cookie lives no longer than this record.
         """
         return bool(self._redis.set(self._key("connection_requests", "opened", name), "", ex=_REQUEST_LIFE_S, nx=True))
 
     def note_session(self, name: str, session_id: str) -> None:
-        """Note the session that was opened by this name of a browser or this invitation."""
+        """Record the session that was opened by this name of a browser or this invitation."""
         self._redis.set(self._key("connection_requests", "opened", name), session_id, ex=_REQUEST_LIFE_S)
 
     def find_session(self, name: str) -> str:
-        """Return the id of the session that was opened by this name; empty where none was, or a crash came first."""
+        """Return the id of the session that was opened by this name; empty if none was, or after a crash."""
         return str(self._redis.get(self._key("connection_requests", "opened", name)) or "")
 
     def unmark_opened(self, name: str) -> None:
-        """Forget that a session is opened: none was."""
+        """Undo ``mark_opened``, because no session was opened."""
         self._redis.delete(self._key("connection_requests", "opened", name))
 
     def save(self, request: ConnectionRequest) -> None:
-        """Store what became of a request, unless it was replaced meanwhile.
+        """Store the new state of a request, unless it was replaced meanwhile.
 
-        A final one forgets the meter, the token and what the person has typed. Where the operator has accepted it,
-        nobody waits for what comes of it, so that lasts as long as the request.
+        A final one forgets the meter, the token and the person's input. If the operator has accepted it, nobody waits
+        at a page for the outcome, so the outcome lives as long as the request.
         """
         if request.is_final:
             request = replace(request, **_FORGOTTEN)
@@ -157,7 +157,7 @@ class ConnectionRequests(PrefixedKeys):
         self._index(request)
 
     def list_due(self, now: datetime, limit: int) -> list[str]:
-        """Return the ids of requests whose next try has come, the longest waiting first."""
+        """Return the ids of requests whose next try is due, the longest waiting first."""
         ids = self._redis.zrange(
             self._key("connection_requests", "due"), 0, int(now.timestamp()), byscore=True, offset=0, num=limit
         )
@@ -168,25 +168,25 @@ class ConnectionRequests(PrefixedKeys):
         return [request for _, request in self._index_of_held() if request is not None]
 
     def clean_held(self) -> None:
-        """Take out of the index of held requests those that wait for the operator no more."""
+        """Remove requests from the index of held ones that no longer wait for the operator."""
         for request_id in [request_id for request_id, request in self._index_of_held() if request is None]:
             self._redis.zrem(self._key("connection_requests", "held"), request_id)
 
     def _index_of_held(self) -> Iterator[tuple[str, ConnectionRequest | None]]:
-        """Yield the ids of the index, each with its request; None where that waits for the operator no more."""
+        """Yield the ids of the index, each with its request, or None if that no longer waits for the operator."""
         for request_id in map(str, self._redis.zrange(self._key("connection_requests", "held"), 0, -1)):
             request = self.get(request_id)
             yield request_id, request if request is not None and request.state is RequestState.HELD else None
 
     def forget(self, request_id: str) -> None:
-        """Take an id that is gone out of the index of those that are due."""
+        """Remove the id of a request that is gone from the index of due ones."""
         self._redis.zrem(self._key("connection_requests", "due"), request_id)
 
     def end_for(self, account_id: str, usage_point_id: str | None, browser: str | None) -> int:
         """Delete the requests and outcomes that name an account or its meter, and return their number.
 
-        Of the browser that brought the account, one that is not final and names no meter is deleted too. A meter has
-        the last 50.
+        A request of the account's ``browser`` that is not final and names no meter is deleted too. Of a meter's
+        requests, the last 50 are known.
         """
         keys = [self._about(f"account {account_id}")]
         keys += [self._about(f"meter {usage_point_id}")] if usage_point_id else []
@@ -207,7 +207,7 @@ class ConnectionRequests(PrefixedKeys):
         return self._unlink_kinds({"connection_request", "connection_requests"})
 
     def _ids_of(self, names: Sequence[str]) -> list[str]:
-        """Return the ids of the requests that are bound to these names of a browser, in their order."""
+        """Return the ids of the requests bound to these names of a browser, in the order of the names."""
         if not names:
             return []
         keys = [self._key("connection_requests", "browser", name) for name in names]
@@ -235,13 +235,13 @@ class ConnectionRequests(PrefixedKeys):
             else:
                 pipe.zrem(held, request.id)
             meters = [f"meter {number}" for number in request.names_meters]
-            # An erased account ends what its session has declared, too.
+            # The erasure of an account also ends declarations from its session.
             accounts = [one.id for one in request.accounts] + list(request.session if request.declaration else ())
             self._note(pipe, request, [*meters, *(f"account {account_id}" for account_id in accounts)])
             pipe.execute()
 
     def _note(self, pipe: Pipeline, request: ConnectionRequest, subjects: Sequence[str]) -> None:
-        """Note what an erasure finds the request by."""
+        """Index the request by the subjects by which an erasure finds it."""
         for key in map(self._about, subjects):
             pipe.zadd(key, {request.id: int(request.created_at.timestamp())})
             pipe.zremrangebyrank(key, 0, -_MOST_ABOUT - 1)
@@ -259,9 +259,9 @@ def _request_place(request_id: str) -> str:
 class ConsentFlow:
     """A consent flow in progress.
 
-    ``browser``: SHA-256 of the name that the browser got when it started it.  ``invitation``: the id of the invitation
-    that it was begun with, whose ``tenant`` it has.  ``begun_on``: the day in Europe/Paris, ISO 8601.  ``begun_at``:
-    the real moment, ISO 8601; empty where it is not known.  ``caller``: the client of the proxy that asked.
+    ``browser``: SHA-256 of the name that the browser got at the start. ``invitation``: the id of the invitation with
+    which it was begun, and whose ``tenant`` it has. ``begun_on``: the day in Europe/Paris, ISO 8601. ``begun_at``: the
+    real moment, ISO 8601; empty if unknown. ``caller``: the proxy's client that requested it.
     """
 
     supplier: str
@@ -286,7 +286,7 @@ class ConsentFlows(PrefixedKeys):
         return state
 
     def read(self, state: str) -> ConsentFlow | None:
-        """Return the flow without taking it; None for a state that is unknown, used or expired."""
+        """Return the flow and keep it; None for a state that is unknown, used or expired."""
         text = self._redis.get(self._key("consent_flow", state))
         return None if text is None else _FLOW_JSON.validate_json(str(text))
 
@@ -301,13 +301,13 @@ class ConsentFlows(PrefixedKeys):
     # -- Codes of the consent proxy
 
     def store_code(self, code: str, sealed: str) -> None:
-        """Store for 15 minutes the sealed facts that a code redeems, whether it is new or was redeemed."""
+        """Store the sealed facts of a new or redeemed code for 15 minutes."""
         self._redis.set(self._key("proxy_code", _digest(code)), sealed, ex=_FLOW_LIFE_S)
 
     def redeem_code(self, code: str, check: Callable[[str], _Facts]) -> _Facts | None:
-        """Spend a code, and return to the first caller what ``check`` makes of its sealed facts; None to others.
+        """Redeem a code: the first caller gets the result of ``check`` for its sealed facts, others get None.
 
-        It is one step: where ``check`` raises an error, the code stays as it was.
+        This is atomic: if ``check`` raises an error, the code stays as it was.
         """
         key = self._key("proxy_code", _digest(code))
 
@@ -339,7 +339,7 @@ class ProofFiles(PrefixedKeys):
         self._sealer = sealer
 
     def put(self, right_id: str, files: Sequence[ProofFile]) -> None:
-        """Keep the files of a right in place of those before."""
+        """Store the files of a right; they replace earlier ones."""
         key = self._key("proof_files", right_id)
         texts = [{"name": name, "content": base64.b64encode(content).decode()} for name, content in files]
         with self._redis.pipeline(transaction=True) as pipe:
@@ -354,13 +354,13 @@ class ProofFiles(PrefixedKeys):
         return sorted(str(right_id) for right_id in self._redis.smembers(self._key("proof_files", "waiting")))
 
     def get(self, right_id: str) -> list[ProofFile]:
-        """Return the files of a right; none where they are gone. Raises OperatorFault where their key is missing."""
+        """Return the files of a right; none if they are gone. Raises OperatorFault if their key is missing."""
         texts = self._redis.lrange(self._key("proof_files", right_id), 0, -1)
         files = [json.loads(self._sealer.unseal(str(text), _files_place(right_id))) for text in texts]
         return [(str(file["name"]), base64.b64decode(file["content"])) for file in files]
 
     def end(self, right_id: str, fault: str | None = None) -> None:
-        """Forget the files of a right, which were sent, or refused with a ``fault``."""
+        """Delete the files of a right, which were sent, or refused with a ``fault``."""
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.delete(self._key("proof_files", right_id))
             pipe.srem(self._key("proof_files", "waiting"), right_id)
@@ -369,11 +369,9 @@ class ProofFiles(PrefixedKeys):
             pipe.execute()
 
     def is_waiting(self, right_id: str) -> bool:
-        """Return whether files of a right wait to be sent."""
         return bool(self._redis.sismember(self._key("proof_files", "waiting"), right_id))
 
     def was_refused(self, right_id: str) -> bool:
-        """Return whether the last files of a right were refused."""
         return bool(self._redis.exists(self._key("proof_files", "fault", right_id)))
 
 

@@ -1,6 +1,6 @@
 """The registry in SQL: accounts with their consents, tokens and outcomes, households, operators, notices, outputs.
 
-It is the source of truth about accounts; Redis is not.
+The registry, not Redis, is the source of truth about accounts.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _WRITER_EXPIRY: Final = timedelta(minutes=10)
 
 
 def _table(place: str, *further: str) -> Any:
-    """Return the property of a table, made of the database and of the registry's ``further`` attributes."""
+    """Return the property that builds a table from the database and the registry's ``further`` attributes."""
     module, _, name = place.partition(".")
 
     def build(registry: Registry) -> Any:
@@ -54,7 +54,7 @@ def _table(place: str, *further: str) -> Any:
 
 
 class RegistryKeys(Protocol):
-    """What seals and hashes in a registry: ``worker.runtime.keys.Keys`` opens each at its first use."""
+    """The sealers and hashes of a registry; ``worker.runtime.keys.Keys`` creates each at its first use."""
 
     @property
     def registry(self) -> Sealer: ...
@@ -64,7 +64,7 @@ class RegistryKeys(Protocol):
 
 
 class Registry:
-    """The tables of one registry. A table's module and its keys are loaded when the table is first asked for.
+    """The tables of one registry. A table's module and keys are loaded at the first use of the table.
 
     Every method of a table raises StoreUnavailable.
     """
@@ -106,9 +106,9 @@ class Registry:
         now: Clock = real_clock,
         writer_expiry: timedelta = _WRITER_EXPIRY,
     ) -> None:
-        """``fleet``: the series that are collected of every account where nothing else is set.
+        """``fleet``: the series that are collected for every account by default.
 
-        ``writer_expiry``: after this time a process that was writing an output's rows is taken for dead.
+        ``writer_expiry``: after this time a process that was writing an output's rows counts as dead.
         """
         self.database, self.keys = database, keys
         self.fleet, self.now, self.writer_expiry = fleet, now, writer_expiry
@@ -135,6 +135,6 @@ class Registry:
         )
 
     def schema_version(self) -> str | None:
-        """Return the last migration step that was applied; None before the first one."""
+        """Return the last applied migration step; None before the first one."""
         with self.database.reading() as connection:
             return migrations.current_step(connection)

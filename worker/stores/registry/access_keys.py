@@ -1,15 +1,15 @@
-"""Who may use the web: the tables of access keys (sessions, links, recovery codes) and of operators.
+"""Access to the web: the tables of access keys (sessions, links, recovery codes) and of operators.
 
-A key's text is ``<kind>_<id>_<secret>`` such as ``household_k3q7d0fr2mxx_Zr0…`` (``SecretTexts``). A recovery code is
-one that a person can write down, such as ``K7QD-0FR2-MXH4-T8Q2-WZ5P-9N3C-7HYD`` (``RecoveryTexts``). Its letters are
-Crockford's base 32, which has no I, L, O and U; those that look alike are read as the digit. All 28 are random, which
-makes 140 bits: nobody guesses one, so that one round of SHA-256 is enough to store it. The row is found by another hash
-of them. Source: https://www.crockford.com/base32.html
+A key's text is ``<kind>_<id>_<secret>`` such as ``household_k3q7d0fr2mxx_Zr0…`` (``SecretTexts``). A person can write
+down a recovery code, such as ``K7QD-0FR2-MXH4-T8Q2-WZ5P-9N3C-7HYD`` (``RecoveryTexts``). Its letters are Crockford's
+base 32, which has no I, L, O and U; I, L and O are read as the similar digit. All 28 letters are random (140 bits), so
+nobody can guess a code, and one round of SHA-256 is enough to store it. The row is found by another hash of the
+letters. Source: https://www.crockford.com/base32.html
 
-What counts of a key, and an operator's argon2id hash of the password, key of the second factor and last used step, are
-sealed at their row, under a key that only the web application has. A person who can write the tables, but lacks this
-key, can end sessions and make neither a session nor an operator. Lists and ends of access keys need no key: a process
-that can make no session can still end any of them.
+The content of a key, and an operator's argon2id password hash, key of the second factor and last used step, are sealed
+in their row, under a key that only the web application has. A person who can write the tables, but lacks this key, can
+end sessions but create no session or operator. Listing and ending access keys needs no key, so a process that can't
+create sessions can still end any of them.
 """
 
 from __future__ import annotations
@@ -53,35 +53,35 @@ from worker.stores.registry.tables import ACCESS_KEYS, HOUSEHOLD_ACCOUNTS, OPERA
 
 SESSIONS: Final = frozenset({KeyKind.HOUSEHOLD_SESSION, KeyKind.OPERATOR_SESSION})
 log = logging.getLogger("releve.access")
-# A visit is recorded once in this time: SQLite has one writer.
+# A visit is recorded at most once in this time, because SQLite has only one writer.
 _VISIT_RECORDED_EVERY: Final = timedelta(minutes=1)
 _CODE_LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _CODE_LENGTH: Final = 28
 _CODE_GROUP: Final = 4
 _CODE_ID_LENGTH: Final = 16
 _LOOK_ALIKE: Final = str.maketrans("ILO", "110")
-_HASHER: Final = PasswordHasher()  # argon2id (RFC 9106) as the library sets it.
-# A check takes 64 MiB and a tenth of a second of all cores: tries must not take all memory and all threads.
+_HASHER: Final = PasswordHasher()  # argon2id (RFC 9106) with the library's parameters.
+# A check takes 64 MiB and a tenth of a second of all cores; tries must not use up all memory and threads.
 _CHECKS_AT_ONCE: Final = threading.BoundedSemaphore(2)
 _CHECKS_WAITING: Final = threading.BoundedSemaphore(8)
 _LIVING: Final = OPERATORS.c.ended_at.is_(None)
 
 
 class SessionTable(ClockedTable):
-    """The table of access keys, for lists and ends."""
+    """The table of access keys, for listing and ending them."""
 
     def end(self, key_id: str, *, owners: Collection[str] | None = None) -> bool:
-        """End the key of this id, with ``owners`` only where it is one of theirs; return whether there was one."""
+        """End the key of this id, with ``owners`` only if it belongs to one of them; return whether there was one."""
         mine = () if owners is None else (ACCESS_KEYS.c.owner.in_(owners),)
         return self._database.change(delete(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id, *mine)) > 0
 
     def end_of(self, owners: Collection[str], kinds: Collection[KeyKind] = SESSIONS, *, but: str = "") -> int:
-        """End the owners' keys of these kinds, but the one with the id ``but``; return how many were ended."""
+        """End the owners' keys of these kinds, except the one with the id ``but``; return their number."""
         with self._database.writing() as connection:
             return end_keys_of(connection, owners, kinds, but=but)
 
     def end_all(self, kinds: Collection[KeyKind]) -> int:
-        """End all keys of these kinds, of all owners; return how many were ended."""
+        """End all keys of these kinds, of all owners; return their number."""
         return self._database.change(delete(ACCESS_KEYS).where(ACCESS_KEYS.c.kind.in_(kinds)))
 
     def households_of(self, account_ids: Collection[str]) -> list[str]:
@@ -91,13 +91,13 @@ class SessionTable(ClockedTable):
         return [row.household_id for row in self._database.fetch(query.order_by(HOUSEHOLD_ACCOUNTS.c.household_id))]
 
     def delete_over(self) -> int:
-        """Delete the keys whose time is over, and return their number."""
+        """Delete the expired keys, and return their number."""
         return self._database.change(delete(ACCESS_KEYS).where(_is_over(self._now())))
 
     def list_keys(
         self, owners: Collection[str] | None = None, kinds: Collection[KeyKind] = SESSIONS
     ) -> list[AccessKey]:
-        """Return the keys that are not over, without details, of these owners or of all, the last seen first."""
+        """Return the unexpired keys of these owners or of all, without details, the last seen first."""
         mine = () if owners is None else (ACCESS_KEYS.c.owner.in_(owners),)
         query = select(ACCESS_KEYS).where(ACCESS_KEYS.c.kind.in_(kinds), ~_is_over(self._now()), *mine)
         rows = self._database.fetch(query.order_by(ACCESS_KEYS.c.last_seen_at.desc(), ACCESS_KEYS.c.id))
@@ -107,13 +107,13 @@ class SessionTable(ClockedTable):
 def end_keys_of(
     connection: Connection, owners: Collection[str], kinds: Collection[KeyKind] = tuple(KeyKind), *, but: str = ""
 ) -> int:
-    """End the owners' keys of these kinds, but the one with the id ``but``; return how many were ended."""
+    """End the owners' keys of these kinds, except the one with the id ``but``; return their number."""
     mine = (ACCESS_KEYS.c.owner.in_(owners), ACCESS_KEYS.c.kind.in_(kinds), ACCESS_KEYS.c.id != but)
     return connection.execute(delete(ACCESS_KEYS).where(*mine)).rowcount
 
 
 def _is_over(now: datetime) -> ColumnElement[bool]:
-    """Return the condition of the keys whose time is over."""
+    """Return the condition for expired keys."""
     idle = [
         (ACCESS_KEYS.c.kind == kind) & (ACCESS_KEYS.c.last_seen_at <= now - life.idle)
         for kind, life in KEY_LIVES.items()
@@ -127,7 +127,7 @@ def _to_key(row: Row[Any]) -> AccessKey:
 
 
 class AccessKeyTable(SessionTable):
-    """The table of access keys, for those who can make and open them."""
+    """The table of access keys, for processes that can create and open them."""
 
     def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
         super().__init__(database, now)
@@ -158,7 +158,7 @@ class AccessKeyTable(SessionTable):
             self._database.change(visit)
 
     def use(self, kind: KeyKind, text: str | None) -> AccessKey | None:
-        """Return the valid key of this kind with this text, and end it: it opens once. None for any other text."""
+        """Return the valid key of this kind with this text, and end it: it works once. None for any other text."""
         with self._database.reading() as connection:  # A wrong text must not cost the registry a write.
             if self._open(connection, kind, text) is None:
                 return None
@@ -175,7 +175,7 @@ class AccessKeyTable(SessionTable):
         return row is not None and replace(key, last_seen_at=row.last_seen_at).is_valid(self._now())
 
     def set_details(self, key: AccessKey, details: Mapping[str, str]) -> None:
-        """Replace the details of a key; nothing happens where it has ended."""
+        """Replace the details of a key; nothing happens if it has ended."""
         with self._database.writing() as connection:
             row = _get_row(connection, key.id, lock=True)
             opened = None if row is None else self._unseal(row)
@@ -197,7 +197,7 @@ class AccessKeyTable(SessionTable):
         key_id = texts.read_id(text) if text else None
         row = _get_row(connection, key_id) if key_id else None
         key, secret_hash = (None, None) if row is None else self._unseal(row) or (None, None)
-        # The secret is hashed even where there is no row, so that the time doesn't tell whether the id exists.
+        # The secret is hashed even without a row, so that the time doesn't reveal whether the id exists.
         is_right = texts.matches(text or "", secret_hash)
         return key if is_right and key is not None and key.kind is kind and key.is_valid(self._now()) else None
 
@@ -213,7 +213,7 @@ class AccessKeyTable(SessionTable):
         return self._sealer.seal(json.dumps(content), place_of(ACCESS_KEYS.c.sealed, key.id))
 
     def _unseal(self, row: Row[Any]) -> tuple[AccessKey, str] | None:
-        """Return the key of a row with the hash of its secret; None where the row is not one that we have sealed."""
+        """Return the key of a row with the hash of its secret; None for a row that we haven't sealed."""
         try:
             content = json.loads(self._sealer.unseal(row.sealed, place_of(ACCESS_KEYS.c.sealed, row.id)))
         except OperatorFault:
@@ -238,7 +238,7 @@ def _get_row(connection: Connection, key_id: str, *, lock: bool = False) -> Row[
 
 
 class RecoveryTexts:
-    """The texts of recovery codes; the same as ``encryption.SecretTexts``, for people."""
+    """The texts of recovery codes, with the methods of ``encryption.SecretTexts``, in a form for people."""
 
     def create(self) -> tuple[str, str, str]:
         """Return a new id, the hash to store, and the text to show."""
@@ -247,7 +247,7 @@ class RecoveryTexts:
         return _id_of(letters), _hash_letters("secret", letters), "-".join(groups)
 
     def read_id(self, text: str) -> str | None:
-        """Return the id of a code, or None for any other text; blanks, dashes and small letters don't matter."""
+        """Return the id of a code, or None for any other text; spaces, dashes and lower case don't matter."""
         letters = _to_letters(text)
         return _id_of(letters) if letters else None
 
@@ -285,7 +285,7 @@ class UnknownOperator(DataError):
 
 @dataclass(frozen=True, slots=True)
 class _Sealed:
-    """What is sealed of an operator; ``step`` is the last step of the second factor whose code was used."""
+    """The sealed fields of an operator; ``step`` is the last step of the second factor whose code was used."""
 
     name: str
     password: str | None = field(default=None, repr=False)
@@ -296,13 +296,13 @@ class _Sealed:
 class OperatorTable(SealedTable):
     """The table of operators. An operator that has ended no longer counts.
 
-    ``now`` is the real time even if the fleet runs at a simulated one: authenticator apps go by it.
+    ``now`` is the real time even if the fleet's time is simulated, because authenticator apps use it.
     """
 
     def add(self, name: str, password: str | None = None, totp_key: str | None = None) -> Operator:
-        """Add an operator. Raises OperatorRefused for a name or a password that can't be.
+        """Add an operator. Raises OperatorRefused for an unsuitable name or password.
 
-        Without a password only a link opens the page; without a second factor the page opens on loopback alone.
+        Without a password only a link opens the page; without a second factor the page opens only on loopback.
         """
         name = plain_name(name)
         if not is_name(name):
@@ -323,7 +323,7 @@ class OperatorTable(SealedTable):
         return bool(self._database.fetch(select(OPERATORS.c.id).where(_LIVING).limit(1)))
 
     def list_operators(self) -> list[Operator]:
-        """Return all operators by name. One who can't be read any more has neither password nor second factor."""
+        """Return all operators by name. One whose row can't be unsealed has neither password nor second factor."""
         rows = self._database.fetch(select(OPERATORS).where(_LIVING).order_by(OPERATORS.c.name))
         return [_to_operator(row, self._unseal(row) or _Sealed(row.name)) for row in rows]
 
@@ -346,14 +346,14 @@ class OperatorTable(SealedTable):
         name = plain_name(name)
         with self._database.reading() as connection:
             row, sealed = self._load(connection, OPERATORS.c.name == (name if is_name(name) else ""))
-        # A password is hashed even for a name that nobody has, so that the time doesn't tell which names there are.
+        # A password is hashed even for an unknown name, so that the time doesn't reveal which names exist.
         is_right = _matches(password, (sealed and sealed.password) or _nobodys_hash())
         if row is None or sealed is None or sealed.password is None or not is_right:
             return None
         return _to_operator(row, sealed)
 
     def use_code(self, operator_id: str, code: str) -> bool:
-        """Return whether a code of the operator's second factor is right, and use it up: a code works once."""
+        """Return whether a code of the operator's second factor is right, and use it up, as a code works once."""
         with self._database.reading() as connection:  # A wrong code must not cost the registry a write.
             if self._find_step(connection, operator_id, code) is None:
                 return False
@@ -382,7 +382,7 @@ class OperatorTable(SealedTable):
         self._database.change(update(OPERATORS).where(OPERATORS.c.id == operator_id).values(signed_in_at=self._now()))
 
     def end(self, operator_id: str) -> int:
-        """End an operator, and all sessions and links of it at once; return how many. The secrets are erased."""
+        """End an operator with all its sessions and links, and return their number. The secrets are erased."""
         with self._database.writing() as connection:
             row = connection.execute(select(OPERATORS).where(OPERATORS.c.id == operator_id)).one_or_none()
             if row is not None:
@@ -414,7 +414,7 @@ class OperatorTable(SealedTable):
         return self._sealer.seal(json.dumps(asdict(sealed)), place_of(OPERATORS.c.sealed, operator_id))
 
     def _unseal(self, row: Row[Any]) -> _Sealed | None:
-        """Return what is sealed of a row; None where the row is not one that we have sealed."""
+        """Return the sealed fields of a row; None for a row that we haven't sealed."""
         try:
             sealed = _Sealed(**json.loads(self._sealer.unseal(row.sealed, place_of(OPERATORS.c.sealed, row.id))))
         except OperatorFault:

@@ -1,8 +1,9 @@
-"""SQL statements for the rows of accounts and usage points, their state in ``series_outcomes``, and what waits for it.
+"""SQL statements for accounts and usage points, and for the rows that depend on an account's state.
 
-Pending refusals and undelivered notices wait: a success or a new consent deletes them.
+These are its state in ``series_outcomes``, and pending refusals and undelivered notices, which a success or a new
+consent deletes.
 
-Every function works inside a transaction that its caller has opened, so that several tables change together.
+Every function works inside its caller's transaction, so that several tables change together.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _GIVEN = CONSENT_EVIDENCE.alias()
 _NEWEST = select(func.max(_GIVEN.c.sequence)).where(
     _GIVEN.c.account_id == CONSENT_EVIDENCE.c.account_id, _GIVEN.c.event == EvidenceEvent.GIVEN
 )
-# The newest consent is somebody's word, without a day.
+# Condition: the newest consent was only asserted, without a start day.
 _WORD = select(CONSENT_EVIDENCE.c.sequence).where(
     CONSENT_EVIDENCE.c.account_id == ACCOUNTS.c.id,
     CONSENT_EVIDENCE.c.sequence == _NEWEST.scalar_subquery(),
@@ -48,8 +49,8 @@ _WORD = select(CONSENT_EVIDENCE.c.sequence).where(
 _ANSWER = select(SERIES_OUTCOMES.c.series).where(
     SERIES_OUTCOMES.c.account_id == ACCOUNTS.c.id, SERIES_OUTCOMES.c.last_success_at.is_not(None)
 )
-# The state comes first, so that the evidence of a ready account is not looked up. A ``new`` one whose answer is stored
-# gets to know of it by the next.
+# The state comes first, so that the evidence of a ready account isn't looked up. A ``new`` account learns of its stored
+# answer with the next one.
 IS_VOUCHED = and_(
     ACCOUNTS.c.state != AccountState.READY,
     _WORD.exists(),
@@ -61,11 +62,11 @@ _COLUMNS = (column for column in ACCOUNTS.c if column is not ACCOUNTS.c.state_si
 ACCOUNT_QUERY = select(*_COLUMNS, USAGE_POINTS.c.usage_point_id, IS_VOUCHED.label("is_vouched")).select_from(
     ACCOUNTS.outerjoin(USAGE_POINTS)
 )
-# A window runs these statements several times. Building one costs more than running it, so each is built once.
+# A window runs these statements several times. Each is built only once, because building costs more than running it.
 _ONE_ACCOUNT = ACCOUNT_QUERY.where(ACCOUNTS.c.id == bindparam("account_id"))
 _STATE = select(ACCOUNTS.c.state).where(ACCOUNTS.c.id == bindparam("account_id"))
 _STATE_LOCKED = {shared: _STATE.with_for_update(read=shared) for shared in (False, True)}
-# The letters i, l, o and u are left out: an id is read aloud on the telephone and typed in again.
+# The letters i, l, o and u are left out, because ids are read aloud on the telephone and typed in again.
 _LETTERS, _DIGITS = "abcdefghjkmnpqrstvwxyz", "0123456789"
 
 
@@ -80,9 +81,9 @@ def get(connection: Connection, account_id: str) -> Account:
 def lock(connection: Connection, account_id: str, *, shared: bool = False, include_removed: bool = False) -> None:
     """Lock the account's row until the transaction ends.
 
-    No other transaction can then remove the account, nor change it unless the lock is ``shared``. SQLite takes no
-    row lock: it has a single writer at a time. Raises UnknownAccount for a missing account, and for a removed one
-    unless ``include_removed``.
+    No other transaction can then remove the account, nor change it unless the lock is ``shared``. SQLite has no row
+    locks, but only one writer at a time. Raises UnknownAccount for a missing account, and for a removed one unless
+    ``include_removed``.
     """
     state = connection.execute(_STATE_LOCKED[shared], {"account_id": account_id}).scalar()
     if state is None:
@@ -92,7 +93,7 @@ def lock(connection: Connection, account_id: str, *, shared: bool = False, inclu
 
 
 def reads(supplier: str, usage_point_id: str) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions of the account that reads this usage point; closed and removed ones read none."""
+    """Return the conditions for the account that reads this usage point; closed and removed ones read none."""
     usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
     return NOT_REMOVED, *(USAGE_POINTS.c[name] == value for name, value in usage_point.items())
 
@@ -114,9 +115,9 @@ def find_or_insert(
 ) -> tuple[str, bool]:
     """Return the id of the account that reads this usage point, and whether it is new.
 
-    The account is locked and gets the consent dates in ``consent``; a new one is in state ``new`` and belongs to
-    ``tenant``, with a row for each of ``series`` that its supplier has, while one that was there stays in its own.
-    Raises IntegrityError if another process inserts the same usage point at the same time.
+    The account is locked and gets the consent dates in ``consent``. A new one is in state ``new`` and belongs to
+    ``tenant``, with a row for each of ``series`` that its supplier has; an existing one keeps its tenant. Raises
+    IntegrityError if another process inserts the same usage point at the same time.
     """
     usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
     if usage_point_id is not None and (known := find_locked(connection, supplier, usage_point_id)) is not None:
@@ -134,7 +135,7 @@ def find_or_insert(
 
 
 def fails_with(code: str) -> ColumnElement[bool]:
-    """Return the condition of an account that has this error code or a narrower one, like ``VENDOR_DOWN.TIMEOUT``."""
+    """Return the condition for accounts with this error code or a narrower one, like ``VENDOR_DOWN.TIMEOUT``."""
     columns = SERIES_OUTCOMES.c
     series = select(columns.account_id).where(
         columns.account_id == ACCOUNTS.c.id,
@@ -151,7 +152,7 @@ def _is_or_begins(column: ColumnElement[str], code: str) -> ColumnElement[bool]:
 def update_account(connection: Connection, account_id: str, changes: Mapping[str, Any]) -> None:
     """Write the columns in ``changes``; nothing happens if it is empty.
 
-    What is due follows the end of the consent: nothing is asked after its last day.
+    A new end of the consent is copied to the account's series, for which nothing is requested after that day.
     """
     if changes:
         connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id).values(**changes))
@@ -163,14 +164,14 @@ def update_account(connection: Connection, account_id: str, changes: Mapping[str
 def apply(
     connection: Connection, account_id: str, event: AccountEvent, now: datetime, reason: str = ""
 ) -> tuple[Account, Step]:
-    """Let an event happen to an account: write what its table says, and return it as it was, with what else follows.
+    """Apply an event to an account: write the new state, and return the account as it was, and the step to take.
 
-    Raises UnknownAccount, also for a removed account that is not erased once more; and what ``Account.after`` does.
+    Raises UnknownAccount, also for a removed account unless it is erased again, and the errors of ``Account.after``.
     """
     lock(connection, account_id, include_removed=event is AccountEvent.ERASED)
     before = get(connection, account_id)
     after, step = before.after(event, civil_date(now), reason)
-    # While it waits under the same reason it has waited since then, paused or not.
+    # As long as the reason stays, paused or not, the account keeps the time since which it waits.
     is_news = after.reason != before.reason or (after.state is not before.state and not after.reason)
     changes = {"state": after.state, "reason": after.reason} | ({"state_since": now} if is_news else {})
     update_account(connection, account_id, changes)
@@ -193,7 +194,7 @@ def delete_pending_refusals(connection: Connection, account_id: str) -> int:
 def delete_undelivered_notices(connection: Connection, account_id: str) -> int:
     """Delete the account's notices that were not delivered yet, and return their number.
 
-    What somebody else has done stays: it is told, whatever the household does meanwhile.
+    Notices about acts of others stay: they are sent whatever the household does meanwhile.
     """
     conditions = (
         NOTICES.c.account_id == account_id,
@@ -204,7 +205,7 @@ def delete_undelivered_notices(connection: Connection, account_id: str) -> int:
 
 
 def new_series_row(account_id: str, series: Series, now: datetime, ask_until: date | None) -> dict[str, Any]:
-    """Return the row of a series that is collected and was never asked for; it is not active yet."""
+    """Return the row of a collected series that was never requested; it isn't active yet."""
     return {
         "account_id": account_id,
         "series": series,
@@ -228,7 +229,7 @@ def new_series_row(account_id: str, series: Series, now: datetime, ask_until: da
 def _new_id() -> str:
     """Return a random id of twelve characters, for example "k3q7d0fr2mxx".
 
-    The first one is a letter, so that an id is never read as a number, nor as one of CouchDB's own ``_`` names.
+    It begins with a letter, so that an id is never read as a number, nor as one of CouchDB's own ``_`` names.
     """
     return secrets.choice(_LETTERS) + "".join(secrets.choice(_LETTERS + _DIGITS) for _ in range(11))
 

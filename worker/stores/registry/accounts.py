@@ -1,7 +1,7 @@
 """Accounts and their usage points in SQL. Each call is one transaction and is safe to repeat.
 
-A removed account leaves its row as a tombstone without personal data, so that a task that comes late is refused and
-does not create the account again.
+The row of a removed account stays as a tombstone without personal data, so that a late task is refused and doesn't
+create the account again.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class NewConsent:
 
     @property
     def dates(self) -> dict[str, date]:
-        """The dates that are set, by column name."""
+        """The set dates, by column name."""
         columns = {"consent_from": self.consent_from, "consent_until": self.consent_until}
         return {name: day for name, day in columns.items() if day is not None}
 
@@ -71,7 +71,7 @@ class AccountTable(SqlTable):
     def __init__(
         self, database: Database, tokens: TokenTable, invitations: InvitationTable, fleet: Sequence[Series]
     ) -> None:
-        """``fleet``: the series that are collected of every account where nothing else is set."""
+        """``fleet``: the series that are collected for every account by default."""
         super().__init__(database)
         self._tokens, self._invitations, self._fleet = tokens, invitations, fleet
 
@@ -106,19 +106,18 @@ class AccountTable(SqlTable):
     ) -> list[tuple[Account, bool]]:
         """Add the accounts of one consent, all or none, and return each with whether it is new.
 
-        The result has the order of ``usage_point_ids``. All accounts share the token. A usage point that the registry
-        knows gives its existing account, which takes the token and the dates of the consent; an account in ``new`` or
-        ``action_needed`` becomes ``ready``, a paused one stays paused. ``on_accounts`` is called with their ids at the
-        end of the transaction, and ``before`` at its beginning. ``data_from``: the first day that may be read of a new
-        account. ``tenant``: to whom a new account belongs; a known one stays where it is. ``offered``: the series that
-        the consent covers of a usage point, where that is known; others of it are not asked for. The caller has checked
-        the form of the usage point numbers.
+        The result has the order of ``usage_point_ids``, whose form the caller has checked. All accounts share the
+        token. The existing account of a known usage point gets the token and the dates of the consent; an account in
+        ``new`` or ``action_needed`` becomes ``ready``, a paused one stays paused. ``on_accounts`` is called with their
+        ids at the end of the transaction, and ``before`` at its beginning. ``data_from``: the first day that may be
+        read for a new account. ``tenant``: that of new accounts; a known one keeps its own. ``offered``: the series
+        that the consent covers, by usage point, if known; no others are requested.
         """
 
         def insert(connection: Connection) -> list[tuple[Account, bool]]:
             if before is not None:
                 before(connection)
-            # Two consents for the same meters must lock them in the same order, else they block each other.
+            # Two consents for the same meters must lock them in the same order, or they deadlock.
             sorted_numbers = sorted(set(usage_point_ids), key=lambda number: number or "")
             rows = {
                 number: account_rows.find_or_insert(
@@ -159,10 +158,10 @@ class AccountTable(SqlTable):
     ) -> tuple[Account, bool]:
         """Add the account of a usage point that somebody vouches for, and return it with whether it is new.
 
-        An account that is there already stays as it is, of whichever tenant. A new one belongs to ``tenant`` and is
-        ``ready`` if ``confirmed``; else it is ``new`` until the supplier's first answer. Its series are due at once
-        either way. ``on_new`` is called with its id, the only one, inside the transaction. Without ``token`` the
-        application's own token is used. ``waits_under``: the code under which a new one waits for its owner instead.
+        An existing account stays as it is, whatever its tenant. A new one belongs to ``tenant`` and is ``ready`` if
+        ``confirmed``; else it is ``new`` until the supplier's first answer. Its series are due at once either way.
+        ``on_new`` is called with a list of its id inside the transaction. Without ``token`` the application's own token
+        is used. ``waits_under``: the code under which a new account waits for its owner instead.
         """
 
         def insert(connection: Connection) -> tuple[Account, bool]:
@@ -182,10 +181,10 @@ class AccountTable(SqlTable):
         return self._insert(insert)
 
     def _insert(self, insert: Callable[[Connection], Inserted]) -> Inserted:
-        """Run a transaction that may insert accounts, again where another process has inserted one meanwhile."""
+        """Run a transaction that may insert accounts; repeat it if another process has inserted one meanwhile."""
         for _ in range(3):
-            # Another process may insert the same usage point between our query and our insert. The server's
-            # message quotes the number, so the error is not passed on.
+            # Another process may insert the same usage point between our query and our insert. The server's message
+            # quotes the number, so the error isn't passed on.
             with suppress(IntegrityError), self._database.writing() as connection:
                 return insert(connection)
         raise StoreUnavailable("the account could not be added, because others were added at the same time: try again")
@@ -208,7 +207,7 @@ class AccountTable(SqlTable):
         return accounts[0] if accounts else None
 
     def find_by_meter(self, usage_point_id: str, *, tenant: str | None = None) -> Sequence[Account]:
-        """Return the accounts that read a meter of this number, of whichever supplier; with ``tenant`` only its own."""
+        """Return the accounts that read a meter of this number, of any supplier; with ``tenant`` only its own."""
         query = ACCOUNT_QUERY.where(NOT_REMOVED, USAGE_POINTS.c.usage_point_id == usage_point_id)
         return self._accounts(query.where(*belongs_to(ACCOUNTS, tenant)))
 
@@ -217,7 +216,7 @@ class AccountTable(SqlTable):
     ) -> list[Account]:
         """Return the next page of active accounts by id: ``after`` < id. Empty at the end.
 
-        With ``today``, the date in Europe/Paris, only those whose consent is not over; with ``supplier`` only its own.
+        With ``today``, the date in Europe/Paris, only those with an unexpired consent; with ``supplier`` only its own.
         """
         query = ACCOUNT_QUERY.where(IS_ACTIVE, ACCOUNTS.c.id > (after or ""))
         if supplier is not None:
@@ -255,7 +254,7 @@ class AccountTable(SqlTable):
         state: AccountState | None = None,
         code: str | None = None,
     ) -> Iterator[Account]:
-        """Yield the accounts of ``page``, one page after the other; ``limit``: so many at most."""
+        """Yield the accounts of ``page``, page by page, at most ``limit``."""
         after, left = None, limit
         while left is None or left > 0:
             size = PAGE if left is None else min(PAGE, left)
@@ -266,7 +265,7 @@ class AccountTable(SqlTable):
             after, left = accounts[-1].id, None if left is None else left - size
 
     def page_ended(self, today: date, after: str | None = None, limit: int = PAGE) -> list[Account]:
-        """Return the next page of accounts by id that don't wait for a new consent although theirs has ended.
+        """Return the next page, by id, of accounts whose consent has ended but that don't wait for a new one yet.
 
         ``today`` is the date in Europe/Paris. Closed and removed accounts are left out.
         """
@@ -284,19 +283,19 @@ class AccountTable(SqlTable):
         return since
 
     def get_many(self, account_ids: Collection[str]) -> dict[str, Account]:
-        """Return the accounts with these ids, by id, even removed ones. Unknown ids are left out."""
+        """Return the accounts with these ids, by id, including removed ones. Unknown ids are left out."""
         accounts = self._accounts(ACCOUNT_QUERY.where(ACCOUNTS.c.id.in_(account_ids)))
         return {account.id: account for account in accounts}
 
     def account_of(self, invitation: Invitation) -> Account | None:
-        """Return the account that an invitation is for; None where it is for a meter, or the account was removed."""
+        """Return the account of an invitation; None if it is for a meter, or if the account was removed."""
         if invitation.account_id is None:
             return None
         account = self.get_many([invitation.account_id]).get(invitation.account_id)
         return account if account and account.state is not AccountState.DELETED else None
 
     def meter_of(self, invitation: Invitation) -> str | None:
-        """Return the meter that an invitation names, itself or by its account; None where it names none any more."""
+        """Return the meter of an invitation or of its account; None if there is none any more."""
         if invitation.account_id is None:
             return invitation.usage_point_id
         account = self.account_of(invitation)
@@ -305,10 +304,10 @@ class AccountTable(SqlTable):
     def set_state(self, account_id: str, state: AccountState, reason: str = "", *, now: datetime) -> None:
         """Set the account's state; ``reason`` is the code that led to it, empty if all is well.
 
-        A paused account keeps what it waits for, and waits for it again where it would be ``ready``; one that gets
-        ``action_needed`` only takes the reason. One that was never confirmed is ``new`` again. Raises ValueError for
-        ``new``, ``closed`` and ``deleted``, which only ``add``, another holder and ``remove`` set, and for ``ready``
-        without a usage point or where the newest consent on record has ended.
+        A paused account keeps its reason, and waits under it again when it would become ``ready``; one that gets
+        ``action_needed`` only takes the reason. An account that was never confirmed becomes ``new`` again. Raises
+        ValueError for ``new``, ``closed`` and ``deleted``, which only ``add``, another holder and ``remove`` set, and
+        for ``ready`` without a usage point or if the newest consent on record has ended.
         """
         if state not in _SET_BY:
             raise ValueError(f"an account can't be set to {state}")
@@ -324,15 +323,15 @@ class AccountTable(SqlTable):
     ) -> dict[str, int]:
         """Delete the account's personal data, leave its row as a tombstone, and return the number of deleted rows.
 
-        Inside the transaction ``on_removal`` is called where the account has a meter, and ``at_end`` in any case. Safe
-        to repeat. A row of ``raw_answers`` holds one answer, or a packed month of answers.
+        Inside the transaction ``on_removal`` is called if the account has a meter, and ``at_end`` in any case. Safe to
+        repeat. A row of ``raw_answers`` holds one answer, or a packed month of answers.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
             usage_point_id = account_rows.get(connection, account_id).usage_point_id
             if on_removal is not None and usage_point_id is not None:
                 on_removal(connection)
-            # An invitation must not bring a meter back that its holder has just had erased.
+            # An invitation must not restore a meter whose erasure its holder has just requested.
             self._invitations.end_for(connection, account_id, usage_point_id)
             counts = {
                 table: connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount
@@ -358,6 +357,6 @@ class AccountTable(SqlTable):
     def list_accounts(
         self, states: Collection[AccountState] | None = None, *, tenant: str | None = None
     ) -> list[Account]:
-        """Return the accounts in these states, of one tenant or of all, by id; by default all but the removed ones."""
+        """Return the accounts in these states, of one tenant or of all, by id; by default all except removed ones."""
         condition = NOT_REMOVED if states is None else ACCOUNTS.c.state.in_(states)
         return self._accounts(ACCOUNT_QUERY.where(condition, *belongs_to(ACCOUNTS, tenant)))

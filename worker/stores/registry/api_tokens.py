@@ -4,7 +4,7 @@ A token's text is ``releve_<id>_<secret>``, for example ``releve_k3q7d0fr2mxx_Zr
 stores only its hash.
 
 A tenant has a name that households read, and a webhook, whose address and secret are sealed. The default tenant exists
-without a row. Its webhook is that of the settings, never one of this table.
+without a row; its webhook is always that of the settings.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from worker.stores.registry.tables import API_TOKENS, TENANTS
 _TEXTS: Final = SecretTexts("releve")
 USUAL_LIFE: Final = timedelta(days=90)
 LONGEST_LIFE: Final = timedelta(days=366)
-ENDS_SOON: Final = timedelta(days=14)  # Before its end the operator is told.
+ENDS_SOON: Final = timedelta(days=14)  # The operator gets a notice this long before a token's end.
 _USE_RECORDED_EVERY: Final = timedelta(minutes=1)  # SQLite has one writer, so not every call may write.
 _HAS_WEBHOOK: Final = TENANTS.c.sealed_webhook.is_not(None).label("has_webhook")
 
@@ -37,7 +37,7 @@ class UnknownToken(DataError):
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """An API token without its secret; it opens what belongs to ``tenant``, and nothing else."""
+    """An API token without its secret; it gives access only to the data of ``tenant``."""
 
     id: str
     name: str
@@ -65,7 +65,7 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class WebhookTarget:
-    """Where a tenant gets its notices, and the secret that signs them."""
+    """The address to which a tenant's notices are sent, and the secret that signs them."""
 
     url: str = field(repr=False)
     secret: str = field(repr=False)
@@ -98,10 +98,7 @@ class ApiTokenTable(ClockedTable):
         return token if token.is_valid(self._now()) else None
 
     def find_named(self, text: str) -> str | None:
-        """Return the id of the token, if any, that a text names, whether or not its secret is right.
-
-        A token's id is no secret.
-        """
+        """Return the id of the existing token that a text names, if any, even with a wrong secret; ids are public."""
         token_id = _TEXTS.read_id(text)
         return token_id if token_id and self._load(token_id) is not None else None
 
@@ -150,7 +147,7 @@ class ApiTokenTable(ClockedTable):
         return sum(token.is_valid(self._now()) for token in self.list_tokens())
 
     def list_endless(self) -> list[ApiToken]:
-        """Return the valid tokens that have no end, the oldest first. Older versions made them."""
+        """Return the valid tokens without an end, which older versions created, the oldest first."""
         query = select(API_TOKENS).where(API_TOKENS.c.revoked_at.is_(None), API_TOKENS.c.expires_at.is_(None))
         return [_to_token(row) for row in self._database.fetch(query.order_by(API_TOKENS.c.created_at))]
 
@@ -169,9 +166,9 @@ class TenantTable(SealedTable):
     """The table of tenants. ``now`` is the real time."""
 
     def save(self, tenant: str, title: str | None) -> None:
-        """Insert the tenant, or give it another title; None keeps the one it has.
+        """Insert the tenant, or change its title; None keeps the present one.
 
-        The caller has checked name and title. Raises UnknownTenant where a new one gets no title.
+        The caller has checked name and title. Raises UnknownTenant for a new one without a title.
         """
         is_it = TENANTS.c.id == tenant
         with self._database.writing() as connection:
@@ -199,7 +196,7 @@ class TenantTable(SealedTable):
         return bool(self._database.scalar(select(_HAS_WEBHOOK).where(TENANTS.c.id == tenant)))
 
     def find_webhook(self, tenant: str) -> WebhookTarget | None:
-        """Return the tenant's webhook, or None. Raises OperatorFault where the key that sealed it is missing."""
+        """Return the tenant's webhook, or None. Raises OperatorFault if the key that sealed it is missing."""
         sealed = self._database.scalar(select(TENANTS.c.sealed_webhook).where(TENANTS.c.id == tenant))
         return None if sealed is None else WebhookTarget(**json.loads(self._sealer.unseal(sealed, _place_of(tenant))))
 
@@ -212,7 +209,7 @@ class TenantTable(SealedTable):
 
 
 def require_tenant(database: Database, tenant: str) -> str:
-    """Return the name of a tenant that exists. Raises UnknownTenant."""
+    """Return the given name if the tenant exists. Raises UnknownTenant."""
     if tenant != DEFAULT_TENANT and not database.fetch(select(TENANTS.c.id).where(TENANTS.c.id == tenant)):
         raise _unknown(tenant)
     return tenant

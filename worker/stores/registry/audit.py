@@ -20,9 +20,9 @@ _C = AUDIT_LOG.c
 
 class AuditTable(SqlTable):
     def append(self, entry: AuditEntry) -> AuditEntry:
-        """Append an entry and return it. Without a tenant it gets that of its account, where there is such an account.
+        """Append an entry and return it. Without a tenant it gets that of its account, if that exists.
 
-        Nobody who reads the trail of one service can tell from it whether an account of another one exists.
+        So a reader of one service's entries can't learn whether an account of another service exists.
         """
         with self._database.writing() as connection:
             if entry.tenant is None and entry.account_id is not None:
@@ -33,7 +33,7 @@ class AuditTable(SqlTable):
         return entry
 
     def page(self, wanted: AuditFilter, limit: int, *, before: str = "") -> list[AuditEntry]:
-        """Return the newest entries that are asked for; with ``before``, those older than the entry of this id."""
+        """Return the newest ``wanted`` entries; with ``before``, only those older than the entry of this id."""
         older = (_C.id < before,) if before else ()
         query = select(AUDIT_LOG).where(*_conditions(wanted), *older).order_by(_C.id.desc()).limit(limit)
         return [_to_entry(row) for row in self._database.fetch(query)]
@@ -44,7 +44,7 @@ class AuditTable(SqlTable):
         return int(self._database.scalar(query))
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the entries from before ``moment``, and return their number. The database keeps younger ones."""
+        """Delete the entries from before ``moment``, and return their number."""
         return self._database.change(delete(AUDIT_LOG).where(_C.at < moment))
 
 

@@ -1,8 +1,8 @@
 """The consents on record, and refusals that may end them: suspension and reinstatement of accounts, and erasure.
 
-An operator must be able to prove that the holder of a meter agreed, so the evidence is kept after its account is
-removed, for the number of days that the operator has set. It is a chain of rows that are never changed (``evidence``);
-the meter's number and the reference are sealed beside it and erased with the account.
+An operator must be able to prove that the holder of a meter agreed, so the evidence outlives the account for the number
+of days that the operator has set. It is a chain of rows that are never changed (``evidence``); the meter's number and
+the reference are sealed beside it and erased with the account.
 
 A refusal by the supplier may be the supplier's own mistake. It stays pending until it is confirmed later, which
 suspends the account, or until a success clears it (``outcomes.OutcomeTable.record``).
@@ -50,10 +50,10 @@ _NUMBER: Final = CONSENT_EVIDENCE.c.sequence
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenConsent:
-    """What is put on record of a consent, for each of its accounts.
+    """The facts of a consent that are recorded for each of its accounts.
 
     ``reference``: the supplier's number of the consent, or the voucher's own. ``line`` and ``answer_digest``: the
-    supplier's endpoint whose answer proved it, and the SHA-256 of that answer; None where it wasn't asked.
+    supplier's endpoint whose answer proved it, and the SHA-256 of that answer; None without a call.
     """
 
     kind: ConsentKind
@@ -80,12 +80,12 @@ class ConsentTable(SealedTable):
     ) -> list[ConsentProof]:
         """Record a consent in the transaction that adds its accounts, and return the proof of each.
 
-        The accounts take the dates of the consent; their pending refusals and undelivered notices are deleted. A
-        consent that is in force already (a callback page loaded twice, recognised by its dates and its reference) gives
-        the existing proof. A new consent ends the previous one as ``renewed``; one that has ended is not opened again.
+        The accounts get the dates of the consent; their pending refusals and undelivered notices are deleted. For a
+        consent that is already in force (a callback page loaded twice, recognised by its dates and its reference) the
+        existing proof is returned. A new consent ends the previous one as ``renewed``; an ended one stays ended.
         """
         for account_id in sorted(account_ids):
-            # The lock makes a callback page that is loaded twice wait, so that the second finds the first one's proof.
+            # If a callback page is loaded twice, the lock makes the second load wait and find the first one's proof.
             account_rows.lock(connection, account_id)
             account_rows.delete_pending_refusals(connection, account_id)
             account_rows.delete_undelivered_notices(connection, account_id)
@@ -110,14 +110,14 @@ class ConsentTable(SealedTable):
         self._chain.append_given(connection, {**row, "dates_from": consent.dates_from}, personal)
 
     def browser_of(self, account_id: str) -> str | None:
-        """Return the browser, by its hash, that brought the consent in force; None where none did."""
+        """Return the hash of the browser that brought the consent in force, or None."""
         query = CONSENT_QUERY.where(_of(account_id), IN_FORCE).order_by(_NUMBER.desc()).limit(1)
         with self._database.reading() as connection:
             newest = connection.execute(query).one_or_none()
         return None if newest is None else newest.browser
 
     def newest_proofs(self, account_ids: Sequence[str]) -> dict[str, ConsentProof]:
-        """Return the newest proof of each of these accounts that has one, by account id."""
+        """Return the newest proof, if any, of each of these accounts, by account id."""
         newest: dict[str, ConsentProof] = {}
         for first in range(0, len(account_ids), _BATCH):
             of_batch = CONSENT_EVIDENCE.c.account_id.in_(account_ids[first : first + _BATCH])
@@ -126,7 +126,7 @@ class ConsentTable(SealedTable):
         return newest
 
     def list_proofs(self, account_id: str) -> list[ConsentProof]:
-        """Return all proofs of an account, even of a removed one, the newest first."""
+        """Return all proofs of an account, which may be removed, the newest first."""
         with self._database.reading() as connection:
             account_rows.get(connection, account_id)
             return self._proofs_of(connection, account_id)[::-1]
@@ -159,8 +159,8 @@ class ConsentTable(SealedTable):
     ) -> list[Account]:
         """Return the accounts by the end of their consent, up to ``until``, without removed ones.
 
-        Without ``until``, accounts without an end date come last. ``state`` and ``tenant``: only those in it;
-        ``limit``: so many at most.
+        Without ``until``, accounts without an end date come last. ``state`` and ``tenant``: only those in it; ``limit``
+        is the most.
         """
         query = ACCOUNT_QUERY.where(NOT_REMOVED if state is None else ACCOUNTS.c.state == state)
         if until is not None:
@@ -179,12 +179,12 @@ class ConsentTable(SealedTable):
         on_stop: Callable[[Connection, Account], object] = lambda connection, account: None,
         at_end: Callable[[Connection], object] = lambda connection: None,
     ) -> None:
-        """End the account's consent as its household asks: the proofs end, its own token goes, the readings stay.
+        """End the account's consent at the household's request: proofs and own token end, the readings stay.
 
-        The account waits for a new consent. Its rights at the supplier are to be withdrawn. Pending refusals and
-        notices that were not delivered are deleted, and the household gets none of what it did itself. Safe to repeat.
-        Where a consent ends, ``on_stop`` is called inside the transaction, and ``at_end`` before the commit. Raises
-        ValueError for a closed account.
+        The account then waits for a new consent, and its rights wait for their withdrawal at the supplier. Pending
+        refusals and undelivered notices are deleted; the household gets no notice of its own act. Safe to repeat. If a
+        consent ends, ``on_stop`` is called inside the transaction, and ``at_end`` before the commit. Raises ValueError
+        for a closed account.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)
@@ -201,8 +201,8 @@ class ConsentTable(SealedTable):
     def close(self, connection: Connection, account_id: str, now: datetime) -> None:
         """Close an account because another person has proved to hold its meter; the caller has locked it.
 
-        Its history stays. It has no meter any more, and its sessions end. ``end_closed`` puts the end of its consent on
-        record, after all accounts are locked.
+        Its history stays, but it has no meter any more, and its sessions end. ``end_closed`` records the end of its
+        consent, after all accounts are locked.
         """
         account_rows.apply(connection, account_id, AccountEvent.CLOSED, now)
         raised = {"session_number": ACCOUNTS.c.session_number + 1}
@@ -221,10 +221,10 @@ class ConsentTable(SealedTable):
     def erase_after_removal(
         self, account_id: str, now: datetime, keep_days: int, actor: str | None = None
     ) -> dict[str, int]:
-        """End the proofs of a removed account, erase their personal parts, and delete what needn't be kept.
+        """End the proofs of a removed account, erase their personal parts, and delete proofs that needn't be kept.
 
-        Rows stay for ``keep_days`` days after their end, and as long as older ones before them must stay. Returns the
-        numbers of rows. Safe to repeat.
+        Rows stay for ``keep_days`` days after their end, and as long as older rows must stay. Returns the numbers of
+        rows. Safe to repeat.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
@@ -245,7 +245,7 @@ class ConsentTable(SealedTable):
     def expire_and_erase(self, now: datetime, today: date, keep_days: int) -> tuple[int, int]:
         """End the expired proofs and erase those that were kept long enough; return the number of each.
 
-        Also finishes removals that were interrupted. Safe to repeat.
+        Also finishes interrupted removals. Safe to repeat.
         """
         is_removed = ACCOUNTS.c.state == AccountState.DELETED
         unfinished = and_(is_removed, or_(IN_FORCE, CONSENT_EVIDENCE.c.sealed_personal.is_not(None)))
@@ -261,7 +261,7 @@ class ConsentTable(SealedTable):
         return ended, dropped.total()
 
     def _list_accounts(self, condition: ColumnElement[bool]) -> list[str]:
-        """Return the ids of the accounts with a consent that the condition holds for."""
+        """Return the ids of the accounts with a consent that meets the condition."""
         account_id = CONSENT_EVIDENCE.c.account_id
         of_consents = CONSENT_QUERY.join(ACCOUNTS, ACCOUNTS.c.id == account_id).where(condition)
         ids = of_consents.with_only_columns(account_id, maintain_column_froms=True).distinct().order_by(account_id)
@@ -286,9 +286,9 @@ def _of(account_id: str) -> ColumnElement[bool]:
 def _find_existing(proofs: Sequence[ConsentProof], consent: GivenConsent) -> ConsentProof | None:
     """Return the proof in force if this consent was recorded before; None for a new consent.
 
-    ``proofs``: those of the account, the oldest first. A consent is recognised by its dates and its reference: the
-    supplier gives the same reference again to a holder who consents again. The proof in force may also be a newer one
-    that has replaced this consent. Where none is in force the consent is a new one: what has ended stays so.
+    ``proofs``: those of the account, the oldest first. A consent is recognised by its dates and its reference, because
+    a holder who consents again gets the same reference. The proof in force may also be a newer one that has replaced
+    this consent. If none is in force the consent is a new one: an ended proof stays ended.
     """
     in_force = next((proof for proof in reversed(proofs) if proof.open), None)
     if in_force is None:
@@ -319,8 +319,8 @@ class PendingRefusals(SealedTable):
     def record_sighting(self, account_id: str, code: str, now: datetime) -> PendingRefusal:
         """Count a repeated refusal and return the row.
 
-        The database adds up refusals that come at the same time. After ``reinstate`` has set the count to zero, the
-        next refusal is a first one again.
+        Simultaneous refusals are summed in the database. After ``reinstate`` has set the count to zero, the next
+        refusal is a first one again.
         """
         statement = build_insert(self._database.dialect, PENDING_REFUSALS).values(
             account_id=account_id, code=code, first_seen=now, last_seen=now, times=1
@@ -350,7 +350,7 @@ class PendingRefusals(SealedTable):
     def count_newly_refused(self, code: str, since: datetime, *, certain: bool, supplier: str) -> int:
         """Return the number of a supplier's accounts refused with ``code`` for the first time since ``since``.
 
-        Of a pending refusal the first one counts: repeated requests for the same accounts show nothing new. A
+        For a pending refusal the first one counts, because repeated requests for the same accounts show nothing new. A
         ``certain`` refusal suspends its account at once, so the suspension counts.
         """
         if certain:
@@ -381,9 +381,9 @@ class PendingRefusals(SealedTable):
     def reinstate(self, code: str, since: datetime, now: datetime, supplier: str) -> list[str]:
         """Undo the refusals of a supplier with ``code`` since ``since``, because they were its fault.
 
-        Sets their counts to zero, makes the accounts that they suspended active again, or leaves them paused, and
-        deletes the undelivered notices. Where they ended a consent, a new one with the same facts follows on record. A
-        consent that has ended by its date meanwhile stays so. Returns the ids of these accounts.
+        Sets their counts to zero, makes the suspended accounts active again, or leaves them paused, and deletes the
+        undelivered notices. If a refusal ended a consent, a new one with the same facts is recorded. A consent that has
+        expired meanwhile stays ended. Returns the ids of these accounts.
         """
         pending = (
             PENDING_REFUSALS.c.code == code,
@@ -401,10 +401,10 @@ class PendingRefusals(SealedTable):
         with self._database.writing() as connection:
             reinstated = []
             for account_id in connection.execute(suspended.order_by(ACCOUNTS.c.id)).scalars().all():
-                with suppress(WrongState):  # Its household has stopped it meanwhile, or somebody has set it back.
+                with suppress(WrongState):  # Its household has stopped it meanwhile, or somebody has reactivated it.
                     account_rows.apply(connection, account_id, AccountEvent.REINSTATED, now, code)
                     reinstated.append(account_id)
-            # Late, because a success locks an outcome before it clears refusals, too.
+            # Late, because a success also locks an outcome before it clears refusals.
             connection.execute(update(PENDING_REFUSALS).where(*pending).values(times=0))
             for account_id in reinstated:
                 self._chain.continue_ended(connection, account_id, code, since, now)
@@ -421,9 +421,9 @@ class PendingRefusals(SealedTable):
     ) -> bool:
         """Set the account to ``action_needed``, clear its pending refusals and insert its notices, in one transaction.
 
-        With ``consent_ended`` its open proof ends, too. Returns False if the account was already suspended for the same
-        reason, is closed or stopped by its holder, or is to be suspended as ended with a consent that has not; then
-        nothing else changes and no notice is sent again.
+        With ``consent_ended`` its open proof ends too. Returns False if the account was already suspended for the same
+        reason, is closed or stopped by its holder, or if the reason is an ended consent but the consent has not ended;
+        then nothing else changes and no notice is sent again.
         """
         with self._database.writing() as connection:
             is_news = True
@@ -439,5 +439,5 @@ class PendingRefusals(SealedTable):
 
 
 def _is_of(supplier: str) -> ColumnElement[bool]:
-    """Return whether a pending refusal is one of this supplier."""
+    """Return the condition for pending refusals of this supplier."""
     return PENDING_REFUSALS.c.account_id.in_(select(ACCOUNTS.c.id).where(ACCOUNTS.c.supplier == supplier))

@@ -1,10 +1,11 @@
-"""The series that are due, in the order in which they are asked: one query a lane, and the policies of the fleet.
+"""The series that are due, in the order in which they are requested: one query per lane, and the policies of the fleet.
 
 The queries read ``series_outcomes``. A row is written once, at the end of a window; publishing writes nothing here. So
-a lost message, a lost Redis or a dead feeder leaves the row due and in its place. Each query reads a partial index
-(``tables.SERIES_OUTCOMES``); what was measured with a million accounts is in docs/reference/benchmarks.md.
+after the loss of a message or of Redis, or the death of a feeder, the row is still due, in the same order. Each query
+reads a partial index (``tables.SERIES_OUTCOMES``); docs/reference/benchmarks.md has measurements with a million
+accounts.
 
-A policy is what an operator has chosen for the fleet, with its first night and its plan.
+A policy is an operator's choice for the fleet, with its first night and its plan.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from worker.stores.registry.tables import ACTIVE, NEVER, POLICIES, SERIES_OUTCOM
 
 _C = SERIES_OUTCOMES.c
 _ACTIVE = text(ACTIVE)
-# New accounts, and accounts that were away, stand before the floor: while a full page is due, they wait.
+# New and returning accounts come before the floor in the index, so they wait as long as a full page is due.
 _FLOOR_LIFE_S: Final = 60.0
 
 
 class DueRow(NamedTuple):
-    """A series that is due; all of it is in the lane's index."""
+    """A series that is due; the lane's index has all fields."""
 
     account_id: str
     series: Series
@@ -40,7 +41,7 @@ class DueRow(NamedTuple):
 
 
 class SeriesDays(NamedTuple):
-    """What a window is planned by. ``last_complete``: the last whole day; ``ledger``: the marks of all days."""
+    """The data for planning a window. ``last_complete``: the last complete day; ``ledger``: the marks of all days."""
 
     last_complete: date | None
     ledger: DayLedger
@@ -59,7 +60,7 @@ class AppliedPolicy:
 class DueTable(SqlTable):
     """The lanes as queries.
 
-    No query returns a row whose ``ask_until``, the last day of the consent, is over at the caller's time.
+    No query returns a row whose ``ask_until``, the last day of the consent, has passed at the caller's time.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
@@ -68,8 +69,9 @@ class DueTable(SqlTable):
         self._floors: dict[tuple[Series, int], tuple[datetime, float]] = {}
 
     def list_nightly(self, series: Series, every: int, before: datetime, now: datetime, limit: int) -> list[DueRow]:
-        """Return the rows not asked since ``before``, the longest unasked first; ``every``: 1, or 7 without a curve."""
-        # A long snapshot (pg_dump) leaves dead rows at the head of the index: the oldest row seen last bounds the scan.
+        """Return the rows not requested since ``before``, the longest waiting first; ``every``: 7 without a curve."""
+        # A long snapshot (pg_dump) leaves dead rows at the head of the index, so the scan starts at the oldest row of
+        # the last query.
         floor, until = self._floors.get((series, every), (None, 0.0))
         use_floor = floor is not None and self._clock() < until
         query = (
@@ -85,38 +87,38 @@ class DueTable(SqlTable):
     def list_catch_up(
         self, series: Series, yesterday: date, since: datetime | None, before: datetime, now: datetime, limit: int
     ) -> list[DueRow]:
-        """Return the rows without a reading of ``yesterday`` that were not asked since ``before``.
+        """Return the rows without a reading of ``yesterday`` that were not requested since ``before``.
 
-        With ``since`` only those that were asked since then, because the others have their turn in another night.
+        With ``since`` only those that were requested since then, because the others have their turn in another night.
 
         Those that lack the most days come first.
         """
-        # An expression, so that no server reads the order of the nights' index and sorts a million rows.
+        # An expression, so that no server uses the nights' index here and then sorts a million rows.
         asked_at = func.coalesce(_C.asked_at, NEVER)
         lacking = _C.every == 1, _C.last_day < yesterday, asked_at < before, asked_at >= (since or NEVER)
         query = _rows(civil_date(now), _waits_for_no_try(now), _C.series == series, *lacking)
         return self._list(query.order_by(_C.last_day, _C.account_id).limit(limit))
 
     def list_again(self, now: datetime, limit: int, series: Collection[Series] = tuple(Series)) -> list[DueRow]:
-        """Return the rows of these series whose next try after a failure has come, the earliest first."""
+        """Return the rows of these series whose retry after a failure is due, the earliest first."""
         due = _C.series.in_(list(series)), _C.again_at.is_not(None), _C.again_at <= now
         return self._list(_rows(civil_date(now), *due).order_by(_C.again_at).limit(limit))
 
     def list_histories(self, series: Series, now: datetime, limit: int) -> list[DueRow]:
-        """Return the rows whose history is not loaded and goes on now, the longest waiting first."""
+        """Return the rows whose history is to be continued now, the longest waiting first."""
         due = _C.series == series, _C.history_due_at.is_not(None), _C.history_due_at <= now
         return self._list(_rows(civil_date(now), *due).order_by(_C.history_due_at, _C.account_id).limit(limit))
 
     def list_repairs(self, today: date, limit: int, series: Collection[Series] = tuple(Series)) -> list[DueRow]:
         """Return the rows of these series with open days that are due, the earliest first.
 
-        Curves that the supplier does not collect are left out: the night asks for them once a week.
+        Curves that the supplier doesn't collect are left out; the night requests them once a week.
         """
         due = _C.series.in_(list(series)), _C.next_ask.is_not(None), _C.next_ask <= today, _C.every == 1
         return self._list(_rows(today, *due).order_by(_C.next_ask, _C.account_id).limit(limit))
 
     def load_unchanged(self, rows: Collection[DueRow], today: date) -> dict[tuple[str, Series], SeriesDays]:
-        """Return the days of those rows that may still be asked today and were not asked meanwhile."""
+        """Return the days of those rows that may still be requested today and weren't requested meanwhile."""
         asked_at = {(row.account_id, row.series): row.asked_at for row in rows}
         columns = _C.account_id, _C.series, _C.asked_at, _C.last_complete, _C.days
         wanted = tuple_(_C.account_id, _C.series).in_(list(asked_at))
@@ -129,7 +131,7 @@ class DueTable(SqlTable):
         }
 
     def count_share(self, series: Series, every: int, since: datetime, today: date) -> tuple[int, int]:
-        """Return the number of rows that may be asked today, and of those asked since ``since``."""
+        """Return the number of rows that may be requested today, and of those requested since ``since``."""
         group = _ACTIVE, may_be_asked_on(today), _C.series == series, _C.every == every
         active, asked = (
             self._database.scalar(select(func.count()).where(*group, *more)) for more in ((), (_C.asked_at >= since,))
@@ -137,21 +139,21 @@ class DueTable(SqlTable):
         return active, asked
 
     def count_due_tonight(self, series: Series, nights: int, before: datetime, today: date) -> int:
-        """Return how many rows are still to be asked in a night that began ``before``, of every ``nights`` nights."""
+        """Return how many rows are still due in a night begun ``before``, if each has one turn in ``nights`` nights."""
         due = 0
         for every in (1, NIGHTS_WITHOUT_CURVE):
             of_nights = max(every, nights)
             active, asked = self.count_share(series, every, before, today)
             share = max(0, -(-active // of_nights) - asked)
             if share and of_nights > 1:
-                # Where all were asked in the same night, few have their turn in this one.
+                # If all were requested in the same night, few have their turn in this one.
                 active, asked = self.count_share(series, every, before - timedelta(days=of_nights - 1), today)
                 share = min(share, active - asked)
             due += share
         return due
 
     def list_some(self, series: Collection[Series], today: date, limit: int) -> list[DueRow]:
-        """Return some rows of these series that may be asked today."""
+        """Return some rows of these series that may be requested today."""
         return self._list(_rows(today, _C.series.in_(list(series))).limit(limit))
 
     def _list(self, query: Select[Any]) -> list[DueRow]:
@@ -159,7 +161,7 @@ class DueTable(SqlTable):
 
 
 def may_be_asked_on(today: date) -> ColumnElement[bool]:
-    """Return the condition that the consent is not over by ``today``, the date in Europe/Paris."""
+    """Return the condition that the consent includes ``today``, the date in Europe/Paris."""
     return or_(_C.ask_until.is_(None), _C.ask_until >= today)
 
 
@@ -169,12 +171,12 @@ def _rows(today: date, *conditions: ColumnElement[bool]) -> Select[Any]:
 
 
 def _waits_for_no_try(now: datetime) -> ColumnElement[bool]:
-    """Return the condition that no later try is set: a row that waits after a failure is asked by ``list_again``."""
+    """Return the condition that no later retry is set: ``list_again`` lists rows that wait after a failure."""
     return or_(_C.again_at.is_(None), _C.again_at <= now)
 
 
 class PolicyTable(SqlTable):
-    """The table of policies, one row a first night."""
+    """The table of policies, with one row for each first night."""
 
     def load_current(self, today: date) -> FleetPolicy:
         """Return the policy in force; without a choice, every account is due every night."""
@@ -192,10 +194,7 @@ class PolicyTable(SqlTable):
         ]
 
     def apply(self, policy: FleetPolicy, since: date, now: datetime, arithmetic: Mapping[str, Any]) -> None:
-        """Put ``policy`` in force from the night of ``since`` on.
-
-        It replaces a policy of the same night and of any later night.
-        """
+        """Apply ``policy`` from the night of ``since`` on; it replaces policies of the same and of later nights."""
         columns = {
             "daily_every": policy.daily_every,
             "curve_every": policy.curve_every,

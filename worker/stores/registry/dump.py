@@ -1,11 +1,11 @@
 """Dump and restore of the whole registry as rows of JSON-able values, for backups.
 
-Tokens, proofs and answers stay sealed. A dump shows the registry at one moment, even while others write. A restore
-inserts all rows or none.
+Tokens, proofs and answers stay sealed. A dump is a snapshot of the registry, even while others write. A restore inserts
+all rows or none.
 
-A dump is a copy, and older than what was revoked since. So everything in it that lets somebody in comes back ended: API
-tokens, invitations, clients of the proxy with their grants, and sessions. Households with their codes and addresses
-are not in it, nor are operators: they are worth nothing without the session key, which a backup doesn't have.
+A dump doesn't know of later revocations. So everything in it that gives access is restored as ended: API tokens,
+invitations, clients of the proxy with their grants, and sessions. It contains no operators, and no households with
+their codes and addresses: these are useless without the session key, which a backup doesn't have.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Rows = Iterable[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class EndedRights:
-    """How many came back ended; those that had ended before are not counted."""
+    """How many rights were restored as ended; those that had ended before are not counted."""
 
     api_tokens: int = 0
     invitations: int = 0
@@ -64,7 +64,7 @@ def read_rows(connection: Connection, table_name: str, metadata: MetaData = META
 
 
 def describe_older_tables(connection: Connection) -> MetaData:
-    """Return the tables that a dump saves, as a version before this one has made them."""
+    """Return the tables that a dump saves, in the form in which an older version created them."""
     older = MetaData()
     passed_over = {"alembic_version", *(table.name for table in _LEFT_OUT)}
     older.reflect(connection, only=lambda name, _: name not in passed_over)
@@ -72,20 +72,20 @@ def describe_older_tables(connection: Connection) -> MetaData:
 
 
 def is_empty(connection: Connection) -> bool:
-    """Return whether all tables are empty, but those of operators, the ledger and the audit log: they come first."""
+    """Return whether all tables are empty, except those of operators, the ledger and the audit log, filled first."""
     passed_over = OPERATORS, ACCESS_KEYS, AUDIT_LOG, LEDGER_END
     return not any(_has_rows(connection, table) for table in METADATA.tables.values() if table not in passed_over)
 
 
 def has_accounts(connection: Connection) -> bool:
-    """Return whether there is an account, even a removed one."""
+    """Return whether there is an account, which may be removed."""
     return _has_rows(connection, ACCOUNTS)
 
 
 def restore_rows(connection: Connection, rows_of_table: Callable[[str], Rows]) -> None:
-    """Insert a dump of the same schema into an empty registry; ``rows_of_table`` returns a table's rows by its name.
+    """Insert a dump of the same schema into an empty registry, in the caller's transaction.
 
-    Everything happens inside the caller's transaction: all rows are inserted, or none.
+    ``rows_of_table`` returns a table's rows by its name.
     """
     for name in TABLES:
         _insert(connection, METADATA.tables[name], rows_of_table(name))
@@ -94,8 +94,8 @@ def restore_rows(connection: Connection, rows_of_table: Callable[[str], Rows]) -
 def end_rights(connection: Connection, now: datetime) -> EndedRights:
     """End all API tokens, invitations, clients of the proxy, grants and sessions of a registry that was just restored.
 
-    Each account gets a session number that no cookie has: the seconds since 2020, which fit 32 bits until 2088. Numbers
-    otherwise grow by one at a time, so a later restore gives a higher one. ``now`` is the real time.
+    Each account gets a session number that no cookie has: the seconds since 2020, which fit 32 bits until 2088. Other
+    steps only add one, so a later restore gives a higher number. ``now`` is the real time.
     """
     number = int((now - _SESSIONS_SINCE).total_seconds())
     higher = case((ACCOUNTS.c.session_number < number, number), else_=ACCOUNTS.c.session_number + 1)
@@ -120,14 +120,14 @@ def _insert(connection: Connection, table: Table, rows: Rows) -> None:
     columns = {column.name: column for column in table.columns}
     values = ({name: _from_json(columns[name], value) for name, value in row.items()} for row in rows)
     statement: Insert = insert(table)
-    if table is AUDIT_LOG:  # The registry has the entries of before, where a backup is brought back to its own place.
+    if table is AUDIT_LOG:  # If a backup is restored to its original installation, the earlier entries still exist.
         statement = build_insert(connection.dialect.name, table).on_conflict_do_nothing()
     while page := list(islice(values, _PAGE_SIZE)):
         connection.execute(statement, page)
 
 
 def _byte_order_of_keys(connection: Connection, table: Table) -> list[Any]:
-    """Return the sort keys for an order by bytes: the checksum of a dump must not depend on the server's locale."""
+    """Return the sort keys for an order by bytes, so that a dump's checksum doesn't depend on the server's locale."""
     keys = list(table.primary_key.columns)
     if connection.dialect.name != "postgresql":
         return keys
@@ -137,7 +137,7 @@ def _byte_order_of_keys(connection: Connection, table: Table) -> list[Any]:
 def _to_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return b64encode(value).decode()
-    if isinstance(value, datetime) and value.tzinfo is None:  # As SQLite stores it, in a table that isn't one of ours.
+    if isinstance(value, datetime) and value.tzinfo is None:  # SQLite's form, for tables described by reflection.
         value = value.replace(tzinfo=UTC)
     return value.isoformat() if isinstance(value, date) else value  # A datetime is also a date.
 

@@ -1,9 +1,8 @@
-"""Meters by their keyed hashes: the memory of those that were erased, and wrong tries to prove one by its display (P4).
+"""Keyed hashes of erased meters, and of meters with wrong tries to prove them by their display (P4).
 
-Readers of these tables learn no meter. What was erased stays closed to every proof that is older than the erasure; its
-row goes at the end of the consent that there was, three years after the erasure at most. There may be three wrong tries
-a day and ten in all, over all people who try; their rows stay, because to forget wrong tries would allow further
-guesses.
+Readers of these tables learn no meter number. An erased meter stays closed to proofs older than the erasure; its row is
+deleted when its consent would have ended, at most three years after the erasure. A meter may have three wrong tries a
+day and ten in all, by all people together; these rows stay, because forgetting wrong tries would allow further guesses.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ class ErasureTable(_HashedMeters):
     ) -> None:
         """Remember the erasure of a meter, by its keyed hash, until the day ``forget_on``.
 
-        ``tenant``: whose account it was, where that is known. Of several erasures the latest moment counts with its
-        tenant, and the latest day: each consent must have ended.
+        ``tenant``: that of the account, if known. Of several erasures the latest moment with its tenant counts, and the
+        latest day, so that each consent has ended by then.
         """
         row = {"meter": meter, "erased_at": erased_at, "forget_on": forget_on, "tenant": tenant}
         statement = build_insert(connection.dialect.name, ERASURES).values(**row)
@@ -51,14 +50,14 @@ class ErasureTable(_HashedMeters):
         connection.execute(statement.on_conflict_do_update(index_elements=["meter"], set_=latest))
 
     def find(self, connection: Connection, supplier: str, usage_point_id: str) -> datetime | None:
-        """Return when the meter's account was last erased, or None where that is not remembered."""
+        """Return when the meter's account was last erased, or None if no erasure is remembered."""
         last = self.find_last(connection, supplier, usage_point_id)
         return None if last is None else last[0]
 
     def find_last(
         self, connection: Connection, supplier: str, usage_point_id: str
     ) -> tuple[datetime, str | None] | None:
-        """Return the same with the tenant whose account it was, None where that is not known."""
+        """Return when the meter's account was last erased, and its tenant, which is None if unknown."""
         is_meter = ERASURES.c.meter.in_(self.digests(supplier, usage_point_id))
         query = select(ERASURES.c.erased_at, ERASURES.c.tenant).where(is_meter).order_by(ERASURES.c.erased_at.desc())
         row = connection.execute(query.limit(1)).one_or_none()
@@ -67,15 +66,15 @@ class ErasureTable(_HashedMeters):
     def is_erased_since(
         self, connection: Connection, supplier: str, usage_points: Iterable[str], moment: datetime | None
     ) -> bool:
-        """Return whether one of the meters was erased at that moment or later, so that what began then is void.
+        """Return whether one of the meters was erased at ``moment`` or later, which voids a consent begun then.
 
-        A moment that is not known counts as older than each erasure.
+        An unknown moment counts as older than every erasure.
         """
         erasures = (self.find(connection, supplier, number) for number in usage_points)
         return any(erased_at is not None and (moment is None or moment <= erased_at) for erased_at in erasures)
 
     def forget_before(self, today: date) -> int:
-        """Delete the rows whose day has come, and return their number."""
+        """Delete the rows that are to be forgotten by ``today``, and return their number."""
         return self._database.change(delete(ERASURES).where(ERASURES.c.forget_on <= today))
 
 
@@ -83,7 +82,7 @@ class ReadingTryTable(_HashedMeters):
     """The table of wrong tries. ``today``: the date in Europe/Paris."""
 
     def lock_name(self, supplier: str, usage_point_id: str) -> str:
-        """Return a name of the meter that tells nobody its number."""
+        """Return a name of the meter that doesn't reveal its number."""
         return self.digests(supplier, usage_point_id)[0][:32]
 
     def may_try(self, supplier: str, usage_point_id: str, today: date) -> bool:
@@ -105,7 +104,7 @@ class ReadingTryTable(_HashedMeters):
         return int(most) >= MOST_WRONG
 
     def forget(self, supplier: str, usage_point_id: str) -> bool:
-        """Forget a meter's wrong tries, after a right one or as an operator asks; return whether there were any."""
+        """Delete a meter's wrong tries, after a right one or for an operator; return whether there were any."""
         return bool(self._database.change(delete(READING_TRIES).where(self._is_meter(supplier, usage_point_id))))
 
     def _is_meter(self, supplier: str, usage_point_id: str) -> ColumnElement[bool]:

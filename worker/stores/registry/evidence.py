@@ -1,8 +1,8 @@
-"""The chain of evidence in SQL: appending rows, erasing personal parts, dropping old rows, and the check of all of it.
+"""The chain of evidence in SQL: appending rows, erasing personal parts, dropping old rows, and checking the chain.
 
-Every method of ``EvidenceChain`` works inside a transaction that its caller has opened. An append locks the head until
-the transaction ends, so a transaction takes all its other locks, but for the ledger's end, before its first append:
-otherwise two could wait for each other. ``EvidenceCheck`` also reads what an operator hands out in a dispute.
+Every method of ``EvidenceChain`` works inside its caller's transaction. An append locks the head until the transaction
+ends. To avoid deadlocks, a transaction takes all its other locks before its first append, except that of the ledger's
+end. ``EvidenceCheck`` also exports the rows that an operator hands out in a dispute.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CONSENT_QUERY: Final = (
     .select_from(CONSENT_EVIDENCE.outerjoin(_END, _ITS_END))
     .where(GIVEN)
 )
-# What the row of an end shares with its consent, what only a consent has, and what one that goes on takes over.
+# Columns that the row of an end shares with its consent, that only a consent has, and that a continued one copies.
 _SHARED: Final = ("consent_id", "account_id", "tenant", "supplier", "kind", "proof")
 _OF_GIVEN_ALONE: Final = ("browser", "consent_from", "consent_until", "dates_from", "line")
 _FACTS: Final = (*_SHARED[1:], *_OF_GIVEN_ALONE)
@@ -62,7 +62,7 @@ class EvidenceChain:
         self._sealer = sealer
 
     def append_given(self, connection: Connection, row: Mapping[str, Any], personal: PersonalPart) -> None:
-        """Append a consent; ``row`` has its columns but those of the chain and of the personal part."""
+        """Append a consent; ``row`` has its columns except those of the chain and of the personal part."""
         sealed = self._sealer.seal(personal.to_text(), _place_of_personal(row["consent_id"]))
         columns = {"event": EvidenceEvent.GIVEN, "end_reason": "", "personal_digest": personal.digest}
         self._append(connection, {**row, **columns}, sealed)
@@ -90,9 +90,9 @@ class EvidenceChain:
     def continue_ended(
         self, connection: Connection, account_id: str, reason: str, since: datetime, now: datetime
     ) -> None:
-        """Append a consent with the facts of the account's newest one, if that was ended for this reason since then.
+        """Append a consent with the facts of the account's newest one, if that ended for ``reason`` since ``since``.
 
-        The end was the supplier's mistake. Both rows stay: what has ended is never opened again.
+        The end was the supplier's mistake. Both rows stay: an ended consent is never opened again.
         """
         newest = CONSENT_QUERY.where(CONSENT_EVIDENCE.c.account_id == account_id)
         row = connection.execute(newest.order_by(CONSENT_EVIDENCE.c.sequence.desc()).limit(1)).mappings().one_or_none()
@@ -101,9 +101,9 @@ class EvidenceChain:
         consent_id = new_id()
         columns = {"event": EvidenceEvent.GIVEN, "end_reason": "", "consent_id": consent_id, "recorded_at": now}
         same = {name: row[name] for name in (*_FACTS, "personal_digest")}
-        # The personal part keeps its key: it is the same text, and an erasure deletes both.
+        # The personal part keeps its own key, because the text is the same, and an erasure deletes both.
         personal = self.open_personal(row["sealed_personal"], row["consent_id"])
-        # Where no key opens it, the row before still has it.
+        # If no key opens it, only the earlier row has it.
         sealed = personal and self._sealer.seal(personal.to_text(), _place_of_personal(consent_id))
         self._append(connection, {**same, **columns, "actor": SUPPLIER_INCIDENT}, sealed or row["sealed_personal"])
 
@@ -115,7 +115,7 @@ class EvidenceChain:
     def drop_ended_before(self, connection: Connection, moment: datetime) -> Counter[str]:
         """Delete the rows at the chain's beginning whose consents have all ended by ``moment``, and move the anchor.
 
-        Rows behind one that must be kept stay with it. Returns the number of deleted consents by account id.
+        Rows after one that must be kept stay too. Returns the number of deleted consents by account id.
         """
         must_stay = or_(ENDED_AT.is_(None), moment < ENDED_AT)
         first_kept = (
@@ -142,14 +142,14 @@ class EvidenceChain:
         return Counter(account_id for event, account_id in gone if event is EvidenceEvent.GIVEN)
 
     def open_end(self, end: ChainEnd, sealed: str) -> ChainPoint | None:
-        """Return the row that a sealed end names; None where no key opens it or it is another text."""
+        """Return the row that a sealed end names; None if no key opens it or it has another form."""
         try:
             return ChainPoint.from_text(end, self._sealer.unseal(sealed, _place_of_end(end)))
         except (OperatorFault, ValueError):
             return None
 
     def open_personal(self, sealed: str | None, consent_id: str) -> PersonalPart | None:
-        """Return the personal part of a consent; None where it is erased or no key opens it."""
+        """Return the personal part of a consent; None if it was erased or no key opens it."""
         try:
             text = self._sealer.unseal(sealed, _place_of_personal(consent_id)) if sealed else None
             return None if text is None else PersonalPart.from_text(text)
@@ -162,7 +162,7 @@ class EvidenceChain:
         self._save(connection, ChainEnd.HEAD, ChainPoint(linked["sequence"], linked["hash"]))
 
     def _lock_head(self, connection: Connection) -> ChainPoint:
-        """Lock the head until the transaction ends, and return the last row as its seal names it.
+        """Lock the head until the transaction ends, and return the last row that its seal names.
 
         The columns beside the seal are for people: anyone who can write to the database can change them.
         """
@@ -198,7 +198,7 @@ def _place_of_personal(consent_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ChainSummary:
-    """What a check has seen: the number of rows, the last one as the sealed head names it, and how many faults."""
+    """The result of a check: the number of rows, the last row that the sealed head names, and the number of faults."""
 
     rows: int
     head: ChainPoint
@@ -206,14 +206,14 @@ class ChainSummary:
 
 
 class EvidenceCheck(SealedTable):
-    """The chain as it stands at one moment, even while others append."""
+    """Checks and exports of a snapshot of the chain, even while others append."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         super().__init__(database, sealer)
         self._chain = EvidenceChain(sealer)
 
     def verify(self, report: Callable[[str], object]) -> ChainSummary:
-        """Check the whole chain page by page, and pass each fault to ``report`` as a line, which holds no meter."""
+        """Check the whole chain page by page, and pass each fault to ``report`` as a line without a meter number."""
         with self._database.snapshot() as connection:
             rows, faults = connection.execute(select(func.count()).select_from(CONSENT_EVIDENCE)).scalar_one(), 0
             (anchor, of_anchor), (head, of_head) = (self._open_end(connection, end) for end in ChainEnd)
@@ -225,11 +225,10 @@ class EvidenceCheck(SealedTable):
         return ChainSummary(rows, head or START, faults)
 
     def export(self, account_id: str) -> list[dict[str, Any]]:
-        """Return an account's rows by number as JSON-able values, even of a removed one.
+        """Return the rows of an account, which may be removed, by number as JSON-able values.
 
-        ``personal`` says whether meter and reference are ``kept``, ``erased`` or ``unreadable``: sealed under a key
-        that is gone, or changed. Rows that can't be read at all are left out; ``verify`` names them. Raises
-        UnknownAccount.
+        ``personal`` says whether meter and reference are ``kept``, ``erased`` or ``unreadable`` (sealed under a lost
+        key, or changed). Rows that can't be read at all are left out; ``verify`` reports them. Raises UnknownAccount.
         """
         with self._database.snapshot() as connection:
             account_rows.get(connection, account_id)
@@ -244,7 +243,7 @@ class EvidenceCheck(SealedTable):
                 yield CheckedRow(ChainPoint(sequence, row["hash"]), row["previous_hash"], self._fault_of(row))
 
     def _fault_of(self, row: Mapping[Any, Any]) -> str:
-        """Return what is wrong with a row by itself; empty where nothing is."""
+        """Return the fault of a single row; empty if there is none."""
         if hash_row({name: row[name] for name in _COLUMNS}) != row["hash"]:
             return "was changed: it does not match its hash"
         sealed = row["sealed_personal"]
@@ -259,7 +258,7 @@ class EvidenceCheck(SealedTable):
         return "" if personal.digest == row["personal_digest"] else "was changed: it has another personal part"
 
     def _open_end(self, connection: Connection, end: ChainEnd) -> tuple[ChainPoint | None, str]:
-        """Return the row that an end of the chain names, None if it is missing, and what is wrong with that end."""
+        """Return the row that an end of the chain names, None if it is missing, and the fault of that end."""
         query = select(CONSENT_CHAIN.c.sequence, CONSENT_CHAIN.c.hash, CONSENT_CHAIN.c.sealed)
         row = connection.execute(query.where(CONSENT_CHAIN.c.name == end.value)).one_or_none()
         if row is None:
@@ -289,7 +288,7 @@ def _pages(connection: Connection, *conditions: ColumnElement[bool]) -> Iterator
         try:
             rows = connection.execute(query.where(number.between(page[0], after)).order_by(number)).mappings().all()
             yield from zip(page, rows, strict=True)
-        except (LookupError, TypeError, ValueError):  # A value that its column can't have.
+        except (LookupError, TypeError, ValueError):  # A row has a value that its column can't have.
             yield from ((sequence, _read_row(connection, query.where(number == sequence))) for sequence in page)
 
 
@@ -302,7 +301,7 @@ def _read_row(connection: Connection, query: Any) -> Mapping[Any, Any] | None:
 
 
 def find_left_behind(connection: Connection) -> Iterator[str]:
-    """Yield a line where the table of before 0.2.0 has rows, which this version doesn't read."""
+    """Yield a line if the table of versions before 0.2.0 has rows, which this version doesn't read."""
     if number := connection.execute(select(func.count()).select_from(CONSENT_PROOFS)).scalar_one():
         yield f"{number} rows of consent_proofs: go back to version 0.2.0, which reads them, and upgrade again"
 

@@ -30,9 +30,9 @@ class CodeCount:
 
 @dataclass(frozen=True, slots=True)
 class ErrorCount:
-    """Number of accounts that have this code, as their reason or of a series, and the time of the latest run with it.
+    """Number of accounts with this code, as their reason or in a series, and the time of the latest run with it.
 
-    ``last_at`` is None where it is the reason alone.
+    ``last_at`` is None if the code is only a reason.
     """
 
     code: str
@@ -60,14 +60,14 @@ class Overview(SqlTable):
         return dict.fromkeys(AccountState, 0) | dict(self._database.fetch(query))
 
     def count_active_accounts(self, supplier: str, today: date) -> int:
-        """Count a supplier's active accounts whose consent is not over by ``today``, the date in Europe/Paris."""
+        """Count a supplier's active accounts whose consent includes ``today``, the date in Europe/Paris."""
         until = ACCOUNTS.c.consent_until
         query = select(func.count()).select_from(ACCOUNTS)
         of_supplier = ACCOUNTS.c.supplier == supplier, or_(until.is_(None), until >= today)
         return int(self._database.scalar(query.where(IS_ACTIVE, *of_supplier)))
 
     def count_waiting_notices(self) -> int:
-        """Count the notices that are still to be delivered and whose attempts are not used up."""
+        """Count the undelivered notices whose attempts are not used up."""
         waiting = (NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts < MAX_ATTEMPTS)
         return int(self._database.scalar(select(func.count()).select_from(NOTICES).where(*waiting)))
 
@@ -113,7 +113,7 @@ class Overview(SqlTable):
         return [CodeCount(*row) for row in self._database.fetch(query)]
 
     def count_errors(self) -> list[ErrorCount]:
-        """Return the error codes that accounts wait under or their series ended with, the most frequent first."""
+        """Return the error codes of waiting accounts and of last runs, the most frequent first."""
         columns = SERIES_OUTCOMES.c
         of_series = select(columns.account_id, columns.last_code.label("code"), columns.updated_at).where(
             columns.last_code.is_not(None), columns.switch != SeriesSwitch.ENDED

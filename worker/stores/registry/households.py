@@ -1,18 +1,17 @@
 """Homes, households, and the mail addresses of households.
 
-A home is a text that the accounts share which their household has joined, so that their pages stand side by side. It
-opens nothing: a page shows those of its accounts that the browser's session shows by itself.
+A home is a text shared by the accounts that their household has joined, so that their pages appear together. It gives
+no access: a page shows only those of its accounts that the browser's session may see anyway.
 
-A household says which accounts its browsers may see, whichever of them connected them. What counts is sealed at the
-household's row, under a key that only the web application has. A row of ``household_accounts`` makes an account
-findable: without it the account is not shown either, so a deletion of the row (an erasure, by any process) takes it
-away.
+A household defines which accounts its browsers may see, whichever browser connected them. The list is sealed in the
+household's row, under a key that only the web application has. An account is shown only if it also has a row of
+``household_accounts``, so any process can take it away by deleting that row, for example for an erasure.
 
-To a mail address a link to sign in may be sent, and notices about the household's accounts. Its row is written when the
-household has confirmed the address by a link that was mailed there. The address is sealed in the same way, and found by
-a keyed hash. A person who can write the table, but lacks this key, can add no address and move none to another
-household. What is sealed is ``{"address": "anne@example.org", "notices": true}``. An address that was confirmed before
-there were notices is sealed as it is: it was given for links alone, so it gets none until its household wants them.
+A mail address may get sign-in links, and notices about the household's accounts. Its row is written when the household
+has confirmed the address by a mailed link. The address is sealed in the same way, and found by a keyed hash. A person
+who can write the table, but lacks this key, can add no address and move none to another household. The sealed text is
+``{"address": "anne@example.org", "notices": true}``, or only the address if it was confirmed before notices existed:
+it was given only for links, so it gets no notices until its household wants them.
 """
 
 from __future__ import annotations
@@ -35,32 +34,32 @@ from worker.stores.registry import account_rows
 from worker.stores.registry.access_keys import end_keys_of
 from worker.stores.registry.tables import ACCOUNTS, HOUSEHOLD_ACCOUNTS, HOUSEHOLDS, MAIL_ADDRESSES
 
-MOST_ACCOUNTS: Final = 50  # The accounts that came first give way.
+MOST_ACCOUNTS: Final = 50  # Beyond it the oldest accounts are dropped.
 _PURPOSE: Final = "mail address"
-_MOST_HOUSEHOLDS: Final = 20  # Of one address; the newest come first.
+_MOST_HOUSEHOLDS: Final = 20  # Per address; the newest come first.
 
 
 class HomeTable(SqlTable):
     """The homes of accounts. Every method is safe to repeat."""
 
     def join(self, account_ids: Collection[str]) -> None:
-        """Join these accounts to a home of their own; each leaves the one that it had. Raises UnknownAccount."""
+        """Join these accounts in a new home; each leaves its former one. Raises UnknownAccount."""
         self._set(account_ids, secrets.token_hex(8))
 
     def part(self, account_ids: Collection[str]) -> None:
-        """Let each of these accounts stand alone again. Raises UnknownAccount."""
+        """Remove each of these accounts from its home. Raises UnknownAccount."""
         self._set(account_ids, None)
 
     def _set(self, account_ids: Collection[str], home: str | None) -> None:
         with self._database.writing() as connection:
-            for account_id in sorted(account_ids):  # In one order, else two joins could wait for each other.
+            for account_id in sorted(account_ids):  # In a fixed order, or two joins could deadlock.
                 account_rows.lock(connection, account_id)
             connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id.in_(account_ids)).values(home=home))
 
 
 @dataclass(frozen=True, slots=True)
 class Household:
-    """A household: its accounts with the session number that each had when it came, in the order in which they came."""
+    """A household: its accounts in the order of their arrival, each with its session number at that time."""
 
     id: str
     created_at: datetime
@@ -68,7 +67,7 @@ class Household:
 
 
 class HouseholdTable(SealedTable):
-    """The table of households. A household that others have changed counts as missing."""
+    """The table of households. A row that wasn't sealed by us counts as missing."""
 
     def create(self, accounts: Mapping[str, int]) -> Household:
         """Create a household with these accounts, each with its session number."""
@@ -80,27 +79,27 @@ class HouseholdTable(SealedTable):
             return self._set(connection, household, accounts)
 
     def load(self, household_id: str) -> Household | None:
-        """Return the household with the accounts that it has now, if it exists."""
+        """Return the household with its present accounts, if it exists."""
         with self._database.reading() as connection:
             return self._load(connection, household_id)
 
     def find_first(self) -> Household | None:
-        """Return the household that was made first, which is a home's own; None without any."""
+        """Return the household that was created first; in a home it is the only one. None without any."""
         query = select(HOUSEHOLDS.c.id).order_by(HOUSEHOLDS.c.created_at, HOUSEHOLDS.c.id).limit(1)
         with self._database.reading() as connection:
             first = connection.execute(query).scalar()
             return None if first is None else self._load(connection, first)
 
     def add(self, household_id: str, accounts: Mapping[str, int]) -> Household | None:
-        """Add accounts to a household, or set their newer session numbers; None where it doesn't exist."""
+        """Add accounts to a household, or update their session numbers; None if it doesn't exist."""
         with self._database.writing() as connection:
             household = self._load(connection, household_id, lock=True)
             return household and self._set(connection, household, {**household.accounts, **accounts})
 
     def remove_from_others(self, account_ids: Collection[str], household_id: str) -> int:
-        """Take the accounts away from all other households, and return from how many.
+        """Remove the accounts from all other households, and return from how many.
 
-        A household that has no account left ends, with everything that leads to it.
+        A household without accounts is deleted, with its sessions, codes and mail addresses.
         """
         theirs = (HOUSEHOLD_ACCOUNTS.c.account_id.in_(account_ids), HOUSEHOLD_ACCOUNTS.c.household_id != household_id)
         with self._database.writing() as connection:
@@ -110,7 +109,7 @@ class HouseholdTable(SealedTable):
             return len(found)
 
     def list_showing(self, account_id: str) -> list[Household]:
-        """Return the households that have the account, each with the session number that it knows."""
+        """Return the households that have the account, each with the session number stored there."""
         with self._database.reading() as connection:
             rows = [self._load(connection, one) for one in find_households(connection, account_id)]
         return [household for household in rows if household is not None and account_id in household.accounts]
@@ -149,7 +148,7 @@ def find_households(connection: Connection, account_id: str) -> list[str]:
 
 
 def forget_account(connection: Connection, account_id: str) -> None:
-    """Take the account away from every household, inside the transaction of its erasure. Needs no key."""
+    """Remove the account from every household, inside the transaction of its erasure. Needs no key."""
     households = find_households(connection, account_id)
     connection.execute(delete(HOUSEHOLD_ACCOUNTS).where(HOUSEHOLD_ACCOUNTS.c.account_id == account_id))
     end_empty(connection, households)
@@ -181,18 +180,18 @@ class MailAddress:
 
 
 class MailAddressTable(SealedTable):
-    """The table of mail addresses. A row that others have changed counts as missing."""
+    """The table of mail addresses. A row that wasn't sealed by us counts as missing."""
 
     def __init__(self, database: Database, sealer: Sealer, hashes: KeyedHashes, now: Clock = real_clock) -> None:
         super().__init__(database, sealer, now)
         self._hashes = hashes
 
     def hash(self, address: str) -> str:
-        """Return the keyed hash of an address; letters count the same whether they are large or small."""
+        """Return the keyed hash of an address, which is case-insensitive."""
         return self._hashes.hash(_PURPOSE, _normalize(address))
 
     def set(self, household_id: str, address: str, language: str) -> bool:
-        """Set the household's address, in place of the one before; False where the household has ended."""
+        """Set or replace the household's address; return False if the household has ended."""
         with self._database.writing() as connection:
             query = select(HOUSEHOLDS.c.id).where(HOUSEHOLDS.c.id == household_id).with_for_update()
             if connection.execute(query).one_or_none() is None:
@@ -204,7 +203,7 @@ class MailAddressTable(SealedTable):
             return True
 
     def set_notices(self, household_id: str, *, wanted: bool) -> bool:
-        """Set whether notices are sent to the household's address; False where it has none."""
+        """Set whether notices are sent to the household's address; return False if it has none."""
         is_its = MAIL_ADDRESSES.c.household_id == household_id
         with self._database.writing() as connection:
             row = connection.execute(select(MAIL_ADDRESSES).where(is_its).with_for_update()).one_or_none()

@@ -1,8 +1,8 @@
 """Invitations in the registry: created, opened by one browser, used once, revoked. Only the hash of a secret is stored.
 
 The text of a secret is ``invite_<id>_<secret>``, such as ``invite_k3q7d0fr2mxx_Zr0…`` (``SecretTexts``). The meter's
-number is sealed, so that a meter's invitations are found by unsealing those that have one: there are few, because they
-live 72 hours and old ones are deleted.
+number is sealed, so a meter's invitations are found by unsealing all that have one: these are few, because they live 72
+hours and old ones are deleted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from worker.stores.encryption import SecretTexts
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import INVITATIONS, belongs_to
 
-_TEXTS: Final = SecretTexts("invite")  # Our logs recognise it, too.
+_TEXTS: Final = SecretTexts("invite")  # Our logs recognise it by this prefix and mask it.
 _PLAIN: Final = tuple(name for name in Invitation.__dataclass_fields__ if name != "usage_point_id")  # Not sealed.
 
 
@@ -39,8 +39,8 @@ class UnknownInvitation(DataError):
 class InvitationTable(SealedTable):
     """The table of invitations.
 
-    ``now`` is the real time even if the fleet runs at a simulated one: a link must not live longer than it should.
-    A transaction that also locks an account locks it first, so that two can't wait for each other.
+    ``now`` is the real time even if the fleet's time is simulated, because a link must not live too long. A transaction
+    that also locks an account locks it first, to avoid deadlocks.
     """
 
     def create(
@@ -55,9 +55,9 @@ class InvitationTable(SealedTable):
     ) -> tuple[Invitation, str]:
         """Create an invitation and return it with its secret, which can't be read again later.
 
-        One for an account belongs to the account's tenant, and ``tenant`` is for meters. Unfinished older ones of the
-        same tenant for the same account or meter are revoked. Raises UnknownAccount for an account that is missing or
-        removed.
+        One for an account belongs to the account's tenant; ``tenant`` is for one for a meter. Unfinished older ones of
+        the same tenant for the same account or meter are revoked. Raises UnknownAccount for an account that is missing
+        or removed.
         """
         invitation_id, secret_hash, text = _TEXTS.create()
         now = self._now()
@@ -84,13 +84,13 @@ class InvitationTable(SealedTable):
         return Invitation(**row, usage_point_id=usage_point_id), text
 
     def get(self, invitation_id: str) -> Invitation | None:
-        """Return the invitation in any state, or None. Raises OperatorFault where the key of its meter is missing."""
+        """Return the invitation in any state, or None. Raises OperatorFault if the key of its meter is missing."""
         with self._database.reading() as connection:
             row = _get_row(connection, invitation_id)
         return None if row is None else self._to_invitation(row)
 
     def find(self, secret_text: str) -> Invitation | None:
-        """Return the invitation with this secret in any state, or None. Raises OperatorFault as ``get`` does."""
+        """Return the invitation with this secret in any state, or None. Raises OperatorFault like ``get``."""
         with self._database.reading() as connection:
             row = _find_row(connection, secret_text)
         return None if row is None else self._to_invitation(row)
@@ -98,9 +98,9 @@ class InvitationTable(SealedTable):
     def open(self, secret_text: str, browser_hash: str, known_as: Collection[str] = ()) -> Invitation | None:
         """Bind the invitation to the first browser that opens it, and return it.
 
-        The same browser may repeat it until it is used. Returns None where the invitation is unknown, expired, revoked,
-        used, or opened by another browser. ``browser_hash``: SHA-256 of a name that the browser gets with this;
-        ``known_as``: those of the names that it has. Raises OperatorFault as ``get`` does.
+        The same browser may repeat it until the invitation is used. Returns None if the invitation is unknown, expired,
+        revoked, used, or opened by another browser. ``browser_hash``: SHA-256 of the name that the browser gets now;
+        ``known_as``: those of the names that it already has. Raises OperatorFault like ``get``.
         """
         now = self._now()
         with self._database.reading() as connection:  # A wrong secret must not cost the registry a write.
@@ -108,7 +108,7 @@ class InvitationTable(SealedTable):
         if found is None:
             return None
         with self._database.writing() as connection:
-            # The second of two browsers waits here for the first one's transaction, and then changes no row.
+            # Of two browsers, the second waits here for the first one's transaction, and then changes no row.
             is_it = (INVITATIONS.c.id == found.id, _state_at(now) == InvitationState.SENT)
             connection.execute(update(INVITATIONS).where(*is_it).values(opened_at=now, browser=browser_hash))
             row = _get_row(connection, found.id)
@@ -116,9 +116,9 @@ class InvitationTable(SealedTable):
         return invitation if invitation and invitation.is_usable(now, (browser_hash, *known_as)) else None
 
     def find_opened(self, browsers: Collection[str], tenant: str | None = None) -> Invitation | None:
-        """Return the invitation that the browser with these names has opened and not used yet, the newest; or None.
+        """Return the newest invitation that the browser with these names has opened and not used yet, or None.
 
-        ``browsers``: the names' hashes; ``tenant``: whose it must be. Raises OperatorFault as ``get`` does.
+        ``browsers``: the names' hashes; ``tenant``: only its invitations. Raises OperatorFault like ``get``.
         """
         is_opened = _state_at(self._now()) == InvitationState.OPENED
         mine = (INVITATIONS.c.browser.in_(browsers), *belongs_to(INVITATIONS, tenant), is_opened)
@@ -129,7 +129,7 @@ class InvitationTable(SealedTable):
     def use(self, connection: Connection, invitation_id: str) -> bool:
         """Mark the invitation as used, inside the transaction of the proof.
 
-        Returns False where it is unknown, used, revoked or expired already.
+        Returns False if it is unknown, or used, revoked or expired already.
         """
         now = self._now()
         is_it = (INVITATIONS.c.id == invitation_id, _may_be(InvitationEvent.USED, now))
@@ -138,7 +138,7 @@ class InvitationTable(SealedTable):
     def revoke(self, invitation_id: str, *, tenant: str | None = None) -> Invitation:
         """Revoke the invitation and forget its meter's number. A used one stays used.
 
-        Safe to repeat: the first moment stays. Raises UnknownInvitation, with ``tenant`` for another tenant's, too.
+        Safe to repeat: the first moment stays. Raises UnknownInvitation, with ``tenant`` also for another tenant's.
         """
         is_it = (INVITATIONS.c.id == invitation_id, *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
@@ -154,7 +154,7 @@ class InvitationTable(SealedTable):
     def end_for(self, connection: Connection, account_id: str | None, usage_point_id: str | None) -> int:
         """Revoke the open invitations that name the account or the meter, and return their number.
 
-        The meter's number is erased from finished ones, too. For the transaction that removes the account.
+        The meter's number is also erased from finished ones. For the transaction that removes the account.
         """
         named = _find_by_account(connection, account_id) | self._find_by_meter(connection, usage_point_id)
         revoked = self._revoke_open(connection, named)
@@ -168,7 +168,7 @@ class InvitationTable(SealedTable):
         return self._database.change(delete(INVITATIONS).where(INVITATIONS.c.expires_at < moment))
 
     def _revoke_open(self, connection: Connection, ids: Iterable[str]) -> int:
-        """Revoke those that are still open, forget their meter's number, and return how many they were."""
+        """Revoke those that are still open, erase their meter's number, and return how many they were."""
         now, revoked = self._now(), 0
         revoking = update(INVITATIONS).where(_may_be(InvitationEvent.EXPIRED, now))
         forgetting = revoking.values(revoked_at=now, sealed_usage_point=null())
@@ -179,7 +179,7 @@ class InvitationTable(SealedTable):
     def _find_by_meter(
         self, connection: Connection, usage_point_id: str | None, *conditions: ColumnElement[bool]
     ) -> set[str]:
-        """Return the ids of the invitations for a meter, and of those that no key opens."""
+        """Return the ids of the invitations for a meter, and of those whose number no key opens."""
         if usage_point_id is None:
             return set()
         sealed = INVITATIONS.c.sealed_usage_point
@@ -202,7 +202,7 @@ class InvitationTable(SealedTable):
     def page(
         self, after: str = "", limit: int = 100, *, open_only: bool = False, tenant: str | None = None
     ) -> list[Invitation]:
-        """Return the next page of invitations by id: ``after`` < id. Empty at the end. Meters are as in ``list``."""
+        """Return the next page of invitations by id: ``after`` < id. Empty at the end. No error for a missing key."""
         query = self._query(open_only, tenant).where(INVITATIONS.c.id > after).order_by(INVITATIONS.c.id).limit(limit)
         return [self._to_invitation(row, needs_meter=False) for row in self._database.fetch(query)]
 
@@ -215,7 +215,7 @@ class InvitationTable(SealedTable):
     ) -> list[Invitation]:
         """Return the invitations of one tenant or of all, the newest first.
 
-        A meter's number is left out where its key is missing.
+        A meter's number is left out if its key is missing.
         """
         query = self._query(open_only, tenant).order_by(INVITATIONS.c.created_at.desc(), INVITATIONS.c.id).limit(limit)
         return [self._to_invitation(row, needs_meter=False) for row in self._database.fetch(query)]
@@ -234,7 +234,7 @@ def _place_of(invitation_id: str) -> str:
 
 
 def _state_at(now: datetime) -> ColumnElement[str]:
-    """Return an invitation's state in SQL, as ``Invitation.state_at`` does."""
+    """Return an invitation's state as an SQL expression, like ``Invitation.state_at``."""
     columns = INVITATIONS.c
     return case(
         (columns.used_at.is_not(None), InvitationState.USED),
@@ -246,7 +246,7 @@ def _state_at(now: datetime) -> ColumnElement[str]:
 
 
 def _may_be(event: InvitationEvent, now: datetime) -> ColumnElement[bool]:
-    """Return the condition of an invitation to which an event can happen; one that can expire is open."""
+    """Return the condition for invitations to which an event can happen; one that can expire is open."""
     return _state_at(now).in_(TRANSITIONS.states_before(event))
 
 

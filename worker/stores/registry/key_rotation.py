@@ -35,10 +35,10 @@ PAGE = 100  # The number of rows that a rotation locks at a time.
 
 @dataclass(frozen=True, slots=True)
 class SealedColumn:
-    """A column of sealed values, text or bytes; ``key`` tells its rows apart, and ``sealed_at`` is their age.
+    """A column of sealed values, text or bytes; ``key`` identifies its rows, and ``sealed_at`` is their age.
 
-    ``is_kept``: whether a value that no key opens stays. A sample of the quarantine goes, because a new one is stored
-    when the deviation comes again; so does an invitation, which nobody could use.
+    ``is_kept``: whether a value that no key opens stays. A sample of the quarantine is deleted, because a new one is
+    stored when the deviation comes again; so is an invitation, which nobody could use.
     """
 
     label: str
@@ -91,13 +91,13 @@ WEB_SEALS: Final = (
     _of_web("households", HOUSEHOLDS.c.id, HOUSEHOLDS.c.sealed),
     _of_web("mail addresses", MAIL_ADDRESSES.c.household_id, MAIL_ADDRESSES.c.sealed),
     _of_web("operators", OPERATORS.c.id, OPERATORS.c.sealed),
-    # A session or link that no key opens lets nobody in.
+    # A session or link that no key opens gives no access.
     _of_web("sessions, codes and links", ACCESS_KEYS.c.id, ACCESS_KEYS.c.sealed, is_kept=False),
 )
 
 
 def count_old_form(database: Database) -> int:
-    """Return how many texts are sealed as before 0.2.0, which this version doesn't read."""
+    """Return how many texts are sealed in the form of versions before 0.2.0, which this version doesn't read."""
     queries = [select(func.count()).where(column.seals.startswith(OLD_FORM, autoescape=True)) for column in TEXT_SEALS]
     return sum(map(database.scalar, queries))
 
@@ -105,9 +105,9 @@ def count_old_form(database: Database) -> int:
 def rotate_seals(database: Database, sealer: Sealer, column: SealedColumn) -> int:
     """Seal all values of a column under the first key, and return their number.
 
-    Rows are locked a page at a time, each page in its own transaction, so workers can go on and an interruption loses
-    nothing. Safe to repeat. Raises OperatorFault at the end if some values could not be read; the others are sealed by
-    then.
+    Rows are locked page by page, each page in its own transaction, so workers continue and an interruption loses
+    nothing. Safe to repeat. Raises OperatorFault at the end, after all other values were sealed, if some could not be
+    read.
     """
     done, unreadable, after = 0, 0, ""
     while rows := _rotate_page(database, sealer, column, after):

@@ -1,7 +1,7 @@
-"""The ledger of erasures, and what the registry knows of it: how many entries it had, and its last signature.
+"""The ledger of erasures, and the registry's record of its end: the number of entries, and the last signature.
 
-The file is written first, and its new end is kept in the transaction that does what the entry says. So the file may
-have more lines than the registry knows of. Where it has fewer, or others, lines were lost: they would be missing when a
+The file is written first, and its new end is recorded in the transaction of the entry's event. So the file may have
+more lines than the registry knows. If it has fewer or different lines, some were lost, and would be missing when a
 backup is restored.
 """
 
@@ -24,10 +24,10 @@ class KnownLedger(SqlTable):
         self.file = file
 
     def append(self, entry: LedgerEntry, connection: Connection | None = None) -> None:
-        """Append an entry, and keep the new end in the caller's transaction, or in one of its own.
+        """Append an entry, and record the new end in the caller's transaction, or in one of its own.
 
-        The row is locked until then, so it comes after all other locks. A file that lacks what was known moves it no
-        further: the loss stays noticed.
+        The row stays locked until the transaction ends, so lock it last. If the file lacks known lines, the record
+        isn't moved, so that the loss stays visible.
         """
         signatures = self.file.append(entry)
         with (self._database.join(connection) if connection else self._database).writing() as own:
@@ -38,12 +38,12 @@ class KnownLedger(SqlTable):
                 own.execute(update(LEDGER_END).values(entries=len(signatures) - 1, signature=signatures[-1]))
 
     def find(self) -> LedgerPosition | None:
-        """Return what the registry knows; None before the first entry of this version."""
+        """Return the recorded position; None before the first entry of this version."""
         row = self._database.first(select(LEDGER_END))
         return None if row is None else LedgerPosition(*row)
 
     def check(self) -> LedgerPosition:
-        """Return the ledger's position. Raises LedgerRefused where it lacks what the registry knows of."""
+        """Return the ledger's position. Raises LedgerRefused if it lacks lines that the registry knows."""
         try:
             return self.file.position(self.find())
         except LedgerRefused as error:
@@ -51,7 +51,7 @@ class KnownLedger(SqlTable):
             raise LedgerRefused(f"{error}; {advice}") from None
 
     def accept(self) -> LedgerPosition:
-        """Take the ledger as it is from now on, and return its position; begin a new one if there is none."""
+        """Accept the ledger as it is, and return its position; begin a new one if there is none."""
         position = self.file.position()
         with self._database.writing() as connection:
             connection.execute(delete(LEDGER_END))

@@ -1,10 +1,9 @@
 """The table of notices to owners and operators, with their delivery attempts.
 
-A sender claims a notice before it sends it, so that two senders don't send it at the same time. A sender that dies
-after its claim leaves the notice due again: the receiver may get it twice and recognises it by its id.
+A sender claims a notice before it sends it, so that two senders don't send it at the same time. If a sender dies after
+its claim, the notice becomes due again: the receiver may get it twice and recognises it by its id.
 
-Functions with a connection work inside a transaction that their caller has opened, so that several tables change
-together.
+Functions with a connection work inside their caller's transaction, so that several tables change together.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class NoticeTable(SqlTable):
     def list_due(self, now: datetime, *, to_households: bool = False) -> list[str]:
         """Return the ids of the notices that are due, the longest waiting first.
 
-        Those to households are listed apart: the web application sends them, which alone can read their addresses.
+        Those to households are listed separately: the web application sends them, as only it can read their addresses.
         """
         channel = NOTICES.c.channel
         is_wanted = channel == HOUSEHOLD_CHANNEL if to_households else channel != HOUSEHOLD_CHANNEL
@@ -69,7 +68,7 @@ class NoticeTable(SqlTable):
         self._database.change(update(NOTICES).where(NOTICES.c.id == notice_id).values(last_error=reason[:200]))
 
     def delete(self, notice_id: str) -> None:
-        """Delete a notice that is no longer true."""
+        """Delete a notice that no longer applies."""
         self._database.change(delete(NOTICES).where(NOTICES.c.id == notice_id))
 
     def list_for_account(self, account_id: str) -> list[Notice]:
@@ -105,7 +104,7 @@ def insert_notices(connection: Connection, notices: Iterable[Notice]) -> list[No
 
 
 def _has_address(connection: Connection, account_id: str | None) -> bool:
-    """Return whether a household of the account has an address; what it says, and what for, the web alone can read."""
+    """Return whether a household of the account has an address, whose text and use only the web can read."""
     is_same = HOUSEHOLD_ACCOUNTS.c.household_id == MAIL_ADDRESSES.c.household_id
     query = select(MAIL_ADDRESSES.c.household_id).join_from(MAIL_ADDRESSES, HOUSEHOLD_ACCOUNTS, is_same)
     return connection.execute(query.where(HOUSEHOLD_ACCOUNTS.c.account_id == account_id).limit(1)).first() is not None

@@ -1,8 +1,8 @@
-"""What came of each account's series, and when it is due again: the rows of ``series_outcomes``, and freshness counts.
+"""The outcome of each account's series, and when it is due again: rows of ``series_outcomes``, and freshness counts.
 
-``series_switches`` says which rows there are. There are five kinds of columns besides. The verdict (code, message, run)
-is that of the newest run: a late task of an older run doesn't overwrite it. The facts (last success, last stored day,
-anything ever stored) only grow, in whatever order the runs report. The marks of days, a ledger of each account and
+``series_switches`` decides which rows exist. Of the other columns, the verdict (code, message, run) is that of the
+newest run: a late task of an older run doesn't overwrite it. The facts (last success, last stored day,
+anything ever stored) only grow, in whatever order the runs report. The marks of days, a ledger for each account and
 series, are merged; they are in the registry and not in the measure store, because a day's mark must change in the same
 transaction as the outcome of its window. The times at which the row is due again (``due.py``) are set by the caller.
 """
@@ -50,7 +50,7 @@ _MAX_TRIES = 10
 _C = SERIES_OUTCOMES.c
 _ACTIVE = text(ACTIVE)
 _ROW = (_C.account_id == bindparam("p_account"), _C.series == bindparam("p_series"))
-# Building these statements costs more than running them.
+# These statements are built once, because building costs more than running them.
 _OF_ACCOUNT = (ACCOUNTS.c.state.label("account_state"), ACCOUNTS.c.data_from, ACCOUNTS.c.activated_on)
 _WITH_ACCOUNT = select(SERIES_OUTCOMES, *_OF_ACCOUNT).join(ACCOUNTS, ACCOUNTS.c.id == _C.account_id)
 _LOCKED = _WITH_ACCOUNT.where(*_ROW).with_for_update(of=SERIES_OUTCOMES)
@@ -60,7 +60,7 @@ _UPDATE = update(SERIES_OUTCOMES).where(*_ROW)
 
 
 class DueChanges(TypedDict, total=False):
-    """Columns that say when a row is due again; those that are not named stay."""
+    """Columns that say when a row is due again; missing ones stay unchanged."""
 
     asked_at: datetime
     last_answer: str
@@ -74,10 +74,10 @@ class DueChanges(TypedDict, total=False):
 class SeriesOutcome:
     """The last outcome of a series, and when it is due again.
 
-    ``code`` is None after a success, empty where a store of ours failed; ``last_day`` is the last civil day with a
+    ``code`` is None after a success, empty if one of our stores failed; ``last_day`` is the last local day with a
     stored reading. ``asked_at``: end of the last look-back, None before the first; ``answer``: its class.
-    ``again_at``: the next try after a failure. ``history_due_at``: when the history goes on; None if it is loaded.
-    ``failures``: how many look-backs in a row failed. ``every``: the nights between two turns of a curve that is not
+    ``again_at``: the next try after a failure. ``history_due_at``: when the history continues; None if it is loaded.
+    ``failures``: how many look-backs in a row failed. ``every``: the nights between two turns of a curve that isn't
     collected, else 1. ``repair_on``: the first date on which an open day is due.
     """
 
@@ -134,26 +134,26 @@ class OutcomeTable(SeriesChoice):
         confirms: bool = False,
         activated_on: date | None = None,
     ) -> HistoryDays:
-        """Record the outcome of one run of a series, with the marks of its ``days`` and the ``answer`` that was stored.
+        """Record the outcome of one run of a series, with the marks of its ``days`` and the stored ``answer``.
 
-        Returns the days of its history. ``wanted``: all of them, where the run was a success; one of which days are
-        missing goes on. ``floor``: the first day for which the supplier has data, if the run has found that out.
-        ``due_changes`` says when the series is due again.
+        Returns the days of its history. ``wanted``: all days of the history, after a success; as long as some are
+        missing, the history continues. ``floor``: the first day for which the supplier has data, if the run has found
+        it. ``due_changes`` says when the series is due again.
 
-        ``code`` is None after a success, which clears the account's pending refusals, and empty where a store of ours
-        failed, which changes no verdict. ``confirms``: the supplier has answered for this meter, which makes an account
-        ready that awaited it. ``activated_on``: the day on which its contract began, as the answer tells.
+        ``code`` is None after a success, which clears the account's pending refusals, and empty if one of our stores
+        failed, which changes no verdict. ``confirms``: the supplier has answered for this meter, which makes a waiting
+        ``new`` account ready. ``activated_on``: the first day of its contract, according to the answer.
 
         Run ids sort by time. A run older than the recorded one only adds its facts (last day, last success, anything
-        stored); code, message and run stay. ``message`` is stored in clear text, so everything that looks like a
-        secret is cut out of it. Raises UnknownAccount, also for a removed account.
+        stored); code, message and run stay. ``message`` is stored in clear text, so everything that looks like a secret
+        is cut out of it. Raises UnknownAccount, also for a removed account.
         """
         with self._database.writing() as connection:
             if activated_on is not None:
                 account_rows.lock(connection, account_id)  # Accounts are locked before their series.
             row = lock_row(connection, account_id, series)
             if row is None:
-                account_rows.lock(connection, account_id)  # Tells whether it was removed or never there.
+                account_rows.lock(connection, account_id)  # Raises UnknownAccount if it is removed or missing.
                 return HistoryDays(Series(series), wanted, ())
             values: dict[str, Any] = {
                 "updated_at": max(row.updated_at, now),
@@ -175,7 +175,7 @@ class OutcomeTable(SeriesChoice):
             if wanted is not None:
                 goes_on_at = values.get("history_due_at", row.history_due_at) or now
                 values["history_due_at"] = None if history.loaded else goes_on_at
-            # A run may report several times, so an equal run id is newer, too. A fault of ours (no code) is no verdict.
+            # A run may report several times, so an equal id counts as newer. A fault of ours (no code) is no verdict.
             if run_id >= row.run_id and code != "":
                 values |= {"run_id": run_id, "last_code": code, "last_message": _to_showable(message)}
                 if activated_on is not None:
@@ -187,7 +187,7 @@ class OutcomeTable(SeriesChoice):
         if confirms and row.account_state is AccountState.NEW:
             # A suspension locks the account before its series, so the account is not locked in the transaction above.
             # After a crash in between the window is recorded again, or the next one confirms the account.
-            with suppress(WrongState), self._database.writing() as connection:  # Its state may be another one by now.
+            with suppress(WrongState), self._database.writing() as connection:  # Its state may have changed by now.
                 account_rows.apply(connection, account_id, AccountEvent.ANSWERED, now)
         return history
 
@@ -202,10 +202,10 @@ class OutcomeTable(SeriesChoice):
         to_marks: Callable[[DayLedger], Mapping[date, DayMark]],
         answer: FinishedAnswer,
     ) -> None:
-        """Record that a part of a file is stored. It is no answer of the supplier: verdict and due times stay.
+        """Record that a part of a file is stored. It is no answer of the supplier, so verdict and due times stay.
 
-        ``to_marks``: returns the marks of its days, of the ledger as it is. A series that the account is not asked for
-        gets a row, so that what is stored of it is known. Raises UnknownAccount, also for a removed account.
+        ``to_marks``: returns the marks of the file's days for a ledger. A series that isn't collected for the account
+        gets a row, so that its stored readings are known. Raises UnknownAccount, also for a removed account.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)  # Accounts are locked before their series.
@@ -219,7 +219,7 @@ class OutcomeTable(SeriesChoice):
             ledger, answered = _add_answer(row, known.with_file(to_marks(known)), answer, RecentAnswers.with_part)
             values = {
                 "answered": answered,
-                "run_id": row.run_id or run_id,  # A row without a run is no outcome yet.
+                "run_id": row.run_id or run_id,  # Without a run, the row would not count as an outcome.
                 "updated_at": max(row.updated_at, now),
                 "last_day": max(row.last_day, last_day or NO_DAY),
                 "ever_stored": True,
@@ -228,40 +228,40 @@ class OutcomeTable(SeriesChoice):
             update_row(connection, account_id, series, values)
 
     def make_due(self, account_id: str, series: Series, now: datetime) -> None:
-        """Let a series be asked again now, whatever it waits for; an account that isn't active stays so."""
+        """Make a series due now, whatever it waits for; an inactive account stays inactive."""
         history_due_at = case((_C.history_due_at.is_not(None), now))
         values = {"again_at": now, "failures": 0, "history_due_at": history_due_at}
         with self._database.writing() as connection:
             update_row(connection, account_id, series, values)
 
     def set_history_due(self, account_id: str, series: Series, at: datetime | None) -> None:
-        """Set when the history of a series goes on; None: it is loaded."""
+        """Set when the history of a series continues; None: it is loaded."""
         with self._database.writing() as connection:
             update_row(connection, account_id, series, {"history_due_at": at})
 
     def recent_answers(self, account_id: str, series: Series) -> RecentAnswers:
-        """Return the answers for a series that were recorded lately."""
+        """Return the recently recorded answers for a series."""
         with self._database.reading() as connection:
             return RecentAnswers.parse(connection.execute(_ANSWERED, _key(account_id, series)).scalar() or "")
 
     def end(self, account_id: str, series: Series, run_id: str, message: str, now: datetime) -> bool:
-        """End a series that the supplier says it does not offer, and return whether it has ended.
+        """End a series that the supplier says it doesn't offer, and return whether it has ended.
 
-        It has not where something of it is stored: the supplier has offered it, so one such answer is not believed.
+        A series with stored readings doesn't end: the supplier has offered it, so one such answer isn't believed.
         """
         with self._database.writing() as connection:
             row = lock_row(connection, account_id, series)
             if row is None or row.ever_stored:
                 return False
-            if run_id >= row.run_id:  # An older run says nothing of a series that was switched on since.
+            if run_id >= row.run_id:  # An older run says nothing about a series that was switched on later.
                 series_switches.end_series(connection, account_id, series, _to_showable(message), now)
                 update_row(connection, account_id, series, {"run_id": run_id})
             return True
 
     def end_lacking(self, account_id: str, series: Series, message: str, now: datetime) -> bool:
-        """End a series that a contract says the meter doesn't have, and return whether this has ended it.
+        """End a series that the meter doesn't have according to its contract, and return whether this has ended it.
 
-        Not one of which something is stored, nor one that somebody has switched on for this account.
+        A series with stored readings, or one that somebody has switched on for this account, doesn't end.
         """
         with self._database.writing() as connection:
             row = lock_row(connection, account_id, series)
@@ -272,7 +272,7 @@ class OutcomeTable(SeriesChoice):
 
     def load(self, account_id: str) -> dict[Series, SeriesOutcome]:
         """Return the last outcome of each series that has one."""
-        # The row of a series that no window has ended for is not an outcome yet.
+        # As long as no window has ended for a series, its row is no outcome.
         query = select(SERIES_OUTCOMES).where(_C.account_id == account_id, _C.run_id != "")
         return {row.series: _to_outcome(row) for row in self._database.fetch(query)}
 
@@ -281,9 +281,10 @@ class CompletenessTable(SqlTable):
     """The ledgers of days."""
 
     def change(self, account_id: str, series: Series, to_ledger: Callable[[DayLedger], DayLedger]) -> bool:
-        """Replace a ledger by what ``to_ledger`` makes of it, and return whether they differ.
+        """Replace a ledger by the result of ``to_ledger``, and return whether they differ.
 
-        A window stored meanwhile changes it too: then all is done again. Raises UnknownAccount and StoreUnavailable.
+        If a window stored meanwhile has changed the ledger, ``to_ledger`` is called again. Raises UnknownAccount and
+        StoreUnavailable.
         """
         for _ in range(_MAX_TRIES):
             known = self.load_ledger(account_id, series)
@@ -296,7 +297,8 @@ class CompletenessTable(SqlTable):
     def replace_if_unchanged(self, account_id: str, series: Series, known: DayLedger, ledger: DayLedger) -> bool:
         """Replace the whole ledger if it is still equal to ``known`` (compare-and-set), and return whether it was.
 
-        A loaded history is looked at again: there may be days now that nobody was asked for. Raises UnknownAccount.
+        A loaded history is checked again, because there may now be days that were never requested. Raises
+        UnknownAccount.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
@@ -320,7 +322,7 @@ class CompletenessTable(SqlTable):
         return defaultdict(DayLedger, ledgers)
 
     def list_updated_since(self, moment: datetime) -> list[tuple[str, Series]]:
-        """Return the accounts and series of which something was recorded since ``moment``."""
+        """Return the accounts and series with records since ``moment``."""
         query = select(_C.account_id, _C.series).where(_C.updated_at >= moment)
         return [(row.account_id, row.series) for row in self._database.fetch(query)]
 
@@ -358,13 +360,13 @@ class CompletenessTable(SqlTable):
         return dict(self._database.fetch(query))
 
     def count_active(self) -> dict[Series, int]:
-        """Return the number of active accounts that each series is asked for; one without any is left out."""
+        """Return the number of active accounts for which each series is collected; one without any is left out."""
         return dict(self._database.fetch(select(_C.series, func.count()).where(_ACTIVE).group_by(_C.series)))
 
     def find_stored(self, among: Collection[Series]) -> set[Series]:
-        """Return those of these series of which something is stored for an account that is asked for it now.
+        """Return those of these series with stored readings of an account for which the series is collected now.
 
-        What nobody is asked for could not be asked for again.
+        Others could not be requested again.
         """
         rows = select(_C.series).where(_ACTIVE, _C.last_day > NO_DAY)  # One look into an index for each series.
         stored = [rows.where(_C.series == one).exists() for one in among]
@@ -377,7 +379,7 @@ class CompletenessTable(SqlTable):
         For the load curve, accounts that never had a complete day don't count: its collection is not switched on.
         """
         rows = select(func.count()).where(_ACTIVE, _C.series == series)
-        # A curve that never came is not collected, unless nobody has asked for it yet.
+        # A curve that never came is not collected, unless it was never requested.
         collected = or_(_C.last_complete.is_not(None), _C.days == "")
         active = rows.where(collected) if series.description.optional else rows
         complete = rows.where(_C.last_complete >= day)
@@ -387,7 +389,7 @@ class CompletenessTable(SqlTable):
     # The freshness of the fleet, hour by hour.
 
     def save_freshness(self, freshness: HourFreshness) -> None:
-        """Save the counts of an hour, in place of those saved before for the same hour."""
+        """Save the counts of an hour, replacing earlier ones of the same hour."""
         statement = build_insert(self._database.dialect, FRESHNESS).values(freshness._asdict())
         counts = {name: statement.excluded[name] for name in ("active", "complete")}
         self._database.change(statement.on_conflict_do_update(index_elements=["hour", "series"], set_=counts))
@@ -403,9 +405,10 @@ class CompletenessTable(SqlTable):
 
 
 def _known_days(row: Row[Any], wanted: DateWindow | None) -> DayLedger:
-    """Return the ledger of a row, in which the day before a history that version 0.2.0 has loaded is BEFORE.
+    """Return the ledger of a row; the day before a history loaded by version 0.2.0 is marked BEFORE in it.
 
-    Version 0.2.0 knew in Redis alone where it begins. A curve's depth is a setting: what it adds is loaded.
+    Version 0.2.0 kept the start of a history only in Redis. A curve has no such mark, because its depth is a setting,
+    and days added by that are to be loaded.
     """
     ledger, has_fixed_depth = DayLedger.parse(row.days), row.series.description.history_days is not None
     if wanted is None or ledger.start is None or row.history_due_at is not None or not has_fixed_depth:
@@ -415,21 +418,21 @@ def _known_days(row: Row[Any], wanted: DateWindow | None) -> DayLedger:
 
 
 def _history_of(row: Row[Any], wanted: DateWindow | None, ledger: DayLedger, *, answered: bool) -> HistoryDays:
-    """Return the days of a row's history. ``answered``: whether the series was ever told, which is all of a state."""
+    """Return the days of a row's history. ``answered``: whether the series was ever received; a state then has all."""
     if wanted is not None and row.series.is_state:
         return HistoryDays(row.series, wanted, [wanted] if answered else [])
     return HistoryDays(row.series, wanted, ledger.asked_windows(_first_day(row)))
 
 
 def _first_day(row: Row[Any]) -> date:
-    """Return the first day that is worth a call; the first of all if no bound is known."""
+    """Return the first day that is worth a call; ``date.min`` if no bound is known."""
     return max(row.data_from or date.min, row.activated_on or date.min)
 
 
 def _days_of_file(
     known: DayLedger, days: Mapping[date, DayMark], answer: FinishedAnswer
 ) -> Iterator[tuple[date, DayMark]]:
-    """Yield the days that a file has told and the answer has only confirmed, with their marks, which stay."""
+    """Yield the days, with their marks, that came from a file and that the answer only confirmed: these marks stay."""
     for day, mark in days.items():
         if mark.complete and day not in answer.changed_days and known.mark_of(day).state is DayState.FILE:
             yield day, known.mark_of(day)
@@ -441,23 +444,22 @@ def _add_answer(
     answer: FinishedAnswer,
     add: Callable[[RecentAnswers, Answered], RecentAnswers] = RecentAnswers.with_answer,
 ) -> tuple[DayLedger, str]:
-    """Return the ledger in which the days are due that are in doubt, and the answers of a row with this one."""
+    """Return the ledger with the doubtful days made due, and the row's answers including this one."""
     recent = RecentAnswers.parse(row.answered or "")
     return ledger.ask_again(recent.days_in_doubt(answer)), str(add(recent, answer.answer))
 
 
 def lock_row(connection: Connection, account_id: str, series: str) -> Row[Any] | None:
-    """Return the row and lock it until the transaction ends; None for an account that is not there any more."""
+    """Return the row and lock it until the transaction ends; None if there is none."""
     return connection.execute(_LOCKED, _key(account_id, series)).one_or_none()
 
 
 def update_row(connection: Connection, account_id: str, series: str, values: Mapping[str, Any]) -> None:
-    """Write these columns of the row."""
     connection.execute(_UPDATE.values(**values), _key(account_id, series))
 
 
 def ledger_columns(connection: Connection, account_id: str, series: Series, ledger: DayLedger) -> dict[str, Any]:
-    """Return the columns that follow from a ledger of days."""
+    """Return the columns that are computed from a ledger of days."""
     every, daily_series = 1, series.description.adds_up_to
     if series.has_steps and daily_series is not None and _may_lack_curve(ledger):
         daily = connection.execute(_DAYS, _key(account_id, daily_series)).scalar()
@@ -496,7 +498,7 @@ def _key(account_id: str, series: str) -> dict[str, str]:
 
 
 def _may_lack_curve(ledger: DayLedger) -> bool:
-    """Return whether the newest days have no curve, so that the daily values are worth a look."""
+    """Return whether the newest days have no curve, so that a comparison with the daily values is worthwhile."""
     newest = max((day for day, _ in ledger.days()), default=None)
     last = ledger.last_complete()
     return newest is not None and (last is None or last < newest - timedelta(days=MIN_EMPTY_DAYS_AFTER_CURVE - 1))

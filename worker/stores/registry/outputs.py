@@ -1,13 +1,13 @@
-"""Outputs: what each is for, its sealed options, how its last delivery ended, and what is still to be sent to it.
+"""Outputs: their accounts, sealed options and last deliveries, and the outbox of changes still to be sent to them.
 
-The outbox says which part of which series of an account has changed. There is one row for each output, account and
-series, so that it is bounded, however long an output is away: several changes become one part, from the first reading
-that changed to the last one. What is sent is read from the measure store when it is sent. Readings that went from there
-are listed beside it, one row for each, until the output has deleted them or they are stored again.
+The outbox records which part of which series of an account has changed. It has one row for each output, account and
+series, which bounds its size, however long an output is down: several changes become one part, from the first changed
+reading to the last one. Values are read from the measure store when they are sent. Removed readings are listed in
+another table, one row each, until the output has deleted them or they are stored again.
 
-A window notes its part before it writes and closes it after its outcome. Between the two nothing of the row counts as
-sent, so that a window that is killed in between loses nothing, although the next one finds nothing to change. After a
-delivery a row is deleted only if no window has noted or closed anything since it was read.
+A window notes its part before it writes and closes it after its outcome. In between the row can't count as sent. So if
+a window is killed in between, nothing is lost, although the next window finds nothing to change. After a delivery a row
+is deleted only if no window has noted or closed anything since it was read.
 """
 
 from __future__ import annotations
@@ -47,36 +47,36 @@ from worker.stores.registry.tables import (
 )
 
 log = logging.getLogger("releve.outputs")
-# The beginning of a series of which everything is to be sent.
+# The ``first`` of a change that sends the whole series.
 BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _ROW: Final = OUTPUT_CHANGES.c
 _GONE: Final = OUTPUT_REMOVALS.c
 KeptReadings = Collection[tuple[Series, str]]  # By their keys.
 _STATES: Final = tuple(series for series in Series if series.is_state)
 _CURVES: Final = tuple(series for series in Series if series.has_steps)
-_MOST_DUE: Final = 500  # Outputs in one round.
-# Whether an output is for an account: it is of this one, or of all of the account's tenant.
+_MOST_DUE: Final = 500  # Outputs per round.
+# Whether an output is for an account: only for this one, or for all of its tenant.
 _IS_SENT_TO: Final = sa.or_(
     OUTPUTS.c.account_id == ACCOUNTS.c.id,
     sa.and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == ACCOUNTS.c.tenant),
 )
-# The outputs that an account is sent to; none of one that was removed. A window runs these statements, and building one
-# costs more than running it, so each is built once.
+# The outputs of an account; none for a removed one. A window runs these statements, which are built once, because
+# building costs more than running them.
 _OUTPUTS_OF: Final = (
     sa.select(OUTPUTS.c.id)
     .join_from(OUTPUTS, ACCOUNTS, _IS_SENT_TO)
     .where(ACCOUNTS.c.id == sa.bindparam("account_id"), NOT_REMOVED)
     .order_by(OUTPUTS.c.id)
 )
-# The lock keeps account and output from being removed before the row is there. It takes them in the order of a removal.
+# The lock prevents the removal of account and output before the row exists. It locks in the order of a removal.
 _OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=True, of=[ACCOUNTS, OUTPUTS])
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingChange:
-    """A row of the outbox as the delivery reads it; ``number`` tells whether it has changed since.
+    """A row of the outbox as read by a delivery; ``number`` differs after every change of the row.
 
-    ``removed``: the keys of what has gone from this part, in their order.
+    ``removed``: the keys of the part's removed readings, in their order.
     """
 
     output_id: str
@@ -93,9 +93,9 @@ class WaitingChange:
 class OutputState:
     """An output without its options.
 
-    ``account_id``: None for one of all accounts of its tenant. ``waiting``: accounts of which something is still to be
-    sent, the first of it since ``waiting_since``. ``code`` and ``error`` tell the last failure, and are empty after a
-    success; ``failing_since`` is the first one in a row.
+    ``account_id``: None for all accounts of its tenant. ``waiting``: number of accounts with unsent changes, the oldest
+    of which waits since ``waiting_since``. ``code`` and ``error`` describe the last failure, and are empty after a
+    success; ``failing_since`` is the first failure in a row.
     """
 
     id: str
@@ -113,21 +113,21 @@ class OutputState:
     waiting_since: datetime | None
 
     def may_try(self, now: datetime) -> bool:
-        """Return whether its next try is due; one later than any delay was set before the clock was set back."""
+        """Return whether its next try is due; a time beyond any delay was set before the clock was set back."""
         return self.next_try_at is None or not now < self.next_try_at <= now + OUTPUT_DELAYS[-1]
 
 
 def is_ready(now: datetime, writer_expiry: timedelta) -> sa.ColumnElement[bool]:
-    """Return the condition of the rows that no window is writing; one whose note is older was killed.
+    """Return the condition for rows that no window is writing; a window with an older note counts as killed.
 
-    A note of the future was written before the clock was set back, so nothing tells how old it is.
+    A note in the future was written before the clock was set back, so its age is unknown.
     """
     is_old = sa.or_(_ROW.noted_at < now - writer_expiry, _ROW.noted_at > now + writer_expiry)
     return sa.or_(_ROW.writers <= 0, is_old)
 
 
 class OutboxTable(SqlTable):
-    """The table of what is still to be sent."""
+    """The table of unsent changes."""
 
     def __init__(self, database: Database, now: Clock, writer_expiry: timedelta) -> None:
         """``writer_expiry``: after this long a window that noted a change and never closed it counts as killed."""
@@ -136,10 +136,10 @@ class OutboxTable(SqlTable):
 
     @contextmanager
     def noting(self, account_id: str, series: Series) -> Iterator[Callable[[ChangedPart], None]]:
-        """Give a function that notes a part which is about to be written; what was noted is closed at the end.
+        """Yield a function that notes a part before it is written; noted parts are closed at the end.
 
-        Nothing is written where the account has no output, or the series tells states. An error of the block closes
-        too, for what was written until then stays. Where the closing fails, the part is sent later, as after a kill.
+        Nothing is noted if the account has no output, or if the series is a state. An error in the block also closes
+        them, because readings written until then stay. If closing fails, the part is sent later, as after a kill.
         """
         parts: list[ChangedPart] = []
         noted: set[str] = set()
@@ -165,8 +165,8 @@ class OutboxTable(SqlTable):
     ) -> list[str]:
         """Insert or widen the row of each output of the account, and return the ids of these outputs.
 
-        ``noted``: the outputs whose rows count this writer already. The others count it from now on; when it ``closes``
-        none does any more, and an output that was made since the note gets its row.
+        ``noted``: the outputs whose rows already count this writer. The other rows count it from now on. With
+        ``closes`` no row counts it any more, and an output that was created since the note gets its row.
         """
         account = {"account_id": account_id}
         if not noted:
@@ -179,7 +179,7 @@ class OutboxTable(SqlTable):
             "series": series,
             "first_at": part.first,
             "last_at": part.last,
-            # No row that was deleted meanwhile has had this number.
+            # A row deleted meanwhile can't have had this number.
             "number": _microseconds(now),
             **dict.fromkeys(("since", "turn_at", "noted_at"), now),
         }
@@ -200,10 +200,10 @@ class OutboxTable(SqlTable):
     def enqueue_all(
         self, output_id: str, first: datetime = BEGINNING, *, deleted: bool = False, within: sa.Connection | None = None
     ) -> int:
-        """Let everything from ``first`` on be sent to an output, and return the number of its accounts' series.
+        """Enqueue everything from ``first`` on for an output, and return the number of its accounts' series.
 
-        ``deleted``: what it could not delete from ``first`` on is deleted there now. ``within``: an open transaction to
-        do it in.
+        ``deleted``: the readings from ``first`` on that the output couldn't delete have been deleted there now.
+        ``within``: an open transaction to use.
         """
         now, database = self._now(), self._database.join(within) if within is not None else self._database
         with database.writing() as connection:
@@ -226,7 +226,7 @@ class OutboxTable(SqlTable):
                 .join(OUTPUTS, OUTPUTS.c.id == output_id)
                 .where(NOT_REMOVED, _IS_SENT_TO, SERIES_OUTCOMES.c.series.not_in(_STATES))
             )
-            # A curve may have made days of a series that has no outcome of its own.
+            # Days computed from a curve may belong to a series without an outcome of its own.
             of_days = []
             for curve in _CURVES:
                 daily = sa.literal(curve.description.adds_up_to, SERIES_OUTCOMES.c.series.type)
@@ -240,9 +240,9 @@ class OutboxTable(SqlTable):
             return connection.execute(merging).rowcount
 
     def next_changes(self, output_id: str) -> list[WaitingChange]:
-        """Return what is to be sent next: all that waits of one account, whose turn it is; empty where nothing waits.
+        """Return the unsent changes of the account whose turn it is; empty if nothing waits.
 
-        What a window is writing at this moment is left out.
+        Rows that a window is writing at this moment are left out.
         """
         ready = sa.and_(_ROW.output_id == output_id, is_ready(self._now(), self._writer_expiry))
         first = sa.select(_ROW.account_id).where(ready).order_by(_ROW.turn_at, _ROW.account_id).limit(1)
@@ -256,9 +256,9 @@ class OutboxTable(SqlTable):
         return replace(change, removed=tuple(key for (key,) in keys if change.first <= start_of(key) <= change.last))
 
     def delete_sent(self, changes: Sequence[WaitingChange], kept: KeptReadings = ()) -> None:
-        """Delete what was sent; a row that was noted or closed in the meantime stays, and is sent again.
+        """Delete sent rows; a row that was noted or closed in the meantime stays, and is sent again.
 
-        ``kept``: the readings that have gone here, but not at the output.
+        ``kept``: the readings that were removed here, but that the output keeps.
         """
         with self._database.writing() as connection:
             for change in changes:
@@ -270,7 +270,7 @@ class OutboxTable(SqlTable):
                     connection.execute(known.where(*_key_of(change, _GONE), _GONE.key == key))
 
     def days_to_delete(self) -> dict[str, dict[str, list[str]]]:
-        """Return the days of which outputs hold readings that have gone here, by output and account."""
+        """Return the days with readings that were removed here but that outputs keep, by output and account."""
         columns = (_GONE.output_id, _GONE.account_id, _GONE.day)
         query = sa.select(*columns).where(_GONE.day.is_not(None)).distinct().order_by(*columns)
         found: dict[str, dict[str, list[str]]] = {}
@@ -279,7 +279,7 @@ class OutboxTable(SqlTable):
         return found
 
     def put_last(self, changes: Sequence[WaitingChange]) -> None:
-        """Let the other accounts come first at the next delivery: these could not be sent."""
+        """Move these changes, which could not be sent, behind those of the other accounts."""
         now = self._now()
         with self._database.writing() as connection:
             for change in changes:
@@ -287,7 +287,7 @@ class OutboxTable(SqlTable):
 
 
 def count_waiting_by_kind(database: Database) -> dict[str, int]:
-    """Return the number of rows that wait, by the kind of their output; 0 where nothing does."""
+    """Return the number of waiting rows by the kind of their output, zero included."""
     counted = sa.func.count(_ROW.output_id)
     query = sa.select(OUTPUTS.c.kind, counted).select_from(OUTPUTS.outerjoin(OUTPUT_CHANGES)).group_by(OUTPUTS.c.kind)
     return dict(database.fetch(query))
@@ -303,14 +303,14 @@ def _key_of(change: WaitingChange, of: Any = _ROW) -> tuple[sa.ColumnElement[boo
 
 @cache
 def _upsert_statement(dialect: str, *, notes: bool) -> Any:
-    """Return the statement that inserts or widens a row, when a window notes its part or else when it closes it."""
+    """Return the statement that inserts or widens a row, for a window that ``notes`` its part, or else closes it."""
     values = {column.name: sa.bindparam(column.name, type_=column.type) for column in OUTPUT_CHANGES.columns}
     writers = _ROW.writers + sa.bindparam("joining", type_=sa.Integer) - sa.bindparam("leaving", type_=sa.Integer)
     return _merging(build_insert(dialect, OUTPUT_CHANGES).values(**values), writers, notes=notes)
 
 
 def _merging(statement: Any, writers: sa.ColumnElement[int], *, notes: bool) -> Any:
-    """Return the INSERT that widens a row which is there, with another ``number`` and as many ``writers`` as given."""
+    """Return the INSERT that widens an existing row, with a new ``number`` and the given ``writers``."""
     new = statement.excluded
     changes = {
         "first_at": sa.case((new.first_at < _ROW.first_at, new.first_at), else_=_ROW.first_at),
@@ -364,7 +364,7 @@ class OutputTable(SealedTable):
         return OutputState(*row)
 
     def load_options(self, output_id: str) -> dict[str, Any]:
-        """Return the options that an output was inserted with. Raises OperatorFault where their key is missing."""
+        """Return the options of an output. Raises OperatorFault if their key is missing."""
         sealed = self._database.scalar(sa.select(OUTPUTS.c.sealed).where(OUTPUTS.c.id == output_id))
         if sealed is None:
             raise _unknown(output_id)
@@ -372,17 +372,17 @@ class OutputTable(SealedTable):
         return options
 
     def remove(self, output_id: str) -> int:
-        """Delete an output with what it still waits for, and return the number of accounts that waited."""
+        """Delete an output with its unsent changes, and return the number of accounts that waited."""
         waiting = self.get(output_id).waiting
         with self._database.writing() as connection:
-            # First, as a window does: one that notes a change waits for the end of this, or this for the end of it.
+            # Locked first, as a window does, so that this and a window that notes a change wait for each other in turn.
             connection.execute(sa.select(OUTPUTS.c.id).where(OUTPUTS.c.id == output_id).with_for_update())
             connection.execute(sa.delete(OUTPUT_CHANGES).where(OUTPUT_CHANGES.c.output_id == output_id))
             connection.execute(sa.delete(OUTPUTS).where(OUTPUTS.c.id == output_id))
         return waiting
 
     def list_due(self, now: datetime) -> list[str]:
-        """Return the ids of outputs that have something to send and may try, those that fail last."""
+        """Return the ids of outputs that have something to send and may try; failing ones come last."""
         ready = sa.exists().where(OUTPUT_CHANGES.c.output_id == OUTPUTS.c.id, is_ready(now, self._writer_expiry))
         next_try = OUTPUTS.c.next_try_at
         may_try = sa.or_(next_try.is_(None), next_try <= now, next_try > now + OUTPUT_DELAYS[-1])
@@ -391,18 +391,18 @@ class OutputTable(SealedTable):
         return [row.id for row in self._database.fetch(query.limit(_MOST_DUE))]
 
     def record_sent(self, output_id: str, now: datetime) -> None:
-        """Record a delivery without a failure: what failed before is over."""
+        """Record a successful delivery, which clears earlier failures."""
         values = {"tries": 0, "failing_since": None, "next_try_at": None, "last_code": "", "last_error": ""}
         self._change(output_id, last_sent_at=now, **values)
 
     def end_wait(self, output_id: str) -> None:
-        """Let what waits be sent at once, even if the last try failed."""
+        """Allow an immediate delivery, even if the last try failed."""
         self._change(output_id, next_try_at=None)
 
     def record_failure(self, output_id: str, code: str, text: str, now: datetime, *, sent: bool) -> OutputState:
-        """Record a delivery that failed, with the next try, and return the output.
+        """Record a failed delivery, with the next try, and return the output.
 
-        ``text`` is our own and contains no secret. ``sent``: something was sent before it failed.
+        ``text`` is our own and contains no secret. ``sent``: something was sent before the failure.
         """
         with self._database.writing() as connection:
             is_it = OUTPUTS.c.id == output_id
@@ -434,7 +434,7 @@ def list_outputs(database: Database, *, tenant: str | None = None) -> list[Outpu
 
 
 def list_outputs_of(database: Database, account_id: str, tenant: str) -> list[OutputState]:
-    """Return the outputs that an account is sent to, with what waits of this account alone."""
+    """Return the outputs of an account, whose waiting changes are counted for this account only."""
     of_tenant = sa.and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == tenant)
     states = _states([sa.or_(OUTPUTS.c.account_id == account_id, of_tenant)], [_ROW.account_id == account_id])
     return [OutputState(*row) for row in database.fetch(states)]
@@ -443,7 +443,7 @@ def list_outputs_of(database: Database, account_id: str, tenant: str) -> list[Ou
 def _states(
     conditions: Iterable[sa.ColumnElement[bool]], counted: Iterable[sa.ColumnElement[bool]] = ()
 ) -> sa.Select[Any]:
-    """Return the query of outputs, with what waits of the accounts that ``counted`` names."""
+    """Return the query of outputs, with the waiting changes that meet ``counted``."""
     accounts = sa.func.count(sa.distinct(_ROW.account_id)).label("waiting")
     waiting = sa.select(_ROW.output_id, accounts, sa.func.min(_ROW.since).label("since")).where(*counted)
     found = waiting.group_by(_ROW.output_id).subquery()

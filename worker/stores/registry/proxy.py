@@ -1,12 +1,12 @@
 """The OAuth proxy of consents: its clients, and their grants with an access token and refresh tokens.
 
-An access token lives for an hour, and a refresh token works once. The registry stores hashes alone; the texts name
-their client or grant: ``proxyclient_<client_id>_<secret>``, ``proxyaccess_<grant>_<secret>`` and
-``proxyrefresh_<grant>_<secret>``. A meter is stored as the keyed hash that the memory of erasures uses, so a grant
-names nobody.
+An access token lives for an hour, and a refresh token works once. The registry stores only hashes; the texts contain
+the id of their client or grant: ``proxyclient_<client_id>_<secret>``, ``proxyaccess_<grant>_<secret>`` and
+``proxyrefresh_<grant>_<secret>``. A meter is stored as the keyed hash that the table of erasures uses, so a grant names
+nobody.
 
-With v4 a client has the holder's own tokens of the supplier. Their grant has the hash of the refresh token, which is
-bound to the client by it, and no access token of ours.
+With v4 a client has the holder's own tokens from the supplier. Their grant has the hash of the refresh token, which
+binds that token to the client, and no access token of ours.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from worker.stores.encryption import SecretTexts
 from worker.stores.registry.tables import PROXY_CLIENTS, PROXY_GRANTS, PROXY_REFRESH_TOKENS
 
 log = logging.getLogger("releve.proxy")
-# Our logs recognise all three.
+# Our logs recognise all three by their prefixes and mask them.
 _CLIENT: Final = SecretTexts("proxyclient")
 _ACCESS: Final = SecretTexts("proxyaccess")
 _REFRESH: Final = SecretTexts("proxyrefresh")
-# A refresh token that comes again after this time is refused as an unknown one. A grant has up to 24 a day.
+# After this time, a used refresh token that comes again is refused as unknown. A grant has up to 24 tokens a day.
 _USED_TOKENS_KEPT: Final = timedelta(days=30)
 _GRANT_COLUMNS: Final = tuple(column for column in PROXY_GRANTS.c if column.name in ProxyGrant.__dataclass_fields__)
 
@@ -52,10 +52,10 @@ class ProxyTokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewGrant:
-    """What is stored of a grant.
+    """The facts of a grant to store.
 
-    ``meter``: its keyed hash, empty where it is not known. ``granted_at``: by the fleet's clock, like the dates of the
-    consent. ``code_hash``: of the code that it came by (``hash_of_code``).
+    ``meter``: its keyed hash, empty if unknown. ``granted_at``: by the fleet's clock, like the dates of the consent.
+    ``code_hash``: that of the code for which it was granted (``hash_of_code``).
     """
 
     client_id: str
@@ -86,19 +86,19 @@ class ProxyClientTable(ClockedTable):
         return client, secret
 
     def set_ways(self, client_id: str, *, pkce: bool, numbers_in_redirect: bool) -> ProxyClient:
-        """Hold a client to the ways of new ones, and return it. Raises UnknownProxyClient."""
+        """Apply the strict rules of new clients to a client, and return it. Raises UnknownProxyClient."""
         ways = {"strict": True, "pkce": pkce, "numbers_in_redirect": numbers_in_redirect}
         with self._database.writing() as connection:
             connection.execute(update(PROXY_CLIENTS).where(PROXY_CLIENTS.c.id == client_id).values(ways))
             return _get_client(connection, client_id)
 
     def find(self, client_id: str) -> ProxyClient | None:
-        """Return the client; None where it is unknown or revoked."""
+        """Return the client; None if it is unknown or revoked."""
         row = self._get_row(client_id)
         return _to_client(row) if row is not None and row.revoked_at is None else None
 
     def authenticate(self, client_id: str, secret: str) -> ProxyClient | None:
-        """Return the client with this id and secret, or None where it is unknown, revoked, or the secret is wrong."""
+        """Return the client with this id and secret; None if it is unknown or revoked, or if the secret is wrong."""
         row = self._get_row(client_id)
         is_right = _CLIENT.matches(secret, row.hash if row else None)
         return _to_client(row) if row is not None and is_right and row.revoked_at is None else None
@@ -149,12 +149,12 @@ class ProxyGrantTable(ClockedTable):
         self._bind_token(connection, grant_id, refresh_token)
 
     def find_by_bound_token(self, refresh_token: str) -> ProxyGrant | None:
-        """Return a grant of a holder's own refresh token (v4), even an ended one; None for a token without a row."""
+        """Return a grant, perhaps ended, of a holder's own refresh token (v4); None for a token without a row."""
         row = self._database.first(_of_bound_token(refresh_token))
         return None if row is None else _to_grant(row)
 
     def renew_bound(self, refresh_token: str, renewed: str | None, today: date) -> bool:
-        """Bind the next refresh token of a holder to the same grants; False where they have ended meanwhile."""
+        """Bind a holder's next refresh token to the same grants; return False if these have ended meanwhile."""
         with self._database.writing() as connection:
             query = _of_bound_token(refresh_token).with_for_update(of=PROXY_GRANTS)
             row = connection.execute(query).one_or_none()
@@ -168,7 +168,7 @@ class ProxyGrantTable(ClockedTable):
         return True
 
     def note_use(self, grant: ProxyGrant, today: date) -> None:
-        """Note the day of a read, once a day."""
+        """Record the day of a read, at most once a day."""
         if grant.last_used_on != today:
             self._database.change(update(PROXY_GRANTS).where(PROXY_GRANTS.c.id == grant.id).values(last_used_on=today))
 
@@ -178,15 +178,15 @@ class ProxyGrantTable(ClockedTable):
 
     def _bind_token(self, connection: Connection, grant_id: str, text: str | None) -> None:
         if text is not None:
-            # The same for another meter, or once more.
+            # The token may be bound already, for another meter or by a repeated call.
             connection.execute(delete(PROXY_REFRESH_TOKENS).where(PROXY_REFRESH_TOKENS.c.hash == _hash(text)))
             row = {"hash": _hash(text), "grant_id": grant_id, "issued_at": self._now()}
             connection.execute(insert(PROXY_REFRESH_TOKENS).values(row))
 
     def find_by_access_token(self, text: str) -> ProxyGrant | None:
-        """Return the grant of an access token that is in force; None where it is unknown, replaced or expired.
+        """Return the grant of a valid access token; None if the token is unknown, replaced or expired.
 
-        An ended grant is returned as such; None for one of a revoked client.
+        The grant may have ended. None also for a revoked client.
         """
         grant_id = _ACCESS.read_id(text)
         if grant_id is None:
@@ -198,10 +198,10 @@ class ProxyGrantTable(ClockedTable):
         return _to_grant(row) if row.access_expires_at > self._now() else None
 
     def rotate(self, client_id: str, refresh_token: str, today: date) -> ProxyTokens | None:
-        """Exchange a client's refresh token, which works once, for the next pair; the access token before it ends.
+        """Exchange a client's refresh token, which works once, for the next pair; the previous access token ends.
 
-        Returns None where it is unknown, another client's, of an ended grant or of a consent that is over. One that was
-        used before was stolen or copied: it ends the grant.
+        Returns None if it is unknown or another client's, or if its grant or consent has ended. One that was used
+        before was stolen or copied, so it ends the grant.
         """
         grant_id = _REFRESH.read_id(refresh_token)
         if grant_id is None:
@@ -231,16 +231,15 @@ class ProxyGrantTable(ClockedTable):
     ) -> int:
         """End the grants of a meter in the caller's transaction, and return their number.
 
-        ``meter_digests``: the meter's keyed hashes, under every key. ``but_of``: the names of a browser whose grants
-        stay.
+        ``meter_digests``: the meter's keyed hashes, under every key. ``but_of``: names of a browser whose grants stay.
         """
         others = or_(PROXY_GRANTS.c.browser.is_(None), PROXY_GRANTS.c.browser.not_in(but_of))
         return self._end(connection, reason, PROXY_GRANTS.c.meter.in_(meter_digests), others)
 
     def end(self, grant_id: str, reason: EndReason, meter_digests: Collection[str] | None = None) -> bool:
-        """End a grant, and return whether there is one; one that has ended stays as it is.
+        """End a grant, and return whether it exists; an ended one stays as it is.
 
-        ``meter_digests``: those of the meter that it must be for, if that matters.
+        ``meter_digests``: only a grant for this meter.
         """
         which = (PROXY_GRANTS.c.id == grant_id, *_is_of(meter_digests))
         with self._database.writing() as connection:
@@ -248,20 +247,20 @@ class ProxyGrantTable(ClockedTable):
             return connection.execute(select(PROXY_GRANTS.c.id).where(*which)).first() is not None
 
     def end_of_code(self, client_id: str, code_hash: str) -> None:
-        """End what a client got for a code, because the client has sent the code again."""
+        """End the grant that a client got for a code, because the client has sent the code again."""
         of_code = (PROXY_GRANTS.c.client_id == client_id, PROXY_GRANTS.c.code_hash == code_hash)
         with self._database.writing() as connection:
             if self._end(connection, EndReason.CODE_REUSED, *of_code):
                 log.warning("code used twice: grant ended", extra=fields(client=client_id))
 
     def first_day_of(self, meter_digests: Collection[str]) -> date | None:
-        """Return the first day of the meter's present holder, as its grants know it; None where they don't."""
+        """Return the first day of the meter's present holder according to its grants, or None."""
         query = select(func.max(PROXY_GRANTS.c.data_from)).where(PROXY_GRANTS.c.meter.in_(meter_digests))
         day: date | None = self._database.scalar(query)
         return day
 
     def apply_retention(self, today: date, keep_until: datetime) -> int:
-        """End the grants whose consent is over, and return their number; forget old tokens and old grants.
+        """End the grants whose consent has expired, and return their number; delete old tokens and old grants.
 
         ``today`` is the date in Europe/Paris. Grants that ended before ``keep_until`` are deleted.
         """
@@ -287,7 +286,7 @@ class ProxyGrantTable(ClockedTable):
     def list_grants(
         self, client_id: str | None = None, meter_digests: Collection[str] | None = None
     ) -> list[ProxyGrant]:
-        """Return all grants, a client's or a meter's, even ended ones, the oldest first."""
+        """Return all grants, or those of a client or a meter, including ended ones, the oldest first."""
         of_client = () if client_id is None else (PROXY_GRANTS.c.client_id == client_id,)
         query = select(*_GRANT_COLUMNS).where(*of_client, *_is_of(meter_digests))
         rows = self._database.fetch(query.order_by(PROXY_GRANTS.c.granted_at, PROXY_GRANTS.c.id))
@@ -295,9 +294,9 @@ class ProxyGrantTable(ClockedTable):
 
 
 def end_grants(connection: Connection, reason: EndReason, now: datetime, *which: ColumnElement[bool]) -> int:
-    """End the open grants that these conditions choose, all without any, and return their number.
+    """End the open grants that meet the conditions, and return their number.
 
-    Those that share a holder's token with one of them (v4) end with it.
+    Grants that share a holder's token with one of them (v4) end too.
     """
     of_same_code = PROXY_GRANTS.c.code_hash.in_(select(PROXY_GRANTS.c.code_hash).where(*which).correlate(None))
     ending = update(PROXY_GRANTS).where(PROXY_GRANTS.c.ended_at.is_(None), or_(and_(true(), *which), of_same_code))
@@ -305,7 +304,7 @@ def end_grants(connection: Connection, reason: EndReason, now: datetime, *which:
 
 
 def hash_of_code(code: str, challenge: str | None) -> str:
-    """Hash a code with its challenge, so that only who has the verifier too can send it again (RFC 6749, 4.1.2)."""
+    """Hash a code with its challenge, so that a repeated code counts only with the right verifier (RFC 6749, 4.1.2)."""
     return _hash(f"{code} {challenge or ''}")
 
 

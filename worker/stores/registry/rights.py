@@ -1,7 +1,7 @@
-"""The table of rights of access: declared, checked, opened, and withdrawn at the supplier.
+"""The table of access rights: declared, checked, opened, and withdrawn at the supplier.
 
 The meter's number, the supplier's id of a right and the digest of its answer are sealed; a meter is found by its keyed
-hash. A right that waits to be withdrawn is no right any more: nothing but its withdrawal reads it. Its row goes then.
+hash. A right that waits for its withdrawal is no right any more: only the withdrawal reads it, and deletes its row.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class RightTable(SealedTable):
         super().__init__(database, sealer)
         self._hashes = hashes
 
-    # What pages and commands read.
+    # Reading, for pages and commands.
 
     def of_request(self, request_id: str) -> Right | None:
-        """Return the right that a connection request has declared; None where it is gone."""
+        """Return the right that a connection request has declared; None if it is gone."""
         return next(iter(self._list(_C.id == request_id)), None)
 
     def of_browser(self, names: Collection[str]) -> list[Right]:
-        """Return the rights that the browser with these names, by their hashes, has declared, the newest first."""
+        """Return the rights declared by the browser with these names (hashes), the newest first."""
         return self._newest_first(_C.browser.in_(names))
 
     def of_account(self, account_id: str) -> list[Right]:
@@ -56,11 +56,11 @@ class RightTable(SealedTable):
         return self._newest_first(_C.account_id == account_id)
 
     def find(self, right_id: str) -> Right | None:
-        """Return a right by our own id; None where there is none, or where it is withdrawn."""
+        """Return a right by our own id; None if there is none, or if it is withdrawn."""
         return next(iter(self._list(_C.id == right_id, _LIVE)), None)
 
     def page_all(self, after: str = "", limit: int = PAGE) -> list[Right]:
-        """Return the next page of all rights by id, with those that wait to be withdrawn. Empty at the end."""
+        """Return the next page of all rights by id, including those waiting for withdrawal. Empty at the end."""
         return self._list(_C.id > after, limit=limit)
 
     def page(self, supplier: str, after: str = "", limit: int = PAGE, *, pending_only: bool = False) -> list[Right]:
@@ -72,7 +72,7 @@ class RightTable(SealedTable):
         return self._list(_C.supplier == supplier, _LIVE, _C.id > after, *only, limit=limit)
 
     def list_awaiting_proof(self, limit: int = PAGE) -> list[Right]:
-        """Return the rights of which the supplier awaits, or has rejected, a proof; by id."""
+        """Return the rights whose proof the supplier awaits or has rejected, by id."""
         return self._list(_LIVE, _C.proof.in_((ProofState.AWAITED, ProofState.REJECTED)), limit=limit)
 
     def of_meter(self, supplier: str, meter: str) -> list[Right]:
@@ -85,7 +85,7 @@ class RightTable(SealedTable):
         return bool(self._database.fetch(query))
 
     def list_accounts_without(self, supplier: str) -> list[Account]:
-        """Return the supplier's accounts that are read, or paused, and have no right in the table."""
+        """Return the supplier's accounts in use, also paused ones, that have no right in the table."""
         has_right = select(_C.id).where(_C.account_id == ACCOUNTS.c.id).exists()
         query = ACCOUNT_QUERY.where(
             ACCOUNTS.c.supplier == supplier,
@@ -96,22 +96,22 @@ class RightTable(SealedTable):
         return [Account(**row._asdict()) for row in self._database.fetch(query.order_by(ACCOUNTS.c.id))]
 
     def lock_name(self, supplier: str, meter: str) -> str:
-        """Return a name of the meter that tells nobody its number."""
+        """Return a name of the meter that doesn't reveal its number."""
         return self._digests(supplier, meter)[0][:32]
 
-    # What changes a right.
+    # Changes of a right.
 
     def insert(self, connection: Connection, right: Right, *, instead_of: Iterable[str] = ()) -> None:
-        """Insert a right, in the place of others of its meter, which are forgotten."""
+        """Insert a right, and delete those of its meter that it replaces."""
         connection.execute(delete(RIGHTS).where(_C.id.in_(list(instead_of)), _C.id != right.id))
         row = {name: getattr(right, name) for name in _PLAIN}
         meter = self._digests(right.supplier, right.meter)[0]
         connection.execute(insert(RIGHTS).values(**row, meter=meter, **self._seal(right)))
 
     def adopt(self, account: Account, record: RightRecord, now: datetime) -> Right | None:
-        """Insert a right that the supplier lists for an account which has none, as one that has opened it.
+        """Insert a right that the supplier lists for an account without one, as the right that has opened it.
 
-        None where the account has got one since, or does not read the meter any more.
+        None if the account has got one meanwhile, or doesn't read the meter any more.
         """
         right = Right(
             id=new_id(),
@@ -134,20 +134,20 @@ class RightTable(SealedTable):
         return right
 
     def save_check(self, before: Right, after: Right) -> None:
-        """Store what the supplier says of a right (``Right.after``); one that is withdrawn meanwhile stays so."""
+        """Store the supplier's state of a right (``Right.after``); one withdrawn meanwhile stays withdrawn."""
         values = {name: getattr(after, name) for name in _CHECKED}
         if before.supplier_id != after.supplier_id:
             values |= self._seal(after)
         self._database.change(update(RIGHTS).where(_C.id == before.id, _LIVE).values(values))
 
     def lock(self, connection: Connection, right: Right) -> bool:
-        """Lock a right; return whether it is there, is not withdrawn, and has opened nothing since it was read."""
+        """Lock a right; return whether it exists, isn't withdrawn, and has opened no account since it was read."""
         query = select(_C.account_id, _C.opened_at).where(_C.id == right.id, _LIVE).with_for_update()
         row = connection.execute(query).first()
         return row is not None and (row.account_id, row.opened_at) == (right.account_id, right.opened_at)
 
     def mark_opened(self, connection: Connection, right_id: str, account_id: str, now: datetime) -> None:
-        """Put on record which account has taken the consent."""
+        """Record which account has got the consent."""
         connection.execute(update(RIGHTS).where(_C.id == right_id).values(account_id=account_id, opened_at=now))
 
     def delete_ended_before(self, moment: datetime) -> int:
@@ -159,10 +159,10 @@ class RightTable(SealedTable):
     # The withdrawal.
 
     def withdraw_meter(self, connection: Connection, account: Account, *, of_everybody: bool = False) -> int:
-        """Let the rights of an account be withdrawn, and return their number; 0 where its supplier registers none.
+        """Schedule the withdrawal of an account's rights, and return their number; 0 if its supplier registers none.
 
-        Where the table knows none of them, a row stands for what the supplier has. ``of_everybody``: the rights of all
-        holders of its meter; for an erasure.
+        If the table has none of them, a row is inserted for those that the supplier may have. ``of_everybody``: the
+        rights of all holders of its meter; for an erasure.
         """
         if account.supplier not in REGISTERING or account.usage_point_id is None:
             return 0
@@ -187,9 +187,9 @@ class RightTable(SealedTable):
         return 1
 
     def list_to_withdraw(self, limit: int = PAGE) -> list[Right]:
-        """Return the rights that wait to be withdrawn at the supplier, the longest waiting first.
+        """Return the rights that wait for withdrawal at the supplier, the longest waiting first.
 
-        Raises OperatorFault where the key of one is missing.
+        Raises OperatorFault if the key of one is missing.
         """
         query = select(RIGHTS).where(_C.withdraw_since.is_not(None)).order_by(_C.withdraw_since, _C.id).limit(limit)
         return [self._to_right(row) for row in self._database.fetch(query)]
@@ -227,17 +227,20 @@ class RightTable(SealedTable):
 
 
 def withdraw_rights(connection: Connection, account_id: str) -> int:
-    """Let the rights of an account be withdrawn at the supplier, and return their number."""
+    """Schedule the withdrawal of an account's rights at the supplier, and return their number."""
     of_account = (_C.account_id == account_id, _LIVE)
     return connection.execute(update(RIGHTS).where(*of_account).values(withdraw_since=real_clock())).rowcount
 
 
 def withdraw_waiting(connection: Connection, meter: str, moment: datetime) -> None:
-    """Let the rights of a meter, by its keyed hash, be withdrawn that were begun by a moment and have no account."""
+    """Schedule the withdrawal of a meter's rights without an account that were begun by ``moment``.
+
+    ``meter``: its keyed hash.
+    """
     of_nobody = (_C.meter == meter, _C.account_id.is_(None), _C.begun_at <= moment, _LIVE)
     connection.execute(update(RIGHTS).where(*of_nobody).values(withdraw_since=real_clock()))
 
 
 def forget_rights(connection: Connection, account_ids: Sequence[str]) -> None:
-    """Delete the rights of accounts, which are looked up again or belong to nobody any more; withdrawn ones stay."""
+    """Delete the rights of accounts; those waiting for withdrawal stay."""
     connection.execute(delete(RIGHTS).where(_C.account_id.in_(account_ids), _LIVE))

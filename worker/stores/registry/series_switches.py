@@ -1,12 +1,12 @@
-"""Which series an account is asked for: its switches, what its consent covers, and what the fleet collects.
+"""The series that are collected for an account: by its switches, its consent, and the fleet's series.
 
-A row says it all: ``switch`` is what was chosen for the account, ``collected`` follows the switch and, where that is
-``fleet``, the fleet's series; ``active`` is that and the account's state. So the lanes ask one column, and a process
-with other settings changes nothing by reading. An account has rows for the fleet's series from its beginning. Rows of
-others come with a switch, and with ``follow_fleet`` where the fleet collects more later. No row is ever deleted but
-with its account: what is stored stays known.
+A row has all of it: ``switch`` is the choice for the account; ``collected`` follows the switch or, if that is
+``fleet``, the fleet's series; ``active`` combines it with the account's state. So the lanes query one column, and
+reading in a process with other settings changes nothing. An account has rows for the fleet's series from its beginning.
+Rows of other series are added by a switch, or by ``follow_fleet`` when the fleet collects more. A row is deleted only
+with its account, so that stored readings stay known.
 
-Functions with a connection work inside a transaction that their caller has opened.
+Functions with a connection work inside their caller's transaction.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from worker.stores.registry.account_rows import ACCOUNT_QUERY, new_series_row
 from worker.stores.registry.tables import ACCOUNTS, ACTIVE, NEVER, NO_DAY, SERIES_OUTCOMES
 
 _C = SERIES_OUTCOMES.c
-_PAGE: Final = 2_000  # Accounts that follow the fleet in one transaction.
+_PAGE: Final = 2_000  # Accounts per transaction of ``follow_fleet``.
 _CHOSEN: Final = (SeriesSwitch.FLEET, SeriesSwitch.ON)
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenSeries:
-    """What is chosen of one series of an account. ``collected``: whether it is asked for."""
+    """The choice for one series of an account. ``collected``: whether it is requested."""
 
     series: Series
     switch: SeriesSwitch
@@ -44,7 +44,7 @@ class ChosenSeries:
 
 
 class SeriesChoice(SqlTable):
-    """The choices of all accounts. ``fleet``: the series that it collects."""
+    """The choices of all accounts. ``fleet``: the series that the fleet collects."""
 
     def __init__(self, database: Database, fleet: Sequence[Series] = USUAL_SERIES) -> None:
         super().__init__(database)
@@ -56,18 +56,18 @@ class SeriesChoice(SqlTable):
             switch_series(connection, account_id, series, to, self.fleet, now)
 
     def follow_fleet(self, fleet: Sequence[Series], now: datetime) -> int:
-        """Let the rows of all accounts follow what the fleet collects, and return how many accounts have changed.
+        """Update the rows of all accounts to the fleet's series, and return how many accounts have changed.
 
-        Missing rows are inserted. Goes through the accounts in pages, each a transaction of its own; safe to repeat,
-        and after an interruption. Raises StoreUnavailable.
+        Missing rows are inserted. Works page by page, each in its own transaction; safe to repeat, also after an
+        interruption. Raises StoreUnavailable.
         """
         pages = _pages(self._database)
         return sum(_follow_page(self._database, first, last, fleet, now) for first, last in pages)
 
     def list_chosen(self, account_id: str) -> list[ChosenSeries]:
-        """Return what is chosen of every series of the account's supplier; those without a row are the fleet's.
+        """Return the choice for every series of the account's supplier, in the order of ``Series``.
 
-        They have the order of ``Series``.
+        A series without a row follows the fleet.
         """
         supplier = self._database.fetch(sa.select(ACCOUNTS.c.supplier).where(ACCOUNTS.c.id == account_id))
         query = sa.select(SERIES_OUTCOMES).where(_C.account_id == account_id)
@@ -87,15 +87,15 @@ class SeriesChoice(SqlTable):
         ]
 
     def collected(self, account_id: str) -> list[Series]:
-        """Return the series that the account is asked for, in the order of ``Series``."""
+        """Return the series that are collected for the account, in the order of ``Series``."""
         return self._series_where(_C.account_id == account_id, _C.collected)
 
     def known(self, account_id: str) -> list[Series]:
-        """Return the series that the account is asked for or has readings of, in the order of ``Series``."""
+        """Return the series that are collected for the account or have readings, in the order of ``Series``."""
         return self._series_where(_C.account_id == account_id, sa.or_(_C.collected, _C.ever_stored))
 
     def list_in_use(self) -> list[Series]:
-        """Return the fleet's series, and those that any active account is asked for, in the order of ``Series``."""
+        """Return the fleet's series, and those collected for any active account, in the order of ``Series``."""
         of_active = sa.select(_C.account_id).where(sa.text(ACTIVE))
         asked = [sa.select(sa.literal(one.value)).where(of_active.where(_C.series == one).exists()) for one in Series]
         with self._database.reading() as connection:
@@ -115,9 +115,9 @@ def switch_series(
     fleet: Collection[Series],
     now: datetime,
 ) -> None:
-    """Set the switch of a series. One that is asked for from now on is due at once, its history too.
+    """Set the switch of a series. A series that becomes collected is due at once, and so is its history.
 
-    Nothing changes where it is set so already. Raises UnknownAccount.
+    Nothing changes if it is set so already. Raises UnknownAccount.
     """
     account_rows.lock(connection, account_id)
     account = account_rows.get(connection, account_id)
@@ -130,20 +130,20 @@ def switch_series(
         insert_unasked(connection, account_id, series, now)
     values: dict[str, Any] = {"switch": to, "collected": collected, "active": collected and account.active}
     if collected and (row is None or not row.collected):
-        # What was said of it when it ended, or long ago, is no verdict on what begins now.
+        # The verdict from its end, or from long ago, doesn't apply to the new beginning.
         values |= {"again_at": now, "failures": 0, "history_due_at": now, "last_code": None, "last_message": ""}
     _update(connection, account_id, series, values)
 
 
 def insert_unasked(connection: sa.Connection, account_id: str, series: Series, now: datetime) -> None:
-    """Insert the row of a series that the account is not asked for. Raises UnknownAccount."""
+    """Insert the row of a series that isn't collected for the account. Raises UnknownAccount."""
     account = account_rows.get(connection, account_id)
     new_row = new_series_row(account_id, series, now, account.consent_until)
     connection.execute(sa.insert(SERIES_OUTCOMES).values(**{**new_row, "collected": False}))
 
 
 def end_series(connection: sa.Connection, account_id: str, series: Series, message: str, now: datetime) -> None:
-    """End a series that the supplier does not offer for this meter. What is stored stays."""
+    """End a series that the supplier doesn't offer for this meter. Stored readings stay."""
     values = {"switch": SeriesSwitch.ENDED, "collected": False, "active": False, "again_at": None, "updated_at": now}
     _update(
         connection, account_id, series, {**values, "last_code": SeriesNotOffered.code, "last_message": message[:500]}
@@ -153,9 +153,9 @@ def end_series(connection: sa.Connection, account_id: str, series: Series, messa
 def follow_consent(
     connection: sa.Connection, account_id: str, offered: Collection[Series], fleet: Collection[Series], now: datetime
 ) -> None:
-    """End the series that a consent does not cover, and let those that it covers again be as they were before.
+    """End the series that a consent doesn't cover, and restore the switches of those that it covers again.
 
-    What it does not cover is ended also where nobody asks for it yet: the fleet may collect it later.
+    An uncovered series is ended even if it isn't collected yet, because the fleet may collect it later.
     """
     account = account_rows.get(connection, account_id)
     query = sa.select(_C.series, _C.switch, _C.switch_before).where(_C.account_id == account_id)
@@ -189,7 +189,7 @@ def _follow_page(database: Database, first: str, last: str, fleet: Sequence[Seri
     if not database.fetch(changing.limit(1)):
         return 0
     with database.writing() as connection:
-        # Locked, so that none is paused between the look at its state and the row.
+        # Locked, so that none is paused between reading its state and writing the row.
         ids = connection.execute(changing.with_for_update(of=ACCOUNTS)).scalars().all()
         accounts = {row.id: row for row in connection.execute(ACCOUNT_QUERY.where(ACCOUNTS.c.id.in_(ids))).all()}
         of_accounts = _C.account_id.in_(ids)
@@ -218,7 +218,7 @@ def _follow_page(database: Database, first: str, last: str, fleet: Sequence[Seri
 
 
 def _find_changing(first: str, last: str, fleet: Sequence[Series]) -> sa.Select[str]:
-    """Return the query of accounts from ``first`` to ``last`` whose rows are not yet as the fleet's series say."""
+    """Return the query of accounts from ``first`` to ``last`` whose rows don't match the fleet's series yet."""
     of_account = _C.account_id == ACCOUNTS.c.id
     differs = sa.and_(_C.switch == SeriesSwitch.FLEET, _C.collected != _C.series.in_(fleet))
     lacks = (

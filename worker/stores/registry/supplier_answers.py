@@ -1,10 +1,10 @@
-"""What suppliers answered: readings that they have changed, raw answers as they came, and deviations in the quarantine.
+"""Records of suppliers' answers: corrections of readings, raw answers, and deviations in the quarantine.
 
-A correction has the old and the new value of a reading. A raw answer is sealed, by account and month: answers are
-appended one by one, and a past month is later packed into one row. They are in the registry and not in the measure
-store for two reasons: only the registry's lock on the account prevents an answer from being stored after the account's
-removal, and every measure store would need a second kind of document for them. The quarantine has one row for each
-deviation of supplier answers from the known shapes.
+A correction has the old and the new value of a reading. Raw answers are sealed, by account and month: they are appended
+one by one, and a past month is later packed into one row. They are in the registry and not in the measure store for two
+reasons: only the registry's lock on the account prevents an answer from being stored after the account's removal, and
+every measure store would need a second kind of document for them. The quarantine has one row for each deviation of
+supplier answers from the known shapes.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ MAX_ROWS: Final = 200
 class Correction:
     """A changed reading, its amounts as in ``documents.Entry``; ``first_seen`` is None if the old reading had no date.
 
-    ``became_amount`` is ``documents.REMOVED`` for a step whose place steps of other bounds have taken, and for a daily
-    value that no meter can reach; ``was_amount`` where such a reading is there again.
+    ``became_amount`` is ``documents.REMOVED`` for a step that was replaced by steps with other bounds, and for an
+    impossibly high daily value; ``was_amount`` is so if such a reading is back.
     """
 
     account_id: str
@@ -56,21 +56,21 @@ class Correction:
 
 _TABLES: Final = (CORRECTIONS, READING_CHANGES)
 _COLUMNS: Final = [field.name for field in fields(Correction)]
-# A correction that workers of both versions recorded is one.
+# A correction recorded by workers of both versions occurs only once.
 _BOTH: Final = union(*(select(*(table.c[name] for name in _COLUMNS)) for table in _TABLES)).subquery().c
 _OF_SERIES: Final = _BOTH.account_id == bindparam("of_account"), _BOTH.doctype == bindparam("of_doctype")
 _IN_KEYS: Final = _BOTH.key >= bindparam("first_key"), _BOTH.key < bindparam("end_key")
-# Building it costs more than running it.
+# Built once, because building it costs more than running it.
 _IN_SPAN: Final = select(*_BOTH).where(*_OF_SERIES, *_IN_KEYS).order_by(_BOTH.key, _BOTH.changed_at)
 
 
 class CorrectionTable(SqlTable):
-    """The journal of corrections, and beside it the table of 0.2.0, to which nothing is added here."""
+    """The journal of corrections, and the table of 0.2.0, to which nothing is added here."""
 
     def record(self, corrections: Iterable[Correction]) -> None:
-        """Insert each correction unless the newest of its reading says the same. Raises UnknownAccount.
+        """Insert each correction unless the newest one of its reading says the same. Raises UnknownAccount.
 
-        Of a reading that was REMOVED, only one is told whose newest entry says so.
+        The return of a REMOVED reading is recorded only if its newest entry says that it was removed.
         """
         rows = list(corrections)
         keys, known = sorted(row.key for row in rows), {(row.account_id, row.doctype) for row in rows}
@@ -80,7 +80,7 @@ class CorrectionTable(SqlTable):
         ):
             return  # Most readings are new.
         with self._database.writing() as connection:
-            # The order is the same in every process, so that two of them can't wait for each other's locks.
+            # All processes lock in the same order, so that they can't deadlock.
             for account_id in sorted({row.account_id for row in rows}):
                 account_rows.lock(connection, account_id, shared=True)
             newest = {_reading_of(one): one for span in spans for one in _read(connection.execute(_IN_SPAN, span))}
@@ -95,7 +95,7 @@ class CorrectionTable(SqlTable):
                 connection.execute(insert.on_conflict_do_nothing(), changes)
 
     def withdraw(self, account_id: str, doctype: Doctype, run_id: str, stored: Mapping[str, int]) -> None:
-        """Delete the run's changes that did not lead to what is stored; ``stored``: the amount of each reading."""
+        """Delete the run's changes that didn't lead to the stored values; ``stored``: the amount of each reading."""
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
             changes = _read(connection.execute(_IN_SPAN, _span(account_id, doctype, min(stored), max(stored) + " ")))
@@ -135,18 +135,18 @@ def _reading_of(correction: Correction) -> tuple[str, Doctype, str]:
 
 
 def _is_told(last: Correction | None, correction: Correction) -> bool:
-    """Return whether the newest entry tells this change: a step that has come back since then may go again."""
+    """Return whether the newest entry already records this change; a step that has come back may go again."""
     if last is None:
         return correction.was_amount == REMOVED
     same_value = last.was_amount == correction.was_amount
     if correction.was_amount == REMOVED:
-        # Of two runs that have it there again, each tells its value: one of them will be withdrawn.
+        # If two runs restore it, each records its own value, and one of them will be withdrawn.
         return last.became_amount != REMOVED and not (same_value and last.became_amount != correction.became_amount)
     return last.became_amount == correction.became_amount and (same_value or correction.became_amount != REMOVED)
 
 
 def _placed_after(last: Correction | None, correction: Correction) -> Correction:
-    """Return the change with a time that is after the newest entry's, where an answer of the same second follows it."""
+    """Return the change, with its time moved after the newest entry's if it follows that within the same second."""
     if last is None or last.became_amount != correction.was_amount:
         return correction
     in_same_second = timedelta() <= last.changed_at - correction.changed_at < _A_SECOND
@@ -156,7 +156,7 @@ def _placed_after(last: Correction | None, correction: Correction) -> Correction
 class RawAnswerTable(SealedTable):
     def record_answer(self, account_id: str, answer: RawAnswer) -> None:
         """Store an answer; it is on disk when this returns. Raises UnknownAccount, also for a removed account."""
-        # Sealing takes the longest, so it happens outside of the transaction.
+        # Sealing takes the longest, so it happens outside the transaction.
         row = self._to_row(account_id, month_of(answer.asked_at), [answer])
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
@@ -196,7 +196,7 @@ class RawAnswerTable(SealedTable):
                 return False
             in_month = _in_month(account_id, month)
             # The rows are locked, so that two processes don't pack the same month. Both statements are in one
-            # transaction: a reader sees the month either packed or not, never twice.
+            # transaction, so that a reader never sees the month twice.
             rows = connection.execute(select(RAW_ANSWERS).where(*in_month).with_for_update()).all()
             if len(rows) == 1:
                 connection.execute(update(RAW_ANSWERS).where(*in_month).values(packed=True))
@@ -238,7 +238,7 @@ class QuarantineResult(Enum):
 
 @dataclass(frozen=True, slots=True)
 class QuarantineEntry:
-    """A deviation in the quarantine; ``times`` may lag, because each process counts and adds its sum now and then."""
+    """A deviation in the quarantine; ``times`` may lag, because each process adds its count only now and then."""
 
     fingerprint: str
     kind: DeviationKind

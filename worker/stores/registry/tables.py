@@ -50,7 +50,7 @@ from worker.stores.database import UtcDateTime
 
 
 def _sortable(length: int) -> String:
-    """Return a text type that sorts by bytes on every server, as Python sorts strings."""
+    """Return a text type that every server sorts by bytes, as Python sorts strings."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
@@ -61,7 +61,7 @@ def _word(kind: type[StrEnum], length: int) -> Enum:
     )
 
 
-NEVER: Final = datetime(2000, 1, 1, tzinfo=UTC)  # Before every other moment, so never asked comes first.
+NEVER: Final = datetime(2000, 1, 1, tzinfo=UTC)  # It sorts first, so rows that were never requested come first.
 NO_DAY: Final = date(2000, 1, 1)
 ACTIVE: Final = "active = true"  # The condition of the lanes' indexes, in words that SQLite and PostgreSQL share.
 METADATA = MetaData(
@@ -79,12 +79,12 @@ def _table(name: str, *parts: SchemaItem) -> Table:
 
 
 def _tenant() -> Column[str]:
-    """Return the column that says to which tenant a row belongs; what has none belongs to the default one."""
+    """Return the column of a row's tenant, by default the default tenant."""
     return Column("tenant", _sortable(32), nullable=False, server_default=DEFAULT_TENANT)
 
 
 def belongs_to(table: Table, tenant: str | None) -> tuple[ColumnElement[bool], ...]:
-    """Return the condition of the rows that belong to the tenant; none for None, which is all tenants."""
+    """Return the condition for the tenant's rows; no condition for None, which means all tenants."""
     return () if tenant is None else (table.c.tenant == tenant,)
 
 
@@ -108,7 +108,7 @@ ACCOUNTS = _table(
     Column("consent_from", Date),
     Column("consent_until", Date),
     Column("data_from", Date),  # The first day that may be read: before it the meter was another person's.
-    Column("activated_on", Date),  # When the contract began, as the supplier tells: before it there is nothing to ask.
+    Column("activated_on", Date),  # The contract's start according to the supplier; earlier days aren't requested.
     Column("session_number", Integer, nullable=False, server_default="1"),  # A session with another one has ended.
     Column("home", String(32)),  # The same random text in the accounts of one home, which its household has joined.
     Index("ix_accounts_state_id", "state", "id"),  # Pages of active accounts and counts by state use it.
@@ -127,10 +127,10 @@ TOKENS = _table(
     Column("id", _sortable(32), primary_key=True),
     Column("sealed", Text, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
-    # The end of the access token; NULL if unknown. Tokens are renewed before they expire.
+    # When the access token expires; NULL if unknown. Tokens are renewed before.
     Column("expires_at", UtcDateTime, index=True),
     Column("refreshing_since", UtcDateTime),  # A renewal has begun and its answer was not read yet.
-    # No account uses it any more: it awaits its revocation at the supplier.
+    # Since when no account uses it, so that it awaits its revocation at the supplier.
     Column("revoke_since", UtcDateTime, index=True),
 )
 TOKEN_USERS = _table(
@@ -138,26 +138,26 @@ TOKEN_USERS = _table(
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("token_id", _sortable(32), ForeignKey("tokens.id"), nullable=False, index=True),
 )
-# A row for each series that an account is or was asked for (``series_switches.py``): when it was asked, when it is due,
-# what came of it.
-# The partial indexes are the lanes' orders (``due.py``). A query must repeat an index's condition word for word.
+# A row for each series that is or was collected for an account (``series_switches.py``): when it was requested and when
+# it is due, and its last outcome.
+# The partial indexes have the lanes' orders (``due.py``). A query must repeat an index's condition word for word.
 _R = "series_outcomes"
 SERIES_OUTCOMES = _table(
     _R,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("switch", _word(SeriesSwitch, 8), nullable=False, server_default=SeriesSwitch.FLEET),
-    Column("switch_before", _word(SeriesSwitch, 8)),  # Of a series that its consent has come to leave out.
+    Column("switch_before", _word(SeriesSwitch, 8)),  # The switch of a series before a consent left it out.
     Column("collected", Boolean, nullable=False, server_default=true()),  # Follows the switch and RELEVE_SERIES.
-    # Follows ``collected`` and accounts.state: a join would read each paused account.
+    # Follows ``collected`` and accounts.state, because a join would read each paused account.
     Column("active", Boolean, nullable=False),
-    Column("ask_until", Date),  # The last day of the consent: nothing is asked after it. NULL: no end is known.
+    Column("ask_until", Date),  # The last day of the consent; later nothing is requested. NULL: no known end.
     Column("every", SmallInteger, nullable=False),  # Nights from one look-back to the next; 7 without a load curve.
     Column("asked_at", UtcDateTime, nullable=False),  # End of the last look-back; NEVER before the first one.
     Column("last_answer", _word(AnswerClass, 16)),  # Of the last look-back.
     Column("again_at", UtcDateTime),  # The next try after a failure; until then the row is not due.
     Column("failures", SmallInteger, nullable=False),  # Look-backs in a row that failed.
-    Column("history_due_at", UtcDateTime),  # When the history goes on; NULL: it is loaded.
+    Column("history_due_at", UtcDateTime),  # When the history continues; NULL: it is loaded.
     Column("days", Text, nullable=False),  # A DayLedger's text, some 20 bytes for a healthy meter.
     Column("answered", Text),  # A RecentAnswers' text, some 90 bytes.
     Column("next_ask", Date),  # When the first open day is requested again; NULL if no day is open.
@@ -168,7 +168,7 @@ SERIES_OUTCOMES = _table(
     Column("last_message", Text, nullable=False),
     Column("last_success_at", UtcDateTime),
     Column("ever_stored", Boolean, nullable=False),
-    Column("updated_at", UtcDateTime, nullable=False, index=True),  # Recently requested accounts are counted by it.
+    Column("updated_at", UtcDateTime, nullable=False, index=True),  # Used to count recently requested accounts.
     *(
         Index(f"ix_{_R}_{name}", *columns, sqlite_where=text(condition), postgresql_where=text(condition))
         for name, columns, condition in (
@@ -180,9 +180,9 @@ SERIES_OUTCOMES = _table(
         )
     ),
 )
-# What proves the consents: rows are appended and never changed. Each has the hash of the one before it, and its own.
+# The evidence of consents: rows are appended and never changed. Each has its own hash and that of the previous row.
 # A consent is a row ``given``; its end is a row ``ended`` with the same consent_id. The meter and the reference are
-# sealed beside the chain, which hashes a digest of them under a key of that row; an erasure deletes the sealed part.
+# sealed beside the chain, which only hashes their digest under a key of that row; an erasure deletes the sealed part.
 CONSENT_EVIDENCE = _table(
     "consent_evidence",
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
@@ -207,8 +207,8 @@ CONSENT_EVIDENCE = _table(
     Column("hash", String(64), nullable=False),
     UniqueConstraint("consent_id", "event"),
 )
-# The two ends of that chain, sealed, so that nobody can move them without the token keys. ``head`` is the lock of all
-# who append.
+# The two ends of that chain, sealed, so that nobody can move them without the token keys. ``head`` also serves as the
+# lock for appending.
 CONSENT_CHAIN = _table(
     "consent_chain",
     Column("name", _sortable(8), primary_key=True),
@@ -216,7 +216,7 @@ CONSENT_CHAIN = _table(
     Column("hash", String(64), nullable=False),
     Column("sealed", Text, nullable=False),
 )
-# The consents of before step 0004. Release 0.2.0 has moved them into the evidence; nothing reads or writes here.
+# The consents from before step 0004. Release 0.2.0 has moved them into the evidence; this table isn't used any more.
 CONSENT_PROOFS = _table(
     "consent_proofs",
     Column("id", _sortable(32), primary_key=True),
@@ -242,29 +242,29 @@ ERASURES = _table(
     Column("erased_at", UtcDateTime, nullable=False),
     # The end of the consent, three years after the erasure at most.
     Column("forget_on", Date, nullable=False, index=True),
-    Column("tenant", String(32)),  # Whose account it was; NULL where an older version has erased it.
+    Column("tenant", String(32)),  # Whose account it was; NULL if an older version has erased it.
 )
-# What the registry knows of the ledger of erasures (``stores.erasure_ledger``): one row.
+# The known end of the ledger of erasures (``stores.erasure_ledger``): one row.
 LEDGER_END = _table(
     "ledger_end",
     Column("id", String(32), primary_key=True),
     Column("entries", Integer, nullable=False),
-    Column("signature", String(64), nullable=False),  # Of its last line then.
+    Column("signature", String(64), nullable=False),  # Of the last line.
 )
-# The rights of access that a supplier registers. Name, postcode and e-mail of a declaration are in no table.
+# The access rights that a supplier registers. Name, postcode and email of a declaration are in no table.
 RIGHTS = _table(
     "rights",
     Column("id", _sortable(32), primary_key=True),
     _tenant(),
     Column("supplier", String(32), nullable=False),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),  # That it has opened, or is to renew.
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),  # The account that it opens or renews.
     Column("meter", String(64), nullable=False, index=True),  # Keyed hash of supplier and meter, as in erasures.
     Column("sealed", Text, nullable=False),  # JSON: the meter, the supplier's id of the right, the answer's digest.
     Column("sealed_at", UtcDateTime, nullable=False),
     Column("role", _word(RightRole, 16), nullable=False),
-    Column("state", _word(RightState, 16), nullable=False),  # As the supplier tells it.
+    Column("state", _word(RightState, 16), nullable=False),  # According to the supplier.
     Column("state_since", UtcDateTime, nullable=False),
-    Column("opened_at", UtcDateTime),  # When its account took the consent.
+    Column("opened_at", UtcDateTime),  # When its account got the consent.
     Column("proof", _word(ProofState, 16)),
     Column("proof_until", Date),
     Column("first_day", Date),
@@ -272,14 +272,14 @@ RIGHTS = _table(
     Column("vouched_by", String(100)),
     Column("invited_at", UtcDateTime),
     Column("for_new_holder", Boolean, nullable=False),  # The invitation is for another person than the account's.
-    Column("is_found", Boolean, nullable=False),  # It was there before anybody declared it here.
+    Column("is_found", Boolean, nullable=False),  # It existed at the supplier before anybody declared it here.
     Column("browser", String(64), index=True),  # SHA-256 of the name of the browser that declared it, hexadecimal.
     Column("line", String(200)),  # The supplier's endpoint that registered it.
     Column("begun_at", UtcDateTime),
     Column("declared_at", UtcDateTime),
     Column("checked_at", UtcDateTime),
-    Column("withdraw_since", UtcDateTime, index=True),  # It awaits its withdrawal at the supplier.
-    Index("ix_rights_supplier_state", "supplier", "state", "id"),  # Those that are checked are paged by it.
+    Column("withdraw_since", UtcDateTime, index=True),  # Since then it awaits its withdrawal at the supplier.
+    Index("ix_rights_supplier_state", "supplier", "state", "id"),  # Used by the pages of rights to check.
 )
 INVITATIONS = _table(
     "invitations",
@@ -292,7 +292,7 @@ INVITATIONS = _table(
     Column("sealed_usage_point", Text),
     Column("created_by", String(100), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    Column("expires_at", UtcDateTime, nullable=False, index=True),  # Old ones are deleted by it.
+    Column("expires_at", UtcDateTime, nullable=False, index=True),  # Used to delete old ones.
     Column("opened_at", UtcDateTime),
     Column("browser", String(64)),  # SHA-256 of the name of the browser that opened it, hexadecimal.
     Column("used_at", UtcDateTime),
@@ -304,13 +304,13 @@ PENDING_REFUSALS = _table(
     Column("code", String(64), primary_key=True),
     Column("first_seen", UtcDateTime, nullable=False),
     Column("last_seen", UtcDateTime, nullable=False),
-    Column("times", Integer, nullable=False),  # Zero: it was seen, but it was the supplier's fault.
-    Index("ix_pending_refusals_code_last_seen", "code", "last_seen"),  # Refused accounts are counted by code.
+    Column("times", Integer, nullable=False),  # Zero: the refusal turned out to be the supplier's fault.
+    Index("ix_pending_refusals_code_last_seen", "code", "last_seen"),  # Used to count refused accounts by code.
 )
 NOTICES = _table(
     "notices",
     Column("id", _sortable(32), primary_key=True),
-    Column("key", _sortable(160), nullable=False, unique=True),  # A notice is sent once a key.
+    Column("key", _sortable(160), nullable=False, unique=True),  # One notice is sent for each key.
     # NULL: a notice to the operator, about the fleet.
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),
     Column("kind", _word(NoticeKind, 32), nullable=False),
@@ -335,7 +335,7 @@ API_TOKENS = _table(
     Column("expires_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
 )
-# Wrong tries to prove a meter by a reading of its display, by the keyed hash of the meter.
+# Wrong tries to prove a meter by a reading of its display; the key is the meter's keyed hash.
 READING_TRIES = _table(
     "reading_tries",
     Column("meter", String(64), primary_key=True),
@@ -352,13 +352,13 @@ PROXY_CLIENTS = _table(
     Column("hash", String(64), nullable=False),  # SHA-256 of the secret, hexadecimal.
     Column("redirect_uris", Text, nullable=False),  # Exact addresses with a space between them.
     Column("pkce", Boolean, nullable=False),  # Whether each of its requests must have a code challenge.
-    # Whether it is newer than 0.2.0, whose clients need not name their address with a code and are told no issuer.
+    # Whether the rules after 0.2.0 apply: the client must send its address with a code, and gets the issuer.
     Column("strict", Boolean, nullable=False, server_default=false()),
     Column("numbers_in_redirect", Boolean, nullable=False, server_default=true()),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
 )
-# What a client of the proxy may read: a meter, until the grant ends.
+# A meter that a client of the proxy may read, until the grant ends.
 PROXY_GRANTS = _table(
     "proxy_grants",
     Column("id", _sortable(32), primary_key=True),
@@ -376,8 +376,8 @@ PROXY_GRANTS = _table(
     Column("access_expires_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Column("end_reason", String(64), nullable=False),
-    # SHA-256 of the code that it came by, with the code's challenge. The grants of a holder's token (v4), one for each
-    # of its meters, share it.
+    # SHA-256 of the code for which it was granted, with the code's challenge. The grants of a holder's token (v4), one
+    # for each of its meters, share it.
     Column("code_hash", String(64), index=True),
     Column("last_used_on", Date),
 )
@@ -389,8 +389,8 @@ PROXY_REFRESH_TOKENS = _table(
     Column("issued_at", UtcDateTime, nullable=False),
     Column("used_at", UtcDateTime),
 )
-# A household: the accounts that its browsers may see. ``sealed`` counts, under a key that only the web application has;
-# the rows of ``household_accounts`` find its accounts, and deleting one takes the account away.
+# A household: the accounts that its browsers may see. Only ``sealed`` is trusted, under a key that only the web
+# application has; the rows of ``household_accounts`` make accounts findable, and deleting one removes the account.
 HOUSEHOLDS = _table(
     "households",
     Column("id", _sortable(32), primary_key=True),
@@ -428,8 +428,8 @@ OPERATORS = _table(
         postgresql_where=text("ended_at IS NULL"),
     ),
 )
-# Sessions, recovery codes and links (``domain.sessions``). What counts is sealed, under a key that only the web
-# application has: the secret's hash, kind, owner and end. The other columns are for lists and for deleting.
+# Sessions, recovery codes and links (``domain.sessions``). The secret's hash, kind, owner and end are sealed, under a
+# key that only the web application has. The other columns are for lists and for deleting.
 ACCESS_KEYS = _table(
     "access_keys",
     Column("id", _sortable(32), primary_key=True),
@@ -438,30 +438,30 @@ ACCESS_KEYS = _table(
     Column("sealed", Text, nullable=False),
     Column("device", String(100), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    Column("last_seen_at", UtcDateTime, nullable=False, index=True),  # Those that are over are deleted by it.
+    Column("last_seen_at", UtcDateTime, nullable=False, index=True),  # Used to delete expired ones.
     Column("expires_at", UtcDateTime),
     Index("ix_access_keys_owner", "owner", "kind"),
 )
-# Who did what to which account, when, from where, and what came of it. Rows are appended and never changed.
+# Who did what to which account, when, from where, and with which result. Rows are appended and never changed.
 AUDIT_LOG = _table(
     "audit_log",
     Column("id", _sortable(32), primary_key=True),  # Sorts by time: the moment in µs, then random letters.
     Column("at", UtcDateTime, nullable=False, index=True),
-    Column("tenant", _sortable(32)),  # NULL: of the installation, or not known.
+    Column("tenant", _sortable(32)),  # NULL: the whole installation, or unknown.
     Column("actor_kind", String(16), nullable=False),  # A worker.domain.audit_entry.ActorKind.
     Column("actor", String(100), nullable=False),  # Id of session or token, name of operator or of the machine's user.
     Column("action", String(64), nullable=False),
     Column("account_id", _sortable(32)),
-    Column("subject", String(100)),  # What else it was done to, such as the id of a token.
+    Column("subject", String(100)),  # A further object of the action, such as the id of a token.
     Column("address", String(64)),  # From where; NULL for commands.
     Column("outcome", String(64), nullable=False),  # ``ok``, or the code of the refusal.
     Index("ix_audit_log_account_id", "account_id", "at"),
 )
 
 
-# The audit log is append-only for every writer to the database: no row changes, none goes early. A new table gets these
-# triggers when it is created, an older one by its migration. A change of them needs a migration that replaces them; so
-# does one that lets SQLite rebuild the table.
+# The audit log is append-only for every writer to the database: no row changes or is deleted early. A new table gets
+# these triggers when it is created, an older one by its migration. If they change, or if SQLite rebuilds the table, a
+# migration must create them again.
 _AUDIT_REFUSAL: Final = "audit_log is append-only"
 _AUDIT_KEPT: Final = f"{AUDIT_KEPT.days} days"
 _AUDIT_TRIGGERS: Final = {
@@ -496,7 +496,7 @@ def _make_append_only(_table: Table, connection: Connection, **_: Any) -> None:
         connection.exec_driver_sql(statement)
 
 
-# Each change of a stored reading, in their order.
+# All changes of stored readings, in their order.
 READING_CHANGES = _table(
     "reading_changes",
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
@@ -509,7 +509,7 @@ READING_CHANGES = _table(
     Column("first_seen", UtcDateTime),  # When the day of the old value was first stored.
     Column("run_id", _sortable(64), nullable=False),
 )
-# What 0.2.0 recorded, each change once, and its workers still record while both versions run.
+# The changes recorded by 0.2.0, each once; its workers still write here while both versions run.
 CORRECTIONS = _table(
     "corrections",
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
@@ -561,7 +561,7 @@ POLICIES = _table(
     Column("applied_at", UtcDateTime, nullable=False),
     Column("arithmetic", Text, nullable=False),  # The plan behind the choice, as JSON.
 )
-# Where measures are sent when they change: for all accounts of a tenant, or for one.
+# The outputs to which changed measures are sent, for all accounts of a tenant, or for one.
 OUTPUTS = _table(
     "outputs",
     Column("id", _sortable(32), primary_key=True),
@@ -574,11 +574,11 @@ OUTPUTS = _table(
     Column("tries", Integer, nullable=False),  # Deliveries in a row that failed.
     Column("failing_since", UtcDateTime),
     Column("next_try_at", UtcDateTime),  # Until then nothing is sent; NULL: at once.
-    Column("last_code", String(64), nullable=False),  # Empty where the last delivery succeeded.
+    Column("last_code", String(64), nullable=False),  # Empty if the last delivery succeeded.
     Column("last_error", String(200), nullable=False),
     Index("ix_outputs_tenant", "tenant"),
 )
-# The outbox: what is still to be sent, one row for each output, account and series, however much changes meanwhile.
+# The outbox of unsent changes: one row for each output, account and series, however much changes meanwhile.
 OUTPUT_CHANGES = _table(
     "output_changes",
     Column("output_id", _sortable(32), ForeignKey("outputs.id"), primary_key=True),
@@ -587,21 +587,21 @@ OUTPUT_CHANGES = _table(
     Column("first_at", UtcDateTime, nullable=False),  # The start of the first reading that may have changed.
     Column("last_at", UtcDateTime, nullable=False),
     Column("writers", Integer, nullable=False),  # Windows that have noted their change and not closed it yet.
-    Column("number", BigInteger, nullable=False),  # Another one after each note and close.
+    Column("number", BigInteger, nullable=False),  # Changes with each note and close.
     Column("since", UtcDateTime, nullable=False),  # Since when something waits.
-    Column("turn_at", UtcDateTime, nullable=False),  # The order of the delivery: as ``since``, later after a failure.
-    Column("noted_at", UtcDateTime, nullable=False),  # The last note: after a while its writer counts as killed.
+    Column("turn_at", UtcDateTime, nullable=False),  # The order of the delivery: ``since``, but later after a failure.
+    Column("noted_at", UtcDateTime, nullable=False),  # The last note; after a while its writer counts as killed.
     Index("ix_output_changes_output_id", "output_id", "turn_at", "account_id"),
 )
-# Readings that have gone from the measures since an output was told of them, until it has forgotten them as well.
+# Readings that were removed from the measures after they were sent to an output, until the output has deleted them too.
 OUTPUT_REMOVALS = _table(
     "output_removals",
-    # A worker of another version removes an output without these rows.
+    # Workers of another version remove an output without deleting these rows.
     Column("output_id", _sortable(32), ForeignKey("outputs.id", ondelete="CASCADE"), primary_key=True),
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True, index=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("key", _sortable(20), primary_key=True),
-    Column("day", String(10)),  # Its civil day where the output can't delete it; NULL before that is known.
+    Column("day", String(10)),  # Its local day if the output can't delete it; NULL until that is known.
 )
 # The tables from which a removal deletes the account's rows. Its token is deleted separately.
 PERSONAL = (

@@ -1,9 +1,8 @@
 """The table of users' OAuth tokens, sealed. The accounts of one consent share one token.
 
-A refresh token works only once. Copies of it in several rows would become invalid as soon as one of them is used, so
-accounts of one consent share the row. A new consent adds a new row in place of the old one. A renewed token is stored
-before it is used. Where the last account of a token is removed, stopped or closed, its row waits until the supplier has
-revoked it.
+A refresh token works only once, so copies in several rows would become invalid as soon as one is used: accounts of one
+consent share the row. A new consent adds a new row, which replaces the old one. A renewed token is stored before it is
+used. After the last account of a token is removed, stopped or closed, its row waits until the supplier has revoked it.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class UnusedToken:
 
 
 class TokenTable(SealedTable):
-    """The table of users' tokens, whose texts are secrets. ``expires_at`` is the end of the access token."""
+    """The table of users' tokens, whose texts are secrets. ``expires_at`` is when the access token expires."""
 
     def load(self, account_id: str) -> str | None:
         """Return the last saved token text, or None. Raises OperatorFault if its encryption key is missing."""
@@ -91,7 +90,7 @@ class TokenTable(SealedTable):
         self._database.change(update(TOKENS).where(TOKENS.c.id == token_id).values(refreshing_since=None))
 
     def list_expiring(self, after: datetime, before: datetime, today: date, limit: int = PAGE) -> list[ExpiringToken]:
-        """Return the tokens of active accounts with ``after`` < end <= ``before``, the next to expire first.
+        """Return the tokens of active accounts with ``after`` < expiry <= ``before``, the next to expire first.
 
         ``today`` is the date in Europe/Paris: accounts whose consent has ended by then don't count.
         """
@@ -117,7 +116,7 @@ class TokenTable(SealedTable):
         return [UnusedToken(*row) for row in rows]
 
     def load_unused(self, token_id: str) -> str | None:
-        """Return the text of a token that no account uses; None where it is gone. Raises OperatorFault as ``load``."""
+        """Return the text of a token that no account uses; None if it is gone. Raises OperatorFault like ``load``."""
         is_it = (TOKENS.c.id == token_id, TOKENS.c.revoke_since.is_not(None))
         return self._unseal(select(TOKENS.c.id, TOKENS.c.sealed).where(*is_it))
 
@@ -130,10 +129,10 @@ class TokenTable(SealedTable):
     def assign_new(
         self, connection: Connection, account_ids: Sequence[str], token_text: str, expires_at: datetime | None
     ) -> None:
-        """Insert a token that these accounts share, in place of their previous ones. The caller has locked them.
+        """Insert a token that these accounts share, replacing their previous ones. The caller has locked them.
 
-        A previous one that no account uses any more is deleted: its consent lives on in the new one, and revoking it
-        could end that.
+        A previous token that no account uses any more is deleted, not revoked, because a revocation could end the
+        consent, which continues with the new one.
         """
         for account_id in account_ids:
             detach_token(connection, account_id, revoke=False)
@@ -159,7 +158,7 @@ class TokenTable(SealedTable):
 def detach_token(connection: Connection, account_id: str, *, revoke: bool = True) -> int:
     """Detach the account from its token, and return the number detached (0 or 1).
 
-    A token without accounts then waits to be revoked at the supplier; without ``revoke`` it is deleted.
+    A token without accounts then waits for its revocation at the supplier; without ``revoke`` it is deleted.
     """
     token_id = connection.execute(_token_id_of(account_id)).scalar()
     if token_id is None:

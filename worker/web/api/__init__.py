@@ -31,9 +31,9 @@ _FOR_CLIENTS: Final = ("/api/invitations", "/api/audit")  # A household's sessio
 
 
 async def refuse_unknown_query(request: Request, _: CallerDep) -> None:
-    """Refuse a query parameter that the route does not describe: a misspelt one must not widen what is asked for.
+    """Refuse a query parameter that the route does not describe: a misspelt one must not widen the request.
 
-    An unknown caller is told that first.
+    An unauthenticated caller is refused first.
     """
     described = request.app.openapi()["paths"][f"{_PREFIX}{request.scope['route'].path}"][request.method.lower()]
     known = sorted(parameter["name"] for parameter in described.get("parameters", ()) if parameter["in"] == "query")
@@ -58,7 +58,7 @@ class _DescribedApp(FastAPI):
 
 
 def create_described_app() -> FastAPI:
-    """Return an application without routes that describes those of the API; the pages stay out of its description."""
+    """Return an application without routes that describes only the API's routes."""
     return _DescribedApp(
         title="Relève",
         version=version("releve"),

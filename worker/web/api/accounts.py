@@ -1,6 +1,6 @@
 """API routes of accounts: list, find, show, add, pause, resume, stop and erase them, and choose their series.
 
-The audit trail tells a client who did what to the accounts of its service.
+Also the audit trail, in which a client sees who did what to its service's accounts.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def list_accounts(
     after: LastId = "",
 ) -> AccountPage:
     """All accounts of a client's service but the removed ones; a household's own for a session."""
-    # One account more than asked for tells whether there is a next page.
+    # One account more than requested shows whether there is a next page.
     accounts = _page_accounts(caller, registry, after, limit + 1)
     page = [_summarize(account, caller) for account in accounts[:limit]]
     more = len(accounts) > limit
@@ -247,7 +247,7 @@ def read_audit(
     for 400 days, and nobody changes one.
     """
     wanted = AuditFilter(account, actor, action, None, *days_of(since, until))
-    # One entry more than asked for tells whether there is a next page.
+    # One entry more than requested shows whether there is a next page.
     entries = caller.page_audit(registry, wanted, limit + 1, before)
     page = [AuditRow.model_validate(entry) for entry in entries[:limit]]
     facts = {"account": account, "actor": actor, "action": action, "since": since, "until": until, "limit": limit}
@@ -257,7 +257,7 @@ def read_audit(
 
 
 def _actor(caller: Caller) -> str:
-    """Return who ends a consent, as its evidence names them."""
+    """Return who ends a consent, as named in its evidence."""
     return HOUSEHOLD if caller.token_id is None else f"token:{caller.token_id}"
 
 

@@ -1,9 +1,9 @@
-"""Authentication and authorisation of API calls: clients by bearer token, households by browser session.
+"""Authentication and authorization of API calls: clients by bearer token, households by browser session.
 
-A client's scopes hold for the accounts and invitations of its token's tenant, and a household reads, stops and removes
-the accounts of its session. Everything else is unknown to them: ``Caller`` is the one place that says what a caller may
-see, and routes load and list by it alone. Calls are refused by default: each route names the dependency from here that
-admits a caller.
+A client's scopes apply to the accounts and invitations of its token's tenant; a household reads, stops and removes the
+accounts of its session. Everything else is unknown to them. Only ``Caller`` decides what a caller may see, and routes
+load and list only through it. Calls are refused by default: each route names the dependency from here that admits a
+caller.
 """
 
 from __future__ import annotations
@@ -28,16 +28,7 @@ from worker.logs import fields
 from worker.runtime.web_access import WebAccess
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.registry import Registry
-from worker.web.dependencies import (
-    SESSION_COOKIE,
-    AccessDep,
-    Session,
-    Visit,
-    VisitDep,
-    is_session_form,
-    note_visit,
-    reload_session,
-)
+from worker.web import dependencies
 from worker.web.error_pages import HttpRefusal
 from worker.web.request_audit import note_actor
 
@@ -45,14 +36,15 @@ log = logging.getLogger("releve.api")
 REALM: Final = 'Bearer realm="releve"'
 CSRF_HEADER: Final = "X-CSRF-Token"
 _HOUSEHOLD_SCOPES: Final = frozenset({Scope.READ_ACCOUNTS, Scope.READ_MEASURES})
-# A secret of 256 bits can't be guessed, and the right one is always heard. These limits make tries visible and cheap.
+# A secret of 256 bits can't be guessed, and the right one is always accepted. These limits make attempts visible and
+# cheap.
 BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)  # By address.
-BAD_TOKENS_OF_ID: Final = Rate("bad-token-id", calls=50, window_s=300)  # By the id of the token that is tried.
+BAD_TOKENS_OF_ID: Final = Rate("bad-token-id", calls=50, window_s=300)  # By the id of the token named in the attempt.
 ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, by address.
-# For the OpenAPI description alone: the headers are read below, so that each refusal has its reason.
+# Only for the OpenAPI description: the headers are read below, so that each refusal has its reason.
 _bearer = HTTPBearer(auto_error=False, scheme_name="token", description="Create one with `releve access add-token`.")
 _cookie = APIKeyCookie(
-    name=SESSION_COOKIE,
+    name=dependencies.SESSION_COOKIE,
     auto_error=False,
     scheme_name="session",
     description="Session of a household's browser that has connected a meter. It can only access its own accounts.",
@@ -69,11 +61,11 @@ _csrf = APIKeyHeader(
 class Caller:
     """An authenticated caller: a household with a ``session``, or a client with the token of ``token_id``.
 
-    ``tenant``: to whom the client's token belongs.
+    ``tenant``: the owner of the client's token.
     """
 
     scopes: frozenset[str]
-    session: Session | None = None
+    session: dependencies.Session | None = None
     token_id: str | None = None
     tenant: str = DEFAULT_TENANT
 
@@ -88,28 +80,28 @@ class Caller:
         return account
 
     def reload_account(self, registry: Registry, access: WebAccess, account_id: str) -> Account:
-        """Return an account that the caller was shown before, while the token or session is open and still shows it.
+        """Return an account shown to the caller earlier, if the token or session is open and still shows it.
 
-        For streams: it counts no call and records no visit. Raises UnknownAccount where the account was removed, and
+        For streams: it counts no call and records no visit. Raises UnknownAccount if the account was removed, and
         HttpRefusal 401.
         """
         account = registry.accounts.get_existing(account_id)
         if self.session is None:
             still_sees = registry.api_tokens.is_open(self.token_id or "") and account.tenant == self.tenant
         else:
-            session = reload_session(access, self.session)
+            session = dependencies.reload_session(access, self.session)
             still_sees = session is not None and session.shows(account)
         if not still_sees:
             raise _unauthorized("this token or session has ended", ', error="invalid_token"')
         return account
 
     def find_accounts(self, registry: Registry, supplier: str, usage_point_id: str) -> list[Account]:
-        """Return the account of the client's tenant that reads this meter; none where another tenant's does."""
+        """Return the account of the client's tenant that reads this meter; empty if only another tenant's does."""
         found = registry.accounts.find_by_meter(usage_point_id, tenant=self.tenant)
         return [account for account in found if account.supplier == supplier]
 
     def page_audit(self, registry: Registry, wanted: AuditFilter, limit: int, before: str) -> list[AuditEntry]:
-        """Return the next page of the audit trail of the client's tenant, the newest entry first."""
+        """Return the next page of the audit trail of the client's tenant, newest entry first."""
         return registry.audit.page(replace(wanted, tenant=self.tenant), limit, before=before)
 
     def page_invitations(self, registry: Registry, after: str, limit: int, *, open_only: bool) -> list[Invitation]:
@@ -122,7 +114,7 @@ class Caller:
 
 
 def _identify(
-    visit: VisitDep, _: Annotated[object, Depends(_bearer)], __: Annotated[object, Depends(_cookie)]
+    visit: dependencies.VisitDep, _: Annotated[object, Depends(_bearer)], __: Annotated[object, Depends(_cookie)]
 ) -> Caller:
     """Return the caller and count the call. Raises HttpRefusal 401 or 429."""
     if authorization := visit.request.headers.get("Authorization"):
@@ -135,16 +127,16 @@ def _identify(
     return count_household(visit)
 
 
-def count_household(visit: Visit) -> Caller:
+def count_household(visit: dependencies.Visit) -> Caller:
     """Count a call of a household, and return it as a caller. Raises HttpRefusal 429."""
     _count_call(visit, _api_rate(visit.settings), f"session:{visit.session.sid}")
     return Caller(_HOUSEHOLD_SCOPES, visit.session)
 
 
-def _identify_client(visit: Visit, authorization: str) -> Caller:
+def _identify_client(visit: dependencies.Visit, authorization: str) -> Caller:
     """Return the client of a bearer token. Raises HttpRefusal 401, or 429 after too many bad ones or calls.
 
-    A good token is looked for first: what others try from its address, or with its id, can't lock it out.
+    A good token is accepted first: other people's attempts from its address, or with its id, can't lock it out.
     """
     scheme, text = get_authorization_scheme_param(authorization)
     text = text.strip() if scheme.lower() == "bearer" else ""
@@ -153,20 +145,21 @@ def _identify_client(visit: Visit, authorization: str) -> Caller:
         _count_bad_token(visit, text)
         raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
     _count_call(visit, _api_rate(visit.settings), f"token:{token.id}")
-    note_visit(visit.request, token.id, partial(visit.registry.api_tokens.record_use, token))
+    dependencies.note_visit(visit.request, token.id, partial(visit.registry.api_tokens.record_use, token))
     return Caller(token.scopes, token_id=token.id, tenant=token.tenant)
 
 
-def _count_bad_token(visit: Visit, text: str) -> None:
-    """Count a bad token by its address, and by the token that it names where there is one. Raises HttpRefusal 429."""
+def _count_bad_token(visit: dependencies.Visit, text: str) -> None:
+    """Count a bad token by its address, and by the existing token that it names, if any. Raises HttpRefusal 429."""
     subjects = [(BAD_TOKENS, visit.address)]
-    if (token_id := visit.registry.api_tokens.find_named(text)) is not None:  # Made-up ids would fill Redis.
+    if (token_id := visit.registry.api_tokens.find_named(text)) is not None:  # Otherwise made-up ids would fill Redis.
         subjects.append((BAD_TOKENS_OF_ID, token_id))
     for rate, subject in subjects:
         _count_call(visit, rate, subject)
     limiter = RateLimiter(visit.stores.redis)
     blocked = any(limiter.closed_for_s(rate, subject) for rate, subject in subjects)
-    # Never the token itself. Beyond the limit nothing is logged: the log must not grow with the tries.
+    # The token itself is never logged. Beyond the limit nothing is logged, so that the log doesn't grow with the
+    # attempts.
     log.warning("api token refused", extra=fields(address=visit.address, token=token_id, blocked=blocked))
 
 
@@ -176,7 +169,7 @@ CallerDep = Annotated[Caller, Depends(_identify)]
 def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """Return a dependency that returns a caller with the scope. Raises HttpRefusal 403."""
 
-    # FastAPI runs a function without async in a thread, which this one doesn't need.
+    # FastAPI would run a function without async in a thread, which this one doesn't need.
     async def check(caller: CallerDep) -> Caller:
         _check_scope(caller, scope)
         return caller
@@ -185,7 +178,7 @@ def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
 
 
 async def check_reading_client(caller: CallerDep) -> Caller:
-    """Return a client that may read accounts; a household's session may not. Raises HttpRefusal 403."""
+    """Return a client that may read accounts; refuse a household's session. Raises HttpRefusal 403."""
     _check_scope(caller, Scope.READ_ACCOUNTS)
     if caller.session is not None:
         raise HttpRefusal(
@@ -195,17 +188,17 @@ async def check_reading_client(caller: CallerDep) -> Caller:
 
 
 def require_scope_or_page(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """Return a dependency that returns a client with the scope, or a household by its own page.
+    """Return a dependency that returns a client with the scope, or a household that calls from its own page.
 
     A form or script of another site can't send the CSRF header. Raises HttpRefusal 403.
     """
 
     async def check(
-        request: Request, access: AccessDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
+        request: Request, access: dependencies.AccessDep, caller: CallerDep, _: Annotated[object, Depends(_csrf)]
     ) -> Caller:
         if caller.session is None:
             _check_scope(caller, scope)
-        elif not is_session_form(access, caller.session, request.headers.get(CSRF_HEADER)):
+        elif not dependencies.is_session_form(access, caller.session, request.headers.get(CSRF_HEADER)):
             message = f"send the page's csrf value in the header {CSRF_HEADER}"
             raise HttpRefusal(403, "csrf_needed", message, _challenge())
         return caller
@@ -223,7 +216,7 @@ def _api_rate(settings: Settings) -> Rate:
     return Rate("api", settings.api_calls_per_minute)
 
 
-def _count_call(visit: Visit, rate: Rate, subject: str) -> None:
+def _count_call(visit: dependencies.Visit, rate: Rate, subject: str) -> None:
     if wait_s := visit.count_call(rate, subject):
         raise HttpRefusal(429, "too_many_requests", f"too many calls: try again in {wait_s} s", wait_s=wait_s)
 

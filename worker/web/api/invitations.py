@@ -1,4 +1,4 @@
-"""API routes of invitations: make one, list and revoke them. For clients with a token, not for households."""
+"""API routes of invitations: make, list and revoke them. For clients with a token, not for households."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def invite(new: NewInvitation, visit: VisitDep, caller: WriteAccounts) -> SentIn
     except MeterElsewhere:
         raise meter_elsewhere() from None
     except MeterHasAccount as error:
-        # The error's own text is the command line's.
+        # The error's own text is for the command line.
         message = f"this meter has the account {error.account_id}: invite that account, or set new_holder"
         raise HttpRefusal(409, "meter_has_account", message) from None
     except MeterHasNoAccount:
@@ -81,7 +81,7 @@ def list_invitations(
     open_only: Annotated[bool, Query(alias="open", description="Only invitations that can still be used.")] = False,
 ) -> InvitationPage:
     """All invitations of the client's service without their secrets and meters; ended ones stay for a week."""
-    # One more than asked for tells whether there is a next page.
+    # One more than requested shows whether there is a next page.
     invitations = caller.page_invitations(registry, after, limit + 1, open_only=open_only)
     page = [_summarize(invitation) for invitation in invitations[:limit]]
     more = len(invitations) > limit

@@ -1,8 +1,8 @@
 """API routes of a first sync's progress: one answer, or a stream of server-sent events.
 
-Each stream asks for itself every two seconds: more than a few households at once can't be in their first sync, because
-the supplier's quota lets only about one account a second through. The streams of one process are limited, in all and by
-caller; callers beyond that poll the single answer.
+Each stream queries the registry every two seconds. Only a few households can be in their first sync at once, because
+the supplier's quota lets only about one account a second through. The streams of one process are limited, in total and
+per caller; callers beyond that poll the single answer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ router = APIRouter(tags=["progress"])
 POLL_EVERY_S: Final = 2.0
 LONGEST_S: Final = 900.0  # Then the browser reconnects.
 MOST_STREAMS: Final = 400  # In one process.
-MOST_OF_SESSION: Final = 4  # Tabs of one household.
+MOST_OF_SESSION: Final = 4  # Tabs of one household's browser.
 MOST_OF_TOKEN: Final = 200
 _RECONNECT_MS: Final = 3000
 _EVENT: Final = {
@@ -48,23 +48,24 @@ _EVENT: Final = {
     },
     "required": ["event", "data"],
 }
+_streams = asyncio.Semaphore(MOST_STREAMS)
 
 
 class StreamCounter:
-    """The open streams by caller: by session for a household, and by token for a client."""
+    """The open streams per caller: by session for a household, and by token for a client."""
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
 
     def check(self, caller: Caller) -> None:
-        """Raise HttpRefusal 503 for a caller with as many streams as one may have."""
-        if self._is_full(caller):
+        """Raise HttpRefusal 503 if the caller, or all callers together, already have the maximum of streams."""
+        if self._is_full(caller) or _streams.locked():
             raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", wait_s=30)
 
     async def count(self, caller: Caller, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield the events of a stream, which counts until its end.
 
-        Nothing comes where other streams of the caller began since ``check``; a browser asks again then.
+        Yields nothing if the caller has opened its maximum of streams since ``check``; a browser then reconnects.
         """
         async with aclosing(events):  # type: ignore[type-var]  # It is a generator.
             if self._is_full(caller):
@@ -87,7 +88,6 @@ def _subject(caller: Caller) -> str:
     return f"token {caller.token_id}" if caller.session is None else f"session {caller.session.sid}"
 
 
-_streams = asyncio.Semaphore(MOST_STREAMS)
 _limits = StreamCounter()
 
 
@@ -124,28 +124,26 @@ async def watch_progress(
     last_event_id: Annotated[str | None, Header(description="Sent by browsers that reconnect.")] = None,
 ) -> Response:
     """Server-sent events, for `EventSource`. Where no stream can be had (503), poll `/progress`."""
-    # The registry is asked in a thread, as everywhere.
+    # The registry is queried in a thread, as everywhere.
     await run_in_threadpool(caller.load_account, registry, account_id, include_removed=True)
     if last_event_id in ("loaded", "removed"):
         return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
     _limits.check(caller)
-    if _streams.locked():
-        raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", wait_s=30)
     load = partial(load_watched, registry, sync, access, caller, account_id)
-    await run_in_threadpool(load)  # Its errors are answered with their status, which a stream can't do any more.
+    await run_in_threadpool(load)  # Here an error is answered with its own status, which a stream can't do any more.
     return EventSourceResponse(
         _limits.count(caller, stream_events(load))
-    )  # Its comments keep the connection alive, one each 15 s.
+    )  # The response's comments keep the connection alive, one every 15 s.
 
 
 async def stream_events(
     load: Callable[[], AccountProgress], poll_every_s: float = POLL_EVERY_S, longest_s: float = LONGEST_S
 ) -> AsyncIterator[bytes]:
-    """Yield the bytes of one stream, until the history is loaded, the account removed, or ``longest_s`` over.
+    """Yield the bytes of one stream, until the history is loaded, the account is removed, or ``longest_s`` is over.
 
-    ``load`` is called in a thread. An HttpRefusal of it says that the watcher's rights have ended, and so does the
-    stream; a browser that reconnects gets the refusal. After another failure the watcher keeps what it has. The times
-    are for tests alone.
+    ``load`` is called in a thread. If it raises HttpRefusal, the watcher's rights have ended, and so does the stream; a
+    browser that reconnects gets the refusal. After another failure the watcher keeps the last progress. The times are
+    only for tests.
     """
     end_at = asyncio.get_running_loop().time() + longest_s
     last = None
@@ -173,10 +171,10 @@ async def stream_events(
 
 
 def load_watched(registry: Registry, sync: Sync, access: WebAccess, caller: Caller, account_id: str) -> AccountProgress:
-    """Return the progress of an account that the caller has been shown before, while it may see it.
+    """Return the progress of an account shown to the caller earlier, as long as the caller may see it.
 
-    Raises UnknownAccount where the account was removed, and HttpRefusal where the caller's token or session has ended,
-    or shows it no more.
+    Raises UnknownAccount if the account was removed, and HttpRefusal if the caller's token or session has ended, or no
+    longer shows it.
     """
     return progress_of(caller.reload_account(registry, access, account_id), sync.history)
 

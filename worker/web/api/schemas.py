@@ -1,4 +1,4 @@
-"""Schemas of the API that nobody else uses (pydantic), and the descriptions of its errors for OpenAPI."""
+"""Schemas used only by the API (pydantic), and the descriptions of its errors for OpenAPI."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class AccountSearch(BaseModel):
         },
     )
 
-    # Neither is null: a field that is left out is not a field of its schema's "one".
+    # Not nullable: a null field would count as a property, of which the schema allows exactly one.
     usage_point: str = Field("", pattern=r"^[0-9]{14}$", description="An electricity meter (PDL, PRM).")
     pce: str = Field("", pattern=r"^([0-9]{14}|GI[0-9]{6})$", description="A gas meter (PCE).")
 
@@ -187,7 +187,7 @@ class Receipt(BaseModel):
 
 
 def _describe_details(schema: dict[str, Any]) -> None:
-    """Add the further fields of all doctypes to the description of a document."""
+    """Add the further fields of all doctypes to the schema of a document."""
     for detail in (detail for doctype in Doctype for detail in doctype.details):
         schema["properties"].setdefault(detail.name, detail_schema(detail))
 
@@ -240,7 +240,7 @@ class SchemaList(BaseModel):
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the errors of a route for its description. Every route may give 401, 403, 429 and 503."""
+    """Return the errors of a route, for its description. Every route may give 401, 403, 429 and 503."""
     descriptions = {
         400: "The body is no JSON.",
         401: "No token and no session, or a token that is not good.",

@@ -1,4 +1,4 @@
-"""Pages for people, a file each: those of households and of operators, and the endpoints of the OAuth proxy.
+"""Pages for people, one file each: those of households and of operators, and the endpoints of the OAuth proxy.
 
-``worker.web.asgi`` says which of them a fleet has, and which a home.
+``worker.web.asgi`` lists those that a fleet has, and those that a home has.
 """

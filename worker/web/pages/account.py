@@ -1,7 +1,7 @@
 """The page of an account: progress of the first sync, charts, and the state of the connection with what to do.
 
-The chart and the figures show the energy of each series of daily values that is stored. Why values are missing from a
-chart, and why the newest day is late, is said in the sentences of ``releve explain``.
+The chart and the figures show the energy of each stored series of daily values. Why values are missing from a chart, or
+the newest day is late, is explained in the sentences of ``releve explain``.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from worker.web.rendering import render, words_of
 from worker.web.texts import Words
 
 router = APIRouter()
-# Whether all is well, the household waits or it has to act.
+# Whether all is well, the household must wait, or it must act.
 KINDS: Final[dict[str, str]] = {
     AccountState.NEW: "wait",
     AccountState.READY: "good",
@@ -62,13 +62,13 @@ KINDS: Final[dict[str, str]] = {
 RATE_LIMITED: Final = "state.rate_limited"
 RETRYING: Final = "state.retrying"
 _GAP_REACH: Final = timedelta(days=30)
-_TOLERANCE: Final = timedelta(days=2)  # Of values that come some days after their day anyway.
-_MOST_NAMED: Final = 3  # Days whose value was set aside.
+_TOLERANCE: Final = timedelta(days=2)  # For values that come some days after their day anyway.
+_MOST_NAMED: Final = 3  # Days with a value set aside.
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFlow:
-    """The energy of a series of daily values, and its curve, that is stored from its ``first`` to its ``last`` day."""
+    """The stored energy of a series of daily values, with its curve, from its ``first`` to its ``last`` day."""
 
     daily: Series
     first: date
@@ -81,7 +81,7 @@ class StoredFlow:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who reads the account's data, since when and until when, both days included; None where that isn't known."""
+    """Who reads the account's data, from when until when, both days included; None where unknown."""
 
     service: str
     since: date
@@ -90,7 +90,7 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class AskedSpan:
-    """What a reader asks for: the length of a span, a day in it, and with what it is compared."""
+    """What a reader asks to see: the length of a span, a day in it, and what it is compared with."""
 
     view: View
     at: date | None
@@ -107,7 +107,7 @@ def show_account(
     compare: Annotated[Against, Query()] = Against.PREVIOUS,
     with_sum: Annotated[bool, Query(alias="sum")] = False,
 ) -> Response:
-    """Show the page; ``?sum=1`` asks for the sum of a home's energies, which is never shown unasked."""
+    """Show the page; ``?sum=1`` requests the sum of a home's energies, which is shown only on request."""
     stores, sync, registry, words = visit.stores, visit.sync, visit.registry, words_of(visit.request)
     explainer, status, today = build_explainer(stores, sync), status_of(account, sync.history), sync.history.today()
     supplier, daily = words(f"supplier.{account.supplier}"), daily_of(supplier=account.supplier)
@@ -158,19 +158,19 @@ def show_account(
 
 
 def _span_query(by: View | None, at: date | None, compare: Against) -> str:
-    """Return the query that shows the same span on another page; empty where none was asked for."""
+    """Return the query that shows the same span on another page; empty if none was requested."""
     chosen = {"by": by, "at": at, "compare": None if compare is Against.PREVIOUS else compare}
     asked = urlencode({name: value for name, value in chosen.items() if value is not None})
     return f"?{asked}" if asked else ""
 
 
 def _may_add_gas(sync: Sync, account: Account, suppliers: Sequence[str]) -> bool:
-    """Return whether the page offers to connect a gas meter too: there is gas here, and none in this home yet."""
+    """Return whether the page offers to connect a gas meter too: gas is set up, and this home has none yet."""
     return GRDF.name in sync.suppliers and GRDF.name not in suppliers and account.may_choose_series
 
 
 def _title(account: Account, directions: Sequence[Direction]) -> str:
-    """Return the key of the page's title, by what is measured and the directions of which energy is stored."""
+    """Return the key of the page's title, by what is measured and in which directions energy is stored."""
     if daily_of(supplier=account.supplier).description.quantity is Quantity.GAS:
         return "account.title.gas"
     if len(directions) > 1:
@@ -179,21 +179,21 @@ def _title(account: Account, directions: Sequence[Direction]) -> str:
 
 
 def _sync_text(account: Account) -> str:
-    """Return the key of what a first sync says: which values come first."""
+    """Return the key of the text shown during a first sync, which says which values come first."""
     if is_gateway(account.supplier):
         return "sync.text.gateway"
     return "sync.text" if find_curve(daily_of(supplier=account.supplier)) else "sync.text.days"
 
 
 def _explain_lack_of_days(measures: MeasureStore, sync: Sync, account: Account, words: Words, supplier: str) -> str:
-    """Return why the meter has no daily values, where its newest contract tells; else an empty text."""
+    """Return why the meter has no daily values, if its newest contract says so; else an empty text."""
     frequency = AccountDays(account, sync.history).reading_frequency(measures)
     lacks_days = frequency in daily_of(supplier=GRDF.name).description.not_of_meters_read
     return words(f"gas.no_days.{frequency}", supplier=supplier) if lacks_days else ""
 
 
 def _find_reader(stores: Stores, account: Account, today: date, words: Words) -> Reader | None:
-    """Return who may read the data by the consent in force; None where nobody does any more."""
+    """Return who may read the data by the consent in force; None if nobody may any more."""
     if account.refusal_on(today) is not None:
         return None
     proof = stores.registry.consents.newest_proofs([account.id]).get(account.id)
@@ -205,12 +205,12 @@ def _find_reader(stores: Stores, account: Account, today: date, words: Words) ->
 
 
 def connection_of(account: Account, status: AccountStatus, why_late: str) -> tuple[str, str]:
-    """Return the state of the connection: good, wait or act, and the key of its texts ``.headline`` and ``.advice``.
+    """Return the state of the connection (good, wait or act) and the key of its texts ``.headline`` and ``.advice``.
 
-    ``why_late``: why the newest day is not there, empty where nothing is late.
+    ``why_late``: why the newest day is missing; empty if nothing is late.
     """
     if account.reason in (ConsentStopped.code, FilesOnly.code):
-        return "wait", f"code.{account.reason}"  # The household knows: it did so itself.
+        return "wait", f"code.{account.reason}"  # The household knows this: it was its own action.
     if account.state is AccountState.ACTION_NEEDED:
         return KINDS[account.state], f"code.{account.reason}"
     if account.state is AccountState.NEW:
@@ -229,12 +229,12 @@ def connection_of(account: Account, status: AccountStatus, why_late: str) -> tup
 
 
 def _count_gaps(history: History, account: Account, today: date) -> dict[str, Any]:
-    """Return how many days of the last month have no total yet, and how many a total but no transmitted curve."""
+    """Return how many days of the last month have no total yet, and how many have a total but no curve."""
     coverage = coverage_of(account.id, history)
     first, series = today - _GAP_REACH, daily_of(supplier=account.supplier)
     daily, curves = coverage.get(series), find_curve(series)
     curve = coverage.get(curves) if curves else None
-    # The newest total may come any moment, so it isn't counted.
+    # The newest total may come at any moment, so it isn't counted.
     due = today - series.description.published_after_days * ONE_DAY
     return {
         "unpublished_days": sum(first <= gap.day < due for gap in (daily.open_days if daily else ())),
@@ -245,7 +245,7 @@ def _count_gaps(history: History, account: Account, today: date) -> dict[str, An
 
 
 def find_flows(stores: Stores, account: Account, known: Sequence[Series]) -> list[StoredFlow]:
-    """Return the directions of which energy is stored, the consumption first. ``known``: the account's series."""
+    """Return the directions with stored energy, consumption first. ``known``: the account's series."""
     outcomes = stores.registry.outcomes.load(account.id)
     flows = []
     for daily in dailies_of(account.supplier):
@@ -260,21 +260,21 @@ def find_flows(stores: Stores, account: Account, known: Sequence[Series]) -> lis
 def build_chart(
     stores: Stores, explainer: Explainer, account: Account, words: Words, flows: Sequence[StoredFlow], asked: AskedSpan
 ) -> Chart | None:
-    """Return the chart of the span that was asked for, or None while nothing is stored.
+    """Return the chart of the requested span, or None while nothing is stored.
 
-    A day before the first stored one has an empty chart that says why. A day after yesterday, or after the last stored
-    day of an account that is not asked for, gives that one, and says why.
+    A day before the first stored one gets an empty chart that says why. A day after yesterday, or after the last stored
+    day of an inactive account, is replaced by that day, with the reason.
     """
     if not flows:
         return None
     first, last, at = min(flow.first for flow in flows), max(flow.last for flow in flows), asked.at
     newest = max(last, asked.today - ONE_DAY) if account.active else last
-    # At the beginning of the calendar there is nothing to compare with.
+    # The first years of the calendar have nothing to compare with.
     shown = first if at and at.year < MINYEAR + 2 else min(at or last, newest)
     span, daily = Span.containing(asked.view, shown), flows[0].daily
 
     def read(flow: StoredFlow) -> SpanMeasures:
-        # Of a home of files nothing is missing: the next file may have it.
+        # In a home with only files nothing counts as missing: the next file may have it.
         next_day = date.min if account.files_only and span.view is not View.DAY else flow.last + ONE_DAY
         found = read_measures(stores.measures, account.id, span, next_day, flow.daily, asked.against)
         ledger = stores.registry.completeness.load_ledger(account.id, flow.daily)
@@ -283,7 +283,7 @@ def build_chart(
         return replace(found, days_set_aside=tuple(set_aside[:_MOST_NAMED]), reasons=reasons)
 
     measures, *fed = map(read, flows)
-    # At the ends of the calendar nothing is told of the day.
+    # At the ends of the calendar the day isn't explained.
     if at is not None and not span.start <= at < span.end and at.year not in (MINYEAR, MAXYEAR):
         reason = words.choose(explainer.explain_days(account, daily, [at])[at].sentences)
         measures = replace(measures, reasons=tuple(filter(None, (reason, *measures.reasons))))
@@ -291,10 +291,10 @@ def build_chart(
 
 
 def build_figures(measures: MeasureStore, account_id: str, flows: Sequence[StoredFlow], words: Words) -> list[Summary]:
-    """Return the sums of the last day, its month and its year, each compared to the one before."""
+    """Return the sums of the last day, its month and its year, each compared with the one before."""
     if not flows:
         return []
-    newest = flows[0].last  # Of which the curve alone may be known.
+    newest = flows[0].last  # Only the curve may be known for this day.
     window = DateWindow(date(newest.year - 2, 1, 1), newest + ONE_DAY)
     days, *days_of_others = (read_days(measures, account_id, window, flow.daily) for flow in flows)
     last, figures = max(days, default=None), list[Summary]()
@@ -310,9 +310,9 @@ def build_figures(measures: MeasureStore, account_id: str, flows: Sequence[Store
 def explain_gaps(
     explainer: Explainer, account: Account, daily: Series, measures: SpanMeasures, today: date, words: Words
 ) -> Iterator[str]:
-    """Yield why values of the chart are missing, a sentence for each reason. Raises StoreUnavailable.
+    """Yield a sentence for each reason why values of the chart are missing.
 
-    The months of a year have none: their days do.
+    There are none for the months of a year: their days explain it.
     """
     if measures.span.view is View.DAY:
         yield from _explain_day(explainer, account, daily, measures, words)
@@ -323,10 +323,7 @@ def explain_gaps(
 def explain_lateness(
     explainer: Explainer, account: Account, daily: Series, status: AccountStatus, today: date, words: Words
 ) -> str:
-    """Return why the newest day that should be stored is not; empty where it is, or where nobody could have asked yet.
-
-    Raises StoreUnavailable.
-    """
+    """Return why the newest day that should be stored is missing; empty if it's there, or can't have come yet."""
     series = status.series.get(daily)
     if series is None or series.last_day is None:
         return ""
@@ -341,7 +338,7 @@ def explain_lateness(
 def _explain_day(
     explainer: Explainer, account: Account, daily: Series, measures: SpanMeasures, words: Words
 ) -> Iterator[str]:
-    """Yield why a day has no total, or else why it has no whole curve; of a whole one what a file has told."""
+    """Yield why a day has no total, or else no complete curve; for a complete day, whether it came from a file."""
     curve, day = find_curve(daily), measures.span.start
     lacks_curve = curve is not None and (measures.empty or measures.gaps > 0)
     series = daily if measures.total is None else (curve if lacks_curve else None)
@@ -375,7 +372,7 @@ def _explain_days(
 
 
 def _describe_gaps(reason: Reason, number: int, newest: SeriesExplanation, daily: Series, words: Words) -> str:
-    """Return how many days are missing and why; of the newest one where the reason has no words for several."""
+    """Return how many days are missing and why; if the reason has no text for several, explain the newest day."""
     if has_text(f"chart.gaps.{reason}.one"):
         return words.count(f"chart.gaps.{reason}", number, supplier=words(f"supplier.{daily.description.supplier}"))
     count = words.count("chart.gaps.days", number)

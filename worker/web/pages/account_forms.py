@@ -1,8 +1,8 @@
 """Forms of an account's page: choose its series, stop its consent, remove it, join it with another account of the home.
 
-A home has one account a supplier, and only accounts that this browser's session shows are ever named. The sum of a
-home's energies (kWh) is made only where somebody asks for it, and says what is added. It takes the days that are known
-of all its accounts, or it would compare unequal times.
+A home has one account per supplier, and only accounts that this browser's session shows are ever named. The sum of a
+home's energies (kWh) is made only on request, and says what is added. It covers the days known for all its accounts,
+because otherwise it would add unequal times.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ from worker.web.rendering import render, render_message
 from worker.web.texts import Words
 
 router = APIRouter()
-# A series that is switched on is asked for at once, which takes calls of the quota that all households share.
+# A series that is switched on is requested at once, which takes calls from the quota that all households share.
 _CHANGES: Final = Rate("series-choice", calls=10, window_s=3600)
-# The other counts of an erasure are of our own upkeep.
+# The other counts of an erasure concern only our internal data.
 _RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_kept")
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A series on the page. ``state``: ``on``, ``off`` or ``ended``, as its texts are called.
+    """A series on the page. ``state``: ``on``, ``off`` or ``ended``, as in the keys of its texts.
 
-    ``kept``: it can't be switched off here, because the page's totals are made of it.
+    ``kept``: it can't be switched off here, because the page's totals are computed from it.
     """
 
     series: Series
@@ -73,9 +73,9 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """``accounts``: those of a home that the session shows, in the order of suppliers; one where nothing is joined.
+    """``accounts``: those of a home that the session shows, in the order of suppliers; only one if nothing is joined.
 
-    ``joinable``: accounts of the session that may be joined to it.
+    ``joinable``: accounts of the session that may be joined to the home.
     """
 
     accounts: list[Account]
@@ -88,9 +88,9 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class SummedSpan:
-    """A day, month or year in words. ``parts``: the keys of the energies' names, and what each is of the total.
+    """A day, month or year in words. ``parts``: the keys of the energies' names, and the share of each in the total.
 
-    ``note``: over how many days, where these are not all.
+    ``note``: how many days are summed, if not all.
     """
 
     title: str
@@ -99,7 +99,7 @@ class SummedSpan:
     note: str
 
 
-# An account that another person has taken over is shown as it is, and so is one that can't be stopped.
+# An account that another person has taken over is only shown, and so is one that can't be stopped.
 Choosable = Annotated[Account, Depends(own_account(lambda account: account.may_choose_series))]
 Stoppable = Annotated[Account, Depends(own_account(lambda account: account.may_be_stopped, "#connection"))]
 
@@ -118,9 +118,9 @@ def save_series(
     series: Annotated[list[str] | None, Form()] = None,
     before: Annotated[list[str] | None, Form()] = None,
 ) -> Response:
-    """Switch the series whose box was changed. ``before``: what the form showed as ticked.
+    """Switch the series whose box was changed. ``before``: the series that the form showed as ticked.
 
-    A series that was not touched goes on following the service's setting.
+    An unchanged series continues to follow the service's setting.
     """
     page, ticked = f"/accounts/{account.id}/series", set(series or ())
     changed = ticked ^ set(before or ())
@@ -137,22 +137,16 @@ def save_series(
 
 
 def _load_boxes(stores: Stores, account: Account) -> list[Box]:
-    """Return the series that the supplier's API has, in their order."""
+    """Return the boxes of the series that the supplier's API has, in order."""
     return [
         Box(
             series,
-            _name_state(shown.switch, shown.collected),
+            "ended" if shown.switch is SeriesSwitch.ENDED else ("on" if shown.collected else "off"),
             kept=shown.collected and series is daily_of(supplier=account.supplier),
         )
         for series, shown in build_series_chooser(stores).load(account.id).series.items()
         if shown.offered
     ]
-
-
-def _name_state(switch: SeriesSwitch, collected: bool) -> str:
-    if switch is SeriesSwitch.ENDED:
-        return "ended"
-    return "on" if collected else "off"
 
 
 @router.get("/accounts/{account_id}/stop")
@@ -203,17 +197,17 @@ def remove_account(request: Request, stores: StoresDep, sync: SyncDep, account: 
         delete_share=has_shares(sync, account.supplier),
         receipt=receipt_of(erased),
         moment=stores.now(),
-        access_notice=None,  # The household of the session may have ended with its account.
+        access_notice=None,  # The session's household may have ended with its account.
     )
 
 
 def receipt_of(erased: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Return what the receipt of an erasure tells, of all its counts."""
+    """Return the counts of an erasure that its receipt shows."""
     return [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
 
 
 def find_home(registry: Registry, session: Session, account: Account) -> Home:
-    """Return the home of an account that the session shows. Raises StoreUnavailable."""
+    """Return the home of an account that the session shows."""
     existing = [one for one in load_accounts(registry, session) if one.state is not AccountState.DELETED]
     partners = _share_home(account, existing)
     suppliers = {account.supplier, *(partner.supplier for partner in partners)}
@@ -229,7 +223,7 @@ def find_home(registry: Registry, session: Session, account: Account) -> Home:
 
 
 def _share_home(account: Account, others: Iterable[Account]) -> list[Account]:
-    """Return the others that are joined with an account."""
+    """Return those of the others that are joined with the account."""
     return [other for other in others if account.home and other.home == account.home and other.id != account.id]
 
 
@@ -237,7 +231,6 @@ def _share_home(account: Account, others: Iterable[Account]) -> list[Account]:
 def join_accounts(
     registry: RegistryDep, session: SessionDep, account: OwnAccount, other: Annotated[str, Form(max_length=32)] = ""
 ) -> Response:
-    """Join the account with another one of this browser."""
     home = find_home(registry, session, account)
     if other not in {one.id for one in home.joinable}:
         raise UnknownAccount("no account that can be joined in this browser's session")
@@ -247,7 +240,7 @@ def join_accounts(
 
 @router.post("/accounts/{account_id}/home/part", dependencies=[account_form()])
 def part_accounts(registry: RegistryDep, session: SessionDep, account: OwnAccount) -> Response:
-    """Let the accounts of this home stand alone again; nothing else changes."""
+    """Separate the accounts of this home again; nothing else changes."""
     registry.homes.part([one.id for one in find_home(registry, session, account).accounts])
     return RedirectResponse(f"/accounts/{account.id}", 303)
 
@@ -255,7 +248,7 @@ def part_accounts(registry: RegistryDep, session: SessionDep, account: OwnAccoun
 def build_sum(stores: Stores, accounts: Sequence[Account], at: date | None, words: Words) -> list[SummedSpan]:
     """Return the sums of a day, its month and its year; empty while one of the accounts has no daily value.
 
-    ``at``: the day; the last one that all have without it, or where it lies behind that. Raises StoreUnavailable.
+    ``at``: the day; without it, or if it is too late, the last day that all accounts have.
     """
     series = [daily_of(supplier=account.supplier) for account in accounts]
     pairs = list(zip(accounts, series, strict=True))

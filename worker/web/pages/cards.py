@@ -1,13 +1,13 @@
-"""The cards below the chart of an account's page, where there are some: power, registers, billed periods, contract.
+"""The cards below the chart of an account's page, if it has any: power, registers, billed periods, contract.
 
-- Power: the maximum of each day, of the month and of the year, against the subscribed power. A day's chart is that of
-  its month, because a day has one maximum power.
+- Power: the maximum of each day, of the month and of the year, compared with the subscribed power. A day's chart is
+  that of its month, because a day has one maximum power.
 - Registers: by tariff period, what the meter showed and the sums of month and year. Periods are named as the supplier
-  sends them, with an explanation where one is known (``register.<name>``).
-- Billed periods of gas: a table of them, and their months against the sums of the days. Days and periods are two
-  measures of the same gas, so they stand beside each other and are never added up.
-- Contract: subscribed power, tariff and off-peak hours; of gas how often the meter is read, the tariff and the annual
-  reference consumption. Both tell since when it is in force, and what it was before.
+  sends them, with an explanation if there is one (``register.<name>``).
+- Billed periods of gas: a table of them, and their months next to the sums of the days. Days and periods are two
+  measures of the same gas, so they are shown next to each other and never added up.
+- Contract: subscribed power, tariff and off-peak hours; for gas the frequency of readings, the tariff and the annual
+  reference consumption. Both show since when it is in force, and what it was before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Final
 
 from markupsafe import Markup
 
@@ -37,8 +37,7 @@ from worker.domain.totals import (
 )
 from worker.domain.windows import ONE_DAY, DateWindow, day_length, local_midnight
 from worker.stores.measures.measure_store import MeasureStore
-from worker.texts import load_texts
-from worker.web.pages.chart_values import Slot, Span, SpanMeasures, View, quality_of, read_entries, with_unit
+from worker.web.pages.chart_values import Slot, Span, SpanMeasures, View, in_words, quality_of, read_entries, with_unit
 from worker.web.pages.charts import SIZES, draw_chart, slot_label, title_of
 from worker.web.texts import Words
 
@@ -50,14 +49,14 @@ _BREAKS: Final = {
     BreakCause.CALENDAR_CHANGED: "registers.break.calendar",
     BreakCause.METER_REPLACED: "registers.break.meter",
 }
-# "HC (22H00-6H00)", "HC (2H00-7H00;12h30-14h00)": every form seen is of this kind.
+# "HC (22H00-6H00)", "HC (2H00-7H00;12h30-14h00)": all values seen so far have this form.
 _OFF_PEAK: Final = re.compile(r"HC ?\((.+)\)", re.IGNORECASE)
 _RANGE: Final = re.compile(r"(\d{1,2})h(\d{2})?-(\d{1,2})h(\d{2})?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class PowerRow:
-    """A day, or a month, in words."""
+    """A day or month in words."""
 
     label: str
     power: str
@@ -67,7 +66,7 @@ class PowerRow:
 
 @dataclass(frozen=True, slots=True)
 class PowerCard:
-    """Everything that the template shows. ``highest``: title of a time, and its maximum power with the instant."""
+    """All values for the template. ``highest``: title of a time, and its maximum power with the instant."""
 
     series: Series
     view: View
@@ -82,7 +81,7 @@ class PowerCard:
 
 @dataclass(frozen=True, slots=True)
 class RegisterRow:
-    """A tariff period, or the total: what the meter showed, and the energy of the month or year that is shown."""
+    """A tariff period, or the total: what the meter showed, and the energy of the month or year shown."""
 
     name: str
     about: str
@@ -92,7 +91,7 @@ class RegisterRow:
 
 @dataclass(frozen=True, slots=True)
 class MonthRow:
-    """A month: the energy of each tariff period, of all of them, and a remark."""
+    """A month: the energy of each tariff period, the sum of all, and a note."""
 
     label: str
     energies: list[str]
@@ -102,7 +101,7 @@ class MonthRow:
 
 @dataclass(frozen=True, slots=True)
 class RegistersCard:
-    """Everything that the template shows. ``shown``: the title of the month or year whose energy is in ``rows``."""
+    """All values for the template. ``shown``: the title of the month or year whose energy is in ``rows``."""
 
     series: Series
     direction: Direction
@@ -119,7 +118,7 @@ class RegistersCard:
 
 @dataclass(frozen=True, slots=True)
 class PeriodRow:
-    """A period, from a reading of the meter to the next, in words; what is not known is a dash."""
+    """A period from one meter reading to the next, in words; a dash stands for what is unknown."""
 
     label: str
     energy: str
@@ -130,7 +129,7 @@ class PeriodRow:
 
 @dataclass(frozen=True, slots=True)
 class BilledMonth:
-    """A month: what was published for it, what its days add up to, and by how much they differ."""
+    """A month: what was published for it, the sum of its days, and the difference."""
 
     label: str
     published: str
@@ -141,9 +140,9 @@ class BilledMonth:
 
 @dataclass(frozen=True, slots=True)
 class BilledCard:
-    """Everything that the template shows. ``year``: the shown one. ``last``: the newest period in a sentence.
+    """All values for the template. ``year``: the year shown. ``last``: the newest period in a sentence.
 
-    ``deviation``: a sentence on the month that the page shows; empty where it can't be compared.
+    ``deviation``: a sentence about the month on the page; empty if it can't be compared.
     """
 
     series: Series
@@ -156,9 +155,9 @@ class BilledCard:
 
 @dataclass(frozen=True, slots=True)
 class ContractCard:
-    """Everything that the template shows. ``title``: its key. ``facts``: keys of their names, and values.
+    """All values for the template. ``title``: its key. ``facts``: keys of their names, and values.
 
-    ``changes``: a day on which another contract was found, and that contract in a few words; the newest first.
+    ``changes``: the days on which another contract was found, each with that contract in a few words; newest first.
     """
 
     series: Series
@@ -173,7 +172,7 @@ Card = PowerCard | RegistersCard | BilledCard | ContractCard
 def build_cards(
     measures: MeasureStore, account_id: str, known: Sequence[Series], at: Span, words: Words, today: date
 ) -> list[tuple[str, Card]]:
-    """Return the cards of the account's series with their templates; ``at``: the span that the page shows."""
+    """Return the cards of the account's series with their templates; ``at``: the span shown on the page."""
     by_series = {series: series.description.granularity for series in known}
     states = [series for series, granularity in by_series.items() if granularity is Granularity.STATE]
     contracts = {series: read_entries(measures, account_id, series) for series in states}
@@ -198,14 +197,14 @@ def _is_power(series: Series) -> bool:
 def build_power(
     measures: MeasureStore, account_id: str, series: Series, contracts: Sequence[Entry], at: Span, words: Words
 ) -> PowerCard | None:
-    """Return the maximum powers of the span's year; None where none is stored."""
+    """Return the maximum powers of the span's year; None if none is stored."""
     year = Span.containing(View.YEAR, at.start)
     entries = read_entries(measures, account_id, series, DateWindow(year.start, year.end))
     return to_power(series, to_peaks(entries, contracts), contracts, at, words) if entries else None
 
 
 def to_power(series: Series, peaks: Sequence[Peak], contracts: Sequence[Entry], at: Span, words: Words) -> PowerCard:
-    """Return the card of ``at``; ``peaks``: those of its year."""
+    """Return the card for ``at``; ``peaks``: those of its year."""
     span = at if at.view is View.YEAR else Span.containing(View.MONTH, at.start)
     by_slot = _peaks_by_slot(span, peaks)
     slots = _power_slots(by_slot, peaks[-1].day + ONE_DAY)
@@ -259,7 +258,7 @@ def _power_slots(by_slot: Mapping[Span, Peak | None], next_day: date) -> tuple[S
 
 
 def _highest_in_words(at: Span, peaks: Sequence[Peak], words: Words) -> Iterator[tuple[str, str]]:
-    """Yield the maximum power of the day, its month and its year, as far as the span tells them."""
+    """Yield the maximum power of the span, and of its month and year where these are longer."""
     longer = [view for view in (View.MONTH, View.YEAR) if len(Span.containing(view, at.start).days()) > len(at.days())]
     for view in (at.view, *longer):
         span = Span.containing(view, at.start)
@@ -278,7 +277,7 @@ def _peak_in_words(peak: Peak, words: Words, *, with_day: bool) -> str:
 
 
 def _days_above(peaks: Sequence[Peak], year: int, words: Words) -> str:
-    """Return on how many days more than the subscribed power was drawn; empty where that is not known."""
+    """Return on how many days the subscribed power was exceeded; empty if that is unknown."""
     if all(peak.subscribed is None for peak in peaks):
         return ""
     number = sum(peak.exceeds for peak in peaks)
@@ -297,15 +296,15 @@ def _power_row(label: str, peak: Peak | None, limit: int | None, view: View, wor
 def build_registers(
     measures: MeasureStore, account_id: str, series: Series, at: Span, words: Words, today: date
 ) -> RegistersCard | None:
-    """Return the registers of the span's year; None where none is stored."""
+    """Return the registers of the span's year; None if none is stored."""
     year = Span.containing(View.YEAR, at.start)
-    # The midnight that ends the year's last day is the next day's.
+    # The midnight that ends the year's last day belongs to the next day.
     entries = read_entries(measures, account_id, series, DateWindow(year.start, year.end + ONE_DAY))
     return to_registers(series, entries, at, words, today) if entries else None
 
 
 def to_registers(series: Series, entries: Sequence[Entry], at: Span, words: Words, today: date) -> RegistersCard:
-    """Return the card of ``at``; ``entries``: those of its year, in order."""
+    """Return the card for ``at``; ``entries``: those of its year, in order."""
     year = Span.containing(View.YEAR, at.start)
     days = [energy for energy in day_energies(entries) if year.start <= energy.day < year.end]
     months = month_energies(days, today)
@@ -322,7 +321,10 @@ def to_registers(series: Series, entries: Sequence[Entry], at: Span, words: Word
         shown=title_of(span, words),
         year=str(year.start.year),
         rows=[
-            RegisterRow(name, _about(name, words), _kwh(registers.get(name), words), _kwh(sums.get(name), words))
+            # A tariff period whose name we do not know has no words.
+            RegisterRow(
+                name, words.known(f"register.{name}", ""), _kwh(registers.get(name), words), _kwh(sums.get(name), words)
+            )
             for name in periods
         ],
         total=RegisterRow(
@@ -356,14 +358,8 @@ def _kwh(watt_hours: int | None, words: Words) -> str:
     return _UNKNOWN if watt_hours is None else words.kwh(watt_hours * MILLIWATT_HOURS_PER_WH, _PLACES)
 
 
-def _about(period: str, words: Words) -> str:
-    """Return what a tariff period is in plain words; empty where we do not know its name."""
-    key = f"register.{period}"
-    return words(key) if key in load_texts() else ""
-
-
 def _registers_notes(entries: Sequence[Entry], shown: Sequence[MonthEnergy], words: Words) -> Iterator[str]:
-    """Yield what the totals lack: days without a value, and where counting starts again."""
+    """Yield what the totals lack: days without a value, and days from which counting starts again."""
     if lacking := sum(energy.lacking for energy in shown):
         yield words.count("registers.lacking", lacking)
     for sequence_break in find_breaks(entries):
@@ -371,7 +367,7 @@ def _registers_notes(entries: Sequence[Entry], shown: Sequence[MonthEnergy], wor
 
 
 def build_billed(measures: MeasureStore, account_id: str, series: Series, at: Span, words: Words) -> BilledCard | None:
-    """Return the periods of the year that the page shows; None where no period is stored. Raises StoreUnavailable."""
+    """Return the periods of the year shown on the page; None if no period is stored."""
     periods = read_entries(measures, account_id, series)
     if not periods:
         return None
@@ -430,7 +426,7 @@ def _billed_month(month: IntervalMonth, comparison: MonthComparison | None, plac
 
 
 def _describe_deviation(month: MonthComparison, words: Words) -> str:
-    """Return what the days of a month are beside what was published for it, with both numbers."""
+    """Compare a month's days with what was published for it, in a sentence with both numbers."""
     if month.difference == 0:
         key = "gas.billed.equal"
     else:
@@ -446,7 +442,7 @@ def _describe_deviation(month: MonthComparison, words: Words) -> str:
 
 
 def to_contract(series: Series, entries: Sequence[Entry], words: Words) -> ContractCard | None:
-    """Return the contract in force and those before it; None where none is stored. ``entries``: in order."""
+    """Return the contract in force and earlier ones; None if none is stored. ``entries``: in order."""
     if not entries:
         return None
     is_gas = series.is_gas
@@ -471,7 +467,7 @@ def _describe_power_contract(entry: Entry, words: Words) -> dict[str, str]:
 
 
 def describe_off_peak(text: str, words: Words) -> str:
-    """Return ``22:00 – 06:00, 12:30 – 14:00``; a text of another form as it was sent."""
+    """Return ``22:00 – 06:00, 12:30 – 14:00``; a text of any other form is returned as it was sent."""
     match = _OFF_PEAK.fullmatch(text.strip())
     parts = [_RANGE.fullmatch(part.strip()) for part in match[1].split(";")] if match else []
     ranges = [
@@ -481,20 +477,18 @@ def describe_off_peak(text: str, words: Words) -> str:
     ]
     if not parts or len(ranges) < len(parts):
         return text
-    return ", ".join(ranges).replace(" – ", "\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}")  # A range stays on its line.
+    # A range is not broken over two lines.
+    return ", ".join(ranges).replace(" – ", "\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}")
 
 
 def _describe_tariff(tariff: str, words: Words) -> str:
-    key = f"tariff.{tariff}"
-    return f"{words(key)} ({tariff})" if key in load_texts() else tariff
+    name = words.known(f"tariff.{tariff}", "")
+    return f"{name} ({tariff})" if name else tariff
 
 
 def _power_in_short(entry: Entry, words: Words) -> str:
-    details = entry.details or {}
-    parts = [words.power(entry.amount) if entry.amount else "", details.get("tariff") or ""]
-    return ", ".join(
-        [*filter(None, parts), *filter(None, [describe_off_peak(details.get("off_peak_hours") or "", words)])]
-    )
+    facts = {**_describe_power_contract(entry, words), "contract.tariff": (entry.details or {}).get("tariff")}
+    return ", ".join(filter(None, facts.values()))
 
 
 def _day_in_words(text: str, words: Words) -> str:
@@ -505,22 +499,15 @@ def _day_in_words(text: str, words: Words) -> str:
 
 
 def describe_gas_contract(entry: Entry, words: Words) -> dict[str, str]:
-    """Return what is known of a contract, by the keys of the names; what is not told is empty."""
+    """Return what is known of a contract, by the keys of the names; unknown values are empty."""
     details = entry.details or {}
     return {
-        "gas.contract.frequency": _gas_value("frequency", details, words),
-        "gas.contract.tariff": _gas_value("transport_tariff", details, words),
-        # 0 stands for an annual consumption that was not told.
+        "gas.contract.frequency": in_words("frequency", details.get("frequency") or "", words),
+        "gas.contract.tariff": in_words("transport_tariff", details.get("transport_tariff") or "", words),
+        # 0 stands for an unknown annual consumption.
         "gas.contract.yearly": words.energy(entry.amount, 0) if entry.amount else "",
     }
 
 
 def gas_contract_in_short(entry: Entry, words: Words) -> str:
     return ", ".join(filter(None, describe_gas_contract(entry, words).values()))
-
-
-def _gas_value(name: str, details: Mapping[str, Any], words: Words) -> str:
-    """Return the words for a value; a value that nobody knows as it was sent."""
-    value = str(details.get(name) or "")
-    key = f"gas.{name}.{value}"
-    return words(key) if key in load_texts() else value

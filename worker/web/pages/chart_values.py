@@ -1,16 +1,16 @@
-"""Values for charts and tables: a day by half-hours, a week or month by days, a year by months, each beside another.
+"""Values for charts and tables: a day by half-hours, a week or month by days, a year by months, each with a comparison.
 
 Energy is in whole milliwatt-hours; gas has no values within a day. An unknown value is None, never zero. Two spans are
-compared over the days that both have, or an unfinished month would always look thrifty. Functions named ``read_…`` and
-``first_day`` read the store; the others are pure.
+compared over the days that both have; otherwise an unfinished month would always look thrifty. Functions named
+``read_…`` and ``first_day`` read the store and raise StoreUnavailable; the others are pure.
 
-A day's slots are its steps of whatever lengths, its gaps, and the day before over the same time. Steps of both days are
-added up until their bounds agree, so that each slot is the same time on both days. A gap is time that no step covers.
-The slots follow one another without a hole, and their lengths add up to 23, 24 or 25 hours. Drawn and fed in stand on
-one grid, the coarser: a slot that is partly a gap then has the energy of the rest.
+A day's slots are its steps of whatever length and its gaps, each with the same time of the day before. Steps of both
+days are added up until their bounds agree, so that each slot is the same time on both days. A gap is time that no step
+covers. The slots are contiguous, and their lengths add up to 23, 24 or 25 hours. Consumption and production are shown
+on one grid, the coarser: a slot that is partly a gap then has the energy of the rest.
 
-The further fields of a day's gas are told in words: volume, coefficient, index, and whether the value is provisional. A
-word of the supplier's that nobody knows is shown as it was sent.
+The further fields of a day's gas are shown in words: volume, coefficient, index, and whether the value is provisional.
+An unknown word from the supplier is shown as it was sent.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ from worker.domain.windows import (
     merge_windows,
 )
 from worker.stores.measures.measure_store import MeasureStore
-from worker.texts import load_texts
 from worker.web.texts import Words
 
 USUAL_STEP: Final = timedelta(minutes=30)
@@ -49,7 +48,7 @@ _ONE_WEEK: Final = timedelta(days=7)
 PROVISIONAL: Final = "provisional"
 _UNITS: Final = {"volume": "m³", "coefficient": "kWh/m³", "index_start": "m³", "index_end": "m³"}
 _WORDS: Final = ("quality", "status")
-_UNSAID: Final = ("measured", "final")  # In a table.
+_UNSAID: Final = ("measured", "final")  # Left out in a table.
 Days = Mapping[date, int]  # Civil day -> energy in milliwatt-hours.
 DayDetails = Mapping[date, Mapping[str, Any]]
 
@@ -67,7 +66,7 @@ CALENDAR_VIEWS: Final = (View.DAY, View.MONTH, View.YEAR)  # Each lies within th
 
 
 class Against(StrEnum):
-    """What a week or month is compared with: the one before, or the same one of the year before."""
+    """What a week or month is compared with: the previous one, or the same one of the previous year."""
 
     PREVIOUS = "previous"
     YEAR = "year"
@@ -75,7 +74,7 @@ class Against(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A day, week (from Monday), month or year. ``start`` is its first day."""
+    """A day, week (from Monday), month or year. ``start``: its first day."""
 
     view: View
     start: date
@@ -102,7 +101,7 @@ class Span:
         return Span(self.view, self.end)
 
     def compared(self, against: Against) -> Span:
-        """Return the span to compare this one with. The same week of the year before has the same weekdays."""
+        """Return the span to compare this one with. The same week of the previous year has the same weekdays."""
         if against is Against.YEAR and self.view is View.WEEK:
             return Span(self.view, self.start - 52 * _ONE_WEEK)
         if against is Against.YEAR and self.view is View.MONTH:
@@ -115,14 +114,14 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One bar: ``energy`` of this span, ``before`` of its counterpart in the span before, in milliwatt-hours.
+    """One bar: ``energy`` in this span, ``before`` in its counterpart in the compared span, in milliwatt-hours.
 
     ``start`` is the local time of a step, or midnight of a day or of a month's first day. ``overhang``: how long its
-    last step goes on after the day. ``repeated`` marks time in the second pass of the autumn hour. ``pending`` marks a
-    slot in the future or not published yet, where a missing value is no gap. ``carried``: a step that began on the day
-    before covers it, or its beginning, and is counted there. ``uncovered``: how much of it is a gap beside known steps,
-    in the grid of two series. ``missing_days`` counts the past days of a month that have no value,
-    ``known_days`` its days that have one.
+    last step continues after the day. ``repeated`` marks time in the second pass of the autumn hour. ``pending`` marks
+    a slot in the future or not yet published, where a missing value is no gap. ``carried``: a step that began on the
+    previous day, and is counted there, covers the slot or its beginning. ``uncovered``: how much of the slot is a gap
+    next to known steps, in the common grid of two series. ``missing_days`` counts the past days of a month that have no
+    value, ``known_days`` its days that have one.
     """
 
     start: datetime
@@ -143,20 +142,20 @@ class Slot:
 
     @property
     def unfinished(self) -> bool:
-        """Whether some days of a month are still to come, and others known."""
+        """Whether some days of a month are known and others still to come."""
         return 0 < self.known_days < self.length.days - self.missing_days
 
     @property
     def partial(self) -> bool:
-        """Whether the energy is that of some days of a month, or of some steps."""
+        """Whether the energy covers only some days of a month, or some steps."""
         return self.missing_days > 0 or self.unfinished or bool(self.uncovered)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Energy of both spans over the time that both have.
+    """The energy of two spans over the time that both have.
 
-    ``number``: how many days that is, or minutes of a day. ``whole`` says that it is all of both spans.
+    ``number``: how many days that is, or minutes of a day. ``whole``: whether that is all of both spans.
     """
 
     energy: int
@@ -166,18 +165,18 @@ class Comparison:
 
     @property
     def change(self) -> int | None:
-        """In whole percents; None where nothing was used before."""
+        """The change in whole percent; None if the energy before was zero."""
         return round_change(self.energy, self.before) if self.before else None
 
 
 @dataclass(frozen=True, slots=True)
 class SpanMeasures:
-    """Values of one chart. ``total`` is None where nothing is known; ``curve`` is the sum of a day's whole curve.
+    """Values of one chart. ``total``: None if nothing is known; ``curve``: the sum of a day's complete curve.
 
-    ``days_set_aside``: days of which the supplier sent a value that no meter can reach. ``days``: the span's days that
-    have a value of their own. ``details``: the further fields of those that have some. ``reasons``: why values are
-    missing, in sentences. ``computed``: those of ``days`` that are the sum of their curve. ``against``: with what
-    it is compared.
+    ``days_set_aside``: days for which the supplier sent a value that no meter can reach. ``days``: the span's days that
+    have a value of their own. ``details``: the further fields of days that have some. ``reasons``: why values are
+    missing, in sentences. ``computed``: those of ``days`` that are the sum of their curve. ``against``: what the span
+    is compared with.
     """
 
     span: Span
@@ -207,7 +206,7 @@ class SpanMeasures:
 
     @property
     def missing(self) -> timedelta:
-        """The time of the gaps."""
+        """The total time of the gaps."""
         return _missing_of(self.slots)
 
 
@@ -219,9 +218,9 @@ def read_measures(
     daily: Series | None = None,
     against: Against = Against.PREVIOUS,
 ) -> SpanMeasures:
-    """Read a span and the one that it is compared with; of the consumption, or of the direction of ``daily``.
+    """Read a span and the one it is compared with, for the consumption or the direction of ``daily``.
 
-    ``next_day`` is the first unpublished day. Raises StoreUnavailable.
+    ``next_day``: the first unpublished day.
     """
     daily = daily or daily_of()
     other = span.compared(against)
@@ -241,7 +240,7 @@ def read_measures(
 
 
 def read_days(measures: MeasureStore, account_id: str, window: DateWindow, daily: Series | None = None) -> Days:
-    """Read the energy of each civil day; a day without a value has no entry. Raises StoreUnavailable."""
+    """Read the energy of each civil day; a day without a value has no entry."""
     doctype = (daily or daily_of()).inputs
     documents = measures.read(account_id, {doctype: key_range(window, doctype)})[doctype]
     readings = (to_reading(document, doctype) for document in documents)
@@ -251,20 +250,20 @@ def read_days(measures: MeasureStore, account_id: str, window: DateWindow, daily
 def read_entries(
     measures: MeasureStore, account_id: str, series: Series, window: DateWindow | None = None
 ) -> list[Entry]:
-    """Read the readings of a series of days in the window, or all, in order. Raises StoreUnavailable."""
+    """Read the readings of a series of days in the window, or all, in order."""
     doctype = series.inputs
     keys = key_range(window, doctype) if window else ALL_KEYS
     return [to_entry(document) for document in measures.read(account_id, {doctype: keys})[doctype]]
 
 
 def first_day(measures: MeasureStore, account_id: str, doctype: Doctype) -> date | None:
-    """Read the first day with a document of this doctype. Raises StoreUnavailable."""
+    """Read the first day with a document of this doctype."""
     documents = measures.read(account_id, {doctype: ALL_KEYS}, limit=1)[doctype]
     return to_reading(documents[0], doctype).start.date() if documents else None
 
 
 def measures_by_day(span: Span, days: Days, next_day: date, against: Against = Against.PREVIOUS) -> SpanMeasures:
-    """Return a week or month by days or a year by months; of a day only its total."""
+    """Return a week or month by days, a year by months, and for a day only its total."""
     if span.view is View.DAY:
         return SpanMeasures(span, (), days.get(span.start), _compare_days(span, days, ()), days=_within(days, span))
     other = span.compared(against)
@@ -283,7 +282,7 @@ def measures_by_day(span: Span, days: Days, next_day: date, against: Against = A
 def measures_by_step(span: Span, readings: Iterable[IntervalReading], days: Days, next_day: date) -> SpanMeasures:
     """Return a day by the steps of its load curve.
 
-    The day's total is the supplier's own where there is one, because some steps may be missing.
+    The day's total is the supplier's own if there is one, because some steps may be missing.
     """
     slots = day_slots(span.start, readings, pending=span.start >= next_day)
     energies = [slot.energy for slot in slots if slot.energy is not None]
@@ -330,7 +329,7 @@ def _slots_by_month(span: Span, other: Span, days: Days, next_day: date) -> Iter
 
 
 def _counterpart(span: Span, other: Span, day: date) -> date | None:
-    """Return the same day of another week, month or year; None where there is no such day, as on 31 April."""
+    """Return the same day of another week, month or year; None if it doesn't exist, such as 31 April."""
     if span.view is View.WEEK:
         return other.start + (day - span.start)
     try:
@@ -349,7 +348,7 @@ def _within(days: Days, span: Span) -> Days:
 
 
 class _Step(NamedTuple):
-    """A step in minutes since the midnight of the day that is shown; ``overhang``: minutes beyond the day's end."""
+    """A step in minutes since midnight of the day shown; ``overhang``: minutes beyond the day's end."""
 
     start: int
     end: int
@@ -358,7 +357,7 @@ class _Step(NamedTuple):
 
     @classmethod
     def on_clock_of(cls, day: date, reading: IntervalReading) -> _Step | None:
-        """Return where the step lies on the clock of ``day``; None where that clock shows no such time."""
+        """Return where the step lies on the clock of ``day``; None if that clock shows no such time."""
         overhang = _overhang(reading)
         length = reading.length // _MINUTE - overhang
         start = reading.start.astimezone(UTC)
@@ -382,7 +381,7 @@ def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool =
     carried_until = max((_overhang(reading) for reading in by_day[day - ONE_DAY]), default=0)
     gaps = find_uncovered(carried_until, day_length(day) // _MINUTE, ((step.start, step.end) for step in now))
     on_clock = (_Step.on_clock_of(day, reading) for reading in by_day[day - ONE_DAY])
-    # What a gap, or a step that is counted with the day before, cuts through has no equal time to be compared with.
+    # A step that a gap, or a step counted with the day before, cuts through has no equal time for comparison.
     edges = {carried_until, *(edge for gap in gaps for edge in gap)}
     before = [step for step in on_clock if step and not any(step.is_cut_at(edge) for edge in edges)]
     midnight = local_midnight(day).astimezone(UTC)
@@ -412,7 +411,7 @@ def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool =
 
 
 def on_one_grid(one: SpanMeasures, other: SpanMeasures) -> tuple[SpanMeasures, SpanMeasures]:
-    """Return two series of one day by slots of the same time: slots of both are added up until their bounds agree."""
+    """Return two series of one day on common slots: slots of both are added up until their bounds agree."""
     starts = sorted(set.intersection(*({slot.start.timestamp() for slot in day.slots} for day in (one, other))))
     return replace(one, slots=_add_up(one.slots, starts)), replace(other, slots=_add_up(other.slots, starts))
 
@@ -443,7 +442,7 @@ def _missing_of(slots: Iterable[Slot]) -> timedelta:
 def _common_bounds(
     carried_until: int, now: Iterable[_Step], before: Iterable[_Step], gaps: Iterable[tuple[int, int]], end: int
 ) -> list[int]:
-    """Return the bounds that lie within no step of either day; in a gap also each half-hour."""
+    """Return the bounds that lie inside no step of either day; in a gap also each half-hour."""
     steps = [*now, *before]
     inside = {minute for step in steps for minute in range(step.start + 1, step.end)}
     half_hours = (
@@ -455,14 +454,14 @@ def _common_bounds(
 
 
 def _overhang(reading: IntervalReading) -> int:
-    """Return how many minutes a step goes on after the civil day in which it starts."""
+    """Return how many minutes a step continues after the civil day on which it starts."""
     end = reading.start.astimezone(UTC) + reading.length
     midnight = local_midnight(civil_date(reading.start) + ONE_DAY).astimezone(UTC)
     return max(0, (end - midnight) // _MINUTE)
 
 
 def _minute_of(day: date, clock: datetime) -> int | None:
-    """Return the minute of a day at which its clock shows the same time; None where it never does."""
+    """Return the minute of a day at which its clock shows the same time; None if it never does."""
     moment = datetime.combine(day, clock.time(), PARIS).astimezone(UTC)
     shown = moment.astimezone(PARIS)
     if (shown.time(), shown.fold) != (clock.time(), clock.fold):
@@ -471,11 +470,11 @@ def _minute_of(day: date, clock: datetime) -> int | None:
 
 
 def describe_day(details: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
-    """Return the keys of the names of the figures that are known, and the figures with their units."""
+    """Return the known figures with their units, each with the key of its name."""
     numbers = [
         (f"gas.{name}", with_unit(details[name], unit, words)) for name, unit in _UNITS.items() if name in details
     ]
-    texts = [(f"gas.{name}", _in_words(name, details[name], words)) for name in _WORDS if name in details]
+    texts = [(f"gas.{name}", in_words(name, details[name], words)) for name in _WORDS if name in details]
     return numbers + texts
 
 
@@ -484,19 +483,19 @@ def with_unit(value: Any, unit: str, words: Words) -> str:
 
 
 def list_marks(details: Mapping[str, Any], words: Words) -> list[str]:
-    """Return what a table says of a value beside it, such as ``provisoire``; nothing of a measured and final one."""
+    """Return a table's remarks on a value, such as ``provisoire``; none for a measured and final one."""
     known = {name: str(details[name]) for name in reversed(_WORDS) if name in details}
-    return [_in_words(name, value, words) for name, value in known.items() if value not in _UNSAID]
+    return [in_words(name, value, words) for name, value in known.items() if value not in _UNSAID]
 
 
 def count_marks(details: DayDetails, words: Words) -> list[str]:
-    """Return in words how many of the days have a provisional value; nothing where none has."""
+    """Return in words how many of the days have a provisional value; empty if none has."""
     provisional = _count_provisional(details)
     return [words.count("gas.days_provisional", provisional)] if provisional else []
 
 
 def notes_on_marks(details: DayDetails, is_day: bool, supplier: str, words: Words) -> Iterator[str]:
-    """Yield what a chart says below it of values that may still change."""
+    """Yield the notes below a chart on values that may still change."""
     if is_day and details:
         yield words("gas.day")
     if provisional := _count_provisional(details):
@@ -505,13 +504,13 @@ def notes_on_marks(details: DayDetails, is_day: bool, supplier: str, words: Word
 
 
 def quality_of(details: Mapping[str, Any], words: Words) -> str:
-    return _in_words("quality", details["quality"], words) if "quality" in details else ""
+    return in_words("quality", details["quality"], words) if "quality" in details else ""
 
 
 def _count_provisional(details: DayDetails) -> int:
     return sum(of_day.get("status") == PROVISIONAL for of_day in details.values())
 
 
-def _in_words(name: str, value: Any, words: Words) -> str:
-    key = f"gas.{name}.{value}"
-    return words(key) if key in load_texts() else str(value)
+def in_words(name: str, value: Any, words: Words) -> str:
+    """Return the words for a value of this name; one that nobody knows as it was sent."""
+    return words.known(f"gas.{name}.{value}", str(value))

@@ -1,19 +1,20 @@
-"""The chart of an account's page: the span to show, its figures in words, the drawings, the table, and where they lead.
+"""The chart of an account's page: the span to show, its figures in words, the drawings, the table, and the links.
 
-It shows the consumption, with panels also what was fed into the grid; of a meter that only feeds in, that alone. Of
-gas, which has no values within a day, a day is told in figures.
+It shows the consumption, and with solar panels also the energy fed into the grid; for a meter that only feeds in, only
+that. Gas has no values within a day, so a day is shown in figures.
 
-With panels the meter sees the grid alone: what panels make and the home uses at once passes no meter. So drawn and fed
-in are never added up, and their difference is named as what it is: more drawn than fed in, or more fed in than drawn.
+With panels the meter sees only the exchange with the grid: what panels make and the home uses at once passes no meter.
+So drawn and fed-in energy are never added up, and their difference is named for what it is: more drawn than fed in, or
+more fed in than drawn.
 
 Links are queries of the account's own page, and drawings are SVG, made on the server: both work without scripts, and
 the drawings take their colours from the page's style sheet.
 
-A bar is as wide as its time is long; of a day it is as high as the mean power (kW), else as the energy (kWh) or the
-maximum power (kVA). The span before is a pale wide bar behind a solid narrow one: both can be read at 48 bars on a
-phone. What is fed into the grid hangs below the axis, to the same scale: drawn and fed in are no parts of one sum. A
-gap is hatched and a measured zero is a line. The second pass of the autumn hour has a background of its own. In front
-of each slot stands a target for the pointer, as high as the chart; a link, where the slot leads somewhere.
+A bar is as wide as its time is long; for a day its height is the mean power (kW), otherwise the energy (kWh) or the
+maximum power (kVA). The previous span is a pale wide bar behind a solid narrow one: both can be read at 48 bars on a
+phone. Energy fed into the grid hangs below the axis, to the same scale, because drawn and fed-in energy are not parts
+of one sum. A gap is hatched and a measured zero is a line. The second pass of the autumn hour has its own background.
+In front of each slot is a target for the pointer, as high as the chart; it is a link if the slot leads somewhere.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from worker.web.rendering import ENVIRONMENT
 from worker.web.texts import Words
 
 _VIEW_WITHIN: Final = {View.WEEK: View.DAY, View.MONTH: View.DAY, View.YEAR: View.MONTH}
-_ONE_WATT_HOUR: Final = 1000  # In milliwatt-hours: daily values are told in watt-hours.
+_ONE_WATT_HOUR: Final = 1000  # In milliwatt-hours: daily values are sent in watt-hours.
 _UNKNOWN: Final = "–"
 _AN_HOUR: Final = timedelta(hours=1)
 _SMALLEST_TOP: Final = 0.05  # In thousands of the unit, so that a standby consumption doesn't fill the chart.
@@ -60,7 +61,7 @@ Positions = list[tuple[float, float]]  # Where each slot begins, and its width.
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An address with its words. ``current``: what it leads to is shown already."""
+    """An address with its text. ``current``: whether its target is already shown."""
 
     href: str
     text: str
@@ -71,8 +72,8 @@ class Link:
 class Navigation:
     """The links of one chart.
 
-    ``first`` and ``last``: the days between which they lead. ``date``: what the field for a date shows.
-    ``comparisons``: what the span can be compared with; empty where there is no choice.
+    ``first`` and ``last``: the links lead to days between these. ``date``: the value of the date field.
+    ``comparisons``: what the span can be compared with; empty if there is no choice.
     """
 
     view: View
@@ -90,8 +91,8 @@ class Navigation:
 class TableRow:
     """A slot in words, for the table and for the line above the chart when the pointer is on the slot.
 
-    ``fed`` and ``balance``: what was fed in, and drawn less fed in; empty in a table without these columns. ``href``:
-    where it leads, empty for a step of a day.
+    ``fed`` and ``balance``: energy fed in, and energy drawn minus fed in; empty in a table without these columns.
+    ``href``: its link, empty for a step of a day.
     """
 
     label: str
@@ -105,9 +106,9 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A span in words; ``href`` is the query of its chart on the account's own page. ``fed``: what was fed in.
+    """A span in words; ``href``: the query of its chart on the account's own page. ``fed``: the energy fed in.
 
-    ``known``: how many of its days are known, empty where all are.
+    ``known``: how many of its days are known; empty if all are.
     """
 
     title: str
@@ -121,10 +122,10 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Everything that the template shows of one span. Addresses are queries of the account's own page.
+    """All values of one span for the template. Addresses are queries of the account's own page.
 
-    ``kind``: what its bars above the axis are, as the names of its colours end. ``balance``: a sentence, empty where it
-    is not known. ``facts``: the keys of the names of a day's further figures, and these.
+    ``kind``: what its bars above the axis show, which ends the names of its colours. ``balance``: a sentence, empty if
+    unknown. ``facts``: a day's further figures, with the keys of their names.
     """
 
     view: View
@@ -149,10 +150,10 @@ def to_chart(
     daily: Series | None = None,
     fed: SpanMeasures | None = None,
 ) -> Chart:
-    """Return the chart. ``first`` and ``last`` are the stored days, between which its links lead.
+    """Return the chart. ``first`` and ``last``: the stored days; its links lead to days between these.
 
-    ``daily``: the series of its daily values, the consumption of electricity without it. ``fed``: what was fed into
-    the grid, where both are stored.
+    ``daily``: the series of its daily values, by default electricity consumption. ``fed``: the energy fed into the
+    grid, if both are stored.
     """
     daily = daily or daily_of()
     span = measures.span
@@ -164,7 +165,7 @@ def to_chart(
     empty = measures.empty and (fed is None or fed.empty)
     queries = list_slot_queries(measures.slots, span.view, measures.against, first, last)
     rows = [replace(row, href=href or "") for row, href in zip(to_rows(measures, fed, words), queries, strict=True)]
-    links = [BarLink(row.href, _describe_bar(row, words)) if row.href else None for row in rows]
+    links = [Link(row.href, _describe_bar(row, words)) if row.href else None for row in rows]
     return Chart(
         view=span.view,
         kind=_kind_of(daily),
@@ -181,7 +182,7 @@ def to_chart(
 
 
 def _kind_of(daily: Series) -> str:
-    """Return what a chart of these values is called in texts and colours: ``consumption``, ``production``, ``gas``."""
+    """Return the name of such a chart in texts and colours: ``consumption``, ``production`` or ``gas``."""
     described = daily.description
     return "gas" if described.quantity is Quantity.GAS else described.direction.value
 
@@ -193,7 +194,7 @@ def _describe_chart(summary: Summary, daily: Series, fed: SpanMeasures | None, w
 
 
 def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = None) -> Summary:
-    """Return a span in words. ``fed``: what was fed in during it, which is told where it is known."""
+    """Return a span in words. ``fed``: the energy fed in during it, shown if known."""
     span = measures.span
     comparison, trend = _describe_change(measures, words)
     total = _describe_total(measures, words)
@@ -203,9 +204,9 @@ def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = N
 
 
 def _describe_known_days(measures: SpanMeasures, words: Words) -> str:
-    """Return how many days of a week, month or year are known, or that a day's value is not told yet.
+    """Return how many days of a week, month or year are known, or that a day's value has not been sent yet.
 
-    Empty where all are known, or none.
+    Empty if all are known, or none.
     """
     if measures.span.view is View.DAY:
         return "" if measures.days or measures.total is None else words("chart.of_steps")
@@ -220,7 +221,7 @@ def _describe_total(measures: SpanMeasures, words: Words) -> str:
 
 
 def to_rows(measures: SpanMeasures, fed: SpanMeasures | None, words: Words) -> list[TableRow]:
-    """Return the rows of the table, one for each slot, all with as many decimals."""
+    """Return the rows of the table, one per slot, all with the same number of decimals."""
     slots, view = measures.slots, measures.span.view
     if fed is None:
         places = listed_places(slots, view)
@@ -234,7 +235,7 @@ def to_rows(measures: SpanMeasures, fed: SpanMeasures | None, words: Words) -> l
 
 
 def listed_places(slots: Sequence[Slot], view: View) -> int:
-    """Return with how many decimals of a kWh the table shows its energies, so that they add up to the total."""
+    """Return the number of decimals of a kWh that the table needs for its energies to add up to the total."""
     energies = [energy for slot in slots for energy in (slot.energy, slot.before) if energy is not None]
     return count_places(energies, STEP_PLACES if view is View.DAY else DAY_PLACES)
 
@@ -243,7 +244,7 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
     """Return a row of the table; ``places``: decimals of a kWh, the same in the whole table."""
     notes = []
     if slot.gap:
-        # The curve may have a part of such a day.
+        # The curve may still have a part of such a day.
         notes.append(words("chart.gap.total" if view in (View.WEEK, View.MONTH) else "chart.gap"))
     elif slot.uncovered:
         notes.append(words("chart.uncovered", time=_time_text(slot.uncovered // timedelta(minutes=1), words)))
@@ -262,7 +263,7 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
 
 
 def _with_marks(row: TableRow, slot: Slot, measures: SpanMeasures, words: Words) -> TableRow:
-    """Return the row with what the details of its day, or days, say of the value."""
+    """Return the row with the remarks in the details of its day or days."""
     day, by_day = slot.start.date(), measures.span.view is not View.YEAR
     within = {other: details for other, details in measures.details.items() if by_day or other.month == day.month}
     marks = list_marks(measures.details.get(day, {}), words) if by_day else count_marks(within, words)
@@ -291,14 +292,14 @@ def slot_label(slot: Slot, view: View, words: Words) -> str:
 
 
 def _wall_clock_end(start: datetime, length: timedelta) -> datetime:
-    """Return the local time at the end of a step: the step from 01:30 ends at 03:00 in the night of March."""
+    """Return the local time at the end of a step: in the night of March, the step from 01:30 ends at 03:00."""
     return datetime.fromtimestamp(start.timestamp() + length.total_seconds(), start.tzinfo)
 
 
 def _describe_change(measures: SpanMeasures, words: Words) -> tuple[str, str]:
-    """Return the comparison to the span before in words, and the trend.
+    """Return the comparison with the previous span in words, and the trend.
 
-    Such as ``−8 % par rapport à juin 2024 (23 jours comparés)`` and ``less``.
+    For example ``−8 % par rapport à juin 2024 (23 jours comparés)`` and ``less``.
     """
     comparison, view = measures.comparison, measures.span.view
     if comparison is None or (change := comparison.change) is None:
@@ -365,9 +366,9 @@ def _time_text(minutes: int, words: Words) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Energy drawn less energy fed in (mWh), over the days that both are known of; negative: more was fed in.
+    """Energy drawn minus energy fed in (mWh), over the days for which both are known; negative: more was fed in.
 
-    ``whole``: those are all days that either is known of.
+    ``whole``: whether these are all days for which either is known.
     """
 
     energy: int
@@ -376,7 +377,7 @@ class Balance:
 
 
 def balance_of(drawn: SpanMeasures, fed: SpanMeasures) -> Balance | None:
-    """Return what was drawn less what was fed in; None where no day is known of both."""
+    """Return the energy drawn minus the energy fed in; None if no day is known for both."""
     both = drawn.days.keys() & fed.days.keys()
     if not both:
         return None
@@ -385,7 +386,7 @@ def balance_of(drawn: SpanMeasures, fed: SpanMeasures) -> Balance | None:
 
 
 def describe_balance(balance: Balance, view: View, words: Words) -> str:
-    """Return the balance in a sentence, such as ``Vous avez injecté 88 kWh de plus que vous n’en avez soutiré``."""
+    """Return the balance as a sentence, such as ``Vous avez injecté 88 kWh de plus que vous n’en avez soutiré``."""
     places = 2 if view is View.DAY else None
     key = "equal" if balance.energy == 0 else ("drawn" if balance.energy > 0 else "fed")
     sentence = words(f"balance.{key}", energy=words.energy(abs(balance.energy), places))
@@ -395,10 +396,10 @@ def describe_balance(balance: Balance, view: View, words: Words) -> str:
 
 
 def rows_of_both(drawn: SpanMeasures, fed: SpanMeasures) -> list[tuple[int | None, int | None]]:
-    """Return for each slot of ``drawn`` what was fed in during the same time, and what was drawn less that.
+    """Return, for each slot of ``drawn``, the energy fed in during the same time, and the energy drawn minus that.
 
-    Both have slots of the same time (``on_one_grid``). The difference is None where it would compare unequal times: of
-    a month some days may be known of one direction alone, and of a slot some steps.
+    Both have slots of the same time (``on_one_grid``). The difference is None if it would compare unequal times: in a
+    month some days, and in a slot some steps, may be known for only one direction.
     """
     rows: list[tuple[int | None, int | None]] = []
     for slot, other in zip(drawn.slots, fed.slots, strict=True):
@@ -417,7 +418,7 @@ def _have_same_time(slot: Slot, other: Slot, drawn: SpanMeasures, fed: SpanMeasu
 
 
 def build_navigation(span: Span, against: Against, first: date, last: date, words: Words) -> Navigation:
-    """Return the links of a chart; ``first`` and ``last``: the days between which they lead."""
+    """Return the links of a chart; ``first`` and ``last``: they lead to days between these."""
     day = min(span.end - ONE_DAY, last)
     after = span.after if span.after.end > first else Span.containing(span.view, first)
     return Navigation(
@@ -434,7 +435,7 @@ def build_navigation(span: Span, against: Against, first: date, last: date, word
 
 
 def list_slot_queries(slots: Sequence[Slot], view: View, against: Against, first: date, last: date) -> list[str | None]:
-    """Return what each slot leads to: a day of a week or month, a month of a year; None where that has nothing."""
+    """Return the query that each slot leads to: a day of a week or month, a month of a year; None if it has no data."""
     within = _VIEW_WITHIN.get(view)
     return [
         query_of(within, slot.start.date(), against) if within and _meets(slot, first, last) else None for slot in slots
@@ -482,7 +483,7 @@ def _list_comparisons(span: Span, against: Against, first: date, words: Words) -
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Size of a chart in CSS pixels. ``labels`` is the number of labels that fit side by side."""
+    """Size of a chart in CSS pixels. ``labels``: how many labels fit side by side."""
 
     name: str
     width: int
@@ -496,18 +497,10 @@ SIZES: Final = (WIDE, NARROW)
 
 
 @dataclass(frozen=True, slots=True)
-class BarLink:
-    """Where a bar leads. ``label`` is what a screen reader says of it."""
-
-    href: str
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
 class Scale:
-    """The vertical axis: ``zero`` is the place of its zero, ``unit_px`` the height of a thousand units (kWh, kW, kVA).
+    """The vertical axis. ``zero``: the position of its zero. ``unit_px``: the height of 1000 units (kWh, kW, kVA).
 
-    ``ticks``: place and label of each line, zero first. ``margin``: the width of the labels.
+    ``ticks``: position and label of each line, zero first. ``margin``: the width of the labels.
     """
 
     zero: float
@@ -517,13 +510,13 @@ class Scale:
 
     @classmethod
     def over(cls, up: Sequence[float], down: Sequence[float], bottom: int, words: Words) -> Scale:
-        """Return the scale of values above and below the axis; without values below, zero is at the bottom."""
+        """Return the scale for values above and below the axis; without values below, zero is at the bottom."""
         _, step = axis_scale([*up, *down])
         steps_up = _steps_to(max([*up, 0.0 if down else _SMALLEST_TOP]), step)
         steps_down = _steps_to(max(down), step) if down else 0
         unit_px = (bottom - _TOP) / ((steps_up + steps_down) * step)
         zero = _TOP + steps_up * step * unit_px
-        step_energy = round(step * MILLIWATT_HOURS_PER_KWH)  # A round number in floats, and exact in mWh.
+        step_energy = round(step * MILLIWATT_HOURS_PER_KWH)  # A round number as a float, and exact in mWh.
         places = count_places([step_energy], least=0)
         ranks = [*range(steps_up + 1), *range(-1, -steps_down - 1, -1)]
         labels = [words.kwh(step_energy * abs(rank), places if rank else 0) for rank in ranks]
@@ -539,28 +532,25 @@ def draw_chart(
     *,
     fed: SpanMeasures | None = None,
     limits: Sequence[int | None] = (),
-    links: Sequence[BarLink | None] = (),
+    links: Sequence[Link | None] = (),
 ) -> Markup:
     """Return a chart as an ``<svg>`` element. ``title`` is its text for screen readers.
 
-    ``fed``: what is drawn below the axis. ``limits``: the level of a line across each slot, in the unit of the slots.
-    ``links``: where each slot leads.
+    ``fed``: the series drawn below the axis. ``limits``: the level of a line across each slot, in the unit of the
+    slots. ``links``: where each slot leads, with its text for screen readers.
     """
     view, slots = measures.span.view, measures.slots
     heights = [_heights(slot, view) for slot in slots]
-    fed_heights = [_heights(slot, view)[0] for slot in fed.slots] if fed else []
+    fed_slots = fed.slots if fed else ()
+    fed_heights = [_heights(slot, view)[0] for slot in fed_slots]
     levels = [None if limit is None else limit / MILLIWATT_HOURS_PER_KWH for limit in limits]
     up = [height for group in (*heights, levels) for height in group if height is not None]
     bottom = size.height - _MARGIN_BOTTOM
-    # Without a value below the axis it still has room there, or bars would change their scale with the first one.
+    # Space is kept below the axis even without a value there, or the scale would change with the first one.
     scale = Scale.over(up, [height or 0.0 for height in fed_heights], bottom, words)
     positions = _positions(measures, scale.margin, size.width)
     fed_positions = _positions(fed, scale.margin, size.width) if fed else []
-
-    def bars(which: int, share: float) -> list[tuple[str, bool]]:
-        values = [pair[which] for pair in heights]
-        partial = [which == 0 and slot.partial for slot in slots]
-        return _bars(values, positions, partial, share, scale)
+    downward = [None if height is None else -height for height in fed_heights]
 
     svg = ENVIRONMENT.get_template("chart.html").render(
         size=size,
@@ -576,30 +566,24 @@ def draw_chart(
         ],
         fed_gaps=[
             (round(x, 2), round(width, 2))
-            for (x, width), slot in zip(fed_positions, fed.slots if fed else (), strict=True)
+            for (x, width), slot in zip(fed_positions, fed_slots, strict=True)
             if slot.gap
         ],
         links=links or [None] * len(slots),
-        series=[bars(1, _BEFORE_SHARE), bars(0, _NOW_SHARE)],
-        fed=_fed_bars(fed, fed_heights, fed_positions, scale),
+        series=[
+            _bars([before for _, before in heights], positions, [False] * len(slots), _BEFORE_SHARE, scale),
+            _bars([now for now, _ in heights], positions, [slot.partial for slot in slots], _NOW_SHARE, scale),
+        ],
+        fed=_bars(downward, fed_positions, [slot.partial for slot in fed_slots], _NOW_SHARE, scale),
         limit=_limit_path(levels, positions, scale),
     )
     return Markup(svg)  # noqa: S704 - The template escapes every text.
 
 
-def _fed_bars(
-    fed: SpanMeasures | None, heights: Sequence[float | None], positions: Positions, scale: Scale
-) -> list[tuple[str, bool]]:
-    if fed is None:
-        return []
-    downward = [None if height is None else -height for height in heights]
-    return _bars(downward, positions, [slot.partial for slot in fed.slots], _NOW_SHARE, scale)
-
-
 def _bars(
     values: Sequence[float | None], positions: Positions, partial: Sequence[bool], share: float, scale: Scale
 ) -> list[tuple[str, bool]]:
-    """Return the path of each known value's bar, and whether it stands for a part only; below zero for negative ones.
+    """Return the path of each known value's bar, and whether it shows only a part; negative values hang below zero.
 
     ``-0.0`` is a zero below the axis.
     """
@@ -614,7 +598,7 @@ def _bars(
 
 
 def _bar(left: float, zero: float, width: float, height: float, *, down: bool) -> str:
-    """Return the path of a bar whose far end is round."""
+    """Return the path of a bar with a rounded tip."""
     radius = min(_ROUND, width / 2, height)
     tip, bend = (zero + height - radius, radius) if down else (zero - height + radius, -radius)
     return (
@@ -624,7 +608,7 @@ def _bar(left: float, zero: float, width: float, height: float, *, down: bool) -
 
 
 def _limit_path(levels: Sequence[float | None], positions: Positions, scale: Scale) -> str:
-    """Return the path of a line across the slots, in steps where the level changes; empty where there is none."""
+    """Return the path of a line across the slots, with a step where the level changes; empty if there are no levels."""
     path, last = "", None
     for level, (x, width) in zip(levels, positions[: len(levels)], strict=True):
         if level is not None:
@@ -635,7 +619,7 @@ def _limit_path(levels: Sequence[float | None], positions: Positions, scale: Sca
 
 
 def _heights(slot: Slot, view: View) -> tuple[float | None, float | None]:
-    """Return how high the bars of now and before are: in kW of mean power for a day, else in kWh or kVA."""
+    """Return the heights of the bars of now and before: in kW of mean power for a day, else in kWh or kVA."""
     hours = (slot.length + slot.overhang) / _AN_HOUR if view is View.DAY else 1.0
     now, before = (
         None if value is None else value / MILLIWATT_HOURS_PER_KWH / hours for value in (slot.energy, slot.before)
@@ -644,7 +628,7 @@ def _heights(slot: Slot, view: View) -> tuple[float | None, float | None]:
 
 
 def _positions(measures: SpanMeasures, left: float, right: float) -> Positions:
-    """Return where each slot begins, and its width: a day's slots by their time, else all alike."""
+    """Return where each slot begins, and its width: a day's slots by their time, others all alike."""
     weights = [slot.length / _AN_HOUR if measures.span.view is View.DAY else 1.0 for slot in measures.slots]
     scale, x = (right - left) / sum(weights), left
     places = []
@@ -664,12 +648,12 @@ def axis_scale(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _steps_to(value: float, step: float) -> int:
-    """Return how many steps of the axis reach the value, at least one."""
+    """Return how many steps of the axis cover the value, at least one."""
     return max(1, math.ceil(value / step - 1e-9))
 
 
 def _labels(measures: SpanMeasures, words: Words, size: Size) -> list[str]:
-    """Return a label for each slot; most are empty where they would crowd the axis."""
+    """Return a label for each slot; most are empty if they would crowd the axis."""
     view, slots = measures.span.view, measures.slots
     if view is View.YEAR:
         width = "abbreviated" if size.labels >= len(slots) else "narrow"

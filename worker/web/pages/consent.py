@@ -1,15 +1,15 @@
-"""A household's consent: an invitation, the way to the supplier's page and back, and the proof by a meter reading.
+"""A household's consent: an invitation, the way to the supplier's page, and the proof by a meter reading.
 
-The secret of an invitation comes in the fragment of its link, which no server and no log sees. A small script puts it
-into the field; without scripts the person pastes it. Loading the page uses nothing up, because mail programs load links
+The secret of an invitation is in the fragment of its link, which no server and no log sees. A small script puts it into
+the field; without scripts the person pastes it. Loading the page doesn't use it up, because mail programs load links
 too. The button binds the invitation to this browser and leads to the supplier's page.
 
-Each consent that is begun keeps a key in Redis for a quarter of an hour, so starts are bounded. Strangers of one
-address share a count. An invited person and a household have their own, so that no stranger of the same address shuts
-them out; and what other sites' pages load on their own begins nothing.
+Each consent begun keeps a key in Redis for a quarter of an hour, so starts are limited. Strangers at one address share
+a count. An invited person and a household have their own, so that no stranger at the same address locks them out. A
+page loaded by another site's page, not by a person, begins nothing.
 
 Without another proof a person proves that it is their meter by typing what its display shows (P4). That page belongs to
-the browser's last connection request and says nothing of its meter. What is typed is compared by a task.
+the browser's last connection request and shows nothing about its meter. A task compares what is typed.
 """
 
 from __future__ import annotations
@@ -33,13 +33,19 @@ from worker.stores.redis.locks import Rate
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
 from worker.web.dependencies import RIGHT_STATE, browser_form, gas_suffix
 from worker.web.error_pages import HttpRefusal
-from worker.web.pages.consent_callback import ConsentVisit, ConsentVisitDep, answer_request, open_accounts
+from worker.web.pages.consent_callback import (
+    ConsentVisit,
+    ConsentVisitDep,
+    answer_request,
+    open_accounts,
+    publish_request,
+)
 from worker.web.rendering import render_with_form
 from worker.web.request_audit import note_subject
 
 router = APIRouter()
 CONSENT_STARTS: Final = Rate("consent", calls=60)
-# A secret of 256 bits can't be guessed; this keeps wrong ones from costing us. The right one is always heard.
+# A secret of 256 bits can't be guessed; this keeps wrong ones from costing us. The right one is always accepted.
 WRONG_INVITATIONS: Final = Rate("invitation", calls=20)
 _AN_HOUR_S: Final = 3600
 REQUEST_TRIES: Final = Rate("reading-request", calls=5, window_s=_AN_HOUR_S)
@@ -50,9 +56,10 @@ _PRETENDER: Final = "simulator"
 
 
 def require_person(request: Request) -> None:
-    """Refuse a page that another page loads as an image or a frame of its own; a person goes to it.
+    """Refuse a page that another site's page loads as an image or frame; a person must navigate to it.
 
-    Browsers say so (Fetch Metadata, https://www.w3.org/TR/fetch-metadata/); what says nothing may be an old one.
+    Browsers tell this by headers (Fetch Metadata, https://www.w3.org/TR/fetch-metadata/); one that sends none may be an
+    old browser, and is accepted.
     """
     headers = request.headers
     is_foreign, mode = headers.get("Sec-Fetch-Site") == "cross-site", headers.get("Sec-Fetch-Mode", "navigate")
@@ -62,14 +69,14 @@ def require_person(request: Request) -> None:
 
 @router.get("/invitation")
 def show_invitation(visit: ConsentVisitDep) -> Response:
-    """Show the form. It says nothing of the invitation, which the server has not seen."""
+    """Show the form. It shows nothing about the invitation, which the server has not seen."""
     form_to = [visit.sync.suppliers.main.endpoints.authorize_url]
     return render_with_form(visit.request, "invitation.html", form_to=form_to, several=gas_suffix(visit.sync))
 
 
 @router.post("/invitation", dependencies=[browser_form("/invitation")])
 def open_invitation(visit: ConsentVisitDep, invitation: Annotated[str, Form(max_length=2000)] = "") -> Response:
-    """Bind the invitation to this browser, and go on: to the supplier's page, or to the history of a closed account."""
+    """Bind the invitation to this browser, and continue to the supplier's page, or to a closed account's history."""
     secret = invitation.strip().rpartition("#")[2]  # The whole link may be pasted.
     opened = visit.registry.invitations.open(secret, visit.renamed.newest, visit.names.hashes)
     if opened is not None:
@@ -84,6 +91,9 @@ def choose_again(visit: ConsentVisitDep) -> Response:
     invited = visit.consent.connector.outcomes.find_invited(own) if own else None
     if invited is None or invited.invitation.used_at is not None:
         return visit.page("invitation_over")
+    account = visit.registry.accounts.account_of(invited.invitation)
+    if account is not None and account.state is AccountState.CLOSED:
+        return RedirectResponse("/invitation", 303)  # Its history is opened by the form there.
     return _go_on(visit, invited.invitation)
 
 
@@ -91,7 +101,7 @@ def choose_again(visit: ConsentVisitDep) -> Response:
 def invite_to_pretend_home(
     visit: ConsentVisitDep, usage_point_id: Annotated[str, Form(pattern=r"^([0-9]{14})?$")] = ""
 ) -> Response:
-    """Invite this browser to a home of the simulator, where the settings allow it (RELEVE_PRETEND_HOMES)."""
+    """Invite this browser to a home of the simulator, if the settings allow it (RELEVE_PRETEND_HOMES)."""
     if not visit.settings.pretend_homes:
         return visit.page("unknown_supplier")
     invitations, meter = visit.registry.invitations, usage_point_id or f"{10**13 + secrets.randbelow(9 * 10**13)}"
@@ -99,7 +109,7 @@ def invite_to_pretend_home(
     if account is None:
         made = invitations.create(InvitationPurpose.METER, ENEDIS.name, _PRETENDER, usage_point_id=meter)
     else:
-        # Pretend homes are everybody's.
+        # Pretend homes belong to everybody.
         made = invitations.create(InvitationPurpose.ACCOUNT, ENEDIS.name, _PRETENDER, account_id=account.id)
     opened = invitations.open(made[1], visit.renamed.newest)
     return visit.page("invitation_over") if opened is None else _go_on(visit, opened)
@@ -112,7 +122,7 @@ def _go_on(visit: ConsentVisit, invitation: Invitation) -> Response:
     if invitation.account_id is not None and account is None:
         return visit.page("invitation_over")
     if account is not None and account.state is AccountState.CLOSED:
-        # It needs no new consent: nothing is read for it any more.
+        # It needs no new consent, because nothing is read for it any more.
         with visit.registry.database.writing() as connection:
             used = visit.registry.invitations.use(connection, invitation.id)
         return open_accounts(visit, [account], invitation.id) if used else visit.page("invitation_over")
@@ -125,7 +135,7 @@ def _go_on(visit: ConsentVisit, invitation: Invitation) -> Response:
 
 
 def _open_again(visit: ConsentVisit, secret: str) -> Response | None:
-    """Return the account to the browser that has used this invitation for it, once, and None to others.
+    """Return the account to the browser that used this invitation for it, once; None to others.
 
     A crash may have kept the session from a browser whose consent is recorded. A session that was opened and has ended
     since is not opened again: the device may be lost.
@@ -150,7 +160,7 @@ def _open_again(visit: ConsentVisit, secret: str) -> Response | None:
     return None
 
 
-# It comes before ``/connect/{supplier}``, which matches it too.
+# Declared before ``/connect/{supplier}``, which matches it too.
 @router.get("/connect/reading")
 def show_reading_form(visit: ConsentVisitDep) -> Response:
     """Show the form to the browser whose last request has no proof yet."""
@@ -160,7 +170,7 @@ def show_reading_form(visit: ConsentVisitDep) -> Response:
 
 
 async def read_registers(request: Request) -> dict[str, str]:
-    """Return what was typed of the display, by tariff period; fields that are left empty count as not shown."""
+    """Return the typed register values, by tariff period; an empty field means that the display doesn't show it."""
     form = await request.form()
     registers = [name for periods in DISPLAYED_PERIODS.values() for name in periods]
     return {name: text for name in registers if (text := str(form.get(_REGISTER_FIELD + name, "")).strip())}
@@ -168,7 +178,7 @@ async def read_registers(request: Request) -> dict[str, str]:
 
 @router.post("/connect/reading", dependencies=[browser_form("/")])
 def type_reading(visit: ConsentVisitDep, typed: Annotated[dict[str, str], Depends(read_registers)]) -> Response:
-    """Take what the display shows, in whole kWh."""
+    """Take the values on the display, in whole kWh."""
     readings = {name: parse_displayed(text) for name, text in typed.items()}
     known = {name: kwh for name, kwh in readings.items() if kwh is not None}
     if not known or len(known) < len(readings):
@@ -179,21 +189,24 @@ def type_reading(visit: ConsentVisitDep, typed: Annotated[dict[str, str], Depend
     unproven = connector.find_unproven(names)
     if unproven is None:
         return visit.page("no_reading")
-    # A browser gets a new name with each try, so its tries are counted by what it tries to prove.
+    # A browser gets a new name with each try, so tries are counted by the request that they try to prove.
     tries = ((REQUEST_TRIES, unproven.id), (ADDRESS_TRIES, visit.address))
     if wait_s := max(visit.count_call(rate, subject) for rate, subject in tries):
         return visit.page("too_many", min(wait_s, _AN_HOUR_S))
     newest, accounts = visit.renamed.newest, visit.session.accounts
-    if connector.compare_reading(names, known, browser=newest, session=accounts) is None:
+    own = connector.compare_reading(names, known, browser=newest, session=accounts)
+    if own is None:
         return visit.page("no_reading")
+    publish_request(visit.stores, own)
     return visit.rename(RedirectResponse(_OUTCOME, 303))
 
 
 @router.get(_OUTCOME)
+@router.post(_OUTCOME, dependencies=[browser_form(_OUTCOME)])
 def show_outcome(visit: ConsentVisitDep) -> Response:
-    """Show what came of it; the page loads itself again until there is an outcome."""
+    """Show the outcome; the page reloads itself until there is one. Its button opens the account."""
     own = visit.find_request()
-    return visit.page("no_reading") if own is None else answer_request(visit, own)
+    return visit.page("no_reading") if own is None else answer_request(visit, own, opens=visit.is_form)
 
 
 @router.get("/connect/{supplier}")
@@ -215,7 +228,7 @@ def redirect_to_supplier(
 ) -> Response:
     """Store a flow of this browser and redirect to the supplier's page; only a simulator gets ``usage_point_id``.
 
-    ``tenant``: to whom a new account will belong where there is no invitation.
+    ``tenant``: the owner of a new account if there is no invitation.
     """
     if wait_s := count_start(visit, invitation):
         return visit.rename(visit.page("too_many", wait_s))
@@ -236,8 +249,8 @@ def begin_flow(visit: ConsentVisit, flow: ConsentFlow, callback_path: str, usage
     hint = usage_point_id if usage_point_id and consents.is_meter(usage_point_id) else None
     begun = replace(flow, begun_on=consents.today().isoformat(), begun_at=real_clock().isoformat())
     try:
-        consents.consent_page("")  # It raises the error before anything is stored.
-    except ValueError:  # The customers of the sandbox have consented already.
+        consents.consent_page("")  # It raises its error before anything is stored.
+    except ValueError:  # The sandbox's customers have already consented.
         return visit.rename(visit.page("no_consent_page"))
     page = consents.consent_page(ConsentFlows(visit.stores.redis).start(begun))
     hints = {name: value for name, value in _hints(visit, flow, callback_path, hint).items() if value}
@@ -247,7 +260,7 @@ def begin_flow(visit: ConsentVisit, flow: ConsentFlow, callback_path: str, usage
 def _hints(
     visit: ConsentVisit, flow: ConsentFlow, callback_path: str, usage_point_id: str | None
 ) -> Mapping[str, str | None]:
-    """Return what only a simulator is told in the address of its page; GRDF's has our callback in it already."""
+    """Return the parameters that only a simulator gets in its page's address; GRDF's already has our callback."""
     settings = visit.settings
     if flow.supplier == visit.sync.suppliers.main.supplier.name:
         hints = {"redirect_uri": settings.public_url + callback_path, "usage_point_id": usage_point_id}
@@ -256,9 +269,9 @@ def _hints(
 
 
 def count_start(visit: ConsentVisit, invitation: Invitation | None) -> int:
-    """Count a start. Return 0 where it may go on, else the seconds until the next may.
+    """Count a start. Return 0 if it is within the rate, else the seconds until the next one is.
 
-    ``invitation``: the one that it begins with; without it, one that this browser has opened counts as well.
+    ``invitation``: the one that it begins with; without it, an invitation that this browser has opened counts as well.
     """
     session = visit.session
     if session.household is not None and session.accounts:
@@ -271,6 +284,6 @@ def count_start(visit: ConsentVisit, invitation: Invitation | None) -> int:
 
 
 def refuse_invitation(visit: ConsentVisit) -> Response:
-    """Return the page of an invitation that opens nothing, and count it: too many are no longer looked at."""
+    """Return the page of an invitation that opens nothing, and count it: after too many, no more are checked."""
     wait_s = visit.count_call(WRONG_INVITATIONS, visit.address)
     return visit.page("too_many", wait_s) if wait_s else visit.page("invitation_over")

@@ -1,15 +1,16 @@
-"""The way back from the supplier's page: the callback, the page of what came of it, and the names of a browser.
+"""The way back from the supplier's page: the callback, the page with its outcome, and the names of a browser.
 
-Whatever a callback says can be typed by anybody, so it becomes a connection request
-(``domain.connection_request``), which changes nothing without a proof. A state works once, and only in the browser that
-began. The first answer gives the browser a new name, to which the request is bound, before anything comes of it: where
-it waits, the page reloads itself, and the outcome is for the browser that has this name. A session opens by it once. If
-the supplier has to be asked, a task does it.
+Anybody can type the address of a callback, so it becomes only a connection request (``domain.connection_request``),
+which changes nothing without a proof. A state works once, and only in the browser that began. The first answer gives
+the browser a new name, to which the request is bound, before there is an outcome. While the request waits, the page
+reloads itself, and only the browser with this name gets the outcome. The name opens a session once: with the callback,
+or with the button of the page that shows the outcome of a reading or the state of a right. If the supplier must be
+asked, a task does it.
 
-The names of a browser are random texts in a cookie, a new one for each handshake. What a handshake leads to is bound to
-a name that its own answer sets, never to one that the browser had before. So a person who has planted a name in
-somebody's browser, and knows it, sees nothing of what that browser does afterwards. What a browser may go on with is
-asked of all its names, so that each of its tabs goes its own way.
+The names of a browser are random texts in a cookie, a new one for each handshake. The outcome of a handshake is bound
+to a name that its own answer sets, never to one that the browser had before. So a person who has planted a name in
+somebody's browser sees nothing of what that browser does afterwards. All names of a browser are tried to find what it
+may continue, so that its tabs are independent.
 
     releve_connect    67474f2eZr0….67474ee1k3q…    the names, the newest first; each begins with the second in which it
                                                    was made, as eight hexadecimal digits
@@ -48,31 +49,19 @@ from worker.domain.connection_request import (
 from worker.domain.consents import REQUEST_LIFE
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.logs import fields
-from worker.runtime.consent_parts import Consent
 from worker.runtime.stores import Stores
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
 from worker.stores.registry import Registry
-from worker.web.dependencies import (
-    RIGHT_STATE,
-    FormRefused,
-    Session,
-    Visit,
-    browser_form,
-    needs_invitation,
-    publish_backfills,
-    read_cookie,
-    set_cookie,
-    show_accounts,
-)
+from worker.web import dependencies
 from worker.web.rendering import SIGN_IN, render, render_message, render_with_form, words_of
 from worker.web.request_audit import note_event
 
 router = APIRouter()
 log = logging.getLogger("releve.web")
-PORTAL_SUFFIX: Final = "_parent"  # Enedis' portal of 2026 sometimes appends it to the redirect address.
+PORTAL_SUFFIX: Final = "_parent"  # Enedis' 2026 portal sometimes appends it to the redirect address.
 BROWSER_COOKIE: Final = "releve_connect"
-MOST_NAMES: Final = 30  # More than a person makes tries with one invitation, whose name must stay.
+MOST_NAMES: Final = 30  # More than the tries of a person with one invitation, whose name must stay.
 _NAME: Final = re.compile(r"([0-9a-f]{8})[A-Za-z0-9_-]{32}", re.ASCII)
 _STATE: Final = re.compile(rf"[A-Za-z0-9_-]{{20,{LONGEST_STATE}}}", re.ASCII)
 _SHORTEST_WAIT_S: Final = 2
@@ -84,56 +73,37 @@ _INVITATION: Final = ("/invitation", "connect.invitation")
 _CHOOSE_AGAIN: Final = ("/invitation/again", "connect.other_meter.go")
 _READING: Final = ("/connect/reading", "connect.reading")
 _RIGHT_AGAIN: Final = ("/connect/right/again", "connect.right.again")
-_PAGES: Final[dict[str, tuple[int, tuple[str, str]]]] = {  # Name of a page -> its status and what to do next.
-    "unknown_supplier": (404, _HOME),
-    "too_many": (429, _HOME),
-    "too_long": (400, _START_AGAIN),
-    "too_many_meters": (400, _START_AGAIN),
-    "no_consent_page": (503, _HOME),
-    "unproven": (403, _INVITATION),
-    OTHER_METER: (403, _CHOOSE_AGAIN),
-    "unknown_meter": (403, _CHOOSE_AGAIN),
-    "reading_wrong": (403, _READING),
-    "no_reading": (404, _INVITATION),
-    "invitation_over": (410, _HOME),
-    "not_there": (202, _HOME),
-    "working": (202, _HOME),
-    "waiting_turn": (202, _HOME),
-    "unavailable": (202, _HOME),
-    "held": (202, _HOME),
-    "held_reading": (202, _HOME),
-    "erased_since": (410, _START_AGAIN),
-    "turned_away": (403, _HOME),
-    "access_denied": (403, _START_AGAIN),
-    "server_error": (502, _START_AGAIN),
-    "no_usage_point": (400, _START_AGAIN),
-    "refused": (400, _START_AGAIN),
-    "unknown_state": (400, _START_AGAIN),
-    "foreign_state": (403, _START_AGAIN),
-    "ended_elsewhere": (403, _HOME),
-    "code_refused": (400, _START_AGAIN),
-    "unusable": (502, _HOME),
-    "no_right": (404, _INVITATION),
-    "right_held": (202, _HOME),
-    "right_pending": (202, _HOME),
-    "right_proof": (202, _HOME),
-    "right_to_check": (202, _HOME),
-    "right_refused": (403, _RIGHT_AGAIN),
-    "right_revoked": (403, _RIGHT_AGAIN),
-    "right_obsolete": (410, _RIGHT_AGAIN),
-    "right_withdrawn": (410, _HOME),
-    "right_elsewhere": (403, SIGN_IN),
-    "right_postcode": (409, _RIGHT_AGAIN),
-    "right_name": (409, _RIGHT_AGAIN),
-    "right_email": (409, _RIGHT_AGAIN),
-    "right_unknown_meter": (404, _RIGHT_AGAIN),
-    "right_contract_ended": (410, _HOME),
-    "right_scope": (502, _HOME),
-    "right_exists": (409, _INVITATION),
-    "right_too_many": (429, _HOME),
+_PAGES: Final = {  # Name of a page -> its status and the next action.
+    name: (status, action)
+    for status, action, names in (
+        (202, _HOME, ("not_there", "working", "waiting_turn", "unavailable", "held", "held_reading")),
+        (202, _HOME, ("right_held", "right_pending", "right_proof", "right_to_check")),
+        (403, _HOME, ("turned_away", "ended_elsewhere")),
+        (404, _HOME, ("unknown_supplier",)),
+        (410, _HOME, ("invitation_over", "right_withdrawn", "right_contract_ended")),
+        (429, _HOME, ("too_many", "right_too_many")),
+        (502, _HOME, ("unusable", "right_scope")),
+        (503, _HOME, ("no_consent_page",)),
+        (400, _START_AGAIN, ("too_long", "too_many_meters", "no_usage_point", "refused")),
+        (400, _START_AGAIN, ("unknown_state", "code_refused")),
+        (403, _START_AGAIN, ("access_denied", "foreign_state")),
+        (410, _START_AGAIN, ("erased_since",)),
+        (502, _START_AGAIN, ("server_error",)),
+        (403, _INVITATION, ("unproven",)),
+        (404, _INVITATION, ("no_reading", "no_right")),
+        (409, _INVITATION, ("right_exists",)),
+        (403, _CHOOSE_AGAIN, (OTHER_METER, "unknown_meter")),
+        (403, _READING, ("reading_wrong",)),
+        (403, _RIGHT_AGAIN, ("right_refused", "right_revoked")),
+        (404, _RIGHT_AGAIN, ("right_unknown_meter",)),
+        (409, _RIGHT_AGAIN, ("right_postcode", "right_name", "right_email")),
+        (410, _RIGHT_AGAIN, ("right_obsolete",)),
+        (403, SIGN_IN, ("right_elsewhere",)),
+    )
+    for name in names
 }
-_PAGES_WITHOUT_ERROR: Final = ("code_refused", "unusable")  # OAuth has no words for them.
-_FAILURES: Final = ("access_denied", "server_error", "no_usage_point")  # The others share the page ``refused``.
+_PAGES_WITHOUT_ERROR: Final = ("code_refused", "unusable")  # OAuth has no error codes for them.
+_FAILURES: Final = ("access_denied", "server_error", "no_usage_point")  # Other failures share the page ``refused``.
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,42 +114,45 @@ class BrowserNames:
 
     @property
     def hashes(self) -> tuple[str, ...]:
-        """How the stores know the names, the newest first: their readers can't make the cookie."""
+        """The names as the stores know them, the newest first: readers of the stores can't make the cookie."""
         return tuple(hashlib.sha256(text.encode()).hexdigest() for text in self.texts)
 
     @property
     def newest(self) -> str:
-        """The hash of the newest name."""
         return self.hashes[0]
 
     def with_new(self) -> BrowserNames:
-        """Return the names with a new one in front; the oldest beyond thirty is forgotten."""
+        """Return the names with a new one in front; the oldest beyond thirty is dropped."""
         name = f"{int(real_clock().timestamp()):08x}{secrets.token_urlsafe(24)}"
         return BrowserNames((name, *self.texts)[:MOST_NAMES])
 
 
-class ConsentVisit(Visit):
-    """A visit of the pages of consent, which know a browser by its names."""
+class ConsentVisit(dependencies.Visit):
+    """A visit to the pages of consent, which know a browser by its names."""
 
     @cached_property
     def names(self) -> BrowserNames:
-        """The names in the browser's cookie. One that is older than a request may be counts as none.
+        """The names in the browser's cookie, without any older than a request can be.
 
-        Names need no signature: nothing is bound to one that we have not made. The time in a name is a part of what is
-        hashed, so nobody can prolong it.
+        Names need no signature: nothing is bound to a name that we have not made. The time in a name is part of what is
+        hashed, so nobody can extend its life.
         """
-        texts = (read_cookie(self.request, BROWSER_COOKIE) or "").split(".", MOST_NAMES)[:MOST_NAMES]
+        texts = (dependencies.read_cookie(self.request, BROWSER_COOKIE) or "").split(".", MOST_NAMES)[:MOST_NAMES]
         return BrowserNames(tuple(text for text in texts if _is_current(text)))
 
     @cached_property
     def renamed(self) -> BrowserNames:
-        """The browser's names with a new one, which it gets by ``rename``."""
+        """The browser's names with a new one, which ``rename`` gives it."""
         return self.names.with_new()
 
+    @property
+    def is_form(self) -> bool:
+        """Whether a form has been sent; else a page is looked at."""
+        return self.request.method == "POST"
+
     def rename(self, response: Response) -> Response:
-        """Return the answer with the cookie of the new name."""
         value, life_s = ".".join(self.renamed.texts), int(REQUEST_LIFE.total_seconds())
-        set_cookie(self.request, response, BROWSER_COOKIE, value, life_s)
+        dependencies.set_cookie(self.request, response, BROWSER_COOKIE, value, life_s)
         return response
 
     def find_request(self) -> ConnectionRequest | None:
@@ -187,12 +160,12 @@ class ConsentVisit(Visit):
         return self.consent.requests.of_browser(self.names.hashes)
 
     def page(self, name: str, wait_s: int = 0, *, supplier: str = ENEDIS.name, **words: str) -> Response:
-        """Return the page of an outcome, which with ``wait_s`` comes again after so many seconds.
+        """Return the page of an outcome; with ``wait_s`` it reloads itself after so many seconds.
 
-        ``supplier``: whose consent it is about; ``words``: further facts of its texts.
+        ``supplier``: the one whose consent the page is about; ``words``: further facts for its texts.
         """
         status, action = _PAGES[name]
-        if action is _START_AGAIN and needs_invitation(self.sync, supplier):
+        if action is _START_AGAIN and dependencies.needs_invitation(self.sync, supplier):
             action = _INVITATION  # Without one, a new start would lead to no account.
         facts = {"supplier": words_of(self.request)(f"supplier.{supplier}"), "digits": "…", **words}
         return render_message(self.request, f"connect.{name}", status, action, facts, reload_s=wait_s)
@@ -208,18 +181,18 @@ def receive_callback(supplier: str, visit: ConsentVisitDep) -> Response:
     return answer_callback(visit, name) if name in visit.sync.suppliers else visit.page("unknown_supplier")
 
 
-@router.post("/connect/new-holder", dependencies=[browser_form("/")])
+@router.post("/connect/new-holder", dependencies=[dependencies.browser_form("/")])
 def confirm_new_holder(visit: ConsentVisitDep, connection: Annotated[str, Form(max_length=64)] = "") -> Response:
-    """Go on with a proven request whose meter has another person's account, which is closed by it."""
+    """Continue with a proven request that closes another person's account of the meter."""
     own = visit.consent.connector.choose_new_holder(connection, visit.names.hashes)
     if own is None:
         return visit.page("unknown_state")
-    publish_backfills(visit.stores, [account.id for account in own.accounts])
+    dependencies.publish_backfills(visit.stores, [account.id for account in own.accounts])
     return answer_request(visit, own)
 
 
 def answer_callback(visit: ConsentVisit, supplier: str) -> Response:
-    """Answer a callback of a supplier that has a consent page here, whichever of our addresses it came to."""
+    """Answer a callback of a supplier with a consent page here, on whichever of our addresses it came."""
     if len(visit.request.scope["query_string"]) > LONGEST_QUERY:
         return visit.page("too_long")
     callback = visit.consent.supplier_of(supplier).read_callback(visit.request.query_params.multi_items())
@@ -232,15 +205,15 @@ def answer_callback(visit: ConsentVisit, supplier: str) -> Response:
     if flow is None or flow.supplier != supplier:
         return _answer_repeated(visit, callback, supplier)
     if flow.browser not in visit.names.hashes:
-        # The flow isn't ended: it stays for the browser that it belongs to.
+        # The flow isn't ended: it stays usable for its own browser.
         return visit.page("foreign_state")
     own = _receive(visit, callback, flow)
     if not visit.consent.requests.create(own):  # Another load of the same callback was faster.
         return _answer_repeated(visit, callback, supplier)
     flows.end(callback.state)
     if own.asks_supplier:
-        _publish(visit.stores, own)
-    # What comes of it comes with the next load: a crash on the way must not leave it to a name that nobody has got.
+        _publish_once(visit.stores, own)
+    # The outcome comes with the next load: after a crash in between, it must not belong to a name that no browser has.
     return visit.rename(_waiting_page(visit, own) if own.state is RequestState.ASKING else answer_request(visit, own))
 
 
@@ -266,15 +239,15 @@ def _receive(visit: ConsentVisit, callback: Callback, flow: ConsentFlow) -> Conn
 
 
 def _answer_repeated(visit: ConsentVisit, callback: Callback, supplier: str) -> Response:
-    """Answer a callback whose state is used: with what came of it, for the browser that it belongs to.
+    """Answer a callback whose state is used, with the outcome, for the browser that it belongs to.
 
-    A browser that has only a name of before has loaded the callback twice at once, and gets the new one by the other
+    A browser that has only an earlier name has loaded the callback twice at once, and gets the new name with the other
     answer; or somebody has planted the name.
     """
     names = visit.names.hashes
     own = visit.consent.requests.get(_request_id(callback.state))
     if own is not None and (own.browser in names or _is_shown(own, visit.session)):
-        return answer_request(visit, own)
+        return answer_request(visit, _take_on(visit, own))
     if own is None or not set(own.known_as) & set(names):
         return _stateless_page(visit, callback, supplier)
     if own.state is not RequestState.ASKING:
@@ -282,68 +255,70 @@ def _answer_repeated(visit: ConsentVisit, callback: Callback, supplier: str) -> 
     return visit.page("working", _SHORTEST_WAIT_S, supplier=supplier)
 
 
-def _is_shown(own: ConnectionRequest, session: Session) -> bool:
-    """Return whether the browser's session shows what the request has connected."""
+def _is_shown(own: ConnectionRequest, session: dependencies.Session) -> bool:
+    """Return whether the browser's session shows the accounts that the request has connected."""
     return own.state is RequestState.CONNECTED and all(session.shows(account) for account in own.accounts)
 
 
 def _stateless_page(visit: ConsentVisit, callback: Callback, supplier: str) -> Response:
-    """Return the page of a callback whose state leads to nothing that is this browser's."""
+    """Return the page of a callback whose state leads to nothing of this browser's."""
     page = _failure_page(callback.failure) if callback.failure else "unknown_state"
     return visit.page(page, supplier=supplier)
 
 
-def answer_request(visit: ConsentVisit, own: ConnectionRequest) -> Response:
-    """Answer with what came of the browser's own request, and take it on where its next step is due."""
-    if own.is_due(datetime.now(UTC)):
-        own = _take_on(visit.stores, visit.consent, own)
+def answer_request(visit: ConsentVisit, own: ConnectionRequest, *, opens: bool = True) -> Response:
+    """Answer with the outcome of the browser's own request. ``opens``: whether that may open a session."""
     match own.state:
         case RequestState.ASKING:
             return _waiting_page(visit, own)
         case RequestState.HANDED_OVER:
             return RedirectResponse(own.returns_to, 302)
         case RequestState.CONNECTED:
-            return open_accounts(visit, own.accounts, own.browser)
+            return lead_to_accounts(visit, own.accounts, own.browser, opens=opens)
         case RequestState.CHOICE:
             supplier = words_of(visit.request)(f"supplier.{own.supplier}")
             return render_with_form(visit.request, "choice.html", request_id=own.id, supplier=supplier)
         case RequestState.UNPROVEN:
             return _unproven_page(visit, own)
         case RequestState.REFUSED if own.caller is not None and own.page != "invitation_over":
-            # The caller must hear that nothing comes of it, in OAuth's words where there is one.
+            # The caller must learn that it failed, with an OAuth error code if there is one.
             error = "server_error" if own.page in _PAGES_WITHOUT_ERROR else own.page
             return RedirectResponse(own.caller.address(error=error, error_description="the consent was not given"), 302)
         case RequestState.DECLARED:
-            return RedirectResponse(RIGHT_STATE, 303)
+            return RedirectResponse(dependencies.RIGHT_STATE, 303)
         case RequestState.HELD | RequestState.REFUSED:
             page = own.page if own.page in _PAGES else _failure_page(own.page)
             return visit.page(page, supplier=own.supplier)
 
 
-def _take_on(stores: Stores, consent: Consent, own: ConnectionRequest) -> ConnectionRequest:
-    """Conclude the request here, or publish the task where the supplier must be asked."""
-    if own.asks_supplier:
-        _publish(stores, own)
+def _take_on(visit: ConsentVisit, own: ConnectionRequest) -> ConnectionRequest:
+    """Continue the request if its next step is due: conclude it, or publish the task if the supplier must be asked."""
+    if not own.is_due(datetime.now(UTC)):
         return own
-    concluded = consent.connector.conclude(own.id) or own
-    publish_backfills(stores, [account.id for account in concluded.accounts])
+    if own.asks_supplier:
+        _publish_once(visit.stores, own)
+        return own
+    concluded = visit.consent.connector.conclude(own.id) or own
+    dependencies.publish_backfills(visit.stores, [account.id for account in concluded.accounts])
     return concluded
 
 
-def _publish(stores: Stores, own: ConnectionRequest) -> None:
-    """Publish the task that asks the supplier, once in two seconds at most.
-
-    Where the message is lost or the browser is closed, beat's task does it.
-    """
+def _publish_once(stores: Stores, own: ConnectionRequest) -> None:
+    """Publish the task that asks the supplier, once in two seconds at most."""
     if not RateLimiter(stores.redis).count_call(_PUBLISHED, own.id):
-        try:
-            enqueue_request(own.id, vouched=own.vouched, broker_url=stores.broker_url)
-        except StoreUnavailable as error:
-            log.warning("connection request not published", extra=fields(request=own.id, reason=str(error)))
+        publish_request(stores, own)
+
+
+def publish_request(stores: Stores, own: ConnectionRequest) -> None:
+    """Publish the task of a request. If the message is lost or the browser is closed, beat's task does it."""
+    try:
+        enqueue_request(own.id, vouched=own.vouched, broker_url=stores.broker_url)
+    except StoreUnavailable as error:
+        log.warning("connection request not published", extra=fields(request=own.id, reason=str(error)))
 
 
 def _unproven_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
-    """Return the page of a request without a proof: the same for every meter, with the way to P4 where there is one."""
+    """Return the page of a request without a proof: the same for every meter, with a link to P4 if that's possible."""
     if own.page == "reading_wrong":
         return visit.page(own.page)
     connector = visit.consent.connector
@@ -357,16 +332,31 @@ def _unproven_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
     return visit.page("unproven")
 
 
-def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], name: str) -> Response:
-    """Lead to the accounts, in a session that shows them; who has none of these yet gets it once.
+def lead_to_accounts(
+    visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], name: str, *, opens: bool
+) -> Response:
+    """Lead to the accounts; without ``opens``, a browser whose session has to be opened first gets the button for it.
 
-    ``name``: what it opens by, the hash of a browser's name or the id of an invitation. A person who copies that
+    The button sends its form to the page's own address. ``name``: as for ``open_accounts``.
+    """
+    if opens:
+        return open_accounts(visit, accounts, name)
+    if not visit.consent.requests.find_session(name):
+        return render_with_form(visit.request, "open.html", to=visit.request.url.path)
+    is_shown = all(visit.session.shows(account) for account in accounts)
+    return RedirectResponse(f"/accounts/{accounts[0].id}", 303) if is_shown else visit.page("ended_elsewhere")
+
+
+def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], name: str) -> Response:
+    """Lead to the accounts, in a session that shows them; a browser that sees none of them yet gets the session once.
+
+    ``name``: what the session opens by: the hash of a browser's name or the id of an invitation. A person who copies it
     later gets no other session.
 
-    A session that shows other meters may be another person's, who has left it or has had this one sign in to it. So
-    the person is asked whether the accounts join these. Where one of the accounts has taken a meter over from an
-    account that the session had, that household's session ends in this browser, and nobody is asked. Nor is anybody
-    in a home, or for accounts that the household has had before.
+    A session that shows other meters may be another person's, who left it open or had this person sign in to it. So the
+    person is asked whether the accounts join these. If one of the accounts has taken over a meter from an account of
+    the session, that household's session ends in this browser, without asking. Nor is anybody asked in a home, or for
+    accounts that the household has had before.
     """
     session = visit.session
     if all(session.shows(account) for account in accounts):
@@ -381,11 +371,11 @@ def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAcc
 
 
 def _find_asked_about(
-    registry: Registry, session: Session, accounts: Sequence[Account | ConnectedAccount]
+    registry: Registry, session: dependencies.Session, accounts: Sequence[Account | ConnectedAccount]
 ) -> list[Account]:
-    """Return the accounts that the session shows; none where a new account has taken the meter of one of its own.
+    """Return the accounts that the session shows; none if a new account has taken over the meter of one of its own.
 
-    Closing the one and making the other is one moment, so a crash leaves it to be seen.
+    Closing the one and making the other have the same time, so this is still visible after a crash.
     """
     known = registry.accounts.get_many([*session.accounts, *(account.id for account in accounts)])
     made = [known[account.id].created_at for account in accounts if account.id in known]
@@ -401,14 +391,14 @@ def join_meters(
     offer: Annotated[str, Form(max_length=4000)] = "",
     choice: Annotated[str, Form(max_length=10)] = "",
 ) -> Response:
-    """Open what the browser was asked about: beside the meters of its session, or in a household of its own.
+    """Open the accounts that the browser was asked about: in its session's household, or in a new one.
 
     ``offer`` is sealed for this session, so that no other page can send it.
     """
     try:
         name, accounts = json.loads(visit.access.sealer.unseal(offer, f"offer/{visit.session.sid}"))
     except OperatorFault:
-        raise FormRefused("/") from None
+        raise dependencies.FormRefused("/") from None
     return _open(visit, [ConnectedAccount(*account) for account in accounts], name, joins=choice == "join")
 
 
@@ -417,7 +407,7 @@ def _open(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], n
     if not requests.mark_opened(name):
         return visit.page("ended_elsewhere")
     try:
-        session_id = show_accounts(visit, response, accounts, joins=joins)
+        session_id = dependencies.show_accounts(visit, response, accounts, joins=joins)
         for account in accounts:
             if visit.registry.consents.browser_of(account.id) is not None:  # A closed account has no consent.
                 note_event(visit.request, AuditAction.CONSENT_CONNECT, account_id=account.id)
@@ -429,7 +419,7 @@ def _open(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], n
 
 
 def _waiting_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
-    """Return a page that reloads itself when the next try is over."""
+    """Return a page that reloads itself after the next try."""
     if own.next_try_at is None or not own.page:
         return visit.page("working", _SHORTEST_WAIT_S, supplier=own.supplier)
     left_s = (own.next_try_at - datetime.now(UTC)).total_seconds() + _SHORTEST_WAIT_S
@@ -438,12 +428,11 @@ def _waiting_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
 
 
 def _failure_page(failure: str) -> str:
-    """Return the name of a failure's page."""
     return failure if failure in _FAILURES else "refused"
 
 
 def _request_id(state: str) -> str:
-    """Return the id of the request that a state leads to. It may stand in a log, because it opens nothing."""
+    """Return the id of the request that a state leads to. It may be logged, because it gives no access."""
     return hashlib.sha256(state.encode()).hexdigest()[:32]
 
 

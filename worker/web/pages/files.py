@@ -1,8 +1,9 @@
-"""Files of an account's measures: the page and the files to download, and the import of files that a household has.
+"""Files of an account's measures: the page and the files to download, and the import of a household's own files.
 
-The page of downloads has links to a file of each doctype, and a form for some days. The form is for the energies, which
-have several periods. Other series have one document a day at most: one small file. Files are whole, for a spreadsheet
-in the reader's language or for programs. The page of imports shows what is in the files, and what came of it.
+The page of downloads has links to a file of each doctype, and a form for a range of days. The form is for energies,
+which have several periods. Other series have at most one document a day, so one small file each. Files are complete,
+for a spreadsheet in the reader's language or for programs. The page of imports shows the contents of the files, and the
+result.
 """
 
 from __future__ import annotations
@@ -35,41 +36,31 @@ from worker.domain.series import (
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.measures.stored_range import find_stored_range
 from worker.sync.file_import import FileComparison
+from worker.web import file_formats
 from worker.web.api.callers import count_household
 from worker.web.dependencies import Day, OwnAccount, Visit, VisitDep, check_session_form
 from worker.web.error_pages import HttpRefusal
-from worker.web.file_formats import (
-    FieldsCsv,
-    FileFormat,
-    Form,
-    JsonFile,
-    SpreadsheetCsv,
-    check_days,
-    find_asked_doctype,
-    name_file,
-    stream_file,
-)
 from worker.web.file_uploads import FIELD, LARGEST_IMPORT, ImportReport, import_files, read_files
 from worker.web.pages.account_forms import Choosable
 from worker.web.rendering import render, render_message, words_of
 from worker.web.texts import Words, language_of
 
 router = APIRouter()
-_LOOK: Final = "look"  # The button that only looks.
+_LOOK: Final = "look"  # The button that only previews the files.
 _MEGABYTE: Final = 1024 * 1024
 FirstDays = dict[Doctype, date | None]
 
 
 @dataclass(frozen=True, slots=True)
 class FileGroup:
-    """Files under one heading: the keys of its title and of each file's name, and each file's query without format."""
+    """Files under one heading: the key of its title; the key of each file's name, and its query without format."""
 
     title: str
     files: list[tuple[str, str]]
 
 
 class Columns(StrEnum):
-    """Columns of CSV: those of a spreadsheet, or the stored fields for programs."""
+    """Columns of CSV: those for a spreadsheet, or the stored fields for programs."""
 
     TIMES = "times"
     FIELDS = "fields"
@@ -77,7 +68,7 @@ class Columns(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A series of a file as the page shows it: ``facts`` are the keys of names, with values."""
+    """A series of a file, for the page: ``facts`` are the keys of names, with values."""
 
     file: str
     facts: tuple[tuple[str, str], ...]
@@ -107,7 +98,7 @@ def show_download(visit: VisitDep, account: OwnAccount) -> Response:
 
 
 def _first_days(measures: MeasureStore, account_id: str, known: list[Series]) -> FirstDays:
-    """Return the doctypes that the account has documents of, with the first day where they are of days."""
+    """Return the doctypes with documents of the account; those by day with their first day."""
     wanted = [doctype for series in known for doctype in series.doctypes]
     stored = measures.read(account_id, dict.fromkeys(wanted, ALL_KEYS), limit=1)
     return {
@@ -122,7 +113,7 @@ def _periods_of(daily: Series, first: FirstDays) -> list[Period]:
 
 
 def _energy_files(daily: Series, periods: list[Period]) -> FileGroup:
-    """Return the files of a direction's energy."""
+    """Return the files of the energy in one direction."""
     files = [(f"download.{period}", f"series={daily}&by={period}") for period in periods]
     return FileGroup(f"direction.{daily.description.direction}", files)
 
@@ -135,28 +126,28 @@ def download_file(
     by: Period = Period.DAY,
     first: Annotated[Day | None, Query(alias="from")] = None,
     last: Annotated[Day | None, Query(alias="to")] = None,
-    form: Annotated[Form, Query(alias="format")] = Form.CSV,
+    form: Annotated[file_formats.Form, Query(alias="format")] = file_formats.Form.CSV,
     columns: Columns = Columns.TIMES,
 ) -> Response:
     caller = count_household(visit)
     series = series or daily_of(supplier=account.supplier)
-    doctype = find_asked_doctype(series, by)
-    days = check_days(first, last, visit.sync.history.today())
+    doctype = file_formats.find_asked_doctype(series, by)
+    days = file_formats.check_days(first, last, visit.sync.history.today())
     stored = find_stored_range(visit.stores.measures, account.id, doctype, days)
-    name = name_file(account.id, series, by, days)
-    file_format: FileFormat
-    if form is Form.JSON:
-        file_format = JsonFile(doctype, _name_fields(account, series, by, doctype))
+    name = file_formats.name_file(account.id, series, by, days)
+    file_format: file_formats.FileFormat
+    if form is file_formats.Form.JSON:
+        file_format = file_formats.JsonFile(doctype, _name_fields(account, series, by, doctype))
     elif columns is Columns.FIELDS:
-        file_format, name = FieldsCsv.of(doctype, stored.read_tariff_periods()), f"{name}-fields"
+        file_format, name = file_formats.FieldsCsv.of(doctype, stored.read_tariff_periods()), f"{name}-fields"
     else:
-        file_format = SpreadsheetCsv(doctype, stored.read_tariff_periods(), language_of(visit.request))
+        file_format = file_formats.SpreadsheetCsv(doctype, stored.read_tariff_periods(), language_of(visit.request))
     check = partial(caller.reload_account, visit.registry, visit.access, account.id)
-    return stream_file(stored, file_format, name, check)
+    return file_formats.stream_file(stored, file_format, name, check)
 
 
 def _name_fields(account: Account, series: Series, by: Period, doctype: Doctype) -> dict[str, str]:
-    """Return what the file is of, under the names of the API's answers."""
+    """Return what the file contains, with the field names of the API's answers."""
     unit = doctype.series.description.quantity.load_unit
     return {"account": account.id, "series": series, "doctype": doctype.full_name, "unit": unit, "by": by}
 

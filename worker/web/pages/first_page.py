@@ -1,4 +1,4 @@
-"""The first page: connect a meter, or open one that is connected in this browser."""
+"""The first page: connect a meter, or open one that this browser has connected."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def show_home(visit: VisitDep, page: Annotated[int, Query(ge=1, le=100)] = 1) ->
     return render(
         visit.request,
         "home.html",
-        # The form of pretend homes leads to the supplier's page.
+        # The form for pretend homes leads to the supplier's page.
         form_to=[main.endpoints.authorize_url] if settings.pretend_homes else (),
         suppliers={name: needs_invitation(sync, name) for name in visit.consent.suppliers},
         several=gas_suffix(sync),
@@ -45,6 +45,6 @@ def show_home(visit: VisitDep, page: Annotated[int, Query(ge=1, le=100)] = 1) ->
 
 
 def _past_of(series: Series, curve_days: int, words: Words) -> str:
-    """Return how much of the past of a series is read: days of a curve, months of the others."""
+    """Return how far back a series is read: in days for a curve, in months for others."""
     days = history_length(series, curve_days)
     return words.duration(f"P{days}D" if series.description.history_days is None else f"P{days * 12 // 365}M")

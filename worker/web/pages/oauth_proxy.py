@@ -1,15 +1,15 @@
-"""The OAuth proxy, for clients with accounts of their own, such as Cozy stacks: one callback address at the supplier.
+"""The OAuth proxy, for clients with their own accounts, such as Cozy stacks: one callback address at the supplier.
 
-1. A client sends the person to ``/auth``, whose page names the client. Its button leads on to the supplier's page.
-2. The supplier sends the person to ``/redirect``. Where the consent is proven, the person goes on to the client's own
+1. A client sends the person to ``/auth``, whose page names the client. Its button leads to the supplier's page.
+2. The supplier sends the person to ``/redirect``. If the consent is proven, the person continues to the client's own
    address with a code of ours.
 3. The client exchanges the code at ``/token``, and later renews its token there, in plain OAuth 2.0 (RFC 6749, 4.1.3
    and 6).
 4. With v5 and 2026 it reads the one meter of its grant at ``/data``, as the supplier sends it: the application's own
    token never leaves us.
 
-The supplier takes 100 characters of state and knows one callback address, so the client's state and address wait in
-Redis. A client is one that ``releve access add-client`` has made.
+The supplier accepts 100 characters of state and knows one callback address, so the client's state and address are kept
+in Redis. Clients are made by ``releve access add-client``.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ router = APIRouter(prefix="/proxy", dependencies=[Depends(check_supplier)])
 _FIELDS: Final = ("client_id", "redirect_uri", "response_type", "state", "code_challenge", "code_challenge_method")
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _REALM: Final = 'Bearer realm="releve"'
-_MOST_BYTES: Final = 5_000_000  # Of an answer: a week of load curve has some 100 kB, three years of days some 200 kB.
+_MOST_BYTES: Final = 5_000_000  # For an answer: a week of load curve has some 100 kB, three years of days some 200 kB.
 _REFUSED_ANSWERS: Final = {
     AnswerKind.NO_DATA: (404, "no_data", "the supplier has no data for these days"),
     AnswerKind.BEFORE_HISTORY: (400, "invalid_request", "the supplier's history begins later: ask for later days"),
@@ -75,7 +75,8 @@ _REFUSED_ANSWERS: Final = {
 }
 _basic = HTTPBasic(realm="releve", auto_error=False)
 _bearer = HTTPBearer(auto_error=False)
-# A secret of 256 bits can't be guessed, and the right one is always heard. These bounds make tries visible and cheap.
+# A secret of 256 bits can't be guessed, and the right one is always accepted. These limits make attempts visible and
+# cheap.
 _WRONG_OF_ADDRESS: Final = Rate("proxy-address", calls=10, window_s=300)
 _WRONG_OF_CLIENT: Final = Rate("proxy-client", calls=50, window_s=300)
 _WRONG_TOKENS: Final = Rate("proxy-token", calls=60, window_s=300)
@@ -83,7 +84,7 @@ _WRONG_TOKENS: Final = Rate("proxy-token", calls=60, window_s=300)
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """A request for a consent that may be shown to the person. ``parameters``: as they were sent, to be sent again."""
+    """A valid request for a consent, to be shown to the person. ``parameters``: as sent, to be sent again."""
 
     client: ProxyClient
     caller: ProxyCaller
@@ -91,12 +92,12 @@ class AuthorizationRequest:
     parameters: Mapping[str, str] = field(repr=False)
 
     def flow(self, supplier: str, browser: str, invitation_id: str | None = None) -> ConsentFlow:
-        """Return the consent flow that this request begins in a browser, by the hash of its newest name."""
+        """Return the consent flow that this request begins in a browser, given as the hash of its newest name."""
         return ConsentFlow(supplier, browser, invitation=invitation_id, tenant=self.client.tenant, caller=self.caller)
 
 
 class AuthorizationForm(BaseModel):
-    """The form of the page that names the client: the parameters of the request, and an invitation."""
+    """The form on the page that names the client: the parameters of the request, and an invitation."""
 
     client_id: str = Field("", max_length=64)
     redirect_uri: str = Field("", max_length=LONGEST_ADDRESS)
@@ -111,12 +112,12 @@ class AuthorizationForm(BaseModel):
 
 @router.get("/{supplier}/auth")
 def show_client(visit: ConsentVisitDep, supplier: str) -> Response:
-    """Show who asks for the data, and the button that leads on. Nothing is stored before it is pressed."""
+    """Show who requests the data, and the button that leads on. Nothing is stored before it is pressed."""
     asked, main = read_authorization_request(visit, visit.request.query_params.multi_items()), visit.sync.suppliers.main
     return render_with_form(
         visit.request,
         "proxy.html",
-        # Where the supplier shows no page, the same chain of redirects leads on to the client.
+        # If the supplier shows no page, the same chain of redirects leads to the client.
         form_to=[main.endpoints.authorize_url, asked.caller.redirect_uri],
         action=f"/proxy/{supplier}/auth",
         client=asked.client.name,
@@ -153,7 +154,7 @@ def lead_on(visit: ConsentVisitDep, supplier: str, form: Annotated[Authorization
 def receive_callback(visit: ConsentVisitDep) -> Response:
     """Receive a person who comes back from the supplier's page.
 
-    The supplier knows one address of ours, so a household of our own may come here too.
+    The supplier knows only one address of ours, so a household of our own may come here too.
     """
     return answer_callback(visit, visit.sync.suppliers.main.supplier.name)
 
@@ -161,12 +162,13 @@ def receive_callback(visit: ConsentVisitDep) -> Response:
 def read_authorization_request(visit: Visit, pairs: list[tuple[str, str]]) -> AuthorizationRequest:
     """Return the request for a consent in these parameters. Raises EarlyAnswer.
 
-    Where client or address are wrong, the person stays here; for the rest the client hears of it (RFC 6749, 4.1.2.1).
+    If the client or address is wrong, the person stays here; other errors are reported to the client (RFC 6749,
+    4.1.2.1).
     """
     parameters = dict(pairs)
     client = visit.registry.proxy_clients.find(parameters.get("client_id", ""))
     redirect_uri = parameters.get("redirect_uri", "")
-    # A parameter that is named twice may mean its other value to another reader.
+    # A repeated parameter may mean its other value to another reader.
     if client is None or redirect_uri not in client.redirect_uris or len(parameters) < len(pairs):
         raise EarlyAnswer(render_message(visit.request, "proxy.unknown", 400, ("/", "connect.home")))
     state, challenge = parameters.get("state", ""), parameters.get("code_challenge") or None
@@ -183,7 +185,7 @@ def read_authorization_request(visit: Visit, pairs: list[tuple[str, str]]) -> Au
 def _find_fault(
     client: ProxyClient, parameters: Mapping[str, str], *, has_state: bool, challenge: str | None
 ) -> tuple[str, str] | None:
-    """Return the error and its description of a request that can't be served; None where it can."""
+    """Return the error of a request that can't be served, with its description; None if it can."""
     if parameters.get("response_type", "code") != "code":
         return "unsupported_response_type", "only response_type=code is supported"
     if not has_state:
@@ -199,14 +201,14 @@ def _find_fault(
 
 
 def _find_opened(visit: ConsentVisit, asked: AuthorizationRequest) -> Invitation | None:
-    """Return the invitation of the client's tenant that this browser has opened before."""
+    """Return the invitation of the client's tenant that this browser has opened earlier."""
     return visit.registry.invitations.find_opened(visit.names.hashes, asked.client.tenant)
 
 
 def _open_invitation(visit: ConsentVisit, asked: AuthorizationRequest, secret: str) -> Invitation | None:
-    """Bind the invitation to the browser's new name and return it, or the one that the browser has opened before.
+    """Bind the invitation to the browser's new name and return it; without one, the one the browser opened earlier.
 
-    None for an invitation of another tenant, as for one that nobody has made; it stays as it was.
+    None for an unknown invitation or one of another tenant, which stays unchanged.
     """
     if not secret:
         return _find_opened(visit, asked)
@@ -217,7 +219,7 @@ def _open_invitation(visit: ConsentVisit, asked: AuthorizationRequest, secret: s
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """Return the form's fields. A name that comes twice is refused: another reader might take the other value."""
+    """Return the form's fields. A repeated name is refused, because another reader might take the other value."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
         raise HttpRefusal(400, "invalid_request", f"send {_FORM_TYPE}")
     try:
@@ -244,14 +246,15 @@ def issue_token(
     except WorkerError as error:
         raise to_refusal(error) from error
     if form.get("grant_type") == "refresh_token":
-        leave_out(visit.request)  # A client comes each hour, and reads nothing more than before.
+        leave_out(visit.request)  # A client comes each hour, and gets no further access.
     return answer
 
 
 def authenticate_client(visit: Visit, form: Mapping[str, str], basic: HTTPBasicCredentials | None) -> ProxyClient:
     """Return the client whose id and secret came in a Basic header or in the form (RFC 6749, 2.3.1).
 
-    Raises HttpRefusal 400 where it came in both, 401, or 429 after too many wrong ones of an address or a client.
+    Raises HttpRefusal 400 if they came in both, 401 if they are wrong, and 429 after too many wrong ones of an address
+    or a client.
     """
     if basic and form.get("client_secret"):
         raise HttpRefusal(400, "invalid_request", "authenticate the client in the header or in the form, not in both")
@@ -259,7 +262,7 @@ def authenticate_client(visit: Visit, form: Mapping[str, str], basic: HTTPBasicC
     client = visit.registry.proxy_clients.authenticate(*sent)
     if client is not None:
         return client
-    known = visit.registry.proxy_clients.find(sent[0])  # Made-up ids would fill Redis.
+    known = visit.registry.proxy_clients.find(sent[0])  # Otherwise made-up ids would fill Redis.
     waits_s = [visit.count_call(_WRONG_OF_ADDRESS, visit.address)]
     waits_s += [visit.count_call(_WRONG_OF_CLIENT, known.id)] if known else []
     log.warning("proxy client refused", extra=fields(address=visit.address, client=known.id if known else None))
@@ -288,7 +291,7 @@ def _answer(grants: ProxyGrants, client: ProxyClient, form: Mapping[str, str]) -
 
 
 def to_refusal(error: WorkerError) -> HttpRefusal:
-    """Return an error as OAuth names it. What the supplier said stays in our log."""
+    """Return an error in OAuth's terms. The supplier's own text stays in our log."""
     if isinstance(error, InvalidGrant):
         return HttpRefusal(400, "invalid_grant", str(error))
     log.warning("proxy call refused", extra=fields(code=error.code, reason=str(error)))
@@ -314,7 +317,7 @@ def _required_field(form: Mapping[str, str], name: str) -> str:
 def read_data(
     visit: VisitDep, path: str, bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Response:
-    """Return the supplier's answer for a meter that the access token's grant is for."""
+    """Return the supplier's answer for the meter of the access token's grant."""
     main = visit.sync.suppliers.main
     if main.account_tokens:
         raise HttpRefusal(404, "not_found", "the token is the supplier's: use it there directly")

@@ -2,15 +2,15 @@
 
 A session is a row of the registry, opened by the text in the browser's cookie.
 
-A link stands for the password: its maker has the machine. Its secret comes in the fragment, as that of an invitation,
-and loading the page uses nothing up.
+A link replaces the password, because only a person with access to the machine can make one. Its secret is in the
+fragment, like that of an invitation, and loading the page doesn't use it up.
 
-On a loopback address the password or the link is enough; elsewhere the code of the second factor is always asked, and
-looked at after the password alone, so that no answer tells a right code to somebody who lacks the password.
-Limits lock out nobody. Wrong tries are counted under their address and name: beyond the limit one try in ten seconds is
-looked at, since each costs a hash. Codes are counted under what their person has shown before: the operator's password,
-a session or a link. Beyond twenty an hour, one code in 30 s is looked at, as long as a code is shown, so that a guessed
-password is not enough for months. The codes of a new link from the command line have a count of their own.
+On a loopback address the password or the link is enough. Elsewhere the code of the second factor is always required,
+and checked only after the password, so that no answer confirms a code to somebody who lacks the password. Limits lock
+nobody out. Wrong attempts are counted by their address and name: beyond the limit one attempt in ten seconds is
+checked, because each costs a hash. Codes are counted by what their person has already shown: the operator's password, a
+session or a link. Beyond twenty an hour, one code in 30 s is checked, so that a person with a guessed password would
+need months to guess a code. The codes of a new link from the command line have their own count.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _FRESH: Final = timedelta(hours=1)
 
 
 class OperatorVisit(Visit):
-    """The visit of an operator who has signed in. ``key``: that of the session."""
+    """The visit of a signed-in operator. ``key``: of the session."""
 
     def __init__(self, request: Request, key: AccessKey, operator: Operator) -> None:
         super().__init__(request)
@@ -74,13 +74,13 @@ class OperatorVisit(Visit):
         return real_clock().timestamp() < at + _FRESH.total_seconds()
 
     def describe(self) -> dict[str, Any]:
-        """Return what the pages with forms show: their hidden field, and what is asked for again."""
+        """Return the values for pages with forms: the hidden field, and whether password and code are needed again."""
         csrf = self.access.signer.csrf_token(self.key.id)
         return {"operator_csrf": csrf, "asks_code": needs_code(self), "is_fresh": self.is_fresh}
 
 
 def load_operator(visit: Visit) -> OperatorVisit | None:
-    """Return the visit of the operator whose browser this is; None where nobody has signed in."""
+    """Return the visit of the operator whose browser this is; None if nobody has signed in."""
     key = visit.access.keys.find(KeyKind.OPERATOR_SESSION, read_cookie(visit.request, OPERATOR_COOKIE))
     operator = visit.access.operators.get(key.owner) if key else None
     if key is None or operator is None:
@@ -91,7 +91,7 @@ def load_operator(visit: Visit) -> OperatorVisit | None:
 
 
 def require_operator(visit: VisitDep) -> OperatorVisit:
-    """Return the operator's visit; another browser is led to the sign-in."""
+    """Return the operator's visit; send any other browser to the sign-in page."""
     operator = load_operator(visit)
     if operator is None:
         raise EarlyAnswer(RedirectResponse(PATH, 303))
@@ -99,7 +99,7 @@ def require_operator(visit: VisitDep) -> OperatorVisit:
 
 
 def require_form(visit: VisitDep, csrf: Csrf = "") -> OperatorVisit:
-    """Return the operator whose page has sent this form. Raises FormRefused."""
+    """Return the operator whose page sent this form. Raises FormRefused."""
     operator = load_operator(visit)
     if operator is None or not visit.access.signer.is_valid_csrf_token(operator.key.id, csrf):
         raise FormRefused(PATH)
@@ -107,12 +107,12 @@ def require_form(visit: VisitDep, csrf: Csrf = "") -> OperatorVisit:
 
 
 OperatorDep = Annotated[OperatorVisit, Depends(require_operator)]
-OperatorForm = Annotated[OperatorVisit, Depends(require_form)]  # By a form of the operator's own page.
+OperatorForm = Annotated[OperatorVisit, Depends(require_form)]  # By a form on the operator's own page.
 
 
 @dataclass(frozen=True, slots=True)
 class SignInRefusal:
-    """Why somebody is not let in: the key of a text, and its answer's status. ``wait_s``: after the limit."""
+    """Why a sign-in is refused: a text's key and the answer's status. ``wait_s``: seconds to wait beyond the limit."""
 
     text: str
     status: int = 403
@@ -120,7 +120,7 @@ class SignInRefusal:
 
 
 def sign_in_page(visit: Visit, refusal: SignInRefusal | None = None, name: str = "") -> Response:
-    """Return the form of the sign-in, with the cookie that its hidden field belongs to."""
+    """Return the sign-in form, with the cookie that its hidden field belongs to."""
     return _form_page(visit, "operator_login.html", refusal, typed_name=name)
 
 
@@ -132,7 +132,7 @@ def log_in(
     code: Annotated[str, Form()] = "",
     csrf: Csrf = "",
 ) -> Response:
-    """Let an operator in by name, password and code."""
+    """Sign an operator in by name, password and code."""
     try:
         check_own_form(visit.request, csrf, PATH)
     except FormRefused:
@@ -143,7 +143,7 @@ def log_in(
 
 @router.get("/link")
 def show_link(visit: VisitDep) -> Response:
-    """Show the form of a link. It says nothing of the link, which the server has not seen."""
+    """Show the form of a link. It shows nothing about the link, which the server has not seen."""
     return _link_page(visit)
 
 
@@ -154,7 +154,7 @@ def use_link(
     code: Annotated[str, Form()] = "",
     csrf: Csrf = "",
 ) -> Response:
-    """Let in the operator whom a link was made for, once. A wrong code leaves the link as it is."""
+    """Sign in the operator for whom a link was made, once. A wrong code doesn't use up the link."""
     try:
         check_own_form(visit.request, csrf, PATH)
     except FormRefused:
@@ -171,7 +171,7 @@ def use_link(
 
 @router.post("/logout")
 def log_out(visit: OperatorForm) -> Response:
-    """End the session: a copy of its cookie opens nothing any more."""
+    """End the session: a copy of its cookie no longer works."""
     visit.access.keys.end(visit.key.id)
     response = RedirectResponse(PATH, 303)
     delete_cookie(visit.request, response, OPERATOR_COOKIE)
@@ -195,7 +195,7 @@ def _form_page(visit: Visit, template: str, refusal: SignInRefusal | None, **val
 
 
 def open_operator_session(visit: Visit, operator: Operator, *, to: str = PATH) -> Response:
-    """Return the answer that lets the operator in. The session that the browser had before ends (session fixation)."""
+    """Return the answer that signs the operator in. The browser's previous session ends (against session fixation)."""
     keys, before = visit.access.keys, load_operator(visit)
     note_actor(visit.request, ActorKind.OPERATOR, operator.name)
     _, text = keys.create(KeyKind.OPERATOR_SESSION, operator.id, device=visit.device)
@@ -207,19 +207,19 @@ def open_operator_session(visit: Visit, operator: Operator, *, to: str = PATH) -
 
 
 def needs_code(visit: Visit) -> bool:
-    """Return whether the code of the second factor is asked for."""
+    """Return whether the code of the second factor is required."""
     return not is_on_this_machine(visit.request, visit.settings.public_url)
 
 
 def check_operator(
     visit: Visit, name: str, password: str, code: str, session: AccessKey | None = None
 ) -> Operator | SignInRefusal:
-    """Return the operator whose name, password and code these are, or why nobody is let in.
+    """Return the operator with this name, password and code, or why the sign-in is refused.
 
-    ``session``: the one that asks once more; its codes are counted apart.
+    ``session``: that of an operator who confirms again; its codes are counted separately.
     """
     limiter, subject = RateLimiter(visit.stores.redis), _subject(visit, name)
-    # Beyond the limit one try in ten seconds is looked at.
+    # Beyond the limit one attempt in ten seconds is checked.
     if limiter.closed_for_s(_WRONG_TRIES, subject) and (wait_s := limiter.count_call(_LATE_TRIES, subject)):
         note_refusal(visit.request, "operator.slow")
         return SignInRefusal("operator.slow", 429, wait_s)
@@ -230,14 +230,14 @@ def check_operator(
 
 
 def _check_code(visit: Visit, operator: Operator, code: str, shown: str) -> SignInRefusal | None:
-    """Use up the operator's code where one is asked for, and return why it is refused.
+    """Use up the operator's code if one is required, and return why it is refused.
 
-    ``shown``: the id of what the person has shown before, under which codes are counted.
+    ``shown``: the id of what the person has already shown, by which codes are counted.
     """
     if not needs_code(visit):
         return None
     if visit.count_call(_CODES, shown):
-        # Refusals are noted as the operator's: the trail has a bound for visitors all together, which is used up soon.
+        # Refusals are noted as the operator's: the trail has a limit for all visitors together, which is soon used up.
         note_actor(visit.request, ActorKind.OPERATOR, operator.name)
         note_refusal(visit.request, TOO_MANY_CODES)
         if wait_s := visit.count_call(_LATE_CODES, shown):
@@ -247,7 +247,7 @@ def _check_code(visit: Visit, operator: Operator, code: str, shown: str) -> Sign
 
 
 def refuse_try(visit: Visit, name: str) -> SignInRefusal:
-    """Count a wrong try, and return its refusal."""
+    """Count a wrong attempt, and return its refusal."""
     log.warning("operator login refused", extra=fields(address=visit.address))
     wait_s = visit.count_call(_WRONG_TRIES, _subject(visit, name))
     note_refusal(visit.request, "operator.wrong")
@@ -256,13 +256,13 @@ def refuse_try(visit: Visit, name: str) -> SignInRefusal:
 
 
 def check_again(visit: OperatorVisit, password: str, code: str) -> SignInRefusal | None:
-    """Ask an operator who has signed in for password and code once more; return why they are refused."""
+    """Check password and code of a signed-in operator again; return why they are refused."""
     checked = check_operator(visit, visit.operator.name, password, code, visit.key)
     return checked if isinstance(checked, SignInRefusal) else None
 
 
 def check_fresh(visit: OperatorVisit, password: str, code: str) -> SignInRefusal | None:
-    """Ask for password and code once an hour; return why they are refused."""
+    """Check password and code again if the last time is over an hour ago; return why they are refused."""
     if visit.is_fresh:
         return None
     refusal = check_again(visit, password, code)
@@ -273,9 +273,9 @@ def check_fresh(visit: OperatorVisit, password: str, code: str) -> SignInRefusal
 
 
 def _subject(visit: Visit, name: str) -> str:
-    """Return what wrong tries are counted under: the address, and the name as one of 16 groups.
+    """Return what wrong attempts are counted by: the address, and the name as one of 16 groups.
 
-    Groups bound what one address can make us hash and Redis keep, and the count tells nobody which names there are.
+    Groups limit the hashes and Redis keys that one address can cause, and the count doesn't reveal which names exist.
     """
     group = hashlib.sha256(plain_name(name).encode("utf-8", "replace")).hexdigest()[:1]
     return f"{visit.address}:{group}"

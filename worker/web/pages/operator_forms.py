@@ -1,9 +1,9 @@
 """Forms of the operator's page: erase an account, invite, upload a proof, and change the operator's own access.
 
 To erase an account the operator gives password and code again. The link of an invitation is shown once. Proofs are
-those of consents that the supplier awaits. Their upload is a route of its own, because its body is large: who sends it
-is checked before it is read, and its size while it is. It goes to private temporary files, and from there, sealed, to
-the worker that sends it on.
+those of consents, which the supplier awaits. Their upload has its own route, because its body is large: the sender is
+checked before it is read, and the size during reading. The files are kept in private temporary files, and then sealed
+and passed to the worker that sends them on.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ _INVITATIONS: Final = f"{PATH}#invitations"  # Where a form leads back to.
 _PROOFS: Final = f"{PATH}#proofs"
 _OWN_ACCESS: Final = f"{PATH}#access"
 _LONGEST_ID: Final = 32
-_METER: Final = re.compile(r"[0-9]{14}")  # Of electricity; one of gas may have the same form.
-_UNUSUAL: Final = re.compile(r"[^A-Za-z0-9._-]+")  # In the name of a file.
+_METER: Final = re.compile(r"[0-9]{14}")  # Of electricity; a gas meter's number may have the same form.
+_UNUSUAL: Final = re.compile(r"[^A-Za-z0-9._-]+")  # In a file's name.
 _MOST_FIELDS: Final = 2
 _FAULTS: Final[Mapping[type[Exception], tuple[str, int]]] = {
     UnknownAccount: ("operator.invite.unknown", 404),
@@ -108,9 +108,9 @@ def invite(
     password: Annotated[str, Form()] = "",
     code: Annotated[str, Form()] = "",
 ) -> Response:
-    """Make an invitation for the account or the meter ``whom``, and show its link: it can't be read again.
+    """Make an invitation for the account or the meter ``whom``, and show its link, which can't be read again.
 
-    ``energy``: the supplier of the meter. Password and code are asked for once an hour.
+    ``energy``: the supplier of the meter. Password and code are required once an hour.
     """
     whom, address, is_new = whom.replace(" ", "").strip(), address.strip(), bool(new_holder)
     energy = energy if energy in visit.consent.suppliers else ENEDIS.name
@@ -188,13 +188,13 @@ def _take_proofs(visit: Visit, right_id: str, form: FormData) -> Response:
     log.info("proof taken", extra=fields(right=right_id, files=len(files)))
     try:
         enqueue_proofs(broker_url=visit.stores.broker_url)
-    except StoreUnavailable as error:  # Beat's task sends it a little later.
+    except StoreUnavailable as error:  # Beat's task sends it later.
         log.warning("proof not published", extra=fields(right=right_id, reason=str(error)))
     return RedirectResponse(_PROOFS, 303)
 
 
 def _plain_name(name: str) -> str:
-    """Return a file's name without folders and unusual characters: it goes to the supplier, and may name a person."""
+    """Return a generic file name with the suffix only: it goes to the supplier, and the name may be a person's."""
     suffix = _UNUSUAL.sub("", PurePath(name).suffix)[:8]
     return f"proof{suffix}"
 
@@ -211,7 +211,7 @@ def change_password(
     new: Annotated[str, Form()] = "",
     again: Annotated[str, Form()] = "",
 ) -> Response:
-    """Set a new password. All sessions end, copies of this one too; this browser gets a new one."""
+    """Set a new password. All sessions end, including copies of this one; this browser gets a new one."""
     operator = visit.operator
     fault = "differ" if new != again else find_password_fault(new, operator.name)
     if fault:

@@ -1,8 +1,8 @@
 """The operator's pages: the fleet in numbers, the search and lists of accounts, and the audit trail.
 
-The first page has the open invitations and the operator's own access too, and no account id but those of the
-invitations. Accounts are searched for by meter or id, and listed where they have an error or a consent that ends. A
-meter's number comes in a form alone, never in an address, and no page shows it again. No page here shows a measure.
+The first page also has the open invitations and the operator's own access, and no account ids except those of the
+invitations. Accounts are searched for by meter or id, and listed if they have an error or an ending consent. A meter's
+number is sent only in a form, never in an address, and no page shows it again. No page here shows a measure.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ ACCOUNTS_A_PAGE: Final = 100
 ENTRIES_A_PAGE: Final = 50
 ENDING_WITHIN: Final = timedelta(days=30)
 _MOST_DAYS: Final = 10
-_LONGEST: Final = 100  # Of a text that is searched for.
+_LONGEST: Final = 100  # Of a searched text.
 _FILTERS: Final = ("account", "actor", "action", "since", "until")  # Of the audit trail.
 
 
@@ -69,7 +69,7 @@ def show_operator(visit: VisitDep) -> Response:
 
 
 def operator_page(visit: OperatorVisit, status: int = 200, **form: Any) -> Response:
-    """Return the page of an operator who has signed in. ``form``: what a refused form shows again."""
+    """Return the page of a signed-in operator. ``form``: the values that a refused form shows again."""
     forms: dict[str, Any] = {
         "whom": "",
         "new_holder": False,
@@ -90,9 +90,9 @@ def _page_values(stores: Stores, sync: Sync, consent: Consent) -> dict[str, Any]
     overview, now = stores.registry.overview, stores.now()
     completeness, today = stores.registry.completeness, sync.history.today()
     has_begun = night_start(now, sync.history.nightly_at).astimezone(PARIS).date() == today
-    # Before the night's run nobody has yesterday, which would look as if all were lost.
+    # Before the night's run no account has yesterday's data, which would look like a failure of all.
     told_day = today if has_begun else today - ONE_DAY
-    # Those that are asked for once a week are rarely of yesterday.
+    # Series requested once a week rarely have yesterday's data.
     nightly = [series for series in stores.registry.outcomes.list_in_use() if series.is_nightly]
     days = {series: newest_wanted_day(told_day, series) for series in nightly}
     queues, quota = _queues(stores), sync.ledger.state(sync.suppliers.main.endpoints.preset.quota_names)
@@ -119,7 +119,7 @@ def _page_values(stores: Stores, sync: Sync, consent: Consent) -> dict[str, Any]
 
 
 def _check_processes(stores: Stores, queues: Mapping[str, int] | None) -> list[CheckResult]:
-    """Return what `releve doctor` says of workers and beat."""
+    """Return what `releve doctor` reports on workers and beat."""
     heartbeats = Heartbeats(stores.redis)
     now, (beat_at, tick_at) = heartbeats.now(), heartbeats.beat_and_tick()
     return [
@@ -129,7 +129,7 @@ def _check_processes(stores: Stores, queues: Mapping[str, int] | None) -> list[C
 
 
 def _further_quotas(sync: Sync) -> list[dict[str, Any]]:
-    """Return quota and gate of each supplier beside the first one, by day where it has a limit a day."""
+    """Return quota and gate of each supplier besides the first one; the quota by day if it has a daily limit."""
     presets = {name: clients.endpoints.preset for name, clients in sync.suppliers.items()}
     del presets[sync.suppliers.main.supplier.name]
     states = {name: sync.ledgers[name].state(preset.quota_names) for name, preset in presets.items()}
@@ -152,7 +152,7 @@ def _invitations(stores: Stores, consent: Consent) -> dict[str, Any]:
 
 
 def _fresh_hours(stores: Stores, nightly: Sequence[Series]) -> dict[datetime, dict[Series, HourFreshness | None]]:
-    """Return, for each stored hour of the last day, how many active accounts had the whole day before."""
+    """Return, for each stored hour of the last day, how many active accounts had the whole previous day."""
     rows = stores.registry.completeness.list_freshness_since(stores.now() - timedelta(hours=24))
     hours: dict[datetime, dict[Series, HourFreshness | None]] = {}
     for row in rows:
@@ -162,7 +162,7 @@ def _fresh_hours(stores: Stores, nightly: Sequence[Series]) -> dict[datetime, di
 
 
 def _queues(stores: Stores) -> dict[str, int] | None:
-    """Return the length of each queue, or None where the broker doesn't answer: the rest of the page is needed then."""
+    """Return the length of each queue; None if the broker doesn't answer, so that the page is shown without them."""
     try:
         return queue_lengths(stores.broker_url)
     except StoreUnavailable as error:
@@ -172,7 +172,7 @@ def _queues(stores: Stores) -> dict[str, int] | None:
 
 @router.post("/search")
 def search(visit: OperatorForm, wanted: Annotated[str, Form(max_length=_LONGEST)] = "") -> Response:
-    """Lead to the account of a meter or id; where a number is that of two meters, to both."""
+    """Lead to the account of a meter or id; list both if two meters have the same number."""
     accounts = _find(visit.registry, "".join(wanted.split()))
     if not accounts:
         note_refusal(visit.request, "operator.search.unknown")
@@ -187,7 +187,7 @@ def search(visit: OperatorForm, wanted: Annotated[str, Form(max_length=_LONGEST)
 
 @router.get("/accounts")
 def list_accounts(visit: OperatorDep) -> Response:
-    """List the accounts with an error code, or without one those whose consent ends within a month."""
+    """List the accounts with an error code; without a code those whose consent ends within a month."""
     code, after = _query_text(visit, "code"), _query_text(visit, "after")
     overview, most = visit.registry.overview, ACCOUNTS_A_PAGE + 1
     rows: Sequence[Mapping[str, Any]]
@@ -213,7 +213,7 @@ def _query_text(visit: OperatorVisit, name: str) -> str:
 
 @router.get("/accounts/{account_id}")
 def show_account(visit: OperatorDep, account_id: str) -> Response:
-    """Show state, reason and missing days of an account, and a button that makes an invitation."""
+    """Show the state, reason and missing days of an account, and a button that makes an invitation."""
     history, account = visit.sync.history, find_account(visit.registry, account_id)
     if account is None:
         return render_message(visit.request, "failure.not_found", 404, (PATH, "operator.invited.back"))
@@ -247,27 +247,27 @@ def find_account(registry: Registry, account_id: str) -> Account | None:
 
 
 def _name_tenant(registry: Registry, account: Account) -> str:
-    """Return the title of the account's service; empty where there is only one."""
+    """Return the title of the account's service; empty if there is only one service."""
     tenants = _titles_of_tenants(registry)
     return tenants.get(account.tenant, account.tenant) if tenants else ""
 
 
 def _titles_of_tenants(registry: Registry) -> dict[str, str]:
-    """Return the titles of the tenants by id; none where there is only one."""
+    """Return the titles of the tenants by id; empty if there is only one."""
     tenants = {tenant.id: tenant.title or tenant.id for tenant in registry.tenants.list_tenants()}
     return tenants if len(tenants) > 1 else {}
 
 
 @router.get("/audit")
 def show_audit(visit: OperatorDep) -> Response:
-    """Show a page of the trail; a filter that can't be understood is left out, as an empty one is."""
+    """Show a page of the trail; an invalid filter is ignored, like an empty one."""
     request = visit.request
     typed = {name: request.query_params.get(name, "").strip()[:_LONGEST] for name in _FILTERS}
     days = _parse_day(typed["since"]), _parse_day(typed["until"])
     action = typed["action"] if typed["action"] in set(AuditAction) else ""
     wanted = AuditFilter(_to_text(typed["account"]), _to_text(typed["actor"]), action or None, None, *days_of(*days))
     before = _query_text(visit, "before")
-    # One entry more than shown tells whether there are older ones.
+    # One entry more than shown reveals whether there are older ones.
     entries = visit.registry.audit.page(wanted, ENTRIES_A_PAGE + 1, before=before)
     shown, more = entries[:ENTRIES_A_PAGE], len(entries) > ENTRIES_A_PAGE
     kept = {name: text for name, text in typed.items() if text}

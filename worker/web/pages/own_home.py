@@ -1,8 +1,9 @@
 """The first page of a home: its meters, a form for a gateway's token, a password for other devices.
 
-A home is reached without TLS and, on its own computer, without a password. So a page on the internet may try two ways:
-it lets its own name lead to this address (DNS rebinding), which shows in ``Host``; or it sends a form here from its own
-address, which shows in ``Origin`` and ``Sec-Fetch-Site``. ``refuse_foreign`` refuses both, for all pages of a home.
+A home is reached without TLS and, on its own computer, without a password. So a page on the internet may try two ways
+in: it makes its own name lead to this address (DNS rebinding), which shows in ``Host``; or it sends a form here from
+its own address, which shows in ``Origin`` and ``Sec-Fetch-Site``. ``refuse_foreign`` refuses both, for all pages of a
+home.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ from worker.web.rendering import render
 from worker.web.request_audit import note_subject
 
 router = APIRouter()
-# The Referrer-Policy of a home's pages: without any referrer a browser hides the origin of our own forms too.
+# The Referrer-Policy of a home's pages: without any referrer, a browser hides the origin of our own forms too.
 OWN_PAGES: Final = "same-origin"
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
-_FOREIGN_SITES: Final = ("cross-site", "same-site")  # The latter: another port or name below one domain.
+_FOREIGN_SITES: Final = ("cross-site", "same-site")  # The latter: another port or subdomain of one domain.
 _OWN_FORM: Final = (Depends(require_household), session_form("/"))
 _LONGEST_TOKEN: Final = 8000
 
 
-# A browser of another machine is asked for the password first.
+# A browser on another machine is asked for the password first.
 @router.get("/", dependencies=[Depends(require_household)])
 def show_own_home(visit: VisitDep) -> Response:
     return _page(visit)
@@ -52,13 +53,13 @@ def add_token(
     token: Annotated[str, Form(max_length=_LONGEST_TOKEN)] = "",
     usage_point: Annotated[str, Form(max_length=20)] = "",
 ) -> Response:
-    """Add the accounts of a gateway's token, or give them this one, as `releve home add` does."""
+    """Add the accounts of a gateway's token, or give it to existing ones, as `releve home add` does."""
     meter = usage_point.replace(" ", "")
     if meter and not (len(meter) == 14 and meter.isdecimal() and meter.isascii()):
         return _page(visit, 422, fault="own_home.token.meter")
     try:
         added = visit.consent.assertion.add_by_token(token, HOUSEHOLD, [meter] if meter else [])
-    except ValueError:  # Its text is the command's; the page says what the token has to be.
+    except ValueError:  # The error's text is for the command line; the page says what is expected of the token.
         return _page(visit, 422, fault="own_home.token.bad")
     except MeterErased:
         return _page(visit, 409, fault="own_home.token.erased")
@@ -67,7 +68,7 @@ def add_token(
     visit.access.home.ensure_household()
     ids = [one.account.id for one in added]
     note_subject(visit.request, account_id=ids[0])
-    # The account's page says what came of it.
+    # The account's page shows the result.
     build_inline(visit.stores, visit.sync, print_line=lambda line: None).ask_once(ids[0])
     publish_backfills(visit.stores, ids)
     return RedirectResponse(f"/accounts/{ids[0]}" if len(ids) == 1 else "/", 303)
@@ -75,12 +76,12 @@ def add_token(
 
 @router.post("/home/password", dependencies=_OWN_FORM)
 def make_password(visit: VisitDep) -> Response:
-    """Make the home's password and show it, once; the one before ends."""
+    """Make the home's password and show it, once; the previous one stops working."""
     return _page(visit, password=visit.access.home.create_password())
 
 
 def _page(visit: Visit, status: int = 200, *, fault: str = "", password: str = "") -> Response:
-    """Return the page. ``fault``: the key of what is wrong with the token; ``password``: a new one, to be kept."""
+    """Return the page. ``fault``: the key of what is wrong with the token; ``password``: a new one, to be saved."""
     accounts = load_accounts(visit.registry, visit.session)
     return render(
         visit.request,
@@ -96,7 +97,7 @@ def _page(visit: Visit, status: int = 200, *, fault: str = "", password: str = "
 
 
 def refuse_foreign(request: Request, public_url: str) -> HttpRefusal | None:
-    """Return why a request is refused; None where it comes from a page of this home, or from no page at all."""
+    """Return why a request is refused; None if it comes from a page of this home, or from no page at all."""
     public, host = urlsplit(public_url), _host_of(request)
     if not host or (is_public_host(host) and host != public.hostname):
         return HttpRefusal(421, "foreign_host", "this host name is not allowed: set RELEVE_PUBLIC_URL to it")
@@ -109,7 +110,7 @@ def refuse_foreign(request: Request, public_url: str) -> HttpRefusal | None:
 
 
 def _host_of(request: Request) -> str:
-    """Return the host that the browser asked for, in small letters and without its final dot; empty for none."""
+    """Return the host that the browser asked for, in lower case and without a final dot; empty if there is none."""
     header = request.headers.get("Host", "")
     try:
         return (urlsplit(f"//{header}").hostname or "").rstrip(".")

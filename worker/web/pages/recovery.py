@@ -1,4 +1,4 @@
-"""The page of a household's ways back in: its recovery code, and its mail address."""
+"""The page of a household's ways to regain access: its recovery code, and its mail address."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def show_access(visit: VisitDep, household: HouseholdDep) -> Response:
 
 @router.post("/access/kept", dependencies=_OWN_FORM)
 def keep_code(visit: VisitDep, household: HouseholdDep) -> Response:
-    """Forget the text of the code, which its person has kept."""
+    """Forget the text of the code, because its person has saved it."""
     details = visit.session.details
     if code := details.pop(CODE, ""):
         visit.access.ways_back.keep_code(household.id, code)
@@ -52,7 +52,7 @@ def keep_code(visit: VisitDep, household: HouseholdDep) -> Response:
 
 @router.post("/access/code", dependencies=_OWN_FORM)
 def make_code(visit: VisitDep, household: HouseholdDep) -> Response:
-    """Make a new code; the one before ends."""
+    """Make a new code; the previous one stops working."""
     access, session = visit.access, visit.session
     code = access.ways_back.create_code(household.id)
     access.keys.set_details(session.own_key, {**session.details, CODE: code})
@@ -64,14 +64,14 @@ def make_code(visit: VisitDep, household: HouseholdDep) -> Response:
 def give_address(
     visit: VisitDep, household: HouseholdDep, address: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = ""
 ) -> Response:
-    """Mail the link that confirms an address. The address before stays in use until then."""
+    """Mail the link that confirms an address. The previous address stays in use until then."""
     address = address.strip()
     if not is_mail_address(address):
         return _access_page(visit, household, 422, "sign_in.no_address", address)
     if visit.count_call(_ADDRESSES, household.id):
         return _access_page(visit, household, 429, "access.mail.slow", address)
     language = words_of(visit.request).language
-    if fault := visit.access.mail_links.mail_confirmation(household.id, address, language):
+    if fault := visit.access.mails.mail_confirmation(household.id, address, language):
         return _access_page(visit, household, 429 if fault == "slow" else 502, f"access.mail.{fault}", address)
     return RedirectResponse(f"{PATH}#mail", 303)
 
@@ -85,12 +85,12 @@ def remove_address(access: AccessDep, household: HouseholdDep) -> Response:
 @router.post("/access/notices", dependencies=_OWN_FORM)
 def choose_notices(access: AccessDep, household: HouseholdDep, wanted: Annotated[bool, Form()] = False) -> Response:
     """Switch the notices to the household's address on or off."""
-    access.ways_back.set_notices(household.id, wanted=wanted)
+    access.ways_back.addresses.set_notices(household.id, wanted=wanted)
     return RedirectResponse(f"{PATH}#mail", 303)
 
 
 def read_ticket(visit: VisitDep, ticket: str) -> str:
-    """Return the id of the household of a link in a mail. Raises EarlyAnswer for one that isn't valid."""
+    """Return the household's id in a mailed link. Raises EarlyAnswer for an invalid link."""
     household_id = visit.access.signer.read_ticket(ticket)
     if household_id is None:
         raise EarlyAnswer(refuse_link(visit, "access.notices_over", (PATH, "access.title")))
@@ -99,17 +99,17 @@ def read_ticket(visit: VisitDep, ticket: str) -> str:
 
 @router.get("/access/notices/off/{ticket}", dependencies=[Depends(read_ticket)])
 def show_notices_off(request: Request) -> Response:
-    """Show the button that switches notices off; what follows the links of mails must not."""
+    """Show the button that switches notices off; programs that follow links in mails must not do so."""
     return render(request, "notices_off.html", action=request.url.path)
 
 
 @router.post("/access/notices/off/{ticket}")
 def switch_notices_off(visit: VisitDep, household_id: Annotated[str, Depends(read_ticket)]) -> Response:
-    """Switch the notices of a household off by the link of a mail, which opens nothing and needs no session.
+    """Switch off the notices of a household by a mailed link, which grants no access and needs no session.
 
-    Mail programs send the same by themselves (RFC 8058).
+    Mail programs send the same request by themselves (RFC 8058).
     """
-    visit.access.ways_back.set_notices(household_id, wanted=False)
+    visit.access.ways_back.addresses.set_notices(household_id, wanted=False)
     return render_message(visit.request, "access.notices_off_done", 200, ("/", "message.home"))
 
 
@@ -131,14 +131,14 @@ def confirm_address(visit: VisitDep, link: Annotated[str, Form(max_length=2000)]
 
 
 def _tell(response: Response, access: WebAccess, what: str, row: MailAddress | None) -> Response:
-    """Return the answer, after which the address is told what has changed."""
-    if row is not None and access.mail_links.sends_mail:
-        response.background = BackgroundTask(access.mail_links.mail_change, what, row)
+    """Return the answer; after it is sent, mail the address what has changed."""
+    if row is not None and access.mails.sends_mail:
+        response.background = BackgroundTask(access.mails.mail_change, what, row)
     return response
 
 
 def _access_page(visit: Visit, household: Household, status: int = 200, fault: str = "", address: str = "") -> Response:
-    """Return the page. ``fault``: the key of what is wrong with ``address``, which was typed."""
+    """Return the page. ``fault``: the key of what is wrong with the typed ``address``."""
     session, idle = visit.session, KEY_LIVES[KeyKind.HOUSEHOLD_SESSION].idle
     return render(
         visit.request,
@@ -148,7 +148,7 @@ def _access_page(visit: Visit, household: Household, status: int = 200, fault: s
         ways=visit.access.ways_back.find(household.id, session.details),
         ends_at=session.own_key.expires_at,
         idle_days=idle.days if idle else 0,
-        sends_mail=visit.access.mail_links.sends_mail,
+        sends_mail=visit.access.mails.sends_mail,
         fault=fault,
         address=address,
     )

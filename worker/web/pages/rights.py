@@ -1,8 +1,8 @@
-"""Declaring a right of access to gas data: the form, the supplier's own page instead of it, and what becomes of it.
+"""Declaring a right of access to gas data: the form, or the supplier's own page instead, and the right's state.
 
 A form opens with an invitation of this browser, or from an account of its session; nobody else declares a meter. What
-is typed is kept until it is declared: without an invitation, until the operator has accepted it. The supplier is asked
-by a task, so the page of the state loads itself again, as other pages that wait do.
+is typed is kept until it is declared: without an invitation, until the operator has accepted it. A task asks the
+supplier, so the page with the state reloads itself, like other pages that wait.
 """
 
 from __future__ import annotations
@@ -30,29 +30,37 @@ from worker.web.dependencies import (
     RIGHT_STATE,
     Csrf,
     EarlyAnswer,
+    browser_form,
     check_own_form,
     load_accounts,
     load_own_account,
     name_service,
 )
 from worker.web.pages.consent import redirect_to_supplier
-from worker.web.pages.consent_callback import ConsentVisit, ConsentVisitDep, answer_request, open_accounts
+from worker.web.pages.consent_callback import (
+    ConsentVisit,
+    ConsentVisitDep,
+    answer_request,
+    lead_to_accounts,
+    publish_request,
+)
 from worker.web.rendering import render_with_form, words_of
 
 router = APIRouter()
 AGAIN: Final = "/connect/right/again"
 # Each declaration takes a call of the supplier's quota, which all households share.
 DECLARATIONS: Final = Rate("right-declared", calls=20, window_s=3600)
-_WAITS: Final = {"right_pending": 60, "right_proof": 60, "right_to_check": 300}  # Seconds until a page loads again.
-_LONGEST: Final = 254  # Of an e-mail address; the other fields are shorter.
+_WAITS: Final = {"right_pending": 60, "right_proof": 60, "right_to_check": 300}  # Seconds until a page reloads.
+_LONGEST: Final = 254  # For an e-mail address; the other fields are shorter.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormPlace:
-    """Where a form stands, and what is known there.
+    """The place of a form, and what is known there.
 
-    ``path``: its own address. ``meter``: the meter that it is for, where that is fixed. ``invitation``: the one that
-    the browser has opened; ``account``: the session's, without one. ``tenant``: whose service will read the data.
+    ``path``: its own address. ``meter``: the meter that it is for, if that is fixed. ``invitation``: the one that the
+    browser has opened; ``account``: the session's, if there is no invitation. ``tenant``: the owner of the service that
+    will read the data.
     """
 
     path: str
@@ -63,7 +71,7 @@ class FormPlace:
 
     @property
     def digits(self) -> str:
-        """The last digits of a fixed meter; empty where the person types its number."""
+        """The last digits of a fixed meter; empty if the person types its number."""
         return f"…{self.meter[-4:]}" if self.meter else ""
 
 
@@ -71,7 +79,7 @@ Typed = Annotated[str, StringConstraints(strip_whitespace=True, max_length=_LONG
 
 
 class TypedRight(BaseModel):
-    """What a person has typed, without blanks around it."""
+    """What a person has typed, without surrounding blanks."""
 
     pce: Typed = Field(default="", repr=False)
     name: Typed = Field(default="", repr=False)
@@ -82,7 +90,7 @@ class TypedRight(BaseModel):
     csrf: str = Field(default="", repr=False)
 
     def to_declaration(self, meter: str | None) -> HouseholdDeclaration:
-        """Return the declaration of a fixed meter, or of the one that was typed."""
+        """Return the declaration for the fixed meter, or for the typed one."""
         typed = self.pce.replace(" ", "").upper()
         return HouseholdDeclaration(
             meter=meter or typed,
@@ -96,8 +104,8 @@ class TypedRight(BaseModel):
 def find_place(visit: ConsentVisitDep, invitation_id: str = "", account_id: str = "") -> FormPlace:
     """Return what is known at the address of a form.
 
-    Raises EarlyAnswer where its invitation is not this browser's any more, and UnknownAccount for an account that the
-    session does not show.
+    Raises EarlyAnswer if its invitation is no longer this browser's, and UnknownAccount for an account that the session
+    does not show.
     """
     registry = visit.registry
     if GRDF.name not in visit.sync.suppliers:
@@ -129,7 +137,7 @@ def show_form(visit: ConsentVisitDep, place: PlaceDep) -> Response:
 @router.post("/invitation/{invitation_id}/right")
 @router.post("/accounts/{account_id}/gas")
 def declare(visit: ConsentVisitDep, place: PlaceDep, typed: Annotated[TypedRight, Form()]) -> Response:
-    """Take a declaration, which a task makes at the supplier; a form with faults comes back with them."""
+    """Take a declaration, which a task then makes at the supplier; a form with faults is shown again."""
     check_own_form(visit.request, typed.csrf, place.path)
     declaration = typed.to_declaration(place.meter)
     # In the form's order.
@@ -138,7 +146,7 @@ def declare(visit: ConsentVisitDep, place: PlaceDep, typed: Annotated[TypedRight
     if wait_s := visit.count_call(DECLARATIONS, visit.address):
         return visit.page("too_many", wait_s)
     now = real_clock()
-    visit.consent.connector.declarations.begin(
+    own = visit.consent.connector.declarations.begin(
         ConnectionRequest(
             id=new_id(),
             supplier=GRDF.name,
@@ -154,13 +162,15 @@ def declare(visit: ConsentVisitDep, place: PlaceDep, typed: Annotated[TypedRight
             declaration=declaration,
         )
     )
+    if own.asks_supplier:
+        publish_request(visit.stores, own)
     return visit.rename(RedirectResponse(RIGHT_STATE, 303))
 
 
 @router.post("/invitation/{invitation_id}/right/page")
 @router.post("/accounts/{account_id}/gas/page")
 def go_to_supplier(visit: ConsentVisitDep, place: PlaceDep, csrf: Csrf = "") -> Response:
-    """Lead to the supplier's own page (Client Connect), where it is offered."""
+    """Lead to the supplier's own page (Client Connect), if it is offered."""
     check_own_form(visit.request, csrf, place.path)
     if not offers_consent_page(visit.settings):
         return visit.page("no_consent_page")
@@ -168,14 +178,18 @@ def go_to_supplier(visit: ConsentVisitDep, place: PlaceDep, csrf: Csrf = "") -> 
 
 
 @router.get(RIGHT_STATE)
+@router.post(RIGHT_STATE, dependencies=[browser_form(RIGHT_STATE)])
 def show_state(visit: ConsentVisitDep) -> Response:
-    """Show what has become of the browser's newest declaration; the page loads itself again until it is decided."""
+    """Show the state of the browser's newest declaration; the page reloads itself until it is decided.
+
+    Its button opens the account that the right has opened or renewed.
+    """
     if GRDF.name not in visit.sync.suppliers:
         return visit.page("no_right")
     own, right, rights = visit.find_request(), None, visit.registry.rights
     if own is not None and own.supplier == GRDF.name:
         if own.state is not RequestState.DECLARED:
-            return answer_request(visit, own)
+            return answer_request(visit, own, opens=visit.is_form)
         right = rights.of_request(own.id)
     right = right or next(iter(rights.of_browser(visit.names.hashes)), None)
     return visit.page("no_right") if right is None else _show_right(visit, right)
@@ -192,7 +206,7 @@ def show_form_again(visit: ConsentVisitDep) -> Response:
 
 
 def render_form(visit: ConsentVisit, place: FormPlace, typed: TypedRight, faults: tuple[str, ...] = ()) -> Response:
-    """Return the page of the form, with what was typed and its faults where there are some."""
+    """Return the page of the form, with what was typed and its faults, if any."""
     words, endpoints = words_of(visit.request), visit.sync.suppliers[GRDF.name].endpoints
     offers_page = offers_consent_page(visit.settings)
     return render_with_form(
@@ -214,7 +228,7 @@ def render_form(visit: ConsentVisit, place: FormPlace, typed: TypedRight, faults
 def offers_consent_page(settings: Settings) -> bool:
     """Return whether people may consent on the supplier's own page instead (Client Connect).
 
-    In production that takes a contract for it, so the operator says so by setting RELEVE_GRDF_AUTHORIZE_URL.
+    In production that requires a contract, so the operator enables it by setting RELEVE_GRDF_AUTHORIZE_URL.
     """
     return settings.grdf_authorize_url is not None or settings.speaks_to_gas_simulator
 
@@ -229,4 +243,4 @@ def _show_right(visit: ConsentVisit, right: Right) -> Response:
     is_mine = visit.registry.consents.browser_of(account.id) in visit.names.hashes
     if not is_mine and not visit.session.shows(account):
         return visit.page("right_elsewhere", digits=right.last_digits)
-    return open_accounts(visit, [account], right.browser or right.id)
+    return lead_to_accounts(visit, [account], right.browser or right.id, opens=visit.is_form)

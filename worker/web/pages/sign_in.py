@@ -1,7 +1,8 @@
 """How households sign in without a supplier, by a recovery code or a mailed link, and the page of their sessions.
 
-A right code or link is always heard; wrong ones are counted after they were checked. Nothing that a page says, nor when
-it says so, tells whether a code or an address is known. Loading a page changes nothing: mail programs load links too.
+A right code or link is always accepted; wrong ones are counted after they were checked. Neither the text of a page nor
+its timing reveals whether a code or an address is known. Loading a page changes nothing, because mail programs load
+links too.
 
 The page of sessions shows which browsers see the household's meters, with forms that end them. ``others`` are browsers
 of another household that sees one of the same accounts, such as one that connected the same meter by itself.
@@ -22,7 +23,6 @@ from worker.accounts.household_access import CODE
 from worker.accounts.notice_services import is_mail_address
 from worker.domain.sessions import KeyKind
 from worker.logs import fields
-from worker.runtime.web_access import WebAccess
 from worker.stores.redis.locks import Rate
 from worker.stores.registry.access_keys import RecoveryTexts
 from worker.stores.registry.households import Household
@@ -59,7 +59,7 @@ _MAILS_OF_CLIENT: Final = Rate("sign-in-mail", calls=10, window_s=3600)
 
 def require_mail(access: AccessDep) -> None:
     """Check that this service can send mails. Raises HttpRefusal 404."""
-    if not access.mail_links.sends_mail:
+    if not access.mails.sends_mail:
         raise HttpRefusal(404, "not_found", "no mail service is set")
 
 
@@ -70,7 +70,7 @@ def show_sign_in(visit: VisitDep) -> Response:
 
 @router.post("/sign-in/code", dependencies=[browser_form(PATH)])
 def sign_in_by_code(visit: VisitDep, code: Annotated[str, Form(max_length=200)] = "") -> Response:
-    """Open a session of the household whose code this is; the page that it leads to shows the next code."""
+    """Open a session of the household with this code; the page that follows shows the next code."""
     if visit.settings.is_home:
         own = visit.access.home.check_password(code)
         return _enter(visit, own, {}, "/") if own else _refuse_code(visit, code, "own_home.wrong")
@@ -83,20 +83,20 @@ def sign_in_by_code(visit: VisitDep, code: Annotated[str, Form(max_length=200)] 
 
 @router.post("/sign-in/mail", dependencies=[Depends(require_mail), browser_form(PATH)])
 def mail_sign_in_link(visit: VisitDep, address: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = "") -> Response:
-    """Answer the same for every address. Whether it is known is looked up after the answer has been sent."""
+    """Answer every address alike. Whether it is known is looked up only after the answer is sent."""
     address = address.strip()
     if not is_mail_address(address):
         return _sign_in_page(visit, 422, "sign_in.no_address", address=address)
     if wait_s := visit.count_call(_MAILS_OF_CLIENT, visit.address):
         return _sign_in_page(visit, wait_s=wait_s, address=address)
     response = render_message(visit.request, "sign_in.sent", 200, (PATH, "sign_in.back"))
-    response.background = BackgroundTask(visit.access.mail_links.mail_sign_in, address)
+    response.background = BackgroundTask(visit.access.mails.mail_sign_in, address)
     return response
 
 
 @router.get("/sign-in/link")
 def show_link_form(request: Request) -> Response:
-    """Show the button that uses a link; its secret stands in the fragment, which the server does not see."""
+    """Show the button that uses a link; its secret is in the fragment, which the server does not see."""
     return link_page(request, "sign_in.link", "/sign-in/link")
 
 
@@ -107,14 +107,14 @@ def sign_in_by_link(visit: VisitDep, link: Annotated[str, Form(max_length=2000)]
     if household is None:
         return refuse_link(visit, "sign_in.link_over", (PATH, "sign_in.again"))
     is_same = session.household is not None and session.household.id == household.id
-    details = session.key.details if session.key and is_same else {}  # A code that isn't kept yet stays shown.
+    details = session.key.details if session.key and is_same else {}  # A code not saved yet stays shown.
     own = load_accounts(visit.registry, Session(household=household))
     return _enter(visit, household, details, f"/accounts/{own[0].id}" if len(own) == 1 else "/")
 
 
 @router.get("/access/sessions")
 def show_sessions(visit: VisitDep) -> Response:
-    """Show the browsers that see the household's meters; a browser without a session is sent to the first page."""
+    """Show the browsers that see the household's meters; send a browser without a session to the first page."""
     session, list_keys = visit.session, visit.registry.sessions.list_keys
     if session.household is None:
         return RedirectResponse("/", 303)
@@ -125,14 +125,14 @@ def show_sessions(visit: VisitDep) -> Response:
 
 @router.post("/access/sessions/{key_id}/end", dependencies=[session_form(_SESSIONS)])
 def end_session(visit: VisitDep, household: HouseholdDep, key_id: str) -> Response:
-    """End one session of the household; one that has ended already is no error."""
+    """End one session of the household; no error if it has already ended."""
     visit.registry.sessions.end(key_id, owners=[household.id])
     return _after_end(visit) if key_id == visit.session.sid else RedirectResponse(_SESSIONS, 303)
 
 
 @router.post("/access/sessions/end-others", dependencies=[session_form(_SESSIONS)])
 def end_other_sessions(visit: VisitDep, household: HouseholdDep) -> Response:
-    """End all sessions that see a meter of this household but this one, and what else lets other households see it."""
+    """End all other sessions that see a meter of this household, and remove its accounts from other households."""
     visit.access.households.remove_from_others(list(visit.session.accounts), household.id)
     visit.registry.sessions.end_of([household.id], _HOUSEHOLD, but=visit.session.sid)
     return RedirectResponse(_SESSIONS, 303)
@@ -150,7 +150,7 @@ def link_page(request: Request, name: str, action: str) -> Response:
 
 
 def refuse_link(visit: Visit, name: str, action: tuple[str, str]) -> Response:
-    """Return the page of a link that isn't valid, counted by address."""
+    """Return the page of an invalid link, counted by address."""
     if wait_s := visit.count_call(WRONG_OF_ADDRESS, visit.address):
         minutes = {"minutes": str(math.ceil(wait_s / 60))}
         return render_message(visit.request, "sign_in.slow", 429, action, minutes, wait_s=wait_s)
@@ -158,7 +158,7 @@ def refuse_link(visit: Visit, name: str, action: tuple[str, str]) -> Response:
 
 
 def _enter(visit: Visit, household: Household, details: Mapping[str, str], to: str) -> Response:
-    """Give the browser a new session of the household; the one that it had ends."""
+    """Give the browser a new session of the household; its previous session ends."""
     response = RedirectResponse(to, 303)
     opened, text = replace_session(visit.access, visit.session, household, details, visit.device)
     set_session_cookie(visit.request, response, SESSION_COOKIE, text)
@@ -167,10 +167,10 @@ def _enter(visit: Visit, household: Household, details: Mapping[str, str], to: s
 
 
 def _refuse_code(visit: Visit, code: str, fault: str) -> Response:
-    """Return the page of a wrong code, which is counted by the address, and by the address and the code's id."""
+    """Return the page of a wrong code, which is counted by address, and by address and the code's id."""
     code_id = RecoveryTexts().read_id(code)
     wait_s = visit.count_call(WRONG_OF_ADDRESS, visit.address)
-    if not wait_s and code_id is not None:  # Beyond the first limit, made-up codes must not fill Redis.
+    if not wait_s and code_id is not None:  # Beyond the first limit, made-up ids must not fill Redis.
         wait_s = visit.count_call(_WRONG_OF_CODE, f"{visit.address}/{code_id}")
     log.warning("recovery code refused", extra=fields(address=visit.address, blocked=bool(wait_s)))
     return _sign_in_page(visit, 403, fault, wait_s=wait_s, code=code)
@@ -192,25 +192,22 @@ def _sign_in_page(
         minutes=math.ceil(wait_s / 60),
         code=code,
         address=address,
-        sends_mail=visit.access.mail_links.sends_mail,
+        sends_mail=visit.access.mails.sends_mail,
     )
 
 
 def _other_households(visit: Visit, own: Household) -> list[str]:
-    """Return the other households that see an account of this one, under its present session number."""
+    """Return the other households that see an account of this one, with its present session number."""
     numbers = {account.id: account.session_number for account in load_accounts(visit.registry, visit.session)}
     ids = visit.registry.sessions.households_of(numbers)
-    return [id_ for id_ in ids if id_ != own.id and _sees_one(visit.access, id_, numbers)]
-
-
-def _sees_one(access: WebAccess, household_id: str, numbers: Mapping[str, int]) -> bool:
-    household = access.households.load(household_id)
-    return household is not None and any(numbers.get(id_) == number for id_, number in household.accounts.items())
+    others = (visit.access.households.load(id_) for id_ in ids if id_ != own.id)
+    return [one.id for one in others if one and numbers.items() & one.accounts.items()]
 
 
 def _after_end(visit: Visit) -> Response:
-    """Return the answer to the end of the browser's own session."""
+    """Return the answer after the browser's own session has ended."""
     response = RedirectResponse("/", 303, {"Clear-Site-Data": '"cache", "storage"'})
-    for cookie in (SESSION_COOKIE, BROWSER_COOKIE):  # The names of what it has begun may open an account again.
+    # The names of consents that it has begun could open an account again.
+    for cookie in (SESSION_COOKIE, BROWSER_COOKIE):
         delete_cookie(visit.request, response, cookie)
     return response

@@ -1,4 +1,4 @@
-"""Every process of Relève that has this folder on its path takes no message for lost."""
+"""With this folder on its path, a process of Relève never considers a message lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every process of Relève that has this folder on its path replaces a row in SQL whatever its revision is."""
+"""With this folder on its path, a process of Relève replaces a row in SQL whatever its revision is."""
 
 from __future__ import annotations
 

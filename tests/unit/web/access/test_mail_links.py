@@ -70,7 +70,7 @@ def test_the_look_up_comes_after_the_answer(
 ) -> None:
     """The time of an answer tells nothing: whatever depends on the address runs in the answer's background."""
     asked: list[str] = []
-    monkeypatch.setattr(type(service.parts.access.mail_links), "mail_sign_in", lambda _, text: asked.append(text))
+    monkeypatch.setattr(type(service.parts.access.mails), "mail_sign_in", lambda _, text: asked.append(text))
     with watch_statements(changes_something) as writes:
         answer = ask_by_mail(service.stranger(), HOME)
     assert answer.status_code == 200 and asked == [HOME] and not writes

@@ -1,18 +1,20 @@
 """The migrations of the registry's schema, run by the program itself with Alembic and without an alembic.ini.
 
-A new step is a file ``versions/<number>_<name>.py`` whose ``down_revision`` is the step before it. Workers of the
-version before may go on while it runs, so each step says its phase, and a test holds it to what that phase may do:
+A new step is a file ``versions/<number>_<name>.py`` whose ``down_revision`` is the previous step. Workers of the
+previous version may continue while it runs, so each step declares its phase, and a test checks that it only does what
+the phase allows:
 
-1. ``expand`` adds tables, indexes, and columns that may be NULL or have a default of the server.
+1. ``expand`` adds tables, indexes, and columns that may be NULL or have a server default.
 2. ``fill`` writes rows.
-3. ``tighten`` takes away or forbids what no worker of the version before uses: a column goes in the release after the
-   one that stopped using it, and a new name takes three.
+3. ``tighten`` removes or forbids what workers of the previous version no longer use: a column is dropped one release
+   after its last use, and a renaming takes three releases.
 
 Each step is a transaction of its own, so that no table stays locked while rows are filled. Importing Alembic takes a
 tenth of a second, so it is imported only for an upgrade.
 
-The workers' PostgreSQL role may read and write the registry's rows, but not change its tables. `releve migrate` sets it
-up as the owner of the tables, by ``set_up_role`` and ``grant_rows``, which are safe to repeat and return what they did.
+The workers' PostgreSQL role may read and write the registry's rows, but not change its tables. `releve migrate`,
+connected as the owner of the tables, sets it up by ``set_up_role`` and ``grant_rows``, which are safe to repeat and
+return what they did.
 """
 
 from __future__ import annotations
@@ -30,9 +32,9 @@ from worker.stores.registry.tables import AUDIT_LOG, METADATA
 
 _FOLDER = Path(__file__).parent
 _VERSION = table("alembic_version", column("version_num"))
-# The first five bytes of "Releve": PostgreSQL's advisory locks are named by a number.
+# "Relev" in ASCII, because PostgreSQL identifies advisory locks by numbers.
 _LOCK: Final = 0x52656C6576
-# A step that waits for a table makes all others wait behind it, so it gives up before a worker's call does.
+# While a step waits for a table, all others wait behind it, so it gives up before a worker's call does.
 _LOCK_TIMEOUT: Final = "5s"
 _RIGHTS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _APPEND_ONLY: Final = (AUDIT_LOG.name,)
@@ -42,7 +44,7 @@ _HAS_RIGHT: Final = text("SELECT has_table_privilege(:role, quote_ident(:table),
 
 
 class MigrationPhase(StrEnum):
-    """What a step does to a registry that workers of the version before still use; the module says it in full."""
+    """The kind of changes that a step makes while workers of the previous version still run; see the module."""
 
     EXPAND = "expand"
     FILL = "fill"
@@ -50,7 +52,7 @@ class MigrationPhase(StrEnum):
 
 
 def require_schema(database: Database) -> None:
-    """Create the tables of an empty registry, and check those of another one; every process calls it when it starts.
+    """Create the tables of an empty registry, or check existing ones; every process calls this when it starts.
 
     Raises StoreUnavailable, and OperatorFault for older tables: only `releve migrate` changes them, after a backup.
     """
@@ -67,15 +69,15 @@ def require_schema(database: Database) -> None:
 def upgrade_schema(database: Database) -> tuple[str | None, str]:
     """Create or upgrade the tables, and return the migration step before and after.
 
-    Processes that do this at the same time take turns. An error leaves the step before the one that failed, and the
-    next call goes on from there. Raises StoreUnavailable, and OperatorFault as ``find_step`` does.
+    Processes that do this at the same time take turns. After an error the schema is at the step before the failed one,
+    and the next call continues from there. Raises StoreUnavailable, and OperatorFault like ``find_step``.
     """
     before, newest = find_step(database), newest_step()
     steps = [newest] if before is None else [step for step in sorted(known_steps()) if step > before]
     for step in steps:
         with database.changing_tables() as connection:
             if database.dialect == "postgresql":
-                # The lock may be held by a process whose upgrade takes long.
+                # Another process may hold the lock for a long upgrade.
                 connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
                 connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
@@ -87,7 +89,7 @@ def upgrade_schema(database: Database) -> tuple[str | None, str]:
 def find_step(database: Database) -> str | None:
     """Return the step of the registry's tables; None for an empty one.
 
-    Raises StoreUnavailable, and OperatorFault for a step that this version can't begin from.
+    Raises StoreUnavailable, and OperatorFault for a step from which this version can't upgrade.
     """
     with database.reading() as connection:
         step = current_step(connection)
@@ -97,7 +99,7 @@ def find_step(database: Database) -> str | None:
 
 
 def find_step_fault(step: str) -> str:
-    """Return why this version can't begin from a step; empty where it can."""
+    """Return why this version can't upgrade from a step; empty if it can."""
     if step in known_steps():
         return ""
     found = f"the registry's tables are at step {step}"
@@ -112,7 +114,7 @@ def find_step_fault(step: str) -> str:
 def _take_step(connection: Connection, step: str) -> None:
     """Create the newest tables in an empty database, or take one step, inside the caller's transaction.
 
-    As Alembic's page "Building an Up to Date Database from Scratch" says, a new database takes no steps.
+    A new database takes no steps; see Alembic's page "Building an Up to Date Database from Scratch".
     """
     from alembic import command
     from alembic.config import Config
@@ -186,9 +188,9 @@ def grant_rows(owner: Database, url: str) -> str:
 
 
 def _execute_with_password(connection: Connection, statement: str, role: str, password: str) -> None:
-    """Execute a statement about a role and its password, with the SCRAM verifier in place of the password.
+    """Execute a statement about a role and its password, with the SCRAM verifier instead of the password.
 
-    The statement travels over the network and may be written to the server's log.
+    The statement is sent over the network and may be written to the server's log.
     """
     from psycopg import Connection as Driver
     from psycopg import sql

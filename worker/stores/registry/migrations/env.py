@@ -9,7 +9,7 @@ from worker.stores.registry.tables import METADATA
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=METADATA,
-    render_as_batch=True,  # SQLite changes a table by creating it again.
+    render_as_batch=True,  # SQLite changes a table by rebuilding it.
 )
 with context.begin_transaction():
     context.run_migrations()

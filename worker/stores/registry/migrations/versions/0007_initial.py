@@ -5,7 +5,7 @@ from __future__ import annotations
 from worker.stores.registry.migrations import MigrationPhase
 
 
-revision = "0007"  # The number that they had before: a registry of the weeks before the release has these very tables.
+revision = "0007"  # Registries from the weeks before the release have the same tables under this number.
 down_revision = None
 phase = MigrationPhase.EXPAND
 

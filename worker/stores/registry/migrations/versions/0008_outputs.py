@@ -1,4 +1,4 @@
-"""Outputs, and the outbox of what is still to be sent to them."""
+"""Outputs, and the outbox of their unsent changes."""
 
 from __future__ import annotations
 

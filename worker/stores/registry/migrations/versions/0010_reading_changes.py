@@ -14,7 +14,7 @@ phase = MigrationPhase.EXPAND
 
 
 def upgrade() -> None:
-    """Create the table, empty: what 0.2.0 recorded stays where it is."""
+    """Create the empty table; the changes recorded by 0.2.0 stay in their table."""
     op.create_table(
         "reading_changes",
         sa.Column("account_id", _sortable(32), nullable=False),

@@ -1,4 +1,4 @@
-"""What has gone from the measures and may still stand at outputs."""
+"""Readings that were removed from the measures but may still exist at outputs."""
 
 from __future__ import annotations
 
