@@ -86,7 +86,7 @@ class ApiService:
 
 @contextmanager
 def open_api_service(redis_url: str, folder: Path, **changes: Any) -> Iterator[ApiService]:
-    """Open a service in the empty ``folder``; what an earlier one has left in Redis is deleted."""
+    """Open a service in the empty ``folder``; data of an earlier one in Redis is deleted."""
     with _open_parts(redis_url, folder, changes) as parts:
         yield ApiService(parts, parts.create_app())
 

@@ -82,13 +82,13 @@ def warn_without_operators(settings: Settings, access: WebAccess) -> None:
 
 
 def _is_elsewhere(settings: Settings) -> bool:
-    """Return whether this is not the place of the web application, which could not read what is made here."""
-    # Where the registry is here too, the key may be made here.
+    """Return whether the web application runs on another machine, which couldn't read what is made here."""
+    # If the registry is also on this machine, the key may be made here.
     return settings.registry_url is not None and not has_keys(settings, "session_key")
 
 
 def _operator_access(registry: Registry) -> OperatorAccess:
-    """Return what operators are let in by.  Raises ConfigError where the web application runs elsewhere."""
+    """Return the tables by which operators sign in. Raises ConfigError if the web application runs elsewhere."""
     settings = get_settings()
     if _is_elsewhere(settings):
         raise ConfigError(_NO_SESSION_KEY)
@@ -153,7 +153,7 @@ def _load(registry: Registry, kind: str, account_id: str | None, kinds: frozense
 
 
 def _end(registry: Registry, kind: str, item_id: str, yes: bool) -> tuple[str, str]:
-    """End what has this id or name; return the stored one, and how the end is said."""
+    """End the thing with this id or name; return the stored id or name, and what happened to it as text."""
     match kind:
         case "operator":
             operators = _operator_access(registry).operators

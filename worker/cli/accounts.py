@@ -433,7 +433,7 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
 
 
 def proof_row(proof: ConsentProof | None) -> dict[str, str | None]:
-    """Return what shows that a consent is the holder's, who vouches for it, and its reference; None where unknown."""
+    """Return the kind of a consent's proof, who vouches for it, and its reference; None where unknown."""
     names = ("proof", "vouched_by", "reference")
     return to_row(proof, *names) if proof else dict.fromkeys(names)
 

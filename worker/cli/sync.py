@@ -55,7 +55,7 @@ def _run_queued(
 
     Raises ClickException if it should wait but no worker is alive, and for an account that workers would silently skip.
     """
-    from worker.app import enqueue_backfill, enqueue_look_back  # Imported late, for not every command needs Celery.
+    from worker.app import enqueue_backfill, enqueue_look_back  # Imported here because not every command needs Celery.
 
     if wait and not Heartbeats(stores.redis).living_workers():
         raise click.ClickException(_NO_WORKER)
@@ -85,7 +85,7 @@ def _require_active(sync: Sync, account: Account) -> None:
 
 
 def _run_inline(stores: Stores, sync: Sync, accounts: list[Account], *, history: bool, as_json: bool) -> int:
-    """Run the windows in this process and return the exit code, 1 where an account failed.
+    """Run the windows in this process and return the exit code, 1 if an account failed.
 
     A failure is printed at once; the other accounts still get their turn.
     """

@@ -78,9 +78,9 @@ def is_applied(plan: Plan) -> bool:
 
 
 def log_capacity(registry: Registry, settings: Settings, run: str, today: date) -> FleetCapacity:
-    """Log the calls that this night asks for and the quota, by supplier; a warning where the quota is smaller.
+    """Log the calls that this night needs and the quota, by supplier; as a warning if the quota is smaller.
 
-    Return the main supplier's. The nights of others follow the cadence of each series, and no policy.
+    Return the main supplier's. The nights of others follow the cadence of each series instead of a policy.
     """
     main = main_supplier(settings)
     capacity = capacity_of(registry, settings, today)

@@ -188,7 +188,7 @@ def stop_consent(stores: Stores, account_id: str, actor: str = HOUSEHOLD) -> Non
 
 
 def meters_of(registry: Registry, account: Account) -> list[str]:
-    """Return the keyed hashes of the account's meter; none where it has no meter any more."""
+    """Return the keyed hashes of the account's meter; empty if it no longer has one."""
     number = account.usage_point_id
     return [] if number is None else registry.erasures.digests(account.supplier, number)
 

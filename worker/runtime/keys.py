@@ -27,7 +27,7 @@ SESSION_KEY: Final = "session.key"
 
 
 def new_key() -> str:
-    """Return a new key of what is no seal: of hashes, or of sessions."""
+    """Return a new key for hashes or for sessions."""
     return secrets.token_urlsafe(48)
 
 
@@ -60,7 +60,7 @@ class Keys:
 
     @cached_property
     def hashes(self) -> KeyedHashes:
-        """What recognises the meters of erased accounts."""
+        """Hashes that recognize the meters of erased accounts."""
         try:
             return KeyedHashes(_read_keys(self._settings, "erasure_keys", self._keep_new))
         except ValueError as error:
@@ -68,7 +68,7 @@ class Keys:
 
 
 def build_sealer(settings: Settings, purpose: Purpose, *, keep_new: bool = True) -> Sealer:
-    """Return what seals for a purpose.  Raises ConfigError where a key is too short, or the first can be guessed."""
+    """Return the sealer for a purpose. Raises ConfigError if a key is too short, or the first one is easy to guess."""
     try:
         return Sealer(_read_keys(settings, purpose.setting.removeprefix(PREFIX).lower(), keep_new), purpose)
     except ValueError as error:
@@ -76,7 +76,7 @@ def build_sealer(settings: Settings, purpose: Purpose, *, keep_new: bool = True)
 
 
 def open_backup_sealer(settings: Settings) -> Sealer:
-    """Return what opens backups.  Raises ConfigError, where there is no key too: a new one would open none."""
+    """Return the sealer that opens backups. Raises ConfigError also if there is no key: a new one would open none."""
     if not has_keys(settings, "backup_keys"):
         raise ConfigError(
             "no key of backups is given: put it into RELEVE_BACKUP_KEYS, or bring back the file backup.keys of the "
