@@ -14,9 +14,9 @@ there is no limit on the number of texts per key. A sealed text is URL-safe base
     content   …          AES-256-GCM with its tag of 16 bytes; associated data: version, time, and the place
 
 Versions before 0.2.0 sealed with Fernet (``gAAAA…``), which doesn't bind a text to a place. Release 0.2.0 still reads
-such a text, and its ``releve secrets rotate`` seals it again; this version refuses it.
+such a text, and its ``releve keys rotate`` seals it again; this version refuses it.
 
-To change the key, put the new one first, run ``releve secrets rotate``, then remove the old one.
+To change the key, put the new one first, run ``releve keys rotate``, then remove the old one.
 """
 
 from __future__ import annotations
