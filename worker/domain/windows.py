@@ -216,12 +216,13 @@ def split_window(window: DateWindow, max_days: int) -> list[DateWindow]:
 class HistoryDays:
     """The days of a history that are ``wanted`` from the supplier, and the windows that it was ``asked`` for.
 
-    ``wanted`` is None for a series of which nothing is. A state is asked for once.
+    ``wanted`` is None for a series of which nothing is. A state is asked for once. ``due_at``: when it goes on.
     """
 
     series: Series
     wanted: DateWindow | None
     asked: Sequence[DateWindow]
+    due_at: datetime | None = None
 
     @property
     def loaded(self) -> bool:

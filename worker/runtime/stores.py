@@ -41,6 +41,9 @@ class Stores:
     erasure_ledger: KnownLedger
     broker: BrokerMessages | None
 
+    def __post_init__(self) -> None:
+        self.registry.on_due_again = self.windows.forget_loaded
+
     @property
     def broker_url(self) -> str:
         """The address that messages are sent to, embedded or not."""

@@ -110,10 +110,10 @@ class WindowClaims:
         """
         if self.is_held(series):
             return None
-        missing, others_at = self.history.reachable_windows(account_id, series)
-        if not missing:
-            self.registry.outcomes.set_history_due(account_id, series, others_at)
-        self.progress.note_loaded(account_id, series, loaded=not missing and others_at is None)
+        known = self.history.load(account_id, series)[series]
+        missing, others_at = self.history.reachable_windows(account_id, known)
+        is_over = not missing and self.registry.outcomes.set_history_due(account_id, known, others_at)
+        self.progress.note_loaded(account_id, series, loaded=is_over and others_at is None)
         if not missing:
             return None
         failures = self.progress.failures(account_id, series)

@@ -75,14 +75,14 @@ class History:
         """Return the windows still to be fetched, newest first."""
         return self.load(account_id, series)[series].missing_windows()
 
-    def reachable_windows(self, account_id: str, series: Series) -> tuple[list[DateWindow], datetime | None]:
+    def reachable_windows(self, account_id: str, known: HistoryDays) -> tuple[list[DateWindow], datetime | None]:
         """Return the missing windows that may be fetched by now, and when others may; None where they all may.
 
         Of a gateway's curves these are ten weeks more for each day since the account could be asked for, of all its
         curves together, the newest first. An account that files have made could not before it got its token.
         """
-        missing = self.missing_windows(account_id, series)
-        if not missing or not (series.has_steps and is_gateway(self.registry.accounts.get(account_id).supplier)):
+        missing = known.missing_windows()
+        if not missing or not (known.series.has_steps and is_gateway(self.registry.accounts.get(account_id).supplier)):
             return missing, None
         curves = sum(one.has_steps for one in self.registry.outcomes.collected(account_id))
         since = self.registry.accounts.state_since(account_id)

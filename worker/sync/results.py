@@ -292,9 +292,8 @@ class ResultRecorder:
             if isinstance(error, DataError):
                 # Only this window is to blame: those that did not fail go on.
                 tried = {window, *failures}
-                if any(
-                    missing not in tried for missing in self.claims.history.reachable_windows(account_id, series)[0]
-                ):
+                known = self.claims.history.load(account_id, series)[series]
+                if any(missing not in tried for missing in self.claims.history.reachable_windows(account_id, known)[0]):
                     return now
         return after.at or now + A_DAY
 

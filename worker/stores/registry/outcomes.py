@@ -37,10 +37,10 @@ from worker.domain.series import Series, SeriesSwitch
 from worker.domain.transitions import WrongState
 from worker.domain.windows import DateWindow, HistoryDays
 from worker.errors import StoreUnavailable
-from worker.stores.database import SqlTable, build_insert
+from worker.stores.database import Database, SqlTable, build_insert
 from worker.stores.registry import account_rows, series_switches
 from worker.stores.registry.due import may_be_asked_on
-from worker.stores.registry.series_switches import SeriesChoice
+from worker.stores.registry.series_switches import DueAgain, SeriesChoice
 from worker.stores.registry.tables import ACCOUNTS, ACTIVE, FRESHNESS, NEVER, NO_DAY, SERIES_OUTCOMES
 
 # A meter number (14 digits), or any long word that may be a token.
@@ -234,10 +234,17 @@ class OutcomeTable(SeriesChoice):
         with self._database.writing() as connection:
             update_row(connection, account_id, series, values)
 
-    def set_history_due(self, account_id: str, series: Series, at: datetime | None) -> None:
-        """Set when the history of a series goes on; None: it is loaded."""
+    def set_history_due(self, account_id: str, known: HistoryDays, at: datetime | None) -> bool:
+        """Set when a history goes on, None: it is loaded; return whether that is so.
+
+        Nothing is set where it was made due, or its days have changed, since it was ``known``.
+        """
         with self._database.writing() as connection:
-            update_row(connection, account_id, series, {"history_due_at": at})
+            row = lock_row(connection, account_id, known.series)
+            is_known = row is not None and _load_history(row, known.wanted) == known
+            if is_known:
+                update_row(connection, account_id, known.series, {"history_due_at": at})
+        return is_known
 
     def recent_answers(self, account_id: str, series: Series) -> RecentAnswers:
         """Return the answers for a series that were recorded lately."""
@@ -278,7 +285,11 @@ class OutcomeTable(SeriesChoice):
 
 
 class CompletenessTable(SqlTable):
-    """The ledgers of days."""
+    """The ledgers of days. ``on_due_again``: see ``Registry``."""
+
+    def __init__(self, database: Database, on_due_again: DueAgain = lambda histories: None) -> None:
+        super().__init__(database)
+        self._on_due_again = on_due_again
 
     def change(self, account_id: str, series: Series, to_ledger: Callable[[DayLedger], DayLedger]) -> bool:
         """Replace a ledger by what ``to_ledger`` makes of it, and return whether they differ.
@@ -306,7 +317,8 @@ class CompletenessTable(SqlTable):
             columns = ledger_columns(connection, account_id, series, ledger)
             columns["history_due_at"] = row.history_due_at or row.updated_at
             update_row(connection, account_id, series, columns)
-            return True
+        self._on_due_again([(account_id, series)])
+        return True
 
     def load_ledger(self, account_id: str, series: Series) -> DayLedger:
         """Return the ledger of an account and series; an empty one if there is no row."""
@@ -328,9 +340,7 @@ class CompletenessTable(SqlTable):
         """Return the days of an account's histories; ``wanted``: all days of each."""
         rows = {row.series: row for row in self._database.fetch(_WITH_ACCOUNT.where(_C.account_id == account_id))}
         return {
-            series: _history_of(row, days, _known_days(row, days), answered=row.last_success_at is not None)
-            if (row := rows.get(series)) is not None
-            else HistoryDays(series, days, ())
+            series: _load_history(row, days) if (row := rows.get(series)) is not None else HistoryDays(series, days, ())
             for series, days in wanted.items()
         }
 
@@ -414,11 +424,15 @@ def _known_days(row: Row[Any], wanted: DateWindow | None) -> DayLedger:
     return ledger.with_floor(ledger.start) if begins_late else ledger
 
 
+def _load_history(row: Row[Any], wanted: DateWindow | None) -> HistoryDays:
+    return _history_of(row, wanted, _known_days(row, wanted), answered=row.last_success_at is not None)
+
+
 def _history_of(row: Row[Any], wanted: DateWindow | None, ledger: DayLedger, *, answered: bool) -> HistoryDays:
     """Return the days of a row's history. ``answered``: whether the series was ever told, which is all of a state."""
     if wanted is not None and row.series.is_state:
-        return HistoryDays(row.series, wanted, [wanted] if answered else [])
-    return HistoryDays(row.series, wanted, ledger.asked_windows(_first_day(row)))
+        return HistoryDays(row.series, wanted, [wanted] if answered else [], row.history_due_at)
+    return HistoryDays(row.series, wanted, ledger.asked_windows(_first_day(row)), row.history_due_at)
 
 
 def _first_day(row: Row[Any]) -> date:
