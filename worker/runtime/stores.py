@@ -42,7 +42,8 @@ class Stores:
     broker: BrokerMessages | None
 
     def __post_init__(self) -> None:
-        self.registry.on_due_again = self.windows.forget_loaded
+        # A transaction notes the histories that it makes due again.
+        self.registry.database.on_commit = self.windows.forget_loaded
 
     @property
     def broker_url(self) -> str:

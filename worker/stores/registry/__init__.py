@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from worker.stores.registry.outputs import OutboxTable, OutputTable
     from worker.stores.registry.proxy import ProxyClientTable, ProxyGrantTable
     from worker.stores.registry.rights import RightTable
-    from worker.stores.registry.series_switches import DueAgain
     from worker.stores.registry.supplier_answers import CorrectionTable, QuarantineTable, RawAnswerTable
     from worker.stores.registry.user_tokens import TokenTable
 
@@ -71,14 +70,14 @@ class Registry:
     """
 
     tokens: TokenTable = _table("user_tokens.TokenTable", "sealer")
-    accounts: AccountTable = _table("accounts.AccountTable", "tokens", "invitations", "fleet", "on_due_again")
-    outcomes: OutcomeTable = _table("outcomes.OutcomeTable", "fleet", "on_due_again")
-    completeness: CompletenessTable = _table("outcomes.CompletenessTable", "on_due_again")
+    accounts: AccountTable = _table("accounts.AccountTable", "tokens", "invitations", "fleet")
+    outcomes: OutcomeTable = _table("outcomes.OutcomeTable", "fleet")
+    completeness: CompletenessTable = _table("outcomes.CompletenessTable")
     due: DueTable = _table("due.DueTable")
     policies: PolicyTable = _table("due.PolicyTable")
     invitations: InvitationTable = _table("invitations.InvitationTable", "sealer")
     consents: ConsentTable = _table("consents.ConsentTable", "sealer")
-    pending_refusals: PendingRefusals = _table("consents.PendingRefusals", "sealer", "on_due_again")
+    pending_refusals: PendingRefusals = _table("consents.PendingRefusals", "sealer")
     evidence: EvidenceCheck = _table("evidence.EvidenceCheck", "sealer")
     rights: RightTable = _table("rights.RightTable", "sealer", "hashes")
     notices: NoticeTable = _table("notices.NoticeTable")
@@ -109,12 +108,10 @@ class Registry:
     ) -> None:
         """``fleet``: the series that are collected of every account where nothing else is set.
 
-        ``on_due_again``, which ``Stores`` sets, is called after the commit with the accounts and series whose history
-        is due again. ``writer_expiry``: after this time a process that was writing an output's rows is taken for dead.
+        ``writer_expiry``: after this time a process that was writing an output's rows is taken for dead.
         """
         self.database, self.keys = database, keys
         self.fleet, self.now, self.writer_expiry = fleet, now, writer_expiry
-        self.on_due_again: DueAgain = lambda histories: None
 
     def __repr__(self) -> str:
         return f"Registry({self.database.address})"
@@ -129,15 +126,13 @@ class Registry:
 
     def join(self, connection: Connection) -> Registry:
         """Return the same tables inside the transaction of ``connection``."""
-        joined = Registry(
+        return Registry(
             self.database.join(connection),
             self.keys,
             fleet=self.fleet,
             now=self.now,
             writer_expiry=self.writer_expiry,
         )
-        joined.on_due_again = self.on_due_again
-        return joined
 
     def schema_version(self) -> str | None:
         """Return the last migration step that was applied; None before the first one."""

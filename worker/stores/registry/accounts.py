@@ -24,7 +24,6 @@ from worker.stores.database import Database, SqlTable
 from worker.stores.registry import account_rows, series_switches
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.rights import withdraw_rights
-from worker.stores.registry.series_switches import DueAgain
 from worker.stores.registry.tables import ACCOUNTS, PERSONAL, RAW_ANSWERS, SERIES_OUTCOMES, USAGE_POINTS, belongs_to
 from worker.stores.registry.user_tokens import TokenTable, detach_token
 
@@ -70,17 +69,11 @@ class AccountTable(SqlTable):
     """
 
     def __init__(
-        self,
-        database: Database,
-        tokens: TokenTable,
-        invitations: InvitationTable,
-        fleet: Sequence[Series],
-        on_due_again: DueAgain = lambda histories: None,
+        self, database: Database, tokens: TokenTable, invitations: InvitationTable, fleet: Sequence[Series]
     ) -> None:
-        """``fleet`` and ``on_due_again``: see ``Registry``."""
+        """``fleet``: the series that are collected of every account where nothing else is set."""
         super().__init__(database)
         self._tokens, self._invitations, self._fleet = tokens, invitations, fleet
-        self._on_due_again = on_due_again
 
     def add(
         self,
@@ -150,9 +143,7 @@ class AccountTable(SqlTable):
             ordered = [rows[number] for number in dict.fromkeys(usage_point_ids)]
             return [(account_rows.get(connection, account_id), created) for account_id, created in ordered]
 
-        added = self._insert(insert)
-        self._on_due_again([(account.id, series) for account, created in added if not created for series in Series])
-        return added
+        return self._insert(insert)
 
     def add_asserted(
         self,
@@ -323,8 +314,6 @@ class AccountTable(SqlTable):
             raise ValueError(f"an account can't be set to {state}")
         with self._database.writing() as connection:
             account_rows.apply(connection, account_id, _SET_BY[state], now, reason)
-        if state is AccountState.READY:
-            self._on_due_again([(account_id, series) for series in Series])
 
     def remove(
         self,

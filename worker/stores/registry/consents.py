@@ -23,7 +23,7 @@ from worker.domain.account import TRANSITIONS, Account, AccountEvent, AccountSta
 from worker.domain.consents import ConsentKind, ConsentProof, EndReason, PendingRefusal, Proof
 from worker.domain.evidence import HOUSEHOLD, LAST_DAY, SUPPLIER, DatesSource, PersonalPart
 from worker.domain.notice import Notice
-from worker.domain.series import Series, of_supplier
+from worker.domain.series import of_supplier
 from worker.domain.transitions import WrongState
 from worker.domain.windows import civil_date, local_midnight
 from worker.errors import ConsentStopped
@@ -34,7 +34,6 @@ from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.evidence import CONSENT_QUERY, GIVEN, IN_FORCE, EvidenceChain
 from worker.stores.registry.notices import insert_notices
 from worker.stores.registry.rights import forget_rights, withdraw_rights
-from worker.stores.registry.series_switches import DueAgain
 from worker.stores.registry.tables import (
     ACCOUNTS,
     CONSENT_EVIDENCE,
@@ -311,14 +310,11 @@ def _copy_dates_to_account(connection: Connection, proof: ConsentProof) -> None:
 
 
 class PendingRefusals(SealedTable):
-    """The table of pending refusals. A method that writes for an account raises UnknownAccount.
+    """The table of pending refusals. A method that writes for an account raises UnknownAccount."""
 
-    ``on_due_again``: see ``Registry``.
-    """
-
-    def __init__(self, database: Database, sealer: Sealer, on_due_again: DueAgain = lambda histories: None) -> None:
+    def __init__(self, database: Database, sealer: Sealer) -> None:
         super().__init__(database, sealer)
-        self._chain, self._on_due_again = EvidenceChain(sealer), on_due_again
+        self._chain = EvidenceChain(sealer)
 
     def record_sighting(self, account_id: str, code: str, now: datetime) -> PendingRefusal:
         """Count a repeated refusal and return the row.
@@ -412,7 +408,6 @@ class PendingRefusals(SealedTable):
             connection.execute(update(PENDING_REFUSALS).where(*pending).values(times=0))
             for account_id in reinstated:
                 self._chain.continue_ended(connection, account_id, code, since, now)
-        self._on_due_again([(account_id, series) for account_id in reinstated for series in Series])
         return reinstated
 
     def suspend(

@@ -37,10 +37,10 @@ from worker.domain.series import Series, SeriesSwitch
 from worker.domain.transitions import WrongState
 from worker.domain.windows import DateWindow, HistoryDays
 from worker.errors import StoreUnavailable
-from worker.stores.database import Database, SqlTable, build_insert
+from worker.stores.database import SqlTable, build_insert, note_for_commit
 from worker.stores.registry import account_rows, series_switches
 from worker.stores.registry.due import may_be_asked_on
-from worker.stores.registry.series_switches import DueAgain, SeriesChoice
+from worker.stores.registry.series_switches import SeriesChoice
 from worker.stores.registry.tables import ACCOUNTS, ACTIVE, FRESHNESS, NEVER, NO_DAY, SERIES_OUTCOMES
 
 # A meter number (14 digits), or any long word that may be a token.
@@ -285,11 +285,7 @@ class OutcomeTable(SeriesChoice):
 
 
 class CompletenessTable(SqlTable):
-    """The ledgers of days. ``on_due_again``: see ``Registry``."""
-
-    def __init__(self, database: Database, on_due_again: DueAgain = lambda histories: None) -> None:
-        super().__init__(database)
-        self._on_due_again = on_due_again
+    """The ledgers of days."""
 
     def change(self, account_id: str, series: Series, to_ledger: Callable[[DayLedger], DayLedger]) -> bool:
         """Replace a ledger by what ``to_ledger`` makes of it, and return whether they differ.
@@ -317,8 +313,8 @@ class CompletenessTable(SqlTable):
             columns = ledger_columns(connection, account_id, series, ledger)
             columns["history_due_at"] = row.history_due_at or row.updated_at
             update_row(connection, account_id, series, columns)
-        self._on_due_again([(account_id, series)])
-        return True
+            note_for_commit(connection, [(account_id, series)])
+            return True
 
     def load_ledger(self, account_id: str, series: Series) -> DayLedger:
         """Return the ledger of an account and series; an empty one if there is no row."""

@@ -11,7 +11,7 @@ Functions with a connection work inside a transaction that their caller has open
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from worker.domain.account import OPEN_STATES
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier, suppliers_of
 from worker.errors import SeriesNotOffered
-from worker.stores.database import Database, SqlTable, build_insert
+from worker.stores.database import Database, SqlTable, build_insert, note_for_commit
 from worker.stores.registry import account_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, new_series_row
 from worker.stores.registry.tables import ACCOUNTS, ACTIVE, NEVER, NO_DAY, SERIES_OUTCOMES
@@ -29,10 +29,6 @@ from worker.stores.registry.tables import ACCOUNTS, ACTIVE, NEVER, NO_DAY, SERIE
 _C = SERIES_OUTCOMES.c
 _PAGE: Final = 2_000  # Accounts that follow the fleet in one transaction.
 _CHOSEN: Final = (SeriesSwitch.FLEET, SeriesSwitch.ON)
-
-
-# Is called, after the commit, with the histories that are due again.
-DueAgain = Callable[[Collection[tuple[str, Series]]], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +46,14 @@ class ChosenSeries:
 class SeriesChoice(SqlTable):
     """The choices of all accounts. ``fleet``: the series that it collects."""
 
-    def __init__(
-        self,
-        database: Database,
-        fleet: Sequence[Series] = USUAL_SERIES,
-        on_due_again: DueAgain = lambda histories: None,
-    ) -> None:
+    def __init__(self, database: Database, fleet: Sequence[Series] = USUAL_SERIES) -> None:
         super().__init__(database)
-        self.fleet, self._on_due_again = tuple(fleet), on_due_again
+        self.fleet = tuple(fleet)
 
     def switch(self, account_id: str, series: Series, to: SeriesSwitch, now: datetime) -> None:
         """Set the switch of a series; see ``switch_series``."""
         with self._database.writing() as connection:
-            begins = switch_series(connection, account_id, series, to, self.fleet, now)
-        if begins:
-            self._on_due_again([(account_id, series)])
+            switch_series(connection, account_id, series, to, self.fleet, now)
 
     def follow_fleet(self, fleet: Sequence[Series], now: datetime) -> int:
         """Let the rows of all accounts follow what the fleet collects, and return how many accounts have changed.
@@ -72,12 +61,8 @@ class SeriesChoice(SqlTable):
         Missing rows are inserted. Goes through the accounts in pages, each a transaction of its own; safe to repeat,
         and after an interruption. Raises StoreUnavailable.
         """
-        changed = 0
-        for first, last in _pages(self._database):
-            accounts, begun = _follow_page(self._database, first, last, fleet, now)
-            self._on_due_again(begun)
-            changed += accounts
-        return changed
+        pages = _pages(self._database)
+        return sum(_follow_page(self._database, first, last, fleet, now) for first, last in pages)
 
     def list_chosen(self, account_id: str) -> list[ChosenSeries]:
         """Return what is chosen of every series of the account's supplier; those without a row are the fleet's.
@@ -129,8 +114,8 @@ def switch_series(
     to: SeriesSwitch,
     fleet: Collection[Series],
     now: datetime,
-) -> bool:
-    """Set the switch of a series, and return whether it is asked for from now on: then it is due, its history too.
+) -> None:
+    """Set the switch of a series. One that is asked for from now on is due at once, its history too.
 
     Nothing changes where it is set so already. Raises UnknownAccount.
     """
@@ -140,15 +125,15 @@ def switch_series(
     row = connection.execute(query.with_for_update()).one_or_none()
     collected = to is SeriesSwitch.ON or (to is SeriesSwitch.FLEET and series in fleet)
     if row is not None and (row.switch, row.collected) == (to, collected):
-        return False
+        return
     if row is None:
         insert_unasked(connection, account_id, series, now)
     values: dict[str, Any] = {"switch": to, "collected": collected, "active": collected and account.active}
-    if begins := collected and (row is None or not row.collected):
+    if collected and (row is None or not row.collected):
         # What was said of it when it ended, or long ago, is no verdict on what begins now.
         values |= {"again_at": now, "failures": 0, "history_due_at": now, "last_code": None, "last_message": ""}
+        note_for_commit(connection, [(account_id, series)])
     _update(connection, account_id, series, values)
-    return begins
 
 
 def insert_unasked(connection: sa.Connection, account_id: str, series: Series, now: datetime) -> None:
@@ -200,20 +185,16 @@ def _pages(database: Database) -> Iterator[tuple[str, str]]:
         last = page[-1].id
 
 
-def _follow_page(
-    database: Database, first: str, last: str, fleet: Sequence[Series], now: datetime
-) -> tuple[int, list[tuple[str, Series]]]:
-    """Return how many accounts have changed, and the series that are asked for from now on."""
+def _follow_page(database: Database, first: str, last: str, fleet: Sequence[Series], now: datetime) -> int:
     changing = _find_changing(first, last, fleet)
     if not database.fetch(changing.limit(1)):
-        return 0, []
+        return 0
     with database.writing() as connection:
         # Locked, so that none is paused between the look at its state and the row.
         ids = connection.execute(changing.with_for_update(of=ACCOUNTS)).scalars().all()
         accounts = {row.id: row for row in connection.execute(ACCOUNT_QUERY.where(ACCOUNTS.c.id.in_(ids))).all()}
         of_accounts = _C.account_id.in_(ids)
-        columns = _C.account_id, _C.series, _C.switch, _C.collected
-        rows = connection.execute(sa.select(*columns).where(of_accounts)).all()
+        rows = connection.execute(sa.select(_C.account_id, _C.series).where(of_accounts)).all()
         known = {(row.account_id, row.series) for row in rows}
         missing = [
             new_series_row(account_id, series, now, account.consent_until) | {"collected": False}
@@ -231,11 +212,11 @@ def _follow_page(
             .values(collected=False, active=False)
         )
         begins = (*as_fleet, _C.series.in_(fleet), _C.collected.is_(False))
+        note_for_commit(connection, connection.execute(sa.select(_C.account_id, _C.series).where(*begins)))
         due = {"collected": True, "again_at": None, "failures": 0, "history_due_at": now}
         active = sa.select(ACCOUNTS.c.id).where(ACCOUNTS.c.id.in_(ids), account_rows.IS_ACTIVE)
         connection.execute(sa.update(SERIES_OUTCOMES).where(*begins).values(active=_C.account_id.in_(active), **due))
-    begun = [row for row in rows if row.switch is SeriesSwitch.FLEET and row.series in fleet and not row.collected]
-    return len(ids), [(row.account_id, row.series) for row in begun]
+        return len(ids)
 
 
 def _find_changing(first: str, last: str, fleet: Sequence[Series]) -> sa.Select[str]:
