@@ -334,6 +334,27 @@ def test_consents_that_a_storm_ended_hold_again(tables: Tables) -> None:
     assert [tables.consents.list_proofs(account_id)[0].open for account_id in (account, earlier)] == [True, False]
 
 
+def test_a_refusal_that_changes_no_account_ends_no_consent(tables: Tables) -> None:
+    account = tables.add()
+    record_consent(tables.consents, account, ConsentKind.USAGE_POINT, NOW)
+    assert tables.pending_refusals.suspend(account, CODE, NOW, consent_ended=False, notices=list)
+    assert not tables.pending_refusals.suspend(account, CODE, NOW, consent_ended=True, notices=list)
+    assert tables.consents.list_proofs(account)[0].open
+
+
+def test_only_the_consent_of_who_waits_under_the_same_reason_ends_once_it_is_certain(tables: Tables) -> None:
+    account = tables.add()
+    record_consent(tables.consents, account, ConsentKind.USAGE_POINT, NOW)
+    tables.pending_refusals.end_proof(account, CODE, NOW)
+    assert tables.consents.list_proofs(account)[0].open, "it is read"
+    tables.pending_refusals.suspend(account, CODE, NOW, consent_ended=False, notices=list)
+    tables.pending_refusals.end_proof(account, "LOGIN_FAILED", NOW)
+    assert tables.consents.list_proofs(account)[0].open, "it waits for something else"
+    tables.pending_refusals.end_proof(account, CODE, NOW + DAY)
+    (proof,) = tables.consents.list_proofs(account)
+    assert (proof.ended_at, proof.end_reason) == (NOW + DAY, CODE)
+
+
 def test_one_account_set_aside_by_many_at_once_is_told_of_once(tables: Tables) -> None:
     account = tables.add()
 
