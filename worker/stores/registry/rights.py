@@ -103,7 +103,7 @@ class RightTable(SealedTable):
 
     def insert(self, connection: Connection, right: Right, *, instead_of: Iterable[str] = ()) -> None:
         """Insert a right, in the place of others of its meter, which are forgotten."""
-        connection.execute(delete(RIGHTS).where(_C.id.in_(list(instead_of)), _C.id != right.id))
+        connection.execute(delete(RIGHTS).where(_C.id.in_(list(instead_of)), _C.id != right.id, _LIVE))
         row = {name: getattr(right, name) for name in _PLAIN}
         meter = self._digests(right.supplier, right.meter)[0]
         connection.execute(insert(RIGHTS).values(**row, meter=meter, **self._seal(right)))
