@@ -188,7 +188,7 @@ class FaultInjector:
                 with suppress(TransientError):
                     for account_id in self._account_ids():
                         # As by a worker that claims and publishes, but none of these messages gets through.
-                        self._servers.sync.claims.look_backs(account_id)
+                        self._servers.sync.claims.claim_look_backs(account_id)
                 redis.lose_messages()
             case kind:
                 raise ValueError(f"no way to begin: {kind}")

@@ -83,7 +83,7 @@ class RightDeclarations:
 
         The caller has checked the declaration's form. Asks no supplier.
         """
-        if request.invitation_id is None and self.outcomes.are_too_many(request, 1):
+        if request.invitation_id is None and self.outcomes.count_new_accounts(request, 1):
             request = replace(request, declaration=None).after(RequestEvent.REFUSED, page="right_too_many")
         elif request.invitation_id is None:
             request = _hold(request)

@@ -52,6 +52,7 @@ from worker.stores.registry.rights import forget_rights
 
 log = logging.getLogger("releve.consents")
 _A_DAY_S: Final = 86_400
+_ONCE: Final = Rate("new-accounts-request", 1, _A_DAY_S)
 HELD_READING: Final = "held_reading"  # The page of a request whose reading would close an account.
 
 
@@ -153,7 +154,7 @@ class ProvenRequests:
         if others and not expected and (waiting := self._ask_about(request, others, proven.proof)):
             return waiting
         new = sum(account is None or account in others for account in before.values())
-        if new and invited is None and not held and self.are_too_many(request, new):
+        if new and invited is None and not held and self.count_new_accounts(request, new):
             log.warning("connection request waits for the operator", extra=fields(request=request.id))
             return request.after(RequestEvent.TOO_MANY, page="held")
         accounts = self._write(request, proven, invited, before, others)
@@ -235,9 +236,12 @@ class ProvenRequests:
         is_used = invitation.used_at is not None
         return is_used and self.registry.consents.browser_of(account.id) in invitation.names_of_invited(names)
 
-    def are_too_many(self, request: ConnectionRequest, new: int) -> bool:
-        """Count new accounts, and return whether they are more than a bound allows."""
+    def count_new_accounts(self, request: ConnectionRequest, new: int) -> bool:
+        """Count new accounts, once a request, and return whether they are more than a bound allows."""
         rates = self.limits.rates(request)
+        if self.limiter.count_call(_ONCE, request.id):  # This step has counted them before a crash.
+            bounds = [(replace(rate, calls=rate.calls + 1), subject) for rate, subject in rates]
+            return any(self.limiter.closed_for_s(bound, subject) for bound, subject in bounds)
         waits_s = [self.limiter.count_call(rate, subject) for _ in range(new) for rate, subject in rates]
         return any(waits_s)
 

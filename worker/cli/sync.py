@@ -140,7 +140,7 @@ def sync(account_id: str | None, everybody: bool, history: bool, inline: bool, w
         if inline:
             ids = [account.id for account in accounts]
             return _run_inline(
-                stores, sync, lambda runs: runs.history(*ids) if history else runs.look_back(*ids), as_json
+                stores, sync, lambda runs: runs.run_history(*ids) if history else runs.run_look_back(*ids), as_json
             )
         enqueue, count_progress = enqueue_backfill, partial(history_progress, stores, sync)
         if not history:

@@ -159,15 +159,13 @@ class WindowClaims:
 
     def drop_lost(self, *lanes: str) -> int:
         """Drop the claims whose message is lost and return their number: a broker that is killed may lose messages."""
-        dropped = 0
-        for lane in lanes:
-            # A scan of the broker costs more than all else here, so a lane without old claims must not cause one.
-            if claims := self.progress.claims_in(lane, self.claim_ttl_s, older_than_s=LOST_AFTER_S):
-                words = self.words_in_broker()
-                if words is not None:
-                    lost = {member: claim for member, claim in claims.items() if claim not in words}
-                    dropped += self.progress.release_claims(lane, lost)
-        return dropped
+        old = {lane: self.progress.claims_in(lane, self.claim_ttl_s, older_than_s=LOST_AFTER_S) for lane in lanes}
+        # A scan of the broker costs more than all else here, so lanes without old claims must not cause one.
+        words = self.words_in_broker() if any(old.values()) else None
+        if words is None:
+            return 0
+        lost = {lane: {name: claim for name, claim in old[lane].items() if claim not in words} for lane in old}
+        return sum(self.progress.release_claims(lane, claims) for lane, claims in lost.items())
 
     def _is_done(self, job: WindowJob) -> bool:
         """Return whether the series was asked after the job was published; of a history, whether the days are done."""
@@ -177,7 +175,7 @@ class WindowClaims:
         outcome = self.registry.outcomes.load(account_id).get(series)
         return outcome is not None and outcome.updated_at >= published_at(job)
 
-    def look_backs(self, account_id: str) -> list[WindowJob]:
+    def claim_look_backs(self, account_id: str) -> list[WindowJob]:
         """Claim the look-backs of one account that are not in flight, none after its consent. Raises UnknownAccount."""
         today = civil_date(self.now())
         if self.registry.accounts.get(account_id).refusal_on(today):

@@ -215,7 +215,7 @@ class ResultRecorder:
             return
         if isinstance(error, GatewayBanned):
             self.refusals.tell_operator(NoticeKind.GATEWAY_BANNED, "gateway", civil_date(now))
-        incident = self.incidents.excuses(series, error)
+        incident = self.incidents.record_excused(error, series)
         ruling = (
             self.refusals.record_refusal(account_id, error, during_incident=incident is not None)
             if isinstance(error, AccountError) and self._speaks_for_account(account_id, series)

@@ -132,7 +132,7 @@ class WindowSync:
         Raises TransientError (IncidentOpen while an incident holds the series), AccountError or DataError.
         """
         if self.incidents:
-            self.incidents.raise_if_held(job)
+            self.incidents.hold_back(job)
         account = self.accounts.get(job["account_id"])
         if refusal := account.refusal_on(civil_date(self.now())):
             # A late task asks nothing for an account that was removed or whose consent is over.

@@ -130,9 +130,9 @@ def test_nobody_waits_longer_than_the_fleets_fair_share(
         fleet.at = before = NOW + night * DAY
         begun = len(fleet.turns)
         while len(fleet.turns) < begun + quota:
-            fleet.waiting += fleet.feeder().night(before).jobs
+            fleet.waiting += fleet.feeder().claim_night(before).jobs
             published = len(fleet.waiting)
-            fleet.waiting += fleet.feeder().night(before).jobs
+            fleet.waiting += fleet.feeder().claim_night(before).jobs
             assert len(fleet.waiting) - published <= 20 - published, "the second publishes what fits, and nothing twice"
             names = [(job["account_id"], job["series"]) for job in fleet.waiting]
             assert len(set(names)) == len(names)
