@@ -48,8 +48,8 @@ for line in sys.stdin:
     else:
         os.environ.update(settings)
         with Parts(get_settings()) as parts:
-            (due,) = parts.sync.due
-            answer = [job["series"] for job in due.claim_night(parts.stores.now()).jobs]
+            now = parts.stores.now()
+            answer = [job["series"] for due in parts.sync.due for job in due.claim_night(now).jobs]
     print(json.dumps(answer), flush=True)
 """
 
