@@ -21,6 +21,7 @@ from worker.stores.database import new_id
 from worker.stores.registry import Registry
 from worker.stores.registry.consents import ConsentTable, PendingRefusals
 from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable
+from worker.stores.registry.outcomes import RunOutcome
 
 TODAY = NOW.date()
 DAY = timedelta(days=1)
@@ -258,7 +259,9 @@ def test_sightings_are_counted_from_the_first_and_forgotten_at_a_success(tables:
     for hours in (0, 3, 1):  # The message of the last one came late.
         refusal = tables.pending_refusals.record_sighting(account, CODE, NOW + timedelta(hours=hours))
     assert (refusal.first_seen, refusal.last_seen, refusal.times) == (NOW, NOW + timedelta(hours=3), 3)
-    tables.registry.outcomes.record(account, "daily", "run", NOW, code=None, message="", last_day=None, stored=False)
+    tables.registry.outcomes.record(
+        account, "daily", "run", NOW, RunOutcome(code=None, message="", last_day=None, stored=False)
+    )
     assert tables.pending_refusals.record_sighting(account, CODE, NOW).times == 1
 
 
@@ -319,7 +322,7 @@ def test_accounts_that_were_tried_are_counted_once_and_up_to_a_bound(tables: Tab
         for series in ("daily", "load_curve"):
             at = NOW - DAY if number == 3 else NOW
             tables.registry.outcomes.record(
-                account, series, at.isoformat(), at, code=None, message="", last_day=None, stored=False
+                account, series, at.isoformat(), at, RunOutcome(code=None, message="", last_day=None, stored=False)
             )
     assert tables.pending_refusals.count_accounts_asked(NOW, limit=10, supplier="enedis") == 3
     assert tables.pending_refusals.count_accounts_asked(NOW, limit=2, supplier="enedis") == 2

@@ -277,12 +277,16 @@ def open_by_right(
             right.supplier,
             [right.meter],
             now,
-            NewConsent(first_day, last_day, token_needed=False),
+            NewConsent(
+                first_day,
+                last_day,
+                token_needed=False,
+                data_from=outcomes.first_day(right.supplier, [right.meter], others, now),
+                offered={} if covers is None else {right.meter: covers},
+            ),
             before=prepare,
             on_accounts=finish,
-            data_from=outcomes.first_day(right.supplier, [right.meter], others, now),
             tenant=right.tenant,
-            offered=None if covers is None else {right.meter: covers},
         )
     except RequestEnded:
         log.info(

@@ -260,7 +260,15 @@ class ProvenRequests:
         now = self.now()
         first_day, last_day = self._consent_days(request, proven, now)
         token_needed = self.suppliers[request.supplier].account_tokens
-        consent = NewConsent(first_day, last_day, proven.token, proven.token_expires_at, token_needed=token_needed)
+        consent = NewConsent(
+            first_day,
+            last_day,
+            proven.token,
+            proven.token_expires_at,
+            token_needed,
+            self.first_day(request.supplier, proven.usage_points, others, now),
+            proven.offered,
+        )
         given = GivenConsent(
             kind=proven.kind,
             consent_from=first_day,
@@ -291,9 +299,7 @@ class ProvenRequests:
             consent,
             before=partial(self._prepare, request=request, invited=invited, before=before, others=others, now=now),
             on_accounts=finish,
-            data_from=self.first_day(request.supplier, proven.usage_points, others, now),
             tenant=request.tenant,
-            offered=proven.offered,
         )
         for account, _ in accounts:
             log.info("consent given", extra=fields(account_id=account.id, proof=proven.proof.value))

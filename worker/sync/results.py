@@ -51,7 +51,7 @@ from worker.errors import (
 )
 from worker.logs import fields
 from worker.metrics import CORRECTIONS, DOCUMENTS, DROPPED, READINGS, STORED, WINDOWS, error_kind
-from worker.stores.registry.outcomes import DueChanges
+from worker.stores.registry.outcomes import DueChanges, RunOutcome
 from worker.stores.registry.supplier_answers import Correction
 from worker.sync.claims import WindowClaims
 from worker.sync.incidents import Incidents
@@ -143,19 +143,20 @@ class ResultRecorder:
             series.value,
             result["run_id"],
             now,
-            code=None,
-            message="",
-            last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
-            stored=facts["fetched"] > 0,
-            days=mark_days(
-                window, facts["open"], civil_date(now), floor, facts["set_aside"], series.description.open_days
+            RunOutcome(
+                code=None,
+                last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
+                stored=facts["fetched"] > 0,
+                days=mark_days(
+                    window, facts["open"], civil_date(now), floor, facts["set_aside"], series.description.open_days
+                ),
+                floor=floor,
+                wanted=self.claims.history.wanted_window(series),
+                due_changes=due_after_success(result, answer, asked_at, now),
+                answer=FinishedAnswer.of(result),
+                confirms=answer.is_answer,
+                activated_on=date.fromisoformat(activated_on) if activated_on else None,
             ),
-            floor=floor,
-            wanted=self.claims.history.wanted_window(series),
-            due_changes=due_after_success(result, answer, asked_at, now),
-            answer=FinishedAnswer.of(result),
-            confirms=answer.is_answer,
-            activated_on=date.fromisoformat(activated_on) if activated_on else None,
         )
         done, total = history.count()
         self.claims.progress.record_success(
@@ -232,11 +233,11 @@ class ResultRecorder:
                 series.value,
                 job["run_id"],
                 now,
-                code=error.code,
-                message=str(error),
-                last_day=None,
-                stored=False,
-                due_changes=self._due_after_failure(job, error, ruling, now, excused=incident is not None),
+                RunOutcome(
+                    code=error.code,
+                    message=str(error),
+                    due_changes=self._due_after_failure(job, error, ruling, now, excused=incident is not None),
+                ),
             )
         self.claims.progress.record_task(
             account_id,

@@ -25,7 +25,7 @@ from worker.domain.schedule import AskingHours, is_afternoon, is_asking_hour, ni
 from worker.domain.series import Series, of_supplier
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, civil_date
 from worker.errors import GatewayBanned, TokenNeeded, TokenRefused
-from worker.quota.ledger import QuotaLedger
+from worker.quota.ledger import Limits, QuotaLedger
 from worker.stores.database import Database
 from worker.stores.encryption import generate_key
 from worker.stores.redis.connection import connect
@@ -70,10 +70,7 @@ class GatewayHome(Household):
         self.ledger = QuotaLedger(
             self.redis,
             "conso.boris.sh",
-            per_second=1,
-            per_hour=None,
-            per_day=60,
-            day_hours=12,
+            Limits(per_second=1, per_hour=None, per_day=60, day_hours=12),
             prefix=self.prefix,
             sleep=self.sleep,
             clock_us=lambda: int(self.at.timestamp() * 1_000_000),
@@ -343,7 +340,9 @@ def test_what_the_ledger_has_left_is_all_that_is_published(home: GatewayHome) ->
     home.at = datetime(2026, 9, 2, 9, 40, tzinfo=PARIS)  # The hour of all has come.
     jobs = home.due().claim_night(night_start(home.at, time(6))).jobs
     assert len(jobs) == 60
-    assert home.due().claim_night(night_start(home.at, time(6))) == ([], False), "no run comes back at once for the rest"
+    assert home.due().claim_night(night_start(home.at, time(6))) == ([], False), (
+        "no run comes back at once for the rest"
+    )
     assert home.due().claim_repairs() == [] and not home.due().has_history_room(Series.DAILY)
 
 

@@ -24,6 +24,7 @@ from worker.stores.database import Database
 from worker.stores.encryption import generate_key
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry import Registry
+from worker.stores.registry.outcomes import RunOutcome
 from worker.sync.claims import WindowClaims
 from worker.sync.due import DueWindows
 from worker.sync.history import History
@@ -100,7 +101,9 @@ class SimulatedFleet:
             changes = due_after_failure(job, after, failures, AnswerClass.OUTAGE, self.at)
         code = error.code if error else None
         fields = {"code": code, "message": "", "last_day": None, "stored": False}
-        self.registry.outcomes.record(account, series, job["run_id"], self.at, **fields, due_changes=changes)
+        self.registry.outcomes.record(
+            account, series, job["run_id"], self.at, RunOutcome(**fields, due_changes=changes)
+        )
         self.claimed.pop(f"{account}:{series}", None)
 
 

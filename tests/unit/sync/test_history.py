@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from sqlalchemy import update
 
 from tests.support.factories import content, curve_of, serving_curves, serving_days
 from tests.support.profiles import examples
-from tests.support.registries import mark_asked
+from tests.support.registries import mark_asked, set_history_due
 from tests.support.sql_statements import changes_something, watch_statements
 from tests.unit.conftest import Household
 from worker.accounts.status import status_of
@@ -289,14 +289,10 @@ def test_stored_days_below_the_floor_do_not_hide_it(household: Household) -> Non
     assert household.history.missing_windows(account, DAILY) == []
 
 
-def set_history_due(household: Household, account: str, series: Series, at: datetime | None) -> None:
-    household.registry.outcomes.set_history_due(account, household.history.load(account, series)[series], at)
-
-
 def as_loaded_by_0_2_0(household: Household, account: str, series: Series, days: int) -> None:
     """Store the row of a history that 0.2.0 has loaded, of which only the newest days are in the ledger."""
     mark_asked(household.registry, account, series, DateWindow(TODAY - days * ONE_DAY, TODAY))
-    set_history_due(household, account, series, None)
+    set_history_due(household.registry, account, series, None)
 
 
 def test_what_0_2_0_has_loaded_stays_loaded_and_the_next_window_notes_where_it_begins(household: Household) -> None:
@@ -308,7 +304,7 @@ def test_what_0_2_0_has_loaded_stays_loaded_and_the_next_window_notes_where_it_b
     household.run(household.claim_look_back(account, DAILY))
     assert household.histories(DAILY) == []
     assert str(household.registry.completeness.load_ledger(account, DAILY)) == "2024-06-24 1b 30c"
-    set_history_due(household, account, DAILY, household.at)
+    set_history_due(household.registry, account, DAILY, household.at)
     assert household.history.missing_windows(account, DAILY) == [], "also when it is due again"
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import compress
 from typing import Any, NamedTuple, TypedDict
@@ -70,6 +70,31 @@ class DueChanges(TypedDict, total=False):
     history_due_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutcome:
+    """What came of one run of a series.
+
+    ``code`` is None after a success, and empty where a store of ours failed, which changes no verdict. ``message`` is
+    stored in clear text, so everything that looks like a secret is cut out of it. ``days``: their marks; ``answer``:
+    the one that was stored. ``floor``: the first day for which the supplier has data, if the run has found that out.
+    ``wanted``: all days of the history, where the run was a success; one of which days are missing goes on.
+    ``due_changes`` says when the series is due again. ``confirms``: the supplier has answered for this meter, which
+    makes an account ready that awaited it. ``activated_on``: the day on which its contract began, as the answer tells.
+    """
+
+    code: str | None
+    message: str = ""
+    last_day: date | None = None
+    stored: bool = False
+    days: Mapping[date, DayMark] = field(default_factory=dict)
+    floor: date | None = None
+    wanted: DateWindow | None = None
+    due_changes: DueChanges = field(default_factory=DueChanges)
+    answer: FinishedAnswer | None = None
+    confirms: bool = False
+    activated_on: date | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class SeriesOutcome:
     """The last outcome of a series, and when it is due again.
@@ -115,76 +140,44 @@ class HourFreshness(NamedTuple):
 class OutcomeTable(SeriesChoice):
     """The rows of all accounts."""
 
-    def record(
-        self,
-        account_id: str,
-        series: str,
-        run_id: str,
-        now: datetime,
-        *,
-        code: str | None,
-        message: str,
-        last_day: date | None,
-        stored: bool,
-        days: Mapping[date, DayMark] | None = None,
-        floor: date | None = None,
-        wanted: DateWindow | None = None,
-        due_changes: DueChanges | None = None,
-        answer: FinishedAnswer | None = None,
-        confirms: bool = False,
-        activated_on: date | None = None,
-    ) -> HistoryDays:
-        """Record the outcome of one run of a series, with the marks of its ``days`` and the ``answer`` that was stored.
-
-        Returns the days of its history. ``wanted``: all of them, where the run was a success; one of which days are
-        missing goes on. ``floor``: the first day for which the supplier has data, if the run has found that out.
-        ``due_changes`` says when the series is due again.
-
-        ``code`` is None after a success, which clears the account's pending refusals, and empty where a store of ours
-        failed, which changes no verdict. ``confirms``: the supplier has answered for this meter, which makes an account
-        ready that awaited it. ``activated_on``: the day on which its contract began, as the answer tells.
+    def record(self, account_id: str, series: str, run_id: str, now: datetime, told: RunOutcome) -> HistoryDays:
+        """Record what came of one run of a series, and return the days of its history.
 
         Run ids sort by time. A run older than the recorded one only adds its facts (last day, last success, anything
-        stored); code, message and run stay. ``message`` is stored in clear text, so everything that looks like a
-        secret is cut out of it. Raises UnknownAccount, also for a removed account.
+        stored); code, message and run stay. A success clears the account's pending refusals. Raises UnknownAccount,
+        also for a removed account.
         """
         with self._database.writing() as connection:
-            if activated_on is not None:
+            if told.activated_on is not None:
                 account_rows.lock(connection, account_id)  # Accounts are locked before their series.
             row = lock_row(connection, account_id, series)
             if row is None:
                 account_rows.lock(connection, account_id)  # Tells whether it was removed or never there.
-                return HistoryDays(Series(series), wanted, ())
+                return HistoryDays(Series(series), told.wanted, ())
             values: dict[str, Any] = {
                 "updated_at": max(row.updated_at, now),
-                "last_day": max(row.last_day, last_day or NO_DAY),
-                "ever_stored": row.ever_stored or stored,
+                "last_day": max(row.last_day, told.last_day or NO_DAY),
+                "ever_stored": row.ever_stored or told.stored,
             }
-            ledger = _known_days(row, wanted)
-            if days:
-                if answer:
-                    days = {**days, **dict(_days_of_file(ledger, days, answer))}
-                ledger = ledger.with_marks(days)
-                if floor is not None:
-                    ledger = ledger.with_floor(floor)
-                if answer:
-                    ledger, values["answered"] = _add_answer(row, ledger, answer)
-                values |= ledger_columns(connection, account_id, row.series, ledger)
-            history = _history_of(row, wanted, ledger, answered=code is None)
-            values |= due_changes or {}
-            if wanted is not None:
+            ledger = _known_days(row, told.wanted)
+            if told.days:
+                ledger, answered = _add_days(row, ledger, told)
+                values |= answered | ledger_columns(connection, account_id, row.series, ledger)
+            history = _history_of(row, told.wanted, ledger, answered=told.code is None)
+            values |= told.due_changes
+            if told.wanted is not None:
                 goes_on_at = values.get("history_due_at", row.history_due_at) or now
                 values["history_due_at"] = None if history.loaded else goes_on_at
             # A run may report several times, so an equal run id is newer, too. A fault of ours (no code) is no verdict.
-            if run_id >= row.run_id and code != "":
-                values |= {"run_id": run_id, "last_code": code, "last_message": _to_showable(message)}
-                if activated_on is not None:
-                    account_rows.update_account(connection, account_id, {"activated_on": activated_on})
-            if code is None:
+            if run_id >= row.run_id and told.code != "":
+                values |= {"run_id": run_id, "last_code": told.code, "last_message": _to_showable(told.message)}
+                if told.activated_on is not None:
+                    account_rows.update_account(connection, account_id, {"activated_on": told.activated_on})
+            if told.code is None:
                 values["last_success_at"] = max(row.last_success_at or now, now)
                 account_rows.delete_pending_refusals(connection, account_id)  # They were mistakes of the supplier.
             update_row(connection, account_id, series, values)
-        if confirms and row.account_state is AccountState.NEW:
+        if told.confirms and row.account_state is AccountState.NEW:
             # A suspension locks the account before its series, so the account is not locked in the transaction above.
             # After a crash in between the window is recorded again, or the next one confirms the account.
             with suppress(WrongState), self._database.writing() as connection:  # Its state may be another one by now.
@@ -436,13 +429,23 @@ def _first_day(row: Row[Any]) -> date:
     return max(row.data_from or date.min, row.activated_on or date.min)
 
 
-def _days_of_file(
-    known: DayLedger, days: Mapping[date, DayMark], answer: FinishedAnswer
-) -> Iterator[tuple[date, DayMark]]:
-    """Yield the days that a file has told and the answer has only confirmed, with their marks, which stay."""
-    for day, mark in days.items():
-        if mark.complete and day not in answer.changed_days and known.mark_of(day).state is DayState.FILE:
-            yield day, known.mark_of(day)
+def _add_days(row: Row[Any], known: DayLedger, told: RunOutcome) -> tuple[DayLedger, dict[str, str]]:
+    """Return the ledger with the days that a run tells, and the column of answers if it brings one.
+
+    What a file has told, and the answer has only confirmed, stays the file's.
+    """
+    days, answer = dict(told.days), told.answer
+    if answer:
+        for day, mark in told.days.items():
+            if mark.complete and day not in answer.changed_days and known.mark_of(day).state is DayState.FILE:
+                days[day] = known.mark_of(day)
+    ledger = known.with_marks(days)
+    if told.floor is not None:
+        ledger = ledger.with_floor(told.floor)
+    if answer is None:
+        return ledger, {}
+    ledger, answered = _add_answer(row, ledger, answer)
+    return ledger, {"answered": answered}
 
 
 def _add_answer(
