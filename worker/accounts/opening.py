@@ -52,7 +52,7 @@ from worker.stores.registry.rights import forget_rights
 
 log = logging.getLogger("releve.consents")
 _A_DAY_S: Final = 86_400
-_ONCE: Final = Rate("new-accounts-request", 1, _A_DAY_S)
+_ONCE: Final = Rate("new-accounts", 1, _A_DAY_S)  # By request; the bound in all is by "all".
 HELD_READING: Final = "held_reading"  # The page of a request whose reading would close an account.
 
 

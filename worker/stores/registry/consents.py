@@ -41,6 +41,7 @@ from worker.stores.registry.tables import (
     PENDING_REFUSALS,
     SERIES_OUTCOMES,
     USAGE_POINTS,
+    belongs_to,
 )
 from worker.stores.registry.user_tokens import detach_token
 
@@ -165,8 +166,7 @@ class ConsentTable(SealedTable):
         query = ACCOUNT_QUERY.where(NOT_REMOVED if state is None else ACCOUNTS.c.state == state)
         if until is not None:
             query = query.where(ACCOUNTS.c.consent_until <= until)
-        if tenant is not None:
-            query = query.where(ACCOUNTS.c.tenant == tenant)
+        query = query.where(*belongs_to(ACCOUNTS, tenant))
         sort_keys = (ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until, ACCOUNTS.c.id)
         return [Account(**row._asdict()) for row in self._database.fetch(query.order_by(*sort_keys).limit(limit))]
 
