@@ -141,6 +141,10 @@ class WindowClaims:
             job = {**job, "claim": new_claim}
         elif holder != claim:
             return None
+        elif is_backfill(job) and self._is_done(job):
+            # Version 0.2.0 publishes windows again that this one has stored: it can't see them.
+            self.release([job])
+            return None
         if not is_look_back(job):
             return job
         window = plan_look_back(civil_date(self.now()), series, window_of(job).start - ONE_DAY)
