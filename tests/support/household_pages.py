@@ -33,7 +33,7 @@ def record_outcome(
             message="",
             last_day=day or TODAY - timedelta(days=1),
             stored=True,
-            due_changes=due_changes,
+            due_changes=due_changes or {},
             confirms=code is None,
         ),
     )
