@@ -140,7 +140,8 @@ def repair_open_days() -> None:
     """Publish the open days that are due, unless an incident is open.  A second run finds them in flight."""
     if current.sync().incidents.is_open():
         return
-    publish(current.sync().due.repairs())
+    for due in current.sync().due:
+        publish(due.claim_repairs())
 
 
 @shared_task(name="tasks.upkeep.request_window", base=ControlTask)

@@ -32,7 +32,7 @@ from tests.support.backups import (
 )
 from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation
-from tests.support.registries import NOW, prepare_registry, record_outcome
+from tests.support.registries import NOW, prepare_registry, record_outcome, set_history_due
 from worker.domain.completeness import COMPLETE
 from worker.domain.series import Doctype, Series
 from worker.errors import StoreUnavailable
@@ -204,7 +204,7 @@ def test_what_was_stored_while_the_backup_was_made_is_asked_for_again(
         first = fill(parts)["first"]
         before = parts.stores.registry.completeness.load_ledger(first, Series.DAILY)
         lacking = {date(2024, 6, 29): COMPLETE, date(2024, 6, 30): COMPLETE}
-        parts.stores.registry.outcomes.set_history_due(first, Series.DAILY, None)
+        set_history_due(parts.stores.registry, first, Series.DAILY, None)
         record_outcome(parts.stores.registry, first, "later", now=parts.stores.now(), days=lacking)
         back_up(parts.stores, tmp_path / "busy.zip")
         made_at = datetime.fromisoformat(str(read_manifest(tmp_path / "busy.zip")["made_at"]))

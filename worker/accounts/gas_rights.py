@@ -83,7 +83,7 @@ class RightDeclarations:
 
         The caller has checked the declaration's form. No supplier is asked.
         """
-        if request.invitation_id is None and self.outcomes.are_too_many(request, 1):
+        if request.invitation_id is None and self.outcomes.count_new_accounts(request, 1):
             request = replace(request, declaration=None).after(RequestEvent.REFUSED, page="right_too_many")
         elif request.invitation_id is None:
             request = _hold(request)
@@ -277,12 +277,16 @@ def open_by_right(
             right.supplier,
             [right.meter],
             now,
-            NewConsent(first_day, last_day, token_needed=False),
+            NewConsent(
+                first_day,
+                last_day,
+                token_needed=False,
+                data_from=outcomes.first_day(right.supplier, [right.meter], others, now),
+                offered={} if covers is None else {right.meter: covers},
+            ),
             before=prepare,
             on_accounts=finish,
-            data_from=outcomes.first_day(right.supplier, [right.meter], others, now),
             tenant=right.tenant,
-            offered=None if covers is None else {right.meter: covers},
         )
     except RequestEnded:
         log.info(

@@ -52,6 +52,7 @@ from worker.stores.registry.rights import forget_rights
 
 log = logging.getLogger("releve.consents")
 _A_DAY_S: Final = 86_400
+_ONCE: Final = Rate("new-accounts", 1, _A_DAY_S)  # By request; the bound in all is by "all".
 HELD_READING: Final = "held_reading"  # The page of a request whose reading would close an account.
 
 
@@ -154,7 +155,7 @@ class ProvenRequests:
         if others and not expected and (waiting := self._ask_about(request, others, proven.proof)):
             return waiting
         new = sum(account is None or account in others for account in before.values())
-        if new and invited is None and not held and self.are_too_many(request, new):
+        if new and invited is None and not held and self.count_new_accounts(request, new):
             log.warning("connection request waits for the operator", extra=fields(request=request.id))
             return request.after(RequestEvent.TOO_MANY, page="held")
         accounts = self._write(request, proven, invited, before, others)
@@ -237,9 +238,12 @@ class ProvenRequests:
         is_used = invitation.used_at is not None
         return is_used and self.registry.consents.browser_of(account.id) in invitation.names_of_invited(names)
 
-    def are_too_many(self, request: ConnectionRequest, new: int) -> bool:
-        """Count new accounts, and return whether a limit is exceeded."""
+    def count_new_accounts(self, request: ConnectionRequest, new: int) -> bool:
+        """Count new accounts, once a request, and return whether a limit is exceeded."""
         rates = self.limits.rates(request)
+        if self.limiter.count_call(_ONCE, request.id):  # This step has counted them before a crash.
+            bounds = [(replace(rate, calls=rate.calls + 1), subject) for rate, subject in rates]
+            return any(self.limiter.closed_for_s(bound, subject) for bound, subject in bounds)
         waits_s = [self.limiter.count_call(rate, subject) for _ in range(new) for rate, subject in rates]
         return any(waits_s)
 
@@ -258,7 +262,15 @@ class ProvenRequests:
         now = self.now()
         first_day, last_day = self._consent_days(request, proven, now)
         token_needed = self.suppliers[request.supplier].account_tokens
-        consent = NewConsent(first_day, last_day, proven.token, proven.token_expires_at, token_needed=token_needed)
+        consent = NewConsent(
+            first_day,
+            last_day,
+            proven.token,
+            proven.token_expires_at,
+            token_needed,
+            self.first_day(request.supplier, proven.usage_points, others, now),
+            proven.offered,
+        )
         given = GivenConsent(
             kind=proven.kind,
             consent_from=first_day,
@@ -289,9 +301,7 @@ class ProvenRequests:
             consent,
             before=partial(self._prepare, request=request, invited=invited, before=before, others=others, now=now),
             on_accounts=finish,
-            data_from=self.first_day(request.supplier, proven.usage_points, others, now),
             tenant=request.tenant,
-            offered=proven.offered,
         )
         for account, _ in accounts:
             log.info("consent given", extra=fields(account_id=account.id, proof=proven.proof.value))

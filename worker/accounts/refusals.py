@@ -154,11 +154,13 @@ class RefusalPolicy:
             return 0
         if ended and self._open_incident_if_many(error, ended[0].supplier, now, uncounted=len(ended), asked=asked):
             return 0
-        was_checked = [account for account in accounts if account.reason == RightEnded.code]
         suspended = 0
-        for account in (*ended, *was_checked):
+        for account in accounts:
             with suppress(UnknownAccount):
-                suspended += self._set_aside(account.id, RightEnded, now, ends_consent=account.id not in checked)
+                if account in ended:
+                    suspended += self._set_aside(account.id, RightEnded, now, ends_consent=account.id not in checked)
+                elif account.reason == RightEnded.code and account.id not in checked:
+                    self.registry.pending_refusals.end_proof(account.id, RightEnded.code, now)
         return suspended
 
     def tell_operator(self, kind: NoticeKind, subject: str, day: date | None) -> None:

@@ -31,10 +31,8 @@ from worker.domain.completeness import (
 from worker.domain.consistency import Discrepancy, MonthComparison
 from worker.domain.documents import REMOVED, to_kwh
 from worker.domain.series import Series
-from worker.domain.tariffs import SequenceBreak
 from worker.errors import RateLimited, SupplierLimited
 from worker.stores.registry.outcomes import SeriesOutcome
-from worker.stores.registry.outputs import OutputState
 from worker.stores.registry.supplier_answers import Correction
 from worker.sync.history import History
 from worker.texts import LANGUAGES, translate_cause
@@ -245,14 +243,9 @@ def explanation_to_json(explanation: Explanation) -> dict[str, Any]:
             "agree": None if discrepancies is None else not discrepancies,
             "findings": [discrepancy_to_json(discrepancy) for discrepancy in discrepancies or ()],
         },
-        **({"outputs": [output_to_json(output) for output in explanation.outputs]} if explanation.outputs else {}),
+        **({"outputs": [to_row(output) for output in explanation.outputs]} if explanation.outputs else {}),
         **({"published_month": month_to_json(explanation.month)} if explanation.month else {}),
     }
-
-
-def output_to_json(output: OutputState) -> dict[str, Any]:
-    """Return an output and what waits for it as JSON, without its options."""
-    return to_row(output)
 
 
 def correction_to_json(correction: Correction) -> dict[str, Any]:
@@ -291,11 +284,6 @@ def month_to_json(month: MonthComparison) -> dict[str, Any]:
         "published_kwh": to_kwh(month.published),
         "allowed_kwh": to_kwh(month.allowed),
     }
-
-
-def break_to_json(sequence_break: SequenceBreak) -> dict[str, Any]:
-    """Return the beginning of a new sequence of registers as JSON."""
-    return to_row(sequence_break, "last", "day", "cause")
 
 
 def to_plain(value: Any) -> Any:
@@ -377,7 +365,7 @@ def _kind_to_json(stored: StoredDay) -> dict[str, Any]:
     if stored.registers or stored.breaks:
         energies = stored.registers.by_period if stored.registers else {}
         periods = [{"period": period, "energy_kwh": watt_hours / 1000} for period, watt_hours in energies.items()]
-        return {"periods": periods, "new_sequences": [break_to_json(one) for one in stored.breaks]}
+        return {"periods": periods, "new_sequences": [to_row(one, "last", "day", "cause") for one in stored.breaks]}
     if stored.peak:
         subscribed = _load_or_none(stored.peak.subscribed)
         return {"peak_at": to_plain(stored.peak.at), "subscribed_kva": subscribed}

@@ -84,7 +84,7 @@ def _suspend(account_ids: Iterable[str], error: AccountError, refusals: RefusalP
         log.warning("token lost", extra=fields(account_id=account_id, code=error.code, reason=str(error)))
         # All series need the token, so the daily one stands for them.
         refusals.incidents.record_failure(claims.manual_look_back(account_id, daily_of()), error)
-        during_incident = refusals.incidents.excuses(None, error) is not None
+        during_incident = refusals.incidents.find_excuse(error) is not None
         with suppress(UnknownAccount):  # The account was removed meanwhile.
             refusals.record_refusal(account_id, error, during_incident=during_incident)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from config.settings import ConfigError, get_settings
-from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditEntry, new_entry
+from worker.domain.audit_entry import DONE, Actor, ActorKind, AuditAction, AuditEntry, new_entry
 from worker.domain.clock import real_clock
 from worker.errors import OperatorFault, WorkerError
 
@@ -122,8 +122,7 @@ def _to_entry(context: click.Context, action: AuditAction, outcome: str, subject
     subject, account_id = context.meta.get(_NOTES, (None, None))
     return new_entry(
         real_clock(),
-        ActorKind.COMMAND,
-        machine_user(),
+        Actor(ActorKind.COMMAND, machine_user()),
         action,
         outcome,
         tenant=context.params.get("tenant"),

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from worker.accounts.status import output_to_json
+from worker.accounts.status import to_row
 from worker.cli import parameters
 from worker.cli.command_audit import READS, Group, note_result
 from worker.cli.printing import local_text
@@ -148,7 +148,7 @@ def list_all(as_json: bool) -> None:
     with parameters.open_stores() as stores:
         days = stores.registry.outbox.days_to_delete()
         states = stores.registry.outputs.list_outputs()
-    rows = [{**output_to_json(state), "days_to_delete": days.get(state.id, {})} for state in states]
+    rows = [{**to_row(state), "days_to_delete": days.get(state.id, {})} for state in states]
     _OUTPUTS.print(rows, as_json=as_json)
     for row in () if as_json else rows:
         if number := sum(map(len, row["days_to_delete"].values())):

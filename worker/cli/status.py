@@ -19,7 +19,7 @@ from typing import Any, Final
 import click
 
 from config.settings import Settings
-from worker.accounts.status import AccountStatus, output_to_json, status_of, to_plain, to_row
+from worker.accounts.status import AccountStatus, status_of, to_plain, to_row
 from worker.cli import parameters
 from worker.cli.command_audit import READS, command
 from worker.cli.printing import describe_output, local_text, print_table
@@ -94,7 +94,7 @@ class StatusSummary:
                 for supplier, quota in self.quotas.items()
             },
             "incidents": [to_row(one, "kind", "series", "began_at") for one in self.incidents],
-            "outputs": [output_to_json(output) for output in self.outputs],
+            "outputs": [to_row(output) for output in self.outputs],
             "measures": self.measures,
         }
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import click
 
-from worker.accounts.status import break_to_json, discrepancy_to_json, month_to_json, to_row
+from worker.accounts.status import discrepancy_to_json, month_to_json, to_row
 from worker.cli import parameters
 from worker.cli.command_audit import command, with_options
 from worker.cli.explain import print_days
@@ -214,7 +214,7 @@ def _notes(result: AuditResult) -> list[dict[str, Any]]:
     """Return the notes, which are no faults: new register sequences, deviating months, days overdue to be final."""
     account = {"account": result.account_id}
     breaks = [
-        {**account, "series": series.value, **break_to_json(sequence_break)}
+        {**account, "series": series.value, **to_row(sequence_break, "last", "day", "cause")}
         for series, breaks in result.breaks.items()
         for sequence_break in breaks
     ]

@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from worker.domain.windows import ONE_DAY, local_midnight
 
@@ -110,6 +110,14 @@ class AuditAction(StrEnum):
     TOKEN_REVOKE = "token.revoke"  # noqa: S105
 
 
+class Actor(NamedTuple):
+    """Who has done something. ``address``: from where; None for a command."""
+
+    kind: ActorKind
+    name: str
+    address: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
     """One entry. ``tenant``: the service that it concerns; None for the installation, or if unknown.
@@ -155,15 +163,13 @@ def days_of(since: date | None, until: date | None) -> tuple[datetime | None, da
 
 def new_entry(
     at: datetime,
-    actor_kind: ActorKind,
-    actor: str,
+    actor: Actor,
     action: AuditAction,
     outcome: str = DONE,
     *,
     tenant: str | None = None,
     account_id: str | None = None,
     subject: str | None = None,
-    address: str | None = None,
 ) -> AuditEntry:
     """Return a new entry. Ids of entries sort by time: the moment in µs comes first.
 
@@ -172,14 +178,14 @@ def new_entry(
     return AuditEntry(
         f"{(at - _EPOCH) // timedelta(microseconds=1):014x}{secrets.token_hex(5)}",
         at,
-        actor_kind.value,
-        actor[:LONGEST_ACTOR],
+        actor.kind.value,
+        actor.name[:LONGEST_ACTOR],
         action.value,
         outcome[:_LONGEST_OUTCOME],
         tenant,
         account_id if account_id and _is_no_meter(_ACCOUNT, account_id) else None,
         subject if subject and _is_no_meter(_SUBJECT, subject) else None,
-        address,
+        actor.address,
     )
 
 

@@ -187,23 +187,29 @@ def ranges_to_read(job: WindowJob) -> dict[Doctype, KeyRange]:
     }
 
 
+class Known(NamedTuple):
+    """What is known before an answer: the ``documents`` in ``ranges_to_read``, and the answers, read before them."""
+
+    recent: RecentAnswers
+    documents: Mapping[Doctype, Sequence[Document]]
+
+
 def compare(
     job: WindowJob,
     entries: Sequence[Entry],
     facts: AnswerFacts,
-    documents: Mapping[Doctype, Sequence[Document]],
-    recent: RecentAnswers,
+    known: Known,
     now: datetime,
     daily_limit_kwh: float = DAILY_LIMIT_KWH,
     contracts: Sequence[Entry] = (),
 ) -> Changes:
     """Return the entries that the store lacks or has with another value, and the changes of their totals.
 
-    ``documents``: the stored ones in ``ranges_to_read``. ``recent``: read before them. New values above what a meter
-    can deliver are set aside (rule K7). Stored ones stay, except daily values above ``daily_limit_kwh``.
+    New values above what a meter can deliver are set aside (rule K7). Stored ones stay, except daily values above
+    ``daily_limit_kwh``.
     """
     series, window, ranges = messages.series_of(job), messages.window_of(job), ranges_to_read(job)
-    inputs = documents[series.inputs]
+    recent, inputs = known.recent, known.documents[series.inputs]
     stored = {entry.key: entry for entry in map(to_entry, inputs)}
     latest = now + CLOCK_ERROR
     later_keys = _later_keys(job, inputs, facts, recent, latest)
@@ -250,7 +256,7 @@ def compare(
         left_out=settled.left_out,
         seen=str(recent),
         late_days=sorted(day.isoformat() for day in late_days),
-        stored_totals={doctype.value: list(map(to_entry, documents[doctype])) for doctype in series.totals},
+        stored_totals={doctype.value: list(map(to_entry, known.documents[doctype])) for doctype in series.totals},
         rest={doctype.value: _sums_within(ranges[doctype], rest, doctype) for doctype in series.totals},
         facts={
             **facts,

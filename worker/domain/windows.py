@@ -216,12 +216,13 @@ def split_window(window: DateWindow, max_days: int) -> list[DateWindow]:
 class HistoryDays:
     """The days of a history that are ``wanted`` from the supplier, and the requested windows (``asked``).
 
-    ``wanted`` is None for a series without a history. A state is requested once.
+    ``wanted`` is None for a series without a history. A state is requested once. ``due_at``: when it may continue.
     """
 
     series: Series
     wanted: DateWindow | None
     asked: Sequence[DateWindow]
+    due_at: datetime | None = None
 
     @property
     def loaded(self) -> bool:

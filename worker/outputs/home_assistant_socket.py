@@ -174,18 +174,17 @@ def _explain_failures() -> Iterator[None]:
     except ssl.SSLCertVerificationError as error:
         raise OutputRefused(f"the certificate of Home Assistant is not trusted: {error.verify_message}") from None
     except ssl.SSLError as error:
-        if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
-            raise OutputRefused("Home Assistant does not use TLS at this address: write http://") from None
-        raise NotDelivered("no TLS connection to Home Assistant: if it does not use TLS, write http://") from None
+        without_tls = OutputRefused("Home Assistant does not use TLS at this address: write http://")
+        failed = NotDelivered("no TLS connection to Home Assistant: if it does not use TLS, write http://")
+        raise (without_tls if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST") else failed) from None
     except TimeoutError:
         raise NotDelivered("Home Assistant does not answer in time") from None
     except OSError as error:
         raise NotDelivered(f"Home Assistant can't be reached: {error.strerror or type(error).__name__}") from None
     except InvalidStatus as error:
         status = error.response.status_code
-        if status >= 500 or status == 429:
-            raise NotDelivered(f"Home Assistant is not at this address: status {status}") from None
-        raise OutputRefused(_NO_HOME_ASSISTANT) from None
+        away = NotDelivered(f"Home Assistant is not at this address: status {status}")
+        raise (away if status >= 500 or status == 429 else OutputRefused(_NO_HOME_ASSISTANT)) from None
     except ConnectionClosed:
         raise NotDelivered("Home Assistant has closed the connection") from None
     except InvalidHandshake as error:

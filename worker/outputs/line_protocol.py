@@ -393,15 +393,14 @@ def to_target(options: OutputOptions) -> WriteTarget:
         raise ValueError("InfluxDB 2 has a bucket, InfluxDB 1 and 3 a database: give only one of the two options")
     if options.secret and not user and not (options.secret.isascii() and options.secret.isprintable()):
         raise ValueError("a token must have printable ASCII characters only")
+    if (bucket or user) and not options.secret:
+        needs = "a bucket needs a token" if bucket else "the option user needs a password"
+        raise ValueError(f"{needs} as the secret")
     if bucket:
-        if not options.secret:
-            raise ValueError("a bucket needs a token as the secret")
         names = {"org": more["org"]} if more.get("org") else {}
         headers = {"Authorization": f"Token {options.secret}"}
         return WriteTarget(f"{url}/api/v2/write", {**names, "bucket": bucket, "precision": "s"}, headers)
     if user:
-        if not options.secret:
-            raise ValueError("the option user needs a password as the secret")
         names = {"db": database} if database else {}
         login = base64.b64encode(f"{user}:{options.secret}".encode()).decode()
         return WriteTarget(f"{url}/write", {**names, "precision": "s"}, {"Authorization": f"Basic {login}"})

@@ -98,12 +98,13 @@ class QuotaSpan:
 class Limits:
     """The limits of one supplier; None means no limit. The lengths differ from the usual ones in tests only."""
 
-    per_second: int | None
-    per_hour: int | None
-    per_day: int | None
-    day_hours: int  # The length of the span that is called a day.
-    second_ms: int
-    hour_ms: int
+    per_second: int | None = None
+    per_hour: int | None = None
+    per_day: int | None = None
+    day_hours: int = 24  # The length of the span that is called a day.
+    shares: Shares = EQUAL_SHARES
+    second_ms: int = SECOND_MS
+    hour_ms: int = HOUR_MS
 
     @property
     def windows(self) -> tuple[QuotaSpan, ...]:
@@ -121,9 +122,9 @@ class Limits:
         """The longest time that a caller waits for a permit: some slots of the pace, but at least a second."""
         return max(_SHORTEST_WAIT_S, _SLOTS_WAITED_FOR * self.spacing_us / 1e6)
 
-    def numbers(self, lane: Lane, shares: Shares, longest_us: int) -> list[int]:
+    def numbers(self, lane: Lane, longest_us: int) -> list[int]:
         """Return the arguments of ``lua_scripts.TAKE_PERMIT`` that are the same in all calls of ``lane``."""
-        spacing = self.spacing_us
+        spacing, shares = self.spacing_us, self.shares
         floor = shares.floor(lane)
         percent = 100 if shares == EQUAL_SHARES else _PERCENT_OF_PATIENCE[_rank(lane, shares)]
         return [
@@ -179,7 +180,7 @@ class QuotaState:
 
 
 class QuotaLedger(PrefixedKeys):
-    """The ledger of one supplier; a limit of None means no limit. Its methods raise StoreUnavailable.
+    """The ledger of one supplier. Its methods raise StoreUnavailable.
 
     Limits may change between starts, because Redis keeps only the permits taken. ``clock_us`` replaces the server's
     clock in simulations. The lengths of the windows and ``max_wait_s`` are arguments for tests and benchmarks only.
@@ -189,30 +190,23 @@ class QuotaLedger(PrefixedKeys):
         self,
         redis: Redis,
         supplier: str,
+        limits: Limits,
         *,
-        per_second: int | None,
-        per_hour: int | None,
-        per_day: int | None = None,
-        day_hours: int = 24,
-        shares: Shares = EQUAL_SHARES,
         prefix: str = "releve:",
         max_wait_s: float | None = None,
         sleep: Callable[[float], None] = time.sleep,
-        clock_us: Callable[[], int] | None = None,
-        second_ms: int = SECOND_MS,
-        hour_ms: int = HOUR_MS,
+        clock_us: Callable[[], int] = lambda: 0,
     ) -> None:
         super().__init__(redis, prefix)
-        limits = Limits(per_second, per_hour, per_day, day_hours, second_ms, hour_ms)
-        self.per_hour, self.per_day, self.day_hours = per_hour, per_day, day_hours
+        self.per_hour, self.per_day, self.day_hours = limits.per_hour, limits.per_day, limits.day_hours
         self._supplier = supplier
         self._max_wait_s = limits.longest_wait_s if max_wait_s is None else max_wait_s
         self._sleep = sleep
         self._windows = limits.windows
-        self._clock_us = clock_us or (lambda: 0)  # 0 makes the scripts take the server's clock.
+        self._clock_us = clock_us  # 0 makes the scripts take the server's clock.
         self._gate_key = self._key("gate", supplier, "state")
         longest_us = math.ceil(self._max_wait_s * 1e6)
-        self._script_numbers = {lane: limits.numbers(lane, shares, longest_us) for lane in QUOTA_LANES}
+        self._script_numbers = {lane: limits.numbers(lane, longest_us) for lane in QUOTA_LANES}
         self._take_script = redis.register_script(lua_scripts.TAKE_PERMIT)
         self._close_script = redis.register_script(lua_scripts.CLOSE_GATE)
 

@@ -41,6 +41,10 @@ class Stores:
     erasure_ledger: KnownLedger
     broker: BrokerMessages | None
 
+    def __post_init__(self) -> None:
+        # A transaction notes the histories that it makes due again.
+        self.registry.database.on_commit = self.windows.forget_loaded
+
     @property
     def broker_url(self) -> str:
         """The address that messages are sent to, even if it is the embedded Redis."""

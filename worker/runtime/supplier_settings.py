@@ -21,7 +21,7 @@ from worker.clients.suppliers import SUPPLIERS
 from worker.domain.lanes import EQUAL_SHARES, Shares
 from worker.domain.planning import HOURS_A_DAY, QuotaBudget
 from worker.domain.series import Series, suppliers_of
-from worker.quota.ledger import QuotaLedger
+from worker.quota.ledger import Limits, QuotaLedger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +137,13 @@ def ledger_of(preset: Preset, settings: Settings, redis: Redis) -> QuotaLedger:
     return QuotaLedger(
         redis,
         preset.ledger or preset.name,
-        per_second=preset.calls_per_second or None,
-        per_hour=preset.calls_per_hour or None,
-        per_day=preset.calls_per_day or None,
-        day_hours=preset.quota_day_hours,
-        shares=_shares_of(preset, settings),
+        Limits(
+            preset.calls_per_second or None,
+            preset.calls_per_hour or None,
+            preset.calls_per_day or None,
+            preset.quota_day_hours,
+            _shares_of(preset, settings),
+        ),
     )
 
 

@@ -20,7 +20,7 @@ from worker.domain.incident import Thresholds
 from worker.domain.lanes import QUEUES
 from worker.domain.messages import WindowJob
 from worker.domain.networks import Network, parse_networks
-from worker.domain.series import grid_operator_of, is_gateway, of_supplier
+from worker.domain.series import Series, grid_operator_of, is_gateway, of_supplier
 from worker.quota.ledger import QuotaLedger
 from worker.runtime import supplier_settings
 from worker.runtime.stores import Stores
@@ -28,7 +28,7 @@ from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore
 from worker.sync.claims import RunningSteps, WindowClaims
-from worker.sync.due import DueBySupplier, DueWindows, GatewayWindows
+from worker.sync.due import DueWindows, GatewayWindows
 from worker.sync.history import History
 from worker.sync.incidents import IncidentProber, Incidents
 from worker.sync.quarantine import AnswerWatch
@@ -58,7 +58,14 @@ class Sync:
     refusals: RefusalPolicy
     results: ResultRecorder
     window: WindowSync
-    due: DueBySupplier
+    due: Sequence[DueWindows]
+
+    def due_of(self, series: Series) -> DueWindows:
+        """Return what claims the windows of a series; of a supplier that is not set up any more, the first.
+
+        It gets no answer, and what asks for it says so.
+        """
+        return next((due for due in self.due if series in due.series), self.due[0])
 
     @property
     def ledger(self) -> QuotaLedger:
@@ -131,7 +138,7 @@ def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
         refusals=refusals,
         results=results,
         window=window,
-        due=DueBySupplier([_build_due_windows(stores, claims, *one) for one in ledgers.items()]),
+        due=[_build_due_windows(stores, claims, *one) for one in ledgers.items()],
     )
 
 

@@ -11,7 +11,7 @@ import os
 import secrets
 import sqlite3
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from datetime import UTC, datetime
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 _DRIVERS: Final = ("pysqlite", "psycopg")
 _TIMEOUT_S: Final = 30.0
+_NOTES: Final = "notes"
 # Texts of the SQLite and PostgreSQL drivers for a missing table or column.
 _MISSING_TABLE_ERRORS: Final = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn")
 # All engines of this process, for the hooks around a fork.
@@ -103,6 +104,7 @@ class Database:
         self._engine = _open_engine(_parse_url(url, use), timeout_s)
         self._writing_engine = self._engine.execution_options(writes=True)  # It shares the engine's connections.
         self._joined: Connection | None = None
+        self.on_commit: Callable[[list[Any]], object] = lambda notes: None
         weakref.finalize(self, self._engine.dispose)
 
     def join(self, connection: Connection) -> Database:
@@ -156,8 +158,12 @@ class Database:
         if self._joined is not None:
             yield self._joined
             return
+        notes: list[Any] = []
         with self._translated_errors(), self._writing_engine.begin() as connection:
+            connection.info[_NOTES] = notes
             yield connection
+        if notes:
+            self.on_commit(notes)
 
     @contextmanager
     def changing_tables(self) -> Iterator[Connection]:
@@ -280,6 +286,11 @@ class SealedTable(ClockedTable):
     def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
         super().__init__(database, now)
         self._sealer = sealer
+
+
+def note_for_commit(connection: Connection, notes: Iterable[Any]) -> None:
+    """Let ``Database.on_commit`` be called with these notes, and others, when this transaction has written."""
+    connection.info[_NOTES].extend(notes)
 
 
 def place_of(column: Column[Any], row_id: str) -> str:

@@ -111,10 +111,10 @@ class WindowClaims:
         """
         if self.is_held(series):
             return None
-        missing, others_at = self.history.reachable_windows(account_id, series)
-        if not missing:
-            self.registry.outcomes.set_history_due(account_id, series, others_at)
-        self.progress.note_loaded(account_id, series, loaded=not missing and others_at is None)
+        known = self.history.load(account_id, series)[series]
+        missing, others_at = self.history.reachable_windows(account_id, known)
+        is_over = not missing and self.registry.outcomes.set_history_due(account_id, known, others_at)
+        self.progress.note_loaded(account_id, series, loaded=is_over and others_at is None)
         if not missing:
             return None
         failures = self.progress.failures(account_id, series)
@@ -142,6 +142,10 @@ class WindowClaims:
             job = {**job, "claim": new_claim}
         elif holder != claim:
             return None
+        elif is_backfill(job) and self._is_done(job):
+            # Version 0.2.0 publishes windows again that this one has stored: it can't see them.
+            self.release([job])
+            return None
         if not is_look_back(job):
             return job
         window = plan_look_back(civil_date(self.now()), series, window_of(job).start - ONE_DAY)
@@ -160,15 +164,13 @@ class WindowClaims:
 
     def drop_lost(self, *lanes: str) -> int:
         """Drop the claims whose message is lost and return their number: a broker that is killed may lose messages."""
-        dropped = 0
-        for lane in lanes:
-            # A scan of the broker costs more than all else here, so a lane without old claims must not cause one.
-            if claims := self.progress.claims_in(lane, self.claim_ttl_s, older_than_s=LOST_AFTER_S):
-                words = self.words_in_broker()
-                if words is not None:
-                    lost = {member: claim for member, claim in claims.items() if claim not in words}
-                    dropped += self.progress.release_claims(lane, lost)
-        return dropped
+        old = {lane: self.progress.claims_in(lane, self.claim_ttl_s, older_than_s=LOST_AFTER_S) for lane in lanes}
+        # A scan of the broker costs more than all else here, so lanes without old claims must not cause one.
+        words = self.words_in_broker() if any(old.values()) else None
+        if words is None:
+            return 0
+        lost = {lane: {name: claim for name, claim in old[lane].items() if claim not in words} for lane in old}
+        return sum(self.progress.release_claims(lane, claims) for lane, claims in lost.items())
 
     def _is_done(self, job: WindowJob) -> bool:
         """Return whether the series was asked for since the job was published; for a history, whether it's covered."""
@@ -178,7 +180,7 @@ class WindowClaims:
         outcome = self.registry.outcomes.load(account_id).get(series)
         return outcome is not None and outcome.updated_at >= published_at(job)
 
-    def look_backs(self, account_id: str) -> list[WindowJob]:
+    def claim_look_backs(self, account_id: str) -> list[WindowJob]:
         """Claim the account's look-backs not in flight; none once its consent is over. Raises UnknownAccount."""
         today = civil_date(self.now())
         if self.registry.accounts.get(account_id).refusal_on(today):

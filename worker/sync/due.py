@@ -69,10 +69,9 @@ class DueWindows:
         """Return the members of a lane's claims on these series."""
         return {member for member in self.claims.in_flight(lane) if series_of_member(member) in self.series}
 
-    def night(self, before: datetime) -> Due:
+    def claim_night(self, before: datetime) -> Due:
         """Claim the look-backs of series that were not asked for since ``before``."""
         now = self.now()
-        self.claims.drop_lost(NIGHTLY_LANE)
         in_flight, most = self.in_flight(NIGHTLY_LANE), most_waiting(self.calls_per_hour)
         room = self.room(NIGHTLY_LANE, most, in_flight)
         if room <= 0 or self.closed_for_s() > 0:
@@ -98,7 +97,7 @@ class DueWindows:
                 jobs += self._claim(NIGHTLY, rows, in_flight, limit)
         return Due(jobs, more)
 
-    def catch_up(self, since: datetime, before: datetime) -> Due:
+    def claim_catch_up(self, since: datetime, before: datetime) -> Due:
         """Claim the series that lack yesterday's reading and were not asked for since ``before``.
 
         ``since``: the beginning of the night; with a policy, only what had its turn that night is claimed.
@@ -117,9 +116,8 @@ class DueWindows:
             jobs += self._claim(CATCH_UP, rows, in_flight, limit)
         return Due(jobs, more)
 
-    def repairs(self) -> list[WindowJob]:
+    def claim_repairs(self) -> list[WindowJob]:
         """Claim the newest open days of each series, within a share of the quota."""
-        self.claims.drop_lost(REPAIR_LANE)
         in_flight = self.in_flight(REPAIR_LANE)
         limit = self.room(REPAIR_LANE, most_waiting(self.calls_per_hour, _REPAIR_SHARE), in_flight)
         if limit <= 0 or self.closed_for_s() > 0:
@@ -127,9 +125,8 @@ class DueWindows:
         rows = self.table.list_repairs(civil_date(self.now()), limit + len(in_flight), self.series)
         return self._claim(REPAIR, rows, in_flight, limit)
 
-    def histories(self) -> list[tuple[str, Series]]:
-        """Return the accounts and series whose history may continue; ``next_of_history`` claims a window of each."""
-        self.claims.drop_lost(*HISTORY_LANES.values())
+    def list_histories(self) -> list[tuple[str, Series]]:
+        """Return the accounts and series whose history may continue, for ``claim_next_of_history``."""
         free: list[tuple[str, Series]] = []
         for lane in dict.fromkeys(HISTORY_LANES.values()):
             in_flight = self.in_flight(lane)
@@ -144,7 +141,7 @@ class DueWindows:
                     room -= len(waiting[:limit])
         return free
 
-    def next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
+    def claim_next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
         """Claim the next window of a history; empty if none is missing or one is in flight."""
         job = self.claims.claim_history(account_id, series)
         return [] if job is None else [job]
@@ -217,60 +214,27 @@ class GatewayWindows(DueWindows):
         hidden = (row for row in self._list_rows() if not AskingHours(row.account_id).allow(now))
         return members | {member_of(row.account_id, row.series) for row in hidden}
 
-    def night(self, before: datetime) -> Due:
+    def claim_night(self, before: datetime) -> Due:
         """Claim the look-backs of series not asked for since ``before``; in the afternoon also those that lack days."""
         now = self.now()
         if not is_asking_hour(now):
             return Due([], more=False)
-        jobs = super().night(before).jobs
+        jobs = super().claim_night(before).jobs
         if is_afternoon(now):
-            jobs += super().catch_up(before, start_of_afternoon(civil_date(now))).jobs
+            jobs += super().claim_catch_up(before, start_of_afternoon(civil_date(now))).jobs
         return Due(jobs, more=False)
 
-    def catch_up(self, since: datetime, before: datetime) -> Due:
+    def claim_catch_up(self, since: datetime, before: datetime) -> Due:
         """Claim nothing: for a gateway, the catch-up is part of the night."""
         return Due([], more=False)
 
-    def next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
+    def claim_next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
         """Claim the next window of a history if the ledger has a call for it beyond those kept for the night."""
-        return super().next_of_history(account_id, series) if self.has_history_room(series) else []
+        return super().claim_next_of_history(account_id, series) if self.has_history_room(series) else []
 
-    def repairs(self) -> list[WindowJob]:
+    def claim_repairs(self) -> list[WindowJob]:
         """Claim the newest open days of each series, during the accounts' hours."""
-        return super().repairs() if is_asking_hour(self.now()) else []
+        return super().claim_repairs() if is_asking_hour(self.now()) else []
 
     def _list_rows(self) -> list[DueRow]:
         return self.table.list_some(self.series, civil_date(self.now()), _MOST_ROWS)
-
-
-@dataclass(frozen=True)
-class DueBySupplier:
-    """The due windows of all suppliers; see ``DueWindows``."""
-
-    suppliers: Sequence[DueWindows]
-
-    def night(self, before: datetime) -> Due:
-        return self._gather(lambda due: due.night(before))
-
-    def catch_up(self, since: datetime, before: datetime) -> Due:
-        return self._gather(lambda due: due.catch_up(since, before))
-
-    def repairs(self) -> list[WindowJob]:
-        return [job for due in self.suppliers for job in due.repairs()]
-
-    def histories(self) -> list[tuple[str, Series]]:
-        return [history for due in self.suppliers for history in due.histories()]
-
-    def next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
-        return self._of(series).next_of_history(account_id, series)
-
-    def has_history_room(self, series: Series) -> bool:
-        return self._of(series).has_history_room(series)
-
-    def _gather(self, claim: Callable[[DueWindows], Due]) -> Due:
-        parts = [claim(due) for due in self.suppliers]
-        return Due([job for part in parts for job in part.jobs], any(part.more for part in parts))
-
-    def _of(self, series: Series) -> DueWindows:
-        # A series whose supplier is no longer set up gets no answer, and the code that asks for it reports that.
-        return next((due for due in self.suppliers if series in due.series), self.suppliers[0])

@@ -76,15 +76,15 @@ class History:
         """Return the windows still to be fetched, newest first."""
         return self.load(account_id, series)[series].missing_windows()
 
-    def reachable_windows(self, account_id: str, series: Series) -> tuple[list[DateWindow], datetime | None]:
+    def reachable_windows(self, account_id: str, known: HistoryDays) -> tuple[list[DateWindow], datetime | None]:
         """Return the missing windows that may be fetched now, and when others may; None if all may be fetched now.
 
         For a gateway, the newest ten weeks of curves may be fetched on the first day, and ten more on each further day,
         all curves of the account together. Days count from when the account could first be asked for: for one made by a
         file, when it got its token.
         """
-        missing = self.missing_windows(account_id, series)
-        if not missing or not (series.has_steps and is_gateway(self.registry.accounts.get(account_id).supplier)):
+        missing = known.missing_windows()
+        if not missing or not (known.series.has_steps and is_gateway(self.registry.accounts.get(account_id).supplier)):
             return missing, None
         curves = sum(one.has_steps for one in self.registry.outcomes.collected(account_id))
         since = self.registry.accounts.state_since(account_id)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -79,8 +79,11 @@ class Incidents:
         """Return whether an incident holds all windows of this series."""
         return series.value in self.store.open_incidents()
 
-    def raise_if_held(self, job: WindowJob) -> None:
-        """Raise IncidentOpen if an incident holds the series; never for probes and for a person's own requests."""
+    def hold_back(self, job: WindowJob) -> None:
+        """Raise IncidentOpen, and count the window, if an incident holds its series.
+
+        It never holds probes, or windows that a person has asked for.
+        """
         incident = self.store.open_incidents().get(job["series"])
         if incident is None or job["claim"] == PROBE or current_lane() is Lane.BY_HAND:
             return
@@ -122,23 +125,21 @@ class Incidents:
 
     # -- When a failure is judged
 
-    def excuses(self, series: Series | None, error: WorkerError) -> IncidentKind | None:
-        """Return the open incident that explains a failure, or None; ``series`` None means all.
-
-        An explained failure does not count against the account. It is counted for the incident if a series is named.
-        """
+    def find_excuse(self, error: WorkerError, series: Iterable[Series] = Series) -> Incident | None:
+        """Return the open incident that explains a failure, so that it does not count against the account; or None."""
         open_by_slot, kind = self.store.open_incidents(), kind_of(error)
-        slots = [series.value] if series else [series.value for series in Series]
-        if kind in REFUSALS:
-            slots.append(kind.value)
-        incident = next((open_by_slot[slot] for slot in slots if slot in open_by_slot), None)
+        slots = [*(one.value for one in series), *([kind.value] if kind in REFUSALS else ())]
+        return next((open_by_slot[slot] for slot in slots if slot in open_by_slot), None)
+
+    def record_excused(self, error: WorkerError, series: Series) -> IncidentKind | None:
+        """Count a failed window for the incident that explains it, and return its kind; None where there is none."""
+        incident = self.find_excuse(error, [series])
         if incident is None:
             return None
-        if series:
-            try:
-                self.store.increment_count(incident, "windows_failed")
-            except StoreUnavailable as failure:
-                _log_not_recorded(failure)
+        try:
+            self.store.increment_count(incident, "windows_failed")
+        except StoreUnavailable as failure:
+            _log_not_recorded(failure)
         return incident.kind
 
     def may_open(self, kind: IncidentKind) -> bool:

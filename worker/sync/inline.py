@@ -34,13 +34,13 @@ class Inline:
     sleep: Callable[[float], None] = time.sleep
     failures: list[dict[str, str]] = field(default_factory=list)
 
-    def look_back(self, *account_ids: str) -> Iterator[WindowResult]:
+    def run_look_back(self, *account_ids: str) -> Iterator[WindowResult]:
         """Sync the last days of each series, account by account; a failed window stops no other account."""
         for account_id in account_ids:
             collected = self.claims.registry.outcomes.collected(account_id)
             yield from self._run(self.claims.manual_look_back(account_id, series) for series in collected)
 
-    def history(self, *account_ids: str) -> Iterator[WindowResult]:
+    def run_history(self, *account_ids: str) -> Iterator[WindowResult]:
         """Sync all missing windows, account by account, daily values first, newest window first."""
         for account_id in account_ids:
             for series in self.claims.registry.outcomes.collected(account_id):

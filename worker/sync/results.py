@@ -52,7 +52,7 @@ from worker.errors import (
 )
 from worker.logs import fields
 from worker.metrics import CORRECTIONS, DOCUMENTS, DROPPED, READINGS, STORED, WINDOWS, error_kind
-from worker.stores.registry.outcomes import DueChanges
+from worker.stores.registry.outcomes import DueChanges, RunOutcome
 from worker.stores.registry.supplier_answers import Correction
 from worker.sync.claims import WindowClaims
 from worker.sync.incidents import Incidents
@@ -142,19 +142,20 @@ class ResultRecorder:
             series.value,
             result["run_id"],
             now,
-            code=None,
-            message="",
-            last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
-            stored=facts["fetched"] > 0,
-            days=mark_days(
-                window, facts["open"], civil_date(now), floor, facts["set_aside"], series.description.open_days
+            RunOutcome(
+                code=None,
+                last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
+                stored=facts["fetched"] > 0,
+                days=mark_days(
+                    window, facts["open"], civil_date(now), floor, facts["set_aside"], series.description.open_days
+                ),
+                floor=floor,
+                wanted=self.claims.history.wanted_window(series),
+                due_changes=due_after_success(result, answer, asked_at, now),
+                answer=FinishedAnswer.of(result),
+                confirms=answer.is_answer,
+                activated_on=date.fromisoformat(activated_on) if activated_on else None,
             ),
-            floor=floor,
-            wanted=self.claims.history.wanted_window(series),
-            due_changes=due_after_success(result, answer, asked_at, now),
-            answer=FinishedAnswer.of(result),
-            confirms=answer.is_answer,
-            activated_on=date.fromisoformat(activated_on) if activated_on else None,
         )
         done, total = history.count()
         self.claims.progress.record_success(
@@ -214,7 +215,7 @@ class ResultRecorder:
             return
         if isinstance(error, GatewayBanned):
             self.refusals.tell_operator(NoticeKind.GATEWAY_BANNED, "gateway", civil_date(now))
-        incident = self.incidents.excuses(series, error)
+        incident = self.incidents.record_excused(error, series)
         ruling = (
             self.refusals.record_refusal(account_id, error, during_incident=incident is not None)
             if isinstance(error, AccountError) and self._speaks_for_account(account_id, series)
@@ -231,11 +232,11 @@ class ResultRecorder:
                 series.value,
                 job["run_id"],
                 now,
-                code=error.code,
-                message=str(error),
-                last_day=None,
-                stored=False,
-                due_changes=self._due_after_failure(job, error, ruling, now, excused=incident is not None),
+                RunOutcome(
+                    code=error.code,
+                    message=str(error),
+                    due_changes=self._due_after_failure(job, error, ruling, now, excused=incident is not None),
+                ),
             )
         self.claims.progress.record_task(
             account_id,
@@ -291,9 +292,8 @@ class ResultRecorder:
             if isinstance(error, DataError):
                 # Only this window is to blame: the others may go on.
                 tried = {window, *failures}
-                if any(
-                    missing not in tried for missing in self.claims.history.reachable_windows(account_id, series)[0]
-                ):
+                known = self.claims.history.load(account_id, series)[series]
+                if any(missing not in tried for missing in self.claims.history.reachable_windows(account_id, known)[0]):
                     return now
         return after.at or now + A_DAY
 

@@ -38,7 +38,7 @@ from worker.clients.supplier_session import SplitFetch
 from worker.domain import messages
 from worker.domain.account import Account, AccountState
 from worker.domain.answers import RawAnswer
-from worker.domain.comparison import RecentAnswers, compare, depend_on_contract, ranges_to_read
+from worker.domain.comparison import Known, RecentAnswers, compare, depend_on_contract, ranges_to_read
 from worker.domain.completeness import civil_day_of, last_day_of
 from worker.domain.consistency import beyond
 from worker.domain.documents import (
@@ -133,7 +133,7 @@ class WindowSync:
         Raises TransientError (IncidentOpen while an incident holds the series), AccountError or DataError.
         """
         if self.incidents:
-            self.incidents.raise_if_held(job)
+            self.incidents.hold_back(job)
         account = self.accounts.get(job["account_id"])
         if refusal := account.refusal_on(civil_date(self.now())):
             # A late task requests nothing for an account that was removed or whose consent is over.
@@ -354,12 +354,13 @@ class WindowSync:
     ) -> Changes:
         """Compare the entries with the store. ``lost``: the keys whose write has just been lost."""
         # In this order, so that an answer recorded in between is recognized as one that was not seen.
-        recent = self.recorder.recent_answers(job)
-        documents = self.measures.read(job["account_id"], ranges_to_read(job))
+        known = Known(self.recorder.recent_answers(job), self.measures.read(job["account_id"], ranges_to_read(job)))
         if lost:
-            amounts = {entry.key: entry.amount for entry in map(to_entry, documents[messages.series_of(job).inputs])}
+            amounts = {
+                entry.key: entry.amount for entry in map(to_entry, known.documents[messages.series_of(job).inputs])
+            }
             self.recorder.withdraw_corrections(job, {key: amounts.get(key, REMOVED) for key in lost})
-        told = job, entries, facts, documents, recent, self.now(), self.daily_limit_kwh
+        told = job, entries, facts, known, self.now(), self.daily_limit_kwh
         changes = compare(*told)
         if depend_on_contract(changes, self.daily_limit_kwh):
             return compare(*told, self.read_contracts(job["account_id"], messages.series_of(job)))

@@ -21,7 +21,7 @@ from fastapi import FastAPI, Request
 from fastapi.routing import iter_route_contexts
 from starlette.concurrency import run_in_threadpool
 
-from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditEntry, new_entry
+from worker.domain.audit_entry import DONE, Actor, ActorKind, AuditAction, AuditEntry, new_entry
 from worker.domain.clock import real_clock
 from worker.errors import StoreUnavailable, WorkerError
 from worker.logs import fields
@@ -197,18 +197,16 @@ def _to_entries(request: Request, status: int) -> list[AuditEntry]:
         subject = note.subject or next((parameters[name] for name in _SUBJECTS if name in parameters), None)
         outcome = DONE if status < 400 else note.refusal or f"status_{status}"
         made.insert(0, (AuditEvent(ACTIONS[route], account_id, subject), outcome))
-    address = client_address(request)
+    actor = Actor(note.actor_kind, note.actor, client_address(request))
     return [
         new_entry(
             real_clock(),  # Each has its own time, so that they are listed in order.
-            note.actor_kind,
-            note.actor,
+            actor,
             event.action,
             outcome,
             tenant=note.tenant,
             account_id=event.account_id,
             subject=event.subject,
-            address=address,
         )
         for event, outcome in made
     ]

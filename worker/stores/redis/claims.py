@@ -31,10 +31,11 @@ it, and a good night creates none: its outcome is in the registry permanently.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
-from redis import Redis
+from redis import Redis, RedisError
 
 from worker.domain.calls import Call, call_to_fields, calls_from_fields
 from worker.domain.series import Series
@@ -195,6 +196,13 @@ class ProgressStore(ClaimStore, Locks):
     def note_loaded(self, account_id: str, series: str, *, loaded: bool) -> None:
         """Record whether the whole history of a series is loaded according to the registry."""
         _set_flag(self._redis, self._loaded_key(account_id, series), account_id, loaded)
+
+    def forget_loaded(self, histories: Collection[tuple[str, Series]]) -> None:
+        """Note that these histories are due again. While Redis is away nothing is: the next claim notes it."""
+        with suppress(RedisError), self._redis.pipeline(transaction=False) as pipe:
+            for account_id, series in histories:
+                pipe.hdel(self._loaded_key(account_id, series), account_id)
+            pipe.execute()
 
     def record_success(
         self, account_id: str, series: str, call: Call, loaded: bool, *, brief: bool = False, **fields: str

@@ -22,6 +22,7 @@ from worker.domain.notice import OF_OTHERS
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
 from worker.domain.windows import civil_date
 from worker.errors import UnknownAccount
+from worker.stores.database import note_for_commit
 from worker.stores.registry.tables import (
     ACCOUNTS,
     CONSENT_EVIDENCE,
@@ -175,7 +176,10 @@ def apply(
     is_news = after.reason != before.reason or (after.state is not before.state and not after.reason)
     changes = {"state": after.state, "reason": after.reason} | ({"state_since": now} if is_news else {})
     update_account(connection, account_id, changes)
-    due = {"again_at": None, "failures": 0, "history_due_at": now} if after.active and step.due else {}
+    due: dict[str, Any] = {}
+    if after.active and step.due:
+        due = {"again_at": None, "failures": 0, "history_due_at": now}
+        note_for_commit(connection, [(account_id, series) for series in Series])
     asked = SERIES_OUTCOMES.c.collected if after.active else False
     of_account = SERIES_OUTCOMES.c.account_id == account_id
     connection.execute(update(SERIES_OUTCOMES).where(of_account).values(active=asked, **due))

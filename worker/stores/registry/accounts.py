@@ -41,13 +41,19 @@ Inserted = TypeVar("Inserted")
 
 @dataclass(frozen=True, slots=True)
 class NewConsent:
-    """Dates and token of a consent; without ``token_needed`` the application's own token is used."""
+    """Dates and token of a consent; without ``token_needed`` the application's own token is used.
+
+    ``data_from``: the first day that may be read of a new account. ``offered``: the series that the consent covers of a
+    usage point, where that is known; others of it are not asked for.
+    """
 
     consent_from: date | None = None
     consent_until: date | None = None  # The last day is included.
     token: str | None = field(default=None, repr=False)
     token_expires_at: datetime | None = None
     token_needed: bool = True
+    data_from: date | None = None
+    offered: Mapping[str, Collection[Series]] = field(default_factory=dict)
 
     @property
     def dates(self) -> dict[str, date]:
@@ -81,15 +87,11 @@ class AccountTable(SqlTable):
         usage_point_id: str | None,
         now: datetime,
         *,
-        consent_from: date | None = None,
-        consent_until: date | None = None,
-        token: str | None = None,
-        token_needed: bool = True,
         tenant: str = DEFAULT_TENANT,
+        **consent: Any,
     ) -> tuple[Account, bool]:
-        """Return the account of one usage point, and whether it is new; see ``add_all``."""
-        consent = NewConsent(consent_from, consent_until, token, token_needed=token_needed)
-        return self.add_all(supplier, [usage_point_id], now, consent, tenant=tenant)[0]
+        """Return the account of one usage point, and whether it is new; see ``add_all`` and ``NewConsent``."""
+        return self.add_all(supplier, [usage_point_id], now, NewConsent(**consent), tenant=tenant)[0]
 
     def add_all(
         self,
@@ -100,18 +102,15 @@ class AccountTable(SqlTable):
         *,
         on_accounts: Callable[[Connection, Sequence[str]], object] | None = None,
         before: Callable[[Connection], object] | None = None,
-        data_from: date | None = None,
         tenant: str = DEFAULT_TENANT,
-        offered: Mapping[str, Collection[Series]] | None = None,
     ) -> list[tuple[Account, bool]]:
         """Add the accounts of one consent, all or none, and return each with whether it is new.
 
         The result has the order of ``usage_point_ids``, whose form the caller has checked. All accounts share the
         token. The existing account of a known usage point gets the token and the dates of the consent; an account in
         ``new`` or ``action_needed`` becomes ``ready``, a paused one stays paused. ``on_accounts`` is called with their
-        ids at the end of the transaction, and ``before`` at its beginning. ``data_from``: the first day that may be
-        read for a new account. ``tenant``: that of new accounts; a known one keeps its own. ``offered``: the series
-        that the consent covers, by usage point, if known; no others are requested.
+        ids at the end of the transaction, and ``before`` at its beginning. ``tenant``: that of new accounts; a known
+        one keeps its own.
         """
 
         def insert(connection: Connection) -> list[tuple[Account, bool]]:
@@ -127,15 +126,15 @@ class AccountTable(SqlTable):
             }
             ids = [account_id for account_id, _ in rows.values()]
             for account_id, created in rows.values():
-                if created and data_from is not None:
-                    account_rows.update_account(connection, account_id, {"data_from": data_from})
+                if created and consent.data_from is not None:
+                    account_rows.update_account(connection, account_id, {"data_from": consent.data_from})
             if consent.token is not None:
                 self._tokens.assign_new(connection, ids, consent.token, consent.token_expires_at)
             for account_id in ids:
                 if consent.usable:
                     with suppress(WrongState):  # It has no meter, or the last day is over.
                         account_rows.apply(connection, account_id, AccountEvent.CONSENTED, now)
-            for number, series in (offered or {}).items():
+            for number, series in consent.offered.items():
                 series_switches.follow_consent(connection, rows[number][0], series, self._fleet, now)
             if on_accounts is not None:
                 on_accounts(connection, ids)
@@ -149,19 +148,18 @@ class AccountTable(SqlTable):
         supplier: str,
         usage_point_id: str,
         now: datetime,
+        consent: NewConsent,
         *,
-        token: str | None,
-        confirmed: bool,
         on_new: Callable[[Connection, Sequence[str]], object],
         tenant: str = DEFAULT_TENANT,
         waits_under: str | None = None,
     ) -> tuple[Account, bool]:
         """Add the account of a usage point that somebody vouches for, and return it with whether it is new.
 
-        An existing account stays as it is, whatever its tenant. A new one belongs to ``tenant`` and is ``ready`` if
-        ``confirmed``; else it is ``new`` until the supplier's first answer. Its series are due at once either way.
-        ``on_new`` is called with a list of its id inside the transaction. Without ``token`` the application's own token
-        is used. ``waits_under``: the code under which a new account waits for its owner instead.
+        An existing account stays as it is, whatever its tenant. A new one belongs to ``tenant`` and is ``ready`` if the
+        day of its holder's consent is given; else it is ``new`` until the supplier's first answer. Its series are due
+        at once either way. ``on_new`` is called with a list of its id inside the transaction. ``waits_under``: the code
+        under which a new account waits for its owner instead.
         """
 
         def insert(connection: Connection) -> tuple[Account, bool]:
@@ -169,10 +167,10 @@ class AccountTable(SqlTable):
                 connection, supplier, usage_point_id, now, {}, tenant, self._fleet
             )
             if created:
-                if token is not None:
-                    self._tokens.assign_new(connection, [account_id], token, None)
+                if consent.token is not None:
+                    self._tokens.assign_new(connection, [account_id], consent.token, None)
                 on_new(connection, [account_id])
-                event = AccountEvent.CONSENTED if confirmed else AccountEvent.VOUCHED
+                event = AccountEvent.CONSENTED if consent.consent_from else AccountEvent.VOUCHED
                 account_rows.apply(
                     connection, account_id, AccountEvent.REFUSED if waits_under else event, now, waits_under or ""
                 )

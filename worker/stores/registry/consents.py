@@ -41,6 +41,7 @@ from worker.stores.registry.tables import (
     PENDING_REFUSALS,
     SERIES_OUTCOMES,
     USAGE_POINTS,
+    belongs_to,
 )
 from worker.stores.registry.user_tokens import detach_token
 
@@ -165,8 +166,7 @@ class ConsentTable(SealedTable):
         query = ACCOUNT_QUERY.where(NOT_REMOVED if state is None else ACCOUNTS.c.state == state)
         if until is not None:
             query = query.where(ACCOUNTS.c.consent_until <= until)
-        if tenant is not None:
-            query = query.where(ACCOUNTS.c.tenant == tenant)
+        query = query.where(*belongs_to(ACCOUNTS, tenant))
         sort_keys = (ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until, ACCOUNTS.c.id)
         return [Account(**row._asdict()) for row in self._database.fetch(query.order_by(*sort_keys).limit(limit))]
 
@@ -421,21 +421,25 @@ class PendingRefusals(SealedTable):
     ) -> bool:
         """Set the account to ``action_needed``, clear its pending refusals and insert its notices, in one transaction.
 
-        With ``consent_ended`` its open proof ends too. Returns False if the account was already suspended for the same
-        reason, is closed or stopped by its holder, or if the reason is an ended consent but the consent has not ended;
-        then nothing else changes and no notice is sent again.
+        With ``consent_ended`` its open proof ends too. Returns False, and changes nothing, if the account was already
+        suspended for the same reason, is closed or stopped by its holder, or if the reason is an ended consent but the
+        consent has not ended.
         """
-        with self._database.writing() as connection:
-            is_news = True
-            try:
-                _, step = account_rows.apply(connection, account_id, AccountEvent.REFUSED, now, reason)
-                if step.tells:
-                    insert_notices(connection, notices())
-            except WrongState:
-                is_news = False
+        with suppress(WrongState), self._database.writing() as connection:
+            _, step = account_rows.apply(connection, account_id, AccountEvent.REFUSED, now, reason)
+            if step.tells:
+                insert_notices(connection, notices())
             if consent_ended:
                 self._chain.end(connection, account_id, reason, now, SUPPLIER)
-        return is_news
+            return True
+        return False
+
+    def end_proof(self, account_id: str, reason: str, now: datetime) -> None:
+        """End the open proof of an account if it is suspended for this reason, which was in doubt until now."""
+        with self._database.writing() as connection:
+            account_rows.lock(connection, account_id)
+            if account_rows.get(connection, account_id).reason == reason:
+                self._chain.end(connection, account_id, reason, now, SUPPLIER)
 
 
 def _is_of(supplier: str) -> ColumnElement[bool]:

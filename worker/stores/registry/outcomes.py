@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import compress
 from typing import Any, NamedTuple, TypedDict
@@ -37,7 +37,7 @@ from worker.domain.series import Series, SeriesSwitch
 from worker.domain.transitions import WrongState
 from worker.domain.windows import DateWindow, HistoryDays
 from worker.errors import StoreUnavailable
-from worker.stores.database import SqlTable, build_insert
+from worker.stores.database import SqlTable, build_insert, note_for_commit
 from worker.stores.registry import account_rows, series_switches
 from worker.stores.registry.due import may_be_asked_on
 from worker.stores.registry.series_switches import SeriesChoice
@@ -68,6 +68,31 @@ class DueChanges(TypedDict, total=False):
     failures: int
     next_ask: date
     history_due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutcome:
+    """The outcome of one run of a series, with the marks of its ``days`` and the stored ``answer``.
+
+    ``code`` is None after a success, which clears the account's pending refusals, and empty if one of our stores
+    failed, which changes no verdict. ``message`` is stored in clear text, so everything that looks like a secret is cut
+    out of it. ``floor``: the first day for which the supplier has data, if the run has found it. ``wanted``: all days
+    of the history, after a success; as long as some are missing, the history continues. ``due_changes`` says when the
+    series is due again. ``confirms``: the supplier has answered for this meter, which makes a waiting ``new`` account
+    ready. ``activated_on``: the first day of its contract, according to the answer.
+    """
+
+    code: str | None
+    message: str = ""
+    last_day: date | None = None
+    stored: bool = False
+    days: Mapping[date, DayMark] = field(default_factory=dict)
+    floor: date | None = None
+    wanted: DateWindow | None = None
+    due_changes: DueChanges = field(default_factory=DueChanges)
+    answer: FinishedAnswer | None = None
+    confirms: bool = False
+    activated_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,76 +140,43 @@ class HourFreshness(NamedTuple):
 class OutcomeTable(SeriesChoice):
     """The rows of all accounts."""
 
-    def record(
-        self,
-        account_id: str,
-        series: str,
-        run_id: str,
-        now: datetime,
-        *,
-        code: str | None,
-        message: str,
-        last_day: date | None,
-        stored: bool,
-        days: Mapping[date, DayMark] | None = None,
-        floor: date | None = None,
-        wanted: DateWindow | None = None,
-        due_changes: DueChanges | None = None,
-        answer: FinishedAnswer | None = None,
-        confirms: bool = False,
-        activated_on: date | None = None,
-    ) -> HistoryDays:
-        """Record the outcome of one run of a series, with the marks of its ``days`` and the stored ``answer``.
-
-        Returns the days of its history. ``wanted``: all days of the history, after a success; as long as some are
-        missing, the history continues. ``floor``: the first day for which the supplier has data, if the run has found
-        it. ``due_changes`` says when the series is due again.
-
-        ``code`` is None after a success, which clears the account's pending refusals, and empty if one of our stores
-        failed, which changes no verdict. ``confirms``: the supplier has answered for this meter, which makes a waiting
-        ``new`` account ready. ``activated_on``: the first day of its contract, according to the answer.
+    def record(self, account_id: str, series: str, run_id: str, now: datetime, told: RunOutcome) -> HistoryDays:
+        """Record the outcome of one run of a series, and return the days of its history.
 
         Run ids sort by time. A run older than the recorded one only adds its facts (last day, last success, anything
-        stored); code, message and run stay. ``message`` is stored in clear text, so everything that looks like a secret
-        is cut out of it. Raises UnknownAccount, also for a removed account.
+        stored); code, message and run stay. Raises UnknownAccount, also for a removed account.
         """
         with self._database.writing() as connection:
-            if activated_on is not None:
+            if told.activated_on is not None:
                 account_rows.lock(connection, account_id)  # Accounts are locked before their series.
             row = lock_row(connection, account_id, series)
             if row is None:
                 account_rows.lock(connection, account_id)  # Raises UnknownAccount if it is removed or missing.
-                return HistoryDays(Series(series), wanted, ())
+                return HistoryDays(Series(series), told.wanted, ())
             values: dict[str, Any] = {
                 "updated_at": max(row.updated_at, now),
-                "last_day": max(row.last_day, last_day or NO_DAY),
-                "ever_stored": row.ever_stored or stored,
+                "last_day": max(row.last_day, told.last_day or NO_DAY),
+                "ever_stored": row.ever_stored or told.stored,
             }
-            ledger = _known_days(row, wanted)
-            if days:
-                if answer:
-                    days = {**days, **dict(_days_of_file(ledger, days, answer))}
-                ledger = ledger.with_marks(days)
-                if floor is not None:
-                    ledger = ledger.with_floor(floor)
-                if answer:
-                    ledger, values["answered"] = _add_answer(row, ledger, answer)
-                values |= ledger_columns(connection, account_id, row.series, ledger)
-            history = _history_of(row, wanted, ledger, answered=code is None)
-            values |= due_changes or {}
-            if wanted is not None:
+            ledger = _known_days(row, told.wanted)
+            if told.days:
+                ledger, answered = _add_days(row, ledger, told)
+                values |= answered | ledger_columns(connection, account_id, row.series, ledger)
+            history = _history_of(row, told.wanted, ledger, answered=told.code is None)
+            values |= told.due_changes
+            if told.wanted is not None:
                 goes_on_at = values.get("history_due_at", row.history_due_at) or now
                 values["history_due_at"] = None if history.loaded else goes_on_at
             # A run may report several times, so an equal id counts as newer. A fault of ours (no code) is no verdict.
-            if run_id >= row.run_id and code != "":
-                values |= {"run_id": run_id, "last_code": code, "last_message": _to_showable(message)}
-                if activated_on is not None:
-                    account_rows.update_account(connection, account_id, {"activated_on": activated_on})
-            if code is None:
+            if run_id >= row.run_id and told.code != "":
+                values |= {"run_id": run_id, "last_code": told.code, "last_message": _to_showable(told.message)}
+                if told.activated_on is not None:
+                    account_rows.update_account(connection, account_id, {"activated_on": told.activated_on})
+            if told.code is None:
                 values["last_success_at"] = max(row.last_success_at or now, now)
                 account_rows.delete_pending_refusals(connection, account_id)  # They were mistakes of the supplier.
             update_row(connection, account_id, series, values)
-        if confirms and row.account_state is AccountState.NEW:
+        if told.confirms and row.account_state is AccountState.NEW:
             # A suspension locks the account before its series, so the account is not locked in the transaction above.
             # After a crash in between the window is recorded again, or the next one confirms the account.
             with suppress(WrongState), self._database.writing() as connection:  # Its state may have changed by now.
@@ -234,10 +226,17 @@ class OutcomeTable(SeriesChoice):
         with self._database.writing() as connection:
             update_row(connection, account_id, series, values)
 
-    def set_history_due(self, account_id: str, series: Series, at: datetime | None) -> None:
-        """Set when the history of a series continues; None: it is loaded."""
+    def set_history_due(self, account_id: str, known: HistoryDays, at: datetime | None) -> bool:
+        """Set when a history continues (None: it is loaded), and return whether that was done.
+
+        It isn't if the history was made due, or its days have changed, since ``known`` was read.
+        """
         with self._database.writing() as connection:
-            update_row(connection, account_id, series, {"history_due_at": at})
+            row = lock_row(connection, account_id, known.series)
+            is_known = row is not None and _load_history(row, known.wanted) == known
+            if is_known:
+                update_row(connection, account_id, known.series, {"history_due_at": at})
+        return is_known
 
     def recent_answers(self, account_id: str, series: Series) -> RecentAnswers:
         """Return the recently recorded answers for a series."""
@@ -308,6 +307,7 @@ class CompletenessTable(SqlTable):
             columns = ledger_columns(connection, account_id, series, ledger)
             columns["history_due_at"] = row.history_due_at or row.updated_at
             update_row(connection, account_id, series, columns)
+            note_for_commit(connection, [(account_id, series)])
             return True
 
     def load_ledger(self, account_id: str, series: Series) -> DayLedger:
@@ -330,9 +330,7 @@ class CompletenessTable(SqlTable):
         """Return the days of an account's histories; ``wanted``: all days of each."""
         rows = {row.series: row for row in self._database.fetch(_WITH_ACCOUNT.where(_C.account_id == account_id))}
         return {
-            series: _history_of(row, days, _known_days(row, days), answered=row.last_success_at is not None)
-            if (row := rows.get(series)) is not None
-            else HistoryDays(series, days, ())
+            series: _load_history(row, days) if (row := rows.get(series)) is not None else HistoryDays(series, days, ())
             for series, days in wanted.items()
         }
 
@@ -417,11 +415,15 @@ def _known_days(row: Row[Any], wanted: DateWindow | None) -> DayLedger:
     return ledger.with_floor(ledger.start) if begins_late else ledger
 
 
+def _load_history(row: Row[Any], wanted: DateWindow | None) -> HistoryDays:
+    return _history_of(row, wanted, _known_days(row, wanted), answered=row.last_success_at is not None)
+
+
 def _history_of(row: Row[Any], wanted: DateWindow | None, ledger: DayLedger, *, answered: bool) -> HistoryDays:
     """Return the days of a row's history. ``answered``: whether the series was ever received; a state then has all."""
     if wanted is not None and row.series.is_state:
-        return HistoryDays(row.series, wanted, [wanted] if answered else [])
-    return HistoryDays(row.series, wanted, ledger.asked_windows(_first_day(row)))
+        return HistoryDays(row.series, wanted, [wanted] if answered else [], row.history_due_at)
+    return HistoryDays(row.series, wanted, ledger.asked_windows(_first_day(row)), row.history_due_at)
 
 
 def _first_day(row: Row[Any]) -> date:
@@ -429,13 +431,23 @@ def _first_day(row: Row[Any]) -> date:
     return max(row.data_from or date.min, row.activated_on or date.min)
 
 
-def _days_of_file(
-    known: DayLedger, days: Mapping[date, DayMark], answer: FinishedAnswer
-) -> Iterator[tuple[date, DayMark]]:
-    """Yield the days, with their marks, that came from a file and that the answer only confirmed: these marks stay."""
-    for day, mark in days.items():
-        if mark.complete and day not in answer.changed_days and known.mark_of(day).state is DayState.FILE:
-            yield day, known.mark_of(day)
+def _add_days(row: Row[Any], known: DayLedger, told: RunOutcome) -> tuple[DayLedger, dict[str, str]]:
+    """Return the ledger with the days of a run, and the column ``answered`` if it has an answer.
+
+    Days that came from a file and that the answer only confirmed keep their marks.
+    """
+    days, answer = dict(told.days), told.answer
+    if answer:
+        for day, mark in told.days.items():
+            if mark.complete and day not in answer.changed_days and known.mark_of(day).state is DayState.FILE:
+                days[day] = known.mark_of(day)
+    ledger = known.with_marks(days)
+    if told.floor is not None:
+        ledger = ledger.with_floor(told.floor)
+    if answer is None:
+        return ledger, {}
+    ledger, answered = _add_answer(row, ledger, answer)
+    return ledger, {"answered": answered}
 
 
 def _add_answer(

@@ -102,8 +102,8 @@ class RightTable(SealedTable):
     # Changes of a right.
 
     def insert(self, connection: Connection, right: Right, *, instead_of: Iterable[str] = ()) -> None:
-        """Insert a right, and delete those of its meter that it replaces."""
-        connection.execute(delete(RIGHTS).where(_C.id.in_(list(instead_of)), _C.id != right.id))
+        """Insert a right, and delete those of its meter that it replaces and that are in force."""
+        connection.execute(delete(RIGHTS).where(_C.id.in_(list(instead_of)), _C.id != right.id, _LIVE))
         row = {name: getattr(right, name) for name in _PLAIN}
         meter = self._digests(right.supplier, right.meter)[0]
         connection.execute(insert(RIGHTS).values(**row, meter=meter, **self._seal(right)))

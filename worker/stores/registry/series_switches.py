@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from worker.domain.account import OPEN_STATES
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier, suppliers_of
 from worker.errors import SeriesNotOffered
-from worker.stores.database import Database, SqlTable, build_insert
+from worker.stores.database import Database, SqlTable, build_insert, note_for_commit
 from worker.stores.registry import account_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, new_series_row
 from worker.stores.registry.tables import ACCOUNTS, ACTIVE, NEVER, NO_DAY, SERIES_OUTCOMES
@@ -132,6 +132,7 @@ def switch_series(
     if collected and (row is None or not row.collected):
         # The verdict from its end, or from long ago, doesn't apply to the new beginning.
         values |= {"again_at": now, "failures": 0, "history_due_at": now, "last_code": None, "last_message": ""}
+        note_for_commit(connection, [(account_id, series)])
     _update(connection, account_id, series, values)
 
 
@@ -211,6 +212,7 @@ def _follow_page(database: Database, first: str, last: str, fleet: Sequence[Seri
             .values(collected=False, active=False)
         )
         begins = (*as_fleet, _C.series.in_(fleet), _C.collected.is_(False))
+        note_for_commit(connection, connection.execute(sa.select(_C.account_id, _C.series).where(*begins)))
         due = {"collected": True, "again_at": None, "failures": 0, "history_due_at": now}
         active = sa.select(ACCOUNTS.c.id).where(ACCOUNTS.c.id.in_(ids), account_rows.IS_ACTIVE)
         connection.execute(sa.update(SERIES_OUTCOMES).where(*begins).values(active=_C.account_id.in_(active), **due))
