@@ -91,7 +91,7 @@ def _run_inline(stores: Stores, sync: Sync, accounts: list[Account], *, history:
     """
     inline = build_inline(stores, sync, print_line=lambda line: click.echo(f"releve: {line}", err=True))
     totals = {"windows": 0, "created": 0, "updated": 0, "removed": 0, "unchanged": 0, "dropped": 0}
-    run = inline.history if history else inline.look_back
+    run = inline.run_history if history else inline.run_look_back
     for result in run(*(account.id for account in accounts)):
         totals["windows"] += 1
         for name in ("created", "updated", "removed", "unchanged"):
