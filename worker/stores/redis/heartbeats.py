@@ -28,6 +28,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any, Final
 
 from worker.stores.redis.connection import SCAN_COUNT, PrefixedKeys, escape_glob
@@ -198,23 +199,25 @@ class BrokerMessages(PrefixedKeys):
                 pipe.hlen(key)
             if sum(pipe.execute()) > _MOST_MESSAGES:
                 return None
-        sources = (self._reserved_messages(unacked_keys), self._queued_messages(queue_keys))
-        messages = (message for source in sources for message in source)
+        # First, for a step that is done and has published the next; last, for messages that are taken meanwhile.
+        messages = chain(self._reserved_messages(), self._queued_messages(queue_keys), self._reserved_messages())
         return frozenset(word for message in messages for word in _WORD.findall(_argument_text(message)))
 
-    def _reserved_messages(self, keys: Iterable[str]) -> Iterator[Any]:
-        for key in keys:
-            yield from (json.loads(raw)[0] for _, raw in self._redis.hscan_iter(key, count=_PAGE))
+    def _reserved_messages(self) -> Iterator[Any]:
+        for worker in self.workers_with_messages():
+            found = self._redis.hscan_iter(self._key(UNACKED, worker), count=_PAGE)
+            yield from (json.loads(raw)[0] for _, raw in found)
 
     def _queued_messages(self, keys: Iterable[str]) -> Iterator[Any]:
-        """Yield the messages of queues, in the order in which workers take them.
+        """Yield the messages of queues, the newest first.
 
-        In this order, and after the reserved ones, a message that moves meanwhile may be read twice, but never missed.
+        Messages come at this end and are taken from the other, so none moves to a page that was read already.
         """
         for key in keys:
-            for first in range(0, int(self._redis.llen(key)), _PAGE):
-                for raw in self._redis.lrange(key, -(first + _PAGE), -(first + 1)):
-                    yield json.loads(raw)
+            first = 0
+            while page := self._redis.lrange(key, first, first + _PAGE - 1):
+                yield from map(json.loads, page)
+                first += _PAGE
 
 
 def _argument_text(message: Any) -> str:
