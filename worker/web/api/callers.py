@@ -28,16 +28,8 @@ from worker.logs import fields
 from worker.runtime.web_access import WebAccess
 from worker.stores.redis.locks import Rate, RateLimiter
 from worker.stores.registry import Registry
-from worker.web.dependencies import (
-    SESSION_COOKIE,
-    AccessDep,
-    Session,
-    Visit,
-    VisitDep,
-    is_session_form,
-    note_visit,
-    reload_session,
-)
+from worker.web import dependencies
+from worker.web.dependencies import SESSION_COOKIE, AccessDep, Session, Visit, VisitDep
 from worker.web.error_pages import HttpRefusal
 from worker.web.request_audit import note_actor
 
@@ -98,7 +90,7 @@ class Caller:
         if self.session is None:
             still_sees = registry.api_tokens.is_open(self.token_id or "") and account.tenant == self.tenant
         else:
-            session = reload_session(access, self.session)
+            session = dependencies.reload_session(access, self.session)
             still_sees = session is not None and session.shows(account)
         if not still_sees:
             raise _unauthorized("this token or session has ended", ', error="invalid_token"')
@@ -154,7 +146,7 @@ def _identify_client(visit: Visit, authorization: str) -> Caller:
         _count_bad_token(visit, text)
         raise _unauthorized("this token is unknown, revoked or expired", ', error="invalid_token"')
     _count_call(visit, _api_rate(visit.settings), f"token:{token.id}")
-    note_visit(visit.request, token.id, partial(visit.registry.api_tokens.record_use, token))
+    dependencies.note_visit(visit.request, token.id, partial(visit.registry.api_tokens.record_use, token))
     return Caller(token.scopes, token_id=token.id, tenant=token.tenant)
 
 
@@ -207,7 +199,7 @@ def require_scope_or_page(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     ) -> Caller:
         if caller.session is None:
             _check_scope(caller, scope)
-        elif not is_session_form(access, caller.session, request.headers.get(CSRF_HEADER)):
+        elif not dependencies.is_session_form(access, caller.session, request.headers.get(CSRF_HEADER)):
             message = f"send the page's csrf value in the header {CSRF_HEADER}"
             raise HttpRefusal(403, "csrf_needed", message, _challenge())
         return caller

@@ -25,20 +25,11 @@ from worker.domain.series import Doctype, Period, Series, daily_of, suppliers_of
 from worker.runtime.sync_parts import Sync
 from worker.stores.measures.stored_range import MOST_DOCUMENTS, find_stored_range
 from worker.sync.file_import import FileComparison
+from worker.web import file_formats
 from worker.web.api.callers import MayImport, ReadMeasures
 from worker.web.api.schemas import AccountId, MeasurePage, SchemaList, error_responses
 from worker.web.dependencies import AccessDep, Day, StoresDep, SyncDep, VisitDep
 from worker.web.error_pages import HttpRefusal
-from worker.web.file_formats import (
-    CSV_TYPE,
-    FieldsCsv,
-    Form,
-    attachment_header,
-    check_days,
-    find_asked_doctype,
-    name_file,
-    stream_file,
-)
 from worker.web.file_uploads import FIELD, import_files, read_files
 
 router = APIRouter()
@@ -103,32 +94,34 @@ def read_measures(
     after: Annotated[
         str | None, Query(pattern=_KEY, description="A document's key, as in the link to the next page.")
     ] = None,
-    form: Annotated[Form, Query(alias="format")] = Form.JSON,
+    form: Annotated[file_formats.Form, Query(alias="format")] = file_formats.Form.JSON,
 ) -> Response:
     """Documents as `releve show --format json` prints them, in time order; `load` is in kWh, of powers in kVA.
 
     What the period `from` or `to` lies in counts as a whole: by month, `from=2024-07-15` gives all of July.
     """
     usual = daily_of(supplier=caller.load_account(stores.registry, account_id).supplier)
-    doctype = find_asked_doctype(series or usual, by)
+    doctype = file_formats.find_asked_doctype(series or usual, by)
     if usual is not daily_of():
         series = doctype.series  # Answers about electricity name the series only if the call does, for older clients.
-    days = check_days(first, last, sync.history.today())
+    days = file_formats.check_days(first, last, sync.history.today())
     stored = find_stored_range(stores.measures, account_id, doctype, days, after)
-    name = name_file(account_id, series, by, days)
-    if form is Form.CSV:
-        csv_format = FieldsCsv.of(doctype, stored.read_tariff_periods())
+    name = file_formats.name_file(account_id, series, by, days)
+    if form is file_formats.Form.CSV:
+        csv_format = file_formats.FieldsCsv.of(doctype, stored.read_tariff_periods())
         if limit is None:
-            return stream_file(
+            return file_formats.stream_file(
                 stored, csv_format, name, partial(caller.reload_account, stores.registry, access, account_id)
             )
     documents, more = stored.read(limit or _USUAL_DOCUMENTS)
     parameters = {"series": series, "by": by, "from": first, "to": last, "limit": limit, "format": form}
     link = f"/api/accounts/{account_id}/measures?{_query(parameters, key_of(documents[-1]))}" if more else None
     headers = {"Link": f'<{link}>; rel="next"'} if link else {}
-    if form is Form.CSV:
+    if form is file_formats.Form.CSV:
         text = csv_format.head() + csv_format.rows(documents)
-        return Response(text, headers=headers | attachment_header(f"{name}.csv"), media_type=CSV_TYPE)
+        return Response(
+            text, headers=headers | file_formats.attachment_header(f"{name}.csv"), media_type=file_formats.CSV_TYPE
+        )
     bodies = [to_public_fields(document, doctype) for document in documents]
     unit = doctype.series.description.quantity.load_unit
     named = {"series": series, "doctype": doctype.full_name, "unit": unit} if series else {}
