@@ -41,7 +41,7 @@ from urllib.parse import urlencode, urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
-from worker.clients.http_calls import BodyLimits, BoundedHttp, open_session
+from worker.clients.http_calls import BoundedHttp, open_session
 from worker.domain.clock import Clock
 from worker.domain.completeness import civil_day_of, interval_days
 from worker.domain.documents import (
@@ -101,7 +101,7 @@ class LineProtocolOutput:
     most_lines: int = _MOST_LINES
 
     def check(self) -> str:
-        with open_session(BoundedHttp(BodyLimits(1024**2))) as session:
+        with open_session(BoundedHttp(1024**2)) as session:
             answer = self._post(session, f"{_COMMENT}\n")
         if answer.status_code != requests.codes.bad_request:  # InfluxDB 2 answers 400 to a write without a point.
             self._require_success(answer)
@@ -109,7 +109,7 @@ class LineProtocolOutput:
 
     def send(self, changes: Sequence[Change]) -> KeptReadings:
         lines = chain.from_iterable(to_lines(change, self.measures) for change in changes)
-        with open_session(BoundedHttp(BodyLimits(1024**2))) as session:
+        with open_session(BoundedHttp(1024**2)) as session:
             kept = [(change.series, key) for change in changes for key in self._delete_removed(session, change)]
             while batch := list(islice(lines, self.most_lines)):
                 self._write(session, batch)

@@ -40,7 +40,6 @@ MAX_ROWS: Final = 200_000  # Of a file: four years of ten-minute steps.
 MEGABYTE: Final = 1024 * 1024
 # What the readers of packed files raise for damaged ones.
 DAMAGE: Final = (OSError, EOFError, RuntimeError, ValueError, zlib.error, struct.error, BadZipFile)
-_MARKS_OF_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 DELIMITERS: Final = (";", ",", "\t")
 METER_NUMBER: Final = re.compile(r"(?<![0-9])[0-9]{14}(?![0-9])", re.ASCII)
 _START: Final = 64
@@ -182,7 +181,7 @@ def open_bounded(stream: BinaryIO, source: Source) -> io.BufferedReader:
 
 def find_utf_16(start: bytes) -> str:
     """Return the encoding of a text in UTF-16, empty of others: without a mark, each second byte of letters is zero."""
-    if start.startswith(_MARKS_OF_UTF_16):
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     even, odd = (any(start[first:_START:2]) for first in (0, 1))
     return {(True, False): "utf-16-le", (False, True): "utf-16-be"}.get((even, odd), "")

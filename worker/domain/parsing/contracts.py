@@ -81,12 +81,11 @@ def _contracts(payload: Json) -> Iterator[tuple[Json, dict[str, Any]]]:
         for point in list_of_objects(customer.get("usage_points"), "usage_points"):
             contracts = point.get("contracts")
             for contract in list_of_objects([contracts] if isinstance(contracts, dict) else contracts, "contracts"):
-                hours = format_off_peak_hours(parse_off_peak_hours(contract.get("offpeak_hours")))
                 yield (
                     contract.get("subscribed_power"),
                     {
                         "tariff": parse_text(contract.get("distribution_tariff")),
-                        "off_peak_hours": hours,
+                        "off_peak_hours": format_off_peak_hours(parse_off_peak_hours(contract.get("offpeak_hours"))),
                         "activated_on": parse_date(contract.get("last_activation_date")),
                         "meter_status": parse_text(_object(point.get("usage_point")).get("usage_point_status")),
                         "segment": parse_text(contract.get("segment")),
