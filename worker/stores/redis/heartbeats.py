@@ -198,20 +198,17 @@ class BrokerMessages(PrefixedKeys):
                 pipe.hlen(key)
             if sum(pipe.execute()) > _MOST_MESSAGES:
                 return None
-        sources = (self._reserved_messages(unacked_keys), self._queued_messages(queue_keys))
-        messages = (message for source in sources for message in source)
+        messages = self._read_messages(unacked_keys, queue_keys)
         return frozenset(word for message in messages for word in _WORD.findall(_argument_text(message)))
 
-    def _reserved_messages(self, keys: Iterable[str]) -> Iterator[Any]:
-        for key in keys:
-            yield from (json.loads(raw)[0] for _, raw in self._redis.hscan_iter(key, count=_PAGE))
+    def _read_messages(self, unacked_keys: Iterable[str], queue_keys: Iterable[str]) -> Iterator[Any]:
+        """Yield the reserved messages, then those of queues, in the order in which workers take them.
 
-    def _queued_messages(self, keys: Iterable[str]) -> Iterator[Any]:
-        """Yield the messages of queues, in the order in which workers take them.
-
-        In this order, and after the reserved ones, a message that moves meanwhile may be read twice, but never missed.
+        In this order a message that moves meanwhile may be read twice, but never missed.
         """
-        for key in keys:
+        for key in unacked_keys:
+            yield from (json.loads(raw)[0] for _, raw in self._redis.hscan_iter(key, count=_PAGE))
+        for key in queue_keys:
             for first in range(0, int(self._redis.llen(key)), _PAGE):
                 for raw in self._redis.lrange(key, -(first + _PAGE), -(first + 1)):
                     yield json.loads(raw)

@@ -69,8 +69,9 @@ def search_accounts(search: schemas.AccountSearch, registry: RegistryDep, caller
     For programs. The number is in the body, because addresses are logged.
     """
     supplier, number = (ENEDIS, search.usage_point) if search.usage_point else (GRDF, search.pce)
-    found = caller.find_accounts(registry, supplier.name, number.upper())
-    return AccountPage(accounts=[_summarize(account, caller) for account in found], next=None)
+    of_meter = registry.accounts.find_by_meter(number.upper(), tenant=caller.tenant)
+    found = [_summarize(account, caller) for account in of_meter if account.supplier == supplier.name]
+    return AccountPage(accounts=found, next=None)
 
 
 @router.get("/accounts/{account_id}", summary="Show an account", responses=error_responses(404, 422))
@@ -226,9 +227,9 @@ def read_audit(
     Pages, API and commands leave entries, refused tries too; what workers do by themselves does not. Entries are kept
     for 400 days, and nobody changes one.
     """
-    wanted = AuditFilter(account, actor, action, None, *days_of(since, until))
+    wanted = AuditFilter(account, actor, action, caller.tenant, *days_of(since, until))
     # One entry more than requested shows whether there is a next page.
-    entries = caller.page_audit(registry, wanted, limit + 1, before)
+    entries = registry.audit.page(wanted, limit + 1, before=before)
     page = [schemas.AuditRow.model_validate(entry) for entry in entries[:limit]]
     facts = {"account": account, "actor": actor, "action": action, "since": since, "until": until, "limit": limit}
     query = urlencode({name: value for name, value in facts.items() if value is not None})

@@ -76,7 +76,7 @@ def list_invitations(
 ) -> InvitationPage:
     """All invitations of the client's service without their secrets and meters; ended ones stay for a week."""
     # One more than requested shows whether there is a next page.
-    found = caller.page_invitations(registry, after, limit + 1, open_only=open_only)
+    found = registry.invitations.page(after, limit + 1, open_only=open_only, tenant=caller.tenant)
     page = [_summarize(invitation) for invitation in found[:limit]]
     more = len(found) > limit
     path = f"/api/invitations?limit={limit}{'&open=true' if open_only else ''}&after="
@@ -84,9 +84,7 @@ def list_invitations(
 
 
 @router.delete(
-    "/invitations/{invitation_id}",
-    summary="Revoke an invitation",
-    responses={**error_responses(422), **_UNKNOWN},
+    "/invitations/{invitation_id}", summary="Revoke an invitation", responses={**error_responses(422), **_UNKNOWN}
 )
 def revoke_invitation(
     invitation_id: Annotated[str, Path(pattern=r"^[a-z0-9]{12}$", description="The invitation's id.")],
@@ -95,7 +93,7 @@ def revoke_invitation(
 ) -> InvitationSummary:
     """End it at once. Safe to repeat; one that was used stays used."""
     try:
-        return _summarize(caller.revoke_invitation(registry, invitation_id))
+        return _summarize(registry.invitations.revoke(invitation_id, tenant=caller.tenant))
     except UnknownInvitation:
         raise HttpRefusal(404, "unknown_invitation", "no such invitation") from None
 

@@ -57,8 +57,8 @@ class StreamCounter:
         self._open: Counter[str] = Counter()
 
     def check(self, caller: Caller) -> None:
-        """Raise HttpRefusal 503 if the caller already has its maximum of streams."""
-        if self._is_full(caller):
+        """Raise HttpRefusal 503 if the caller, or this process, already has its maximum of streams."""
+        if self._is_full(caller) or _streams.locked():
             raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", wait_s=30)
 
     async def count(self, caller: Caller, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -92,9 +92,7 @@ _limits = StreamCounter()
 
 
 @router.get(
-    "/accounts/{account_id}/progress",
-    summary="Progress of the first sync",
-    responses=error_responses(404, 422),
+    "/accounts/{account_id}/progress", summary="Progress of the first sync", responses=error_responses(404, 422)
 )
 def read_progress(account_id: AccountId, registry: RegistryDep, sync: SyncDep, caller: ReadAccounts) -> AccountProgress:
     """Days done and wanted by series; ask again every few seconds, or watch the stream."""
@@ -129,8 +127,6 @@ async def watch_progress(
     if last_event_id in ("loaded", "removed"):
         return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
     _limits.check(caller)
-    if _streams.locked():
-        raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", wait_s=30)
     load = partial(load_watched, registry, sync, access, caller, account_id)
     await run_in_threadpool(load)  # Here an error is answered with its own status, which a stream can't do any more.
     return EventSourceResponse(
