@@ -192,9 +192,8 @@ class OutputDelivery:
     def note_daily(self) -> int:
         """Enqueue yesterday again for the kinds whose figures change with the date; return the number of series."""
         yesterday = local_midnight(civil_date(self.now()) - ONE_DAY)
-        states = [
-            state for state in self.outputs.list_outputs() if state.kind in self.kinds and self.kinds[state.kind].daily
-        ]
+        daily = {name for name, kind in self.kinds.items() if kind.daily}
+        states = [state for state in self.outputs.list_outputs() if state.kind in daily]
         return sum(self.outbox.enqueue_all(state.id, yesterday) for state in states)
 
 

@@ -191,12 +191,11 @@ def read_figures(account_id: str, measures: MeasureStore, now: datetime) -> Iter
         for total in series.totals:
             (counted,) = count_inputs([period_key(now, total)], entries, total).values()
             counts |= {f"{total.period}_{name}": number for name, number in counted.items()}
-        this_year = next((one["load"] for one in years if key_of(one) == str(today.start.year)), None)
         yield EnergyFigures(
             series=series,
             yesterday=days.get(yesterday.isoformat()),
             month=next((one["load"] for one in documents[month]), None),
-            year=this_year,
+            year=next((one["load"] for one in years if key_of(one) == str(today.start.year)), None),
             last_day=date.fromisoformat(max(days)),
             counts=counts,
         )

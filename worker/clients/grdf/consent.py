@@ -89,11 +89,9 @@ def withdraw_right(session: SupplierSession, right_id: str) -> None:
     """
 
     def read(reply: Reply) -> None:
-        now = datetime.now(UTC)
-        if reply.status in (404, 409):
-            raise_by_status(reply, now)  # A gateway's page says nothing about the right.
-        else:
-            interpret_rights(reply, now)
+        # For a right that is gone, only a gateway's page raises: it says nothing about the right.
+        check = raise_by_status if reply.status in (404, 409) else interpret_rights
+        check(reply, datetime.now(UTC))
 
     session.patch(RIGHT.replace("{right}", quote(right_id, safe="")), {}, read)
 

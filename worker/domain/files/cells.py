@@ -437,10 +437,9 @@ def number_in_name(name: str) -> str | None:
 def time_in_name(name: str) -> datetime | None:
     """Return when the portal wrote a file; of a name with a date alone its first instant, which is early enough."""
     match = _EXPORTED.search(name.removesuffix(".gz"))
-    if match is None:
-        return None
-    with suppress(ValueError):
-        return datetime.strptime(match[1] + (match[2] or "000000"), "%Y%m%d%H%M%S").replace(tzinfo=PARIS)
+    if match is not None:
+        with suppress(ValueError):
+            return datetime.strptime(match[1] + (match[2] or "000000"), "%Y%m%d%H%M%S").replace(tzinfo=PARIS)
     return None
 
 

@@ -97,10 +97,8 @@ def _find_pce(table: Table) -> str | None:
 def _find_time(table: Table) -> datetime | None:
     """Return the first instant of the day of the export: an answer of the same day is later."""
     match = _EXPORTED.search(table.words_above())
-    if match is None:
-        return None
     try:
-        return datetime(int(match[3]), int(match[2]), int(match[1]), tzinfo=PARIS)
+        return datetime(int(match[3]), int(match[2]), int(match[1]), tzinfo=PARIS) if match else None
     except ValueError:
         return None
 

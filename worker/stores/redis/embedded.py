@@ -161,7 +161,7 @@ class ServerFolder:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                umask=0o077,  # Its files are private, whoever starts it.
+                umask=0o077,  # Its files are private, whatever the caller's umask is.
                 pass_fds=(lock,),
             )
             try:
