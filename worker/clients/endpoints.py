@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 from worker.domain.series import Series
 
 TokenMode = Literal["user", "application", "bearer"]
-ConsentStyle = Literal["usage_point", "autorisation", "right"]
 TOKEN_API: Final = "token"  # noqa: S105 - the name of a quota, not a secret
 SHARED_QUOTA: Final = "data"  # For all calls without a quota of their own.
 # In characters. Enedis truncates or drops a longer state.
@@ -67,7 +66,7 @@ class Preset:
     start_parameter: str
     end_parameter: str
     domain: str
-    consent_style: ConsentStyle
+    consent_style: Literal["usage_point", "autorisation", "right"]
     consent_duration: str  # In ISO 8601.
     title: str = "Enedis"
     sandbox_authorize_url: str | None = None  # None if the customers of that sandbox have consented already.

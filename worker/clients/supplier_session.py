@@ -41,9 +41,6 @@ from worker.metrics import ANSWERS, CALL_SECONDS, CALLS, NO_ANSWER, OTHER, TOKEN
 
 ResultT = TypeVar("ResultT")
 FetchPiece = Callable[[DateWindow], Answer]
-# The seconds to connect, and the seconds between two bytes of the answer.
-Timeouts = tuple[float, float]
-DEFAULT_TIMEOUTS: Final[Timeouts] = (5.0, 20.0)
 # For calls that change something, and for the token endpoint.
 SHORT_ANSWER: Final = StreamLimits(stream_bytes=64 * 1024)
 # From WSO2, the API gateway in front of many suppliers, and from OAuth.
@@ -290,13 +287,14 @@ class Transport:
     """The connections to one supplier, with timeouts, one session per thread, and network errors turned into ours.
 
     ``base_url`` and ``token_url``, which may be on another host, may begin with ``http://`` for a simulated supplier;
-    ``Preset.endpoints`` checks that. ``user_agent``: None for that of the library.
+    ``Preset.endpoints`` checks that. ``timeouts``: the seconds to connect, and those between two bytes of the answer.
+    ``user_agent``: None for that of the library.
     """
 
     def __init__(
         self,
         base_url: str,
-        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        timeouts: tuple[float, float] = (5.0, 20.0),
         token_url: str | None = None,
         user_agent: str | None = None,
     ) -> None:

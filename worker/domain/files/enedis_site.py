@@ -55,7 +55,7 @@ from worker.domain.files import cells, file_series
 from worker.domain.files.cells import FileFault, FileSeries, Table, TableFormat, TableLine
 from worker.domain.files.file_series import STEPS, IndexRow, Origin, StepRow
 from worker.domain.series import Direction
-from worker.domain.windows import PARIS, day_length
+from worker.domain.windows import ONE_DAY, PARIS, day_length
 
 CURVE: Final = "enedis-site-curve"
 DAYS: Final = "enedis-site-days"
@@ -64,8 +64,6 @@ SCRIPT: Final = "script-curve"
 HOUR: Final = "enedis-hour"
 INDEX: Final = "enedis-index"
 PRODUCTION_INDEX: Final = "enedis-production-index"
-_KILO: Final = 1000
-_DAY: Final = timedelta(hours=24)
 _MINUTE: Final = timedelta(minutes=1)
 _TOTALS: Final = {Direction.CONSUMPTION: "eas t", Direction.PRODUCTION: "eai t"}
 _SUPPLIER: Final = [f"eas f{number}" for number in range(1, 11)]
@@ -77,7 +75,7 @@ _WATTS: Final = "puissance moyenne (w)"
 
 
 def _read_curve(
-    table: Table, unit: str = "valeur (en kw)", factor: int = _KILO, name: str = CURVE
+    table: Table, unit: str = "valeur (en kw)", factor: int = 1000, name: str = CURVE
 ) -> Iterator[FileSeries]:
     rows = []
     for line in data_rows(table, ("debut", "fin", unit)):
@@ -91,7 +89,7 @@ def _read_script(table: Table) -> Iterator[FileSeries]:
     yield file_series.build_curve(_origin_of(table, SCRIPT), rows)
 
 
-def _read_days(table: Table, unit: str = "valeur (en kwh)", factor: int = _KILO) -> Iterator[FileSeries]:
+def _read_days(table: Table, unit: str = "valeur (en kwh)", factor: int = 1000) -> Iterator[FileSeries]:
     rows: list[tuple[date, Decimal | None]] = []
     for line in data_rows(table, ("date", unit)):
         moment = line.moment("date")
@@ -133,7 +131,7 @@ def _minutes_between(line: TableLine, start: datetime, end: datetime) -> int:
     if (start.tzinfo is None) is not (end.tzinfo is None):
         line.fail("one of the two times has an offset, the other has none")
     length = end - start
-    change = _DAY - day_length(start.date())  # An hour in spring, less than nothing in autumn.
+    change = ONE_DAY - day_length(start.date())  # An hour in spring, less than nothing in autumn.
     candidates = {length, length - change} if start.tzinfo is None else {length}
     minutes = [step for step in STEPS if step * _MINUTE in candidates]
     if not minutes:

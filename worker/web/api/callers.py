@@ -33,7 +33,6 @@ from worker.web.error_pages import HttpRefusal
 from worker.web.request_audit import note_actor
 
 log = logging.getLogger("releve.api")
-REALM: Final = 'Bearer realm="releve"'
 CSRF_HEADER: Final = "X-CSRF-Token"
 _HOUSEHOLD_SCOPES: Final = frozenset({Scope.READ_ACCOUNTS, Scope.READ_MEASURES})
 # A secret of 256 bits can't be guessed, and the right one is always accepted. These limits make attempts visible and
@@ -209,7 +208,7 @@ def _unauthorized(message: str, extra: str = "") -> HttpRefusal:
 
 
 def _challenge(extra: str = "") -> dict[str, str]:
-    return {"WWW-Authenticate": REALM + extra}
+    return {"WWW-Authenticate": f'Bearer realm="releve"{extra}'}
 
 
 ReadAccounts = Annotated[Caller, Depends(require_scope(Scope.READ_ACCOUNTS))]
