@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 from worker.domain.series import Series
 
 TokenMode = Literal["user", "application", "bearer"]
-ConsentStyle = Literal["usage_point", "autorisation", "right"]
 TOKEN_API: Final = "token"  # noqa: S105 - the name of a quota, not a secret
 SHARED_QUOTA: Final = "data"  # For all calls without a quota of their own.
 # In characters. Enedis truncates or drops a longer state.
@@ -67,7 +66,7 @@ class Preset:
     start_parameter: str
     end_parameter: str
     domain: str
-    consent_style: ConsentStyle
+    consent_style: Literal["usage_point", "autorisation", "right"]
     consent_duration: str  # In ISO 8601.
     title: str = "Enedis"
     sandbox_authorize_url: str | None = None  # None if the customers of that sandbox have consented already.
@@ -107,22 +106,19 @@ class Preset:
         if base_url and (self.token_base_url is None or not self.owns(base)):
             other_host = f"{parts.scheme}://{parts.netloc}" if self.data_path else base
         page = _checked_address(authorize_url) if authorize_url else other_host
+        if page and not page.endswith("/authorize"):
+            page += urlsplit(self.authorize_url).path
         token_host = other_host or self.token_base_url or own
         return Endpoints(
             preset=self,
             base_url=base if parts.path else base + self.data_path,
-            authorize_url=self._consent_page(page) if page else own_page,
+            authorize_url=page or own_page,
             token_url=_checked_address(token_url) if token_url else token_host + self.token_path,
         )
 
     def owns(self, url: str) -> bool:
         """Return whether an address is on a host of the supplier's own."""
         return is_in_domain(url, self.domain)
-
-    def _consent_page(self, address: str) -> str:
-        if address.endswith("/authorize"):
-            return address
-        return address + urlsplit(self.authorize_url).path
 
     def offers(self, series: Series) -> bool:
         """Return whether this generation has the series."""

@@ -2,7 +2,7 @@
 
 The timeouts of requests apply between two bytes, so a slow trickle never times out, and requests reads an answer of any
 size. Here a call has ``longest_s`` from its start to the last byte, and a body is decompressed in small pieces until it
-ends or exceeds ``BodyLimits``. Then the connection is closed. This needs urllib3 2.6, which decompresses no more than
+ends or exceeds its limits. Then the connection is closed. This needs urllib3 2.6, which decompresses no more than
 requested and refuses a body that was compressed more than five times. Only one thread of the process at a time reads a
 large body (``one_large_reader``).
 
@@ -21,7 +21,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 import requests
@@ -39,7 +38,8 @@ TIMEOUTS_S: Final = (5.0, 15.0)
 _MEGABYTE: Final = 1024**2
 _CHUNK: Final = 16 * 1024
 # Parts are JSON values; parsed, each takes up to 300 bytes. A year of registers, which is a long answer, has 20 000.
-_MOST_BYTES, _MOST_PARTS = 8 * _MEGABYTE, 200_000
+MOST_BYTES, _MOST_PARTS = 8 * _MEGABYTE, 200_000
+_LARGEST_RATIO: Final = 100  # Of a body beyond its first megabyte to the compressed bytes.
 _LARGE_BYTES, _LARGE_PARTS = 256 * 1024, 10_000
 # Only the GNU C library has these. Without mallopt, each thread's heap keeps up to 64 MB that it once allocated.
 _set_memory, _trim_memory = (getattr(ctypes.CDLL(None), name, lambda *_: 0) for name in ("mallopt", "malloc_trim"))
@@ -47,22 +47,14 @@ _set_memory(-3, _LARGE_BYTES)  # M_MMAP_THRESHOLD: a larger block goes back to t
 _LONGEST_REFUSAL: Final = 64 * 1024  # Bytes; what comes after them is not read.
 
 
-@dataclass(frozen=True, slots=True)
-class BodyLimits:
-    """Limits of a decompressed body: its bytes, and, beyond the first megabyte, its ratio to the compressed bytes."""
-
-    longest: int = _MOST_BYTES
-    ratio: int = 100
-
-
 class BoundedHttp(HTTPAdapter):
-    """An adapter whose calls have ``longest_s`` in all, and whose bodies stay within ``limits``.
+    """An adapter whose calls have ``longest_s`` in all, and whose decompressed bodies have at most ``most_bytes``.
 
     Raises AnswerTooLarge for a larger body, and SupplierTooSlow if the time runs out.
     """
 
-    def __init__(self, limits: BodyLimits = BodyLimits(), longest_s: float = LONGEST_CALL_S) -> None:
-        self._limits, self._longest_s = limits, longest_s
+    def __init__(self, most_bytes: int = MOST_BYTES, longest_s: float = LONGEST_CALL_S) -> None:
+        self._most_bytes, self._longest_s = most_bytes, longest_s
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -79,7 +71,7 @@ class BoundedHttp(HTTPAdapter):
             if call.is_over:
                 raise SupplierTooSlow(_too_slow(self._longest_s)) from None
             raise
-        response.raw = _BoundedBody(response.raw, self._limits, call)
+        response.raw = _BoundedBody(response.raw, self._most_bytes, call)
         return response
 
 
@@ -146,8 +138,8 @@ def one_large_reader() -> Iterator[None]:
 class _BoundedBody:
     """The body of an answer. It replaces urllib3's response and has the methods that requests calls."""
 
-    def __init__(self, raw: BaseHTTPResponse, limits: BodyLimits, call: _Call) -> None:
-        self._raw, self._limits, self._call, self._read = raw, limits, call, 0
+    def __init__(self, raw: BaseHTTPResponse, most_bytes: int, call: _Call) -> None:
+        self._raw, self._most_bytes, self._call, self._read = raw, most_bytes, call, 0
         self._reading: _Reading = getattr(_current, "reading", _Reading())
 
     def stream(self, amt: int = _CHUNK, decode_content: bool = True) -> Iterator[bytes]:
@@ -185,10 +177,10 @@ class _BoundedBody:
         reading = self._reading
         reading.length += len(piece)
         reading.parts += sum(map(piece.count, (b",", b"[", b"{")))
-        most = min(self._limits.longest, max(_MEGABYTE, self._raw.tell() * self._limits.ratio))
-        if self._read > most or reading.length > _MOST_BYTES or reading.parts > _MOST_PARTS:
+        most = min(self._most_bytes, max(_MEGABYTE, self._raw.tell() * _LARGEST_RATIO))
+        if self._read > most or reading.length > MOST_BYTES or reading.parts > _MOST_PARTS:
             self.close()
-            raise AnswerTooLarge(f"more than {self._limits.longest} bytes or {_MOST_PARTS} values, or packed too much")
+            raise AnswerTooLarge(f"more than {self._most_bytes} bytes or {_MOST_PARTS} values, or packed too much")
         if not reading.has_turn and (reading.length > _LARGE_BYTES or reading.parts > _LARGE_PARTS):
             reading.has_turn = _large_turn.acquire(timeout=max(0.0, self._call.ends_at - time.monotonic()))
 

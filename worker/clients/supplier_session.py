@@ -31,7 +31,7 @@ from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from worker import errors
 from worker.clients.endpoints import Endpoints, TokenMode
-from worker.clients.http_calls import BodyLimits, BoundedHttp, one_large_reader
+from worker.clients.http_calls import MOST_BYTES, BoundedHttp, one_large_reader
 from worker.clients.ndjson import StreamedValues, StreamLimits, read_values
 from worker.domain.answers import Answer, AnswerKind, Json
 from worker.domain.lanes import current_lane
@@ -41,9 +41,6 @@ from worker.metrics import ANSWERS, CALL_SECONDS, CALLS, NO_ANSWER, OTHER, TOKEN
 
 ResultT = TypeVar("ResultT")
 FetchPiece = Callable[[DateWindow], Answer]
-# The seconds to connect, and the seconds between two bytes of the answer.
-Timeouts = tuple[float, float]
-DEFAULT_TIMEOUTS: Final[Timeouts] = (5.0, 20.0)
 # For calls that change something, and for the token endpoint.
 SHORT_ANSWER: Final = StreamLimits(stream_bytes=64 * 1024)
 # From WSO2, the API gateway in front of many suppliers, and from OAuth.
@@ -61,11 +58,8 @@ _LOGIN_FAILED: Final = "{} refused the token again right after its renewal: the 
 _APPLICATION_REFUSED: Final = "{} refuses the application's fresh token: check its credentials and subscriptions"
 # At DEBUG the first two loggers write tokens and secrets, and the third writes the query with the meter's number, for
 # malformed headers even at WARNING. Nothing is lost: failures are raised as our errors.
-for _name, _level in (
-    ("requests_oauthlib", logging.INFO),
-    ("oauthlib", logging.INFO),
-    ("urllib3.connectionpool", logging.ERROR),
-):
+_LEVELS: Final = {"requests_oauthlib": logging.INFO, "oauthlib": logging.INFO, "urllib3.connectionpool": logging.ERROR}
+for _name, _level in _LEVELS.items():
     logging.getLogger(_name).setLevel(_level)
 
 
@@ -293,13 +287,14 @@ class Transport:
     """The connections to one supplier, with timeouts, one session per thread, and network errors turned into ours.
 
     ``base_url`` and ``token_url``, which may be on another host, may begin with ``http://`` for a simulated supplier;
-    ``Preset.endpoints`` checks that. ``user_agent``: None for that of the library.
+    ``Preset.endpoints`` checks that. ``timeouts``: the seconds to connect, and those between two bytes of the answer.
+    ``user_agent``: None for that of the library.
     """
 
     def __init__(
         self,
         base_url: str,
-        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        timeouts: tuple[float, float] = (5.0, 20.0),
         token_url: str | None = None,
         user_agent: str | None = None,
     ) -> None:
@@ -372,7 +367,7 @@ class _CountedHttp(BoundedHttp):
     def __init__(self, api: str, scheme: str = "https") -> None:
         self._api = api
         self._scheme = scheme
-        super().__init__(BodyLimits(SHORT_ANSWER.stream_bytes) if api == "token" else BodyLimits())
+        super().__init__(SHORT_ANSWER.stream_bytes if api == "token" else MOST_BYTES)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         request.url = f"{self._scheme}://" + (request.url or "").removeprefix("https://")

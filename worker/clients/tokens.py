@@ -31,11 +31,9 @@ from worker.domain.answers import Json
 
 # A token that expires within this time is renewed before a call.
 RENEW_AHEAD_S: Final = 300.0
-_CONSENT_AGAIN: Final = "this account has no usable token: its holder must consent again"
 _ANSWER_LOST: Final = (
     "Enedis used up the refresh token, but its answer with the next one was lost: the holder must consent again"
 )
-_NO_TOKEN: Final = "this account has no gateway token: add one with `releve home add`"  # noqa: S105
 _TOKEN_ENDED: Final = "the gateway's token has expired: make a new one on its page, then run `releve home add`"  # noqa: S105
 _METER: Final = re.compile(r"[0-9]{14}|GI[0-9]{6}")
 _METER_CLAIMS: Final = ("usage_point_id", "usage_points_id", "pce_id", "pce", "id_pce")
@@ -131,7 +129,7 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
 
     def _request_token(self, stored: Token | None) -> Token:
         if stored is None or stored.refresh is None:
-            raise errors.RefreshTokenDead(_CONSENT_AGAIN)
+            raise errors.RefreshTokenDead("this account has no usable token: its holder must consent again")
         was_sent_before = self._store.mark_refresh_sent()
         try:
             return self._oauth.refresh(stored.refresh).token
@@ -184,7 +182,7 @@ class BearerTokens:
         """Return the token for the next calls. Raises TokenNeeded without one, or if it has expired."""
         text = self._store.load()
         if not text:
-            raise errors.TokenNeeded(_NO_TOKEN)
+            raise errors.TokenNeeded("this account has no gateway token: add one with `releve home add`")
         token = Token.from_text(text)
         if token.ends_within(0):
             raise errors.TokenNeeded(_TOKEN_ENDED)

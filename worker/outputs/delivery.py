@@ -55,7 +55,6 @@ class OutputDelivery:
     locks: Locks
     now: Clock
     notify: Callable[[OutputState, datetime], object]
-    monotonic: Callable[[], float] = time.monotonic
 
     def build(self, kind: str, options: OutputOptions) -> Output:
         """Return an output of these options. Raises OperatorFault with one line if they are wrong."""
@@ -122,7 +121,7 @@ class OutputDelivery:
             return self._deliver(state)
 
     def _deliver(self, state: OutputState) -> int:
-        ends_at, sent = self.monotonic() + LONGEST_RUN_S, 0
+        ends_at, sent = time.monotonic() + LONGEST_RUN_S, 0
         try:
             output = self.open(state.id)
         except errors.UnknownOutput:  # It was removed a moment ago.
@@ -130,7 +129,7 @@ class OutputDelivery:
         except errors.OperatorFault as error:
             self._record_failure(state, error, sent)
             return 0
-        while self.monotonic() < ends_at and (waiting := self.outbox.next_changes(state.id)):
+        while time.monotonic() < ends_at and (waiting := self.outbox.next_changes(state.id)):
             try:
                 number, kept = self._send(output, waiting)
             except errors.StoreUnavailable:
@@ -178,10 +177,8 @@ class OutputDelivery:
         if not isinstance(error, errors.NotDelivered | errors.OperatorFault):
             # Without the text of the error and its values, which may contain a secret or a reading.
             place = traceback.extract_tb(error.__traceback__)[-1]
-            text = (
-                f"unexpected {type(error).__name__} in {Path(place.filename).name}:{place.lineno}: please report "
-                "this bug"
-            )
+            where = f"{Path(place.filename).name}:{place.lineno}"
+            text = f"unexpected {type(error).__name__} in {where}: please report this bug"
             code = errors.UnexpectedError.code
         OUTPUT_FAILURES.labels(state.kind).inc()
         with suppress(errors.UnknownOutput):
@@ -195,20 +192,13 @@ class OutputDelivery:
     def note_daily(self) -> int:
         """Enqueue yesterday again for the kinds whose figures change with the date; return the number of series."""
         yesterday = local_midnight(civil_date(self.now()) - ONE_DAY)
-        states = [
-            state for state in self.outputs.list_outputs() if state.kind in self.kinds and self.kinds[state.kind].daily
-        ]
+        daily = {name for name, kind in self.kinds.items() if kind.daily}
+        states = [state for state in self.outputs.list_outputs() if state.kind in daily]
         return sum(self.outbox.enqueue_all(state.id, yesterday) for state in states)
 
 
 def to_output_account(account: Account) -> OutputAccount:
-    return OutputAccount(
-        id=account.id,
-        label=account.id,
-        tenant=account.tenant,
-        usage_point_id=account.usage_point_id,
-        consent_until=account.consent_until,
-    )
+    return OutputAccount(id=account.id, label=account.id, consent_until=account.consent_until)
 
 
 class DeliveryThreads:

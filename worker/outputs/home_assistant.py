@@ -100,9 +100,7 @@ class HomeAssistant:
 
     def _describe(self, statistic: Statistic, account: OutputAccount, session: HomeAssistantSession) -> dict[str, Any]:
         is_new = session.version >= _SINCE_MEAN_TYPE
-        kind: dict[str, Any] = (
-            {"mean_type": _NO_MEAN, "unit_class": statistic.unit_class} if is_new else {"has_mean": False}
-        )
+        kind = {"mean_type": _NO_MEAN, "unit_class": statistic.unit_class} if is_new else {"has_mean": False}
         return {
             "has_sum": True,
             "name": translate(f"output.statistic.{statistic.name}", self.language, label=account.label),

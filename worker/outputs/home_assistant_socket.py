@@ -28,7 +28,6 @@ from worker.outputs.output import OutputRefused
 TIMEOUT_S: Final = 30.0
 _LONGEST_MESSAGE: Final = 16 * 1024**2  # The hours of three years, read back, are 4 MB.
 OLDEST_VERSION: Final = (2022, 8)  # The first with recorder/import_statistics.
-_PATH: Final = "/api/websocket"
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _EXAMPLE: Final = "http://homeassistant.local:8123"
 _NO_HOME_ASSISTANT: Final = f"this is not Home Assistant: give the address of its pages, such as {_EXAMPLE}"
@@ -55,7 +54,7 @@ def parse_address(url: str) -> str:
         raise ValueError("the address must not contain a user name or password: the token is enough")
     scheme, path = _SCHEMES[parts.scheme], parts.path.rstrip("/")
     if parts.scheme != scheme or not path:
-        path += _PATH
+        path += "/api/websocket"
     return f"{scheme}://{parts.netloc}{path}"
 
 

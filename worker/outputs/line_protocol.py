@@ -41,21 +41,11 @@ from urllib.parse import urlencode, urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
-from worker.clients.http_calls import BodyLimits, BoundedHttp, open_session
+from worker.clients.http_calls import BoundedHttp, open_session
+from worker.domain import documents
 from worker.domain.clock import Clock
 from worker.domain.completeness import civil_day_of, interval_days
-from worker.domain.documents import (
-    ALL_KEYS,
-    MILLIWATT_HOURS_PER_KWH,
-    MILLIWATT_HOURS_PER_WH,
-    USUAL_STEP_MINUTES,
-    Entry,
-    key_of,
-    key_range,
-    period_key,
-    start_of,
-    to_entry,
-)
+from worker.domain.documents import ALL_KEYS, Entry, key_of, key_range, period_key, start_of, to_entry
 from worker.domain.retry import retry_after_s
 from worker.domain.series import Doctype, Granularity, Period, contract_series
 from worker.domain.tariffs import day_energies, read_registers
@@ -72,13 +62,8 @@ _ALL_REGISTERS: Final = "total"  # The tariff period of a meter with only one re
 _SPECIAL: Final = re.compile(r"([,= ])")
 _NOT_IN_A_TAG: Final = re.compile(r"[\x00-\x1f\x7f\\]+")
 _MOST_LINES: Final = 5_000
-_TIMEOUTS_S: Final = (5.0, 20.0)
 _COMMENT: Final = "# Releve"  # A write without a point; the answer shows whether the credentials are right.
-_BEYOND_RETENTION: Final = "beyond retention policy"
-_TYPE_CONFLICT: Final = "field type conflict"
-_TOO_LARGE: Final = 413
 _DELETED: Final = (b'{"results":[{"statement_id":0}]}', b'{"results":[{}]}')
-_A_SECOND: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +86,7 @@ class LineProtocolOutput:
     most_lines: int = _MOST_LINES
 
     def check(self) -> str:
-        with open_session(BoundedHttp(BodyLimits(1024**2))) as session:
+        with open_session(BoundedHttp(1024**2)) as session:
             answer = self._post(session, f"{_COMMENT}\n")
         if answer.status_code != requests.codes.bad_request:  # InfluxDB 2 answers 400 to a write without a point.
             self._require_success(answer)
@@ -109,7 +94,7 @@ class LineProtocolOutput:
 
     def send(self, changes: Sequence[Change]) -> KeptReadings:
         lines = chain.from_iterable(to_lines(change, self.measures) for change in changes)
-        with open_session(BoundedHttp(BodyLimits(1024**2))) as session:
+        with open_session(BoundedHttp(1024**2)) as session:
             kept = [(change.series, key) for change in changes for key in self._delete_removed(session, change)]
             while batch := list(islice(lines, self.most_lines)):
                 self._write(session, batch)
@@ -142,7 +127,7 @@ class LineProtocolOutput:
             return False  # InfluxDB 3 deletes no points.
         measurement = energy_measurement(doctype)
         first, last = (_start(key, doctype).astimezone(UTC) for key in (keys[0], keys[-1]))
-        since, until = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (first, last + _A_SECOND))
+        since, until = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (first, last + timedelta(seconds=1)))
         tags = _tag_values(change, measurement)
         if "bucket" in self.target.parameters:
             where = " AND ".join(f'{name}="{tag}"' for name, tag in {"_measurement": measurement.name, **tags}.items())
@@ -160,7 +145,7 @@ class LineProtocolOutput:
 
     def _write(self, session: requests.Session, lines: Sequence[str]) -> None:
         answer = self._post(session, "".join(f"{line}\n" for line in lines))
-        if answer.status_code == _TOO_LARGE and len(lines) > 1:
+        if answer.status_code == requests.codes.request_entity_too_large and len(lines) > 1:
             middle = len(lines) // 2
             self._write(session, lines[:middle])
             self._write(session, lines[middle:])
@@ -177,7 +162,7 @@ class LineProtocolOutput:
                 params=target.parameters,
                 data=body.encode(),
                 headers={"Content-Type": content_type, "User-Agent": "Releve", **target.headers},
-                timeout=_TIMEOUTS_S,
+                timeout=(5.0, 20.0),
                 verify=self.ca_file or True,
                 allow_redirects=False,  # Another host would get the credentials.
             )
@@ -193,7 +178,7 @@ class LineProtocolOutput:
 
     def _require_success(self, answer: requests.Response) -> None:
         status, text = answer.status_code, answer.content[:10_000].decode("utf-8", "replace")
-        if 200 <= status < 300 or (400 <= status < 500 and _BEYOND_RETENTION in text):
+        if 200 <= status < 300 or (400 <= status < 500 and "beyond retention policy" in text):
             return  # The server drops points older than its retention, and writes all others.
         if status == requests.codes.too_many_requests:
             raise NotDelivered("the server asks to wait", retry_after_s(answer.headers, self.now()))
@@ -213,7 +198,7 @@ def _advice(status: int, text: str) -> str:
             )
         case 413:
             return "the server refuses even a single line as too large (status 413)"
-        case _ if _TYPE_CONFLICT in text:
+        case _ if "field type conflict" in text:
             return "the measurements have fields of another type: give Relève its own database"
         case _ if 300 <= status < 400:
             return f"the server redirects (status {status}): give the final address"
@@ -307,9 +292,9 @@ def _peak_lines(change: Change, doctype: Doctype, measures: MeasureStore) -> Ite
     contract = contract_series(change.series.description.supplier).inputs
     contracts = [to_entry(one) for one in measures.read(change.account.id, {contract: ALL_KEYS})[contract]]
     for peak in to_peaks(_changed_entries(change, doctype, measures), contracts):
-        fields = {"va": peak.amount / MILLIWATT_HOURS_PER_WH}
+        fields = {"va": peak.amount / documents.MILLIWATT_HOURS_PER_WH}
         if peak.subscribed is not None:
-            fields["subscribed_va"] = peak.subscribed / MILLIWATT_HOURS_PER_WH
+            fields["subscribed_va"] = peak.subscribed / documents.MILLIWATT_HOURS_PER_WH
         yield _to_line(MAX_POWER, _tags(change, MAX_POWER), fields, local_midnight(peak.day))
 
 
@@ -317,12 +302,12 @@ def _register_lines(change: Change, doctype: Doctype, measures: MeasureStore) ->
     """Yield the register readings, and the energy of the days that begin or end at a changed midnight."""
     days = _days(change)
     read = DateWindow(days.start - ONE_DAY, days.end + ONE_DAY)
-    documents = measures.read(change.account.id, {doctype: key_range(read, doctype)})[doctype]
-    entries = [to_entry(document) for document in documents]
+    stored = measures.read(change.account.id, {doctype: key_range(read, doctype)})[doctype]
+    entries = [to_entry(document) for document in stored]
     tags = _tags(change, REGISTER)
     for entry in entries:
         if days.start <= (day := date.fromisoformat(entry.key)) < days.end:
-            by_period = read_registers(entry) or {_ALL_REGISTERS: entry.amount // MILLIWATT_HOURS_PER_WH}
+            by_period = read_registers(entry) or {_ALL_REGISTERS: entry.amount // documents.MILLIWATT_HOURS_PER_WH}
             yield from _period_lines(REGISTER, tags, by_period, day)
     for energy in day_energies(entries):
         if read.start <= energy.day < days.end:
@@ -340,16 +325,16 @@ def _energy_fields(entry: Entry, doctype: Doctype) -> dict[str, float]:
     details = entry.details or {}
     counts = {name: details[name] for name in count_names(doctype.period)}
     if doctype.series.is_gas:
-        fields = {"kwh": entry.amount / MILLIWATT_HOURS_PER_KWH, **counts}
+        fields = {"kwh": entry.amount / documents.MILLIWATT_HOURS_PER_KWH, **counts}
         if "volume" in details:
             fields["m3"] = details["volume"]
         if doctype.series.has_intervals:
             fields["days"] = interval_days(entry).days
         return fields
-    watt_hours = entry.amount / MILLIWATT_HOURS_PER_WH
+    watt_hours = entry.amount / documents.MILLIWATT_HOURS_PER_WH
     if doctype.period is not Period.MINUTE:
         return {"wh": watt_hours, **counts}
-    return {"wh": watt_hours, "w": watt_hours * 60 / (entry.step or USUAL_STEP_MINUTES)}
+    return {"wh": watt_hours, "w": watt_hours * 60 / (entry.step or documents.USUAL_STEP_MINUTES)}
 
 
 def _start(key: str, doctype: Doctype) -> datetime:

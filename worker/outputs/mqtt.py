@@ -24,7 +24,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from worker.domain.clock import Clock
-from worker.domain.documents import ALL_KEYS, Document, KeyRange, key_of, key_range, period_key, to_entry
+from worker.domain.documents import ALL_KEYS, key_of, key_range, period_key, to_entry
 from worker.domain.series import Period, Series
 from worker.domain.totals import count_inputs, count_names
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight
@@ -180,7 +180,8 @@ def read_figures(account_id: str, measures: MeasureStore, now: datetime) -> Iter
         years = measures.read(account_id, {year: ALL_KEYS})[year]
         if not years:
             continue
-        ranges = {series.inputs: _days_of(years[-1], yesterday), month: key_range(today, month)}
+        first = min(f"{key_of(years[-1])}-01-01", yesterday.isoformat())  # Of the newest known year, or yesterday.
+        ranges = {series.inputs: (first, "~"), month: key_range(today, month)}
         documents = measures.read(account_id, ranges)
         days = {key_of(document): document["load"] for document in documents[series.inputs]}
         if not days:
@@ -190,21 +191,14 @@ def read_figures(account_id: str, measures: MeasureStore, now: datetime) -> Iter
         for total in series.totals:
             (counted,) = count_inputs([period_key(now, total)], entries, total).values()
             counts |= {f"{total.period}_{name}": number for name, number in counted.items()}
-        this_year = next((one["load"] for one in years if key_of(one) == str(today.start.year)), None)
         yield EnergyFigures(
             series=series,
             yesterday=days.get(yesterday.isoformat()),
             month=next((one["load"] for one in documents[month]), None),
-            year=this_year,
+            year=next((one["load"] for one in years if key_of(one) == str(today.start.year)), None),
             last_day=date.fromisoformat(max(days)),
             counts=counts,
         )
-
-
-def _days_of(newest_year: Document, yesterday: date) -> KeyRange:
-    """Return the key range from the start of the newest known year, or from yesterday if earlier."""
-    first = min(f"{key_of(newest_year)}-01-01", yesterday.isoformat())
-    return first, "~"
 
 
 def build(options: OutputOptions, parts: OutputParts) -> MqttOutput:

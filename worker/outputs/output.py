@@ -30,14 +30,11 @@ class OutputAccount:
     """The part of an account that outputs see.
 
     ``label``: a short name in lower-case letters, digits and underscores, by default the account's id.
-    ``usage_point_id`` is for the household's own outputs; a service gets only ``id``. ``consent_until``: the last day
-    of the consent, or of a gateway's token.
+    ``consent_until``: the last day of the consent, or of a gateway's token.
     """
 
     id: str
     label: str
-    tenant: str
-    usage_point_id: str | None = field(default=None, repr=False)
     consent_until: date | None = None
 
 

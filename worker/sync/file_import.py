@@ -40,7 +40,6 @@ log = logging.getLogger("releve.import")
 _MINUTE: Final = timedelta(minutes=1)
 _ENERGIES: Final = (Quantity.ENERGY, Quantity.POWER, Quantity.GAS)
 VOUCHER: Final = "file import"
-_GAS: Final = "grdf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +302,7 @@ class FileAccounts:
                 f"{file.file}: nothing is stored, because account {account.id} is {account.state}", FileFault.CLOSED
             )
         if file.series not in of_supplier(account.supplier):
-            of_file = "gas" if file.series.description.supplier == _GAS else "electricity"
+            of_file = "gas" if file.series.description.supplier == "grdf" else "electricity"
             raise FileRefused(
                 f"{file.file}: it is about {of_file}, which is not what account {account.id} is about",
                 FileFault.OTHER_ENERGY,

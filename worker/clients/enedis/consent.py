@@ -111,14 +111,9 @@ def _offered_series(services: Iterable[Mapping[str, Json]]) -> frozenset[Series]
         kind = service.get("mesuresTypeCode")
         if not isinstance(kind, str) or kind not in SERIES_OF_SERVICES:
             return None
-        directions = {direction for name, direction in _DIRECTIONS.items() if service.get(name) is True} or set(
-            Direction
-        )
-        offered |= {
-            series
-            for series in SERIES_OF_SERVICES[kind]
-            if series.description.direction in directions or series.is_state
-        }
+        named = {direction for name, direction in _DIRECTIONS.items() if service.get(name) is True}
+        directions = named or set(Direction)
+        offered |= {one for one in SERIES_OF_SERVICES[kind] if one.is_state or one.description.direction in directions}
     return frozenset(offered)
 
 

@@ -216,11 +216,10 @@ def _registers_2026(series: Series) -> AnswerShape:
 # The contract: nothing but the fields of these models leaves the client.
 _OffPeakHours = Annotated[Any, check_scalar(lambda value: value in (None, "") or bool(parse_off_peak_hours(value)))]
 _Day = Annotated[str, Field(pattern=r"^(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[T0-9:+Z-]{0,20}$")] | None
-_PowerUnit = Annotated[Any, _unit("kVA")]
 
 
 class _Power(AnswerPart):
-    unit: _PowerUnit = None
+    unit: Annotated[Any, _unit("kVA")] = None
     value: _Value = None
 
 

@@ -21,12 +21,8 @@ from worker.domain.answers import Json
 
 # What may stand after "Bearer" (RFC 6750, 2.1); shorter texts are meters, names or typing errors.
 _BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]{16,8000}=*")
-_JWT: Final = "eyJ"  # Each JWT begins with '{"' in base64.
 _METER_WORDS: Final = re.compile(r"[0-9,;]+")
-_NOT_ONE: Final = "this is not a token: copy the whole line from the gateway's page, and nothing else"
 _DAMAGED: Final = "the token is damaged: copy the whole line from the gateway's page"
-_NO_METERS: Final = "the token names no meter: make a new one on the gateway's page"
-_EXPIRED: Final = "the token expired on {:%Y-%m-%d}: make a new one on the gateway's page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +42,9 @@ def read_gateway_token(text: str) -> GatewayToken:
     """
     text = text.strip()
     if not _BEARER.fullmatch(text) or _METER_WORDS.fullmatch(text):
-        raise ValueError(_NOT_ONE)
+        raise ValueError("this is not a token: copy the whole line from the gateway's page, and nothing else")
     if text.count(".") != 2:
-        if text.startswith(_JWT):
+        if text.startswith("eyJ"):  # Each JWT begins with '{"' in base64.
             raise ValueError(_DAMAGED)
         return GatewayToken()
     try:
@@ -59,10 +55,10 @@ def read_gateway_token(text: str) -> GatewayToken:
         raise ValueError(_DAMAGED) from None
     # Tokens age in real time, even if the system's time is simulated.
     if expires_at is not None and expires_at.timestamp() <= time.time():
-        raise ValueError(_EXPIRED.format(expires_at))
+        raise ValueError(f"the token expired on {expires_at:%Y-%m-%d}: make a new one on the gateway's page")
     meters = tuple(dict.fromkeys(word for word in split_meters(claims.get("sub")) if USAGE_POINT.fullmatch(word)))
     if not meters:
-        raise ValueError(_NO_METERS)
+        raise ValueError("the token names no meter: make a new one on the gateway's page")
     return GatewayToken(meters, issued_at, expires_at)
 
 

@@ -31,8 +31,6 @@ from worker.domain.retry import retry_after_s
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow, civil_date
 
-LIMITS: Final = StreamLimits()
-_ANOTHER_METER: Final = "the supplier answered for another meter than the one asked for"
 _NO_RIGHT: Final = (errors.ConsentRevoked, "GRDF has no right to read this meter: its holder must consent again")
 _EXPIRED: Final = (errors.ConsentRevoked, "the right to read this meter has expired: its holder must consent again")
 _REVOKED: Final = (errors.ConsentRevoked, "the right to read this meter was revoked: its holder must consent again")
@@ -170,7 +168,7 @@ class GrdfClient(SeriesClient):
                 _check_meter(answer.payload["records"], meter)
             return answer
 
-        return self.session.get(path.replace("{meter}", meter), params, read, LIMITS)
+        return self.session.get(path.replace("{meter}", meter), params, read, StreamLimits())
 
     def _ask_state(self, calls: Sequence[StateCall], meter: str) -> Answer:
         body: dict[str, Json] = {}
@@ -194,7 +192,7 @@ def _check_meter(records: Sequence[Json], meter: str) -> None:
         named = object_of(clean_names(record), "pce").get("id_pce")
         text = str(named).zfill(14) if isinstance(named, int) and 0 <= named < 10**14 else named
         if isinstance(text, str) and PCE.fullmatch(text) and text != meter:
-            raise errors.WrongMeter(_ANOTHER_METER)
+            raise errors.WrongMeter("the supplier answered for another meter than the one asked for")
 
 
 def error_in(record: Json) -> BusinessError | None:

@@ -28,15 +28,8 @@ from worker.clients.ndjson import StreamLimits
 from worker.clients.oauth import Grant
 from worker.clients.supplier_session import Reply, SupplierSession
 from worker.clients.tokens import usage_points_from_id_token
-from worker.domain.access_right import (
-    PCE,
-    DeclaredRight,
-    ProofState,
-    RightDeclaration,
-    RightRecord,
-    RightRole,
-    RightState,
-)
+from worker.domain import access_right
+from worker.domain.access_right import PCE, DeclaredRight, RightDeclaration, RightRecord, RightRole, RightState
 from worker.domain.answers import Json, parse_text
 from worker.domain.parsing.gas import clean_names
 from worker.domain.parsing.values import parse_date, to_plain
@@ -55,10 +48,10 @@ _STATES: Final = {
     "obsolete": RightState.OBSOLETE,
 }
 _PROOF_STATES: Final = {
-    "preuve en attente": ProofState.AWAITED,
-    "preuve en cours de verification": ProofState.IN_REVIEW,
-    "preuve verifiee ok": ProofState.ACCEPTED,
-    "preuve verifiee ko": ProofState.REJECTED,
+    "preuve en attente": access_right.ProofState.AWAITED,
+    "preuve en cours de verification": access_right.ProofState.IN_REVIEW,
+    "preuve verifiee ok": access_right.ProofState.ACCEPTED,
+    "preuve verifiee ko": access_right.ProofState.REJECTED,
 }
 _YES_OR_NO: Final = {"vrai": True, "faux": False, "true": True, "false": False}
 _PARTS: Final = (*SERIES_OF_PARTS, "perim_donnees_contractuelles")
@@ -96,11 +89,9 @@ def withdraw_right(session: SupplierSession, right_id: str) -> None:
     """
 
     def read(reply: Reply) -> None:
-        now = datetime.now(UTC)
-        if reply.status in (404, 409):
-            raise_by_status(reply, now)  # A gateway's page says nothing about the right.
-        else:
-            interpret_rights(reply, now)
+        # For a right that is gone, only a gateway's page raises: it says nothing about the right.
+        check = raise_by_status if reply.status in (404, 409) else interpret_rights
+        check(reply, datetime.now(UTC))
 
     session.patch(RIGHT.replace("{right}", quote(right_id, safe="")), {}, read)
 

@@ -40,7 +40,6 @@ MAX_ROWS: Final = 200_000  # Per file: four years of ten-minute steps.
 MEGABYTE: Final = 1024 * 1024
 # Exceptions of the readers of compressed files for damaged ones.
 DAMAGE: Final = (OSError, EOFError, RuntimeError, ValueError, zlib.error, struct.error, BadZipFile)
-_MARKS_OF_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 DELIMITERS: Final = (";", ",", "\t")
 METER_NUMBER: Final = re.compile(r"(?<![0-9])[0-9]{14}(?![0-9])", re.ASCII)
 _START: Final = 64
@@ -181,7 +180,7 @@ def open_bounded(stream: BinaryIO, source: Source) -> io.BufferedReader:
 
 def find_utf_16(start: bytes) -> str:
     """Return the encoding of a UTF-16 text, empty for others; without a BOM, every second byte of letters is zero."""
-    if start.startswith(_MARKS_OF_UTF_16):
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     even, odd = (any(start[first:_START:2]) for first in (0, 1))
     return {(True, False): "utf-16-le", (False, True): "utf-16-be"}.get((even, odd), "")
@@ -437,10 +436,9 @@ def number_in_name(name: str) -> str | None:
 def time_in_name(name: str) -> datetime | None:
     """Return when the portal wrote a file; for a name with only a date the first instant of that day."""
     match = _EXPORTED.search(name.removesuffix(".gz"))
-    if match is None:
-        return None
-    with suppress(ValueError):
-        return datetime.strptime(match[1] + (match[2] or "000000"), "%Y%m%d%H%M%S").replace(tzinfo=PARIS)
+    if match is not None:
+        with suppress(ValueError):
+            return datetime.strptime(match[1] + (match[2] or "000000"), "%Y%m%d%H%M%S").replace(tzinfo=PARIS)
     return None
 
 

@@ -23,26 +23,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from worker.domain.files.cells import (
-    MAX_ROWS,
-    FileFault,
-    FileSeries,
-    Source,
-    Table,
-    TableFormat,
-    TableLine,
-    time_in_name,
-)
-from worker.domain.files.file_series import (
-    STEPS,
-    IndexRow,
-    Origin,
-    StepRow,
-    build_curve,
-    build_registers,
-    day_of_midnight,
-    merge_stages,
-)
+from worker.domain.files import cells, file_series
+from worker.domain.files.cells import FileFault, FileSeries, Source, Table, TableFormat, TableLine, time_in_name
+from worker.domain.files.file_series import STEPS, IndexRow, Origin, StepRow
 from worker.domain.files.unsupported import explain_flux
 from worker.domain.series import Direction
 
@@ -53,11 +36,7 @@ R64_JSON: Final = "r64-json"
 _STEPS: Final = {f"PT{minutes}M": minutes for minutes in STEPS} | {"PT1H": 60}
 _IN_WATTS: Final = {"W": 1, "kW": 1000, "Wh": 1, "kWh": 1000}
 _STAGES: Final = ("BRUT", "COMPLETE", "CORRIGE", "BEST")  # A later one has more or better values.
-_CURVE_COLUMNS: Final = (
-    *("identifiant prm", "grandeur physique", "grandeur metier"),
-    *("unite", "horodate", "valeur", "pas"),
-)
-_INDEX_COLUMNS: Final = (*("identifiant prm", "grandeur physique", "grandeur metier"), *("unite", "horodate", "valeur"))
+_COLUMNS: Final = ("identifiant prm", "grandeur physique", "grandeur metier", "unite", "horodate", "valeur")
 _USUAL_MARKS: Final = ("B", "0", "0")
 _NOTHING: Final = frozenset({"", "null"})
 
@@ -90,7 +69,7 @@ class _Curves:
         for (usage_point, direction), stages in self.stages.items():
             origin = Origin(self.source, self.format, usage_point, direction, time_in_name(self.source.name))
             in_order = sorted(stages, key=lambda stage: _STAGES.index(stage) if stage in _STAGES else -1)
-            yield merge_stages([build_curve(origin, stages[stage]) for stage in in_order])
+            yield file_series.merge_stages([file_series.build_curve(origin, stages[stage]) for stage in in_order])
 
 
 @dataclass
@@ -103,7 +82,7 @@ class _Indexes:
     dropped: dict[_Of, int] = field(default_factory=dict)
 
     def add(self, of: _Of, moment: datetime, value: Decimal | None, calendar: str, period: str) -> None:
-        day, is_exact = day_of_midnight(moment) or (moment.date(), False)
+        day, is_exact = file_series.day_of_midnight(moment) or (moment.date(), False)
         if is_exact:
             self.rows.setdefault(of, []).append(IndexRow(day, value, calendar, period))
         else:
@@ -115,12 +94,12 @@ class _Indexes:
             self.source.fail("no index of active energy (EA) at midnight")
         for of, rows in self.rows.items():
             origin = Origin(self.source, self.format, of.usage_point, of.direction, time_in_name(self.source.name))
-            yield from build_registers(origin, rows, self.dropped.get(of, 0))
+            yield from file_series.build_registers(origin, rows, self.dropped.get(of, 0))
 
 
 def _read_r63(table: Table) -> Iterator[FileSeries]:
     curves = _Curves(table.source, R63_CSV)
-    for line in _rows(table, *_CURVE_COLUMNS):
+    for line in _rows(table, *_COLUMNS, "pas"):
         physical, unit = line.text("grandeur physique"), line.text("unite")
         if physical not in ("PA", "EA") or unit not in _IN_WATTS:
             curves.others.add(physical)
@@ -140,7 +119,7 @@ def _read_r63(table: Table) -> Iterator[FileSeries]:
 
 def _read_r64(table: Table) -> Iterator[FileSeries]:
     indexes = _Indexes(table.source, R64_CSV)
-    for line in _rows(table, *_INDEX_COLUMNS):
+    for line in _rows(table, *_COLUMNS):
         unit = line.text("unite")
         if line.text("grandeur physique") != "EA" or unit not in _IN_WATTS:
             continue
@@ -247,15 +226,11 @@ def _point(
     source: Source, place: int, measure: dict[str, Any], quantity: dict[str, Any], point: dict[str, Any]
 ) -> TableLine:
     """Return a point as a row of a table, so that the same rules apply to its values."""
-    if place > MAX_ROWS:
-        source.refuse_size(f"more than {MAX_ROWS} values: split the file by year", place)
-    names = ("d", "v", "p", "n", "iv", "ec")
-    cells = [_scalar(point.get(name)) for name in names]
-    cells += [_scalar(measure.get("idPrm")), _scalar(quantity.get("grandeurMetier"))]
-    return TableLine(source, place, cells, {name: index for index, name in enumerate(_POINT_COLUMNS)})
-
-
-_POINT_COLUMNS: Final = ("d", "v", "p", "n", "iv", "ec", "identifiant prm", "grandeur metier")
+    if place > cells.MAX_ROWS:
+        source.refuse_size(f"more than {cells.MAX_ROWS} values: split the file by year", place)
+    told = {name: point.get(name) for name in ("d", "v", "p", "n", "iv", "ec")}
+    told |= {"identifiant prm": measure.get("idPrm"), "grandeur metier": quantity.get("grandeurMetier")}
+    return TableLine(source, place, [*map(_scalar, told.values())], {name: index for index, name in enumerate(told)})
 
 
 def _scalar(value: Any) -> Any:

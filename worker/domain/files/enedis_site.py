@@ -51,31 +51,11 @@ from functools import partial
 from itertools import chain
 from typing import Any, Final
 
-from worker.domain.files.cells import (
-    METER_NUMBER,
-    FileFault,
-    FileSeries,
-    Table,
-    TableFormat,
-    TableLine,
-    digits_of,
-    names_production,
-    number_in_name,
-    plain_name,
-    time_in_name,
-)
-from worker.domain.files.file_series import (
-    STEPS,
-    IndexRow,
-    Origin,
-    StepRow,
-    build_curve,
-    build_days,
-    build_registers,
-    day_of_midnight,
-)
+from worker.domain.files import cells, file_series
+from worker.domain.files.cells import FileFault, FileSeries, Table, TableFormat, TableLine
+from worker.domain.files.file_series import STEPS, IndexRow, Origin, StepRow
 from worker.domain.series import Direction
-from worker.domain.windows import PARIS, day_length
+from worker.domain.windows import ONE_DAY, PARIS, day_length
 
 CURVE: Final = "enedis-site-curve"
 DAYS: Final = "enedis-site-days"
@@ -84,8 +64,6 @@ SCRIPT: Final = "script-curve"
 HOUR: Final = "enedis-hour"
 INDEX: Final = "enedis-index"
 PRODUCTION_INDEX: Final = "enedis-production-index"
-_KILO: Final = 1000
-_DAY: Final = timedelta(hours=24)
 _MINUTE: Final = timedelta(minutes=1)
 _TOTALS: Final = {Direction.CONSUMPTION: "eas t", Direction.PRODUCTION: "eai t"}
 _SUPPLIER: Final = [f"eas f{number}" for number in range(1, 11)]
@@ -97,28 +75,28 @@ _WATTS: Final = "puissance moyenne (w)"
 
 
 def _read_curve(
-    table: Table, unit: str = "valeur (en kw)", factor: int = _KILO, name: str = CURVE
+    table: Table, unit: str = "valeur (en kw)", factor: int = 1000, name: str = CURVE
 ) -> Iterator[FileSeries]:
     rows = []
     for line in data_rows(table, ("debut", "fin", unit)):
         start, end = line.moment("debut"), line.moment("fin")
         rows.append(StepRow(end, _times(line.number_or_none(unit), factor), _minutes_between(line, start, end)))
-    yield build_curve(_origin_of(table, name), rows)
+    yield file_series.build_curve(_origin_of(table, name), rows)
 
 
 def _read_script(table: Table) -> Iterator[FileSeries]:
     rows = [StepRow(line.moment(_END), line.number_or_none(_WATTS)) for line in data_rows(table, (_END, _WATTS))]
-    yield build_curve(_origin_of(table, SCRIPT), rows)
+    yield file_series.build_curve(_origin_of(table, SCRIPT), rows)
 
 
-def _read_days(table: Table, unit: str = "valeur (en kwh)", factor: int = _KILO) -> Iterator[FileSeries]:
+def _read_days(table: Table, unit: str = "valeur (en kwh)", factor: int = 1000) -> Iterator[FileSeries]:
     rows: list[tuple[date, Decimal | None]] = []
     for line in data_rows(table, ("date", unit)):
         moment = line.moment("date")
         if (moment.hour, moment.minute) != (0, 0):
             line.fail("a day must have no time of day")
         rows.append((moment.date(), _times(line.number_or_none(unit), factor)))
-    yield build_days(_origin_of(table, DAYS), rows)
+    yield file_series.build_days(_origin_of(table, DAYS), rows)
 
 
 def _times(value: Decimal | None, factor: int) -> Decimal | None:
@@ -130,9 +108,9 @@ def data_rows(table: Table, columns: tuple[str, ...]) -> Iterator[TableLine]:
     note: TableLine | None = None
     rows = 0
     for line in table.rows(*columns):
-        cells = [line.value(column) for column in columns]
+        first, *others = (line.value(column) for column in columns)
         line.check_width()
-        if not any(cell not in (None, "") for cell in cells[1:]) and not _is_time(cells[0]):
+        if not any(cell not in (None, "") for cell in others) and not _is_time(first):
             note = note or (line if rows else None)
             continue
         if note is not None:
@@ -153,7 +131,7 @@ def _minutes_between(line: TableLine, start: datetime, end: datetime) -> int:
     if (start.tzinfo is None) is not (end.tzinfo is None):
         line.fail("one of the two times has an offset, the other has none")
     length = end - start
-    change = _DAY - day_length(start.date())  # An hour in spring, minus an hour in autumn.
+    change = ONE_DAY - day_length(start.date())  # An hour in spring, minus an hour in autumn.
     candidates = {length, length - change} if start.tzinfo is None else {length}
     minutes = [step for step in STEPS if step * _MINUTE in candidates]
     if not minutes:
@@ -164,30 +142,29 @@ def _minutes_between(line: TableLine, start: datetime, end: datetime) -> int:
 def _origin_of(table: Table, format_name: str) -> Origin:
     """Return the origin of a table's series: meter and direction from above its header, else from the file name."""
     source = table.source
-    usage_point = _find_usage_point(table) or number_in_name(source.name)
-    return Origin(source, format_name, usage_point, _direction_of(table), time_in_name(source.name))
+    usage_point = _find_usage_point(table) or cells.number_in_name(source.name)
+    return Origin(source, format_name, usage_point, _direction_of(table), cells.time_in_name(source.name))
 
 
 def _direction_of(table: Table) -> Direction:
     """Return the direction according to the sheet's name, a row above the header, or else the file name."""
-    rows = [[table.source.sheet], *(line.cells for line in reversed(table.above))]
-    for cells in rows:
-        words = " ".join(plain_name(cell) for cell in cells if isinstance(cell, str))
+    for row in ([table.source.sheet], *(line.cells for line in reversed(table.above))):
+        words = " ".join(cells.plain_name(cell) for cell in row if isinstance(cell, str))
         is_production, is_consumption = "production" in words, "consommation" in words
         if is_production is not is_consumption:
             return Direction.PRODUCTION if is_production else Direction.CONSUMPTION
-    return Direction.PRODUCTION if names_production(table.source.name) else Direction.CONSUMPTION
+    return Direction.PRODUCTION if cells.names_production(table.source.name) else Direction.CONSUMPTION
 
 
 def _find_usage_point(table: Table) -> str | None:
     """Return the meter's number from above the header: in the cell with its label, or in the next non-empty one."""
     for line in table.above:
         for place, cell in enumerate(line.cells):
-            if not isinstance(cell, str) or not re.search(r"\bprm\b|point reference mesure", plain_name(cell)):
+            if not isinstance(cell, str) or not re.search(r"\bprm\b|point reference mesure", cells.plain_name(cell)):
                 continue
-            if match := METER_NUMBER.search(cell):
+            if match := cells.METER_NUMBER.search(cell):
                 return match[0]
-            number = next((digits_of(other) for other in line.cells[place + 1 :] if other not in (None, "")), "")
+            number = next((cells.digits_of(other) for other in line.cells[place + 1 :] if other not in (None, "")), "")
             if number.isascii() and number.isdigit() and len(number) in (13, 14):
                 return number.zfill(14)
     return None
@@ -230,7 +207,7 @@ def _read_blocks(table: Table) -> Iterator[FileSeries]:
                 yield from _series_of(table, block)
                 block = replace(block, header=None, steps=[], indexes=[], calendars=[])
             block.header = _check_header(line, names, block)
-        elif plain_name(str(line.cells[0])).startswith("periode"):
+        elif cells.plain_name(str(line.cells[0])).startswith("periode"):
             later: list[TableLine] = []
             block.calendars = list(_read_footer(lines, names, later))
             if later:
@@ -250,12 +227,12 @@ def _read_head(line: TableLine, names: Mapping[str, int], values: TableLine | No
     values = replace(values, columns=names)
     step = values.value("pas en minutes")
     unit = values.value("unite") or ""
-    kind = plain_name(values.text("type de donnees"))
+    kind = cells.plain_name(values.text("type de donnees"))
     if kind.startswith(_CURVES) and unit not in ("", "W"):
         values.fail("the unit of a load curve must be W")
     if kind.startswith(_INDEXES) and unit not in ("", "Wh"):
         values.fail("the unit of indexes must be Wh")
-    is_production = plain_name(values.text("grandeur metier")).startswith("prod")
+    is_production = cells.plain_name(values.text("grandeur metier")).startswith("prod")
     return _Block(
         values.usage_point(),
         Direction.PRODUCTION if is_production else Direction.CONSUMPTION,
@@ -275,7 +252,7 @@ def _check_header(line: TableLine, names: dict[str, int], block: _Block) -> Tabl
 
 def _direction_of_columns(line: TableLine, names: Mapping[str, int]) -> Direction:
     """Return the direction of a file without its first lines."""
-    is_production = "eas t" not in names if "eai t" in names else names_production(line.source.name)
+    is_production = "eas t" not in names if "eai t" in names else cells.names_production(line.source.name)
     return Direction.PRODUCTION if is_production else Direction.CONSUMPTION
 
 
@@ -296,7 +273,7 @@ def _add_row(line: TableLine, block: _Block) -> None:
 def _read_footer(lines: Iterator[TableLine], names: Mapping[str, int], later: list[TableLine]) -> Iterator[_Calendar]:
     """Yield the calendars of a footer; the row after it, if any, is added to ``later``."""
     for line in lines:
-        if not plain_name(str(line.cells[0])).startswith("du "):
+        if not cells.plain_name(str(line.cells[0])).startswith("du "):
             later.append(line)
             return
         words = str(line.cells[0]).split()
@@ -304,8 +281,8 @@ def _read_footer(lines: Iterator[TableLine], names: Mapping[str, int], later: li
             since = datetime.fromisoformat(words[1])
         except ValueError:
             line.fail("the footer must have a time like 2024-01-10T00:00:00+01:00")
-        cells = replace(line, cells=[*line.cells, *[""] * (len(names) - len(line.cells))], columns=names)
-        yield _Calendar(since if since.tzinfo else since.replace(tzinfo=PARIS), dict(_name_registers(cells)))
+        named = replace(line, cells=[*line.cells, *[""] * (len(names) - len(line.cells))], columns=names)
+        yield _Calendar(since if since.tzinfo else since.replace(tzinfo=PARIS), dict(_name_registers(named)))
 
 
 def _name_registers(line: TableLine) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -315,7 +292,7 @@ def _name_registers(line: TableLine) -> Iterator[tuple[str, tuple[str, str]]]:
         for place in range(1, number + 1):
             of_period = f"classe temporelle {suffix}{place}"
             period = line.text(f"identifiant {of_period}") or line.text(f"libelle {of_period}")
-            if column := plain_name(line.text(f"cadran {of_period}")):
+            if column := cells.plain_name(line.text(f"cadran {of_period}")):
                 yield column, (calendar, period)
 
 
@@ -325,15 +302,15 @@ def _series_of(table: Table, block: _Block) -> Iterator[FileSeries]:
     if header is None or not (block.steps or block.indexes):
         return
     direction = block.direction or _direction_of_columns(header, header.columns)
-    usage_point = block.usage_point or number_in_name(name)
+    usage_point = block.usage_point or cells.number_in_name(name)
     format_name = PRODUCTION_INDEX if direction is Direction.PRODUCTION else INDEX
-    origin = Origin(source, HOUR if block.steps else format_name, usage_point, direction, time_in_name(name))
+    origin = Origin(source, HOUR if block.steps else format_name, usage_point, direction, cells.time_in_name(name))
     if block.steps:
-        yield build_curve(origin, block.steps, block.usual_step)
+        yield file_series.build_curve(origin, block.steps, block.usual_step)
     else:
         rows, dropped = _to_index_rows(block, _TOTALS[direction])
         if rows:
-            yield from build_registers(origin, rows, dropped)
+            yield from file_series.build_registers(origin, rows, dropped)
         else:
             source.fail("has no index at midnight")
 
@@ -344,7 +321,7 @@ def _to_index_rows(block: _Block, total: str) -> tuple[list[IndexRow], int]:
     dropped = 0
     for line in block.indexes:
         moment = line.moment("horodate")
-        midnight = day_of_midnight(moment)
+        midnight = file_series.day_of_midnight(moment)
         if midnight is None:
             dropped += 1
             continue

@@ -62,17 +62,8 @@ class Origin:
         """Return the series; ``ends``: its end labels, only those with a value if there are any."""
         last = (max(ends).astimezone(PARIS) - _TICK).date() + ONE_DAY
         told_at = max(local_midnight(last), self.exported_at or local_midnight(last))
-        return FileSeries(
-            self.source.file,
-            self.format,
-            self.usage_point,
-            series,
-            parsed.readings,
-            told_at,
-            fields.pop("dropped", parsed.dropped),
-            differing=parsed.differing,
-            **fields,
-        )
+        fields = {"dropped": parsed.dropped, "differing": parsed.differing, **fields}
+        return FileSeries(self.source.file, self.format, self.usage_point, series, parsed.readings, told_at, **fields)
 
     def grandeur(self, physical: str, unit: str, **content: Any) -> dict[str, Any]:
         """Return a quantity in the form of an answer of 2026."""

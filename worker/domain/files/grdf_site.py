@@ -16,16 +16,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
-from worker.domain.files.cells import (
-    FileFault,
-    FileSeries,
-    Table,
-    TableFormat,
-    TableLine,
-    digits_of,
-    number_in_name,
-    plain_name,
-)
+from worker.domain.files import cells
+from worker.domain.files.cells import FileFault, FileSeries, Table, TableFormat, TableLine, digits_of, plain_name
 from worker.domain.files.enedis_site import data_rows
 from worker.domain.files.file_series import Origin
 from worker.domain.parsing.gas import parse_gas_days
@@ -55,7 +47,7 @@ def _read(table: Table) -> Iterator[FileSeries]:
         days.append(line.moment(_DAY).date())
         records.append(_to_record(line))
     origin = Origin(
-        table.source, DAYS, _find_pce(table) or number_in_name(table.source.name), exported_at=_find_time(table)
+        table.source, DAYS, _find_pce(table) or cells.number_in_name(table.source.name), exported_at=_find_time(table)
     )
     parsed = parse_gas_days({"records": records})
     empty = len(records) - len(parsed.readings)
@@ -105,10 +97,8 @@ def _find_pce(table: Table) -> str | None:
 def _find_time(table: Table) -> datetime | None:
     """Return the first instant of the day of the export, so that an answer of the same day counts as later."""
     match = _EXPORTED.search(table.words_above())
-    if match is None:
-        return None
     try:
-        return datetime(int(match[3]), int(match[2]), int(match[1]), tzinfo=PARIS)
+        return datetime(int(match[3]), int(match[2]), int(match[1]), tzinfo=PARIS) if match else None
     except ValueError:
         return None
 

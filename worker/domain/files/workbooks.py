@@ -15,10 +15,10 @@ import io
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Final, TypeVar, cast
+from typing import Any, BinaryIO, Final, cast
 from xml.parsers import expat  # Documents with a document type are refused.
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
@@ -45,7 +45,6 @@ _MOST_SHEETS: Final = 20
 _PARTS: Final = (".xml", ".rels")
 _REFERENCE: Final = re.compile(r"([A-Z]{1,3})([0-9]{1,7})", re.ASCII)
 _OTHER_BOOKS: Final = ("xl/workbook.bin", "content.xml")
-_Result = TypeVar("_Result")
 
 
 def open_archive(content: BinaryIO, source: Source) -> ZipFile:
@@ -137,14 +136,19 @@ def explain_other_book(names: list[str]) -> str | None:
 
 def read_sheets(archive: ZipFile, source: Source) -> Iterator[tuple[Source, Iterator[TableLine]]]:
     """Yield each sheet of a workbook with its rows, in its order. Raises FileRefused."""
-    with _open(_copy_checked(archive, source), source) as book:
+    checked = _copy_checked(archive, source)
+    with _refuse_damage(source, "a damaged or protected workbook: save it again as .xlsx"):
+        book = CalamineWorkbook.from_filelike(checked)
+    with book:
         names = book.sheet_names
         if len(names) > _MOST_SHEETS:
             source.refuse_size(f"a workbook with more than {_MOST_SHEETS} sheets")
         for place, name in enumerate(names):
             noun = "row" if len(names) == 1 else f"sheet {place + 1}, row"
             sheet_source = Source(source.name, source.file, noun, name)
-            yield sheet_source, _read_rows(_load(book, place, source), sheet_source)
+            with _refuse_damage(source, f"sheet {place + 1} of the workbook is damaged"):
+                sheet = book.get_sheet_by_index(place)
+            yield sheet_source, _read_rows(sheet, sheet_source)
 
 
 def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
@@ -264,23 +268,14 @@ def _column_of(letters: str) -> int:
     return number
 
 
-def _open(content: BinaryIO, source: Source) -> CalamineWorkbook:
-    reason = "a damaged or protected workbook: save it again as .xlsx"
-    return _guard(lambda: CalamineWorkbook.from_filelike(content), source, reason)
-
-
-def _load(book: CalamineWorkbook, place: int, source: Source) -> CalamineSheet:
-    return _guard(lambda: book.get_sheet_by_index(place), source, f"sheet {place + 1} of the workbook is damaged")
-
-
-def _guard(read: Callable[[], _Result], source: Source, reason: str) -> _Result:
-    """Return the result of the reader of workbooks; its errors, including panics, become FileRefused."""
+@contextmanager
+def _refuse_damage(source: Source, reason: str) -> Iterator[None]:
+    """Turn the errors of the reader of workbooks, including panics, into FileRefused."""
     try:
-        return read()
-    except (CalamineError, *DAMAGE):
-        source.fail(reason)
+        yield
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # It is no subclass of Exception, and its class has no module.
+        # A panic is no subclass of Exception, and its class has no module.
+        if not isinstance(error, (CalamineError, *DAMAGE)) and type(error).__name__ != "PanicException":
             raise
         source.fail(reason)
 

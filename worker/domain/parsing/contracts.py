@@ -36,15 +36,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from worker.domain.answers import Json, parse_text
+from worker.domain.parsing import values
 from worker.domain.parsing.gas import clean_names, object_of
-from worker.domain.parsing.values import (
-    ParsedAnswer,
-    list_of_objects,
-    parse_date,
-    parse_decimal,
-    parse_number,
-    to_whole,
-)
+from worker.domain.parsing.values import ParsedAnswer, list_of_objects, parse_date
 from worker.domain.tariffs import format_off_peak_hours, parse_off_peak_hours
 from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, day_length, local_midnight
 from worker.errors import WrongShape
@@ -86,12 +80,11 @@ def _contracts(payload: Json) -> Iterator[tuple[Json, dict[str, Any]]]:
         for point in list_of_objects(customer.get("usage_points"), "usage_points"):
             contracts = point.get("contracts")
             for contract in list_of_objects([contracts] if isinstance(contracts, dict) else contracts, "contracts"):
-                hours = format_off_peak_hours(parse_off_peak_hours(contract.get("offpeak_hours")))
                 yield (
                     contract.get("subscribed_power"),
                     {
                         "tariff": parse_text(contract.get("distribution_tariff")),
-                        "off_peak_hours": hours,
+                        "off_peak_hours": format_off_peak_hours(parse_off_peak_hours(contract.get("offpeak_hours"))),
                         "activated_on": parse_date(contract.get("last_activation_date")),
                         "meter_status": parse_text(_object(point.get("usage_point")).get("usage_point_status")),
                         "segment": parse_text(contract.get("segment")),
@@ -125,9 +118,9 @@ def _parse_power(raw: Json) -> int | None:
     else:
         match = _POWER.fullmatch(text) if (text := parse_text(raw)) else None
         value, unit = (match[1], match[2]) if match else (None, None)
-    number = parse_number(value.replace(",", ".") if isinstance(value, str) else value)
+    number = values.parse_number(value.replace(",", ".") if isinstance(value, str) else value)
     scale = _MILLIONTHS_OF_KVA.get((unit or "").lower())
-    return to_whole(number * scale) if number is not None and scale else None
+    return values.to_whole(number * scale) if number is not None and scale else None
 
 
 def parse_gas_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
@@ -137,7 +130,7 @@ def parse_gas_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
         raise WrongShape("the answer is not about a gas contract")
     meter = object_of(object_of(fields, TECHNICAL), "caracteristiques_compteur")
     contract = object_of(fields, CONTRACTUAL)
-    number = parse_decimal(object_of(contract, "car").get("car_actuelle", contract.get("car")))
+    number = values.parse_decimal(object_of(contract, "car").get("car_actuelle", contract.get("car")))
     frequency = parse_text(meter.get("frequence"))
     details = {
         "frequency": frequency.upper() if frequency else None,
@@ -147,5 +140,5 @@ def parse_gas_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
     known = {name: value for name, value in details.items() if value is not None}
     if number is None and not known:
         return ParsedAnswer(())
-    day, amount = window.end - ONE_DAY, to_whole((number or Decimal()) * _MILLIONTHS_OF_KWH)
+    day, amount = window.end - ONE_DAY, values.to_whole((number or Decimal()) * _MILLIONTHS_OF_KWH)
     return ParsedAnswer([IntervalReading(local_midnight(day), day_length(day), amount, known or None)])

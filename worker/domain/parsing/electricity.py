@@ -43,19 +43,9 @@ from typing import Any, Final
 
 from worker.domain.answers import Json, parse_text
 from worker.domain.documents import MILLIWATT_HOURS_PER_WH, keep_last
+from worker.domain.parsing import values
 from worker.domain.parsing.timestamps import Label, parse_day, parse_label, parse_step_minutes, to_starts
-from worker.domain.parsing.values import (
-    ROOTS_2026,
-    ParsedAnswer,
-    RawRow,
-    list_of_objects,
-    open_envelope,
-    parse_number,
-    pick_quantities_2026,
-    to_energy,
-    to_thousandths,
-    to_whole,
-)
+from worker.domain.parsing.values import ParsedAnswer, RawRow, list_of_objects
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, PARIS, IntervalReading, civil_date, day_length, local_midnight
 from worker.errors import WrongShape
@@ -67,15 +57,15 @@ _MINUTE: Final = timedelta(minutes=1)
 _MAX_RANK: Final = 500_000  # More steps than any answer has. The bound prevents an overflow of dates.
 _MAX_DAY_RANK: Final = 4_000
 _DISTRIBUTOR: Final = "D"
-_ROOTS_OF_REGISTERS: Final = ("contexte", *ROOTS_2026)
+_ROOTS_OF_REGISTERS: Final = ("contexte", *values.ROOTS_2026)
 
 
 def parse_daily(payload: Json, series: Series = Series.DAILY) -> ParsedAnswer:
     """Parse Wh per local day; the date is read as text, without a time zone."""
-    rows = open_envelope(payload, series)
+    rows = values.open_envelope(payload, series)
     readings = []
     for row in rows:
-        energy, day = to_energy(row.value, 60), _row_day(row)
+        energy, day = values.to_energy(row.value, 60), _row_day(row)
         if energy is not None and day is not None:
             readings.append(IntervalReading(local_midnight(day), day_length(day), energy))
     return _collect(readings, len(rows))
@@ -86,7 +76,7 @@ def parse_load_curve(payload: Json, series: Series = Series.LOAD_CURVE) -> Parse
 
     A point's own step length wins over the header's, because the length may change within a day.
     """
-    rows = open_envelope(payload, series)
+    rows = values.open_envelope(payload, series)
     # The label of a point with a bad value stays in the sequence, because only the order of labels distinguishes the
     # two passes of the autumn hour.
     labelled = [(row, label) for row in rows if (label := _row_label(row)) is not None]
@@ -94,7 +84,7 @@ def parse_load_curve(payload: Json, series: Series = Series.LOAD_CURVE) -> Parse
     readings = [
         IntervalReading(start, label.length, energy)
         for (row, label), start in zip(labelled, starts, strict=True)
-        if (energy := to_energy(row.value, label.length // _MINUTE)) is not None
+        if (energy := values.to_energy(row.value, label.length // _MINUTE)) is not None
     ]
     return _collect(readings, len(rows))
 
@@ -145,7 +135,7 @@ def _ranked_end(row: RawRow, length: timedelta) -> datetime | None:
 
 
 def _to_rank(raw: Json) -> int | None:
-    number = parse_number(raw)
+    number = values.parse_number(raw)
     if number is None or number != int(number) or not 1 <= number <= _MAX_RANK:
         return None
     return int(number)
@@ -153,7 +143,7 @@ def _to_rank(raw: Json) -> int | None:
 
 def parse_max_power(payload: Json, series: Series = Series.MAX_POWER) -> ParsedAnswer:
     """Parse a reading for each local day; its detail ``at`` is the instant, absent if only the day is known."""
-    rows = open_envelope(payload, series)
+    rows = values.open_envelope(payload, series)
     readings = [reading for row in rows if (reading := _to_peak(row)) is not None]
     highest: dict[datetime, IntervalReading] = {}
     for reading in readings:
@@ -171,7 +161,7 @@ def _rank(reading: IntervalReading) -> tuple[int, bool, datetime]:
 
 
 def _to_peak(row: RawRow) -> IntervalReading | None:
-    amount, instant = to_thousandths(row.value), _to_instant(row.label)
+    amount, instant = values.to_thousandths(row.value), _to_instant(row.label)
     day = parse_day(row.label) if instant is None else civil_date(instant)
     if amount is None or day is None or row.step not in _ONE_DAY_STEPS:
         return None
@@ -230,11 +220,11 @@ class _Points:
         registers[name] = value[1]
 
     def _read(self, point: Mapping[str, Json]) -> tuple[date, int] | None:
-        day, number = parse_day(point.get("d")), parse_number(point.get("v"))
+        day, number = parse_day(point.get("d")), values.parse_number(point.get("v"))
         if day is None or number is None:
             self.dropped += 1
             return None
-        return day, to_whole(number)
+        return day, values.to_whole(number)
 
     def days(self) -> list[date]:
         return sorted({*self.totals, *(day for days in self.registers.values() for day in days)})
@@ -276,7 +266,7 @@ def parse_registers(payload: Json, series: Series = Series.REGISTERS) -> ParsedA
         raise WrongShape("the answer is not about registers")
     points = _Points()
     for context in list_of_objects(payload.get("contexte"), "contexte"):
-        for item in pick_quantities_2026(context.get("grandeur"), series):
+        for item in values.pick_quantities_2026(context.get("grandeur"), series):
             points.add_quantity(item)
     days = points.days()
     readings = [reading for day in days if (reading := points.reading_of(day)) is not None]

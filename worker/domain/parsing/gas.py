@@ -26,8 +26,8 @@ Source: GRDF, swagger of ADICT v2; recorded answers; the code of lowatt-grdf, Py
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -49,29 +49,9 @@ _MILLIONTHS: Final = 1_000_000  # Of a kWh.
 _LONGEST: Final = timedelta(days=3 * 366)  # A longer record is a mistake.
 
 
-@dataclass
-class _Readings:
-    """The readings of an answer in its order, and the number of its unusable records."""
-
-    readings: list[IntervalReading] = field(default_factory=list)
-    dropped: int = 0
-    differing: int = 0
-
-    def distinct(self) -> list[IntervalReading]:
-        """Return the readings with distinct bounds; of those with the same bounds, the last one in its place."""
-        by_bounds: dict[tuple[Any, timedelta], IntervalReading] = {}
-        for reading in self.readings:
-            bounds = reading.start, reading.length
-            known = by_bounds.pop(bounds, None)
-            self.differing += known is not None and known != reading
-            by_bounds[bounds] = reading
-        return list(by_bounds.values())
-
-
 def parse_gas_days(payload: Json) -> ParsedAnswer:
     """Parse the energy of gas days in millionths of a kWh; the details have the same names as in documents."""
-    found = _read(payload, is_daily=True)
-    readings = found.distinct()
+    readings, dropped, differing = _read(payload, is_daily=True)
     by_day: dict[date, IntervalReading] = {}
     for reading in readings:
         known = by_day.get(day := reading.start.date())
@@ -79,24 +59,28 @@ def parse_gas_days(payload: Json) -> ParsedAnswer:
             by_day[day] = reading
     alone = [day for day in sorted(by_day) if by_day.keys().isdisjoint(list(_days_of(by_day[day]).dates())[1:])]
     kept = [_shorten_to_day(by_day[day]) for day in alone]
-    return ParsedAnswer(kept, found.dropped, found.differing, len(readings) - len(kept))
+    return ParsedAnswer(kept, dropped, differing, len(readings) - len(kept))
 
 
 def parse_gas_periods(payload: Json) -> ParsedAnswer:
     """Parse billed periods like ``parse_gas_days``; ``ends_on`` is the day on which a period ends, excluded."""
-    found = _read(payload, is_daily=False)
-    readings = found.distinct()
+    readings, dropped, differing = _read(payload, is_daily=False)
     kept = [
         replace(reading, details={"ends_on": str(_days_of(reading).end), **(reading.details or {})})
         for reading in keep_latest_periods(readings)
     ]
-    return ParsedAnswer(kept, found.dropped, found.differing, len(readings) - len(kept))
+    return ParsedAnswer(kept, dropped, differing, len(readings) - len(kept))
 
 
-def _read(payload: Json, is_daily: bool) -> _Readings:
+def _read(payload: Json, is_daily: bool) -> tuple[list[IntervalReading], int, int]:
+    """Return the readings in the order of the answer, the number of records that can't be used, and of differing ones.
+
+    Of readings with the same bounds, only the last one is returned, in its place.
+    """
     if not isinstance(payload, dict) or not isinstance(payload.get("records"), list):
         raise WrongShape("the answer is not about gas")
-    found = _Readings()
+    by_bounds: dict[tuple[datetime, timedelta], IntervalReading] = {}
+    dropped = differing = 0
     for record in payload["records"]:
         fields = clean_names(record)
         consumption = object_of(fields, "consommation")
@@ -107,10 +91,13 @@ def _read(payload: Json, is_daily: bool) -> _Readings:
             continue
         reading = _to_reading(fields, consumption, is_daily) if is_of_series else None
         if reading is None:
-            found.dropped += 1
-        else:
-            found.readings.append(reading)
-    return found
+            dropped += 1
+            continue
+        bounds = reading.start, reading.length
+        known = by_bounds.pop(bounds, None)
+        differing += known is not None and known != reading
+        by_bounds[bounds] = reading
+    return list(by_bounds.values()), dropped, differing
 
 
 def _is_of_series(consumption: Mapping[str, Json], is_daily: bool) -> bool:

@@ -175,10 +175,8 @@ def open_envelope(payload: Json, series: Series) -> list[RawRow]:
         raise WrongShape("the answer is not a JSON object of measures")
     if any(root in payload for root in ROOTS_2026):
         return list(_rows_2026(payload, series))
-    if "meter_reading" in payload:
-        return list(_rows_of_meter_reading(payload["meter_reading"], series))
-    if "interval_reading" in payload:  # Some gateways relay it without its envelope.
-        return list(_rows_of_meter_reading(payload, series))
+    if "meter_reading" in payload or "interval_reading" in payload:  # Some gateways relay it without its envelope.
+        return list(_rows_of_meter_reading(payload.get("meter_reading", payload), series))
     if "usage_point" in payload:
         return list(_rows_of_usage_points(payload["usage_point"], series))
     raise WrongShape("the answer has none of the known forms of measures")

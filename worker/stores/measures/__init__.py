@@ -16,15 +16,8 @@ from worker.domain.packing import PACKED_SERIES, UNPACKED_DOCTYPES
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.metrics import STORE_ERRORS, STORE_SECONDS
-from worker.stores.measures.measure_store import (
-    NO_ROWS,
-    DocumentsByDoctype,
-    Layout,
-    MeasureStore,
-    Ranges,
-    Rows,
-    wrong_layout,
-)
+from worker.stores.measures import measure_store
+from worker.stores.measures.measure_store import DocumentsByDoctype, Layout, MeasureStore, Ranges, Rows
 
 if TYPE_CHECKING:
     from worker.stores.measures.couchdb import CouchDatabase, CouchServer
@@ -136,7 +129,7 @@ class InstrumentedStore:
             self._check_layout()
         return documents
 
-    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
+    def write(self, documents: Rows, removals: Rows = measure_store.NO_ROWS) -> DocumentsByDoctype:
         with self._request("write"):
             return self._store.write(documents, removals)
 
@@ -173,5 +166,5 @@ class InstrumentedStore:
         if self._layout is None or now < self._recheck_at:
             return
         if self.has_other_layout():
-            raise StoreUnavailable(wrong_layout(self._layout), retry_after_s=_LAYOUT_DELAY_S)
+            raise StoreUnavailable(measure_store.wrong_layout(self._layout), retry_after_s=_LAYOUT_DELAY_S)
         self._recheck_at = now + RECHECK_S

@@ -29,15 +29,8 @@ from couchdb import http
 
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.measures.measure_store import (
-    NO_ROWS,
-    Document,
-    DocumentsByDoctype,
-    MeasureStore,
-    Ranges,
-    Rows,
-    database_name,
-)
+from worker.stores.measures import measure_store
+from worker.stores.measures.measure_store import Document, DocumentsByDoctype, MeasureStore, Ranges, Rows
 
 Json = Any
 _STATUS_OF: Final = {
@@ -102,7 +95,7 @@ class CouchStore(MeasureStore):
         """Read one doctype after the other, in one request each."""
         return {doctype: self._databases[doctype].read(account_id, *keys, limit) for doctype, keys in ranges.items()}
 
-    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
+    def write(self, documents: Rows, removals: Rows = measure_store.NO_ROWS) -> DocumentsByDoctype:
         """Write one doctype after the other, in one request per 500 documents and removals."""
         lost: DocumentsByDoctype = {}
         for doctype in dict.fromkeys([*documents, *removals]):
@@ -144,7 +137,7 @@ class CouchDatabase:
         ``prefix`` separates the databases of several installations. ``shards`` (q) and ``replicas`` (n) apply when the
         database is created; None leaves them to the server. Raises ValueError for a name that CouchDB refuses.
         """
-        self.name = prefix + database_name(doctype)
+        self.name = prefix + measure_store.database_name(doctype)
         if not _DATABASE_NAME.fullmatch(self.name):
             raise ValueError(
                 f"{self.name!r} is not a valid database name: use a-z, 0-9 and dashes, and begin with a letter"

@@ -248,9 +248,7 @@ def decide_writes(
     If a reading lost its race, no total of this pack is written, because it was computed from a reading other than the
     stored one. ``changes`` has readings before totals. Raises UnknownPack.
     """
-    fields: dict[str, Any] = (
-        dict(stored) if stored is not None else {"format": packing.FORMAT, "version": 0, "salt": salt}
-    )
+    fields: dict[str, Any] = dict(stored or {"format": packing.FORMAT, "version": 0, "salt": salt})
     version = _version(fields) + 1
     lost: dict[Doctype, frozenset[str]] = {}
     won_any = False

@@ -14,7 +14,6 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 SENTINEL_PORT: Final = 26379
-SENTINEL_TIMEOUT_S: Final = 2
 # The names are redis-py's.
 TLS_OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"})
 _FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
@@ -44,7 +43,7 @@ class Sentinels:
 
     def client_options(self) -> dict[str, Any]:
         """Return redis-py's options for a connection to a Sentinel: one short try, because there are others."""
-        options: dict[str, Any] = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), SENTINEL_TIMEOUT_S)
+        options: dict[str, Any] = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), 2)
         return options | {"password": self.sentinel_password, "retry": Retry(NoBackoff(), 0)}
 
 

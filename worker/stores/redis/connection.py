@@ -24,10 +24,7 @@ from worker.errors import StoreUnavailable
 from worker.metrics import STORE_ERRORS
 from worker.stores.redis import Sentinels, parse_sentinels
 
-SOCKET_TIMEOUT_S: Final = 10
-CONNECT_TIMEOUT_S: Final = 5
 SCAN_COUNT: Final = 1000  # Keys that Redis reads in one step of a scan.
-HEALTH_CHECK_INTERVAL_S: Final = 10  # Without it a blocking read on a half-open connection never returns.
 
 
 def connect(url: str) -> Redis:
@@ -40,9 +37,9 @@ def connect(url: str) -> Redis:
     """
     options: dict[str, Any] = {
         "decode_responses": True,
-        "socket_timeout": SOCKET_TIMEOUT_S,
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        "health_check_interval": HEALTH_CHECK_INTERVAL_S,
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "health_check_interval": 10,  # Without it a blocking read on a half-open connection never returns.
         "retry": Retry(
             ExponentialWithJitterBackoff(cap=REDIS_LONGEST_DELAY_S, base=REDIS_FIRST_DELAY_S), retries=REDIS_RETRIES
         ),

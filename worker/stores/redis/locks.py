@@ -20,7 +20,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
 
 from redis import RedisError
 from redis.exceptions import LockNotOwnedError
@@ -31,7 +30,6 @@ from worker.logs import fields
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
 log = logging.getLogger("releve.locks")
-LOCK_POLL_S: Final = 0.05
 
 
 class Locks(PrefixedKeys):
@@ -47,7 +45,7 @@ class Locks(PrefixedKeys):
         token, but after the holder was killed the others wait only 20 s.
         """
         # The thread that extends the lock needs its token, which redis-py by default hides from other threads.
-        lock = Lock(self._redis, self._key("lock", name), timeout=ttl_s, sleep=LOCK_POLL_S, thread_local=False)
+        lock = Lock(self._redis, self._key("lock", name), timeout=ttl_s, sleep=0.05, thread_local=False)
         with redis_errors():
             if not lock.acquire(blocking_timeout=ttl_s if wait_s is None else wait_s):
                 raise StoreUnavailable(f"lock {name} is still held", retry_after_s=ttl_s)

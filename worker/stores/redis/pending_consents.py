@@ -92,8 +92,10 @@ class ConnectionRequests(PrefixedKeys):
         key = self._key("connection_request", request.id)
         if not self._redis.set(key, self._seal(request), ex=_REQUEST_LIFE_S, nx=True):
             return False
-        for request_id in self._ids_of(request.names):
-            self._drop(request_id)
+        for earlier in map(self.get, self._ids_of(request.names)):
+            if earlier is not None and not earlier.is_final:
+                self._redis.delete(self._key("connection_request", earlier.id))
+                self.forget(earlier.id)
         self.bind(request)
         self._index(request)
         return True
@@ -216,12 +218,6 @@ class ConnectionRequests(PrefixedKeys):
     def _about(self, name: str) -> str:
         return self._key("connection_requests", "about", self._digest(name))
 
-    def _drop(self, request_id: str | None) -> None:
-        request = self.get(request_id) if request_id else None
-        if request is not None and not request.is_final:
-            self._redis.delete(self._key("connection_request", request.id))
-            self.forget(request.id)
-
     def _index(self, request: ConnectionRequest) -> None:
         due, held = self._key("connection_requests", "due"), self._key("connection_requests", "held")
         with self._redis.pipeline() as pipe:
@@ -334,8 +330,8 @@ def _digest(code: str) -> str:
 class ProofFiles(PrefixedKeys):
     """The files that wait to be sent, by our own id of their right."""
 
-    def __init__(self, redis: Redis, sealer: Sealer, prefix: str = "releve:") -> None:
-        super().__init__(redis, prefix)
+    def __init__(self, redis: Redis, sealer: Sealer) -> None:
+        super().__init__(redis)
         self._sealer = sealer
 
     def put(self, right_id: str, files: Sequence[ProofFile]) -> None:

@@ -24,31 +24,11 @@ from worker.errors import MeterElsewhere
 from worker.runtime.consent_parts import build_series_chooser, erase, stop_consent
 from worker.runtime.stores import Stores
 from worker.stores.registry import Registry
+from worker.web import dependencies
+from worker.web.api import schemas
 from worker.web.api.callers import Caller, MayErase, MayStop, ReadAccounts, ReadAsClient, ReadAudit, WriteAccounts
-from worker.web.api.schemas import (
-    AccountId,
-    AccountPage,
-    AccountSearch,
-    AuditPage,
-    AuditRow,
-    NewAccount,
-    Receipt,
-    SeriesChoices,
-    SeriesSwitches,
-    error_responses,
-)
-from worker.web.dependencies import (
-    Day,
-    LastId,
-    RegistryDep,
-    StoresDep,
-    SyncDep,
-    VisitDep,
-    load_accounts,
-    publish_backfills,
-    publish_revocation,
-    switch_series,
-)
+from worker.web.api.schemas import AccountId, AccountPage, SeriesSwitches, error_responses
+from worker.web.dependencies import Day, LastId, RegistryDep, StoresDep, SyncDep, VisitDep
 from worker.web.error_pages import HttpRefusal, meter_elsewhere
 from worker.web.request_audit import note_subject
 
@@ -77,20 +57,21 @@ def _page_accounts(caller: Caller, registry: Registry, after: str, limit: int) -
     """Return the next page by id of the accounts that the caller may see, without removed ones."""
     if caller.session is None:
         return registry.accounts.page(after, limit, tenant=caller.tenant)
-    own = load_accounts(registry, caller.session)
+    own = dependencies.load_accounts(registry, caller.session)
     existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
     return sorted(existing, key=lambda account: account.id)[:limit]
 
 
 @router.post("/accounts/search", summary="Find the account of a meter", responses=error_responses(400, 411, 413, 422))
-def search_accounts(search: AccountSearch, registry: RegistryDep, caller: ReadAsClient) -> AccountPage:
+def search_accounts(search: schemas.AccountSearch, registry: RegistryDep, caller: ReadAsClient) -> AccountPage:
     """Find the account of your service that reads this meter; the list is empty where none does, or another service's.
 
     For programs. The number is in the body, because addresses are logged.
     """
     supplier, number = (ENEDIS, search.usage_point) if search.usage_point else (GRDF, search.pce)
-    found = caller.find_accounts(registry, supplier.name, number.upper())
-    return AccountPage(accounts=[_summarize(account, caller) for account in found], next=None)
+    of_meter = registry.accounts.find_by_meter(number.upper(), tenant=caller.tenant)
+    found = [_summarize(account, caller) for account in of_meter if account.supplier == supplier.name]
+    return AccountPage(accounts=found, next=None)
 
 
 @router.get("/accounts/{account_id}", summary="Show an account", responses=error_responses(404, 422))
@@ -100,7 +81,7 @@ def read_account(account_id: AccountId, registry: RegistryDep, caller: ReadAccou
 
 
 @router.post("/accounts", summary="Add an account", status_code=201, responses=error_responses(400, 409, 411, 413, 422))
-def add_account(new: NewAccount, visit: VisitDep, caller: WriteAccounts, response: Response) -> AccountSummary:
+def add_account(new: schemas.NewAccount, visit: VisitDep, caller: WriteAccounts, response: Response) -> AccountSummary:
     """Add the account of a meter whose holder has consented to your application, and start its first sync.
 
     You vouch for the consent: your token's name, `reference` and `consented_on` are kept as its evidence. A meter that
@@ -132,7 +113,7 @@ def add_account(new: NewAccount, visit: VisitDep, caller: WriteAccounts, respons
     if not created:
         message = f"account {account.id} has this meter already, nothing was changed: invite its holder to the account"
         raise HttpRefusal(409, "account_exists", message)
-    publish_backfills(visit.stores, [account.id])
+    dependencies.publish_backfills(visit.stores, [account.id])
     response.headers["Location"] = f"/api/accounts/{account.id}"
     return _summarize(account, caller)
 
@@ -165,12 +146,12 @@ def stop_account(account_id: AccountId, stores: StoresDep, sync: SyncDep, caller
         stop_consent(stores, account_id, _actor(caller))
     except ValueError as error:
         raise HttpRefusal(409, "wrong_state", str(error)) from None
-    publish_revocation(stores, sync)
+    dependencies.publish_revocation(stores, sync)
     return _summarize(caller.load_account(stores.registry, account_id), caller)
 
 
 @router.delete("/accounts/{account_id}", summary="Erase an account", responses=error_responses(404, 422))
-def remove_account(account_id: AccountId, stores: StoresDep, sync: SyncDep, caller: MayErase) -> Receipt:
+def remove_account(account_id: AccountId, stores: StoresDep, sync: SyncDep, caller: MayErase) -> schemas.Receipt:
     """Its measures, tokens and state, now and for good; the receipt counts them. The scope is `erase:accounts`.
 
     The meter stays closed to every consent that began before. To connect it again its holder consents again, with v5
@@ -179,8 +160,8 @@ def remove_account(account_id: AccountId, stores: StoresDep, sync: SyncDep, call
     Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.
     """
     caller.load_account(stores.registry, account_id, include_removed=True)
-    receipt = Receipt(account=account_id, erased=erase(stores, account_id, _actor(caller)))
-    publish_revocation(stores, sync)
+    receipt = schemas.Receipt(account=account_id, erased=erase(stores, account_id, _actor(caller)))
+    dependencies.publish_revocation(stores, sync)
     return receipt
 
 
@@ -204,7 +185,7 @@ def read_series(account_id: AccountId, stores: StoresDep, caller: ReadAccounts) 
     responses=error_responses(400, 404, 409, 411, 413, 422),
 )
 def choose_series(
-    account_id: AccountId, choices: SeriesChoices, stores: StoresDep, caller: WriteAccounts
+    account_id: AccountId, choices: schemas.SeriesChoices, stores: StoresDep, caller: WriteAccounts
 ) -> SeriesSwitches:
     """Set the switches of the series that are named; the others stay.
 
@@ -214,7 +195,7 @@ def choose_series(
     caller.load_account(stores.registry, account_id)
     switches = {Series(name): SeriesSwitch(switch) for name, switch in choices.series.items()}
     try:
-        switch_series(stores, account_id, switches)
+        dependencies.switch_series(stores, account_id, switches)
     except ValueError as error:
         raise HttpRefusal(409, "not_offered", str(error)) from None
     chosen = build_series_chooser(stores).load(account_id)
@@ -240,20 +221,20 @@ def read_audit(
     until: Annotated[Day | None, Query(description="Only entries up to the end of this day.")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES, description="Entries a page.")] = 100,
     before: LastId = "",
-) -> AuditPage:
+) -> schemas.AuditPage:
     """Who did what to the accounts, tokens and invitations of the client's service, the newest entry first.
 
     Pages, API and commands leave entries, refused tries too; what workers do by themselves does not. Entries are kept
     for 400 days, and nobody changes one.
     """
-    wanted = AuditFilter(account, actor, action, None, *days_of(since, until))
+    wanted = AuditFilter(account, actor, action, caller.tenant, *days_of(since, until))
     # One entry more than requested shows whether there is a next page.
-    entries = caller.page_audit(registry, wanted, limit + 1, before)
-    page = [AuditRow.model_validate(entry) for entry in entries[:limit]]
+    entries = registry.audit.page(wanted, limit + 1, before=before)
+    page = [schemas.AuditRow.model_validate(entry) for entry in entries[:limit]]
     facts = {"account": account, "actor": actor, "action": action, "since": since, "until": until, "limit": limit}
     query = urlencode({name: value for name, value in facts.items() if value is not None})
     more = len(entries) > limit
-    return AuditPage(entries=page, next=f"/api/audit?{query}&before={page[-1].id}" if more else None)
+    return schemas.AuditPage(entries=page, next=f"/api/audit?{query}&before={page[-1].id}" if more else None)
 
 
 def _actor(caller: Caller) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Final
 
@@ -20,8 +20,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from config.settings import Settings
 from worker.domain.account import DEFAULT_TENANT, Account
-from worker.domain.audit_entry import ActorKind, AuditEntry, AuditFilter
-from worker.domain.invitation import Invitation
+from worker.domain.audit_entry import ActorKind
 from worker.domain.sessions import Scope
 from worker.errors import UnknownAccount
 from worker.logs import fields
@@ -33,7 +32,6 @@ from worker.web.error_pages import HttpRefusal
 from worker.web.request_audit import note_actor
 
 log = logging.getLogger("releve.api")
-REALM: Final = 'Bearer realm="releve"'
 CSRF_HEADER: Final = "X-CSRF-Token"
 _HOUSEHOLD_SCOPES: Final = frozenset({Scope.READ_ACCOUNTS, Scope.READ_MEASURES})
 # A secret of 256 bits can't be guessed, and the right one is always accepted. These limits make attempts visible and
@@ -94,23 +92,6 @@ class Caller:
         if not still_sees:
             raise _unauthorized("this token or session has ended", ', error="invalid_token"')
         return account
-
-    def find_accounts(self, registry: Registry, supplier: str, usage_point_id: str) -> list[Account]:
-        """Return the account of the client's tenant that reads this meter; empty if only another tenant's does."""
-        found = registry.accounts.find_by_meter(usage_point_id, tenant=self.tenant)
-        return [account for account in found if account.supplier == supplier]
-
-    def page_audit(self, registry: Registry, wanted: AuditFilter, limit: int, before: str) -> list[AuditEntry]:
-        """Return the next page of the audit trail of the client's tenant, newest entry first."""
-        return registry.audit.page(replace(wanted, tenant=self.tenant), limit, before=before)
-
-    def page_invitations(self, registry: Registry, after: str, limit: int, *, open_only: bool) -> list[Invitation]:
-        """Return the next page by id of the client's invitations."""
-        return registry.invitations.page(after, limit, open_only=open_only, tenant=self.tenant)
-
-    def revoke_invitation(self, registry: Registry, invitation_id: str) -> Invitation:
-        """Revoke an invitation of the client's. Raises UnknownInvitation, as for one that doesn't exist."""
-        return registry.invitations.revoke(invitation_id, tenant=self.tenant)
 
 
 def _identify(
@@ -226,7 +207,7 @@ def _unauthorized(message: str, extra: str = "") -> HttpRefusal:
 
 
 def _challenge(extra: str = "") -> dict[str, str]:
-    return {"WWW-Authenticate": REALM + extra}
+    return {"WWW-Authenticate": f'Bearer realm="releve"{extra}'}
 
 
 ReadAccounts = Annotated[Caller, Depends(require_scope(Scope.READ_ACCOUNTS))]

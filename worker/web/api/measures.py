@@ -77,8 +77,7 @@ def read_measures(
         Day | None, Query(alias="to", description="Last day, **included**. Default: today.", examples=["2024-07-31"])
     ] = None,
     limit: Annotated[
-        int | None,
-        Query(ge=1, le=MOST_DOCUMENTS, description="Documents a page. Default: 1000 for JSON, all for CSV."),
+        int | None, Query(ge=1, le=MOST_DOCUMENTS, description="Documents a page. Default: 1000 for JSON, all for CSV.")
     ] = None,
     after: Annotated[
         str | None, Query(pattern=_KEY, description="A document's key, as in the link to the next page.")
@@ -234,8 +233,7 @@ def list_schemas(sync: SyncDep) -> dict[str, Any]:
 )
 def read_schema(
     doctype: Annotated[
-        str,
-        Path(description="A full name, as in the list.", examples=["com.grandlyon.enedis.day"], max_length=80),
+        str, Path(description="A full name, as in the list.", examples=["com.grandlyon.enedis.day"], max_length=80)
     ],
     sync: SyncDep,
 ) -> JSONResponse:

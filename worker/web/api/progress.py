@@ -92,9 +92,7 @@ _limits = StreamCounter()
 
 
 @router.get(
-    "/accounts/{account_id}/progress",
-    summary="Progress of the first sync",
-    responses=error_responses(404, 422),
+    "/accounts/{account_id}/progress", summary="Progress of the first sync", responses=error_responses(404, 422)
 )
 def read_progress(account_id: AccountId, registry: RegistryDep, sync: SyncDep, caller: ReadAccounts) -> AccountProgress:
     """Days done and wanted by series; ask again every few seconds, or watch the stream."""
@@ -131,9 +129,8 @@ async def watch_progress(
     _limits.check(caller)
     load = partial(load_watched, registry, sync, access, caller, account_id)
     await run_in_threadpool(load)  # Here an error is answered with its own status, which a stream can't do any more.
-    return EventSourceResponse(
-        _limits.count(caller, stream_events(load))
-    )  # The response's comments keep the connection alive, one every 15 s.
+    # The response's comments keep the connection alive, one every 15 s.
+    return EventSourceResponse(_limits.count(caller, stream_events(load)))
 
 
 async def stream_events(

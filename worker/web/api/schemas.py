@@ -158,8 +158,7 @@ class AuditRow(BaseModel):
     id: str = Field(description="Sorts by time.", examples=["0064f0b1a3c2d81f3a9c0b7e5d"])
     at: datetime
     actor_kind: str = Field(
-        description="Kind of actor: household, operator, token, client, command or visitor.",
-        examples=["token"],
+        description="Kind of actor: household, operator, token, client, command or visitor.", examples=["token"]
     )
     actor: str = Field(
         description="The id of a session, token or client; the name of an operator or user. Empty for a visitor.",
