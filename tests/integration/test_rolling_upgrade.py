@@ -176,7 +176,11 @@ def test_all_is_stored_that_the_meters_measured_and_nothing_twice(night: Night) 
 
 
 def test_no_window_is_asked_for_more_than_twice(night: Night) -> None:
-    """But of the history of an account that comes meanwhile: 0.2.0 doesn't see what the new version has stored."""
+    """Except in the history of an account that comes meanwhile.
+
+    0.2.0 knows only the windows that its own worker has stored. It asks again for those that ours has stored, until its
+    own worker also runs the last step.
+    """
     new = tuple(f"pointId={meter}&" for meter in (WITH_BOTH, *BY_HAND))
     often = {window for window, times in night.asked.items() if times > 2 and not any(one in window for one in new)}
     assert night.asked and often == set()
