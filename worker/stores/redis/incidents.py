@@ -35,7 +35,7 @@ DAY_S: Final = 24 * 3600
 
 
 class IncidentStore(PrefixedKeys):
-    """Incidents in Redis. A slot is a series or a kind of refusal; each has at most one open incident."""
+    """The incidents in Redis. A slot is a series or a kind of refusal; each slot has at most one open incident."""
 
     def record_answer(self, job: WindowJob, kind: IncidentKind | None, now: datetime) -> None:
         """Record how a call ended; ``kind`` is None for a good answer."""
@@ -47,9 +47,10 @@ class IncidentStore(PrefixedKeys):
             pipe.execute()
 
     def recent_answers(self, series: str, now: datetime, minutes: float) -> list[RecentAnswer]:
-        """Return the outcomes of the calls of the last ``minutes``, newest first, and up to as many minutes ahead.
+        """Return the outcomes of the calls of the last ``minutes``, newest first.
 
-        The clocks of two machines differ a little. Outcomes further ahead come from a clock that was set back.
+        Because the clocks of two machines may differ a little, outcomes that lie up to ``minutes`` in the future are
+        included. Outcomes further in the future are left out: they were recorded before a clock was set back.
         """
         answers = [json.loads(text) for text in self._redis.lrange(self._key("incident", "ring", series), 0, -1)]
         return [
@@ -59,7 +60,10 @@ class IncidentStore(PrefixedKeys):
         ]
 
     def open(self, incident: Incident, failed: Sequence[WindowJob], first_wait_s: float) -> bool:
-        """Open an incident with the windows that failed before it; return False if its slot has another."""
+        """Open an incident with the windows that failed before it.
+
+        Return True if this incident is open now, False if its slot already has another open incident.
+        """
         text = _to_text(incident)
         with self._redis.pipeline() as pipe:
             for job in failed:
@@ -67,7 +71,7 @@ class IncidentStore(PrefixedKeys):
             self._expire(pipe, incident)
             pipe.set(self._open_key(incident.slot), text, nx=True, ex=_ttl_s(incident.kind, first_wait_s))
             opened = pipe.execute()[-1]
-        # The client may have sent the commands twice.
+        # The client may have sent the commands twice; then the text of this incident is stored already.
         return bool(opened) or self._redis.get(self._open_key(incident.slot)) == text
 
     def add_failure(self, incident: Incident, job: WindowJob) -> None:
@@ -91,9 +95,9 @@ class IncidentStore(PrefixedKeys):
         return {incident.slot: self._with_counts(incident) for incident in incidents}
 
     def begin_round(self, incident: Incident, first_wait_s: float) -> bool:
-        """Count the next round of probes and return whether it is ours; extends the life of the open incident.
+        """Count the next round of probes and return whether this caller is to run it; prolong the open incident's life.
 
-        Of two simultaneous callers one gets the round, and the next round comes one wait too late.
+        Of two simultaneous callers only one gets the round, and the next round begins one waiting time too late.
         """
         with self._redis.pipeline() as pipe:
             pipe.hincrby(self._key("incident", "counts", incident.id), "rounds", 1)
@@ -102,13 +106,14 @@ class IncidentStore(PrefixedKeys):
             return bool(pipe.execute()[0] == incident.rounds + 1)
 
     def failed_windows(self, incident: Incident) -> list[WindowJob]:
-        """Return the windows that failed in the incident; one may occur twice."""
+        """Return the windows that failed in the incident; a window may occur twice."""
         return [json.loads(text) for text in self._redis.lrange(self._key("incident", "failed", incident.id), 0, -1)]
 
     def close(self, incident: Incident, ended_at: datetime, how: str) -> Incident | None:
-        """Close an incident and return it with its final counts; None if it is not open.
+        """Close an incident and return it with its final counts; None if this incident isn't open any more.
 
-        Earlier calls are forgotten, so that only new failures can open the next incident of these series.
+        The recorded outcomes of calls are deleted, so that only new failures can open the next incident of these
+        series.
         """
         open_key, past_key = self._open_key(incident.slot), self._key("incident", "past")
 
@@ -126,7 +131,7 @@ class IncidentStore(PrefixedKeys):
         return cast("Incident | None", self._redis.transaction(move, open_key, value_from_callable=True))
 
     def closed_incidents(self) -> list[Incident]:
-        """Return the past incidents, newest first."""
+        """Return the closed incidents, newest first."""
         entries = [json.loads(text) for text in self._redis.lrange(self._key("incident", "past"), 0, -1)]
         return [_to_incident(fields["slot"], fields) for fields in entries]
 
