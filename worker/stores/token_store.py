@@ -75,7 +75,7 @@ class UserTokenStore:
                 return
 
     def mark_refresh_sent(self) -> bool:
-        """Record that the refresh token is about to be used; return whether an earlier renewal is unfinished."""
+        """Record that the refresh token is about to be sent; return whether an earlier renewal is unfinished."""
         return self._locked_token_id is not None and self.registry.tokens.mark_refresh_started(self._locked_token_id)
 
     def clear_refresh_sent(self) -> None:

@@ -105,7 +105,10 @@ class ClaimStore(PrefixedKeys):
         return bool(self._redis.set(self._key("slot", name), "1", nx=True, px=max(1, round(ttl_s * 1000))))
 
     def claim_windows(self, lane: str, members: Sequence[str], ttl_s: int) -> list[str]:
-        """Claim each member and return the claims in their order; one that was claimed already gives an empty text."""
+        """Claim each member; return the claims in the order of ``members``.
+
+        A member that was claimed already gets an empty text.
+        """
         if not members:
             return []
         return list(self._run(_CLAIM, self._claims_key(lane), ttl_s * 1_000_000, *members))
@@ -166,7 +169,7 @@ class ClaimStore(PrefixedKeys):
             pipe.execute()
 
     def failures(self, account_id: str, series: Series) -> dict[DateWindow, int]:
-        """Return how often windows of the history have failed recently."""
+        """Return how often windows of the history have failed, for the windows that failed recently."""
         counts: Any = self._redis.hgetall(self._key("failures", account_id, series))
         return {DateWindow.parse(window): int(count) for window, count in counts.items()}
 
@@ -215,13 +218,13 @@ class ProgressStore(ClaimStore, Locks):
     def record_success(
         self, account_id: str, series: str, call: Call, loaded: bool, *, brief: bool = False, **fields: str
     ) -> None:
-        """Set these fields and the answer of a good run; they expire soon if no other failure is recorded.
+        """Set these fields and the answer of a good run; they expire after 15 minutes unless a failure is left.
 
-        ``loaded``: whether the whole history is loaded, recorded in the same call to Redis.
+        ``loaded``: whether the whole history of the series is loaded; the same call to Redis records this.
 
-        The answers of earlier failures that this run resolves are deleted: those of the same kind of run, and those
-        about the same days. ``brief``: only update an existing state, so that it no longer says that the series failed.
-        If two runs end at once, a resolved failure may stay until the next run.
+        The answers of earlier failures that this run resolves (``_makes_good``) are deleted. ``brief``: only update an
+        existing state, so that the state no longer says that the series failed; create none. If two runs end at the
+        same time, a resolved failure may stay until the next run.
         """
         key = self._key("task", account_id, series)
         with self._redis.pipeline(transaction=False) as pipe:

@@ -154,7 +154,7 @@ class ServerFolder:
             port, password = _choose_address(self.url)
             self._write("server.url", f"redis://:{password}@127.0.0.1:{port}/0\n")
             self._write("server.conf", _CONFIG.format(port=port, password=password))
-            (self.path / "server.pid").unlink(missing_ok=True)  # An old pid must not stand for the new server.
+            (self.path / "server.pid").unlink(missing_ok=True)  # An old pid must not be taken for the new server's.
             process = subprocess.Popen(
                 [server.resolve(), "server.conf"],
                 cwd=self.path,
@@ -191,7 +191,7 @@ class ServerFolder:
             new.unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """End the server that runs here, if any, and wait for its end. Raises StoreUnavailable if it doesn't end."""
+        """End the server that runs here, if any. Raises StoreUnavailable if the server doesn't end in time."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self.is_running() and (pid := self._pid()):
                 process_guard.signal_group(pid, number)
@@ -211,7 +211,7 @@ class ServerFolder:
 
 
 def _choose_address(url: str) -> tuple[int, str]:
-    """Return the port and password of the last run if that port is free, so that clients reconnect; else new ones."""
+    """Return the port and password of the last run, so that clients reconnect; new ones if that port isn't free."""
     parts = urlsplit(url)
     if parts.port and parts.password:
         with suppress(OSError):

@@ -76,7 +76,10 @@ class Heartbeats(PrefixedKeys):
     # -- Workers
 
     def record_worker(self, worker: str, heartbeat: WorkerHeartbeat) -> None:
-        """Write the heartbeat of a worker process; the name of its hash of messages ends with ``worker``."""
+        """Write the heartbeat of a worker process.
+
+        ``worker`` is the text that also ends the name of the hash with the messages that this process has taken.
+        """
         self._write(worker, json.dumps(asdict(heartbeat)))
 
     def forget_worker(self, worker: str) -> None:
@@ -87,7 +90,7 @@ class Heartbeats(PrefixedKeys):
         self._redis.hdel(self._key("heartbeat"), worker)
 
     def workers(self) -> list[WorkerHeartbeat]:
-        """Return the heartbeats of the last 15 minutes, sorted by name; only the newest of each name."""
+        """Return the heartbeats of the last 15 minutes, sorted by name of worker; the newest of each name."""
         now, newest = self.now(), dict[str, WorkerHeartbeat]()
         for heartbeat in self._processes().values():
             is_newest = heartbeat.name not in newest or newest[heartbeat.name].seen_at < heartbeat.seen_at
@@ -167,7 +170,10 @@ class BrokerMessages(PrefixedKeys):
         return {key.removeprefix(start) for key in self._redis.scan_iter(match=pattern, count=SCAN_COUNT)}
 
     def requeue(self, worker: str) -> int:
-        """Put a worker's taken messages back at the head of their queues; return their number. Safe to repeat."""
+        """Put the messages that a worker has taken back at the head of their queues. Safe to repeat.
+
+        Returns the number of these messages.
+        """
         tags: Iterable[Any] = self._redis.hkeys(self._key(UNACKED, worker))
         return sum(self._requeue_message(worker, str(tag)) for tag in tags)
 

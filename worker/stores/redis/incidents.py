@@ -3,14 +3,14 @@
     incident:ring:<series>   list, newest first: the outcomes of the last 1 000 calls, each
                              ``[1721890000.123, "outage", {"account_id": "k9x4w", "series": "daily", …}]``:
                              seconds since 1970, kind (empty for a good answer), the WindowJob
-    incident:open:<slot>     text, there while one is open: ``{"id": "9f02…", "kind": "outage", "began_at": "2024-…"}``
+    incident:open:<slot>     text, as long as one is open: ``{"id": "9f02…", "kind": "outage", "began_at": "2024-…"}``
     incident:counts:<id>     hash: failed_calls, windows_failed, windows_held, rounds
-    incident:failed:<id>     list: the last 10 000 windows that failed, each a WindowJob; one may occur twice
-    incident:touched:<id>    HyperLogLog of the accounts
+    incident:failed:<id>     list: the last 10 000 windows that failed, each a WindowJob; some may be there twice
+    incident:touched:<id>    HyperLogLog of the accounts with a failed window, to count them
     incident:past            list, newest first: the past incidents with their counts
 
-The keys of an open incident contain its id, so a late count can't change a later incident: it is written to a key that
-nobody reads and that expires. All sizes are bounded, whatever the number of accounts.
+The keys of an open incident contain its id, so a count that comes too late can't change another incident: it is written
+to a key that nobody reads and that expires. All sizes are bounded, whatever the number of accounts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from worker.stores.redis.connection import PrefixedKeys
 MOST_RECENT: Final = 1_000
 MOST_FAILED: Final = 10_000
 MOST_PAST: Final = 100
-OPEN_TTL_S: Final = 3 * 3600  # An incident without probes expires; else, without beat, workers would wait for ever.
+OPEN_TTL_S: Final = 3 * 3600  # An open incident expires if no probes run (beat is down).
 DAY_S: Final = 24 * 3600
 
 
@@ -164,12 +164,12 @@ class IncidentStore(PrefixedKeys):
 
 def _ttl_s(kind: IncidentKind, first_wait_s: float) -> int:
     if kind is IncidentKind.BY_HAND:
-        return int(BY_HAND_LASTS.total_seconds()) + OPEN_TTL_S  # The probes close it earlier, with its notice.
+        return int(BY_HAND_LASTS.total_seconds()) + OPEN_TTL_S  # The probes close it earlier, with a notice.
     return max(OPEN_TTL_S, int(first_wait_s * LONGEST_WAIT * 4))
 
 
 def _to_text(incident: Incident) -> str:
-    """Return the text of an open incident, with only the fields that never change while it is open."""
+    """Return the stored text of an open incident, with only the fields that stay the same while it is open."""
     return json.dumps({"id": incident.id, "kind": incident.kind, "began_at": incident.began_at.isoformat()})
 
 

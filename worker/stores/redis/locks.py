@@ -94,7 +94,7 @@ class RateLimiter(PrefixedKeys):
     """A counter of calls, to limit their rate. If Redis fails, StoreUnavailable is raised, so no call is allowed."""
 
     def count_call(self, rate: Rate, subject: str) -> int:
-        """Count a call of ``subject``. Return 0 if it is allowed, else the seconds until the next one is."""
+        """Count a call of ``subject``. Return 0 if it is allowed, else the seconds until the next allowed call."""
         key = self._key("limit", rate.name, subject)
         with self._redis.pipeline() as pipe:
             pipe.set(key, 0, ex=rate.window_s, nx=True)

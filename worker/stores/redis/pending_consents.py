@@ -139,7 +139,10 @@ class ConnectionRequests(PrefixedKeys):
         self._redis.set(self._key("connection_requests", "opened", name), session_id, ex=_REQUEST_LIFE_S)
 
     def find_session(self, name: str) -> str:
-        """Return the id of the session that was opened by this name; empty if none was, or after a crash."""
+        """Return the id of the session that this browser's name or invitation opened.
+
+        Empty if none was opened, or if the process crashed before it recorded the session.
+        """
         return str(self._redis.get(self._key("connection_requests", "opened", name)) or "")
 
     def unmark_opened(self, name: str) -> None:
@@ -178,7 +181,10 @@ class ConnectionRequests(PrefixedKeys):
             self._redis.zrem(self._key("connection_requests", "held"), request_id)
 
     def _index_of_held(self) -> Iterator[tuple[str, ConnectionRequest | None]]:
-        """Yield the ids of the index, each with its request, or None if that no longer waits for the operator."""
+        """Yield the ids in the index of held requests, each with its request.
+
+        The request is None if it is gone or no longer waits for the operator.
+        """
         for request_id in map(str, self._redis.zrange(self._key("connection_requests", "held"), 0, -1)):
             request = self.get(request_id)
             yield request_id, request if request is not None and request.state is RequestState.HELD else None
@@ -226,7 +232,7 @@ class ConnectionRequests(PrefixedKeys):
         with self._redis.pipeline() as pipe:
             if request.state is RequestState.ASKING:
                 at = request.next_try_at or request.created_at
-                pipe.zadd(due, {request.id: math.ceil(at.timestamp())})  # Never listed before it is due.
+                pipe.zadd(due, {request.id: math.ceil(at.timestamp())})  # Rounded up, so never listed before it is due.
             else:
                 pipe.zrem(due, request.id)
             if request.state is RequestState.HELD:
@@ -301,7 +307,7 @@ class ConsentFlows(PrefixedKeys):
     # -- Codes of the consent proxy
 
     def store_code(self, code: str, sealed: str) -> None:
-        """Store the sealed facts of a new or redeemed code for 15 minutes."""
+        """Store the sealed facts behind a code for 15 minutes; the code may be new or just redeemed."""
         self._redis.set(self._key("proxy_code", _digest(code)), sealed, ex=_FLOW_LIFE_S)
 
     def redeem_code(self, code: str, check: Callable[[str], _Facts]) -> _Facts | None:
@@ -354,7 +360,10 @@ class ProofFiles(PrefixedKeys):
         return sorted(str(right_id) for right_id in self._redis.smembers(self._key("proof_files", "waiting")))
 
     def get(self, right_id: str) -> list[ProofFile]:
-        """Return the files of a right; none if they are gone. Raises OperatorFault if their key is missing."""
+        """Return the files of a right; empty if they are gone.
+
+        Raises OperatorFault if the key that sealed them is missing.
+        """
         texts = self._redis.lrange(self._key("proof_files", right_id), 0, -1)
         files = [json.loads(self._sealer.unseal(str(text), _files_place(right_id))) for text in texts]
         return [(str(file["name"]), base64.b64decode(file["content"])) for file in files]
