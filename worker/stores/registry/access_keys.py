@@ -72,7 +72,7 @@ class SessionTable(ClockedTable):
     """The table of access keys, with methods that only list and end them, which needs no encryption key."""
 
     def end(self, key_id: str, *, owners: Collection[str] | None = None) -> bool:
-        """End the key of this id, with ``owners`` only if it belongs to one of them; return whether there was one."""
+        """End the key with this id, if its owner is one of ``owners`` (None: any); return whether there was one."""
         mine = () if owners is None else (ACCESS_KEYS.c.owner.in_(owners),)
         return self._database.change(delete(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id, *mine)) > 0
 
