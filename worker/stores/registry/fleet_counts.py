@@ -52,7 +52,6 @@ class FailingSeries:
 
 
 class Overview(SqlTable):
-
     def count_accounts_by_state(self) -> dict[AccountState, int]:
         """Return the number of accounts in each state, including states without accounts."""
         query = select(ACCOUNTS.c.state, func.count()).group_by(ACCOUNTS.c.state)

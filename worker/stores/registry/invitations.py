@@ -29,7 +29,7 @@ from worker.stores.registry import account_rows
 from worker.stores.registry.tables import INVITATIONS, belongs_to
 
 _TEXTS: Final = SecretTexts("invite")  # Our logs recognise the text by this prefix and mask it.
-_PLAIN: Final = tuple(name for name in Invitation.__dataclass_fields__ if name != "usage_point_id")  # Not sealed.
+_PLAIN: Final = tuple(name for name in Invitation.__dataclass_fields__ if name != "usage_point_id")  # Unsealed columns.
 
 
 class UnknownInvitation(DataError):
@@ -73,7 +73,7 @@ class InvitationTable(SealedTable):
         }
         sealed = None if usage_point_id is None else self._sealer.seal(usage_point_id, _place_of(invitation_id))
         is_open = _may_be(InvitationEvent.EXPIRED, now)
-        with self._database.reading() as connection:  # Unsealing many takes a while, and SQLite has one writer.
+        with self._database.reading() as connection:  # Unsealing is slow; SQLite has one writer.
             older = self._find_by_meter(connection, usage_point_id, is_open, *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
             if account_id is not None:
@@ -84,13 +84,16 @@ class InvitationTable(SealedTable):
         return Invitation(**row, usage_point_id=usage_point_id), text
 
     def get(self, invitation_id: str) -> Invitation | None:
-        """Return the invitation in any state, or None. Raises OperatorFault if the key of its meter is missing."""
+        """Return the invitation, whatever its state; None if there is none with this id.
+
+        Raises OperatorFault if the key that sealed the meter's number is missing.
+        """
         with self._database.reading() as connection:
             row = _get_row(connection, invitation_id)
         return None if row is None else self._to_invitation(row)
 
     def find(self, secret_text: str) -> Invitation | None:
-        """Return the invitation with this secret in any state, or None. Raises OperatorFault like ``get``."""
+        """Return the invitation with this secret, whatever its state, or None. Raises OperatorFault like ``get``."""
         with self._database.reading() as connection:
             row = _find_row(connection, secret_text)
         return None if row is None else self._to_invitation(row)
@@ -171,7 +174,10 @@ class InvitationTable(SealedTable):
         return self._database.change(delete(INVITATIONS).where(INVITATIONS.c.expires_at < moment))
 
     def _revoke_open(self, connection: Connection, ids: Iterable[str]) -> int:
-        """Revoke those that are still open, erase their meter's number, and return how many they were."""
+        """Revoke those of the invitations that are still open, and return how many were revoked.
+
+        Their meter's number is deleted.
+        """
         now, revoked = self._now(), 0
         revoking = update(INVITATIONS).where(_may_be(InvitationEvent.EXPIRED, now))
         forgetting = revoking.values(revoked_at=now, sealed_usage_point=null())
