@@ -154,7 +154,7 @@ class OutcomeTable(SeriesChoice):
                 account_rows.lock(connection, account_id)  # Accounts are locked before their series.
             row = lock_row(connection, account_id, series)
             if row is None:
-                account_rows.lock(connection, account_id)  # Raises UnknownAccount if it is removed or missing.
+                account_rows.lock(connection, account_id)  # Raises UnknownAccount if the account is removed or missing.
                 return HistoryDays(Series(series), told.wanted, ())
             values: dict[str, Any] = {
                 "updated_at": max(row.updated_at, now),
@@ -178,7 +178,7 @@ class OutcomeTable(SeriesChoice):
                     account_rows.update_account(connection, account_id, {"activated_on": told.activated_on})
             if told.code is None:
                 values["last_success_at"] = max(row.last_success_at or now, now)
-                account_rows.delete_pending_refusals(connection, account_id)  # They were mistakes of the supplier.
+                account_rows.delete_pending_refusals(connection, account_id)  # They were the supplier's mistakes.
             update_row(connection, account_id, series, values)
         if told.confirms and row.account_state is AccountState.NEW:
             # A suspension locks the account before its series, so the account can't be locked in the transaction above,
@@ -199,10 +199,11 @@ class OutcomeTable(SeriesChoice):
         to_marks: Callable[[DayLedger], Mapping[date, DayMark]],
         answer: FinishedAnswer,
     ) -> None:
-        """Record that a part of a file is stored. It is no answer of the supplier, so verdict and due times stay.
+        """Record that a part of a file is stored. A file isn't a supplier's answer, so verdict and due times stay.
 
-        ``to_marks``: returns the marks of the file's days for a ledger. A series that isn't collected for the account
-        gets a row, so that its stored readings are known. Raises UnknownAccount, also for a removed account.
+        ``to_marks``: a function that takes the ledger and returns the marks of the file's days. If the series isn't
+        collected for the account, it gets a row, so that its stored readings are known. Raises UnknownAccount, also for
+        a removed account.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)  # Accounts are locked before their series.
@@ -264,7 +265,7 @@ class OutcomeTable(SeriesChoice):
             return True
 
     def end_lacking(self, account_id: str, series: Series, message: str, now: datetime) -> bool:
-        """End a series that the meter doesn't have according to its contract, and return whether this has ended it.
+        """End a series that, by its contract, the meter doesn't have; return whether this call has ended the series.
 
         A series with stored readings, or one that somebody has switched on for this account, doesn't end.
         """
@@ -341,7 +342,7 @@ class CompletenessTable(SqlTable):
         }
 
     def find_missing_curve(self, account_id: str) -> MissingCurve | None:
-        """Return since when an account's load curve is missing; None if it is collected or nothing is known."""
+        """Return since when an account's load curve is missing; None if it is collected, or if nothing is known."""
         ledgers = self.load_ledgers(account_id)
         return find_missing_curve(*(ledgers[account_id, series] for series in COMPARED_SERIES))
 
@@ -372,7 +373,7 @@ class CompletenessTable(SqlTable):
 
         Readings of accounts for which the series is no longer collected could not be requested again.
         """
-        rows = select(_C.series).where(_ACTIVE, _C.last_day > NO_DAY)  # One look into an index for each series.
+        rows = select(_C.series).where(_ACTIVE, _C.last_day > NO_DAY)  # The index answers this for each series.
         stored = [rows.where(_C.series == one).exists() for one in among]
         with self._database.reading() as connection:
             return set(compress(among, connection.execute(select(*stored)).one())) if stored else set()
@@ -466,7 +467,10 @@ def _add_answer(
     answer: FinishedAnswer,
     add: Callable[[RecentAnswers, Answered], RecentAnswers] = RecentAnswers.with_answer,
 ) -> tuple[DayLedger, str]:
-    """Return the ledger with the doubtful days made due, and the row's answers including this one."""
+    """Return the ledger, in which the days that the answer puts in doubt are due, and the row's answers.
+
+    The row's answers include this answer.
+    """
     recent = RecentAnswers.parse(row.answered or "")
     return ledger.ask_again(recent.days_in_doubt(answer)), str(add(recent, answer.answer))
 

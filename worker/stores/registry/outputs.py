@@ -298,7 +298,7 @@ class OutboxTable(SqlTable):
 
 
 def count_waiting_by_kind(database: Database) -> dict[str, int]:
-    """Return the number of waiting rows by the kind of their output, zero included."""
+    """Return how many rows of the outbox wait for each kind of output; 0 if none waits for its outputs."""
     counted = sa.func.count(_ROW.output_id)
     query = sa.select(OUTPUTS.c.kind, counted).select_from(OUTPUTS.outerjoin(OUTPUT_CHANGES)).group_by(OUTPUTS.c.kind)
     return dict(database.fetch(query))
@@ -393,7 +393,7 @@ class OutputTable(SealedTable):
         return waiting
 
     def list_due(self, now: datetime) -> list[str]:
-        """Return the ids of outputs that have something to send and may try; failing ones come last."""
+        """Return the ids of outputs that have something to send and may try it now; failing outputs come last."""
         ready = sa.exists().where(OUTPUT_CHANGES.c.output_id == OUTPUTS.c.id, is_ready(now, self._writer_expiry))
         next_try = OUTPUTS.c.next_try_at
         may_try = sa.or_(next_try.is_(None), next_try <= now, next_try > now + OUTPUT_DELAYS[-1])
@@ -458,7 +458,7 @@ def _states(
     accounts = sa.func.count(sa.distinct(_ROW.account_id)).label("waiting")
     waiting = sa.select(_ROW.output_id, accounts, sa.func.min(_ROW.since).label("since")).where(*counted)
     found = waiting.group_by(_ROW.output_id).subquery()
-    of_output = [column for column in OUTPUTS.c if column is not OUTPUTS.c.sealed]  # In the order of OutputState.
+    of_output = [column for column in OUTPUTS.c if column is not OUTPUTS.c.sealed]  # Ordered as in OutputState.
     query = sa.select(*of_output, sa.func.coalesce(found.c.waiting, 0), found.c.since)
     joined = query.select_from(OUTPUTS.outerjoin(found, found.c.output_id == OUTPUTS.c.id))
     return joined.where(*conditions).order_by(OUTPUTS.c.created_at, OUTPUTS.c.id)

@@ -5,8 +5,8 @@ text contains the id of its client or grant: ``proxyclient_<client_id>_<secret>`
 ``proxyrefresh_<grant>_<secret>``. A meter is stored as the same keyed hash as in the table of erasures, so a grant
 doesn't reveal whose data it is for.
 
-With version 4 of the API (v4), a client has the holder's own tokens from the supplier. The grant then contains no
-access token of ours, but the hash of the supplier's refresh token, which binds this token to the client.
+With v4 of Enedis' API, a client has the holder's own tokens from the supplier. The grant then contains no access token
+of ours, but the hash of the supplier's refresh token, which binds this token to the client.
 """
 
 from __future__ import annotations
@@ -156,12 +156,18 @@ class ProxyGrantTable(ClockedTable):
         self._bind_token(connection, grant_id, refresh_token)
 
     def find_by_bound_token(self, refresh_token: str) -> ProxyGrant | None:
-        """Return a grant, perhaps ended, of a holder's own refresh token (v4); None for a token without a row."""
+        """Return the grant to which a holder's own refresh token (v4) is bound; None if there is none.
+
+        The returned grant may have ended.
+        """
         row = self._database.first(_of_bound_token(refresh_token))
         return None if row is None else _to_grant(row)
 
     def renew_bound(self, refresh_token: str, renewed: str | None, today: date) -> bool:
-        """Bind a holder's next refresh token to the same grants; return False if these have ended meanwhile."""
+        """Bind a holder's next refresh token to the same grants as the present token (v4).
+
+        Returns False, and binds nothing, if these grants have ended meanwhile.
+        """
         with self._database.writing() as connection:
             query = _of_bound_token(refresh_token).with_for_update(of=PROXY_GRANTS)
             row = connection.execute(query).one_or_none()
@@ -239,7 +245,8 @@ class ProxyGrantTable(ClockedTable):
     ) -> int:
         """End the grants of a meter in the caller's transaction, and return their number.
 
-        ``meter_digests``: the meter's keyed hashes, under every key. ``but_of``: names of a browser whose grants stay.
+        ``meter_digests``: the meter's keyed hashes under all keys. ``but_of``: the hashed names of a browser; grants
+        whose consent was given in this browser stay.
         """
         others = or_(PROXY_GRANTS.c.browser.is_(None), PROXY_GRANTS.c.browser.not_in(but_of))
         return self._end(connection, reason, PROXY_GRANTS.c.meter.in_(meter_digests), others)
@@ -294,7 +301,7 @@ class ProxyGrantTable(ClockedTable):
     def list_grants(
         self, client_id: str | None = None, meter_digests: Collection[str] | None = None
     ) -> list[ProxyGrant]:
-        """Return all grants, or those of a client or a meter, including ended ones, the oldest first."""
+        """Return the grants, including ended ones, the oldest first: all, or only those of a client or a meter."""
         of_client = () if client_id is None else (PROXY_GRANTS.c.client_id == client_id,)
         query = select(*_GRANT_COLUMNS).where(*of_client, *_is_of(meter_digests))
         rows = self._database.fetch(query.order_by(PROXY_GRANTS.c.granted_at, PROXY_GRANTS.c.id))

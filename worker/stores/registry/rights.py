@@ -61,7 +61,10 @@ class RightTable(SealedTable):
         return next(iter(self._list(_C.id == right_id, _LIVE)), None)
 
     def page_all(self, after: str = "", limit: int = PAGE) -> list[Right]:
-        """Return the next page of all rights by id, including those waiting for withdrawal. Empty at the end."""
+        """Return the next page of all rights by id; empty after the last page.
+
+        Rights that wait to be withdrawn are included.
+        """
         return self._list(_C.id > after, limit=limit)
 
     def page(self, supplier: str, after: str = "", limit: int = PAGE, *, pending_only: bool = False) -> list[Right]:
@@ -148,7 +151,10 @@ class RightTable(SealedTable):
         self._database.change(update(RIGHTS).where(_C.id == before.id, _LIVE).values(values))
 
     def lock(self, connection: Connection, right: Right) -> bool:
-        """Lock a right; return whether it exists, isn't withdrawn, and has opened no account since it was read."""
+        """Lock a right; return whether it is still as it was when ``right`` was read.
+
+        This means that it exists, isn't withdrawn, and has opened no account since then.
+        """
         query = select(_C.account_id, _C.opened_at).where(_C.id == right.id, _LIVE).with_for_update()
         row = connection.execute(query).first()
         return row is not None and (row.account_id, row.opened_at) == (right.account_id, right.opened_at)
@@ -166,10 +172,11 @@ class RightTable(SealedTable):
     # The withdrawal of rights.
 
     def withdraw_meter(self, connection: Connection, account: Account, *, of_everybody: bool = False) -> int:
-        """Schedule the withdrawal of an account's rights, and return their number; 0 if its supplier registers none.
+        """Mark an account's rights to be withdrawn at the supplier.
 
-        If the table has none of them, a row is inserted for those that the supplier may have. ``of_everybody``: the
-        rights of all holders of its meter; for an erasure.
+        Returns how many rights of the account's meter now wait for this; 0 if the supplier registers no rights. If no
+        right of the meter waits then, a row is inserted for a right that the supplier may have all the same.
+        ``of_everybody``: the rights of all holders of the meter are withdrawn, for an erasure.
         """
         if account.supplier not in REGISTERING or account.usage_point_id is None:
             return 0
