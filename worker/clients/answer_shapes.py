@@ -108,7 +108,7 @@ def _type_name(value: Json) -> str:
 
 
 def fields_of(model: type[AnswerPart]) -> dict[str, Json]:
-    """Return the fields of a model and of its nested objects, for ``keep_fields``."""
+    """Return the names of a model's fields and of its nested objects' fields, as ``keep_fields`` takes them."""
     return {
         name: next(map(fields_of, _models_in(field.annotation)), None) for name, field in model.model_fields.items()
     }
@@ -138,7 +138,7 @@ def keep_fields(body: Json, kept: Mapping[str, Json] | None) -> Json:
 
 
 def keep_meter(body: Json, field: str, meter: str) -> Json:
-    """Return a body without list items of other meters; ``field`` is the key of the meter number."""
+    """Return a body without the list items that only name other meters; ``field`` is the key of meter numbers."""
     if isinstance(body, dict):
         return {name: keep_meter(value, field, meter) for name, value in body.items()}
     if not isinstance(body, list):

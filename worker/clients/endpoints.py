@@ -71,7 +71,7 @@ class Preset:
     consent_style: Literal["usage_point", "autorisation", "right"]
     consent_duration: str  # An ISO 8601 duration.
     title: str = "Enedis"
-    sandbox_authorize_url: str | None = None  # None if the sandbox has no consent page.
+    sandbox_authorize_url: str | None = None  # None: no page; its customers have consented.
     revoke_path: str | None = None  # The path that revokes users' tokens; None if there is none.
     data_path: str = ""
     token_base_url: str | None = None
@@ -162,7 +162,7 @@ class Endpoints:
 
 
 def host_of(url: str) -> str:
-    """Return the host of an address as DNS looks it up: in lower case, with plain dots, and none at its end."""
+    """Return the host of an address as DNS looks it up: in lower case, with plain dots, but no dot at its end."""
     host = urlsplit(url).hostname or ""
     with suppress(UnicodeError):  # Some scripts have their own dots; HTTP clients take them as plain dots.
         host = host.encode("idna").decode("ascii")
@@ -195,7 +195,10 @@ def _checked_address(address: str) -> str:
 
 
 def _allows_plain_http(host: str) -> bool:
-    """Return whether the host is ours: loopback, a private address, or a name inside a container network."""
+    """Return whether the host may be called without TLS.
+
+    This is true for loopback, a private address, and a name inside a container network.
+    """
     try:
         address = ip_address(host)
     except ValueError:

@@ -175,7 +175,7 @@ def _unavailable(reply: Reply, now: datetime) -> errors.SupplierUnavailable:
 
 
 def _over_quota(payload: Json) -> bool:
-    """Return whether the body, even with a success status, says that a gateway's quota is used up."""
+    """Return whether the body says that a gateway's quota is used up, even if the status is a success."""
     return isinstance(payload, dict) and payload.get("valid") is False and payload.get("quota_reached") is True
 
 

@@ -92,7 +92,7 @@ _MEANING_OF_RIGHT_BY_TEXT: Final = (
 )
 _EXISTS_CODE: Final = "1000000003"
 _NO_FAILURE: Final = re.compile("existe deja|en attente de la validation|aucun droit d'acces trouve")
-_OUTAGE_CODE: Final = re.compile(r"2\d{6}|2\d{9}")  # We infer that codes of server errors begin with a 2.
+_OUTAGE_CODE: Final = re.compile(r"2\d{6}|2\d{9}")  # We infer that server errors have codes with a 2 in front.
 # The codes of these refusals are not known. The texts are compared in this order, without accents and in lower case.
 _MEANING_BY_TEXT: Final[Sequence[tuple[str, Meaning]]] = (
     ("ne couvre pas les donnees", _NOT_COVERED),

@@ -165,7 +165,10 @@ def _read_declared(reply: Reply) -> DeclaredRight:
 
 
 def _read_listed(reply: Reply) -> list[Mapping[str, Json]]:
-    """Return the records of a list. A truncated list is an error: a right missing there would count as ended."""
+    """Return the records of a list. Raises an error if the list was cut off.
+
+    Otherwise a right that is missing from the list would count as ended.
+    """
     interpret_rights(reply, datetime.now(UTC))
     if reply.streamed and reply.streamed.fault and reply.status // 100 == 2:
         raise reply.streamed.fault
