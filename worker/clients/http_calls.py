@@ -202,7 +202,7 @@ def _too_slow(longest_s: float) -> str:
 
 
 class HttpConnection(HTTPConnection):
-    """A connection that registers its socket with the call of its thread, so that a timer can shut it down."""
+    """A connection that registers its socket with its thread's call, so that a timer can shut the socket down."""
 
     def getresponse(self) -> Any:
         call: _Call | None = getattr(_current, "call", None)

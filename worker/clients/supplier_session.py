@@ -451,7 +451,7 @@ class SplitFetch:
     end: date | None = None
 
     def fetch(self, window: DateWindow) -> SplitFetch:
-        """Request the whole window, in as many pieces as necessary. Raises the errors of ``fetch_piece``."""
+        """Request the whole window, in as many pieces as necessary; return self. Raises ``fetch_piece``'s errors."""
         self.end = window.end
         if self.data_from is not None and window.start < self.data_from:
             self.floor = min(self.data_from, window.end)
@@ -501,7 +501,7 @@ def find_floor(fetch_piece: FetchPiece, refused_window: DateWindow) -> Iterator[
 
 
 def _next_length(window: DateWindow) -> int:
-    """Return the length to try next: half, except that 7 days become 6, because Enedis sometimes refuses exactly 7."""
+    """Return the length of the next pieces: half, or 6 for 7 days, because Enedis sometimes refuses exactly 7."""
     if window.days == 1:
         raise errors.RequestRefused("the supplier says that a window of one day is too long")
     return 6 if window.days == 7 else (window.days + 1) // 2

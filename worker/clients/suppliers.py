@@ -49,12 +49,12 @@ class SupplierClients:
 
     @property
     def account_tokens(self) -> bool:
-        """Whether each account has its own token (v4, gateways); else the application's token serves all."""
+        """Whether each account has its own token (v4, gateways); otherwise all accounts use the application's token."""
         return self.endpoints.preset.token_mode != "application"  # noqa: S105 - a mode, no secret
 
     @property
     def renews_tokens(self) -> bool:
-        """Whether the accounts' tokens are renewed at the supplier (v4); a gateway's are entered by hand."""
+        """Whether the accounts' tokens are renewed at the supplier (v4); a gateway's tokens are entered by hand."""
         return self.endpoints.preset.token_mode == "user"  # noqa: S105 - a mode, no secret
 
     def client_of(self, account: Account) -> SupplierClient:

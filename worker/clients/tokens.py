@@ -190,7 +190,7 @@ class BearerTokens:
         return token
 
     def renew(self, refused: Token | None) -> Token:
-        """Return the token that has replaced ``refused`` meanwhile. Raises TokenRefused without one."""
+        """Return the token that has replaced ``refused`` meanwhile. Raises TokenRefused if none has replaced it."""
         token = self.current()
         if refused is None or token.access != refused.access:
             return token

@@ -22,7 +22,7 @@ class AuditTable(SqlTable):
     def append(self, entry: AuditEntry) -> AuditEntry:
         """Append an entry and return it. An entry without a tenant gets the tenant of its account, if that exists.
 
-        So whoever may read the entries of one tenant can't learn whether an account of another tenant exists.
+        So a person who may read only the entries of one tenant can't learn whether an account of another tenant exists.
         """
         with self._database.writing() as connection:
             if entry.tenant is None and entry.account_id is not None:
