@@ -2,7 +2,8 @@
 
 `releve up`, `releve demo`, `releve drill`, benchmarks and tests start, watch, stop and kill their processes with it.
 
-Each child leads a session of its own, so Ctrl-C in the terminal reaches only the parent, which ends them in order.
+Each child leads a session of its own, so Ctrl-C in the terminal reaches only the parent, which ends its children in
+order.
 """
 
 from __future__ import annotations

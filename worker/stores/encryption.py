@@ -115,7 +115,7 @@ class Sealer:
 
     @property
     def key_count(self) -> int:
-        """The number of keys; the first one seals."""
+        """The number of keys, the first of which seals new texts."""
         return len(self._keys)
 
     def seal(self, text: str, place: str) -> str:

@@ -48,7 +48,10 @@ class LedgerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One entry; only an erasure has ``meter``, ``forget_on`` and ``tenant`` (``registry.erased_meters``)."""
+    """One entry of the ledger.
+
+    Only an erasure has ``meter``, ``forget_on`` and ``tenant`` (``registry.erased_meters``).
+    """
 
     kind: LedgerKind
     account_id: str

@@ -1,15 +1,15 @@
-"""The consent of GRDF: rights that are declared, listed, withdrawn and proven, and the callback of Client Connect.
+"""Consent at GRDF: rights, which are declared, listed, withdrawn and proven, and the callback of Client Connect.
 
     PUT  /pce/{meter}/droit_acces        {"role_tiers": "AUTORISE_CONTRAT_FOURNITURE", "code_postal": "99099", …}
       201                                {"id_droit_acces": "…", "etat_droit_acces": "A valider",
                                           "code_statut_traitement": "0000000002", "message_retour_traitement": "…"}
-    POST /droits_acces                   {"id_pce": ["…"]}: a right a line, or all in ``liste_acces``; then the status
+    POST /droits_acces                   {"id_pce": ["…"]}; answer: one right per line, or a ``liste_acces``; then the status
     PATCH /droit_acces/{right}           {}
     PUT  /droit_acces/{right}/preuves    a form with up to three fields ``preuves``
     callback                             ?code=c0de&iss=…&client_id=…&state=abc0, or ?error=access_denied&state=abc0
 
-Only the fields of ``RightRecord`` leave this module: no name, postcode, email or telephone number. States come with and
-without accents; yes and no are ``Vrai`` and ``Faux``, in upper or lower case.
+Only the fields of ``RightRecord`` leave this module: no name, postcode, email or telephone number. GRDF sends
+states with or without accents; yes and no are ``Vrai`` and ``Faux``, in upper or lower case.
 
 Source: GRDF, swagger of ADICT v2 and the digest of its kit; the code of lowatt-grdf, aeneria and Grand Lyon's proxy.
 """
@@ -100,7 +100,7 @@ def withdraw_right(session: SupplierSession, right_id: str) -> None:
 
 
 def upload_proofs(session: SupplierSession, right_id: str, files: Sequence[tuple[str, bytes]]) -> None:
-    """Send the proofs of a consent that GRDF demands: one to three files (name, content) of at most 4 MB each.
+    """Send the files that GRDF demands as proof of a consent: one to three (name, content) of at most 4 MB each.
 
     Raises TransientError, RightRefused, RequestRefused or OperatorFault.
     """

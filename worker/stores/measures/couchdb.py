@@ -40,20 +40,21 @@ _STATUS_OF: Final = {
     http.ResourceConflict: 409,
     http.PreconditionFailed: 412,
 }
-MOST_BYTES: Final = 64 * 1024**2  # Far above the longest range that is read: three years of half-hours.
+MOST_BYTES: Final = 64 * 1024**2  # Far above the size of the longest read: three years of half-hours.
 _TRY_LATER: Final = {408, 409, 425, 429}  # Client errors that pass with time.
 _NOT_AN_ANSWER: Final = (AttributeError, TypeError, ValueError, OSError, HTTPException, http.RedirectLimit)
 MOST_DOCUMENTS_A_REQUEST: Final = 500
 # This limit is sent with each read: without one, a server with a cap on partition reads silently leaves out the rest.
 _MOST_ROWS: Final = 1_000_000
 _FRUITLESS_ROUNDS: Final = 3  # One fruitless round is normal, because the package may have sent the deletion twice.
-_NO_DATABASE: Final = {"Database does not exist.", "no_db_file"}  # CouchDB 3; CouchDB 1 and 2, pouchdb-server.
+# The first text is from CouchDB 3, the second from CouchDB 1 and 2 and pouchdb-server.
+_NO_DATABASE: Final = {"Database does not exist.", "no_db_file"}
 # Errors of single rows that are the server's fault; any other error except a conflict is a refusal.
 _ROW_OUTAGES: Final = {"internal_server_error", "service_unavailable", "timeout", "unknown_error"}
 _DATABASE_NAME: Final = re.compile(r"[a-z][a-z0-9_$()+-]*")
 SYSTEM_DATABASES: Final = ("_users", "_replicator")
 _OLDEST_VERSION: Final = 3
-_STAND_IN: Final = "express-pouchdb"  # pouchdb-server, whose versions are its own.
+_STAND_IN: Final = "express-pouchdb"  # The name of pouchdb-server, which has its own version numbers.
 
 
 class UserRefused(StoreUnavailable):
@@ -405,7 +406,7 @@ class _NoCache(http.Cache):  # type: ignore[misc]  # The package has no types.
     """A replacement for the package's cache of GET answers that stores nothing."""
 
     def put(self, url: str, response: object) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
 
 class _BoundedResponse(HTTPResponse):
@@ -413,7 +414,7 @@ class _BoundedResponse(HTTPResponse):
 
     def read(self, amt: int | None = None) -> bytes:
         if amt is not None or 0 <= (self.length or -1) <= MOST_BYTES:
-            return super().read(amt)  # Without ``amt`` it raises an error for an answer that breaks off.
+            return super().read(amt)  # Without ``amt``, read() raises if an answer breaks off.
         body = super().read(MOST_BYTES + 1)
         if len(body) > MOST_BYTES:
             raise HTTPException(f"an answer of more than {MOST_BYTES} bytes")

@@ -55,7 +55,7 @@ ACCOUNT_KINDS: Final = _OF_MANY | {"task", "failures", "starts", "secret", "text
 # hash. By default Redis stores hashes compactly up to 128 fields (older versions: 512) of at most 64 bytes.
 BUCKET_LETTERS: Final = 3
 # KEYS: releve:inflight:nightly. ARGV: lifetime of a claim in µs (900000000), then members (k9x4w:daily …).
-# Returns the claim of each member as text (1721890000123456), empty if it is claimed already.
+# Returns the claim of each member as text (1721890000123456); empty for a member that is claimed already.
 _CLAIM = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -81,7 +81,7 @@ end
 return released
 """
 # KEYS: releve:starts:<step>. ARGV: a process (host-17-a1b2c3/17), seconds that a start counts, the limit of starts.
-# Returns the processes that had begun the step and not ended it; if they reach the limit, no start is recorded.
+# Returns the processes that had begun the step and not ended it; if their number is the limit, no start is recorded.
 _BEGIN = """
 local now = redis.call('TIME')[1]
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])

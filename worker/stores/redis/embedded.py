@@ -36,7 +36,7 @@ ANSWER_TIMEOUT_S: Final = 5.0
 STOP_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.01
 UP_LOCK: Final = "up.lock"  # The file is in the data folder; `releve up` locks it as long as it runs.
-STARTS: Final = 3  # Another process may take the port between our check and the server's start.
+STARTS: Final = 3  # Attempts; another process may take the port before the server does.
 # The password is in a file that only its owner can read, because arguments are visible to every user of the machine.
 _CONFIG = """\
 bind 127.0.0.1

@@ -356,9 +356,9 @@ class PendingRefusals(SealedTable):
     def count_newly_refused(self, code: str, since: datetime, *, certain: bool, supplier: str) -> int:
         """Return the number of a supplier's accounts refused with ``code`` for the first time since ``since``.
 
-        A refusal with a ``certain`` code suspends its account at once, so suspensions since then are counted. With
-        another code, pending refusals whose first sighting was since then are counted, because repeated requests for
-        the same accounts show nothing new.
+        A refusal with a ``certain`` code suspends its account at once, so suspensions since ``since`` are
+        counted. With another code, pending refusals that were first seen since then are counted, because repeated
+        requests for the same accounts show nothing new.
         """
         if certain:
             suspended = (ACCOUNTS.c.state == AccountState.ACTION_NEEDED, ACCOUNTS.c.reason == code)

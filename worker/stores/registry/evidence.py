@@ -110,7 +110,7 @@ class EvidenceChain:
         self._append(connection, {**same, **columns, "actor": SUPPLIER_INCIDENT}, sealed or row["sealed_personal"])
 
     def erase_personal(self, connection: Connection, account_id: str) -> None:
-        """Delete the personal parts of an account's consents; the chain still verifies."""
+        """Delete the personal parts of an account's consents; the chain can still be verified."""
         of_account = CONSENT_EVIDENCE.c.account_id == account_id
         connection.execute(update(CONSENT_EVIDENCE).where(of_account).values(sealed_personal=None))
 

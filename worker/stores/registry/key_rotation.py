@@ -91,7 +91,7 @@ WEB_SEALS: Final = (
     _of_web("households", HOUSEHOLDS.c.id, HOUSEHOLDS.c.sealed),
     _of_web("mail addresses", MAIL_ADDRESSES.c.household_id, MAIL_ADDRESSES.c.sealed),
     _of_web("operators", OPERATORS.c.id, OPERATORS.c.sealed),
-    # A session or link that no key opens gives no access.
+    # A session or link that no key can unseal gives no access, so it isn't kept.
     _of_web("sessions, codes and links", ACCESS_KEYS.c.id, ACCESS_KEYS.c.sealed, is_kept=False),
 )
 
