@@ -86,7 +86,7 @@ class _ValueReader:
         self._is_json = False  # Whether a list or an object has begun.
 
     def feed(self, chunk: bytes) -> Iterator[Json]:
-        """Yield the values that are complete at the end of this chunk."""
+        """Yield the values that end in this chunk."""
         self._bytes += len(chunk)
         if self._bytes > self._limits.stream_bytes:
             raise errors.AnswerTooLarge(f"the answer is longer than {self._limits.stream_bytes} bytes")

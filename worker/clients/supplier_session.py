@@ -196,9 +196,9 @@ class Permits(Protocol):
         """Undo a permit whose request was never sent, so that the supplier can't have counted the request."""
 
     def close_gate(self, retry_after_s: float, permit: str, code: str = "") -> None:
-        """Stop all requests for a while, because the supplier has refused a request; ``code`` is our error's code.
+        """Stop all requests for a while, because the supplier has refused a request.
 
-        ``permit`` is the permit of the refused request.
+        ``permit``: the permit of the refused request. ``code``: the code of the error that the refusal was turned into.
         """
 
 
@@ -351,7 +351,7 @@ class Transport:
 
     @contextmanager
     def token_session(self, client: Client, on_unsent: Callable[[], None]) -> Iterator[OAuth2Session]:
-        """Open a session for one exchange with the token endpoint, which shares no state with other sessions.
+        """Open a session for one exchange with the token endpoint. No other session shares its state.
 
         ``client`` must have no scope. Otherwise oauthlib would compare this scope with the scope of the answer and, if
         the supplier has added a word, raise a Warning, by which the token would be lost.

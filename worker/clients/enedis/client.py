@@ -243,7 +243,7 @@ class EnedisClient(SeriesClient):
         except (errors.AccountError, errors.OperatorFault):
             if call.required:
                 raise
-            return Answer(AnswerKind.NO_DATA)  # Only this API is missing from the consent or application.
+            return Answer(AnswerKind.NO_DATA)  # The consent or application doesn't cover this API.
         if answer.kind is not AnswerKind.DATA:
             return answer
         body = keep_fields(answer.payload, call.kept)

@@ -32,10 +32,11 @@ _INVALID_PARAMETERS: Final = "Paramètres invalides"
 
 
 def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
-    """Return what a reply to a request for the days before ``end`` means; one passed on is read like Enedis' own.
+    """Return what the reply to a request for the days before ``end`` means.
 
-    Raises GatewayBanned and the errors of ``enedis.client.interpret``, except ApplicationRefused: the application that
-    Enedis knows is the gateway's, so its refusal is a fault of the gateway. The session handles a refused token.
+    A reply that the gateway passes on from Enedis is read as if Enedis had sent it. Raises GatewayBanned and the errors
+    of ``enedis.client.interpret``, except ApplicationRefused: the application that Enedis knows is the gateway's, so
+    its refusal is a fault of the gateway. The session handles a refused token.
     """
     if reply.status == 403 and reply.json is None:
         raise errors.GatewayBanned("the gateway blocks this address (403): no calls for a day", _BANNED_FOR_S)

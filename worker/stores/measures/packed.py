@@ -248,8 +248,8 @@ def decide_writes(
 ) -> PackDecision:
     """Decide which of the changes are written to a pack; ``salt`` is used if the pack is new.
 
-    If a reading lost its race, no total of this pack is written, because it was computed from a reading other than the
-    stored one. ``changes`` has readings before totals. Raises UnknownPack.
+    If a reading lost its race, no total of this pack is written, because the total was computed from a reading other
+    than the stored one. ``changes`` has readings before totals. Raises UnknownPack.
     """
     fields: dict[str, Any] = dict(stored or {"format": packing.FORMAT, "version": 0, "salt": salt})
     version = _version(fields) + 1

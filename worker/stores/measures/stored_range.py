@@ -63,5 +63,8 @@ class StoredRange:
 def find_stored_range(
     measures: MeasureStore, account_id: str, doctype: Doctype, days: DateWindow, after: str | None = None
 ) -> StoredRange:
-    """Return the range of documents for these days; the periods in which the first and the last day lie are whole."""
+    """Return the range of documents for these days.
+
+    The periods in which the first and the last day lie are included as a whole.
+    """
     return StoredRange(measures, account_id, doctype, *key_range(days, doctype), after)

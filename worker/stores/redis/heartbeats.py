@@ -85,7 +85,7 @@ class Heartbeats(PrefixedKeys):
     def forget_worker(self, worker: str) -> None:
         """Delete the heartbeat of a worker that ends.
 
-        So no check reports the worker missing, and the other workers take its messages.
+        Then no check reports the worker missing, and the other workers take its messages.
         """
         self._redis.hdel(self._key("heartbeat"), worker)
 

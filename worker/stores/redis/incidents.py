@@ -3,9 +3,9 @@
     incident:ring:<series>   list, newest first: the outcomes of the last 1 000 calls, each
                              ``[1721890000.123, "outage", {"account_id": "k9x4w", "series": "daily", …}]``:
                              seconds since 1970, kind (empty for a good answer), the WindowJob
-    incident:open:<slot>     text, as long as one is open: ``{"id": "9f02…", "kind": "outage", "began_at": "2024-…"}``
+    incident:open:<slot>     text, if an incident is open: ``{"id": "9f02…", "kind": "outage", "began_at": "2024-…"}``
     incident:counts:<id>     hash: failed_calls, windows_failed, windows_held, rounds
-    incident:failed:<id>     list: the last 10 000 windows that failed, each a WindowJob; some may be there twice
+    incident:failed:<id>     list: the last 10 000 windows that failed, each a WindowJob; a window may occur twice
     incident:touched:<id>    HyperLogLog of the accounts with a failed window, to count them
     incident:past            list, newest first: the past incidents with their counts
 

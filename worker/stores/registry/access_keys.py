@@ -72,7 +72,7 @@ class SessionTable(ClockedTable):
     """The table of access keys, with methods that only list and end them, which needs no encryption key."""
 
     def end(self, key_id: str, *, owners: Collection[str] | None = None) -> bool:
-        """End the key with this id, if its owner is one of ``owners`` (None: any); return whether there was one."""
+        """End the key with this id, if its owner is one of ``owners`` (None: any); return whether it was ended."""
         mine = () if owners is None else (ACCESS_KEYS.c.owner.in_(owners),)
         return self._database.change(delete(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id, *mine)) > 0
 
@@ -153,7 +153,7 @@ class AccessKeyTable(SessionTable):
             return self._open(connection, kind, text)
 
     def record_visit(self, key: AccessKey) -> None:
-        """Record that a key was just used; the time is kept to the minute."""
+        """Record that a key was just used; this writes at most once a minute."""
         if key.last_seen_at <= self._now() - _VISIT_RECORDED_EVERY:
             visit = update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key.id).values(last_seen_at=self._now())
             self._database.change(visit)

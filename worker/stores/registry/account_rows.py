@@ -50,8 +50,8 @@ _WORD = select(CONSENT_EVIDENCE.c.sequence).where(
 _ANSWER = select(SERIES_OUTCOMES.c.series).where(
     SERIES_OUTCOMES.c.account_id == ACCOUNTS.c.id, SERIES_OUTCOMES.c.last_success_at.is_not(None)
 )
-# The condition on the state comes first, so that the evidence of a ready account isn't looked up. A ``new`` account is
-# in this condition even if an answer is stored already; the next answer makes the account ready.
+# The condition on the state comes first, so that the evidence of a ready account isn't looked up. A ``new`` account
+# meets the condition even if an answer is stored already; the next answer makes the account ready.
 IS_VOUCHED = and_(
     ACCOUNTS.c.state != AccountState.READY,
     _WORD.exists(),

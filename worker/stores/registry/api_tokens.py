@@ -130,7 +130,7 @@ class ApiTokenTable(ClockedTable):
         return self._database.first(select(API_TOKENS).where(API_TOKENS.c.id == token_id))
 
     def record_use(self, token: ApiToken) -> None:
-        """Record that a token was just used; the time is kept to the minute."""
+        """Record that a token was just used; this writes at most once a minute."""
         now = self._now()
         before = now - _USE_RECORDED_EVERY
         if token.last_used_at is not None and token.last_used_at > before:

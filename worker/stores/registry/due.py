@@ -41,7 +41,10 @@ class DueRow(NamedTuple):
 
 
 class SeriesDays(NamedTuple):
-    """What is needed to plan a window. ``last_complete``: the last complete day; ``ledger``: the marks of all days."""
+    """The data for planning a window.
+
+    ``last_complete``: the last complete day; ``ledger``: the marks of all days.
+    """
 
     last_complete: date | None
     ledger: DayLedger

@@ -142,7 +142,8 @@ def _byte_order_of_keys(connection: Connection, table: Table) -> list[Any]:
 def _to_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return b64encode(value).decode()
-    if isinstance(value, datetime) and value.tzinfo is None:  # SQLite gives this for reflected tables.
+    # If a table is described by reflection, SQLite returns its times without a zone.
+    if isinstance(value, datetime) and value.tzinfo is None:
         value = value.replace(tzinfo=UTC)
     return value.isoformat() if isinstance(value, date) else value  # A datetime is also a date.
 

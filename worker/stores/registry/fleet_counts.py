@@ -65,7 +65,7 @@ class Overview(SqlTable):
         return int(self._database.scalar(query.where(IS_ACTIVE, *of_supplier)))
 
     def count_waiting_notices(self) -> int:
-        """Return how many notices are undelivered and may still be attempted."""
+        """Return how many undelivered notices have delivery attempts left."""
         waiting = (NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts < MAX_ATTEMPTS)
         return int(self._database.scalar(select(func.count()).select_from(NOTICES).where(*waiting)))
 
@@ -79,7 +79,10 @@ class Overview(SqlTable):
         return first_seen_count, count - first_seen_count
 
     def page_failing(self, code: str, after: str = "", limit: int = 100) -> list[FailingSeries]:
-        """Return a page of series whose last run ended with this code, in the order of account ids (``after`` < id)."""
+        """Return a page of the series whose last run ended with this code.
+
+        The series are in the order of their accounts' ids, those with ``after`` < id.
+        """
         columns = SERIES_OUTCOMES.c
         query = (
             select(columns.account_id, columns.series, columns.last_code, columns.last_success_at, columns.updated_at)
@@ -90,7 +93,10 @@ class Overview(SqlTable):
         return [FailingSeries(*row) for row in self._database.fetch(query)]
 
     def page_ending(self, first: date, last: date, after: str = "", limit: int = 100) -> list[tuple[str, date]]:
-        """Return a page of the accounts in use whose consent ends between these days, with its end (``after`` < id)."""
+        """Return a page of the accounts in use whose consent ends between these days, each with its last day.
+
+        The accounts are in the order of their ids, those with ``after`` < id.
+        """
         columns = ACCOUNTS.c
         in_use = columns.state.in_(IN_USE_STATES)
         query = select(columns.id, columns.consent_until).where(in_use, columns.consent_until.between(first, last))

@@ -73,7 +73,8 @@ class InvitationTable(SealedTable):
         }
         sealed = None if usage_point_id is None else self._sealer.seal(usage_point_id, _place_of(invitation_id))
         is_open = _may_be(InvitationEvent.EXPIRED, now)
-        with self._database.reading() as connection:  # Unsealing is slow; SQLite has one writer.
+        # Unsealing many numbers takes a while, so it is done before the writing transaction: SQLite has one writer.
+        with self._database.reading() as connection:
             older = self._find_by_meter(connection, usage_point_id, is_open, *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
             if account_id is not None:

@@ -69,8 +69,8 @@ _OUTPUTS_OF: Final = (
     .where(ACCOUNTS.c.id == sa.bindparam("account_id"), NOT_REMOVED)
     .order_by(OUTPUTS.c.id)
 )
-# The lock prevents that the account or the output is removed before the row exists. Rows are locked in the same order
-# as by a removal.
+# The lock prevents the account and the output from being removed before the row exists. Rows are locked in the same
+# order as in a removal.
 _OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=True, of=[ACCOUNTS, OUTPUTS])
 
 

@@ -57,7 +57,7 @@ class RightTable(SealedTable):
         return self._newest_first(_C.account_id == account_id)
 
     def find(self, right_id: str) -> Right | None:
-        """Return the right with this id of ours; None if there is none, or if it waits to be withdrawn."""
+        """Return the right with this id, which is our own; None if there is none, or if it waits to be withdrawn."""
         return next(iter(self._list(_C.id == right_id, _LIVE)), None)
 
     def page_all(self, after: str = "", limit: int = PAGE) -> list[Right]:
