@@ -1,7 +1,7 @@
 """The expected shapes of suppliers' answers, deviations from these shapes, and the reduction to needed fields.
 
-The expected answers of each supplier are pydantic models in its ``presets.py``. Of an answer about a contract, only the
-needed fields leave a client.
+The expected answers of each supplier are pydantic models in its ``presets.py``. Only the needed fields of an answer
+leave a client.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class Preset:
     consent_style: Literal["usage_point", "autorisation", "right"]
     consent_duration: str  # An ISO 8601 duration.
     title: str = "Enedis"
-    sandbox_authorize_url: str | None = None  # None: no page; its customers have consented.
+    sandbox_authorize_url: str | None = None  # None if that sandbox's customers have consented already.
     revoke_path: str | None = None  # The path that revokes users' tokens; None if there is none.
     data_path: str = ""
     token_base_url: str | None = None

@@ -124,9 +124,9 @@ class _Reading:
 def one_large_reader() -> Iterator[None]:
     """Let only one thread at a time read a large body; the thread keeps the lock until the end of the block.
 
-    The body should be parsed inside the block, too, because a parsed body takes up to 90 MB, whereas 16 unparsed bodies
-    would take only 128 MB. The limits of one body apply to all bodies that are read in the block together. Waiting for
-    the lock counts as part of the call's time. Small bodies don't wait.
+    The block includes parsing, because a parsed body takes up to 90 MB. Even unparsed, 16 bodies would take 128 MB. The
+    limits of one body apply to all bodies that are read in the block together. Waiting for the lock counts as part of
+    the call's time. Small bodies don't wait.
     """
     if hasattr(_current, "reading"):  # The outer block ends the reading.
         yield

@@ -1,9 +1,8 @@
-"""A session with a supplier: each request takes a permit, a refused token is renewed once, errors are ours.
+"""A session with a supplier: it takes permits, renews a refused token once, and raises refusals as our errors.
 
-Callers never see a status code, because refusals are raised as our errors. No request is sent without a permit, and no
-other module sends requests to a supplier. A ``Transport`` may be used by several threads and after a fork, because they
-don't share connections. A ``Reply`` is one complete HTTP answer. ``Permits`` and ``TokenProvider`` are the interfaces
-of the quota and of the token's source.
+Callers never see a status code. No request is sent without a permit, and no other module sends requests to a supplier.
+A ``Transport`` may be used by several threads and after a fork, because they don't share connections. A ``Reply`` is
+one complete HTTP answer. ``Permits`` and ``TokenProvider`` are the interfaces of the quota and of the token's source.
 
 ``SplitFetch`` fetches a window in several requests if the supplier finds it too long, too early or too late.
 """
@@ -132,7 +131,7 @@ def token_refused(reply: Reply, mode: TokenMode) -> bool:
 
 
 def wait_of(reply: Reply, now: datetime) -> float:
-    """Return the seconds to wait after a 429; if it is a gateway's HTML page, the page's text may name the time."""
+    """Return the seconds to wait after a 429. If the reply is a gateway's HTML page, its text may name the time."""
     page = {"description": reply.body[:_LONGEST_PAGE].decode("utf-8", "replace")} if reply.json is None else {}
     return quota_wait_s(reply.headers, reply.envelope or page, now)
 
@@ -292,7 +291,7 @@ class SupplierSession:
 
 
 class Transport:
-    """The connections to one supplier, with timeouts. Each thread has its own session; network errors become ours.
+    """The connections to one supplier, with timeouts and a session per thread; it turns network errors into ours.
 
     ``token_url`` may be on a host other than ``base_url``; both may begin with ``http://`` if the supplier is
     simulated, which ``Preset.endpoints`` checks. ``timeouts``: the most seconds to connect, and between two bytes of
@@ -408,7 +407,7 @@ def _network_errors(on_unsent: Callable[[], None]) -> Iterator[None]:
         # There was no connection, so the supplier got nothing of the request.
         is_unsent = isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError)
         if is_unsent:
-            # If Redis is down, the call stays counted, which is the safe error.
+            # If Redis is down, the call stays counted, which errs on the safe side.
             with suppress(errors.StoreUnavailable):
                 on_unsent()
         # "from None", because the text of the library's error contains the URL, and with it the meter's number.

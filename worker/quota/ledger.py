@@ -100,7 +100,7 @@ class QuotaSpan:
 class Limits:
     """The limits of one supplier; None means no limit.
 
-    Lengths other than the defaults are used for ``second_ms`` and ``hour_ms`` only in tests.
+    ``second_ms`` and ``hour_ms`` differ from their defaults only in tests.
     """
 
     per_second: int | None = None
@@ -259,7 +259,7 @@ class QuotaLedger(PrefixedKeys):
         at_us, lane, api = permit.split("/", 2)
         with self._redis.pipeline() as pipe:
             for key, window in zip(self._window_keys(api), self._windows, strict=True):
-                # If the bucket has left the window, its count becomes -1, but isn't counted either.
+                # A bucket that has left the window gets the count -1, which isn't counted either.
                 pipe.hincrby(key, f"{int(at_us) // window.bucket_us}:{lane}", -1)
                 pipe.pexpire(key, 2 * window.length_us // 1000)
             pipe.execute()

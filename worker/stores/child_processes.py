@@ -32,7 +32,7 @@ POLL_S: Final = 0.1
 START_S: Final = 60.0
 ANSWER_S: Final = 5.0
 LOG_BYTES: Final = 10_000_000
-# Linux assigns free ports from 32768 on, macOS and Windows from 49152 on.
+# The range lies below the ports that systems assign: Linux from 32768 on, macOS and Windows from 49152 on.
 _PORTS: Final = range(20_000, 32_000)
 
 
@@ -243,7 +243,7 @@ class Supervisor:
                 child.process.wait(self._grace_s)
         except subprocess.TimeoutExpired:
             log.warning("child=%s did not end within %s s and was killed", name, self._grace_s)
-        finally:  # Also after a second Ctrl-C.
+        finally:  # This runs even after a second Ctrl-C.
             self._forget(child)
 
     def kill_child(self, name: str) -> None:
@@ -308,7 +308,7 @@ def bound_log(path: Path) -> None:
 
 def answers(url: str) -> bool:
     """Return whether the HTTP server at ``url`` answers without an error. Raises OSError if no server answers."""
-    # Imported here to keep a supervisor that waits for no server small.
+    # This is imported here, because it would enlarge every supervisor, even one that waits for no server.
     from urllib.request import ProxyHandler, build_opener
 
     opener = build_opener(ProxyHandler({}))  # Our children are reached without the proxies of the environment.

@@ -44,7 +44,7 @@ MEASURES: Final[Mapping[Series, str]] = {
     Series.PRODUCTION_DAILY: "production_quotidienne",
     Series.PRODUCTION_LOAD_CURVE: "courbe_de_charge_production",
     Series.MAX_POWER: "puissance_conso_max_quotidienne",
-    # Enedis' guide spells it index_consumption; the swagger, which is right, does not.
+    # Enedis' guide spells this name index_consumption; the swagger, which is right, does not.
     Series.REGISTERS: "index_consommation",
     Series.PRODUCTION_REGISTERS: "index_production",
 }

@@ -1,4 +1,4 @@
-"""The client of a gateway to Enedis. Its calls are those of Enedis; answers are Enedis', passed on, or its own.
+"""The client of a gateway to Enedis. Calls are Enedis'; answers are passed on from Enedis, or the gateway's own.
 
     passed on    {"status": 403, "message": "The Enedis API returned an error", "error": {"error": "ADAM-DC-0008", …}}
     its own      {"status": 401, "message": "Votre token est invalide ou ne permet pas d'accéder à ce PRM"}

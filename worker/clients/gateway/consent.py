@@ -27,7 +27,7 @@ _DAMAGED: Final = "the token is damaged: copy the whole line from the gateway's 
 
 @dataclass(frozen=True, slots=True)
 class GatewayToken:
-    """The claims of a token. If it has none, ``meters`` is empty, and the times are None."""
+    """The claims of a token. For a token without claims, ``meters`` is empty, and the times are None."""
 
     meters: tuple[str, ...] = field(default=(), repr=False)
     issued_at: datetime | None = None

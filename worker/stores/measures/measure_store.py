@@ -62,7 +62,7 @@ class MeasureStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Close idle connections; the next use opens new ones. The server object of CouchDB closes its own."""
+        """Close idle connections; the next use opens new ones. A CouchDB store's are closed by its server object."""
         return
 
 

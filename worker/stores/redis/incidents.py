@@ -30,7 +30,8 @@ from worker.stores.redis.connection import PrefixedKeys
 MOST_RECENT: Final = 1_000
 MOST_FAILED: Final = 10_000
 MOST_PAST: Final = 100
-OPEN_TTL_S: Final = 3 * 3600  # An open incident expires if no probes run (beat is down).
+# An open incident expires if no probes run; otherwise workers would wait forever while beat is down.
+OPEN_TTL_S: Final = 3 * 3600
 DAY_S: Final = 24 * 3600
 
 

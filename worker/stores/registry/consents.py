@@ -53,9 +53,9 @@ _NUMBER: Final = CONSENT_EVIDENCE.c.sequence
 class GivenConsent:
     """The facts of a consent that are recorded for each of its accounts.
 
-    ``reference``: the number that the supplier, or the person who vouches for the consent, has given it. ``line`` and
-    ``answer_digest``: the supplier's endpoint whose answer proved the consent, and the SHA-256 of that answer; None if
-    no call proved it.
+    ``reference``: the number that the supplier, or the person who vouches for the consent, has given the consent.
+    ``line`` and ``answer_digest``: the supplier's endpoint whose answer proved the consent, and the SHA-256 of that
+    answer; None if no call proved it.
     """
 
     kind: ConsentKind
@@ -356,9 +356,9 @@ class PendingRefusals(SealedTable):
     def count_newly_refused(self, code: str, since: datetime, *, certain: bool, supplier: str) -> int:
         """Return the number of a supplier's accounts refused with ``code`` for the first time since ``since``.
 
-        A refusal with a ``certain`` code suspends its account at once, so suspensions since ``since`` are
-        counted. With another code, pending refusals that were first seen since then are counted, because repeated
-        requests for the same accounts show nothing new.
+        A refusal with a ``certain`` code suspends its account at once, so suspensions since ``since`` are counted. With
+        another code, pending refusals that were first seen since then are counted, because repeated requests for the
+        same accounts show nothing new.
         """
         if certain:
             suspended = (ACCOUNTS.c.state == AccountState.ACTION_NEEDED, ACCOUNTS.c.reason == code)
@@ -443,7 +443,10 @@ class PendingRefusals(SealedTable):
         return False
 
     def end_proof(self, account_id: str, reason: str, now: datetime) -> None:
-        """End the open proof of an account that is suspended for this reason, of which we are certain only now."""
+        """End the open proof of an account, if the account is suspended for this reason.
+
+        Until now the reason was in doubt.
+        """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)
             if account_rows.get(connection, account_id).reason == reason:

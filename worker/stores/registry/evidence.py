@@ -105,7 +105,7 @@ class EvidenceChain:
         same = {name: row[name] for name in (*_FACTS, "personal_digest")}
         # The personal part keeps its own key, because its text is the same, and an erasure deletes both copies.
         personal = self.open_personal(row["sealed_personal"], row["consent_id"])
-        # If no key opens the personal part, only the earlier row has one.
+        # If no key opens the personal part, only the earlier row keeps it.
         sealed = personal and self._sealer.seal(personal.to_text(), _place_of_personal(consent_id))
         self._append(connection, {**same, **columns, "actor": SUPPLIER_INCIDENT}, sealed or row["sealed_personal"])
 

@@ -24,7 +24,7 @@ class KnownLedger(SqlTable):
         self.file = file
 
     def append(self, entry: LedgerEntry, connection: Connection | None = None) -> None:
-        """Append an entry, and record the new end in the caller's transaction, or without one in its own.
+        """Append an entry, and record the new end in the caller's transaction, or in a transaction of its own.
 
         The row with the end stays locked until the transaction ends, so it must be locked after everything else. If the
         file lacks lines that the registry knows, the record stays as it is, so that the loss can still be noticed.

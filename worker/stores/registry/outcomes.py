@@ -127,7 +127,7 @@ class SeriesOutcome:
 
 
 class HourFreshness(NamedTuple):
-    """The number of active accounts at an hour, and of those whose readings of yesterday are complete."""
+    """The number of active accounts at an hour, and how many of them have complete readings of yesterday."""
 
     hour: datetime
     series: Series
@@ -373,7 +373,7 @@ class CompletenessTable(SqlTable):
 
         Readings of accounts for which the series is no longer collected could not be requested again.
         """
-        rows = select(_C.series).where(_ACTIVE, _C.last_day > NO_DAY)  # The index answers this for each series.
+        rows = select(_C.series).where(_ACTIVE, _C.last_day > NO_DAY)  # One look-up in the index per series.
         stored = [rows.where(_C.series == one).exists() for one in among]
         with self._database.reading() as connection:
             return set(compress(among, connection.execute(select(*stored)).one())) if stored else set()
@@ -413,8 +413,8 @@ class CompletenessTable(SqlTable):
 def _known_days(row: Row[Any], wanted: DateWindow | None) -> DayLedger:
     """Return the ledger of a row. If version 0.2.0 has loaded the history, BEFORE marks the day before its start.
 
-    Version 0.2.0 kept the start of a history only in Redis, so the ledger lacks this mark. A curve doesn't get one,
-    because its depth is a setting, and days that are added by a change of the setting are to be loaded.
+    Version 0.2.0 kept the start of a history only in Redis, so the stored ledger lacks this mark. A curve doesn't get
+    one, because its depth is a setting, and days that are added by a change of the setting are to be loaded.
     """
     ledger, has_fixed_depth = DayLedger.parse(row.days), row.series.description.history_days is not None
     if wanted is None or ledger.start is None or row.history_due_at is not None or not has_fixed_depth:

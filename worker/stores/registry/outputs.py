@@ -208,10 +208,10 @@ class OutboxTable(SqlTable):
     def enqueue_all(
         self, output_id: str, first: datetime = BEGINNING, *, deleted: bool = False, within: sa.Connection | None = None
     ) -> int:
-        """Enqueue everything from ``first`` on for an output; return how many rows are now waiting (accounts' series).
+        """Enqueue everything from ``first`` on for an output; return the number of enqueued rows.
 
-        ``deleted``: those readings from ``first`` on that the output couldn't delete have now been deleted there
-        otherwise. ``within``: an open transaction to use.
+        There is one row for each account and series. ``deleted``: the readings from ``first`` on that the output
+        couldn't delete have now been deleted there. ``within``: an open transaction to use.
         """
         now, database = self._now(), self._database.join(within) if within is not None else self._database
         with database.writing() as connection:
@@ -264,7 +264,7 @@ class OutboxTable(SqlTable):
         return replace(change, removed=tuple(key for (key,) in keys if change.first <= start_of(key) <= change.last))
 
     def delete_sent(self, changes: Sequence[WaitingChange], kept: KeptReadings = ()) -> None:
-        """Delete the rows of sent changes. If a window has changed a row meanwhile, it stays, and is sent again.
+        """Delete the rows of sent changes. If a window has changed a row meanwhile, the row stays, and is sent again.
 
         ``kept``: the readings that were removed from the measures, but that the output can't delete.
         """
@@ -298,7 +298,7 @@ class OutboxTable(SqlTable):
 
 
 def count_waiting_by_kind(database: Database) -> dict[str, int]:
-    """Return how many rows of the outbox wait for each kind of output; 0 if none waits for its outputs."""
+    """Return how many rows of the outbox wait, by kind of output; a kind for which no row waits has 0."""
     counted = sa.func.count(_ROW.output_id)
     query = sa.select(OUTPUTS.c.kind, counted).select_from(OUTPUTS.outerjoin(OUTPUT_CHANGES)).group_by(OUTPUTS.c.kind)
     return dict(database.fetch(query))

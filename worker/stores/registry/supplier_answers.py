@@ -79,7 +79,7 @@ class CorrectionTable(SqlTable):
         if all(row.was_amount == REMOVED for row in rows) and not any(
             self._database.fetch(_IN_SPAN, one) for one in spans
         ):
-            return  # Most readings are new.
+            return  # Most readings are new, so most calls end here.
         with self._database.writing() as connection:
             # All processes lock the accounts in the same order, so that they can't deadlock.
             for account_id in sorted({row.account_id for row in rows}):
