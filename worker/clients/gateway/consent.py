@@ -1,4 +1,4 @@
-"""The token of a gateway: its meters, and when it expires.
+"""The token of a gateway, which names its meters and the time when it expires.
 
     conso-api   {"sub": ["01234567890123"], "iat": 1721880000, "exp": 1816401600}, the claims of a JWT (HS256)
 
@@ -19,7 +19,7 @@ from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.tokens import split_meters
 from worker.domain.answers import Json
 
-# What may stand after "Bearer" (RFC 6750, 2.1); shorter texts are meters, names or typing errors.
+# What may stand after "Bearer" (RFC 6750, 2.1). Shorter texts are meters, names or typing errors.
 _BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]{16,8000}=*")
 _METER_WORDS: Final = re.compile(r"[0-9,;]+")
 _DAMAGED: Final = "the token is damaged: copy the whole line from the gateway's page"
@@ -27,7 +27,7 @@ _DAMAGED: Final = "the token is damaged: copy the whole line from the gateway's 
 
 @dataclass(frozen=True, slots=True)
 class GatewayToken:
-    """The claims of a token; without them ``meters`` is empty, and the moments are None."""
+    """The claims of a token. For a token without claims, ``meters`` is empty, and the times are None."""
 
     meters: tuple[str, ...] = field(default=(), repr=False)
     issued_at: datetime | None = None
@@ -37,8 +37,8 @@ class GatewayToken:
 def read_gateway_token(text: str) -> GatewayToken:
     """Return the claims of a gateway's token; its signature isn't checked, because only the gateway has the key.
 
-    Raises ValueError for a text that is no token, and for a token that has expired or names no meter. The error is one
-    line that says what to do and quotes nothing of the token.
+    Raises ValueError for a text that isn't a token, and for a token that has expired or names no meter. The error is
+    one line that says what to do and doesn't quote the token.
     """
     text = text.strip()
     if not _BEARER.fullmatch(text) or _METER_WORDS.fullmatch(text):
@@ -51,7 +51,7 @@ def read_gateway_token(text: str) -> GatewayToken:
         claims = jwt.decode(text, options={"verify_signature": False})
         issued_at, expires_at = _moment(claims.get("iat")), _moment(claims.get("exp"))
     except (jwt.PyJWTError, TypeError, ValueError, OverflowError, OSError, RecursionError):
-        # "from None": the foreign text may quote the token.
+        # "from None", because the text of the original error may quote the token.
         raise ValueError(_DAMAGED) from None
     # Tokens age in real time, even if the system's time is simulated.
     if expires_at is not None and expires_at.timestamp() <= time.time():
@@ -63,5 +63,5 @@ def read_gateway_token(text: str) -> GatewayToken:
 
 
 def _moment(seconds: Json) -> datetime | None:
-    """Return a moment that is written as seconds since 1970, in UTC; None for none."""
+    """Return the time, in UTC, of a number of seconds since 1970; None for None."""
     return None if seconds is None else datetime.fromtimestamp(float(seconds), UTC)
