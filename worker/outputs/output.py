@@ -22,7 +22,7 @@ from worker.stores.registry.outputs import KeptReadings
 class OutputRefused(OperatorFault):
     """An output refuses data until its operator acts, for example after a wrong token; the text is one clear line."""
 
-    code = ""  # It concerns no account.
+    code = ""  # The error concerns no account.
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +93,11 @@ class OutputParts:
 class OutputKind:
     """A kind of output: its name, the help of its options, and the function that builds such an output.
 
-    ``secret``: what the hidden prompt asks for, such as "long-lived access token", if anything. ``daily``: whether its
-    figures change with the date even without new readings; then yesterday of each account's daily series is noted as
-    changed once a day. ``options``: the further options NAME=VALUE with their help. ``build`` raises ValueError with
-    one clear line for a wrong option. ``forget`` removes accounts' data from the receiver, if its protocol has a simple
-    way; it raises the errors of ``Output.send``.
+    ``secret``: what the hidden prompt asks for, such as "long-lived access token"; None if there is no secret.
+    ``daily``: whether the output's figures change with the date even without new readings; then yesterday of each
+    account's daily series is noted as changed once a day. ``options``: the further options NAME=VALUE with their help.
+    ``build`` raises ValueError with one clear line for a wrong option. ``forget`` removes accounts' data from the
+    receiver, if its protocol has a simple way; it raises the errors of ``Output.send``.
     """
 
     name: str
@@ -116,7 +116,7 @@ def require_address(url: str) -> None:
         parts = urlsplit(url)
         has_port = parts.port != 0
         (parts.hostname or "").encode("idna")
-    except ValueError:  # Its text quotes the URL, which may contain a password.
+    except ValueError:  # The text of this error quotes the URL, which may contain a password.
         has_port = False
     if not has_port:
         raise ValueError("this is not an address: its host or port is invalid")

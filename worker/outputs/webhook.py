@@ -1,8 +1,8 @@
 """Measures for a service: signed POST requests, each with at most 5 000 readings of one series of an account.
 
-A request has all readings of whole days, and its receiver replaces those days: a reading that isn't in it no longer
-exists. docs/reference/measures-webhook.schema.json describes the body. The webhook of notices is a different one
-(``accounts.notice_channels``).
+A request has all readings from its ``from`` to its ``until``, and the receiver replaces that span: a reading that the
+request doesn't contain no longer exists. docs/reference/measures-webhook.schema.json describes the body. The webhook of
+notices is a different one (``accounts.notice_channels``).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class MeasuresWebhook:
                     self._post(session, body)
 
     def _bodies(self, change: Change) -> Iterator[dict[str, Any]]:
-        """Yield the bodies with the days of a change; each body's days begin where those of the one before end."""
+        """Yield the bodies for the days of a change; each body begins where the previous body ends."""
         inputs = change.series.inputs
         days = DateWindow(civil_date(change.first), civil_date(change.last) + ONE_DAY)
         (key, end_key), begin = key_range(days, inputs), local_midnight(days.start)
@@ -103,7 +103,11 @@ def _to_body(change: Change, begin: datetime, until: datetime, documents: Sequen
 
 
 def _identify(change: Change, begin: datetime, until: datetime, documents: Sequence[Document]) -> str:
-    """Return the same id for the same state of the same days; a restored value gets another id by its writing time."""
+    """Return an id that is the same whenever the same state of the same time span is sent.
+
+    A value that was removed and restored changes the id, because its writing time differs. Without readings the id is
+    random.
+    """
     if not documents:
         return uuid4().hex
     of_documents = [[document["_id"], document["load"], document["updated_at"]] for document in documents]

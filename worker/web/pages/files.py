@@ -1,9 +1,9 @@
 """Files of an account's measures: the page and the files to download, and the import of a household's own files.
 
 The page of downloads has links to a file of each doctype, and a form for a range of days. The form is for energies,
-which have several periods. Other series have at most one document a day, so one small file each. Files are complete,
-for a spreadsheet in the reader's language or for programs. The page of imports shows the contents of the files, and the
-result.
+which have several periods. Other series have at most one document a day, so each of them has one small file. Files are
+complete, for a spreadsheet in the reader's language or for programs. The page of imports shows the contents of the
+files, and the result.
 """
 
 from __future__ import annotations
@@ -53,14 +53,17 @@ FirstDays = dict[Doctype, date | None]
 
 @dataclass(frozen=True, slots=True)
 class FileGroup:
-    """Files under one heading: the key of its title; the key of each file's name, and its query without format."""
+    """Files under one heading. ``title``: the key of the heading.
+
+    ``files``: the key of each file's name, and the file's query without its format.
+    """
 
     title: str
     files: list[tuple[str, str]]
 
 
 class Columns(StrEnum):
-    """Columns of CSV: those for a spreadsheet, or the stored fields for programs."""
+    """The columns of a CSV file: for a spreadsheet, or the stored fields for programs."""
 
     TIMES = "times"
     FIELDS = "fields"
@@ -68,7 +71,7 @@ class Columns(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A series of a file, for the page: ``facts`` are the keys of names, with values."""
+    """A series of a file, for the page. ``facts``: the key of each fact's name, and the value."""
 
     file: str
     facts: tuple[tuple[str, str], ...]
