@@ -125,7 +125,7 @@ class RightSweep:
         return followed
 
     def _should_open(self, right: Right) -> bool:
-        """Return whether a right is active but its account has no consent: it was never opened, or is suspended."""
+        """Return whether an active right must open its account: it never did, or the account was without a right."""
         if not right.is_in_force(civil_date(self.outcomes.now())):
             return False
         if right.ours is not OurState.OPENED or right.account_id is None:

@@ -397,7 +397,7 @@ def describe_balance(balance: Balance, view: View, words: Words) -> str:
 
 
 def rows_of_both(drawn: SpanMeasures, fed: SpanMeasures) -> list[tuple[int | None, int | None]]:
-    """Return, for each slot of ``drawn``, the energy fed in during the same time, and the energy drawn minus that.
+    """Return, for each slot of ``drawn``, the energy fed in during its time, and the energy drawn minus energy fed in.
 
     Both have slots of the same time (``on_one_grid``). The difference is None if it would compare unequal times: in a
     month some days, and in a slot some steps, may be known for only one direction.

@@ -114,7 +114,7 @@ class BrowserNames:
 
     @property
     def hashes(self) -> tuple[str, ...]:
-        """The hashes of the names, newest first, as stored: whoever reads the stores can't make the cookie."""
+        """The hashes of the names, newest first, as stored: nobody can make the cookie from the hashes."""
         return tuple(hashlib.sha256(text.encode()).hexdigest() for text in self.texts)
 
     @property
@@ -311,7 +311,7 @@ def _publish_once(stores: Stores, own: ConnectionRequest) -> None:
 
 
 def publish_request(stores: Stores, own: ConnectionRequest) -> None:
-    """Publish the task of a request. If the message is lost or the browser is closed, beat's task does it."""
+    """Publish the task of a request. If the message is lost or the browser is closed, a task of beat takes over."""
     try:
         enqueue_request(own.id, vouched=own.vouched, broker_url=stores.broker_url)
     except StoreUnavailable as error:
@@ -319,7 +319,7 @@ def publish_request(stores: Stores, own: ConnectionRequest) -> None:
 
 
 def _unproven_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
-    """Return the page of a request without a proof: the same for every meter, with a link to P4 if that's possible."""
+    """Return the page of an unproven request, the same for every meter; it links to the proof by reading if usable."""
     if own.page == "reading_wrong":
         return visit.page(own.page)
     connector = visit.consent.connector
