@@ -56,7 +56,7 @@ class AccountDays:
         return {one.series for one in chosen if one.switch is SeriesSwitch.ENDED}
 
     def reading_frequency(self, measures: MeasureStore) -> str | None:
-        """Return how often the meter is read, according to the newest stored contract; None if no contract tells it."""
+        """Return how often the meter is read, according to its newest stored contract; None if unknown."""
         contracts = [series.inputs for series in of_supplier(self.account.supplier) if series.is_state]
         stored = measures.read(self.account.id, dict.fromkeys(contracts, ALL_KEYS))
         rows = [document for doctype in contracts for document in stored[doctype]]

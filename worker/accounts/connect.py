@@ -104,9 +104,10 @@ class AccountConnector:
         )
 
     def conclude(self, request_id: str) -> ConnectionRequest | None:
-        """Take a request one step further and return it; None if it is gone. Safe to repeat, even at the same time.
+        """Take a request one step further and return it; None if no such request exists. Safe to repeat.
 
-        The supplier's errors are not raised: they change the state of the request.
+        Two calls at the same time do no harm. The supplier's errors are not raised: they change the state of the
+        request.
         """
         with self._lock(request_id):
             request = self.outcomes.requests.get(request_id)
@@ -150,7 +151,10 @@ class AccountConnector:
         return after
 
     def find_unproven(self, names: Sequence[str]) -> ConnectionRequest | None:
-        """Return this browser's request if a reading of the meter can prove it, else None. ``names``: as hashes."""
+        """Return this browser's request if a reading of the meter can prove it, else None.
+
+        ``names``: the browser's names, as hashes.
+        """
         request = self.outcomes.requests.of_browser(names)
         if request is None or request.state is not RequestState.UNPROVEN or request.caller is not None:
             return None
@@ -236,8 +240,6 @@ class AccountConnector:
             log.error("consent can't be concluded", extra=fields(code=error.code, reason=str(error)))
             return request.after(RequestEvent.REFUSED, page="unusable")
 
-    # -- The proof
-
     def _prove(self, request: ConnectionRequest) -> ConnectionRequest:
         """Ask the supplier at most once; return the request proven, unproven or still waiting."""
         if request.supplier not in self.outcomes.suppliers:
@@ -302,12 +304,12 @@ class MeterReadings:
     offered: bool
 
     def confirm(self, request: ConnectionRequest, meters: Sequence[SharedMeter]) -> SharedMeter | None:
-        """Return the meter that the request's reading proves, or None.
+        """Return the meter that the request's reading proves; None if it proves none or can't be compared.
 
         The consent must name exactly one meter, and must begin on the day on which the person was sent to the supplier.
-        An earlier date may be that of a consent which somebody else gave before: its id stays the same. A consent with
-        a later date did not exist yet. Raises TransientError if the supplier can't answer now; this does not count as a
-        try.
+        A consent that begins earlier existed before, because the supplier gives the same holder the same id again. A
+        consent that begins later didn't exist yet. Raises TransientError if the supplier can't answer now; this does
+        not count as a try.
         """
         meter = meters[0] if len(meters) == 1 else None
         if not self.offered or meter is None or meter.since != request.begun_on:

@@ -162,7 +162,7 @@ class Explainer:
         )
 
     def explain_days(self, account: Account, series: Series, days: Collection[date]) -> dict[date, SeriesExplanation]:
-        """Explain these days of a series of daily values, without their stored values."""
+        """Explain these days of a series of daily values, without reading their stored values."""
         known = AccountDays(account, self.history)
         state = self.progress.task_state(account.id, series)
         return {day: _explain_series(known, self.measures, day, series, state, None, StoredDay(None)) for day in days}

@@ -303,8 +303,8 @@ def open_by_right(
 def proof_of(right: Right) -> Proof:
     """Return which kind of proof a right gives.
 
-    A right of the role ``OWN`` is a proof of its own kind. If the right existed before an invitation led to it, the
-    inviter vouches for the person. Otherwise the supplier has asked the holder.
+    A right of the role ``OWN`` is a proof of its own kind. For a right that existed before it was declared here, the
+    inviter or the operator vouches. Otherwise the supplier has asked the holder.
     """
     if right.role is RightRole.OWN:
         return Proof.OWN

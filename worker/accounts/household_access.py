@@ -40,7 +40,7 @@ from worker.texts import translate
 OFF_PATH: Final = "/access/notices/off"
 log = logging.getLogger("releve.access")
 CODE: Final = "code"  # The key, in a session's details, of a code that the person has not confirmed as kept.
-_KEPT: Final[Mapping[str, str]] = {"kept": "yes"}  # The details of a code that the person has confirmed they have kept.
+_KEPT: Final[Mapping[str, str]] = {"kept": "yes"}  # The details of a code that is confirmed as kept.
 ADDRESS, LANGUAGE = "address", "language"  # Keys in the details of a link that confirms an address.
 _CONFIRMATIONS: Final = Rate("mail-address", calls=3, window_s=3600)
 SIGN_IN_MAILS: Final = Rate("mail-sign-in", calls=2, window_s=600)
@@ -76,7 +76,7 @@ class HouseholdAccess:
     addresses: MailAddressTable
 
     def create_code(self, household_id: str) -> str:
-        """Create the household's code, end the previous ones, and return its text."""
+        """Create the household's code, end its previous codes, and return the text of the new one."""
         key, text = self.keys.create(KeyKind.RECOVERY_CODE, household_id)
         self.keys.end_of([household_id], [KeyKind.RECOVERY_CODE], but=key.id)
         return text
@@ -88,7 +88,7 @@ class HouseholdAccess:
             self.keys.set_details(key, _KEPT)
 
     def find(self, household_id: str, details: Mapping[str, str]) -> WaysBack:
-        """Return the household's ways back in; ``details`` are those of the session that asks."""
+        """Return the household's ways back in. ``details``: the details of the session that shows them."""
         codes = self.keys.list_opened(household_id, KeyKind.RECOVERY_CODE)
         shown = details.get(CODE, "")
         is_valid = RecoveryTexts().read_id(shown) in [key.id for key in codes]  # The code may have ended.
@@ -102,7 +102,7 @@ class HouseholdAccess:
         )
 
     def use_code(self, code: str) -> tuple[Household, str] | None:
-        """Use a household's code, and return the household with its new code; None for any other text."""
+        """Use a household's code, and return the household with its new code; None if the code isn't valid."""
         key = self.keys.find(KeyKind.RECOVERY_CODE, code)
         household = self.households.load(key.owner) if key else None
         if household is None:
@@ -116,7 +116,7 @@ class HouseholdAccess:
         return household, text
 
     def use_sign_in_link(self, link: str) -> Household | None:
-        """Use a link that was mailed to a household, and return the household; None for any other text."""
+        """Use a link that was mailed to a household, and return the household; None if the link isn't valid."""
         key = self.keys.use(KeyKind.SIGN_IN_LINK, _secret_of(link))
         return self.households.load(key.owner) if key else None
 
@@ -292,13 +292,13 @@ class HomeAccess:
         return household is not None and bool(self.keys.list_opened(household.id, KeyKind.RECOVERY_CODE))
 
     def create_password(self) -> str:
-        """Create the home's password, end the previous one, and return its text."""
+        """Create the home's password, end the previous one, and return the text of the new one."""
         household = self.ensure_household()
         key, text = self.keys.create(KeyKind.RECOVERY_CODE, household.id)
         self.keys.end_of([household.id], [KeyKind.RECOVERY_CODE], but=key.id)
         return text
 
     def check_password(self, text: str) -> Household | None:
-        """Return the home's household if this is its password; None for any other text."""
+        """Return the home's household if the text is the home's password; None for any other text."""
         key, household = self.keys.find(KeyKind.RECOVERY_CODE, text), self.find_household()
         return household if key and household and key.owner == household.id else None

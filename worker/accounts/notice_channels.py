@@ -2,9 +2,9 @@
 
 The channels are a signed webhook, services by their apprise URLs, or the log if neither is set up. A webhook belongs to
 a tenant, and the services to the operator. If one of the services sends mail, households are mailed too, each in its
-language, to its confirmed address. Only the web application has this channel, because only it can read addresses. The
-household of a previous holder is only told of the account's end, because it holds an older session number. Each channel
-tries once, within its time-outs, and raises NotDelivered with a reason that contains no secret.
+language, to its confirmed address. Only the web application has the channel to households, because no other process can
+read addresses. The household of a previous holder is only told of the account's end, because it holds an older session
+number. Each channel tries once, within its time-outs, and raises NotDelivered with a reason that contains no secret.
 
 Subjects and texts are in ``locales/notices.json`` and ``codes.json``; a program gets them in French and English, a
 person in one language. They contain no meter number, no token and no link: a program that forwards notices to a
@@ -115,7 +115,7 @@ class NoticeChannels:
         return (*own, *services) or (LOG,)
 
     def names_for_account(self, tenant: str) -> tuple[str, ...]:
-        """Return ``names`` and, if there is a mail service, the channel to the account's household."""
+        """Return what ``names`` returns and, if there is a mail service, the channel to the account's household."""
         services = (channel for channel in self.of_settings.values() if isinstance(channel, NotifyService))
         is_mail = any(notice_services.is_mail(service.url) for service in services)
         return (*self.names(tenant), *([HOUSEHOLD_CHANNEL] if is_mail else []))
@@ -252,7 +252,7 @@ def compose_household_mail(
 
 
 def write_day(day: str, language: str) -> str:
-    """Return a day such as 2026-12-24 as people write it; other texts stay as they are, and no text becomes a dash."""
+    """Return a day such as 2026-12-24 as people write it; any other text is returned unchanged, or ``-`` if empty."""
     try:
         return format_day(date.fromisoformat(day), language)
     except ValueError:

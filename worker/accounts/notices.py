@@ -140,7 +140,7 @@ def notify_ending_tokens(tokens: ApiTokenTable, notices: NoticeTable, channels: 
 
 
 def notify_failing_output(notices: NoticeTable, channels: NoticeChannels, output: OutputState, now: datetime) -> None:
-    """Insert the notice to the operator that an output gets nothing, once each time it begins to fail."""
+    """Insert the notice to the operator that an output receives nothing, once each time the output begins to fail."""
     assert output.failing_since is not None  # noqa: S101 - the delivery calls this for outputs that fail
     about = f"{output.id}@{civil_date(output.failing_since).isoformat()}"
     notices.insert_new(build_notices(channels.names(), NoticeKind.OUTPUT_FAILS, output.code, about, now))

@@ -65,7 +65,7 @@ class NewAccountLimits:
     in_all: int
 
     def rates(self, request: ConnectionRequest) -> list[tuple[Rate, str]]:
-        """Return each limit with the subject that it counts for."""
+        """Return each limit with the subject by which its calls are counted."""
         return [
             (Rate("new-accounts-browser", self.by_browser, _A_DAY_S), request.names[-1]),  # The browser's oldest name.
             (Rate("new-accounts-address", self.by_address, _A_DAY_S), request.address),
@@ -83,7 +83,7 @@ class RequestEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """The invitation with which the request was begun, and its meter; the meter is None if it names none any more."""
+    """The invitation with which the request was begun, and its meter, which is None if it no longer names one."""
 
     invitation: Invitation
     usage_point_id: str | None = field(repr=False)

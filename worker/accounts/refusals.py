@@ -55,7 +55,7 @@ _NOTICE_RETENTION: Final = timedelta(days=400)
 class Ruling(StrEnum):
     """The consequence of a refusal for its account."""
 
-    SUSPENDED = "suspended"  # The account is not read until its holder acts.
+    SUSPENDED = "suspended"  # Nothing is requested until the account's holder acts.
     PENDING = "pending"  # The supplier is asked again some hours later.
     INCIDENT = "incident"  # The fault is the supplier's, so the refusal does not count.
 
@@ -171,7 +171,7 @@ class RefusalPolicy:
         self.registry.notices.insert_new(build_notices(self.channels.names(), kind, "", about, self.now()))
 
     def insert_reminders(self) -> list[Notice]:
-        """Insert the reminders of consents that end soon, each once, and return the new ones."""
+        """Insert the reminders of consents that end soon, each reminder only once, and return the new ones."""
         now = self.now()
         today = civil_date(now)
         new_notices: list[Notice] = []

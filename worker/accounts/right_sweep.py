@@ -125,7 +125,10 @@ class RightSweep:
         return followed
 
     def _should_open(self, right: Right) -> bool:
-        """Return whether an active right must open its account: it never did, or the account was without a right."""
+        """Return whether a right is active and must open its account.
+
+        It must if it never opened one, or if the account was suspended or paused because its last right had ended.
+        """
         if not right.is_in_force(civil_date(self.outcomes.now())):
             return False
         if right.ours is not OurState.OPENED or right.account_id is None:
@@ -152,10 +155,10 @@ class RightSweep:
                 self.refusals.tell_operator(NoticeKind.RIGHT_PROOF_ENDS, right.id, right.proof_until)
 
     def _set_aside(self, rights: Collection[Right]) -> int:
-        """Suspend the accounts that have no active right any more, and return their number."""
+        """Suspend the accounts that have no active right any more, and return how many were suspended."""
         today = civil_date(self.outcomes.now())
-        # In this list, a right that has just opened its account does not have ``OurState.OPENED`` yet.
         good = {one.account_id for one in rights if one.is_in_force(today)}
+        # A right that has just opened its account is not ``OPENED`` yet in this list.
         opened = {one.account_id for one in rights if one.account_id is not None and one.ours is OurState.OPENED}
         ended = [account_id for account_id in opened if account_id not in good]
         checked = {one.account_id for one in rights if one.state is RightState.TO_CHECK and not one.is_over(today)}

@@ -98,7 +98,7 @@ class AccountStatus(BaseModel):
 
     @property
     def waits_for_turn(self) -> bool:
-        """Whether the last calls are delayed, and by nothing but rate limits."""
+        """Whether the last failures were all waits for a rate limit; False without a failure."""
         errors = {series.error for series in self.series.values() if series.error}
         return bool(errors) and errors <= _PACING
 
@@ -393,7 +393,7 @@ class HomeSeries:
 
 @dataclass(frozen=True, slots=True)
 class HomeAccount:
-    """One meter of the home."""
+    """An account of the home. ``has_token``: True also if its supplier needs no token."""
 
     account: Account
     has_token: bool

@@ -152,7 +152,7 @@ class OutputDelivery:
     def _send(self, output: Output, waiting: Sequence[WaitingChange]) -> tuple[int, KeptReadings]:
         """Send one account's waiting changes; return how many series were sent, and which readings the receiver keeps.
 
-        These are readings that were removed here. For a removed account nothing is sent.
+        The receiver keeps these readings although they were removed here. For a removed account nothing is sent.
         """
         try:
             account = self.accounts.get(waiting[0].account_id)

@@ -179,7 +179,7 @@ def _start_of(stored: Mapping[str, Any]) -> datetime:
 
 
 def _is_same(row: StatisticRow, stored: Mapping[str, Any]) -> bool:
-    """Return whether the stored row equals the sent one."""
+    """Return whether the stored row equals the sent row."""
     pairs = ((row.amount, stored.get("state")), (row.total, stored.get("sum")))
     return all(
         held is None if amount is None else held is not None and abs(held - _to_number(amount)) < _CLOSE
@@ -193,7 +193,7 @@ def _to_number(amount: int) -> float:
 
 @dataclass(frozen=True)
 class StatisticReader:
-    """One statistic of one account, read from the store. Methods raise StoreUnavailable."""
+    """One statistic of one account, read from the store. The methods may raise StoreUnavailable."""
 
     measures: MeasureStore
     account_id: str

@@ -1,4 +1,4 @@
-"""All kinds of outputs; a new kind needs a module beside this one, and its name in the list below."""
+"""All kinds of outputs; a new kind needs a module beside this one, and its ``KIND`` in the tuple below."""
 
 from __future__ import annotations
 

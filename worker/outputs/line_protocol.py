@@ -364,7 +364,7 @@ def _to_line(measurement: Measurement, tags: str, fields: Mapping[str, float], a
 
 
 def to_target(options: OutputOptions) -> WriteTarget:
-    """Return the target of these options. Raises ValueError with one line."""
+    """Return the target of these options. Raises ValueError, with a text of one line, if they are wrong."""
     parts = urlsplit(options.url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or parts.query or parts.fragment:
         raise ValueError("the address must look like https://HOST:8086, without parameters")
@@ -398,7 +398,7 @@ def to_target(options: OutputOptions) -> WriteTarget:
 
 
 def build(options: OutputOptions, parts: OutputParts) -> LineProtocolOutput:
-    """Build the output of these options. Raises ValueError."""
+    """Build the output of these options. Raises ValueError if they are wrong."""
     return LineProtocolOutput(
         target=to_target(options), measures=parts.measures, now=parts.now, ca_file=options.more.get("ca_file")
     )

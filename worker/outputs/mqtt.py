@@ -38,14 +38,14 @@ _CONSENT_DAYS: Final = "consent_days"
 _PERIODS: Final = ("yesterday", "month", "year")
 _KINDS_OF_ENERGY: Final = ("consumption", "production", "gas")
 _NOT_IN_A_TOPIC: Final = "+#$"
-_LONGEST_TOPIC: Final = 200  # Characters of a topic's first part.
+_LONGEST_TOPIC: Final = 200  # The most characters of a topic's first part.
 
 
 @dataclass(frozen=True, slots=True)
 class EnergyFigures:
-    """The figures of one series of daily energy, in kWh; None if nothing is known of the period.
+    """The figures of one series of daily energy, in kWh; a figure is None if nothing is known of its period.
 
-    ``month`` and ``year``: the sums of the known days of the current month and year; ``counts`` has the number of these
+    ``month`` and ``year``: the sums of the known days of the current month and year. ``counts``: the numbers of these
     days, for example as ``month_days``.
     """
 
@@ -205,7 +205,7 @@ def read_figures(account_id: str, measures: MeasureStore, now: datetime) -> Iter
 
 
 def build(options: OutputOptions, parts: OutputParts) -> MqttOutput:
-    """Build the output of these options. Raises ValueError with one line."""
+    """Build the output of these options. Raises ValueError, with a text of one line, if they are wrong."""
     url, more = urlsplit(options.url), options.more
     if url.scheme not in PORTS or not url.hostname or url.path.strip("/") or url.query or url.fragment:
         raise ValueError("the address must look like mqtts://HOST or mqtts://HOST:PORT")

@@ -40,7 +40,7 @@ class OutputAccount:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The changed part of a series: from the start of the first changed reading to the start of the last one.
+    """The changed part of a series: from the start of the first changed reading to the start of the last changed one.
 
     ``first`` and ``last``: in Europe/Paris; for a daily reading the local midnight. Values in between may be unchanged.
     ``removed``: the keys of removed readings, in their order.
@@ -54,7 +54,7 @@ class Change:
 
 
 class Output(Protocol):
-    """One output. When it sends, it reads the values from the measure store."""
+    """One output. It reads the values from the measure store when it sends them."""
 
     def check(self) -> str:
         """Test the connection and the credentials without writing, and return one line about what was reached.
@@ -76,7 +76,7 @@ class Output(Protocol):
 class OutputOptions:
     """The options of one output as typed: its address, its secret, and further options by name."""
 
-    url: str = field(repr=False)  # It may contain a password.
+    url: str = field(repr=False)  # The address may contain a password.
     secret: str | None = field(default=None, repr=False)
     more: Mapping[str, str] = field(default_factory=dict, repr=False)
 

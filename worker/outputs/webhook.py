@@ -42,7 +42,7 @@ class MeasuresWebhook:
     timeouts_s: tuple[float, float] = TIMEOUTS_S
 
     def check(self) -> str:
-        """Send a signed request without a reading, of kind ``test``."""
+        """Send a signed request of kind ``test``, without readings."""
         with open_session(BoundedHttp()) as session:
             self._post(session, {"id": uuid4().hex, "kind": "test"})
         return "the receiver accepts signed requests"
@@ -70,7 +70,7 @@ class MeasuresWebhook:
 
     def _post(self, session: requests.Session, body: dict[str, Any]) -> None:
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        now = int(time.time())  # In real time, because receivers compare it with their own clocks.
+        now = int(time.time())  # The real time, because receivers compare it with their own clocks.
         status = post_signed(session, self.url, self.secret, content, now, self.timeouts_s)
         if 200 <= status < 300:
             return
@@ -120,7 +120,7 @@ def _to_text(moment: datetime) -> str:
 
 
 def build(options: OutputOptions, parts: OutputParts) -> MeasuresWebhook:
-    """Build the output of these options. Raises ValueError."""
+    """Build the output of these options. Raises ValueError if they are wrong."""
     address = urlsplit(options.url)
     if address.scheme not in ("http", "https") or not address.hostname:
         raise ValueError("the address must be an https:// URL")

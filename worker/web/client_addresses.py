@@ -16,7 +16,7 @@ from fastapi import Request
 from config.settings import ConfigError
 from worker.domain.networks import is_public_host
 
-PROXIES: Final = "FORWARDED_ALLOW_IPS"  # uvicorn's own variable.
+PROXIES: Final = "FORWARDED_ALLOW_IPS"  # The environment variable that uvicorn itself reads.
 NO_PROXY: Final = "none"
 # One home or server has a whole /64 of IPv6 addresses, so limits on single addresses would be useless.
 _IPV6_SITE_BITS: Final = 64
@@ -50,7 +50,7 @@ def client_address(request: Request) -> str:
 
 
 def network_of(host: str) -> str:
-    """Return an IPv4 address as it is, for an IPv6 address its network, and any other text as it is."""
+    """Return the network of an IPv6 address; an IPv4 address, and any other text, is returned as it is."""
     address = _parse_address(host)
     if address is None:
         return host  # A Unix socket or a test client has no IP address.

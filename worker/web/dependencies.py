@@ -267,7 +267,7 @@ class Visit:
 
 
 def _session_of_home(request: Request, access: WebAccess, session: Session) -> Session:
-    """Return a session of a home, which shows every present account; the home's own computer needs no cookie."""
+    """Return a session of a home, which shows every existing account; the home's own computer needs no cookie."""
     local: LocalSession = request.app.state.local_session
     if session.key is None and local.is_open and is_local(request):
         session = local.load()
@@ -470,9 +470,9 @@ def switch_series(stores: Stores, account_id: str, switches: Mapping[Series, Ser
 
 
 def publish_revocation(stores: Stores, sync: Sync) -> None:
-    """Publish the revocation of tokens and rights that no account has any more.
+    """Publish the revocation of tokens and rights that no account uses any more.
 
-    A lost message does no harm: beat sends it again.
+    A lost message does no harm, because beat sends it again.
     """
     try:
         if sync.suppliers.main.account_tokens:

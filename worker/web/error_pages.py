@@ -1,6 +1,6 @@
 """Errors as answers: a page in the reader's language, or JSON for programs; never a traceback.
 
-The API answers ``{"error": code, "message": text}``, and the OAuth proxy with the names of RFC 6749, 5.2.
+The API answers ``{"error": code, "message": text}``, and the OAuth proxy uses the field names of RFC 6749, 5.2.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class AbortedAnswer(Exception):
 
 
 def meter_elsewhere() -> HttpRefusal:
-    """Return the refusal of a meter that another tenant's account reads, or read until it was erased.
+    """Return the refusal of a meter that another tenant's account reads, or read until its data were erased.
 
-    The refusal names neither the tenant nor which of the two is the case; only API clients get it.
+    The refusal tells neither the tenant nor which of the two is the case; only API clients get it.
     """
     message = "an account of another tenant reads this meter, or has read it: ask the operator"
     return HttpRefusal(409, MeterElsewhere.code, message)

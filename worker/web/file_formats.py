@@ -163,7 +163,7 @@ class JsonFile(FileFormat):
 
 
 def find_asked_doctype(series: Series, by: Period) -> Doctype:
-    """Return the doctype of a series by this period. Raises HttpRefusal 422 if it has none."""
+    """Return the doctype of a series by this period. Raises HttpRefusal 422 if the series has no such doctype."""
     if (doctype := find_doctype(series, by)) is None:
         known = ", ".join(periods_of(series))
         raise HttpRefusal(422, "invalid_request", f"series {series} has no documents by {by}: ask by {known}")

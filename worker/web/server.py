@@ -4,8 +4,8 @@ There is no access log, because a request's address may name an account. Repeate
 once a minute, with the number of lines left out.
 
 Connections use uvicorn's HTTP/1.1 protocol on h11, with a stricter parser. uvicorn takes a protocol class (``http=``),
-but has no option for what is added here: the number of connections before a request, the time for heads and bodies, and
-the refusal of requests that two parsers may read differently.
+but has no option for what is added here: the limit on connections, which applies before any request, the time for heads
+and bodies, and the refusal of requests that two parsers may read differently.
 
 ``ConnectionRegister`` admits connections and, once a second, cuts those that are overdue. One sweep over at most a
 thousand connections replaces a timer for each. All its methods are called by the event loop.
@@ -56,7 +56,7 @@ _MOST_KINDS: Final = 200  # The kind not seen for longest is forgotten first.
 _LOGGERS: Final = ("uvicorn.error", "asyncio")
 _REQUEST_LINES: Final = frozenset({"request not served"})
 _NOTICES_EVERY_S: Final = 60.0
-_MAIL_GRACE_S: Final = 20.0  # How long to wait for a mail at the end; an interrupted one is sent again later.
+_MAIL_GRACE_S: Final = 20.0  # How long shutdown waits for a mail; an interrupted one is sent again later.
 LONGEST_HEAD: Final = 16 * 1024  # Request line and headers.
 _FULL_TEXT: Final = b"Too many connections: try again later"
 _FULL: Final = (
@@ -140,10 +140,10 @@ class ConnectionLimits:
     """The limits of one process. IPv6 addresses count by their /64.
 
     ``head_s`` and ``body_s``: how long a head or a body may take. A body may take longer if it arrives at ``body_rate``
-    bytes a second or faster. ``rest_s`` and ``rest_bytes``: how long, and how many bytes, a body may continue after its
-    answer is sent. A body of at most ``dropped_bytes`` is read to its end if it arrives at ``dropped_rate`` bytes a
-    second or faster, because browsers show the answer only then. ``stalled_s``: how long a client may receive nothing
-    of an answer.
+    bytes a second or faster. ``rest_s`` and ``rest_bytes``: how long a body may continue after its answer is sent, and
+    how many of its bytes are read in all. A body of at most ``dropped_bytes`` is read to its end if it arrives at
+    ``dropped_rate`` bytes a second or faster, because browsers show the answer only then. ``stalled_s``: how long a
+    client may receive nothing of an answer.
     """
 
     connections: int = 1000
@@ -175,7 +175,7 @@ def fit_descriptors(limits: ConnectionLimits) -> ConnectionLimits:
 
 
 class PhaseKind(StrEnum):
-    """What the client of a connection does: send a head, a body, or the rest of a body already answered; or receive."""
+    """What the client of a connection does: send a head or body, send the rest of an answered body, or receive."""
 
     HEAD = "head"
     BODY = "body"

@@ -151,7 +151,7 @@ class Words:
         return text.replace("1 ", "1er ", 1) if self.language == "fr" and day.day == 1 else text
 
     def duration(self, text: str) -> str:
-        """Return an ISO 8601 duration in words: ``P3Y`` and ``P1095D`` as ``3 ans``. A mixed one is unchanged."""
+        """Return an ISO 8601 duration in words: ``P3Y`` and ``P1095D`` as ``3 ans``; a mixed duration is unchanged."""
         match = _DURATION.fullmatch(text)
         if match is None:
             return text

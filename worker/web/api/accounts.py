@@ -45,7 +45,7 @@ def list_accounts(
     limit: Annotated[int, Query(ge=1, le=MOST_ACCOUNTS, description="Accounts a page.")] = 100,
     after: LastId = "",
 ) -> AccountPage:
-    """All accounts of the client's service, except removed ones; for a session, the household's own accounts."""
+    """List the accounts of the client's service, except removed ones; for a session, list the household's own."""
     # One account more than requested shows whether there is a next page.
     accounts = _page_accounts(caller, registry, after, limit + 1)
     page = [_summarize(account, caller) for account in accounts[:limit]]
@@ -169,14 +169,14 @@ def remove_account(account_id: AccountId, stores: StoresDep, sync: SyncDep, call
 
 @router.get("/accounts/{account_id}/status", summary="Show an account's state", responses=error_responses(404, 422))
 def read_status(account_id: AccountId, registry: RegistryDep, sync: SyncDep, caller: ReadAccounts) -> AccountStatus:
-    """History, last day stored and last error of each series."""
+    """Show the history, the last stored day and the last error of each series."""
     account = caller.load_account(registry, account_id)
     return status_of(account, sync.history)
 
 
 @router.get("/accounts/{account_id}/series", summary="Show an account's series", responses=error_responses(404, 422))
 def read_series(account_id: AccountId, stores: StoresDep, caller: ReadAccounts) -> AccountSeries:
-    """Every series: how it is switched, whether it is collected, and when it was last requested."""
+    """Show every series: how it is switched, whether it is collected, and when it was last requested."""
     caller.load_account(stores.registry, account_id)
     return build_series_chooser(stores).load(account_id)
 
@@ -225,7 +225,7 @@ def read_audit(
     limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES, description="Entries a page.")] = 100,
     before: LastId = "",
 ) -> schemas.AuditPage:
-    """Who did what to the accounts, tokens and invitations of the client's service, the newest entry first.
+    """Show who did what to the accounts, tokens and invitations of the client's service, newest entry first.
 
     Pages, API calls and commands leave entries, also if they are refused; what workers do by themselves leaves none.
     Entries are kept for 400 days, and are never changed.

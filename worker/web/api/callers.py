@@ -36,9 +36,9 @@ CSRF_HEADER: Final = "X-CSRF-Token"
 _HOUSEHOLD_SCOPES: Final = frozenset({Scope.READ_ACCOUNTS, Scope.READ_MEASURES})
 # A secret of 256 bits can't be guessed, and the right secret is always accepted. These limits make attempts visible and
 # cheap.
-BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)  # By address.
+BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)  # Counted by address.
 BAD_TOKENS_OF_ID: Final = Rate("bad-token-id", calls=50, window_s=300)  # By the id of the token named in the attempt.
-ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, by address.
+ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, counted by address.
 # Only for the OpenAPI description: the headers are read below, so that each refusal has its reason.
 _bearer = HTTPBearer(auto_error=False, scheme_name="token", description="Create one with `releve access add-token`.")
 _cookie = APIKeyCookie(
@@ -132,7 +132,10 @@ def _identify_client(visit: dependencies.Visit, authorization: str) -> Caller:
 
 
 def _count_bad_token(visit: dependencies.Visit, text: str) -> None:
-    """Count a bad token by its address, and by the existing token that it names, if any. Raises HttpRefusal 429."""
+    """Count a bad token by the caller's address, and by the token that it names, if there is one.
+
+    Raises HttpRefusal 429.
+    """
     subjects = [(BAD_TOKENS, visit.address)]
     if (token_id := visit.registry.api_tokens.find_named(text)) is not None:  # Otherwise made-up ids would fill Redis.
         subjects.append((BAD_TOKENS_OF_ID, token_id))

@@ -84,9 +84,10 @@ def read_measures(
     ] = None,
     form: Annotated[file_formats.Form, Query(alias="format")] = file_formats.Form.JSON,
 ) -> Response:
-    """Documents as `releve show --format json` prints them, in time order; `load` is in kWh, or in kVA for powers.
+    """Return documents as `releve show --format json` prints them, in time order.
 
-    Periods are never cut: with `by=month`, `from=2024-07-15` returns all of July.
+    `load` is in kWh, or in kVA for powers. Periods are never cut: with `by=month`, `from=2024-07-15` returns all of
+    July.
     """
     usual = daily_of(supplier=caller.load_account(stores.registry, account_id).supplier)
     doctype = file_formats.find_asked_doctype(series or usual, by)

@@ -33,7 +33,7 @@ from worker.web.error_pages import HttpRefusal
 log = logging.getLogger("releve.api")
 router = APIRouter(tags=["progress"])
 POLL_EVERY_S: Final = 2.0
-LONGEST_S: Final = 900.0  # Then the browser reconnects.
+LONGEST_S: Final = 900.0  # After this time, the browser reconnects.
 MOST_STREAMS: Final = 400  # In one process.
 MOST_OF_SESSION: Final = 4  # For the tabs of one browser.
 MOST_OF_TOKEN: Final = 200
@@ -121,7 +121,7 @@ async def watch_progress(
     caller: ReadAccounts,
     last_event_id: Annotated[str | None, Header(description="Sent by browsers that reconnect.")] = None,
 ) -> Response:
-    """Progress as server-sent events, for `EventSource`. If no stream is available (503), poll `/progress`."""
+    """Send the progress as server-sent events, for `EventSource`. If no stream is available (503), poll `/progress`."""
     # The registry is queried in a thread, as everywhere.
     await run_in_threadpool(caller.load_account, registry, account_id, include_removed=True)
     if last_event_id in ("loaded", "removed"):

@@ -232,7 +232,7 @@ def connection_of(account: Account, status: AccountStatus, why_late: str) -> tup
 
 
 def _count_gaps(history: History, account: Account, today: date) -> dict[str, Any]:
-    """Return how many days of the last month have no daily value yet, and how many have one but no curve."""
+    """Return how many days of the last month lack their daily value, and how many have one but lack the curve."""
     coverage = coverage_of(account.id, history)
     first, series = today - _GAP_REACH, daily_of(supplier=account.supplier)
     daily, curves = coverage.get(series), find_curve(series)
@@ -315,7 +315,7 @@ def explain_gaps(
 ) -> Iterator[str]:
     """Yield a sentence for each reason why values of the chart are missing.
 
-    Nothing is yielded for the months of a year, because the pages of the months explain the gaps.
+    Nothing is yielded for the months of a year, because the charts of the months explain the gaps.
     """
     if measures.span.view is View.DAY:
         yield from _explain_day(explainer, account, daily, measures, words)
@@ -353,7 +353,7 @@ def _explain_day(
     if explanation is None or explanation.reason.is_complete:
         return
     if explanation.reason is Reason.NOT_ASKED_YET and explanation.stored.amount is not None:
-        return  # Wrong: the ledger was lost.
+        return  # The ledger was lost, so this reason is wrong.
     yield words.choose(explanation.sentences)
 
 

@@ -204,7 +204,7 @@ def remove_account(request: Request, stores: StoresDep, sync: SyncDep, account: 
 
 
 def receipt_of(erased: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Return the counts of an erasure that its receipt shows."""
+    """Return the counts of an erasure that the page of its receipt shows."""
     return [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
 
 

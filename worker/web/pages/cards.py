@@ -205,7 +205,7 @@ def build_power(
 
 
 def to_power(series: Series, peaks: Sequence[Peak], contracts: Sequence[Entry], at: Span, words: Words) -> PowerCard:
-    """Return the card for ``at``. ``peaks``: the maximum powers of its year."""
+    """Return the card for the span ``at``. ``peaks``: the maximum powers of the year of ``at``."""
     span = at if at.view is View.YEAR else Span.containing(View.MONTH, at.start)
     by_slot = _peaks_by_slot(span, peaks)
     slots = _power_slots(by_slot, peaks[-1].day + ONE_DAY)
@@ -305,7 +305,7 @@ def build_registers(
 
 
 def to_registers(series: Series, entries: Sequence[Entry], at: Span, words: Words, today: date) -> RegistersCard:
-    """Return the card for ``at``. ``entries``: the register readings of its year, in order."""
+    """Return the card for the span ``at``. ``entries``: the register readings of the year of ``at``, in order."""
     year = Span.containing(View.YEAR, at.start)
     days = [energy for energy in day_energies(entries) if year.start <= energy.day < year.end]
     months = month_energies(days, today)
@@ -468,7 +468,7 @@ def _describe_power_contract(entry: Entry, words: Words) -> dict[str, str]:
 
 
 def describe_off_peak(text: str, words: Words) -> str:
-    """Return ``22:00 – 06:00, 12:30 – 14:00``; a text of any other form is returned as it was sent."""
+    """Return off-peak hours such as ``22:00 – 06:00, 12:30 – 14:00``; a text of another form stays as it was sent."""
     match = _OFF_PEAK.fullmatch(text.strip())
     parts = [_RANGE.fullmatch(part.strip()) for part in match[1].split(";")] if match else []
     ranges = [

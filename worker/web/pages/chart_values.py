@@ -48,7 +48,7 @@ _ONE_WEEK: Final = timedelta(days=7)
 PROVISIONAL: Final = "provisional"
 _UNITS: Final = {"volume": "m³", "coefficient": "kWh/m³", "index_start": "m³", "index_end": "m³"}
 _WORDS: Final = ("quality", "status")
-_UNSAID: Final = ("measured", "final")  # Left out in a table.
+_UNSAID: Final = ("measured", "final")  # Words that a table leaves out.
 Days = Mapping[date, int]  # Civil day -> energy in milliwatt-hours.
 DayDetails = Mapping[date, Mapping[str, Any]]
 
@@ -66,7 +66,7 @@ CALENDAR_VIEWS: Final = (View.DAY, View.MONTH, View.YEAR)  # Each span lies with
 
 
 class Against(StrEnum):
-    """What a week or month is compared with: the previous one, or the same one of the previous year."""
+    """What a week or month is compared with: the previous week or month, or the same one a year earlier."""
 
     PREVIOUS = "previous"
     YEAR = "year"
@@ -103,7 +103,7 @@ class Span:
     def compared(self, against: Against) -> Span:
         """Return the span with which this span is compared.
 
-        Compared with the previous year, a week begins 52 weeks earlier, so that it has the same weekdays.
+        With ``Against.YEAR``, a week is compared with the week that begins 52 weeks earlier, on the same weekday.
         """
         if against is Against.YEAR and self.view is View.WEEK:
             return Span(self.view, self.start - 52 * _ONE_WEEK)
@@ -197,7 +197,7 @@ class SpanMeasures:
 
     @property
     def other(self) -> Span:
-        """The span that this one is compared with."""
+        """The span with which this span is compared."""
         return self.span.compared(self.against)
 
     @property
@@ -254,7 +254,7 @@ def read_days(measures: MeasureStore, account_id: str, window: DateWindow, daily
 def read_entries(
     measures: MeasureStore, account_id: str, series: Series, window: DateWindow | None = None
 ) -> list[Entry]:
-    """Read the readings of a series in key order: those of the window, or all if it is None."""
+    """Read the readings of a series in key order: those of the window, or all if there is no window."""
     doctype = series.inputs
     keys = key_range(window, doctype) if window else ALL_KEYS
     return [to_entry(document) for document in measures.read(account_id, {doctype: keys})[doctype]]

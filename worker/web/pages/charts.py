@@ -151,7 +151,7 @@ def to_chart(
     daily: Series | None = None,
     fed: SpanMeasures | None = None,
 ) -> Chart:
-    """Return the chart. ``first`` and ``last``: the stored days; its links lead to days between these.
+    """Return the chart. ``first`` and ``last``: the first and the last day to which its links lead.
 
     ``daily``: the series of its daily values, by default electricity consumption. ``fed``: the energy fed into the
     grid, if both are stored.
@@ -195,7 +195,7 @@ def _describe_chart(summary: Summary, daily: Series, fed: SpanMeasures | None, w
 
 
 def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = None) -> Summary:
-    """Return a span in words. ``fed``: the energy fed in during it, shown if known."""
+    """Return a span in words. ``fed``: the energy fed in during the span, shown if known."""
     span = measures.span
     comparison, trend = _describe_change(measures, words)
     total = _describe_total(measures, words)
@@ -547,7 +547,7 @@ def draw_chart(
     levels = [None if limit is None else limit / MILLIWATT_HOURS_PER_KWH for limit in limits]
     up = [height for group in (*heights, levels) for height in group if height is not None]
     bottom = size.height - _MARGIN_BOTTOM
-    # Space is kept below the axis even without a value there, or the scale would change with the first value there.
+    # Space is kept below the axis even if no value is there yet; otherwise the first value would change the scale.
     scale = Scale.over(up, [height or 0.0 for height in fed_heights], bottom, words)
     positions = _positions(measures, scale.margin, size.width)
     fed_positions = _positions(fed, scale.margin, size.width) if fed else []
@@ -620,7 +620,7 @@ def _limit_path(levels: Sequence[float | None], positions: Positions, scale: Sca
 
 
 def _heights(slot: Slot, view: View) -> tuple[float | None, float | None]:
-    """Return the heights of the bars of now and before: in kW of mean power for a day, else in kWh or kVA."""
+    """Return the heights of a slot's two bars, now and before: in kW of mean power for a day, else in kWh or kVA."""
     hours = (slot.length + slot.overhang) / _AN_HOUR if view is View.DAY else 1.0
     now, before = (
         None if value is None else value / MILLIWATT_HOURS_PER_KWH / hours for value in (slot.energy, slot.before)

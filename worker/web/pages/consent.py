@@ -256,7 +256,7 @@ def begin_flow(visit: ConsentVisit, flow: ConsentFlow, callback_path: str, usage
     begun = replace(flow, begun_on=consents.today().isoformat(), begun_at=real_clock().isoformat())
     try:
         consents.consent_page("")  # An error is raised before anything is stored.
-    except ValueError:  # The sandbox's customers have already consented.
+    except ValueError:  # The sandbox has no page: its customers have already consented.
         return visit.rename(visit.page("no_consent_page"))
     page = consents.consent_page(ConsentFlows(visit.stores.redis).start(begun))
     hints = {name: value for name, value in _hints(visit, flow, callback_path, hint).items() if value}

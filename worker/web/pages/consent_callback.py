@@ -162,7 +162,7 @@ class ConsentVisit(dependencies.Visit):
     def page(self, name: str, wait_s: int = 0, *, supplier: str = ENEDIS.name, **words: str) -> Response:
         """Return the page of an outcome; with ``wait_s`` it reloads itself after so many seconds.
 
-        ``supplier``: the one whose consent the page is about; ``words``: further facts for its texts.
+        ``supplier``: the supplier whose consent the page is about. ``words``: further facts for the page's texts.
         """
         status, action = _PAGES[name]
         if action is _START_AGAIN and dependencies.needs_invitation(self.sync, supplier):

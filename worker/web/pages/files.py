@@ -162,7 +162,7 @@ def show_import_form(request: Request, account: Choosable) -> Response:
 
 @router.post("/accounts/{account_id}/import")
 async def import_into_account(visit: VisitDep, account: OwnAccount) -> Response:
-    """Take files, only from our own form, and show what was found in them."""
+    """Accept files, but only from our own form, and show what was found in them."""
     try:
         form = await read_files(visit.request)
     except MultiPartException:

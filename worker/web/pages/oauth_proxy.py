@@ -95,7 +95,7 @@ class AuthorizationRequest:
     parameters: Mapping[str, str] = field(repr=False)
 
     def flow(self, supplier: str, browser: str, invitation_id: str | None = None) -> ConsentFlow:
-        """Return the consent flow that this request begins in a browser, given as the hash of its newest name."""
+        """Return the consent flow that this request begins. ``browser``: the hash of the browser's newest name."""
         return ConsentFlow(supplier, browser, invitation=invitation_id, tenant=self.client.tenant, caller=self.caller)
 
 

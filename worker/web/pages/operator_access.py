@@ -99,7 +99,7 @@ def require_operator(visit: VisitDep) -> OperatorVisit:
 
 
 def require_form(visit: VisitDep, csrf: Csrf = "") -> OperatorVisit:
-    """Return the operator whose page sent this form. Raises FormRefused."""
+    """Return the visit of the operator whose page sent this form. Raises FormRefused for any other form."""
     operator = load_operator(visit)
     if operator is None or not visit.access.signer.is_valid_csrf_token(operator.key.id, csrf):
         raise FormRefused(PATH)
@@ -120,7 +120,7 @@ class SignInRefusal:
 
 
 def sign_in_page(visit: Visit, refusal: SignInRefusal | None = None, name: str = "") -> Response:
-    """Return the sign-in form, with the cookie that its hidden field belongs to."""
+    """Return the sign-in form, with the cookie to which its hidden field belongs."""
     return _form_page(visit, "operator_login.html", refusal, typed_name=name)
 
 

@@ -104,8 +104,8 @@ class TypedRight(BaseModel):
 def find_place(visit: ConsentVisitDep, invitation_id: str = "", account_id: str = "") -> FormPlace:
     """Return what is known at the address of a form.
 
-    Raises EarlyAnswer if the invitation can't be used (any more) in this browser, and UnknownAccount for an account
-    that the session does not show.
+    Raises EarlyAnswer if the invitation can't be used in this browser now, and UnknownAccount for an account that the
+    session does not show.
     """
     registry = visit.registry
     if GRDF.name not in visit.sync.suppliers:

@@ -5,7 +5,8 @@ its timing reveals whether a code or an address is known. Loading a page changes
 links too.
 
 The page of sessions shows which browsers see the household's meters, with forms that end their sessions. ``others`` are
-browsers of another household that sees one of the same accounts, such as one that connected the same meter by itself.
+browsers of other households that see one of the same accounts, for example because they connected the same meter
+themselves.
 """
 
 from __future__ import annotations
