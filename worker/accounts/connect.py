@@ -64,9 +64,9 @@ log = logging.getLogger("releve.consents")
 # Longer than the supplier's slowest answer; others wait this long for the lock of a process that was killed.
 _STEP_S: Final = 90.0
 _LONGEST_STEP_S: Final = 600.0
-# The newest midnight in an answer is normally yesterday's; until the supplier publishes in the morning, it is the one
-# before. With an older midnight, too wide a range of readings would be accepted. Earlier midnights show how much the
-# home uses in a day.
+# The newest midnight in an answer is normally yesterday's; until the supplier publishes in the morning, it is the
+# midnight of the day before. With an older midnight, too wide a range of readings would be accepted. Earlier midnights
+# show how much the home uses in a day.
 _OLDEST_NEWEST: Final = timedelta(days=2)
 _LOOK_BACK: Final = timedelta(days=15)
 

@@ -427,7 +427,7 @@ def format_sentences(
 
 
 def _key_of(reason: Reason, series: str, supplier: str) -> str:
-    """Return the key of a reason's sentence: the series' own text, else the supplier's, else the general one."""
+    """Return the key of a reason's sentence: of the text for the series, else for the supplier, else for all."""
     key = f"reason.{reason.value}"
     return next((own for own in (f"{key}.{series}", f"{key}.{supplier}") if has_text(own)), key)
 

@@ -171,7 +171,7 @@ class RefusalPolicy:
         self.registry.notices.insert_new(build_notices(self.channels.names(), kind, "", about, self.now()))
 
     def insert_reminders(self) -> list[Notice]:
-        """Insert the reminders of consents that end soon, each reminder only once, and return the new ones."""
+        """Insert the reminders of consents that end soon, each reminder only once, and return the new reminders."""
         now = self.now()
         today = civil_date(now)
         new_notices: list[Notice] = []
@@ -188,7 +188,7 @@ class RefusalPolicy:
         return new_notices
 
     def insert_missing_curve_notices(self, account: Account, last_curve: date | None) -> list[Notice]:
-        """Insert notices that the account's curve is not collected, once each time it stops; return the new ones."""
+        """Insert notices that the account's curve is not collected, once each time it stops; return the new notices."""
         subject = last_curve.isoformat() if last_curve else "never"
         kind = NoticeKind.CURVE_NOT_ACTIVATED
         channels = self.channels.names_for_account(account.tenant)
@@ -231,7 +231,7 @@ class RefusalPolicy:
     def _set_aside(
         self, account_id: str, error_class: type[AccountError], now: datetime, *, ends_consent: bool = True
     ) -> bool:
-        # The time distinguishes the notices of this suspension from those of an earlier one.
+        # The time distinguishes the notices of this suspension from the notices of an earlier suspension.
         subject, code = now.isoformat(timespec="microseconds"), error_class.code
         channels = self.channels.names_for_account(self.registry.accounts.get(account_id).tenant)
         return self.registry.pending_refusals.suspend(

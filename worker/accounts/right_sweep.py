@@ -205,9 +205,9 @@ class OwnRights:
     ) -> tuple[Right, Account | None]:
         """Add an own meter, and return its right and its account; the account is None if the right is not active yet.
 
-        If the supplier already has an active right for the meter, that right is used; otherwise one is declared with
-        ``holder``. An own meter whose right has ended keeps its account. ``by``: who vouches. ``anew``: whether a meter
-        whose data were erased is to be added again. The caller enqueues the backfill.
+        If the supplier already has an active right for the meter, that right is used; otherwise a right is declared
+        with ``holder``. An own meter whose right has ended keeps its account. ``by``: who vouches. ``anew``: whether a
+        meter whose data were erased is to be added again. The caller enqueues the backfill.
 
         Raises DeclarationNeeded, MeterErased, MeterElsewhere, RightRefused, UnknownUsagePoint, and what the client
         raises; RightChanging while a right of the meter is being withdrawn; ValueError if the meter has an account

@@ -82,7 +82,7 @@ def renew_tokens(
 def _suspend(account_ids: Iterable[str], error: AccountError, refusals: RefusalPolicy, claims: WindowClaims) -> None:
     for account_id in account_ids:
         log.warning("token lost", extra=fields(account_id=account_id, code=error.code, reason=str(error)))
-        # All series need the token, so the daily one stands for them.
+        # All series need the token, so the failure is recorded for the daily series alone.
         refusals.incidents.record_failure(claims.manual_look_back(account_id, daily_of()), error)
         during_incident = refusals.incidents.find_excuse(error) is not None
         with suppress(UnknownAccount):  # The account was removed meanwhile.

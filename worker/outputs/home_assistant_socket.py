@@ -31,7 +31,7 @@ OLDEST_VERSION: Final = (2022, 8)  # The first version with recorder/import_stat
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _EXAMPLE: Final = "http://homeassistant.local:8123"
 _NO_HOME_ASSISTANT: Final = f"this is not Home Assistant: give the address of its pages, such as {_EXAMPLE}"
-# The library logs each frame at level DEBUG, including the one with the token.
+# The library logs each frame at level DEBUG, including the frame with the token.
 _SILENT: Final = logging.getLogger("worker.outputs.home_assistant_frames")
 _SILENT.setLevel(logging.CRITICAL)
 Message = dict[str, Any]

@@ -66,8 +66,9 @@ class Output(Protocol):
     def send(self, changes: Sequence[Change]) -> KeptReadings | None:
         """Send the values of these parts as they are stored now; safe to repeat.
 
-        The changes belong to one account, the oldest first. Returns the ``removed`` readings that the receiver keeps,
-        or None. Raises NotDelivered if a later try may succeed, OutputRefused if it can't, or StoreUnavailable.
+        The changes belong to one account and are sorted, oldest first. Returns the ``removed`` readings that the
+        receiver keeps, or None. Raises NotDelivered if a later try may succeed, OutputRefused if it can't, or
+        StoreUnavailable.
         """
         ...
 

@@ -167,7 +167,7 @@ class LocalSession:
             self.load()
 
     def load(self) -> Session:
-        """Return the session; a new one if it has ended, because this computer is never locked out."""
+        """Return the session; a new session if it has ended, because this computer is never locked out."""
         with self._lock:
             session = load_session(self._access, self._text)
             if session.key is None:

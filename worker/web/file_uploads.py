@@ -1,4 +1,4 @@
-"""Uploaded files: read in pieces and within limits, and imported into an account, for its page and for the API.
+"""Uploaded files: read in pieces and within limits, and imported into an account, for the account's page and the API.
 
 A large file is kept in a private temporary file that nobody else can open. A body is read only by routes that have
 checked its sender (``UPLOADS``).
@@ -115,8 +115,8 @@ def import_files(
 
     ``holder``: the session of the household that sends the files; None if a client does. A refused file doesn't stop
     the others. The numbers of days are noted for the audit trail. Raises HttpRefusal 429 after too many imports, and
-    503 while two imports, or one of the same household or account, are running. After StoreUnavailable the same import
-    can be repeated.
+    503 while two other imports are running, or another import of the same household or account. After StoreUnavailable
+    the same import can be repeated.
     """
     if wait_s := visit.count_call(IMPORTS, account.id):
         raise HttpRefusal(429, "too_many_requests", f"too many imports: try again in {wait_s} s", wait_s=wait_s)

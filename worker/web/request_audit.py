@@ -4,8 +4,8 @@ The entry is written in one place, after the route has answered. The code that a
 (``note_actor``), and a route names what it made (``note_subject``). A route that only sometimes opens something, such
 as a callback, notes that as a separate event (``note_event``).
 
-A new route that changes something needs a line in ``ACTIONS``, or one with the reason in ``UNRECORDED``; a test names
-the missing line.
+A new route that changes something needs a line in ``ACTIONS``, or a line with the reason in ``UNRECORDED``; a test
+names the missing line.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ _MOST_KINDS: Final = 200  # The kind not seen for longest is forgotten first.
 _LOGGERS: Final = ("uvicorn.error", "asyncio")
 _REQUEST_LINES: Final = frozenset({"request not served"})
 _NOTICES_EVERY_S: Final = 60.0
-_MAIL_GRACE_S: Final = 20.0  # How long shutdown waits for a mail; an interrupted one is sent again later.
+_MAIL_GRACE_S: Final = 20.0  # How long shutdown waits for a mail; an interrupted mail is sent again later.
 LONGEST_HEAD: Final = 16 * 1024  # Request line and headers.
 _FULL_TEXT: Final = b"Too many connections: try again later"
 _FULL: Final = (
@@ -237,7 +237,7 @@ class ConnectionRegister:
         return True
 
     def leave(self, connection: LimitedConnection) -> bool:
-        """Forget a connection that is closed; return False for one that was not admitted."""
+        """Forget a connection that is closed; return False if the connection was not admitted."""
         if self._phases.pop(connection, None) is None:
             return False
         address = network_of(connection.peer)
@@ -313,7 +313,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.conn = StrictConnection(h11.SERVER, LONGEST_HEAD)
-        self.received = 0  # Bytes since the head of the present request.
+        self.received = 0  # Body bytes of the present request so far.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         peer = transport.get_extra_info("peername")

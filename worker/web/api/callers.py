@@ -154,7 +154,7 @@ CallerDep = Annotated[Caller, Depends(_identify)]
 def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """Return a dependency that returns a caller with the scope. Raises HttpRefusal 403."""
 
-    # FastAPI would run a function without async in a thread, which this one doesn't need.
+    # FastAPI would run a function without async in a thread, which this function doesn't need.
     async def check(caller: CallerDep) -> Caller:
         _check_scope(caller, scope)
         return caller

@@ -75,7 +75,10 @@ def list_invitations(
     after: LastId = "",
     open_only: Annotated[bool, Query(alias="open", description="Only invitations that can still be used.")] = False,
 ) -> InvitationPage:
-    """List the invitations of the client's service, without secrets and meters; ended ones stay for a week."""
+    """List the invitations of the client's service, without secrets and meters.
+
+    Invitations that have ended are listed for a week.
+    """
     # One invitation more than requested shows whether there is a next page.
     found = registry.invitations.page(after, limit + 1, open_only=open_only, tenant=caller.tenant)
     page = [_summarize(invitation) for invitation in found[:limit]]

@@ -215,7 +215,7 @@ class Measure(BaseModel):
 
 
 class MeasurePage(BaseModel):
-    """A page of documents. `series`, `doctype` and `unit` are absent if an electricity call names no series."""
+    """A page of documents. For electricity, `series`, `doctype` and `unit` are only set if the call names a series."""
 
     account: str = Field(examples=[EXAMPLE_ID])
     series: Series | None = Field(None)

@@ -66,7 +66,7 @@ CALENDAR_VIEWS: Final = (View.DAY, View.MONTH, View.YEAR)  # Each span lies with
 
 
 class Against(StrEnum):
-    """What a week or month is compared with: the previous week or month, or the same one a year earlier."""
+    """What a week or month is compared with: the one before it, or the same week or month a year earlier."""
 
     PREVIOUS = "previous"
     YEAR = "year"
@@ -333,7 +333,7 @@ def _slots_by_month(span: Span, other: Span, days: Days, next_day: date) -> Iter
 
 
 def _counterpart(span: Span, other: Span, day: date) -> date | None:
-    """Return the same day of another week, month or year; None if it doesn't exist, such as 31 April."""
+    """Return the same day of another week, month or year; None if there is no such day, for example 31 April."""
     if span.view is View.WEEK:
         return other.start + (day - span.start)
     try:

@@ -61,7 +61,7 @@ def require_person(request: Request) -> None:
     """Refuse a request with which another site's page loads ours as an image or frame; a person must navigate to it.
 
     Browsers tell this by headers (Fetch Metadata, https://www.w3.org/TR/fetch-metadata/). A browser that sends no such
-    header may be an old one, and is accepted.
+    header may be old, and is accepted.
     """
     headers = request.headers
     is_foreign, mode = headers.get("Sec-Fetch-Site") == "cross-site", headers.get("Sec-Fetch-Mode", "navigate")

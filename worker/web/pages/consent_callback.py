@@ -8,7 +8,7 @@ the outcome. The name opens a session once: with the callback, or with the butto
 a reading or the state of a right. If the supplier must be asked, a task asks.
 
 The names of a browser are random texts in a cookie, a new one for each handshake. The outcome of a handshake is bound
-to a name that its own answer sets, never to one that the browser had before. So a person who has planted a name in
+to a name that its own answer sets, never to a name that the browser had before. So a person who has planted a name in
 somebody's browser sees nothing of what that browser does afterwards. All names of a browser are tried to find what it
 may continue, so that its tabs are independent.
 
@@ -108,7 +108,7 @@ _FAILURES: Final = ("access_denied", "server_error", "no_usage_point")  # Other 
 
 @dataclass(frozen=True, slots=True)
 class BrowserNames:
-    """The names of one browser, the newest first; none for a browser that has begun no consent lately."""
+    """The names of one browser, newest first; empty if the browser has begun no consent lately."""
 
     texts: tuple[str, ...] = field(default=(), repr=False)
 

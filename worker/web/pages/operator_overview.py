@@ -253,14 +253,14 @@ def _name_tenant(registry: Registry, account: Account) -> str:
 
 
 def _titles_of_tenants(registry: Registry) -> dict[str, str]:
-    """Return the titles of the tenants by id; empty if there is only one."""
+    """Return the titles of the tenants by id; empty if there is only one tenant."""
     tenants = {tenant.id: tenant.title or tenant.id for tenant in registry.tenants.list_tenants()}
     return tenants if len(tenants) > 1 else {}
 
 
 @router.get("/audit")
 def show_audit(visit: OperatorDep) -> Response:
-    """Show a page of the trail; an invalid filter is ignored, like an empty one."""
+    """Show a page of the audit trail; an invalid filter is ignored, like an empty filter."""
     request = visit.request
     typed = {name: request.query_params.get(name, "").strip()[:_LONGEST] for name in _FILTERS}
     days = _parse_day(typed["since"]), _parse_day(typed["until"])

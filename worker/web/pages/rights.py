@@ -71,7 +71,7 @@ class FormPlace:
 
     @property
     def digits(self) -> str:
-        """The last digits of a fixed meter; empty if the person types its number."""
+        """The last digits of the form's meter; empty if the person types its number."""
         return f"…{self.meter[-4:]}" if self.meter else ""
 
 
@@ -90,7 +90,7 @@ class TypedRight(BaseModel):
     csrf: str = Field(default="", repr=False)
 
     def to_declaration(self, meter: str | None) -> HouseholdDeclaration:
-        """Return the declaration for the fixed meter, or for the typed one."""
+        """Return the declaration for the meter of the form, or else for the typed meter."""
         typed = self.pce.replace(" ", "").upper()
         return HouseholdDeclaration(
             meter=meter or typed,
