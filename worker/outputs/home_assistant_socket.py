@@ -26,12 +26,12 @@ from worker.errors import NotDelivered
 from worker.outputs.output import OutputRefused
 
 TIMEOUT_S: Final = 30.0
-_LONGEST_MESSAGE: Final = 16 * 1024**2  # The hours of three years, read back, are 4 MB.
-OLDEST_VERSION: Final = (2022, 8)  # The first with recorder/import_statistics.
+_LONGEST_MESSAGE: Final = 16 * 1024**2  # The rows of three years, read back, have 4 MB.
+OLDEST_VERSION: Final = (2022, 8)  # The first version with recorder/import_statistics.
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _EXAMPLE: Final = "http://homeassistant.local:8123"
 _NO_HOME_ASSISTANT: Final = f"this is not Home Assistant: give the address of its pages, such as {_EXAMPLE}"
-# The library logs each frame at level DEBUG, including the one with the token.
+# The library logs each frame at level DEBUG, including the frame with the token.
 _SILENT: Final = logging.getLogger("worker.outputs.home_assistant_frames")
 _SILENT.setLevel(logging.CRITICAL)
 Message = dict[str, Any]
@@ -87,7 +87,7 @@ class HomeAssistantAddress:
 
 
 class HomeAssistantSession:
-    """An open connection whose token was accepted; ``version`` is that of Home Assistant."""
+    """An open connection whose token was accepted; ``version`` is Home Assistant's version."""
 
     def __init__(self, socket: ClientConnection, timeout_s: float, version_text: str) -> None:
         self._socket, self._timeout_s = socket, timeout_s
@@ -114,7 +114,7 @@ class HomeAssistantSession:
         return session
 
     def check(self) -> None:
-        """Raise OutputRefused if Home Assistant can't accept statistics, or NotDelivered if it can't yet."""
+        """Raise OutputRefused if Home Assistant can't accept statistics, or NotDelivered if it is still starting."""
         if self.version < OLDEST_VERSION:
             raise OutputRefused(f"Home Assistant {self.version_text} is too old: update it to 2022.8 or newer")
         if not self.call("auth/current_user").get("is_admin"):
@@ -125,7 +125,7 @@ class HomeAssistantSession:
             raise NotDelivered("Home Assistant is still starting")
 
     def call(self, command: str, **parameters: Any) -> Message:
-        """Send a command, and return its result. Raises OutputRefused if Home Assistant refuses it."""
+        """Send a command, and return its result. Raises OutputRefused if Home Assistant refuses the command."""
         number = next(self._ids)
         self._socket.send(json.dumps({"id": number, "type": command, **parameters}, ensure_ascii=False))
         ends_at = time.monotonic() + self._timeout_s
@@ -155,7 +155,7 @@ def parse_version(text: str) -> Version:
 
 
 def _receive(socket: ClientConnection, timeout_s: float) -> Message:
-    """Return the next message. Raises OutputRefused if it is no JSON object: then this isn't Home Assistant."""
+    """Return the next message. Raises OutputRefused if it isn't a JSON object, as Home Assistant's messages are."""
     try:
         message = json.loads(socket.recv(timeout=timeout_s))
     except (ValueError, RecursionError):
@@ -167,7 +167,7 @@ def _receive(socket: ClientConnection, timeout_s: float) -> Message:
 
 @contextmanager
 def _explain_failures() -> Iterator[None]:
-    """Turn failures of a connection into NotDelivered or OutputRefused, with one line."""
+    """Turn failures of a connection into NotDelivered or OutputRefused, with a text of one line."""
     try:
         yield
     except ssl.SSLCertVerificationError as error:

@@ -21,8 +21,8 @@ documentation and the dashboard. All numbers are floats, because a half-hour's e
 field keeps its type for good.
 
 A point that is sent again replaces the previous one. Points of removed readings are deleted first, which InfluxDB 1 and
-2 support; a deletion covers a day's points from the first to the last removed one, and those that still exist are sent
-again afterwards. Errors contain nothing of the server's message about a line, which may quote the line.
+2 support; a deletion covers a day's points from the first to the last removed one, and points in between that still
+exist are sent again afterwards. Errors contain nothing of the server's message about a line, which may quote the line.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class WriteTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class LineProtocolOutput:
-    """A time series server. ``ca_file``: the certificates that are trusted for it instead of the system's."""
+    """The output to a time series server. ``ca_file``: the certificates to trust instead of the system's."""
 
     target: WriteTarget
     measures: MeasureStore
@@ -103,8 +103,8 @@ class LineProtocolOutput:
     def _delete_removed(self, session: requests.Session, change: Change) -> list[str]:
         """Delete the points of removed readings, and of the totals removed with them.
 
-        Returns the keys of the readings whose points the server doesn't delete; after its first refusal no further
-        deletion is sent.
+        Returns the keys of the readings whose points the server doesn't delete; after the server's first refusal, no
+        further deletion is sent.
         """
         kept: list[str] = []
         for _, of_day in groupby(change.removed, key=lambda key: civil_day_of(key, change.series)):
@@ -115,7 +115,7 @@ class LineProtocolOutput:
         return kept
 
     def _gone(self, change: Change, doctype: Doctype, starts: Sequence[datetime]) -> list[str]:
-        """Return the keys of the periods that contain these instants, except those that are stored."""
+        """Return the keys of the periods that contain these instants, without the periods that have a stored value."""
         keys = sorted({period_key(start, doctype) for start in starts})
         stored = self.measures.read(change.account.id, {doctype: (keys[0], f"{keys[-1]} ")})[doctype]
         return sorted({*keys}.difference(map(key_of, stored)))
@@ -135,7 +135,7 @@ class LineProtocolOutput:
             answer = self._post(session, asked, f"{url}delete", "application/json")
         else:
             where = " AND ".join(f"{name} = '{tag}'" for name, tag in tags.items())
-            # The tags are an account's id and a direction.
+            # This can't inject anything: the tags are an account's id and a direction.
             query = f"DELETE FROM {measurement.name} WHERE {where} AND time >= '{since}' AND time < '{until}'"  # noqa: S608
             answer = self._post(session, urlencode({"q": query}), f"{url}query", "application/x-www-form-urlencoded")
         with suppress(OutputRefused):
@@ -164,7 +164,7 @@ class LineProtocolOutput:
                 headers={"Content-Type": content_type, "User-Agent": "Releve", **target.headers},
                 timeout=(5.0, 20.0),
                 verify=self.ca_file or True,
-                allow_redirects=False,  # Another host would get the credentials.
+                allow_redirects=False,  # A redirect could send the credentials to another host.
             )
         except requests.exceptions.SSLError:
             raise OutputRefused(
@@ -208,7 +208,7 @@ def _advice(status: int, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A measurement: its name, the tags beside ``account``, its fields, and a description of one point."""
+    """A measurement: its name, the tags besides ``account``, its fields, and a description of one point."""
 
     name: str
     tags: tuple[str, ...]
@@ -257,7 +257,7 @@ def to_lines(change: Change, measures: MeasureStore) -> Iterator[str]:
             case Granularity.INSTANT:
                 yield from _peak_lines(change, doctype, measures)
             case Granularity.STATE:
-                pass  # A day's tariff and contract are stored with that day's values.
+                pass  # No lines: the tariff and contract of a day are stored with that day's values.
             case _:
                 measurement = energy_measurement(doctype)
                 tags = _tags(change, measurement)
@@ -273,9 +273,9 @@ def energy_measurement(doctype: Doctype) -> Measurement:
 
 
 def _changed_entries(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[Entry]:
-    """Yield the stored entries from the period of the change's first instant to that of its last.
+    """Yield the stored entries of all periods from the change's first instant to its last.
 
-    The details of totals are their counts.
+    The details of a total are its counts, such as the number of known days.
     """
     first, last = period_key(change.first, doctype), period_key(change.last, doctype)
     for document in find_stored_range(measures, change.account.id, doctype, _days(change)).iterate():
@@ -364,7 +364,7 @@ def _to_line(measurement: Measurement, tags: str, fields: Mapping[str, float], a
 
 
 def to_target(options: OutputOptions) -> WriteTarget:
-    """Return the target of these options. Raises ValueError with one line."""
+    """Return the target of these options. Raises ValueError, with a text of one line, if they are wrong."""
     parts = urlsplit(options.url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or parts.query or parts.fragment:
         raise ValueError("the address must look like https://HOST:8086, without parameters")
@@ -398,7 +398,7 @@ def to_target(options: OutputOptions) -> WriteTarget:
 
 
 def build(options: OutputOptions, parts: OutputParts) -> LineProtocolOutput:
-    """Build the output of these options. Raises ValueError."""
+    """Build the output of these options. Raises ValueError if they are wrong."""
     return LineProtocolOutput(
         target=to_target(options), measures=parts.measures, now=parts.now, ca_file=options.more.get("ca_file")
     )

@@ -1,7 +1,7 @@
 """A short connection to an MQTT broker that publishes messages one at a time.
 
-It uses MQTT 5, whose acknowledgement says if the user may not write to a topic. paho's loop is called in this thread,
-so no thread is left behind, and each wait has a limit.
+MQTT 5 is used, because its acknowledgements say whether the user may write to a topic. The loop of the library paho is
+called in this thread, so no thread is left behind, and each wait has a limit.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _TIMEOUT_S: Final = 15.0  # Applies separately to the connection, the broker's C
 _POLL_S: Final = 0.5
 _AT_LEAST_ONCE: Final = 1
 _BAD_PROTOCOL: Final = 132
-_REFUSED_CREDENTIALS: Final = (134, 135, 138, 140)  # User or password, no right, banned, method.
-_BUSY: Final = (136, 137, 151, 159)  # Not available, busy, quota, too many connections.
+_REFUSED_CREDENTIALS: Final = (134, 135, 138, 140)  # Bad user or password, not authorized, banned, bad method.
+_BUSY: Final = (136, 137, 151, 159)  # Unavailable, busy, quota exceeded, connection rate exceeded.
 
 
 @dataclass(frozen=True, slots=True)
 class RetainedMessage:
-    """A retained message; an empty payload removes the retained one."""
+    """A retained message; an empty payload removes the message that the broker has retained under the topic."""
 
     topic: str
     payload: str
@@ -41,7 +41,7 @@ class RetainedMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class MqttBroker:
-    """The broker. ``ca_file``: the certificates that are trusted for it instead of the system's."""
+    """An MQTT broker. ``ca_file``: the certificates to trust instead of the system's."""
 
     host: str
     port: int
@@ -55,7 +55,7 @@ class MqttBroker:
         """Open a connection; if it breaks off, the broker publishes ``will``. Raises NotDelivered, OutputRefused."""
         client = Client(
             CallbackAPIVersion.VERSION2,
-            client_id=f"releve-{secrets.token_hex(6)}",  # With one id, two processes would disconnect each other.
+            client_id=f"releve-{secrets.token_hex(6)}",  # With the same id, two processes would disconnect each other.
             protocol=MQTTv5,
             reconnect_on_failure=False,
         )
@@ -116,7 +116,7 @@ class MqttConnection:
         client.on_publish = self._on_publish
 
     def publish(self, message: RetainedMessage) -> None:
-        """Publish a retained message, and return once the broker has it. Raises NotDelivered, OutputRefused."""
+        """Publish a retained message, and wait for the broker's acknowledgement. Raises NotDelivered, OutputRefused."""
         info = self._client.publish(message.topic, message.payload, _AT_LEAST_ONCE, retain=True)
         ends_at = time.monotonic() + _TIMEOUT_S
         while info.mid not in self._acknowledged:

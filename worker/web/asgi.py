@@ -1,7 +1,7 @@
 """The web application (FastAPI): the routes of a fleet or a home, static files, and the middleware for every request.
 
-``RequestGuard`` is plain ASGI. FastAPI's own middleware decorator would properly end the body of an answer that its
-route has aborted, so that a part of a file would look like the whole.
+``RequestGuard`` is plain ASGI, because FastAPI's middleware decorator would end the body of an aborted answer as if it
+were complete, so that a part of a file would look like the whole file.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ _OF_FLEET: Final = (
     operator_access,
     operator_forms,
 )
-# A home has no supplier's consent page, invitations, proxy or operators. Its own first page comes before the shared
-# one.
+# A home has no supplier's consent page, invitations, proxy or operators. The home's own first page comes before the
+# shared one.
 _OF_HOME: Final = (own_home, *_OF_BOTH)
 _OF_HOME_WITH_RIGHTS: Final = (rights, *_OF_HOME)
 _SLASH_REDIRECT: Final = 307  # The router's answer to a path with an extra slash; our own redirects are 303.
@@ -130,7 +130,7 @@ async def _record_visits(request: Request) -> None:
 
 
 def _refuse_body(request: Request) -> HttpRefusal | None:
-    """Return why the body must not be read; None if it may be.
+    """Return the refusal of a body that must not be read; None if the body may be read.
 
     The server reads no more than Content-Length says, so the header can be trusted.
     """
@@ -165,7 +165,7 @@ def create_app(stores: Stores, sync: Sync, consent: Consent, access: WebAccess) 
 
 @cache
 def _build_router(*, is_home: bool, has_rights: bool) -> APIRouter:
-    """Build the router of a fleet or a home, once, because FastAPI needs most of a second to build its routes."""
+    """Build the router of a fleet or a home; only once, because FastAPI needs most of a second for it."""
     router = APIRouter()
     for pages in (_OF_HOME_WITH_RIGHTS if has_rights else _OF_HOME) if is_home else _OF_FLEET:
         router.include_router(pages.router, include_in_schema=False)

@@ -27,7 +27,7 @@ _SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {  # FastAPI can descr
     "patch": [_BY_TOKEN],
     "delete": [_BY_TOKEN, {"session": [], "csrf": []}],
 }
-_FOR_CLIENTS: Final = ("/api/invitations", "/api/audit")  # A household's session opens none of these.
+_FOR_CLIENTS: Final = ("/api/invitations", "/api/audit")  # A household's session may call none of these.
 
 
 async def refuse_unknown_query(request: Request, _: CallerDep) -> None:

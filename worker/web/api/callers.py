@@ -1,9 +1,9 @@
 """Authentication and authorization of API calls: clients by bearer token, households by browser session.
 
 A client's scopes apply to the accounts and invitations of its token's tenant; a household reads, stops and removes the
-accounts of its session. Everything else is unknown to them. Only ``Caller`` decides what a caller may see, and routes
-load and list only through it. Calls are refused by default: each route names the dependency from here that admits a
-caller.
+accounts of its session. Other accounts are unknown to them. Only ``Caller`` decides what a caller may see, and routes
+load and list only through ``Caller``. Calls are refused by default: each route names the dependency from this module
+that admits its callers.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from worker.web.request_audit import note_actor
 log = logging.getLogger("releve.api")
 CSRF_HEADER: Final = "X-CSRF-Token"
 _HOUSEHOLD_SCOPES: Final = frozenset({Scope.READ_ACCOUNTS, Scope.READ_MEASURES})
-# A secret of 256 bits can't be guessed, and the right one is always accepted. These limits make attempts visible and
+# A secret of 256 bits can't be guessed, and the right secret is always accepted. These limits make attempts visible and
 # cheap.
-BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)  # By address.
+BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)  # Counted by address.
 BAD_TOKENS_OF_ID: Final = Rate("bad-token-id", calls=50, window_s=300)  # By the id of the token named in the attempt.
-ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, by address.
+ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, counted by address.
 # Only for the OpenAPI description: the headers are read below, so that each refusal has its reason.
 _bearer = HTTPBearer(auto_error=False, scheme_name="token", description="Create one with `releve access add-token`.")
 _cookie = APIKeyCookie(
@@ -68,7 +68,7 @@ class Caller:
     tenant: str = DEFAULT_TENANT
 
     def load_account(self, registry: Registry, account_id: str, *, include_removed: bool = False) -> Account:
-        """Return an account that the caller may see. Raises UnknownAccount, as for one that doesn't exist."""
+        """Return an account that the caller may see. Raises UnknownAccount for any other, as if it did not exist."""
         if self.session is not None and account_id not in self.session.accounts:
             raise UnknownAccount("not an account of this session")
         account = (registry.accounts.get if include_removed else registry.accounts.get_existing)(account_id)
@@ -80,8 +80,8 @@ class Caller:
     def reload_account(self, registry: Registry, access: WebAccess, account_id: str) -> Account:
         """Return an account shown to the caller earlier, if the token or session is open and still shows it.
 
-        For streams: it counts no call and records no visit. Raises UnknownAccount if the account was removed, and
-        HttpRefusal 401.
+        Streams use this, because it counts no call and records no visit. Raises UnknownAccount if the account was
+        removed, and HttpRefusal 401 if the caller may no longer see it.
         """
         account = registry.accounts.get_existing(account_id)
         if self.session is None:
@@ -115,9 +115,10 @@ def count_household(visit: dependencies.Visit) -> Caller:
 
 
 def _identify_client(visit: dependencies.Visit, authorization: str) -> Caller:
-    """Return the client of a bearer token. Raises HttpRefusal 401, or 429 after too many bad ones or calls.
+    """Return the client of a bearer token. Raises HttpRefusal 401, or 429 after too many calls or bad tokens.
 
-    A good token is accepted first: other people's attempts from its address, or with its id, can't lock it out.
+    A good token is accepted before bad ones are counted, so other people's attempts from its address, or with its id,
+    can't lock it out.
     """
     scheme, text = get_authorization_scheme_param(authorization)
     text = text.strip() if scheme.lower() == "bearer" else ""
@@ -131,7 +132,10 @@ def _identify_client(visit: dependencies.Visit, authorization: str) -> Caller:
 
 
 def _count_bad_token(visit: dependencies.Visit, text: str) -> None:
-    """Count a bad token by its address, and by the existing token that it names, if any. Raises HttpRefusal 429."""
+    """Count a bad token by the caller's address, and by the token that it names, if there is one.
+
+    Raises HttpRefusal 429.
+    """
     subjects = [(BAD_TOKENS, visit.address)]
     if (token_id := visit.registry.api_tokens.find_named(text)) is not None:  # Otherwise made-up ids would fill Redis.
         subjects.append((BAD_TOKENS_OF_ID, token_id))
@@ -150,7 +154,7 @@ CallerDep = Annotated[Caller, Depends(_identify)]
 def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
     """Return a dependency that returns a caller with the scope. Raises HttpRefusal 403."""
 
-    # FastAPI would run a function without async in a thread, which this one doesn't need.
+    # FastAPI would run a function without async in a thread, which this function doesn't need.
     async def check(caller: CallerDep) -> Caller:
         _check_scope(caller, scope)
         return caller
@@ -216,5 +220,5 @@ ReadAudit = Annotated[Caller, Depends(require_scope(Scope.READ_AUDIT))]
 WriteAccounts = Annotated[Caller, Depends(require_scope(Scope.WRITE_ACCOUNTS))]
 ReadAsClient = Annotated[Caller, Depends(check_reading_client)]
 MayStop = Annotated[Caller, Depends(require_scope_or_page(Scope.WRITE_ACCOUNTS))]
-MayImport = MayStop  # The same two: a program that may write, and the household's own page.
+MayImport = MayStop  # The same callers: a program that may write, and the household's own page.
 MayErase = Annotated[Caller, Depends(require_scope_or_page(Scope.ERASE_ACCOUNTS))]

@@ -41,10 +41,11 @@ _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"model": Fault, "descr
     responses={**error_responses(400, 404, 411, 413, 422), **_REFUSALS},
 )
 def invite(new: NewInvitation, visit: VisitDep, caller: WriteAccounts) -> SentInvitation:
-    """Make a secret link, good once and for 72 hours, by which one person consents. You vouch for who gets it.
+    """Create a secret link through which one person consents; it works once, within 72 hours.
 
-    With `account` it is the same person as before, and the history is kept; a closed account only opens its history.
-    With `usage_point` or `pce` the meter gets an account. Unfinished older invitations for the same are revoked.
+    You vouch for the person who gets the link. With `account`, this is the same person as before, and the history is
+    kept; for a closed account, the link only opens its history. With `usage_point` or `pce`, the meter gets an account.
+    Older invitations for the same account or meter are revoked, unless they were used.
     """
     inviter = build_inviter(visit.stores)
     try:
@@ -74,8 +75,11 @@ def list_invitations(
     after: LastId = "",
     open_only: Annotated[bool, Query(alias="open", description="Only invitations that can still be used.")] = False,
 ) -> InvitationPage:
-    """All invitations of the client's service without their secrets and meters; ended ones stay for a week."""
-    # One more than requested shows whether there is a next page.
+    """List the invitations of the client's service, without secrets and meters.
+
+    Invitations that have ended are listed for a week.
+    """
+    # One invitation more than requested shows whether there is a next page.
     found = registry.invitations.page(after, limit + 1, open_only=open_only, tenant=caller.tenant)
     page = [_summarize(invitation) for invitation in found[:limit]]
     more = len(found) > limit
@@ -91,7 +95,7 @@ def revoke_invitation(
     caller: WriteAccounts,
     registry: RegistryDep,
 ) -> InvitationSummary:
-    """End it at once. Safe to repeat; one that was used stays used."""
+    """End the invitation at once. Safe to repeat; a used invitation stays used."""
     try:
         return _summarize(registry.invitations.revoke(invitation_id, tenant=caller.tenant))
     except UnknownInvitation:

@@ -1,11 +1,11 @@
 """The chart of an account's page: the span to show, its figures in words, the drawings, the table, and the links.
 
-It shows the consumption, and with solar panels also the energy fed into the grid; for a meter that only feeds in, only
-that. Gas has no values within a day, so a day is shown in figures.
+The chart shows the consumption and, with solar panels, also the energy fed into the grid; for a meter that only feeds
+in, it shows only the energy fed in. Gas has no values within a day, so a day of gas is shown in figures.
 
-With panels the meter sees only the exchange with the grid: what panels make and the home uses at once passes no meter.
-So drawn and fed-in energy are never added up, and their difference is named for what it is: more drawn than fed in, or
-more fed in than drawn.
+With panels the meter sees only the exchange with the grid: energy that the panels make and the home uses at once passes
+no meter. So drawn and fed-in energy are never added up, and their difference is named for what it is: more drawn than
+fed in, or more fed in than drawn.
 
 Links are queries of the account's own page, and drawings are SVG, made on the server: both work without scripts, and
 the drawings take their colours from the page's style sheet.
@@ -13,8 +13,9 @@ the drawings take their colours from the page's style sheet.
 A bar is as wide as its time is long; for a day its height is the mean power (kW), otherwise the energy (kWh) or the
 maximum power (kVA). The previous span is a pale wide bar behind a solid narrow one: both can be read at 48 bars on a
 phone. Energy fed into the grid hangs below the axis, to the same scale, because drawn and fed-in energy are not parts
-of one sum. A gap is hatched and a measured zero is a line. The second pass of the autumn hour has its own background.
-In front of each slot is a target for the pointer, as high as the chart; it is a link if the slot leads somewhere.
+of one sum. A gap is hatched and a measured zero is a line. The second pass of the hour that is repeated in autumn has
+its own background. In front of each slot is a target for the pointer, as high as the chart; it is a link if the slot
+leads somewhere.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ _UNKNOWN: Final = "–"
 _AN_HOUR: Final = timedelta(hours=1)
 _SMALLEST_TOP: Final = 0.05  # In thousands of the unit, so that a standby consumption doesn't fill the chart.
 _TICKS: Final = 4
-_BEFORE_SHARE, _NOW_SHARE = 0.84, 0.5  # Widths of the bars in a slot.
+_BEFORE_SHARE, _NOW_SHARE = 0.84, 0.5  # The widths of the bars, as shares of their slot.
 _ROUND: Final = 3.0
 _TOP, _MARGIN_BOTTOM = 16, 24
 _DIGIT_PX: Final = 7
@@ -92,7 +93,7 @@ class TableRow:
     """A slot in words, for the table and for the line above the chart when the pointer is on the slot.
 
     ``fed`` and ``balance``: energy fed in, and energy drawn minus fed in; empty in a table without these columns.
-    ``href``: its link, empty for a step of a day.
+    ``href``: the slot's link; empty for a step of a day.
     """
 
     label: str
@@ -124,7 +125,7 @@ class Summary:
 class Chart:
     """All values of one span for the template. Addresses are queries of the account's own page.
 
-    ``kind``: what its bars above the axis show, which ends the names of its colours. ``balance``: a sentence, empty if
+    ``kind``: what the bars above the axis show; the names of their colours end in it. ``balance``: a sentence, empty if
     unknown. ``facts``: a day's further figures, with the keys of their names.
     """
 
@@ -150,7 +151,7 @@ def to_chart(
     daily: Series | None = None,
     fed: SpanMeasures | None = None,
 ) -> Chart:
-    """Return the chart. ``first`` and ``last``: the stored days; its links lead to days between these.
+    """Return the chart. ``first`` and ``last``: the first and the last day to which its links lead.
 
     ``daily``: the series of its daily values, by default electricity consumption. ``fed``: the energy fed into the
     grid, if both are stored.
@@ -182,7 +183,7 @@ def to_chart(
 
 
 def _kind_of(daily: Series) -> str:
-    """Return the name of such a chart in texts and colours: ``consumption``, ``production`` or ``gas``."""
+    """Return the name of a series' chart in texts and colours: ``consumption``, ``production`` or ``gas``."""
     described = daily.description
     return "gas" if described.quantity is Quantity.GAS else described.direction.value
 
@@ -194,7 +195,7 @@ def _describe_chart(summary: Summary, daily: Series, fed: SpanMeasures | None, w
 
 
 def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = None) -> Summary:
-    """Return a span in words. ``fed``: the energy fed in during it, shown if known."""
+    """Return a span in words. ``fed``: the energy fed in during the span, shown if known."""
     span = measures.span
     comparison, trend = _describe_change(measures, words)
     total = _describe_total(measures, words)
@@ -206,7 +207,7 @@ def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = N
 def _describe_known_days(measures: SpanMeasures, words: Words) -> str:
     """Return how many days of a week, month or year are known, or that a day's value has not been sent yet.
 
-    Empty if all are known, or none.
+    Empty if all days are known, or none.
     """
     if measures.span.view is View.DAY:
         return "" if measures.days or measures.total is None else words("chart.of_steps")
@@ -366,7 +367,7 @@ def _time_text(minutes: int, words: Words) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Energy drawn minus energy fed in (mWh), over the days for which both are known; negative: more was fed in.
+    """Energy drawn minus energy fed in (mWh), over the days for which both are known; negative if more was fed in.
 
     ``whole``: whether these are all days for which either is known.
     """
@@ -396,7 +397,7 @@ def describe_balance(balance: Balance, view: View, words: Words) -> str:
 
 
 def rows_of_both(drawn: SpanMeasures, fed: SpanMeasures) -> list[tuple[int | None, int | None]]:
-    """Return, for each slot of ``drawn``, the energy fed in during the same time, and the energy drawn minus that.
+    """Return, for each slot of ``drawn``, the energy fed in during its time, and the energy drawn minus energy fed in.
 
     Both have slots of the same time (``on_one_grid``). The difference is None if it would compare unequal times: in a
     month some days, and in a slot some steps, may be known for only one direction.
@@ -418,7 +419,7 @@ def _have_same_time(slot: Slot, other: Slot, drawn: SpanMeasures, fed: SpanMeasu
 
 
 def build_navigation(span: Span, against: Against, first: date, last: date, words: Words) -> Navigation:
-    """Return the links of a chart; ``first`` and ``last``: they lead to days between these."""
+    """Return the links of a chart, which lead to days from ``first`` to ``last``."""
     day = min(span.end - ONE_DAY, last)
     after = span.after if span.after.end > first else Span.containing(span.view, first)
     return Navigation(
@@ -435,7 +436,7 @@ def build_navigation(span: Span, against: Against, first: date, last: date, word
 
 
 def list_slot_queries(slots: Sequence[Slot], view: View, against: Against, first: date, last: date) -> list[str | None]:
-    """Return the query that each slot leads to: a day of a week or month, a month of a year; None if it has no data."""
+    """Return the query of each slot's link, to a day of a week or month or a month of a year; None without data."""
     within = _VIEW_WITHIN.get(view)
     return [
         query_of(within, slot.start.date(), against) if within and _meets(slot, first, last) else None for slot in slots
@@ -546,7 +547,7 @@ def draw_chart(
     levels = [None if limit is None else limit / MILLIWATT_HOURS_PER_KWH for limit in limits]
     up = [height for group in (*heights, levels) for height in group if height is not None]
     bottom = size.height - _MARGIN_BOTTOM
-    # Space is kept below the axis even without a value there, or the scale would change with the first one.
+    # Space is kept below the axis even if no value is there yet; otherwise the first value would change the scale.
     scale = Scale.over(up, [height or 0.0 for height in fed_heights], bottom, words)
     positions = _positions(measures, scale.margin, size.width)
     fed_positions = _positions(fed, scale.margin, size.width) if fed else []
@@ -619,7 +620,7 @@ def _limit_path(levels: Sequence[float | None], positions: Positions, scale: Sca
 
 
 def _heights(slot: Slot, view: View) -> tuple[float | None, float | None]:
-    """Return the heights of the bars of now and before: in kW of mean power for a day, else in kWh or kVA."""
+    """Return the heights of a slot's two bars, now and before: in kW of mean power for a day, else in kWh or kVA."""
     hours = (slot.length + slot.overhang) / _AN_HOUR if view is View.DAY else 1.0
     now, before = (
         None if value is None else value / MILLIWATT_HOURS_PER_KWH / hours for value in (slot.energy, slot.before)
@@ -628,7 +629,7 @@ def _heights(slot: Slot, view: View) -> tuple[float | None, float | None]:
 
 
 def _positions(measures: SpanMeasures, left: float, right: float) -> Positions:
-    """Return where each slot begins, and its width: a day's slots by their time, others all alike."""
+    """Return where each slot begins, and its width: by time for a day, otherwise the same width for all slots."""
     weights = [slot.length / _AN_HOUR if measures.span.view is View.DAY else 1.0 for slot in measures.slots]
     scale, x = (right - left) / sum(weights), left
     places = []
@@ -653,7 +654,7 @@ def _steps_to(value: float, step: float) -> int:
 
 
 def _labels(measures: SpanMeasures, words: Words, size: Size) -> list[str]:
-    """Return a label for each slot; most are empty if they would crowd the axis."""
+    """Return a label for each slot; where labels would crowd the axis, most of them are empty."""
     view, slots = measures.span.view, measures.slots
     if view is View.YEAR:
         width = "abbreviated" if size.labels >= len(slots) else "narrow"

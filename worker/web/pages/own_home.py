@@ -1,9 +1,9 @@
 """The first page of a home: its meters, a form for a gateway's token, a password for other devices.
 
 A home is reached without TLS and, on its own computer, without a password. So a page on the internet may try two ways
-in: it makes its own name lead to this address (DNS rebinding), which shows in ``Host``; or it sends a form here from
-its own address, which shows in ``Origin`` and ``Sec-Fetch-Site``. ``refuse_foreign`` refuses both, for all pages of a
-home.
+in: it makes its own host name lead to this address (DNS rebinding), which shows in ``Host``; or it sends a form here
+from its own address, which shows in ``Origin`` and ``Sec-Fetch-Site``. ``refuse_foreign`` refuses both, for all pages
+of a home.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ router = APIRouter()
 # The Referrer-Policy of a home's pages: without any referrer, a browser hides the origin of our own forms too.
 OWN_PAGES: Final = "same-origin"
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
-_FOREIGN_SITES: Final = ("cross-site", "same-site")  # The latter: another port or subdomain of one domain.
+_FOREIGN_SITES: Final = ("cross-site", "same-site")  # "same-site": another port or subdomain of the same domain.
 _OWN_FORM: Final = (Depends(require_household), session_form("/"))
 _LONGEST_TOKEN: Final = 8000
 
@@ -53,7 +53,7 @@ def add_token(
     token: Annotated[str, Form(max_length=_LONGEST_TOKEN)] = "",
     usage_point: Annotated[str, Form(max_length=20)] = "",
 ) -> Response:
-    """Add the accounts of a gateway's token, or give it to existing ones, as `releve home add` does."""
+    """Add the accounts of a gateway's token, or give the token to existing accounts, as `releve home add` does."""
     meter = usage_point.replace(" ", "")
     if meter and not (len(meter) == 14 and meter.isdecimal() and meter.isascii()):
         return _page(visit, 422, fault="own_home.token.meter")
@@ -76,12 +76,12 @@ def add_token(
 
 @router.post("/home/password", dependencies=_OWN_FORM)
 def make_password(visit: VisitDep) -> Response:
-    """Make the home's password and show it, once; the previous one stops working."""
+    """Make the home's password and show it once; the previous password stops working."""
     return _page(visit, password=visit.access.home.create_password())
 
 
 def _page(visit: Visit, status: int = 200, *, fault: str = "", password: str = "") -> Response:
-    """Return the page. ``fault``: the key of what is wrong with the token; ``password``: a new one, to be saved."""
+    """Return the page. ``fault``: the key of what is wrong with the token. ``password``: a new password to be saved."""
     accounts = load_accounts(visit.registry, visit.session)
     return render(
         visit.request,
