@@ -42,6 +42,7 @@ CALLS = {
     "requests list": ("", "consents --requests"),
     "rights check": ("", "consents check"),
     "rights proof": ("no-such-id README", "consents proof no-such-id README"),
+    "rights": ("", "consents --rights"),
     "backfill": ("ACCOUNT", "sync ACCOUNT --history"),
     "quarantine list": ("", "quarantine"),
     "quarantine show": ("SAMPLE", "quarantine SAMPLE"),
@@ -92,6 +93,7 @@ FAIL = {
     "requests refuse",
     "rights check",
     "rights proof",
+    "rights",
 }  # Gas is not set up.
 FAIL |= {"sessions end", "migrate-layout --to", "migrate-layout", "pretend-homes"}
 FAIL |= {"operators", "sessions", "tokens", "proxy-clients", "grants", "keys"}  # Groups, which need a subcommand.
@@ -182,7 +184,7 @@ def test_old_words_print_what_the_new_ones_print(
         assert more or (was.code == 0) == (old not in FAIL), was
 
 
-@pytest.mark.parametrize("words", ["history no-such-id", "invitations", "requests", "rights", "tenants set"])
+@pytest.mark.parametrize("words", ["history no-such-id", "invitations", "requests", "tenants set"])
 def test_old_words_that_lack_what_they_needed_are_refused(installation: Installation, words: str) -> None:
     refused = installation.run(*words.split())
     assert (refused.code, refused.out) == (2, "")
@@ -191,7 +193,7 @@ def test_old_words_that_lack_what_they_needed_are_refused(installation: Installa
 
 
 def test_each_alias_is_tried() -> None:
-    assert {*ALIASES} - {*CALLS} == {"invitations", "requests", "rights"}
+    assert {*ALIASES} - {*CALLS} == {"invitations", "requests"}
 
 
 def masked(text: str) -> str:

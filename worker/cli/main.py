@@ -148,7 +148,7 @@ ALIASES: Final[Mapping[str, str]] = {
 }
 
 # How many arguments old words needed whose new ones need fewer.
-_NEEDED: Final = {"history": 2, "invitations": 1, "requests": 1, "rights": 1, "quarantine show": 1, "tenants set": 1}
+_NEEDED: Final = {"history": 2, "invitations": 1, "requests": 1, "quarantine show": 1, "tenants set": 1}
 
 
 def find_alias(words: Sequence[str]) -> tuple[str, list[str]] | None:
