@@ -154,7 +154,7 @@ _NEEDED: Final = {"history": 2, "invitations": 1, "requests": 1, "rights": 1, "q
 
 
 def find_alias(words: Sequence[str]) -> tuple[str, list[str]] | None:
-    """Return the key of the alias that a call begins with, and the call in new words; None if it uses new words."""
+    """Return the key of the alias that a call begins with, and the words that replace the call; None without alias."""
     for old, target in ALIASES.items():
         first, _, option = old.partition(" --")
         number = first.count(" ") + 1

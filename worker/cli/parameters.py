@@ -164,7 +164,7 @@ ANY_METER: Final = Checked("METER|-", _read_meter)
 
 
 def _check_dash(text: str) -> str:
-    """Return the dash that stands for reading a secret from standard input. Raises ValueError for the secret itself."""
+    """Return the dash, which stands for standard input. Raises ValueError if the text is the secret itself."""
     if text != "-":
         seen = "here it is visible to others and stays in the shell's history"
         raise ValueError(f"{seen}: give - and write it to standard input")

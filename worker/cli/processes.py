@@ -139,7 +139,7 @@ def _check_flower(settings: Settings, flower_port: int, port_free_by: float) -> 
 
 
 def _plan_parts(settings: Settings, address: str, host: str, port: int, flower_port: int, logs: str) -> PartPlan:
-    """Return what to run: for a home one worker with beat in a thread, else a worker and beat."""
+    """Return the processes to run. A home's worker runs beat in a thread; otherwise beat is a process of its own."""
     lines = []
     if settings.is_home:
         parts, running = {"worker": part_command("home-worker")}, "worker and web"

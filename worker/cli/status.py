@@ -385,7 +385,7 @@ def count_by_hour_of_day(hours: Iterable[HourFreshness]) -> dict[int, Counts]:
 
 
 def sparkline(counts: Sequence[Counts | None]) -> str:
-    """Draw one bar per share of accounts: the highest only for all accounts, a dot if unknown."""
+    """Draw a bar for each share. The tallest bar means all accounts, never a rounded-up share; a dot means unknown."""
     steps = len(_BARS) - 1
     return "".join(_UNKNOWN if share is None else _BARS[round_share(*share, steps)] for share in counts)
 

@@ -296,8 +296,8 @@ class _Replay:
         self._now = stores.now()
 
     def remember(self, entry: LedgerEntry) -> None:
-        """Remember an erased meter, unless its retention has ended, and have the rights to it withdrawn that were
-        waiting.
+        """Remember an erased meter, unless its retention is over, and schedule the withdrawal of rights without an
+        account.
         """
         if entry.meter is not None:
             withdraw_waiting(self._connection, entry.meter, entry.at)

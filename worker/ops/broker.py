@@ -6,8 +6,9 @@ A worker must survive the loss of its broker at any moment. Celery 5.7 and kombu
 
 - kombu closes a broken channel twice, and the second time it builds a new pool from a connection that no longer exists.
   The AttributeError ends the worker ("Unrecoverable error").  Here the error is raised as a lost connection, which the
-  worker expects, and after which it connects again.  Seen with a killed leader behind Sentinels, and with a plain Redis that went away
-  while tasks were acknowledged (tests/acceptance: test_sentinel.py, test_watchdog.py).  No upstream issue was found.
+  worker expects, and after which it connects again.  Seen with a killed leader behind Sentinels, and
+  with a plain Redis that went away while tasks were acknowledged (tests/acceptance: test_sentinel.py,
+  test_watchdog.py).  No upstream issue was found.
 - A Redis that refuses writes, because its disk (MISCONF) or memory (OOM) is full or it is no longer the primary
   (READONLY), ends the worker as well. Here the refusal is raised as a lost connection, so that the worker tries again.
 - After reconnecting, a worker forgets the messages from the lost connection: retries that wait for their countdown, and

@@ -47,7 +47,7 @@ CHECKS: Final = {
 
 
 def run_checks(connections: CheckConnections) -> Iterator[CheckResult]:
-    """Run every check; one that needs a failed check is skipped with a warning.
+    """Run every check; a check that needs a failed check is skipped with a warning.
 
     A stopped embedded Redis is no fault, but the checks that need it are skipped.
     """
