@@ -38,9 +38,9 @@ def conclude_due() -> None:
 
 @shared_task(name="tasks.consent.check_rights", base=ControlTask)
 def check_rights(pending_only: bool = False) -> None:
-    """Ask the suppliers for the state of all rights, or of those that wait for a holder; start the history of new ones.
+    """Ask the suppliers for the state of all rights, or only of rights that wait for their holder.
 
-    Safe to repeat.
+    The histories of new accounts are started. Safe to repeat.
     """
     if current.consent().proof_uploads.files.list_waiting():  # The message was lost, or the supplier didn't answer.
         send_proofs.delay()

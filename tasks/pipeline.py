@@ -1,6 +1,6 @@
 """The four tasks of a window: ``fetch | filter_known | aggregate | store``; see ``worker.sync.window``.
 
-``fetch`` goes through the queue of the window's lane, the others through the queue ``steps``. Each step seals its
+``fetch`` goes through the queue of the window's lane, the other tasks through the queue ``steps``. Each step seals its
 result.
 """
 
@@ -53,7 +53,7 @@ def store(message: SealedMessage) -> None:
 
 
 def window_chain(job: WindowJob) -> Signature:
-    """Return the chain of a window, which begins in its lane; after a history window it publishes the next one."""
+    """Return the chain of a window, which begins in the window's lane; a history's chain ends with the next window."""
     args = (job["account_id"], job["series"], job["start"], job["end"])
     first = fetch.s(*args, run_id=job["run_id"], claim=job["claim"]).set(queue=queue_of(job))
     steps = [first, filter_known.s(), aggregate.s(), store.s()]

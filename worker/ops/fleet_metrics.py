@@ -237,7 +237,7 @@ class FleetCollector(Collector):
         self._threads.terminate()
 
     def _answer(self, name: str, deadline: float) -> list[Metric] | None:
-        """Wait for a part's metrics until ``deadline``; None if it is down, which is logged."""
+        """Return the metrics of a part, waiting until ``deadline``; if the part is down, log this and return None."""
         result = self._pending[name]
         result.wait(max(0.0, deadline - time.monotonic()))
         if not result.ready():

@@ -1,4 +1,4 @@
-"""All checks in their order, described in docs/reference/doctor.md, and those that each role needs to be ready."""
+"""All checks of `releve doctor` in their order (docs/reference/doctor.md), and the readiness checks of each role."""
 
 from __future__ import annotations
 

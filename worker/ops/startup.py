@@ -172,7 +172,7 @@ def prepare_worker() -> None:
 
 
 def _check_couchdb(settings: Settings) -> None:
-    """Raise ConfigError if RELEVE_MEASURES_URL names something other than CouchDB 3; wait for a server that is down."""
+    """Raise ConfigError if the CouchDB of RELEVE_MEASURES_URL is unsuitable; only log if it can't be reached."""
     server = open_couchdb(settings.measures(), settings.store_timeout_s)
     if server is None:
         return
@@ -333,7 +333,7 @@ def _store_connections(url: str) -> Iterator[PlainConnection]:
 
 
 def _postgres_hosts(url: str) -> list[str | None]:
-    """Return the hosts connected to without TLS; for an invalid URL none, as the registry's own check reports it."""
+    """Return the hosts reached without TLS; none for an invalid URL, which the registry's own check reports."""
     from sqlalchemy.engine import make_url  # Imported here because it takes a moment and few commands need it.
     from sqlalchemy.exc import ArgumentError
 

@@ -55,7 +55,7 @@ LOSSES_COUNTED_S: Final = 3600
 
 
 def most_waiting(calls_per_hour: int | None, share: int = 6) -> int:
-    """Return how many windows may be in flight in a lane: ten minutes of quota, or 1/``share`` of the hour."""
+    """Return how many windows may be in flight in a lane: 1/``share`` of the hourly quota, but at least 20."""
     return _UNLIMITED_BACKLOG if calls_per_hour is None else max(20, calls_per_hour // share)
 
 
@@ -104,7 +104,7 @@ class WindowClaims:
         return {pair: f"{kind}/{claim}" for pair, claim in zip(pairs, claims, strict=True) if claim}
 
     def to_job(self, account_id: str, series: Series, window: DateWindow, claim: str | None = None) -> WindowJob:
-        """Return the job of a window; without a claim, as for a person's request, the job is never held back."""
+        """Return the job of a window. A job without a claim, like a person's request, is never seen as a duplicate."""
         return to_job(account_id, series, window, new_run_id(self.now()), claim)
 
     def claim_history(self, account_id: str, series: Series) -> WindowJob | None:

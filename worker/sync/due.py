@@ -82,7 +82,7 @@ class DueWindows:
         jobs = self._claim(AGAIN, self.table.list_again(now, limit + len(in_flight), self.series), in_flight, limit)
         policy, more = self.policies.load_current(civil_date(now)), False
         smallest_first = [series for series in SMALLEST_FIRST if series in self.series]
-        # A query covers a group of series. A curve that is not collected gets its turn once a week.
+        # A query covers a group of series. A curve whose collection has not begun gets its turn once a week.
         groups = [(series, NIGHTS_WITHOUT_CURVE) for series in smallest_first if series.has_steps]
         groups += [(series, 1) for series in smallest_first]
         # What a group leaves of its share of the room goes to the next groups.
