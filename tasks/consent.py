@@ -25,7 +25,7 @@ def conclude(request_id: str) -> None:
 
 @shared_task(name="tasks.consent.conclude_due", base=ControlTask)
 def conclude_due() -> None:
-    """Publish the requests whose next attempt is due: the browser may be closed, or the message lost."""
+    """Publish the requests whose next attempt is due, because the browser may be closed, or the message lost."""
     requests = current.consent().requests
     requests.clean_held()
     for request_id in requests.list_due(real_clock(), _PAGE):

@@ -59,7 +59,7 @@ def sync_account(account_id: str, run: str) -> None:
 
 @shared_task(name="tasks.nightly.catch_up", base=ControlTask)
 def catch_up(run: str | None = None) -> None:
-    """Request data for accounts that still lack yesterday's, once each afternoon hour, at the pace of the night."""
+    """Request yesterday's data for accounts that still lack it, once each afternoon hour, at the pace of the night."""
     stores = current.stores()
     now = stores.now().astimezone(PARIS)
     run = run or f"catch-up:{now:%Y-%m-%dT%H}"

@@ -51,7 +51,7 @@ _resources = ExitStack()
 # At exit, this process stops using the embedded Redis server, which ends with its last user.
 atexit.register(_resources.close)
 
-# `celery -A worker flower` loads this module before it reads its options, so their defaults are set here.
+# `celery -A worker flower` loads this module before Flower reads its options, so Flower's defaults are set here.
 if "flower" in sys.argv[1:]:
     from worker.ops.startup import set_flower_defaults, warn_of_unknown_settings
 
@@ -160,6 +160,6 @@ def queue_lengths(broker_url: str) -> dict[str, int]:
 
 
 def queue_ages(broker_url: str) -> dict[str, float]:
-    """Return how long the next message of each queue has waited, in seconds; see ``worker.ops.broker``."""
+    """Return how long the next message of each queue has waited, in seconds; see ``oldest_ages``."""
     with open_broker(broker_url) as connection:
         return oldest_ages(connection, app.conf.task_queues)

@@ -11,7 +11,7 @@ All facts about an error are attributes of its class; a subclass sets only those
                    code's texts for people are in ``locales/codes.json``. Empty for an error that concerns no account.
 ``answer_class``   The class under which a failed call is remembered.
 ``incident``       The kind of incident (a value of ``IncidentKind``) to which the same error on many accounts leads;
-                   None if it says nothing about the supplier.
+                   None if such errors say nothing about the supplier.
 ``kind``           The value that stands for the error in the labels of metrics.
 ``suspends``       Whether an account may wait for its owner under this code.
 ``renewable``      Whether a new consent solves the problem.

@@ -90,8 +90,8 @@ class Redactor:
         return _METER.sub(lambda match: match["ours"] or MASK, text)
 
     def mask_value(self, value: Any) -> Any:
-        """Return the value with secrets masked, also inside lists and mappings; only a number that is a meter's becomes
-        text.
+        """Return the value, masked, also inside lists and mappings. A number stays a number, unless it is a meter
+        number.
         """
         if value is None or isinstance(value, bool):
             return value
@@ -152,7 +152,7 @@ REDACTOR: Final = Redactor()  # The only one of the process. Code that reads a s
 _NO_CONTEXT: Final[Mapping[str, Any]] = {}
 _context: ContextVar[Mapping[str, Any]] = ContextVar("releve.logs", default=_NO_CONTEXT)
 _NEEDS_QUOTES: Final = re.compile(r"[\s\"=]|^$")
-# At DEBUG, celery.pool logs whole messages, which contain a household's consumption. The others log too much as well.
+# At DEBUG, celery.pool logs whole messages with a household's consumption. The other loggers log too much as well.
 _NEVER_AT_DEBUG: Final = ("celery.pool", "amqp", "python_multipart", "celery.utils.functional", "sse_starlette")
 
 

@@ -26,13 +26,13 @@ OPEN_LABELS: Final[Mapping[str, str]] = {
     "queue": "the queues of `config/celery_options.py`",
     "task": "the tasks' names, `tasks.…`",
 }
-REGISTRY: Final = CollectorRegistry()  # The library's default registry is Flower's.
+REGISTRY: Final = CollectorRegistry()  # The library's default registry belongs to Flower.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # Nobody needs the start time of each series.
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """The definition of a metric, for its objects and its reference page.
+    """The definition of a metric, from which the metric and its entry on the reference page are made.
 
     ``name``: as in Prometheus, without the suffixes of a histogram. ``labels``: the possible values of each label,
     empty for a label of OPEN_LABELS.

@@ -183,7 +183,7 @@ def _end_sessions(
 
 @click.group(cls=Group)
 def access() -> None:
-    """Let operators, programs and clients of the consent proxy in; list and end what lets people in.
+    """Grant, list and end access: operators, sessions, API tokens, and clients of the consent proxy.
 
     Run the commands for operators where the web application runs, because they need the session key.
 
@@ -256,8 +256,8 @@ def remove(
 
     ID is the id that `releve access list` shows; for an operator, it is the name. A browser is signed out at its next
     request; recovery codes stay valid, so that a household can sign in again. An operator's sessions end, and the name
-    can be used again. With a client all its grants end. After a grant has ended, its client must ask the person again.
-    With v4 an access token stays valid for up to 3.5 hours.
+    can be used again. If you end a client, all its grants end. After a grant has ended, its client must ask the person
+    again. With v4 an access token stays valid for up to 3.5 hours.
 
     \b
     Examples:
@@ -337,7 +337,7 @@ def set_password(name: str, password: str | None) -> None:
 def make_link(name: str) -> None:
     """Print a link that signs the operator NAME in.
 
-    It works once, for 10 minutes, and replaces the password. On other machines than this one the second factor is
+    It works once, for 10 minutes, and replaces the password. On machines other than this one, the second factor is
     needed as well.
 
     \b
@@ -403,8 +403,8 @@ def add_token(
 
     It is shown once, because only its hash is stored.
 
-    Two weeks before it expires the operator gets a notice, and `releve doctor` warns. A token can read ALL accounts of
-    its tenant: give it to your own programs, not to households.
+    Two weeks before the token expires, the operator gets a notice, and `releve doctor` warns. A token can read ALL
+    accounts of its tenant: give it to your own programs, not to households.
 
     \b
     Examples:

@@ -58,7 +58,7 @@ _RIGHTS: Final = Listing(
 
 
 class _ConsentGroup(Group):
-    """The commands for consents; those for gas are shown only if gas is set up."""
+    """The commands for consents; commands for gas are shown only if gas is set up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in super().list_commands(ctx) if name not in _OF_GAS or shows_gas(ctx)]
@@ -145,7 +145,7 @@ def verify(as_json: bool) -> None:
     """Check the chain of consent proofs.
 
     The command names each changed, missing or foreign row; the exit code is then 1. It prints the number of rows and
-    the hash of the last one. Write that hash down elsewhere, on paper or in another system: it shows later whether
+    the hash of the last row. Write that hash down elsewhere, on paper or in another system: it shows later whether
     somebody has replaced the registry with an older one.
 
     \b
@@ -168,7 +168,7 @@ def verify(as_json: bool) -> None:
 def show(account_id: str) -> None:
     """Print an account's consent proofs as JSON.
 
-    Use the output in a dispute. It has the stored rows with their hashes, and says whether the chain verifies. Meter
+    Use the output in a dispute: it has the stored rows with their hashes, and says whether the chain verifies. Meter
     and reference are in clear text until the account is removed. A removed account works, too, as long as its proofs
     are kept.
 
@@ -236,7 +236,7 @@ def invite(
     """Print a secret link with which one person consents; it works once, within 72 hours.
 
     With ACCOUNT, the same person consents again and the history is kept. For a closed account, the link only opens its
-    history. With the link you confirm that the meter is this person's: send it to nobody else.
+    history. By sending the link you confirm that the meter is this person's: send it to nobody else.
 
     \b
     Examples:

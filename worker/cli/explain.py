@@ -192,7 +192,7 @@ def _totals(explanation: Explanation) -> Iterator[str]:
 
 
 def _clock(at: datetime) -> str:
-    """Return hour, minute and UTC offset; only the offset tells apart the hour that occurs twice in autumn."""
+    """Return hour, minute and UTC offset, which tells apart the two equal hours at the end of summer time."""
     return at.strftime("%H:%M%z")
 
 
@@ -226,8 +226,9 @@ def _to_row(correction: Correction) -> dict[str, Any]:
 
 
 def _describe_value(amount: int, doctype: Doctype) -> str:
-    """Return the amount, or what became of a removed reading: other steps contain a step's energy; a day was
-    impossible.
+    """Return the amount as text or, for a removed reading, what became of it.
+
+    The energy of a removed step is part of other steps; a removed daily value was impossible.
     """
     if amount != REMOVED:
         return parameters.describe_amount(amount, doctype.series)

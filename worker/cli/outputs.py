@@ -202,7 +202,7 @@ def resend(output_id: str, first: date | None, deleted: bool, as_json: bool) -> 
 def remove(output_id: str, yes: bool, as_json: bool) -> None:
     """Remove an output and its secret.
 
-    Data that it has received stays there. Only retained MQTT messages are removed, if the broker is reachable.
+    Data that the output has received stays there. Only retained MQTT messages are removed, if the broker is reachable.
 
     \b
     Example:

@@ -139,7 +139,9 @@ def _to_usage_point(text: str) -> str:
 
 
 def _to_gas_meter(text: str) -> str:
-    """Return a gas meter's number (PCE) without blanks. This ValueError does not repeat the text, either."""
+    """Return a gas meter's number (PCE) without blanks. The ValueError does not repeat the text: it may be personal
+    data.
+    """
     number = re.sub(r"\s", "", text).upper()
     if not is_gas_meter(number):
         raise ValueError("a gas meter (PCE) has 14 digits, or GI and six digits, as on the bill")
@@ -204,8 +206,8 @@ def confirm_on_terminal(question: str, yes: bool, *, if_not: str) -> None:
 
 
 def require_confirmation(question: str, yes: bool, *, if_not: str) -> None:
-    """Ask a person at a terminal whether to continue. Raises ClickException if the answer is no, or no ``yes`` in a
-    script.
+    """Ask a person at a terminal whether to continue. Raises ClickException after a no, and in a script without
+    ``yes``.
     """
     if not yes and not sys.stdin.isatty():
         raise click.ClickException(f"{if_not}: there is no terminal to ask for confirmation, give --yes")

@@ -15,7 +15,7 @@ import click
 from worker.domain.windows import PARIS
 from worker.stores.registry.outputs import OutputState
 
-_SAMPLE: Final = 200  # Rows examined before the first one is printed.
+_SAMPLE: Final = 200  # So many rows are examined before the first row is printed.
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
 Row = Mapping[str, Any]
 Cells = list[str]

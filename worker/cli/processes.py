@@ -103,7 +103,7 @@ def _take_folder(lock: int, data_dir: Path) -> float:
     it crashes.
     """
     number = os.pread(lock, 20, 0).decode()
-    # Waits a moment, because a command that checks whether `releve up` runs holds the lock just as briefly.
+    # Wait a moment if the lock is taken: a command that checks whether `releve up` runs holds it only briefly.
     if not wait_for(lambda: try_flock(lock, fcntl.LOCK_EX), _POLL_S):
         raise click.ClickException(
             f"`releve up` already runs in {data_dir} (process {number}): stop it first, or set RELEVE_DATA_DIR to "

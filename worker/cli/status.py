@@ -55,8 +55,8 @@ ProgressCounter = Callable[[Account], tuple[int, int]]  # Returns how much is do
 
 @dataclass(frozen=True, slots=True)
 class StatusSummary:
-    """The summary's numbers. ``fresh``: a row for each nightly series in use. ``measures``: the fault of CouchDB, or
-    None.
+    """The state of all accounts in numbers. ``fresh``: a row for each nightly series in use. ``measures``: the fault of
+    CouchDB, or None.
     """
 
     at: datetime

@@ -212,7 +212,7 @@ def _rebuild(stores: Stores, sync: Sync, accounts: Iterable[Account]) -> Iterato
 
 
 def _notes(result: AuditResult) -> list[dict[str, Any]]:
-    """Return what is noted but no fault: new sequences of registers, deviating months, days that should be final."""
+    """Return the notes, which are no faults: new sequences of registers, deviating months, days not final in time."""
     account = {"account": result.account_id}
     breaks = [
         {**account, "series": series.value, **to_row(sequence_break, "last", "day", "cause")}

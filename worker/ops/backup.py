@@ -75,7 +75,7 @@ _RECORD_LIFE_S: Final = 7 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class BackupSummary:
-    """What was saved; ``accounts`` includes removed ones, of which only a row is left."""
+    """What was saved; ``accounts`` includes removed accounts, of which only a row is left."""
 
     file: str
     made_at: str
@@ -332,7 +332,8 @@ class RestoreSummary:
 
     ``kept``: documents that the store already had in the same or a newer version. ``registry_was_there``: an earlier
     run of this restore had filled the registry. ``home``: whether the backup is known to be a home's, and the data
-    folder now belongs to a home. ``erasures_unknown_since``: when the backup was made, if its ledger is lost.
+    folder now belongs to a home. ``erasures_unknown_since``: when the backup was made, if its ledger is lost; else
+    None.
     """
 
     file: str

@@ -316,7 +316,7 @@ class Archive:
             raise BackupRefused(f"{self.path} is not a backup of Relève, or is damaged: use another one") from None
 
     def _read(self, name: str, most: int) -> bytes:
-        """Return a member's bytes. Raises ValueError if there are more than ``most``."""
+        """Return a member's bytes. Raises ValueError if the member has more than ``most`` bytes."""
         with self._file.open(name) as stream:
             content = stream.read(most + 1)
         if len(content) > most:

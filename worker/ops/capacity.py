@@ -48,7 +48,7 @@ class FleetCapacity:
 
 
 def fleet_from(registry: Registry, today: date, history_days: int, supplier: str) -> Fleet:
-    """Count a supplier's active accounts, and those among them that never had a complete day of load curve."""
+    """Count a supplier's active accounts, and how many of them never had a complete day of load curve."""
     active = {Series(name): number for name, number in registry.completeness.count_active().items()}
     asked = {series: active[series] for series in of_supplier(supplier, active)}
     accounts = max(asked.values(), default=0)

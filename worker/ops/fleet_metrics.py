@@ -1,6 +1,6 @@
 """The fleet's metrics, and the Prometheus collector behind `releve metrics`.
 
-These metrics are about all workers together; those of a single worker's own tasks are in ``worker.metrics``. When
+These metrics are about all workers together; the metrics of a single worker's own tasks are in ``worker.metrics``. When
 Prometheus scrapes us, the collector asks each part (registry, measure store, Redis, broker). If a part does not answer,
 only the metrics of this part are missing. No part needs a token key or the supplier's client secret.
 """

@@ -148,7 +148,7 @@ def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
 
 
 def check_clock(connections: CheckConnections) -> Found:
-    """Compare this machine's clock with that of each server that answers."""
+    """Compare this machine's clock with the clock of each server that answers."""
     compared, silent = [], []
     for name, read_clock in _SERVER_CLOCKS.items():
         try:

@@ -333,9 +333,7 @@ class BrokerProbe:
         return answered or not self._has_answered
 
     def _takes_work(self, connection: Connection, progress: tuple[int, int, int]) -> bool:
-        """Return whether the worker takes messages; False if, in two tests in a row, messages waited for a free slot of
-        it.
-        """
+        """Return whether the worker takes messages; False if messages waited, in two tests, for its free slot."""
         is_free = self._activity.running < self._activity.slots
         waits = is_free and any(queue_lengths(connection, self._activity.queues()).values())
         was_idle_before = self._idle_progress == progress

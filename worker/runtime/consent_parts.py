@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent:
-    """The parts that ask for consents, handle the answers, and follow rights of access.
+    """The parts that ask for consents, handle the answers, and follow access rights.
 
     ``suppliers``: the suppliers that have a consent page here; a gateway has none.
     """

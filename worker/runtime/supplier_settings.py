@@ -188,7 +188,7 @@ def fleet_series(settings: Settings) -> tuple[Series, ...]:
 
 
 def is_offered(settings: Settings, series: Series) -> bool:
-    """Return whether the supplier of a series is set up and offers it, in the generation chosen in the settings."""
+    """Return whether the supplier of a series is set up and, in its chosen preset, offers this series."""
     presets = chosen_presets(settings)
     return any(presets[supplier].offers(series) for supplier in suppliers_of(series) if supplier in presets)
 

@@ -188,7 +188,7 @@ def _build_suppliers(stores: Stores, ledgers: Mapping[str, QuotaLedger], answers
 def _build_clients(
     stores: Stores, of: supplier_settings.SupplierSettings, permits: QuotaLedger, answers: AnswerWatch
 ) -> SupplierClients:
-    """Return the clients of one supplier, sharing its quota."""
+    """Return the clients of one supplier, which share its quota."""
     endpoints, secret = of.endpoints(), of.client_secret.get_secret_value()
     timeouts = (_CONNECT_TIMEOUT_S, stores.settings.supplier_timeout_s)
     # A gateway's owner wants to know which program calls.

@@ -21,7 +21,7 @@ from worker.stores.registry.households import HouseholdTable, MailAddressTable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorAccess:
-    """The tables by which operators sign in, and the sealer of everything that signs a browser in."""
+    """The tables for the sign-in of operators, and the sealer of all secrets that sign a browser in."""
 
     sealer: Sealer
     keys: AccessKeyTable

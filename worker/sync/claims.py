@@ -96,7 +96,7 @@ class WindowClaims:
         return self.progress.claims_in(lane, self.claim_ttl_s)
 
     def claim(self, kind: str, pairs: Sequence[tuple[str, Series]]) -> dict[tuple[str, Series], str]:
-        """Claim pairs of one lane; return the claims of the pairs that were free, in the form that jobs use."""
+        """Claim pairs of account and series in one lane; return the claims of free pairs, in the form that jobs use."""
         if not pairs:
             return {}
         members = [member_of(account_id, series) for account_id, series in pairs]
@@ -168,7 +168,7 @@ class WindowClaims:
             self.progress.release_claims(lane, claims)
 
     def drop_lost(self, *lanes: str) -> int:
-        """Drop the claims whose message is lost, as after the broker was killed; return the number of these claims."""
+        """Drop the claims whose message is lost, for example by a killed broker; return the number of these claims."""
         old = {lane: self.progress.claims_in(lane, self.claim_ttl_s, older_than_s=LOST_AFTER_S) for lane in lanes}
         # A scan of the broker costs more than all else here, so the broker is scanned only if there are old claims.
         words = self.words_in_broker() if any(old.values()) else None

@@ -51,8 +51,8 @@ class Due(NamedTuple):
 class DueWindows:
     """Finds and claims the due windows of a supplier's ``series``; the caller publishes them.
 
-    ``closed_for_s``: seconds for which the supplier's gate stays closed; until then nothing is due. ``policies``: the
-    policies, which say every how many nights a series is requested.
+    ``closed_for_s``: seconds for which the supplier's gate stays closed; until then nothing is due. ``policies``: how
+    many nights lie between two requests for a series.
     """
 
     table: DueTable
@@ -184,7 +184,7 @@ class DueWindows:
 
 
 def _window(kind: str, series: Series, days: SeriesDays, today: date) -> DateWindow | None:
-    """Return the window to request, or None; for a repair, only the newest one, because older ones follow later."""
+    """Return the window to request, or None; for a repair, only the newest window, because older windows follow."""
     if kind != REPAIR:
         return plan_look_back(today, series, days.last_complete)
     return next(iter(plan_repair(days.ledger.due_days(today, series), series.description.max_window_days)), None)

@@ -1,4 +1,4 @@
-"""The import of files: their readings go through the same steps as those of an answer.
+"""The import of files, whose readings go through the same steps as the readings of an answer.
 
 A file counts as an answer that was requested when the file was made (``told_at``). So values from later answers stay,
 and the file fills the gaps. Stored values are replaced only under the rules for overlaps (K5) and impossible values
@@ -336,7 +336,9 @@ class FileAccounts:
 
 
 def number_of(file: FileSeries, meter: str | None) -> str | None:
-    """Return the number of the file's meter, or the one a person gives; None without either. Raises FileRefused."""
+    """Return the meter's number in the file, or else the given one; None without both. Raises FileRefused if they
+    differ.
+    """
     number = file.usage_point
     if number is not None and number.isdecimal():
         number = number.zfill(14)  # Spreadsheets drop leading zeros.

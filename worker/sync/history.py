@@ -178,7 +178,7 @@ def _mark_of_day(day: date, length: timedelta, known: DayMark) -> DayMark:
 
 
 def _mark_empty(known: DayMark) -> DayMark:
-    """Return the mark of a day without documents: the known mark or, if that says that there are some, late."""
+    """Return the mark of a day without documents: the known mark, or late if the known mark claims documents."""
     if known.state is DayState.PARTIAL:
         return DayMark(DayState.LATE, 0, known.asked_at_age)
     return DayMark(DayState.LATE) if known.complete else replace(known, half_hours=0)

@@ -1,9 +1,9 @@
 """Incidents: opened by failed windows and refused accounts, checked before each call, closed by probes or by hand.
 
-``worker.domain.incident`` explains the two families and when one opens. While an incident is open, a few accounts are
-probed at growing intervals; usable answers close it. Closing makes all failed windows due again at once, as if they had
-not been tried. A round of probes ends with its first failure, so an outage costs one call a round. A round that is
-killed is repeated by the next one.
+``worker.domain.incident`` explains the two families of incidents, and when an incident opens. While an incident is
+open, a few accounts are probed at growing intervals; usable answers close it. Closing makes all failed windows due
+again at once, as if they had not been tried. A round of probes ends with its first failure, so an outage costs one call
+a round. A round that is killed is repeated by the next round.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Incidents:
         return self.thresholds.accounts > 0 and not is_believed(kind, self.store.closed_incidents(), self.now())
 
     def open_if_incident(self, kind: IncidentKind, failures: FailureCount) -> bool:
-        """Open an incident if there are enough refusals for one; return whether there are."""
+        """Return whether there are enough refusals for an incident; if so, open it."""
         if not is_incident(kind, failures, self.thresholds):
             return False
         self._open_incident(kind.value, kind, failures)
@@ -161,7 +161,7 @@ class Incidents:
         return sorted(self.store.open_incidents().values(), key=lambda incident: incident.began_at)
 
     def open_by_hand(self) -> list[Incident]:
-        """Hold all series for a day at most, and return the incidents opened for that."""
+        """Hold all series for a day at most, and return the incidents that hold them."""
         kind = IncidentKind.BY_HAND
         for series in self.registry.outcomes.list_in_use():
             self._open_incident(series.value, kind, FailureCount(0, 0))
@@ -218,7 +218,7 @@ class Incidents:
 
 
 def _log_not_recorded(error: StoreUnavailable) -> None:
-    """Log that a record failed; this must not hide the outcome of the call."""
+    """Log that something could not be recorded; this failure must not hide the outcome of the call."""
     log.warning("not recorded, a store is away: %s", error)
 
 

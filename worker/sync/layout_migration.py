@@ -128,7 +128,7 @@ def _day_of(document: Document) -> date:
 
 
 def _documents_to_write(source: list[Document], stored: list[Document]) -> Iterator[Document]:
-    """Yield the documents to write: those that are not stored, or stored in an older state."""
+    """Yield the documents to write: documents that are not stored, or are stored in an older state."""
     stored_by_id = {document["_id"]: document for document in stored}
     for document in source:
         known = stored_by_id.get(document["_id"])

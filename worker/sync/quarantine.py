@@ -1,4 +1,4 @@
-"""Answers of an unexpected shape: detected and quarantined, and replayed once the parser is corrected.
+"""Answers of an unexpected shape are detected and quarantined here, and replayed once the parser is corrected.
 
 The watch checks answers before they are parsed, but refuses no answer; that is the parser's task. A deviation goes to
 the quarantine, with one notice to the operator. A new field would come with every answer of a night, so each process
@@ -187,7 +187,7 @@ def replay_account(
 
 @dataclass(frozen=True)
 class _ReplayRecorder:
-    """Records corrections and the marks of days, but nothing of the run."""
+    """Records corrections and the marks of days, but nothing about the run."""
 
     recorder: Recorder
     ledgers: CompletenessTable

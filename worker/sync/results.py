@@ -355,7 +355,7 @@ def due_after_success(job: WindowJob, answer: AnswerClass, asked_at: datetime, n
 
 
 def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: AnswerClass, now: datetime) -> DueChanges:
-    """Return how a failed window changes when its series is due. ``failures``: how many failed in a row before."""
+    """Return how a failed window changes when its series is due. ``failures``: how many windows failed before it."""
     if run_kind(job) == REPAIR and after.counts:
         # Open days are requested again tomorrow, or at the series' next turn.
         return DueChanges(next_ask=civil_date(now) + series_of(job).description.cadence_nights * ONE_DAY)

@@ -291,7 +291,7 @@ class MeasureChecks:
         self.findings += check_limit(series, readings, set_aside, self.daily_limit_kwh, contracts)
 
     def _check_periods(self, series: Series, periods: Sequence[Entry]) -> None:
-        """Check that no two periods overlap; compare the energy of their months with that of the daily values."""
+        """Check that no two periods overlap; compare their months with the months of the daily values."""
         self.findings += check_overlaps(series, self._read_documents(series.inputs, ALL_KEYS))
         supplier = series.description.supplier
         for daily in of_supplier(supplier, self.stored_days):

@@ -209,8 +209,8 @@ class WindowSync:
         """
         series = messages.series_of(job)
         entries = sorted((entry_of(reading, series.inputs) for reading in readings), key=lambda entry: entry.key)
-        # The contract may allow them, and ``compare`` checks that; a worker of the previous version stores what it
-        # gets.
+        # The contract may still allow these values, which ``compare`` checks. They are taken out here because a worker
+        # of the previous version stores all readings that it gets.
         set_aside = beyond(series, entries, self.daily_limit_kwh) if series.has_daily_limit else {}
         entries = [entry for entry in entries if entry.key not in set_aside]
         return Fetched(
