@@ -470,9 +470,7 @@ class Settings(BaseSettings):
         return validation.home_mark_in(self.data_dir)
 
     def contact_link(self) -> str | None:
-        """Return a link to the operator's contact; None if the contact is unset, or is neither a URL nor a mail
-        address.
-        """
+        """Return a link to the operator's contact; None if it is not set, or neither a URL nor a mail address."""
         if self.contact is None or self.contact.startswith("https://"):
             return self.contact
         return f"mailto:{self.contact}" if validation.MAIL_ADDRESS.fullmatch(self.contact) else None

@@ -171,7 +171,6 @@ def audit_sample() -> None:
 
 @shared_task(name="tasks.upkeep.delete_old_corrections", base=ControlTask)
 def delete_old_corrections() -> None:
-    """Delete corrections older than RELEVE_KEEP_CORRECTIONS_DAYS."""
     stores = current.stores()
     stores.registry.corrections.delete_before(stores.now() - timedelta(days=stores.settings.keep_corrections_days))
 

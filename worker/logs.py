@@ -90,9 +90,7 @@ class Redactor:
         return _METER.sub(lambda match: match["ours"] or MASK, text)
 
     def mask_value(self, value: Any) -> Any:
-        """Return the value, masked, also inside lists and mappings. A number stays a number, unless it is a meter
-        number.
-        """
+        """Return the value, masked, also inside lists and mappings. A number stays one, unless it is a meter number."""
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int | float):
@@ -207,9 +205,7 @@ def _is_ours(handler: logging.Handler) -> bool:
 
 
 def add_context(record: logging.LogRecord) -> bool:
-    """Add the task's context, and the task's name and id if Celery attached them, to a record; works as a handler's
-    filter.
-    """
+    """Add the task's context, and the task's name and id if Celery gives them, to a record; a filter for handlers."""
     celery: dict[str, Any] = {}
     if isinstance(data := getattr(record, "data", None), Mapping):
         celery = {"task": data.get("name"), "task_id": data.get("id")}

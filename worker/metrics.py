@@ -45,9 +45,7 @@ class Definition:
 
 
 class MetricRegistry:
-    """The definitions of all metrics of one endpoint, in the order of its reference page. Its methods create the
-    metrics.
-    """
+    """The definitions of one endpoint's metrics, in the order of its reference page. Its methods create metrics."""
 
     def __init__(self) -> None:
         self.definitions: list[Definition] = []

@@ -361,9 +361,7 @@ def _read_password(option: str | None, name: str) -> str:
 
 
 def _confirm_code(key: str) -> None:
-    """Ask for a code that the authenticator app makes with the new key. Raises ClickException after too many wrong
-    codes.
-    """
+    """Ask for a code from the app that has the new key. Raises ClickException after too many wrong codes."""
     for _ in range(_CODE_TRIES):
         code: Any = click.prompt("code that the app shows now", err=True)
         if sessions.find_totp_step(key, str(code), real_clock()) is not None:

@@ -136,8 +136,9 @@ def add_own(
     anew: bool,
     as_json: bool,
 ) -> None:
-    """Add one's own meter and print its access right; if the right is active, also add the account and fetch its
-    history.
+    """Add one's own meter, and print its access right and its account.
+
+    The account is added, and its history enqueued, only if the right is active already.
     """
     try:
         right, account = consent.own_rights.add(GRDF.name, meter, by, tenant=tenant, holder=holder, anew=anew)

@@ -366,9 +366,7 @@ def unblock(usage_point: str) -> None:
 
 
 def _request_row(registry: Registry, request: ConnectionRequest) -> dict[str, Any]:
-    """Return the row of a request: why it waits, which account it would close, and the accounts of the browser's
-    session.
-    """
+    """Return a request's row: why it waits, which account it would close, and the accounts of its browser session."""
     meters = request.proven.usage_points if request.proven else request.names_meters
     reads = request.page == HELD_READING
     known = [registry.accounts.find(request.supplier, meter) for meter in meters] if reads else []

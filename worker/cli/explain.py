@@ -152,9 +152,7 @@ def _series_lines(day: date, series: Series, details: SeriesExplanation, languag
 
 
 def _kind_lines(series: Series, stored: StoredDay) -> Iterator[str]:
-    """Yield the lines that only some series have: energy by tariff period, the instant of a peak, details of a
-    contract.
-    """
+    """Yield lines that only some series have: energy by tariff period, the instant of a peak, contract details."""
     if stored.registers:
         by_period = stored.registers.by_period.items()
         energies = [f"{period} {format_kwh(1000 * watt_hours)} kWh" for period, watt_hours in by_period]
@@ -282,9 +280,7 @@ def _print_account(account_id: str, coverage: Mapping[Series, Coverage], brief: 
 
 
 def awaited_days(coverage: Coverage) -> list[date]:
-    """Return the newest days, oldest first, that no reading covers yet; empty if the series has no periods between
-    readings.
-    """
+    """Return the newest days, oldest first, that no reading covers yet; empty unless the series consists of periods."""
     awaited: list[date] = []
     for open_day in reversed(coverage.open_days if coverage.series.has_intervals else ()):
         if open_day.day != (awaited[-1] - ONE_DAY if awaited else coverage.last):

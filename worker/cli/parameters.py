@@ -48,7 +48,6 @@ state_option = click.option(
 
 @contextmanager
 def open_stores() -> Iterator[Stores]:
-    """Open the stores for the duration of one command."""
     from worker.runtime import stores  # Imported here because not every command opens the stores.
 
     settings = get_settings()
@@ -130,18 +129,14 @@ def _to_days(text: str) -> timedelta:
 
 
 def _to_usage_point(text: str) -> str:
-    """Return a meter's number. The ValueError does not repeat the text: it may be personal data, and terminals are
-    logged.
-    """
+    """Return a meter's number. The ValueError does not repeat the text, which may be personal data."""
     if not _FOURTEEN_DIGITS.fullmatch(text):
         raise ValueError("a usage point has 14 digits, as on the meter and the bill (PDL or PRM)")
     return text
 
 
 def _to_gas_meter(text: str) -> str:
-    """Return a gas meter's number (PCE) without blanks. The ValueError does not repeat the text: it may be personal
-    data.
-    """
+    """Return a gas meter's number (PCE). The ValueError does not repeat the text, which may be personal data."""
     number = re.sub(r"\s", "", text).upper()
     if not is_gas_meter(number):
         raise ValueError("a gas meter (PCE) has 14 digits, or GI and six digits, as on the bill")
@@ -206,9 +201,7 @@ def confirm_on_terminal(question: str, yes: bool, *, if_not: str) -> None:
 
 
 def require_confirmation(question: str, yes: bool, *, if_not: str) -> None:
-    """Ask a person at a terminal whether to continue. Raises ClickException after a no, and in a script without
-    ``yes``.
-    """
+    """Ask at a terminal whether to continue. Raises ClickException after a no, and in a script without ``yes``."""
     if not yes and not sys.stdin.isatty():
         raise click.ClickException(f"{if_not}: there is no terminal to ask for confirmation, give --yes")
     if not yes:
@@ -274,14 +267,11 @@ def describe_month(month: MonthComparison) -> str:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """Print an object as one line of JSON. With ``--json``, a list prints one such line per row, other commands print
-    one.
-    """
+    """Print an object as one line of JSON. With ``--json``, a list prints one such line for each row."""
     click.echo(json.dumps(value, ensure_ascii=False))
 
 
 def print_json_lines(values: Iterable[Mapping[str, Any]]) -> None:
-    """Print each object as it comes, as one line of JSON."""
     for value in values:
         print_json(value)
 

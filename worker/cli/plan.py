@@ -243,9 +243,7 @@ def _describe_hours(alone: float, beside: float) -> str:
 
 
 def _describe_series(fleet: Fleet) -> str:
-    """Return each series, with its cadence if that is not nightly, and its number of accounts if not all have the
-    series.
-    """
+    """Return each series, with its cadence if not nightly, and its number of accounts if not all have the series."""
     parts = []
     for series, number in fleet.numbers.items():
         nights = series.description.cadence_nights

@@ -55,8 +55,9 @@ ProgressCounter = Callable[[Account], tuple[int, int]]  # Returns how much is do
 
 @dataclass(frozen=True, slots=True)
 class StatusSummary:
-    """The state of all accounts in numbers. ``fresh``: a row for each nightly series in use. ``measures``: the fault of
-    CouchDB, or None.
+    """The state of all accounts in numbers.
+
+    ``fresh``: a row for each nightly series in use. ``measures``: the fault of CouchDB, or None.
     """
 
     at: datetime
@@ -414,8 +415,9 @@ def print_freshness(today: date, now: Sequence[HourFreshness], hours: Sequence[H
 def look_back_progress(
     registry: Registry, asked_before: Mapping[str, Mapping[Series, datetime | None]], account: Account
 ) -> tuple[int, int]:
-    """Return how many series were requested since ``asked_before`` was read, successfully or not, and how many there
-    are.
+    """Return how many series were requested since ``asked_before`` was read, and how many there are.
+
+    Requests without success count, too.
     """
     now, before = asked_at(registry, account), asked_before[account.id]
     return sum(now.get(series) != asked for series, asked in before.items()), len(before)

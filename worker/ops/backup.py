@@ -133,9 +133,7 @@ def table_member(name: str) -> str:
 
 
 def _facts(settings: Settings, schema: str | None, removed: list[str], ledger: LedgerPosition) -> dict[str, object]:
-    """Return the manifest's fields except ``members``. Version 0.2.0 would refuse the signature as a field of
-    ``ledger``.
-    """
+    """Return the manifest's fields except ``members``. Version 0.2.0 would refuse the signature inside ``ledger``."""
     known = {"ledger": {"id": ledger.id, "entries": ledger.entries}, "ledger_signature": ledger.signature}
     return {"schema": schema, "removed_meanwhile": removed, **known, "home": settings.is_home}
 
@@ -240,8 +238,7 @@ def _read_ledger(ledger: LedgerFile, archive: Archive, *, without_ledger: bool) 
 
 
 def _check_registry(settings: Settings) -> None:
-    """Raise BackupRefused if the registry has rows but its keys are missing, because opening it later would create new
-    keys.
+    """Raise BackupRefused if the registry has rows but no keys, because opening it later would create new keys.
 
     If the keys are there, an earlier run of the same restore may have filled the registry; Redis knows, and is asked
     later.
@@ -296,9 +293,7 @@ class _Replay:
         self._now = stores.now()
 
     def remember(self, entry: LedgerEntry) -> None:
-        """Remember an erased meter, unless its retention is over, and schedule the withdrawal of rights without an
-        account.
-        """
+        """Remember an erased meter within its retention, and schedule the withdrawal of rights without an account."""
         if entry.meter is not None:
             withdraw_waiting(self._connection, entry.meter, entry.at)
         if entry.meter is not None and entry.forget_on is not None and entry.forget_on > civil_date(self._now):
@@ -470,9 +465,7 @@ def _rebuild_newest(stores: Stores, sync: Sync, archive: Archive, connection: Co
 
 
 def _restore_measures(measures: MeasureStore, archive: Archive, entries: Iterable[LedgerEntry]) -> tuple[int, int]:
-    """Write the documents that the store lacks and that were not erased; return how many were written and already
-    there.
-    """
+    """Write the documents that the store lacks, except erased ones; return how many were written and already there."""
     erased = _erased_since(archive, entries)
     for account_id in sorted(erased):
         measures.erase(account_id)  # An earlier erasure may have been interrupted.

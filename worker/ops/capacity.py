@@ -21,9 +21,7 @@ log = logging.getLogger("releve.capacity")
 
 @dataclass(frozen=True, slots=True)
 class FleetCapacity:
-    """Plans for the fleet: ``current`` with the policy in force, ``best`` with the policy that the planner would
-    choose.
-    """
+    """Plans for the fleet: ``current`` with the policy in force, ``best`` with the planner's choice."""
 
     current: Plan
     best: Plan
@@ -75,9 +73,7 @@ def capacity_of(registry: Registry, settings: Settings, today: date, supplier: s
 
 
 def is_applied(plan: Plan) -> bool:
-    """Return whether `releve plan --apply` can store the plan; True only for the supplier with curves, which has
-    policies.
-    """
+    """Return whether `releve plan --apply` can store the plan: True only for the supplier that has policies."""
     return plan.fleet.supplier == FleetPolicy().supplier
 
 

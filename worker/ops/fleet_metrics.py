@@ -268,8 +268,7 @@ def _metrics_of(part: Callable[[], Samples]) -> list[Metric]:
 
 
 class FleetSources:
-    """The sources of the fleet's metrics. Each connects when it is first asked, so a source that is down blocks no
-    other.
+    """The sources of the fleet's metrics. Each connects when first asked, so a source that is down blocks no other.
 
     Raises ConfigError.
     """

@@ -81,9 +81,7 @@ def check_token_keys(connections: CheckConnections) -> Found:
 
 
 def _find_unread(connections: CheckConnections) -> Found:
-    """Find data that only version 0.2.0 can still read; an installation that began with 0.2.0 or later has no such
-    data.
-    """
+    """Find data that only version 0.2.0 can still read; installations that began with 0.2.0 or later have none."""
     back = "go back to version 0.2.0, which reads"
     if connections.registry_is_current:
         if unread := count_old_form(connections.registry.database):
@@ -193,9 +191,7 @@ def _registry(connections: CheckConnections) -> float | None:
 
 
 def _supplier(connections: CheckConnections, name: str) -> float | None:
-    """Return a supplier's time; None if the supplier is not set up. Gateways are not asked, because they count each
-    call.
-    """
+    """Return a supplier's time; None if it is not set up. Gateways are not asked, because they count each call."""
     if (chosen := configured_suppliers(connections.settings).get(name)) is None:
         return None
     endpoints = chosen.endpoints()

@@ -109,9 +109,7 @@ def part_command(part: str, *options: str) -> list[str]:
 
 
 def public_url(settings: Settings, host: str, port: int) -> str:
-    """Return the URL at which browsers reach the web service: the setting, or else the address where the service
-    listens.
-    """
+    """Return the URL at which browsers reach the web service: the setting, or else the address of the service."""
     if "public_url" in settings.model_fields_set:
         return settings.public_url
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104

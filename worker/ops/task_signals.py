@@ -1,5 +1,4 @@
-"""Handlers of Celery's signals: they set each task's lane, label its log lines, count its metrics, and serve the
-metrics by HTTP.
+"""Handlers of Celery's signals: they set each task's lane, label its log lines, and count and serve its metrics.
 
 Each log line of a task names task, run and chain.  ``run`` is the run id of a window, like ``20240725T071500.123456``;
 it stays the same from the publishing of the window to its storing.  ``chain`` is the id of the first task, which is the

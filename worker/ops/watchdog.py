@@ -147,7 +147,7 @@ def start_heartbeat(heartbeats: Heartbeats, name: str, *, is_home: bool) -> Hear
 
 
 def requeue_orphans(heartbeats: Heartbeats, deliveries: BrokerMessages) -> int:
-    """Requeue the messages of dead workers; return their number."""
+    """Requeue the messages of dead workers; return the number of messages."""
     total = 0
     for worker in heartbeats.dead_workers(deliveries.workers_with_messages() - {WORKER_ID}):
         count = deliveries.requeue(worker)
@@ -189,9 +189,7 @@ class Watchdog(threading.Thread):
         threading.Thread(target=_exit_after, args=(grace_s,), name="last minute", daemon=True).start()
 
     def _silent_s(self) -> float:
-        """Return for how many seconds the worker has heard nothing from a broker that answers others; 0 if it hears the
-        broker.
-        """
+        """Return for how many seconds the worker has not heard a broker that answers others; 0 if it hears it."""
         began = time.monotonic()
         connection = self._probe.connection
         if connection != self._connection:
@@ -288,9 +286,7 @@ class BrokerProbe:
 
     @property
     def connection(self) -> int | None:
-        """A number that changes with each connection that the worker opens; None while the worker knows that it has
-        none.
-        """
+        """A number that changes with each connection that the worker opens; None while the worker is disconnected."""
         return None if self._consumer.connection is None else id(self._consumer.connection)
 
     def is_silent(self, timeout_s: float) -> bool:

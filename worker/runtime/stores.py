@@ -54,8 +54,7 @@ class Stores:
 
 @contextmanager
 def open_stores(settings: Settings, *, guarded: bool = True, keep_new: bool = True) -> Iterator[Stores]:
-    """Open all stores. Raises ConfigError or a WorkerError, with one clear line, if they can't work with these
-    settings.
+    """Open all stores. Raises ConfigError or a WorkerError, with one clear line, if the settings can't work.
 
     ``guarded``: refuse measures whose layout is not the one in the settings; only a migration between layouts passes
     False. ``keep_new``: create and store missing keys.

@@ -61,8 +61,7 @@ class Sync:
     due: Sequence[DueWindows]
 
     def due_of(self, series: Series) -> DueWindows:
-        """Return the part that claims the windows of a series; the first part if the series' supplier is no longer set
-        up.
+        """Return the part that claims a series' windows; the first part if the supplier is no longer set up.
 
         In that case there is no answer, and the code that makes the call reports why.
         """

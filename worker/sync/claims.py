@@ -178,8 +178,9 @@ class WindowClaims:
         return sum(self.progress.release_claims(lane, claims) for lane, claims in lost.items())
 
     def _is_done(self, job: WindowJob) -> bool:
-        """Return whether the series was requested since the job was published; for a history, whether its window is
-        covered.
+        """Return whether the work of a job is already done.
+
+        A history's window must be covered; otherwise, the series must have been requested since the job was published.
         """
         account_id, series = job["account_id"], Series(job["series"])
         if is_backfill(job):
@@ -188,9 +189,7 @@ class WindowClaims:
         return outcome is not None and outcome.updated_at >= published_at(job)
 
     def claim_look_backs(self, account_id: str) -> list[WindowJob]:
-        """Claim the account's look-backs that aren't in flight; no look-backs if its consent is over. Raises
-        UnknownAccount.
-        """
+        """Claim the account's look-backs that aren't in flight; none if its consent is over. Raises UnknownAccount."""
         today = civil_date(self.now())
         if self.registry.accounts.get(account_id).refusal_on(today):
             return []
@@ -206,8 +205,7 @@ class WindowClaims:
 
 @dataclass(frozen=True)
 class RunningSteps:
-    """The steps that processes have begun; a step whose workers keep dying, for example killed by the kernel, is given
-    up.
+    """The steps that processes have begun. A step whose workers keep dying, as when the kernel kills them, is given up.
 
     ``dead_workers`` returns those of the given workers that are not alive. A process is named by its worker and its
     process id: ``host-17-a1b2c3/17``. A step has the same name each time its message is delivered.

@@ -39,9 +39,7 @@ _MOST_ROWS: Final = 1_000  # More rows than a gateway's quota could ever serve.
 
 
 class Due(NamedTuple):
-    """The windows that were claimed and must be published now. ``more``: whether more windows were due than there was
-    room.
-    """
+    """The windows that were claimed and must now be published. ``more``: whether more were due than fitted."""
 
     jobs: list[WindowJob]
     more: bool
@@ -217,9 +215,7 @@ class GatewayWindows(DueWindows):
         return members | {member_of(row.account_id, row.series) for row in hidden}
 
     def claim_night(self, before: datetime) -> Due:
-        """Claim the look-backs of series not asked for since ``before``; in the afternoon also of series that lack
-        days.
-        """
+        """Claim look-backs of series not requested since ``before``; in the afternoon also of series lacking days."""
         now = self.now()
         if not is_asking_hour(now):
             return Due([], more=False)

@@ -336,9 +336,7 @@ class FileAccounts:
 
 
 def number_of(file: FileSeries, meter: str | None) -> str | None:
-    """Return the meter's number in the file, or else the given one; None without both. Raises FileRefused if they
-    differ.
-    """
+    """Return the meter's number, from the file or as given; None without both. Raises FileRefused if they differ."""
     number = file.usage_point
     if number is not None and number.isdecimal():
         number = number.zfill(14)  # Spreadsheets drop leading zeros.

@@ -132,9 +132,7 @@ class Incidents:
         return next((open_by_slot[slot] for slot in slots if slot in open_by_slot), None)
 
     def record_excused(self, error: WorkerError, series: Series) -> IncidentKind | None:
-        """Count a failed window for the incident that explains it, and return the incident's kind; None without such an
-        incident.
-        """
+        """Count a failed window for the incident that explains it; return the incident's kind, or None."""
         incident = self.find_excuse(error, [series])
         if incident is None:
             return None

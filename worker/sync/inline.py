@@ -25,9 +25,7 @@ LONGEST_WAIT_S: Final = 120.0
 
 @dataclass(kw_only=True)
 class Inline:
-    """Syncs windows without the queue. ``print_line``: prints a line for a person. ``failures``: the windows that
-    failed.
-    """
+    """Syncs windows without the queue. ``print_line``: prints a line for a person. ``failures``: the failed windows."""
 
     claims: WindowClaims
     window_sync: WindowSync
@@ -55,9 +53,7 @@ class Inline:
                 )
 
     def ask_once(self, account_id: str) -> str:
-        """Sync the last days of an account's first series with a single try; return the code of a failure, or an empty
-        text.
-        """
+        """Sync the last days of an account's first series in one try; return a failure's code, or an empty text."""
         for series in self.claims.registry.outcomes.collected(account_id)[:1]:
             job = self.claims.manual_look_back(account_id, series)
             try:

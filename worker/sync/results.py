@@ -101,7 +101,6 @@ class ResultRecorder:
     report: Callable[[Deviation, str], None]
 
     def recent_answers(self, job: WindowJob) -> RecentAnswers:
-        """Return the recently recorded answers for the job's series."""
         return self.claims.registry.outcomes.recent_answers(job["account_id"], messages.series_of(job))
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:

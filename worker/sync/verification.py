@@ -338,9 +338,7 @@ class MeasureChecks:
         self._check_stored(series, {day for day, time in covered.items() if time >= said.get(day, timedelta())})
 
     def _parts(self, series: Series) -> Iterator[DateWindow]:
-        """Split the time from the oldest stored step to today into windows, oldest first; yield nothing without a
-        curve.
-        """
+        """Yield windows from the oldest stored step to today, oldest first; nothing if no curve is stored."""
         pages = self.measures.read(self.account_id, dict.fromkeys(series.doctypes, ALL_KEYS), limit=1).values()
         starts = [civil_day(to_entry(page[0]).key) for page in pages if page]
         end = self.today + ONE_DAY
