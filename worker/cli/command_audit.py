@@ -34,7 +34,7 @@ def with_options(otherwise: AuditAction | None = None, **actions: AuditAction | 
 
 
 class Command(click.Command):
-    """A command that records its ``audit``. ``subject``: the parameter that names what the command changes or makes."""
+    """A command that records its ``audit``. ``subject``: the parameter that names what the command acts on."""
 
     def __init__(self, *args: Any, audit: Audit, subject: str = "", **options: Any) -> None:
         super().__init__(*args, **options)

@@ -133,7 +133,7 @@ REDIS_USERS: Final = (
 
 
 def redis_conf(passwords: Mapping[str, str]) -> str:
-    """Return the lines of redis.conf that define the users, from their passwords by name; nobody else may connect."""
+    """Return the lines of redis.conf that define the users, from their passwords by name; no other user may connect."""
     lines = [user.as_line(passwords[user.name]) for user in REDIS_USERS]
     return "\n".join(("user default off resetpass resetkeys resetchannels -@all", *lines, ""))
 

@@ -3,7 +3,7 @@
 1. A lane's room is what the quota allows in ten minutes, minus the lane's claims in flight.
 2. The query returns the due rows in order. Rows in flight are still due, so the query asks for that many more.
 3. Rows in flight, and series that an incident holds, are left out; the others are claimed, each by one feeder.
-4. Rows that were asked for between the query and the claim, or may not be asked for any more, are released. The
+4. Rows that were requested between the query and the claim, or may no longer be requested, are released. The
    registry shows them, because an outcome is written before its claim ends.
 5. The caller publishes the windows. Nothing is written to the registry here: that happens at the end of each window.
 
@@ -11,7 +11,7 @@ So an interrupted run needs no saved position, a second run finds nothing left t
 waited longest comes first. A failing account is tried again when its time comes, within a tenth of the room. Each
 supplier has its own quota and gate, so it also has its own room in every lane.
 
-A gateway has few accounts, and each is asked for only at its own hours. A row whose hour has not come stays due, and
+A gateway has few accounts, and each is requested only at its own hours. A row whose hour has not come stays due, and
 the reconciler looks again within a minute. No more windows are in flight than the ledger has calls left, and histories
 and repairs leave enough calls for the next night. The catch-up is part of the night, in the afternoon hours.
 """
@@ -70,7 +70,7 @@ class DueWindows:
         return {member for member in self.claims.in_flight(lane) if series_of_member(member) in self.series}
 
     def claim_night(self, before: datetime) -> Due:
-        """Claim the look-backs of series that were not asked for since ``before``."""
+        """Claim the look-backs of series that were not requested since ``before``."""
         now = self.now()
         in_flight, most = self.in_flight(NIGHTLY_LANE), most_waiting(self.calls_per_hour)
         room = self.room(NIGHTLY_LANE, most, in_flight)
@@ -86,7 +86,7 @@ class DueWindows:
         # What a group leaves of its share of the room goes to the next groups.
         for place, (series, every) in enumerate(groups):
             nights = max(every, policy.every(series))
-            # With a turn every k nights, a series asked for in the last k - 1 nights is not due.
+            # With a turn every k nights, a series requested in the last k - 1 nights is not due.
             asked_before = before - (nights - 1) * ONE_DAY
             limit = -(-(room - len(jobs)) // (len(groups) - place))
             rows = self.table.list_nightly(series, every, asked_before, now, limit + len(in_flight)) if limit else []
@@ -98,7 +98,7 @@ class DueWindows:
         return Due(jobs, more)
 
     def claim_catch_up(self, since: datetime, before: datetime) -> Due:
-        """Claim the series that lack yesterday's reading and were not asked for since ``before``.
+        """Claim the series that lack yesterday's reading and were not requested since ``before``.
 
         ``since``: the beginning of the night; with a policy, only series that had their turn that night are claimed.
         """

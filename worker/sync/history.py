@@ -2,7 +2,7 @@
 
 The ledger is rebuilt from the stored documents if it was lost or is doubtful. The documents show which days are
 complete and which are partial. For a day without documents only the ledger knows whether it is late, absent or before
-the history, and how old it was when it was last asked for, so these marks stay. Days that the ledger no longer knows
+the history, and how old it was when it was last requested, so these marks stay. Days that the ledger no longer knows
 are requested again with the history.
 """
 

@@ -113,7 +113,7 @@ class Incidents:
     def _count_failure(self, job: WindowJob, kind: IncidentKind) -> None:
         incident = self.store.open_incidents().get(job["series"]) or self.store.open_incidents().get(kind.value)
         if incident and job["claim"] == PROBE:
-            # A probe is a call, but not a window that must be asked for again.
+            # A probe is a call, but not a window that must be requested again.
             self.store.increment_count(incident, "failed_calls")
         elif incident:
             self.store.add_failure(incident, job)

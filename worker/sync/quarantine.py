@@ -163,7 +163,7 @@ def replay_account(
     Because of this order, the values of the newest answer are stored at the end. Only corrections and the marks of days
     are recorded.
 
-    Raises UnknownAccount or TransientError; what was replayed before the error stays.
+    Raises UnknownAccount or TransientError; answers replayed before the error stay stored.
     """
     replaying = replace(window_sync, recorder=_ReplayRecorder(window_sync.recorder, ledgers))
     counts = ReplayCounts(account_id)

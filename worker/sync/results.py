@@ -69,8 +69,8 @@ _NOT_OF_THIS_METER: Final = "by its contract, this meter is not read often enoug
 class NextTry(NamedTuple):
     """When a failed window is tried again.
 
-    ``at``: the moment; None for the next night. ``counts``: whether the series was asked for, so that its turn is over
-    and the failure counts against it; false if a store, the quota or the operator is to blame.
+    ``at``: the moment; None for the next night. ``counts``: whether the series was requested, so that its turn is over
+    and the failure counts against it; False if a store, the quota or the operator is to blame.
     """
 
     at: datetime | None
@@ -85,7 +85,7 @@ class ResultRecorder:
     a window are written, ``record_result`` records in this order:
 
     1. in the registry: the outcome, the marks of its days and when the series is due again; a success also clears the
-       account's pending refusals, and the first answer makes an account ready that was only asserted;
+       account's pending refusals, and the first answer makes a new account ready;
     2. in Redis: the state of the series, and whether its history is loaded;
     3. the end of any series that a contract says the meter doesn't have; then the claim is released;
     4. in the quarantine: a value that was set aside, with a notice to the operator;
@@ -198,13 +198,13 @@ class ResultRecorder:
         WINDOWS.labels(error_kind(error), series).inc()
         now = self.claims.now()
         if isinstance(error, IncidentOpen):
-            # The supplier was not asked, so the window is still due. All windows of a queue may end here.
+            # No request was sent to the supplier, so the window is still due. All windows of a queue may end here.
             self.claims.release([job])
             log.info("window held", extra=fields(**window_fields(job), outcome="held", reason=str(error)))
             return
         if isinstance(error, UnknownAccount | ConsentEnded):
-            # The account was removed meanwhile, so nothing may be stored about it; or its consent has ended and nobody
-            # was asked, so no call is recorded and no turn is over.
+            # The account was removed meanwhile, so nothing may be stored about it; or its consent has ended and no
+            # request was sent, so no call is recorded and no turn is over.
             outcome = "removed" if isinstance(error, UnknownAccount) else error.kind
             if isinstance(error, ConsentEnded):
                 with suppress(UnknownAccount):
@@ -369,7 +369,7 @@ def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: Ans
 def _is_turn(job: WindowJob, now: datetime) -> bool:
     """Return whether a window of the history also counts as the turn of a series that is not requested every night.
 
-    Such a window includes the last days, so the night need not ask for them once more.
+    Such a window includes the last days, so the night need not request them once more.
     """
     series, window = series_of(job), window_of(job)
     return is_backfill(job) and not series.is_nightly and window.end >= civil_date(now)
