@@ -1,6 +1,6 @@
 """The nightly run, its catch-up, the backfill of histories, and the reconciler that publishes lost windows again.
 
-A history has one window of each series in flight: the end of a chain starts the next.
+A history has one window of each series in flight: the end of a window's chain starts the next window.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def nightly_sync(before: str | None = None) -> None:
     stores = current.stores()
     start = _this_night()
     if before is not None:
-        # If it were later than now, each window would be due again as soon as it is done.
+        # If ``start`` were later than now, each window would be due again as soon as it is done.
         start = min(_moment(before), stores.now())
     run = f"nightly:{civil_date(start)}"
     if stores.windows.slot(f"fit:{run}", _A_DAY_S):
@@ -59,7 +59,7 @@ def sync_account(account_id: str, run: str) -> None:
 
 @shared_task(name="tasks.nightly.catch_up", base=ControlTask)
 def catch_up(run: str | None = None) -> None:
-    """Request the data of accounts that still lack yesterday, once each afternoon hour, at the pace of the night."""
+    """Request yesterday's data for accounts that still lack it, once each afternoon hour, at the pace of the night."""
     stores = current.stores()
     now = stores.now().astimezone(PARIS)
     run = run or f"catch-up:{now:%Y-%m-%dT%H}"
@@ -76,8 +76,8 @@ def catch_up(run: str | None = None) -> None:
 def backfill_account(account_id: str) -> None:
     """Publish the next missing window of each series, if one is missing and none is in flight.
 
-    Enqueued when the account is created, and by the end of each window. A history that finds its lane full stays due,
-    and ``resume_backfills`` continues it.
+    This task is enqueued when the account is created, and by the end of each window. A history that finds its lane full
+    stays due, and ``resume_backfills`` continues it.
     """
     sync, registry = current.sync(), current.stores().registry
     account = registry.accounts.get(account_id)
@@ -108,7 +108,7 @@ def resume_night() -> None:
 
 
 def _publish(of_suppliers: Sequence[Due], run: str) -> bool:
-    """Publish windows, log their number, and return whether others are due that did not fit."""
+    """Publish the windows and log their number; return whether more windows are due than there was room for."""
     jobs, more = [job for due in of_suppliers for job in due.jobs], any(due.more for due in of_suppliers)
     publish(jobs)
     if jobs:
@@ -127,7 +127,7 @@ def _moment(text: str) -> datetime:
 
 
 def _only_once(name: str) -> bool:
-    """Return whether this message may schedule the run again; of several at once only one may."""
+    """Return whether this message may schedule the run again; of several messages at the same time only one may."""
     tick = int(datetime.now(PARIS).timestamp() / MORE_SOON_S)
     return current.stores().windows.slot(f"{name}:{tick}", 2 * MORE_SOON_S)
 

@@ -1,4 +1,4 @@
-"""All metrics of a worker's own work, by name; ``worker.ops.task_signals`` serves them.
+"""The metrics of a worker's own work; ``worker.ops.task_signals`` serves them.
 
 The metrics of the whole fleet are in ``worker.ops.fleet_metrics``.
 """
@@ -19,20 +19,20 @@ from worker.domain.series import Series
 from worker.errors import ERROR_CLASSES, WorkerError
 
 MetricKind = Literal["counter", "gauge", "histogram"]
-# Where the values of labels without listed values come from.
+# For each label whose values are not listed in its definition: where these values come from.
 OPEN_LABELS: Final[Mapping[str, str]] = {
     "output": "the kinds of outputs in `releve outputs add --help`",
     "api": "the supplier's APIs that have a quota: the preset's name, or one name for each API",
     "queue": "the queues of `config/celery_options.py`",
     "task": "the tasks' names, `tasks.…`",
 }
-REGISTRY: Final = CollectorRegistry()  # Not the library's default registry: Flower counts there.
-disable_created_metrics()  # type: ignore[no-untyped-call]  # Nobody needs the time when a series began.
+REGISTRY: Final = CollectorRegistry()  # The library's default registry belongs to Flower.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # Nobody needs the start time of each series.
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A metric's definition.
+    """The definition of a metric, from which the metric and its entry on the reference page are made.
 
     ``name``: as in Prometheus, without the suffixes of a histogram. ``labels``: the possible values of each label,
     empty for a label of OPEN_LABELS.
@@ -45,7 +45,7 @@ class Definition:
 
 
 class MetricRegistry:
-    """The definitions of one endpoint, in the order of its reference page, and a factory of their metric objects."""
+    """The definitions of one endpoint's metrics, in the order of its reference page. Its methods create metrics."""
 
     def __init__(self) -> None:
         self.definitions: list[Definition] = []
@@ -75,7 +75,7 @@ class MetricRegistry:
         return Gauge(name, help_text, list(definition.labels), registry=REGISTRY, multiprocess_mode="livesum")
 
     def histogram(self, name: str, help_text: str, buckets: Sequence[float], /, **labels: Iterable[str]) -> Histogram:
-        """Create a histogram with these upper bounds, in the unit of its name."""
+        """Create a histogram. ``buckets``: the upper bounds, in the unit that the name ends with."""
         definition = self.define("histogram", name, help_text, **labels)
         return Histogram(name, help_text, list(definition.labels), buckets=buckets, registry=REGISTRY)
 

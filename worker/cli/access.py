@@ -1,8 +1,8 @@
 """Access for people and programs: `releve access` and `releve tenants`.
 
-Operators open the page /operator. A grant says what a client of the consent proxy may read of one meter; with v4 the
-grants of all meters of a holder's token end together. Tenants are the services that share this installation of Relève,
-each with its own accounts, tokens and webhook.
+Operators use the page /operator. A grant says which data of one meter a client of the consent proxy may read; with v4,
+the grants for all meters of one holder's token end together. Tenants are the services that share this installation of
+Relève, each with its own accounts, tokens and webhook.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _NO_SESSION_KEY: Final = (
 )
 _CODE_TRIES: Final = 3
 _SCOPE_HELP: Final = f"What the token allows: {', '.join(sessions.Scope)}. Repeat it for several."
-_LONGEST_NAME: Final = 100  # Of a token or client.
+_LONGEST_NAME: Final = 100  # For the name of a token or client.
 _password_option = click.option(
     "--password",
     type=parameters.FROM_INPUT,
@@ -64,31 +64,31 @@ _of_option = click.option(
     "kinds",
     type=click.Choice(list(_SESSION_KINDS)),
     callback=lambda _context, _option, value: frozenset({_SESSION_KINDS[value]}) if value else SESSIONS,
-    help="Of sessions: only those of households, or of operators.",
+    help="Only the sessions of households, or only those of operators.",
 )
 
 
 def new_operator_link(access: OperatorAccess, operator: sessions.Operator, public_url: str) -> str:
-    """Return a link that opens a session of the operator, once and within 10 minutes; older links stop working."""
+    """Return a link that signs the operator in, once and within 10 minutes; the operator's older links stop working."""
     access.keys.end_of([operator.id], [sessions.KeyKind.OPERATOR_LINK])
     _, text = access.keys.create(sessions.KeyKind.OPERATOR_LINK, operator.id)
     return f"{public_url}/operator/link#{text}"
 
 
 def warn_without_operators(settings: Settings, access: WebAccess) -> None:
-    """Print a line if there is no operator yet; a home has none."""
+    """Print a warning if there is no operator yet, unless this is a home, which needs no operator."""
     if not settings.is_home and not access.operators.has_any():
         warn("there is no operator yet: add one with `releve access add-operator NAME`, who then signs in at /operator")
 
 
 def _is_elsewhere(settings: Settings) -> bool:
-    """Return whether the web application runs on another machine, which couldn't read what is made here."""
-    # If the registry is also on this machine, the key may be made here.
+    """Return whether the web application runs on another machine, where a session key made here would be unknown."""
+    # If the registry is on this machine, too, the key may be made here.
     return settings.registry_url is not None and not has_keys(settings, "session_key")
 
 
 def _operator_access(registry: Registry) -> OperatorAccess:
-    """Return the tables by which operators sign in. Raises ConfigError if the web application runs elsewhere."""
+    """Return the tables for the sign-in of operators. Raises ConfigError if the web application runs elsewhere."""
     settings = get_settings()
     if _is_elsewhere(settings):
         raise ConfigError(_NO_SESSION_KEY)
@@ -124,7 +124,7 @@ _ENDS: Final = {
 
 
 def _load(registry: Registry, kind: str, account_id: str | None, kinds: frozenset[sessions.KeyKind]) -> Iterator[Row]:
-    """Yield the rows of one kind; only grants that are in force."""
+    """Yield the rows of one kind; grants that are no longer in force are left out."""
     grants, clients = registry.proxy_grants, registry.proxy_clients
     match kind:
         case "operator" if _is_elsewhere(get_settings()) or has_keys(get_settings(), "session_key"):
@@ -153,7 +153,7 @@ def _load(registry: Registry, kind: str, account_id: str | None, kinds: frozense
 
 
 def _end(registry: Registry, kind: str, item_id: str, yes: bool) -> tuple[str, str]:
-    """End the thing with this id or name; return the stored id or name, and what happened to it as text."""
+    """End the item with this id or name; return the stored id or name, and a text about what happened."""
     match kind:
         case "operator":
             operators = _operator_access(registry).operators
@@ -173,7 +173,7 @@ def _end(registry: Registry, kind: str, item_id: str, yes: bool) -> tuple[str, s
 def _end_sessions(
     registry: Registry, session_id: str | None, account_id: str | None, kinds: frozenset[sessions.KeyKind]
 ) -> int:
-    """End the session with this id, an account's sessions, or all; return how many."""
+    """End the session with this id, all sessions of an account, or all sessions; return how many ended."""
     table = registry.sessions
     if session_id is not None:
         require_known(ended := table.end(session_id), "session", "access list --kind session")
@@ -183,7 +183,7 @@ def _end_sessions(
 
 @click.group(cls=Group)
 def access() -> None:
-    """Let operators, programs and clients of the consent proxy in; list and end what lets people in.
+    """Grant, list and end access: operators, sessions, API tokens, and clients of the consent proxy.
 
     Run the commands for operators where the web application runs, because they need the session key.
 
@@ -194,7 +194,7 @@ def access() -> None:
 
 
 @access.command("list", audit=READS)
-@click.option("--kind", type=click.Choice(list(_KINDS)), help="Only these. Default: all, one kind after another.")
+@click.option("--kind", type=click.Choice(list(_KINDS)), help="Only this kind. Default: all kinds, one after another.")
 @click.option("--account", "account_id", metavar="ACCOUNT", help="Only sessions and grants that show this account.")
 @_of_option
 @parameters.limit_option
@@ -210,8 +210,9 @@ def list_access(
 ) -> None:
     """List operators, sessions, tokens, clients and grants.
 
-    Secrets are not shown, and sessions have no names of people. Revoked tokens and clients are listed, too. Of grants
-    those in force are listed: `last used` is the day of the last read, with v4 of the last renewal of the token.
+    Secrets are not shown, and sessions have no names of people. Revoked tokens and clients are listed, too, but only
+    grants that are in force. A grant was `last used` on the day of its last read; with v4, on the day when the token
+    was last renewed.
 
     \b
     Examples:
@@ -239,7 +240,7 @@ def list_access(
 @click.argument("item_id", metavar="[ID]", required=False)
 @click.option("--account", "account_id", metavar="ACCOUNT", help="All sessions that can show this account.")
 @_of_option
-@click.option("--all", "everybody", is_flag=True, help="All sessions, or all of one --of.")
+@click.option("--all", "everybody", is_flag=True, help="All sessions; with --of, all of that kind.")
 @click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
 @parameters.json_option
 def remove(
@@ -253,10 +254,10 @@ def remove(
 ) -> None:
     """End an operator, session, token, client or grant.
 
-    ID is that of the list; of an operator, the name. A browser is signed out at its next request; recovery codes stay
-    valid, so that a household can sign in again. An operator's sessions end, and the name can be used again. With a
-    client all its grants end. After a grant has ended, its client must ask the person again. With v4 an access token
-    stays valid for up to 3.5 hours.
+    ID is the id that `releve access list` shows; for an operator, it is the name. A browser is signed out at its next
+    request; recovery codes stay valid, so that a household can sign in again. An operator's sessions end, and the name
+    can be used again. If you end a client, all its grants end. After a grant has ended, its client must ask the person
+    again. With v4 an access token stays valid for up to 3.5 hours.
 
     \b
     Examples:
@@ -336,7 +337,7 @@ def set_password(name: str, password: str | None) -> None:
 def make_link(name: str) -> None:
     """Print a link that signs the operator NAME in.
 
-    It works once, for 10 minutes, and replaces the password. On other machines than this one the second factor is
+    It works once, for 10 minutes, and replaces the password. On machines other than this one, the second factor is
     needed as well.
 
     \b
@@ -352,7 +353,7 @@ def make_link(name: str) -> None:
 
 
 def _read_password(option: str | None, name: str) -> str:
-    """Return a good password, prompted for twice or read from standard input. Raises OperatorRefused."""
+    """Return a password, prompted for twice or read from standard input. Raises OperatorRefused if it is too weak."""
     password = parameters.read_secret(option, "password", "password (12 characters or more)", confirmed=True)
     if fault := sessions.find_password_fault(password, name):
         raise OperatorRefused(sessions.PASSWORD_FAULTS[fault])
@@ -360,7 +361,7 @@ def _read_password(option: str | None, name: str) -> str:
 
 
 def _confirm_code(key: str) -> None:
-    """Ask for a code of the app that has the new key. Raises ClickException after too many wrong codes."""
+    """Ask for a code from the app that has the new key. Raises ClickException after too many wrong codes."""
     for _ in range(_CODE_TRIES):
         code: Any = click.prompt("code that the app shows now", err=True)
         if sessions.find_totp_step(key, str(code), real_clock()) is not None:
@@ -370,7 +371,7 @@ def _confirm_code(key: str) -> None:
 
 
 def _to_scopes(text: str) -> frozenset[sessions.Scope]:
-    """Return the scopes of a text with commas or spaces between them. Raises ValueError."""
+    """Return the scopes that a text lists, with commas or spaces between them. Raises ValueError if one is unknown."""
     with suppress(ValueError):
         if scopes := frozenset(map(sessions.Scope, text.replace(",", " ").split())):
             return scopes
@@ -400,8 +401,8 @@ def add_token(
 
     It is shown once, because only its hash is stored.
 
-    Two weeks before it expires the operator gets a notice, and `releve doctor` warns. A token can read ALL accounts of
-    its tenant: give it to your own programs, not to households.
+    Two weeks before the token expires, the operator gets a notice, and `releve doctor` warns. A token can read ALL
+    accounts of its tenant: give it to your own programs, not to households.
 
     \b
     Examples:
@@ -424,7 +425,7 @@ def add_token(
 
 
 def _checked_name(name: str, hint: str) -> str:
-    """Return a name without surrounding blanks. Raises BadParameter for the parameter ``hint``."""
+    """Return a name without surrounding blanks. Raises BadParameter, which names the parameter ``hint``."""
     if not 0 < len(name.strip()) <= _LONGEST_NAME:
         raise click.BadParameter(f"it must have 1 to {_LONGEST_NAME} characters", param_hint=hint)
     return name.strip()
@@ -475,9 +476,10 @@ def add_client(
 @_pkce_option
 @_numbers_option
 def set_client(client_id: str, pkce: bool, numbers_in_redirect: bool) -> None:
-    """Hold a client to the rules of new clients.
+    """Apply the rules for new clients to an existing client.
 
-    It must name its redirect_uri when it exchanges a code, and Relève's answers name their issuer (iss).
+    The client must then send its redirect_uri when it exchanges a code, and Relève's answers to it name their issuer
+    (iss).
 
     \b
     Examples:
@@ -493,7 +495,7 @@ _TENANTS: Final = Listing("tenant=id, title, webhook of its own=has_webhook, cre
 
 
 def _check_url(text: str) -> str:
-    """Return the address of a web service. The ValueError does not repeat it, because its path may be a secret."""
+    """Return a web address without a final slash. The ValueError does not repeat the address, which may be secret."""
     check_http_url(text)
     return text.rstrip("/")
 
@@ -545,7 +547,7 @@ def tenants(
 def _check_tenant(
     tenant: str | None, title: str | None, webhook_url: str | None, webhook_secret_file: Path | None, no_webhook: bool
 ) -> None:
-    """Raise UsageError for values that don't go together."""
+    """Raise UsageError for options that conflict or have wrong values."""
     if tenant is None and (title or webhook_url or webhook_secret_file or no_webhook):
         raise click.UsageError("give the NAME of the tenant to add or change")
     if title is not None and not (0 < len(title.strip()) <= LONGEST_TITLE and title.isprintable()):

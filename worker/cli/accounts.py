@@ -43,13 +43,13 @@ from worker.runtime.sync_parts import Sync, build_explainer, build_sync
 from worker.stores.registry.api_tokens import require_tenant
 from worker.texts import translate, translate_code
 
-_MOST_DAYS: Final = 5  # Listed for each series; further ones are only counted.
+_MOST_DAYS: Final = 5  # So many missing days of each series are listed; further days are only counted.
 _TODAY: Final = "today"
 _ACCOUNTS: Final = Listing("account, state, tenant, supplier, created_at, reason", "no accounts yet")
 
 
 def _find_by_meter(meter: str, as_json: bool) -> None:
-    """Show the accounts of a meter. Raises ClickException if there are none."""
+    """Show the accounts of a meter. Raises ClickException if the meter has no account."""
     with parameters.open_stores() as stores:
         sync = build_sync(stores)
         accounts = stores.registry.accounts.find_by_meter(meter)
@@ -107,7 +107,7 @@ def _series_rows(result: AccountSeries) -> list[dict[str, str]]:
 def check_gas(
     usage_point: str | None, pce: str | None, own: bool, postcode: str | None, holder: str | None, company: str | None
 ) -> OwnHolder | None:
-    """Return the given contract holder of one's own gas meter, if any. Raises UsageError for options that conflict."""
+    """Return the holder given for one's own gas contract, or None. Raises UsageError for options that conflict."""
     if usage_point is None and pce is None:
         raise click.UsageError("Missing option '--usage-point'.")
     if usage_point is not None and pce is not None:
@@ -136,7 +136,10 @@ def add_own(
     anew: bool,
     as_json: bool,
 ) -> None:
-    """Add the account of one's own meter, enqueue its history, and print both the account and the right."""
+    """Add one's own meter, and print its access right and its account.
+
+    The account is added, and its history enqueued, only if the right is active already.
+    """
     try:
         right, account = consent.own_rights.add(GRDF.name, meter, by, tenant=tenant, holder=holder, anew=anew)
     except ValueError as error:
@@ -237,7 +240,7 @@ def account_series(
     flag_value=_TODAY,
     help="Day of the holder's consent, or `today`. The account is ready at once.",
 )
-@click.option("--anew", is_flag=True, help="You confirm that the holder consented again after its erasure.")
+@click.option("--anew", is_flag=True, help="You confirm that the holder consented again after the erasure.")
 @click.option("--by", "name", help="Who confirms the consent. Default: the user of this shell.")
 @click.option(
     "--supplier",
@@ -328,9 +331,9 @@ def add(
 def list_accounts(
     meter: str | None, state: AccountState | None, limit: int | None, tenant: str | None, as_json: bool
 ) -> None:
-    """List the accounts, or find that of a meter.
+    """List the accounts, or find the account of a meter.
 
-    Removed ones are left out.
+    Removed accounts are left out.
 
     With --meter - the number is read from standard input: it then stays out of the shell's history and the process
     list. The exit code is 1 if no account has this meter.
@@ -433,7 +436,7 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
 
 
 def proof_row(proof: ConsentProof | None) -> dict[str, str | None]:
-    """Return the kind of a consent's proof, who vouches for it, and its reference; None where unknown."""
+    """Return a proof's kind, the person who vouches for the consent, and the reference; all None without a proof."""
     names = ("proof", "vouched_by", "reference")
     return to_row(proof, *names) if proof else dict.fromkeys(names)
 
@@ -450,7 +453,7 @@ def _set_state(account_id: str, state: AccountState) -> None:
 
 
 def _publish_revocation(stores: Stores, sync: Sync) -> None:
-    """Publish the revocation of the account's token (v4) and rights; if the message is lost, beat sends it again."""
+    """Enqueue the revocation of the account's token (v4) and rights; if the message is lost, beat sends it again."""
     # Imported here because other commands need no Celery.
     from worker.app import enqueue_revocation, enqueue_withdrawal
 

@@ -1,4 +1,4 @@
-"""`releve import`: readings from files that people download, stored like those of the supplier."""
+"""`releve import`: stores readings from files that people download, like readings from the supplier."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from worker.sync.file_import import FileAccounts, FileComparison, FileImporter, 
 
 @command("import", audit=with_options(AuditAction.ACCOUNT_IMPORT, dry_run=None))
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=FILE)
-@click.option("--account", "account_id", metavar="ACCOUNT", help="Account of the files. Default: their meter's.")
+@click.option("--account", "account_id", metavar="ACCOUNT", help="Account of the files. Default: that of their meter.")
 @click.option(
     "--usage-point",
     "meter",
@@ -90,7 +90,7 @@ class _Import:
         self.chosen = self.stores.registry.accounts.get_existing(self.account_id) if self.account_id else None
 
     def take(self, path: Path) -> None:
-        """Import a file, or print in one line why not; readings before the fault are stored."""
+        """Import a file, or print one line that says why it is refused; readings before the fault are stored."""
         try:
             if not path.is_file():  # Opening a pipe would wait for a writer.
                 raise OSError("it is no regular file: save its content first")
@@ -108,7 +108,7 @@ class _Import:
     def _take_series(self, file: FileSeries) -> None:
         try:
             account = self._account_of(file)
-        except FileRefused as error:  # Another meter's series in the same file may have an account.
+        except FileRefused as error:  # The same file may hold series of another meter that has an account.
             self.refused += 1
             warn(str(error))
             return
@@ -129,7 +129,7 @@ class _Import:
             click.echo(f"  account {account.id}: {counts_line(vars(counts))}{kept}")
 
     def _account_of(self, file: FileSeries) -> Account | None:
-        """Return the account of a file; None only if a dry run would make it. Raises FileRefused."""
+        """Return the account of a file; None in a dry run if a real run would add the account. Raises FileRefused."""
         if self.chosen is not None:
             self.file_accounts.check(file, self.chosen, self.meter)
             return self.chosen
@@ -150,7 +150,7 @@ class _Import:
         return account
 
     def _may_add(self) -> bool:
-        """Return whether a file makes an account: in a home's installation, or if nothing is set up yet."""
+        """Return whether a file may add an account: True in a home's installation, and if nothing is set up yet."""
         settings = self.stores.settings
         if settings.is_home or settings.home is False:
             return settings.is_home
@@ -159,7 +159,7 @@ class _Import:
 
     @contextmanager
     def _progress(self, found: FileComparison) -> Iterator[Any]:
-        """Show a bar on a terminal, and yield a function that advances it by days."""
+        """Show a progress bar on a terminal, and yield a function that advances the bar by a number of days."""
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
         hidden = self.as_json or not sys.stderr.isatty()
         with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as progress:
@@ -167,7 +167,7 @@ class _Import:
             yield lambda days: progress.advance(bar, days)
 
     def end(self) -> None:
-        """Note in the audit trail what was stored, in days; an account only if it is the only one."""
+        """Note for the audit trail how many days were stored, and the account if all files are of the same account."""
         if self.dry_run and not self.as_json:
             click.echo("nothing was written (--dry-run)")
         account_id = next(iter(self.accounts)) if len(self.accounts) == 1 else None

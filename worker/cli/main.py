@@ -1,6 +1,6 @@
-"""The command group `releve`: the table of commands, and the handling of errors as one line and an exit code.
+"""The command group `releve`: it has the table of commands, and turns each error into one line and an exit code.
 
-A command's imports are made when it runs: `releve` alone needs neither settings nor drivers.
+A command is imported only when it is called: `releve` alone needs neither settings nor drivers.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from worker.ops.machine import describe_machine_fault, describe_version, keep_fi
 FAILED: Final = 1
 MISUSE: Final = 2
 INTERRUPTED: Final = 130
-_SAY_IT_THEMSELVES: Final = ("doctor", "health")  # Or print nothing, as containers run it every few seconds.
+# `doctor` reports wrong names of settings itself. `health`, which containers run every few seconds, reports none.
+_SAY_IT_THEMSELVES: Final = ("doctor", "health")
 _HELP: Final = ["-h", "--help"]
 
 
 class ListedCommand(NamedTuple):
     """The module of a command, and its line in `releve --help`.
 
-    The line is given here so that no command is imported for the help; it must fit into 80 columns.
+    The line stands here so that the help needs no import of a command. The printed line must fit into 80 columns.
     """
 
     module: str
@@ -87,8 +88,9 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
 }
 COMMANDS: Final[Mapping[str, ListedCommand]] = {name: one for group in GROUPS.values() for name, one in group.items()}
 
-# The words of 0.2.0 and their replacements; the first match counts. An option after the old words takes its place at
-# the end of the new ones. New words that end in "=" take the first argument as their value.
+# The commands of 0.2.0 and their replacements; the first match counts. If an old command ends with an option, the last
+# word of its replacement replaces this option wherever it stands in the call. If a replacement ends with "=", the first
+# argument of the call becomes the value of that option.
 ALIASES: Final[Mapping[str, str]] = {
     "history": "explain --corrections",
     "completeness --rebuild": "verify --rebuild-days",
@@ -147,12 +149,12 @@ ALIASES: Final[Mapping[str, str]] = {
     "pretend-homes": "demo --homes-only",
 }
 
-# How many arguments old words needed whose new ones need fewer.
+# How many arguments an old command needed, if its replacement needs fewer.
 _NEEDED: Final = {"history": 2, "invitations": 1, "requests": 1, "quarantine show": 1, "tenants set": 1}
 
 
 def find_alias(words: Sequence[str]) -> tuple[str, list[str]] | None:
-    """Return the key of the alias that a call begins with, and the call in new words; None if it uses new words."""
+    """Return the key of the alias that a call begins with, and the words that replace the call; None without alias."""
     for old, target in ALIASES.items():
         first, _, option = old.partition(" --")
         number = first.count(" ") + 1
@@ -174,12 +176,12 @@ def find_alias(words: Sequence[str]) -> tuple[str, list[str]] | None:
 
 
 def _names(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments; those like ``--option=value`` without the value."""
+    """Return the arguments, with ``--option=value`` shortened to ``--option``."""
     return [word.partition("=")[0] for word in arguments]
 
 
 def _give_value(option: str, arguments: list[str]) -> list[str]:
-    """Join an option that ends in ``=`` with the first argument; without one, its value is missing."""
+    """Give an option that ends in ``=`` the first argument as value; without an argument, append the option alone."""
     for place, word in enumerate(arguments):
         if word == "-" or not word.startswith("-"):
             return [*arguments[:place], option + word, *arguments[place + 1 :]]
@@ -187,7 +189,7 @@ def _give_value(option: str, arguments: list[str]) -> list[str]:
 
 
 class LazyGroup(click.Group):
-    """The group of all commands; each is imported when it is called."""
+    """The group of all commands; each command is imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
@@ -227,7 +229,7 @@ class LazyGroup(click.Group):
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
-    """Print the version; click's own option would compute it, perhaps by running git, at every start."""
+    """Print the version; click's own option would find out the version at every start, perhaps by running git."""
     if asked and not ctx.resilient_parsing:
         click.echo(f"releve, version {describe_version()}")
         ctx.exit()
@@ -287,13 +289,13 @@ def _run() -> int:
     except BrokenPipeError:  # The reader of our output, like `head`, has closed it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except Exception as error:  # noqa: BLE001 - Each is reported in a line, and an unexpected one is also logged.
+    except Exception as error:  # noqa: BLE001 - Each error is reported in a line; an unexpected error is also logged.
         return _explain(error)
     return outcome if isinstance(outcome, int) else 0
 
 
 def _explain_misuse(error: click.ClickException) -> int:
-    if isinstance(error, NoArgsIsHelpError):  # A group without a subcommand: its help, with the exit code of misuse.
+    if isinstance(error, NoArgsIsHelpError):  # A group was called without a subcommand, so its help is printed.
         click.echo(error.format_message(), err=True)
         return MISUSE
     context = error.ctx if isinstance(error, click.UsageError) else None

@@ -1,4 +1,4 @@
-"""`releve plan`: how often a fleet's series can be requested within its quota, and the policy for the nights."""
+"""`releve plan`: computes how often the quota allows a fleet's series to be requested, and sets the nightly policy."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ _PRESETS: Final = [preset for supplier in SUPPLIERS.values() for preset in suppl
 @command(audit=with_options(to_apply=AuditAction.POLICY_SET, to_reset=AuditAction.POLICY_SET))
 @click.option("--accounts", type=click.IntRange(1, _MOST_ACCOUNTS), help="Active accounts. Default: the registry's.")
 @click.option("--without-curve", type=click.IntRange(0), help="Number of --accounts without a load curve. Default: 0.")
-@click.option("--preset", type=ChoiceWithGas(_PRESETS, GRDF.presets), help="Its limits apply. Default: RELEVE_PRESET.")
+@click.option(
+    "--preset", type=ChoiceWithGas(_PRESETS, GRDF.presets), help="Preset whose limits apply. Default: RELEVE_PRESET."
+)
 @click.option("--calls-per-hour", type=click.IntRange(0, _MOST_CALLS), help="Limit, if not the preset's. 0: no limit.")
 @click.option(
     "--night-hours",
@@ -122,7 +124,7 @@ def plan(
 
 
 def _print(result: Plan, values: dict[str, Any], others: Mapping[str, Plan], as_json: bool) -> int:
-    """Print a plan, then the other suppliers' by preset; warn about each that doesn't fit, and then return 1."""
+    """Print a plan, then the plans of the other suppliers. If some don't fit, warn about each of them, and return 1."""
     rows = {name: {"preset": name, **plan.as_json()} for name, plan in others.items()}
     lines = [*_lines(result, values)]
     for name, other in others.items():
@@ -135,7 +137,7 @@ def _print(result: Plan, values: dict[str, Any], others: Mapping[str, Plan], as_
 
 
 def _preset_of(settings: Settings, series: Sequence[Series]) -> str:
-    """Return the preset of the supplier that has these series; without any, RELEVE_PRESET.
+    """Return the preset of the supplier that has these series; without series, the value of RELEVE_PRESET.
 
     Raises UsageError for series of two suppliers, because each has its own quota.
     """
@@ -159,7 +161,7 @@ def _planned_fleet(
     history_days: int,
     series: Sequence[Series] | None,
 ) -> Fleet:
-    """Return the fleet given on the command line; for a supplier that is not set up, with its usual series."""
+    """Return the fleet given on the command line. A supplier that is not set up counts with its usual series."""
     chosen = of_supplier(supplier, series or fleet_series(settings))
     if series and not chosen:
         raise click.UsageError(f"--series has no series of {supplier}, the supplier of this preset")
@@ -235,13 +237,13 @@ def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
 
 
 def _describe_hours(alone: float, beside: float) -> str:
-    """Return the hours of a night by itself, and of one with busy lanes if that differs."""
+    """Return how long a night takes by itself and, if that differs, while the other lanes are busy."""
     hours, longer = f"{alone:.1f} h", f"{beside:.1f} h"
     return hours if hours == longer else f"{hours}, {longer} if other lanes are busy,"
 
 
 def _describe_series(fleet: Fleet) -> str:
-    """Return each series, with its cadence if it is not nightly and the number of accounts if not all have it."""
+    """Return each series, with its cadence if not nightly, and its number of accounts if not all have the series."""
     parts = []
     for series, number in fleet.numbers.items():
         nights = series.description.cadence_nights

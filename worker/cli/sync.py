@@ -1,6 +1,6 @@
 """Commands that fetch and check data: `releve sync`, `verify`, `replay` and `quarantine`.
 
-`sync` runs through the queue, with progress shown by --wait, or in this process (--inline).
+`sync` sends the work to workers through the queue (--wait shows their progress), or does it in this process (--inline).
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def _run_queued(
 ) -> int:
     """Enqueue work for the accounts and return the exit code; with ``wait``, show progress until it is done.
 
-    Raises ClickException if it should wait but no worker is alive, and for an account that workers would silently skip.
+    Raises ClickException if ``wait`` is set but no worker is alive, and for an account that workers would silently
+    skip.
     """
     from worker.app import enqueue_backfill, enqueue_look_back  # Imported here because not every command needs Celery.
 
@@ -85,9 +86,9 @@ def _require_active(sync: Sync, account: Account) -> None:
 
 
 def _run_inline(stores: Stores, sync: Sync, accounts: list[Account], *, history: bool, as_json: bool) -> int:
-    """Run the windows in this process and return the exit code, 1 if an account failed.
+    """Run the windows in this process; return the exit code, which is 1 if an account failed.
 
-    A failure is printed at once; the other accounts still get their turn.
+    A failure is printed at once; the run then continues with the other accounts.
     """
     inline = build_inline(stores, sync, print_line=lambda line: click.echo(f"releve: {line}", err=True))
     totals = {"windows": 0, "created": 0, "updated": 0, "removed": 0, "unchanged": 0, "dropped": 0}
@@ -157,7 +158,7 @@ def verify(
     are differences in the supplier's own data (docs/explanation/data-quality.md).
 
     The exit code is 1 if something is wrong. After --repair, readings that were asked for again count as wrong until
-    they arrive. With --rebuild-days it checks nothing, and counts the days as `releve explain --days`.
+    they arrive. With --rebuild-days the command checks nothing, and counts the days like `releve explain --days`.
 
     \b
     Examples:
@@ -211,7 +212,7 @@ def _rebuild(stores: Stores, sync: Sync, accounts: Iterable[Account]) -> Iterato
 
 
 def _notes(result: AuditResult) -> list[dict[str, Any]]:
-    """Return the notes, which are no faults: new register sequences, deviating months, days overdue to be final."""
+    """Return the notes, which are no faults: new sequences of registers, deviating months, days not final in time."""
     account = {"account": result.account_id}
     breaks = [
         {**account, "series": series.value, **to_row(sequence_break, "last", "day", "cause")}

@@ -1,6 +1,6 @@
 """The model of a check and its results, for `releve doctor`, `releve health` and the operator's page.
 
-The checks of one run share their connections; each opens when a check first needs it.
+The checks of one run share their connections; each connection opens when a check first needs it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class CheckConnections:
     """Settings and connections for one run of checks.
 
     ``start_embedded``: start the embedded Redis if no Redis is configured; otherwise only use one that is running.
-    ``address``: the URL of a listener, for the checks that call one.
+    ``address``: the URL of web, Flower or metrics, for the checks that call one of these.
 
-    ``stack`` closes all connections. Each property raises ConfigError or a WorkerError if it can't be opened.
+    ``stack`` closes all connections. A property raises ConfigError or a WorkerError if its connection can't be opened.
     """
 
     def __init__(self, settings: Settings, stack: ExitStack, *, start_embedded: bool = True, address: str = "") -> None:
@@ -48,7 +48,7 @@ class CheckConnections:
 
     @cached_property
     def stopped_servers(self) -> Set[str]:
-        """The checks that need the embedded Redis while it isn't running: it runs only with `releve up`."""
+        """The names of checks that need the embedded Redis, if it isn't running; it runs only with `releve up`."""
         from worker.stores.redis.embedded import UP_LOCK, is_locked
 
         folder = self.settings.data_dir
@@ -75,7 +75,7 @@ class CheckConnections:
 
     @property
     def registry_is_current(self) -> bool:
-        """Whether the registry exists and has this program's tables; if not, the registry's own check says why."""
+        """Whether the registry exists and has the tables of this version; if not, the registry's own check says why."""
         from worker.stores.registry import migrations
 
         if missing_sqlite_file(self.settings.registry()):
@@ -116,7 +116,7 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One finding of a check; with the check's name, its whole result, shown as one line of `releve doctor`."""
+    """A finding of a check or, if ``check`` has the check's name, its whole result: one line of `releve doctor`."""
 
     level: Level
     text: str
@@ -151,7 +151,7 @@ def summarize(check: str, found: Iterable[CheckResult]) -> CheckResult:
 class Check:
     """Definition of a check.
 
-    ``needs``: names of the checks that must not fail; otherwise this one is skipped. ``applies``: whether there is
+    ``needs``: names of the checks that must not fail; otherwise this check is skipped. ``applies``: whether there is
     anything to check with these settings; if not, nothing is printed.
     """
 

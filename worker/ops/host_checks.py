@@ -2,7 +2,8 @@
 
 Token keys and session key must be present, able to open what is stored, and private; their age is shown.
 
-The clock is compared with the servers' clocks, because the age of tokens, claims and heartbeats is measured by it.
+The clock is compared with the servers' clocks, because the age of tokens, claims and heartbeats is measured by these
+clocks.
 """
 
 from __future__ import annotations
@@ -41,13 +42,14 @@ from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.evidence import find_left_behind
 from worker.stores.registry.key_rotation import TEXT_SEALS, count_old_form
 
-MAX_SEALS_CHECKED: Final = 2_000  # Of each kind, those unchanged for longest first; a million would take minutes.
-OTHERS: Final = 0o077  # The rights of all users but the owner.
+# So many texts of each kind are checked, the oldest ones first; a million would take minutes.
+MAX_SEALS_CHECKED: Final = 2_000
+OTHERS: Final = 0o077  # The permission bits of all users but the owner.
 WARN_S: Final = 5.0
 FAIL_S: Final = 60.0
 _ADVICE: Final = "set both by NTP (chrony, systemd-timesyncd)"
 _MEAN_FRACTION_S: Final = 0.5  # A Date header has no fraction of a second; on average half a second is missing.
-_LONGEST_DAY: Final = datetime(2024, 10, 27, tzinfo=UTC).date()  # The end of summer time gives it 25 hours.
+_LONGEST_DAY: Final = datetime(2024, 10, 27, tzinfo=UTC).date()  # Summer time ends on this day, so it has 25 hours.
 _LEAST_FREE_MIB: Final = 200
 
 
@@ -79,7 +81,7 @@ def check_token_keys(connections: CheckConnections) -> Found:
 
 
 def _find_unread(connections: CheckConnections) -> Found:
-    """Find what only version 0.2.0 can still read; an installation that began with 0.2.0 or later has none of it."""
+    """Find data that only version 0.2.0 can still read; installations that began with 0.2.0 or later have none."""
     back = "go back to version 0.2.0, which reads"
     if connections.registry_is_current:
         if unread := count_old_form(connections.registry.database):
@@ -132,7 +134,7 @@ def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
         return seals
     with connections.registry.database.reading() as connection:
         for column in TEXT_SEALS:
-            # NULL if there is no seal, so the row is left out.
+            # This condition is NULL for a row without a seal, so the row is left out.
             is_read = ~column.seals.startswith(OLD_FORM, autoescape=True)
             query = select(column.seals, column.key).where(is_read).order_by(column.sealed_at)
             rows = connection.execute(query.limit(MAX_SEALS_CHECKED)).all()
@@ -144,7 +146,7 @@ def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
 
 
 def check_clock(connections: CheckConnections) -> Found:
-    """Compare this machine's clock with that of each server that answers."""
+    """Compare this machine's clock with the clock of each server that answers."""
     compared, silent = [], []
     for name, read_clock in _SERVER_CLOCKS.items():
         try:
@@ -189,7 +191,7 @@ def _registry(connections: CheckConnections) -> float | None:
 
 
 def _supplier(connections: CheckConnections, name: str) -> float | None:
-    """Return a supplier's time; None if it is not set up. A gateway is not asked, because it counts each call."""
+    """Return a supplier's time; None if it is not set up. Gateways are not asked, because they count each call."""
     if (chosen := configured_suppliers(connections.settings).get(name)) is None:
         return None
     endpoints = chosen.endpoints()
@@ -197,7 +199,7 @@ def _supplier(connections: CheckConnections, name: str) -> float | None:
 
 
 def _date_at(url: str, *, use_proxies: bool = False) -> float | None:
-    """Return the time in an answer to a request without credentials, as even a refusal has a date; None without one."""
+    """Return the time in the Date header of an answer without credentials (even refusals have the header), or None."""
     with requests.Session() as session:
         session.trust_env = use_proxies
         date = session.head(url, timeout=5.0).headers.get("Date")
@@ -252,7 +254,7 @@ def _describe_home(settings: Settings) -> str:
 
 
 def check_plain_connections(connections: CheckConnections) -> Found:
-    """Name the servers reached without TLS; for hosts outside private networks that is a warning."""
+    """Name the servers that are reached without TLS; warn about each of them outside private networks."""
     plain = plain_connections(connections.settings)
     for connection in plain:
         if connection.is_public:
@@ -289,7 +291,7 @@ def check_time_zone(connections: CheckConnections) -> Found:
 
 
 def check_disk(connections: CheckConnections) -> Found:
-    """Check data_dir, or the nearest folder above it that exists, because this check creates no folder."""
+    """Check data_dir or, because this check creates no folder, the nearest folder above it that exists."""
     folder = connections.settings.data_dir.absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):

@@ -1,7 +1,8 @@
-"""Keys from the settings, or made by what writes and stored in the data folder, and the mark of a home's data folder.
+"""Keys from the settings or from files in the data folder, and the mark of a home's data folder.
 
-What only looks makes no key: with ``keep_new=False`` a key that is missing is made up, not stored, and opens nothing.
-`releve home add`, `releve import` and a restore set the mark.
+Code that writes creates missing keys and stores them. Code that only reads passes ``keep_new=False``: then a missing
+key is replaced by a random key, which is not stored and opens nothing. `releve home add`, `releve import` and a restore
+set the mark.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def new_key() -> str:
     return secrets.token_urlsafe(48)
 
 
-# Of each setting its file, and what makes a key.
+# For each setting: its file, and the function that makes a new key.
 _FILES: Final[Mapping[str, tuple[str, Callable[[], str]]]] = {
     "token_keys": (TOKEN_KEYS, generate_key),
     "erasure_keys": (ERASURE_KEYS, new_key),
@@ -68,7 +69,7 @@ class Keys:
 
 
 def build_sealer(settings: Settings, purpose: Purpose, *, keep_new: bool = True) -> Sealer:
-    """Return the sealer for a purpose. Raises ConfigError if a key is too short, or the first one is easy to guess."""
+    """Return the sealer for a purpose. Raises ConfigError if a key is too short, or the first key is easy to guess."""
     try:
         return Sealer(_read_keys(settings, purpose.setting.removeprefix(PREFIX).lower(), keep_new), purpose)
     except ValueError as error:
@@ -76,7 +77,7 @@ def build_sealer(settings: Settings, purpose: Purpose, *, keep_new: bool = True)
 
 
 def open_backup_sealer(settings: Settings) -> Sealer:
-    """Return the sealer that opens backups. Raises ConfigError also if there is no key: a new one would open none."""
+    """Return the sealer that opens backups. Raises ConfigError also without a key: a new key opens no backup."""
     if not has_keys(settings, "backup_keys"):
         raise ConfigError(
             "no key of backups is given: put it into RELEVE_BACKUP_KEYS, or bring back the file backup.keys of the "
@@ -86,12 +87,12 @@ def open_backup_sealer(settings: Settings) -> Sealer:
 
 
 def session_keys(settings: Settings) -> list[str]:
-    """Return the keys of all that lets a browser in, the newest first; the web application alone has them."""
+    """Return the keys that protect the sessions of browsers, newest first; only the web application has these keys."""
     return _read_keys(settings, "session_key")
 
 
 def has_keys(settings: Settings, *names: str) -> bool:
-    """Return whether the keys of all these settings are at hand here; makes none."""
+    """Return whether the keys of all these settings are available here; creates no keys."""
     return all(_given(settings, name) or (settings.data_dir / _FILES[name][0]).exists() for name in names)
 
 
@@ -113,9 +114,10 @@ def _read_keys(settings: Settings, name: str, keep_new: bool = True) -> list[str
 
 
 def stored_secret(data_dir: Path, name: str, make: Callable[[], str]) -> str:
-    """Return the secret in a file of ``data_dir``, which is made at first use.
+    """Return the secret in a file of ``data_dir``, which is created at first use.
 
-    Two processes that start at once agree on one: the file is linked into place as a whole, and the second link fails.
+    Two processes that start at the same time agree on one secret: the file is linked into place as a whole, and the
+    second link fails.
     """
     path = data_dir / name
     if not path.exists():
@@ -135,14 +137,14 @@ def stored_secret(data_dir: Path, name: str, make: Callable[[], str]) -> str:
 
 
 def mark_home(settings: Settings) -> None:
-    """Write the mark. Settings that were read before don't have it."""
+    """Mark the data folder as a home's. Settings that were read before don't show the mark."""
     mark = settings.home_mark()
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text("This data folder is that of a home: see `releve home --help`.\n", encoding="utf-8")
 
 
 def refuse_fleet(settings: Settings) -> None:
-    """Raise ConfigError if the settings are those of a fleet."""
+    """Raise ConfigError if the settings belong to a fleet."""
     if settings.home is False:
         raise ConfigError("RELEVE_HOME is false: unset it to set up a home")
     if settings.has_enedis_credentials:

@@ -1,6 +1,6 @@
 """The suppliers that are set up, with their addresses and quotas, and the series that the fleet collects from them.
 
-Metrics and the planner need this without any store.
+This module opens no store, because metrics and the planner need it without any store.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from worker.quota.ledger import Limits, QuotaLedger
 class SupplierSettings:
     """The settings of a supplier that is set up.
 
-    ``preset``: the chosen one, with the limits of the settings. ``url`` and the other addresses replace those of the
-    preset; see ``Preset.endpoints``. ``consent_duration``: in ISO 8601; None for the preset's.
+    ``preset``: the chosen preset, with the limits of the settings. ``url`` and the other addresses replace the preset's
+    own; see ``Preset.endpoints``. ``consent_duration``: in ISO 8601; None for the preset's.
     """
 
     supplier: Supplier
@@ -55,7 +55,7 @@ class SupplierSettings:
 
 
 def configured_suppliers(settings: Settings) -> Mapping[str, SupplierSettings]:
-    """Return the settings of each supplier that is set up, by name; the main one comes first."""
+    """Return the settings of each supplier that is set up, by name; the main supplier comes first."""
     suppliers = [_gateway(settings) if settings.is_home else _enedis(settings)]
     if settings.grdf_client_id:
         gas = GRDF.presets[settings.grdf_preset]
@@ -125,7 +125,7 @@ def _limit(preset: Preset, per_second: int | None, per_hour: int | None, per_day
 
 
 def build_endpoints(settings: Settings, supplier: str | None = None) -> Endpoints:
-    """Return the addresses of a supplier that is set up, by default the main one.
+    """Return the addresses of a supplier that is set up, by default the main supplier.
 
     Raises ConfigError for an unusable address.
     """
@@ -150,10 +150,10 @@ def ledger_of(preset: Preset, settings: Settings, redis: Redis) -> QuotaLedger:
 def quota_from(
     settings: Settings, preset: str | None = None, night_hours: int = HOURS_A_DAY, supplier: str | None = None
 ) -> QuotaBudget:
-    """Return the quota of a supplier's preset in the settings, or of another preset, of any supplier.
+    """Return the quota of a preset; by default, of the preset that the settings choose for the supplier.
 
-    The limits in the settings apply only to the preset in the settings; another preset has its own. 0 means no limit. A
-    limit for half a day counts as one for a night, which is shorter.
+    The limits in the settings apply only to the preset in the settings; another preset has its own limits. 0 means no
+    limit. A limit for half a day counts as the limit for a night, which is shorter.
     """
     named = supplier_of_preset(preset) if preset else supplier or main_supplier(settings)
     chosen = chosen_presets(settings).get(named)
@@ -169,7 +169,8 @@ def quota_from(
 
 
 def _shares_of(preset: Preset, settings: Settings) -> Shares:
-    # A share of a gateway's few calls would be a call or two; instead, ``worker.sync.due`` leaves the night its calls.
+    # A share of a gateway's few calls would be a call or two; instead, ``worker.sync.due`` leaves enough calls for the
+    # night.
     return EQUAL_SHARES if preset.token_mode == "bearer" else settings.quota_shares()  # noqa: S105 - a mode
 
 
@@ -182,12 +183,12 @@ def supplier_of_preset(preset: str) -> str:
 
 
 def fleet_series(settings: Settings) -> tuple[Series, ...]:
-    """Return the series of RELEVE_SERIES that their supplier offers; the others are never requested."""
+    """Return the series of RELEVE_SERIES that their supplier offers; other series are never requested."""
     return tuple(series for series in settings.collected_series() if is_offered(settings, series))
 
 
 def is_offered(settings: Settings, series: Series) -> bool:
-    """Return whether the supplier of a series is set up and offers it, in the generation chosen in the settings."""
+    """Return whether the supplier of a series is set up and, in its chosen preset, offers this series."""
     presets = chosen_presets(settings)
     return any(presets[supplier].offers(series) for supplier in suppliers_of(series) if supplier in presets)
 

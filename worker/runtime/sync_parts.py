@@ -61,20 +61,20 @@ class Sync:
     due: Sequence[DueWindows]
 
     def due_of(self, series: Series) -> DueWindows:
-        """Return what claims the windows of a series; of a supplier that is not set up any more, the first.
+        """Return the part that claims a series' windows; the first part if the supplier is no longer set up.
 
-        It gets no answer, and what asks for it says so.
+        In that case there is no answer, and the code that makes the call reports why.
         """
         return next((due for due in self.due if series in due.series), self.due[0])
 
     @property
     def ledger(self) -> QuotaLedger:
-        """The quota of the main supplier, which paces a fan-out."""
+        """The quota ledger of the main supplier."""
         return next(iter(self.ledgers.values()))
 
 
 def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
-    """Build the parts. ``suppliers``: used instead of those in the settings."""
+    """Build the parts for windows. ``suppliers``: replaces the suppliers of the settings."""
     settings, registry, windows, now = stores.settings, stores.registry, stores.windows, stores.now
     channels = build_channels(settings, registry.tenants)
     # A supplier's due windows and its clients share one quota.
@@ -149,7 +149,7 @@ def build_channels(settings: Settings, tenants: TenantTable) -> NoticeChannels:
 
 
 def _channels_of(settings: Settings, networks: Sequence[Network]) -> dict[str, Channel]:
-    """Return the channels of notices that are set up; the log if there are none."""
+    """Return the channels of notices that are set up; if there are none, the log is the only channel."""
     channels: dict[str, Channel] = {}
     if settings.webhook_url and settings.webhook_secret:
         secret = settings.webhook_secret.get_secret_value()
@@ -187,7 +187,7 @@ def _build_suppliers(stores: Stores, ledgers: Mapping[str, QuotaLedger], answers
 def _build_clients(
     stores: Stores, of: supplier_settings.SupplierSettings, permits: QuotaLedger, answers: AnswerWatch
 ) -> SupplierClients:
-    """Return the clients of one supplier, sharing its quota."""
+    """Return the clients of one supplier, which share its quota."""
     endpoints, secret = of.endpoints(), of.client_secret.get_secret_value()
     timeouts = (_CONNECT_TIMEOUT_S, stores.settings.supplier_timeout_s)
     # A gateway's owner wants to know which program calls.
@@ -244,7 +244,7 @@ def build_inline(stores: Stores, sync: Sync, print_line: Callable[[str], None]) 
 
 
 def build_importer(stores: Stores, sync: Sync) -> FileImporter:
-    """Return the importer of files; imported here because few processes need the readers of workbooks."""
+    """Return the importer of files. Its module is imported here because few processes need the readers of workbooks."""
     from worker.sync.file_import import FileImporter
 
     return FileImporter(window_sync=sync.window, results=sync.results, outcomes=stores.registry.outcomes)

@@ -1,9 +1,9 @@
 """Incidents: opened by failed windows and refused accounts, checked before each call, closed by probes or by hand.
 
-``worker.domain.incident`` explains the two families and when one opens. While an incident is open, a few accounts are
-probed at growing intervals; usable answers close it. Closing makes all failed windows due again at once, as if they had
-not been tried. A round of probes ends with its first failure, so an outage costs one call a round. A round that is
-killed is repeated by the next one.
+``worker.domain.incident`` explains the two families of incidents, and when an incident opens. While an incident is
+open, a few accounts are probed at growing intervals; usable answers close it. Closing makes all failed windows due
+again at once, as if they had not been tried. A round of probes ends with its first failure, so an outage costs one call
+a round. A round that is killed is repeated by the next round.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from worker.stores.registry.notices import build_notices
 from worker.sync.claims import WindowClaims
 
 log = logging.getLogger("releve.incidents")
-# Nobody else is asked during an incident, so a probe may use a lane whose permits come at once.
+# There are no other calls during an incident, so a probe may use a lane whose permits come at once.
 _PROBE_LANE: Final = "first_screen"
 # More than needed, because some accounts may be gone, and some answers say nothing about the incident.
 _MAX_PROBED_ACCOUNTS: Final = 3 * PROBES_TO_PASS
@@ -82,7 +82,7 @@ class Incidents:
     def hold_back(self, job: WindowJob) -> None:
         """Raise IncidentOpen, and count the window, if an incident holds its series.
 
-        It never holds probes, or windows that a person has asked for.
+        Probes, and windows that a person has requested, are never held.
         """
         incident = self.store.open_incidents().get(job["series"])
         if incident is None or job["claim"] == PROBE or current_lane() is Lane.BY_HAND:
@@ -94,7 +94,7 @@ class Incidents:
     # -- After a call
 
     def record_answer(self, job: WindowJob, *, usable: bool) -> None:
-        """Count an answer; not ``usable`` if it has points but none could be used."""
+        """Count an answer. ``usable``: False if the answer has points, but none of them could be used."""
         self._record(job, None if usable else IncidentKind.ANSWERS)
 
     def record_failure(self, job: WindowJob, error: WorkerError) -> None:
@@ -113,7 +113,7 @@ class Incidents:
     def _count_failure(self, job: WindowJob, kind: IncidentKind) -> None:
         incident = self.store.open_incidents().get(job["series"]) or self.store.open_incidents().get(kind.value)
         if incident and job["claim"] == PROBE:
-            # A probe is a call, but not a window that must be asked for again.
+            # A probe is a call, but not a window that must be requested again.
             self.store.increment_count(incident, "failed_calls")
         elif incident:
             self.store.add_failure(incident, job)
@@ -132,7 +132,7 @@ class Incidents:
         return next((open_by_slot[slot] for slot in slots if slot in open_by_slot), None)
 
     def record_excused(self, error: WorkerError, series: Series) -> IncidentKind | None:
-        """Count a failed window for the incident that explains it, and return its kind; None where there is none."""
+        """Count a failed window for the incident that explains it; return the incident's kind, or None."""
         incident = self.find_excuse(error, [series])
         if incident is None:
             return None
@@ -143,11 +143,11 @@ class Incidents:
         return incident.kind
 
     def may_open(self, kind: IncidentKind) -> bool:
-        """Return whether an incident of these refusals could open now: not while such refusals are believed."""
+        """Return whether refusals of this kind could open an incident now; False while such refusals are believed."""
         return self.thresholds.accounts > 0 and not is_believed(kind, self.store.closed_incidents(), self.now())
 
     def open_if_incident(self, kind: IncidentKind, failures: FailureCount) -> bool:
-        """Open an incident if there are enough refusals; return whether it is open."""
+        """Return whether there are enough refusals for an incident; if so, open it."""
         if not is_incident(kind, failures, self.thresholds):
             return False
         self._open_incident(kind.value, kind, failures)
@@ -159,14 +159,14 @@ class Incidents:
         return sorted(self.store.open_incidents().values(), key=lambda incident: incident.began_at)
 
     def open_by_hand(self) -> list[Incident]:
-        """Hold all series for a day at most, and return the incidents opened for that."""
+        """Hold all series for a day at most, and return the incidents that hold them."""
         kind = IncidentKind.BY_HAND
         for series in self.registry.outcomes.list_in_use():
             self._open_incident(series.value, kind, FailureCount(0, 0))
         return [incident for incident in self.list_open() if incident.kind is kind]
 
     def begin_due_rounds(self) -> list[Incident]:
-        """Return the incidents whose next round of probes is due, and count it."""
+        """Record the start of each incident's round of probes that is due, and return those incidents."""
         return [
             incident
             for incident in self.list_open()
@@ -216,7 +216,7 @@ class Incidents:
 
 
 def _log_not_recorded(error: StoreUnavailable) -> None:
-    """Log that a record failed; this must not hide the outcome of the call."""
+    """Log that something could not be recorded; this failure must not hide the outcome of the call."""
     log.warning("not recorded, a store is away: %s", error)
 
 
@@ -226,7 +226,7 @@ def _name_fields(incident: Incident) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentProber:
-    """Probes open incidents; ``sync_window`` does all steps of a job."""
+    """Probes open incidents. ``sync_window``: runs all steps of a job."""
 
     incidents: Incidents
     claims: WindowClaims
@@ -247,7 +247,7 @@ class IncidentProber:
 
     def close(self, incident: Incident, how: str) -> None:
         """Make the failed windows due again, then close the incident."""
-        # Closing comes last, so that all is done again after a kill in between.
+        # The incident is closed last, so that all of this is repeated if the process is killed in between.
         for job in self.incidents.store.failed_windows(incident):
             self.claims.registry.outcomes.make_due(job["account_id"], series_of(job), self.incidents.now())
         self.incidents.close(incident, how)
@@ -265,7 +265,7 @@ class IncidentProber:
             self.close(incident, "probes")
 
     def _draw_accounts(self, incident: Incident) -> list[tuple[str, Series]]:
-        """Return some of the accounts that failed; if all of these are gone, any active ones.
+        """Return some of the accounts that failed; if none of these may be called any more, return any active accounts.
 
         An account that never failed may have been answered all along, so it would prove nothing.
         """

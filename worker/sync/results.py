@@ -1,4 +1,4 @@
-"""Recording the result of a window, success or failure, and deciding when its series is due or tried again.
+"""Records the result of a window, success or failure, and decides when its series is due again.
 
 The history, outcome, state, claim, metrics and log line are recorded. Everything here may be repeated after a crash
 with the same result. The retries within a task, seconds apart, are in ``worker.domain.retry``; the tries here come
@@ -61,7 +61,7 @@ log = logging.getLogger("releve.sync")
 A_DAY: Final = timedelta(days=1)
 _QUARTER_OF_AN_HOUR: Final = timedelta(minutes=15)
 _NO_WAIT: Final = timedelta(minutes=1)
-# Spread over the interval after which a second refusal confirms the first.
+# A second refusal confirms the first only after CONFIRMATION_INTERVAL; the tries are spread over this time.
 _AFTER_REFUSAL: Final = {Ruling.PENDING: CONFIRMATION_INTERVAL / 4, Ruling.INCIDENT: CONFIRMATION_INTERVAL}
 _NOT_OF_THIS_METER: Final = "by its contract, this meter is not read often enough, or in the right way, for this series"
 
@@ -69,8 +69,8 @@ _NOT_OF_THIS_METER: Final = "by its contract, this meter is not read often enoug
 class NextTry(NamedTuple):
     """When a failed window is tried again.
 
-    ``at``: the moment; None for the next night. ``counts``: whether the series was asked for, so that its turn is over
-    and the failure counts against it; false if a store, the quota or the operator is to blame.
+    ``at``: the moment; None for the next night. ``counts``: whether the series was requested, so that its turn is over
+    and the failure counts against it; False if a store, the quota or the operator is to blame.
     """
 
     at: datetime | None
@@ -85,7 +85,7 @@ class ResultRecorder:
     a window are written, ``record_result`` records in this order:
 
     1. in the registry: the outcome, the marks of its days and when the series is due again; a success also clears the
-       account's pending refusals, and the first answer makes an account ready that was only asserted;
+       account's pending refusals, and the first answer makes a new account ready;
     2. in Redis: the state of the series, and whether its history is loaded;
     3. the end of any series that a contract says the meter doesn't have; then the claim is released;
     4. in the quarantine: a value that was set aside, with a notice to the operator;
@@ -101,11 +101,10 @@ class ResultRecorder:
     report: Callable[[Deviation, str], None]
 
     def recent_answers(self, job: WindowJob) -> RecentAnswers:
-        """Return the recently recorded answers for the job's series."""
         return self.claims.registry.outcomes.recent_answers(job["account_id"], messages.series_of(job))
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
-        """Store the values that these readings are about to replace; after a crash they could not be known any more."""
+        """Store the values that these readings are about to replace; without this, a crash could lose these values."""
         answered_at, series = datetime.fromisoformat(writes["facts"]["fetched_at"]), messages.series_of(writes)
         corrections = [
             Correction(
@@ -136,7 +135,7 @@ class ResultRecorder:
         floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
         answer = classify_answer(facts["fetched"], facts["dropped"], floor)
         asked_at = datetime.fromtimestamp(facts["asked_at"], UTC)
-        activated_on = facts.get("activated_on")  # Messages of the previous version have none.
+        activated_on = facts.get("activated_on")  # Messages of the previous version lack this field.
         history = self.claims.registry.outcomes.record(
             account_id,
             series.value,
@@ -186,7 +185,7 @@ class ResultRecorder:
     def _end_lacking(self, result: WindowResult, now: datetime) -> None:
         """End the series that the answer, which is a contract, says the meter doesn't have."""
         account_id = result["account_id"]
-        for name in result["facts"].get("lacks", ()):  # Messages of the previous version have none.
+        for name in result["facts"].get("lacks", ()):  # Messages of the previous version lack this field.
             if self.claims.registry.outcomes.end_lacking(account_id, Series(name), _NOT_OF_THIS_METER, now):
                 code = SeriesNotOffered.code
                 self.claims.progress.record_task(account_id, name, state="ended", run_id=result["run_id"], error=code)
@@ -199,13 +198,13 @@ class ResultRecorder:
         WINDOWS.labels(error_kind(error), series).inc()
         now = self.claims.now()
         if isinstance(error, IncidentOpen):
-            # The supplier was not asked, so the window is still due. A whole queue may end here.
+            # No request was sent to the supplier, so the window is still due. All windows of a queue may end here.
             self.claims.release([job])
             log.info("window held", extra=fields(**window_fields(job), outcome="held", reason=str(error)))
             return
         if isinstance(error, UnknownAccount | ConsentEnded):
-            # The account was removed meanwhile, so nothing may be stored about it; or its consent has ended and nobody
-            # was asked, so no call is recorded and no turn is over.
+            # The account was removed meanwhile, so nothing may be stored about it; or its consent has ended and no
+            # request was sent, so no call is recorded and no turn is over.
             outcome = "removed" if isinstance(error, UnknownAccount) else error.kind
             if isinstance(error, ConsentEnded):
                 with suppress(UnknownAccount):
@@ -343,9 +342,10 @@ def next_try(error: WorkerError, failures: int, now: datetime, ruling: Ruling | 
 
 
 def due_after_success(job: WindowJob, answer: AnswerClass, asked_at: datetime, now: datetime) -> DueChanges:
-    """Return when a series is due again once a window asked for at ``asked_at`` is stored.
+    """Return how a stored window, requested at ``asked_at``, changes when its series is due.
 
-    After a window of the history, the history continues at once; after any other window, at the time already set.
+    After a window of the history, the history continues at once; after any other window, it continues at the time
+    already set.
     """
     changes = DueChanges(history_due_at=now) if is_backfill(job) else DueChanges()
     if is_look_back(job) or _is_turn(job, now):
@@ -354,7 +354,7 @@ def due_after_success(job: WindowJob, answer: AnswerClass, asked_at: datetime, n
 
 
 def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: AnswerClass, now: datetime) -> DueChanges:
-    """Return when a series is due again after a failed window; ``failures``: how many failed in a row before it."""
+    """Return how a failed window changes when its series is due. ``failures``: how many windows failed before it."""
     if run_kind(job) == REPAIR and after.counts:
         # Open days are requested again tomorrow, or at the series' next turn.
         return DueChanges(next_ask=civil_date(now) + series_of(job).description.cadence_nights * ONE_DAY)
@@ -369,7 +369,7 @@ def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: Ans
 def _is_turn(job: WindowJob, now: datetime) -> bool:
     """Return whether a window of the history also counts as the turn of a series that is not requested every night.
 
-    Such a window includes the last days, so the night need not ask for them once more.
+    Such a window includes the last days, so the night need not request them once more.
     """
     series, window = series_of(job), window_of(job)
     return is_backfill(job) and not series.is_nightly and window.end >= civil_date(now)

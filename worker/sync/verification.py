@@ -1,7 +1,7 @@
 """The audit: an account's stored documents are compared with one another, and repaired where that is possible.
 
-They are compared series by series, and also with the registry. Curves are read a month at a time, so that memory stays
-small however long the history is.
+The documents are compared series by series, and also with the registry. Curves are read a month at a time, so that
+memory stays small however long the history is.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _ID_LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """The number of documents compared for an account, and the discrepancies in them.
+    """The result of the audit of one account: the number of documents compared, and the discrepancies found.
 
     The other fields hold notes, not discrepancies. ``breaks``: by series of registers, where a new sequence begins.
     ``deviations``: months whose days differ from what was published for them. ``provisional``: by series, days that
@@ -110,7 +110,7 @@ class AuditSummary:
 class Auditor:
     """Audits single accounts.
 
-    ``publish`` requests a window again whose readings are doubtful.
+    ``publish``: enqueues a window with doubtful readings, so that it is requested again.
     """
 
     window_sync: WindowSync
@@ -121,7 +121,7 @@ class Auditor:
         """Compare all documents of the account with one another and with the registry."""
         registry = self.claims.registry
         known, history = with_days(registry.outcomes.known(account_id)), self.claims.history
-        # The registry is read first: it calls a day stored only after its documents are.
+        # The registry is read first, because it marks a day as stored only after the day's documents are written.
         ledgers, outcomes = registry.completeness.load_ledgers(account_id), registry.outcomes.load(account_id)
         checks = MeasureChecks(
             account_id=account_id,
@@ -161,7 +161,7 @@ class Auditor:
                 written += self.window_sync.compute_days(self.claims.to_job(account_id, series, window))
         today = self.claims.history.today()
         for series in {finding.series: None for finding in result.findings if finding.law is Law.STEPS}:
-            # Overlapping steps may have hidden a gap; from now on it is requested.
+            # Overlapping steps may have hidden a gap. The rebuilt ledger shows the gap, so it is requested.
             rebuild_days(self.window_sync.measures, registry.completeness, account_id, series, today)
         if registry.accounts.get(account_id).refusal_on(today):
             return written, requested
@@ -215,7 +215,8 @@ def _days_in_doubt(findings: Sequence[Discrepancy]) -> dict[Series, set[date]]:
             days[finding.series].add(civil_day(finding.key) if "T" in finding.key else date.fromisoformat(finding.key))
         elif finding.law in (Law.DAY, Law.REGISTERS, Law.PEAK):
             day, other = date.fromisoformat(finding.key), compared_with(finding.series)
-            # A day's energy is the difference of two midnights; the second is in the next day's register.
+            # A day's energy is the difference of the registers at two midnights; the second midnight is that of the
+            # next day.
             days[finding.series].update((day, day + ONE_DAY) if finding.law is Law.REGISTERS else (day,))
             if other is not None:
                 days[other].add(day)
@@ -233,11 +234,11 @@ class MeasureChecks:
     """The comparison of one account; ``run`` fills ``findings``, the notes and the number of ``documents``.
 
     ``stored_days``: by series, the days for which something is stored according to the registry, with the minimum
-    stored time of each. ``without_daily``: by series of daily values, the days computed from the curve because no value
-    can come. ``set_aside``: by series, the days with an impossible value set aside. ``today``: the last day for which a
-    curve is read. ``breaks``, ``deviations`` and ``provisional`` are notes: they are no faults and are not repaired.
-    ``breaks``: by series of registers, where a new sequence begins. ``deviations``: months whose days differ from what
-    was published for them. ``provisional``: by series, the days that should be final by now.
+    stored time of each. ``without_daily``: by series of daily values, the days computed from the curve because no daily
+    value can come. ``set_aside``: by series, the days whose impossible value was set aside. ``today``: the last day for
+    which a curve is read. ``breaks``, ``deviations`` and ``provisional`` are notes: they are no faults and are not
+    repaired. ``breaks``: by series of registers, where a new sequence begins. ``deviations``: months whose days differ
+    from what was published for them. ``provisional``: by series, the days that should be final by now.
     """
 
     account_id: str
@@ -290,7 +291,7 @@ class MeasureChecks:
         self.findings += check_limit(series, readings, set_aside, self.daily_limit_kwh, contracts)
 
     def _check_periods(self, series: Series, periods: Sequence[Entry]) -> None:
-        """Check that no two periods overlap; compare the energy of their months with that of the daily values."""
+        """Check that no two periods overlap; compare their months with the months of the daily values."""
         self.findings += check_overlaps(series, self._read_documents(series.inputs, ALL_KEYS))
         supplier = series.description.supplier
         for daily in of_supplier(supplier, self.stored_days):
@@ -337,7 +338,7 @@ class MeasureChecks:
         self._check_stored(series, {day for day, time in covered.items() if time >= said.get(day, timedelta())})
 
     def _parts(self, series: Series) -> Iterator[DateWindow]:
-        """Yield the days with a load curve in parts, oldest first; nothing if there is no curve."""
+        """Yield windows from the oldest stored step to today, oldest first; nothing if no curve is stored."""
         pages = self.measures.read(self.account_id, dict.fromkeys(series.doctypes, ALL_KEYS), limit=1).values()
         starts = [civil_day(to_entry(page[0]).key) for page in pages if page]
         end = self.today + ONE_DAY
@@ -404,20 +405,20 @@ def all_accounts(accounts: AccountTable, after: str | None = None) -> Iterator[A
 
 
 def sample_accounts(accounts: AccountTable, number: int) -> Iterator[Account]:
-    """Yield up to ``number`` accounts in the order of their ids, starting at a random id; none comes twice."""
+    """Yield up to ``number`` accounts in the order of their ids, starting at a random id; no account comes twice."""
     start = "".join(secrets.choice(_ID_LETTERS) for _ in range(4))
     before = (account for account in all_accounts(accounts) if account.id <= start)
     return islice(chain(all_accounts(accounts, start), before), number)
 
 
 def save_audit_summary(progress: ProgressStore, audit: AuditSummary, now: datetime) -> None:
-    """Store the summary of an audit for a day, until the next one."""
+    """Store the summary of an audit for a day, until the next audit."""
     summary = {"at": now.isoformat(timespec="seconds"), **audit.as_json()}
     progress.put_text(_SUMMARY_NAME, json.dumps(summary), _SUMMARY_TTL_S)
 
 
 def load_audit_summary(progress: ProgressStore) -> tuple[datetime, dict[str, Any]] | None:
-    """Return the time and the summary of the last audit; None if there was none within a day."""
+    """Return the time and the summary of the last audit; None if no audit ran within the last day."""
     if (text := progress.get_text(_SUMMARY_NAME)) is None:
         return None
     summary = json.loads(text)
