@@ -1,4 +1,4 @@
-"""Which addresses may be called if somebody else has chosen the host name: public ones, and those in our networks."""
+"""Addresses that may be called if somebody else has chosen the host: public ones, and those in allowed networks."""
 
 from __future__ import annotations
 
