@@ -68,8 +68,6 @@ class OurState(StrEnum):
 
 
 class RightEvent(StrEnum):
-    """An event of a right in our registry."""
-
     OPENED = "opened"  # The supplier lists the right as active, and its account gets the consent.
     STOPPED = "stopped"  # The household stops the right, or its account is erased.
     FORGOTTEN = "forgotten"  # Another consent or another holder has replaced it.

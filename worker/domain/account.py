@@ -31,7 +31,7 @@ _TENANT_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 class AccountState(StrEnum):
     """The states of an account; an operator sets ``paused``, the others follow from events."""
 
-    NEW = "new"  # It has no usage point or no token yet, or the supplier hasn't confirmed it by an answer.
+    NEW = "new"  # The account has no usage point or no token yet, or no answer of the supplier has confirmed it yet.
     READY = "ready"
     PAUSED = "paused"
     ACTION_NEEDED = "action_needed"  # Its owner must act; automatic runs skip it.
@@ -40,8 +40,6 @@ class AccountState(StrEnum):
 
 
 class AccountEvent(StrEnum):
-    """An event of an account."""
-
     VOUCHED = "vouched"  # Somebody says that the account's holder has consented, but not when.
     CONSENTED = "consented"  # The consent can be used: it has its token, or needs none.
     ANSWERED = "answered"  # The supplier has answered for the account's meter.

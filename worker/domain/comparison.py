@@ -100,7 +100,7 @@ class RecentAnswers:
         return self._keep_latest({*self.answers, answer})
 
     def with_part(self, answer: Answered) -> RecentAnswers:
-        """Return these answers with a part of a file, which is merged with its earlier parts."""
+        """Return these answers with one more part of a file, merged with the earlier parts of this file."""
         return self._keep_latest(_merge_parts({*self.answers, answer}, answer.asked_us))
 
     def _keep_latest(self, all_answers: Iterable[Answered]) -> RecentAnswers:
@@ -133,7 +133,7 @@ class RecentAnswers:
         return {day for listed in self.answers if listed.asked_us > latest_us for day in listed.days_in(window)}
 
     def days_in_doubt(self, finished: FinishedAnswer) -> set[date]:
-        """Return the days to request again, because it isn't certain that the later answer was stored for them."""
+        """Return the days to request again, because it isn't certain that the latest answer for them was stored."""
         answer, unseen = finished.answer, set(self.answers) - set(finished.seen.answers) - {finished.answer}
         if self.forgotten_us > finished.seen.forgotten_us:
             return set(answer.window.dates())  # An unseen answer may no longer be listed.

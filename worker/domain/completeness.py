@@ -48,7 +48,7 @@ MIN_EMPTY_DAYS: Final = 3
 # The same if there was a curve before: then the newest days of the curve may just be late, and no holder should be
 # asked to switch on a collection that is on already.
 MIN_EMPTY_DAYS_AFTER_CURVE: Final = 8
-# The ledgers of these two usual series are compared, in this order.
+# The two usual series whose ledgers are compared, in this order.
 COMPARED_SERIES: Final = (daily_of(), curve_of(daily_of()))
 _HALF_HOUR: Final = timedelta(minutes=30)
 _MINUTE: Final = timedelta(minutes=1)
@@ -147,7 +147,7 @@ class DayLedger:
                 yield self.start + place * ONE_DAY, mark
 
     def stored_days(self) -> dict[date, timedelta]:
-        """Return the days with stored readings, oldest first, each with the minimum time that is stored."""
+        """Return the days with stored readings, oldest first, each with the time that is stored at least."""
         return {
             day: day_length(day) if mark.complete else mark.half_hours * _HALF_HOUR
             for day, mark in self.days()
@@ -260,7 +260,6 @@ def half_hours_of(day: date) -> int:
 
 
 def half_hours_in(length: timedelta) -> int:
-    """Return how many whole half-hours fit into ``length``."""
     return length // _HALF_HOUR
 
 
@@ -431,7 +430,10 @@ def _days_in(curve: DayLedger, states: Collection[DayState]) -> list[date]:
 
 @dataclass(frozen=True, slots=True)
 class SeriesDay:
-    """A day of a series. ``asked_next``: None if it is never requested again. ``hole``: only for a curve."""
+    """A day of a series.
+
+    ``asked_next``: when the day is requested again; None if never. ``hole``: why a curve lacks the day; else None.
+    """
 
     day: date
     mark: DayMark

@@ -30,8 +30,6 @@ _WAITS_S: Final = (2, 3, 5, 10, 20, 40, 60, 120, 300)  # The wait before the nex
 
 
 class RequestState(StrEnum):
-    """The state of a request."""
-
     ASKING = "asking"  # The supplier is asked until it answers.
     CHOICE = "choice"  # The meter is proven, but it has an account of another person: the person who connects chooses.
     # Waits for the operator: there are too many new accounts, the typed reading would close another account, or a gas
@@ -45,8 +43,6 @@ class RequestState(StrEnum):
 
 
 class RequestEvent(StrEnum):
-    """An event of a request."""
-
     NO_ANSWER = "no_answer"  # The supplier doesn't answer, or a rate limit applies.
     PROVEN = "proven"  # The meter is proven to be the person's; in ``choice`` the person has confirmed it.
     NOT_PROVEN = "not_proven"  # There is no proof, or an account of another tenant reads the meter.

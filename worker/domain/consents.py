@@ -28,8 +28,8 @@ from worker.domain.series import Series
 from worker.domain.windows import civil_date
 
 REQUEST_LIFE: Final = timedelta(days=7)
-MOST_TRIES_A_DAY: Final = 3  # For one meter, over all people who try.
-MOST_WRONG: Final = 10  # For one meter, until an operator opens it again.
+MOST_TRIES_A_DAY: Final = 3  # Per meter, over all people who try.
+MOST_WRONG: Final = 10  # Per meter; then only an operator can open the meter to readings again.
 _LEAST_MARGIN_WH: Final = 10_000  # A displayed value may always be this much above that of midnight.
 _DURATION: Final = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
 _LONGEST_CONSENT: Final = "P3Y"  # None of our suppliers accepts a longer consent.
@@ -66,11 +66,11 @@ class Proof(StrEnum):
 class EndReason(StrEnum):
     """Why a consent, or a grant of the proxy, ended; after a refusal, its error code is the reason instead."""
 
-    RENEWED = "renewed"  # A newer consent replaced it.
+    RENEWED = "renewed"  # A newer consent replaced this one.
     EXPIRED = "expired"
     REMOVED = "removed"  # Its account was removed.
     HOLDER_CHANGED = "holder_changed"  # Another person proved that the meter is theirs.
-    WITHDRAWN = "withdrawn"  # The household stopped it here.
+    WITHDRAWN = "withdrawn"  # The household stopped the consent in Relève.
     CLIENT_REVOKED = "client_revoked"  # The client of the proxy that had the grant was revoked.
     CODE_REUSED = "code_reused"  # The client sent the grant's code a second time.
     OPERATOR_ENDED = "operator_ended"  # The operator ended the grant.
@@ -142,7 +142,7 @@ def last_day_of(first_day: date, duration: str) -> date:
 def without_years(duration: str) -> str:
     """Return the same duration in months, weeks and days.
 
-    The consent page of 2026 may show an error for whole years; it is known to read months and days
+    The consent page of 2026 may show an error for whole years, but is known to accept months and days
     (homey.enedis.connect.proxy; conso-api, issue 159).
     """
     years, months, weeks, days = _parts(duration)

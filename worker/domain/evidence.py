@@ -26,8 +26,6 @@ _NOTHING: Final = "0" * 64
 
 
 class EvidenceEvent(StrEnum):
-    """The event of a row of evidence."""
-
     GIVEN = "given"
     ENDED = "ended"
 
@@ -42,8 +40,6 @@ class DatesSource(StrEnum):
 
 
 class ChainEnd(StrEnum):
-    """The two ends of the chain."""
-
     ANCHOR = "anchor"  # The row before the chain's first row: the last row that was dropped, or row 0.
     HEAD = "head"  # The last row of the chain.
 

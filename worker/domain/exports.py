@@ -198,9 +198,9 @@ def spreadsheet_cells(document: Document, doctype: Doctype, headings: Sequence[H
 
 
 def _read_times(document: Document, doctype: Doctype) -> dict[str, Cell]:
-    """Return the times of a document by the name of their heading: start, end and what else its doctype may show.
+    """Return the times of a document by the name of their heading, such as ``start`` and ``end``.
 
-    They are local times for periods that are parts of a day and for the midnight of a register, otherwise dates.
+    A period that is part of a day has local times, a longer period has dates.
     """
     key = key_of(document)
     match doctype.period:

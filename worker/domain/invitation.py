@@ -21,14 +21,12 @@ INVITATION_LIFE: Final = timedelta(hours=72)
 class InvitationPurpose(StrEnum):
     """The purpose of an invitation: what its holder may do."""
 
-    ACCOUNT = "account"  # Consent again for this account, or open the history of a closed one.
+    ACCOUNT = "account"  # Consent again for this account, or open the history of a closed account.
     METER = "meter"  # Connect a meter that has no account.
     NEW_HOLDER = "new_holder"  # Connect a meter with an account of another person; that account is then closed.
 
 
 class InvitationState(StrEnum):
-    """The state of an invitation."""
-
     SENT = "sent"  # Nobody has opened it.
     OPENED = "opened"  # A browser has opened it, and no other browser can.
     USED = "used"
@@ -37,8 +35,6 @@ class InvitationState(StrEnum):
 
 
 class InvitationEvent(StrEnum):
-    """An event of an invitation."""
-
     OPENED = "opened"  # A browser opens it; from then on, no other browser can use it.
     USED = "used"  # The consent of its person is proven with it.
     REVOKED = "revoked"  # It is revoked by hand, by a newer one for the same, or with the account or meter it names.
@@ -82,7 +78,7 @@ class Invitation:
 
     @property
     def last_digits(self) -> str | None:
-        """The last four digits of the meter's number, ``…0011``, as for an account."""
+        """The last four digits of the meter's number, such as ``…0011``; None if the invitation is for an account."""
         return f"…{self.usage_point_id[-4:]}" if self.usage_point_id else None
 
     def state_at(self, now: datetime) -> InvitationState:

@@ -58,7 +58,7 @@ LANES: Final[Mapping[Lane, LaneDescription]] = {
     Lane.NIGHTLY: LaneDescription("the last days of every account", Lane.NIGHTLY, (30, 100)),
     Lane.REPAIR: LaneDescription("open days of the last months", Lane.REPAIR, (10, 50)),
     Lane.BACKFILL: LaneDescription("the rest of the history, and everything else", Lane.BACKFILL, (10, 90)),
-    # Anybody can begin such requests, so they get little quota together, however many they are.
+    # Anybody can begin such requests, so all of them together get little quota.
     Lane.STRANGERS: LaneDescription("connection requests without a proof", Lane.STRANGERS, (0, 5), hard_ceiling=True),
     Lane.BY_HAND: LaneDescription(
         "calls of commands and pages, for which a person waits", Lane.FIRST_SCREEN, is_queue=False

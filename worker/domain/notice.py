@@ -24,7 +24,7 @@ class NoticeKind(StrEnum):
     METER_REQUESTED = "meter_requested"  # Somebody claims the account's meter with a reading; the operator decides.
     OUTPUT_FAILS = "output_fails"  # Nothing could be sent to an output for a day.
     RIGHT_PROOF_AWAITED = "right_proof_awaited"  # The supplier wants a proof of a consent by a certain day.
-    RIGHT_PROOF_ENDS = "right_proof_ends"  # That day is only a few days away.
+    RIGHT_PROOF_ENDS = "right_proof_ends"  # The day by which the supplier wants the proof is near.
     RIGHT_PROOF_REJECTED = "right_proof_rejected"
     SUPPLIER_CHANGED = "supplier_changed"  # The supplier's answers differ from its documentation.
     TOKEN_ENDS = "token_ends"  # noqa: S105 - An API token ends within two weeks.

@@ -26,7 +26,7 @@ class Reason(StrEnum):
     COMPLETE = "complete"
     FROM_FILE = "from_file"  # The day is complete, and its last new values came from a file.
     COMPUTED = "computed"  # No daily value can come; the stored value is the sum of the curve.
-    IN_FORCE = "in_force"  # A state applies that lasts until the next one.
+    IN_FORCE = "in_force"  # A state, such as a contract, applies on this day.
     PARTIAL = "partial"
     PARTIAL_FOR_GOOD = "partial_for_good"
     LATE = "late"

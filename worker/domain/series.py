@@ -22,7 +22,7 @@ from worker.domain.lanes import Lane
 ENEDIS_DOCTYPES: Final = "com.grandlyon.enedis."
 GRDF_DOCTYPES: Final = "com.grandlyon.grdf."
 FREQUENCY: Final = "frequency"  # The detail of a contract that says how often the meter is read.
-_GAS: Final = "gas."  # The values of GRDF's doctypes begin so, to differ from those of Enedis; full names lack it.
+_GAS: Final = "gas."  # The values of GRDF's doctypes begin so, to differ from those of Enedis; full names don't.
 
 
 class Period(StrEnum):
@@ -141,7 +141,6 @@ class Doctype(StrEnum):
 
     @property
     def detail_names(self) -> tuple[str, ...]:
-        """The names of the further fields."""
         return tuple(detail.name for detail in self.details)
 
 
@@ -180,7 +179,7 @@ class Granularity(StrEnum):
     INSTANT = "instant"  # One instant of a local day.
     INTERVAL = "interval"  # A billed period of some days, whose number the supplier chooses.
     REGISTER = "register"  # The meter's display at the midnight that begins a local day.
-    STATE = "state"  # A state that applies until the next one; a row for each change.
+    STATE = "state"  # A state that applies until the next one; there is one row for each change.
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ def read_registers(entry: Entry) -> Mapping[str, int]:
 
 
 def _break_cause(first: Entry, second: Entry) -> BreakCause | None:
-    """Return why two consecutive readings belong to different sequences; None if they belong to the same."""
+    """Return why two consecutive readings belong to different sequences; None if they belong to the same one."""
     risen, days = _watt_hours(second) - _watt_hours(first), (_day_of(second) - _day_of(first)).days
     if _has_other_calendar(first, second):
         return BreakCause.CALENDAR_CHANGED

@@ -46,7 +46,7 @@ def keep_changed(entries: Iterable[Entry], stored: Mapping[str, Entry]) -> Itera
     """Yield the new entries, and the changed entries with the revision that they replace.
 
     Values are compared and not only keys, because a value corrected by the supplier must be stored. A day computed from
-    the curve never replaces the supplier's value. To replace a computed day is no correction, so ``replaced_amount``
+    the curve never replaces the supplier's value. Replacing a computed day isn't a correction, so ``replaced_amount``
     then stays None.
     """
     for entry in entries:
@@ -153,7 +153,7 @@ class StateChanges(NamedTuple):
 def compare_states(entries: Iterable[Entry], stored: Mapping[str, Entry], later_keys: Collection[str]) -> StateChanges:
     """Return the changes that these states cause in ``stored``, which has all rows of the account by key.
 
-    ``later_keys``: days covered by a later answer; an entry for one of them is too late.
+    ``later_keys``: the days that a later answer covers; an entry for such a day is too late.
     """
     answered = {entry.key: entry for entry in entries}
     late = [entry for key, entry in answered.items() if key in later_keys]

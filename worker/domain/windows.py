@@ -157,7 +157,7 @@ def plan_history(today: date, series: Series, curve_days: int) -> DateWindow | N
 
 
 def merge_windows(windows: Iterable[DateWindow]) -> list[DateWindow]:
-    """Return the same days in the fewest windows, oldest first."""
+    """Return the fewest windows with the same days, oldest first."""
     return [DateWindow(*span) for span in merge_spans((window.start, window.end) for window in windows)]
 
 

@@ -155,7 +155,7 @@ class Source:
 class _BoundedReader(io.RawIOBase):
     """A reader of at most MAX_BYTES of a file. Raises FileRefused for longer and for damaged files.
 
-    To close the reader leaves the file open.
+    Closing the reader leaves the file open.
     """
 
     def __init__(self, stream: BinaryIO, source: Source) -> None:

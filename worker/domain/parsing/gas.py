@@ -123,7 +123,10 @@ def _to_reading(fields: Mapping[str, Json], consumption: Mapping[str, Json], is_
 
 
 def _bounds_of(consumption: Mapping[str, Json], is_daily: bool) -> DateWindow | None:
-    """Return the days of a record; a gas day ends on the next one, even if the record doesn't say so."""
+    """Return the days of a record. A gas day ends on the next day, even if the record doesn't say so.
+
+    None if the days are missing or impossible.
+    """
     gas_day = parse_date(consumption.get("journee_gaziere"))
     began = parse_date(consumption.get("date_debut_consommation"))
     ended = parse_date(consumption.get("date_fin_consommation"))

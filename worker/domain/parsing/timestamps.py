@@ -116,8 +116,8 @@ def to_starts(labels: Sequence[Label]) -> list[datetime]:
 def is_newest_first(ends: Sequence[datetime]) -> bool:
     """Return whether most naive end labels are earlier than the label before; False for labels with an offset.
 
-    To compare the first and the last label isn't enough, because people concatenate files, and the newer file may come
-    first. A single fall within a day may be the end of the autumn hour's first pass.
+    Comparing only the first and the last label isn't enough, because people concatenate files, and the newer file may
+    come first. A single fall within a day may be the end of the autumn hour's first pass.
     """
     if len(ends) < 2 or any(end.tzinfo is not None for end in ends):
         return False

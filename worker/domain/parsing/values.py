@@ -126,7 +126,7 @@ def _digits_of_number(number: int | float) -> str:
     if isinstance(number, int):
         # Python refuses to write an integer of more than 4300 digits.
         return str(number) if -1 <= number < _LARGEST else ""
-    return format(number, "f") if number >= 0 else ""  # Six decimals would turn -1e-7 into zero.
+    return format(number, "f") if number >= 0 else ""  # With its six decimals, -1e-7 would become zero.
 
 
 def to_energy(raw: Json, minutes: int) -> int | None:
