@@ -43,8 +43,8 @@ class AccountEvent(StrEnum):
     VOUCHED = "vouched"  # Somebody says that the account's holder has consented, but not when.
     CONSENTED = "consented"  # The consent can be used: it has its token, or needs none.
     ANSWERED = "answered"  # The supplier has answered for the account's meter.
-    REFUSED = "refused"  # The supplier refuses it, or the consent has expired; a code says why the owner must act.
-    REINSTATED = "reinstated"  # Its refusal is undone, because an incident explains the refusal.
+    REFUSED = "refused"  # The supplier refuses the account, or its consent has expired; a code says why.
+    REINSTATED = "reinstated"  # A refusal of the account is undone, because an incident explains the refusal.
     STOPPED = "stopped"  # The household has stopped the consent.
     PAUSED = "paused"  # The operator pauses the account.
     RESUMED = "resumed"  # The operator resumes the account.
@@ -171,7 +171,7 @@ class Account:
 
     @property
     def first_day(self) -> date | None:
-        """The first day for which a call may return data; None if all days may have data."""
+        """The first day for which a call may return data; None if no such bound is known."""
         return max((day for day in (self.data_from, self.activated_on) if day is not None), default=None)
 
     def consent_ended_by(self, today: date) -> bool:

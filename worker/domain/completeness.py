@@ -45,8 +45,8 @@ GIVE_UP_AGE: Final = 64
 ASKED_AT_AGES: Final = (1, 2, 4, *range(8, GIVE_UP_AGE + 1, 7))
 # How many days with a daily value and without a curve show that the collection is not switched on.
 MIN_EMPTY_DAYS: Final = 3
-# The same if there was a curve before: then the newest days of the curve may just be late, and no holder should be
-# asked to switch on a collection that is on already.
+# The same number if there was a curve before: then the newest days of the curve may just be late, and no holder should
+# be asked to switch on a collection that is on already.
 MIN_EMPTY_DAYS_AFTER_CURVE: Final = 8
 # The two usual series whose ledgers are compared, in this order.
 COMPARED_SERIES: Final = (daily_of(), curve_of(daily_of()))

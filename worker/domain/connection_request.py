@@ -32,8 +32,8 @@ _WAITS_S: Final = (2, 3, 5, 10, 20, 40, 60, 120, 300)  # The wait before the nex
 class RequestState(StrEnum):
     ASKING = "asking"  # The supplier is asked until it answers.
     CHOICE = "choice"  # The meter is proven, but it has an account of another person: the person who connects chooses.
-    # Waits for the operator: there are too many new accounts, the typed reading would close another account, or a gas
-    # request came without an invitation.
+    # The request waits for the operator: there are too many new accounts, the typed reading would close another
+    # account, or a gas request came without an invitation.
     HELD = "held"
     UNPROVEN = "unproven"  # There is no proof; the person may still type a reading of the meter's display (P4).
     CONNECTED = "connected"
@@ -54,12 +54,12 @@ class RequestEvent(StrEnum):
     VOUCHED = "vouched"  # The operator vouches for a request that declares a right.
     TURNED_AWAY = "turned_away"  # The operator refuses the request.
     READING_TYPED = "reading_typed"  # The person has typed a reading of the meter's display.
-    HANDED_OVER = "handed_over"  # A client of the proxy gets it: proven, or with a code of v4 that may become a proof.
+    HANDED_OVER = "handed_over"  # A client of the proxy gets a proven meter, or a code of v4, which may become a proof.
     DECLARED = "declared"  # The supplier has registered the right that the household declares.
-    REFUSED = "refused"  # The supplier refuses it, or its invitation has ended.
-    REPLACED = "replaced"  # A newer request of the same browser replaces it.
-    ERASED = "erased"  # It is erased with the account, the meter or the browser that it names.
-    EXPIRED = "expired"  # Seven days have passed, or a quarter of an hour since it ended.
+    REFUSED = "refused"  # The supplier refuses the request, or its invitation has ended.
+    REPLACED = "replaced"  # A newer request of the same browser replaces this one.
+    ERASED = "erased"  # The account, the meter or the browser that the request names is erased.
+    EXPIRED = "expired"  # Seven days have passed, or a quarter of an hour since the request ended.
 
 
 _S, _E = RequestState, RequestEvent
@@ -75,7 +75,7 @@ TRANSITIONS: Final = Transitions[RequestState, RequestEvent, RequestState | None
     (_E.OTHER_PERSON, (_S.ASKING, _S.HELD), _S.CHOICE),
     (_E.TOO_MANY, (_S.ASKING, _S.CHOICE), _S.HELD),
     (_E.UNVOUCHED, (_S.ASKING,), _S.HELD),
-    (_E.OTHER_BY_READING, (_S.ASKING, _S.CHOICE, _S.HELD), _S.HELD),  # In 0.2.0 it was CHOICE.
+    (_E.OTHER_BY_READING, (_S.ASKING, _S.CHOICE, _S.HELD), _S.HELD),  # CHOICE: in 0.2.0 the person could choose.
     (_E.LET_IN, (_S.HELD,), _S.CONNECTED),
     (_E.VOUCHED, (_S.HELD,), _S.ASKING),
     (_E.TURNED_AWAY, (_S.HELD,), _S.REFUSED),

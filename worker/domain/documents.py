@@ -254,7 +254,7 @@ def round_as_stored(amount: int, doctype: Doctype) -> int:
 
 
 def to_amount(load: float) -> int:
-    """Convert a ``load`` to an amount (whole millionths); this is exact, because it has at most six decimals."""
+    """Convert a ``load``, which has at most six decimals, exactly to an amount (whole millionths)."""
     return round(load * MILLIWATT_HOURS_PER_KWH)
 
 

@@ -114,7 +114,7 @@ def find_tariff_periods(documents: Iterable[Document], doctype: Doctype) -> set[
 
 
 def csv_varies(doctype: Doctype) -> bool:
-    """Return whether the columns of a CSV depend on its documents, because there is one for each tariff period."""
+    """Return whether a CSV has a column for each tariff period, so that its columns depend on its documents."""
     return bool(_names_of_energies(doctype))
 
 

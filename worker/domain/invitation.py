@@ -36,8 +36,8 @@ class InvitationState(StrEnum):
 
 class InvitationEvent(StrEnum):
     OPENED = "opened"  # A browser opens it; from then on, no other browser can use it.
-    USED = "used"  # The consent of its person is proven with it.
-    REVOKED = "revoked"  # It is revoked by hand, by a newer one for the same, or with the account or meter it names.
+    USED = "used"  # The invitation has proved the consent of the invited person.
+    REVOKED = "revoked"  # It is revoked by hand, by a newer invitation, or with the account or meter that it names.
     EXPIRED = "expired"  # 72 hours have passed.
     DELETED = "deleted"  # It is deleted, days after it expired.
 

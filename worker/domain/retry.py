@@ -103,7 +103,7 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def _supplier_time(headers: Mapping[str, str], now: datetime) -> datetime:
-    """Return the answer's ``Date``; ``now`` if it is missing, or far from ``now``, whose time is then simulated."""
+    """Return the answer's ``Date``; ``now`` if ``Date`` is missing, or far away because our time is simulated."""
     date = _http_date(headers.get("Date", ""))
     return date if date is not None and abs(date - now) <= _MAX_CLOCK_ERROR else now
 

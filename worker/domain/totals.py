@@ -218,7 +218,7 @@ class Peak:
     def percent(self) -> int | None:
         """The percentage of the subscribed power; None if that power is unknown.
 
-        It is below 100 unless the subscribed power is reached.
+        The percentage is below 100 unless the peak reaches the subscribed power.
         """
         return None if self.subscribed is None else round_share(self.amount, self.subscribed, 100)
 

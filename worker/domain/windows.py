@@ -151,7 +151,7 @@ def history_length(series: Series, curve_days: int) -> int:
 
 
 def plan_history(today: date, series: Series, curve_days: int) -> DateWindow | None:
-    """Return the days of a series' history; None if the setting for load curves, ``curve_days``, says 0 days."""
+    """Return the days of a series' history; None if it is a load curve and its setting, ``curve_days``, is 0."""
     days = history_length(series, curve_days)
     return DateWindow(today - timedelta(days=days), today) if days > 0 else None
 
@@ -188,7 +188,8 @@ def plan_backfill(whole: DateWindow, done_windows: Iterable[DateWindow], max_day
 def reach_on(windows: Iterable[DateWindow], end: date, max_days: int) -> list[DateWindow]:
     """Return windows with the same starts, extended towards ``end`` as far as one call allows.
 
-    Series of billed periods need this, because no window contains a period completely if its end cuts the period.
+    Series of billed periods need this: a period that extends beyond the end of its window might otherwise be in no
+    window completely.
     """
     return [DateWindow(one.start, max(one.end, min(one.start + timedelta(days=max_days), end))) for one in windows]
 

@@ -274,7 +274,7 @@ def _refuse_damage(source: Source, reason: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # A panic is no subclass of Exception, and its class has no module.
+        # A panic isn't a subclass of Exception, and its class can't be imported.
         if not isinstance(error, (CalamineError, *DAMAGE)) and type(error).__name__ != "PanicException":
             raise
         source.fail(reason)

@@ -87,7 +87,7 @@ def _read(payload: Json, is_daily: bool) -> tuple[list[IntervalReading], int, in
         fields = clean_names(record)
         consumption = object_of(fields, "consommation")
         if not consumption and object_of(fields, "statut_restitution"):
-            continue  # The supplier only reports the status of its answer here.
+            continue  # This record only has the supplier's status of its answer.
         is_of_series = bool(consumption) and _is_of_series(consumption, is_daily)
         if is_of_series and _is_gap(consumption):
             continue
