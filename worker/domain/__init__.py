@@ -1,4 +1,4 @@
-"""The pure core: functions that use only their arguments, never the network, a store or the clock.
+"""The pure core: functions that use neither the network nor a store; the current time is an argument.
 
 Measures     ``series``, ``windows``, ``documents``, ``packing``, ``totals``, ``tariffs``, ``completeness``,
              ``reasons``, ``consistency``, ``statistics``, ``exports``
