@@ -19,7 +19,7 @@ from worker.domain.files import cells, enedis_portal, enedis_site, grdf_site, wo
 from worker.domain.files.cells import FileFault, FileRefused, FileSeries, Source, TableFormat, TableLine
 from worker.domain.files.unsupported import UNKNOWN, explain_bytes, explain_flux, explain_name, explain_rows
 
-# The first format that fits a header is used.
+# The first of these formats that fits a header is used.
 _TABLES: Final[Sequence[TableFormat]] = (*enedis_portal.FORMATS, *enedis_site.FORMATS, *grdf_site.FORMATS)
 FORMAT_NAMES: Final = sorted({one.name for one in _TABLES} | {enedis_portal.R63_JSON, enedis_portal.R64_JSON})
 _HEAD_ROWS: Final = 60
@@ -37,8 +37,9 @@ _NESTED: Final = "an archive inside an archive is not supported: unpack it"
 def read_file(name: str, content: BinaryIO) -> Iterator[FileSeries]:
     """Yield the series of a file, or of all files in a ZIP; ``content`` must be seekable.
 
-    A file has several series if it has several meters, or registers and the daily energy between them. Time and memory
-    are bounded. Raises FileRefused; for an archive after its other files, for the first refused one.
+    A file has several series if it has several meters, or registers and the daily energy between their midnights. Time
+    and memory are bounded. Raises FileRefused; for an archive, only after its other files were read, and with the
+    reason of the first refused file.
     """
     source = Source.of(name)
     content.seek(0)
@@ -70,19 +71,19 @@ def _read_archive(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
                     for series in _read_inner(member_source, stream):
                         has_series = True
                         yield series
-            except FileRefused as error:  # The other files of the archive are read nevertheless.
+            except FileRefused as error:  # The archive's other files are read nevertheless.
                 is_text = error.why in _NO_MEASURES and member.filename.lower().endswith(_TEXTS)
                 (texts if is_text else refused).append(error)
         if is_empty:
             source.fail("an empty archive", why=FileFault.EMPTY)
-        refused += [] if has_series else texts  # Such as ``readme.txt`` beside the measures.
+        refused += [] if has_series else texts  # Beside measures, a text like ``readme.txt`` is no fault.
         if refused:
             others = f" (and {len(refused) - 1} more of the archive's files are refused)" if len(refused) > 1 else ""
             raise FileRefused(f"{refused[0]}{others}", refused[0].why)
 
 
 def _read_inner(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
-    """Yield the series of a file from an archive: a document or a workbook, no further archive."""
+    """Yield the series of a file in an archive; the file may be a document or a workbook, but no further archive."""
     stream = cells.open_bounded(content, source)
     start = stream.peek(4)
     if start.startswith(_GZIP):
@@ -98,7 +99,7 @@ def _read_inner(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
 
 
 def _read_workbook(source: Source, archive: ZipFile) -> Iterator[FileSeries]:
-    """Yield the series of the sheets that have any; others, such as a cover, are skipped."""
+    """Yield the series of the sheets in a known format; other sheets, such as a cover, are skipped."""
     is_known = False
     for sheet_source, rows in workbooks.read_sheets(archive, source):
         if (found := _read_rows(sheet_source, rows)) is not None:
@@ -109,7 +110,7 @@ def _read_workbook(source: Source, archive: ZipFile) -> Iterator[FileSeries]:
 
 
 def _not_empty(source: Source, found: Iterator[FileSeries]) -> Iterator[FileSeries]:
-    """Yield the series. Raises FileRefused if there are none."""
+    """Yield the series unchanged. Raises FileRefused if there are none."""
     is_empty = True
     for series in found:
         is_empty = False
@@ -142,7 +143,7 @@ def _read_json(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries
     # Brackets and commas are counted first, because an object takes thirty times the memory of its two brackets.
     if max(text.count(b"{"), text.count(b"[")) > cells.MAX_ROWS or text.count(b",") > _COMMAS_A_POINT * cells.MAX_ROWS:
         source.refuse_size(f"more than {cells.MAX_ROWS} values: split the file by year")
-    if len({hash(name[1]) % 2**16 for name in _NAMES.finditer(text)}) > _MOST_NAMES:  # Each takes 160 bytes.
+    if len({hash(name[1]) % 2**16 for name in _NAMES.finditer(text)}) > _MOST_NAMES:  # Each name takes 160 bytes.
         source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
     try:
         payload: Any = json.loads(text)
@@ -191,6 +192,6 @@ def _read_rows(source: Source, rows: Iterator[TableLine]) -> Iterator[FileSeries
 
 
 def _find_format(header: TableLine) -> TableFormat | None:
-    """Return the format whose columns this row names, if any."""
+    """Return the first format whose columns this row names; None if there is none."""
     names = header.names().keys()
     return next((table_format for table_format in _TABLES if table_format.columns <= names), None)

@@ -10,9 +10,10 @@
       {"grandeurMetier": "CONS", "grandeurPhysique": "PA", "unite": "W",
        "points": [{"d": "2023-03-13 00:30:00", "v": "692", "p": "PT30M"}]}]}]}
 
-The JSON of an R64 is that of ``worker.domain.parsing.electricity``, for several meters. A file may have several meters,
-both directions and several stages of the same curve: for each step, the value of the last stage counts. Quantities
-other than active power (PA) and active energy (EA) are skipped. Labels are ends, naive local or with an offset.
+The JSON of an R64 has the form of the answer in ``worker.domain.parsing.electricity``, for several meters. A file may
+have several meters, both directions and several stages of the same curve: for each step, the value of the last stage
+counts. Quantities other than active power (PA) and active energy (EA) are skipped. Labels of a curve are the ends of
+its steps. All labels are in naive local time or have an offset.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ R64_CSV: Final = "r64-csv"
 R64_JSON: Final = "r64-json"
 _STEPS: Final = {f"PT{minutes}M": minutes for minutes in STEPS} | {"PT1H": 60}
 _IN_WATTS: Final = {"W": 1, "kW": 1000, "Wh": 1, "kWh": 1000}
-_STAGES: Final = ("BRUT", "COMPLETE", "CORRIGE", "BEST")  # A later one has more or better values.
+_STAGES: Final = ("BRUT", "COMPLETE", "CORRIGE", "BEST")  # A later stage has more or better values.
 _COLUMNS: Final = ("identifiant prm", "grandeur physique", "grandeur metier", "unite", "horodate", "valeur")
 _USUAL_MARKS: Final = ("B", "0", "0")
 _NOTHING: Final = frozenset({"", "null"})
@@ -74,7 +75,7 @@ class _Curves:
 
 @dataclass
 class _Indexes:
-    """The midnights of a file, by meter and direction."""
+    """The indexes of a file at midnight, by meter and direction; ``dropped``: the number of indexes at other times."""
 
     source: Source
     format: str
@@ -131,7 +132,7 @@ def _read_r64(table: Table) -> Iterator[FileSeries]:
 
 
 def _rows(table: Table, *needed: str) -> Iterator[TableLine]:
-    """Yield the rows of data until a footer, which begins with a word."""
+    """Yield the rows of data up to the footer, which begins with Periode. Raises FileRefused for other texts there."""
     for line in table.rows(*needed):
         first = str(line.cells[0]).lstrip("'\"= ")
         if first and not first[:1].isdigit():
@@ -147,12 +148,15 @@ def _direction_of(line: TableLine) -> Direction:
 
 
 def _to_watts(value: Decimal | None, unit: str, minutes: int) -> Decimal | None:
-    """Return mean watts; a step's energy is divided by its length, an index' energy stays the same (60 minutes)."""
+    """Return a value in W or Wh. The energy of a step of ``minutes`` minutes becomes its mean power.
+
+    For a power or an index, which only need their unit converted, ``minutes`` is 60.
+    """
     return None if value is None else value * _IN_WATTS[unit] * 60 / minutes
 
 
 def _unusual(marks: tuple[str, str, str]) -> tuple[str, str, str] | None:
-    """Return nature, likelihood and state of a value; None if they are the usual ones."""
+    """Return nature, likelihood and state of a value; None if all three are as usual."""
     nature, likelihood, state = (
         usual if mark.lower() in _NOTHING else mark for mark, usual in zip(marks, _USUAL_MARKS, strict=True)
     )
@@ -181,7 +185,7 @@ def _read_curve_json(measures: list[dict[str, Any]], source: Source) -> _Curves:
                 continue
             stage = str(quantity.get("etapeMetier") or measure.get("etapeMetier") or "")
             points.reverse()
-            while points:  # Each point is released once read, because points take more memory than their steps.
+            while points:  # Each point is released once it is read, because points take more memory than steps.
                 line = _point(source, place := place + 1, measure, quantity, points.pop())
                 minutes = _STEPS.get(line.text("p") or str(measure.get("pas") or ""))
                 if minutes is None:
@@ -240,7 +244,7 @@ def _scalar(value: Any) -> Any:
 
 
 def _list(holder: dict[str, Any], name: str, source: Source) -> list[dict[str, Any]]:
-    """Return a list of objects; one that is absent or null is empty."""
+    """Return the list of objects in this field; empty if the field is absent or null."""
     items = holder.get(name)
     if items is None:
         return []

@@ -1,4 +1,4 @@
-"""The exports of Enedis' customer site: since 2025, until 2024, and those of other people's tools for the site.
+"""The exports of Enedis' customer site (since 2025, and until 2024), and of other people's tools for this site.
 
 Since 2025: workbooks, and the CSV files that people save from them.
 
@@ -23,9 +23,9 @@ Until 2024: CSV of the load curve, and of the indexes of consumption and product
     Periode;Identifiant calendrier fournisseur;…;Identifiant classe temporelle 1;…;Cadran classe temporelle 1;…
     Du 2024-01-10T00:00:00+01:00 au;FC000050;…;BUHC;…;EAS F1;…
 
-``Courbe de charge`` has ``Horodate;Valeur``, end labels and mean W, instead of the registers. A file has one or several
-blocks; a block of the day's maximum power (``Puissance maximale quotidienne``) is skipped. The footer names the
-registers of the energy supplier (F) and of the distributor (D) for the time from its label on.
+A block of the type ``Courbe de charge`` has ``Horodate;Valeur`` instead of the registers: end labels and mean W. A file
+has one or several blocks; a block with the days' maximum powers (``Puissance maximale quotidienne``) is skipped. Each
+row of the footer names the registers of the energy supplier (F) and of the distributor (D) from its date on.
 
 Other people's tools:
 
@@ -36,8 +36,8 @@ Other people's tools:
     Horodate fin de pas;Puissance moyenne (W)
     2026-07-13T23:00:00;420
 
-The first has start and end with their offset, and ``null`` for a missing value; only its file name shows whether it is
-production. The second has end labels in local time, without the second pass of the autumn hour.
+The extension's file has start and end with their offset, and ``null`` for a missing value; only its file name shows
+whether it is production. The script's file has end labels in local time, without the second pass of the autumn hour.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _times(value: Decimal | None, factor: int) -> Decimal | None:
 
 
 def data_rows(table: Table, columns: tuple[str, ...]) -> Iterator[TableLine]:
-    """Yield the rows of data; rows below them with a value only in the first of the columns are notes."""
+    """Yield the rows of data, without the notes below them: rows with a value only in the first of ``columns``."""
     note: TableLine | None = None
     rows = 0
     for line in table.rows(*columns):
@@ -122,12 +122,12 @@ def data_rows(table: Table, columns: tuple[str, ...]) -> Iterator[TableLine]:
 
 
 def _is_time(cell: Any) -> bool:
-    """Return whether a cell begins like a date."""
+    """Return whether a cell is a date, a serial number of a day, or a text that begins like a date."""
     return isinstance(cell, date | float) or (isinstance(cell, str) and cell[:1].isdigit())
 
 
 def _minutes_between(line: TableLine, start: datetime, end: datetime) -> int:
-    """Return the length of a step in minutes; across a clock change, local times differ from it by an hour."""
+    """Return the length of a step in minutes. Across a clock change, the local times differ by an hour more or less."""
     if (start.tzinfo is None) is not (end.tzinfo is None):
         line.fail("one of the two times has an offset, the other has none")
     length = end - start
@@ -140,14 +140,14 @@ def _minutes_between(line: TableLine, start: datetime, end: datetime) -> int:
 
 
 def _origin_of(table: Table, format_name: str) -> Origin:
-    """Return the origin of a table's series: meter and direction from above its header, else from the file name."""
+    """Return the origin of a table's series; meter and direction are above the header, or else in the file's name."""
     source = table.source
     usage_point = _find_usage_point(table) or cells.number_in_name(source.name)
     return Origin(source, format_name, usage_point, _direction_of(table), cells.time_in_name(source.name))
 
 
 def _direction_of(table: Table) -> Direction:
-    """Return the direction according to the sheet's name, a row above the header, or else the file name."""
+    """Return the direction according to the sheet's name, a row above the header, or else the file's name."""
     for row in ([table.source.sheet], *(line.cells for line in reversed(table.above))):
         words = " ".join(cells.plain_name(cell) for cell in row if isinstance(cell, str))
         is_production, is_consumption = "production" in words, "consommation" in words
@@ -157,7 +157,10 @@ def _direction_of(table: Table) -> Direction:
 
 
 def _find_usage_point(table: Table) -> str | None:
-    """Return the meter's number from above the header: in the cell with its label, or in the next non-empty one."""
+    """Return the meter's number from the rows above the header; None if there is none.
+
+    It is in the cell with its label, or in the next cell that isn't empty.
+    """
     for line in table.above:
         for place, cell in enumerate(line.cells):
             if not isinstance(cell, str) or not re.search(r"\bprm\b|point reference mesure", cells.plain_name(cell)):
@@ -172,7 +175,7 @@ def _find_usage_point(table: Table) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Calendar:
-    """The names of the registers from a moment on: calendar and period by column."""
+    """The names of the registers from the moment ``since`` on; ``periods``: calendar and tariff period by column."""
 
     since: datetime
     periods: Mapping[str, tuple[str, str]]
@@ -180,7 +183,7 @@ class _Calendar:
 
 @dataclass(slots=True)
 class _Block:
-    """A part of a file: the two lines about its meter, its rows, its footer."""
+    """A part of a file: two lines about the meter, a header, rows and a footer."""
 
     usage_point: str | None = None
     direction: Direction | None = None
@@ -203,7 +206,7 @@ def _read_blocks(table: Table) -> Iterator[FileSeries]:
             yield from _series_of(table, block)
             block = _read_head(line, names, next(lines, None))
         elif "horodate" in names:
-            if block.header is not None:  # The next block, without the two lines about its meter.
+            if block.header is not None:  # A new block begins, without the two lines about its meter.
                 yield from _series_of(table, block)
                 block = replace(block, header=None, steps=[], indexes=[], calendars=[])
             block.header = _check_header(line, names, block)
@@ -251,7 +254,7 @@ def _check_header(line: TableLine, names: dict[str, int], block: _Block) -> Tabl
 
 
 def _direction_of_columns(line: TableLine, names: Mapping[str, int]) -> Direction:
-    """Return the direction of a file without its first lines."""
+    """Return the direction of a file without lines about its meter: from its columns, or else from its name."""
     is_production = "eas t" not in names if "eai t" in names else cells.names_production(line.source.name)
     return Direction.PRODUCTION if is_production else Direction.CONSUMPTION
 
@@ -271,7 +274,7 @@ def _add_row(line: TableLine, block: _Block) -> None:
 
 
 def _read_footer(lines: Iterator[TableLine], names: Mapping[str, int], later: list[TableLine]) -> Iterator[_Calendar]:
-    """Yield the calendars of a footer; the row after it, if any, is added to ``later``."""
+    """Yield the calendars of a footer; the row after the footer, if any, is added to ``later``."""
     for line in lines:
         if not cells.plain_name(str(line.cells[0])).startswith("du "):
             later.append(line)
@@ -286,7 +289,7 @@ def _read_footer(lines: Iterator[TableLine], names: Mapping[str, int], later: li
 
 
 def _name_registers(line: TableLine) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield each column that has a name, with the names of calendar and period."""
+    """Yield each column that a row of the footer names, with the names of its calendar and period."""
     for owner, suffix, number in (("fournisseur", "", 10), ("distributeur", "distributeur ", 4)):
         calendar = line.text(f"identifiant calendrier {owner}") or line.text(f"libelle calendrier {owner}")
         for place in range(1, number + 1):
@@ -316,7 +319,10 @@ def _series_of(table: Table, block: _Block) -> Iterator[FileSeries]:
 
 
 def _to_index_rows(block: _Block, total: str) -> tuple[list[IndexRow], int]:
-    """Return the registers at each midnight, and the number of other rows; of two labels an exact one counts."""
+    """Return the registers at each midnight, and the number of rows at other times.
+
+    If two rows stand for the same midnight, the row labelled exactly 00:00 counts.
+    """
     by_day: dict[object, tuple[bool, list[IndexRow]]] = {}
     dropped = 0
     for line in block.indexes:
@@ -341,7 +347,10 @@ def _to_index_rows(block: _Block, total: str) -> tuple[list[IndexRow], int]:
 
 
 def _names_at(block: _Block, moment: datetime) -> Mapping[str, tuple[str, str]]:
-    """Return the names of the registers at a moment; without a footer the meter's numbers of the supplier's ones."""
+    """Return the calendar and the tariff period of each register at a moment, by column.
+
+    Without a footer, only the supplier's registers have a period: their name on the meter, such as F1.
+    """
     if not block.calendars:
         return {column: ("", column.removeprefix("eas ").upper()) for column in _SUPPLIER}
     local = moment if moment.tzinfo else moment.replace(tzinfo=PARIS)

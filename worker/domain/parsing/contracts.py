@@ -15,9 +15,10 @@ Electricity: subscribed power, tariff, off-peak hours, activation, state of the 
                                 "services_level": "Communicant (ouvert aux services)"},
               "comptage": {"relais": {"plageHeuresCreuses": "HC (22H00-6H00)"}}}
 
-In 2026 there are three answers; only the first is required. A home that also produces has a separate contract for that,
-without a power: the one with a power is read. Without any, there is no reading. Source: Enedis, swagger customers_upc
-v5; swaggers Situation contractuelle, Synthèse contractuelle and Situation comptage of 2026; recorded answers.
+In 2026 there are three answers; only the first is required. A home that also produces energy has a separate contract
+for production, without a power: the contract with a power is read. If no contract has a power, there is no reading.
+Source: Enedis, swagger customers_upc v5; swaggers Situation contractuelle, Synthèse contractuelle and Situation
+comptage of 2026; recorded answers.
 
 Gas: how often the meter is read, the tariff, the yearly reference consumption (CAR).
 
@@ -48,7 +49,7 @@ CONTRACTUAL: Final = "donnees_contractuelles"
 FREQUENCIES: Final = frozenset({"6m", "1m", "mm", "jj"})
 TARIFFS: Final = frozenset({"t1", "t2", "t3", "t4", "tp"})
 _POWER: Final = re.compile(r"([\d.,]+) ?([a-z]+)", re.ASCII | re.IGNORECASE)
-_MILLIONTHS_OF_KVA: Final = {"kva": 1_000_000, "va": 1_000}  # By the unit of a power.
+_MILLIONTHS_OF_KVA: Final = {"kva": 1_000_000, "va": 1_000}  # By the unit in which a power is sent.
 _MILLIONTHS_OF_KWH: Final = 1_000_000
 
 
@@ -66,7 +67,7 @@ def parse_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
 
 
 def _contracts(payload: Json) -> Iterator[tuple[Json, dict[str, Any]]]:
-    """Yield the power as sent and the details of each contract."""
+    """Yield for each contract its power, as sent, and its details."""
     if not isinstance(payload, dict) or not {"contracts", "situation_contrat"} & payload.keys():
         raise WrongShape("the answer is not about a contract")
     if "situation_contrat" in payload:
@@ -95,7 +96,7 @@ def _contracts(payload: Json) -> Iterator[tuple[Json, dict[str, Any]]]:
 def _contracts_2026(payload: Mapping[str, Json]) -> Iterator[tuple[Json, dict[str, Any]]]:
     summary = _object(payload.get("synth_contrat"))
     relay = _object(_object(payload.get("comptage")).get("relais"))
-    # Consumption and production may have begun on different days; the history begins on the first of them.
+    # Consumption and production may have begun on different days; the history begins on the earlier of the two.
     activations = (parse_date(summary.get(f"{kind}_last_activation_date")) for kind in ("consumption", "generation"))
     shared = {
         "off_peak_hours": format_off_peak_hours(parse_off_peak_hours(relay.get("plageHeuresCreuses"))),

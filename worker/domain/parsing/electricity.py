@@ -1,4 +1,4 @@
-"""The parsers of Enedis' energies and curves, of maximum powers and of registers, of both directions.
+"""The parsers of Enedis' answers: daily energy, load curves, maximum powers and registers, in both directions.
 
 A point with an unusable value, date or step is left out and counted. Only an answer without any measures raises an
 error, which is always MalformedAnswer.
@@ -9,8 +9,9 @@ The maximum power of each day is in VA, with its instant.
     2026        {"v": "4638", "d": "2023-04-01 12:06:20"}
 
 The label is the instant of the maximum power, so it can be any time. A reading belongs to the local day of its label.
-Of two readings of one day the higher counts, of equal ones the earlier. Instants in the repeated autumn hour count as
-its first pass, as in rule 1 of ``timestamps``: a day has only one such label, so no order could show the second pass.
+Of two readings of one day, the higher reading counts; of equal readings, the earlier one. Instants in the repeated
+autumn hour count as the first pass of the hour, as in rule 1 of ``timestamps``: a day has only one such label, so no
+order could show the second pass.
 An instant in the skipped spring hour is moved an hour later. Source: Enedis, guide d'implémentation Data Connect v5
 (daily_consumption_max_power), swagger mesure_synchrone_auto v2 of 2026, and a recorded answer.
 
@@ -72,9 +73,9 @@ def parse_daily(payload: Json, series: Series = Series.DAILY) -> ParsedAnswer:
 
 
 def parse_load_curve(payload: Json, series: Series = Series.LOAD_CURVE) -> ParsedAnswer:
-    """Parse mean W per step, labelled by the step's end in local time, to energy and start.
+    """Parse the mean power (W) of steps, labelled by their end in local time, to their energy and start.
 
-    A point's own step length wins over the header's, because the length may change within a day.
+    A point's own step length takes precedence over the header's, because the length may change within a day.
     """
     rows = values.open_envelope(payload, series)
     # The label of a point with a bad value stays in the sequence, because only the order of labels distinguishes the
@@ -90,9 +91,9 @@ def parse_load_curve(payload: Json, series: Series = Series.LOAD_CURVE) -> Parse
 
 
 def _collect(readings: Iterable[IntervalReading], rows: int) -> ParsedAnswer:
-    """Return the readings in time order; if a step occurs twice, the last one counts, but never a zero.
+    """Return the readings in time order; if a step occurs twice, the last value counts, unless it is zero.
 
-    Some suppliers pad the skipped hour of a spring day with zeros (rule T5).
+    Some suppliers pad the skipped hour of a spring day with zeros (rule T5), which must not replace real values.
     """
     by_bounds: dict[tuple[datetime, timedelta], IntervalReading] = {}
     usable = differing = 0
@@ -102,7 +103,7 @@ def _collect(readings: Iterable[IntervalReading], rows: int) -> ParsedAnswer:
         if bounds in by_bounds and by_bounds[bounds] != reading:
             differing += 1
         if bounds not in by_bounds or reading.amount:
-            by_bounds.pop(bounds, None)  # The last one's place in the answer counts too.
+            by_bounds.pop(bounds, None)  # The reading moves to the place of its last occurrence.
             by_bounds[bounds] = reading
     kept = keep_last(list(by_bounds.values()))
     return ParsedAnswer(kept, rows - usable, differing, len(by_bounds) - len(kept))
@@ -127,7 +128,7 @@ def _row_label(row: RawRow) -> Label | None:
 
 
 def _ranked_end(row: RawRow, length: timedelta) -> datetime | None:
-    """Return the end of a ranked step; ranks count elapsed steps, so clock changes need no rule."""
+    """Return the end of a ranked step. Ranks count elapsed steps, so a clock change makes no difference."""
     origin, rank = parse_day(row.origin), _to_rank(row.rank)
     if origin is None or rank is None:
         return None
@@ -142,7 +143,7 @@ def _to_rank(raw: Json) -> int | None:
 
 
 def parse_max_power(payload: Json, series: Series = Series.MAX_POWER) -> ParsedAnswer:
-    """Parse a reading for each local day; its detail ``at`` is the instant, absent if only the day is known."""
+    """Parse the maximum power of each local day; the detail ``at`` is the instant, absent if only the day is known."""
     rows = values.open_envelope(payload, series)
     readings = [reading for row in rows if (reading := _to_peak(row)) is not None]
     highest: dict[datetime, IntervalReading] = {}
@@ -184,7 +185,7 @@ def _to_instant(raw: Json) -> datetime | None:
 
 @dataclass
 class _Points:
-    """The values of an answer by midnight; registers also by calendar."""
+    """The values in an answer by midnight; the values of registers also by calendar."""
 
     totals: dict[date, int] = field(default_factory=dict)
     registers: dict[str, dict[date, Registers]] = field(default_factory=dict)
@@ -230,7 +231,7 @@ class _Points:
         return sorted({*self.totals, *(day for days in self.registers.values() for day in days)})
 
     def reading_of(self, day: date) -> IntervalReading | None:
-        """Return the reading of a midnight; None for one without a total."""
+        """Return the reading of a midnight; None if its total is unknown."""
         total, details = self.totals.get(day), dict[str, Any]()
         if chosen := self._calendar_of(day):
             calendar, is_whole = chosen
@@ -245,7 +246,7 @@ class _Points:
         return IntervalReading(local_midnight(day), day_length(day), total * MILLIWATT_HOURS_PER_WH, details or None)
 
     def _calendar_of(self, day: date) -> tuple[str, bool] | None:
-        """Return the chosen calendar of a midnight, and whether it has all its registers."""
+        """Return the chosen calendar of a midnight, and whether all its registers have a value; None without one."""
         ranked = [
             (self.registers[name][day].keys() == self._names(name), not name.startswith(_DISTRIBUTOR), max(days), name)
             for name, days in self.registers.items()

@@ -8,19 +8,20 @@
         "type_conso": "Informative Journalier"}, "statut_restitution": null}]}
 
 A gas day runs from six to six, local time, and is named by the day on which it begins. Numbers may be texts. The energy
-is the supplier's value: it is not volume x coefficient, and volumes are not the differences of indexes. "Absence de
-Données", and an energy that is null, is no reading; zero is one.
+is the supplier's value: it is not volume x coefficient, and volumes are not the differences of indexes. A record with
+"Absence de Données", or with an energy that is null, isn't a reading; an energy of zero is a reading.
 
-Of days with the same start the one that ends later counts, then the last one; a reading over several days is shortened
-if another of its days has its own reading. Of overlapping periods, the one that ends later counts, then the last one.
-Records of another kind (hours, injections, the other series) and those of GRDF's customer site, whose names are spelt
-differently, are left out.
+If several days have the same start, the day with the latest end counts, and of equal ends the last in the answer. A
+record over several days counts for its first day, and not at all if another of its days has its own record. Of
+overlapping periods, the period with the latest end counts, and of equal ends the last in the answer. Records of another
+kind (hours, injections, the other series), and records of GRDF's customer site, whose names are spelt differently, are
+left out.
 
 GRDF has misspelt one of its own names with a colon at its end (``"perim_donnees_techniques:"``), so spaces and colons
 at the end of names are ignored. Its words come with and without accents, in upper or lower case.
 
-Source: GRDF, swagger of ADICT v2; recorded answers; the code of lowatt-grdf, PyGazpar and aeneria. That a day without
-``journee_gaziere`` is the one of its first instant is inferred.
+Source: GRDF, swagger of ADICT v2; recorded answers; the code of lowatt-grdf, PyGazpar and aeneria. It is only inferred
+that a record without ``journee_gaziere`` belongs to the day of its first instant.
 """
 
 from __future__ import annotations
@@ -73,9 +74,10 @@ def parse_gas_periods(payload: Json) -> ParsedAnswer:
 
 
 def _read(payload: Json, is_daily: bool) -> tuple[list[IntervalReading], int, int]:
-    """Return the readings in the order of the answer, the number of records that can't be used, and of differing ones.
+    """Return the readings in the order of the answer, the number of unusable records, and the number of differing ones.
 
-    Of readings with the same bounds, only the last one is returned, in its place.
+    Of readings with the same bounds, only the last is returned. A record is differing if it has the same bounds as an
+    earlier record, but other values.
     """
     if not isinstance(payload, dict) or not isinstance(payload.get("records"), list):
         raise WrongShape("the answer is not about gas")
@@ -85,7 +87,7 @@ def _read(payload: Json, is_daily: bool) -> tuple[list[IntervalReading], int, in
         fields = clean_names(record)
         consumption = object_of(fields, "consommation")
         if not consumption and object_of(fields, "statut_restitution"):
-            continue  # A status of the supplier about its answer.
+            continue  # This record only has the supplier's status of its answer.
         is_of_series = bool(consumption) and _is_of_series(consumption, is_daily)
         if is_of_series and _is_gap(consumption):
             continue
@@ -107,7 +109,7 @@ def _is_of_series(consumption: Mapping[str, Json], is_daily: bool) -> bool:
 
 
 def _is_gap(consumption: Mapping[str, Json]) -> bool:
-    """Return whether the supplier says that nothing was measured: by a word, or by an explicit null."""
+    """Return whether the supplier says, by a word or an explicit null, that nothing was measured."""
     is_null = "energie" in consumption and consumption["energie"] in (None, "")
     return is_null or to_plain(parse_text(consumption.get("type_qualif_conso")) or "") == _ABSENT
 
@@ -121,7 +123,10 @@ def _to_reading(fields: Mapping[str, Json], consumption: Mapping[str, Json], is_
 
 
 def _bounds_of(consumption: Mapping[str, Json], is_daily: bool) -> DateWindow | None:
-    """Return the days of a record; a gas day ends on the next one, even if the record doesn't say so."""
+    """Return the days of a record. A gas day ends on the next day, even if the record doesn't say so.
+
+    None if the days are missing or impossible.
+    """
     gas_day = parse_date(consumption.get("journee_gaziere"))
     began = parse_date(consumption.get("date_debut_consommation"))
     ended = parse_date(consumption.get("date_fin_consommation"))
@@ -149,7 +154,7 @@ def _details_of(fields: Mapping[str, Json], consumption: Mapping[str, Json]) -> 
 
 
 def _indexes_of(fields: Mapping[str, Json]) -> tuple[int | float | None, int | float | None]:
-    """Return the meter's index at the beginning and at the end; for a meter with a converter, the converter's."""
+    """Return the meter's index at the beginning and at the end, or else the index of the meter's converter."""
     began, ended = object_of(fields, "releve_debut"), object_of(fields, "releve_fin")
     pairs = (
         (
@@ -187,7 +192,7 @@ def _shorten_to_day(reading: IntervalReading) -> IntervalReading:
 
 
 def clean_names(record: Json) -> Mapping[str, Json]:
-    """Return the fields of a record by their names without trailing colons and spaces; empty if it is no object."""
+    """Return the fields of a record by name, without trailing colons and spaces; empty if it isn't an object."""
     if not isinstance(record, dict):
         return {}
     # A correct name takes precedence over a misspelt one.
@@ -195,11 +200,11 @@ def clean_names(record: Json) -> Mapping[str, Json]:
 
 
 def object_of(fields: Mapping[str, Json], name: str) -> Mapping[str, Json]:
-    """Return the object of this name, else an empty one."""
+    """Return the object in the field of this name, with clean names; empty if there is none."""
     return clean_names(fields.get(name))
 
 
 def _translate(raw: Json, words: Mapping[str, str]) -> str | None:
-    """Return our word for the supplier's; an unknown word in lower case."""
+    """Return our word for a word of the supplier; an unknown word is returned in lower case."""
     text = parse_text(raw)
     return None if text is None else words.get(to_plain(text), text.lower())
