@@ -45,8 +45,8 @@ class AuditAction(StrEnum):
     ACCOUNT_ADD = "account.add"
     ACCOUNT_BACKFILL = "account.backfill"
     ACCOUNT_ERASE = "account.erase"
-    ACCOUNT_FIND = "account.find"  # Somebody looks it up by its meter's number, which isn't in the entry.
-    ACCOUNT_IMPORT = "account.import"  # Of files; the subject counts new, equal and different days.
+    ACCOUNT_FIND = "account.find"  # Somebody looks up an account by a meter's number, which isn't in the entry.
+    ACCOUNT_IMPORT = "account.import"  # Files are imported; the subject counts new, equal and different days.
     ACCOUNT_JOIN = "account.join"
     ACCOUNT_PART = "account.part"
     ACCOUNT_PAUSE = "account.pause"

@@ -137,7 +137,7 @@ class RecentAnswers:
         answer, unseen = finished.answer, set(self.answers) - set(finished.seen.answers) - {finished.answer}
         if self.forgotten_us > finished.seen.forgotten_us:
             return set(answer.window.dates())  # An unseen answer may no longer be listed.
-        # Such an answer and this one were compared with the store at the same time, each without knowing the other.
+        # An unseen answer and this one were compared with the store at the same time, neither knowing of the other.
         crossing = {other for other in unseen if finished.wrote or other.asked_us <= answer.asked_us}
         if finished.overwrote:
             crossing |= {other for other in self.answers if other.asked_us == answer.asked_us} - {answer}
@@ -290,7 +290,7 @@ def depend_on_contract(changes: Changes, daily_limit_kwh: float) -> bool:
     daily value is removed.
     """
     series = messages.series_of(changes)
-    # Twice 3 kVA, the smallest contract: for steps during half a day (``most_of``), for days during the shortest day.
+    # The energy at twice 3 kVA, the smallest contract: for steps in half a day (``most_of``), else in the shortest day.
     smallest_kwh = 2 * 3 * (12 if series.has_steps else 23)
     high = beyond(series, messages.to_entries(changes["changed"]), min(daily_limit_kwh, smallest_kwh))
     return bool(high or changes["facts"]["set_aside"] or (series.has_daily_limit and changes["replaced"]))
@@ -332,7 +332,8 @@ def _later_keys(
     """
     series, answer = messages.series_of(job), Answered.of(job, facts)
     if not series.has_steps:
-        documents = [document for document in documents if "step" not in document]  # Without computed days.
+        # A day computed from the curve was in no answer.
+        documents = [document for document in documents if "step" not in document]
     if answer.asked_us > _to_us(latest):
         return {key_of(document) for document in documents}
     later_days = recent.days_answered_later(answer, _to_us(latest))

@@ -100,7 +100,7 @@ class Cause(StrEnum):
 
     @property
     def repairable(self) -> bool:
-        """Whether settling the stored readings and recomputing the totals repairs such a difference."""
+        """Whether settling the stored readings and recomputing the totals repairs a difference with this cause."""
         return self in (Cause.OVERLAPPING_STEPS, Cause.STALE_TOTAL, Cause.MISSING_TOTAL, Cause.ORPHAN_TOTAL)
 
 
@@ -176,8 +176,8 @@ def most_of(series: Series, entry: Entry, limit_kwh: float, contracts: Sequence[
     """Return the most that a meter can deliver in the time of a daily value or a step, in milliwatt-hours.
 
     For consumption, the limit is twice the day's subscribed power according to ``contracts`` (rows in key order). For
-    production, or without a known contract, a day's limit is ``limit_kwh``; a step's limit is the energy that it has
-    at the constant power that reaches ``limit_kwh`` in half a day.
+    production, or without a known contract, a day's limit is ``limit_kwh``; a step's limit is its energy at the
+    constant power that adds up to ``limit_kwh`` in half a day.
     """
     minutes = length_of(entry)
     if contracts and series.description.direction is Direction.CONSUMPTION:
@@ -294,7 +294,7 @@ def _is_shifted(day: date, curve: Mapping[date, Sequence[Entry]], energy: int, v
 
 
 def compared_with(series: Series) -> Series | None:
-    """Return the other series with whose values a law compares the readings of this series; None without such a law."""
+    """Return the series with whose values a law compares the readings of this series; None without such a law."""
     return series.description.bounds or series.description.adds_up_to
 
 

@@ -219,8 +219,8 @@ def to_entries(rows: Iterable[Row]) -> list[Entry]:
 def changed_part(writes: Writes) -> ChangedPart | None:
     """Return the part of the series in which readings are written or removed; None if nothing changes.
 
-    If only totals are written, it is the whole window. If a total is removed but none of its readings is, an earlier
-    run has removed the readings; then the first possible reading of the total counts as removed.
+    If only totals are written, the part is the whole window. If a total is removed but none of its readings is, an
+    earlier run has removed the readings; then the first possible reading of the total counts as removed.
     """
     inputs = series_of(writes).inputs.value
     readings = {entry[0] for entry in writes["removals"].get(inputs, ())}

@@ -39,8 +39,8 @@ class Notice:
 
     ``about`` distinguishes notices of the same kind. It is the day on which a consent ends, an account was closed or
     somebody claimed its meter; the moment at which an account was suspended; or an id and a day in the form ``id@day``:
-    of a right and the last day for its proof, of a token and the day of its end, of a supplier and the day of a ban, of
-    an output and the day since which it has failed.
+    a right and the last day for its proof, a token and the day of its end, a supplier and the day of a ban, an output
+    and the day since which it has failed.
     ``account_id`` is None for notices to the operator.
     """
 

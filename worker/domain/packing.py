@@ -143,7 +143,7 @@ def _runs(placed: Iterable[tuple[int, PackedValue]], doctype: Doctype) -> Iterat
 
 def _to_run(run: list[tuple[int, int, PackedValue]]) -> dict[str, Any]:
     (place, step, _), energies = run[0], [value.amount for _, _, value in run]
-    unit = gcd(documents.MILLIWATT_HOURS_PER_WH, *energies)  # The largest divisor of 1 Wh that divides them all.
+    unit = gcd(documents.MILLIWATT_HOURS_PER_WH, *energies)  # The largest divisor of 1 Wh that divides all energies.
     return {"at": place, "step": step, "unit": unit, "values": [energy // unit for energy in energies]}
 
 

@@ -25,7 +25,7 @@ from worker.domain.windows import history_length
 HOURS_A_DAY: Final = 24
 _CURVE: Final = curve_of(daily_of())
 USUAL_SHARES: Final = Shares.parse(USUAL_FLOORS, USUAL_CEILINGS)
-# The ledger uses four fifths of the allowed calls per second, so that jitter never causes a call too many.
+# The ledger uses four fifths of the allowed calls per second, so that jitter never makes it exceed the limit.
 _PACE: Final = 4, 5
 # If the quota is small, curves are requested less often, and then daily values too. Curves are never requested more
 # often than daily values.
@@ -82,7 +82,10 @@ class Fleet:
         return sum(self.history_calls(series) for series in self.numbers if series.description.history_lane is lane)
 
     def scaled_to(self, accounts: int) -> Fleet:
-        """Return a fleet of another size, in which the same share of accounts lacks a curve and has each series."""
+        """Return this fleet scaled to ``accounts`` accounts.
+
+        The share of accounts without a curve, and the share that has each series, stay the same.
+        """
         of = max(1, self.accounts)
         asked = self.asked and {series: -(-number * accounts // of) for series, number in self.asked.items()}
         without_curve = accounts * self.without_curve // of
@@ -130,7 +133,7 @@ class QuotaBudget:
 
     @property
     def night_limit(self) -> int | None:
-        """The largest number of calls that a night may take."""
+        """The largest number of calls that a night may make."""
         calls = (None if self.hour_limit is None else self.hour_limit * self.night_hours, self.per_day)
         return min((limit * self.nights_percent // 100 for limit in calls if limit is not None), default=None)
 
@@ -175,7 +178,7 @@ class Plan:
 
     @property
     def hours(self) -> tuple[float, float]:
-        """How many hours a night takes without other work, and if the other lanes use all of their floors."""
+        """The hours that a night takes: without other work, and if the other lanes use all of their floors."""
         percents = (100, self.quota.nights_percent)
         alone, beside = (self.quota.hours_for(self.calls_a_night, percent) for percent in percents)
         return alone, beside

@@ -71,7 +71,7 @@ _PRODUCTION: Final = re.compile(r"(?<![a-z])prod(?:uction)?(?![a-z])")
 class FileFault(StrEnum):
     """Why a file is refused; pages have a sentence for each (``import.why``)."""
 
-    DAMAGED = "damaged"  # It is damaged, truncated, or was changed; the text names the row.
+    DAMAGED = "damaged"  # The file is damaged, truncated or was changed; the text names the row.
     EMPTY = "empty"
     UNKNOWN = "unknown"
     UNSUPPORTED = "unsupported"  # It is recognised, but not supported.
@@ -100,7 +100,7 @@ class FileSeries:
     ``file``: the file's name as shown, with the name inside the archive if it came in a ZIP. ``format``: the name of
     the format, such as ``enedis-hour``. ``usage_point``: the number of the meter, or of the delivery point of gas; None
     if the file has none. ``readings``: in time order, each step or day once, in the form of ``worker.domain.parsing``.
-    ``told_at``: when the file was exported, but at least the end of the day of the last reading; zone-aware.
+    ``told_at``: when the file was exported, but no earlier than the end of the last reading's day; zone-aware.
     ``dropped``: how many rows have no usable value. ``differing``: how many rows repeat a time with another value.
     ``step_minutes``: the lengths of the steps of a curve. ``marks``: nature, likelihood and state of each value for
     which one of the three is unusual, by the local end of the value's step, such as ``2023-03-13 00:30:00``.

@@ -32,7 +32,7 @@ Other people's tools:
     debut;fin;kW                                                       a browser's extension (October 2025)
     2025-10-01T00:00:00+02:00;2025-10-01T00:30:00+02:00;"0,412"
 
-    Courbe de charge Linky (pas 30 min) - PRM 99000000000011           a script beside a simulator of prices (July 2026)
+    Courbe de charge Linky (pas 30 min) - PRM 99000000000011           the script of a price simulator (July 2026)
     Horodate fin de pas;Puissance moyenne (W)
     2026-07-13T23:00:00;420
 

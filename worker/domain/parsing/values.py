@@ -220,7 +220,7 @@ def _rows_2026(payload: dict[str, Json], series: Series) -> Iterator[RawRow]:
 
 
 def pick_quantities_2026(raw: Json, series: Series) -> Iterator[dict[str, Json]]:
-    """Yield the items of a ``grandeur`` list that belong to this series; others belong to the meter's other series.
+    """Yield the items of a ``grandeur`` list that belong to this series; the others are for other series.
 
     Raises MalformedAnswer for another shape or unit.
     """
