@@ -33,7 +33,7 @@ class RightState(StrEnum):
     PENDING = "pending"  # The right waits for the holder's answer.
     ACTIVE = "active"
     TO_CHECK = "to_check"  # The supplier checks the right again; no calls are allowed meanwhile.
-    REFUSED = "refused"  # The holder has refused it.
+    REFUSED = "refused"  # The holder has refused the right.
     REVOKED = "revoked"
     OBSOLETE = "obsolete"  # The meter's contract has ended, or the right itself has ended.
 
@@ -54,7 +54,7 @@ class RightRole(StrEnum):
     OWN = "own"  # The contract is our own, so no consent is needed.
 
 
-# The states of a right that allows reading or still may, the best first; the other states are final.
+# States in which a right allows reading now or may do so later, the best first; the other states are final.
 HOPEFUL_STATES: Final = (RightState.ACTIVE, RightState.PENDING, RightState.TO_CHECK)
 
 
@@ -266,6 +266,6 @@ def is_postcode(text: str) -> bool:
 
 
 def best_record(records: Sequence[RightRecord], *roles: RightRole) -> RightRecord | None:
-    """Return the best record with one of these roles; None if no right with such a role allows reading or still may."""
+    """Return the best record with one of these roles; None if no such right allows reading now or later."""
     usable = [record for record in records if record.role in roles and record.state in HOPEFUL_STATES]
     return min(usable, key=lambda record: HOPEFUL_STATES.index(record.state), default=None)

@@ -96,7 +96,7 @@ class RecentAnswers:
         return " ".join([str(self.forgotten_us), *map(str, self.answers)])
 
     def with_answer(self, answer: Answered) -> RecentAnswers:
-        """Return these answers and one more; answers that needn't be listed any more are dropped."""
+        """Return these answers plus ``answer``, without those that needn't be listed any more."""
         return self._keep_latest({*self.answers, answer})
 
     def with_part(self, answer: Answered) -> RecentAnswers:
@@ -111,7 +111,7 @@ class RecentAnswers:
         return RecentAnswers(tuple(kept), max([self.forgotten_us, *forgotten]))
 
     def days_answered_later(self, answer: Answered, latest_us: int) -> set[date]:
-        """Return the days of an answer that another answer, requested later, covers as well.
+        """Return the days of an answer that are also covered by an answer requested later.
 
         These are all days if an unlisted answer was requested later. An answer with a time after ``latest_us`` doesn't
         count.
@@ -121,7 +121,7 @@ class RecentAnswers:
         return self.days_listed_later(answer, latest_us)
 
     def days_listed_later(self, answer: Answered, latest_us: int) -> set[date]:
-        """Return the days of an answer that a listed answer, requested later, covers as well.
+        """Return the days of an answer that are also covered by a listed answer requested later.
 
         The days of unlisted answers are unknown.
         """
@@ -169,7 +169,7 @@ class FinishedAnswer:
 
     @classmethod
     def of(cls, result: WindowResult) -> FinishedAnswer:
-        """Return what the answer for a window has changed, from the window's result."""
+        """Read from a window's result what its answer has changed."""
         replaced = result["updated"] + result["removed"]
         return cls(
             answer=Answered.of(result, result["facts"]),
@@ -304,7 +304,7 @@ def _compare_states(
     recent: RecentAnswers,
     later_keys: Collection[str],
 ) -> Changes:
-    """Return the changes of a series of states (``totals``); a day counts as covered if the answer has its state."""
+    """Return the changes of a series of states (see ``totals``); a day is covered if the answer has its state."""
     series = messages.series_of(job)
     changes = compare_states(entries, stored, later_keys)
     return Changes(
@@ -332,7 +332,7 @@ def _later_keys(
     """
     series, answer = messages.series_of(job), Answered.of(job, facts)
     if not series.has_steps:
-        # A day computed from the curve was in no answer.
+        # No answer wrote the days that were computed from the curve.
         documents = [document for document in documents if "step" not in document]
     if answer.asked_us > _to_us(latest):
         return {key_of(document) for document in documents}

@@ -377,7 +377,7 @@ class MissingCurve:
 
 
 def find_missing_curve(daily: DayLedger, curve: DayLedger) -> MissingCurve | None:
-    """Return since when the curve is missing; None unless enough of the newest days have a daily value and no curve."""
+    """Return the missing curve if enough of the newest days have a daily value and no curve, else None."""
     newest = max((day for day, mark in curve.days() if mark.state is not DayState.UNKNOWN), default=None)
     if newest is None or curve.start is None:
         return None

@@ -30,10 +30,10 @@ from worker.domain.windows import civil_date
 REQUEST_LIFE: Final = timedelta(days=7)
 MOST_TRIES_A_DAY: Final = 3  # Per meter, over all people who try.
 MOST_WRONG: Final = 10  # Per meter; then only an operator can open the meter to readings again.
-_LEAST_MARGIN_WH: Final = 10_000  # All displayed registers together may always be this much above midnight.
+_LEAST_MARGIN_WH: Final = 10_000  # The registers' sum may always have risen by this much since midnight.
 _DURATION: Final = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
 _LONGEST_CONSENT: Final = "P3Y"  # None of our suppliers accepts a longer consent.
-# For this long after an erasure, a consent flow that began before it, and its request, may still arrive.
+# For this long after an erasure, a consent flow that began before the erasure may still arrive with its request.
 _SHORTEST_MEMORY: Final = REQUEST_LIFE + timedelta(days=1)
 _WH_PER_KWH: Final = 1000
 _DAY: Final = timedelta(days=1)

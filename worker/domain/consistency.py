@@ -279,7 +279,7 @@ def _factor_between(value: int, other: int) -> Cause | None:
 
 
 def _cause_by_day(day: date, corrected: Collection[date]) -> Cause:
-    """Return the likely cause of a day's difference if the two values don't show it."""
+    """Return the likely cause of a day's difference if the two values don't show the cause."""
     if day in corrected:
         return Cause.REPROCESSED
     return Cause.CLOCK_CHANGE if day_length(day) != timedelta(hours=24) else Cause.UNKNOWN
@@ -369,9 +369,9 @@ def overdue_days(series: Series, rows: Iterable[Entry], today: date) -> list[dat
 
 @dataclass(frozen=True, slots=True)
 class MonthComparison:
-    """The energy of a month according to two series that are complete in it, in mWh.
+    """The energy of a month according to two series that have the whole month, in mWh.
 
-    ``daily``: the sum of its days. ``published``: the sum of its billed periods. ``allowed``: the allowed difference.
+    ``daily``: the sum of the days. ``published``: the sum of the billed periods. ``allowed``: the allowed difference.
     """
 
     key: str

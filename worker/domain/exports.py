@@ -128,7 +128,7 @@ def csv_columns(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[
 
 
 def last_names(doctype: Doctype) -> tuple[str, ...]:
-    """Return the names of the last fields: the counts of a total, or ``computed`` for days that a curve can replace.
+    """Return the names of the last fields: the counts of a total, or ``computed`` for days with a curve.
 
     Other readings have no such fields.
     """

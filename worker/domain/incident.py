@@ -1,4 +1,4 @@
-"""Incidents: if many accounts fail in the same way, the supplier is at fault. This module says when one opens and ends.
+"""Incidents: if many accounts fail alike, the supplier is at fault. This module says when incidents open and end.
 
 There are two families of incidents. In the first family the supplier serves nobody (outage, application, answers,
 by_hand): the incident *holds* all windows, so no calls are made. In the second family the supplier refuses some

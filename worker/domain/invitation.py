@@ -96,7 +96,7 @@ class Invitation:
         return self.state_at(now) is InvitationState.OPENED and self.browser in names
 
     def names_of_invited(self, names: Sequence[str]) -> Sequence[str]:
-        """Return those of a browser's names that it got from the invited person; ``names``: newest first.
+        """Return the names of a browser that stand for the invited person; ``names``: newest first.
 
         For a new holder, only the names since the invitation was opened count, because the former holder may have used
         the same browser before; no name counts if another browser opened the invitation.

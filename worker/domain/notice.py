@@ -7,7 +7,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
 
-HOUSEHOLD_CHANNEL: Final = "household"  # By mail, to the address that the account's household has confirmed.
+HOUSEHOLD_CHANNEL: Final = "household"  # Mail to the address that the account's household has confirmed.
 
 
 class NoticeKind(StrEnum):
@@ -30,7 +30,7 @@ class NoticeKind(StrEnum):
     TOKEN_ENDS = "token_ends"  # noqa: S105 - An API token ends within two weeks.
 
 
-OF_OTHERS: Final = (NoticeKind.ACCOUNT_CLOSED, NoticeKind.METER_REQUESTED)  # Notices about acts of other persons.
+OF_OTHERS: Final = (NoticeKind.ACCOUNT_CLOSED, NoticeKind.METER_REQUESTED)  # Notices about what other people did.
 
 
 @dataclass(frozen=True, slots=True)

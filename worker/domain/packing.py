@@ -155,7 +155,7 @@ def _from_run(run: Fields, pack: str, doctype: Doctype) -> Iterator[tuple[str, i
 
 
 def _to_mark(count: int, version: int, updated_at: str | None, created_at: str | None) -> list[Any]:
-    """Return a row of ``written``; the time of the first writing is left out if it is also that of the last."""
+    """Return a row of ``written``; ``created_at`` is left out if it equals ``updated_at``."""
     return [count, version, updated_at] if created_at == updated_at else [count, version, updated_at, created_at]
 
 

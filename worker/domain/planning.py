@@ -160,7 +160,7 @@ class QuotaBudget:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The plan of a fleet: the freshest policy that fits its quota, or the one with the fewest calls if none fits."""
+    """A fleet's plan: the freshest policy that fits its quota, or the policy with the fewest calls if none fits."""
 
     fleet: Fleet
     quota: QuotaBudget
@@ -185,7 +185,7 @@ class Plan:
 
     @property
     def daily_calls_by_lane(self) -> dict[str, int] | None:
-        """The calls that each lane may make per day; None without a limit. The backfill gets what the others leave."""
+        """The calls that each lane may make per day; None without a limit. The backfill gets the rest."""
         if self.quota.day_limit is None or self.quota.night_limit is None:
             return None
         floors = (self.quota.shares.floor(lane) for lane in (Lane.FIRST_SCREEN, Lane.REPAIR))
@@ -197,7 +197,7 @@ class Plan:
     def backfill_days(self) -> float | None:
         """The days until all histories are loaded, if all accounts are added at once; None without a limit.
 
-        The nights go on meanwhile.
+        The nightly runs go on meanwhile.
         """
         lanes = self.daily_calls_by_lane
         calls = sum(self.fleet.history_calls(series) for series in self.fleet.numbers)
@@ -248,7 +248,7 @@ class Plan:
         }
 
 
-# The policies that a plan compares; for each it shows the most accounts and the needed limit per hour.
+# The policies that a plan compares; for each policy it shows the most accounts and the needed limit per hour.
 TYPICAL_POLICIES: Final[Mapping[str, FleetPolicy]] = {
     "everything_every_night": FleetPolicy(1, 1),
     "totals_every_night": FleetPolicy(1, MOST_NIGHTS),

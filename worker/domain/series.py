@@ -22,7 +22,7 @@ from worker.domain.lanes import Lane
 ENEDIS_DOCTYPES: Final = "com.grandlyon.enedis."
 GRDF_DOCTYPES: Final = "com.grandlyon.grdf."
 FREQUENCY: Final = "frequency"  # The detail of a contract that says how often the meter is read.
-# The values of GRDF's doctypes, but not their full names, begin so, to differ from Enedis' values.
+# The values of GRDF's doctypes begin with this, to differ from Enedis' values; their full names don't.
 _GAS: Final = "gas."
 
 
@@ -132,7 +132,7 @@ class Doctype(StrEnum):
 
     @property
     def full_name(self) -> str:
-        """The full name, such as ``com.grandlyon.enedis.day``, which the database of the documents also has."""
+        """The full name, such as ``com.grandlyon.enedis.day``, which is also the name of the documents' database."""
         return self.prefix + self.value.removeprefix(_GAS)
 
     @property
@@ -616,7 +616,7 @@ def parse_series(text: str) -> tuple[Series, ...]:
 
 
 def daily_of(direction: Direction = Direction.CONSUMPTION, supplier: str = "enedis") -> Series:
-    """Return a supplier's series of daily energy of a direction; if it has none, its first series."""
+    """Return a supplier's series of daily energy in a direction; without one, its first series."""
     offered = of_supplier(supplier)
     energies = (series for series in offered if series.is_daily_energy and series.description.direction is direction)
     return next(energies, offered[0])

@@ -192,6 +192,6 @@ def _read_rows(source: Source, rows: Iterator[TableLine]) -> Iterator[FileSeries
 
 
 def _find_format(header: TableLine) -> TableFormat | None:
-    """Return the first format whose columns this row names; None if there is none."""
+    """Return the first format whose columns are all named in this row; None if there is none."""
     names = header.names().keys()
     return next((table_format for table_format in _TABLES if table_format.columns <= names), None)

@@ -50,7 +50,7 @@ from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, PARIS, IntervalReading, civil_date, day_length, local_midnight
 from worker.errors import WrongShape
 
-Registers = dict[str, int]  # Wh by the name of a period.
+Registers = dict[str, int]  # Wh by tariff period.
 _ONE_DAY_STEPS: Final = (None, "", "P1D", "86400", 86_400)
 _INSTANT: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _MINUTE: Final = timedelta(minutes=1)
@@ -245,7 +245,7 @@ class _Points:
         return IntervalReading(local_midnight(day), day_length(day), total * MILLIWATT_HOURS_PER_WH, details or None)
 
     def _calendar_of(self, day: date) -> tuple[str, bool] | None:
-        """Return the chosen calendar of a midnight, and whether all its registers have a value; None without one."""
+        """Return the chosen calendar of a midnight, and whether all its registers have a value; None without a calendar."""
         ranked = [
             (self.registers[name][day].keys() == self._names(name), not name.startswith(_DISTRIBUTOR), max(days), name)
             for name, days in self.registers.items()

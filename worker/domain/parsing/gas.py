@@ -46,7 +46,7 @@ _QUALITIES: Final = {"mesure": "measured", "estime": "estimated", "corrige": "co
 _STATES: Final = {"provisoire": "provisional", "definitive": "final", "definitif": "final"}
 KNOWN_QUALITIES: Final = frozenset({*_QUALITIES, _ABSENT})
 KNOWN_STATES: Final = frozenset(_STATES)
-_MILLIONTHS: Final = 1_000_000  # Of a kWh.
+_MILLIONTHS: Final = 1_000_000  # Per kWh.
 _LONGEST: Final = timedelta(days=3 * 366)  # A longer record is a mistake.
 
 
