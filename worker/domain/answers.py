@@ -160,9 +160,6 @@ class Deviation:
         return hashlib.sha256(f"{self.kind}\n{self.place}\n{self.detail}".encode()).hexdigest()[:16]
 
 
-# -- Texts without values
-
-
 def mask_text(text: str) -> str:
     """Return the start of a text with each digit replaced with 9 and each letter with ``a``."""
     start = text[:_MAX_DETAIL_LENGTH]
@@ -183,9 +180,6 @@ def names_of(value: Mapping[str, Json]) -> str:
 def clean_name(name: str) -> str:
     """Return a field's name with each number as 9, so that a field named after a day has the same name every day."""
     return re.sub(r"\d+", "9", name) if _NAME.fullmatch(name) else mask_text(name)
-
-
-# -- Samples
 
 
 def to_sample(answer: Json) -> str:

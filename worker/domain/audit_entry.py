@@ -123,8 +123,7 @@ class AuditEntry:
     """An entry of the audit trail.
 
     ``tenant``: the service that the action concerns; None if it concerns the whole installation, or if the service is
-    unknown. ``subject``: a further object of the action, such as the id of a token. ``address``: the IP address of the
-    request; None for a command.
+    unknown. ``subject``: a further object of the action, such as the id of a token. ``address``: as in ``Actor``.
     """
 
     id: str

@@ -1,16 +1,14 @@
 """Consents: their proof, also by a meter's display, their duration, and the rules after an erasure.
 
-``ConsentProof`` is the proof of a consent, ``PendingRefusal`` a refusal that awaits confirmation. A duration is an ISO
-8601 duration of years, months, weeks and days.
+A duration is an ISO 8601 duration of years, months, weeks and days.
 
 An erased meter stays closed to everything that began earlier: another tab, an invitation, a consent still in force at
 the supplier. Moments are in real time, even if the fleet's time is simulated; days are in the fleet's time.
 
-Proof P4 compares the reading that a person takes from the meter's display with the supplier's registers. A display
-shows each register in whole kWh. A person at the meter reads the present values. They aren't below the values of the
-newest midnight that is known from the supplier, and since that midnight the home has used at most twice as much per day
-as on its highest recent day. A guessed number is rarely within these bounds, and tries are limited
-(``MOST_TRIES_A_DAY``, ``MOST_WRONG``).
+Proof P4 compares the reading that a person takes from the meter's display with the supplier's registers. The reading
+must lie between the values of the newest known midnight and the most that the home can have reached since then
+(``confirms``). A guessed number is rarely within these bounds, and tries are limited (``MOST_TRIES_A_DAY``,
+``MOST_WRONG``).
 """
 
 from __future__ import annotations

@@ -381,7 +381,6 @@ class MonthComparison:
 
     @property
     def difference(self) -> int:
-        """The sum of the days minus the sum of the billed periods."""
         return self.daily - self.published
 
     @property

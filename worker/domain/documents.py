@@ -97,7 +97,6 @@ class Entry(NamedTuple):
         return self.step is not None and "T" not in self.key
 
     def has_value_of(self, other: Entry) -> bool:
-        """Return whether both entries have the same value, step and details."""
         return (self.amount, self.step, self.details) == (other.amount, other.step, other.details)
 
 

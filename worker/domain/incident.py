@@ -4,8 +4,6 @@ There are two families of incidents. In the first family the supplier serves nob
 by_hand): the incident *holds* all windows, so no calls are made. In the second family the supplier refuses some
 accounts and serves others (consent, holder, meter, login): windows are still requested, but no refusal changes the
 state of an account.
-
-No function here reads or writes a store.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
 """Capacity planning: how often a quota allows a fleet to be read, and how much quota remains for the other lanes.
 
-This is arithmetic without any store. A *night* requests the look-back of each account, and may use the quota of its
-hours except the floors of the other lanes. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7
-days of curve, so an account costs one call per series and turn, however many nights lie between two turns. Monthly
-totals are computed from daily values, so the call for the curve doesn't replace the call for daily values. A series has
-its turn no more often than its cadence. Each supplier has its own quota, so a fleet is planned for one supplier at a
-time.
+A *night* requests the look-back of each account, and may use the quota of its hours except the floors of the other
+lanes. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7 days of curve, so an account costs one
+call per series and turn, however many nights lie between two turns. Monthly totals are computed from daily values, so
+the call for the curve doesn't replace the call for daily values. A series has its turn no more often than its cadence.
+Each supplier has its own quota, so a fleet is planned for one supplier at a time.
 Source of the limits: Enedis, guide d'implémentation Data Connect v5, and its 2026 swagger (mesure_synchrone_auto v2);
-for those of gas the presets of GRDF.
+the presets of GRDF for gas.
 """
 
 from __future__ import annotations

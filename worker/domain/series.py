@@ -153,8 +153,6 @@ class Direction(StrEnum):
 
 
 class Quantity(StrEnum):
-    """The quantity that a series measures."""
-
     ENERGY = "energy"
     POWER = "power"  # The mean power of a step, which is stored as energy.
     APPARENT_POWER = "apparent_power"

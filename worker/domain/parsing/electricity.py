@@ -245,7 +245,7 @@ class _Points:
         return IntervalReading(local_midnight(day), day_length(day), total * MILLIWATT_HOURS_PER_WH, details or None)
 
     def _calendar_of(self, day: date) -> tuple[str, bool] | None:
-        """Return the chosen calendar of a midnight, and whether all its registers have a value; None without a calendar."""
+        """Return a midnight's chosen calendar, and whether all its registers have a value; None without a calendar."""
         ranked = [
             (self.registers[name][day].keys() == self._names(name), not name.startswith(_DISTRIBUTOR), max(days), name)
             for name, days in self.registers.items()
