@@ -33,7 +33,7 @@ class RightState(StrEnum):
     PENDING = "pending"  # The right waits for the holder's answer.
     ACTIVE = "active"
     TO_CHECK = "to_check"  # The supplier checks the right again; no calls are allowed meanwhile.
-    REFUSED = "refused"  # The holder has refused it.
+    REFUSED = "refused"  # The holder has refused the right.
     REVOKED = "revoked"
     OBSOLETE = "obsolete"  # The meter's contract has ended, or the right itself has ended.
 
@@ -54,7 +54,7 @@ class RightRole(StrEnum):
     OWN = "own"  # The contract is our own, so no consent is needed.
 
 
-# States that may still lead to an account's right, the best first; the other states are final.
+# States in which a right allows reading now or may do so later, the best first; the other states are final.
 HOPEFUL_STATES: Final = (RightState.ACTIVE, RightState.PENDING, RightState.TO_CHECK)
 
 
@@ -70,8 +70,8 @@ class OurState(StrEnum):
 class RightEvent(StrEnum):
     OPENED = "opened"  # The supplier lists the right as active, and its account gets the consent.
     STOPPED = "stopped"  # The household stops the right, or its account is erased.
-    FORGOTTEN = "forgotten"  # Another consent or another holder has replaced it.
-    ENDED = "ended"  # The right has ended at the supplier, a month ago.
+    FORGOTTEN = "forgotten"  # Another consent or another holder has replaced the right.
+    ENDED = "ended"  # The right ended at the supplier a month ago.
     WITHDRAWN = "withdrawn"  # The right was withdrawn at the supplier, or we gave up after seven days.
 
 
@@ -153,7 +153,7 @@ class RightRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredRight:
-    """The answer to a declaration. ``id`` is None if the right existed already; then it must be looked up.
+    """The answer to a declaration. ``id`` is None if the right existed already; then the id must be looked up.
 
     ``line`` and ``digest``: the endpoint that answered, and the SHA-256 of its answer's bytes in hexadecimal.
     """
@@ -170,11 +170,11 @@ class Right:
 
     ``id`` is our own and reveals nothing; ``meter`` and ``supplier_id``, the supplier's number of the right, are
     personal data and kept sealed. ``supplier_id`` is None until the supplier has listed the right. ``account_id``: the
-    account that the right has opened, or is to renew; ``opened_at``: when this account got the consent. ``vouched_by``:
-    who has invited the person, has accepted the person's request, or has declared a right for their own meter.
-    ``invited_at``: when the invitation was created or the accepted request was begun. ``for_new_holder``: whether the
-    invitation is for a person other than the holder of the meter's account. ``is_found``: whether the right existed
-    before anybody declared it here. ``browser``: SHA-256 of the name of the browser that declared the right;
+    account that got its consent from the right, or is to renew it; ``opened_at``: when this account got the consent.
+    ``vouched_by``: who has invited the person, has accepted the person's request, or has declared a right for their own
+    meter. ``invited_at``: when the invitation was created or the accepted request was begun. ``for_new_holder``:
+    whether the invitation is for a person other than the holder of the meter's account. ``is_found``: whether the right
+    existed before anybody declared it here. ``browser``: SHA-256 of the name of the browser that declared the right;
     ``begun_at``: when the person began. ``line`` and ``digest``: the supplier's endpoint that registered the right, and
     the SHA-256 of its answer. ``withdraw_since``: since when the right waits to be withdrawn at the supplier.
     ``begun_at``, ``invited_at`` and ``withdraw_since`` are in real time, even if the fleet's time is simulated.
@@ -266,6 +266,6 @@ def is_postcode(text: str) -> bool:
 
 
 def best_record(records: Sequence[RightRecord], *roles: RightRole) -> RightRecord | None:
-    """Return the best record with one of these roles; None if no such right may still allow reading."""
+    """Return the best record with one of these roles; None if no such right allows reading now or later."""
     usable = [record for record in records if record.role in roles and record.state in HOPEFUL_STATES]
     return min(usable, key=lambda record: HOPEFUL_STATES.index(record.state), default=None)

@@ -34,7 +34,7 @@ class AccountState(StrEnum):
     NEW = "new"  # The account has no usage point or no token yet, or no answer of the supplier has confirmed it yet.
     READY = "ready"
     PAUSED = "paused"
-    ACTION_NEEDED = "action_needed"  # Its owner must act; automatic runs skip it.
+    ACTION_NEEDED = "action_needed"  # The account's owner must act; automatic runs skip the account.
     CLOSED = "closed"  # Another person holds the meter now: nothing is read; the former holder keeps the history.
     DELETED = "deleted"
 

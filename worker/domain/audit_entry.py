@@ -45,8 +45,8 @@ class AuditAction(StrEnum):
     ACCOUNT_ADD = "account.add"
     ACCOUNT_BACKFILL = "account.backfill"
     ACCOUNT_ERASE = "account.erase"
-    ACCOUNT_FIND = "account.find"  # Somebody looks it up by its meter's number, which isn't in the entry.
-    ACCOUNT_IMPORT = "account.import"  # Of files; the subject counts new, equal and different days.
+    ACCOUNT_FIND = "account.find"  # Somebody looks up an account by a meter's number, which isn't in the entry.
+    ACCOUNT_IMPORT = "account.import"  # Files are imported; the subject counts new, equal and different days.
     ACCOUNT_JOIN = "account.join"
     ACCOUNT_PART = "account.part"
     ACCOUNT_PAUSE = "account.pause"
@@ -123,8 +123,7 @@ class AuditEntry:
     """An entry of the audit trail.
 
     ``tenant``: the service that the action concerns; None if it concerns the whole installation, or if the service is
-    unknown. ``subject``: a further object of the action, such as the id of a token. ``address``: the IP address of the
-    request; None for a command.
+    unknown. ``subject``: a further object of the action, such as the id of a token. ``address``: as in ``Actor``.
     """
 
     id: str

@@ -96,7 +96,7 @@ class RecentAnswers:
         return " ".join([str(self.forgotten_us), *map(str, self.answers)])
 
     def with_answer(self, answer: Answered) -> RecentAnswers:
-        """Return these answers and one more; answers that needn't be listed any more are dropped."""
+        """Return these answers plus ``answer``, without those that needn't be listed any more."""
         return self._keep_latest({*self.answers, answer})
 
     def with_part(self, answer: Answered) -> RecentAnswers:
@@ -111,7 +111,7 @@ class RecentAnswers:
         return RecentAnswers(tuple(kept), max([self.forgotten_us, *forgotten]))
 
     def days_answered_later(self, answer: Answered, latest_us: int) -> set[date]:
-        """Return the days of an answer that another answer, requested later, covers as well.
+        """Return the days of an answer that are also covered by an answer requested later.
 
         These are all days if an unlisted answer was requested later. An answer with a time after ``latest_us`` doesn't
         count.
@@ -121,7 +121,7 @@ class RecentAnswers:
         return self.days_listed_later(answer, latest_us)
 
     def days_listed_later(self, answer: Answered, latest_us: int) -> set[date]:
-        """Return the days of an answer that a listed answer, requested later, covers as well.
+        """Return the days of an answer that are also covered by a listed answer requested later.
 
         The days of unlisted answers are unknown.
         """
@@ -137,7 +137,7 @@ class RecentAnswers:
         answer, unseen = finished.answer, set(self.answers) - set(finished.seen.answers) - {finished.answer}
         if self.forgotten_us > finished.seen.forgotten_us:
             return set(answer.window.dates())  # An unseen answer may no longer be listed.
-        # Such an answer and this one were compared with the store at the same time, each without knowing the other.
+        # An unseen answer and this one were compared with the store at the same time, neither knowing of the other.
         crossing = {other for other in unseen if finished.wrote or other.asked_us <= answer.asked_us}
         if finished.overwrote:
             crossing |= {other for other in self.answers if other.asked_us == answer.asked_us} - {answer}
@@ -169,7 +169,7 @@ class FinishedAnswer:
 
     @classmethod
     def of(cls, result: WindowResult) -> FinishedAnswer:
-        """Return what the answer for a window has changed, from the window's result."""
+        """Read from a window's result what its answer has changed."""
         replaced = result["updated"] + result["removed"]
         return cls(
             answer=Answered.of(result, result["facts"]),
@@ -290,7 +290,7 @@ def depend_on_contract(changes: Changes, daily_limit_kwh: float) -> bool:
     daily value is removed.
     """
     series = messages.series_of(changes)
-    # Twice 3 kVA, the smallest contract: for steps during half a day (``most_of``), for days during the shortest day.
+    # The energy at twice 3 kVA, the smallest contract: for steps in half a day (``most_of``), else in the shortest day.
     smallest_kwh = 2 * 3 * (12 if series.has_steps else 23)
     high = beyond(series, messages.to_entries(changes["changed"]), min(daily_limit_kwh, smallest_kwh))
     return bool(high or changes["facts"]["set_aside"] or (series.has_daily_limit and changes["replaced"]))
@@ -304,7 +304,7 @@ def _compare_states(
     recent: RecentAnswers,
     later_keys: Collection[str],
 ) -> Changes:
-    """Return the changes of a series of states (``totals``); a day counts as covered if the answer has its state."""
+    """Return the changes of a series of states (see ``totals``); a day is covered if the answer has its state."""
     series = messages.series_of(job)
     changes = compare_states(entries, stored, later_keys)
     return Changes(
@@ -332,7 +332,8 @@ def _later_keys(
     """
     series, answer = messages.series_of(job), Answered.of(job, facts)
     if not series.has_steps:
-        documents = [document for document in documents if "step" not in document]  # Without computed days.
+        # No answer wrote the days that were computed from the curve.
+        documents = [document for document in documents if "step" not in document]
     if answer.asked_us > _to_us(latest):
         return {key_of(document) for document in documents}
     later_days = recent.days_answered_later(answer, _to_us(latest))

@@ -45,10 +45,10 @@ GIVE_UP_AGE: Final = 64
 ASKED_AT_AGES: Final = (1, 2, 4, *range(8, GIVE_UP_AGE + 1, 7))
 # How many days with a daily value and without a curve show that the collection is not switched on.
 MIN_EMPTY_DAYS: Final = 3
-# The same number if there was a curve before: then the newest days of the curve may just be late, and no holder should
+# The minimum is higher if there was a curve before: the newest days of the curve may just be late, and no holder should
 # be asked to switch on a collection that is on already.
 MIN_EMPTY_DAYS_AFTER_CURVE: Final = 8
-# The two usual series whose ledgers are compared, in this order.
+# The two usual series whose ledgers are compared: daily values, then the curve.
 COMPARED_SERIES: Final = (daily_of(), curve_of(daily_of()))
 _HALF_HOUR: Final = timedelta(minutes=30)
 _MINUTE: Final = timedelta(minutes=1)
@@ -147,7 +147,7 @@ class DayLedger:
                 yield self.start + place * ONE_DAY, mark
 
     def stored_days(self) -> dict[date, timedelta]:
-        """Return the days with stored readings, oldest first, each with the time that is stored at least."""
+        """Return the days with stored readings, oldest first, each with its stored time in complete half-hours."""
         return {
             day: day_length(day) if mark.complete else mark.half_hours * _HALF_HOUR
             for day, mark in self.days()
@@ -377,7 +377,7 @@ class MissingCurve:
 
 
 def find_missing_curve(daily: DayLedger, curve: DayLedger) -> MissingCurve | None:
-    """Return since when the curve is missing; None unless enough of the newest days have a daily value and no curve."""
+    """Return the missing curve if enough of the newest days have a daily value and no curve, else None."""
     newest = max((day for day, mark in curve.days() if mark.state is not DayState.UNKNOWN), default=None)
     if newest is None or curve.start is None:
         return None
@@ -471,7 +471,7 @@ class Coverage:
 
     @property
     def asked_next(self) -> datetime | None:
-        """The next moment at which an open day is requested; None if none is."""
+        """The next moment at which an open day is requested; None if no day is requested again."""
         return min((day.asked_next for day in self.open_days if day.asked_next), default=None)
 
 

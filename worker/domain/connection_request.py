@@ -187,8 +187,8 @@ class ConnectionRequest:
     def for_other_meter(self, kind: ConsentKind, meters: Sequence[SharedMeter]) -> Self:
         """Return the unproven request whose consent names only other meters than the invitation.
 
-        Its ``usage_points`` become the meters that its page may show. These are none for a consent of 2026 whose number
-        may have been guessed.
+        The new ``usage_points`` are the meters that the request's page may show: none for a consent of 2026 whose
+        number may have been guessed.
         """
         told = meters
         if kind is ConsentKind.AUTORISATION:
@@ -197,7 +197,7 @@ class ConnectionRequest:
         return self.after(RequestEvent.NOT_PROVEN, usage_points=numbers, page=OTHER_METER)
 
     def is_due(self, now: datetime) -> bool:
-        """Return whether the supplier may be asked now."""
+        """Return whether it is time to ask the supplier about this request."""
         return self.state is RequestState.ASKING and (self.next_try_at is None or self.next_try_at <= now)
 
     @property

@@ -1,16 +1,14 @@
 """Consents: their proof, also by a meter's display, their duration, and the rules after an erasure.
 
-``ConsentProof`` is the proof of a consent, ``PendingRefusal`` a refusal that awaits confirmation. A duration is an ISO
-8601 duration of years, months, weeks and days.
+A duration is an ISO 8601 duration of years, months, weeks and days.
 
 An erased meter stays closed to everything that began earlier: another tab, an invitation, a consent still in force at
 the supplier. Moments are in real time, even if the fleet's time is simulated; days are in the fleet's time.
 
-Proof P4 compares the reading that a person takes from the meter's display with the supplier's registers. A display
-shows each register in whole kWh. A person at the meter reads the present values. They aren't below the values of the
-newest midnight that is known from the supplier, and since that midnight the home has used at most twice as much per day
-as on its highest recent day. A guessed number is rarely within these bounds, and tries are limited
-(``MOST_TRIES_A_DAY``, ``MOST_WRONG``).
+Proof P4 compares the reading that a person takes from the meter's display with the supplier's registers. The reading
+must lie between the values of the newest known midnight and the most that the home can have reached since then
+(``confirms``). A guessed number is rarely within these bounds, and tries are limited (``MOST_TRIES_A_DAY``,
+``MOST_WRONG``).
 """
 
 from __future__ import annotations
@@ -30,10 +28,10 @@ from worker.domain.windows import civil_date
 REQUEST_LIFE: Final = timedelta(days=7)
 MOST_TRIES_A_DAY: Final = 3  # Per meter, over all people who try.
 MOST_WRONG: Final = 10  # Per meter; then only an operator can open the meter to readings again.
-_LEAST_MARGIN_WH: Final = 10_000  # A displayed value may always be this much above that of midnight.
+_LEAST_MARGIN_WH: Final = 10_000  # The registers' sum may always have risen by this much since midnight.
 _DURATION: Final = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
 _LONGEST_CONSENT: Final = "P3Y"  # None of our suppliers accepts a longer consent.
-# For this long after an erasure, a consent flow that began before it, and its request, may still arrive.
+# For this long after an erasure, a consent flow that began before the erasure may still arrive with its request.
 _SHORTEST_MEMORY: Final = REQUEST_LIFE + timedelta(days=1)
 _WH_PER_KWH: Final = 1000
 _DAY: Final = timedelta(days=1)

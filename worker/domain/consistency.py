@@ -100,7 +100,7 @@ class Cause(StrEnum):
 
     @property
     def repairable(self) -> bool:
-        """Whether settling the stored readings and recomputing the totals repairs such a difference."""
+        """Whether settling the stored readings and recomputing the totals repairs a difference with this cause."""
         return self in (Cause.OVERLAPPING_STEPS, Cause.STALE_TOTAL, Cause.MISSING_TOTAL, Cause.ORPHAN_TOTAL)
 
 
@@ -176,8 +176,8 @@ def most_of(series: Series, entry: Entry, limit_kwh: float, contracts: Sequence[
     """Return the most that a meter can deliver in the time of a daily value or a step, in milliwatt-hours.
 
     For consumption, the limit is twice the day's subscribed power according to ``contracts`` (rows in key order). For
-    production, or without a known contract, a day's limit is ``limit_kwh``; a step's limit is the energy that it has
-    at the constant power that reaches ``limit_kwh`` in half a day.
+    production, or without a known contract, a day's limit is ``limit_kwh``; a step's limit is its energy at the
+    constant power that adds up to ``limit_kwh`` in half a day.
     """
     minutes = length_of(entry)
     if contracts and series.description.direction is Direction.CONSUMPTION:
@@ -279,7 +279,7 @@ def _factor_between(value: int, other: int) -> Cause | None:
 
 
 def _cause_by_day(day: date, corrected: Collection[date]) -> Cause:
-    """Return the likely cause of a day's difference if the two values don't show it."""
+    """Return the likely cause of a day's difference if the two values don't show the cause."""
     if day in corrected:
         return Cause.REPROCESSED
     return Cause.CLOCK_CHANGE if day_length(day) != timedelta(hours=24) else Cause.UNKNOWN
@@ -294,7 +294,7 @@ def _is_shifted(day: date, curve: Mapping[date, Sequence[Entry]], energy: int, v
 
 
 def compared_with(series: Series) -> Series | None:
-    """Return the other series with whose values a law compares the readings of this series; None without such a law."""
+    """Return the series with whose values a law compares the readings of this series; None without such a law."""
     return series.description.bounds or series.description.adds_up_to
 
 
@@ -369,9 +369,9 @@ def overdue_days(series: Series, rows: Iterable[Entry], today: date) -> list[dat
 
 @dataclass(frozen=True, slots=True)
 class MonthComparison:
-    """The energy of a month according to two series that are complete in it, in mWh.
+    """The energy of a month according to two series that have the whole month, in mWh.
 
-    ``daily``: the sum of its days. ``published``: the sum of its billed periods. ``allowed``: the allowed difference.
+    ``daily``: the sum of the days. ``published``: the sum of the billed periods. ``allowed``: the allowed difference.
     """
 
     key: str
@@ -381,7 +381,6 @@ class MonthComparison:
 
     @property
     def difference(self) -> int:
-        """The sum of the days minus the sum of the billed periods."""
         return self.daily - self.published
 
     @property

@@ -97,7 +97,6 @@ class Entry(NamedTuple):
         return self.step is not None and "T" not in self.key
 
     def has_value_of(self, other: Entry) -> bool:
-        """Return whether both entries have the same value, step and details."""
         return (self.amount, self.step, self.details) == (other.amount, other.step, other.details)
 
 
@@ -115,7 +114,7 @@ def period_key(start: datetime, doctype: Doctype) -> str:
 
 
 def key_range(window: windows.DateWindow, doctype: Doctype) -> tuple[str, str]:
-    """Return the first key that the window includes, at least in part, and the first key after the window."""
+    """Return the key of the first period that is at least partly in the window, and the first key after the window."""
     if doctype.period in _IN_UTC:
         start, end = window.instants()
         return period_key(start, doctype), period_key(end, doctype)
@@ -289,14 +288,14 @@ def count_places(energies: Iterable[int], least: int = DAY_PLACES) -> int:
 
 
 def to_kwh(milliwatt_hours: int) -> float:
-    """Return the energy in kWh as a float for JSON; its shortest text has all decimals of the energy."""
+    """Convert mWh to kWh as a float for JSON, which Python writes with exactly the decimals of the energy."""
     return milliwatt_hours / MILLIWATT_HOURS_PER_KWH
 
 
 def round_share(part: int, whole: int, steps: int) -> int:
     """Return the share of ``part`` in ``whole`` (not 0), times ``steps`` and rounded.
 
-    A part of the whole is never rounded to 0 or to ``steps``.
+    A share between 0 and the whole is never rounded to 0 or to ``steps``.
     """
     share = round_half_up(part * steps, whole) // whole
     if 0 < part < whole:
@@ -315,7 +314,7 @@ def format_percent(part: int, whole: int) -> str:
 
 
 def round_change(now: int, before: int) -> int:
-    """Return the change from ``before`` (not 0) in whole percent, such as 13 from 8 to 9; -100 only if ``now`` is 0."""
+    """Return the change from ``before`` (not 0) in whole percent, such as 13 for 8 to 9; -100 only if ``now`` is 0."""
     change = round_half_up(100 * (now - before), before) // before
     return max(change, -99) if now else change
 

@@ -35,7 +35,7 @@ class DatesSource(StrEnum):
 
     SUPPLIER = "supplier"
     REQUESTED = "requested"  # At least one of the two days was computed from the requested duration.
-    ASSERTED = "asserted"  # The person or program that vouched for the consent has given them.
+    ASSERTED = "asserted"  # The person or program that vouched for the consent has given the days.
     UNKNOWN = "unknown"  # The consent was recorded by a version that didn't record the source.
 
 

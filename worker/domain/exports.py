@@ -119,7 +119,7 @@ def csv_varies(doctype: Doctype) -> bool:
 
 
 def csv_columns(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[str]:
-    """Return the column names of a CSV, in order. ``tariff_periods``: the periods in its documents."""
+    """Return the column names of a CSV, in order. ``tariff_periods``: the periods in the CSV's documents."""
     columns = [*PUBLIC_FIELDS, *([VOLT_AMPERES] if doctype in _IN_VA else ())]
     for detail in doctype.details:
         energies = detail.type is DetailType.ENERGIES
@@ -128,7 +128,7 @@ def csv_columns(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[
 
 
 def last_names(doctype: Doctype) -> tuple[str, ...]:
-    """Return the names of the last fields: the counts of a total, or ``computed`` for days that a curve can replace.
+    """Return the names of the last fields: the counts of a total, or ``computed`` for days with a curve.
 
     Other readings have no such fields.
     """
@@ -170,7 +170,7 @@ class Heading:
 def spreadsheet_headings(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[Heading]:
     """Return the headings of a spreadsheet, in order: times, ``load``, then the other dates and numbers.
 
-    ``tariff_periods``: the periods in its documents.
+    ``tariff_periods``: the periods in the spreadsheet's documents.
     """
     described = doctype.series.description
     names = [*_TIMES.get(described.granularity, _START_AND_END), _LOADS[described.quantity.load_unit]]

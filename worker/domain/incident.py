@@ -1,11 +1,9 @@
-"""Incidents: if many accounts fail in the same way, the supplier is at fault. This module says when one opens and ends.
+"""Incidents: if many accounts fail alike, the supplier is at fault. This module says when incidents open and end.
 
 There are two families of incidents. In the first family the supplier serves nobody (outage, application, answers,
 by_hand): the incident *holds* all windows, so no calls are made. In the second family the supplier refuses some
 accounts and serves others (consent, holder, meter, login): windows are still requested, but no refusal changes the
 state of an account.
-
-No function here reads or writes a store.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ class IncidentKind(StrEnum):
 
     @property
     def holds(self) -> bool:
-        """Whether, while such an incident is open, no calls are made and no failure counts as an attempt."""
+        """Whether an open incident of this kind stops all calls but probes, so that no failure counts as an attempt."""
         return self not in _MAX_DURATION
 
     @property
@@ -67,13 +65,13 @@ BY_HAND_LASTS: Final = timedelta(hours=24)
 # How long refusals are believed after an incident of their kind, by how the incident ended. Otherwise true refusals
 # would open the next incident within the hour, and no account would ever be suspended.
 _BELIEF_LASTS: Final = {"believed": timedelta(days=7), "by_hand": timedelta(days=1)}
-# An incident that holds concerns one series, because a supplier may fail to send the curve but still send daily values.
-# An incident of refusals concerns all series. At most one incident is open in each slot.
+# A holding incident covers a single series, because a supplier may fail to send the curve but still send daily values.
+# An incident of refusals covers all series. Each slot has at most one open incident.
 SLOTS: Final = (*(series.value for series in Series), *(kind.value for kind in REFUSALS))
 
 
 def kind_of(error: WorkerError) -> IncidentKind | None:
-    """Return the kind of incident that many such errors open.
+    """Return the kind of incident that many errors like this one open.
 
     None if the error isn't the supplier's fault: an error of a store or of the quota, or a bug.
     """
@@ -89,8 +87,8 @@ def slot_of(kind: IncidentKind, series: Series) -> str:
 class Thresholds:
     """How many accounts must fail in the same way to open an incident. The three values are settings.
 
-    There must be at least ``accounts``, and at least this ``share`` of all accounts requested in the last ``minutes``.
-    If ``accounts`` is 0, no incident opens.
+    At least ``accounts`` accounts must fail, and at least this ``share`` of all accounts requested in the last
+    ``minutes``. If ``accounts`` is 0, no incident opens.
     """
 
     accounts: int

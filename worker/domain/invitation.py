@@ -28,7 +28,7 @@ class InvitationPurpose(StrEnum):
 
 class InvitationState(StrEnum):
     SENT = "sent"  # Nobody has opened it.
-    OPENED = "opened"  # A browser has opened it, and no other browser can.
+    OPENED = "opened"  # A browser has opened it, and no other browser can use it.
     USED = "used"
     REVOKED = "revoked"
     EXPIRED = "expired"
@@ -92,14 +92,14 @@ class Invitation:
         return InvitationState.SENT if self.opened_at is None else InvitationState.OPENED
 
     def is_usable(self, now: datetime, names: Collection[str]) -> bool:
-        """Return whether the browser with these names may use the invitation: the browser that opened it, and once."""
+        """Return whether the browser with these names opened the invitation and may still use it."""
         return self.state_at(now) is InvitationState.OPENED and self.browser in names
 
     def names_of_invited(self, names: Sequence[str]) -> Sequence[str]:
-        """Return those of a browser's names that it got from the invited person; ``names``: newest first.
+        """Return the names of a browser that stand for the invited person; ``names``: newest first.
 
         For a new holder, only the names since the invitation was opened count, because the former holder may have used
-        the same browser before; there are none if another browser opened it.
+        the same browser before; no name counts if another browser opened the invitation.
         """
         if self.purpose is not InvitationPurpose.NEW_HOLDER:
             return names

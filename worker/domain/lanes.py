@@ -34,7 +34,7 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LaneDescription:
-    """The description of a lane.
+    """The purpose of a lane and its share of the quota.
 
     ``shares``: the usual floor and ceiling of a quota lane, in percent; None for a lane that uses the share of
     ``quota_lane``. ``hard_ceiling``: whether the ceiling holds even if no other lane wants the quota, and even if the
@@ -58,7 +58,7 @@ LANES: Final[Mapping[Lane, LaneDescription]] = {
     Lane.NIGHTLY: LaneDescription("the last days of every account", Lane.NIGHTLY, (30, 100)),
     Lane.REPAIR: LaneDescription("open days of the last months", Lane.REPAIR, (10, 50)),
     Lane.BACKFILL: LaneDescription("the rest of the history, and everything else", Lane.BACKFILL, (10, 90)),
-    # Anybody can begin such requests, so all of them together get little quota.
+    # Anybody can begin a connection request, so all these requests together get little quota.
     Lane.STRANGERS: LaneDescription("connection requests without a proof", Lane.STRANGERS, (0, 5), hard_ceiling=True),
     Lane.BY_HAND: LaneDescription(
         "calls of commands and pages, for which a person waits", Lane.FIRST_SCREEN, is_queue=False
@@ -74,7 +74,7 @@ USUAL_FLOORS, USUAL_CEILINGS = (
 
 
 def request_lane(*, vouched: bool) -> Lane:
-    """Return the lane of a connection request: FIRST_SCREEN, because a person waits; STRANGERS for unknown people."""
+    """Return the lane of a connection request: FIRST_SCREEN, because a person waits; STRANGERS if nobody vouches."""
     return Lane.FIRST_SCREEN if vouched else Lane.STRANGERS
 
 

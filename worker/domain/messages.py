@@ -52,7 +52,7 @@ class AnswerFacts(TypedDict):
     fetched_at: str  # The same instant as text in UTC, like ``updated_at`` in documents.
     dropped: int
     differing: int
-    left_out: int  # Points of the answer that another of its points replaces (``parsing.values.ParsedAnswer``).
+    left_out: int  # Points that another point of the answer replaces (``parsing.values.ParsedAnswer``).
     set_aside: dict[str, int]  # Impossibly high values (rule K7), in mWh by day: a daily value, or the sum of steps.
     last_day: str | None  # The last local day with a reading.
     floor: str | None  # The first day for which the supplier has data, if this window's calls have found it.
@@ -219,8 +219,8 @@ def to_entries(rows: Iterable[Row]) -> list[Entry]:
 def changed_part(writes: Writes) -> ChangedPart | None:
     """Return the part of the series in which readings are written or removed; None if nothing changes.
 
-    If only totals are written, it is the whole window. If a total is removed but none of its readings is, an earlier
-    run has removed the readings; then the first possible reading of the total counts as removed.
+    If only totals are written, the part is the whole window. If a total is removed but none of its readings is, an
+    earlier run has removed the readings; then the first possible reading of the total counts as removed.
     """
     inputs = series_of(writes).inputs.value
     readings = {entry[0] for entry in writes["removals"].get(inputs, ())}

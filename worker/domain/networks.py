@@ -1,4 +1,4 @@
-"""Addresses that may be called if somebody else has chosen the host: public ones, and those in allowed networks."""
+"""Addresses that may be called if somebody else chose the host: public addresses, and all in allowed networks."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
 
-HOUSEHOLD_CHANNEL: Final = "household"  # By mail, to the address that the account's household has confirmed.
+HOUSEHOLD_CHANNEL: Final = "household"  # Mail to the address that the account's household has confirmed.
 
 
 class NoticeKind(StrEnum):
@@ -30,7 +30,7 @@ class NoticeKind(StrEnum):
     TOKEN_ENDS = "token_ends"  # noqa: S105 - An API token ends within two weeks.
 
 
-OF_OTHERS: Final = (NoticeKind.ACCOUNT_CLOSED, NoticeKind.METER_REQUESTED)  # Notices about acts of other persons.
+OF_OTHERS: Final = (NoticeKind.ACCOUNT_CLOSED, NoticeKind.METER_REQUESTED)  # Notices about what other people did.
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Notice:
 
     ``about`` distinguishes notices of the same kind. It is the day on which a consent ends, an account was closed or
     somebody claimed its meter; the moment at which an account was suspended; or an id and a day in the form ``id@day``:
-    of a right and the last day for its proof, of a token and the day of its end, of a supplier and the day of a ban, of
-    an output and the day since which it has failed.
+    a right and the last day for its proof, a token and the day of its end, a supplier and the day of a ban, an output
+    and the day since which it has failed.
     ``account_id`` is None for notices to the operator.
     """
 

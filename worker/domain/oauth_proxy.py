@@ -78,9 +78,9 @@ class ProxyCaller:
 class ProxyGrant:
     """A client's grant to read a meter, until the last day of the consent, or until the grant itself is ended.
 
-    ``meter``: the keyed hash of the meter's number; empty for a token of v4 that is older than its row in the table.
-    ``data_from``: the first day that may be read, if the meter was another person's before. ``last_used_on``: the day
-    (Europe/Paris) on which the client last read the meter, or last renewed a token of v4.
+    ``meter``: the keyed hash of the meter's number; empty for an older token of v4 that names no meter. ``data_from``:
+    the first day that may be read, if the meter was another person's before. ``last_used_on``: the day (Europe/Paris)
+    on which the client last read the meter, or last renewed a token of v4.
     """
 
     id: str
@@ -130,7 +130,7 @@ def challenge_of(verifier: str) -> str:
 def is_proven(challenge: str | None, verifier: str | None) -> bool:
     """Return whether a code with this challenge may be redeemed with this verifier.
 
-    A verifier without a challenge is refused too, because somebody has removed the challenge from the request.
+    A verifier without a challenge is refused too, because somebody must have removed the challenge from the request.
     """
     if challenge is None or verifier is None:
         return challenge is None and verifier is None

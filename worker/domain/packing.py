@@ -143,7 +143,7 @@ def _runs(placed: Iterable[tuple[int, PackedValue]], doctype: Doctype) -> Iterat
 
 def _to_run(run: list[tuple[int, int, PackedValue]]) -> dict[str, Any]:
     (place, step, _), energies = run[0], [value.amount for _, _, value in run]
-    unit = gcd(documents.MILLIWATT_HOURS_PER_WH, *energies)  # The largest divisor of 1 Wh that divides them all.
+    unit = gcd(documents.MILLIWATT_HOURS_PER_WH, *energies)  # The largest divisor of 1 Wh that divides all energies.
     return {"at": place, "step": step, "unit": unit, "values": [energy // unit for energy in energies]}
 
 
@@ -155,7 +155,7 @@ def _from_run(run: Fields, pack: str, doctype: Doctype) -> Iterator[tuple[str, i
 
 
 def _to_mark(count: int, version: int, updated_at: str | None, created_at: str | None) -> list[Any]:
-    """Return a row of ``written``; the time of the first writing is left out if it is also that of the last."""
+    """Return a row of ``written``; ``created_at`` is left out if it equals ``updated_at``."""
     return [count, version, updated_at] if created_at == updated_at else [count, version, updated_at, created_at]
 
 

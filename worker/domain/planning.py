@@ -1,13 +1,12 @@
 """Capacity planning: how often a quota allows a fleet to be read, and how much quota remains for the other lanes.
 
-This is arithmetic without any store. A *night* requests the look-back of each account, and may use the quota of its
-hours except the floors of the other lanes. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7
-days of curve, so an account costs one call per series and turn, however many nights lie between two turns. Monthly
-totals are computed from daily values, so the call for the curve doesn't replace the call for daily values. A series has
-its turn no more often than its cadence. Each supplier has its own quota, so a fleet is planned for one supplier at a
-time.
+A *night* requests the look-back of each account, and may use the quota of its hours except the floors of the other
+lanes. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7 days of curve, so an account costs one
+call per series and turn, however many nights lie between two turns. Monthly totals are computed from daily values, so
+the call for the curve doesn't replace the call for daily values. A series has its turn no more often than its cadence.
+Each supplier has its own quota, so a fleet is planned for one supplier at a time.
 Source of the limits: Enedis, guide d'implémentation Data Connect v5, and its 2026 swagger (mesure_synchrone_auto v2);
-for those of gas the presets of GRDF.
+the presets of GRDF for gas.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from worker.domain.windows import history_length
 HOURS_A_DAY: Final = 24
 _CURVE: Final = curve_of(daily_of())
 USUAL_SHARES: Final = Shares.parse(USUAL_FLOORS, USUAL_CEILINGS)
-# The ledger uses four fifths of the allowed calls per second, so that jitter never causes a call too many.
+# The ledger uses four fifths of the allowed calls per second, so that jitter never makes it exceed the limit.
 _PACE: Final = 4, 5
 # If the quota is small, curves are requested less often, and then daily values too. Curves are never requested more
 # often than daily values.
@@ -82,7 +81,10 @@ class Fleet:
         return sum(self.history_calls(series) for series in self.numbers if series.description.history_lane is lane)
 
     def scaled_to(self, accounts: int) -> Fleet:
-        """Return a fleet of another size, in which the same share of accounts lacks a curve and has each series."""
+        """Return this fleet scaled to ``accounts`` accounts.
+
+        The share of accounts without a curve, and the share that has each series, stay the same.
+        """
         of = max(1, self.accounts)
         asked = self.asked and {series: -(-number * accounts // of) for series, number in self.asked.items()}
         without_curve = accounts * self.without_curve // of
@@ -130,7 +132,7 @@ class QuotaBudget:
 
     @property
     def night_limit(self) -> int | None:
-        """The largest number of calls that a night may take."""
+        """The largest number of calls that a night may make."""
         calls = (None if self.hour_limit is None else self.hour_limit * self.night_hours, self.per_day)
         return min((limit * self.nights_percent // 100 for limit in calls if limit is not None), default=None)
 
@@ -157,7 +159,7 @@ class QuotaBudget:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The plan of a fleet: the freshest policy that fits its quota, or the one with the fewest calls if none fits."""
+    """A fleet's plan: the freshest policy that fits its quota, or the policy with the fewest calls if none fits."""
 
     fleet: Fleet
     quota: QuotaBudget
@@ -175,14 +177,14 @@ class Plan:
 
     @property
     def hours(self) -> tuple[float, float]:
-        """How many hours a night takes without other work, and if the other lanes use all of their floors."""
+        """The hours that a night takes: without other work, and if the other lanes use all of their floors."""
         percents = (100, self.quota.nights_percent)
         alone, beside = (self.quota.hours_for(self.calls_a_night, percent) for percent in percents)
         return alone, beside
 
     @property
     def daily_calls_by_lane(self) -> dict[str, int] | None:
-        """The calls that each lane may make per day; None without a limit. The backfill gets what the others leave."""
+        """The calls that each lane may make per day; None without a limit. The backfill gets the rest."""
         if self.quota.day_limit is None or self.quota.night_limit is None:
             return None
         floors = (self.quota.shares.floor(lane) for lane in (Lane.FIRST_SCREEN, Lane.REPAIR))
@@ -194,7 +196,7 @@ class Plan:
     def backfill_days(self) -> float | None:
         """The days until all histories are loaded, if all accounts are added at once; None without a limit.
 
-        The nights go on meanwhile.
+        The nightly runs go on meanwhile.
         """
         lanes = self.daily_calls_by_lane
         calls = sum(self.fleet.history_calls(series) for series in self.fleet.numbers)
@@ -245,7 +247,7 @@ class Plan:
         }
 
 
-# The policies that a plan compares; for each it shows the most accounts and the needed limit per hour.
+# The policies that a plan compares; for each policy it shows the most accounts and the needed limit per hour.
 TYPICAL_POLICIES: Final[Mapping[str, FleetPolicy]] = {
     "everything_every_night": FleetPolicy(1, 1),
     "totals_every_night": FleetPolicy(1, MOST_NIGHTS),

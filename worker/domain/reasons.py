@@ -21,8 +21,6 @@ from worker.errors import ConsentEnded, FilesOnly, describe_code
 
 
 class Reason(StrEnum):
-    """The reasons for the state of a day."""
-
     COMPLETE = "complete"
     FROM_FILE = "from_file"  # The day is complete, and its last new values came from a file.
     COMPUTED = "computed"  # No daily value can come; the stored value is the sum of the curve.

@@ -124,7 +124,7 @@ def _next_access(envelope: Mapping[str, Json]) -> datetime | None:
 
 
 def _gateway_time(text: str) -> datetime | None:
-    """Return the moment in a text that contains one like ``2030-Jan-17 05:00:00+0000 UTC``; None in other texts."""
+    """Return the moment that a text contains in the form ``2030-Jan-17 05:00:00+0000 UTC``; None for any other text."""
     match = _GATEWAY_TIME.search(text)
     if match is None:
         return None

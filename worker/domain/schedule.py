@@ -43,8 +43,8 @@ class _Hours(NamedTuple):
     end: time
 
 
-# In both, the last repair (REPAIR_MINUTE) comes after the latest moment, and calls that begin before the end are
-# finished by the full hour.
+# In each of the two, the last repair (REPAIR_MINUTE) comes after the latest moment, and calls that begin before the end
+# are finished by the full hour.
 _MORNING: Final = _Hours(time(6), time(9, 30), time(9, 50))
 _AFTERNOON: Final = _Hours(time(13), time(14, 30), time(14, 50))
 

@@ -6,7 +6,7 @@ add a member of ``Series`` with its description here, a parser, and its path in 
 
 A *doctype* is a kind of stored document. Its ``load`` is in kWh, kVA or m³ (``Quantity.load_unit``).
 Source of limits and depths: Enedis, guide d'implémentation Data Connect v5, and the swagger mesure_synchrone_auto v2 of
-2026. They don't tell the longest window and the depth of registers; for these, the values of daily energy are assumed.
+2026. They don't state the longest window and the depth of registers, so those of daily energy are assumed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from worker.domain.lanes import Lane
 ENEDIS_DOCTYPES: Final = "com.grandlyon.enedis."
 GRDF_DOCTYPES: Final = "com.grandlyon.grdf."
 FREQUENCY: Final = "frequency"  # The detail of a contract that says how often the meter is read.
-_GAS: Final = "gas."  # The values of GRDF's doctypes begin so, to differ from those of Enedis; full names don't.
+# The values of GRDF's doctypes begin with this, to differ from Enedis' values; their full names don't.
+_GAS: Final = "gas."
 
 
 class Period(StrEnum):
@@ -131,7 +132,7 @@ class Doctype(StrEnum):
 
     @property
     def full_name(self) -> str:
-        """The full name, such as ``com.grandlyon.enedis.day``, which the database of the documents also has."""
+        """The full name, such as ``com.grandlyon.enedis.day``, which is also the name of the documents' database."""
         return self.prefix + self.value.removeprefix(_GAS)
 
     @property
@@ -152,8 +153,6 @@ class Direction(StrEnum):
 
 
 class Quantity(StrEnum):
-    """The quantity that a series measures."""
-
     ENERGY = "energy"
     POWER = "power"  # The mean power of a step, which is stored as energy.
     APPARENT_POWER = "apparent_power"
@@ -201,7 +200,7 @@ def _label(fr: str, en: str, fr_object: str, en_object: str, fr_about: str, en_a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesDescription:
-    """The description of a series.
+    """All properties in which one series differs from others.
 
     ``supplier``: the grid operator that measures the series.
     ``inputs``: the doctype of its readings. ``totals``: the doctypes of the totals computed from its readings.
@@ -321,7 +320,7 @@ class Series(StrEnum):
 
     @property
     def packs(self) -> bool:
-        """Whether the packed layout packs the documents.
+        """Whether the packed layout packs the documents of this series.
 
         Documents with further fields aren't packed, because they are few and their fields aren't only numbers.
         """
@@ -576,7 +575,7 @@ def suppliers_of(series: Series) -> list[str]:
 
 
 def of_supplier(supplier: str, series: Iterable[Series] = Series) -> list[Series]:
-    """Return the series, out of ``series``, that this supplier has, in the same order."""
+    """Return the series, out of ``series``, that this supplier has, in the order of ``series``."""
     operator = grid_operator_of(supplier)
     return [one for one in series if one.description.supplier == operator]
 
@@ -615,7 +614,7 @@ def parse_series(text: str) -> tuple[Series, ...]:
 
 
 def daily_of(direction: Direction = Direction.CONSUMPTION, supplier: str = "enedis") -> Series:
-    """Return a supplier's series of daily energy of a direction; if it has none, its first series."""
+    """Return a supplier's series of daily energy in a direction; without one, its first series."""
     offered = of_supplier(supplier)
     energies = (series for series in offered if series.is_daily_energy and series.description.direction is direction)
     return next(energies, offered[0])
@@ -639,7 +638,7 @@ def find_curve(daily: Series) -> Series | None:
 
 
 def with_days(series: Collection[Series]) -> list[Series]:
-    """Return the series, with the daily series of each curve among them, in the order of ``Series``."""
+    """Return these series and the daily series of each curve among them, in the order of ``Series``."""
     days = {curve.description.adds_up_to for curve in series if curve.has_steps}
     return [one for one in Series if one in series or one in days]
 

@@ -56,7 +56,7 @@ class SequenceBreak:
     """The end of a sequence and the beginning of the next.
 
     ``last``: the day that begins with the last midnight of the old sequence. ``day``: the day that begins with the
-    first midnight of the new one. The days from ``last`` up to the one before ``day`` have no energy by period.
+    first midnight of the new sequence. The days from ``last`` until the day before ``day`` have no energy by period.
     """
 
     last: date

@@ -259,7 +259,7 @@ class HistoryDays:
     def _until_last_turn(self) -> DateWindow | None:
         """Return the wanted days, without the days that the next turn will request.
 
-        These are the days since the last turn of a series that isn't requested every night; they aren't missing yet.
+        If the series isn't requested every night, the days since its last turn aren't missing yet.
         """
         if self.wanted is None or self.series.is_nightly:
             return self.wanted

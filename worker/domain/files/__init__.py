@@ -76,7 +76,7 @@ def _read_archive(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
                 (texts if is_text else refused).append(error)
         if is_empty:
             source.fail("an empty archive", why=FileFault.EMPTY)
-        refused += [] if has_series else texts  # Beside measures, a text like ``readme.txt`` is no fault.
+        refused += [] if has_series else texts  # In an archive with measures, a text like ``readme.txt`` is no fault.
         if refused:
             others = f" (and {len(refused) - 1} more of the archive's files are refused)" if len(refused) > 1 else ""
             raise FileRefused(f"{refused[0]}{others}", refused[0].why)
@@ -192,6 +192,6 @@ def _read_rows(source: Source, rows: Iterator[TableLine]) -> Iterator[FileSeries
 
 
 def _find_format(header: TableLine) -> TableFormat | None:
-    """Return the first format whose columns this row names; None if there is none."""
+    """Return the first format whose columns are all named in this row; None if there is none."""
     names = header.names().keys()
     return next((table_format for table_format in _TABLES if table_format.columns <= names), None)

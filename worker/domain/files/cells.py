@@ -44,8 +44,8 @@ DELIMITERS: Final = (";", ",", "\t")
 METER_NUMBER: Final = re.compile(r"(?<![0-9])[0-9]{14}(?![0-9])", re.ASCII)
 _START: Final = 64
 _MOST_LINES: Final = 4 * MAX_ROWS  # Per file, blank lines included.
-_MOST_CELLS: Final = 500  # Per line; footers of indexes have a hundred.
-_LONGEST_LINE: Final = 32 * 1024  # Footers of indexes have three thousand characters.
+_MOST_CELLS: Final = 500  # Per line; footers of index files have a hundred.
+_LONGEST_LINE: Final = 32 * 1024  # Footers of index files have three thousand characters.
 _LONGEST_NAME: Final = 255  # No file system has longer names, but an archive or a form may.
 _YEARS: Final = range(1980, 2100)  # Near the ends of the calendar no time zone can be applied.
 _MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "null", "none", "nan", "-", "--"})
@@ -71,11 +71,11 @@ _PRODUCTION: Final = re.compile(r"(?<![a-z])prod(?:uction)?(?![a-z])")
 class FileFault(StrEnum):
     """Why a file is refused; pages have a sentence for each (``import.why``)."""
 
-    DAMAGED = "damaged"  # It is damaged, truncated, or was changed; the text names the row.
+    DAMAGED = "damaged"  # The file is damaged, truncated or was changed; the text names the row.
     EMPTY = "empty"
     UNKNOWN = "unknown"
-    UNSUPPORTED = "unsupported"  # It is recognised, but not supported.
-    NO_DAYS = "no_days"  # It has weeks or months instead of days.
+    UNSUPPORTED = "unsupported"  # The file is recognised, but not supported.
+    NO_DAYS = "no_days"  # The file has weeks or months instead of days.
     TOO_LARGE = "too_large"
     OTHER_METER = "other_meter"
     OTHER_ENERGY = "other_energy"
@@ -100,7 +100,7 @@ class FileSeries:
     ``file``: the file's name as shown, with the name inside the archive if it came in a ZIP. ``format``: the name of
     the format, such as ``enedis-hour``. ``usage_point``: the number of the meter, or of the delivery point of gas; None
     if the file has none. ``readings``: in time order, each step or day once, in the form of ``worker.domain.parsing``.
-    ``told_at``: when the file was exported, but at least the end of the day of the last reading; zone-aware.
+    ``told_at``: when the file was exported, but no earlier than the end of the last reading's day; zone-aware.
     ``dropped``: how many rows have no usable value. ``differing``: how many rows repeat a time with another value.
     ``step_minutes``: the lengths of the steps of a curve. ``marks``: nature, likelihood and state of each value for
     which one of the three is unusual, by the local end of the value's step, such as ``2023-03-13 00:30:00``.

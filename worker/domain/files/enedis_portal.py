@@ -132,7 +132,7 @@ def _read_r64(table: Table) -> Iterator[FileSeries]:
 
 
 def _rows(table: Table, *needed: str) -> Iterator[TableLine]:
-    """Yield the rows of data up to the footer, which begins with Periode. Raises FileRefused for other texts there."""
+    """Yield the rows of data up to the footer, which begins with Periode. Raises FileRefused for any other text."""
     for line in table.rows(*needed):
         first = str(line.cells[0]).lstrip("'\"= ")
         if first and not first[:1].isdigit():

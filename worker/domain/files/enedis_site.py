@@ -32,7 +32,7 @@ Other people's tools:
     debut;fin;kW                                                       a browser's extension (October 2025)
     2025-10-01T00:00:00+02:00;2025-10-01T00:30:00+02:00;"0,412"
 
-    Courbe de charge Linky (pas 30 min) - PRM 99000000000011           a script beside a simulator of prices (July 2026)
+    Courbe de charge Linky (pas 30 min) - PRM 99000000000011           the script of a price simulator (July 2026)
     Horodate fin de pas;Puissance moyenne (W)
     2026-07-13T23:00:00;420
 
@@ -159,7 +159,7 @@ def _direction_of(table: Table) -> Direction:
 def _find_usage_point(table: Table) -> str | None:
     """Return the meter's number from the rows above the header; None if there is none.
 
-    It is in the cell with its label, or in the next cell that isn't empty.
+    The number is in the cell with its label, or in the next cell that isn't empty.
     """
     for line in table.above:
         for place, cell in enumerate(line.cells):
@@ -196,7 +196,7 @@ class _Block:
 
 
 def _read_blocks(table: Table) -> Iterator[FileSeries]:
-    """Read the blocks of a file, each according to its header."""
+    """Yield the series of a file's blocks, each read according to its header."""
     block = _Block()
     lines: Iterator[TableLine] = chain([table.header], table.below)
     rows = 0

@@ -234,8 +234,8 @@ def infer_minutes(ends: Sequence[datetime], usual: int = USUAL_STEP_MINUTES) -> 
 def _without_missing_step(gaps: Sequence[int | None], index: int) -> int | None:
     """Return the length of the step that ends at ``index``, from the gap before its end; None if unknown.
 
-    If no neighbouring gap is as long, a step is missing here, and the length is that of a shorter neighbouring gap, if
-    there is one.
+    If neither neighbouring gap has the same length, a step is missing here, and the length is that of a shorter
+    neighbouring gap, if there is one.
     """
     gap = gaps[index]
     before = gaps[index - 1] if index else None

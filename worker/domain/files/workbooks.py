@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final, cast
-from xml.parsers import expat  # Safe here: documents with a document type are refused.
+from xml.parsers import expat  # Safe here, because documents with a document type are refused.
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook
@@ -189,7 +189,7 @@ class _Checker:
     is_value: bool = False
 
     def check(self, xml: bytes) -> None:
-        """Check one part. Raises FileRefused."""
+        """Check one part. Raises FileRefused if the part breaks a limit or can't be read."""
         parser = expat.ParserCreate("utf-8")  # The reader of workbooks ignores declared encodings too.
         parser.StartDoctypeDeclHandler = self._refuse_document_type
         parser.StartElementHandler = self._start

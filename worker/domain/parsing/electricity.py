@@ -27,11 +27,10 @@ Values are Wh since the meter was installed, integers or texts, labelled by the 
 readings at other times of day (a visit, a change of the tariff) are left out.
 
 One midnight may have several calendars: the energy supplier's, whose periods are billed, and the distributor's, whose
-ids begin with D. One of them is chosen: a calendar with all its registers before one that lacks some, then the
-supplier's before the distributor's, then the one whose values continue longest, then the one with the last id. The
-total is that of ``cadranTotalisateur``, else the sum of the registers. Without a total, a midnight that lacks a
-register is left out, because a sum needs all of them. Source: swagger mesure_synchrone_auto v2 of 2026; files of flux
-R64 with the same names.
+ids begin with D. One of them is chosen by these criteria in turn: all its registers have a value, it is the supplier's,
+its values continue longest, its id sorts last. The total is that of ``cadranTotalisateur``, else the sum of the
+registers. Without a total, a midnight that lacks a register is left out, because a sum needs all of them. Source:
+swagger mesure_synchrone_auto v2 of 2026; files of flux R64 with the same names.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, PARIS, IntervalReading, civil_date, day_length, local_midnight
 from worker.errors import WrongShape
 
-Registers = dict[str, int]  # Wh by the name of a period.
+Registers = dict[str, int]  # Wh by tariff period.
 _ONE_DAY_STEPS: Final = (None, "", "P1D", "86400", 86_400)
 _INSTANT: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _MINUTE: Final = timedelta(minutes=1)
@@ -246,7 +245,7 @@ class _Points:
         return IntervalReading(local_midnight(day), day_length(day), total * MILLIWATT_HOURS_PER_WH, details or None)
 
     def _calendar_of(self, day: date) -> tuple[str, bool] | None:
-        """Return the chosen calendar of a midnight, and whether all its registers have a value; None without one."""
+        """Return a midnight's chosen calendar, and whether all its registers have a value; None without a calendar."""
         ranked = [
             (self.registers[name][day].keys() == self._names(name), not name.startswith(_DISTRIBUTOR), max(days), name)
             for name, days in self.registers.items()

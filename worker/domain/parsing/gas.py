@@ -46,7 +46,7 @@ _QUALITIES: Final = {"mesure": "measured", "estime": "estimated", "corrige": "co
 _STATES: Final = {"provisoire": "provisional", "definitive": "final", "definitif": "final"}
 KNOWN_QUALITIES: Final = frozenset({*_QUALITIES, _ABSENT})
 KNOWN_STATES: Final = frozenset(_STATES)
-_MILLIONTHS: Final = 1_000_000  # Of a kWh.
+_MILLIONTHS: Final = 1_000_000  # Per kWh.
 _LONGEST: Final = timedelta(days=3 * 366)  # A longer record is a mistake.
 
 
@@ -154,7 +154,7 @@ def _details_of(fields: Mapping[str, Json], consumption: Mapping[str, Json]) -> 
 
 
 def _indexes_of(fields: Mapping[str, Json]) -> tuple[int | float | None, int | float | None]:
-    """Return the meter's index at the beginning and at the end, or else the index of the meter's converter."""
+    """Return a record's indexes at its beginning and end: of the meter, or if both are missing, of its converter."""
     began, ended = object_of(fields, "releve_debut"), object_of(fields, "releve_fin")
     pairs = (
         (
@@ -205,6 +205,6 @@ def object_of(fields: Mapping[str, Json], name: str) -> Mapping[str, Json]:
 
 
 def _translate(raw: Json, words: Mapping[str, str]) -> str | None:
-    """Return our word for a word of the supplier; an unknown word is returned in lower case."""
+    """Return our word for a word of the supplier, or an unknown word in lower case; None without a word."""
     text = parse_text(raw)
     return None if text is None else words.get(to_plain(text), text.lower())

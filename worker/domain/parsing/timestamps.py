@@ -8,10 +8,10 @@ this order:
    after the previous reading's instant.
 2. If the instants of a clock-change day then don't rise, but its steps add up to the true length of the day and the
    clock change alone explains the disorder, then the instants follow from the positions of the labels. In spring, the
-   clock change explains labels of the skipped hour, if no other labels are out of order. In autumn, it explains a
-   single fall of the labels, between 01:30 and 03:30.
-3. Otherwise the answer is out of order: rows that changed places keep their labels, and the second occurrence of a
-   label is the second pass.
+   clock change explains labels of the skipped hour, if no other labels are out of order. In autumn, it explains one
+   backward jump of the labels, between 01:30 and 03:30.
+3. Otherwise the rows are out of order: each row keeps the time of its own label, and when a label of the repeated hour
+   occurs twice, the second occurrence means the later instant.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from worker.domain.windows import PARIS, day_length, local_midnight
 _ONE_TICK = timedelta(microseconds=1)
 _USUAL_STEP_MINUTES: Final = 30  # The length of a step if its point has none.
 _CLOCK_CHANGE_HOUR: Final = 2  # French clocks skip or repeat the hour from 02:00 to 03:00.
-# Labels are ends of steps, so labels of the repeated hour may be half an hour later; some files repeat labels half an
-# hour too early.
+# The labels before and after the backward jump in autumn lie between these times: a label is the end of a step, so it
+# may be as late as 03:30, and some files repeat labels half an hour too early.
 _FALL_FROM, _FALL_UNTIL = time(1, 30), time(3, 30)
 _MINUTES_PER_DAY: Final = 24 * 60
 _LONGEST_STEP: Final = len("PT99H9999M")
@@ -75,7 +75,7 @@ def _read_label(text: str) -> datetime | None:
 def parse_step_minutes(raw: Json) -> int | None:
     """Parse the length of a step: ``PT30M``, ``PT1H`` or seconds as in the oldest answers ("1800"); absent means 30.
 
-    None for anything else, and for a length above an hour or that doesn't divide a day evenly.
+    None for anything else, for a length above an hour, and for a length that doesn't divide a day evenly.
     """
     if raw is None or raw == "":
         return _USUAL_STEP_MINUTES
@@ -117,7 +117,7 @@ def is_newest_first(ends: Sequence[datetime]) -> bool:
     """Return whether most naive end labels are earlier than the label before; False for labels with an offset.
 
     Comparing only the first and the last label isn't enough, because people concatenate files, and the newer file may
-    come first. A single fall within a day may be the end of the autumn hour's first pass.
+    come first. A single backward jump within a day may be the end of the autumn hour's first pass.
     """
     if len(ends) < 2 or any(end.tzinfo is not None for end in ends):
         return False

@@ -220,7 +220,7 @@ def _rows_2026(payload: dict[str, Json], series: Series) -> Iterator[RawRow]:
 
 
 def pick_quantities_2026(raw: Json, series: Series) -> Iterator[dict[str, Json]]:
-    """Yield the items of a ``grandeur`` list that belong to this series; others belong to the meter's other series.
+    """Yield the items of a ``grandeur`` list that belong to this series; the others are for other series.
 
     Raises MalformedAnswer for another shape or unit.
     """
@@ -248,7 +248,7 @@ def _check_kind(reading_type: dict[str, Json], series: Series) -> None:
 
 
 def list_of_objects(raw: Json, name: str) -> list[dict[str, Json]]:
-    """Return ``raw``, a list of objects; None counts as an empty list, because suppliers leave empty lists out."""
+    """Return ``raw`` if it is a list of objects, or an empty list for None. Raises WrongShape for anything else."""
     if raw is None:
         return []
     if not isinstance(raw, list) or not all(isinstance(item, dict) for item in raw):
