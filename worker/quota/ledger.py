@@ -259,7 +259,7 @@ class QuotaLedger(PrefixedKeys):
         at_us, lane, api = permit.split("/", 2)
         with self._redis.pipeline() as pipe:
             for key, window in zip(self._window_keys(api), self._windows, strict=True):
-                # A bucket that has left the window gets the count -1, which isn't counted either.
+                # If the bucket has left the window, its count becomes -1, but the window doesn't include it any more.
                 pipe.hincrby(key, f"{int(at_us) // window.bucket_us}:{lane}", -1)
                 pipe.pexpire(key, 2 * window.length_us // 1000)
             pipe.execute()
