@@ -74,7 +74,7 @@ class Purpose(Enum):
 
 
 def derive_key(key: bytes, purpose: Purpose, salt: bytes = b"") -> bytes:
-    """Return 32 bytes derived from a key by HKDF-SHA256 (RFC 5869); they reveal nothing about this key or others."""
+    """Return 32 bytes derived from a key by HKDF-SHA256 (RFC 5869); they reveal nothing about any key."""
     return HKDF(SHA256(), 32, salt, f"releve/{purpose.label}".encode()).derive(key)
 
 
@@ -295,7 +295,7 @@ class Signer:
         return any(hmac.compare_digest(_digest(key, sid).encode(), sent) for key in self._form_keys)
 
     def make_ticket(self, household_id: str) -> str:
-        """Return the ticket for a link in a mail; its reader can only switch off the notices of this household."""
+        """Return the ticket for a link in a mail; it only allows switching off this household's notices."""
         return f"{household_id}.{_digest(self._ticket_keys[0], household_id)}"
 
     def read_ticket(self, ticket: str) -> str | None:

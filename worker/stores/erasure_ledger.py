@@ -99,7 +99,7 @@ class LedgerFile:
             return [*before, self._write(file, {**_to_fields(entry), "before": "".join(before[-1:])})]
 
     def position(self, known: LedgerPosition | None = None) -> LedgerPosition:
-        """Return the ledger's position. If ``known`` is None and the file is missing, create it.
+        """Return the ledger's position. If ``known`` is None and the file is missing, create the file.
 
         Raises StoreUnavailable if the file can't be written, and LedgerRefused if it can't be read or was never at the
         position ``known``.
@@ -111,7 +111,7 @@ class LedgerFile:
         return LedgerPosition(ledger_id, len(signatures) - 1, signatures[-1])
 
     def read_since(self, position: LedgerPosition) -> list[LedgerEntry]:
-        """Return all entries of the ledger. Raises LedgerRefused if it was never at this position.
+        """Return all entries of the ledger. Raises LedgerRefused if the ledger was never at this position.
 
         A ledger that has lost entries before or after the position is refused too. The same event may occur twice.
         """

@@ -36,7 +36,7 @@ PackId = tuple[str, str]  # The account id and the pack's key, such as ("k9x4w",
 
 
 class ValueWrite(NamedTuple):
-    """One value to write, or the removal of one (``value`` is None).
+    """One value to write or, if ``value`` is None, to remove.
 
     Without ``revision`` the value is created; with it, exactly that revision is replaced or removed.
     """

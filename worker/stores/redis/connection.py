@@ -142,7 +142,7 @@ class PrefixedKeys:
             yield page
 
     def _unlink_kinds(self, kinds: Collection[str]) -> int:
-        """Delete the keys of ours whose first part is one of ``kinds``, and return their number; scans all keys."""
+        """Delete our keys whose first part is one of ``kinds``, and return their number; scans all keys."""
         return sum(
             int(self._redis.unlink(*keys))
             for page in self._scan("*")

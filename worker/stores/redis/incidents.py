@@ -98,7 +98,8 @@ class IncidentStore(PrefixedKeys):
     def begin_round(self, incident: Incident, first_wait_s: float) -> bool:
         """Count the next round of probes and return whether this caller is to run it; prolong the open incident's life.
 
-        Of two simultaneous callers only one gets the round, and the next round begins one waiting time too late.
+        Of two simultaneous callers only one gets the round. Both calls are counted, so the next round begins one
+        waiting time too late.
         """
         with self._redis.pipeline() as pipe:
             pipe.hincrby(self._key("incident", "counts", incident.id), "rounds", 1)
@@ -113,7 +114,7 @@ class IncidentStore(PrefixedKeys):
     def close(self, incident: Incident, ended_at: datetime, how: str) -> Incident | None:
         """Close an incident and return it with its final counts; None if this incident isn't open any more.
 
-        The recorded outcomes of calls are deleted, so that only new failures can open the next incident of these
+        The recorded outcomes of calls are deleted, so that only new failures can open the next incident of the same
         series.
         """
         open_key, past_key = self._open_key(incident.slot), self._key("incident", "past")
