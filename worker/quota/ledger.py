@@ -74,7 +74,7 @@ def spacing_us(calls: int, window_ms: int = SECOND_MS) -> int:
 
 @dataclass(frozen=True, slots=True)
 class QuotaSpan:
-    """A limit of ``calls`` in any span of this length."""
+    """A limit of ``calls`` in any span of ``length_us``."""
 
     name: str
     calls: int
@@ -221,8 +221,9 @@ class QuotaLedger(PrefixedKeys):
         """Take a permit that keeps within every limit; wait until it may be used, at most a few slots of the pace.
 
         ``api`` is the name under which the supplier counts the call. If there is no permit in time, raises RateLimited
-        with the time to wait, and takes nothing; if the wait is known to be too long, raises at once. Retries come a
-        little later than the ledger says, so that the callers don't all try at the same time.
+        with the time to wait, and takes nothing; if the wait is known to be too long, raises at once. Between two
+        tries, the caller sleeps a little longer than the ledger says, so that the callers don't all try at the same
+        time.
         """
         waited_s = 0.0
         while (decision := self.try_permit(api, self._max_wait_s - waited_s)).permit is None:

@@ -102,7 +102,7 @@ class Database:
         """Take the URL. Raises ValueError, whose text doesn't repeat the URL, because the URL may contain a password.
 
         ``timeout_s``: how long a PostgreSQL server may take to answer, and how long a SQLite writer waits for another
-        one.
+        writer.
         """
         self._use = use
         self._engine = _open_engine(_parse_url(url, use), timeout_s)

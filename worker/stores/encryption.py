@@ -79,7 +79,7 @@ def derive_key(key: bytes, purpose: Purpose, salt: bytes = b"") -> bytes:
 
 
 def check_keys(keys: Sequence[str]) -> None:
-    """Raise ValueError, which shows no key, if a key is missing or too short, or the first one isn't random.
+    """Raise ValueError, which shows no key, if a key is missing or too short, or the first key isn't random.
 
     An older key may be weak, so that the texts sealed with it can still be opened until the key is replaced.
     """
@@ -168,7 +168,7 @@ class Sealer:
         return opened
 
     def _find_key(self, sealed: bytes, place: str) -> tuple[int, bytes] | None:
-        """Return the position of the key that opens the sealed bytes (0: the newest) and their content, else None."""
+        """Return the position of the key that opens the bytes (0: the newest) and the content; None if no key does."""
         header, salt = sealed[:_HEADER_BYTES], sealed[_HEADER_BYTES : _HEADER_BYTES + _SALT_BYTES]
         content = sealed[_HEADER_BYTES + _SALT_BYTES :]
         if header[:1] == _VERSION and content:

@@ -18,7 +18,7 @@ MOST_DOCUMENTS: Final = 5000  # The most documents of one page, which is held in
 
 @dataclass
 class StoredRange:
-    """A range of an account's documents: keys from ``first`` on, and after ``after`` if it is set, up to ``end``."""
+    """A range of an account's documents: keys from ``first`` (after ``after``, if set) to just before ``end``."""
 
     measures: MeasureStore
     account_id: str

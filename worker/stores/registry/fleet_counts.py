@@ -70,7 +70,7 @@ class Overview(SqlTable):
         return int(self._database.scalar(select(func.count()).select_from(NOTICES).where(*waiting)))
 
     def count_deviations_since(self, moment: datetime) -> tuple[int, int]:
-        """Return how many deviations were first seen since ``moment``, and how many older ones came again since."""
+        """Return how many deviations were first seen since ``moment``, and how many older deviations came again."""
         columns = QUARANTINE.c
         new = func.count(case((columns.first_seen >= moment, 1)))
         query = select(new, func.count()).select_from(QUARANTINE).where(columns.last_seen >= moment)

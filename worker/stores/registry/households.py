@@ -62,7 +62,7 @@ class HomeTable(SqlTable):
 
 @dataclass(frozen=True, slots=True)
 class Household:
-    """A household: its accounts in the order in which they were added, each with its session number at that time."""
+    """A household: its accounts in the order of their addition, each with its session number when it was added."""
 
     id: str
     created_at: datetime

@@ -262,7 +262,7 @@ def _state_at(now: datetime) -> ColumnElement[str]:
 
 
 def _may_be(event: InvitationEvent, now: datetime) -> ColumnElement[bool]:
-    """Return the SQL condition for invitations to which an event can happen (to ``EXPIRED``: those that are open)."""
+    """Return the SQL condition for invitations to which an event can happen; ``EXPIRED`` can happen to open ones."""
     return _state_at(now).in_(TRANSITIONS.states_before(event))
 
 

@@ -38,7 +38,7 @@ class KnownLedger(SqlTable):
                 own.execute(update(LEDGER_END).values(entries=len(signatures) - 1, signature=signatures[-1]))
 
     def find(self) -> LedgerPosition | None:
-        """Return the recorded position; None if this version hasn't recorded one yet."""
+        """Return the recorded position; None if this version hasn't recorded a position yet."""
         row = self._database.first(select(LEDGER_END))
         return None if row is None else LedgerPosition(*row)
 

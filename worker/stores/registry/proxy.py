@@ -87,7 +87,7 @@ class ProxyClientTable(ClockedTable):
         return client, secret
 
     def set_ways(self, client_id: str, *, pkce: bool, numbers_in_redirect: bool) -> ProxyClient:
-        """Set these two choices of a client, apply the strict rules of new clients to it, and return it.
+        """Set these two choices of a client, apply the strict rules of new clients, and return the client.
 
         Raises UnknownProxyClient.
         """

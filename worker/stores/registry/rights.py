@@ -172,7 +172,7 @@ class RightTable(SealedTable):
     # The withdrawal of rights.
 
     def withdraw_meter(self, connection: Connection, account: Account, *, of_everybody: bool = False) -> int:
-        """Mark an account's rights to be withdrawn at the supplier.
+        """Mark an account's rights for withdrawal at the supplier.
 
         Returns how many rights of the account's meter now wait for this; 0 if the supplier registers no rights. If no
         right of the meter waits then, a row is inserted for a right that the supplier may have all the same.
@@ -212,8 +212,6 @@ class RightTable(SealedTable):
         """Delete a right that was withdrawn at the supplier, or whose withdrawal was given up."""
         self._database.change(delete(RIGHTS).where(_C.id == right_id, _C.withdraw_since.is_not(None)))
 
-    # Helpers.
-
     def _digests(self, supplier: str, meter: str) -> list[str]:
         return self._hashes.all_hashes("meter", f"{supplier}:{meter}")
 
@@ -241,13 +239,13 @@ class RightTable(SealedTable):
 
 
 def withdraw_rights(connection: Connection, account_id: str) -> int:
-    """Mark an account's rights to be withdrawn at the supplier, and return their number."""
+    """Mark an account's rights for withdrawal at the supplier, and return their number."""
     of_account = (_C.account_id == account_id, _LIVE)
     return connection.execute(update(RIGHTS).where(*of_account).values(withdraw_since=real_clock())).rowcount
 
 
 def withdraw_waiting(connection: Connection, meter: str, moment: datetime) -> None:
-    """Mark those rights of a meter to be withdrawn that have no account and were begun by ``moment``.
+    """Mark for withdrawal the rights of a meter that have no account and were begun by ``moment``.
 
     ``meter``: the meter's keyed hash.
     """

@@ -295,7 +295,7 @@ class QuarantineTable(SealedTable):
         return [QuarantineEntry(*row) for row in self._database.fetch(query)]
 
     def get(self, fingerprint: str) -> tuple[QuarantineEntry, str] | None:
-        """Return a deviation and its sample, or None. Raises OperatorFault if the key that sealed it is missing."""
+        """Return a deviation and its sample; None if unknown. Raises OperatorFault if the sample's key is missing."""
         of_it = _QUARANTINE.fingerprint == fingerprint
         row = self._database.first(select(*_ENTRY, _QUARANTINE.sealed_sample).where(of_it))
         if row is None:

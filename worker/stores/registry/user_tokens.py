@@ -42,7 +42,7 @@ class TokenTable(SealedTable):
     """The table of users' tokens, whose texts are secrets. ``expires_at`` is the time when the access token expires."""
 
     def load(self, account_id: str) -> str | None:
-        """Return the account's last saved token, or None. Raises OperatorFault if its encryption key is missing."""
+        """Return the account's token; None without a token. Raises OperatorFault if the encryption key is missing."""
         query = select(TOKENS.c.id, TOKENS.c.sealed).join(TOKEN_USERS).where(TOKEN_USERS.c.account_id == account_id)
         return self._unseal(query)
 
@@ -117,7 +117,7 @@ class TokenTable(SealedTable):
         return [UnusedToken(*row) for row in rows]
 
     def load_unused(self, token_id: str) -> str | None:
-        """Return the text of a token that no account uses, or None. Raises OperatorFault like ``load``."""
+        """Return the text of a token that no account uses; None if it is gone. Raises OperatorFault like ``load``."""
         is_it = (TOKENS.c.id == token_id, TOKENS.c.revoke_since.is_not(None))
         return self._unseal(select(TOKENS.c.id, TOKENS.c.sealed).where(*is_it))
 
