@@ -65,7 +65,7 @@ class LedgerEntry:
 class LedgerPosition:
     """The id of a ledger, its number of entries, and the signature of its last line.
 
-    Each backup contains the position that the ledger had then.
+    Each backup contains the position that the ledger had when the backup was made.
     """
 
     id: str

@@ -186,7 +186,7 @@ class EnedisClient(SeriesClient):
     interpret = staticmethod(interpret)  # Gateways replace this function, because they have refusals of their own.
 
     def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
-        """Request one window of a series. Its end is excluded, so a window that ends today includes yesterday.
+        """Request one window of a series. The end is excluded, so a window that ends today includes yesterday.
 
         Measures take one call, and their payload is the supplier's JSON. v4 and v5:
         ``meter_reading.interval_reading[]`` with ``date`` and ``value`` (a text); 2026: ``grandeur[].points[]`` with

@@ -144,7 +144,7 @@ class GrdfClient(SeriesClient):
     """The client for the series, with the application's token; see ``SupplierClient``."""
 
     def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
-        """Request one window of a series. Its end is excluded, so a window that ends today includes yesterday.
+        """Request one window of a series. The end is excluded, so a window that ends today includes yesterday.
 
         Measures take one call. Their payload is ``{"records": [...]}``: the values of the answer in their order,
         without values about a right; ``domain.parsing.gas`` shows a record. The current state of a contract takes two

@@ -165,7 +165,7 @@ class ConnectionRequests(PrefixedKeys):
         self._index(request)
 
     def list_due(self, now: datetime, limit: int) -> list[str]:
-        """Return the ids of requests whose next try is due, the one that is due longest first."""
+        """Return the ids of requests whose next try is due, longest due first."""
         ids = self._redis.zrange(
             self._key("connection_requests", "due"), 0, int(now.timestamp()), byscore=True, offset=0, num=limit
         )

@@ -212,7 +212,7 @@ class AccountTable(SqlTable):
     def page_active(
         self, after: str | None = None, limit: int = PAGE, *, today: date | None = None, supplier: str | None = None
     ) -> list[Account]:
-        """Return the next page of active accounts by id, those with ``after`` < id; empty after the last page.
+        """Return the next page of active accounts by id, starting after the id ``after``; empty after the last page.
 
         With ``today``, the date in Europe/Paris, only accounts with an unexpired consent are returned; with
         ``supplier``, only that supplier's accounts.
@@ -233,7 +233,7 @@ class AccountTable(SqlTable):
         state: AccountState | None = None,
         code: str | None = None,
     ) -> list[Account]:
-        """Return the next page of accounts by id, those with ``after`` < id; empty after the last page.
+        """Return the next page of accounts by id, starting after the id ``after``; empty after the last page.
 
         Removed accounts are left out. ``tenant`` and ``state`` select the accounts that belong to this tenant or are in
         this state. ``code`` selects the accounts that wait under this error code or a narrower code, or that have a

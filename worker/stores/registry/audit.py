@@ -20,7 +20,7 @@ _C = AUDIT_LOG.c
 
 class AuditTable(SqlTable):
     def append(self, entry: AuditEntry) -> AuditEntry:
-        """Append an entry and return it. An entry without a tenant gets that of its account, if the account exists.
+        """Append an entry and return it. An entry without a tenant gets its account's tenant, if the account exists.
 
         So a person who may read only the entries of one tenant can't learn whether an account of another tenant exists.
         """

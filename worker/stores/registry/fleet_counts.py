@@ -81,7 +81,7 @@ class Overview(SqlTable):
     def page_failing(self, code: str, after: str = "", limit: int = 100) -> list[FailingSeries]:
         """Return a page of the series whose last run ended with this code.
 
-        The series are in the order of their accounts' ids, those with ``after`` < id.
+        The series are in the order of their accounts' ids, starting after ``after``.
         """
         columns = SERIES_OUTCOMES.c
         query = (
@@ -95,7 +95,7 @@ class Overview(SqlTable):
     def page_ending(self, first: date, last: date, after: str = "", limit: int = 100) -> list[tuple[str, date]]:
         """Return a page of the accounts in use whose consent ends between these days, each with its last day.
 
-        The accounts are in the order of their ids, those with ``after`` < id.
+        The accounts are in the order of their ids, starting after ``after``.
         """
         columns = ACCOUNTS.c
         in_use = columns.state.in_(IN_USE_STATES)

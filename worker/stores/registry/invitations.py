@@ -215,7 +215,7 @@ class InvitationTable(SealedTable):
     def page(
         self, after: str = "", limit: int = 100, *, open_only: bool = False, tenant: str | None = None
     ) -> list[Invitation]:
-        """Return the next page of invitations by id, those with ``after`` < id; empty after the last page.
+        """Return the next page of invitations by id, starting after the id ``after``; empty after the last page.
 
         A meter's number is left out if its key is missing.
         """

@@ -26,8 +26,8 @@ class KnownLedger(SqlTable):
     def append(self, entry: LedgerEntry, connection: Connection | None = None) -> None:
         """Append an entry, and record the new end in the caller's transaction, or in a transaction of its own.
 
-        The row with the end stays locked until the transaction ends, so it must be locked after everything else. If the
-        file lacks lines that the registry knows, the record stays as it is, so that the loss can still be noticed.
+        The row with the end stays locked until the transaction ends, so the caller must lock everything else first. If
+        the file lacks lines that the registry knows, the record stays as it is, so that the loss can still be noticed.
         """
         signatures = self.file.append(entry)
         with (self._database.join(connection) if connection else self._database).writing() as own:

@@ -32,7 +32,7 @@ class NoticeTable(SqlTable):
             return insert_notices(connection, notices)
 
     def list_due(self, now: datetime, *, to_households: bool = False) -> list[str]:
-        """Return the ids of the notices that are due, the one that waits longest first.
+        """Return the ids of the notices that are due, longest waiting first.
 
         With ``to_households``, these are the notices to households, otherwise all others. The web application sends
         those to households, because only it can read their addresses.

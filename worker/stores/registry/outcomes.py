@@ -277,7 +277,7 @@ class OutcomeTable(SeriesChoice):
             return True
 
     def load(self, account_id: str) -> dict[Series, SeriesOutcome]:
-        """Return the last outcome of each series that has one, by series."""
+        """Return the last outcome of each series that has an outcome, by series."""
         # A row is not an outcome until a window has ended for its series.
         query = select(SERIES_OUTCOMES).where(_C.account_id == account_id, _C.run_id != "")
         return {row.series: _to_outcome(row) for row in self._database.fetch(query)}

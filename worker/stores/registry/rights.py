@@ -68,7 +68,7 @@ class RightTable(SealedTable):
         return self._list(_C.id > after, limit=limit)
 
     def page(self, supplier: str, after: str = "", limit: int = PAGE, *, pending_only: bool = False) -> list[Right]:
-        """Return the next page of a supplier's rights by id, those with ``after`` < id; empty after the last page.
+        """Return the next page of a supplier's rights by id, starting after the id ``after``; empty after the last page.
 
         ``pending_only``: only the rights that wait for the holder.
         """
@@ -201,7 +201,7 @@ class RightTable(SealedTable):
         return 1
 
     def list_to_withdraw(self, limit: int = PAGE) -> list[Right]:
-        """Return the rights that wait to be withdrawn at the supplier, the one that waits longest first.
+        """Return the rights that wait to be withdrawn at the supplier, longest waiting first.
 
         Raises OperatorFault if the key that sealed one of them is missing.
         """

@@ -91,7 +91,7 @@ class TokenTable(SealedTable):
         self._database.change(update(TOKENS).where(TOKENS.c.id == token_id).values(refreshing_since=None))
 
     def list_expiring(self, after: datetime, before: datetime, today: date, limit: int = PAGE) -> list[ExpiringToken]:
-        """Return the tokens of active accounts that expire after ``after``, up to ``before``; the next to expire first.
+        """Return the tokens of active accounts that expire after ``after``, up to ``before``; earliest expiry first.
 
         ``today`` is the date in Europe/Paris; accounts whose consent ended before this day don't count.
         """
@@ -111,7 +111,7 @@ class TokenTable(SealedTable):
     # Tokens without accounts, which are still to be revoked at the supplier.
 
     def list_to_revoke(self, limit: int = PAGE) -> list[UnusedToken]:
-        """Return the tokens that no account uses any more, the one that waits longest first."""
+        """Return the tokens that no account uses any more, longest waiting first."""
         query = select(TOKENS.c.id, TOKENS.c.revoke_since).where(TOKENS.c.revoke_since.is_not(None))
         rows = self._database.fetch(query.order_by(TOKENS.c.revoke_since, TOKENS.c.id).limit(limit))
         return [UnusedToken(*row) for row in rows]
