@@ -24,7 +24,7 @@ delivered twice can't release the claim of the next window.
 
 The registry is the authority on whether a history is loaded; the flag in ``history_loaded`` is updated with each stored
 window. A million accounts have two million flags, so each flag is a field of a small hash, which Redis stores
-compactly. Workers of version 0.2.0 keep finished days in ``history:``; this version only deletes these fields together
+compactly. Workers of version 0.2.0 keep finished days in ``history:``; this version only deletes these fields, together
 with the account.
 
 The hash of a task takes some 400 bytes. So after a good run it expires after 15 minutes, which is enough for commands

@@ -166,7 +166,7 @@ class IncidentStore(PrefixedKeys):
 
 def _ttl_s(kind: IncidentKind, first_wait_s: float) -> int:
     if kind is IncidentKind.BY_HAND:
-        return int(BY_HAND_LASTS.total_seconds()) + OPEN_TTL_S  # The probes close it earlier, with a notice.
+        return int(BY_HAND_LASTS.total_seconds()) + OPEN_TTL_S  # The probes close the incident earlier, with a notice.
     return max(OPEN_TTL_S, int(first_wait_s * LONGEST_WAIT * 4))
 
 

@@ -57,7 +57,7 @@ class RightTable(SealedTable):
         return self._newest_first(_C.account_id == account_id)
 
     def find(self, right_id: str) -> Right | None:
-        """Return the right with this id, which is our own; None if there is none, or if it waits to be withdrawn."""
+        """Return the right with this id (our own); None if there is none, or if the right waits to be withdrawn."""
         return next(iter(self._list(_C.id == right_id, _LIVE)), None)
 
     def page_all(self, after: str = "", limit: int = PAGE) -> list[Right]:
@@ -68,7 +68,7 @@ class RightTable(SealedTable):
         return self._list(_C.id > after, limit=limit)
 
     def page(self, supplier: str, after: str = "", limit: int = PAGE, *, pending_only: bool = False) -> list[Right]:
-        """Return the next page of a supplier's rights by id, starting after the id ``after``; empty after the last page.
+        """Return the next page of a supplier's rights by id, starting after ``after``; empty after the last page.
 
         ``pending_only``: only the rights that wait for the holder.
         """
