@@ -42,7 +42,7 @@ _CHUNK: Final = 16 * 1024
 # Parts are JSON values; each takes up to 300 bytes once it is parsed. A year of registers, which is a long answer, has
 # 20 000.
 MOST_BYTES, _MOST_PARTS = 8 * _MEGABYTE, 200_000
-_LARGEST_RATIO: Final = 100  # Decompressed to compressed bytes, beyond the first megabyte.
+_LARGEST_RATIO: Final = 100  # The ratio of decompressed to compressed bytes, beyond the first megabyte.
 _LARGE_BYTES, _LARGE_PARTS = 256 * 1024, 10_000
 # Only the GNU C library has these two functions. Without mallopt, each thread's heap keeps up to 64 MB that it has
 # allocated once.

@@ -126,7 +126,7 @@ class LedgerFile:
             with self.path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH)
                 content = file.read()
-            # A last line without its end was cut off by a crash or a copy; no caller was told that its entry is kept.
+            # An incomplete last line was cut off by a crash or a copy; no caller was told that its entry is kept.
             lines = content[: content.rfind(b"\n") + 1].decode().split("\n")[:-1]
         except FileNotFoundError:
             raise LedgerRefused(
@@ -231,7 +231,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _cut_last_line(file: IO[bytes]) -> None:
-    """Remove a last line without its end: its writer died before reporting that the entry is kept."""
+    """Remove an incomplete last line: its writer died before reporting that the entry is kept."""
     file.seek(0)
     content = file.read()
     file.truncate(content.rfind(b"\n") + 1)

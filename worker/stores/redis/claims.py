@@ -80,8 +80,9 @@ for place = 1, #ARGV, 2 do
 end
 return released
 """
-# KEYS: releve:starts:<step>. ARGV: a process (host-17-a1b2c3/17), seconds that a start counts, the limit of starts.
-# Returns the processes that had begun the step and not ended it; if their number is the limit, no start is recorded.
+# KEYS: releve:starts:<step>. ARGV: a process (host-17-a1b2c3/17), the seconds for which a start counts, the limit of
+# starts. Returns the processes that had begun the step and not ended it; if their number is the limit, no start is
+# recorded.
 _BEGIN = """
 local now = redis.call('TIME')[1]
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])

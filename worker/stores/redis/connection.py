@@ -72,7 +72,7 @@ def is_redis(url: str) -> bool:
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Turn errors of redis-py into StoreUnavailable. It works as a context manager and as a decorator."""
+    """Turn errors of redis-py into StoreUnavailable. This function is a context manager and a decorator."""
     try:
         yield
     except RedisError as error:

@@ -83,7 +83,7 @@ class ErasureTable(_HashedMeters):
 
 
 class ReadingTryTable(_HashedMeters):
-    """Counts, per meter, the wrong tries to prove it by typing its reading. ``today``: the date in Europe/Paris."""
+    """Counts each meter's wrong tries to prove the meter by typing its reading. ``today``: the date in Europe/Paris."""
 
     def lock_name(self, supplier: str, usage_point_id: str) -> str:
         """Return a name for the meter's lock; it doesn't reveal the meter's number."""

@@ -177,7 +177,7 @@ class InvitationTable(SealedTable):
     def _revoke_open(self, connection: Connection, ids: Iterable[str]) -> int:
         """Revoke those of the invitations that are still open, and return how many were revoked.
 
-        Their meter's number is deleted.
+        The meter's number in a revoked invitation is deleted.
         """
         now, revoked = self._now(), 0
         revoking = update(INVITATIONS).where(_may_be(InvitationEvent.EXPIRED, now))

@@ -116,7 +116,7 @@ class CorrectionTable(SqlTable):
         return _read(self._database.fetch(_IN_SPAN, _span(account_id, doctype, first_key, end_key)))
 
     def count_since(self, moment: datetime) -> dict[Series, int]:
-        """Return how many corrections the fleet has had since ``moment``, by series, without series that have none."""
+        """Return the number of the fleet's corrections since ``moment`` by series; series without any are left out."""
         query = select(_BOTH.doctype, func.count()).where(_BOTH.changed_at >= moment).group_by(_BOTH.doctype)
         counts: dict[Doctype, int] = dict(self._database.fetch(query))
         return {series: counts[series.inputs] for series in Series if series.inputs in counts}

@@ -47,7 +47,7 @@ class TokenTable(SealedTable):
         return self._unseal(query)
 
     def find_token_id(self, account_id: str) -> str | None:
-        """Return the id of the account's token, or None. A new consent changes the id; a renewal does not."""
+        """Return the id of the account's token; None without one. A new consent changes the id; a renewal does not."""
         token_id: str | None = self._database.scalar(_token_id_of(account_id))
         return token_id
 
