@@ -84,8 +84,7 @@ _KNOWN_CODES: Final = {
 def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
     """Return what the reply to a request means, as ``classify`` does.
 
-    ``end``: the end of the requested days; None for a state. ``report`` is called if the reply is a refusal that is not
-    documented.
+    ``end``: the end of the requested days; None for a state. ``report`` is called with an undocumented refusal.
     """
     if deviation := unexpected_refusal(reply):
         report(deviation)

@@ -222,8 +222,8 @@ def is_right(record: Json) -> bool:
 def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
     """Return what the reply to a request means, as ``classify`` does.
 
-    ``end``: the end of the requested days; None for a state. ``report`` is called with each refusal in the reply that
-    is not documented.
+    ``end``: the end of the requested days; None for a state. ``report`` is called with each undocumented refusal in the
+    reply.
     """
     for deviation in unexpected_refusals(reply):
         report(deviation)
@@ -296,8 +296,8 @@ def raise_by_status(reply: Reply, now: datetime) -> None:
 def unexpected_refusals(reply: Reply) -> Iterator[Deviation]:
     """Yield the undocumented refusals in a reply: the errors whose code and text are both unknown.
 
-    Errors with a 5xx status are left out. A 4xx reply whose JSON contains no error counts as an undocumented refusal,
-    too, except 401, 403 and 429.
+    Errors with a 5xx status are left out. A 4xx reply without any error in its JSON is included, except 401, 403 and
+    429.
     """
     told = [error for error in map(error_in, _values_of(reply)) if error is not None]
     for error in dict.fromkeys(told):

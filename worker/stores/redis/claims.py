@@ -189,7 +189,6 @@ def member_of(account_id: str, series: str) -> str:
 
 
 def series_of_member(member: str) -> str:
-    """Return the series that a member names."""
     return member.rpartition(":")[2]
 
 

@@ -90,7 +90,6 @@ class IncidentStore(PrefixedKeys):
             pipe.execute()
 
     def open_incidents(self) -> dict[str, Incident]:
-        """Return the open incidents by slot."""
         texts = self._redis.mget([self._open_key(slot) for slot in SLOTS])
         incidents = [_to_incident(slot, json.loads(text)) for slot, text in zip(SLOTS, texts, strict=True) if text]
         return {incident.slot: self._with_counts(incident) for incident in incidents}

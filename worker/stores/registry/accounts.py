@@ -271,7 +271,7 @@ class AccountTable(SqlTable):
         return self._accounts(query.limit(limit))
 
     def state_since(self, account_id: str) -> datetime:
-        """Return when the account got its state."""
+        """Return since when the account has its state or, if it waits, its reason."""
         query = select(ACCOUNTS.c.state_since).where(ACCOUNTS.c.id == account_id)
         with self._database.reading() as connection:
             since: datetime | None = connection.execute(query).scalar()

@@ -145,7 +145,6 @@ class HouseholdTable(SealedTable):
 
 
 def find_households(connection: Connection, account_id: str) -> list[str]:
-    """Return the ids of the households that include the account."""
     query = select(HOUSEHOLD_ACCOUNTS.c.household_id).where(HOUSEHOLD_ACCOUNTS.c.account_id == account_id)
     return list(connection.execute(query.order_by(HOUSEHOLD_ACCOUNTS.c.household_id)).scalars())
 

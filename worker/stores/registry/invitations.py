@@ -238,7 +238,6 @@ class InvitationTable(SealedTable):
 
 
 def _find_by_account(connection: Connection, account_id: str | None, *conditions: ColumnElement[bool]) -> set[str]:
-    """Return the ids of the invitations that name the account."""
     if account_id is None:
         return set()
     query = select(INVITATIONS.c.id).where(INVITATIONS.c.account_id == account_id, *conditions)

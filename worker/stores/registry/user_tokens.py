@@ -52,7 +52,6 @@ class TokenTable(SealedTable):
         return token_id
 
     def list_accounts_of(self, token_id: str) -> list[str]:
-        """Return the ids of the accounts that use this token."""
         query = select(TOKEN_USERS.c.account_id).where(TOKEN_USERS.c.token_id == token_id)
         return [row.account_id for row in self._database.fetch(query.order_by(TOKEN_USERS.c.account_id))]
 
