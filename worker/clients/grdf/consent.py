@@ -91,8 +91,7 @@ def withdraw_right(session: SupplierSession, right_id: str) -> None:
     """
 
     def read(reply: Reply) -> None:
-        # With 404 or 409 the right doesn't exist any more, unless the body is a gateway's page, which says nothing
-        # about the right.
+        # With 404 or 409 the right is gone, unless the body is a gateway's page, which says nothing about the right.
         check = raise_by_status if reply.status in (404, 409) else interpret_rights
         check(reply, datetime.now(UTC))
 

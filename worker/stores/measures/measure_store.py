@@ -36,8 +36,7 @@ class MeasureStore(Protocol):
         """Write and remove documents, and return those that lost a race; all others were written or removed.
 
         Without ``_rev`` a document is created; with it, exactly that revision is replaced or removed. A document loses
-        a race if another writer was faster, so that the stored revision is another one. The ids within a doctype must
-        be different.
+        a race if another writer has changed the stored revision first. The ids within a doctype must be different.
 
         Doctypes are written in the order in which they are given, in which readings must come before totals. If a
         reading loses its race, its totals lose theirs too, because they were computed from another reading.

@@ -212,7 +212,7 @@ class BrokerMessages(PrefixedKeys):
             if sum(pipe.execute()) > _MOST_MESSAGES:
                 return None
         # Reserved messages are read before the queues, because a step may end and publish the next step meanwhile, and
-        # again after the queues, because a worker may take a message meanwhile.
+        # again after them, because workers may take messages meanwhile.
         messages = chain(self._reserved_messages(), self._queued_messages(queue_keys), self._reserved_messages())
         return frozenset(word for message in messages for word in _WORD.findall(_argument_text(message)))
 

@@ -92,7 +92,7 @@ class SessionTable(ClockedTable):
         return [row.household_id for row in self._database.fetch(query.order_by(HOUSEHOLD_ACCOUNTS.c.household_id))]
 
     def delete_over(self) -> int:
-        """Delete the expired keys, and return the number of deleted keys."""
+        """Delete the expired keys, and return their number."""
         return self._database.change(delete(ACCESS_KEYS).where(_is_over(self._now())))
 
     def list_keys(

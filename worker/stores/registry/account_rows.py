@@ -194,12 +194,12 @@ def apply(
 
 
 def delete_pending_refusals(connection: Connection, account_id: str) -> int:
-    """Delete the account's pending refusals, and return how many were deleted."""
+    """Delete the account's pending refusals, and return their number."""
     return connection.execute(delete(PENDING_REFUSALS).where(PENDING_REFUSALS.c.account_id == account_id)).rowcount
 
 
 def delete_undelivered_notices(connection: Connection, account_id: str) -> int:
-    """Delete the account's undelivered notices, and return how many were deleted.
+    """Delete the account's undelivered notices, and return their number.
 
     Notices about acts of other people stay, because they are sent whatever the household does meanwhile.
     """

@@ -44,7 +44,7 @@ class AuditTable(SqlTable):
         return int(self._database.scalar(query))
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the entries older than ``moment``, and return how many were deleted."""
+        """Delete the entries older than ``moment``, and return their number."""
         return self._database.change(delete(AUDIT_LOG).where(_C.at < moment))
 
 

@@ -219,5 +219,5 @@ class PolicyTable(SqlTable):
             connection.execute(statement.on_conflict_do_update(index_elements=["since"], set_=columns))
 
     def delete_all(self) -> int:
-        """Delete all policies, so that every account is due every night, and return how many were deleted."""
+        """Delete all policies and return their number; every account is then due every night."""
         return self._database.change(delete(POLICIES))

@@ -78,7 +78,7 @@ class ErasureTable(_HashedMeters):
         return any(erased_at is not None and (moment is None or moment <= erased_at) for erased_at in erasures)
 
     def forget_before(self, today: date) -> int:
-        """Delete the rows that are to be forgotten by ``today``, and return how many were deleted."""
+        """Delete the rows that are to be forgotten by ``today``, and return their number."""
         return self._database.change(delete(ERASURES).where(ERASURES.c.forget_on <= today))
 
 

@@ -13,7 +13,7 @@ Sign-in links, and notices about the household's accounts, may be sent to its ma
 written when the household has confirmed the address with a mailed link. The address is sealed with the same key, and
 found by a keyed hash. A person who can write to the table, but doesn't have this key, can't add an address or move one
 to another household. The sealed text is ``{"address": "anne@example.org", "notices": true}``, or only the address if it
-was confirmed before notices existed: such an address was given only for links, so notices are sent to it only once its
+was confirmed before notices existed: such an address was given only for links, so it gets notices only once its
 household wants them.
 """
 

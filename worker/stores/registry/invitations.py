@@ -171,7 +171,7 @@ class InvitationTable(SealedTable):
         return revoked
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the invitations that expired before ``moment``, and return how many were deleted."""
+        """Delete the invitations that expired before ``moment``, and return their number."""
         return self._database.change(delete(INVITATIONS).where(INVITATIONS.c.expires_at < moment))
 
     def _revoke_open(self, connection: Connection, ids: Iterable[str]) -> int:

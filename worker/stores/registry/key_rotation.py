@@ -38,8 +38,7 @@ class SealedColumn:
     """A column of sealed texts or bytes. ``key`` identifies its rows; ``sealed_at`` orders them by age.
 
     ``is_kept``: whether a value that no key can unseal is kept. A sample in the quarantine isn't kept, because a new
-    sample is stored when the deviation comes again; nor is an invitation's meter, because nobody could use the
-    invitation.
+    sample is stored when the deviation comes again; nor is an invitation, because nobody could use it.
     """
 
     label: str

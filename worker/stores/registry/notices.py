@@ -79,7 +79,7 @@ class NoticeTable(SqlTable):
         return [Notice(**row._asdict()) for row in self._database.fetch(oldest_first)]
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the notices created before ``moment``, delivered or not, and return how many were deleted."""
+        """Delete the notices created before ``moment``, delivered or not, and return their number."""
         return self._database.change(delete(NOTICES).where(NOTICES.c.created_at < moment))
 
 

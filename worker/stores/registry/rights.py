@@ -164,7 +164,7 @@ class RightTable(SealedTable):
         connection.execute(update(RIGHTS).where(_C.id == right_id).values(account_id=account_id, opened_at=now))
 
     def delete_ended_before(self, moment: datetime) -> int:
-        """Delete the rights that ended at the supplier before ``moment``, and return how many were deleted."""
+        """Delete the rights that ended at the supplier before ``moment``, and return their number."""
         return self._database.change(
             delete(RIGHTS).where(_LIVE, _C.state.not_in(HOPEFUL_STATES), _C.state_since < moment)
         )

@@ -122,7 +122,7 @@ class CorrectionTable(SqlTable):
         return {series: counts[series.inputs] for series in Series if series.inputs in counts}
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the corrections from before ``moment``, and return how many were deleted."""
+        """Delete the corrections from before ``moment``, and return their number."""
         return sum(self._database.change(delete(table).where(table.c.changed_at < moment)) for table in _TABLES)
 
 
@@ -182,7 +182,7 @@ class RawAnswerTable(SealedTable):
             )
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the rows whose last answer is older than ``moment``, and return how many were deleted.
+        """Delete the rows whose last answer is older than ``moment``, and return their number.
 
         A packed month is deleted as a whole.
         """
@@ -308,7 +308,7 @@ class QuarantineTable(SealedTable):
         return bool(self._database.change(delete(QUARANTINE).where(_QUARANTINE.fingerprint == fingerprint)))
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the deviations that were last seen before ``moment``, and return how many were deleted."""
+        """Delete the deviations that were last seen before ``moment``, and return their number."""
         return self._database.change(delete(QUARANTINE).where(_QUARANTINE.last_seen < moment))
 
     def _insert(self, connection: Connection, deviation: Deviation, times: int, preset: str, now: datetime) -> bool:
