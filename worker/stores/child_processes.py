@@ -1,7 +1,6 @@
 """Child processes that never outlive their parent, even after Ctrl-C, SIGTERM or kill -9.
 
-`releve up`, `releve demo`, `releve drill`, benchmarks and tests start, watch, stop and kill their processes with this
-module.
+`releve up`, `releve demo`, `releve drill`, benchmarks and tests run their processes with this module.
 
 Each child leads a session of its own, so Ctrl-C in the terminal reaches only the parent, which ends its children in
 order.

@@ -136,7 +136,6 @@ class Sealer:
         return self._seal(content, place, int(datetime.now(UTC).timestamp()).to_bytes(8, "big"))
 
     def unseal_bytes(self, sealed: bytes, place: str) -> bytes:
-        """Decrypt sealed bytes. Raises OperatorFault like ``unseal``."""
         return self._open(sealed, place)[1]
 
     # Methods for changing the key.

@@ -113,7 +113,6 @@ class PackedStore(MeasureStore):
         return packed + self._unpacked.erase(account_id)
 
     def prepare(self) -> dict[str, bool]:
-        """Create the missing databases with the configured numbers of shards and replicas."""
         packs = {packed_doctype(series): database.create_if_missing() for series, database in self._databases.items()}
         return packs | self._unpacked.prepare()
 

@@ -270,7 +270,6 @@ def _get_row(connection: Connection, invitation_id: str) -> Row[Any] | None:
 
 
 def _find_row(connection: Connection, secret_text: str) -> Row[Any] | None:
-    """Return the row of the invitation with this secret; None if there is none."""
     if (invitation_id := _TEXTS.read_id(secret_text)) is None:
         return None
     row = _get_row(connection, invitation_id)
