@@ -21,7 +21,7 @@ MAX_DEVIATIONS: Final = 20  # The most deviations that are reported for one answ
 # then kept.
 ITSELF: Final = ""
 _Parts = tuple[DeviationKind, str, str]  # Kind, place and detail.
-# By pydantic's types of errors; any other type is an unexpected shape.
+# The kind of deviation for each error type of pydantic; any other type counts as an unexpected shape.
 _KINDS: Final[Mapping[str, DeviationKind]] = {
     "extra_forbidden": DeviationKind.FIELD,
     "literal_error": DeviationKind.CODE,
@@ -122,7 +122,7 @@ def _models_in(annotation: Any) -> Iterator[type[AnswerPart]]:
 
 
 def keep_fields(body: Json, kept: Mapping[str, Json] | None) -> Json:
-    """Return a body with only the fields in ``kept``; of a list, each item is reduced in this way.
+    """Return a body with only the fields in ``kept``; each item of a list is reduced in the same way.
 
     ``kept`` consists of nested objects whose leaves are None. Where ``kept`` has a leaf, a text, number or null in the
     body is kept; anything else might contain unknown data and becomes null. Where ``kept`` has an object, a text or

@@ -43,7 +43,7 @@ class StateCall:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One generation of the API.
+    """One generation of a supplier's API.
 
     ``title``: the supplier's name in messages to the operator and, in capitals, in its settings. ``paths``: the path of
     each series that is requested by meter and days; if the path doesn't contain ``{meter}``, the meter is sent as the
@@ -71,7 +71,7 @@ class Preset:
     consent_style: Literal["usage_point", "autorisation", "right"]
     consent_duration: str  # An ISO 8601 duration.
     title: str = "Enedis"
-    sandbox_authorize_url: str | None = None  # None if that sandbox's customers have consented already.
+    sandbox_authorize_url: str | None = None  # None: the sandbox's customers have consented already.
     revoke_path: str | None = None  # The path that revokes users' tokens; None if there is none.
     data_path: str = ""
     token_base_url: str | None = None

@@ -42,7 +42,7 @@ _CHUNK: Final = 16 * 1024
 # Parts are JSON values; each takes up to 300 bytes once it is parsed. A year of registers, which is a long answer, has
 # 20 000.
 MOST_BYTES, _MOST_PARTS = 8 * _MEGABYTE, 200_000
-_LARGEST_RATIO: Final = 100  # Decompressed to compressed bytes, beyond the first megabyte.
+_LARGEST_RATIO: Final = 100  # The ratio of decompressed to compressed bytes, beyond the first megabyte.
 _LARGE_BYTES, _LARGE_PARTS = 256 * 1024, 10_000
 # Only the GNU C library has these two functions. Without mallopt, each thread's heap keeps up to 64 MB that it has
 # allocated once.
@@ -102,11 +102,11 @@ class _Call:
 
     def _shut(self) -> None:
         if (connection := self._socket) is not None:
-            with suppress(OSError):  # The socket is closed already.
+            with suppress(OSError):  # The socket may be closed already.
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-_current = threading.local()  # The call of this thread, which its connection finds here, and its ``_Reading``.
+_current = threading.local()  # Each thread's ``_Call``, which the thread's connection needs, and its ``_Reading``.
 _large_turn = threading.Lock()
 
 
@@ -128,7 +128,7 @@ def one_large_reader() -> Iterator[None]:
     limits of one body apply to all bodies that are read in the block together. Waiting for the lock counts as part of
     the call's time. Small bodies don't wait.
     """
-    if hasattr(_current, "reading"):  # The outer block ends the reading.
+    if hasattr(_current, "reading"):  # An outer block is active and will end the reading.
         yield
         return
     reading = _current.reading = _Reading()
@@ -161,7 +161,7 @@ class _BoundedBody:
                 self._check_size(piece)
                 self._check_time()
                 yield piece
-            self._check_time()  # If the socket was shut down, this looks like the end of the body.
+            self._check_time()  # A socket that the timer has shut down looks like the end of the body.
         except (OSError, HTTPError):
             self._check_time()
             raise
@@ -283,7 +283,7 @@ def sign_body(secret: str, unix_time_s: int, body: bytes) -> str:
 
 @contextmanager
 def open_session(adapter: BoundedHttp) -> Iterator[requests.Session]:
-    """Open a session that uses this adapter. It uses no proxy, because a proxy could reach any network."""
+    """Open a session that uses this adapter, but no proxy, because a proxy could reach any network."""
     with requests.Session() as session:
         session.trust_env = False
         for scheme in ("http://", "https://"):
@@ -299,7 +299,7 @@ def post_signed(
     unix_time_s: int,
     timeouts_s: tuple[float, float] = TIMEOUTS_S,
 ) -> int:
-    """Send a JSON body with its signature; return the status of the answer. Raises NotDelivered if none comes."""
+    """Send a signed JSON body; return the status of the answer. Raises NotDelivered if there is no answer."""
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "Releve",

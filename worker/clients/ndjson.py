@@ -25,7 +25,8 @@ from worker import errors
 from worker.domain.answers import Json
 
 _KILOBYTE: Final = 1024
-# Between values: whitespace, commas, the separator of RFC 7464, and the bytes of a UTF-8 byte order mark.
+# What may stand between two values: whitespace, commas, the separator of RFC 7464, and the bytes of a UTF-8 byte order
+# mark.
 _BETWEEN: Final = re.compile(rb"[ \t\r\n,\x1e\xef\xbb\xbf]*")
 _SCALAR: Final = re.compile(rb"[^ \t\r\n,\x1e\[\]{}\"<]*")
 _STRUCTURE: Final = re.compile(rb'["{}\[\]]')
@@ -116,7 +117,7 @@ class _ValueReader:
             _raise_no_json()
 
     def _begin(self, chunk: bytes, place: int) -> int:
-        """Return where the next value begins; the chunk's end if no value begins.
+        """Return where the next value in the chunk begins; the chunk's end if none does.
 
         The brackets of a list around the values are skipped.
         """

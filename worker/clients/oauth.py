@@ -143,7 +143,7 @@ class OAuthClient:
         replies: list[Reply] = []
         check = partial(self._check_response, permit, replies)
         with self.transport.token_session(client, partial(self.permits.release_permit, permit)) as session:
-            session.redirect_uri = redirect_uri  # With a code, oauthlib sends only the address that the session has.
+            session.redirect_uri = redirect_uri  # oauthlib takes the address to send with a code from here.
             session.register_compliance_hook("access_token_response", check)
             session.register_compliance_hook("refresh_token_response", check)
             url, timeouts = as_signed(self.endpoints.token_url), self.transport.timeouts
@@ -152,7 +152,7 @@ class OAuthClient:
                     session, url, client_secret=self.client_secret, timeout=timeouts, **form
                 )
             except (OAuth2Error, ValueError, OverflowError) as error:
-                # Some errors of requests are ValueErrors, too; the transport turns these into ours.
+                # Some errors of requests are ValueErrors, too; the transport turns these into our own errors.
                 if isinstance(error, requests.RequestException):
                     raise
                 # "from None", because the text of the library's error quotes the answer.
@@ -162,7 +162,7 @@ class OAuthClient:
         return answer, replies[-1].digest
 
     def _check_response(self, permit: str, replies: list[Reply], response: requests.Response) -> requests.Response:
-        """Check an answer before oauthlib parses it, because oauthlib loses the status, which decides about the error.
+        """Check an answer before oauthlib parses it and loses the status, which decides which error to raise.
 
         The unchanged answer is added to ``replies``.
         """

@@ -43,7 +43,7 @@ ResultT = TypeVar("ResultT")
 FetchPiece = Callable[[DateWindow], Answer]
 # The limits for calls that change something, and for the token endpoint.
 SHORT_ANSWER: Final = StreamLimits(stream_bytes=64 * 1024)
-# From WSO2, which is the API gateway of many suppliers, and from OAuth.
+# These codes come from OAuth, and from WSO2, which is the API gateway of many suppliers.
 BAD_TOKEN_CODES: Final = {"900901", "900902", "900903", "unauthorized", "invalid-token"}
 REFUSED_FOR_GOOD: Final = "the gateway refuses the token: make a new one on its page, then run `releve home add`"
 _LONGEST_PAGE: Final = 20_000
@@ -120,8 +120,9 @@ class Reply:
 def token_refused(reply: Reply, mode: TokenMode) -> bool:
     """Return whether a reply refuses the token, and not something else.
 
-    With a user's token (v4), a 403 with an empty body refuses the token; a 403 with a body refuses the consent. A
-    gateway's 401 refuses the token, unless the gateway passes on a 401 from Enedis, which refuses the gateway itself.
+    With a user's token (v4), a 403 with an empty body, or with ``invalid_token`` in a header, refuses the token; any
+    other 403 refuses the consent. A gateway's 401 refuses the token, unless the gateway passes on a 401 from Enedis,
+    which refuses the gateway itself.
     """
     if mode == "bearer":
         return reply.status == 401 and (reply.json is None or reply.envelope is reply.json)
@@ -192,7 +193,7 @@ class Permits(Protocol):
         """
 
     def release_permit(self, permit: str) -> None:
-        """Undo a permit whose request was never sent, so that the supplier can't have counted the request."""
+        """Give back a permit whose request was never sent, so the supplier can't have counted the request."""
 
     def close_gate(self, retry_after_s: float, permit: str, code: str = "") -> None:
         """Stop all requests for a while, because the supplier has refused a request.
@@ -249,7 +250,7 @@ class SupplierSession:
     ) -> ResultT:
         """Send a PUT with files, each as a field ``name`` of one form; otherwise like ``get``.
 
-        A file is its name and its content. The answer is short.
+        Each file is a pair of name and content. The answer is short.
         """
         return self._request("PUT", path, interpret, SHORT_ANSWER, files=[(name, file) for file in files])
 
@@ -415,7 +416,7 @@ def _network_errors(on_unsent: Callable[[], None]) -> Iterator[None]:
 
 
 def _unavailable(error: OSError, *, is_connected: bool) -> errors.SupplierUnavailable:
-    """Return our error for an error of requests; it depends on how far the call got."""
+    """Return our error for an error of the package requests; which one depends on how far the call got."""
     name = type(error).__name__
     if not is_connected or isinstance(error, requests.exceptions.SSLError | requests.exceptions.ProxyError):
         return errors.SupplierUnreachable(f"no connection to the supplier ({name})")
@@ -436,7 +437,7 @@ def as_signed(url: str) -> str:
 
 @dataclass
 class SplitFetch:
-    """Fetches one window in pieces, and has their payloads and the range of days that the supplier answers for.
+    """Fetches one window in pieces; collects their payloads and the range of days for which the supplier answers.
 
     ``data_from``: the first day that may be requested; earlier days count as before the history. ``payloads``: each
     payload, with the days for which it was requested. ``floor``: the first day for which the supplier answers, if the
@@ -500,7 +501,7 @@ def find_floor(fetch_piece: FetchPiece, refused_window: DateWindow) -> Iterator[
 
 
 def _next_length(window: DateWindow) -> int:
-    """Return the length of the next pieces: half, or 6 for 7 days, because Enedis sometimes refuses exactly 7."""
+    """Return the length of the next pieces: half the window, but 6 of 7 days, as Enedis sometimes refuses exactly 7."""
     if window.days == 1:
         raise errors.RequestRefused("the supplier says that a window of one day is too long")
     return 6 if window.days == 7 else (window.days + 1) // 2

@@ -1,4 +1,4 @@
-"""Tokens and their renewal: a user's rotating token, the application's token, and a gateway's, never renewed.
+"""Tokens and their renewal: users' rotating tokens, the application's token, and gateway tokens (never renewed).
 
 Of all workers, only one at a time renews a token. The renewed token is stored before it is used, because the old
 refresh token no longer works.
@@ -42,7 +42,7 @@ _CONSENT_CLAIMS: Final = ("consentements", "consents")
 
 
 class TokenStore(Protocol):
-    """A store of one token, encrypted and as a text: an account's in the registry, the application's in Redis.
+    """A store of one token as an encrypted text: the registry for an account's token, Redis for the application's.
 
     ``expires_at``: when the token expires, in seconds since 1970.
     """
@@ -152,7 +152,7 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
 
 
 class ApplicationTokens(_StoredToken[TokenStore]):
-    """The application's token (v5, 2026), which is requested with its credentials and shared by all accounts.
+    """The application's token (v5, 2026), which is requested with our credentials and shared by all accounts.
 
     The last token is also kept in memory. If another worker has replaced it early, because the supplier refused it, the
     supplier also refuses this copy, and then the new token is read from the store.

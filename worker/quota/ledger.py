@@ -74,7 +74,7 @@ def spacing_us(calls: int, window_ms: int = SECOND_MS) -> int:
 
 @dataclass(frozen=True, slots=True)
 class QuotaSpan:
-    """A limit of ``calls`` in any span of this length."""
+    """A limit of ``calls`` in any span of ``length_us``."""
 
     name: str
     calls: int
@@ -221,8 +221,9 @@ class QuotaLedger(PrefixedKeys):
         """Take a permit that keeps within every limit; wait until it may be used, at most a few slots of the pace.
 
         ``api`` is the name under which the supplier counts the call. If there is no permit in time, raises RateLimited
-        with the time to wait, and takes nothing; if the wait is known to be too long, raises at once. Retries come a
-        little later than the ledger says, so that the callers don't all try at the same time.
+        with the time to wait, and takes nothing; if the wait is known to be too long, raises at once. Between two
+        tries, the caller sleeps a little longer than the ledger says, so that the callers don't all try at the same
+        time.
         """
         waited_s = 0.0
         while (decision := self.try_permit(api, self._max_wait_s - waited_s)).permit is None:
@@ -259,7 +260,7 @@ class QuotaLedger(PrefixedKeys):
         at_us, lane, api = permit.split("/", 2)
         with self._redis.pipeline() as pipe:
             for key, window in zip(self._window_keys(api), self._windows, strict=True):
-                # A bucket that has left the window gets the count -1, which isn't counted either.
+                # If the bucket has left the window, its count becomes -1, but the window doesn't include it any more.
                 pipe.hincrby(key, f"{int(at_us) // window.bucket_us}:{lane}", -1)
                 pipe.pexpire(key, 2 * window.length_us // 1000)
             pipe.execute()

@@ -1,6 +1,6 @@
 """Child processes that never outlive their parent, even after Ctrl-C, SIGTERM or kill -9.
 
-`releve up`, `releve demo`, `releve drill`, benchmarks and tests start, watch, stop and kill their processes with it.
+`releve up`, `releve demo`, `releve drill`, benchmarks and tests run their processes with this module.
 
 Each child leads a session of its own, so Ctrl-C in the terminal reaches only the parent, which ends its children in
 order.
@@ -230,7 +230,7 @@ class Supervisor:
         return self._children[name].terminated_at is not None
 
     def kill(self, name: str) -> None:
-        """Kill the child and its whole group with SIGKILL, as if by accident; ``collect_exits`` reports the exit."""
+        """Kill the child and its whole group with SIGKILL; ``collect_exits`` reports the exit as unrequested."""
         if pid := self.pid(name):
             process_guard.signal_group(pid, signal.SIGKILL)
 

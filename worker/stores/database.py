@@ -102,7 +102,7 @@ class Database:
         """Take the URL. Raises ValueError, whose text doesn't repeat the URL, because the URL may contain a password.
 
         ``timeout_s``: how long a PostgreSQL server may take to answer, and how long a SQLite writer waits for another
-        one.
+        writer.
         """
         self._use = use
         self._engine = _open_engine(_parse_url(url, use), timeout_s)
@@ -221,7 +221,7 @@ class Database:
         if self.dialect != "sqlite":
             return
         with self._translated_errors(), self._engine.connect() as connection:
-            plain = connection.connection.cursor()  # This is done outside a transaction, which would hold the log.
+            plain = connection.connection.cursor()  # This runs outside a transaction, which would use the log.
             waits_ms = plain.execute("PRAGMA busy_timeout").fetchone()[0]
             plain.execute("PRAGMA busy_timeout = 0")
             with suppress(sqlite3.OperationalError):
@@ -320,7 +320,7 @@ def _parse_url(text: str, use: DatabaseUse) -> URL:
         raise ValueError(expected) from None
     except ImportError:
         raise ValueError(f"the driver in the {use.name} URL is not installed: leave it out") from None
-    # Each connection to an in-memory database would see another one.
+    # Each connection to an in-memory database would get a separate, empty database.
     in_memory = url.database in (None, "", ":memory:")
     if in_memory or dialect.is_async or dialect.driver not in _DRIVERS:
         raise ValueError(expected)

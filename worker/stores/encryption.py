@@ -74,12 +74,12 @@ class Purpose(Enum):
 
 
 def derive_key(key: bytes, purpose: Purpose, salt: bytes = b"") -> bytes:
-    """Return 32 bytes derived from a key by HKDF-SHA256 (RFC 5869); they reveal nothing about this key or others."""
+    """Return 32 bytes derived from a key by HKDF-SHA256 (RFC 5869); they reveal nothing about any key."""
     return HKDF(SHA256(), 32, salt, f"releve/{purpose.label}".encode()).derive(key)
 
 
 def check_keys(keys: Sequence[str]) -> None:
-    """Raise ValueError, which shows no key, if a key is missing or too short, or the first one isn't random.
+    """Raise ValueError, which shows no key, if a key is missing or too short, or the first key isn't random.
 
     An older key may be weak, so that the texts sealed with it can still be opened until the key is replaced.
     """
@@ -136,7 +136,6 @@ class Sealer:
         return self._seal(content, place, int(datetime.now(UTC).timestamp()).to_bytes(8, "big"))
 
     def unseal_bytes(self, sealed: bytes, place: str) -> bytes:
-        """Decrypt sealed bytes. Raises OperatorFault like ``unseal``."""
         return self._open(sealed, place)[1]
 
     # Methods for changing the key.
@@ -168,7 +167,7 @@ class Sealer:
         return opened
 
     def _find_key(self, sealed: bytes, place: str) -> tuple[int, bytes] | None:
-        """Return the position of the key that opens the sealed bytes (0: the newest) and their content, else None."""
+        """Return the position of the key that opens the bytes (0: the newest) and the content; None if no key does."""
         header, salt = sealed[:_HEADER_BYTES], sealed[_HEADER_BYTES : _HEADER_BYTES + _SALT_BYTES]
         content = sealed[_HEADER_BYTES + _SALT_BYTES :]
         if header[:1] == _VERSION and content:
@@ -295,7 +294,7 @@ class Signer:
         return any(hmac.compare_digest(_digest(key, sid).encode(), sent) for key in self._form_keys)
 
     def make_ticket(self, household_id: str) -> str:
-        """Return the ticket for a link in a mail; its reader can only switch off the notices of this household."""
+        """Return the ticket for a link in a mail; it only allows switching off this household's notices."""
         return f"{household_id}.{_digest(self._ticket_keys[0], household_id)}"
 
     def read_ticket(self, ticket: str) -> str | None:

@@ -65,7 +65,7 @@ class LedgerEntry:
 class LedgerPosition:
     """The id of a ledger, its number of entries, and the signature of its last line.
 
-    Each backup contains the position that the ledger had then.
+    Each backup contains the position that the ledger had when the backup was made.
     """
 
     id: str
@@ -99,7 +99,7 @@ class LedgerFile:
             return [*before, self._write(file, {**_to_fields(entry), "before": "".join(before[-1:])})]
 
     def position(self, known: LedgerPosition | None = None) -> LedgerPosition:
-        """Return the ledger's position. If ``known`` is None and the file is missing, create it.
+        """Return the ledger's position. If ``known`` is None and the file is missing, create the file.
 
         Raises StoreUnavailable if the file can't be written, and LedgerRefused if it can't be read or was never at the
         position ``known``.
@@ -111,7 +111,7 @@ class LedgerFile:
         return LedgerPosition(ledger_id, len(signatures) - 1, signatures[-1])
 
     def read_since(self, position: LedgerPosition) -> list[LedgerEntry]:
-        """Return all entries of the ledger. Raises LedgerRefused if it was never at this position.
+        """Return all entries of the ledger. Raises LedgerRefused if the ledger was never at this position.
 
         A ledger that has lost entries before or after the position is refused too. The same event may occur twice.
         """
@@ -126,7 +126,7 @@ class LedgerFile:
             with self.path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH)
                 content = file.read()
-            # A last line without its end was cut off by a crash or a copy; no caller was told that its entry is kept.
+            # An incomplete last line was cut off by a crash or a copy; no caller was told that its entry is kept.
             lines = content[: content.rfind(b"\n") + 1].decode().split("\n")[:-1]
         except FileNotFoundError:
             raise LedgerRefused(
@@ -231,7 +231,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _cut_last_line(file: IO[bytes]) -> None:
-    """Remove a last line without its end: its writer died before reporting that the entry is kept."""
+    """Remove an incomplete last line: its writer died before reporting that the entry is kept."""
     file.seek(0)
     content = file.read()
     file.truncate(content.rfind(b"\n") + 1)

@@ -82,9 +82,9 @@ _KNOWN_CODES: Final = {
 
 
 def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
-    """Return what the reply to a request means, as ``classify`` does; ``end``: the end of the requested days, if any.
+    """Return what the reply to a request means, as ``classify`` does.
 
-    ``report`` is called if the reply is a refusal that is not documented.
+    ``end``: the end of the requested days; None for a state. ``report`` is called with an undocumented refusal.
     """
     if deviation := unexpected_refusal(reply):
         report(deviation)
@@ -185,7 +185,7 @@ class EnedisClient(SeriesClient):
     interpret = staticmethod(interpret)  # Gateways replace this function, because they have refusals of their own.
 
     def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
-        """Request one window of a series. Its end is excluded, so a window that ends today includes yesterday.
+        """Request one window of a series. The end is excluded, so a window that ends today includes yesterday.
 
         Measures take one call, and their payload is the supplier's JSON. v4 and v5:
         ``meter_reading.interval_reading[]`` with ``date`` and ``value`` (a text); 2026: ``grandeur[].points[]`` with

@@ -39,7 +39,7 @@ def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Call
     """Read the query of a callback, in which a name may occur more than once.
 
     This raises nothing: a callback that can't be used is returned as a failure. Failures are recognised first, because
-    the ``code`` of a failure may be a status, even if there is no ``error``.
+    the ``code`` of a failure may be an HTTP status, even if there is no ``error``.
     """
     fields = _fields(params.items() if isinstance(params, Mapping) else params)
     state, code = fields.get("state", ""), fields.get("code", "")
@@ -126,8 +126,8 @@ def _to_day(value: Json) -> date | None:
 
 
 def _interpret_services(reply: Reply, now: datetime) -> Json:
-    # The refusal that the consent isn't known yet has no code of its own: it is a "Bad request" that only this text
-    # distinguishes from others.
+    # As long as Enedis doesn't know the consent, it answers "Bad request"; only this text distinguishes the refusal
+    # from others.
     if reply.status == 400 and "pas de services souscrits" in str(reply.json).lower():
         return None
     return classify(reply, now).payload

@@ -318,7 +318,7 @@ _V4: Final = replace(
     # The token API has no other path for revocation. Enedis doesn't publish whether the host of v4 serves this path.
     revoke_path="/oauth2/v3/revoke",
     token_mode="user",  # noqa: S106
-    # The same names as in v5, but all paths in one API.
+    # The paths have the same names as in v5, but all of them belong to one API.
     paths={series: f"/v4/metering_data/{path.rpartition('/')[2]}" for series, path in _V5.paths.items()},
     state_calls={
         Series.CONTRACT: (

@@ -1,4 +1,4 @@
-"""The client of a gateway to Enedis. Calls are Enedis'; answers are passed on from Enedis, or the gateway's own.
+"""The client of a gateway to Enedis. The calls are those of Enedis; answers come from Enedis or the gateway itself.
 
     passed on    {"status": 403, "message": "The Enedis API returned an error", "error": {"error": "ADAM-DC-0008", …}}
     its own      {"status": 401, "message": "Votre token est invalide ou ne permet pas d'accéder à ce PRM"}
@@ -25,7 +25,8 @@ from worker.domain.retry import retry_after_s
 
 # The gateway doesn't say how long to wait, and further calls would keep our address banned.
 _BANNED_FOR_S: Final = 24 * 3600.0
-# Retries some seconds apart, as for Enedis, would use up the few calls that a gateway allows while it is down.
+# While a gateway is down, retries some seconds apart, as for Enedis, would use up the few calls that the gateway
+# allows.
 _UNWELL_FOR_S: Final = 3600.0
 _KEYS_OF_ENEDIS: Final = {"error", "fault", "code"}
 _INVALID_PARAMETERS: Final = "Paramètres invalides"

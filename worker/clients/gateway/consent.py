@@ -19,7 +19,7 @@ from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.tokens import split_meters
 from worker.domain.answers import Json
 
-# What may stand after "Bearer" (RFC 6750, 2.1). Shorter texts are meters, names or typing errors.
+# The form of a bearer token (RFC 6750, 2.1). A shorter text is a meter's number, a name or a typing error.
 _BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]{16,8000}=*")
 _METER_WORDS: Final = re.compile(r"[0-9,;]+")
 _DAMAGED: Final = "the token is damaged: copy the whole line from the gateway's page"

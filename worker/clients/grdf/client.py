@@ -98,7 +98,7 @@ _MEANING_BY_TEXT: Final[Sequence[tuple[str, Meaning]]] = (
     ("ne couvre pas les donnees", _NOT_COVERED),
     ("il n'y a pas de donnees", AnswerKind.NO_DATA),
     ("demenage", _MOVED),
-    # This is about the operator's own contract with GRDF, and with it the rights to all of the operator's meters.
+    # This refusal concerns the operator's own contract with GRDF, and so the rights to all of the operator's meters.
     ("contrat grdf adict|mauvaise utilisation", _OUR_CONTRACT),
     ("preuve de consentement", _BAD_PROOF),
     ("revoque", _REVOKED),
@@ -123,7 +123,7 @@ _LONGEST_MESSAGE: Final = 200
 class BusinessError:
     """An error that a record contains instead of data.
 
-    ``code``: its code in digits, empty if it isn't readable; ``text``: its text.
+    ``code``: the error's code in digits; empty if no code is readable.
     """
 
     code: str
@@ -144,7 +144,7 @@ class GrdfClient(SeriesClient):
     """The client for the series, with the application's token; see ``SupplierClient``."""
 
     def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
-        """Request one window of a series. Its end is excluded, so a window that ends today includes yesterday.
+        """Request one window of a series. The end is excluded, so a window that ends today includes yesterday.
 
         Measures take one call. Their payload is ``{"records": [...]}``: the values of the answer in their order,
         without values about a right; ``domain.parsing.gas`` shows a record. The current state of a contract takes two
@@ -220,9 +220,10 @@ def is_right(record: Json) -> bool:
 
 
 def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
-    """Return what the reply to a request means, as ``classify`` does; ``end``: the end of the requested days, if any.
+    """Return what the reply to a request means, as ``classify`` does.
 
-    ``report`` is called with each refusal in the reply that is not documented.
+    ``end``: the end of the requested days; None for a state. ``report`` is called with each undocumented refusal in the
+    reply.
     """
     for deviation in unexpected_refusals(reply):
         report(deviation)
@@ -246,13 +247,13 @@ def classify(reply: Reply, now: datetime) -> Answer:
         if error is not None:
             return _answer_of(error, reply, now)
     if reply.status == 403:
-        # Only one source says what a 403 without a code means.
+        # Only one of our sources says that a 403 without a code means a missing right.
         raise _to_error(_NO_RIGHT, BusinessError("", ""))
     raise errors.RequestRefused(f"GRDF refuses the request with {reply.status} (no readable code)")
 
 
 def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
-    """Return None if a call about rights succeeds, otherwise the error, if it only says in which state the right is.
+    """Return None if a call about rights succeeded, or the error if it only tells the state of the right.
 
     Such an error says that the right exists already, waits for its holder, or isn't found. For all other errors, raises
     TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault. Of the body, error texts contain
@@ -279,7 +280,7 @@ def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
 
 
 def raise_by_status(reply: Reply, now: datetime) -> None:
-    """Raise the error that the status of a refusal means by itself. A body that isn't JSON comes from a gateway."""
+    """Raise an error if the status alone (401, 429, 3xx, 5xx) decides, or if the body, a gateway's page, isn't JSON."""
     if reply.status == 429:
         raise errors.SupplierLimited("GRDF: quota used up (429)", wait_of(reply, now))
     if reply.status >= 500 or reply.status // 100 == 3:
@@ -293,9 +294,10 @@ def raise_by_status(reply: Reply, now: datetime) -> None:
 
 
 def unexpected_refusals(reply: Reply) -> Iterator[Deviation]:
-    """Yield the refusals in a reply that deviate from the documentation: those whose code and text are both unknown.
+    """Yield the undocumented refusals in a reply: the errors whose code and text are both unknown.
 
-    A refusal without a code counts as one, too.
+    Errors with a 5xx status are left out. A 4xx reply without any error in its JSON is included, except 401, 403 and
+    429.
     """
     told = [error for error in map(error_in, _values_of(reply)) if error is not None]
     for error in dict.fromkeys(told):
@@ -317,8 +319,8 @@ def _classify_success(reply: Reply, now: datetime) -> Answer:
     if first is not None and not (has_data and first.meaning is AnswerKind.NO_DATA):
         return _answer_of(first, reply, now)
     for error in told:
-        # An outage means that a part of the answer is missing. Any other refusal besides data is about days that were
-        # not measured.
+        # An outage means that a part of the answer is missing. Any other error next to data is about days that were not
+        # measured.
         if error.meaning == _OUTAGE:
             return _answer_of(error, reply, now)
     if fault is not None:

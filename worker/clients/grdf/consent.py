@@ -60,10 +60,10 @@ _LIST_LIMITS: Final = StreamLimits(value_bytes=8 * 1024**2)
 
 
 def declare_right(session: SupplierSession, declaration: RightDeclaration) -> DeclaredRight:
-    """Declare a right; GRDF then emails its holder. If the right exists already, the result has no id.
+    """Declare a right; GRDF then emails its holder.
 
-    So the call may be repeated. Raises TransientError, UnknownUsagePoint, RightRefused, RequestRefused or
-    OperatorFault; no text of an error names a person.
+    The call may be repeated: if the right exists already, the result has no id. Raises TransientError,
+    UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault; no text of an error names a person.
     """
     path = RIGHT_OF_METER.replace("{meter}", quote(declaration.meter, safe=""))
     return session.put(path, _to_body(declaration), _read_declared)
@@ -91,8 +91,7 @@ def withdraw_right(session: SupplierSession, right_id: str) -> None:
     """
 
     def read(reply: Reply) -> None:
-        # If the right doesn't exist any more, only a page of a gateway raises an error, because it says nothing about
-        # the right.
+        # With 404 or 409 the right is gone, unless the body is a gateway's page, which says nothing about the right.
         check = raise_by_status if reply.status in (404, 409) else interpret_rights
         check(reply, datetime.now(UTC))
 
@@ -117,7 +116,7 @@ def upload_proofs(session: SupplierSession, right_id: str, files: Sequence[tuple
 def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Callback:
     """Read the query of a callback. This raises nothing: a callback that can't be used is returned as a failure.
 
-    The callback doesn't contain the meters; exchanging its code returns them.
+    The callback doesn't contain the meters; the exchange of its code returns the meters.
     """
     pairs = params.items() if isinstance(params, Mapping) else params
     fields = {name.lower(): value.strip() for name, value in pairs}
@@ -167,7 +166,7 @@ def _read_declared(reply: Reply) -> DeclaredRight:
 def _read_listed(reply: Reply) -> list[Mapping[str, Json]]:
     """Return the records of a list. Raises an error if the list was cut off.
 
-    Otherwise a right that is missing from the list would count as ended.
+    Without this check, a right missing from a cut list would count as ended.
     """
     interpret_rights(reply, datetime.now(UTC))
     if reply.streamed and reply.streamed.fault and reply.status // 100 == 2:
@@ -205,7 +204,7 @@ def _to_right(fields: Mapping[str, Json]) -> RightRecord | None:
 
 
 def _to_state(raw: Json) -> RightState:
-    """Return the state of a right. An unknown word gives TO_CHECK, in which nothing may be requested."""
+    """Return the state of a right. An unknown word counts as TO_CHECK, a state in which nothing may be requested."""
     return _STATES.get(to_plain(parse_text(raw) or ""), RightState.TO_CHECK)
 
 

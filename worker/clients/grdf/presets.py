@@ -168,7 +168,7 @@ _PRODUCTION: Final = Preset(
         Series.GAS_DAILY: "/pce/{meter}/donnees_consos_informatives",
         Series.GAS_PUBLISHED: "/pce/{meter}/donnees_consos_publiees",
     },
-    # Of the technical data, only the frequency leaves the client, not the address of the meter.
+    # Of the technical data, only the reading frequency leaves the client, not the meter's address.
     state_calls={
         Series.GAS_CONTRACT: (
             StateCall(TECHNICAL, "/pce/{meter}/donnees_techniques", {TECHNICAL: fields_of(_Technical)}),

@@ -96,7 +96,7 @@ def open_couchdb(url: str, timeout_s: float) -> CouchServer | None:
 
 
 def couchdb_user(url: str) -> tuple[str, str] | None:
-    """Return the user and password in a CouchDB measures URL; None if it has none."""
+    """Return the user and password in a CouchDB measures URL; None if the URL has none."""
     parts = urlsplit(url.removeprefix(_COUCHDB))
     return None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
 
@@ -104,9 +104,9 @@ def couchdb_user(url: str) -> tuple[str, str] | None:
 class InstrumentedStore:
     """A wrapper around ``store`` that measures its requests and checks the layout.
 
-    ``others``: the databases in which the other layout would keep its readings. With ``layout``, the configured one,
-    the wrapper refuses to work if these contain any. It checks before its first request, and again after an empty read,
-    at most once a minute, because another process may have migrated the measures meanwhile.
+    ``others``: the databases in which the other layout would keep its readings. ``layout``: the configured layout; with
+    it, the wrapper refuses to work if the ``others`` contain readings. It checks this before its first request, and
+    again after an empty read, at most once a minute, because another process may have migrated the measures meanwhile.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class InstrumentedStore:
         self._store.close()
 
     def has_other_layout(self) -> bool:
-        """Return whether the other layout has readings; these wouldn't be read, but fetched again from the supplier."""
+        """Return whether the other layout has readings, which would be fetched from the supplier again, not read."""
         return not all(database.is_empty() for database in self._others)
 
     @contextmanager

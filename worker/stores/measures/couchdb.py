@@ -67,7 +67,7 @@ class ServerUnsuitable(StoreUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class CouchAnswer:
-    """An answer of CouchDB: its body, or for a refusal (4xx) its ``error`` and ``reason``, empty if it isn't JSON."""
+    """An answer of CouchDB: its body, or for a refusal (4xx) its ``error`` and ``reason``, empty if not JSON."""
 
     status: int
     body: Json = field(default=None, repr=False)

@@ -35,8 +35,8 @@ class MeasureStore(Protocol):
     def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
         """Write and remove documents, and return those that lost a race; all others were written or removed.
 
-        Without ``_rev`` a document is created; with it, exactly that revision is replaced. A removal removes exactly
-        the revision of its ``_id`` and ``_rev``. The ids within a doctype must be different.
+        Without ``_rev`` a document is created; with it, exactly that revision is replaced or removed. A document loses
+        a race if another writer has changed the stored revision first. The ids within a doctype must be different.
 
         Doctypes are written in the order in which they are given, in which readings must come before totals. If a
         reading loses its race, its totals lose theirs too, because they were computed from another reading.
@@ -62,7 +62,7 @@ class MeasureStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Close idle connections; the next use opens new ones. A CouchDB store's are closed by its server object."""
+        """Close idle connections; the next use opens new ones. The connections to CouchDB belong to ``CouchServer``."""
         return
 
 

@@ -36,7 +36,7 @@ PackId = tuple[str, str]  # The account id and the pack's key, such as ("k9x4w",
 
 
 class ValueWrite(NamedTuple):
-    """One value to write, or the removal of one (``value`` is None).
+    """One value to write or, if ``value`` is None, to remove.
 
     Without ``revision`` the value is created; with it, exactly that revision is replaced or removed.
     """
@@ -113,7 +113,6 @@ class PackedStore(MeasureStore):
         return packed + self._unpacked.erase(account_id)
 
     def prepare(self) -> dict[str, bool]:
-        """Create the missing databases with the configured numbers of shards and replicas."""
         packs = {packed_doctype(series): database.create_if_missing() for series, database in self._databases.items()}
         return packs | self._unpacked.prepare()
 

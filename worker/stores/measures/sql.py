@@ -1,6 +1,6 @@
 """The SQL measure store, the default on one machine: one table per doctype, with a revision number in each row.
 
-A write names the revision that it replaces; it changes nothing if the row has another revision meanwhile.
+A write names the revision that it replaces, and changes nothing if the row has another revision meanwhile.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ VALUES: Final = (*_REQUIRED, *_OPTIONAL)
 _OTHER_FIELDS: Final = ("_id", "_rev", "source_account")
 _DETAIL_COLUMNS: Final[dict[DetailType, TypeEngine[Any]]] = {
     DetailType.TEXT: sa.String(),
-    DetailType.NUMBER: sa.Double(),  # A double's shortest text form is the stored number.
+    DetailType.NUMBER: sa.Double(),  # A double's shortest decimal text is the number that was stored.
     DetailType.ENERGIES: sa.JSON(none_as_null=True),
 }
 _NO_REVISION: Final = 0  # No row has this revision.

@@ -18,7 +18,7 @@ MOST_DOCUMENTS: Final = 5000  # The most documents of one page, which is held in
 
 @dataclass
 class StoredRange:
-    """A range of an account's documents: keys from ``first`` on, or after the key ``after``, and before ``end``."""
+    """A range of an account's documents: keys from ``first`` (after ``after``, if set) to just before ``end``."""
 
     measures: MeasureStore
     account_id: str

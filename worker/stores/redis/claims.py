@@ -24,7 +24,7 @@ delivered twice can't release the claim of the next window.
 
 The registry is the authority on whether a history is loaded; the flag in ``history_loaded`` is updated with each stored
 window. A million accounts have two million flags, so each flag is a field of a small hash, which Redis stores
-compactly. Workers of version 0.2.0 keep finished days in ``history:``; this version only deletes these fields together
+compactly. Workers of version 0.2.0 keep finished days in ``history:``; this version only deletes these fields, together
 with the account.
 
 The hash of a task takes some 400 bytes. So after a good run it expires after 15 minutes, which is enough for commands
@@ -80,8 +80,9 @@ for place = 1, #ARGV, 2 do
 end
 return released
 """
-# KEYS: releve:starts:<step>. ARGV: a process (host-17-a1b2c3/17), seconds that a start counts, the limit of starts.
-# Returns the processes that had begun the step and not ended it; if their number is the limit, no start is recorded.
+# KEYS: releve:starts:<step>. ARGV: a process (host-17-a1b2c3/17), the seconds for which a start counts, the limit of
+# starts. Returns the processes that had begun the step and not ended it; if their number is the limit, no start is
+# recorded.
 _BEGIN = """
 local now = redis.call('TIME')[1]
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
@@ -101,7 +102,7 @@ class ClaimStore(PrefixedKeys):
     """
 
     def slot(self, name: str, ttl_s: float) -> bool:
-        """Return True only to the first caller within ``ttl_s``; with it, a scheduled task runs only once."""
+        """Return True only to the first caller within ``ttl_s``, so that a scheduled task runs only once."""
         return bool(self._redis.set(self._key("slot", name), "1", nx=True, px=max(1, round(ttl_s * 1000))))
 
     def claim_windows(self, lane: str, members: Sequence[str], ttl_s: int) -> list[str]:
@@ -114,7 +115,7 @@ class ClaimStore(PrefixedKeys):
         return list(self._run(_CLAIM, self._claims_key(lane), ttl_s * 1_000_000, *members))
 
     def release_claims(self, lane: str, claims: Mapping[str, str]) -> int:
-        """Release these claims (``claims``: the claim of each member) and return the number of those released.
+        """Release these claims (``claims``: the claim of each member) and return how many were released.
 
         A newer claim on the same member stays.
         """
@@ -146,7 +147,7 @@ class ClaimStore(PrefixedKeys):
         return list(self._run(_BEGIN, self._key("starts", step), process, counted_s, most))
 
     def mark_lost(self, step: str, worker: str) -> None:
-        """Record, for a step that the living ``worker`` began, that its process died in the middle of the step."""
+        """Record that the process in which the living ``worker`` began a step died in the middle of the step."""
         key = self._key("starts", step)
         starts: Any = self._redis.zrange(key, 0, -1, withscores=True)
         for process, began_at in starts:
@@ -188,7 +189,6 @@ def member_of(account_id: str, series: str) -> str:
 
 
 def series_of_member(member: str) -> str:
-    """Return the series that a member names."""
     return member.rpartition(":")[2]
 
 
@@ -218,13 +218,13 @@ class ProgressStore(ClaimStore, Locks):
     def record_success(
         self, account_id: str, series: str, call: Call, loaded: bool, *, brief: bool = False, **fields: str
     ) -> None:
-        """Set these fields and the answer of a good run; they expire after 15 minutes unless a failure is left.
+        """Set these fields and the answer of a good run; they expire after 15 minutes, or 90 days if a failure is left.
 
         ``loaded``: whether the whole history of the series is loaded; the same call to Redis records this.
 
-        The answers of earlier failures that this run resolves (``_makes_good``) are deleted. ``brief``: only update an
-        existing state, so that the state no longer says that the series failed; create none. If two runs end at the
-        same time, a resolved failure may stay until the next run.
+        The answers of earlier failures that this run resolves (``_makes_good``) are deleted. ``brief``: don't create a
+        state, but update an existing one, which may say that the series failed. If two runs end at the same time, a
+        resolved failure may stay until the next run.
         """
         key = self._key("task", account_id, series)
         with self._redis.pipeline(transaction=False) as pipe:

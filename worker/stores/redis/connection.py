@@ -72,7 +72,7 @@ def is_redis(url: str) -> bool:
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Turn errors of redis-py into StoreUnavailable. It works as a context manager and as a decorator."""
+    """Turn errors of redis-py into StoreUnavailable. This function is a context manager and a decorator."""
     try:
         yield
     except RedisError as error:
@@ -142,7 +142,7 @@ class PrefixedKeys:
             yield page
 
     def _unlink_kinds(self, kinds: Collection[str]) -> int:
-        """Delete the keys of ours whose first part is one of ``kinds``, and return their number; scans all keys."""
+        """Delete our keys whose first part is one of ``kinds``, and return their number; scans all keys."""
         return sum(
             int(self._redis.unlink(*keys))
             for page in self._scan("*")

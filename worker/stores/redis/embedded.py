@@ -1,12 +1,12 @@
 """Embedded Redis: a server of our own on one machine, without root rights, in the folder ``<data dir>/redis``.
 
 While `releve up` runs, only its supervisor starts the server (`python -m worker.stores.redis.embedded DATA_DIR`), and
-restarts it after a crash; the supervisor stops it as the last of its children. Without `releve up`, the first command
-starts the server and the last command stops it.
+restarts it after a crash; the supervisor stops the server as the last of its children. Without `releve up`, the first
+command starts the server and the last command stops it.
 
 The server process holds a lock (flock) on the file ``server.lock``. The lock lasts as long as a process that inherited
-it, so another process that gets the pid of a dead server can't be mistaken for it. The server listens on 127.0.0.1 with
-its own password. It appends each write to a file, so a kill -9 loses at most the writes of one second.
+it lives, so another process that gets the pid of a dead server can't be mistaken for the server. The server listens on
+127.0.0.1 with its own password. It appends each write to a file, so a kill -9 loses at most the writes of one second.
 """
 
 from __future__ import annotations
@@ -276,8 +276,8 @@ def shared_redis(data_dir: Path, *, for_up: bool = False) -> Iterator[str]:
             yield folder.url
         finally:
             with folder.exclusive_access():
-                # Processes of an earlier `releve up` that was killed may still be ending; their locks still count as
-                # users.
+                # Processes of an earlier `releve up` that was killed may still be ending; as long as they hold their
+                # locks, they count as users.
                 if for_up or (try_flock(users, fcntl.LOCK_EX) and not folder.belongs_to_up()):
                     folder.stop()
                 _shared_processes[:] = [process for process in _shared_processes if process.poll() is None]

@@ -78,7 +78,7 @@ class Heartbeats(PrefixedKeys):
     def record_worker(self, worker: str, heartbeat: WorkerHeartbeat) -> None:
         """Write the heartbeat of a worker process.
 
-        ``worker`` is the text that also ends the name of the hash with the messages that this process has taken.
+        ``worker`` identifies the process, also in the name of the hash with its messages (``unacked:<worker>``).
         """
         self._write(worker, json.dumps(asdict(heartbeat)))
 
@@ -90,7 +90,7 @@ class Heartbeats(PrefixedKeys):
         self._redis.hdel(self._key("heartbeat"), worker)
 
     def workers(self) -> list[WorkerHeartbeat]:
-        """Return the heartbeats of the last 15 minutes, sorted by name of worker; the newest of each name."""
+        """Return the newest heartbeat of each worker name that was seen in the last 15 minutes, sorted by name."""
         now, newest = self.now(), dict[str, WorkerHeartbeat]()
         for heartbeat in self._processes().values():
             is_newest = heartbeat.name not in newest or newest[heartbeat.name].seen_at < heartbeat.seen_at
@@ -178,7 +178,7 @@ class BrokerMessages(PrefixedKeys):
         return sum(self._requeue_message(worker, str(tag)) for tag in tags)
 
     def _requeue_message(self, worker: str, tag: str) -> bool:
-        """Requeue one message in a transaction; return True if this call did so, False if another one had already."""
+        """Requeue one message in a transaction; return False if another call has already requeued it."""
         unacked_key = self._key(UNACKED, worker)
 
         def move(pipe: Any) -> Any:
@@ -211,8 +211,8 @@ class BrokerMessages(PrefixedKeys):
                 pipe.hlen(key)
             if sum(pipe.execute()) > _MOST_MESSAGES:
                 return None
-        # Reserved messages are read twice: first, because a step may end and publish the next step meanwhile; last,
-        # because messages may be taken from a queue meanwhile.
+        # Reserved messages are read before the queues, because a step may end and publish the next step meanwhile, and
+        # again after them, because workers may take messages meanwhile.
         messages = chain(self._reserved_messages(), self._queued_messages(queue_keys), self._reserved_messages())
         return frozenset(word for message in messages for word in _WORD.findall(_argument_text(message)))
 

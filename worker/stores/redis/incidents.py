@@ -90,7 +90,6 @@ class IncidentStore(PrefixedKeys):
             pipe.execute()
 
     def open_incidents(self) -> dict[str, Incident]:
-        """Return the open incidents by slot."""
         texts = self._redis.mget([self._open_key(slot) for slot in SLOTS])
         incidents = [_to_incident(slot, json.loads(text)) for slot, text in zip(SLOTS, texts, strict=True) if text]
         return {incident.slot: self._with_counts(incident) for incident in incidents}
@@ -98,7 +97,8 @@ class IncidentStore(PrefixedKeys):
     def begin_round(self, incident: Incident, first_wait_s: float) -> bool:
         """Count the next round of probes and return whether this caller is to run it; prolong the open incident's life.
 
-        Of two simultaneous callers only one gets the round, and the next round begins one waiting time too late.
+        Of two simultaneous callers only one gets the round. Both calls are counted, so the next round begins one
+        waiting time too late.
         """
         with self._redis.pipeline() as pipe:
             pipe.hincrby(self._key("incident", "counts", incident.id), "rounds", 1)
@@ -113,7 +113,7 @@ class IncidentStore(PrefixedKeys):
     def close(self, incident: Incident, ended_at: datetime, how: str) -> Incident | None:
         """Close an incident and return it with its final counts; None if this incident isn't open any more.
 
-        The recorded outcomes of calls are deleted, so that only new failures can open the next incident of these
+        The recorded outcomes of calls are deleted, so that only new failures can open the next incident of the same
         series.
         """
         open_key, past_key = self._open_key(incident.slot), self._key("incident", "past")
@@ -165,7 +165,7 @@ class IncidentStore(PrefixedKeys):
 
 def _ttl_s(kind: IncidentKind, first_wait_s: float) -> int:
     if kind is IncidentKind.BY_HAND:
-        return int(BY_HAND_LASTS.total_seconds()) + OPEN_TTL_S  # The probes close it earlier, with a notice.
+        return int(BY_HAND_LASTS.total_seconds()) + OPEN_TTL_S  # The probes close the incident earlier, with a notice.
     return max(OPEN_TTL_S, int(first_wait_s * LONGEST_WAIT * 4))
 
 

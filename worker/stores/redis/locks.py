@@ -58,7 +58,7 @@ class Locks(PrefixedKeys):
             yield
         finally:
             done.set()
-            prolonger.join()  # Otherwise the prolonger could take the released lock for another holder's.
+            prolonger.join()  # Otherwise the prolonger could mistake the released lock for another holder's.
             self._release(lock, name)
 
     @redis_errors()

@@ -128,7 +128,7 @@ class ConnectionRequests(PrefixedKeys):
             pipe.execute()
 
     def mark_opened(self, name: str) -> bool:
-        """Record that a browser's name or an invitation opens a session; return False if it has opened one before.
+        """Record that a browser's name or an invitation opens a session; return False if it has done so before.
 
         The record lives at least as long as the browser's cookie.
         """
@@ -165,7 +165,7 @@ class ConnectionRequests(PrefixedKeys):
         self._index(request)
 
     def list_due(self, now: datetime, limit: int) -> list[str]:
-        """Return the ids of requests whose next try is due, the one that is due longest first."""
+        """Return the ids of requests whose next try is due, longest due first."""
         ids = self._redis.zrange(
             self._key("connection_requests", "due"), 0, int(now.timestamp()), byscore=True, offset=0, num=limit
         )
@@ -240,7 +240,7 @@ class ConnectionRequests(PrefixedKeys):
             else:
                 pipe.zrem(held, request.id)
             meters = [f"meter {number}" for number in request.names_meters]
-            # The erasure of an account also deletes requests with a declaration that its session made.
+            # The erasure of an account also deletes requests with a declaration that was made in the account's session.
             accounts = [one.id for one in request.accounts] + list(request.session if request.declaration else ())
             self._note(pipe, request, [*meters, *(f"account {account_id}" for account_id in accounts)])
             pipe.execute()

@@ -69,7 +69,7 @@ _LIVING: Final = OPERATORS.c.ended_at.is_(None)
 
 
 class SessionTable(ClockedTable):
-    """The table of access keys, with methods that only list and end them, which needs no encryption key."""
+    """The table of access keys, with methods that only list or end keys, so that no encryption key is needed."""
 
     def end(self, key_id: str, *, owners: Collection[str] | None = None) -> bool:
         """End the key with this id, if its owner is one of ``owners`` (None: any); return whether it was ended."""
@@ -92,7 +92,7 @@ class SessionTable(ClockedTable):
         return [row.household_id for row in self._database.fetch(query.order_by(HOUSEHOLD_ACCOUNTS.c.household_id))]
 
     def delete_over(self) -> int:
-        """Delete the expired keys, and return the number of deleted keys."""
+        """Delete the expired keys, and return their number."""
         return self._database.change(delete(ACCESS_KEYS).where(_is_over(self._now())))
 
     def list_keys(
@@ -399,7 +399,7 @@ class OperatorTable(SealedTable):
         self._database.change(update(OPERATORS).where(OPERATORS.c.id == operator_id).values(signed_in_at=self._now()))
 
     def end(self, operator_id: str) -> int:
-        """End an operator with all sessions and links, whose number is returned. The operator's secrets are erased."""
+        """End an operator with all sessions and links, and return how many ended. The operator's secrets are erased."""
         with self._database.writing() as connection:
             row = connection.execute(select(OPERATORS).where(OPERATORS.c.id == operator_id)).one_or_none()
             if row is not None:

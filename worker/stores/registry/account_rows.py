@@ -34,7 +34,7 @@ from worker.stores.registry.tables import (
     USAGE_POINTS,
 )
 
-_CONSUMPTION = "consumption"  # Only the measures of consumption are kept, not those of production.
+_CONSUMPTION = "consumption"  # The direction in every row of usage_points.
 NOT_REMOVED = ACCOUNTS.c.state != AccountState.DELETED
 _GIVEN = CONSENT_EVIDENCE.alias()
 _NEWEST = select(func.max(_GIVEN.c.sequence)).where(
@@ -95,7 +95,7 @@ def lock(connection: Connection, account_id: str, *, shared: bool = False, inclu
 
 
 def reads(supplier: str, usage_point_id: str) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions for the account that reads this usage point; closed and removed accounts read none."""
+    """Return the conditions for the account that reads this usage point, which is neither closed nor removed."""
     usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
     return NOT_REMOVED, *(USAGE_POINTS.c[name] == value for name, value in usage_point.items())
 
@@ -194,12 +194,12 @@ def apply(
 
 
 def delete_pending_refusals(connection: Connection, account_id: str) -> int:
-    """Delete the account's pending refusals, and return how many were deleted."""
+    """Delete the account's pending refusals, and return their number."""
     return connection.execute(delete(PENDING_REFUSALS).where(PENDING_REFUSALS.c.account_id == account_id)).rowcount
 
 
 def delete_undelivered_notices(connection: Connection, account_id: str) -> int:
-    """Delete the account's undelivered notices, and return how many were deleted.
+    """Delete the account's undelivered notices, and return their number.
 
     Notices about acts of other people stay, because they are sent whatever the household does meanwhile.
     """

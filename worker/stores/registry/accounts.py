@@ -200,19 +200,19 @@ class AccountTable(SqlTable):
         return account
 
     def find(self, supplier: str, usage_point_id: str) -> Account | None:
-        """Return the account that reads this usage point, or None; closed and removed accounts read none."""
+        """Return the account, neither closed nor removed, that reads this usage point; None if there is none."""
         accounts = self._accounts(ACCOUNT_QUERY.where(*account_rows.reads(supplier, usage_point_id)))
         return accounts[0] if accounts else None
 
     def find_by_meter(self, usage_point_id: str, *, tenant: str | None = None) -> Sequence[Account]:
-        """Return the accounts of any supplier that read a meter with this number; with ``tenant`` only its accounts."""
+        """Return the accounts of any supplier that read a meter with this number; ``tenant``: only of this tenant."""
         query = ACCOUNT_QUERY.where(NOT_REMOVED, USAGE_POINTS.c.usage_point_id == usage_point_id)
         return self._accounts(query.where(*belongs_to(ACCOUNTS, tenant)))
 
     def page_active(
         self, after: str | None = None, limit: int = PAGE, *, today: date | None = None, supplier: str | None = None
     ) -> list[Account]:
-        """Return the next page of active accounts by id, those with ``after`` < id; empty after the last page.
+        """Return the next page of active accounts by id, starting after the id ``after``; empty after the last page.
 
         With ``today``, the date in Europe/Paris, only accounts with an unexpired consent are returned; with
         ``supplier``, only that supplier's accounts.
@@ -233,7 +233,7 @@ class AccountTable(SqlTable):
         state: AccountState | None = None,
         code: str | None = None,
     ) -> list[Account]:
-        """Return the next page of accounts by id, those with ``after`` < id; empty after the last page.
+        """Return the next page of accounts by id, starting after the id ``after``; empty after the last page.
 
         Removed accounts are left out. ``tenant`` and ``state`` select the accounts that belong to this tenant or are in
         this state. ``code`` selects the accounts that wait under this error code or a narrower code, or that have a
@@ -271,7 +271,7 @@ class AccountTable(SqlTable):
         return self._accounts(query.limit(limit))
 
     def state_since(self, account_id: str) -> datetime:
-        """Return when the account got its state."""
+        """Return since when the account has its state or, if it waits, its reason."""
         query = select(ACCOUNTS.c.state_since).where(ACCOUNTS.c.id == account_id)
         with self._database.reading() as connection:
             since: datetime | None = connection.execute(query).scalar()
@@ -292,7 +292,7 @@ class AccountTable(SqlTable):
         return account if account and account.state is not AccountState.DELETED else None
 
     def meter_of(self, invitation: Invitation) -> str | None:
-        """Return the meter's number for an invitation, perhaps from its account; None if there is none any more."""
+        """Return the number of an invitation's meter, or of its account's meter; None if the number was deleted."""
         if invitation.account_id is None:
             return invitation.usage_point_id
         account = self.account_of(invitation)
@@ -330,7 +330,7 @@ class AccountTable(SqlTable):
             usage_point_id = account_rows.get(connection, account_id).usage_point_id
             if on_removal is not None and usage_point_id is not None:
                 on_removal(connection)
-            # An invitation for this meter must not open it again after its holder has requested the erasure.
+            # No invitation may connect this meter again after its holder has requested the erasure.
             self._invitations.end_for(connection, account_id, usage_point_id)
             counts = {
                 table: connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount

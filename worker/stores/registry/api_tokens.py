@@ -150,7 +150,7 @@ class ApiTokenTable(ClockedTable):
         return sum(token.is_valid(self._now()) for token in self.list_tokens())
 
     def list_endless(self) -> list[ApiToken]:
-        """Return the valid tokens without an end, the oldest first; only older versions created such tokens."""
+        """Return the valid tokens that never expire, the oldest first; only older versions created such tokens."""
         query = select(API_TOKENS).where(API_TOKENS.c.revoked_at.is_(None), API_TOKENS.c.expires_at.is_(None))
         return [_to_token(row) for row in self._database.fetch(query.order_by(API_TOKENS.c.created_at))]
 

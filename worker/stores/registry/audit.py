@@ -20,7 +20,7 @@ _C = AUDIT_LOG.c
 
 class AuditTable(SqlTable):
     def append(self, entry: AuditEntry) -> AuditEntry:
-        """Append an entry and return it. An entry without a tenant gets the tenant of its account, if that exists.
+        """Append an entry and return it. An entry without a tenant gets its account's tenant, if the account exists.
 
         So a person who may read only the entries of one tenant can't learn whether an account of another tenant exists.
         """
@@ -44,7 +44,7 @@ class AuditTable(SqlTable):
         return int(self._database.scalar(query))
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the entries older than ``moment``, and return how many were deleted."""
+        """Delete the entries older than ``moment``, and return their number."""
         return self._database.change(delete(AUDIT_LOG).where(_C.at < moment))
 
 

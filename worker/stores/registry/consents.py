@@ -71,7 +71,7 @@ class GivenConsent:
 
 
 class ConsentTable(SealedTable):
-    """The table of recorded consents. A method that takes an account id raises UnknownAccount."""
+    """The table of recorded consents. A method that takes an account id raises UnknownAccount for a missing account."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         super().__init__(database, sealer)
@@ -409,10 +409,10 @@ class PendingRefusals(SealedTable):
         with self._database.writing() as connection:
             reinstated = []
             for account_id in connection.execute(suspended.order_by(ACCOUNTS.c.id)).scalars().all():
-                with suppress(WrongState):  # The household has stopped it meanwhile, or somebody has reactivated it.
+                with suppress(WrongState):  # The account was stopped by its household or reactivated meanwhile.
                     account_rows.apply(connection, account_id, AccountEvent.REINSTATED, now, code)
                     reinstated.append(account_id)
-            # This comes late, because a success also locks an outcome before it clears refusals.
+            # This comes after the outcomes, because a success, too, locks an outcome before it clears refusals.
             connection.execute(update(PENDING_REFUSALS).where(*pending).values(times=0))
             for account_id in reinstated:
                 self._chain.continue_ended(connection, account_id, code, since, now)

@@ -28,7 +28,8 @@ from worker.stores.registry.tables import ACTIVE, NEVER, POLICIES, SERIES_OUTCOM
 
 _C = SERIES_OUTCOMES.c
 _ACTIVE = text(ACTIVE)
-# New and returning accounts come before the floor in the index, so they wait until the floor expires.
+# The lifetime of a floor (``list_nightly``). New and returning accounts come before the floor in the index, so they
+# wait until the floor expires.
 _FLOOR_LIFE_S: Final = 60.0
 
 
@@ -74,10 +75,11 @@ class DueTable(SqlTable):
     def list_nightly(self, series: Series, every: int, before: datetime, now: datetime, limit: int) -> list[DueRow]:
         """Return the rows not requested since ``before``, the longest waiting first.
 
-        ``every``: the rows with this number of nights between two requests: 1, or 7 for curves that aren't collected.
+        ``every``: selects the rows with this number of nights between two requests: 1, or 7 for curves that aren't
+        collected.
         """
-        # A long snapshot (pg_dump) leaves dead rows at the head of the index, so the scan starts at the oldest row that
-        # the last full query returned.
+        # A long snapshot (pg_dump) leaves dead rows at the head of the index, so the scan starts at a floor: the oldest
+        # row that the last full query returned.
         floor, until = self._floors.get((series, every), (None, 0.0))
         use_floor = floor is not None and self._clock() < until
         query = (
@@ -100,7 +102,7 @@ class DueTable(SqlTable):
 
         Rows that lack the most days come first.
         """
-        # The expression keeps servers from using the nights' index here and then sorting a million rows.
+        # ``coalesce`` keeps servers from using the nights' index here and then sorting a million rows.
         asked_at = func.coalesce(_C.asked_at, NEVER)
         lacking = _C.every == 1, _C.last_day < yesterday, asked_at < before, asked_at >= (since or NEVER)
         query = _rows(civil_date(now), _waits_for_no_try(now), _C.series == series, *lacking)
@@ -217,5 +219,5 @@ class PolicyTable(SqlTable):
             connection.execute(statement.on_conflict_do_update(index_elements=["since"], set_=columns))
 
     def delete_all(self) -> int:
-        """Delete all policies, so that every account is due every night, and return how many were deleted."""
+        """Delete all policies and return their number; every account is then due every night."""
         return self._database.change(delete(POLICIES))

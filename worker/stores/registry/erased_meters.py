@@ -78,12 +78,12 @@ class ErasureTable(_HashedMeters):
         return any(erased_at is not None and (moment is None or moment <= erased_at) for erased_at in erasures)
 
     def forget_before(self, today: date) -> int:
-        """Delete the rows that are to be forgotten by ``today``, and return how many were deleted."""
+        """Delete the rows that are to be forgotten by ``today``, and return their number."""
         return self._database.change(delete(ERASURES).where(ERASURES.c.forget_on <= today))
 
 
 class ReadingTryTable(_HashedMeters):
-    """Counts, per meter, the wrong tries to prove it by typing its reading. ``today``: the date in Europe/Paris."""
+    """Counts each meter's wrong tries to prove the meter by typing its reading. ``today``: the date in Europe/Paris."""
 
     def lock_name(self, supplier: str, usage_point_id: str) -> str:
         """Return a name for the meter's lock; it doesn't reveal the meter's number."""

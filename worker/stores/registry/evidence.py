@@ -93,8 +93,8 @@ class EvidenceChain:
     ) -> None:
         """Append a consent that continues the account's newest one, if that ended for ``reason`` since ``since``.
 
-        The new consent has the same facts. It is needed because the end was the supplier's mistake, and an ended
-        consent is never opened again: its rows stay.
+        The new consent has the same facts. The end was the supplier's mistake, but an ended consent is never opened
+        again: its rows stay.
         """
         newest = CONSENT_QUERY.where(CONSENT_EVIDENCE.c.account_id == account_id)
         row = connection.execute(newest.order_by(CONSENT_EVIDENCE.c.sequence.desc()).limit(1)).mappings().one_or_none()

@@ -70,7 +70,7 @@ class Overview(SqlTable):
         return int(self._database.scalar(select(func.count()).select_from(NOTICES).where(*waiting)))
 
     def count_deviations_since(self, moment: datetime) -> tuple[int, int]:
-        """Return how many deviations were first seen since ``moment``, and how many older ones came again since."""
+        """Return how many deviations were first seen since ``moment``, and how many older deviations came again."""
         columns = QUARANTINE.c
         new = func.count(case((columns.first_seen >= moment, 1)))
         query = select(new, func.count()).select_from(QUARANTINE).where(columns.last_seen >= moment)
@@ -81,7 +81,7 @@ class Overview(SqlTable):
     def page_failing(self, code: str, after: str = "", limit: int = 100) -> list[FailingSeries]:
         """Return a page of the series whose last run ended with this code.
 
-        The series are in the order of their accounts' ids, those with ``after`` < id.
+        The series are in the order of their accounts' ids, starting after ``after``.
         """
         columns = SERIES_OUTCOMES.c
         query = (
@@ -95,7 +95,7 @@ class Overview(SqlTable):
     def page_ending(self, first: date, last: date, after: str = "", limit: int = 100) -> list[tuple[str, date]]:
         """Return a page of the accounts in use whose consent ends between these days, each with its last day.
 
-        The accounts are in the order of their ids, those with ``after`` < id.
+        The accounts are in the order of their ids, starting after ``after``.
         """
         columns = ACCOUNTS.c
         in_use = columns.state.in_(IN_USE_STATES)

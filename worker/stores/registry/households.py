@@ -13,7 +13,7 @@ Sign-in links, and notices about the household's accounts, may be sent to its ma
 written when the household has confirmed the address with a mailed link. The address is sealed with the same key, and
 found by a keyed hash. A person who can write to the table, but doesn't have this key, can't add an address or move one
 to another household. The sealed text is ``{"address": "anne@example.org", "notices": true}``, or only the address if it
-was confirmed before notices existed: such an address was given only for links, so notices are sent to it only once its
+was confirmed before notices existed: such an address was given only for links, so it gets notices only once its
 household wants them.
 """
 
@@ -62,7 +62,7 @@ class HomeTable(SqlTable):
 
 @dataclass(frozen=True, slots=True)
 class Household:
-    """A household: its accounts in the order in which they were added, each with its session number at that time."""
+    """A household: its accounts in the order of their addition, each with its session number when it was added."""
 
     id: str
     created_at: datetime
@@ -145,7 +145,6 @@ class HouseholdTable(SealedTable):
 
 
 def find_households(connection: Connection, account_id: str) -> list[str]:
-    """Return the ids of the households that include the account."""
     query = select(HOUSEHOLD_ACCOUNTS.c.household_id).where(HOUSEHOLD_ACCOUNTS.c.account_id == account_id)
     return list(connection.execute(query.order_by(HOUSEHOLD_ACCOUNTS.c.household_id)).scalars())
 

@@ -171,13 +171,13 @@ class InvitationTable(SealedTable):
         return revoked
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the invitations that expired before ``moment``, and return how many were deleted."""
+        """Delete the invitations that expired before ``moment``, and return their number."""
         return self._database.change(delete(INVITATIONS).where(INVITATIONS.c.expires_at < moment))
 
     def _revoke_open(self, connection: Connection, ids: Iterable[str]) -> int:
         """Revoke those of the invitations that are still open, and return how many were revoked.
 
-        Their meter's number is deleted.
+        The meter's number in a revoked invitation is deleted.
         """
         now, revoked = self._now(), 0
         revoking = update(INVITATIONS).where(_may_be(InvitationEvent.EXPIRED, now))
@@ -215,7 +215,7 @@ class InvitationTable(SealedTable):
     def page(
         self, after: str = "", limit: int = 100, *, open_only: bool = False, tenant: str | None = None
     ) -> list[Invitation]:
-        """Return the next page of invitations by id, those with ``after`` < id; empty after the last page.
+        """Return the next page of invitations by id, starting after the id ``after``; empty after the last page.
 
         A meter's number is left out if its key is missing.
         """
@@ -238,7 +238,6 @@ class InvitationTable(SealedTable):
 
 
 def _find_by_account(connection: Connection, account_id: str | None, *conditions: ColumnElement[bool]) -> set[str]:
-    """Return the ids of the invitations that name the account."""
     if account_id is None:
         return set()
     query = select(INVITATIONS.c.id).where(INVITATIONS.c.account_id == account_id, *conditions)
@@ -262,7 +261,7 @@ def _state_at(now: datetime) -> ColumnElement[str]:
 
 
 def _may_be(event: InvitationEvent, now: datetime) -> ColumnElement[bool]:
-    """Return the SQL condition for invitations to which an event can happen (to ``EXPIRED``: those that are open)."""
+    """Return the SQL condition for invitations to which an event can happen; ``EXPIRED`` can happen to open ones."""
     return _state_at(now).in_(TRANSITIONS.states_before(event))
 
 
@@ -271,7 +270,6 @@ def _get_row(connection: Connection, invitation_id: str) -> Row[Any] | None:
 
 
 def _find_row(connection: Connection, secret_text: str) -> Row[Any] | None:
-    """Return the row of the invitation with this secret; None if there is none."""
     if (invitation_id := _TEXTS.read_id(secret_text)) is None:
         return None
     row = _get_row(connection, invitation_id)

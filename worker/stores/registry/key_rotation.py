@@ -35,10 +35,10 @@ PAGE = 100  # The number of rows that a rotation locks at a time.
 
 @dataclass(frozen=True, slots=True)
 class SealedColumn:
-    """A column of sealed texts or bytes. ``key`` identifies its rows; ``sealed_at`` is the column with their age.
+    """A column of sealed texts or bytes. ``key`` identifies its rows; ``sealed_at`` orders them by age.
 
-    ``is_kept``: whether a value that no key can unseal is kept. A sample in the quarantine isn't, because a new sample
-    is stored when the deviation comes again; nor is an invitation, because nobody could use it.
+    ``is_kept``: whether a value that no key can unseal is kept. A sample in the quarantine isn't kept, because a new
+    sample is stored when the deviation comes again; nor is an invitation, because nobody could use it.
     """
 
     label: str

@@ -26,8 +26,8 @@ class KnownLedger(SqlTable):
     def append(self, entry: LedgerEntry, connection: Connection | None = None) -> None:
         """Append an entry, and record the new end in the caller's transaction, or in a transaction of its own.
 
-        The row with the end stays locked until the transaction ends, so it must be locked after everything else. If the
-        file lacks lines that the registry knows, the record stays as it is, so that the loss can still be noticed.
+        The row with the end stays locked until the transaction ends, so the caller must lock everything else first. If
+        the file lacks lines that the registry knows, the record stays as it is, so that the loss can still be noticed.
         """
         signatures = self.file.append(entry)
         with (self._database.join(connection) if connection else self._database).writing() as own:
@@ -38,7 +38,7 @@ class KnownLedger(SqlTable):
                 own.execute(update(LEDGER_END).values(entries=len(signatures) - 1, signature=signatures[-1]))
 
     def find(self) -> LedgerPosition | None:
-        """Return the recorded position; None if this version hasn't recorded one yet."""
+        """Return the recorded position; None if this version hasn't recorded a position yet."""
         row = self._database.first(select(LEDGER_END))
         return None if row is None else LedgerPosition(*row)
 

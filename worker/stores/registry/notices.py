@@ -32,7 +32,7 @@ class NoticeTable(SqlTable):
             return insert_notices(connection, notices)
 
     def list_due(self, now: datetime, *, to_households: bool = False) -> list[str]:
-        """Return the ids of the notices that are due, the one that waits longest first.
+        """Return the ids of the notices that are due, longest waiting first.
 
         With ``to_households``, these are the notices to households, otherwise all others. The web application sends
         those to households, because only it can read their addresses.
@@ -79,7 +79,7 @@ class NoticeTable(SqlTable):
         return [Notice(**row._asdict()) for row in self._database.fetch(oldest_first)]
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the notices created before ``moment``, delivered or not, and return how many were deleted."""
+        """Delete the notices created before ``moment``, delivered or not, and return their number."""
         return self._database.change(delete(NOTICES).where(NOTICES.c.created_at < moment))
 
 

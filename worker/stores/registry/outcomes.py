@@ -102,11 +102,11 @@ class SeriesOutcome:
     """The last outcome of a series, and when it is due again.
 
     ``code`` is None after a success, and empty if one of our own stores failed. ``last_day``: the last local day with a
-    stored reading. ``asked_at``: when the last look-back ended; None before the first. ``answer``: the class of the
-    last look-back's answer. ``again_at``: when the series is tried again after a failure. ``history_due_at``: when the
-    history continues; None if it is loaded. ``failures``: how many look-backs in a row have failed. ``every``: after
-    how many nights the series has its next turn: 1, or more for a curve that isn't collected. ``repair_on``: the first
-    date on which an open day is due.
+    stored reading. ``asked_at``: when the last look-back (a request for the latest days) ended; None before the first.
+    ``answer``: the class of the last look-back's answer. ``again_at``: when the series is tried again after a failure.
+    ``history_due_at``: when the history continues; None if it is loaded. ``failures``: how many look-backs in a row
+    have failed. ``every``: after how many nights the series has its next turn: 1, or more for a curve that isn't
+    collected. ``repair_on``: the first date on which an open day is due.
     """
 
     run_id: str
@@ -178,12 +178,12 @@ class OutcomeTable(SeriesChoice):
                     account_rows.update_account(connection, account_id, {"activated_on": told.activated_on})
             if told.code is None:
                 values["last_success_at"] = max(row.last_success_at or now, now)
-                account_rows.delete_pending_refusals(connection, account_id)  # They were the supplier's mistakes.
+                account_rows.delete_pending_refusals(connection, account_id)  # The supplier refused by mistake.
             update_row(connection, account_id, series, values)
         if told.confirms and row.account_state is AccountState.NEW:
             # A suspension locks the account before its series, so the account can't be locked in the transaction above,
             # which has locked the series. After a crash between the two transactions, the window is recorded again, or
-            # the next one confirms the account.
+            # the next window confirms the account.
             with suppress(WrongState), self._database.writing() as connection:  # The account's state may have changed.
                 account_rows.apply(connection, account_id, AccountEvent.ANSWERED, now)
         return history
@@ -277,7 +277,7 @@ class OutcomeTable(SeriesChoice):
             return True
 
     def load(self, account_id: str) -> dict[Series, SeriesOutcome]:
-        """Return the last outcome of each series that has one, by series."""
+        """Return the last outcome of each series that has an outcome, by series."""
         # A row is not an outcome until a window has ended for its series.
         query = select(SERIES_OUTCOMES).where(_C.account_id == account_id, _C.run_id != "")
         return {row.series: _to_outcome(row) for row in self._database.fetch(query)}
@@ -467,9 +467,9 @@ def _add_answer(
     answer: FinishedAnswer,
     add: Callable[[RecentAnswers, Answered], RecentAnswers] = RecentAnswers.with_answer,
 ) -> tuple[DayLedger, str]:
-    """Return the ledger, in which the days that the answer puts in doubt are due, and the row's answers.
+    """Return the ledger and the row's answers after one more answer.
 
-    The row's answers include this answer.
+    In the ledger, the days that the answer puts in doubt are due. The answers include this answer.
     """
     recent = RecentAnswers.parse(row.answered or "")
     return ledger.ask_again(recent.days_in_doubt(answer)), str(add(recent, answer.answer))

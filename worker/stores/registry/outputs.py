@@ -125,8 +125,8 @@ class OutputState:
 def is_ready(now: datetime, writer_expiry: timedelta) -> sa.ColumnElement[bool]:
     """Return the SQL condition for outbox rows to which no window is writing.
 
-    A window whose note is older than ``writer_expiry`` counts as killed. So does one whose note lies further in the
-    future than that: the note was written before the clock was set back, so its age is unknown.
+    A window whose note is older than ``writer_expiry`` counts as killed. So does a window whose note lies further in
+    the future than ``writer_expiry``: the note was written before the clock was set back, so its age is unknown.
     """
     is_old = sa.or_(_ROW.noted_at < now - writer_expiry, _ROW.noted_at > now + writer_expiry)
     return sa.or_(_ROW.writers <= 0, is_old)

@@ -87,7 +87,7 @@ class ProxyClientTable(ClockedTable):
         return client, secret
 
     def set_ways(self, client_id: str, *, pkce: bool, numbers_in_redirect: bool) -> ProxyClient:
-        """Set these two choices of a client, apply the strict rules of new clients to it, and return it.
+        """Set these two choices of a client, apply the strict rules of new clients, and return the client.
 
         Raises UnknownProxyClient.
         """
@@ -321,7 +321,8 @@ def end_grants(connection: Connection, reason: EndReason, now: datetime, *which:
 def hash_of_code(code: str, challenge: str | None) -> str:
     """Return the hash of a code with its challenge.
 
-    So a code that is sent again counts as reused only if the verifier is right, too (RFC 6749, 4.1.2).
+    Because of the challenge, a code that is sent again counts as reused only if the verifier is right, too (RFC 6749,
+    4.1.2).
     """
     return _hash(f"{code} {challenge or ''}")
 

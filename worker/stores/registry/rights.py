@@ -57,7 +57,7 @@ class RightTable(SealedTable):
         return self._newest_first(_C.account_id == account_id)
 
     def find(self, right_id: str) -> Right | None:
-        """Return the right with this id, which is our own; None if there is none, or if it waits to be withdrawn."""
+        """Return the right with this id (our own); None if there is none, or if the right waits to be withdrawn."""
         return next(iter(self._list(_C.id == right_id, _LIVE)), None)
 
     def page_all(self, after: str = "", limit: int = PAGE) -> list[Right]:
@@ -68,7 +68,7 @@ class RightTable(SealedTable):
         return self._list(_C.id > after, limit=limit)
 
     def page(self, supplier: str, after: str = "", limit: int = PAGE, *, pending_only: bool = False) -> list[Right]:
-        """Return the next page of a supplier's rights by id, those with ``after`` < id; empty after the last page.
+        """Return the next page of a supplier's rights by id, starting after ``after``; empty after the last page.
 
         ``pending_only``: only the rights that wait for the holder.
         """
@@ -164,7 +164,7 @@ class RightTable(SealedTable):
         connection.execute(update(RIGHTS).where(_C.id == right_id).values(account_id=account_id, opened_at=now))
 
     def delete_ended_before(self, moment: datetime) -> int:
-        """Delete the rights that ended at the supplier before ``moment``, and return how many were deleted."""
+        """Delete the rights that ended at the supplier before ``moment``, and return their number."""
         return self._database.change(
             delete(RIGHTS).where(_LIVE, _C.state.not_in(HOPEFUL_STATES), _C.state_since < moment)
         )
@@ -172,7 +172,7 @@ class RightTable(SealedTable):
     # The withdrawal of rights.
 
     def withdraw_meter(self, connection: Connection, account: Account, *, of_everybody: bool = False) -> int:
-        """Mark an account's rights to be withdrawn at the supplier.
+        """Mark an account's rights for withdrawal at the supplier.
 
         Returns how many rights of the account's meter now wait for this; 0 if the supplier registers no rights. If no
         right of the meter waits then, a row is inserted for a right that the supplier may have all the same.
@@ -201,7 +201,7 @@ class RightTable(SealedTable):
         return 1
 
     def list_to_withdraw(self, limit: int = PAGE) -> list[Right]:
-        """Return the rights that wait to be withdrawn at the supplier, the one that waits longest first.
+        """Return the rights that wait to be withdrawn at the supplier, longest waiting first.
 
         Raises OperatorFault if the key that sealed one of them is missing.
         """
@@ -211,8 +211,6 @@ class RightTable(SealedTable):
     def delete_withdrawn(self, right_id: str) -> None:
         """Delete a right that was withdrawn at the supplier, or whose withdrawal was given up."""
         self._database.change(delete(RIGHTS).where(_C.id == right_id, _C.withdraw_since.is_not(None)))
-
-    # Helpers.
 
     def _digests(self, supplier: str, meter: str) -> list[str]:
         return self._hashes.all_hashes("meter", f"{supplier}:{meter}")
@@ -241,13 +239,13 @@ class RightTable(SealedTable):
 
 
 def withdraw_rights(connection: Connection, account_id: str) -> int:
-    """Mark an account's rights to be withdrawn at the supplier, and return their number."""
+    """Mark an account's rights for withdrawal at the supplier, and return their number."""
     of_account = (_C.account_id == account_id, _LIVE)
     return connection.execute(update(RIGHTS).where(*of_account).values(withdraw_since=real_clock())).rowcount
 
 
 def withdraw_waiting(connection: Connection, meter: str, moment: datetime) -> None:
-    """Mark those rights of a meter to be withdrawn that have no account and were begun by ``moment``.
+    """Mark for withdrawal the rights of a meter that have no account and were begun by ``moment``.
 
     ``meter``: the meter's keyed hash.
     """

@@ -116,13 +116,13 @@ class CorrectionTable(SqlTable):
         return _read(self._database.fetch(_IN_SPAN, _span(account_id, doctype, first_key, end_key)))
 
     def count_since(self, moment: datetime) -> dict[Series, int]:
-        """Return how many corrections the fleet has had since ``moment``, by series, without series that have none."""
+        """Return the number of the fleet's corrections since ``moment`` by series; series without any are left out."""
         query = select(_BOTH.doctype, func.count()).where(_BOTH.changed_at >= moment).group_by(_BOTH.doctype)
         counts: dict[Doctype, int] = dict(self._database.fetch(query))
         return {series: counts[series.inputs] for series in Series if series.inputs in counts}
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the corrections from before ``moment``, and return how many were deleted."""
+        """Delete the corrections from before ``moment``, and return their number."""
         return sum(self._database.change(delete(table).where(table.c.changed_at < moment)) for table in _TABLES)
 
 
@@ -182,7 +182,7 @@ class RawAnswerTable(SealedTable):
             )
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the rows whose last answer is older than ``moment``, and return how many were deleted.
+        """Delete the rows whose last answer is older than ``moment``, and return their number.
 
         A packed month is deleted as a whole.
         """
@@ -295,7 +295,7 @@ class QuarantineTable(SealedTable):
         return [QuarantineEntry(*row) for row in self._database.fetch(query)]
 
     def get(self, fingerprint: str) -> tuple[QuarantineEntry, str] | None:
-        """Return a deviation and its sample, or None. Raises OperatorFault if the key that sealed it is missing."""
+        """Return a deviation and its sample; None if unknown. Raises OperatorFault if the sample's key is missing."""
         of_it = _QUARANTINE.fingerprint == fingerprint
         row = self._database.first(select(*_ENTRY, _QUARANTINE.sealed_sample).where(of_it))
         if row is None:
@@ -308,7 +308,7 @@ class QuarantineTable(SealedTable):
         return bool(self._database.change(delete(QUARANTINE).where(_QUARANTINE.fingerprint == fingerprint)))
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the deviations that were last seen before ``moment``, and return how many were deleted."""
+        """Delete the deviations that were last seen before ``moment``, and return their number."""
         return self._database.change(delete(QUARANTINE).where(_QUARANTINE.last_seen < moment))
 
     def _insert(self, connection: Connection, deviation: Deviation, times: int, preset: str, now: datetime) -> bool:

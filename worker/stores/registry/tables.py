@@ -127,9 +127,9 @@ TOKENS = _table(
     Column("id", _sortable(32), primary_key=True),
     Column("sealed", Text, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
-    # When the access token expires; NULL if unknown. Tokens are renewed before.
+    # When the access token expires; NULL if unknown. Tokens are renewed before this time.
     Column("expires_at", UtcDateTime, index=True),
-    Column("refreshing_since", UtcDateTime),  # Set while a renewal has begun and its answer has not been read.
+    Column("refreshing_since", UtcDateTime),  # Start of an unfinished renewal; else NULL.
     # Since when no account has used the token, so that it waits to be revoked at the supplier.
     Column("revoke_since", UtcDateTime, index=True),
 )
@@ -147,7 +147,7 @@ SERIES_OUTCOMES = _table(
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("switch", _word(SeriesSwitch, 8), nullable=False, server_default=SeriesSwitch.FLEET),
-    Column("switch_before", _word(SeriesSwitch, 8)),  # The switch before a consent left the series out.
+    Column("switch_before", _word(SeriesSwitch, 8)),  # The switch's position before a consent left the series out.
     Column("collected", Boolean, nullable=False, server_default=true()),  # Follows the switch and RELEVE_SERIES.
     # This follows ``collected`` and accounts.state; a join would have to read each paused account.
     Column("active", Boolean, nullable=False),
@@ -236,8 +236,8 @@ CONSENT_PROOFS = _table(
     Column("ended_at", UtcDateTime, index=True),
     Column("end_reason", String(64), nullable=False),
 )
-# The meters of erased accounts, so that no older proof opens these meters again. Computing a hash needs the erasure
-# keys.
+# The meters of erased accounts, so that no older proof opens these meters again. They are stored as hashes; computing a
+# hash needs the erasure keys.
 ERASURES = _table(
     "erasures",
     Column("meter", String(64), primary_key=True),  # Keyed hash of supplier and meter, hexadecimal.
@@ -259,7 +259,7 @@ RIGHTS = _table(
     Column("id", _sortable(32), primary_key=True),
     _tenant(),
     Column("supplier", String(32), nullable=False),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),  # It opens or renews this account.
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),  # Opened or renewed by the right.
     Column("meter", String(64), nullable=False, index=True),  # Keyed hash of supplier and meter, as in ``erasures``.
     Column("sealed", Text, nullable=False),  # JSON: the meter, the supplier's id of the right, the answer's digest.
     Column("sealed_at", UtcDateTime, nullable=False),
@@ -273,14 +273,14 @@ RIGHTS = _table(
     Column("last_day", Date),
     Column("vouched_by", String(100)),
     Column("invited_at", UtcDateTime),
-    Column("for_new_holder", Boolean, nullable=False),  # Whether another person than the account's is invited.
-    Column("is_found", Boolean, nullable=False),  # Whether it existed at the supplier before it was declared here.
+    Column("for_new_holder", Boolean, nullable=False),  # Whether a person other than the account's holder is invited.
+    Column("is_found", Boolean, nullable=False),  # Whether the right existed before its declaration here.
     Column("browser", String(64), index=True),  # SHA-256 of the name of the declaring browser, hexadecimal.
     Column("line", String(200)),  # The supplier's endpoint that registered the right.
     Column("begun_at", UtcDateTime),
     Column("declared_at", UtcDateTime),
     Column("checked_at", UtcDateTime),
-    Column("withdraw_since", UtcDateTime, index=True),  # Since when it waits to be withdrawn at the supplier.
+    Column("withdraw_since", UtcDateTime, index=True),  # Since when the right waits to be withdrawn.
     Index("ix_rights_supplier_state", "supplier", "state", "id"),  # For the pages of rights to check.
 )
 INVITATIONS = _table(
@@ -296,7 +296,7 @@ INVITATIONS = _table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False, index=True),  # Indexed to delete old invitations.
     Column("opened_at", UtcDateTime),
-    Column("browser", String(64)),  # SHA-256 of the name of the browser that opened it, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the name of the browser that opened the invitation, hexadecimal.
     Column("used_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
 )
@@ -383,8 +383,8 @@ PROXY_GRANTS = _table(
     Column("code_hash", String(64), index=True),
     Column("last_used_on", Date),
 )
-# The refresh tokens of grants: with v4 the holder's own tokens, otherwise ours. If one of ours is used again, its grant
-# ends.
+# The refresh tokens of grants: with v4 the holder's own tokens, otherwise ours. If one of our own tokens is used again,
+# its grant ends.
 PROXY_REFRESH_TOKENS = _table(
     "proxy_refresh_tokens",
     Column("hash", String(64), primary_key=True),
@@ -572,7 +572,7 @@ OUTPUTS = _table(
     _tenant(),
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),  # NULL: for all accounts of the tenant.
     Column("kind", String(32), nullable=False),
-    Column("sealed", Text, nullable=False),  # JSON: its address, its secret and its further options.
+    Column("sealed", Text, nullable=False),  # JSON: the output's address, secret and further options.
     Column("created_at", UtcDateTime, nullable=False),
     Column("last_sent_at", UtcDateTime),
     Column("tries", Integer, nullable=False),  # How many deliveries in a row have failed.
@@ -591,10 +591,10 @@ OUTPUT_CHANGES = _table(
     Column("first_at", UtcDateTime, nullable=False),  # The start of the first reading that may have changed.
     Column("last_at", UtcDateTime, nullable=False),
     Column("writers", Integer, nullable=False),  # How many windows have noted a change here but not yet closed it.
-    Column("number", BigInteger, nullable=False),  # A number that changes with each note and close.
+    Column("number", BigInteger, nullable=False),  # Changes whenever a window notes or closes a change.
     Column("since", UtcDateTime, nullable=False),  # Since when a change waits to be sent.
     Column("turn_at", UtcDateTime, nullable=False),  # The order of deliveries: ``since``, but later after a failure.
-    Column("noted_at", UtcDateTime, nullable=False),  # The last note; when it is old, its window counts as killed.
+    Column("noted_at", UtcDateTime, nullable=False),  # The last note; a window with an old note counts as killed.
     Index("ix_output_changes_output_id", "output_id", "turn_at", "account_id"),
 )
 # Readings that were removed from the measures after they were sent to an output, until the output has deleted them too.
@@ -605,7 +605,7 @@ OUTPUT_REMOVALS = _table(
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True, index=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("key", _sortable(20), primary_key=True),
-    Column("day", String(10)),  # The reading's local day if the output can't delete it; NULL until that is known.
+    Column("day", String(10)),  # The local day of a reading that the output can't delete; else NULL.
 )
 # The tables from which a removal deletes the account's rows. The account's token is deleted separately.
 PERSONAL = (

@@ -42,17 +42,16 @@ class TokenTable(SealedTable):
     """The table of users' tokens, whose texts are secrets. ``expires_at`` is the time when the access token expires."""
 
     def load(self, account_id: str) -> str | None:
-        """Return the account's last saved token, or None. Raises OperatorFault if its encryption key is missing."""
+        """Return the account's token; None without a token. Raises OperatorFault if the encryption key is missing."""
         query = select(TOKENS.c.id, TOKENS.c.sealed).join(TOKEN_USERS).where(TOKEN_USERS.c.account_id == account_id)
         return self._unseal(query)
 
     def find_token_id(self, account_id: str) -> str | None:
-        """Return the id of the account's token, or None. A new consent changes the id; a renewal does not."""
+        """Return the id of the account's token; None without one. A new consent changes the id; a renewal does not."""
         token_id: str | None = self._database.scalar(_token_id_of(account_id))
         return token_id
 
     def list_accounts_of(self, token_id: str) -> list[str]:
-        """Return the ids of the accounts that use this token."""
         query = select(TOKEN_USERS.c.account_id).where(TOKEN_USERS.c.token_id == token_id)
         return [row.account_id for row in self._database.fetch(query.order_by(TOKEN_USERS.c.account_id))]
 
@@ -91,7 +90,7 @@ class TokenTable(SealedTable):
         self._database.change(update(TOKENS).where(TOKENS.c.id == token_id).values(refreshing_since=None))
 
     def list_expiring(self, after: datetime, before: datetime, today: date, limit: int = PAGE) -> list[ExpiringToken]:
-        """Return the tokens of active accounts that expire after ``after``, up to ``before``; the next to expire first.
+        """Return the tokens of active accounts that expire after ``after``, up to ``before``; earliest expiry first.
 
         ``today`` is the date in Europe/Paris; accounts whose consent ended before this day don't count.
         """
@@ -111,13 +110,13 @@ class TokenTable(SealedTable):
     # Tokens without accounts, which are still to be revoked at the supplier.
 
     def list_to_revoke(self, limit: int = PAGE) -> list[UnusedToken]:
-        """Return the tokens that no account uses any more, the one that waits longest first."""
+        """Return the tokens that no account uses any more, longest waiting first."""
         query = select(TOKENS.c.id, TOKENS.c.revoke_since).where(TOKENS.c.revoke_since.is_not(None))
         rows = self._database.fetch(query.order_by(TOKENS.c.revoke_since, TOKENS.c.id).limit(limit))
         return [UnusedToken(*row) for row in rows]
 
     def load_unused(self, token_id: str) -> str | None:
-        """Return the text of a token that no account uses, or None. Raises OperatorFault like ``load``."""
+        """Return the text of a token that no account uses; None if it is gone. Raises OperatorFault like ``load``."""
         is_it = (TOKENS.c.id == token_id, TOKENS.c.revoke_since.is_not(None))
         return self._unseal(select(TOKENS.c.id, TOKENS.c.sealed).where(*is_it))
 

@@ -39,7 +39,7 @@ _LOCK: Final = 0x52656C6576
 _LOCK_TIMEOUT: Final = "5s"
 _RIGHTS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _APPEND_ONLY: Final = (AUDIT_LOG.name,)
-_STEPS_TABLE: Final = "alembic_version"  # A worker reads the schema's step when it starts.
+_STEPS_TABLE: Final = "alembic_version"  # Each worker reads the schema's step from this table when it starts.
 _ROLE_EXISTS: Final = text("SELECT 1 FROM pg_roles WHERE rolname = :role")
 _HAS_RIGHT: Final = text("SELECT has_table_privilege(:role, quote_ident(:table), :right)")
 
