@@ -62,8 +62,8 @@ class TokenAccount:
 class AccountAssertion:
     """Adds accounts with evidence of kind ``asserted``.
 
-    ``token_of``: the tenant whose program vouches; None if the operator vouches. ``waits_under``: the code of the
-    refusal under which a new account is suspended; nothing is requested for such an account.
+    ``token_of``: the tenant whose program vouches; None if the operator vouches. ``waits_under``: if set, a new
+    account begins suspended, with this code of a refusal as the reason, and nothing is requested for the account.
     """
 
     supplier: str

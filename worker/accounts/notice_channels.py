@@ -140,9 +140,9 @@ class NoticeDescription:
     """The description of one kind of notice; its subject is the text ``notice.<kind>.subject``.
 
     ``text``: the key of the notice's text, in which ``{reason}`` stands for the notice's reason. A text for one reason
-    alone has a key that ends in ``.<reason>.text``. ``offers_consent``: whether a new consent helps, provided that it
-    cures the reason. ``mail``: the word for this kind in the text keys of its mail to households; empty if it isn't
-    mailed to them.
+    alone has a key that ends in ``.<reason>.text``. ``offers_consent``: whether the notice recommends a new consent, if
+    its reason is one that a new consent cures. ``mail``: the word for this kind in the text keys of its mail to
+    households; empty if it isn't mailed to them.
     """
 
     text: str

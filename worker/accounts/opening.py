@@ -65,7 +65,7 @@ class NewAccountLimits:
     in_all: int
 
     def rates(self, request: ConnectionRequest) -> list[tuple[Rate, str]]:
-        """Return each limit with the subject by which its calls are counted."""
+        """Return each limit as a rate, with the subject for which new accounts are counted."""
         return [
             (Rate("new-accounts-browser", self.by_browser, _A_DAY_S), request.names[-1]),  # The browser's oldest name.
             (Rate("new-accounts-address", self.by_address, _A_DAY_S), request.address),
@@ -150,8 +150,9 @@ class ProvenRequests:
             log.info("another tenant's account reads the meter", extra=fields(request=request.id))
             return request.after(RequestEvent.NOT_PROVEN, proven=None, page="")
         used = invited.invitation if invited and invited.invitation.used_at else None
+        # If the used invitation has opened one of these accounts, this step used the invitation before a crash.
         if used and not any(self.has_opened(used, account, request.names) for account in known):
-            raise RequestEnded("invitation_over")  # Otherwise this step used the invitation before a crash.
+            raise RequestEnded("invitation_over")
         expected = invited is not None and invited.is_for_new_holder
         held = request.state is RequestState.HELD
         if others and not expected and (waiting := self._ask_about(request, others, proven.proof)):
@@ -246,7 +247,7 @@ class ProvenRequests:
     def count_new_accounts(self, request: ConnectionRequest, new: int) -> bool:
         """Count the new accounts of a request, only once per request, and return whether a limit is exceeded."""
         rates = self.limits.rates(request)
-        if self.limiter.count_call(_ONCE, request.id):  # This step counted them before a crash.
+        if self.limiter.count_call(_ONCE, request.id):  # The accounts were counted before a crash.
             bounds = [(replace(rate, calls=rate.calls + 1), subject) for rate, subject in rates]
             return any(self.limiter.closed_for_s(bound, subject) for bound, subject in bounds)
         waits_s = [self.limiter.count_call(rate, subject) for _ in range(new) for rate, subject in rates]

@@ -170,9 +170,9 @@ class SupplierCalls:
 class ProxyGrants:
     """The use case behind the token endpoint and the data route of the proxy.
 
-    ``refresh_token`` exchanges a holder's refresh token at the supplier (v4); ``client_of`` returns the client of a
-    supplier's measures. Every method that calls the supplier raises what the client raises, and ProxyBusy if too many
-    calls are under way; ``exchange`` and ``refresh`` raise InvalidGrant.
+    ``refresh_token`` exchanges a holder's refresh token at the supplier (v4); ``client_of`` returns, for a supplier's
+    name, the client that fetches measures from this supplier. Every method that calls the supplier raises what the
+    client raises, and ProxyBusy if too many calls are under way; ``exchange`` and ``refresh`` raise InvalidGrant.
     """
 
     codes: ProxyCodes
@@ -231,7 +231,7 @@ class ProxyGrants:
             raise InvalidGrant(_NO_SUCH_TOKEN)
         with self.calls.take():
             answer = self.refresh_token(refresh_token)
-        if grant is None:  # The token was issued before this table existed.
+        if grant is None:  # Release 0.2.0 issued the token, and stored no row for it.
             meters = supplier.calls.meters_of_grant(answer, supplier.client_id, self.now())
             caller = ProxyCaller(client.id, redirect_uri="", state="")
             facts = ProxyCode(caller=caller, supplier=ENEDIS.name, begun_at=None, usage_points=meters)
@@ -298,7 +298,7 @@ class ProxyGrants:
 
 
 def _meter_fields(usage_points: Sequence[str]) -> TokenAnswer:
-    """Return the usage points under both names in use. A Cozy stack stores them as ``oauth_callback_results``."""
+    """Return the meters under both field names that clients read. A Cozy stack keeps ``oauth_callback_results``."""
     joined = ",".join(usage_points)
     return {"usage_point_id": joined, "usage_points_id": joined}
 

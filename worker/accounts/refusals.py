@@ -218,7 +218,7 @@ class RefusalPolicy:
         since, pending, certain = now - MASS_REFUSAL_WINDOW, self.registry.pending_refusals, is_certain(error)
         refused = pending.count_newly_refused(error.code, since, certain=certain, supplier=supplier) + uncounted
         if not asked:
-            # Beyond this limit the share is too small for an incident, so there is no need to count on.
+            # Beyond this limit the share is too small for an incident, so there is no need to count further.
             limit = math.ceil(refused / LEAST_SHARE_OF_REFUSALS) + 1
             asked = pending.count_accounts_asked(since, limit=limit, supplier=supplier)
         if not self.incidents.open_if_incident(kind, FailureCount(refused, max(asked, refused))):

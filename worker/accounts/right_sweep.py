@@ -107,7 +107,7 @@ class RightSweep:
             after = page[-1].id
 
     def _follow(self, rights: Sequence[Right], records: Sequence[RightRecord], summary: RightSummary) -> list[Right]:
-        """Store what the supplier says about a meter's rights, and open the accounts of those that became active."""
+        """Store and return a meter's rights as the supplier lists them now; open accounts for newly active rights."""
         by_id = {record.id: record for record in records}
         followed = []
         for right in rights:
@@ -253,7 +253,7 @@ class OwnRights:
             self.outcomes.registry.rights.insert(connection, right, instead_of=same)
         if right.state is not RightState.ACTIVE:
             return right, None
-        # Erasures were checked above.
+        # The last argument is True, because the check for an erasure was made above.
         return right, open_by_right(self.outcomes, right, record.covers if record else None, anew=True)
 
     def _may_renew(self, account: Account) -> bool:

@@ -151,7 +151,7 @@ def _session_of(request: Request) -> Session:
 
 
 def refuse_form(request: Request, back: str) -> HTMLResponse:
-    """Refuse a form that is not from our own page (CSRF): another site can't know its hidden field."""
+    """Refuse a form that is not from our own page (CSRF): another site can't know the hidden field of our forms."""
     return render_message(request, "csrf", 403, (back, "message.again"))
 
 

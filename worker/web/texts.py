@@ -61,7 +61,7 @@ class Words:
     def locale(self) -> Locale:
         return LOCALES[self.language]
 
-    # Babel gets only exact numbers, because it would round half to even.
+    # Numbers are rounded before Babel formats them, because Babel would round half to even.
 
     def number(self, value: int) -> str:
         return format_decimal(value, "#,##0", self.locale)

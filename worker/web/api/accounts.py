@@ -54,7 +54,7 @@ def list_accounts(
 
 
 def _page_accounts(caller: Caller, registry: Registry, after: str, limit: int) -> list[Account]:
-    """Return the next page by id of the accounts that the caller may see, without removed ones."""
+    """Return the next accounts that the caller may see, sorted by id; removed accounts are left out."""
     if caller.session is None:
         return registry.accounts.page(after, limit, tenant=caller.tenant)
     own = dependencies.load_accounts(registry, caller.session)

@@ -1,7 +1,7 @@
 """Forms of an account's page: choose its series, stop its consent, remove it, join it with another account of the home.
 
 A home has one account per supplier, and only accounts that this browser's session shows are ever named. The sum of a
-home's energies (kWh) is made only on request, and says what is added. The sum covers only the days that are known for
+home's energies (kWh) is made only on request, and names what is added. The sum covers only the days that are known for
 all accounts of the home; otherwise it would add up unequal times.
 """
 
@@ -120,7 +120,7 @@ def save_series(
     series: Annotated[list[str] | None, Form()] = None,
     before: Annotated[list[str] | None, Form()] = None,
 ) -> Response:
-    """Switch the series whose box was changed. ``before``: the series that the form showed as ticked.
+    """Switch each series whose box was changed. ``before``: the series that the form showed as ticked.
 
     An unchanged series continues to follow the service's setting.
     """

@@ -7,7 +7,7 @@
 - Billed periods of gas: a table of them, and their months next to the sums of the days. Days and periods are two
   measures of the same gas, so they are shown next to each other and never added up.
 - Contract: subscribed power, tariff and off-peak hours; for gas the frequency of readings, the tariff and the annual
-  reference consumption. Both show since when the contract is in force, and the contracts before it.
+  reference consumption. The card also shows since when the contract is in force, and the earlier contracts.
 """
 
 from __future__ import annotations
