@@ -148,9 +148,9 @@ class AccountAssertion:
     def add_by_token(self, token: str, vouched_by: str, usage_points: Sequence[str] = ()) -> list[TokenAccount]:
         """Give a gateway's token to the accounts of all its meters, and return the accounts; missing ones are created.
 
-        If one account can't take the token, none is changed. Only the gateway can check the token's signature, so the
-        token proves nothing: the evidence is ``asserted``, and an account that was made by a consent at the supplier is
-        never changed.
+        If one account can't take the token, no account is changed. Only the gateway can check the token's signature, so
+        the token proves nothing: the evidence is ``asserted``, and an account that was made by a consent at the
+        supplier is never changed.
 
         The token's dates become the dates of the consent. ``usage_points``: the meters, required if the token names
         none. The caller enqueues the backfills. Raises ValueError, whose text is one line without the token, if the

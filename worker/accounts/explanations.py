@@ -301,7 +301,7 @@ def _range_of(day: date, series: Series, doctype: Doctype) -> KeyRange:
 
 
 def stored_of(series: Series, day: date, entries: EntriesByDoctype) -> StoredDay:
-    """Return what is stored for the day. ``entries``: those of ``ranges_of_day``, by doctype and in key order."""
+    """Return what is stored for the day. ``entries``: as read for ``ranges_of_day``, by doctype and in key order."""
     rows = entries[series.inputs]
     if series.has_steps:
         steps = [entry for entry in rows if civil_day(entry.key) == day]
@@ -336,7 +336,7 @@ def period_of(day: date, rows: Iterable[Entry]) -> Entry | None:
 
 
 def compare_month(day: date, known: Iterable[Series], entries: EntriesByDoctype) -> MonthComparison | None:
-    """Compare the sum of the month's days with the energy published for the month; None if either is incomplete."""
+    """Compare the sum of the month's days with the energy published for the month; None if either sum is incomplete."""
     daily = next((series for series in known if series.is_daily_energy), None)
     published = next((series for series in known if series.has_intervals), None)
     if daily is None or published is None:

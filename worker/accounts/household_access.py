@@ -253,7 +253,7 @@ class HouseholdMails:
         return fault is None
 
     def _mail_notice(self, row: MailAddress, notice: Notice, account: Account) -> str | None:
-        """Mail a notice to one household; return why the mail was not accepted, or None if it was."""
+        """Mail a notice to one household; return why the mail was not accepted; None if accepted."""
         off = f"{self.public_url}{OFF_PATH}/{self.signer.make_ticket(row.household_id)}"
         headers = {"List-Unsubscribe": f"<{off}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
         subject, text = compose_household_mail(notice, account, row.language, self.public_url, off)

@@ -33,7 +33,7 @@ from worker.texts import LANGUAGES, format_day, has_text, translate, translate_a
 if TYPE_CHECKING:
     from worker.stores.registry.api_tokens import TenantTable
 
-# Not the code of an error: it follows from which of the account's days are complete.
+# No error has this code: the code follows from which of the account's days are complete.
 CURVE_NOT_ACTIVATED: Final = "CURVE_NOT_ACTIVATED"
 log = logging.getLogger("releve.notices")
 WEBHOOK: Final = "webhook"  # The channels' names in the table of notices.
@@ -107,7 +107,7 @@ class NoticeChannels:
     household: Channel | None = None
 
     def names(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
-        """Return the names of the channels for notices to the operator, or for those about a tenant's accounts."""
+        """Return the names of the channels for notices to the operator, or about a tenant's accounts."""
         if tenant == DEFAULT_TENANT or self.tenants is None:
             return tuple(self.of_settings)
         own = (WEBHOOK,) if self.tenants.has_webhook(tenant) else ()
@@ -121,7 +121,7 @@ class NoticeChannels:
         return (*self.names(tenant), *([HOUSEHOLD_CHANNEL] if is_mail else []))
 
     def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | None:
-        """Return a channel; None if the channel isn't set up. Raises NotDelivered if the key to read it is missing."""
+        """Return a channel; None if the channel isn't set up. Raises NotDelivered without the key to decrypt it."""
         if name == HOUSEHOLD_CHANNEL:
             return self.household
         if tenant == DEFAULT_TENANT or self.tenants is None or name not in (WEBHOOK, LOG):

@@ -83,7 +83,7 @@ class RequestEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """The invitation with which the request was begun, and its meter, which is None if it no longer names one."""
+    """The invitation with which a request was begun. The meter is None if the invitation no longer names a meter."""
 
     invitation: Invitation
     usage_point_id: str | None = field(repr=False)
@@ -115,7 +115,7 @@ class ProvenRequests:
         """Return the request's invitation with the meter that it names; None if this browser has no valid invitation.
 
         A used invitation counts as valid, because this request may have used it before a crash. A revoked or expired
-        invitation doesn't, nor one that another browser opened.
+        invitation, or an invitation that another browser opened, doesn't count.
         """
         invitation = self.registry.invitations.get(request.invitation_id) if request.invitation_id else None
         if invitation is None or invitation.browser not in request.names:
@@ -324,8 +324,8 @@ class ProvenRequests:
     ) -> date | None:
         """Return the first day whose data the person may see; None if there is no limit.
 
-        It is today if another person's account is closed (``others``). Otherwise it is the first day of the meter's
-        present holder according to the proxy's grants.
+        This day is today if another person's account is closed (``others``). Otherwise it is the first day of the
+        meter's present holder according to the proxy's grants.
         """
         if others:
             return civil_date(now)

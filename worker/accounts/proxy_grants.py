@@ -243,7 +243,7 @@ class ProxyGrants:
     def _exchange_at_supplier(self, facts: ProxyCode, supplier_code: str, code_hash: str) -> TokenAnswer:
         if self.supplier is None:
             raise InvalidGrant("no supplier with a consent page is set up")
-        with self.calls.take(), in_lane(request_lane(vouched=False)):  # Anybody can make up a code.
+        with self.calls.take(), in_lane(request_lane(vouched=False)):  # Anybody can make up a code, so nobody vouches.
             grant, confirmed = self.supplier.confirm_code(supplier_code, facts.usage_points)
         self._bind(self.supplier, replace(facts, usage_points=confirmed), grant.token, code_hash)
         return {**grant.extras, **_meter_fields(confirmed), **_supplier_answer(grant.token)}
@@ -261,8 +261,8 @@ class ProxyGrants:
         erased.
         """
         with self.registry.database.writing() as connection:
-            # Erasures and stops of a consent take this lock too, so they are either seen here, or end the new grant
-            # later.
+            # Erasures and stops of a consent take this lock too, so either this code sees them, or they end the new
+            # grant later.
             numbers = sorted(facts.usage_points)
             known = [id_ for number in numbers if (id_ := account_rows.find_locked(connection, facts.supplier, number))]
             reasons = {account_rows.get(connection, account_id).reason for account_id in known}

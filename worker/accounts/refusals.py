@@ -61,7 +61,7 @@ class Ruling(StrEnum):
 
 
 def is_certain(error: AccountError) -> bool:
-    """Return whether one such refusal is enough to suspend the account."""
+    """Return whether a single refusal with this error is enough to suspend the account."""
     return isinstance(error, RefreshTokenDead | RightEnded) or not isinstance(error, ConsentRevoked | HolderChanged)
 
 

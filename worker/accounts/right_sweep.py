@@ -127,7 +127,8 @@ class RightSweep:
     def _should_open(self, right: Right) -> bool:
         """Return whether a right is active and must open its account.
 
-        It must if it never opened one, or if the account was suspended or paused because its last right had ended.
+        A right must if it has never opened an account, or if the account was suspended or paused because its last right
+        had ended.
         """
         if not right.is_in_force(civil_date(self.outcomes.now())):
             return False
@@ -246,7 +247,7 @@ class OwnRights:
             raise RightChanging("the last right of this meter is being withdrawn: try again in a few minutes")
         if holder is not None and not is_there:
             right, record = self._declare(right, holder), None
-            self._check_not_erased(right, anew=anew)  # The right may be an older, pending one.
+            self._check_not_erased(right, anew=anew)  # The supplier may have returned an older, pending right.
         known = self.outcomes.registry.rights.of_meter(supplier, meter)
         same = [row.id for row in known if row.supplier_id == right.supplier_id]
         with self.outcomes.registry.database.writing() as connection:
@@ -324,7 +325,7 @@ class OwnRights:
 
 
 def _with_record(right: Right, record: RightRecord) -> Right:
-    """Return ``right`` completed with the record of a right that existed before; it counts as an own right."""
+    """Return ``right`` completed with the record of a right that existed before; the result counts as an own right."""
     return replace(right.after(record, right.state_since), role=RightRole.OWN, is_found=True)
 
 

@@ -137,7 +137,7 @@ def status_of(account: Account, history: History) -> AccountStatus:
         account=account.id,
         state=account.state,
         reason=account.reason,
-        hint=CURVE_NOT_ACTIVATED if no_curve else "",  # This is no error, but the holder can do something about it.
+        hint=CURVE_NOT_ACTIVATED if no_curve else "",  # No error, but the holder can activate the curve.
         series=_status_by_series(known),
     )
 
@@ -188,7 +188,7 @@ def coverage_of(account_id: str, history: History) -> dict[Series, Coverage]:
 
 def _coverage_of(known: AccountDays) -> dict[Series, Coverage]:
     coverage = summarize_days({series: known.ledger(series) for series in known.series}, known.asked_next)
-    for series in coverage.keys() - known.asked:  # Nothing more is requested.
+    for series in coverage.keys() - known.asked:  # For these series, nothing more is requested.
         coverage[series] = replace(coverage[series], open_days=())
     return coverage
 

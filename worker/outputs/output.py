@@ -112,7 +112,7 @@ class OutputKind:
 
 
 def require_address(url: str) -> None:
-    """Raise ValueError unless the text is a URL with a valid host name; the error quotes nothing of it."""
+    """Raise ValueError unless the text is a URL with a valid host name; the error doesn't quote the URL."""
     try:
         parts = urlsplit(url)
         has_port = parts.port != 0

@@ -76,8 +76,8 @@ LONGEST_FORM: Final = 16 * 1024
 class RequestGuard:
     """Middleware for every request.
 
-    Before it reads a body, it refuses one that is too long or of the wrong kind. It records requests that change
-    something, and adds the security headers to every answer.
+    It refuses, unread, a body that is too long or of the wrong kind. It records requests that change something, and
+    adds the security headers to every answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:

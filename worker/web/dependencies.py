@@ -70,7 +70,7 @@ _FORWARDED_PREFIX: Final = "x-forwarded"
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The session of one browser; without a key it is empty, and shows nothing."""
+    """The session of one browser. A session without a key is empty, and shows no account."""
 
     key: AccessKey | None = None
     household: Household | None = None
@@ -297,8 +297,8 @@ def note_household(request: Request, session: Session) -> None:
 def set_cookie(request: Request, response: Response, name: str, value: str, max_age_s: int) -> None:
     """Set a cookie that scripts can't read and that other sites send only with a plain link.
 
-    If browsers use https, the cookie requires it and its name has the prefix ``__Host-``, so that no other host and no
-    unencrypted connection can plant one.
+    If browsers use https, the cookie requires https, and its name has the prefix ``__Host-``, so that no other host and
+    no unencrypted connection can plant one.
     """
     is_https = _has_https(request)
     name = cookie_name(settings_of(request), name)

@@ -210,7 +210,7 @@ class ConnectionRegister:
     """The open connections of one server.
 
     ``is_proxy``: returns whether an address is a reverse proxy's. A proxy brings everybody's requests, so only
-    ``connections`` limits it, and it must limit its own clients.
+    ``connections`` limits a proxy, which must limit its own clients.
     """
 
     def __init__(self, limits: ConnectionLimits, is_proxy: Callable[[str], bool]) -> None:
@@ -275,7 +275,7 @@ class ConnectionRegister:
 
 
 class StrictConnection(h11.Connection):
-    """h11's parser, but it refuses heads that a proxy before us may read differently (RFC 9112, 2.2, 5.2 and 6.1)."""
+    """h11's parser, which refuses heads that a proxy before us may read differently (RFC 9112, 2.2, 5.2 and 6.1)."""
 
     def next_event(self) -> Any:
         """Return the next event. Raises RemoteProtocolError, which is answered with 400 and ends the connection."""

@@ -168,7 +168,7 @@ def _usual_places(milliwatt_hours: int) -> int:
 
 
 def chosen_language(request: Request) -> str | None:
-    """Return the language that the address asks for; None if it asks for none that we have."""
+    """Return the language that the address asks for; None if it names no language that we have."""
     language = request.query_params.get(LANGUAGE_PARAMETER)
     return language if language in LANGUAGES else None
 

@@ -87,10 +87,10 @@ def add_account(new: schemas.NewAccount, visit: VisitDep, caller: WriteAccounts,
     You vouch for the consent: your token's name, `reference` and `consented_on` are kept as its evidence. A meter that
     has an account gives 409 `account_exists` and its id, and nothing is changed. If the account belongs to another
     service, or belonged to one when its data were erased, the answer is 409 `METER_ELSEWHERE` without the id: ask the
-    operator. This is also the answer if version 0.2.0 erased the data of any service's account. A meter of your service
-    whose holder has had its data erased gives 409 `meter_erased`, unless `consented_on` is a day after the erasure.
-    Where each holder has a token of its own (enedis-v4), only the consent page can add an account: 409
-    `consent_needed`.
+    operator. The answer is the same if version 0.2.0 erased the meter's data, because it did not record the service. A
+    meter of your service whose holder has had its data erased gives 409 `meter_erased`, unless `consented_on` is a day
+    after the erasure. Where each holder has a token of its own (enedis-v4), only the consent page can add an account:
+    409 `consent_needed`.
     """
     if visit.sync.suppliers.main.account_tokens:
         raise HttpRefusal(

@@ -117,8 +117,8 @@ def count_household(visit: dependencies.Visit) -> Caller:
 def _identify_client(visit: dependencies.Visit, authorization: str) -> Caller:
     """Return the client of a bearer token. Raises HttpRefusal 401, or 429 after too many calls or bad tokens.
 
-    A good token is accepted before bad ones are counted, so other people's attempts from its address, or with its id,
-    can't lock it out.
+    A valid token is accepted before bad tokens are counted, so other people's attempts from the client's address, or
+    with the token's id, can't lock the client out.
     """
     scheme, text = get_authorization_scheme_param(authorization)
     text = text.strip() if scheme.lower() == "bearer" else ""

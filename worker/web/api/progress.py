@@ -171,7 +171,7 @@ def load_watched(registry: Registry, sync: Sync, access: WebAccess, caller: Call
     """Return the progress of an account shown to the caller earlier, as long as the caller may see it.
 
     Raises UnknownAccount if the account was removed, and HttpRefusal if the caller's token or session has ended, or no
-    longer shows it.
+    longer gives access to the account.
     """
     return progress_of(caller.reload_account(registry, access, account_id), sync.history)
 

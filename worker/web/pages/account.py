@@ -326,7 +326,7 @@ def explain_gaps(
 def explain_lateness(
     explainer: Explainer, account: Account, daily: Series, status: AccountStatus, today: date, words: Words
 ) -> str:
-    """Return why the newest day that should be stored is missing; empty if it is stored or can't have come yet."""
+    """Return why the newest day that should be stored is missing; empty if the day is stored or not published yet."""
     series = status.series.get(daily)
     if series is None or series.last_day is None:
         return ""

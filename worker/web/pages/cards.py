@@ -66,7 +66,7 @@ class PowerRow:
 
 @dataclass(frozen=True, slots=True)
 class PowerCard:
-    """All values for the template. ``highest``: the title of each span, with its maximum power and the time of it."""
+    """All values for the template. ``highest``: the title of each span, with its maximum power and when it was reached."""
 
     series: Series
     view: View
@@ -235,7 +235,7 @@ def to_power(series: Series, peaks: Sequence[Peak], contracts: Sequence[Entry], 
 
 
 def _peaks_by_slot(span: Span, peaks: Sequence[Peak]) -> dict[Span, Peak | None]:
-    """Return the maximum power of each day of a month, or of each month of a year."""
+    """Return the maximum power of each day of a month, or of each month of a year; None if it is not stored."""
     view = View.DAY if span.view is View.MONTH else View.MONTH
     slots = dict.fromkeys(Span.containing(view, day) for day in span.days())
     return {slot: _find_highest_within(slot, peaks) for slot in slots}
@@ -443,7 +443,7 @@ def _describe_deviation(month: MonthComparison, words: Words) -> str:
 
 
 def to_contract(series: Series, entries: Sequence[Entry], words: Words) -> ContractCard | None:
-    """Return the card with the current contract and earlier ones; None without any. ``entries``: in order."""
+    """Return the card with the current contract and earlier contracts; None without any. ``entries``: in order."""
     if not entries:
         return None
     is_gas = series.is_gas

@@ -160,9 +160,9 @@ class ConsentVisit(dependencies.Visit):
         return self.consent.requests.of_browser(self.names.hashes)
 
     def page(self, name: str, wait_s: int = 0, *, supplier: str = ENEDIS.name, **words: str) -> Response:
-        """Return the page of an outcome; with ``wait_s`` it reloads itself after so many seconds.
+        """Return the page of an outcome; with ``wait_s`` the page reloads itself after so many seconds.
 
-        ``supplier``: the supplier whose consent the page is about. ``words``: further facts for the page's texts.
+        ``supplier``: the supplier whose consent the page is about. ``words``: more facts for the page's texts.
         """
         status, action = _PAGES[name]
         if action is _START_AGAIN and dependencies.needs_invitation(self.sync, supplier):
@@ -242,8 +242,8 @@ def _receive(visit: ConsentVisit, callback: Callback, flow: ConsentFlow) -> Conn
 def _answer_repeated(visit: ConsentVisit, callback: Callback, supplier: str) -> Response:
     """Answer a callback whose state was used before; the browser to which the request belongs gets the outcome.
 
-    A browser that has only an earlier name may have loaded the callback twice at once, and gets the new name with the
-    other answer. But somebody may also have planted the name, so such a browser doesn't get the outcome.
+    A browser that has only an earlier name may have loaded the callback twice at once; the answer to the other load
+    gives it the new name. But somebody may also have planted the name, so such a browser doesn't get the outcome.
     """
     names = visit.names.hashes
     own = visit.consent.requests.get(_request_id(callback.state))
@@ -319,7 +319,7 @@ def publish_request(stores: Stores, own: ConnectionRequest) -> None:
 
 
 def _unproven_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
-    """Return the page of an unproven request, the same for every meter; it links to the reading's form if that can help."""
+    """Return the page of an unproven request, the same for every meter; it links to the reading's form if useful."""
     if own.page == "reading_wrong":
         return visit.page(own.page)
     connector = visit.consent.connector
@@ -374,7 +374,7 @@ def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAcc
 def _find_asked_about(
     registry: Registry, session: dependencies.Session, accounts: Sequence[Account | ConnectedAccount]
 ) -> list[Account]:
-    """Return the accounts of the session, for the question whether the new accounts join them.
+    """Return the session's accounts to name in the question whether the new accounts join them.
 
     Empty if a new account has taken over the meter of an account of the session. A takeover closes the old account and
     creates the new one at the same time, so the equal times show the takeover even after a crash.

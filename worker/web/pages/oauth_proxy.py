@@ -115,7 +115,7 @@ class AuthorizationForm(BaseModel):
 
 @router.get("/{supplier}/auth")
 def show_client(visit: ConsentVisitDep, supplier: str) -> Response:
-    """Show which client requests the data, and a button that continues. Nothing is stored before it is pressed."""
+    """Show which client requests the data, and a button that continues. Nothing is stored before the button is used."""
     asked, main = read_authorization_request(visit, visit.request.query_params.multi_items()), visit.sync.suppliers.main
     return render_with_form(
         visit.request,

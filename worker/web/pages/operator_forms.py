@@ -68,7 +68,7 @@ _FAULTS: Final[Mapping[type[Exception], tuple[str, int]]] = {
 
 
 def require_uploader(visit: VisitDep) -> None:
-    """Check that an operator sends the body, before it is read. Raises FormRefused."""
+    """Check that an operator sends the body, before the body is read. Raises FormRefused."""
     if load_operator(visit) is None:
         raise FormRefused(PATH)
 
@@ -194,7 +194,7 @@ def _take_proofs(visit: Visit, right_id: str, form: FormData) -> Response:
 
 
 def _plain_name(name: str) -> str:
-    """Return a generic file name with the same suffix, because the supplier gets the name, and it may be a person's."""
+    """Return a generic file name with the same suffix, because the supplier gets it: the original may name a person."""
     suffix = _UNUSUAL.sub("", PurePath(name).suffix)[:8]
     return f"proof{suffix}"
 
