@@ -95,7 +95,7 @@ class Channel(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class NoticeChannels:
-    """The channels by name: those from the settings, where another tenant's own webhook replaces the default tenant's.
+    """The channels by name. All come from the settings, except the webhooks of tenants other than the default tenant.
 
     ``of_settings``: the channels from the settings; their webhook is the default tenant's. ``tenants``: the table with
     the webhooks of the other tenants. ``household``: the channel to households; None if this process has none.

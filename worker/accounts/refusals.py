@@ -188,7 +188,7 @@ class RefusalPolicy:
         return new_notices
 
     def insert_missing_curve_notices(self, account: Account, last_curve: date | None) -> list[Notice]:
-        """Insert notices that the account's curve is not collected, once each time it stops; return the new notices."""
+        """Insert notices that the account's curve is not collected, once each time the curve stops; return them."""
         subject = last_curve.isoformat() if last_curve else "never"
         kind = NoticeKind.CURVE_NOT_ACTIVATED
         channels = self.channels.names_for_account(account.tenant)

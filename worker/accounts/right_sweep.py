@@ -331,9 +331,10 @@ def _with_record(right: Right, record: RightRecord) -> Right:
 
 @dataclass(frozen=True, slots=True)
 class AwaitedProof:
-    """A right whose proof the supplier awaits until a day.
+    """A right whose proof the supplier awaits.
 
-    ``state``: ``awaited``, ``waiting`` (uploaded and to be sent to the supplier) or ``refused``.
+    ``until``: the last day for the proof. ``state``: ``awaited``, ``waiting`` (uploaded and to be sent to the supplier)
+    or ``refused``.
     """
 
     right_id: str

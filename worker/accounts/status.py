@@ -115,7 +115,7 @@ class AccountStatus(BaseModel):
 
     @property
     def last_day(self) -> date | None:
-        """The last stored day among all series, apart from series of states; None if there is none."""
+        """The last stored day among all series, apart from series of states; None if no day is stored."""
         days = (one.last_day for series, one in self.series.items() if not series.is_state)
         return max((day for day in days if day is not None), default=None)
 

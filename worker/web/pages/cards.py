@@ -1,7 +1,7 @@
 """The cards below the chart of an account's page, if there are any: power, registers, billed periods, contract.
 
 - Power: the maximum of each day, of the month and of the year, compared with the subscribed power. For a day, the
-  chart shows its month, because a day has only one maximum power.
+  card shows the day's month, because a day has only one maximum power.
 - Registers: by tariff period, what the meter showed and the sums of month and year. Periods are named as the supplier
   sends them, with an explanation if there is one (``register.<name>``).
 - Billed periods of gas: a table of them, and their months next to the sums of the days. Days and periods are two
@@ -66,7 +66,7 @@ class PowerRow:
 
 @dataclass(frozen=True, slots=True)
 class PowerCard:
-    """All values for the template. ``highest``: the title of each span, with its maximum power and when it was reached."""
+    """All values for the template. ``highest``: the title of each span, with the maximum power and its time."""
 
     series: Series
     view: View

@@ -354,9 +354,9 @@ def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAcc
     ``name``: the hash of a browser's name, or the id of an invitation. A name opens only one session, so a person who
     copies the name later gets none.
 
-    A session that shows other meters may be another person's, who left it open or had this person sign in to it. So the
-    person is asked whether the accounts join those of this session. If one of the accounts has taken over a meter from
-    an account of the session, the session ends in this browser, without asking. Nobody is asked in a home's
+    A session that shows other meters may belong to another person, who left it open or had this person sign in to it.
+    So the person is asked whether the accounts join those of this session. If one of the accounts has taken over a
+    meter from an account of the session, the session ends in this browser, without asking. Nobody is asked in a home's
     installation either, or about accounts that the household has had before.
     """
     session = visit.session
