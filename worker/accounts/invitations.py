@@ -45,8 +45,6 @@ class NoMailService(DataError):
 
 @dataclass(frozen=True, kw_only=True)
 class Inviter:
-    """Creates invitations, and mails their links."""
-
     registry: Registry
     public_url: str
     mail_service: MailService = field(default=MailService(), repr=False)

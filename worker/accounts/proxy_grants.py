@@ -285,7 +285,7 @@ class ProxyGrants:
     def read(self, grant: ProxyGrant, query: DataQuery) -> Answer:
         """Fetch the data in one call, and record that the grant was used today.
 
-        Raises OtherMeter and TooEarly, too.
+        Raises OtherMeter and TooEarly, and what the client raises.
         """
         if grant.meter not in self.registry.erasures.digests(grant.supplier, query.usage_point_id):
             raise OtherMeter

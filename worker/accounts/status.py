@@ -143,7 +143,6 @@ def status_of(account: Account, history: History) -> AccountStatus:
 
 
 def progress_of(account: Account, history: History) -> AccountProgress:
-    """Return how far the account's history is loaded."""
     by_series = _status_by_series(AccountDays(account, history))
     return AccountProgress(
         account=account.id,

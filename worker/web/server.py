@@ -313,7 +313,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.conn = StrictConnection(h11.SERVER, LONGEST_HEAD)
-        self.received = 0  # Body bytes of the present request so far.
+        self.received = 0  # Body bytes of the current request so far.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         peer = transport.get_extra_info("peername")

@@ -129,7 +129,7 @@ def pause_account(account_id: AccountId, stores: StoresDep, caller: WriteAccount
     "/accounts/{account_id}/resume", summary="Let an account run again", responses=error_responses(404, 409, 422)
 )
 def resume_account(account_id: AccountId, stores: StoresDep, caller: WriteAccounts) -> AccountSummary:
-    """Let an account run again that was paused, or that needed action by its owner."""
+    """Let an account run again after it was paused or needed action by its owner."""
     return _set_state(stores, caller, account_id, AccountState.READY)
 
 

@@ -161,7 +161,7 @@ def show_account(
 
 
 def _span_query(by: View | None, at: date | None, compare: Against) -> str:
-    """Return the query that shows the same span on another page; empty if none was requested."""
+    """Return the query that shows the same span on another page; empty if no span was requested."""
     chosen = {"by": by, "at": at, "compare": None if compare is Against.PREVIOUS else compare}
     asked = urlencode({name: value for name, value in chosen.items() if value is not None})
     return f"?{asked}" if asked else ""

@@ -174,7 +174,6 @@ def describe_grants(stores: Stores, sync: Sync, account: Account) -> dict[str, A
 
 @router.post("/accounts/{account_id}/grants/{grant_id}/end", dependencies=[account_form("#grants")])
 def end_grant(stores: StoresDep, account: OwnAccount, grant_id: str) -> Response:
-    """End a proxy client's grant for the account's meter."""
     if not stores.registry.proxy_grants.end(grant_id, EndReason.WITHDRAWN, meters_of(stores.registry, account)):
         raise UnknownAccount("no grant for the meter of this account")
     return RedirectResponse(f"/accounts/{account.id}#grants", 303)

@@ -207,7 +207,7 @@ def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = N
 def _describe_known_days(measures: SpanMeasures, words: Words) -> str:
     """Return how many days of a week, month or year are known, or that a day's value has not been sent yet.
 
-    Empty if all days are known, or none.
+    Empty if all days are known, or no day is.
     """
     if measures.span.view is View.DAY:
         return "" if measures.days or measures.total is None else words("chart.of_steps")
@@ -264,7 +264,7 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
 
 
 def _with_marks(row: TableRow, slot: Slot, measures: SpanMeasures, words: Words) -> TableRow:
-    """Return the row with the remarks in the details of its day or days."""
+    """Return the row with remarks, such as ``provisoire``, on the slot's day or days."""
     day, by_day = slot.start.date(), measures.span.view is not View.YEAR
     within = {other: details for other, details in measures.details.items() if by_day or other.month == day.month}
     marks = list_marks(measures.details.get(day, {}), words) if by_day else count_marks(within, words)

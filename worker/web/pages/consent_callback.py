@@ -156,7 +156,6 @@ class ConsentVisit(dependencies.Visit):
         return response
 
     def find_request(self) -> ConnectionRequest | None:
-        """Return the browser's last connection request."""
         return self.consent.requests.of_browser(self.names.hashes)
 
     def page(self, name: str, wait_s: int = 0, *, supplier: str = ENEDIS.name, **words: str) -> Response:

@@ -132,7 +132,6 @@ def log_in(
     code: Annotated[str, Form()] = "",
     csrf: Csrf = "",
 ) -> Response:
-    """Sign an operator in by name, password and code."""
     try:
         check_own_form(visit.request, csrf, PATH)
     except FormRefused:

@@ -57,7 +57,7 @@ ENTRIES_A_PAGE: Final = 50
 ENDING_WITHIN: Final = timedelta(days=30)
 _MOST_DAYS: Final = 10
 _LONGEST: Final = 100  # The most characters of a searched text.
-_FILTERS: Final = ("account", "actor", "action", "since", "until")  # The filters of the audit trail.
+_FILTERS: Final = ("account", "actor", "action", "since", "until")
 
 
 @router.get("")
