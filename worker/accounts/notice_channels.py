@@ -3,8 +3,8 @@
 The channels are a signed webhook, services by their apprise URLs, or the log if neither is set up. A webhook belongs to
 a tenant, and the services to the operator. If one of the services sends mail, households are mailed too, each in its
 language, to its confirmed address. Only the web application has the channel to households, because no other process can
-read addresses. The household of a previous holder is only told of the account's end, because it holds an older session
-number. Each channel tries once, within its time-outs, and raises NotDelivered with a reason that contains no secret.
+read addresses. The household of a previous holder gets only the notice of the account's end, because it holds an older
+session number.
 
 Subjects and texts are in ``locales/notices.json`` and ``codes.json``; a program gets them in French and English, a
 person in one language. They contain no meter number, no token and no link: a program that forwards notices to a
@@ -88,7 +88,7 @@ class NoticeLog:
 
 
 class Channel(Protocol):
-    """Takes a message once, or raises NotDelivered with a reason that contains no secret."""
+    """Takes a message once, within its time-outs, or raises NotDelivered with a reason that contains no secret."""
 
     def send(self, message: Message) -> None: ...
 

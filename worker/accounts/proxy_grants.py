@@ -115,8 +115,6 @@ class TooEarly(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyCodes:
-    """Issues, stores and redeems codes."""
-
     flows: ConsentFlows
     sealer: Sealer
 

@@ -84,8 +84,6 @@ class OutputOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputParts:
-    """The objects that outputs need, besides their options."""
-
     measures: MeasureStore
     now: Clock
 

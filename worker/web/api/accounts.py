@@ -231,7 +231,6 @@ def read_audit(
     Entries are kept for 400 days, and are never changed.
     """
     wanted = AuditFilter(account, actor, action, caller.tenant, *days_of(since, until))
-    # One entry more than requested shows whether there is a next page.
     entries = registry.audit.page(wanted, limit + 1, before=before)
     page = [schemas.AuditRow.model_validate(entry) for entry in entries[:limit]]
     facts = {"account": account, "actor": actor, "action": action, "since": since, "until": until, "limit": limit}

@@ -206,7 +206,6 @@ def open_operator_session(visit: Visit, operator: Operator, *, to: str = PATH) -
 
 
 def needs_code(visit: Visit) -> bool:
-    """Return whether the code of the second factor is required."""
     return not is_on_this_machine(visit.request, visit.settings.public_url)
 
 
