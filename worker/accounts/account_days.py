@@ -93,7 +93,7 @@ class AccountDays:
 
     def asked_next(self, series: Series, day: date, mark: DayMark) -> datetime | None:
         """Return when a day is next requested; None if never. ``mark``: the day's mark in the ledger."""
-        # Most accounts have no open day, so their outcomes and policy are not read.
+        # ``turn_of`` reads outcomes and policy, so it is called only for an open day; most accounts have none.
         return next_request(series, day, mark, self.now, self.turn_of(series)) if mark.open else None
 
     def next_look_back(self, series: Series) -> datetime:

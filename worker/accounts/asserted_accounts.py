@@ -62,8 +62,8 @@ class TokenAccount:
 class AccountAssertion:
     """Adds accounts with evidence of kind ``asserted``.
 
-    ``token_of``: the tenant whose program vouches; None if the operator vouches. ``waits_under``: the code of the
-    refusal under which a new account is suspended; nothing is requested for such an account.
+    ``token_of``: the tenant whose program vouches; None if the operator vouches. ``waits_under``: if set, a new
+    account begins suspended, with this code of a refusal as the reason, and nothing is requested for the account.
     """
 
     supplier: str
@@ -148,9 +148,9 @@ class AccountAssertion:
     def add_by_token(self, token: str, vouched_by: str, usage_points: Sequence[str] = ()) -> list[TokenAccount]:
         """Give a gateway's token to the accounts of all its meters, and return the accounts; missing ones are created.
 
-        If one account can't take the token, none is changed. Only the gateway can check the token's signature, so the
-        token proves nothing: the evidence is ``asserted``, and an account that was made by a consent at the supplier is
-        never changed.
+        If one account can't take the token, no account is changed. Only the gateway can check the token's signature, so
+        the token proves nothing: the evidence is ``asserted``, and an account that was made by a consent at the
+        supplier is never changed.
 
         The token's dates become the dates of the consent. ``usage_points``: the meters, required if the token names
         none. The caller enqueues the backfills. Raises ValueError, whose text is one line without the token, if the

@@ -123,7 +123,7 @@ class AccountConnector:
     def choose_new_holder(self, request_id: str, names: Sequence[str]) -> ConnectionRequest | None:
         """Connect the request of a new holder who has asked to close the previous person's account; return the request.
 
-        None if this browser has no such request that waits for the choice. ``names``: the browser's names, as hashes.
+        None if no request of this browser waits for this choice. ``names``: the browser's names, as hashes.
         """
         request = self._load(request_id, names, RequestState.CHOICE)
         return request and self._finish_saved(replace(request, new_holder=True))
@@ -304,7 +304,7 @@ class MeterReadings:
     offered: bool
 
     def confirm(self, request: ConnectionRequest, meters: Sequence[SharedMeter]) -> SharedMeter | None:
-        """Return the meter that the request's reading proves; None if it proves none or can't be compared.
+        """Return the meter that the request's reading proves; None if the reading proves no meter or can't be compared.
 
         The consent must name exactly one meter, and must begin on the day on which the person was sent to the supplier.
         A consent that begins earlier existed before, because the supplier gives the same holder the same id again. A

@@ -301,7 +301,7 @@ def _range_of(day: date, series: Series, doctype: Doctype) -> KeyRange:
 
 
 def stored_of(series: Series, day: date, entries: EntriesByDoctype) -> StoredDay:
-    """Return what is stored for the day. ``entries``: the entries in ``ranges_of_day``, by doctype and in key order."""
+    """Return what is stored for the day. ``entries``: as read for ``ranges_of_day``, by doctype and in key order."""
     rows = entries[series.inputs]
     if series.has_steps:
         steps = [entry for entry in rows if civil_day(entry.key) == day]
@@ -336,7 +336,7 @@ def period_of(day: date, rows: Iterable[Entry]) -> Entry | None:
 
 
 def compare_month(day: date, known: Iterable[Series], entries: EntriesByDoctype) -> MonthComparison | None:
-    """Compare the sum of the month's days with the energy published for the month; None if either is incomplete."""
+    """Compare the sum of the month's days with the energy published for the month; None if either sum is incomplete."""
     daily = next((series for series in known if series.is_daily_energy), None)
     published = next((series for series in known if series.has_intervals), None)
     if daily is None or published is None:
@@ -374,7 +374,7 @@ def _between(series: Series, day: date, entries: EntriesByDoctype, corrected: se
 
 
 def _in_totals(series: Series, day: date, entries: EntriesByDoctype) -> list[Discrepancy]:
-    """Return the totals that disagree with their readings: those of the day's steps, or of its month and year."""
+    """Return the totals that disagree with their readings: hours of the day's steps, or the day's month and year."""
     discrepancies: list[Discrepancy] = []
     for doctype in series.totals:
         if series.has_steps:
@@ -427,7 +427,7 @@ def format_sentences(
 
 
 def _key_of(reason: Reason, series: str, supplier: str) -> str:
-    """Return the key of a reason's sentence: of the text for the series, else for the supplier, else for all."""
+    """Return the key of a reason's sentence: the series' own, else the supplier's own, else the general one."""
     key = f"reason.{reason.value}"
     return next((own for own in (f"{key}.{series}", f"{key}.{supplier}") if has_text(own)), key)
 

@@ -102,7 +102,7 @@ class RightDeclarations:
             right = rights.of_request(request.id)  # Not None if this step stored the right before a crash.
             if right is None:
                 if request.invitation_id is None and request.vouched_by is None:
-                    return _hold(request)  # In release 0.2.0, a session could vouch for a request.
+                    return _hold(request)  # A request of release 0.2.0, where a session was enough.
                 if rights.is_being_withdrawn(request.supplier, declaration.meter):
                     return request.waiting("unavailable", self.outcomes.real_now())
                 right = self._declare(request, declaration)

@@ -82,7 +82,7 @@ class HouseholdAccess:
         return text
 
     def keep_code(self, household_id: str, code: str) -> None:
-        """Record that the household has kept this code; does nothing if the code has ended or belongs to another."""
+        """Record that the household has kept this code; does nothing if the code has ended or isn't the household's."""
         key = self.keys.find(KeyKind.RECOVERY_CODE, code)
         if key is not None and key.owner == household_id:
             self.keys.set_details(key, _KEPT)
@@ -134,7 +134,7 @@ class HouseholdAccess:
         return True, before if is_new else None
 
     def remove_address(self, household_id: str) -> MailAddress | None:
-        """Remove the household's address and end all mailed links; return the removed address, if there was one."""
+        """Remove the household's address and end all mailed links; return the address, None if there was none."""
         before = self.addresses.load(household_id)
         self.addresses.remove(household_id)
         self.keys.end_of([household_id], [KeyKind.ADDRESS_LINK, KeyKind.SIGN_IN_LINK])
@@ -210,7 +210,8 @@ class HouseholdMails:
         """
         notice = message.notice
         account = self.registry.accounts.get_existing(notice.account_id or "")
-        number = account.session_number - (notice.kind is NoticeKind.ACCOUNT_CLOSED)  # Closing raised the number.
+        # Closing the account has raised its session number.
+        number = account.session_number - (notice.kind is NoticeKind.ACCOUNT_CLOSED)
         # Households that hold an older session number no longer see the account.
         households = self.households.list_showing(account.id)
         own = [household.id for household in households if household.accounts[account.id] >= number]
@@ -252,7 +253,7 @@ class HouseholdMails:
         return fault is None
 
     def _mail_notice(self, row: MailAddress, notice: Notice, account: Account) -> str | None:
-        """Mail a notice to one household; return why the mail was not accepted, or None if it was."""
+        """Mail a notice to one household; return why the mail was not accepted; None if accepted."""
         off = f"{self.public_url}{OFF_PATH}/{self.signer.make_ticket(row.household_id)}"
         headers = {"List-Unsubscribe": f"<{off}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
         subject, text = compose_household_mail(notice, account, row.language, self.public_url, off)
@@ -275,7 +276,7 @@ class HomeAccess:
     def ensure_household(self) -> Household:
         """Return the home's household, which is created if needed.
 
-        The current accounts are stored with the household, because notices read the stored ones.
+        The current accounts are stored with the household, because notices read the stored accounts.
         """
         numbers = self._numbers()
         household = self.households.find_first() or self.households.create(numbers)

@@ -28,7 +28,7 @@ log = logging.getLogger("releve.invitations")
 
 
 class MeterHasAccount(DataError):
-    """The meter of a first invitation has an account; ``account_id`` is its id."""
+    """The invited meter already has an account, and no new holder was named; ``account_id`` is the account's id."""
 
     def __init__(self, message: str, account_id: str = "") -> None:
         super().__init__(message)
@@ -45,8 +45,6 @@ class NoMailService(DataError):
 
 @dataclass(frozen=True, kw_only=True)
 class Inviter:
-    """Creates invitations, and mails their links."""
-
     registry: Registry
     public_url: str
     mail_service: MailService = field(default=MailService(), repr=False)

@@ -3,8 +3,8 @@
 The channels are a signed webhook, services by their apprise URLs, or the log if neither is set up. A webhook belongs to
 a tenant, and the services to the operator. If one of the services sends mail, households are mailed too, each in its
 language, to its confirmed address. Only the web application has the channel to households, because no other process can
-read addresses. The household of a previous holder is only told of the account's end, because it holds an older session
-number. Each channel tries once, within its time-outs, and raises NotDelivered with a reason that contains no secret.
+read addresses. The household of a previous holder gets only the notice of the account's end, because it holds an older
+session number.
 
 Subjects and texts are in ``locales/notices.json`` and ``codes.json``; a program gets them in French and English, a
 person in one language. They contain no meter number, no token and no link: a program that forwards notices to a
@@ -33,7 +33,7 @@ from worker.texts import LANGUAGES, format_day, has_text, translate, translate_a
 if TYPE_CHECKING:
     from worker.stores.registry.api_tokens import TenantTable
 
-# Not the code of an error: it follows from which of the account's days are complete.
+# No error has this code: the code follows from which of the account's days are complete.
 CURVE_NOT_ACTIVATED: Final = "CURVE_NOT_ACTIVATED"
 log = logging.getLogger("releve.notices")
 WEBHOOK: Final = "webhook"  # The channels' names in the table of notices.
@@ -88,14 +88,14 @@ class NoticeLog:
 
 
 class Channel(Protocol):
-    """Takes a message once, or raises NotDelivered with a reason that contains no secret."""
+    """Takes a message once, within its time-outs, or raises NotDelivered with a reason that contains no secret."""
 
     def send(self, message: Message) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoticeChannels:
-    """The channels by name: those from the settings, where another tenant's own webhook replaces the default tenant's.
+    """The channels by name. All come from the settings, except the webhooks of tenants other than the default tenant.
 
     ``of_settings``: the channels from the settings; their webhook is the default tenant's. ``tenants``: the table with
     the webhooks of the other tenants. ``household``: the channel to households; None if this process has none.
@@ -107,7 +107,7 @@ class NoticeChannels:
     household: Channel | None = None
 
     def names(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
-        """Return the names of the channels for notices to the operator, or for those about a tenant's accounts."""
+        """Return the names of the channels for notices to the operator, or about a tenant's accounts."""
         if tenant == DEFAULT_TENANT or self.tenants is None:
             return tuple(self.of_settings)
         own = (WEBHOOK,) if self.tenants.has_webhook(tenant) else ()
@@ -121,7 +121,7 @@ class NoticeChannels:
         return (*self.names(tenant), *([HOUSEHOLD_CHANNEL] if is_mail else []))
 
     def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | None:
-        """Return a channel; None if the channel isn't set up. Raises NotDelivered if the key to read it is missing."""
+        """Return a channel; None if the channel isn't set up. Raises NotDelivered without the key to decrypt it."""
         if name == HOUSEHOLD_CHANNEL:
             return self.household
         if tenant == DEFAULT_TENANT or self.tenants is None or name not in (WEBHOOK, LOG):
@@ -140,9 +140,9 @@ class NoticeDescription:
     """The description of one kind of notice; its subject is the text ``notice.<kind>.subject``.
 
     ``text``: the key of the notice's text, in which ``{reason}`` stands for the notice's reason. A text for one reason
-    alone has a key that ends in ``.<reason>.text``. ``offers_consent``: whether a new consent helps, provided that it
-    cures the reason. ``mail``: the word for this kind in the text keys of its mail to households; empty if it isn't
-    mailed to them.
+    alone has a key that ends in ``.<reason>.text``. ``offers_consent``: whether the notice recommends a new consent, if
+    its reason is one that a new consent cures. ``mail``: the word for this kind in the text keys of its mail to
+    households; empty if it isn't mailed to them.
     """
 
     text: str

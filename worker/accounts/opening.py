@@ -65,7 +65,7 @@ class NewAccountLimits:
     in_all: int
 
     def rates(self, request: ConnectionRequest) -> list[tuple[Rate, str]]:
-        """Return each limit with the subject by which its calls are counted."""
+        """Return each limit as a rate, with the subject for which new accounts are counted."""
         return [
             (Rate("new-accounts-browser", self.by_browser, _A_DAY_S), request.names[-1]),  # The browser's oldest name.
             (Rate("new-accounts-address", self.by_address, _A_DAY_S), request.address),
@@ -83,7 +83,7 @@ class RequestEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """The invitation with which the request was begun, and its meter, which is None if it no longer names one."""
+    """The invitation with which a request was begun. The meter is None if the invitation no longer names a meter."""
 
     invitation: Invitation
     usage_point_id: str | None = field(repr=False)
@@ -115,7 +115,7 @@ class ProvenRequests:
         """Return the request's invitation with the meter that it names; None if this browser has no valid invitation.
 
         A used invitation counts as valid, because this request may have used it before a crash. A revoked or expired
-        invitation doesn't, nor one that another browser opened.
+        invitation, or an invitation that another browser opened, doesn't count.
         """
         invitation = self.registry.invitations.get(request.invitation_id) if request.invitation_id else None
         if invitation is None or invitation.browser not in request.names:
@@ -150,8 +150,9 @@ class ProvenRequests:
             log.info("another tenant's account reads the meter", extra=fields(request=request.id))
             return request.after(RequestEvent.NOT_PROVEN, proven=None, page="")
         used = invited.invitation if invited and invited.invitation.used_at else None
+        # If the used invitation has opened one of these accounts, this step used the invitation before a crash.
         if used and not any(self.has_opened(used, account, request.names) for account in known):
-            raise RequestEnded("invitation_over")  # Otherwise this step used the invitation before a crash.
+            raise RequestEnded("invitation_over")
         expected = invited is not None and invited.is_for_new_holder
         held = request.state is RequestState.HELD
         if others and not expected and (waiting := self._ask_about(request, others, proven.proof)):
@@ -246,7 +247,7 @@ class ProvenRequests:
     def count_new_accounts(self, request: ConnectionRequest, new: int) -> bool:
         """Count the new accounts of a request, only once per request, and return whether a limit is exceeded."""
         rates = self.limits.rates(request)
-        if self.limiter.count_call(_ONCE, request.id):  # This step counted them before a crash.
+        if self.limiter.count_call(_ONCE, request.id):  # The accounts were counted before a crash.
             bounds = [(replace(rate, calls=rate.calls + 1), subject) for rate, subject in rates]
             return any(self.limiter.closed_for_s(bound, subject) for bound, subject in bounds)
         waits_s = [self.limiter.count_call(rate, subject) for _ in range(new) for rate, subject in rates]
@@ -323,8 +324,8 @@ class ProvenRequests:
     ) -> date | None:
         """Return the first day whose data the person may see; None if there is no limit.
 
-        It is today if another person's account is closed (``others``). Otherwise it is the first day of the meter's
-        present holder according to the proxy's grants.
+        This day is today if another person's account is closed (``others``). Otherwise it is the first day of the
+        meter's present holder according to the proxy's grants.
         """
         if others:
             return civil_date(now)

@@ -115,8 +115,6 @@ class TooEarly(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyCodes:
-    """Issues, stores and redeems codes."""
-
     flows: ConsentFlows
     sealer: Sealer
 
@@ -170,9 +168,9 @@ class SupplierCalls:
 class ProxyGrants:
     """The use case behind the token endpoint and the data route of the proxy.
 
-    ``refresh_token`` exchanges a holder's refresh token at the supplier (v4); ``client_of`` returns the client of a
-    supplier's measures. Every method that calls the supplier raises what the client raises, and ProxyBusy if too many
-    calls are under way; ``exchange`` and ``refresh`` raise InvalidGrant.
+    ``refresh_token`` exchanges a holder's refresh token at the supplier (v4); ``client_of`` returns, for a supplier's
+    name, the client that fetches measures from this supplier. Every method that calls the supplier raises what the
+    client raises, and ProxyBusy if too many calls are under way; ``exchange`` and ``refresh`` raise InvalidGrant.
     """
 
     codes: ProxyCodes
@@ -231,7 +229,7 @@ class ProxyGrants:
             raise InvalidGrant(_NO_SUCH_TOKEN)
         with self.calls.take():
             answer = self.refresh_token(refresh_token)
-        if grant is None:  # The token was issued before this table existed.
+        if grant is None:  # Release 0.2.0 issued the token, and stored no row for it.
             meters = supplier.calls.meters_of_grant(answer, supplier.client_id, self.now())
             caller = ProxyCaller(client.id, redirect_uri="", state="")
             facts = ProxyCode(caller=caller, supplier=ENEDIS.name, begun_at=None, usage_points=meters)
@@ -243,7 +241,7 @@ class ProxyGrants:
     def _exchange_at_supplier(self, facts: ProxyCode, supplier_code: str, code_hash: str) -> TokenAnswer:
         if self.supplier is None:
             raise InvalidGrant("no supplier with a consent page is set up")
-        with self.calls.take(), in_lane(request_lane(vouched=False)):  # Anybody can make up a code.
+        with self.calls.take(), in_lane(request_lane(vouched=False)):  # Anybody can make up a code, so nobody vouches.
             grant, confirmed = self.supplier.confirm_code(supplier_code, facts.usage_points)
         self._bind(self.supplier, replace(facts, usage_points=confirmed), grant.token, code_hash)
         return {**grant.extras, **_meter_fields(confirmed), **_supplier_answer(grant.token)}
@@ -261,8 +259,8 @@ class ProxyGrants:
         erased.
         """
         with self.registry.database.writing() as connection:
-            # Erasures and stops of a consent take this lock too, so they are either seen here, or end the new grant
-            # later.
+            # Erasures and stops of a consent take this lock too, so either this code sees them, or they end the new
+            # grant later.
             numbers = sorted(facts.usage_points)
             known = [id_ for number in numbers if (id_ := account_rows.find_locked(connection, facts.supplier, number))]
             reasons = {account_rows.get(connection, account_id).reason for account_id in known}
@@ -285,7 +283,7 @@ class ProxyGrants:
     def read(self, grant: ProxyGrant, query: DataQuery) -> Answer:
         """Fetch the data in one call, and record that the grant was used today.
 
-        Raises OtherMeter and TooEarly, too.
+        Raises OtherMeter and TooEarly, and what the client raises.
         """
         if grant.meter not in self.registry.erasures.digests(grant.supplier, query.usage_point_id):
             raise OtherMeter
@@ -298,7 +296,7 @@ class ProxyGrants:
 
 
 def _meter_fields(usage_points: Sequence[str]) -> TokenAnswer:
-    """Return the usage points under both names in use. A Cozy stack stores them as ``oauth_callback_results``."""
+    """Return the meters under both field names that clients read. A Cozy stack keeps ``oauth_callback_results``."""
     joined = ",".join(usage_points)
     return {"usage_point_id": joined, "usage_points_id": joined}
 

@@ -61,7 +61,7 @@ class Ruling(StrEnum):
 
 
 def is_certain(error: AccountError) -> bool:
-    """Return whether one such refusal is enough to suspend the account."""
+    """Return whether a single refusal with this error is enough to suspend the account."""
     return isinstance(error, RefreshTokenDead | RightEnded) or not isinstance(error, ConsentRevoked | HolderChanged)
 
 
@@ -188,7 +188,7 @@ class RefusalPolicy:
         return new_notices
 
     def insert_missing_curve_notices(self, account: Account, last_curve: date | None) -> list[Notice]:
-        """Insert notices that the account's curve is not collected, once each time it stops; return the new notices."""
+        """Insert notices that the account's curve is not collected, once each time the curve stops; return them."""
         subject = last_curve.isoformat() if last_curve else "never"
         kind = NoticeKind.CURVE_NOT_ACTIVATED
         channels = self.channels.names_for_account(account.tenant)
@@ -218,7 +218,7 @@ class RefusalPolicy:
         since, pending, certain = now - MASS_REFUSAL_WINDOW, self.registry.pending_refusals, is_certain(error)
         refused = pending.count_newly_refused(error.code, since, certain=certain, supplier=supplier) + uncounted
         if not asked:
-            # Beyond this limit the share is too small for an incident, so there is no need to count on.
+            # Beyond this limit the share is too small for an incident, so there is no need to count further.
             limit = math.ceil(refused / LEAST_SHARE_OF_REFUSALS) + 1
             asked = pending.count_accounts_asked(since, limit=limit, supplier=supplier)
         if not self.incidents.open_if_incident(kind, FailureCount(refused, max(asked, refused))):

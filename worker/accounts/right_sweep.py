@@ -107,7 +107,7 @@ class RightSweep:
             after = page[-1].id
 
     def _follow(self, rights: Sequence[Right], records: Sequence[RightRecord], summary: RightSummary) -> list[Right]:
-        """Store what the supplier says about a meter's rights, and open the accounts of those that became active."""
+        """Store and return a meter's rights as the supplier lists them now; open accounts for newly active rights."""
         by_id = {record.id: record for record in records}
         followed = []
         for right in rights:
@@ -127,7 +127,8 @@ class RightSweep:
     def _should_open(self, right: Right) -> bool:
         """Return whether a right is active and must open its account.
 
-        It must if it never opened one, or if the account was suspended or paused because its last right had ended.
+        A right must if it has never opened an account, or if the account was suspended or paused because its last right
+        had ended.
         """
         if not right.is_in_force(civil_date(self.outcomes.now())):
             return False
@@ -246,14 +247,14 @@ class OwnRights:
             raise RightChanging("the last right of this meter is being withdrawn: try again in a few minutes")
         if holder is not None and not is_there:
             right, record = self._declare(right, holder), None
-            self._check_not_erased(right, anew=anew)  # The right may be an older, pending one.
+            self._check_not_erased(right, anew=anew)  # The supplier may have returned an older, pending right.
         known = self.outcomes.registry.rights.of_meter(supplier, meter)
         same = [row.id for row in known if row.supplier_id == right.supplier_id]
         with self.outcomes.registry.database.writing() as connection:
             self.outcomes.registry.rights.insert(connection, right, instead_of=same)
         if right.state is not RightState.ACTIVE:
             return right, None
-        # Erasures were checked above.
+        # The last argument is True, because the check for an erasure was made above.
         return right, open_by_right(self.outcomes, right, record.covers if record else None, anew=True)
 
     def _may_renew(self, account: Account) -> bool:
@@ -324,15 +325,16 @@ class OwnRights:
 
 
 def _with_record(right: Right, record: RightRecord) -> Right:
-    """Return ``right`` completed with the record of a right that existed before; it counts as an own right."""
+    """Return ``right`` completed with the record of a right that existed before; the result counts as an own right."""
     return replace(right.after(record, right.state_since), role=RightRole.OWN, is_found=True)
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitedProof:
-    """A right whose proof the supplier awaits until a day.
+    """A right whose proof the supplier awaits.
 
-    ``state``: ``awaited``, ``waiting`` (uploaded and to be sent to the supplier) or ``refused``.
+    ``until``: the last day for the proof. ``state``: ``awaited``, ``waiting`` (uploaded and to be sent to the supplier)
+    or ``refused``.
     """
 
     right_id: str

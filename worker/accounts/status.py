@@ -115,7 +115,7 @@ class AccountStatus(BaseModel):
 
     @property
     def last_day(self) -> date | None:
-        """The last stored day among all series, apart from series of states; None if there is none."""
+        """The last stored day among all series, apart from series of states; None if no day is stored."""
         days = (one.last_day for series, one in self.series.items() if not series.is_state)
         return max((day for day in days if day is not None), default=None)
 
@@ -137,13 +137,12 @@ def status_of(account: Account, history: History) -> AccountStatus:
         account=account.id,
         state=account.state,
         reason=account.reason,
-        hint=CURVE_NOT_ACTIVATED if no_curve else "",  # This is no error, but the holder can do something about it.
+        hint=CURVE_NOT_ACTIVATED if no_curve else "",  # No error, but the holder can activate the curve.
         series=_status_by_series(known),
     )
 
 
 def progress_of(account: Account, history: History) -> AccountProgress:
-    """Return how far the account's history is loaded."""
     by_series = _status_by_series(AccountDays(account, history))
     return AccountProgress(
         account=account.id,
@@ -188,7 +187,7 @@ def coverage_of(account_id: str, history: History) -> dict[Series, Coverage]:
 
 def _coverage_of(known: AccountDays) -> dict[Series, Coverage]:
     coverage = summarize_days({series: known.ledger(series) for series in known.series}, known.asked_next)
-    for series in coverage.keys() - known.asked:  # Nothing more is requested.
+    for series in coverage.keys() - known.asked:  # For these series, nothing more is requested.
         coverage[series] = replace(coverage[series], open_days=())
     return coverage
 

@@ -69,7 +69,6 @@ def renew_tokens(
             log.info("renewal stopped", extra=fields(renewed=renewed, reason=str(error)))
             break
         except TransientError as error:
-            # The next tick tries again.
             log.warning("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
         except (ConsentEnded, UnknownAccount) as error:
             # The error concerns this account alone; other accounts may use the same token.

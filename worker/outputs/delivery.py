@@ -194,7 +194,7 @@ class OutputDelivery:
                 self.notify(after, now)
 
     def note_daily(self) -> int:
-        """Enqueue yesterday again for outputs whose figures change with the date; return the number of series."""
+        """Note yesterday as changed for outputs whose figures change with the date; return the number of series."""
         yesterday = local_midnight(civil_date(self.now()) - ONE_DAY)
         daily = {name for name, kind in self.kinds.items() if kind.daily}
         states = [state for state in self.outputs.list_outputs() if state.kind in daily]

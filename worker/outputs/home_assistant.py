@@ -179,7 +179,6 @@ def _start_of(stored: Mapping[str, Any]) -> datetime:
 
 
 def _is_same(row: StatisticRow, stored: Mapping[str, Any]) -> bool:
-    """Return whether the stored row equals the sent row."""
     pairs = ((row.amount, stored.get("state")), (row.total, stored.get("sum")))
     return all(
         held is None if amount is None else held is not None and abs(held - _to_number(amount)) < _CLOSE
@@ -213,7 +212,6 @@ class StatisticReader:
         yield from takewhile(lambda row: row.start <= now, rows)
 
     def sum_before(self, end: date) -> int:
-        """Return the sum of all days before ``end``."""
         oldest = self._first_day()
         return 0 if oldest is None else self._sum_before(oldest, end)
 

@@ -68,8 +68,6 @@ _DELETED: Final = (b'{"results":[{"statement_id":0}]}', b'{"results":[{}]}')
 
 @dataclass(frozen=True, slots=True)
 class WriteTarget:
-    """The URL to which lines are written, and the credentials."""
-
     url: str = field(repr=False)
     parameters: Mapping[str, str]
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -266,7 +264,6 @@ def to_lines(change: Change, measures: MeasureStore) -> Iterator[str]:
 
 
 def energy_measurement(doctype: Doctype) -> Measurement:
-    """Return the measurement of a doctype's energies."""
     if doctype.series.has_intervals:
         return GAS_BILLED
     return (_GAS if doctype.series.is_gas else _ENERGY)[doctype.period]

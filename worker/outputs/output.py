@@ -84,8 +84,6 @@ class OutputOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputParts:
-    """The objects that outputs need, besides their options."""
-
     measures: MeasureStore
     now: Clock
 
@@ -112,7 +110,7 @@ class OutputKind:
 
 
 def require_address(url: str) -> None:
-    """Raise ValueError unless the text is a URL with a valid host name; the error quotes nothing of it."""
+    """Raise ValueError unless the text is a URL with a valid host name; the error doesn't quote the URL."""
     try:
         parts = urlsplit(url)
         has_port = parts.port != 0

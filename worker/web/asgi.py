@@ -76,8 +76,8 @@ LONGEST_FORM: Final = 16 * 1024
 class RequestGuard:
     """Middleware for every request.
 
-    It refuses a body that is too long or of the wrong kind before it is read, records requests that change something,
-    and adds the security headers to every answer.
+    It refuses, unread, a body that is too long or of the wrong kind. It records requests that change something, and
+    adds the security headers to every answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -120,7 +120,7 @@ class RequestGuard:
 
 
 async def _record_visits(request: Request) -> None:
-    """Record who visited, once a part of the answer is sent; a failure doesn't affect the answer."""
+    """Record the noted visits, after a part of the answer is sent; a failure to record doesn't affect the answer."""
     visits, request.state.visits = getattr(request.state, "visits", {}), {}
     for record in visits.values():
         try:
@@ -165,7 +165,7 @@ def create_app(stores: Stores, sync: Sync, consent: Consent, access: WebAccess) 
 
 @cache
 def _build_router(*, is_home: bool, has_rights: bool) -> APIRouter:
-    """Build the router of a fleet or a home; only once, because FastAPI needs most of a second for it."""
+    """Build the router of a fleet or a home; cached, because FastAPI needs most of a second to build a router."""
     router = APIRouter()
     for pages in (_OF_HOME_WITH_RIGHTS if has_rights else _OF_HOME) if is_home else _OF_FLEET:
         router.include_router(pages.router, include_in_schema=False)

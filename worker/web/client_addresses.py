@@ -60,9 +60,9 @@ def network_of(host: str) -> str:
 
 
 def is_on_this_machine(request: Request, public_url: str) -> bool:
-    """Return whether the service is only for this machine, and the browser is on it.
+    """Return whether the service has a loopback address and the request comes from a browser on this machine.
 
-    The host that the browser asked for counts too: another site's name may lead to this machine.
+    The requested host must also be a loopback name or address, because another site's name may lead to this machine.
     """
     hosts = urlsplit(public_url).hostname, request.url.hostname, request.client.host if request.client else None
     return all(host is not None and _is_loopback(host) for host in hosts)
@@ -71,7 +71,7 @@ def is_on_this_machine(request: Request, public_url: str) -> bool:
 def trusted_proxies(public_url: str) -> str | None:
     """Return the addresses whose X-Forwarded-For is believed, in uvicorn's form; None if no proxy is trusted.
 
-    Raises ConfigError if browsers come from everywhere and the variable is not set: all browsers would share the
+    Raises ConfigError if ``public_url`` is public and FORWARDED_ALLOW_IPS is not set: all browsers would share the
     address of the reverse proxy, and one of them could use up everybody's limits.
     """
     setting = os.environ.get(PROXIES, "").strip()

@@ -70,7 +70,7 @@ _FORWARDED_PREFIX: Final = "x-forwarded"
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The session of one browser; without a key it is empty, and shows nothing."""
+    """The session of one browser. A session without a key is empty, and shows no account."""
 
     key: AccessKey | None = None
     household: Household | None = None
@@ -78,7 +78,7 @@ class Session:
 
     @property
     def sid(self) -> str:
-        """The id of the session, to which its forms are bound; it grants no access."""
+        """The session's id, to which forms are bound; the id alone grants no access."""
         return self.key.id if self.key else self._empty_sid
 
     @property
@@ -297,8 +297,8 @@ def note_household(request: Request, session: Session) -> None:
 def set_cookie(request: Request, response: Response, name: str, value: str, max_age_s: int) -> None:
     """Set a cookie that scripts can't read and that other sites send only with a plain link.
 
-    If browsers use https, the cookie requires it and its name has the prefix ``__Host-``, so that no other host and no
-    unencrypted connection can plant one.
+    If browsers use https, the cookie requires https, and its name has the prefix ``__Host-``, so that no other host and
+    no unencrypted connection can plant one.
     """
     is_https = _has_https(request)
     name = cookie_name(settings_of(request), name)
@@ -328,8 +328,8 @@ def show_accounts(
 ) -> str:
     """Let the browser see these accounts from now on, and return the id of its new session.
 
-    ``joins``: whether the browser keeps the accounts of its session too; otherwise that session ends. Without https a
-    cookie can be planted, so the accounts join no existing household.
+    ``joins``: whether the browser keeps the accounts of its session too; otherwise that session ends. Without https
+    somebody may have planted the cookie, so the new session gets a household of its own.
     """
     request, access, session = visit.request, visit.access, visit.session
     joined = session if joins else Session()
@@ -441,12 +441,12 @@ def needs_invitation(sync: Sync, supplier: str) -> bool:
 
 
 def gas_suffix(sync: Sync) -> str:
-    """Return the end of the keys of texts that also mention gas; empty if gas is not set up."""
+    """Return the suffix of text keys for the variant that also mentions gas; empty if gas is not set up."""
     return ".both" if GRDF.name in sync.suppliers else ""
 
 
 def has_shares(sync: Sync, supplier: str) -> bool:
-    """Return whether a consent is a share, which the holder must delete at the supplier before consenting again."""
+    """Return whether holders consent by a share, which they must delete at the supplier before they consent again."""
     clients = sync.suppliers.get(supplier)
     return clients is not None and clients.endpoints.preset.consent_style == "autorisation"
 
@@ -484,7 +484,7 @@ def publish_revocation(stores: Stores, sync: Sync) -> None:
 
 
 def load_own_account(account_id: str, registry: RegistryDep, session: SessionDep) -> Account:
-    """Return the account of the address, if the browser's session shows it.
+    """Return the account named in the address, if the browser's session may see the account.
 
     Raises UnknownAccount, with the same text for an account that doesn't exist and for one of another household.
     """

@@ -55,14 +55,15 @@ class HttpRefusal(Exception):
 class AbortedAnswer(Exception):
     """Breaks off an answer whose first part has been sent: the server closes the connection before the end of the body.
 
-    The code that raises it has logged the reason. It isn't a WorkerError, because nothing more can be answered.
+    The code that raises this error has logged the reason. The error isn't a WorkerError, because no other answer can be
+    sent.
     """
 
 
 def meter_elsewhere() -> HttpRefusal:
     """Return the refusal of a meter that another tenant's account reads, or read until its data were erased.
 
-    The refusal tells neither the tenant nor which of the two is the case; only API clients get it.
+    The refusal tells neither the tenant nor which of the two cases applies; only API clients get this refusal.
     """
     message = "an account of another tenant reads this meter, or has read it: ask the operator"
     return HttpRefusal(409, MeterElsewhere.code, message)

@@ -151,7 +151,7 @@ def _session_of(request: Request) -> Session:
 
 
 def refuse_form(request: Request, back: str) -> HTMLResponse:
-    """Refuse a form that is not from our own page (CSRF): another site can't know its hidden field."""
+    """Refuse a form that is not from our own page (CSRF): another site can't know the hidden field of our forms."""
     return render_message(request, "csrf", 403, (back, "message.again"))
 
 
@@ -167,7 +167,7 @@ def static_address(name: str) -> str:
 
 
 def _address_in_language(request: Request, language: str) -> str:
-    """Return the address of this page in another language; the first page's if this page can't be loaded again.
+    """Return the address of this page in another language, or of the first page if this page can't be loaded again.
 
     The answer to a form or a callback can't be loaded again.
     """

@@ -147,7 +147,7 @@ def note_refusal(request: Request, code: str) -> None:
 def note_event(
     request: Request, action: AuditAction, *, account_id: str | None = None, subject: str | None = None
 ) -> None:
-    """Note something that was done; it gets its own entry, whatever the method of the request."""
+    """Note an event, which gets an entry of its own, whatever the method of the request."""
     _note_of(request).events.append(AuditEvent(action, account_id, subject))
 
 

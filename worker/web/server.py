@@ -51,7 +51,7 @@ notices_log = logging.getLogger("releve.notices")
 _SHUTDOWN_GRACE_S: Final = 2  # For requests still running; progress streams end by themselves.
 _SWEEP_EVERY_S: Final = 1.0
 _LOG_EVERY_S: Final = 60.0
-_MOST_KINDS: Final = 200  # The kind not seen for longest is forgotten first.
+_MOST_KINDS: Final = 200  # Kinds of log lines remembered; the kind not seen for longest goes first.
 # A client that sends odd or many requests must not fill the log with lines of uvicorn and the event loop.
 _LOGGERS: Final = ("uvicorn.error", "asyncio")
 _REQUEST_LINES: Final = frozenset({"request not served"})
@@ -192,14 +192,14 @@ class Phase:
 
 
 class LimitedConnection(ABC):
-    """A connection as the register sees it. ``peer``: its address. ``received``: bytes of the present body so far."""
+    """A connection as the register sees it. ``peer``: its address. ``received``: bytes of the current body so far."""
 
     peer: str
     received: int
 
     @abstractmethod
     def phase(self) -> Phase | None:
-        """Return the phase that must end; None while the application prepares an answer or the client receives it."""
+        """Return the phase that the client must end; None while the server waits for the application alone."""
 
     @abstractmethod
     def cut(self) -> None:
@@ -210,7 +210,7 @@ class ConnectionRegister:
     """The open connections of one server.
 
     ``is_proxy``: returns whether an address is a reverse proxy's. A proxy brings everybody's requests, so only
-    ``connections`` limits it, and it must limit its own clients.
+    ``connections`` limits a proxy, which must limit its own clients.
     """
 
     def __init__(self, limits: ConnectionLimits, is_proxy: Callable[[str], bool]) -> None:
@@ -275,7 +275,7 @@ class ConnectionRegister:
 
 
 class StrictConnection(h11.Connection):
-    """h11's parser, but it refuses heads that a proxy before us may read differently (RFC 9112, 2.2, 5.2 and 6.1)."""
+    """h11's parser, which refuses heads that a proxy before us may read differently (RFC 9112, 2.2, 5.2 and 6.1)."""
 
     def next_event(self) -> Any:
         """Return the next event. Raises RemoteProtocolError, which is answered with 400 and ends the connection."""
@@ -313,7 +313,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.conn = StrictConnection(h11.SERVER, LONGEST_HEAD)
-        self.received = 0  # Body bytes of the present request so far.
+        self.received = 0  # Body bytes of the current request so far.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         peer = transport.get_extra_info("peername")
@@ -349,7 +349,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
             self.cycle.message_event.set()
 
     def phase(self) -> Phase | None:
-        """Return the phase that the other side must end."""
+        """Return the phase that the client must end; None while the application prepares an answer."""
         unsent = self.transport.get_write_buffer_size()
         if self.transport.is_closing() or unsent:
             return Phase(PhaseKind.ANSWER, (id(self.cycle), unsent))
@@ -366,7 +366,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
         self.transport.abort()
 
     def _longest_rest(self) -> int:
-        """Return how many bytes of a body are read, including the part before its answer."""
+        """Return how many bytes of an answered body are read at most, including those read before the answer."""
         limits, headers = self.register.limits, dict(self.cycle.scope["headers"])
         is_dropped = 0 < int(headers.get(b"content-length", 0)) <= limits.dropped_bytes
         return limits.dropped_bytes if is_dropped else limits.rest_bytes

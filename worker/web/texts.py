@@ -61,7 +61,7 @@ class Words:
     def locale(self) -> Locale:
         return LOCALES[self.language]
 
-    # Babel gets only exact numbers, because it would round half to even.
+    # Numbers are rounded before Babel formats them, because Babel would round half to even.
 
     def number(self, value: int) -> str:
         return format_decimal(value, "#,##0", self.locale)
@@ -168,7 +168,7 @@ def _usual_places(milliwatt_hours: int) -> int:
 
 
 def chosen_language(request: Request) -> str | None:
-    """Return the language that the address asks for; None if it asks for none that we have."""
+    """Return the language that the address asks for; None if it names no language that we have."""
     language = request.query_params.get(LANGUAGE_PARAMETER)
     return language if language in LANGUAGES else None
 

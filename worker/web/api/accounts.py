@@ -54,7 +54,7 @@ def list_accounts(
 
 
 def _page_accounts(caller: Caller, registry: Registry, after: str, limit: int) -> list[Account]:
-    """Return the next page by id of the accounts that the caller may see, without removed ones."""
+    """Return the next accounts that the caller may see, sorted by id; removed accounts are left out."""
     if caller.session is None:
         return registry.accounts.page(after, limit, tenant=caller.tenant)
     own = dependencies.load_accounts(registry, caller.session)
@@ -87,10 +87,10 @@ def add_account(new: schemas.NewAccount, visit: VisitDep, caller: WriteAccounts,
     You vouch for the consent: your token's name, `reference` and `consented_on` are kept as its evidence. A meter that
     has an account gives 409 `account_exists` and its id, and nothing is changed. If the account belongs to another
     service, or belonged to one when its data were erased, the answer is 409 `METER_ELSEWHERE` without the id: ask the
-    operator. This is also the answer if version 0.2.0 erased the data of any service's account. A meter of your service
-    whose holder has had its data erased gives 409 `meter_erased`, unless `consented_on` is a day after the erasure.
-    Where each holder has a token of its own (enedis-v4), only the consent page can add an account: 409
-    `consent_needed`.
+    operator. The answer is the same if version 0.2.0 erased the meter's data, because it did not record the service. A
+    meter of your service whose holder has had its data erased gives 409 `meter_erased`, unless `consented_on` is a day
+    after the erasure. Where each holder has a token of its own (enedis-v4), only the consent page can add an account:
+    409 `consent_needed`.
     """
     if visit.sync.suppliers.main.account_tokens:
         raise HttpRefusal(
@@ -129,7 +129,7 @@ def pause_account(account_id: AccountId, stores: StoresDep, caller: WriteAccount
     "/accounts/{account_id}/resume", summary="Let an account run again", responses=error_responses(404, 409, 422)
 )
 def resume_account(account_id: AccountId, stores: StoresDep, caller: WriteAccounts) -> AccountSummary:
-    """Let an account run again that was paused, or that needed action by its owner."""
+    """Let an account run again after it was paused or needed action by its owner."""
     return _set_state(stores, caller, account_id, AccountState.READY)
 
 
@@ -231,7 +231,6 @@ def read_audit(
     Entries are kept for 400 days, and are never changed.
     """
     wanted = AuditFilter(account, actor, action, caller.tenant, *days_of(since, until))
-    # One entry more than requested shows whether there is a next page.
     entries = registry.audit.page(wanted, limit + 1, before=before)
     page = [schemas.AuditRow.model_validate(entry) for entry in entries[:limit]]
     facts = {"account": account, "actor": actor, "action": action, "since": since, "until": until, "limit": limit}

@@ -78,10 +78,10 @@ class Caller:
         return account
 
     def reload_account(self, registry: Registry, access: WebAccess, account_id: str) -> Account:
-        """Return an account shown to the caller earlier, if the token or session is open and still shows it.
+        """Return an account shown to the caller earlier, if the caller may still see the account.
 
-        Streams use this, because it counts no call and records no visit. Raises UnknownAccount if the account was
-        removed, and HttpRefusal 401 if the caller may no longer see it.
+        Streams use this method, because it counts no call and records no visit. Raises UnknownAccount if the account
+        was removed, and HttpRefusal 401 if the token or session has ended or no longer gives access to the account.
         """
         account = registry.accounts.get_existing(account_id)
         if self.session is None:
@@ -117,8 +117,8 @@ def count_household(visit: dependencies.Visit) -> Caller:
 def _identify_client(visit: dependencies.Visit, authorization: str) -> Caller:
     """Return the client of a bearer token. Raises HttpRefusal 401, or 429 after too many calls or bad tokens.
 
-    A good token is accepted before bad ones are counted, so other people's attempts from its address, or with its id,
-    can't lock it out.
+    A valid token is accepted before bad tokens are counted, so other people's attempts from the client's address, or
+    with the token's id, can't lock the client out.
     """
     scheme, text = get_authorization_scheme_param(authorization)
     text = text.strip() if scheme.lower() == "bearer" else ""
@@ -132,12 +132,13 @@ def _identify_client(visit: dependencies.Visit, authorization: str) -> Caller:
 
 
 def _count_bad_token(visit: dependencies.Visit, text: str) -> None:
-    """Count a bad token by the caller's address, and by the token that it names, if there is one.
+    """Count a bad token by the caller's address and, if the text contains the id of an existing token, by this id.
 
     Raises HttpRefusal 429.
     """
     subjects = [(BAD_TOKENS, visit.address)]
-    if (token_id := visit.registry.api_tokens.find_named(text)) is not None:  # Otherwise made-up ids would fill Redis.
+    # Only ids of existing tokens are counted, because made-up ids would fill Redis.
+    if (token_id := visit.registry.api_tokens.find_named(text)) is not None:
         subjects.append((BAD_TOKENS_OF_ID, token_id))
     for rate, subject in subjects:
         _count_call(visit, rate, subject)
@@ -152,7 +153,7 @@ CallerDep = Annotated[Caller, Depends(_identify)]
 
 
 def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """Return a dependency that returns a caller with the scope. Raises HttpRefusal 403."""
+    """Return a dependency that returns the caller, and raises HttpRefusal 403 if the caller lacks the scope."""
 
     # FastAPI would run a function without async in a thread, which this function doesn't need.
     async def check(caller: CallerDep) -> Caller:

@@ -180,10 +180,10 @@ async def import_measures(
 ) -> ImportAnswer:
     """Store the readings of files that people have downloaded; each file is recognised by its content.
 
-    Send one part `file` for each file, or a ZIP; at most 32 MB in all. Readings that the supplier was asked for after a
-    file was made stay, nothing is deleted, and a second import changes nothing. A file of another meter is refused, but
-    the other files are imported. If all files are refused, the answer is 422 `file_refused`. A household's session must
-    also send its page's CSRF value.
+    Send one part `file` for each file, or a ZIP; at most 32 MB in all. Readings that were requested from the supplier
+    after a file was made are kept, nothing is deleted, and a second import changes nothing. A file of another meter is
+    refused, but the other files are imported. If all files are refused, the answer is 422 `file_refused`. A household's
+    session must also send its page's CSRF value.
     """
     account = await run_in_threadpool(caller.load_account, visit.registry, account_id)
     try:

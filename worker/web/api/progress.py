@@ -122,13 +122,14 @@ async def watch_progress(
     last_event_id: Annotated[str | None, Header(description="Sent by browsers that reconnect.")] = None,
 ) -> Response:
     """Send the progress as server-sent events, for `EventSource`. If no stream is available (503), poll `/progress`."""
-    # The registry is queried in a thread, as everywhere.
+    # Queries of the registry block, so they run in a thread.
     await run_in_threadpool(caller.load_account, registry, account_id, include_removed=True)
     if last_event_id in ("loaded", "removed"):
         return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
     _limits.check(caller)
     load = partial(load_watched, registry, sync, access, caller, account_id)
-    await run_in_threadpool(load)  # An error here is answered with its own status; in a stream that is too late.
+    # Loaded once before the stream begins, because only now can an error be answered with its own status.
+    await run_in_threadpool(load)
     # The response's comments keep the connection alive, one every 15 s.
     return EventSourceResponse(_limits.count(caller, stream_events(load)))
 
@@ -139,7 +140,7 @@ async def stream_events(
     """Yield the bytes of one stream, until the history is loaded, the account is removed, or ``longest_s`` is over.
 
     ``load`` is called in a thread. If it raises HttpRefusal, the caller may no longer watch, and the stream ends; a
-    browser that reconnects gets the refusal. After any other failure the stream goes on. Only tests set the times.
+    browser that reconnects gets the refusal. After any other failure the stream goes on. Only tests pass the times.
     """
     end_at = asyncio.get_running_loop().time() + longest_s
     last = None
@@ -170,7 +171,7 @@ def load_watched(registry: Registry, sync: Sync, access: WebAccess, caller: Call
     """Return the progress of an account shown to the caller earlier, as long as the caller may see it.
 
     Raises UnknownAccount if the account was removed, and HttpRefusal if the caller's token or session has ended, or no
-    longer shows it.
+    longer gives access to the account.
     """
     return progress_of(caller.reload_account(registry, access, account_id), sync.history)
 

@@ -186,7 +186,7 @@ class Receipt(BaseModel):
 
 
 def _describe_details(schema: dict[str, Any]) -> None:
-    """Add the further fields of all doctypes to the schema of a document."""
+    """Add the fields that only some doctypes have to the schema of a document."""
     for detail in (detail for doctype in Doctype for detail in doctype.details):
         schema["properties"].setdefault(detail.name, detail_schema(detail))
 

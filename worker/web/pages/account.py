@@ -63,7 +63,7 @@ RATE_LIMITED: Final = "state.rate_limited"
 RETRYING: Final = "state.retrying"
 _GAP_REACH: Final = timedelta(days=30)
 _TOLERANCE: Final = timedelta(days=2)  # For series whose values normally come some days late.
-_MOST_NAMED: Final = 3  # How many days with a value set aside are named.
+_MOST_NAMED: Final = 3  # At most this many days with an impossible value, which was set aside, are named.
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def show_account(
 
 
 def _span_query(by: View | None, at: date | None, compare: Against) -> str:
-    """Return the query that shows the same span on another page; empty if none was requested."""
+    """Return the query that shows the same span on another page; empty if no span was requested."""
     chosen = {"by": by, "at": at, "compare": None if compare is Against.PREVIOUS else compare}
     asked = urlencode({name: value for name, value in chosen.items() if value is not None})
     return f"?{asked}" if asked else ""
@@ -213,7 +213,7 @@ def connection_of(account: Account, status: AccountStatus, why_late: str) -> tup
     ``why_late``: why the newest day is missing; empty if nothing is late.
     """
     if account.reason in (ConsentStopped.code, FilesOnly.code):
-        return "wait", f"code.{account.reason}"  # The household itself has done this.
+        return "wait", f"code.{account.reason}"  # The household stopped the consent or uses only files.
     if account.state is AccountState.ACTION_NEEDED:
         return KINDS[account.state], f"code.{account.reason}"
     if account.state is AccountState.NEW:
@@ -272,7 +272,7 @@ def build_chart(
         return None
     first, last, at = min(flow.first for flow in flows), max(flow.last for flow in flows), asked.at
     newest = max(last, asked.today - ONE_DAY) if account.active else last
-    # The first years of the calendar have nothing to compare with.
+    # Python's calendar begins with the year 1, so its first years have no earlier year to compare with.
     shown = first if at and at.year < MINYEAR + 2 else min(at or last, newest)
     span, daily = Span.containing(asked.view, shown), flows[0].daily
 
@@ -297,7 +297,7 @@ def build_figures(measures: MeasureStore, account_id: str, flows: Sequence[Store
     """Return the sums of the last day, its month and its year, each compared with the previous day, month or year."""
     if not flows:
         return []
-    newest = flows[0].last  # Only the curve may be known for this day.
+    newest = flows[0].last  # Perhaps only the curve is known for this day, and no daily value.
     window = DateWindow(date(newest.year - 2, 1, 1), newest + ONE_DAY)
     days, *days_of_others = (read_days(measures, account_id, window, flow.daily) for flow in flows)
     last, figures = max(days, default=None), list[Summary]()
@@ -326,7 +326,7 @@ def explain_gaps(
 def explain_lateness(
     explainer: Explainer, account: Account, daily: Series, status: AccountStatus, today: date, words: Words
 ) -> str:
-    """Return why the newest day that should be stored is missing; empty if it is stored or can't have come yet."""
+    """Return why the newest day that should be stored is missing; empty if the day is stored or not published yet."""
     series = status.series.get(daily)
     if series is None or series.last_day is None:
         return ""
@@ -341,7 +341,10 @@ def explain_lateness(
 def _explain_day(
     explainer: Explainer, account: Account, daily: Series, measures: SpanMeasures, words: Words
 ) -> Iterator[str]:
-    """Yield why a day has no total or no complete curve; for a complete day, only that it came from a file."""
+    """Yield why a day has no total or no complete curve.
+
+    A complete day gets a sentence only if its values came from a file.
+    """
     curve, day = find_curve(daily), measures.span.start
     lacks_curve = curve is not None and (measures.empty or measures.gaps > 0)
     series = daily if measures.total is None else (curve if lacks_curve else None)
@@ -353,7 +356,7 @@ def _explain_day(
     if explanation is None or explanation.reason.is_complete:
         return
     if explanation.reason is Reason.NOT_ASKED_YET and explanation.stored.amount is not None:
-        return  # The ledger was lost, so this reason is wrong.
+        return  # A value is stored, so the reason is wrong: the ledger was lost.
     yield words.choose(explanation.sentences)
 
 
@@ -368,14 +371,14 @@ def _explain_days(
         by_reason.setdefault(explanation.reason, []).append(day)
     for reason, missing in by_reason.items():
         newest = explanations[missing[-1]]
-        if measures.empty:  # No bars are drawn, so no gaps are counted.
+        if measures.empty:  # A chart without bars shows no gaps that could be counted.
             yield words.choose(newest.sentences)
         else:
             yield _describe_gaps(reason, len(missing), newest, daily, words)
 
 
 def _describe_gaps(reason: Reason, number: int, newest: SeriesExplanation, daily: Series, words: Words) -> str:
-    """Return how many days are missing and why; if the reason has no text for several days, explain the newest."""
+    """Return how many days are missing and why; if the reason has no text for several days, explain the last one."""
     if has_text(f"chart.gaps.{reason}.one"):
         return words.count(f"chart.gaps.{reason}", number, supplier=words(f"supplier.{daily.description.supplier}"))
     count = words.count("chart.gaps.days", number)

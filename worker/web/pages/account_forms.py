@@ -1,7 +1,7 @@
 """Forms of an account's page: choose its series, stop its consent, remove it, join it with another account of the home.
 
 A home has one account per supplier, and only accounts that this browser's session shows are ever named. The sum of a
-home's energies (kWh) is made only on request, and says what is added. The sum covers only the days that are known for
+home's energies (kWh) is made only on request, and names what is added. The sum covers only the days that are known for
 all accounts of the home; otherwise it would add up unequal times.
 """
 
@@ -120,7 +120,7 @@ def save_series(
     series: Annotated[list[str] | None, Form()] = None,
     before: Annotated[list[str] | None, Form()] = None,
 ) -> Response:
-    """Switch the series whose box was changed. ``before``: the series that the form showed as ticked.
+    """Switch each series whose box was changed. ``before``: the series that the form showed as ticked.
 
     An unchanged series continues to follow the service's setting.
     """
@@ -174,7 +174,6 @@ def describe_grants(stores: Stores, sync: Sync, account: Account) -> dict[str, A
 
 @router.post("/accounts/{account_id}/grants/{grant_id}/end", dependencies=[account_form("#grants")])
 def end_grant(stores: StoresDep, account: OwnAccount, grant_id: str) -> Response:
-    """End a proxy client's grant for the account's meter."""
     if not stores.registry.proxy_grants.end(grant_id, EndReason.WITHDRAWN, meters_of(stores.registry, account)):
         raise UnknownAccount("no grant for the meter of this account")
     return RedirectResponse(f"/accounts/{account.id}#grants", 303)

@@ -1,13 +1,13 @@
 """The cards below the chart of an account's page, if there are any: power, registers, billed periods, contract.
 
 - Power: the maximum of each day, of the month and of the year, compared with the subscribed power. For a day, the
-  chart shows its month, because a day has only one maximum power.
+  card shows the day's month, because a day has only one maximum power.
 - Registers: by tariff period, what the meter showed and the sums of month and year. Periods are named as the supplier
   sends them, with an explanation if there is one (``register.<name>``).
 - Billed periods of gas: a table of them, and their months next to the sums of the days. Days and periods are two
   measures of the same gas, so they are shown next to each other and never added up.
 - Contract: subscribed power, tariff and off-peak hours; for gas the frequency of readings, the tariff and the annual
-  reference consumption. Both show since when the contract is in force, and the contracts before it.
+  reference consumption. The card also shows since when the contract is in force, and the earlier contracts.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class PowerRow:
 
 @dataclass(frozen=True, slots=True)
 class PowerCard:
-    """All values for the template. ``highest``: the title of each span, with its maximum power and the time of it."""
+    """All values for the template. ``highest``: the title of each span, with the maximum power and its time."""
 
     series: Series
     view: View
@@ -235,7 +235,7 @@ def to_power(series: Series, peaks: Sequence[Peak], contracts: Sequence[Entry], 
 
 
 def _peaks_by_slot(span: Span, peaks: Sequence[Peak]) -> dict[Span, Peak | None]:
-    """Return the maximum power of each day of a month, or of each month of a year."""
+    """Return the maximum power of each day of a month, or of each month of a year; None if it is not stored."""
     view = View.DAY if span.view is View.MONTH else View.MONTH
     slots = dict.fromkeys(Span.containing(view, day) for day in span.days())
     return {slot: _find_highest_within(slot, peaks) for slot in slots}
@@ -443,7 +443,7 @@ def _describe_deviation(month: MonthComparison, words: Words) -> str:
 
 
 def to_contract(series: Series, entries: Sequence[Entry], words: Words) -> ContractCard | None:
-    """Return the card with the current contract and earlier ones; None without any. ``entries``: in order."""
+    """Return the card with the current contract and earlier contracts; None without any. ``entries``: in order."""
     if not entries:
         return None
     is_gas = series.is_gas

@@ -9,8 +9,8 @@ days are added up until their bounds agree, so that each slot is the same time o
 covers. The slots are contiguous, and their lengths add up to 23, 24 or 25 hours. Consumption and production are shown
 on one grid, the coarser of the two: a slot that is partly a gap has the energy of its other part.
 
-The further fields of a day's gas are shown in words: volume, coefficient, index, and whether the value is provisional.
-An unknown word from the supplier is shown as it was sent.
+A day of gas also has a volume, a coefficient, two index readings and a status such as provisional, shown in words. An
+unknown word from the supplier is shown as it was sent.
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ class Slot:
 class Comparison:
     """The energy of two spans, summed only over the time for which both have values.
 
-    ``number``: the length of that time, in days, or in minutes for a single day. ``whole``: whether it is all of both
-    spans.
+    ``number``: the length of that time, in days, or in minutes for a single day. ``whole``: True if no part of either
+    span is left out.
     """
 
     energy: int
@@ -178,7 +178,7 @@ class SpanMeasures:
     """Values of one chart. ``total``: None if nothing is known; ``curve``: the sum of a day's complete curve.
 
     ``days_set_aside``: days for which the supplier sent a value that no meter can reach. ``days``: the span's days that
-    have a value of their own. ``details``: the further fields of days that have some. ``reasons``: why values are
+    have a value of their own. ``details``: the additional fields of each day that has any. ``reasons``: why values are
     missing, in sentences. ``computed``: the days whose value was computed as the sum of their curve. ``against``: what
     the span is compared with.
     """
@@ -385,8 +385,8 @@ def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool =
     carried_until = max((_overhang(reading) for reading in by_day[day - ONE_DAY]), default=0)
     gaps = find_uncovered(carried_until, day_length(day) // _MINUTE, ((step.start, step.end) for step in now))
     on_clock = (_Step.on_clock_of(day, reading) for reading in by_day[day - ONE_DAY])
-    # A step of the day before is left out if the edge of a gap, or of a carried step, cuts through it, because it then
-    # has no equal time for comparison.
+    # A step of the day before is left out if the edge of a gap, or of a carried step, cuts through it, because no slot
+    # could then show the same time of both days.
     edges = {carried_until, *(edge for gap in gaps for edge in gap)}
     before = [step for step in on_clock if step and not any(step.is_cut_at(edge) for edge in edges)]
     midnight = local_midnight(day).astimezone(UTC)
@@ -517,5 +517,5 @@ def _count_provisional(details: DayDetails) -> int:
 
 
 def in_words(name: str, value: Any, words: Words) -> str:
-    """Return the words for a value of this name; an unknown value is returned as it was sent."""
+    """Return the words for a value of the field ``name``; an unknown value is returned as it was sent."""
     return words.known(f"gas.{name}.{value}", str(value))

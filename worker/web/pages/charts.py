@@ -51,7 +51,7 @@ _VIEW_WITHIN: Final = {View.WEEK: View.DAY, View.MONTH: View.DAY, View.YEAR: Vie
 _ONE_WATT_HOUR: Final = 1000  # In milliwatt-hours: daily values are sent in watt-hours.
 _UNKNOWN: Final = "–"
 _AN_HOUR: Final = timedelta(hours=1)
-_SMALLEST_TOP: Final = 0.05  # In thousands of the unit, so that a standby consumption doesn't fill the chart.
+_SMALLEST_TOP: Final = 0.05  # In thousands of the unit. With a lower top, a standby use would fill the chart.
 _TICKS: Final = 4
 _BEFORE_SHARE, _NOW_SHARE = 0.84, 0.5  # The widths of the bars, as shares of their slot.
 _ROUND: Final = 3.0
@@ -109,7 +109,7 @@ class TableRow:
 class Summary:
     """A span in words; ``href``: the query of its chart on the account's own page. ``fed``: the energy fed in.
 
-    ``known``: how many of its days are known; empty if all are.
+    ``known``: how many days of the span are known, in words; empty if all are.
     """
 
     title: str
@@ -207,7 +207,7 @@ def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = N
 def _describe_known_days(measures: SpanMeasures, words: Words) -> str:
     """Return how many days of a week, month or year are known, or that a day's value has not been sent yet.
 
-    Empty if all days are known, or none.
+    Empty if all days are known, or no day is.
     """
     if measures.span.view is View.DAY:
         return "" if measures.days or measures.total is None else words("chart.of_steps")
@@ -245,7 +245,7 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
     """Return a row of the table; ``places``: decimals of a kWh, the same in the whole table."""
     notes = []
     if slot.gap:
-        # The curve may still have a part of such a day.
+        # A day without a total may still have a part of its curve.
         notes.append(words("chart.gap.total" if view in (View.WEEK, View.MONTH) else "chart.gap"))
     elif slot.uncovered:
         notes.append(words("chart.uncovered", time=_time_text(slot.uncovered // timedelta(minutes=1), words)))
@@ -264,7 +264,7 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
 
 
 def _with_marks(row: TableRow, slot: Slot, measures: SpanMeasures, words: Words) -> TableRow:
-    """Return the row with the remarks in the details of its day or days."""
+    """Return the row with remarks, such as ``provisoire``, on the slot's day or days."""
     day, by_day = slot.start.date(), measures.span.view is not View.YEAR
     within = {other: details for other, details in measures.details.items() if by_day or other.month == day.month}
     marks = list_marks(measures.details.get(day, {}), words) if by_day else count_marks(within, words)
@@ -369,7 +369,7 @@ def _time_text(minutes: int, words: Words) -> str:
 class Balance:
     """Energy drawn minus energy fed in (mWh), over the days for which both are known; negative if more was fed in.
 
-    ``whole``: whether these are all days for which either is known.
+    ``whole``: True if no day is left out, that is, every day known for one direction is known for the other too.
     """
 
     energy: int
@@ -399,8 +399,8 @@ def describe_balance(balance: Balance, view: View, words: Words) -> str:
 def rows_of_both(drawn: SpanMeasures, fed: SpanMeasures) -> list[tuple[int | None, int | None]]:
     """Return, for each slot of ``drawn``, the energy fed in during its time, and the energy drawn minus energy fed in.
 
-    Both have slots of the same time (``on_one_grid``). The difference is None if it would compare unequal times: in a
-    month some days, and in a slot some steps, may be known for only one direction.
+    The slots of both have the same times (``on_one_grid``). The difference is None if it would compare unequal times:
+    in a month some days, and in a slot some steps, may be known for only one direction.
     """
     rows: list[tuple[int | None, int | None]] = []
     for slot, other in zip(drawn.slots, fed.slots, strict=True):
@@ -436,7 +436,10 @@ def build_navigation(span: Span, against: Against, first: date, last: date, word
 
 
 def list_slot_queries(slots: Sequence[Slot], view: View, against: Against, first: date, last: date) -> list[str | None]:
-    """Return the query of each slot's link, to a day of a week or month or a month of a year; None without data."""
+    """Return the query of each slot's link, which leads to the slot's day or month.
+
+    None for a step of a day, and for a slot without a day from ``first`` to ``last``.
+    """
     within = _VIEW_WITHIN.get(view)
     return [
         query_of(within, slot.start.date(), against) if within and _meets(slot, first, last) else None for slot in slots
@@ -517,7 +520,7 @@ class Scale:
         steps_down = _steps_to(max(down), step) if down else 0
         unit_px = (bottom - _TOP) / ((steps_up + steps_down) * step)
         zero = _TOP + steps_up * step * unit_px
-        step_energy = round(step * MILLIWATT_HOURS_PER_KWH)  # A round number as a float, and exact in mWh.
+        step_energy = round(step * MILLIWATT_HOURS_PER_KWH)  # Whole mWh are exact, unlike the float.
         places = count_places([step_energy], least=0)
         ranks = [*range(steps_up + 1), *range(-1, -steps_down - 1, -1)]
         labels = [words.kwh(step_energy * abs(rank), places if rank else 0) for rank in ranks]

@@ -58,10 +58,10 @@ _PRETENDER: Final = "simulator"
 
 
 def require_person(request: Request) -> None:
-    """Refuse a request with which another site's page loads ours as an image or frame; a person must navigate to it.
+    """Refuse a request by which another site's page loads our page as an image or frame, without a person's action.
 
-    Browsers tell this by headers (Fetch Metadata, https://www.w3.org/TR/fetch-metadata/). A browser that sends no such
-    header may be old, and is accepted.
+    Browsers show by headers how a page is loaded (Fetch Metadata, https://www.w3.org/TR/fetch-metadata/). A browser
+    that sends no such header may be old, and is accepted.
     """
     headers = request.headers
     is_foreign, mode = headers.get("Sec-Fetch-Site") == "cross-site", headers.get("Sec-Fetch-Mode", "navigate")
@@ -137,10 +137,10 @@ def _go_on(visit: ConsentVisit, invitation: Invitation) -> Response:
 
 
 def _open_again(visit: ConsentVisit, secret: str) -> Response | None:
-    """Open the account for the browser that used this invitation for it; None for any other browser.
+    """Open the account again for the browser that has used this invitation; None if nothing may be opened.
 
-    A crash may have kept the session from a browser whose consent is recorded. If such a session was opened and has
-    ended since, none is opened again, because the device may be lost.
+    After a crash, a browser may have no session although its consent is recorded. If the browser got a session that
+    has ended since, it gets no other session, because the device may be lost.
     """
     registry = visit.registry
     invitation = registry.invitations.find(secret)
@@ -158,7 +158,7 @@ def _open_again(visit: ConsentVisit, secret: str) -> Response | None:
             return None
         return open_accounts(visit, [account], invitation.id)
     if any(right.page for right in registry.rights.of_browser(mine)):
-        return RedirectResponse(RIGHT_STATE, 303)  # The invitation was used for a right that waits.
+        return RedirectResponse(RIGHT_STATE, 303)  # The invitation was used to declare a right.
     return None
 
 
@@ -180,7 +180,7 @@ async def read_registers(request: Request) -> dict[str, str]:
 
 @router.post("/connect/reading", dependencies=[browser_form("/")])
 def type_reading(visit: ConsentVisitDep, typed: Annotated[dict[str, str], Depends(read_registers)]) -> Response:
-    """Take the values that the person has read on the display, in whole kWh, and have them compared."""
+    """Accept the register values (whole kWh) read on the display, and let a task compare them with the supplier's."""
     readings = {name: parse_displayed(text) for name, text in typed.items()}
     known = {name: kwh for name, kwh in readings.items() if kwh is not None}
     if not known or len(known) < len(readings):
@@ -255,7 +255,7 @@ def begin_flow(visit: ConsentVisit, flow: ConsentFlow, callback_path: str, usage
     hint = usage_point_id if usage_point_id and consents.is_meter(usage_point_id) else None
     begun = replace(flow, begun_on=consents.today().isoformat(), begun_at=real_clock().isoformat())
     try:
-        consents.consent_page("")  # An error is raised before anything is stored.
+        consents.consent_page("")  # Called here only to raise an error before anything is stored.
     except ValueError:  # The sandbox has no page: its customers have already consented.
         return visit.rename(visit.page("no_consent_page"))
     page = consents.consent_page(ConsentFlows(visit.stores.redis).start(begun))
@@ -291,6 +291,9 @@ def count_start(visit: ConsentVisit, invitation: Invitation | None) -> int:
 
 
 def refuse_invitation(visit: ConsentVisit) -> Response:
-    """Count an invitation that opens nothing, and return the page that says so, or asks to wait after too many."""
+    """Count an attempt with an invalid invitation, and return the page that says that the invitation is over.
+
+    After too many attempts from this address, return the page that asks the visitor to wait.
+    """
     wait_s = visit.count_call(WRONG_INVITATIONS, visit.address)
     return visit.page("too_many", wait_s) if wait_s else visit.page("invitation_over")

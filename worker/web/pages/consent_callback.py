@@ -61,11 +61,11 @@ router = APIRouter()
 log = logging.getLogger("releve.web")
 PORTAL_SUFFIX: Final = "_parent"  # Enedis' 2026 portal sometimes appends this to the redirect address.
 BROWSER_COOKIE: Final = "releve_connect"
-MOST_NAMES: Final = 30  # A person with one invitation needs fewer; the name that opened it must stay.
+MOST_NAMES: Final = 30  # One invitation needs fewer; the name that opened the invitation must stay.
 _NAME: Final = re.compile(r"([0-9a-f]{8})[A-Za-z0-9_-]{32}", re.ASCII)
 _STATE: Final = re.compile(rf"[A-Za-z0-9_-]{{20,{LONGEST_STATE}}}", re.ASCII)
 _SHORTEST_WAIT_S: Final = 2
-_PUBLISHED: Final = Rate("request-published", calls=1, window_s=_SHORTEST_WAIT_S)  # However often the page is loaded.
+_PUBLISHED: Final = Rate("request-published", calls=1, window_s=_SHORTEST_WAIT_S)  # However often the page reloads.
 _LONGEST_WAIT_S: Final = 60
 _START_AGAIN: Final = (f"/connect/{ENEDIS.name}", "connect.again")
 _HOME: Final = ("/", "connect.home")
@@ -132,7 +132,7 @@ class ConsentVisit(dependencies.Visit):
 
     @cached_property
     def names(self) -> BrowserNames:
-        """The names in the browser's cookie, without any older than a request can be.
+        """The names in the browser's cookie, without names that are older than any request can be.
 
         Names need no signature: nothing is bound to a name that we have not made. The time in a name is part of what is
         hashed, so nobody can extend its life.
@@ -156,13 +156,12 @@ class ConsentVisit(dependencies.Visit):
         return response
 
     def find_request(self) -> ConnectionRequest | None:
-        """Return the browser's last connection request."""
         return self.consent.requests.of_browser(self.names.hashes)
 
     def page(self, name: str, wait_s: int = 0, *, supplier: str = ENEDIS.name, **words: str) -> Response:
-        """Return the page of an outcome; with ``wait_s`` it reloads itself after so many seconds.
+        """Return the page of an outcome; with ``wait_s`` the page reloads itself after so many seconds.
 
-        ``supplier``: the supplier whose consent the page is about. ``words``: further facts for the page's texts.
+        ``supplier``: the supplier whose consent the page is about. ``words``: more facts for the page's texts.
         """
         status, action = _PAGES[name]
         if action is _START_AGAIN and dependencies.needs_invitation(self.sync, supplier):
@@ -242,8 +241,8 @@ def _receive(visit: ConsentVisit, callback: Callback, flow: ConsentFlow) -> Conn
 def _answer_repeated(visit: ConsentVisit, callback: Callback, supplier: str) -> Response:
     """Answer a callback whose state was used before; the browser to which the request belongs gets the outcome.
 
-    A browser that has only an earlier name may have loaded the callback twice at once, and gets the new name with the
-    other answer. But somebody may also have planted the name, so such a browser doesn't get the outcome.
+    A browser that has only an earlier name may have loaded the callback twice at once; the answer to the other load
+    gives it the new name. But somebody may also have planted the name, so such a browser doesn't get the outcome.
     """
     names = visit.names.hashes
     own = visit.consent.requests.get(_request_id(callback.state))
@@ -319,7 +318,7 @@ def publish_request(stores: Stores, own: ConnectionRequest) -> None:
 
 
 def _unproven_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
-    """Return the page of an unproven request, the same for every meter; it links to the proof by reading if usable."""
+    """Return the page of an unproven request, the same for every meter; it links to the reading's form if useful."""
     if own.page == "reading_wrong":
         return visit.page(own.page)
     connector = visit.consent.connector
@@ -349,14 +348,14 @@ def lead_to_accounts(
 
 
 def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], name: str) -> Response:
-    """Redirect to the accounts, in a session that shows them; a browser that sees none of them gets the session once.
+    """Redirect to the accounts, in a session that shows all of them; a new session is opened if necessary.
 
-    ``name``: the hash of a browser's name, or the id of an invitation. Each opens only one session, so a person who
-    copies it later gets none.
+    ``name``: the hash of a browser's name, or the id of an invitation. A name opens only one session, so a person who
+    copies the name later gets none.
 
-    A session that shows other meters may be another person's, who left it open or had this person sign in to it. So the
-    person is asked whether the accounts join those of this session. If one of the accounts has taken over a meter from
-    an account of the session, the session ends in this browser, without asking. Nobody is asked in a home's
+    A session that shows other meters may belong to another person, who left it open or had this person sign in to it.
+    So the person is asked whether the accounts join those of this session. If one of the accounts has taken over a
+    meter from an account of the session, the session ends in this browser, without asking. Nobody is asked in a home's
     installation either, or about accounts that the household has had before.
     """
     session = visit.session
@@ -374,10 +373,10 @@ def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAcc
 def _find_asked_about(
     registry: Registry, session: dependencies.Session, accounts: Sequence[Account | ConnectedAccount]
 ) -> list[Account]:
-    """Return the accounts of the session, for the question whether the new accounts join them.
+    """Return the session's accounts to name in the question whether the new accounts join them.
 
-    Empty if one of the new accounts has taken over the meter of one of them. A takeover closes the old account and
-    creates the new one at the same time, so it can still be seen after a crash.
+    Empty if a new account has taken over the meter of an account of the session. A takeover closes the old account and
+    creates the new one at the same time, so the equal times show the takeover even after a crash.
     """
     known = registry.accounts.get_many([*session.accounts, *(account.id for account in accounts)])
     made = [known[account.id].created_at for account in accounts if account.id in known]
@@ -421,7 +420,7 @@ def _open(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], n
 
 
 def _waiting_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
-    """Return a page that reloads itself after the next try."""
+    """Return a page that reloads itself soon after the request is tried again."""
     if own.next_try_at is None or not own.page:
         return visit.page("working", _SHORTEST_WAIT_S, supplier=own.supplier)
     left_s = (own.next_try_at - datetime.now(UTC)).total_seconds() + _SHORTEST_WAIT_S

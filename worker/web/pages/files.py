@@ -101,7 +101,7 @@ def show_download(visit: VisitDep, account: OwnAccount) -> Response:
 
 
 def _first_days(measures: MeasureStore, account_id: str, known: list[Series]) -> FirstDays:
-    """Return the doctypes that have documents of the account: those by day with their first day, others with None."""
+    """Return the doctypes that have documents of the account: each with its first day, or None if not by day."""
     wanted = [doctype for series in known for doctype in series.doctypes]
     stored = measures.read(account_id, dict.fromkeys(wanted, ALL_KEYS), limit=1)
     return {

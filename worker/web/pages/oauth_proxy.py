@@ -115,7 +115,7 @@ class AuthorizationForm(BaseModel):
 
 @router.get("/{supplier}/auth")
 def show_client(visit: ConsentVisitDep, supplier: str) -> Response:
-    """Show which client requests the data, and a button that continues. Nothing is stored before it is pressed."""
+    """Show which client requests the data, and a button that continues. Nothing is stored before the button is used."""
     asked, main = read_authorization_request(visit, visit.request.query_params.multi_items()), visit.sync.suppliers.main
     return render_with_form(
         visit.request,
@@ -266,7 +266,7 @@ def authenticate_client(visit: Visit, form: Mapping[str, str], basic: HTTPBasicC
     client = visit.registry.proxy_clients.authenticate(*sent)
     if client is not None:
         return client
-    known = visit.registry.proxy_clients.find(sent[0])  # Otherwise made-up ids would fill Redis.
+    known = visit.registry.proxy_clients.find(sent[0])  # Made-up ids aren't counted: they would fill Redis.
     waits_s = [visit.count_call(_WRONG_OF_ADDRESS, visit.address)]
     waits_s += [visit.count_call(_WRONG_OF_CLIENT, known.id)] if known else []
     log.warning("proxy client refused", extra=fields(address=visit.address, client=known.id if known else None))

@@ -132,7 +132,6 @@ def log_in(
     code: Annotated[str, Form()] = "",
     csrf: Csrf = "",
 ) -> Response:
-    """Sign an operator in by name, password and code."""
     try:
         check_own_form(visit.request, csrf, PATH)
     except FormRefused:
@@ -207,7 +206,6 @@ def open_operator_session(visit: Visit, operator: Operator, *, to: str = PATH) -
 
 
 def needs_code(visit: Visit) -> bool:
-    """Return whether the code of the second factor is required."""
     return not is_on_this_machine(visit.request, visit.settings.public_url)
 
 
@@ -230,7 +228,7 @@ def check_operator(
 
 
 def _check_code(visit: Visit, operator: Operator, code: str, shown: str) -> SignInRefusal | None:
-    """Use up the operator's code if one is required; return why the code is refused, or None if it isn't."""
+    """Use up the operator's code; return why the code is refused, or None if it is accepted or not required."""
     if not needs_code(visit):
         return None
     if visit.count_call(_CODES, shown):
@@ -253,13 +251,16 @@ def refuse_try(visit: Visit, name: str) -> SignInRefusal:
 
 
 def check_again(visit: OperatorVisit, password: str, code: str) -> SignInRefusal | None:
-    """Check the password and code of a signed-in operator again; return why they are refused, or None."""
+    """Check the password and code of a signed-in operator again; return why they are refused, or None if accepted."""
     checked = check_operator(visit, visit.operator.name, password, code, visit.key)
     return checked if isinstance(checked, SignInRefusal) else None
 
 
 def check_fresh(visit: OperatorVisit, password: str, code: str) -> SignInRefusal | None:
-    """Check the password and code again if the last check is over an hour ago; return why they are refused, or None."""
+    """Check password and code again if the last check is over an hour ago.
+
+    Return why they are refused; None if they are accepted or need no check.
+    """
     if visit.is_fresh:
         return None
     refusal = check_again(visit, password, code)

@@ -1,7 +1,7 @@
 """Forms of the operator's page: erase an account, invite, upload a proof, and change the operator's own access.
 
-To erase an account the operator gives password and code again. The link of an invitation is shown once. The proofs are
-those of consents, which the supplier awaits. Their upload has its own route, because the body is large: the sender is
+To erase an account the operator gives password and code again. The link of an invitation is shown once. The proofs of
+consent that a supplier awaits are uploaded here. The upload has its own route, because the body is large: the sender is
 checked before the body is read, and the size while it is read. The files are kept in private temporary files, then
 encrypted and passed to the worker that sends them to the supplier.
 """
@@ -68,7 +68,7 @@ _FAULTS: Final[Mapping[type[Exception], tuple[str, int]]] = {
 
 
 def require_uploader(visit: VisitDep) -> None:
-    """Check that an operator sends the body, before it is read. Raises FormRefused."""
+    """Check that an operator sends the body, before the body is read. Raises FormRefused."""
     if load_operator(visit) is None:
         raise FormRefused(PATH)
 
@@ -194,7 +194,7 @@ def _take_proofs(visit: Visit, right_id: str, form: FormData) -> Response:
 
 
 def _plain_name(name: str) -> str:
-    """Return a generic file name with the same suffix, because the supplier gets the name, and it may be a person's."""
+    """Return a generic file name with the same suffix, because the supplier gets it: the original may name a person."""
     suffix = _UNUSUAL.sub("", PurePath(name).suffix)[:8]
     return f"proof{suffix}"
 

@@ -57,7 +57,7 @@ ENTRIES_A_PAGE: Final = 50
 ENDING_WITHIN: Final = timedelta(days=30)
 _MOST_DAYS: Final = 10
 _LONGEST: Final = 100  # The most characters of a searched text.
-_FILTERS: Final = ("account", "actor", "action", "since", "until")  # The filters of the audit trail.
+_FILTERS: Final = ("account", "actor", "action", "since", "until")
 
 
 @router.get("")
@@ -187,7 +187,7 @@ def search(visit: OperatorForm, wanted: Annotated[str, Form(max_length=_LONGEST)
 
 @router.get("/accounts")
 def list_accounts(visit: OperatorDep) -> Response:
-    """List the accounts with an error code; without a code, list those whose consent ends within a month."""
+    """List the accounts with an error code; without a code, list the accounts whose consent ends within a month."""
     code, after = _query_text(visit, "code"), _query_text(visit, "after")
     overview, most = visit.registry.overview, ACCOUNTS_A_PAGE + 1
     rows: Sequence[Mapping[str, Any]]

@@ -68,7 +68,7 @@ def add_token(
     visit.access.home.ensure_household()
     ids = [one.account.id for one in added]
     note_subject(visit.request, account_id=ids[0])
-    # The account's page shows the result.
+    # The result is ignored here: the account's page shows it.
     build_inline(visit.stores, visit.sync, print_line=lambda line: None).ask_once(ids[0])
     publish_backfills(visit.stores, ids)
     return RedirectResponse(f"/accounts/{ids[0]}" if len(ids) == 1 else "/", 303)
@@ -97,7 +97,7 @@ def _page(visit: Visit, status: int = 200, *, fault: str = "", password: str = "
 
 
 def refuse_foreign(request: Request, public_url: str) -> HttpRefusal | None:
-    """Return why a request is refused; None if it comes from a page of this home, or from no page at all."""
+    """Return why a request is refused: a foreign host name, or a form or script from another site; None if accepted."""
     public, host = urlsplit(public_url), _host_of(request)
     if not host or (is_public_host(host) and host != public.hostname):
         return HttpRefusal(421, "foreign_host", "this host name is not allowed: set RELEVE_PUBLIC_URL to it")

@@ -168,7 +168,7 @@ def _enter(visit: Visit, household: Household, details: Mapping[str, str], to: s
 
 
 def _refuse_code(visit: Visit, code: str, fault: str) -> Response:
-    """Return the page of a wrong code, and count the attempt by address, and by address with the code's id."""
+    """Return the page of a wrong code, and count the attempt by address, and by address and code id."""
     code_id = RecoveryTexts().read_id(code)
     wait_s = visit.count_call(WRONG_OF_ADDRESS, visit.address)
     if not wait_s and code_id is not None:  # Beyond the first limit, made-up ids must not fill Redis.
