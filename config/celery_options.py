@@ -38,8 +38,8 @@ task_acks_late = True  # A message is acknowledged after its task, so that a kil
 task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1  # A worker reserves no more messages than it runs.
 worker_disable_prefetch = _broker.kind == "redis"  # Celery supports this only on Redis.
-# Quorum queues allow no prefetch count for a whole channel. With this option Celery does without it, and the broker
-# itself delays messages that have a countdown.
+# Quorum queues allow no prefetch count for a whole channel. With this option Celery sets none, and the broker itself
+# delays messages that have a countdown.
 worker_detect_quorum_queues = True
 # A finished step publishes the next step. If the broker is down, the step retries for some 20 s, as long as a restart
 # takes. When the step gives up, the window counts as lost after LOST_AFTER_S, and the reconciler publishes it again.

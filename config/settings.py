@@ -439,12 +439,12 @@ class Settings(BaseSettings):
 
     @property
     def pretends(self) -> bool:
-        """Whether a pretend setting is on; a host's name alone says nothing: a private gateway has real meters."""
+        """Whether a pretend setting is on. A host's name is not enough: a private gateway has real meters, too."""
         return self.pretend_homes or self.pretend_now is not None
 
     @property
     def speaks_to_simulator(self) -> bool:
-        """Whether a simulator replaces Enedis; Relève sends a simulator more data than Enedis itself."""
+        """Whether a simulator replaces Enedis; Relève sends a simulator more data than it sends Enedis."""
         if self.is_home:
             return False
         return self.pretends and self.enedis_url is not None and not validation.is_suppliers(self.enedis_url)
@@ -476,7 +476,7 @@ class Settings(BaseSettings):
         return f"mailto:{self.contact}" if validation.MAIL_ADDRESS.fullmatch(self.contact) else None
 
     def quota_shares(self) -> Shares:
-        """Return the quota's floor and ceiling of each lane."""
+        """Return each lane's floor and ceiling in the quota."""
         return Shares.parse(self.quota_floors, self.quota_ceilings)
 
     def collected_series(self) -> tuple[Series, ...]:

@@ -106,7 +106,7 @@ def check_networks(text: str) -> None:
 
 
 def check_webhook(url: str, secret: str, networks: str) -> None:
-    """Raise ValueError for a webhook that could be read or forged on its way."""
+    """Raise ValueError for a webhook whose messages could be read or forged on the way."""
     from worker.domain.networks import is_loopback_host
 
     parts = urlsplit(url)
@@ -172,8 +172,8 @@ class BrokerOptions:
     def exchange_type(self) -> Literal["direct", "topic"]:
         """The type of the exchange: ``topic`` on RabbitMQ, otherwise ``direct``.
 
-        Celery's delayed delivery on RabbitMQ needs a topic exchange. Our routing keys have no wildcards, so it routes
-        like a direct exchange.
+        Celery's delayed delivery on RabbitMQ needs a topic exchange. Our routing keys have no wildcards, so a topic
+        exchange routes them like a direct one.
         """
         return "topic" if self.kind == "rabbitmq" else "direct"
 

@@ -70,5 +70,5 @@ def publish(jobs: Sequence[WindowJob]) -> None:
             published += 1
     finally:
         if published < len(jobs):
-            # If the broker is down, the rest is due again at once.
+            # If the broker is down, the windows that were not published are due again at once.
             current.sync().claims.release(jobs[published:])

@@ -13,7 +13,7 @@ All facts about an error are attributes of its class; a subclass sets only those
 ``incident``       The kind of incident (a value of ``IncidentKind``) to which the same error on many accounts leads;
                    None if such errors say nothing about the supplier.
 ``kind``           The value that stands for the error in the labels of metrics.
-``suspends``       Whether an account may wait for its owner under this code.
+``suspends``       Whether an account may be suspended with this code.
 ``renewable``      Whether a new consent solves the problem.
 ``while_closed``   Only for a refusal that closes the gate: the error message of every call until the gate opens again;
                    ``{}`` stands for the supplier's name.

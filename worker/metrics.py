@@ -19,7 +19,7 @@ from worker.domain.series import Series
 from worker.errors import ERROR_CLASSES, WorkerError
 
 MetricKind = Literal["counter", "gauge", "histogram"]
-# For each label whose values are not listed in its definition: where these values come from.
+# Where a label's values come from, for each label whose definition does not list its values.
 OPEN_LABELS: Final[Mapping[str, str]] = {
     "output": "the kinds of outputs in `releve outputs add --help`",
     "api": "the supplier's APIs that have a quota: the preset's name, or one name for each API",

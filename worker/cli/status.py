@@ -46,7 +46,7 @@ from worker.texts import translate_code
 _FEW: Final = 20  # At most so many accounts are listed below the summary.
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _UNKNOWN: Final = "·"
-Counts = tuple[int, int]  # The number of complete accounts, and of active accounts, of which there is at least one.
+Counts = tuple[int, int]  # How many accounts are complete, and how many are active (at least one).
 _POLL_S: Final = 0.5
 # If the next try of a history is further away than this, the history has failed too often today.
 _GIVEN_UP: Final = timedelta(hours=1)
@@ -57,7 +57,7 @@ ProgressCounter = Callable[[Account], tuple[int, int]]  # Returns how much is do
 class StatusSummary:
     """The state of all accounts in numbers.
 
-    ``fresh``: a row for each nightly series in use. ``measures``: the fault of CouchDB, or None.
+    ``fresh``: a row for each nightly series in use. ``measures``: what is wrong with CouchDB, or None.
     """
 
     at: datetime

@@ -133,7 +133,10 @@ def table_member(name: str) -> str:
 
 
 def _facts(settings: Settings, schema: str | None, removed: list[str], ledger: LedgerPosition) -> dict[str, object]:
-    """Return the manifest's fields except ``members``. Version 0.2.0 would refuse the signature inside ``ledger``."""
+    """Return the manifest's fields except ``members``.
+
+    The signature has its own field, because version 0.2.0 would refuse it inside ``ledger``.
+    """
     known = {"ledger": {"id": ledger.id, "entries": ledger.entries}, "ledger_signature": ledger.signature}
     return {"schema": schema, "removed_meanwhile": removed, **known, "home": settings.is_home}
 
@@ -477,7 +480,7 @@ def _restore_measures(measures: MeasureStore, archive: Archive, entries: Iterabl
 
 
 def _erased_since(archive: Archive, entries: Iterable[LedgerEntry]) -> set[str]:
-    """Return the accounts that are erased according to the ledger, but not yet in the archive."""
+    """Return the accounts that are erased according to the ledger, but not according to the archive."""
     erased = {entry.account_id for entry in entries if entry.kind is LedgerKind.ERASED}
     for row in archive.rows(table_member("accounts")) if erased else ():
         if row["state"] == AccountState.DELETED.value:

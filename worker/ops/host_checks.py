@@ -199,7 +199,7 @@ def _supplier(connections: CheckConnections, name: str) -> float | None:
 
 
 def _date_at(url: str, *, use_proxies: bool = False) -> float | None:
-    """Return the time in the Date header of an answer without credentials (even refusals have the header), or None."""
+    """Return the time in the answer's Date header, or None. No login is sent, because even a refusal has a date."""
     with requests.Session() as session:
         session.trust_env = use_proxies
         date = session.head(url, timeout=5.0).headers.get("Date")

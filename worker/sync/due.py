@@ -1,10 +1,10 @@
 """The windows that are due, claimed as far as there is room: one query per lane and supplier (``stores.registry.due``).
 
 1. A lane's room is what the quota allows in ten minutes, minus the lane's claims in flight.
-2. The query returns the due rows in order. Rows in flight are still due, so the query asks for that many more.
-3. Rows in flight, and series that an incident holds, are left out; the others are claimed, each by one feeder.
+2. The query returns the due rows in order. Rows in flight are still due, so the query asks for as many more rows.
+3. Rows in flight, and series that an incident holds, are left out; the other rows are claimed, each by one process.
 4. Rows that were requested between the query and the claim, or may no longer be requested, are released. The
-   registry shows them, because an outcome is written before its claim ends.
+   registry shows such rows, because an outcome is written before its claim ends.
 5. The caller publishes the windows. Nothing is written to the registry here: that happens at the end of each window.
 
 So an interrupted run needs no saved position, a second run finds nothing left to publish, and the series that has
@@ -62,7 +62,7 @@ class DueWindows:
     series: Sequence[Series] = tuple(Series)
 
     def room(self, lane: str, most: int, in_flight: Collection[str]) -> int:
-        """Return how many more windows of a lane may be in flight, if at most ``most`` may be."""
+        """Return how many more windows of a lane may be in flight, given a limit of ``most``."""
         return most - len(in_flight)
 
     def in_flight(self, lane: str) -> set[str]:

@@ -270,7 +270,7 @@ def _energy_of(series: Series, entries: Sequence[Entry], total: int) -> int | No
 
 
 def _mark_of(day: date, known: DayLedger, minutes: int | None, changed: bool) -> DayMark:
-    """Return the mark of a day for which a file has a value. ``minutes``: how many are stored, None for all."""
+    """Return the mark of a day for which a file has a value. ``minutes``: how much is stored; None for all."""
     before = known.mark_of(day)
     if minutes is None:
         stays = before.state is DayState.AGAIN or (before.complete and not changed)

@@ -263,8 +263,9 @@ class ResultRecorder:
     def _speaks_for_account(self, account_id: str, series: Series) -> bool:
         """Return whether a refusal of this series counts for the account.
 
-        A supplier may refuse only one of the further series, if the consent or the application lacks its API. A refusal
-        of the whole account also shows in its daily energy, if that is collected.
+        A refusal of an additional series may concern only that series, because the consent or the application lacks its
+        API. It counts only if the account collects no series marked ``speaks_for_account`` (such as daily energy),
+        because a refusal of the whole account would show there.
         """
         if series.description.speaks_for_account:
             return True
@@ -289,7 +290,7 @@ class ResultRecorder:
         if after.counts:
             self.claims.progress.count_failure(account_id, series, window)
             if isinstance(error, DataError):
-                # Only this window is to blame: the others may go on.
+                # Only this window is to blame: the other windows may go on.
                 tried = {window, *failures}
                 known = self.claims.history.load(account_id, series)[series]
                 if any(missing not in tried for missing in self.claims.history.reachable_windows(account_id, known)[0]):
@@ -342,7 +343,7 @@ def next_try(error: WorkerError, failures: int, now: datetime, ruling: Ruling | 
 
 
 def due_after_success(job: WindowJob, answer: AnswerClass, asked_at: datetime, now: datetime) -> DueChanges:
-    """Return how a stored window, requested at ``asked_at``, changes when its series is due.
+    """Return the changes that a stored window, requested at ``asked_at``, makes to its series' due times.
 
     After a window of the history, the history continues at once; after any other window, it continues at the time
     already set.
@@ -354,7 +355,10 @@ def due_after_success(job: WindowJob, answer: AnswerClass, asked_at: datetime, n
 
 
 def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: AnswerClass, now: datetime) -> DueChanges:
-    """Return how a failed window changes when its series is due. ``failures``: how many windows failed before it."""
+    """Return the changes that a failed window makes to its series' due times.
+
+    ``failures``: how many windows in a row failed before this one.
+    """
     if run_kind(job) == REPAIR and after.counts:
         # Open days are requested again tomorrow, or at the series' next turn.
         return DueChanges(next_ask=civil_date(now) + series_of(job).description.cadence_nights * ONE_DAY)

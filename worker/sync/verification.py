@@ -60,9 +60,9 @@ _ID_LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
 class AuditResult:
     """The result of the audit of one account: the number of documents compared, and the discrepancies found.
 
-    The other fields hold notes, not discrepancies. ``breaks``: by series of registers, where a new sequence begins.
-    ``deviations``: months whose days differ from what was published for them. ``provisional``: by series, days that
-    should be final by now.
+    The other fields hold notes, not discrepancies. ``breaks``: by series of registers, when a new sequence of readings
+    begins. ``deviations``: months whose days differ from what was published for them. ``provisional``: by series, days
+    that should be final by now.
     """
 
     account_id: str
@@ -237,8 +237,8 @@ class MeasureChecks:
     stored time of each. ``without_daily``: by series of daily values, the days computed from the curve because no daily
     value can come. ``set_aside``: by series, the days whose impossible value was set aside. ``today``: the last day for
     which a curve is read. ``breaks``, ``deviations`` and ``provisional`` are notes: they are no faults and are not
-    repaired. ``breaks``: by series of registers, where a new sequence begins. ``deviations``: months whose days differ
-    from what was published for them. ``provisional``: by series, the days that should be final by now.
+    repaired. ``breaks``: by series of registers, when a new sequence of readings begins. ``deviations``: months whose
+    days differ from what was published for them. ``provisional``: by series, the days that should be final by now.
     """
 
     account_id: str
@@ -291,7 +291,7 @@ class MeasureChecks:
         self.findings += check_limit(series, readings, set_aside, self.daily_limit_kwh, contracts)
 
     def _check_periods(self, series: Series, periods: Sequence[Entry]) -> None:
-        """Check that no two periods overlap; compare their months with the months of the daily values."""
+        """Check that no two periods overlap; compare the periods with the daily values, month by month."""
         self.findings += check_overlaps(series, self._read_documents(series.inputs, ALL_KEYS))
         supplier = series.description.supplier
         for daily in of_supplier(supplier, self.stored_days):
