@@ -19,7 +19,6 @@ try:
 except ConfigError as error:  # Otherwise Celery would print a traceback above the error.
     raise SystemExit("\n".join(f"releve: {line}" for line in str(error).splitlines())) from None
 _hour, _minute = _settings.nightly_at.split(":")
-# Broker
 _broker = _settings.broker_options()
 broker_url = _broker.url  # If None, worker.app uses the embedded Redis.
 broker_transport_options = _broker.transport_options

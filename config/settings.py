@@ -345,7 +345,7 @@ class Settings(BaseSettings):
     @field_validator("pretend_now", "pretend_homes")
     @classmethod
     def _check_pretence(cls, value: Any, info: ValidationInfo) -> Any:
-        # A model validator would not run if another field is invalid.
+        # A field's validator, because a model's validator would not run if another field is invalid.
         if value and validation.is_home_of(info.data.get("home"), info.data.get("data_dir")):
             if validation.is_gateway_production(info.data.get("gateway_url")):
                 raise ValueError("is for the simulator only: unset it, or set RELEVE_GATEWAY_URL to the simulator")

@@ -68,7 +68,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
             self.retry_later(error)
 
     def step_of(self, args: Any, kwargs: Any) -> str:
-        """Return the name by which a step's starts are counted, the same for each of its messages."""
+        """Return the name by which a step's starts are counted, which is the same in all messages of the step."""
         job = _job_from(args, kwargs)
         return f"{job['account_id']}:{job['series']}:{self.name}:{job['claim'] or job['run_id']}"
 

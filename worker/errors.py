@@ -1,4 +1,4 @@
-"""The error tree: its first level decides what Relève does about an error, the second names its origin.
+"""The error tree: its first level decides what Relève does about an error, the second level names its origin.
 
 A task retries a ``TransientError``. An ``AccountError`` suspends the account until its owner acts. A ``DataError`` is
 reported, and the window is not fetched again in this run. Celery sends errors between processes, so each error can be

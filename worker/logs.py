@@ -139,7 +139,7 @@ class RedactionFilter(logging.Filter):
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    # The standard library would print the unmasked arguments in its own report.
+    # If this error were raised, the standard library would print the unmasked arguments.
     except (TypeError, ValueError, KeyError):
         return f"{record.msg} (its arguments don't fit)"
 

@@ -29,7 +29,7 @@ Audit = AuditAction | Finder | str
 
 
 def with_options(otherwise: AuditAction | None = None, **actions: AuditAction | None) -> Finder:
-    """Return a function that returns the action of the first of these options that is given, else ``otherwise``."""
+    """Return a function that returns the action of the first given option in ``actions``, else ``otherwise``."""
     return lambda given: next((action for name, action in actions.items() if given[name]), otherwise)
 
 

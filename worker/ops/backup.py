@@ -243,8 +243,8 @@ def _read_ledger(ledger: LedgerFile, archive: Archive, *, without_ledger: bool) 
 def _check_registry(settings: Settings) -> None:
     """Raise BackupRefused if the registry has rows but no keys, because opening it later would create new keys.
 
-    If the keys are there, an earlier run of the same restore may have filled the registry; Redis knows, and is asked
-    later.
+    If the keys are there, an earlier run of the same restore may have filled the registry; Redis has a record of
+    restores, and is asked later.
     """
     if has_keys(settings, "token_keys", "erasure_keys") or missing_sqlite_file(settings.registry()):
         return
@@ -296,7 +296,7 @@ class _Replay:
         self._now = stores.now()
 
     def remember(self, entry: LedgerEntry) -> None:
-        """Remember an erased meter within its retention, and schedule the withdrawal of rights without an account."""
+        """Remember an erased meter until its retention ends, and schedule the withdrawal of rights without account."""
         if entry.meter is not None:
             withdraw_waiting(self._connection, entry.meter, entry.at)
         if entry.meter is not None and entry.forget_on is not None and entry.forget_on > civil_date(self._now):

@@ -147,7 +147,7 @@ _REDIS_PASSWORDS: Final = {"worker": "redis_password"} | {
 
 
 class KeyChange(Enum):
-    """What happens when an operator's value differs from the stored one."""
+    """What happens to an operator's value that differs from the stored value."""
 
     ALLOWED = "replaces it"
     REFUSED = "is refused: a server has written it into its data"

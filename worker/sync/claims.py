@@ -234,8 +234,8 @@ class RunningSteps:
             try:
                 yield
             finally:
-                # If this fails, the record of the start expires; it counts only if the step's message comes again
-                # before.
+                # If this fails, the record of the start stays until it expires. It matters only if the step's message
+                # comes again before that.
                 with suppress(StoreUnavailable):
                     self.progress.end_step(step)
 

@@ -83,7 +83,7 @@ class DueWindows:
         # A query covers a group of series. A curve whose collection has not begun gets its turn once a week.
         groups = [(series, NIGHTS_WITHOUT_CURVE) for series in smallest_first if series.has_steps]
         groups += [(series, 1) for series in smallest_first]
-        # What a group leaves of its share of the room goes to the next groups.
+        # The part of its share that a group leaves free goes to the next groups.
         for place, (series, every) in enumerate(groups):
             nights = max(every, policy.every(series))
             # With a turn every k nights, a series requested in the last k - 1 nights is not due.
@@ -133,7 +133,7 @@ class DueWindows:
             room = min(MOST_HISTORIES, self.room(lane, most_waiting(self.calls_per_hour), in_flight))
             of_lane = [one for one in SMALLEST_FIRST if one in self.series and HISTORY_LANES[one] == lane]
             for place, series in enumerate(of_lane):
-                limit = -(-room // (len(of_lane) - place))  # What a series leaves of its share goes to the next series.
+                limit = -(-room // (len(of_lane) - place))  # The part that a series leaves free goes to the next series.
                 if limit > 0 and not self.closed_for_s() > 0 and not self.claims.is_held(series):
                     rows = self.table.list_histories(series, self.now(), limit + len(in_flight))
                     waiting = [row.account_id for row in rows if member_of(row.account_id, series) not in in_flight]

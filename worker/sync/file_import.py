@@ -46,7 +46,7 @@ VOUCHER: Final = "file import"
 class FileComparison:
     """A series of a file, compared with what is stored.
 
-    A day is *different* if any of its values differs from the stored one, else *new* if it has a value for a time for
+    A day is *different* if any of its values differs from the stored value, else *new* if it has a value for a time for
     which nothing is stored, else *same*. ``amount``: the sum of the energies in milliwatt-hours (for registers, the
     energy of the days between readings); None if the series is not an energy. ``left_out``: the number of values in the
     future, before the first day that may be read, or too large for any meter.

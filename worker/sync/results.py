@@ -198,7 +198,8 @@ class ResultRecorder:
         WINDOWS.labels(error_kind(error), series).inc()
         now = self.claims.now()
         if isinstance(error, IncidentOpen):
-            # No request was sent to the supplier, so the window is still due. All windows of a queue may end here.
+            # No request was sent to the supplier, so the window is still due. During an incident, every window may end
+            # here.
             self.claims.release([job])
             log.info("window held", extra=fields(**window_fields(job), outcome="held", reason=str(error)))
             return
@@ -336,7 +337,7 @@ def next_try(error: WorkerError, failures: int, now: datetime, ruling: Ruling | 
         wait = None if ruling is None else _AFTER_REFUSAL.get(ruling)
         return NextTry(now + wait if wait else None, counts=True)
     if isinstance(error, DataError) or failures >= len(WINDOW_DELAYS):
-        # The same call would give the same answer.
+        # The same call would give the same answer, or no try is left: the next night tries again.
         return NextTry(None, counts=True)
     asked = timedelta(seconds=getattr(error, "retry_after_s", None) or 0)
     return NextTry(now + max(WINDOW_DELAYS[failures], asked), counts=True)
@@ -373,7 +374,7 @@ def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: Ans
 def _is_turn(job: WindowJob, now: datetime) -> bool:
     """Return whether a window of the history also counts as the turn of a series that is not requested every night.
 
-    Such a window includes the last days, so the night need not request them once more.
+    The window must include the last days, which the night then need not request once more.
     """
     series, window = series_of(job), window_of(job)
     return is_backfill(job) and not series.is_nightly and window.end >= civil_date(now)

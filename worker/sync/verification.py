@@ -174,7 +174,7 @@ class Auditor:
 
 
 def _last_day(outcome: SeriesOutcome | None) -> dict[date, timedelta]:
-    """Return the last stored day, with length 0 as nothing says how much of it is stored; empty if none is known."""
+    """Return the last stored day, with length 0 because the stored part is unknown; empty if no day is known."""
     return {outcome.last_day: timedelta()} if outcome and outcome.ever_stored and outcome.last_day else {}
 
 
