@@ -107,7 +107,10 @@ def _series_rows(result: AccountSeries) -> list[dict[str, str]]:
 def check_gas(
     usage_point: str | None, pce: str | None, own: bool, postcode: str | None, holder: str | None, company: str | None
 ) -> OwnHolder | None:
-    """Return the holder of the operator's own gas contract, or None. Raises UsageError for conflicting options."""
+    """Return the holder of the operator's own gas contract; None if none is given.
+
+    Raises UsageError for options that conflict.
+    """
     if usage_point is None and pce is None:
         raise click.UsageError("Missing option '--usage-point'.")
     if usage_point is not None and pce is not None:

@@ -57,7 +57,7 @@ ProgressCounter = Callable[[Account], tuple[int, int]]  # Returns how much is do
 class StatusSummary:
     """The state of all accounts in numbers.
 
-    ``fresh``: a row for each nightly series in use. ``measures``: what is wrong with CouchDB, or None.
+    ``fresh``: a row for each nightly series in use. ``measures``: what is wrong with CouchDB; None if nothing is.
     """
 
     at: datetime
@@ -491,7 +491,7 @@ class _StallDetector:
         self._last_change: dict[str, tuple[int, float]] = {}
 
     def is_stalled(self, account: Account, done: int) -> bool:
-        """Record how much is done; return whether that has not changed for too long, with no work in flight."""
+        """Record how much is done; return True if it has not changed for too long, with no work in flight."""
         now = time.monotonic()
         known, since = self._last_change.get(account.id, (-1, now))
         if done != known or self._is_in_flight(account):

@@ -214,7 +214,7 @@ def open_checked(settings: Settings, path: Path, *, without_ledger: bool) -> Ite
 
 
 def _check_keys(archive: Archive, sealer: Sealer) -> None:
-    """Raise BackupRefused if our keys open none of the first sealed values of a table."""
+    """Raise BackupRefused if, for any table, our keys open none of the first sealed values."""
     for column in TEXT_SEALS:
         table, name, key = column.seals.table.name, column.seals.name, column.key.name
         rows = [row for row in islice(archive.rows(table_member(table)), _SEALS_CHECKED) if row[name]]

@@ -100,7 +100,8 @@ class DueWindows:
     def claim_catch_up(self, since: datetime, before: datetime) -> Due:
         """Claim the series that lack yesterday's reading and were not requested since ``before``.
 
-        ``since``: the beginning of the night; with a policy, only series that had their turn that night are claimed.
+        ``since``: the beginning of the night. A series with a turn every few nights is claimed only if it had its turn
+        then.
         """
         in_flight, today = self.in_flight(NIGHTLY_LANE), civil_date(self.now())
         room = self.room(NIGHTLY_LANE, most_waiting(self.calls_per_hour), in_flight)
@@ -133,7 +134,7 @@ class DueWindows:
             room = min(MOST_HISTORIES, self.room(lane, most_waiting(self.calls_per_hour), in_flight))
             of_lane = [one for one in SMALLEST_FIRST if one in self.series and HISTORY_LANES[one] == lane]
             for place, series in enumerate(of_lane):
-                limit = -(-room // (len(of_lane) - place))  # The part that a series leaves free goes to the next series.
+                limit = -(-room // (len(of_lane) - place))  # What one series leaves free goes to the next.
                 if limit > 0 and not self.closed_for_s() > 0 and not self.claims.is_held(series):
                     rows = self.table.list_histories(series, self.now(), limit + len(in_flight))
                     waiting = [row.account_id for row in rows if member_of(row.account_id, series) not in in_flight]
@@ -182,7 +183,7 @@ class DueWindows:
 
 
 def _window(kind: str, series: Series, days: SeriesDays, today: date) -> DateWindow | None:
-    """Return the window to request, or None; for a repair, only the newest window, because older windows follow."""
+    """Return the window to request. For a repair: the newest window (older ones follow), or None if no day is due."""
     if kind != REPAIR:
         return plan_look_back(today, series, days.last_complete)
     return next(iter(plan_repair(days.ledger.due_days(today, series), series.description.max_window_days)), None)
@@ -199,7 +200,7 @@ class GatewayWindows(DueWindows):
     calls_left: Callable[[], int]
 
     def room(self, lane: str, most: int, in_flight: Collection[str]) -> int:
-        """Return how many more windows of a lane may be in flight, by ``most`` and by the calls that are left."""
+        """Return how many more windows of a lane may be in flight, given a limit of ``most`` and the calls left."""
         left = self.calls_left() - sum(len(super(GatewayWindows, self).in_flight(one)) for one in LANES)
         if lane != NIGHTLY_LANE:
             left -= min(len(self._list_rows()), self.calls_in_half_a_day // 2)

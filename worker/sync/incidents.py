@@ -126,13 +126,13 @@ class Incidents:
     # -- When a failure is judged
 
     def find_excuse(self, error: WorkerError, series: Iterable[Series] = Series) -> Incident | None:
-        """Return the open incident that explains a failure, or None. The account isn't blamed for such a failure."""
+        """Return the open incident that explains a failure, so that the account isn't blamed; None without one."""
         open_by_slot, kind = self.store.open_incidents(), kind_of(error)
         slots = [*(one.value for one in series), *([kind.value] if kind in REFUSALS else ())]
         return next((open_by_slot[slot] for slot in slots if slot in open_by_slot), None)
 
     def record_excused(self, error: WorkerError, series: Series) -> IncidentKind | None:
-        """Count a failed window for the incident that explains it; return the incident's kind, or None."""
+        """Count a failed window for the incident that explains it; return the incident's kind, or None without one."""
         incident = self.find_excuse(error, [series])
         if incident is None:
             return None

@@ -252,8 +252,8 @@ class WindowSync:
         series, window = messages.series_of(changes), messages.window_of(changes)
         replaced = messages.to_entries(changes["replaced"])
         removals: dict[str, Sequence[messages.Row]] = {series.inputs.value: replaced}
-        # Steps of the supplier with other bounds are left out: the store's compare-and-set decides on such steps as a
-        # whole.
+        # Steps whose bounds differ from the stored steps' are left out: the store's compare-and-set decides on them as
+        # a whole.
         changed_keys -= set(changes["reshaped"])
         for doctype in series.totals:
             sums = Counter(changes["rest"][doctype.value])
