@@ -439,7 +439,7 @@ class Settings(BaseSettings):
 
     @property
     def pretends(self) -> bool:
-        """Whether a pretend setting is on. A host's name is not enough: a private gateway has real meters, too."""
+        """Whether a pretend setting is on. A host's name can't tell: a private gateway has real meters, too."""
         return self.pretend_homes or self.pretend_now is not None
 
     @property

@@ -129,7 +129,7 @@ def check_consent_duration(duration: str) -> None:
 
 
 def check_contact(text: str) -> None:
-    """Raise ValueError unless this is a line that a household can read."""
+    """Raise ValueError unless the contact is one short line of text that a page can show."""
     if not text.strip() or len(text) > _LONGEST_CONTACT or not text.isprintable():
         raise ValueError(f"needs one line of at most {_LONGEST_CONTACT} characters: a mail address, a URL or a text")
     if text.strip().startswith("https://"):

@@ -286,7 +286,7 @@ def replay_ledger(stores: Stores, connection: Connection, entries: Iterable[Ledg
 
 
 class _Replay:
-    """The tables that take part in the transaction, and the counts of what changed."""
+    """Applies the ledger's entries inside the transaction, and counts the accounts that change."""
 
     def __init__(self, stores: Stores, connection: Connection) -> None:
         self.effect = LedgerEffect()

@@ -128,7 +128,7 @@ def _describe_oldest(seals: list[str]) -> str:
 
 
 def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
-    """Return the sealed tokens and proofs of the registry, each with its place."""
+    """Return the sealed tokens and proofs of the registry, each with the place to which it is bound."""
     seals: list[tuple[str, str]] = []
     if not connections.registry_is_current:
         return seals

@@ -104,7 +104,7 @@ class Heartbeat:
         self._thread.start()
 
     def watch(self, consumer: Any) -> None:
-        """Report the activity of the worker, which has just become ready, now and in all later heartbeats."""
+        """Report the activity of the worker, which is now ready, at once and in all later heartbeats."""
         self.activity.consumer = consumer
         self._beat()
 
@@ -284,7 +284,7 @@ class BrokerProbe:
         return None if self._consumer.connection is None else id(self._consumer.connection)
 
     def is_silent(self, timeout_s: float) -> bool:
-        """Return whether the worker, tested over a new connection, answers no ping or leaves waiting messages.
+        """Test the worker over a new connection; return True if it answers no ping, or leaves messages waiting.
 
         False if the broker doesn't answer either, because then nothing is known about the worker.
         """

@@ -39,7 +39,7 @@ _MOST_ROWS: Final = 1_000  # More rows than a gateway's quota could ever serve.
 
 
 class Due(NamedTuple):
-    """The windows that were claimed and must now be published. ``more``: whether more were due than fitted."""
+    """The windows that were claimed and must now be published. ``more``: whether more were due than had room."""
 
     jobs: list[WindowJob]
     more: bool

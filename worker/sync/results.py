@@ -198,8 +198,7 @@ class ResultRecorder:
         WINDOWS.labels(error_kind(error), series).inc()
         now = self.claims.now()
         if isinstance(error, IncidentOpen):
-            # No request was sent to the supplier, so the window is still due. During an incident, every window may end
-            # here.
+            # No request was sent to the supplier, so the window is still due.
             self.claims.release([job])
             log.info("window held", extra=fields(**window_fields(job), outcome="held", reason=str(error)))
             return
@@ -284,7 +283,7 @@ class ResultRecorder:
         return due_after_failure(job, next_try(error, failures, now, ruling), failures, error.answer_class, now)
 
     def _next_history_try(self, job: WindowJob, error: WorkerError, ruling: Ruling | None, now: datetime) -> datetime:
-        """Count the failure of a history's window, and return when the history continues, with the next window."""
+        """Count the failure of a history's window, and return when the history continues with its next window."""
         account_id, series, window = job["account_id"], messages.series_of(job), messages.window_of(job)
         failures = self.claims.progress.failures(account_id, series)
         after = next_try(error, failures.get(window, 0), now, ruling)
