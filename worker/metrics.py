@@ -83,7 +83,7 @@ class MetricRegistry:
 WORKER_METRICS: Final = MetricRegistry()
 STORED: Final = "stored"
 ERROR_KINDS: Final = tuple(dict.fromkeys(error_class.kind for error_class in ERROR_CLASSES))
-_OWN_KINDS: Final = ("held", "store_unavailable", "removed", "worker_lost")  # No answer of a supplier has these kinds.
+_OWN_KINDS: Final = ("held", "store_unavailable", "removed", "worker_lost")  # No supplier's answer causes these.
 NO_ANSWER: Final = "none"
 STATUSES: Final = ("2xx", "3xx", "4xx", "429", "5xx", NO_ANSWER)
 TOKEN_REFUSED: Final = "token_refused"  # noqa: S105 - It is a kind of answer, no secret.

@@ -478,8 +478,8 @@ def add_client(
 def set_client(client_id: str, pkce: bool, numbers_in_redirect: bool) -> None:
     """Apply the rules for new clients to an existing client.
 
-    The client must then send its redirect_uri when it exchanges a code, and Relève's answers to it name their issuer
-    (iss).
+    The client must then send its redirect_uri when it exchanges a code, and Relève's answers to the client name their
+    issuer (iss).
 
     \b
     Examples:

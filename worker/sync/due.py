@@ -66,7 +66,7 @@ class DueWindows:
         return most - len(in_flight)
 
     def in_flight(self, lane: str) -> set[str]:
-        """Return the members of a lane's claims on these series."""
+        """Return the members (account and series) of a lane's claims on ``series``."""
         return {member for member in self.claims.in_flight(lane) if series_of_member(member) in self.series}
 
     def claim_night(self, before: datetime) -> Due:

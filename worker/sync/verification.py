@@ -358,7 +358,7 @@ class MeasureChecks:
         return self.measures.read(self.account_id, {doctype: keys})[doctype]
 
     def _corrected_days(self, family: Collection[Series], window: DateWindow) -> set[date]:
-        """Return the days of the window for which the supplier has changed a reading of one of these series."""
+        """Return the days of the window for which the supplier has changed a reading of a series in ``family``."""
         return {
             civil_day_of(correction.key, series)
             for series in family
