@@ -93,7 +93,7 @@ def prune_raw_answers() -> None:
     registry.database.empty_log()
     stores.measures.empty_log()
     if stores.erasure_ledger.file.path.exists() and stores.erasure_ledger.find() is None:
-        stores.erasure_ledger.accept()  # Release 0.2.0 wrote the file, and `releve migrate` may have run without the file.
+        stores.erasure_ledger.accept()  # Version 0.2.0 wrote the file, and `releve migrate` may have run without it.
     if erased or packed:
         log.info("raw answers pruned", extra=fields(erased=erased, months_packed=packed))
 
