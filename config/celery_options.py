@@ -32,7 +32,6 @@ accept_content = ["json"]
 task_compression = "gzip"  # Chain messages repeat long task names, and sealed readings are base64.
 broker_connection_retry_on_startup = True  # The broker may start later than the worker.
 broker_connection_max_retries = None  # Retry for ever when the broker restarts.
-# Delivery
 task_acks_late = True  # A message is acknowledged after its task, so that a killed worker loses nothing.
 task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1  # A worker reserves no more messages than it runs.
@@ -64,7 +63,6 @@ task_routes: dict[str, dict[str, str]] = {
     "tasks.pipeline.*": {"queue": Lane.STEPS.value},
     "tasks.*": {"queue": "control"},
 }
-# Beat
 timezone = "Europe/Paris"  # All local times are in the meters' time zone.
 enable_utc = True
 beat_scheduler = "worker.ops.startup:BeatScheduler"

@@ -466,7 +466,6 @@ class Settings(BaseSettings):
         return validation.is_home_of(self.home, self.data_dir)
 
     def home_mark(self) -> Path:
-        """Return the path of the file that marks a data folder as a home's."""
         return validation.home_mark_in(self.data_dir)
 
     def contact_link(self) -> str | None:

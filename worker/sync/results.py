@@ -124,7 +124,6 @@ class ResultRecorder:
         CORRECTIONS.labels(series).inc(sum(one.was_amount != REMOVED for one in corrections))
 
     def withdraw_corrections(self, job: WindowJob, stored: Mapping[str, int]) -> None:
-        """Delete the corrections of readings whose write was lost; ``stored``: what is now stored for each reading."""
         self.claims.registry.corrections.withdraw(
             job["account_id"], messages.series_of(job).inputs, job["run_id"], stored
         )

@@ -60,9 +60,9 @@ _ID_LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
 class AuditResult:
     """The result of the audit of one account: the number of documents compared, and the discrepancies found.
 
-    The other fields hold notes, not discrepancies. ``breaks``: by series of registers, when a new sequence of readings
-    begins. ``deviations``: months whose days differ from what was published for them. ``provisional``: by series, days
-    that should be final by now.
+    The other fields hold notes, which are no faults and are not repaired. ``breaks``: by series of registers, when a
+    new sequence of readings begins. ``deviations``: months whose days differ from what was published for them.
+    ``provisional``: by series, days that should be final by now.
     """
 
     account_id: str
@@ -236,9 +236,7 @@ class MeasureChecks:
     ``stored_days``: by series, the days for which something is stored according to the registry, with the minimum
     stored time of each. ``without_daily``: by series of daily values, the days computed from the curve because no daily
     value can come. ``set_aside``: by series, the days whose impossible value was set aside. ``today``: the last day for
-    which a curve is read. ``breaks``, ``deviations`` and ``provisional`` are notes: they are no faults and are not
-    repaired. ``breaks``: by series of registers, when a new sequence of readings begins. ``deviations``: months whose
-    days differ from what was published for them. ``provisional``: by series, the days that should be final by now.
+    which a curve is read. ``breaks``, ``deviations`` and ``provisional`` are notes, explained in ``AuditResult``.
     """
 
     account_id: str
