@@ -48,7 +48,7 @@ class CheckConnections:
 
     @cached_property
     def stopped_servers(self) -> Set[str]:
-        """The checks (``redis``, ``broker``) that can't run because the embedded Redis that they need is stopped.
+        """The checks (``redis``, ``broker``) that can't run because the embedded Redis they need is stopped.
 
         Empty if the server is running or not needed. Only `releve up` keeps it running.
         """

@@ -13,7 +13,7 @@ supplier has its own quota and gate, so it also has its own room in every lane.
 
 A gateway has few accounts, and each is requested only at its own hours. A row whose hour has not come stays due, and
 the reconciler looks again within a minute. No more windows are in flight than the ledger has calls left, and histories
-and repairs leave enough calls for the next night. The catch-up is part of the night, in the afternoon hours.
+and repairs leave enough calls for the next night.
 """
 
 from __future__ import annotations

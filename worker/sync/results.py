@@ -1,8 +1,7 @@
 """Records the result of a window, success or failure, and decides when its series is due again.
 
-The history, outcome, state, claim, metrics and log line are recorded. Everything here may be repeated after a crash
-with the same result. The retries within a task, seconds apart, are in ``worker.domain.retry``; the tries here come
-after them.
+Everything here may be repeated after a crash with the same result. The retries within a task, seconds apart, are in
+``worker.domain.retry``; the tries here come after them.
 """
 
 from __future__ import annotations
