@@ -19,7 +19,6 @@ try:
 except ConfigError as error:  # Otherwise Celery would print a traceback above the error.
     raise SystemExit("\n".join(f"releve: {line}" for line in str(error).splitlines())) from None
 _hour, _minute = _settings.nightly_at.split(":")
-# Broker
 _broker = _settings.broker_options()
 broker_url = _broker.url  # If None, worker.app uses the embedded Redis.
 broker_transport_options = _broker.transport_options
@@ -33,13 +32,12 @@ accept_content = ["json"]
 task_compression = "gzip"  # Chain messages repeat long task names, and sealed readings are base64.
 broker_connection_retry_on_startup = True  # The broker may start later than the worker.
 broker_connection_max_retries = None  # Retry for ever when the broker restarts.
-# Delivery
 task_acks_late = True  # A message is acknowledged after its task, so that a killed worker loses nothing.
 task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1  # A worker reserves no more messages than it runs.
 worker_disable_prefetch = _broker.kind == "redis"  # Celery supports this only on Redis.
-# Quorum queues allow no prefetch count for a whole channel. With this option Celery does without it, and the broker
-# itself delays messages that have a countdown.
+# Quorum queues allow no prefetch count for a whole channel. With this option Celery sets none, and the broker itself
+# delays messages that have a countdown.
 worker_detect_quorum_queues = True
 # A finished step publishes the next step. If the broker is down, the step retries for some 20 s, as long as a restart
 # takes. When the step gives up, the window counts as lost after LOST_AFTER_S, and the reconciler publishes it again.
@@ -65,7 +63,6 @@ task_routes: dict[str, dict[str, str]] = {
     "tasks.pipeline.*": {"queue": Lane.STEPS.value},
     "tasks.*": {"queue": "control"},
 }
-# Beat
 timezone = "Europe/Paris"  # All local times are in the meters' time zone.
 enable_utc = True
 beat_scheduler = "worker.ops.startup:BeatScheduler"

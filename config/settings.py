@@ -345,7 +345,7 @@ class Settings(BaseSettings):
     @field_validator("pretend_now", "pretend_homes")
     @classmethod
     def _check_pretence(cls, value: Any, info: ValidationInfo) -> Any:
-        # A model validator would not run if another field is invalid.
+        # A field's validator, because a model's validator would not run if another field is invalid.
         if value and validation.is_home_of(info.data.get("home"), info.data.get("data_dir")):
             if validation.is_gateway_production(info.data.get("gateway_url")):
                 raise ValueError("is for the simulator only: unset it, or set RELEVE_GATEWAY_URL to the simulator")
@@ -439,12 +439,12 @@ class Settings(BaseSettings):
 
     @property
     def pretends(self) -> bool:
-        """Whether a pretend setting is on; a host's name alone says nothing: a private gateway has real meters."""
+        """Whether a pretend setting is on. A host's name can't tell: a private gateway has real meters, too."""
         return self.pretend_homes or self.pretend_now is not None
 
     @property
     def speaks_to_simulator(self) -> bool:
-        """Whether a simulator replaces Enedis; Relève sends a simulator more data than Enedis itself."""
+        """Whether a simulator replaces Enedis; Relève sends a simulator more data than it sends Enedis."""
         if self.is_home:
             return False
         return self.pretends and self.enedis_url is not None and not validation.is_suppliers(self.enedis_url)
@@ -466,7 +466,6 @@ class Settings(BaseSettings):
         return validation.is_home_of(self.home, self.data_dir)
 
     def home_mark(self) -> Path:
-        """Return the path of the file that marks a data folder as a home's."""
         return validation.home_mark_in(self.data_dir)
 
     def contact_link(self) -> str | None:
@@ -476,7 +475,7 @@ class Settings(BaseSettings):
         return f"mailto:{self.contact}" if validation.MAIL_ADDRESS.fullmatch(self.contact) else None
 
     def quota_shares(self) -> Shares:
-        """Return the quota's floor and ceiling of each lane."""
+        """Return each lane's floor and ceiling in the quota."""
         return Shares.parse(self.quota_floors, self.quota_ceilings)
 
     def collected_series(self) -> tuple[Series, ...]:

@@ -106,7 +106,7 @@ def check_networks(text: str) -> None:
 
 
 def check_webhook(url: str, secret: str, networks: str) -> None:
-    """Raise ValueError for a webhook that could be read or forged on its way."""
+    """Raise ValueError for a webhook whose messages could be read or forged on the way."""
     from worker.domain.networks import is_loopback_host
 
     parts = urlsplit(url)
@@ -129,7 +129,7 @@ def check_consent_duration(duration: str) -> None:
 
 
 def check_contact(text: str) -> None:
-    """Raise ValueError unless this is a line that a household can read."""
+    """Raise ValueError unless the contact is one short line of text that a page can show."""
     if not text.strip() or len(text) > _LONGEST_CONTACT or not text.isprintable():
         raise ValueError(f"needs one line of at most {_LONGEST_CONTACT} characters: a mail address, a URL or a text")
     if text.strip().startswith("https://"):
@@ -172,8 +172,8 @@ class BrokerOptions:
     def exchange_type(self) -> Literal["direct", "topic"]:
         """The type of the exchange: ``topic`` on RabbitMQ, otherwise ``direct``.
 
-        Celery's delayed delivery on RabbitMQ needs a topic exchange. Our routing keys have no wildcards, so it routes
-        like a direct exchange.
+        Celery's delayed delivery on RabbitMQ needs a topic exchange. Our routing keys have no wildcards, so a topic
+        exchange routes them like a direct one.
         """
         return "topic" if self.kind == "rabbitmq" else "direct"
 

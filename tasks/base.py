@@ -46,8 +46,8 @@ _WAITS: Final = "releve_waits"  # A message header: how often the message has wa
 class WindowTask(Task):  # type: ignore[type-arg]
     """A step of a window's chain.  Its first argument is the window, or the sealed message of the previous step.
 
-    A step that kills its workers is given up: the starts of a step are counted under its claim, which all of its
-    messages name.
+    A step that kills its workers is given up: the starts of a step are counted under the claim that all messages of the
+    step name.
     """
 
     abstract = True
@@ -68,7 +68,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
             self.retry_later(error)
 
     def step_of(self, args: Any, kwargs: Any) -> str:
-        """Return the name by which a step's starts are counted, the same for each of its messages."""
+        """Return the name by which a step's starts are counted, which is the same in all messages of the step."""
         job = _job_from(args, kwargs)
         return f"{job['account_id']}:{job['series']}:{self.name}:{job['claim'] or job['run_id']}"
 

@@ -90,7 +90,7 @@ def backfill_account(account_id: str) -> None:
 
 @shared_task(name="tasks.nightly.resume_backfills", base=ControlTask)
 def resume_backfills() -> None:
-    """Continue histories that are due and have no window in flight, also those whose message was lost."""
+    """Continue histories that are due and have no window in flight, also histories whose message was lost."""
     if _is_first_of_tick("resume_backfills"):
         current.sync().claims.drop_lost(*set(HISTORY_LANES.values()))
         for due in current.sync().due:
@@ -127,7 +127,7 @@ def _moment(text: str) -> datetime:
 
 
 def _only_once(name: str) -> bool:
-    """Return whether this message may schedule the run again; of several messages at the same time only one may."""
+    """Return whether this message may schedule the run again; True for only one of several simultaneous messages."""
     tick = int(datetime.now(PARIS).timestamp() / MORE_SOON_S)
     return current.stores().windows.slot(f"{name}:{tick}", 2 * MORE_SOON_S)
 

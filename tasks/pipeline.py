@@ -36,7 +36,7 @@ def fetch(
 
 @shared_task(name="tasks.pipeline.filter_known", base=WindowTask)
 def filter_known(message: SealedMessage) -> SealedMessage:
-    """Keep the readings that are new or changed.  This only reads the store."""
+    """Keep the readings that are new or changed.  The step only reads the store."""
     return seal(current.sync().window.filter_known(unseal(message, "filter_known")), "aggregate")
 
 
@@ -70,5 +70,5 @@ def publish(jobs: Sequence[WindowJob]) -> None:
             published += 1
     finally:
         if published < len(jobs):
-            # If the broker is down, the rest is due again at once.
+            # If the broker is down, the windows that were not published are due again at once.
             current.sync().claims.release(jobs[published:])

@@ -23,13 +23,14 @@ from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.outcomes import HourFreshness
 
 log = logging.getLogger("releve.tasks")
-# The limit for each hourly run, some minutes of work.
+# The most months that one hourly run packs, which takes some minutes.
 MAX_MONTHS_PACKED: Final = 5_000
 KEEP_UNKNOWN_ANSWERS: Final = timedelta(days=400)
 KEEP_FRESHNESS: Final = timedelta(days=400)
 _FLEET_SERIES: Final = "fleet-series"
 _A_DAY_S: Final = 24 * 3600
-_CLOCKS_DIFFER: Final = timedelta(hours=1)  # The database, by its own clock, refuses to delete younger entries.
+# Added to AUDIT_KEPT: the database refuses, by its own clock, to delete younger entries.
+_CLOCKS_DIFFER: Final = timedelta(hours=1)
 OUTPUT_EXPIRES_S: Final = 60  # The next round publishes the delivery again.
 KEEP_ENDED_RIGHTS: Final = timedelta(days=30)  # So that a person can see what became of a right.
 KEEP_INVITATIONS: Final = timedelta(days=7)  # Counted from their end, so that an operator can see what became of them.
@@ -92,7 +93,7 @@ def prune_raw_answers() -> None:
     registry.database.empty_log()
     stores.measures.empty_log()
     if stores.erasure_ledger.file.path.exists() and stores.erasure_ledger.find() is None:
-        stores.erasure_ledger.accept()  # Release 0.2.0 wrote the ledger, and `releve migrate` may have run without it.
+        stores.erasure_ledger.accept()  # Version 0.2.0 wrote the file, and `releve migrate` may have run without it.
     if erased or packed:
         log.info("raw answers pruned", extra=fields(erased=erased, months_packed=packed))
 

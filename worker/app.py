@@ -129,7 +129,7 @@ def enqueue_window(job: WindowJob, *, broker_url: str) -> None:
 
 
 def enqueue_request(request_id: str, *, vouched: bool, broker_url: str) -> None:
-    """Enqueue a connection request; if nobody vouches for it, it goes to the lane that is served last."""
+    """Enqueue a connection request; a request that nobody vouches for goes to the lane that is served last."""
     enqueue(REQUEST_TASK, request_id, broker_url=broker_url, queue=request_lane(vouched=vouched))
 
 

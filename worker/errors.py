@@ -1,4 +1,4 @@
-"""The error tree: its first level decides what Relève does about an error, the second names its origin.
+"""The error tree: its first level decides what Relève does about an error, the second level names its origin.
 
 A task retries a ``TransientError``. An ``AccountError`` suspends the account until its owner acts. A ``DataError`` is
 reported, and the window is not fetched again in this run. Celery sends errors between processes, so each error can be
@@ -13,7 +13,7 @@ All facts about an error are attributes of its class; a subclass sets only those
 ``incident``       The kind of incident (a value of ``IncidentKind``) to which the same error on many accounts leads;
                    None if such errors say nothing about the supplier.
 ``kind``           The value that stands for the error in the labels of metrics.
-``suspends``       Whether an account may wait for its owner under this code.
+``suspends``       Whether an account may be suspended with this code.
 ``renewable``      Whether a new consent solves the problem.
 ``while_closed``   Only for a refusal that closes the gate: the error message of every call until the gate opens again;
                    ``{}`` stands for the supplier's name.

@@ -139,7 +139,7 @@ class RedactionFilter(logging.Filter):
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    # The standard library would print the unmasked arguments in its own report.
+    # If this error were raised, the standard library would print the unmasked arguments.
     except (TypeError, ValueError, KeyError):
         return f"{record.msg} (its arguments don't fit)"
 
@@ -216,7 +216,7 @@ def add_context(record: logging.LogRecord) -> bool:
 
 
 class ConsoleFormatter(logging.Formatter):
-    """Formats a line for people: time, level, logger, message and ``key=value`` fields; a traceback follows below.
+    """Formats a line for people, followed by any traceback.
 
     Example: ``2024-07-25 09:00:00,123 INFO releve.window window stored account_id=3kq7d0fr2m created=4``.
     """

@@ -95,7 +95,7 @@ def translate_all(key: str, **facts: Any) -> dict[str, str]:
 
 
 def format_clock(moment: datetime, language: str) -> str:
-    """Return "8 h 30" or "08:30" in the meter's time zone."""
+    """Return the time in Europe/Paris, like "8 h 30" in French and "08:30" in English."""
     pattern = "H'\u202fh\u202f'mm" if language == "fr" else "HH:mm"
     return format_time(moment, pattern, PARIS, LOCALES[language])
 

@@ -83,7 +83,7 @@ def warn_without_operators(settings: Settings, access: WebAccess) -> None:
 
 def _is_elsewhere(settings: Settings) -> bool:
     """Return whether the web application runs on another machine, where a session key made here would be unknown."""
-    # If the registry is on this machine, too, the key may be made here.
+    # Without this setting, registry and pages are on this machine, so the key may be created here.
     return settings.registry_url is not None and not has_keys(settings, "session_key")
 
 
@@ -361,7 +361,7 @@ def _read_password(option: str | None, name: str) -> str:
 
 
 def _confirm_code(key: str) -> None:
-    """Ask for a code from the app that has the new key. Raises ClickException after too many wrong codes."""
+    """Ask for a code of the new key from the authenticator app. Raises ClickException after too many wrong codes."""
     for _ in range(_CODE_TRIES):
         code: Any = click.prompt("code that the app shows now", err=True)
         if sessions.find_totp_step(key, str(code), real_clock()) is not None:
@@ -478,8 +478,8 @@ def add_client(
 def set_client(client_id: str, pkce: bool, numbers_in_redirect: bool) -> None:
     """Apply the rules for new clients to an existing client.
 
-    The client must then send its redirect_uri when it exchanges a code, and Relève's answers to it name their issuer
-    (iss).
+    The client must then send its redirect_uri when it exchanges a code, and Relève's answers to the client name their
+    issuer (iss).
 
     \b
     Examples:

@@ -107,7 +107,10 @@ def _series_rows(result: AccountSeries) -> list[dict[str, str]]:
 def check_gas(
     usage_point: str | None, pce: str | None, own: bool, postcode: str | None, holder: str | None, company: str | None
 ) -> OwnHolder | None:
-    """Return the holder given for one's own gas contract, or None. Raises UsageError for options that conflict."""
+    """Return the holder of the operator's own gas contract; None if none is given.
+
+    Raises UsageError for options that conflict.
+    """
     if usage_point is None and pce is None:
         raise click.UsageError("Missing option '--usage-point'.")
     if usage_point is not None and pce is not None:
@@ -136,7 +139,7 @@ def add_own(
     anew: bool,
     as_json: bool,
 ) -> None:
-    """Add one's own meter, and print its access right and its account.
+    """Add the operator's own gas meter, and print its access right and its account.
 
     The account is added, and its history enqueued, only if the right is active already.
     """

@@ -167,4 +167,4 @@ def _newest(folder: Path) -> Path:
     backups = sorted(folder.glob(f"{FILE_PREFIX}*.zip"))
     if not backups:
         raise BackupRefused(f"there is no {FILE_PREFIX}….zip in {folder}: name the file itself")
-    return backups[-1]  # The names differ only in the time (UTC), so the last name is the newest.
+    return backups[-1]  # The names differ only in the time (UTC), so the last backup is the newest.

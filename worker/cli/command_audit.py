@@ -29,7 +29,7 @@ Audit = AuditAction | Finder | str
 
 
 def with_options(otherwise: AuditAction | None = None, **actions: AuditAction | None) -> Finder:
-    """Return a function that finds the action: that of the first given option of ``actions``, else ``otherwise``."""
+    """Return a function that returns the action of the first given option in ``actions``, else ``otherwise``."""
     return lambda given: next((action for name, action in actions.items() if given[name]), otherwise)
 
 
@@ -99,7 +99,7 @@ def machine_user() -> str:
 def shell_user_name() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # A container may run under a number without a name.
+    except (KeyError, OSError):  # A container may run under a user id without a name.
         return f"uid {os.getuid()}"
 
 

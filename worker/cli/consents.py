@@ -1,4 +1,4 @@
-"""Consents and what leads to them: `releve consents` and `invite`.
+"""Consents, invitations, connection requests and access rights: `releve consents` and `invite`.
 
 The link that `releve invite` prints is secret: one person uses it to consent, or to open the history of a closed
 account. Connection requests wait for the operator if there were too many new accounts, if a typed reading would close
@@ -92,7 +92,7 @@ def consents(
     tenant: str | None,
     as_json: bool,
 ) -> None:
-    """Show when consents end, earliest first, with their proofs; or show what leads to consents.
+    """Show when consents end, earliest first, with their proofs; or show invitations or requests.
 
     `releve invite ACCOUNT` makes a link with which the holder consents again. Secrets of invitations are not shown;
     ended invitations stay listed for a week.
@@ -263,7 +263,7 @@ def invite(
         else:
             invitation, link = inviter.invite_account(str(account_id), parameters.shell_user())
         note_result(invitation.id, account_id=invitation.account_id)
-        # The link is printed in any case.
+        # The link is printed even if no mail can be sent.
         fault = inviter.mail(invitation, link, address) if address else None
     if fault:
         warn(f"the mail could not be sent ({fault}): send the link yourself")

@@ -1,4 +1,4 @@
-"""`releve import`: stores readings from files that people download, like readings from the supplier."""
+"""`releve import`: stores readings from downloaded files in the same way as readings from the supplier."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def migrate(layout: str | None, account_ids: tuple[str, ...], as_json: bool) -> 
 
 
 def _steps(settings: Settings) -> Iterator[MigrationStep]:
-    """Do the steps in order, and yield each step once it is done. Raises ConfigError or a WorkerError."""
+    """Do the steps in order, and yield each step after it is done. Raises ConfigError or a WorkerError."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as opened:
         registry = open_registry(settings, opened, as_owner=True)

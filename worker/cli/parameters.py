@@ -161,7 +161,7 @@ ANY_METER: Final = Checked("METER|-", _read_meter)
 
 
 def _check_dash(text: str) -> str:
-    """Return the dash, which stands for standard input. Raises ValueError if the text is the secret itself."""
+    """Return the text if it is ``-`` (standard input). Raises ValueError for any other text, taken to be the secret."""
     if text != "-":
         seen = "here it is visible to others and stays in the shell's history"
         raise ValueError(f"{seen}: give - and write it to standard input")

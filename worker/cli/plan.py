@@ -161,7 +161,7 @@ def _planned_fleet(
     history_days: int,
     series: Sequence[Series] | None,
 ) -> Fleet:
-    """Return the fleet given on the command line. A supplier that is not set up counts with its usual series."""
+    """Return the fleet given on the command line. If the supplier is not set up, its usual series are planned."""
     chosen = of_supplier(supplier, series or fleet_series(settings))
     if series and not chosen:
         raise click.UsageError(f"--series has no series of {supplier}, the supplier of this preset")

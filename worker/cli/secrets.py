@@ -31,7 +31,7 @@ _DEFAULT: Final = installation_secrets.Addresses()
 
 @click.group(cls=Group)
 def secrets() -> None:
-    """Create the secrets of an installation or a key, encrypt everything again with the newest key, or show a secret.
+    """Create an installation's secrets or a key, encrypt everything again with the newest key, or show a secret.
 
     \b
     Example:

@@ -135,7 +135,7 @@ def _find_doctype(series: Series, by: Period) -> Doctype:
 
 
 def _default_days(doctype: Doctype) -> int | None:
-    """Return how many days a table or plot shows by default; None means all days, for documents that are few."""
+    """Return how many days a table or plot shows by default; None, meaning all days, for sparse documents."""
     is_sparse = doctype.series.is_state or doctype.series.has_intervals
     return None if is_sparse else _DEFAULT_DAYS.get(doctype.period)
 

@@ -46,7 +46,7 @@ from worker.texts import translate_code
 _FEW: Final = 20  # At most so many accounts are listed below the summary.
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _UNKNOWN: Final = "·"
-Counts = tuple[int, int]  # The number of complete accounts, and of active accounts, of which there is at least one.
+Counts = tuple[int, int]  # How many accounts are complete, and how many are active (at least one).
 _POLL_S: Final = 0.5
 # If the next try of a history is further away than this, the history has failed too often today.
 _GIVEN_UP: Final = timedelta(hours=1)
@@ -57,7 +57,7 @@ ProgressCounter = Callable[[Account], tuple[int, int]]  # Returns how much is do
 class StatusSummary:
     """The state of all accounts in numbers.
 
-    ``fresh``: a row for each nightly series in use. ``measures``: the fault of CouchDB, or None.
+    ``fresh``: a row for each nightly series in use. ``measures``: what is wrong with CouchDB; None if nothing is.
     """
 
     at: datetime
@@ -491,7 +491,7 @@ class _StallDetector:
         self._last_change: dict[str, tuple[int, float]] = {}
 
     def is_stalled(self, account: Account, done: int) -> bool:
-        """Record how much is done; return whether that has not changed for too long, with no work in flight."""
+        """Record how much is done; return True if it has not changed for too long, with no work in flight."""
         now = time.monotonic()
         known, since = self._last_change.get(account.id, (-1, now))
         if done != known or self._is_in_flight(account):

@@ -204,7 +204,7 @@ def verify(
 
 
 def _rebuild(stores: Stores, sync: Sync, accounts: Iterable[Account]) -> Iterator[Account]:
-    """Yield each account once the states of its days are recomputed."""
+    """Recompute the states of each account's days, and then yield the account."""
     for account in accounts:
         for series in stores.registry.outcomes.known(account.id):
             rebuild_days(stores.measures, stores.registry.completeness, account.id, series, sync.history.today())

@@ -133,7 +133,10 @@ def table_member(name: str) -> str:
 
 
 def _facts(settings: Settings, schema: str | None, removed: list[str], ledger: LedgerPosition) -> dict[str, object]:
-    """Return the manifest's fields except ``members``. Version 0.2.0 would refuse the signature inside ``ledger``."""
+    """Return the manifest's fields except ``members``.
+
+    The signature has its own field, because version 0.2.0 would refuse it inside ``ledger``.
+    """
     known = {"ledger": {"id": ledger.id, "entries": ledger.entries}, "ledger_signature": ledger.signature}
     return {"schema": schema, "removed_meanwhile": removed, **known, "home": settings.is_home}
 
@@ -211,7 +214,7 @@ def open_checked(settings: Settings, path: Path, *, without_ledger: bool) -> Ite
 
 
 def _check_keys(archive: Archive, sealer: Sealer) -> None:
-    """Raise BackupRefused if our keys open none of the first sealed values of a table."""
+    """Raise BackupRefused if, for any table, our keys open none of the first sealed values."""
     for column in TEXT_SEALS:
         table, name, key = column.seals.table.name, column.seals.name, column.key.name
         rows = [row for row in islice(archive.rows(table_member(table)), _SEALS_CHECKED) if row[name]]
@@ -240,8 +243,8 @@ def _read_ledger(ledger: LedgerFile, archive: Archive, *, without_ledger: bool) 
 def _check_registry(settings: Settings) -> None:
     """Raise BackupRefused if the registry has rows but no keys, because opening it later would create new keys.
 
-    If the keys are there, an earlier run of the same restore may have filled the registry; Redis knows, and is asked
-    later.
+    If the keys are there, an earlier run of the same restore may have filled the registry; Redis has a record of
+    restores, and is asked later.
     """
     if has_keys(settings, "token_keys", "erasure_keys") or missing_sqlite_file(settings.registry()):
         return
@@ -283,7 +286,7 @@ def replay_ledger(stores: Stores, connection: Connection, entries: Iterable[Ledg
 
 
 class _Replay:
-    """The tables that take part in the transaction, and the counts of what changed."""
+    """Applies the ledger's entries inside the transaction, and counts the accounts that change."""
 
     def __init__(self, stores: Stores, connection: Connection) -> None:
         self.effect = LedgerEffect()
@@ -293,7 +296,7 @@ class _Replay:
         self._now = stores.now()
 
     def remember(self, entry: LedgerEntry) -> None:
-        """Remember an erased meter within its retention, and schedule the withdrawal of rights without an account."""
+        """Remember an erased meter until its retention ends, and schedule the withdrawal of rights without account."""
         if entry.meter is not None:
             withdraw_waiting(self._connection, entry.meter, entry.at)
         if entry.meter is not None and entry.forget_on is not None and entry.forget_on > civil_date(self._now):
@@ -477,7 +480,7 @@ def _restore_measures(measures: MeasureStore, archive: Archive, entries: Iterabl
 
 
 def _erased_since(archive: Archive, entries: Iterable[LedgerEntry]) -> set[str]:
-    """Return the accounts that are erased according to the ledger, but not yet in the archive."""
+    """Return the accounts that are erased according to the ledger, but not according to the archive."""
     erased = {entry.account_id for entry in entries if entry.kind is LedgerKind.ERASED}
     for row in archive.rows(table_member("accounts")) if erased else ():
         if row["state"] == AccountState.DELETED.value:

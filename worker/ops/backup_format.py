@@ -308,7 +308,6 @@ class Archive:
         return manifest
 
     def _read_header(self) -> dict[str, Any]:
-        """Return the archive's unencrypted header."""
         try:
             header = dict(json.loads(self._read(HEADER, _MAX_HEADER)))
             return header | {"format": int(header["format"])}

@@ -48,7 +48,10 @@ class CheckConnections:
 
     @cached_property
     def stopped_servers(self) -> Set[str]:
-        """The names of checks that need the embedded Redis, if it isn't running; it runs only with `releve up`."""
+        """The checks (``redis``, ``broker``) that can't run because the embedded Redis they need is stopped.
+
+        Empty if the server is running or not needed. Only `releve up` keeps it running.
+        """
         from worker.stores.redis.embedded import UP_LOCK, is_locked
 
         folder = self.settings.data_dir
@@ -116,7 +119,7 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """A finding of a check or, if ``check`` has the check's name, its whole result: one line of `releve doctor`."""
+    """One line of `releve doctor`: a check's whole result, named in ``check``, or a single finding, without a name."""
 
     level: Level
     text: str

@@ -29,7 +29,7 @@ class BeatInWorker(bootsteps.StartStopStep):
         self._is_ending = False
 
     def start(self, parent: Any) -> None:
-        # ``stop`` waits for up to ``max_interval`` seconds.
+        # Stopping the service takes up to ``max_interval`` seconds.
         self._service = Service(parent.app, max_interval=1, scheduler_cls=parent.app.conf.beat_scheduler)
         threading.Thread(target=self._run, name="beat", daemon=True).start()
 

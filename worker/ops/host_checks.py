@@ -128,7 +128,7 @@ def _describe_oldest(seals: list[str]) -> str:
 
 
 def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
-    """Return the sealed tokens and proofs of the registry, each with its place."""
+    """Return the sealed tokens and proofs of the registry, each with the place to which it is bound."""
     seals: list[tuple[str, str]] = []
     if not connections.registry_is_current:
         return seals
@@ -199,7 +199,7 @@ def _supplier(connections: CheckConnections, name: str) -> float | None:
 
 
 def _date_at(url: str, *, use_proxies: bool = False) -> float | None:
-    """Return the time in the Date header of an answer without credentials (even refusals have the header), or None."""
+    """Return the time in the answer's Date header, or None. No login is sent, because even a refusal has a date."""
     with requests.Session() as session:
         session.trust_env = use_proxies
         date = session.head(url, timeout=5.0).headers.get("Date")

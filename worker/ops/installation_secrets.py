@@ -33,8 +33,8 @@ _STATE: Final = "releve:"
 _QUEUES: Final = tuple(BROKER_PREFIX + queue for queue in QUEUES)
 _BINDINGS: Final = f"{BROKER_PREFIX}_kombu.binding*"
 _MAILBOXES: Final = f"{BROKER_PREFIX}*.celery.pidbox"  # Flower's questions to workers, and their answers.
-# For the restoring of unacknowledged messages. Each process restores only its own messages, and Flower holds none. The
-# index has no messages, only their tags.
+# Keys for restoring unacknowledged messages. Each process restores only its own messages, and Flower holds none. The
+# index holds only the tags of messages.
 _MUTEX: Final = f"{BROKER_PREFIX}unacked_mutex:*"
 _INDEX: Final = f"{BROKER_PREFIX}unacked_index:*"
 # Channels.  A subscription to a pattern needs the very same pattern here, not a wider one.
@@ -147,7 +147,7 @@ _REDIS_PASSWORDS: Final = {"worker": "redis_password"} | {
 
 
 class KeyChange(Enum):
-    """What happens when an operator's value differs from the stored one."""
+    """What happens to an operator's value that differs from the stored value."""
 
     ALLOWED = "replaces it"
     REFUSED = "is refused: a server has written it into its data"

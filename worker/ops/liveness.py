@@ -39,7 +39,7 @@ def check_beat(connections: CheckConnections) -> Found:
 
 
 def judge_beat(beat_at: float | None, tick_at: float | None, now: float, command: str = _START_BEAT) -> Found:
-    """Judge beat by when it last sent a message and when a worker last ran its test task, both by Redis' clock.
+    """Judge beat by the times of its last message and of the last run of its test task, both by Redis' clock.
 
     ``command``: how to start beat.
     """

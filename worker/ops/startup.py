@@ -53,7 +53,7 @@ FLOWER_USER: Final = "releve"
 _PASSWORD_FILE: Final = "flower.password"  # noqa: S105 - This is the name of a file.
 FLOWER_PORT: Final = 5555
 _MAX_TASKS: Final = 5_000  # So many tasks take about 10 MB.
-_OFFLINE_S: Final = 3_600  # Where workers are scaled, many of them come and go.
+_OFFLINE_S: Final = 3_600  # Flower forgets workers that are offline this long: autoscaling ends many.
 _COLUMNS: Final = "name,state,args,runtime,retries,received,worker"
 SIMULATOR_CREDENTIALS: Final = {
     "enedis_client_id": Settings.model_fields["enedis_client_id"].default,

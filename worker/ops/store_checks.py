@@ -210,7 +210,7 @@ def sql_version(connection: Connection) -> str:
 
 
 def check_broker(connections: CheckConnections) -> Found:
-    """Check the broker; if the Redis of the other data is also the broker, check only that it answers."""
+    """Check the broker; if the broker is the Redis that also holds other data, check only that it answers."""
     url = connections.settings.broker_url
     if url is None:
         try:

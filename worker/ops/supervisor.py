@@ -86,7 +86,7 @@ class PartPlan:
         return Path(self.logs, f"{name}.log") if self.logs else None
 
     def _watch(self, supervisor: Supervisor) -> None:
-        """Limit the size of the logs and restart Redis until another part ends. Raises ProcessFailed."""
+        """Limit the size of the logs, and restart Redis when it ends, until another part ends. Raises ProcessFailed."""
         while True:
             for child_exit in supervisor.wait(_LOGS_EVERY_S):
                 print(f"releve: {child_exit}", file=sys.stderr, flush=True)  # noqa: T201

@@ -2,7 +2,7 @@
 
 Each log line of a task names task, run and chain.  ``run`` is the run id of a window, like ``20240725T071500.123456``;
 it stays the same from the publishing of the window to its storing.  ``chain`` is the id of the first task, which is the
-night's feed or the backfill of an account: all tasks that follow from it have the same chain, on whichever workers they
+nightly run or the backfill of an account: all tasks that follow from it have the same chain, on whichever workers they
 run. Messages get the time of their publishing, from which a task's waiting time is counted.
 
 The endpoint serves the metrics of one worker, in a thread of its main process.  A pool of threads counts in this

@@ -60,7 +60,7 @@ _IO_TIME_OUTS: Final = {
 
 
 class WorkerActivity:
-    """The current activity of a worker; zero and empty before it is ready."""
+    """The current activity of a worker; all values are zero or empty until the worker is ready."""
 
     consumer: Any = None
 
@@ -104,7 +104,7 @@ class Heartbeat:
         self._thread.start()
 
     def watch(self, consumer: Any) -> None:
-        """Report the activity of the worker, which has just become ready, now and in all later heartbeats."""
+        """Report the activity of the worker, which is now ready, at once and in all later heartbeats."""
         self.activity.consumer = consumer
         self._beat()
 
@@ -158,9 +158,6 @@ def requeue_orphans(heartbeats: Heartbeats, deliveries: BrokerMessages) -> int:
     return total
 
 
-# -- watchdog
-
-
 class Watchdog(threading.Thread):
     """Thread that watches one worker from the moment it is ready until the worker ends."""
 
@@ -189,7 +186,7 @@ class Watchdog(threading.Thread):
         threading.Thread(target=_exit_after, args=(grace_s,), name="last minute", daemon=True).start()
 
     def _silent_s(self) -> float:
-        """Return for how many seconds the worker has not heard a broker that answers others; 0 if it hears it."""
+        """Return the seconds for which the worker has been silent although the broker answers; otherwise 0."""
         began = time.monotonic()
         connection = self._probe.connection
         if connection != self._connection:
@@ -257,9 +254,6 @@ def _allowed_silence_s(consumer: Any, configured_s: float) -> float:
     return configured_s
 
 
-# -- probe
-
-
 class BrokerProbe:
     """Tests whether a running worker hears its broker.
 
@@ -290,7 +284,7 @@ class BrokerProbe:
         return None if self._consumer.connection is None else id(self._consumer.connection)
 
     def is_silent(self, timeout_s: float) -> bool:
-        """Return whether the worker, tested over a new connection, answers no ping or leaves waiting messages.
+        """Test the worker over a new connection; return True if it answers no ping, or leaves messages waiting.
 
         False if the broker doesn't answer either, because then nothing is known about the worker.
         """
@@ -317,7 +311,7 @@ class BrokerProbe:
     def _answers(self, connection: Connection, timeout_s: float) -> bool:
         """Return whether the worker answers a ping.
 
-        A missing answer counts only once the worker has answered before, because some brokers carry no mailbox.
+        A missing answer counts only once the worker has answered before, because some brokers don't deliver pings.
         """
         mailbox: Any = self._mailbox(connection)
         channel = connection.default_channel
@@ -329,7 +323,10 @@ class BrokerProbe:
         return answered or not self._has_answered
 
     def _takes_work(self, connection: Connection, progress: tuple[int, int, int]) -> bool:
-        """Return whether the worker takes messages; False if messages waited, in two tests, for its free slot."""
+        """Return whether the worker takes messages.
+
+        False if the worker has a free slot, but has taken none of the waiting messages since the last test.
+        """
         is_free = self._activity.running < self._activity.slots
         waits = is_free and any(queue_lengths(connection, self._activity.queues()).values())
         was_idle_before = self._idle_progress == progress

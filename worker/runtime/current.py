@@ -1,7 +1,6 @@
 """The parts of this process, for tasks: importing a task loads neither stores nor clients.
 
-A task calls the function of the part that it needs, and its worker loads only that part. A forked child builds its own
-parts.
+A task calls the function of the part that it needs, and its worker loads only that part.
 """
 
 from __future__ import annotations

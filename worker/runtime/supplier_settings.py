@@ -29,7 +29,7 @@ class SupplierSettings:
     """The settings of a supplier that is set up.
 
     ``preset``: the chosen preset, with the limits of the settings. ``url`` and the other addresses replace the preset's
-    own; see ``Preset.endpoints``. ``consent_duration``: in ISO 8601; None for the preset's.
+    own; see ``Preset.endpoints``. ``consent_duration``: an ISO 8601 duration; None for the preset's.
     """
 
     supplier: Supplier

@@ -61,9 +61,9 @@ class Sync:
     due: Sequence[DueWindows]
 
     def due_of(self, series: Series) -> DueWindows:
-        """Return the part that claims a series' windows; the first part if the supplier is no longer set up.
+        """Return the part that claims a series' windows.
 
-        In that case there is no answer, and the code that makes the call reports why.
+        If the supplier is no longer set up, this is the first part, and the call itself fails with the reason.
         """
         return next((due for due in self.due if series in due.series), self.due[0])
 

@@ -69,7 +69,7 @@ def lane_of(kind: str, series: Series) -> str:
 def queue_of(job: WindowJob) -> str:
     """Return the queue of a window: the lane of its claim, or the repair lane for a window without a claim.
 
-    A person or the audit has requested a window without a claim.
+    Windows without a claim were requested by a person or the audit.
     """
     kind, claim = split_claim(job["claim"])
     return lane_of(kind, Series(job["series"])) if claim else REPAIR_LANE
@@ -234,8 +234,8 @@ class RunningSteps:
             try:
                 yield
             finally:
-                # If this fails, the record of the start expires; it counts only if the step's message comes again
-                # before.
+                # If this fails, the record of the start stays until it expires. It matters only if the step's message
+                # comes again before that.
                 with suppress(StoreUnavailable):
                     self.progress.end_step(step)
 

@@ -1,10 +1,10 @@
 """The windows that are due, claimed as far as there is room: one query per lane and supplier (``stores.registry.due``).
 
 1. A lane's room is what the quota allows in ten minutes, minus the lane's claims in flight.
-2. The query returns the due rows in order. Rows in flight are still due, so the query asks for that many more.
-3. Rows in flight, and series that an incident holds, are left out; the others are claimed, each by one feeder.
+2. The query returns the due rows in order. Rows in flight are still due, so the query asks for as many more rows.
+3. Rows in flight, and series that an incident holds, are left out; the other rows are claimed, each by one process.
 4. Rows that were requested between the query and the claim, or may no longer be requested, are released. The
-   registry shows them, because an outcome is written before its claim ends.
+   registry shows such rows, because an outcome is written before its claim ends.
 5. The caller publishes the windows. Nothing is written to the registry here: that happens at the end of each window.
 
 So an interrupted run needs no saved position, a second run finds nothing left to publish, and the series that has
@@ -13,7 +13,7 @@ supplier has its own quota and gate, so it also has its own room in every lane.
 
 A gateway has few accounts, and each is requested only at its own hours. A row whose hour has not come stays due, and
 the reconciler looks again within a minute. No more windows are in flight than the ledger has calls left, and histories
-and repairs leave enough calls for the next night. The catch-up is part of the night, in the afternoon hours.
+and repairs leave enough calls for the next night.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MOST_ROWS: Final = 1_000  # More rows than a gateway's quota could ever serve.
 
 
 class Due(NamedTuple):
-    """The windows that were claimed and must now be published. ``more``: whether more were due than fitted."""
+    """The windows that were claimed and must now be published. ``more``: whether more were due than had room."""
 
     jobs: list[WindowJob]
     more: bool
@@ -62,11 +62,11 @@ class DueWindows:
     series: Sequence[Series] = tuple(Series)
 
     def room(self, lane: str, most: int, in_flight: Collection[str]) -> int:
-        """Return how many more windows of a lane may be in flight, if at most ``most`` may be."""
+        """Return how many more windows of a lane may be in flight, given a limit of ``most``."""
         return most - len(in_flight)
 
     def in_flight(self, lane: str) -> set[str]:
-        """Return the members of a lane's claims on these series."""
+        """Return the members (account and series) of a lane's claims on ``series``."""
         return {member for member in self.claims.in_flight(lane) if series_of_member(member) in self.series}
 
     def claim_night(self, before: datetime) -> Due:
@@ -83,7 +83,7 @@ class DueWindows:
         # A query covers a group of series. A curve whose collection has not begun gets its turn once a week.
         groups = [(series, NIGHTS_WITHOUT_CURVE) for series in smallest_first if series.has_steps]
         groups += [(series, 1) for series in smallest_first]
-        # What a group leaves of its share of the room goes to the next groups.
+        # The part of its share that a group leaves free goes to the next groups.
         for place, (series, every) in enumerate(groups):
             nights = max(every, policy.every(series))
             # With a turn every k nights, a series requested in the last k - 1 nights is not due.
@@ -100,7 +100,8 @@ class DueWindows:
     def claim_catch_up(self, since: datetime, before: datetime) -> Due:
         """Claim the series that lack yesterday's reading and were not requested since ``before``.
 
-        ``since``: the beginning of the night; with a policy, only series that had their turn that night are claimed.
+        ``since``: the beginning of the night. A series with a turn every few nights is claimed only if it had its turn
+        then.
         """
         in_flight, today = self.in_flight(NIGHTLY_LANE), civil_date(self.now())
         room = self.room(NIGHTLY_LANE, most_waiting(self.calls_per_hour), in_flight)
@@ -133,7 +134,7 @@ class DueWindows:
             room = min(MOST_HISTORIES, self.room(lane, most_waiting(self.calls_per_hour), in_flight))
             of_lane = [one for one in SMALLEST_FIRST if one in self.series and HISTORY_LANES[one] == lane]
             for place, series in enumerate(of_lane):
-                limit = -(-room // (len(of_lane) - place))  # What a series leaves of its share goes to the next series.
+                limit = -(-room // (len(of_lane) - place))  # What one series leaves free goes to the next.
                 if limit > 0 and not self.closed_for_s() > 0 and not self.claims.is_held(series):
                     rows = self.table.list_histories(series, self.now(), limit + len(in_flight))
                     waiting = [row.account_id for row in rows if member_of(row.account_id, series) not in in_flight]
@@ -182,7 +183,7 @@ class DueWindows:
 
 
 def _window(kind: str, series: Series, days: SeriesDays, today: date) -> DateWindow | None:
-    """Return the window to request, or None; for a repair, only the newest window, because older windows follow."""
+    """Return the window to request. For a repair: the newest window (older ones follow), or None if no day is due."""
     if kind != REPAIR:
         return plan_look_back(today, series, days.last_complete)
     return next(iter(plan_repair(days.ledger.due_days(today, series), series.description.max_window_days)), None)
@@ -199,7 +200,7 @@ class GatewayWindows(DueWindows):
     calls_left: Callable[[], int]
 
     def room(self, lane: str, most: int, in_flight: Collection[str]) -> int:
-        """Return how many more windows of a lane may be in flight, by ``most`` and by the calls that are left."""
+        """Return how many more windows of a lane may be in flight, given a limit of ``most`` and the calls left."""
         left = self.calls_left() - sum(len(super(GatewayWindows, self).in_flight(one)) for one in LANES)
         if lane != NIGHTLY_LANE:
             left -= min(len(self._list_rows()), self.calls_in_half_a_day // 2)

@@ -46,7 +46,7 @@ VOUCHER: Final = "file import"
 class FileComparison:
     """A series of a file, compared with what is stored.
 
-    A day is *different* if any of its values differs from the stored one, else *new* if it has a value for a time for
+    A day is *different* if any of its values differs from the stored value, else *new* if it has a value for a time for
     which nothing is stored, else *same*. ``amount``: the sum of the energies in milliwatt-hours (for registers, the
     energy of the days between readings); None if the series is not an energy. ``left_out``: the number of values in the
     future, before the first day that may be read, or too large for any meter.
@@ -270,7 +270,7 @@ def _energy_of(series: Series, entries: Sequence[Entry], total: int) -> int | No
 
 
 def _mark_of(day: date, known: DayLedger, minutes: int | None, changed: bool) -> DayMark:
-    """Return the mark of a day for which a file has a value. ``minutes``: how many are stored, None for all."""
+    """Return the mark of a day for which a file has a value. ``minutes``: how much is stored; None for all."""
     before = known.mark_of(day)
     if minutes is None:
         stays = before.state is DayState.AGAIN or (before.complete and not changed)
@@ -316,7 +316,7 @@ class FileAccounts:
             )
 
     def find(self, file: FileSeries, meter: str | None = None, tenant: str | None = None) -> Account | None:
-        """Return the account of the file's meter, or None. Raises FileRefused if the meter's number is unknown."""
+        """Return the account of the file's meter; None without one. Raises FileRefused if the number is unknown."""
         number = require_number(file, meter)
         operator = file.series.description.supplier
         accounts = self.registry.accounts.find_by_meter(number, tenant=tenant)

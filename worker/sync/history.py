@@ -77,7 +77,8 @@ class History:
         return self.load(account_id, series)[series].missing_windows()
 
     def reachable_windows(self, account_id: str, known: HistoryDays) -> tuple[list[DateWindow], datetime | None]:
-        """Return the missing windows that may be fetched now, and when others may; None if there are no others.
+        """Return the missing windows that may be fetched now, and when the remaining windows may be; None if none
+        remain.
 
         For a gateway, the newest ten weeks of curves may be fetched on the first day, and ten more weeks on each
         further day, all curves of the account together. The first day is the one on which the account's data could

@@ -126,13 +126,13 @@ class Incidents:
     # -- When a failure is judged
 
     def find_excuse(self, error: WorkerError, series: Iterable[Series] = Series) -> Incident | None:
-        """Return the open incident that explains a failure, so that it does not count against the account; or None."""
+        """Return the open incident that explains a failure, so that the account isn't blamed; None without one."""
         open_by_slot, kind = self.store.open_incidents(), kind_of(error)
         slots = [*(one.value for one in series), *([kind.value] if kind in REFUSALS else ())]
         return next((open_by_slot[slot] for slot in slots if slot in open_by_slot), None)
 
     def record_excused(self, error: WorkerError, series: Series) -> IncidentKind | None:
-        """Count a failed window for the incident that explains it; return the incident's kind, or None."""
+        """Count a failed window for the incident that explains it; return the incident's kind, or None without one."""
         incident = self.find_excuse(error, [series])
         if incident is None:
             return None
@@ -143,7 +143,7 @@ class Incidents:
         return incident.kind
 
     def may_open(self, kind: IncidentKind) -> bool:
-        """Return whether refusals of this kind could open an incident now; False while such refusals are believed."""
+        """Return whether refusals of this kind could open an incident now; False while they count against accounts."""
         return self.thresholds.accounts > 0 and not is_believed(kind, self.store.closed_incidents(), self.now())
 
     def open_if_incident(self, kind: IncidentKind, failures: FailureCount) -> bool:
@@ -190,8 +190,6 @@ class Incidents:
             )
             log.warning("incident over", extra=cost)
             self._insert_notices(past, NoticeKind.INCIDENT_OVER)
-
-    # -- Helpers
 
     def _open_incident(self, slot: str, kind: IncidentKind, failures: FailureCount) -> None:
         """Open an incident with the windows that failed before it, unless its slot has one."""

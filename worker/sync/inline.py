@@ -53,7 +53,7 @@ class Inline:
                 )
 
     def ask_once(self, account_id: str) -> str:
-        """Sync the last days of an account's first series in one try; return a failure's code, or an empty text."""
+        """Sync the last days of an account's first series in one try; return a failure's code; empty without one."""
         for series in self.claims.registry.outcomes.collected(account_id)[:1]:
             job = self.claims.manual_look_back(account_id, series)
             try:

@@ -160,8 +160,7 @@ def replay_account(
 ) -> ReplayCounts:
     """Replay all answers, or their days within ``wanted``, oldest first; safe to repeat.
 
-    Because of this order, the values of the newest answer are stored at the end. Only corrections and the marks of days
-    are recorded.
+    So the newest answer's values are stored last. Only corrections and the marks of days are recorded.
 
     Raises UnknownAccount or TransientError; answers replayed before the error stay stored.
     """

@@ -1,8 +1,7 @@
 """Records the result of a window, success or failure, and decides when its series is due again.
 
-The history, outcome, state, claim, metrics and log line are recorded. Everything here may be repeated after a crash
-with the same result. The retries within a task, seconds apart, are in ``worker.domain.retry``; the tries here come
-after them.
+Everything here may be repeated after a crash with the same result. The retries within a task, seconds apart, are in
+``worker.domain.retry``; the tries here come after them.
 """
 
 from __future__ import annotations
@@ -124,7 +123,6 @@ class ResultRecorder:
         CORRECTIONS.labels(series).inc(sum(one.was_amount != REMOVED for one in corrections))
 
     def withdraw_corrections(self, job: WindowJob, stored: Mapping[str, int]) -> None:
-        """Delete the corrections of readings whose write was lost; ``stored``: what is now stored for each reading."""
         self.claims.registry.corrections.withdraw(
             job["account_id"], messages.series_of(job).inputs, job["run_id"], stored
         )
@@ -198,7 +196,7 @@ class ResultRecorder:
         WINDOWS.labels(error_kind(error), series).inc()
         now = self.claims.now()
         if isinstance(error, IncidentOpen):
-            # No request was sent to the supplier, so the window is still due. All windows of a queue may end here.
+            # No request was sent to the supplier, so the window is still due.
             self.claims.release([job])
             log.info("window held", extra=fields(**window_fields(job), outcome="held", reason=str(error)))
             return
@@ -263,8 +261,9 @@ class ResultRecorder:
     def _speaks_for_account(self, account_id: str, series: Series) -> bool:
         """Return whether a refusal of this series counts for the account.
 
-        A supplier may refuse only one of the further series, if the consent or the application lacks its API. A refusal
-        of the whole account also shows in its daily energy, if that is collected.
+        A refusal of an additional series may concern only that series, because the consent or the application lacks its
+        API. It counts only if the account collects no series marked ``speaks_for_account`` (such as daily energy),
+        because a refusal of the whole account would show there.
         """
         if series.description.speaks_for_account:
             return True
@@ -282,14 +281,14 @@ class ResultRecorder:
         return due_after_failure(job, next_try(error, failures, now, ruling), failures, error.answer_class, now)
 
     def _next_history_try(self, job: WindowJob, error: WorkerError, ruling: Ruling | None, now: datetime) -> datetime:
-        """Count the failure of a history's window, and return when the history continues, with the next window."""
+        """Count the failure of a history's window, and return when the history continues with its next window."""
         account_id, series, window = job["account_id"], messages.series_of(job), messages.window_of(job)
         failures = self.claims.progress.failures(account_id, series)
         after = next_try(error, failures.get(window, 0), now, ruling)
         if after.counts:
             self.claims.progress.count_failure(account_id, series, window)
             if isinstance(error, DataError):
-                # Only this window is to blame: the others may go on.
+                # Only this window is to blame: the other windows may go on.
                 tried = {window, *failures}
                 known = self.claims.history.load(account_id, series)[series]
                 if any(missing not in tried for missing in self.claims.history.reachable_windows(account_id, known)[0]):
@@ -335,14 +334,14 @@ def next_try(error: WorkerError, failures: int, now: datetime, ruling: Ruling | 
         wait = None if ruling is None else _AFTER_REFUSAL.get(ruling)
         return NextTry(now + wait if wait else None, counts=True)
     if isinstance(error, DataError) or failures >= len(WINDOW_DELAYS):
-        # The same call would give the same answer.
+        # The same call would give the same answer, or no try is left: the next night tries again.
         return NextTry(None, counts=True)
     asked = timedelta(seconds=getattr(error, "retry_after_s", None) or 0)
     return NextTry(now + max(WINDOW_DELAYS[failures], asked), counts=True)
 
 
 def due_after_success(job: WindowJob, answer: AnswerClass, asked_at: datetime, now: datetime) -> DueChanges:
-    """Return how a stored window, requested at ``asked_at``, changes when its series is due.
+    """Return the changes that a stored window, requested at ``asked_at``, makes to its series' due times.
 
     After a window of the history, the history continues at once; after any other window, it continues at the time
     already set.
@@ -354,7 +353,10 @@ def due_after_success(job: WindowJob, answer: AnswerClass, asked_at: datetime, n
 
 
 def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: AnswerClass, now: datetime) -> DueChanges:
-    """Return how a failed window changes when its series is due. ``failures``: how many windows failed before it."""
+    """Return the changes that a failed window makes to its series' due times.
+
+    ``failures``: how many windows in a row failed before this one.
+    """
     if run_kind(job) == REPAIR and after.counts:
         # Open days are requested again tomorrow, or at the series' next turn.
         return DueChanges(next_ask=civil_date(now) + series_of(job).description.cadence_nights * ONE_DAY)
@@ -369,7 +371,7 @@ def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: Ans
 def _is_turn(job: WindowJob, now: datetime) -> bool:
     """Return whether a window of the history also counts as the turn of a series that is not requested every night.
 
-    Such a window includes the last days, so the night need not request them once more.
+    The window must include the last days, which the night then need not request once more.
     """
     series, window = series_of(job), window_of(job)
     return is_backfill(job) and not series.is_nightly and window.end >= civil_date(now)

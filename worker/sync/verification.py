@@ -60,9 +60,9 @@ _ID_LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
 class AuditResult:
     """The result of the audit of one account: the number of documents compared, and the discrepancies found.
 
-    The other fields hold notes, not discrepancies. ``breaks``: by series of registers, where a new sequence begins.
-    ``deviations``: months whose days differ from what was published for them. ``provisional``: by series, days that
-    should be final by now.
+    The other fields hold notes, which are no faults and are not repaired. ``breaks``: by series of registers, when a
+    new sequence of readings begins. ``deviations``: months whose days differ from what was published for them.
+    ``provisional``: by series, days that should be final by now.
     """
 
     account_id: str
@@ -174,7 +174,7 @@ class Auditor:
 
 
 def _last_day(outcome: SeriesOutcome | None) -> dict[date, timedelta]:
-    """Return the last stored day, with length 0 as nothing says how much of it is stored; empty if none is known."""
+    """Return the last stored day, with length 0 because the stored part is unknown; empty if no day is known."""
     return {outcome.last_day: timedelta()} if outcome and outcome.ever_stored and outcome.last_day else {}
 
 
@@ -236,9 +236,7 @@ class MeasureChecks:
     ``stored_days``: by series, the days for which something is stored according to the registry, with the minimum
     stored time of each. ``without_daily``: by series of daily values, the days computed from the curve because no daily
     value can come. ``set_aside``: by series, the days whose impossible value was set aside. ``today``: the last day for
-    which a curve is read. ``breaks``, ``deviations`` and ``provisional`` are notes: they are no faults and are not
-    repaired. ``breaks``: by series of registers, where a new sequence begins. ``deviations``: months whose days differ
-    from what was published for them. ``provisional``: by series, the days that should be final by now.
+    which a curve is read. ``breaks``, ``deviations`` and ``provisional`` are notes, explained in ``AuditResult``.
     """
 
     account_id: str
@@ -291,7 +289,7 @@ class MeasureChecks:
         self.findings += check_limit(series, readings, set_aside, self.daily_limit_kwh, contracts)
 
     def _check_periods(self, series: Series, periods: Sequence[Entry]) -> None:
-        """Check that no two periods overlap; compare their months with the months of the daily values."""
+        """Check that no two periods overlap; compare the periods with the daily values, month by month."""
         self.findings += check_overlaps(series, self._read_documents(series.inputs, ALL_KEYS))
         supplier = series.description.supplier
         for daily in of_supplier(supplier, self.stored_days):
@@ -358,7 +356,7 @@ class MeasureChecks:
         return self.measures.read(self.account_id, {doctype: keys})[doctype]
 
     def _corrected_days(self, family: Collection[Series], window: DateWindow) -> set[date]:
-        """Return the days of the window for which the supplier has changed a reading of one of these series."""
+        """Return the days of the window for which the supplier has changed a reading of a series in ``family``."""
         return {
             civil_day_of(correction.key, series)
             for series in family

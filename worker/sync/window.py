@@ -10,12 +10,12 @@
 3. ``aggregate`` computes the affected totals. It reads and writes nothing.
 4. ``store`` writes the values about to be replaced to the table of corrections, then the readings, then the totals, and
    finally the mark that the window is done. Corrections come first because after a crash the replaced value would be
-   lost; those of a lost write are withdrawn. New steps are written before the steps they replace are removed, so that
-   no time is without a reading. Readings come before totals because the next run can compute a missing total, but not a
-   missing reading. The mark comes last because a window without it is fetched again. Documents that lost a race against
-   another run repeat step 2 without a new call to the supplier. The outbox (``stores.registry.outputs``) is told which
-   part is about to be written and, after the mark, that it was written. So if a window
-   is killed in between and its refresh then finds no change, outputs still get the part.
+   lost; the corrections of a lost write are withdrawn. New steps are written before the steps they replace are removed,
+   so that no time is without a reading. Readings come before totals because the next run can compute a missing total,
+   but not a missing reading. The mark comes last because a window without it is fetched again. Documents that lost a
+   race against another run repeat step 2 without a new call to the supplier. The outbox (``stores.registry.outputs``)
+   is told which part is about to be written and, after the mark, that it was written. So if a window is killed in
+   between and its refresh then finds no change, outputs still get the part.
 5. After the mark, days for which no supplier will report a value are computed from the curve. If a worker is killed
    before this, the message of step 4 stays in the queue, and what is already written stays.
 
@@ -204,7 +204,7 @@ class WindowSync:
     ) -> Fetched:
         """Return the readings of an answer or a file in the form for ``filter_known``, without impossible days (K7).
 
-        ``told_at``: when the answer was requested, or the file was made. If two answers differ, the later one has
+        ``told_at``: when the answer was requested, or the file was made. If two answers differ, the later answer has
         priority.
         """
         series = messages.series_of(job)
@@ -252,8 +252,8 @@ class WindowSync:
         series, window = messages.series_of(changes), messages.window_of(changes)
         replaced = messages.to_entries(changes["replaced"])
         removals: dict[str, Sequence[messages.Row]] = {series.inputs.value: replaced}
-        # Steps of the supplier with other bounds are left out: the store's compare-and-set decides on such steps as a
-        # whole.
+        # Steps whose bounds differ from the stored steps' are left out: the store's compare-and-set decides on them as
+        # a whole.
         changed_keys -= set(changes["reshaped"])
         for doctype in series.totals:
             sums = Counter(changes["rest"][doctype.value])
@@ -418,8 +418,8 @@ class WindowSync:
             written_keys |= {entry.key for entry in entries[inputs]} - lost_keys[inputs]
             if not any(lost_keys.values()):
                 return counts, writes, written_keys
-            # All entries are compared again, because steps with other bounds are consistent only together. They have no
-            # revisions, because the other run has replaced these.
+            # All entries are compared again, because steps with other bounds are consistent only together. They get no
+            # revisions, because the known revisions are out of date.
             entries_again = messages.to_entries(first["answer"]) or [
                 Entry(*entry.reading) for entry in messages.to_entries(first["changed"])
             ]
