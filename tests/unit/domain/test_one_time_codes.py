@@ -9,7 +9,7 @@ import pytest
 
 from worker.domain.sessions import find_totp_step
 
-KEY = "JBSWY3DPEHPK3PXP"
+KEY = "JBSWY3DPEHPK3PXP" * 2
 NOW = datetime(2024, 7, 25, 7, 0, 15, tzinfo=UTC)
 PRESENT = pyotp.TOTP(KEY).timecode(NOW)
 
