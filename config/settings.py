@@ -439,7 +439,11 @@ class Settings(BaseSettings):
 
     @property
     def pretends(self) -> bool:
-        """Whether a pretend setting is on. A host's name can't tell: a private gateway has real meters, too."""
+        """Whether a pretend setting is on.
+
+        Don't guess this from the supplier's host name: a private gateway isn't Enedis' host either, but has real
+        meters.
+        """
         return self.pretend_homes or self.pretend_now is not None
 
     @property

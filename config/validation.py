@@ -165,7 +165,10 @@ class BrokerOptions:
 
     @property
     def queue_arguments(self) -> dict[str, str] | None:
-        """Arguments to declare a queue. RabbitMQ's quorum queues survive the loss of a node; None for Redis."""
+        """Arguments to declare a queue; None for Redis.
+
+        RabbitMQ gets quorum queues, which survive the loss of a node.
+        """
         return {"x-queue-type": "quorum"} if self.kind == "rabbitmq" else None
 
     @property

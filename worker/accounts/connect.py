@@ -61,7 +61,8 @@ from worker.stores.redis.locks import Locks
 from worker.stores.registry.erased_meters import ReadingTryTable
 
 log = logging.getLogger("releve.consents")
-# Longer than the supplier's slowest answer; others wait this long for the lock of a process that was killed.
+# The lifetime of a step's lock. It is longer than the supplier's slowest answer; if the process is killed, others wait
+# this long. A running step extends its lock up to _LONGEST_STEP_S.
 _STEP_S: Final = 90.0
 _LONGEST_STEP_S: Final = 600.0
 # The newest midnight in an answer is normally yesterday's; until the supplier publishes in the morning, it is the

@@ -107,7 +107,7 @@ class NoticeChannels:
     household: Channel | None = None
 
     def names(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
-        """Return the names of the channels for notices to the operator, or about a tenant's accounts."""
+        """Return the channels' names for notices about a tenant's accounts, or, without ``tenant``, to the operator."""
         if tenant == DEFAULT_TENANT or self.tenants is None:
             return tuple(self.of_settings)
         own = (WEBHOOK,) if self.tenants.has_webhook(tenant) else ()

@@ -137,8 +137,8 @@ class ProvenRequests:
         if invited is not None and invited.usage_point_id not in proven.usage_points:
             invited = None  # The supplier's answer alone proves another meter.
         if invited is not None and invited.is_for_new_holder and invited.usage_point_id is not None:
-            # The inviter names a new holder for this meter only; the answer's other meters may have accounts that are
-            # already this person's.
+            # The invitation replaces the holder of this meter only. The answer's other meters are left out: this
+            # person's own accounts for them would be taken for the former holder's, and closed.
             proven = replace(proven, usage_points=(invited.usage_point_id,))
         before = {number: self.registry.accounts.find(request.supplier, number) for number in proven.usage_points}
         known = [account for account in before.values() if account]
@@ -240,7 +240,10 @@ class ProvenRequests:
         return self.registry.consents.browser_of(account.id) in request.names
 
     def has_opened(self, invitation: Invitation, account: Account, names: Sequence[str]) -> bool:
-        """Return whether this invitation has opened the account, in the browser with these names (newest first)."""
+        """Return whether this invitation was used to open the account, by the browser that has these names.
+
+        ``names``: newest first.
+        """
         is_used = invitation.used_at is not None
         return is_used and self.registry.consents.browser_of(account.id) in invitation.names_of_invited(names)
 

@@ -238,9 +238,12 @@ def never_comes(mark: DayMark, asked: bool) -> bool:
 def next_ask(day: date, mark: DayMark, series: Series) -> date | None:
     """Return when the repair requests an open day again; None if it never does.
 
-    A series that isn't requested every night is repaired only for days beyond its look-back, and weekly like others, so
-    it is never requested more often than its cadence. A state is never repaired, because a past state can't be
-    requested later. A day that was never requested isn't repaired either, because it belongs to the history.
+    If a series isn't requested every night, its days are repaired only once they are older than its look-back, at the
+    same ages as in other series (ASKED_AT_AGES: weekly by then). So the repair never requests it more often than its
+    cadence allows.
+
+    A state is never repaired, because a past state can't be requested later. A day that was never requested isn't
+    repaired either, because it belongs to the history.
     """
     if series.is_state:
         return None

@@ -288,7 +288,7 @@ def count_places(energies: Iterable[int], least: int = DAY_PLACES) -> int:
 
 
 def to_kwh(milliwatt_hours: int) -> float:
-    """Convert mWh to kWh as a float for JSON, which Python writes with exactly the decimals of the energy."""
+    """Convert mWh to kWh for JSON. A float is safe: Python writes it with exactly the decimals that the energy has."""
     return milliwatt_hours / MILLIWATT_HOURS_PER_KWH
 
 

@@ -1,8 +1,8 @@
 """When a series of an account is requested: the hours of a gateway, the nights of the fleet policy, the next request.
 
-A gateway may be called during certain hours of the morning and the afternoon. In each of the two, an account has its
-own moment, derived from its id and at an odd second, so that many homes don't call at once. Histories are loaded at any
-hour, because the quota spaces their calls. Source: what the author of conso-api asks of programs.
+A gateway may be called during certain hours of the morning and the afternoon. An account has its own moment in each
+morning and each afternoon, derived from its id and at an odd second, so that many homes don't call at once. Histories
+are loaded at any hour, because the quota spaces their calls. Source: what the author of conso-api asks of programs.
 
 The fleet policy says how often each series is requested: every night or every k-th one. With a small quota a night
 requests a share of the accounts, the longest waiting first (``sync.due``), so that each has its turn within k nights.
@@ -43,8 +43,8 @@ class _Hours(NamedTuple):
     end: time
 
 
-# In each of the two, the last repair (REPAIR_MINUTE) comes after the latest moment, and calls that begin before the end
-# are finished by the full hour.
+# In the morning and in the afternoon, the last repair (REPAIR_MINUTE) comes after the latest moment, and calls that
+# begin before the end are finished by the full hour.
 _MORNING: Final = _Hours(time(6), time(9, 30), time(9, 50))
 _AFTERNOON: Final = _Hours(time(13), time(14, 30), time(14, 50))
 

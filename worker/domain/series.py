@@ -498,8 +498,8 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         # 6M: the meter is read on site twice a year. JJ: a large customer, whose days are in the published data.
         not_of_meters_read=frozenset({"6M", "JJ"}),
     ),
-    # Billed periods may be half a year long and begin long before they are published, so many days are requested again.
-    # A call costs the same for any number of days.
+    # Billed periods may be half a year long and begin long before they are published, so each request goes far back. A
+    # call costs the same for any number of days.
     Series.GAS_PUBLISHED: SeriesDescription(
         supplier="grdf",
         quantity=Quantity.GAS,

@@ -139,8 +139,8 @@ def redis_conf(passwords: Mapping[str, str]) -> str:
 
 
 _OWN_REDIS_PASSWORDS: Final = tuple(user.name for user in REDIS_USERS if user.name != "worker")
-# The name of the secret that is each Redis user's password. The workers' secret keeps its name from the time when all
-# services shared one password.
+# For each Redis user, the name of the secret with that user's password. The workers' secret has kept its name from the
+# time when all services shared one password.
 _REDIS_PASSWORDS: Final = {"worker": "redis_password"} | {
     user: f"redis_{user}_password" for user in _OWN_REDIS_PASSWORDS
 }

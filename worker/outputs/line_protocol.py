@@ -296,7 +296,7 @@ def _peak_lines(change: Change, doctype: Doctype, measures: MeasureStore) -> Ite
 
 
 def _register_lines(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[str]:
-    """Yield the register readings, and the energy of the days that begin or end at a changed midnight."""
+    """Yield the register readings, and the energy of each day whose first or last midnight has a changed reading."""
     days = _days(change)
     read = DateWindow(days.start - ONE_DAY, days.end + ONE_DAY)
     stored = measures.read(change.account.id, {doctype: key_range(read, doctype)})[doctype]

@@ -30,7 +30,10 @@ class OperatorAccess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebAccess(OperatorAccess):
-    """The tables of everyone who uses a browser, their ways to regain access, and the signer of their forms."""
+    """What the web needs to sign in both operators and households.
+
+    These are their tables, the ways for households to regain access, and the signer of forms.
+    """
 
     signer: Signer
     households: HouseholdTable

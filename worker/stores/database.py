@@ -221,7 +221,9 @@ class Database:
         if self.dialect != "sqlite":
             return
         with self._translated_errors(), self._engine.connect() as connection:
-            plain = connection.connection.cursor()  # This runs outside a transaction, which would use the log.
+            # A raw cursor begins no transaction. A transaction would itself use the log, which then couldn't be
+            # emptied.
+            plain = connection.connection.cursor()
             waits_ms = plain.execute("PRAGMA busy_timeout").fetchone()[0]
             plain.execute("PRAGMA busy_timeout = 0")
             with suppress(sqlite3.OperationalError):

@@ -204,7 +204,7 @@ def _days_to_compute(findings: Sequence[Discrepancy]) -> dict[Series, list[date]
 
 
 def _days_in_doubt(findings: Sequence[Discrepancy]) -> dict[Series, set[date]]:
-    """Return the days to request again, by series; for a law between two series, the days of both."""
+    """Return the days to request again, by series; if the broken law compares two series, the day in both."""
     days: defaultdict[Series, set[date]] = defaultdict(set)
     for finding in findings:
         if finding.cause.repairable:
@@ -367,7 +367,10 @@ class MeasureChecks:
 
 
 def _days_of(series: Series, rows: Sequence[Entry]) -> set[date]:
-    """Return the days that the rows report on: all days of a period, but no computed day."""
+    """Return the days for which the rows have values from the supplier or a file.
+
+    These are all days of a billed period, but not the days that Relève computed from the curve.
+    """
     if series.has_intervals:
         return {day for row in rows for day in interval_days(row).dates()}
     return {date.fromisoformat(row.key) for row in rows if not row.is_computed}

@@ -209,8 +209,8 @@ class WindowSync:
         """
         series = messages.series_of(job)
         entries = sorted((entry_of(reading, series.inputs) for reading in readings), key=lambda entry: entry.key)
-        # The contract may still allow these values, which ``compare`` checks. They are taken out here because a worker
-        # of the previous version stores all readings that it gets.
+        # These values travel in ``set_aside`` instead of the readings, because a worker of the previous version would
+        # store all readings that it gets. ``compare`` puts back the values that the contract allows.
         set_aside = beyond(series, entries, self.daily_limit_kwh) if series.has_daily_limit else {}
         entries = [entry for entry in entries if entry.key not in set_aside]
         return Fetched(

@@ -70,8 +70,8 @@ class ParsedAnswer:
     """The readings of one answer in time order, each step once, and the numbers of points left out.
 
     ``dropped``: points with an unusable value, date or step. ``differing``: points repeated with another value; the
-    last value counts. ``left_out``: points that another point of the same time replaces: a later point with other
-    bounds, or a higher maximum power of the same day.
+    last value counts. ``left_out``: points that gave way to another point for the same time: to a later one with other
+    bounds, or to a higher maximum power of the same day.
     """
 
     readings: Sequence[IntervalReading]

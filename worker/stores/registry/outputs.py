@@ -385,8 +385,8 @@ class OutputTable(SealedTable):
         """Delete an output with its unsent changes; return the number of accounts that had unsent changes."""
         waiting = self.get(output_id).waiting
         with self._database.writing() as connection:
-            # The output is locked first, in the same order as by a window, so that this removal and a window that notes
-            # a change wait for each other instead of deadlocking.
+            # Lock the output first, as a window does when it notes a change. Then the removal or the window waits for
+            # the other, and they can't deadlock.
             connection.execute(sa.select(OUTPUTS.c.id).where(OUTPUTS.c.id == output_id).with_for_update())
             connection.execute(sa.delete(OUTPUT_CHANGES).where(OUTPUT_CHANGES.c.output_id == output_id))
             connection.execute(sa.delete(OUTPUTS).where(OUTPUTS.c.id == output_id))

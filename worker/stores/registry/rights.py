@@ -116,7 +116,7 @@ class RightTable(SealedTable):
         connection.execute(insert(RIGHTS).values(**row, meter=meter, **self._seal(right)))
 
     def adopt(self, account: Account, record: RightRecord, now: datetime) -> Right | None:
-        """Insert a right that the supplier lists for an account without a right, as the right that opened this account.
+        """Insert a right from the supplier's list for an account that has none here, as if it had opened the account.
 
         Returns None if the account has got a right meanwhile, or doesn't read this meter any more.
         """

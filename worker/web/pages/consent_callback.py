@@ -128,7 +128,10 @@ class BrowserNames:
 
 
 class ConsentVisit(dependencies.Visit):
-    """A visit to the pages of consent, which know a browser by its names."""
+    """A visit to the consent pages.
+
+    They recognize a browser by its names: random texts that we put in its cookie.
+    """
 
     @cached_property
     def names(self) -> BrowserNames:
