@@ -254,7 +254,7 @@ def _sentences_of(
 
 
 def _is_asked(account: Account, at: datetime | None) -> bool:
-    """Return whether a request is allowed at this time by the account's state and consent; False without a time."""
+    """Return whether the account's state and consent allow a request at this time; False if ``at`` is None."""
     return at is not None and account.active and account.refusal_on(civil_date(at)) is None
 
 

@@ -149,7 +149,7 @@ def statistic_id(account: OutputAccount, statistic: Statistic) -> str:
 
 
 def _rows_gone(stored: StoredRows, batch: Sequence[StatisticRow], total: int) -> Iterator[StatisticRow]:
-    """Yield a row without an amount for each stored row that isn't in the batch.
+    """Yield a row without an amount for each of Home Assistant's rows (``stored``) that isn't in the batch.
 
     The reading of such a row was removed, or only the total of its day is known now. ``total``: the sum before the
     batch.

@@ -219,8 +219,8 @@ class RunningSteps:
     def running(self, step: str, process: str) -> Iterator[None]:
         """Run a step in this block; steps that have already lost a worker run one at a time in a process.
 
-        A worker that dies also loses the steps of its other threads, and these innocent steps must not be lost three
-        times.
+        A worker that dies also loses the innocent steps of its other threads. So that these aren't lost three times,
+        they never run beside another step that has lost a worker.
 
         Raises WorkerLost if three processes died in the middle of the step within an hour. While it is unknown whether
         they died or only lost their connection, raises StoreUnavailable, so that the step is tried again.

@@ -207,7 +207,10 @@ class GatewayWindows(DueWindows):
         return min(most, left)
 
     def in_flight(self, lane: str) -> set[str]:
-        """Return the members of a lane's claims; for nights and repairs also the members whose hour has not come."""
+        """Return the members of a lane's claims.
+
+        For nights and repairs also the members whose hour has not come, so that they aren't claimed yet.
+        """
         members = super().in_flight(lane)
         if lane not in (NIGHTLY_LANE, REPAIR_LANE):
             return members

@@ -275,7 +275,8 @@ def _mark_of(day: date, known: DayLedger, minutes: int | None, changed: bool) ->
     if minutes is None:
         stays = before.state is DayState.AGAIN or (before.complete and not changed)
         return before if stays else DayMark(DayState.FILE)
-    # A day that was never requested is left to the history, so for repairs it counts as given up.
+    # The mark of an absent day has no age. But a partial day without an age belongs to the history, which would request
+    # the absent day once more.
     asked_at_age = GIVE_UP_AGE if before.state is DayState.ABSENT else before.asked_at_age
     return DayMark(DayState.PARTIAL, half_hours_in(minutes * _MINUTE), asked_at_age)
 

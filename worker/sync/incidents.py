@@ -176,7 +176,11 @@ class Incidents:
         ]
 
     def close(self, incident: Incident, how: str) -> None:
-        """Close an incident with its reason: ``probes``, ``by_hand``, ``believed`` or ``expired``."""
+        """Close an incident.
+
+        ``how``: why it ends: ``probes`` got usable answers, a person closed it (``by_hand``), the refusals lasted too
+        long to be a mistake (``believed``), or an incident opened by hand has ``expired``.
+        """
         past = self.store.close(incident, self.now(), how)
         if past and past.ended_at:
             cost = fields(
