@@ -14,9 +14,8 @@ A request from a client of the proxy makes no account: once it is proven, the cl
 declares a right makes no account either: the supplier asks the holder, and ``gas_rights.RightDeclarations`` takes over.
 
 For proof P4, one meter's registers are requested from the supplier once and compared with what the person has typed.
-These calls are made only after a reading was typed. They use the quota of the lane in which the request is concluded,
-which is small if nobody vouches for the person (``Lane.STRANGERS``). The answers are dropped, because nobody has
-consented to keeping them yet.
+These calls are made only after a reading was typed, and with the small quota of ``Lane.STRANGERS``, even if the person
+was invited. The answers are dropped, because nobody has consented to keeping them yet.
 """
 
 from __future__ import annotations

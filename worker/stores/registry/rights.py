@@ -116,9 +116,10 @@ class RightTable(SealedTable):
         connection.execute(insert(RIGHTS).values(**row, meter=meter, **self._seal(right)))
 
     def adopt(self, account: Account, record: RightRecord, now: datetime) -> Right | None:
-        """Insert a right from the supplier's list for an account that has none here, as if it had opened the account.
+        """Insert a right from the supplier's list for an account that has none here.
 
-        Returns None if the account has got a right meanwhile, or doesn't read this meter any more.
+        The right is stored as if it had opened the account. Returns None if the account has got a right meanwhile, or
+        doesn't read this meter any more.
         """
         right = Right(
             id=new_id(),
