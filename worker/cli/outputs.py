@@ -137,7 +137,7 @@ def add(
 @outputs.command("list", audit=READS)
 @parameters.json_option
 def list_all(as_json: bool) -> None:
-    """List the outputs, each with its waiting data and its last error.
+    """List the outputs with their waiting data and last error.
 
     Addresses and secrets are not shown.
 
