@@ -157,11 +157,12 @@ class RefusalPolicy:
         if ended and self._open_incident_if_many(error, ended[0].supplier, now, uncounted=len(ended), asked=asked):
             return 0
         suspended = 0
-        for account in accounts:
+        for account in ended:
             with suppress(UnknownAccount):
-                if account in ended:
-                    suspended += self._set_aside(account.id, RightEnded, now, ends_consent=account.id not in checked)
-                elif account.reason == RightEnded.code and account.id not in checked:
+                suspended += self._set_aside(account.id, RightEnded, now, ends_consent=account.id not in checked)
+        for account in accounts:
+            if account.reason == RightEnded.code and account.id not in checked:
+                with suppress(UnknownAccount):
                     self.registry.pending_refusals.end_proof(account.id, RightEnded.code, now)
         return suspended
 

@@ -165,6 +165,18 @@ def _receive(socket: ClientConnection, timeout_s: float) -> Message:
     return message
 
 
+def _tls_fault(reason: str) -> NotDelivered | OutputRefused:
+    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+        return OutputRefused("Home Assistant does not use TLS at this address: write http://")
+    return NotDelivered("no TLS connection to Home Assistant: if it does not use TLS, write http://")
+
+
+def _status_fault(status: int) -> NotDelivered | OutputRefused:
+    if status >= 500 or status == 429:
+        return NotDelivered(f"Home Assistant is not at this address: status {status}")
+    return OutputRefused(_NO_HOME_ASSISTANT)
+
+
 @contextmanager
 def _explain_failures() -> Iterator[None]:
     """Turn failures of a connection into NotDelivered or OutputRefused, with a text of one line."""
@@ -173,17 +185,13 @@ def _explain_failures() -> Iterator[None]:
     except ssl.SSLCertVerificationError as error:
         raise OutputRefused(f"the certificate of Home Assistant is not trusted: {error.verify_message}") from None
     except ssl.SSLError as error:
-        without_tls = OutputRefused("Home Assistant does not use TLS at this address: write http://")
-        failed = NotDelivered("no TLS connection to Home Assistant: if it does not use TLS, write http://")
-        raise (without_tls if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST") else failed) from None
+        raise _tls_fault(error.reason) from None
     except TimeoutError:
         raise NotDelivered("Home Assistant does not answer in time") from None
     except OSError as error:
         raise NotDelivered(f"Home Assistant can't be reached: {error.strerror or type(error).__name__}") from None
     except InvalidStatus as error:
-        status = error.response.status_code
-        away = NotDelivered(f"Home Assistant is not at this address: status {status}")
-        raise (away if status >= 500 or status == 429 else OutputRefused(_NO_HOME_ASSISTANT)) from None
+        raise _status_fault(error.response.status_code) from None
     except ConnectionClosed:
         raise NotDelivered("Home Assistant has closed the connection") from None
     except InvalidHandshake as error:

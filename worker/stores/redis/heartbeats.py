@@ -28,7 +28,6 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import chain
 from typing import Any, Final
 
 from worker.stores.redis.connection import SCAN_COUNT, PrefixedKeys, escape_glob
@@ -203,21 +202,29 @@ class BrokerMessages(PrefixedKeys):
         Return None if there are too many messages to read.
         """
         queue_keys = [self._key(queue) for queue in queues]
-        unacked_keys = [self._key(UNACKED, worker) for worker in self.workers_with_messages()]
+        workers = self.workers_with_messages()
         with self._redis.pipeline(transaction=False) as pipe:
             for key in queue_keys:
                 pipe.llen(key)
-            for key in unacked_keys:
-                pipe.hlen(key)
+            for worker in workers:
+                pipe.hlen(self._key(UNACKED, worker))
             if sum(pipe.execute()) > _MOST_MESSAGES:
                 return None
-        # Reserved messages are read before the queues, because a step may end and publish the next step meanwhile, and
-        # again after them, because workers may take messages meanwhile.
-        messages = chain(self._reserved_messages(), self._queued_messages(queue_keys), self._reserved_messages())
+        messages = self._all_messages(workers, queue_keys)
         return frozenset(word for message in messages for word in _WORD.findall(_argument_text(message)))
 
-    def _reserved_messages(self) -> Iterator[Any]:
-        for worker in self.workers_with_messages():
+    def _all_messages(self, workers: Iterable[str], queue_keys: Iterable[str]) -> Iterator[Any]:
+        """Yield the messages that ``workers`` have reserved, those of the queues, and all reserved ones again.
+
+        Reserved messages are read before the queues, because a step may end and publish the next step meanwhile, and
+        again after them, because workers may take messages meanwhile.
+        """
+        yield from self._reserved_messages(workers)
+        yield from self._queued_messages(queue_keys)
+        yield from self._reserved_messages(self.workers_with_messages())
+
+    def _reserved_messages(self, workers: Iterable[str]) -> Iterator[Any]:
+        for worker in workers:
             found = self._redis.hscan_iter(self._key(UNACKED, worker), count=_PAGE)
             yield from (json.loads(raw)[0] for _, raw in found)
 

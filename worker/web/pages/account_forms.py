@@ -143,12 +143,18 @@ def _load_boxes(stores: Stores, account: Account) -> list[Box]:
     return [
         Box(
             series,
-            "ended" if shown.switch is SeriesSwitch.ENDED else ("on" if shown.collected else "off"),
+            _name_state(shown.switch, shown.collected),
             kept=shown.collected and series is daily_of(supplier=account.supplier),
         )
         for series, shown in build_series_chooser(stores).load(account.id).series.items()
         if shown.offered
     ]
+
+
+def _name_state(switch: SeriesSwitch, collected: bool) -> str:
+    if switch is SeriesSwitch.ENDED:
+        return "ended"
+    return "on" if collected else "off"
 
 
 @router.get("/accounts/{account_id}/stop")
