@@ -12,7 +12,7 @@ from common import TODAY, BenchmarkSystem, Json, all_loaded, parse_options, run,
 
 
 def backfill(system: BenchmarkSystem) -> Json:
-    with system.open_runtime(TODAY) as parts, system.workers(TODAY):
+    with system.open_parts(TODAY) as parts, system.workers(TODAY):
         accounts = system.add_accounts(parts)
 
         def start() -> None:

@@ -146,7 +146,7 @@ class BenchmarkSystem:
         return variables | {"PYTHONPATH": str(ROOT)}
 
     @contextmanager
-    def open_runtime(self, today: date) -> Iterator[Parts]:
+    def open_parts(self, today: date) -> Iterator[Parts]:
         """Yield parts of our own on the same settings."""
         settings = {name.lower(): value for name, value in self.settings.items()}
         with Parts(Settings.from_env(_env_file=None, pretend_now=morning(today), **settings)) as parts:

@@ -70,7 +70,7 @@ def feed(registry: Registry, progress: ProgressStore, rounds: int) -> dict[str, 
             registry.due.list_nightly(series, 1, NIGHT, at, room)
             queries.append((time.perf_counter() - began) * 1000)
         began = time.perf_counter()
-        jobs = due.night(NIGHT).jobs
+        jobs = due.claim_night(NIGHT).jobs
         feeds.append((time.perf_counter() - began) * 1000)
         published += len(jobs)
         names |= {(job["account_id"], job["series"]) for job in jobs}

@@ -31,12 +31,12 @@ WatchProcesses = Callable[[list[int]], AbstractContextManager[object]]
 
 
 def nightly(system: BenchmarkSystem) -> Json:
-    with system.open_runtime(TODAY) as parts:
+    with system.open_parts(TODAY) as parts:
         accounts = system.add_accounts(parts)
         seed(system, parts, accounts)
     with MeasuresReceiver() as receiver:
         if system.args.webhook:
-            with system.open_runtime(TODAY) as parts:
+            with system.open_parts(TODAY) as parts:
                 receiver.set_up(parts)
         days = {"unchanged": TODAY, "one new day": next_day(TODAY)}
         nights = {name: night(system, day, accounts) for name, day in days.items()}
@@ -48,7 +48,7 @@ def nightly(system: BenchmarkSystem) -> Json:
 def own_work_ms(system: BenchmarkSystem, today: date, accounts: list[str]) -> float:
     """Return what a window of ``today`` costs this process without the queue."""
     system.call_simulator("POST", "clock", {"now": morning(today)})
-    with system.open_runtime(today) as parts:
+    with system.open_parts(today) as parts:
         jobs = [
             parts.sync.claims.manual_look_back(account_id, series) for account_id in accounts for series in USUAL_SERIES
         ]
@@ -80,7 +80,7 @@ def night(
     system.call_simulator("POST", "clock", {"now": morning(today)})
     began = datetime.combine(today, time(), PARIS)
     with (
-        system.open_runtime(today) as parts,
+        system.open_parts(today) as parts,
         system.workers(today, app="benchmarks.timed_worker") as pids,
         watch(pids),
     ):

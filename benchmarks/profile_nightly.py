@@ -25,7 +25,7 @@ _PLACES = ("site-packages/", "lib/python", f"{ROOT}/")
 
 
 def profile(system: BenchmarkSystem) -> Json:
-    with system.open_runtime(TODAY) as parts:
+    with system.open_parts(TODAY) as parts:
         accounts = system.add_accounts(parts)
         seed(system, parts, accounts)
     return {

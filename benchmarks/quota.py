@@ -24,6 +24,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from worker.quota.ledger import Limits
+
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `python benchmarks/quota.py` has only this folder on its path.
 
 from redis import Redis
@@ -113,9 +115,7 @@ def simulated(url: str, per_hour: int, workers: int, hours: int, lanes: tuple[st
             ledger = QuotaLedger(
                 redis,
                 "enedis",
-                per_second=PER_SECOND,
-                per_hour=per_hour,
-                shares=SHARES,
+                Limits(per_second=PER_SECOND, per_hour=per_hour, shares=SHARES),
                 prefix=prefix,
                 sleep=clock.sleep,
                 clock_us=clock.now_us,
@@ -172,7 +172,7 @@ def short(url: str, per_hour: int, workers: int, hour_s: float) -> Json:
         limits = {"per_second": PER_SECOND, "second_ms": max(1, round(1000 * scale)), "hour_ms": round(1000 * hour_s)}
         with connect(url) as redis:
             ledger = QuotaLedger(
-                redis, "enedis", per_hour=per_hour, shares=SHARES, prefix=prefix, max_wait_s=scale, **limits
+                redis, "enedis", Limits(per_hour=per_hour, shares=SHARES, **limits), prefix=prefix, max_wait_s=scale
             )
             time.sleep(max(0.0, begin_s - time.time()))
             end_s = begin_s + hour_s

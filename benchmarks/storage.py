@@ -179,10 +179,10 @@ def requests_of(folder: Path, layout: Layout) -> Json:
         parts = opened.enter_context(Parts(Settings.from_env(_env_file=None, **settings)))
         account, _ = parts.stores.registry.accounts.add(ENEDIS.name, "12345678901299", parts.stores.now())
         inline = build_inline(parts.stores, parts.sync, print_line=lambda line: print(line, file=sys.stderr))
-        created = sum(report["created"] for report in inline.history(account.id))
+        created = sum(report["created"] for report in inline.run_history(account.id))
         first_requests = len(proxy.requests)
         proxy.clear()
-        list(inline.look_back(account.id))
+        list(inline.run_look_back(account.id))
         return {"documents": created, "first_sync": first_requests, "unchanged_sync": len(proxy.requests)}
 
 

@@ -27,7 +27,7 @@ _DAYS, _CURVE_DAYS = 3 * 365, 28
 
 
 def verify(system: BenchmarkSystem) -> Json:
-    with system.open_runtime(TODAY) as parts:
+    with system.open_parts(TODAY) as parts:
         accounts = system.add_accounts(parts)
         entries = _home()
         for account_id in accounts:

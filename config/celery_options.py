@@ -16,39 +16,38 @@ from worker.domain.schedule import CATCH_UP_HOURS, CATCH_UP_MINUTE, REPAIR_MINUT
 
 try:
     _settings = get_settings()
-except ConfigError as error:  # Celery would print a traceback above it.
+except ConfigError as error:  # Otherwise Celery would print a traceback above the error.
     raise SystemExit("\n".join(f"releve: {line}" for line in str(error).splitlines())) from None
 _hour, _minute = _settings.nightly_at.split(":")
-# Broker
 _broker = _settings.broker_options()
 broker_url = _broker.url  # If None, worker.app uses the embedded Redis.
 broker_transport_options = _broker.transport_options
 broker_use_ssl = _broker.use_ssl
 broker_heartbeat = 30  # On RabbitMQ a dead worker's messages come back after two heartbeats instead of minutes.
 result_backend = None  # A window's outcome is in Redis and the registry, not in Celery's results.
-task_ignore_result = True  # It saves Redis commands, and no task fails because its result can't be written.
+task_ignore_result = True  # This saves Redis commands, and no task fails because its result can't be written.
 imports = ("tasks.pipeline", "tasks.nightly", "tasks.consent", "tasks.upkeep")
 task_serializer = "json"
 accept_content = ["json"]
 task_compression = "gzip"  # Chain messages repeat long task names, and sealed readings are base64.
 broker_connection_retry_on_startup = True  # The broker may start later than the worker.
 broker_connection_max_retries = None  # Retry for ever when the broker restarts.
-# Delivery
 task_acks_late = True  # A message is acknowledged after its task, so that a killed worker loses nothing.
 task_reject_on_worker_lost = True
 worker_prefetch_multiplier = 1  # A worker reserves no more messages than it runs.
 worker_disable_prefetch = _broker.kind == "redis"  # Celery supports this only on Redis.
-# Quorum queues have no prefetch count for a whole channel. With this option the broker delays messages.
+# Quorum queues allow no prefetch count for a whole channel. With this option Celery sets none, and the broker itself
+# delays messages that have a countdown.
 worker_detect_quorum_queues = True
-# A finished step publishes the next one. If the broker is down, it retries for some 20 s, as long as a restart takes.
-# When it gives up, the window counts as lost after LOST_AFTER_S, and the reconciler publishes it again.
+# A finished step publishes the next step. If the broker is down, the step retries for some 20 s, as long as a restart
+# takes. When the step gives up, the window counts as lost after LOST_AFTER_S, and the reconciler publishes it again.
 task_publish_retry_policy = dict(PUBLISH_POLICY)
 # Pool: tasks mostly wait for the network, so threads are enough; every external call has a timeout.
 worker_pool = "threads"
 worker_concurrency = 16
 worker_enable_remote_control = True
-worker_send_task_events = False  # Flower turns them on while it runs.
-task_send_sent_event = False  # It would cost one more message per task; the time of receipt is enough.
+worker_send_task_events = False  # Flower turns these events on while it runs.
+task_send_sent_event = False  # These events would cost one more message per task; the time of receipt is enough.
 worker_cancel_long_running_tasks_on_connection_loss = False
 worker_redirect_stdouts = False  # Log lines are formatted by worker/logs.py, through Celery's setup_logging signal.
 # Queues, in the order in which a worker on Redis serves them.
@@ -60,19 +59,18 @@ task_default_exchange_type = _broker.exchange_type
 task_default_routing_key = "control"
 task_create_missing_queues = True
 task_routes: dict[str, dict[str, str]] = {
-    "tasks.pipeline.fetch": {"queue": "nightly"},  # Chains name their lane; this serves calls by hand.
+    "tasks.pipeline.fetch": {"queue": "nightly"},  # Chains name their own lane; this route is for calls by hand.
     "tasks.pipeline.*": {"queue": Lane.STEPS.value},
     "tasks.*": {"queue": "control"},
 }
-# Beat
 timezone = "Europe/Paris"  # All local times are in the meters' time zone.
 enable_utc = True
 beat_scheduler = "worker.ops.startup:BeatScheduler"
 beat_schedule_filename = str(_settings.data_dir / "beat-schedule")
 _round = float(_settings.reconcile_every_s)
 _catch_up_hours = ",".join(map(str, CATCH_UP_HOURS))
-# Name, task, when, and the seconds after which its message expires, so that messages don't pile up while no worker
-# runs. The nightly sync needs yesterday's data, which is available from 08:00 on.
+# Each entry's name, task and schedule, and the seconds after which its message expires, so that messages don't pile up
+# while no worker runs. The nightly sync needs yesterday's data, which is available from 08:00 on.
 _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("nightly sync", "nightly.nightly_sync", crontab(hour=int(_hour), minute=int(_minute)), None),
     # For accounts whose data of yesterday arrived late.
@@ -80,7 +78,7 @@ _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("resume backfills", "nightly.resume_backfills", _round, 5 * _round),
     ("conclude requests", "consent.conclude_due", _round, 5 * _round),
     ("resume night", "nightly.resume_night", _round, 5 * _round),
-    ("repair", "upkeep.repair_open_days", crontab(minute=REPAIR_MINUTE), 3000),  # Incomplete days, each when it is due.
+    ("repair", "upkeep.repair_open_days", crontab(minute=REPAIR_MINUTE), 3000),  # For incomplete days that are due.
     ("audit", "upkeep.audit_sample", crontab(hour=5, minute=20), 3 * 3600),  # Little else runs at this hour.
     ("delete old corrections", "upkeep.delete_old_corrections", crontab(hour=4, minute=40), 3 * 3600),
     ("record freshness", "upkeep.record_freshness", crontab(minute=5), 3000),
@@ -91,7 +89,7 @@ _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("note daily outputs", "upkeep.note_daily_outputs", crontab(hour=0, minute=5), 12 * 3600),
     # The night is over by then, and people read their mail.
     ("create missing curve notices", "upkeep.create_missing_curve_notices", crontab(hour=10, minute=35), 12 * 3600),
-    # Hours at which people read; each reminder is sent once.
+    # At these hours people read their mail; each reminder is sent once.
     ("create consent reminders", "upkeep.create_consent_reminders", crontab(hour="9-18", minute=15), 3600),
     ("expire consents", "upkeep.expire_consents", crontab(hour=4, minute=10), 12 * 3600),
     ("update prices", "upkeep.update_prices", crontab(hour=7, minute=50), 12 * 3600),  # Before people look.
@@ -105,15 +103,15 @@ _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("tick", "upkeep.tick", 60.0, 60),
     ("follow fleet series", "upkeep.follow_fleet_series", 60.0, 60),
 )
-# The arguments, by name of the entry. Beat passes the series of its own setting, so that a worker with another setting
-# doesn't undo it.
+# The arguments of tasks, by the entry's name. Beat passes the series of its own setting, so that a worker with another
+# setting doesn't undo the change.
 _ARGUMENTS: dict[str, tuple[object, ...]] = {
     "follow fleet series": (_settings.series,),
     "check pending rights": (True,),
 }
 # A home has no consent pages or rights, one worker and few calls: a round every two minutes is enough, and lets a small
 # computer sleep. All rounds start together, because in each second with a change Redis writes at least 4 kB to the
-# card.
+# memory card.
 _NOT_OF_A_HOME = {"conclude requests", "withdraw rights", "check pending rights", "check rights"}
 if _settings.is_home:
     broker_transport_options["unacked_restore_interval"] = 600  # A home's worker also restores messages when it starts.

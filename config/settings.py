@@ -22,23 +22,23 @@ from worker.domain.series import USUAL_SERIES, Series, complete_fleet, parse_ser
 
 PREFIX: Final = "RELEVE_"
 SIMULATOR_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - everybody may know it
-# Settings with hosts of consent pages and tokens.
+# Settings that name the host of a consent page or token endpoint.
 _FURTHER_HOSTS: Final = ("enedis_authorize_url", "grdf_authorize_url", "grdf_token_url")
 UP_ADDRESS: Final = "up.url"  # File in the data folder with the address of the pages of `releve up`.
 _REGULATOR: Final = "https://www.cre.fr/fileadmin/Documents/Open_data/Marches_de_detail"
-_UNKNOWN: Final[Any] = object()  # Stands for a field that is itself invalid.
+_UNKNOWN: Final[Any] = object()  # Stands for the value of another field if that is invalid.
 
 
 class ConfigError(Exception):
     """Some settings are invalid; the text has one line for each error, which says what to do."""
 
 
-# A home's own defaults: all of the load curve that exists, and the hour for gateways.
+# The defaults of a home: the longest history of the load curve, and an earlier start of the night, for gateways.
 _OF_A_HOME: Final = {"history_load_days": 745, "nightly_at": "06:00"}
 
 
 class Settings(BaseSettings):
-    """Every setting of Relève; ``tools.settings_reference`` makes the reference page from the text below each."""
+    """Every setting of Relève; ``tools.settings_reference`` makes the reference page from the text below each one."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -341,7 +341,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_env(cls, **values: Any) -> Self:
-        """Read all settings; ``values`` win over the environment.  Raises ConfigError with all errors."""
+        """Read all settings; ``values`` override the environment.  Raises ConfigError with all errors."""
         try:
             return cls(**values)
         except ValidationError as error:
@@ -357,7 +357,7 @@ class Settings(BaseSettings):
     @field_validator("pretend_now", "pretend_homes")
     @classmethod
     def _check_pretence(cls, value: Any, info: ValidationInfo) -> Any:
-        # A model validator would not run if another field is invalid.
+        # A field's validator, because a model's validator would not run if another field is invalid.
         if value and validation.is_home_of(info.data.get("home"), info.data.get("data_dir")):
             if validation.is_gateway_production(info.data.get("gateway_url")):
                 raise ValueError("is for the simulator only: unset it, or set RELEVE_GATEWAY_URL to the simulator")
@@ -432,7 +432,7 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _check_secret_file(cls, value: Any, info: ValidationInfo) -> Any:
-        # The message doesn't name the path, because people put the secret itself there by mistake.
+        # The message doesn't name the path, because a person may have put the secret itself there by mistake.
         if value is validation.UNREADABLE:
             variable = f"{PREFIX}{str(info.field_name).upper()}_FILE"
             raise ValueError(
@@ -451,12 +451,16 @@ class Settings(BaseSettings):
 
     @property
     def pretends(self) -> bool:
-        """Whether a pretend setting is on; a host's name never decides, because a private gateway has real meters."""
+        """Whether a pretend setting is on.
+
+        Don't guess this from the supplier's host name: a private gateway isn't Enedis' host either, but has real
+        meters.
+        """
         return self.pretend_homes or self.pretend_now is not None
 
     @property
     def speaks_to_simulator(self) -> bool:
-        """Whether a simulator replaces Enedis; Relève sends it more than Enedis itself."""
+        """Whether a simulator replaces Enedis; Relève sends a simulator more data than it sends Enedis."""
         if self.is_home:
             return False
         return self.pretends and self.enedis_url is not None and not validation.is_suppliers(self.enedis_url)
@@ -478,17 +482,16 @@ class Settings(BaseSettings):
         return validation.is_home_of(self.home, self.data_dir)
 
     def home_mark(self) -> Path:
-        """Return the path of the file that marks a data folder as a home's."""
         return validation.home_mark_in(self.data_dir)
 
     def contact_link(self) -> str | None:
-        """Return the link to the operator's contact; None if it is neither a URL nor a mail address."""
+        """Return a link to the operator's contact; None if it is not set, or neither a URL nor a mail address."""
         if self.contact is None or self.contact.startswith("https://"):
             return self.contact
         return f"mailto:{self.contact}" if validation.MAIL_ADDRESS.fullmatch(self.contact) else None
 
     def quota_shares(self) -> Shares:
-        """Return the quota's floor and ceiling of each lane."""
+        """Return each lane's floor and ceiling in the quota."""
         return Shares.parse(self.quota_floors, self.quota_ceilings)
 
     def collected_series(self) -> tuple[Series, ...]:

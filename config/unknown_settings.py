@@ -1,10 +1,10 @@
 """Variables that are set but have no effect: unknown names, and settings of earlier versions.
 
-    RELEVE_CALS_PER_HOUR is no setting: did you mean RELEVE_CALLS_PER_HOUR?
-    RELEVE_PROXY_ORIGINS does nothing any more: each application that uses /proxy is a client now: …
+    RELEVE_CALS_PER_HOUR is not a setting: did you mean RELEVE_CALLS_PER_HOUR?
+    RELEVE_PROXY_ORIGINS has no effect any more: each application that uses /proxy is now a client: …
 
-Each start warns about them, but isn't refused: a variable of a newer version, set before an upgrade or left after a
-downgrade, must not keep an older version from running. ``releve doctor`` fails for them.
+Processes warn about such variables when they start, but run: a variable of a newer version, set before an upgrade or
+left after a downgrade, must not keep an older version from running. ``releve doctor`` fails for them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ REMOVED: Final = {
     "RELEVE_RAW_VAULT_DAYS": GoneSetting("0.2.0", "use `RELEVE_RAW_ANSWERS_DAYS`"),
     "RELEVE_SMTP_URL": _MAILS,
 }
-# Variables that aren't settings: of the compose file, the tests and the watchdog.
+# Variables that aren't settings, but are used by the compose file, the tests and the watchdog.
 _OTHERS: Final = re.compile(r"RELEVE_(VERSION|WATCHDOG_RESTARTS|DRILL_TWICE|FUZZ_EXAMPLES|TEST_\w+)")
 # Kubernetes sets these in each container for a Service whose name begins with releve-.
 _OF_SERVICES: Final = re.compile(r"RELEVE_\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)")
@@ -67,7 +67,7 @@ def removed_settings() -> list[str]:
 
 
 def _variables() -> Iterator[str]:
-    """Yield the names of variables with our prefix and a value, first of the environment, then of ``.env``."""
+    """Yield the names of variables with our prefix and a value, first from the environment, then from ``.env``."""
     names = [name for name, value in os.environ.items() if value and name.upper().startswith(PREFIX)]
     yield from sorted(names)
     in_file = DotEnvSettingsSource(Settings).env_vars  # Keys are in lower case.

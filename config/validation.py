@@ -1,6 +1,7 @@
 """Checks and types of single settings, options of a broker, secrets from files, and which hosts are the suppliers' own.
 
-A check raises ValueError with a text for the operator that doesn't repeat the value, because it may hold a password.
+A check raises ValueError with a text for the operator that doesn't repeat the value, because the value may hold a
+password.
 
 Redis and RabbitMQ deliver messages in different ways, so options, queues and exchange depend on the scheme of the
 broker's URL: Redis, Redis Sentinel or RabbitMQ. The comments hold for RabbitMQ 4.0, kombu 5.7 and Celery 5.7: read in
@@ -33,7 +34,8 @@ GAS_PRODUCTION_DOMAIN: Final = "grdf.fr"
 GATEWAY_DOMAIN: Final = "conso.boris.sh"
 MAIL_ADDRESS: Final = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+\.[^\s@<>,;]+")
 MIN_WEBHOOK_SECRET: Final = 32
-OPTIONAL_FILES: Final = frozenset({"webhook_secret", "notify_url"})  # A compose file always names them.
+# The compose file names these files even if they are empty.
+OPTIONAL_FILES: Final = frozenset({"webhook_secret", "notify_url"})
 UNREADABLE: Final[Any] = object()  # Stands for a value whose file can't be read or is empty.
 _CERT_REQS: Final = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
 _LONGEST_CONTACT: Final = 200
@@ -41,7 +43,7 @@ _ANY_DAY: Final = date(2001, 1, 1)
 
 
 def is_production(enedis_url: str | None, sandbox: bool) -> bool:
-    """Return whether these are the supplier's own hosts, with real meters behind them."""
+    """Return whether the settings mean Enedis' own hosts, with real meters behind them."""
     if enedis_url is None:
         return not sandbox
     from worker.clients.endpoints import host_of
@@ -69,7 +71,8 @@ def is_suppliers(url: str | None) -> bool:
 
 
 def _is_in_domain(url: str, domain: str) -> bool:
-    from worker.clients.endpoints import is_in_domain  # Imported late: a window needs settings, but no presets.
+    # Imported late: the module loads the supplier presets, which a process that only reads settings doesn't need.
+    from worker.clients.endpoints import is_in_domain
 
     return is_in_domain(url, domain)
 
@@ -93,7 +96,8 @@ def check_http_url(url: str) -> None:
 
 def check_networks(text: str) -> None:
     """Raise ValueError unless these are networks with commas between them."""
-    from worker.domain.networks import parse_networks  # Imported late, here and below: few set it.
+    # Imported late, here and below, because few installations set networks.
+    from worker.domain.networks import parse_networks
 
     try:
         parse_networks(text)
@@ -102,7 +106,7 @@ def check_networks(text: str) -> None:
 
 
 def check_webhook(url: str, secret: str, networks: str) -> None:
-    """Raise ValueError for a webhook that could be read or forged on its way."""
+    """Raise ValueError for a webhook whose messages could be read or forged on the way."""
     from worker.domain.networks import is_loopback_host
 
     parts = urlsplit(url)
@@ -125,7 +129,7 @@ def check_consent_duration(duration: str) -> None:
 
 
 def check_contact(text: str) -> None:
-    """Raise ValueError unless this is a line that a household can read."""
+    """Raise ValueError unless the contact is one short line of text that a page can show."""
     if not text.strip() or len(text) > _LONGEST_CONTACT or not text.isprintable():
         raise ValueError(f"needs one line of at most {_LONGEST_CONTACT} characters: a mail address, a URL or a text")
     if text.strip().startswith("https://"):
@@ -134,7 +138,8 @@ def check_contact(text: str) -> None:
 
 def check_notify_urls(urls: str) -> None:
     """Raise ValueError if one of the URLs, separated by spaces, names no service that can send notices."""
-    from worker.accounts.notice_services import load_service  # Imported late: few set it, and it loads apprise.
+    # Imported late, because few installations set this, and the module loads apprise.
+    from worker.accounts.notice_services import load_service
 
     for url in urls.split():
         load_service(url)
@@ -151,7 +156,7 @@ def check_notify_hosts(urls: Sequence[str], networks: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class BrokerOptions:
-    """What Celery needs to know of a broker.  ``url`` is None for the embedded Redis, whose address comes later."""
+    """What Celery needs to know about a broker.  ``url`` is None for the embedded Redis, whose address comes later."""
 
     url: str | None
     kind: Literal["redis", "rabbitmq"]
@@ -160,15 +165,18 @@ class BrokerOptions:
 
     @property
     def queue_arguments(self) -> dict[str, str] | None:
-        """Arguments for declaring a queue: with a quorum queue RabbitMQ loses nothing when one of its nodes is lost."""
+        """Arguments to declare a queue; None for Redis.
+
+        RabbitMQ gets quorum queues, which survive the loss of a node.
+        """
         return {"x-queue-type": "quorum"} if self.kind == "rabbitmq" else None
 
     @property
     def exchange_type(self) -> Literal["direct", "topic"]:
-        """The exchange's type.
+        """The type of the exchange: ``topic`` on RabbitMQ, otherwise ``direct``.
 
-        Celery's delayed delivery on RabbitMQ needs a topic exchange. Our routing keys have no wildcards, so it routes
-        like a direct one.
+        Celery's delayed delivery on RabbitMQ needs a topic exchange. Our routing keys have no wildcards, so a topic
+        exchange routes them like a direct one.
         """
         return "topic" if self.kind == "rabbitmq" else "direct"
 
@@ -205,7 +213,8 @@ def build_broker_options(url: str | None, visibility_timeout_s: int) -> BrokerOp
     scheme = _scheme(url)
     if scheme in AMQP_SCHEMES:
         plain = ";".join(host.partition("?")[0] for host in url.split(";"))  # TLS options go into use_ssl.
-        # Publishing waits until most nodes have the message on disk; without it a cut connection loses messages.
+        # Publishing waits until most nodes have the message on disk; without this option, a cut connection loses
+        # messages.
         return BrokerOptions(plain, "rabbitmq", {"confirm_publish": True}, _tls_of(url))
     if scheme == "sentinel":
         sentinels = parse_sentinels(url)
@@ -256,12 +265,15 @@ def _kombu_sentinels(sentinels: Sentinels) -> str:
 def _redis_options(visibility_timeout_s: int) -> dict[str, Any]:
     return {
         "global_keyprefix": BROKER_PREFIX,
-        # Longer than the longest window (3 calls of 25 s, then the store), or its message would be delivered twice.
+        # This must be longer than the longest window takes (3 calls of 25 s, then the store), or the window's message
+        # would be delivered twice.
         "visibility_timeout": visibility_timeout_s,
         "unacked_restore_interval": 10,  # Messages of a dead worker are looked for every 10 s, not every 100 s.
         "unacked_restore_throttle": 1,
-        "unacked_mutex_expire": 30,  # A crash during that search must not stop it for 300 s.
-        "socket_timeout": 10,  # With the health check a half-open connection recovers within 22 s, without it never.
+        # A worker that crashes while it searches blocks the search only this long; the default is 300 s.
+        "unacked_mutex_expire": 30,
+        # Because of this and the health check, a half-open connection recovers within 22 s instead of never.
+        "socket_timeout": 10,
         "socket_connect_timeout": 5,
         "health_check_interval": 10,
         "socket_keepalive": True,
@@ -322,7 +334,7 @@ FileToMake = Annotated[Path, AfterValidator(lambda file: _checked_folder(file.pa
 class SecretFileSource(PydanticBaseSettingsSource):
     """A source of settings: the file that ``RELEVE_<NAME>_FILE`` names, as Docker and Kubernetes provide secrets.
 
-    An unreadable file gives ``UNREADABLE``, which leads to one error. So does an empty file, except those of
+    An unreadable file gives ``UNREADABLE``, which leads to one error. So does an empty file, except the files of
     ``OPTIONAL_FILES``.
     """
 

@@ -189,7 +189,7 @@ class FaultInjector:
                 with suppress(TransientError):
                     for account_id in self._account_ids():
                         # Like a worker that claims and publishes, but whose messages are lost.
-                        self._servers.sync.claims.look_backs(account_id)
+                        self._servers.sync.claims.claim_look_backs(account_id)
                 redis.lose_messages()
             case kind:
                 raise ValueError(f"no way to begin: {kind}")

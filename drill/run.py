@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -326,12 +327,11 @@ class Drill:
         self._report.seconds = self.elapsed_s()
 
     def _inject_due_faults(self) -> None:
+        """Begin and end the faults that are due, in the order of their times, even if this tick is late."""
         now_s = self.elapsed_s()
-        for lasting in [lasting for lasting in self._active_faults if lasting[0] <= now_s]:
-            self._active_faults.remove(lasting)
-            self._end_fault(lasting)
         while self._planned_faults and self._planned_faults[0].at_s <= now_s:
             fault = self._planned_faults.pop(0)
+            self._end_faults(fault.at_s)
             if fault.kind in KILLS:
                 self._kill(fault)
             else:
@@ -339,6 +339,12 @@ class Drill:
                 self._tracker.restart_all_clocks()
                 self._report.injected.add(fault.kind)
                 self._active_faults.append((fault.at_s + fault.lasts_s, fault.kind, self._injector.start(fault)))
+        self._end_faults(now_s)
+
+    def _end_faults(self, until_s: float) -> None:
+        for lasting in sorted((one for one in self._active_faults if one[0] <= until_s), key=itemgetter(0)):
+            self._active_faults.remove(lasting)
+            self._end_fault(lasting)
 
     def _kill(self, fault: PlannedFault) -> None:
         if (target := self._injector.kill(fault)) is None:

@@ -38,15 +38,16 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("releve.tasks")
-# Celery's delays on RabbitMQ are whole seconds: a shorter one is an error there.
+# Celery's delays on RabbitMQ are whole seconds, and a delay below one second is an error there.
 SHORTEST_COUNTDOWN_S: Final = 1.0
-_WAITS: Final = "releve_waits"  # The header of a message that counts its waits for a permit.
+_WAITS: Final = "releve_waits"  # A message header: how often the message has waited for a permit.
 
 
 class WindowTask(Task):  # type: ignore[type-arg]
-    """A step of a window's chain.  Its first argument is the window, or the sealed message of the step before.
+    """A step of a window's chain.  Its first argument is the window, or the sealed message of the previous step.
 
-    A step that kills its workers is given up: its starts are counted by the claim, which all its messages name.
+    A step that kills its workers is given up: the starts of a step are counted under the claim that all messages of the
+    step name.
     """
 
     abstract = True
@@ -67,7 +68,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
             self.retry_later(error)
 
     def step_of(self, args: Any, kwargs: Any) -> str:
-        """Return the name by which a step's starts are counted, the same for each of its messages."""
+        """Return the name by which a step's starts are counted, which is the same in all messages of the step."""
         job = _job_from(args, kwargs)
         return f"{job['account_id']}:{job['series']}:{self.name}:{job['claim'] or job['run_id']}"
 
@@ -80,8 +81,8 @@ class WindowTask(Task):  # type: ignore[type-arg]
     def retry_later(self, error: TransientError) -> NoReturn:
         """Retry after a countdown, or raise the error if the wait is long: the reconciler then republishes the window.
 
-        The same goes for an incident: a message that waits for its end costs memory, and the window is due again then
-        anyway.
+        An incident also raises the error: a message that waits for the incident's end would cost memory, and after the
+        incident the window is due again anyway.
         """
         if isinstance(error, IncidentOpen):
             raise error
@@ -95,7 +96,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
             delay_s = retry_delay_s(retries - waits, error.retry_after_s, random.random)
         delay_s = max(delay_s, SHORTEST_COUNTDOWN_S)
         headers: Any = {_WAITS: waits}
-        # Celery counts both in ``retries``.
+        # Celery counts failures and waits together in ``retries``.
         raise self.retry(exc=error, countdown=delay_s, max_retries=MAX_RETRIES + waits, headers=headers)
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
@@ -144,7 +145,7 @@ class ControlTask(Task):  # type: ignore[type-arg]
     throws = (WorkerError,)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task. Raises WorkerLost, which drops its message, if it has killed too many workers."""
+        """Run the task. Raises WorkerLost, which drops the message, if the task has killed too many workers."""
         if not (self.request.delivery_info or {}).get("redelivered"):
             return self.run(*args, **kwargs)
         with current.sync().steps.running(f"{self.name}:{self.request.id}", _this_process()):
@@ -184,8 +185,8 @@ class QuietRequest(Request):
     """A request that shows only the short form of its arguments, because messages carry sealed readings."""
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
-        """Record that a process of this worker's pool has died, because no other worker would know."""
-        error = getattr(exc_info.exception, "exc", exc_info.exception)  # Billiard may have wrapped it.
+        """Record that a process of this worker's pool has died, because nobody else would know."""
+        error = getattr(exc_info.exception, "exc", exc_info.exception)  # Billiard may have wrapped the error.
         if isinstance(error, WorkerLostError) and isinstance(self.task, WindowTask):
             with suppress(StoreUnavailable):
                 current.stores().windows.mark_lost(self.task.step_of(self.args, self.kwargs), WORKER_ID)

@@ -1,11 +1,12 @@
 """The nightly run, its catch-up, the backfill of histories, and the reconciler that publishes lost windows again.
 
-A history has one window of each series in flight: the end of a chain starts the next.
+A history has one window of each series in flight: the end of a window's chain starts the next window.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime, time
 from typing import Final
 
@@ -17,6 +18,7 @@ from worker.domain.schedule import night_start
 from worker.domain.windows import PARIS, civil_date
 from worker.logs import fields
 from worker.runtime import current
+from worker.sync.claims import HISTORY_LANES, NIGHTLY_LANE, REPAIR_LANE
 from worker.sync.due import Due
 
 log = logging.getLogger("releve.nightly")
@@ -38,26 +40,26 @@ def nightly_sync(before: str | None = None) -> None:
     stores = current.stores()
     start = _this_night()
     if before is not None:
-        # If it were later than now, each window would be due again as soon as it is done.
+        # If ``start`` were later than now, each window would be due again as soon as it is done.
         start = min(_moment(before), stores.now())
     run = f"nightly:{civil_date(start)}"
     if stores.windows.slot(f"fit:{run}", _A_DAY_S):
         from worker.ops.capacity import log_capacity
 
         log_capacity(stores.registry, stores.settings, run, civil_date(start))
-    if _publish(current.sync().due.night(start), run) and _only_once(f"nightly_sync:{start}"):
+    if _publish([due.claim_night(start) for due in current.sync().due], run) and _only_once(f"nightly_sync:{start}"):
         nightly_sync.apply_async(args=(start.isoformat(),), countdown=MORE_SOON_S)
 
 
 @shared_task(name="tasks.nightly.sync_account", base=ControlTask)
 def sync_account(account_id: str, run: str) -> None:
     """Publish the look-back of one account, requested by hand under the name ``run``."""
-    publish(current.sync().claims.look_backs(account_id))
+    publish(current.sync().claims.claim_look_backs(account_id))
 
 
 @shared_task(name="tasks.nightly.catch_up", base=ControlTask)
 def catch_up(run: str | None = None) -> None:
-    """Request the data of accounts that still lack yesterday, once each afternoon hour, at the pace of the night."""
+    """Request yesterday's data for accounts that still lack it, once each afternoon hour, at the pace of the night."""
     stores = current.stores()
     now = stores.now().astimezone(PARIS)
     run = run or f"catch-up:{now:%Y-%m-%dT%H}"
@@ -65,7 +67,8 @@ def catch_up(run: str | None = None) -> None:
     # What is still missing tomorrow belongs to the next night.
     if before.date() != now.date():
         return
-    if _publish(current.sync().due.catch_up(_this_night(), before), run) and _only_once(run):
+    night = _this_night()
+    if _publish([due.claim_catch_up(night, before) for due in current.sync().due], run) and _only_once(run):
         catch_up.apply_async(args=(run,), countdown=MORE_SOON_S)
 
 
@@ -73,39 +76,44 @@ def catch_up(run: str | None = None) -> None:
 def backfill_account(account_id: str) -> None:
     """Publish the next missing window of each series, if one is missing and none is in flight.
 
-    Enqueued when the account is created, and by the end of each window. A history that finds its lane full stays due,
-    and ``resume_backfills`` continues it.
+    This task is enqueued when the account is created, and by the end of each window. A history that finds its lane full
+    stays due, and ``resume_backfills`` continues it.
     """
-    due, history = current.sync().due, current.sync().history
-    account = current.stores().registry.accounts.get(account_id)
-    if account.active and account.refusal_on(history.today()) is None:
-        for series in current.stores().registry.outcomes.collected(account_id):
+    sync, registry = current.sync(), current.stores().registry
+    account = registry.accounts.get(account_id)
+    if account.active and account.refusal_on(sync.history.today()) is None:
+        for series in registry.outcomes.collected(account_id):
+            due = sync.due_of(series)
             if due.has_history_room(series):
-                publish(due.next_of_history(account_id, series))
+                publish(due.claim_next_of_history(account_id, series))
 
 
 @shared_task(name="tasks.nightly.resume_backfills", base=ControlTask)
 def resume_backfills() -> None:
-    """Continue histories that are due and have no window in flight, also those whose message was lost."""
+    """Continue histories that are due and have no window in flight, also histories whose message was lost."""
     if _is_first_of_tick("resume_backfills"):
-        due = current.sync().due
-        for account_id, series in due.histories():
-            publish(due.next_of_history(account_id, series))
+        current.sync().claims.drop_lost(*set(HISTORY_LANES.values()))
+        for due in current.sync().due:
+            for account_id, series in due.list_histories():
+                publish(due.claim_next_of_history(account_id, series))
 
 
 @shared_task(name="tasks.nightly.resume_night", base=ControlTask)
 def resume_night() -> None:
     """Publish windows that this night lost or hasn't published yet, new accounts, and retries after failures."""
     if _is_first_of_tick("resume_night"):
-        _publish(current.sync().due.night(_this_night()), "resume_night")
+        current.sync().claims.drop_lost(NIGHTLY_LANE, REPAIR_LANE)
+        night = _this_night()
+        _publish([due.claim_night(night) for due in current.sync().due], "resume_night")
 
 
-def _publish(due: Due, run: str) -> bool:
-    """Publish windows, log their number, and return whether others are due that did not fit."""
-    publish(due.jobs)
-    if due.jobs:
-        log.info("windows published", extra=fields(run=run, published=len(due.jobs), whole=not due.more))
-    return due.more
+def _publish(of_suppliers: Sequence[Due], run: str) -> bool:
+    """Publish the windows and log their number; return whether more windows are due than there was room for."""
+    jobs, more = [job for due in of_suppliers for job in due.jobs], any(due.more for due in of_suppliers)
+    publish(jobs)
+    if jobs:
+        log.info("windows published", extra=fields(run=run, published=len(jobs), whole=not more))
+    return more
 
 
 def _this_night() -> datetime:
@@ -119,7 +127,7 @@ def _moment(text: str) -> datetime:
 
 
 def _only_once(name: str) -> bool:
-    """Return whether this message may schedule the run again; of several at once only one may."""
+    """Return whether this message may schedule the run again; True for only one of several simultaneous messages."""
     tick = int(datetime.now(PARIS).timestamp() / MORE_SOON_S)
     return current.stores().windows.slot(f"{name}:{tick}", 2 * MORE_SOON_S)
 

@@ -1,6 +1,6 @@
 """The four tasks of a window: ``fetch | filter_known | aggregate | store``; see ``worker.sync.window``.
 
-``fetch`` goes through the queue of the window's lane, the others through the queue ``steps``. Each step seals its
+``fetch`` goes through the queue of the window's lane, the other tasks through the queue ``steps``. Each step seals its
 result.
 """
 
@@ -36,13 +36,13 @@ def fetch(
 
 @shared_task(name="tasks.pipeline.filter_known", base=WindowTask)
 def filter_known(message: SealedMessage) -> SealedMessage:
-    """Keep the readings that are new or changed.  Only reads the store."""
+    """Keep the readings that are new or changed.  The step only reads the store."""
     return seal(current.sync().window.filter_known(unseal(message, "filter_known")), "aggregate")
 
 
 @shared_task(name="tasks.pipeline.aggregate", base=WindowTask)
 def aggregate(message: SealedMessage) -> SealedMessage:
-    """Compute the totals that the changes affect. A pure function."""
+    """Compute the totals that the changes affect. This is a pure function."""
     return seal(current.sync().window.aggregate(unseal(message, "aggregate")), "store")
 
 
@@ -53,7 +53,7 @@ def store(message: SealedMessage) -> None:
 
 
 def window_chain(job: WindowJob) -> Signature:
-    """Return the chain of a window, which begins in its lane; after a history window it publishes the next one."""
+    """Return a window's chain, which begins in its lane; a history's chain ends by publishing the next window."""
     args = (job["account_id"], job["series"], job["start"], job["end"])
     first = fetch.s(*args, run_id=job["run_id"], claim=job["claim"]).set(queue=queue_of(job))
     steps = [first, filter_known.s(), aggregate.s(), store.s()]
@@ -70,5 +70,5 @@ def publish(jobs: Sequence[WindowJob]) -> None:
             published += 1
     finally:
         if published < len(jobs):
-            # If the broker is down, the rest is due again at once.
+            # If the broker is down, the windows that were not published are due again at once.
             current.sync().claims.release(jobs[published:])

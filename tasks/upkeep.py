@@ -23,21 +23,22 @@ from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.outcomes import HourFreshness
 
 log = logging.getLogger("releve.tasks")
-# Per hourly run: some minutes of work.
+# The most months that one hourly run packs, which takes some minutes.
 MAX_MONTHS_PACKED: Final = 5_000
 KEEP_UNKNOWN_ANSWERS: Final = timedelta(days=400)
 KEEP_FRESHNESS: Final = timedelta(days=400)
 _FLEET_SERIES: Final = "fleet-series"
 _A_DAY_S: Final = 24 * 3600
-_CLOCKS_DIFFER: Final = timedelta(hours=1)  # The database, by its own clock, refuses to delete younger entries.
-OUTPUT_EXPIRES_S: Final = 60  # The next round publishes it again.
-KEEP_ENDED_RIGHTS: Final = timedelta(days=30)  # So that a person can see what became of one.
-KEEP_INVITATIONS: Final = timedelta(days=7)  # After their end, so that an operator can see what became of one.
+# Added to AUDIT_KEPT: the database refuses, by its own clock, to delete younger entries.
+_CLOCKS_DIFFER: Final = timedelta(hours=1)
+OUTPUT_EXPIRES_S: Final = 60  # The next round publishes the delivery again.
+KEEP_ENDED_RIGHTS: Final = timedelta(days=30)  # So that a person can see what became of a right.
+KEEP_INVITATIONS: Final = timedelta(days=7)  # Counted from their end, so that an operator can see what became of them.
 
 
 @shared_task(name="tasks.upkeep.renew_tokens", base=ControlTask)
 def renew_tokens() -> None:
-    """Renew the application's or the users' tokens before they expire, so that no worker waits for that."""
+    """Renew the application's or the users' tokens before they expire, so that no worker waits for a renewal."""
     from worker.accounts import token_upkeep
 
     stores, sync = current.stores(), current.sync()
@@ -51,7 +52,7 @@ def renew_tokens() -> None:
 
 @shared_task(name="tasks.upkeep.follow_fleet_series", base=ControlTask)
 def follow_fleet_series(names: str) -> None:
-    """Apply the series of beat's RELEVE_SERIES to all accounts that follow it, when it has changed and once a day."""
+    """Apply beat's RELEVE_SERIES to all accounts that follow it, when the setting has changed and once a day."""
     stores = current.stores()
     fleet = [series for series in complete_fleet(parse_series(names)) if is_offered(stores.settings, series)]
     if stores.windows.get_text(_FLEET_SERIES) != names:
@@ -81,7 +82,8 @@ def tick() -> None:
 def prune_raw_answers() -> None:
     """Delete raw answers and unknown answers that are too old, and pack each past month into one row.
 
-    What was deleted since, such as an erased meter and its readings, leaves SQLite's files then.
+    Data that was deleted since the last run, such as an erased meter with its readings, then also disappears from
+    SQLite's files.
     """
     stores, registry = current.stores(), current.stores().registry
     now = stores.now()
@@ -91,7 +93,7 @@ def prune_raw_answers() -> None:
     registry.database.empty_log()
     stores.measures.empty_log()
     if stores.erasure_ledger.file.path.exists() and stores.erasure_ledger.find() is None:
-        stores.erasure_ledger.accept()  # Release 0.2.0 has written it, and `releve migrate` may have had no ledger.
+        stores.erasure_ledger.accept()  # Version 0.2.0 wrote the file, and `releve migrate` may have run without it.
     if erased or packed:
         log.info("raw answers pruned", extra=fields(erased=erased, months_packed=packed))
 
@@ -114,9 +116,9 @@ def purge_account(account_id: str) -> None:
 
 @shared_task(name="tasks.upkeep.expire_consents", base=ControlTask)
 def expire_consents() -> None:
-    """Suspend accounts whose consent has ended, end its proofs and grants, and delete old records.
+    """Suspend accounts whose consent has ended, end the proofs and grants of these consents, and delete old records.
 
-    These are invitations, sessions, remembered erasures, ended rights, evidence and audit entries.
+    The deleted records are invitations, sessions, remembered erasures, ended rights, evidence and audit entries.
     """
     stores, registry = current.stores(), current.stores().registry
     refusals, today = current.sync().refusals, current.sync().history.today()
@@ -137,10 +139,11 @@ def expire_consents() -> None:
 
 @shared_task(name="tasks.upkeep.repair_open_days", base=ControlTask)
 def repair_open_days() -> None:
-    """Publish the open days that are due, unless an incident is open.  A second run finds them in flight."""
+    """Publish the open days that are due, unless an incident is open.  A second run finds these days in flight."""
     if current.sync().incidents.is_open():
         return
-    publish(current.sync().due.repairs())
+    for due in current.sync().due:
+        publish(due.claim_repairs())
 
 
 @shared_task(name="tasks.upkeep.request_window", base=ControlTask)
@@ -169,7 +172,6 @@ def audit_sample() -> None:
 
 @shared_task(name="tasks.upkeep.delete_old_corrections", base=ControlTask)
 def delete_old_corrections() -> None:
-    """Delete corrections older than RELEVE_KEEP_CORRECTIONS_DAYS."""
     stores = current.stores()
     stores.registry.corrections.delete_before(stores.now() - timedelta(days=stores.settings.keep_corrections_days))
 
@@ -217,7 +219,7 @@ def deliver_output(output_id: str) -> None:
 
 @shared_task(name="tasks.upkeep.deliver_due_outputs", base=ControlTask)
 def deliver_due_outputs() -> None:
-    """Publish one delivery for each output that has something to send, so that a slow one delays no other."""
+    """Publish one delivery for each output that has something to send, so that a slow output delays no other."""
     stores = current.stores()
     for output_id in stores.registry.outputs.list_due(stores.now()):
         deliver_output.apply_async((output_id,), expires=OUTPUT_EXPIRES_S)
@@ -225,7 +227,7 @@ def deliver_due_outputs() -> None:
 
 @shared_task(name="tasks.upkeep.note_daily_outputs", base=ControlTask)
 def note_daily_outputs() -> None:
-    """Send yesterday again to the outputs whose figures change with the date. Safe to repeat."""
+    """Send yesterday's data again to the outputs whose figures change with the date. Safe to repeat."""
     current.outputs().note_daily()
 
 

@@ -1,6 +1,6 @@
 """Relève: the package of the worker, its commands and its web service.
 
-``celery -A worker`` takes the Celery app from here; it is built at first access and not at import.
+``celery -A worker`` finds the Celery app in this package. The app is built when it is first accessed, not at import.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The Celery app, and ``enqueue_…()`` for the command line and the web, which know tasks only by name.
+"""The Celery app, and the functions ``enqueue_…()``, by which the command line and the web start tasks by name.
 
-Importing a task needs no broker. Functions that use the broker raise StoreUnavailable.
+Importing this module opens no connection. Functions that use the broker raise StoreUnavailable if it can't be reached.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ app.config_from_object("config.celery_options")
 app.steps["consumer"].add(FormerDeliveries)
 task_signals.install()
 _resources = ExitStack()
-# The embedded server stops with its last user.
+# At exit, this process stops using the embedded Redis server, which ends with its last user.
 atexit.register(_resources.close)
 
-# `celery -A worker flower` reads its options when it has loaded this module.
+# `celery -A worker flower` loads this module before Flower reads its options, so Flower's defaults are set here.
 if "flower" in sys.argv[1:]:
     from worker.ops.startup import set_flower_defaults, warn_of_unknown_settings
 
     keep_files_private()
     try:
-        # With handlers in place Tornado adds none of its own.
+        # Tornado adds no log handler of its own if one is already in place.
         configure_process(get_settings(), takeover=True)
         warn_of_unknown_settings()
         set_flower_defaults(get_settings())
@@ -67,7 +67,7 @@ if "flower" in sys.argv[1:]:
 
 @app.on_after_configure.connect
 def _use_embedded_broker(sender: Celery, **_: Any) -> None:
-    """Use the embedded server if the settings name no broker; this user's other commands share it."""
+    """Use the embedded Redis server if the settings name no broker; this user's other commands use the same server."""
     from worker.ops.broker import WORKER_ID
     from worker.stores.redis.connection import is_redis
     from worker.stores.redis.heartbeats import broker_keys
@@ -103,13 +103,13 @@ def _prepare_beat(**_: Any) -> None:
 
 @contextmanager
 def open_broker(broker_url: str) -> Iterator[Connection]:
-    """Open a connection to this broker from kombu's pool.
+    """Take a connection to this broker from kombu's pool, and give it back at the end.
 
-    The URL is given each time, because the app itself keeps the first broker that it connected to.
+    The URL is a parameter, because the Celery app itself stays with the first broker that it connected to.
     """
     pool = connections[app.connection_for_write(broker_url, connect_timeout=5)]
     with broker_errors(), pool.acquire(block=True) as connection:
-        # No caller should wait for a broker that is down.
+        # No caller should wait long for a broker that is down.
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
         yield connection
 
@@ -119,17 +119,17 @@ def enqueue_backfill(account_id: str, *, broker_url: str) -> None:
 
 
 def enqueue_look_back(account_id: str, *, broker_url: str) -> None:
-    """Enqueue the last days of an account."""
+    """Enqueue a task that fetches the last days of an account."""
     enqueue(LOOK_BACK_TASK, account_id, "by-hand", broker_url=broker_url)
 
 
 def enqueue_window(job: WindowJob, *, broker_url: str) -> None:
-    """Enqueue one window again, outside any run."""
+    """Enqueue a task that requests one window again, outside any run."""
     enqueue(WINDOW_TASK, job["account_id"], job["series"], job["start"], job["end"], broker_url=broker_url)
 
 
 def enqueue_request(request_id: str, *, vouched: bool, broker_url: str) -> None:
-    """Enqueue a connection request; one that nobody vouches for comes last."""
+    """Enqueue a connection request; a request that nobody vouches for goes to the lane that is served last."""
     enqueue(REQUEST_TASK, request_id, broker_url=broker_url, queue=request_lane(vouched=vouched))
 
 
@@ -154,12 +154,12 @@ def enqueue(task: str, *args: str, broker_url: str, queue: str = Lane.CONTROL) -
 
 
 def queue_lengths(broker_url: str) -> dict[str, int]:
-    """Return the number of waiting messages by queue, on either kind of broker."""
+    """Return the number of waiting messages of each queue, whether the broker is Redis or RabbitMQ."""
     with open_broker(broker_url) as connection:
         return lengths_of(connection, app.conf.task_queues)
 
 
 def queue_ages(broker_url: str) -> dict[str, float]:
-    """Return how long the next message of each queue has waited, in seconds; see ``worker.ops.broker``."""
+    """Return how long the next message of each queue has waited, in seconds; see ``oldest_ages``."""
     with open_broker(broker_url) as connection:
         return oldest_ages(connection, app.conf.task_queues)

@@ -1,24 +1,25 @@
-"""The error tree: its first level decides what Relève does about an error, the second names its origin.
+"""The error tree: its first level decides what Relève does about an error, the second level names its origin.
 
 A task retries a ``TransientError``. An ``AccountError`` suspends the account until its owner acts. A ``DataError`` is
-reported, and the window is not fetched again in this run. Celery sends errors between processes, so each can be rebuilt
-from its message alone; no message holds a token, a meter number or a payload.
+reported, and the window is not fetched again in this run. Celery sends errors between processes, so each error can be
+rebuilt from its message alone. No message holds a token, a meter number or a payload.
 
 All facts about an error are attributes of its class; a subclass sets only those that differ:
 
-``code``           Code that the account shows: one for each cause. If cozy-konnector-libs has a word for it, it begins
-                   with that word (``VENDOR_DOWN.TIMEOUT``), like the library's own codes. Its texts for people are in
-                   ``locales/codes.json``. Empty for an error that concerns no account.
+``code``           The code shown for the account; each cause has its own. If cozy-konnector-libs has a word for the
+                   cause, the code begins with that word (``VENDOR_DOWN.TIMEOUT``), like the library's own codes. The
+                   code's texts for people are in ``locales/codes.json``. Empty for an error that concerns no account.
 ``answer_class``   The class under which a failed call is remembered.
 ``incident``       The kind of incident (a value of ``IncidentKind``) to which the same error on many accounts leads;
-                   None if it says nothing about the supplier.
-``kind``           Its name as a label of metrics.
-``suspends``       Whether an account may wait for its owner under this code.
-``renewable``      Whether a new consent solves it.
-``while_closed``   For a refusal that closes the gate: the message of all calls until it opens; ``{}``: the supplier.
-``remedy``         Advice in the reference of errors, in Markdown; None if the text of the code gives it.
+                   None if such errors say nothing about the supplier.
+``kind``           The value that stands for the error in the labels of metrics.
+``suspends``       Whether an account may be suspended with this code.
+``renewable``      Whether a new consent solves the problem.
+``while_closed``   Only for a refusal that closes the gate: the error message of every call until the gate opens again;
+                   ``{}`` stands for the supplier's name.
+``remedy``         Advice in the reference of errors, in Markdown; None if the texts of the code already give advice.
 
-``tools.error_reference`` prints each docstring's first paragraph.
+``tools.error_reference`` prints the first paragraph of each class's docstring.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class UnexpectedError(WorkerError):
 
 
 class WorkerLost(UnexpectedError):
-    """Three workers ended within an hour while they did the same task, so no other one gets it for now."""
+    """Three workers ended within an hour while they ran the same task, so no other worker gets this task for now."""
 
     code = "WORKER_LOST"
     kind = "worker_lost"
@@ -63,7 +64,7 @@ class WorkerLost(UnexpectedError):
 
 
 class TransientError(WorkerError):
-    """An error that a retry may solve; ``retry_after_s`` is the wait that was asked for, or None."""
+    """An error that a retry may solve. ``retry_after_s``: how many seconds to wait first; None if that is unknown."""
 
     kind = "supplier_unavailable"
 
@@ -73,7 +74,7 @@ class TransientError(WorkerError):
 
 
 class RateLimited(TransientError):
-    """Relève's own rate limit is reached, so the call waits for its turn. The supplier was not asked."""
+    """Relève's own rate limit is reached, so the call waits for its turn. No request was sent to the supplier."""
 
     code: ClassVar[str] = "RATE_LIMITED"
     answer_class = AnswerClass.QUOTA
@@ -82,14 +83,14 @@ class RateLimited(TransientError):
 
 
 class SupplierLimited(RateLimited):
-    """The supplier says that the quota is used up (429). All calls pause for as long as it asks."""
+    """The supplier says that the quota is used up (429). All calls pause for as long as the supplier asks."""
 
     code: ClassVar[str] = "RATE_LIMITED.BY_SUPPLIER"
     while_closed: ClassVar[str] = "{} says that the quota is used up: all calls pause for as long as it asks"
 
 
 class GatewayBanned(SupplierLimited):
-    """The gateway blocks this address (403 with a page instead of an answer). No calls are made for a day."""
+    """The gateway blocks Relève's address (403 with a web page instead of data). No calls are made for a day."""
 
     code = "GATEWAY_BANNED"
     answer_class = AnswerClass.BANNED
@@ -111,7 +112,7 @@ class IncidentOpen(RateLimited):
 
 
 class SupplierUnavailable(TransientError):
-    """The supplier gave no usable answer. The codes below say why; this one is never used alone."""
+    """The supplier gave no usable answer. The codes below name the reason; this code is never used by itself."""
 
     code: ClassVar[str] = "VENDOR_DOWN"
     answer_class = AnswerClass.OUTAGE
@@ -138,7 +139,7 @@ class AnswerBrokenOff(SupplierUnavailable):
 
 
 class SupplierFault(SupplierUnavailable):
-    """The supplier answered with an error of its own (5xx, or a code that says so)."""
+    """The supplier answered that it has a fault itself (status 5xx, or an error code with that meaning)."""
 
     code = "VENDOR_DOWN.SERVER_ERROR"
 
@@ -158,7 +159,7 @@ class StoreUnavailable(TransientError):
 
 
 class NotDelivered(TransientError):
-    """The receiver of a notice or an output did not accept it. It is sent again later."""
+    """The receiver of a notice, or an output, did not accept what was sent. Relève sends it again later."""
 
     remedy = (
         "Check `RELEVE_WEBHOOK_URL` or `RELEVE_NOTIFY_URL`, or run `releve outputs list`. A notice is dropped after "
@@ -173,25 +174,25 @@ class PageNotReady(TransientError):
 
 
 class ProxyBusy(TransientError):
-    """Too many clients of the proxy wait for the supplier at once."""
+    """Too many requests from clients of the consent proxy wait for the supplier at the same time."""
 
     remedy = "The client retries by itself after the seconds in `Retry-After`."
 
 
 class SignInBusy(TransientError):
-    """Too many passwords wait for their check at once."""
+    """Too many sign-ins wait at the same time for the check of their password."""
 
     remedy = "Try again in a few seconds. If it lasts, the log of `releve web` names the addresses that guess."
 
 
 class RightChanging(TransientError):
-    """A right to this meter is being withdrawn, so no other can be declared yet."""
+    """An access right to this meter is being withdrawn, so no other right can be declared yet."""
 
     remedy = "Try again in a few minutes."
 
 
 class AccountError(WorkerError):
-    """An account that waits for its holder; automatic runs skip it."""
+    """The account waits until its holder acts; automatic runs skip the account."""
 
     code: ClassVar[str] = "USER_ACTION_NEEDED"
     answer_class = AnswerClass.METER
@@ -202,8 +203,8 @@ class AccountError(WorkerError):
 class ConsentRevoked(AccountError):
     """The consent ended or was withdrawn. The holder must consent again.
 
-    After a data call this may be wrong: ``worker.accounts.refusals`` waits for a second refusal before it suspends the
-    account.
+    The supplier may answer a data call with this error by mistake, so ``worker.accounts.refusals`` waits for a second
+    refusal before it suspends the account.
     """
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
@@ -213,20 +214,20 @@ class ConsentRevoked(AccountError):
 
 
 class RefreshTokenDead(ConsentRevoked):
-    """The refresh token or code is refused or missing. The holder must consent again."""
+    """The refresh token or the authorization code is refused or missing. The holder must consent again."""
 
 
 class RefreshAnswerLost(RefreshTokenDead):
     """The supplier used up the refresh token, but its answer with the next one was lost."""
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"
-    incident = None  # The token is really lost: only a new consent helps.
+    incident = None  # Such errors are no incident, because the token is really lost: only a new consent helps.
 
 
 class RightEnded(ConsentRevoked):
     """The supplier lists the access right as ended: refused, revoked, obsolete, or to be verified again.
 
-    The supplier says so itself when it is asked for its rights, so one look is enough.
+    The supplier's list of rights is certain, so the account is suspended without waiting for a second refusal.
     """
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED.RIGHT_ENDED"
@@ -237,7 +238,7 @@ class TokenRefused(ConsentRevoked):
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED.TOKEN_REFUSED"
     answer_class = AnswerClass.TOKEN
-    renewable = False  # It takes a new token from the gateway's page, not our consent page.
+    renewable = False  # The account needs a new token from the gateway's page; our consent page can't help.
 
 
 class TokenNeeded(AccountError):
@@ -295,7 +296,7 @@ class LoginFailed(AccountError):
 
 
 class FilesOnly(AccountError):
-    """Only imported files made this account, so no calls are made for it."""
+    """The account was created by importing files, so no calls are made for it."""
 
     code: ClassVar[str] = "FILES_ONLY"
     answer_class = AnswerClass.LOGIN
@@ -317,7 +318,7 @@ class DataError(WorkerError):
 
 
 class MalformedAnswer(DataError):
-    """The answer is not what was asked for. The codes below say why; this one is never used alone."""
+    """The answer does not fit the request. The codes below name the reason; this code is never used by itself."""
 
     code: ClassVar[str] = "ANSWER_MALFORMED"
     answer_class = AnswerClass.MALFORMED
@@ -326,13 +327,13 @@ class MalformedAnswer(DataError):
 
 
 class WrongUnit(MalformedAnswer):
-    """The answer has another unit than was asked for, or measures something else."""
+    """The answer has a unit other than the requested one, or measures something else."""
 
     code = "ANSWER_MALFORMED.UNIT"
 
 
 class WrongMeter(MalformedAnswer):
-    """The answer is about another meter than was asked for, or about several."""
+    """The answer is about a meter other than the requested one, or about several meters."""
 
     code = "ANSWER_MALFORMED.METER"
 
@@ -408,7 +409,7 @@ class WriteRefused(DataError):
 class MeterElsewhere(DataError):
     """An account of another tenant reads this meter, and only one account may read a meter.
 
-    Only a holder of an API token and the operator are told so; nothing names the account.
+    Only the operator and programs with an API token see this error; no text names the other account.
     """
 
     code: ClassVar[str] = "METER_ELSEWHERE"
@@ -419,7 +420,7 @@ class MeterElsewhere(DataError):
 
 
 class ProcessFailed(DataError):
-    """A process that a command started did not start, or has ended."""
+    """A process that a command launched did not come up, or has ended."""
 
     remedy = "The error text has the process and the last line of its log."
 
@@ -449,13 +450,13 @@ class RightContractEnded(RightRefused):
 
 
 class RightPostcodeWrong(RightRefused):
-    """The postcode is not that of the meter."""
+    """The postcode is not the meter's."""
 
     code: ClassVar[str] = "right_postcode"
 
 
 class RightNameWrong(RightRefused):
-    """The name of the contract's holder is missing, or not as the supplier wants it."""
+    """The supplier does not accept the name of the contract's holder, or the name is missing."""
 
     code: ClassVar[str] = "right_name"
 
@@ -473,7 +474,7 @@ class RightRevoked(RightRefused):
 
 
 class RightScopeWrong(RightRefused):
-    """The days or the data of the right are inconsistent."""
+    """The period of the right, or the data that it covers, is inconsistent."""
 
     code: ClassVar[str] = "right_scope"
 
@@ -491,13 +492,13 @@ class UnknownRequest(DataError):
 
 
 def describe_code(code: str) -> type[WorkerError]:
-    """Return the class that declares a code and describes it. Raises ValueError for a code that no class declares."""
+    """Return the error class that describes a code. Raises ValueError if no class declares the code."""
     if code not in CLASS_BY_CODE:
         raise ValueError(f"no error has the code {code!r}")
     return CLASS_BY_CODE[code]
 
 
-# Codes that a version before 0.2.0 stored in rows, and that no error has any more; they keep their texts.
+# Codes that versions before 0.2.0 stored in the registry. No error has them today, but their texts can still be shown.
 RETIRED_CODES: Final[dict[str, type[WorkerError]]] = {
     "VENDOR_DOWN": SupplierUnavailable,
     "UNKNOWN_ERROR": WorkerError,
@@ -505,7 +506,7 @@ RETIRED_CODES: Final[dict[str, type[WorkerError]]] = {
 ERROR_CLASSES: Final = [
     value for value in list(globals().values()) if isinstance(value, type) and issubclass(value, WorkerError)
 ]
-# Where several classes declare a code, the first one describes it.
+# If several classes declare the same code, the first of these classes describes it.
 CLASS_BY_CODE: Final[dict[str, type[WorkerError]]] = {
     error_class.code: error_class for error_class in reversed(ERROR_CLASSES) if vars(error_class).get("code")
 }

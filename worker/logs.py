@@ -1,9 +1,9 @@
-"""Logging: fields beside the message, the context of a task, formats for people and programs, masked secrets.
+"""Logging: each line has a message, fields and its task's context, is text or JSON, and shows no secrets.
 
-``log.info("window stored", extra=fields(account_id=…, created=4))`` is one line on the console,
-``… window stored account_id=… created=4``, or one JSON object in which numbers stay numbers. Every line written during
-a task also has that task's context: ``task``, ``run``, ``chain``. Other attributes of a record, such as the task
-arguments that Celery attaches, are not written.
+``log.info("window stored", extra=fields(account_id=…, created=4))`` writes one line to the console, ``… window stored
+account_id=… created=4``, or one JSON object in which numbers stay numbers. Every line written during a task also has
+that task's context: ``task``, ``run``, ``chain``. Other attributes of a record, such as the task arguments that Celery
+attaches, are not written.
 
 A filter on every handler masks known secrets, texts that look like secrets, and meter numbers.
 """
@@ -23,17 +23,17 @@ from typing import Any, Final, Literal, TextIO
 from urllib.parse import quote, quote_plus, unquote
 
 MASK: Final = "***"
-# A shorter secret may occur in ordinary words. After a name like password= it is masked nevertheless.
+# A shorter secret may be part of ordinary words, so it is masked only after a name like password=.
 MIN_SECRET_LENGTH: Final = 6
 _VALUE = r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s"'&,;(){}<>\[\]]+)"""
 _EQUALS = r"""(["']?\s*(?:[=:]|%3[Dd])\s*)"""
-# Patterns and replacements. No pattern backtracks far, so no text takes long.
+# Pairs of a pattern and its replacement. No pattern backtracks far, so masking is fast for every text.
 _PATTERNS: Final = (
     # redis://:s3cret@host:6379/0  ->  redis://***@host:6379/0
     (re.compile(r"://[^/\s\"'<>]+@"), f"://{MASK}@"),
     # {"refresh_token": "opaque"}  ->  {"refresh_token": ***}, and password='it is a secret'  ->  password=***
     (re.compile(rf"(?i)((?:access|refresh|id)_?token|client_?secret|passwo?r?d){_EQUALS}{_VALUE}"), rf"\1\2{MASK}"),
-    # /callback?code=aBc-1.2  ->  /callback?code=***, but no status code of up to three digits.
+    # /callback?code=aBc-1.2  ->  /callback?code=***. A code of up to three digits stays: it is a status code.
     (re.compile(rf"(?:(?<![A-Za-z0-9_])|(?<=%3F)|(?<=%26))(code){_EQUALS}(?!\d{{1,3}}\b){_VALUE}"), rf"\1\2{MASK}"),
     # Authorization: Bearer xxxxxxxx  ->  Authorization: Bearer ***
     (re.compile(r"\b([Bb]earer|[Bb]asic)\s+[\w.~+/=-]{8,}"), rf"\1 {MASK}"),
@@ -45,12 +45,13 @@ _PATTERNS: Final = (
     # The secret of a session or of a link, and a recovery code.
     (re.compile(r"(?:household|operator|(?:sign_in|address|operator)_link)_[a-z0-9]{12}_[\w-]{43}"), MASK),
     (re.compile(r"\b(?:[0-9A-HJKMNP-TV-Z]{4}-){6}[0-9A-HJKMNP-TV-Z]{4}\b"), MASK),
-    # PATCH /droit_acces/1d3c…  ->  /droit_acces/***: a supplier's number of a right of access.
+    # PATCH /droit_acces/1d3c…  ->  /droit_acces/***: the supplier's number of an access right.
     (re.compile(r"(droit_acces/)(?!\?)[\w%-]+"), rf"\1{MASK}"),
     (re.compile(r"proxy(?:client|access|refresh)_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A secret or token of our proxy.
 )
-# Fourteen digits are a meter number, but not inside a hash or a trace id, and not as decimals. GI and six digits are
-# the number of a gas meter. The digits of an escape sequence right before them (%22, \x22) don't belong to it.
+# Fourteen digits are a meter number, unless they are part of a hash or a trace id, or the decimals of a number. GI and
+# six digits are a gas meter's number. The digits of an escape sequence right before a number (%22, \x22) are not part
+# of the number.
 _BEFORE_METER: Final = (
     r"(?:(?<![0-9])(?<![0-9]\.)|(?<=%[\dA-Fa-f]{2})|(?<=\\x[\da-f]{2})|(?<=\\u[\da-f]{4})|(?<=\\U[\da-f]{8}))"
 )
@@ -63,7 +64,7 @@ _SECRET_FIELDS: Final = re.compile(r"(?i)token$|secret|passwo?r?d|authorization|
 
 
 class Redactor:
-    """Masks secrets and meter numbers in texts and values. Its repr shows none of the secrets it knows."""
+    """Masks secrets and meter numbers in texts and values. The repr of a Redactor shows no secret."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
@@ -82,14 +83,14 @@ class Redactor:
             self._known = re.compile("|".join(map(re.escape, longest_first)))
 
     def mask_text(self, text: str) -> str:
-        if self._known:  # Known secrets come first, because a pattern might mask only a part of one.
+        if self._known:  # Known secrets come first, because a pattern might mask only a part of a secret.
             text = self._known.sub(MASK, text)
         for pattern, replacement in _PATTERNS:
             text = pattern.sub(replacement, text)
         return _METER.sub(lambda match: match["ours"] or MASK, text)
 
     def mask_value(self, value: Any) -> Any:
-        """Return the masked value, also inside lists and mappings; a number stays one unless it is a meter number."""
+        """Return the value, masked, also inside lists and mappings. A number stays one, unless it is a meter number."""
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int | float):
@@ -138,27 +139,32 @@ class RedactionFilter(logging.Filter):
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except (TypeError, ValueError, KeyError):  # The standard library's own report would quote the arguments.
+    # If this error were raised, the standard library would print the unmasked arguments.
+    except (TypeError, ValueError, KeyError):
         return f"{record.msg} (its arguments don't fit)"
 
 
 _TRACEBACKS: Final = logging.Formatter()
-REDACTOR: Final = Redactor()  # The process's own.  Code that reads a secret calls `add_secrets`.
+REDACTOR: Final = Redactor()  # The only one of the process. Code that reads a secret calls `REDACTOR.add_secrets`.
 
 _NO_CONTEXT: Final[Mapping[str, Any]] = {}
 _context: ContextVar[Mapping[str, Any]] = ContextVar("releve.logs", default=_NO_CONTEXT)
 _NEEDS_QUOTES: Final = re.compile(r"[\s\"=]|^$")
-# At DEBUG celery.pool logs whole messages, and with them a household's consumption. The others log as much.
+# At DEBUG, celery.pool logs whole messages with a household's consumption. The other loggers log too much as well.
 _NEVER_AT_DEBUG: Final = ("celery.pool", "amqp", "python_multipart", "celery.utils.functional", "sse_starlette")
 
 
 def fields(**values: Any) -> dict[str, dict[str, Any]]:
-    """Return the argument for ``extra=``: one attribute with all fields, because records have their own ``created``."""
+    """Return the argument ``extra=`` of a log call.
+
+    All fields share one attribute of the record, because a field's name may be that of a standard attribute, like
+    ``created``.
+    """
     return {"fields": values}
 
 
 def bind(**values: Any) -> None:
-    """Set the context: from now on each line of this thread has these fields, and no earlier ones."""
+    """Replace the context: each line that this thread logs from now on has these fields."""
     _context.set(values)
 
 
@@ -167,8 +173,9 @@ def configure(
 ) -> None:
     """Write this process's log, masked, to the error stream or to ``logfile``. Safe to repeat.
 
-    If other code has set up logging (a test runner, an embedding program), this changes nothing without ``takeover``.
-    With it our handler replaces all others: in our own processes no handler may write unmasked.
+    If other code has set up logging (a test runner, an embedding program), this function changes nothing, unless
+    ``takeover`` is True. Then our handler replaces all others, because in our own processes no handler may write
+    unmasked text.
     """
     root = logging.getLogger()
     others = [handler for handler in root.handlers if not _is_ours(handler)]
@@ -198,7 +205,7 @@ def _is_ours(handler: logging.Handler) -> bool:
 
 
 def add_context(record: logging.LogRecord) -> bool:
-    """Add the task's context, or the name and id that Celery attached, to a record; a filter for handlers."""
+    """Add the task's context, and the task's name and id if Celery gives them, to a record; a filter for handlers."""
     celery: dict[str, Any] = {}
     if isinstance(data := getattr(record, "data", None), Mapping):
         celery = {"task": data.get("name"), "task_id": data.get("id")}
@@ -209,7 +216,7 @@ def add_context(record: logging.LogRecord) -> bool:
 
 
 class ConsoleFormatter(logging.Formatter):
-    """Lines for people: time, level, logger, message, then ``key=value``; a traceback below.
+    """Formats a line for people, followed by any traceback.
 
     Example: ``2024-07-25 09:00:00,123 INFO releve.window window stored account_id=3kq7d0fr2m created=4``.
     """
@@ -223,7 +230,7 @@ class ConsoleFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """Lines for programs: one JSON object each, ``time`` in UTC, ``exception`` with a traceback if there is one."""
+    """Formats a line for programs: a JSON object with ``time`` in UTC and, if there is a traceback, ``exception``."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -241,7 +248,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class _ErrorStream(logging.StreamHandler[TextIO]):
-    """A handler that looks up ``sys.stderr`` for each line, because it may have been replaced."""
+    """A handler that looks up ``sys.stderr`` for each line, because other code may replace it."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)

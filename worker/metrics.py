@@ -1,4 +1,4 @@
-"""All metrics of a worker's own work, by name; ``worker.ops.task_signals`` serves them.
+"""The metrics of a worker's own work; ``worker.ops.task_signals`` serves them.
 
 The metrics of the whole fleet are in ``worker.ops.fleet_metrics``.
 """
@@ -19,20 +19,20 @@ from worker.domain.series import Series
 from worker.errors import ERROR_CLASSES, WorkerError
 
 MetricKind = Literal["counter", "gauge", "histogram"]
-# Where the values of labels without listed values come from.
+# Where a label's values come from, for each label whose definition does not list its values.
 OPEN_LABELS: Final[Mapping[str, str]] = {
     "output": "the kinds of outputs in `releve outputs add --help`",
     "api": "the supplier's APIs that have a quota: the preset's name, or one name for each API",
     "queue": "the queues of `config/celery_options.py`",
     "task": "the tasks' names, `tasks.…`",
 }
-REGISTRY: Final = CollectorRegistry()  # Not the library's default registry: Flower counts there.
-disable_created_metrics()  # type: ignore[no-untyped-call]  # Nobody needs the time when a series began.
+REGISTRY: Final = CollectorRegistry()  # The library's default registry belongs to Flower.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # Nobody needs the start time of each series.
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A metric's definition.
+    """The definition of a metric, from which the metric and its entry on the reference page are made.
 
     ``name``: as in Prometheus, without the suffixes of a histogram. ``labels``: the possible values of each label,
     empty for a label of OPEN_LABELS.
@@ -45,7 +45,7 @@ class Definition:
 
 
 class MetricRegistry:
-    """The definitions of one endpoint, in the order of its reference page, and a factory of their metric objects."""
+    """The definitions of one endpoint's metrics, in the order of its reference page. Its methods create metrics."""
 
     def __init__(self) -> None:
         self.definitions: list[Definition] = []
@@ -75,7 +75,7 @@ class MetricRegistry:
         return Gauge(name, help_text, list(definition.labels), registry=REGISTRY, multiprocess_mode="livesum")
 
     def histogram(self, name: str, help_text: str, buckets: Sequence[float], /, **labels: Iterable[str]) -> Histogram:
-        """Create a histogram with these upper bounds, in the unit of its name."""
+        """Create a histogram. ``buckets``: the upper bounds, in the unit that the name ends with."""
         definition = self.define("histogram", name, help_text, **labels)
         return Histogram(name, help_text, list(definition.labels), buckets=buckets, registry=REGISTRY)
 
@@ -83,12 +83,11 @@ class MetricRegistry:
 WORKER_METRICS: Final = MetricRegistry()
 STORED: Final = "stored"
 ERROR_KINDS: Final = tuple(dict.fromkeys(error_class.kind for error_class in ERROR_CLASSES))
-_OWN_KINDS: Final = ("held", "store_unavailable", "removed", "worker_lost")  # No answer of a supplier has these kinds.
+_OWN_KINDS: Final = ("held", "store_unavailable", "removed", "worker_lost")  # No supplier's answer causes these.
 NO_ANSWER: Final = "none"
 STATUSES: Final = ("2xx", "3xx", "4xx", "429", "5xx", NO_ANSWER)
 TOKEN_REFUSED: Final = "token_refused"  # noqa: S105 - It is a kind of answer, no secret.
 OTHER: Final = "other"  # A good answer without measures, for example about consents.
-# Windows and their readings
 WINDOWS: Final = WORKER_METRICS.counter(
     "releve_windows_total",
     "Windows that ended, by outcome: stored, or the kind of failure. A failed window counts at each try.",
@@ -112,7 +111,6 @@ CORRECTIONS: Final = WORKER_METRICS.counter(
     "Corrections: readings that replace a stored value. A window that is written again counts again.",
     series=Series,
 )
-# Calls to the supplier
 CALLS: Final = WORKER_METRICS.counter(
     "releve_supplier_calls_total",
     "Requests to the supplier, by status class of the answer; `none` means no answer.",
@@ -154,7 +152,6 @@ INCIDENTS: Final = WORKER_METRICS.counter(
 WINDOWS_HELD: Final = WORKER_METRICS.counter(
     "releve_windows_held_total", "Windows that ended without a call because of an open incident.", series=Series
 )
-# Stores
 STORE_SECONDS: Final = WORKER_METRICS.histogram(
     "releve_store_request_seconds",
     "Time of one operation of the measure store. A large write may take several requests.",
@@ -166,14 +163,12 @@ STORE_ERRORS: Final = WORKER_METRICS.counter(
     "Operations that failed because a store was unreachable or refused them.",
     store=("measures", "registry", "redis"),
 )
-# Outputs
 OUTPUT_SERIES: Final = WORKER_METRICS.counter(
     "releve_output_series_sent_total", "Changed series of accounts that an output accepted.", output=()
 )
 OUTPUT_FAILURES: Final = WORKER_METRICS.counter(
     "releve_output_failures_total", "Failed deliveries to an output. They are retried.", output=()
 )
-# Tasks
 TASK_SECONDS: Final = WORKER_METRICS.histogram(
     "releve_task_seconds",
     "Run time of a task, for each try.",

@@ -1,15 +1,18 @@
-"""The texts for people, in French and English, one sentence per key, from ``locales/*.json``.
+"""The texts for people, in French and English, from ``locales/*.json``; each key names one text.
 
 ============================ ==========================================================================
 ``code.<CODE>.…``            ``what_to_do``, for owner and operator; ``cause``, why a call failed; ``headline`` and
-                             ``advice``, for the page of an account that waits under this code
+                             ``advice``, for the page of an account that waits with this code
 ``notice.<kind>.…``          ``subject`` and ``text`` of a notice, see ``worker.accounts.notice_channels``
-``invitation.…``             ``notice``: how a notice's reader makes one; ``mail.…`` the mail with its link
+``invitation.…``             ``notice``: how the reader of a notice makes an invitation; ``mail.…``: the mail with the
+                             invitation's link
 ``reason.<reason>``          why a day is complete, partial or missing; a key with ``.<series>`` or ``.<supplier>`` at
                              its end replaces the general sentence
-``series.<series>.…``        ``name``, ``object`` of a sentence, ``about`` for households; from its description
-``supplier.<name>``          its name; ``supplier.<name>.about`` what it reads, ``.of`` the name in the possessive
-other keys                   the pages
+``series.<series>.…``        ``name``; ``object``, the name as a sentence's object; ``about``, a text for households;
+                             all three come from the series' description
+``supplier.<name>``          the supplier's name; with ``.about``, what is read from the supplier; with ``.of``, the
+                             name in the possessive
+other keys                   texts of the pages
 ============================ ==========================================================================
 
 A test checks that each text has all languages and that each key occurs once. Asking for an unknown key is an error:
@@ -42,7 +45,7 @@ _FOLDER: Final = Path(__file__).parent / "locales"
 
 @cache
 def load_texts() -> Texts:
-    """Load every text in every language."""
+    """Return every text in every language; French texts get their no-break spaces."""
     texts: Texts = {}
     for path in _FOLDER.glob("*.json"):
         texts |= json.loads(path.read_text(encoding="utf-8"))
@@ -65,9 +68,10 @@ def translate(key: str, language: str, **facts: Any) -> str:
 
 
 def translate_code(code: str, part: str, language: str, **facts: Any) -> str:
-    """Return a text of an error code, or of its family, as another version may have stored the code.
+    """Return a text of an error code, or of the code's family, because another version may have stored an unknown code.
 
-    A code of no known family counts as an unknown error. The text is empty if the family has none for this part.
+    A code of no known family counts as an unknown error. The result is empty if neither the code nor its family has a
+    text for this part.
     """
     words = code.split(".")
     names = [".".join(words[:length]) for length in range(len(words), 0, -1)]
@@ -91,7 +95,7 @@ def translate_all(key: str, **facts: Any) -> dict[str, str]:
 
 
 def format_clock(moment: datetime, language: str) -> str:
-    """Return "8 h 30" or "08:30" in the meter's time zone."""
+    """Return the time in Europe/Paris, like "8 h 30" in French and "08:30" in English."""
     pattern = "H'\u202fh\u202f'mm" if language == "fr" else "HH:mm"
     return format_time(moment, pattern, PARIS, LOCALES[language])
 

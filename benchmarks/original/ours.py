@@ -58,11 +58,11 @@ class ReleveHome:
 
     def first_sync(self) -> SyncMeasurement:
         """Load the whole history."""
-        return self._sync(lambda inline: inline.history(self.account_id))
+        return self._sync(lambda inline: inline.run_history(self.account_id))
 
     def unchanged_sync(self) -> SyncMeasurement:
         """Sync a night's windows."""
-        return self._sync(lambda inline: inline.look_back(self.account_id))
+        return self._sync(lambda inline: inline.run_look_back(self.account_id))
 
     def content(self) -> Loads:
         stored = self.parts.stores.measures.read(self.account_id, dict.fromkeys(Doctype, ALL_KEYS))

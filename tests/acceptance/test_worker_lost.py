@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.rabbitmq import RabbitMQ
+from tests.support.registries import set_history_due
 from tests.support.system import BIN, NO_QUOTA, QUICK_START, open_system, until
 from worker.domain.series import USUAL_SERIES, Series
 
@@ -35,7 +36,7 @@ def test_a_window_that_ends_its_workers_fails_and_the_others_go_on(
     with open_system(tmp_path, **settings, **broker) as system:
         system.serve_simulator()
         killing, other = map(system.add_account_by_process, (METER, OTHER))
-        outcomes = system.parts.stores.registry.outcomes
+        registry = system.parts.stores.registry
         killed.write_text(killing)
 
         def start_worker() -> None:
@@ -49,13 +50,13 @@ def test_a_window_that_ends_its_workers_fails_and_the_others_go_on(
 
         def is_given_up() -> bool:
             keep_running()
-            outcome = outcomes.load(killing).get(Series.DAILY)
+            outcome = registry.outcomes.load(killing).get(Series.DAILY)
             return outcome is not None and outcome.code == "WORKER_LOST"
 
         def is_loaded() -> bool:
             keep_running()  # The last end may have come a moment before.
             for series in USUAL_SERIES:  # Their next try comes at once, also by a worker's clock, which is behind.
-                outcomes.set_history_due(killing, series, system.parts.stores.now() - timedelta(minutes=1))
+                set_history_due(registry, killing, series, system.parts.stores.now() - timedelta(minutes=1))
             return all(system.loaded(account, series) for account in (killing, other) for series in USUAL_SERIES)
 
         start_worker()

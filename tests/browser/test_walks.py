@@ -64,7 +64,7 @@ def test_a_household_connects_watches_its_data_come_reads_and_removes(site: Site
         wait_for(browser, "Un instant")
         site.work()
         account = wait_for_account(browser)
-        windows = build_inline(site.parts.stores, site.parts.sync, print_line=print).history(account)
+        windows = build_inline(site.parts.stores, site.parts.sync, print_line=print).run_history(account)
         until(lambda: progress(browser) == 0, "an empty bar")
         next(windows)
         half = until(lambda: max(progress(browser) or 0, 0), "a bar that moves, on a page that has loaded itself again")

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import DatabaseError
 
 from tests.support.registries import METER, add_ready
-from worker.domain.audit_entry import AUDIT_KEPT, ActorKind, AuditAction, AuditEntry, AuditFilter, new_entry
+from worker.domain.audit_entry import AUDIT_KEPT, Actor, ActorKind, AuditAction, AuditEntry, AuditFilter, new_entry
 from worker.stores.database import Database
 from worker.stores.registry import Registry
 from worker.stores.registry.audit import AuditTable
@@ -17,8 +17,8 @@ from worker.stores.registry.audit import AuditTable
 EVERYTHING = AuditFilter()
 
 
-def entry_at(at: datetime, **facts: str) -> AuditEntry:
-    return new_entry(at, ActorKind.TOKEN, "k3q7d0fr2mxx", AuditAction.ACCOUNT_PAUSE, **facts)
+def entry_at(at: datetime, address: str | None = None, **facts: str) -> AuditEntry:
+    return new_entry(at, Actor(ActorKind.TOKEN, "k3q7d0fr2mxx", address), AuditAction.ACCOUNT_PAUSE, **facts)
 
 
 @pytest.fixture
@@ -78,7 +78,9 @@ def test_entries_are_found_by_account_actor_action_tenant_and_time(audit: AuditT
     now = datetime.now(UTC)
     ours = audit.append(entry_at(now, account_id="a1", tenant="t"))
     yesterday = now - timedelta(days=1)
-    theirs = audit.append(new_entry(yesterday, ActorKind.OPERATOR, "anna", AuditAction.ACCOUNT_ERASE, account_id="a2"))
+    theirs = audit.append(
+        new_entry(yesterday, Actor(ActorKind.OPERATOR, "anna"), AuditAction.ACCOUNT_ERASE, account_id="a2")
+    )
     for wanted, found in (
         (AuditFilter(account_id="a1"), [ours]),
         (AuditFilter(actor="anna"), [theirs]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,6 +14,7 @@ from redis import Redis
 from config import celery_options
 from tests.support.metric_counts import MetricGrowth
 from worker.ops.watchdog import Heartbeat, requeue_orphans
+from worker.stores.redis import heartbeats
 from worker.stores.redis.heartbeats import BrokerMessages, Heartbeats, broker_keys
 
 
@@ -130,3 +132,26 @@ def test_a_lost_message_is_told_by_its_claim_though_other_work_of_the_account_is
     words = broker.messages.words_in_messages(["nightly"])
     assert words is not None
     assert (lost in words, other in words) == (False, True)
+
+
+def test_no_message_is_missed_while_workers_take_and_publish_others(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = [f"home{number}" for number in range(6)]
+    for account in accounts:
+        broker.publish(account)
+    new = [f"new{number}" for number in range(3)]
+    monkeypatch.setattr(heartbeats, "_PAGE", 2)
+    redis = broker.messages._redis
+    read_page = redis.lrange
+
+    def read_then_take(*args: Any) -> Any:
+        page = read_page(*args)
+        broker.take("w1")
+        if new:
+            broker.publish(new.pop())
+        return page
+
+    monkeypatch.setattr(redis, "lrange", read_then_take)
+    words = broker.messages.words_in_messages(["nightly"])
+    assert words is not None and words >= set(accounts)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select, update
 
-from tests.support.registries import record_outcome
+from tests.support.registries import record_outcome, set_history_due
 from worker.domain.account import AccountState
 from worker.domain.completeness import COMPLETE, DayLedger, DayMark, DayState, mark_days
 from worker.domain.documents import REMOVED
@@ -19,7 +19,7 @@ from worker.domain.series import Doctype, Series, SeriesSwitch
 from worker.domain.windows import ONE_DAY, DateWindow, HistoryDays
 from worker.errors import UnknownAccount
 from worker.stores.registry import Registry
-from worker.stores.registry.outcomes import HourFreshness
+from worker.stores.registry.outcomes import HourFreshness, RunOutcome
 from worker.stores.registry.supplier_answers import Correction, CorrectionTable
 from worker.stores.registry.tables import ACCOUNTS, CORRECTIONS
 
@@ -37,7 +37,7 @@ def record_marks(
     registry: Registry, account_id: str, marks: dict[date, DayMark], series: Series = Series.DAILY
 ) -> None:
     registry.outcomes.record(
-        account_id, series.value, "r1", NOW, code=None, message="", last_day=None, stored=True, days=marks
+        account_id, series.value, "r1", NOW, RunOutcome(code=None, message="", last_day=None, stored=True, days=marks)
     )
 
 
@@ -202,7 +202,7 @@ def record_window(registry: Registry, account_id: str, window: DateWindow, **cha
     """Record that a window of daily values is stored whole."""
     days = mark_days(window, {}, TODAY)
     usual = {"code": None, "message": "", "last_day": None, "stored": True, "days": days, "wanted": WANTED}
-    return registry.outcomes.record(account_id, "daily", "r1", NOW, **(usual | changes))
+    return registry.outcomes.record(account_id, "daily", "r1", NOW, RunOutcome(**usual | changes))
 
 
 def history_due_at(registry: Registry, account_id: str) -> datetime | None:
@@ -247,7 +247,7 @@ def test_days_before_the_accounts_first_one_are_not_missing(registry: Registry) 
 def test_of_a_row_that_0_2_0_has_loaded_the_next_record_marks_where_it_begins(registry: Registry) -> None:
     account_id = add_account(registry)
     record_marks(registry, account_id, {TODAY - 3 * ONE_DAY: COMPLETE, TODAY - 2 * ONE_DAY: COMPLETE})
-    registry.outcomes.set_history_due(account_id, Series.DAILY, None)
+    set_history_due(registry, account_id, Series.DAILY, None)
     yesterday = DateWindow(TODAY - ONE_DAY, TODAY)
     assert record_window(registry, account_id, yesterday).loaded
     ledger = registry.completeness.load_ledger(account_id, Series.DAILY)
@@ -258,7 +258,7 @@ def test_of_a_row_that_0_2_0_has_loaded_the_next_record_marks_where_it_begins(re
 
 def test_a_history_that_waits_for_a_try_keeps_its_time_while_nights_go_on(registry: Registry) -> None:
     account_id, tomorrow = add_account(registry), NOW + timedelta(days=1)
-    registry.outcomes.set_history_due(account_id, Series.DAILY, tomorrow)
+    set_history_due(registry, account_id, Series.DAILY, tomorrow)
     night = DateWindow(TODAY - 7 * ONE_DAY, TODAY)
     record_window(registry, account_id, night)
     assert history_due_at(registry, account_id) == tomorrow

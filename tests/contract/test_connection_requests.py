@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from worker.domain.connection_request import (
+    TRANSITIONS,
     ConnectedAccount,
     ConnectionRequest,
     ProvenMeters,
@@ -258,6 +259,23 @@ def test_an_erasure_deletes_the_browsers_request_that_names_no_meter_yet(
     requests.create(unnamed)
     assert requests.end_for("home1", METER, "another") == 0
     assert requests.end_for("home1", None, "holder") == 1 and requests.get("unnamed") is None
+
+
+@pytest.mark.parametrize("event", [RequestEvent.REPLACED, RequestEvent.ERASED, RequestEvent.EXPIRED])
+@pytest.mark.parametrize("state", RequestState)
+def test_an_event_that_ends_a_request_deletes_it_where_the_table_says_so(
+    requests: ConnectionRequests, state: RequestState, event: RequestEvent
+) -> None:
+    stored = replace(NEW, state=state, proven=PROVEN)
+    requests.create(stored)
+    match event:
+        case RequestEvent.REPLACED:
+            requests.create(replace(NEW, id="second"))
+        case RequestEvent.ERASED:
+            requests.end_for("home1", METER, None)
+        case RequestEvent.EXPIRED:
+            requests._redis.delete(*[key for key in requests._redis.scan_iter() if requests._redis.ttl(key) > 0])
+    assert (requests.get(stored.id) is None) is ((state, event) in TRANSITIONS)
 
 
 def test_a_request_that_was_deleted_does_not_come_back_with_its_next_step(requests: ConnectionRequests) -> None:

@@ -21,6 +21,7 @@ from worker.stores.database import new_id
 from worker.stores.registry import Registry
 from worker.stores.registry.consents import ConsentTable, PendingRefusals
 from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable
+from worker.stores.registry.outcomes import RunOutcome
 
 TODAY = NOW.date()
 DAY = timedelta(days=1)
@@ -258,7 +259,9 @@ def test_sightings_are_counted_from_the_first_and_forgotten_at_a_success(tables:
     for hours in (0, 3, 1):  # The message of the last one came late.
         refusal = tables.pending_refusals.record_sighting(account, CODE, NOW + timedelta(hours=hours))
     assert (refusal.first_seen, refusal.last_seen, refusal.times) == (NOW, NOW + timedelta(hours=3), 3)
-    tables.registry.outcomes.record(account, "daily", "run", NOW, code=None, message="", last_day=None, stored=False)
+    tables.registry.outcomes.record(
+        account, "daily", "run", NOW, RunOutcome(code=None, message="", last_day=None, stored=False)
+    )
     assert tables.pending_refusals.record_sighting(account, CODE, NOW).times == 1
 
 
@@ -319,7 +322,7 @@ def test_accounts_that_were_tried_are_counted_once_and_up_to_a_bound(tables: Tab
         for series in ("daily", "load_curve"):
             at = NOW - DAY if number == 3 else NOW
             tables.registry.outcomes.record(
-                account, series, at.isoformat(), at, code=None, message="", last_day=None, stored=False
+                account, series, at.isoformat(), at, RunOutcome(code=None, message="", last_day=None, stored=False)
             )
     assert tables.pending_refusals.count_accounts_asked(NOW, limit=10, supplier="enedis") == 3
     assert tables.pending_refusals.count_accounts_asked(NOW, limit=2, supplier="enedis") == 2
@@ -332,6 +335,27 @@ def test_consents_that_a_storm_ended_hold_again(tables: Tables) -> None:
         tables.pending_refusals.suspend(account_id, CODE, at, consent_ended=True, notices=list)
     assert tables.pending_refusals.reinstate(CODE, NOW - timedelta(hours=6), NOW, "enedis") == [account]
     assert [tables.consents.list_proofs(account_id)[0].open for account_id in (account, earlier)] == [True, False]
+
+
+def test_a_refusal_that_changes_no_account_ends_no_consent(tables: Tables) -> None:
+    account = tables.add()
+    record_consent(tables.consents, account, ConsentKind.USAGE_POINT, NOW)
+    assert tables.pending_refusals.suspend(account, CODE, NOW, consent_ended=False, notices=list)
+    assert not tables.pending_refusals.suspend(account, CODE, NOW, consent_ended=True, notices=list)
+    assert tables.consents.list_proofs(account)[0].open
+
+
+def test_only_the_consent_of_who_waits_under_the_same_reason_ends_once_it_is_certain(tables: Tables) -> None:
+    account = tables.add()
+    record_consent(tables.consents, account, ConsentKind.USAGE_POINT, NOW)
+    tables.pending_refusals.end_proof(account, CODE, NOW)
+    assert tables.consents.list_proofs(account)[0].open, "it is read"
+    tables.pending_refusals.suspend(account, CODE, NOW, consent_ended=False, notices=list)
+    tables.pending_refusals.end_proof(account, "LOGIN_FAILED", NOW)
+    assert tables.consents.list_proofs(account)[0].open, "it waits for something else"
+    tables.pending_refusals.end_proof(account, CODE, NOW + DAY)
+    (proof,) = tables.consents.list_proofs(account)
+    assert (proof.ended_at, proof.end_reason) == (NOW + DAY, CODE)
 
 
 def test_one_account_set_aside_by_many_at_once_is_told_of_once(tables: Tables) -> None:

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from worker.errors import RateLimited, SupplierLimited
-from worker.quota.ledger import QuotaLedger
+from worker.quota.ledger import Limits, QuotaLedger
 
 RAMP_S = 60.0
 
@@ -21,8 +21,7 @@ class SimulatedLedger:
         self.ledger = QuotaLedger(
             redis,
             "enedis",
-            per_second=per_second,
-            per_hour=limits.get("per_hour"),
+            Limits(per_second=per_second, per_hour=limits.get("per_hour")),
             prefix=f"test-{uuid.uuid4().hex}:",
             clock_us=lambda: round(self.now_s * 1e6),
             sleep=self.wait,

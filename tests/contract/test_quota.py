@@ -16,7 +16,7 @@ from benchmarks.quota import MIX, SHARES, simulated
 from tests.support.metric_counts import MetricGrowth
 from worker.domain.lanes import Lane, enter_lane, leave_lane
 from worker.errors import RateLimited, StoreUnavailable
-from worker.quota.ledger import SECOND_MS, PermitDecision, QuotaLedger, spacing_us
+from worker.quota.ledger import SECOND_MS, Limits, PermitDecision, QuotaLedger, spacing_us
 from worker.stores.child_processes import free_port
 from worker.stores.redis.connection import connect
 
@@ -38,7 +38,9 @@ def test_one_call_more_than_a_second_holds_spans_more_than_it(calls: int) -> Non
 
 def test_many_threads_never_get_more_than_both_limits(redis: Redis, prefix: str) -> None:
     def take_for_long(_: int) -> list[float]:
-        ledger = QuotaLedger(redis, "enedis", per_second=5, per_hour=60, prefix=prefix, second_ms=50, hour_ms=1500)
+        ledger = QuotaLedger(
+            redis, "enedis", Limits(per_second=5, per_hour=60, second_ms=50, hour_ms=1500), prefix=prefix
+        )
         return [decision.at_s for decision in (ledger.try_permit("all") for _ in range(300)) if not decision.wait_s]
 
     with ThreadPoolExecutor(8) as pool:
@@ -50,7 +52,7 @@ def test_many_threads_never_get_more_than_both_limits(redis: Redis, prefix: str)
 
 TAKE_PERMITS = """
 import sys
-from worker.quota.ledger import PermitDecision, QuotaLedger
+from worker.quota.ledger import Limits, PermitDecision, QuotaLedger
 from worker.stores.redis.connection import connect
 
 class RecordingLedger(QuotaLedger):
@@ -62,7 +64,7 @@ class RecordingLedger(QuotaLedger):
 
 with connect(sys.argv[1]) as redis:
     limits = {"per_second": None, "per_hour": 100, "hour_ms": 400}
-    ledger = RecordingLedger(redis, "enedis", prefix=sys.argv[2], max_wait_s=60, **limits)
+    ledger = RecordingLedger(redis, "enedis", Limits(**limits), prefix=sys.argv[2], max_wait_s=60)
     for _ in range(60):
         ledger.take_permit("all")
 """
@@ -77,7 +79,7 @@ def test_processes_that_sleep_as_told_share_one_limit(redis: Redis, redis_url: s
 
 
 def test_one_limit_used_up_takes_nothing_of_the_other(redis: Redis, prefix: str) -> None:
-    ledger = QuotaLedger(redis, "enedis", per_second=1, per_hour=1000, prefix=prefix, second_ms=60_000)
+    ledger = QuotaLedger(redis, "enedis", Limits(per_second=1, per_hour=1000, second_ms=60_000), prefix=prefix)
     assert ledger.try_permit("all").wait_s == 0
     hour = redis.hgetall(f"{prefix}permit:enedis:all:hourly")
     refused = [ledger.try_permit("all") for _ in range(20)]
@@ -86,7 +88,7 @@ def test_one_limit_used_up_takes_nothing_of_the_other(redis: Redis, prefix: str)
 
 
 def test_a_whole_hour_is_there_at_once_and_then_comes_back_bit_by_bit(redis: Redis, prefix: str) -> None:
-    ledger = QuotaLedger(redis, "enedis", per_second=None, per_hour=100, prefix=prefix, sleep=no_sleep)
+    ledger = QuotaLedger(redis, "enedis", Limits(per_second=None, per_hour=100), prefix=prefix, sleep=no_sleep)
     for _ in range(100):
         ledger.take_permit("all")
     with pytest.raises(RateLimited) as caught:
@@ -95,20 +97,20 @@ def test_a_whole_hour_is_there_at_once_and_then_comes_back_bit_by_bit(redis: Red
 
 
 def test_each_api_has_limits_of_its_own(redis: Redis, prefix: str) -> None:
-    ledger = QuotaLedger(redis, "enedis", per_second=1, per_hour=None, prefix=prefix, second_ms=60_000)
+    ledger = QuotaLedger(redis, "enedis", Limits(per_second=1, per_hour=None, second_ms=60_000), prefix=prefix)
     assert [ledger.try_permit(api).wait_s > 0 for api in ("daily", "curve", "daily")] == [False, False, True]
 
 
 def test_calls_that_follow_each_other_are_made_even_at_one_call_a_second(redis: Redis, prefix: str) -> None:
     slept: list[float] = []
-    ledger = QuotaLedger(redis, "grdf", per_second=1, per_hour=None, prefix=prefix, sleep=slept.append)
+    ledger = QuotaLedger(redis, "grdf", Limits(per_second=1, per_hour=None), prefix=prefix, sleep=slept.append)
     permits = [ledger.take_permit("all") for _ in range(3)]
     assert len(set(permits)) == 3
     assert max(slept) <= 2 * 1.25 + 0.01
 
 
 def test_without_limits_everyone_enters_at_once(redis: Redis, prefix: str) -> None:
-    ledger = QuotaLedger(redis, "grdf", per_second=None, per_hour=None, prefix=prefix, sleep=no_sleep)
+    ledger = QuotaLedger(redis, "grdf", Limits(per_second=None, per_hour=None), prefix=prefix, sleep=no_sleep)
     for _ in range(50):
         ledger.take_permit("all")
     assert list(redis.scan_iter(f"{prefix}*")) == []
@@ -118,7 +120,7 @@ def test_a_permit_is_booked_once_and_its_holder_sleeps_until_then(redis: Redis, 
     """A caller that waits has its permit already and need not race for it."""
     slept: list[float] = []
     limits = {"per_second": 2, "per_hour": None, "second_ms": 60_000}  # The pace is one in 37.5 s.
-    ledger = QuotaLedger(redis, "enedis", **limits, prefix=prefix, max_wait_s=120, sleep=slept.append)
+    ledger = QuotaLedger(redis, "enedis", Limits(**limits), prefix=prefix, max_wait_s=120, sleep=slept.append)
     for _ in range(4):
         ledger.take_permit("all")
     assert [round(wait_s / 37.5) for wait_s in slept] == [1, 2, 3]
@@ -129,7 +131,7 @@ def test_a_permit_is_booked_once_and_its_holder_sleeps_until_then(redis: Redis, 
 
 def test_a_closed_gate_closes_for_everybody_and_every_api(redis: Redis, prefix: str) -> None:
     def ledger(supplier: str = "enedis", per_second: int | None = 5) -> QuotaLedger:
-        return QuotaLedger(redis, supplier, per_second=per_second, per_hour=None, prefix=prefix, sleep=no_sleep)
+        return QuotaLedger(redis, supplier, Limits(per_second=per_second, per_hour=None), prefix=prefix, sleep=no_sleep)
 
     assert ledger().closed_for_s() == 0
     ledger().close_gate(120)
@@ -144,7 +146,7 @@ def test_a_closed_gate_closes_for_everybody_and_every_api(redis: Redis, prefix: 
 
 
 def test_a_gate_closed_for_longer_stays_so(redis: Redis, prefix: str) -> None:
-    ledger = QuotaLedger(redis, "enedis", per_second=5, per_hour=None, prefix=prefix)
+    ledger = QuotaLedger(redis, "enedis", Limits(per_second=5, per_hour=None), prefix=prefix)
     for seconds in (60, 5, 0, -3):
         ledger.close_gate(seconds)
         assert 50 < ledger.closed_for_s() <= 60
@@ -154,7 +156,7 @@ def test_a_gate_closed_for_longer_stays_so(redis: Redis, prefix: str) -> None:
 
 def test_a_raised_limit_counts_at_once(redis: Redis, prefix: str) -> None:
     def ledger(per_hour: int) -> QuotaLedger:
-        return QuotaLedger(redis, "enedis", per_second=None, per_hour=per_hour, prefix=prefix)
+        return QuotaLedger(redis, "enedis", Limits(per_second=None, per_hour=per_hour), prefix=prefix)
 
     assert ledger(1).try_permit("all").wait_s == 0
     assert ledger(1).try_permit("all").wait_s > 3500
@@ -166,8 +168,8 @@ def test_a_raised_limit_counts_at_once(redis: Redis, prefix: str) -> None:
 
 def test_the_permits_of_a_day_are_told_beside_those_of_an_hour(redis: Redis, prefix: str) -> None:
     at_s = 1_900_000_000.0
-    limits = {"per_second": None, "per_hour": 100, "per_day": 6, "prefix": prefix}
-    ledger = QuotaLedger(redis, "grdf", **limits, clock_us=lambda: int(at_s * 1e6))
+    limits = {"per_second": None, "per_hour": 100, "per_day": 6}
+    ledger = QuotaLedger(redis, "grdf", Limits(**limits), prefix=prefix, clock_us=lambda: int(at_s * 1e6))
     permits = [ledger.try_permit("data").permit for _ in range(2)]
     at_s += 7200
     permits += [ledger.try_permit("data").permit for _ in range(2)]
@@ -175,13 +177,13 @@ def test_the_permits_of_a_day_are_told_beside_those_of_an_hour(redis: Redis, pre
     assert (ledger.used_in_a_day("data"), sum(ledger.used_by_lane("data").values())) == (4, 2)
     ledger.release_permit(permits[-1] or "")
     assert ledger.used_in_a_day("data") == 3
-    assert QuotaLedger(redis, "grdf", per_second=None, per_hour=100, prefix=prefix).used_in_a_day("data") == 0
+    assert QuotaLedger(redis, "grdf", Limits(per_second=None, per_hour=100), prefix=prefix).used_in_a_day("data") == 0
 
 
 def test_a_server_clock_set_back_closes_nothing_and_forgets_no_call(redis: Redis, prefix: str) -> None:
     now_s = 1_900_000_000.0
     limits = {"per_second": 5, "per_hour": 10}
-    ledger = QuotaLedger(redis, "enedis", **limits, prefix=prefix, clock_us=lambda: int(now_s * 1e6))
+    ledger = QuotaLedger(redis, "enedis", Limits(**limits), prefix=prefix, clock_us=lambda: int(now_s * 1e6))
     ledger.close_gate(100)
     assert ledger.closed_for_s() == 100
     now_s += 200
@@ -200,7 +202,7 @@ def test_a_server_clock_set_back_closes_nothing_and_forgets_no_call(redis: Redis
 
 
 def test_redis_emptied_in_between_costs_one_burst(redis: Redis, prefix: str) -> None:
-    ledger = QuotaLedger(redis, "enedis", per_second=1, per_hour=None, prefix=prefix, second_ms=60_000)
+    ledger = QuotaLedger(redis, "enedis", Limits(per_second=1, per_hour=None, second_ms=60_000), prefix=prefix)
 
     def granted(ask: Callable[[str], PermitDecision]) -> int:
         return sum(ask("all").wait_s == 0 for _ in range(10))
@@ -212,7 +214,7 @@ def test_redis_emptied_in_between_costs_one_burst(redis: Redis, prefix: str) -> 
 
 
 def test_the_keys_end_by_themselves(redis: Redis, prefix: str) -> None:
-    ledger = QuotaLedger(redis, "enedis", per_second=5, per_hour=1000, prefix=prefix)
+    ledger = QuotaLedger(redis, "enedis", Limits(per_second=5, per_hour=1000), prefix=prefix)
     ledger.take_permit("all")
     ledger.close_gate(60)
     lives = [redis.pttl(key) for key in redis.scan_iter(f"{prefix}*")]
@@ -221,7 +223,7 @@ def test_the_keys_end_by_themselves(redis: Redis, prefix: str) -> None:
 
 def test_waits_refusals_and_closings_are_counted_in_their_lane(redis: Redis, prefix: str) -> None:
     slept: list[float] = []
-    ledger = QuotaLedger(redis, "enedis", per_second=None, per_hour=1, prefix=prefix, sleep=slept.append)
+    ledger = QuotaLedger(redis, "enedis", Limits(per_second=None, per_hour=1), prefix=prefix, sleep=slept.append)
     counts, token = MetricGrowth(), enter_lane("backfill")
     ledger.take_permit("data")
     with pytest.raises(RateLimited):
@@ -240,7 +242,7 @@ def test_waits_refusals_and_closings_are_counted_in_their_lane(redis: Redis, pre
 def test_an_unreachable_redis_means_try_again_later() -> None:
     counts = MetricGrowth()
     with connect(f"redis://127.0.0.1:{free_port()}/0") as nobody:
-        ledger = QuotaLedger(nobody, "enedis", per_second=5, per_hour=10)
+        ledger = QuotaLedger(nobody, "enedis", Limits(per_second=5, per_hour=10))
         calls = (
             lambda: ledger.take_permit("all"),
             lambda: ledger.close_gate(5),

@@ -17,7 +17,7 @@ from redis import Redis
 
 from tests.support.profiles import examples
 from worker.domain.lanes import QUOTA_LANES, Lane, Shares, enter_lane, leave_lane
-from worker.quota.ledger import QuotaLedger
+from worker.quota.ledger import Limits, QuotaLedger
 
 FIRST, NIGHTLY, REPAIR, BACKFILL, STRANGERS = QUOTA_LANES
 SHARES: Final = Shares.parse(
@@ -37,18 +37,25 @@ once_per_example = settings(
 class Fleet:
     """A ledger on a clock of the test, and the permits that it gave by moment and lane."""
 
-    def __init__(self, redis: Redis, shares: Shares = SHARES, per_second: int | None = None, **limits: float) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        shares: Shares = SHARES,
+        per_second: int | None = None,
+        *,
+        max_wait_s: float | None = None,
+        **limits: float,
+    ) -> None:
         self.now_s = 1_900_000_000.0
         self.granted: list[tuple[float, Lane]] = []
         limits = {"per_hour": 1000, **limits}
         self.ledger = QuotaLedger(
             redis,
             "enedis",
-            per_second=per_second,
-            shares=shares,
+            Limits(per_second=per_second, shares=shares, **limits),
             prefix=f"test-{uuid.uuid4().hex}:",
+            max_wait_s=max_wait_s,
             clock_us=lambda: round(self.now_s * 1e6),
-            **limits,
         )
 
     def ask(self, lane: Lane, patience_s: float = 0.0) -> bool:

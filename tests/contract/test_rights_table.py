@@ -11,13 +11,23 @@ import pytest
 from sqlalchemy import select
 
 from tests.support.registries import KEY, NOW, all_rows, registry_sealer
-from worker.domain.access_right import HouseholdDeclaration, ProofState, Right, RightRecord, RightRole, RightState
+from worker.domain.access_right import (
+    TRANSITIONS,
+    HouseholdDeclaration,
+    OurState,
+    ProofState,
+    Right,
+    RightEvent,
+    RightRecord,
+    RightRole,
+    RightState,
+)
 from worker.domain.account import Account
 from worker.stores.encryption import KeyedHashes, generate_key
 from worker.stores.registry import Registry
 from worker.stores.registry.consents import ConsentTable
 from worker.stores.registry.key_rotation import RIGHT_SEALS, rotate_seals
-from worker.stores.registry.rights import RightTable, withdraw_rights
+from worker.stores.registry.rights import RightTable, forget_rights, withdraw_rights
 from worker.stores.registry.tables import RIGHTS
 
 METER, OTHER = "12345678901234", "GI123456"
@@ -112,6 +122,51 @@ def test_accounts_without_a_right_are_listed_until_one_is_found(registry: Regist
     assert (adopted.account_id, adopted.is_found, adopted.supplier_id) == (account.id, True, UUID)
     assert rights.list_accounts_without("grdf") == [] and rights.of_account(electricity.id) == []
     assert [right.id for right in rights.of_account(account.id)] == [adopted.id]
+
+
+IN_STATE: dict[OurState, dict[str, Any]] = {
+    OurState.DECLARED: {},
+    OurState.FOUND: {"is_found": True},
+    OurState.OPENED: {"opened_at": NOW},
+    OurState.WITHDRAWING: {"opened_at": NOW, "withdraw_since": NOW},
+}
+
+
+@pytest.mark.parametrize("event", RightEvent)
+@pytest.mark.parametrize("state", OurState)
+def test_each_event_does_to_a_stored_right_what_its_table_says(
+    registry: Registry, rights: RightTable, state: OurState, event: RightEvent
+) -> None:
+    account, gone = add_account(registry), RightState.REVOKED if event is RightEvent.ENDED else RightState.ACTIVE
+    right = replace(RIGHT, account_id=account.id, state=gone, **IN_STATE[state])
+    insert(rights, right)
+
+    def let_happen() -> None:
+        with registry.database.writing() as connection:
+            match event:
+                case RightEvent.OPENED:
+                    rights.mark_opened(connection, right.id, account.id, LATER)
+                case RightEvent.STOPPED:
+                    withdraw_rights(connection, account.id)
+                case RightEvent.FORGOTTEN:
+                    forget_rights(connection, [account.id])
+
+    let_happen()
+    match event:
+        case RightEvent.ENDED:
+            rights.delete_ended_before(LATER)
+        case RightEvent.WITHDRAWN:
+            rights.delete_withdrawn(right.id)
+    after = rights.of_request(right.id)
+    assert (after and after.ours) is TRANSITIONS.get((state, event), state)
+
+
+def test_a_right_that_is_withdrawn_meanwhile_is_withdrawn_also_where_another_takes_its_place(
+    registry: Registry, rights: RightTable
+) -> None:
+    insert(rights, replace(RIGHT, withdraw_since=NOW))
+    insert(rights, replace(RIGHT, id="r2"), instead_of=["r1"])
+    assert [right.id for right in rights.list_to_withdraw()] == ["r1"]
 
 
 def test_a_withdrawn_right_is_nobodys_until_its_row_goes(registry: Registry, rights: RightTable) -> None:

@@ -126,11 +126,11 @@ def test_a_consent_that_does_not_cover_a_series_ends_it_and_one_that_does_opens_
     fleet = collecting(registry, *ALL)
     covered = frozenset({Series.DAILY, Series.MAX_POWER})
     ((account, _),) = fleet.accounts.add_all(
-        "enedis", [METER], NOW, NewConsent(token_needed=False), offered={METER: covered}
+        "enedis", [METER], NOW, NewConsent(token_needed=False, offered={METER: covered})
     )
     assert fleet.outcomes.collected(account.id) == active(fleet, account.id) == sorted(covered, key=ALL.index)
     more = covered | {Series.LOAD_CURVE}
-    fleet.accounts.add_all("enedis", [METER], LATER, NewConsent(token_needed=False), offered={METER: more})
+    fleet.accounts.add_all("enedis", [METER], LATER, NewConsent(token_needed=False, offered={METER: more}))
     assert active(fleet, account.id) == sorted(more, key=ALL.index)
     fleet.accounts.add_all(
         "enedis", [METER], LATER, NewConsent(token_needed=False)

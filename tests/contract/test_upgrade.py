@@ -391,7 +391,7 @@ def test_the_version_before_restores_what_migrate_has_saved(
 ) -> None:
     kept.releve("migrate")  # To this version, which is the one before the made-up one.
     later(**LATER)
-    kept.releve("migrate")
+    kept.releve("migrate", pretend_now=(NOW + timedelta(hours=1)).isoformat())
     saved = max(saved_registries(kept))
     monkeypatch.setattr(migrations, "_FOLDER", STEPS)
     settings = {"ledger_file": str(tmp_path / "ledger.ndjson"), "measures_url": url_of(kept)}

@@ -16,6 +16,7 @@ from worker.domain.account import AccountState
 from worker.domain.audit_entry import AuditAction, AuditFilter
 from worker.domain.completeness import DayMark, DayState
 from worker.domain.series import Series
+from worker.stores.registry.outcomes import RunOutcome
 
 METER = "22516914714270"
 
@@ -26,7 +27,7 @@ def account(parts: Parts) -> str:
     yesterday = parts.sync.history.today() - timedelta(days=1)
     late = {yesterday: DayMark(DayState.LATE, asked_at_age=1)}
     parts.stores.registry.outcomes.record(
-        found.id, Series.DAILY, "run", NOW, code=None, message="", last_day=None, stored=False, days=late
+        found.id, Series.DAILY, "run", NOW, RunOutcome(code=None, message="", last_day=None, stored=False, days=late)
     )
     return found.id
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from tests.support.backups import (
 )
 from tests.support.fakes import ByDoctype
 from tests.support.installation import Installation
-from tests.support.registries import NOW, prepare_registry, record_outcome
+from tests.support.registries import NOW, prepare_registry, record_outcome, set_history_due
 from worker.domain.completeness import COMPLETE
 from worker.domain.series import Doctype, Series
 from worker.errors import StoreUnavailable
@@ -51,6 +51,7 @@ def old(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Installatio
     installation = installation_with_keys(folder, redis_url, folder / "ledger.ndjson")
     with installation.open() as parts:
         fill(parts)
+    with installation.open(pretend_now=(NOW + timedelta(hours=1)).isoformat()) as parts:
         back_up(parts.stores, installation.folder / "backup.zip")
     return installation
 
@@ -203,9 +204,11 @@ def test_what_was_stored_while_the_backup_was_made_is_asked_for_again(
         first = fill(parts)["first"]
         before = parts.stores.registry.completeness.load_ledger(first, Series.DAILY)
         lacking = {date(2024, 6, 29): COMPLETE, date(2024, 6, 30): COMPLETE}
-        parts.stores.registry.outcomes.set_history_due(first, Series.DAILY, None)
-        record_outcome(parts.stores.registry, first, "later", now=datetime.now(UTC), days=lacking)
+        set_history_due(parts.stores.registry, first, Series.DAILY, None)
+        record_outcome(parts.stores.registry, first, "later", now=parts.stores.now(), days=lacking)
         back_up(parts.stores, tmp_path / "busy.zip")
+        made_at = datetime.fromisoformat(str(read_manifest(tmp_path / "busy.zip")["made_at"]))
+        assert NOW <= made_at <= parts.stores.now(), "it bears the time of the rows in it"
     with new.open() as parts:
         restore(parts.stores.settings, tmp_path / "busy.zip")
         ledger = parts.stores.registry.completeness.load_ledger(first, Series.DAILY)

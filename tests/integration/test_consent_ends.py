@@ -95,7 +95,7 @@ def jobs_in_flight(service: ConnectService, account_id: str) -> list[WindowJob]:
     history = claims.claim_history(*pair)
     assert history is not None
     repair = claims.to_job(*pair, last_week, claims.claim(REPAIR, [pair])[pair])
-    return [*parts.sync.claims.look_backs(account_id), history, repair, claims.to_job(*pair, last_week)]
+    return [*parts.sync.claims.claim_look_backs(account_id), history, repair, claims.to_job(*pair, last_week)]
 
 
 # How Relève may come to ask; each is tried alone.
@@ -111,8 +111,10 @@ WAYS: dict[str, Callable[[Parts, str], object]] = {
     "renewal": lambda parts, account_id: renew_tokens(),
     "probe": lambda parts, account_id: probe_incidents(),
     "expiry": lambda parts, account_id: expire_consents(),
-    "inline": lambda parts, account_id: list(build_inline(parts.stores, parts.sync, print).look_back(account_id)),
-    "inline history": lambda parts, account_id: list(build_inline(parts.stores, parts.sync, print).history(account_id)),
+    "inline": lambda parts, account_id: list(build_inline(parts.stores, parts.sync, print).run_look_back(account_id)),
+    "inline history": lambda parts, account_id: list(
+        build_inline(parts.stores, parts.sync, print).run_history(account_id)
+    ),
 }
 
 
@@ -188,4 +190,4 @@ def test_what_the_household_stopped_is_asked_by_no_way_and_a_new_consent_begins_
     assert parts.stores.registry.tokens.load(account_id) is None
     assert parts.stores.registry.notices.list_due(parts.stores.now()) == []
     assert add(service, today(service) + ONE_DAY) == account_id
-    assert len(list(build_inline(parts.stores, parts.sync, print).look_back(account_id))) == len(USUAL_SERIES)
+    assert len(list(build_inline(parts.stores, parts.sync, print).run_look_back(account_id))) == len(USUAL_SERIES)

@@ -20,7 +20,7 @@ from worker.domain.lanes import QUEUES
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import PARIS
 from worker.ops.fleet_metrics import METRICS, OLD_GAUGES
-from worker.quota.ledger import QuotaLedger
+from worker.quota.ledger import Limits, QuotaLedger
 from worker.stores.child_processes import free_port
 from worker.stores.database import Database
 from worker.stores.encryption import generate_key
@@ -29,6 +29,7 @@ from worker.stores.redis.connection import connect
 from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 from worker.stores.registry import Registry
 from worker.stores.registry.migrations import upgrade_schema
+from worker.stores.registry.outcomes import RunOutcome
 from worker.stores.registry.outputs import OutputTable
 from worker.stores.registry.supplier_answers import Correction, CorrectionTable, QuarantineTable
 from worker.sync.verification import AuditSummary, save_audit_summary
@@ -56,11 +57,7 @@ class Fleet:
                 Series.DAILY,
                 "run",
                 NOW,
-                code=None,
-                message="",
-                last_day=date(2024, 7, 24),
-                stored=True,
-                days={YESTERDAY: mark},
+                RunOutcome(code=None, message="", last_day=date(2024, 7, 24), stored=True, days={YESTERDAY: mark}),
             )
         self._record_deviations(registry)
         OutputTable(registry.database, SEALER, timedelta(minutes=15)).insert("webhook", {}, NOW)
@@ -80,7 +77,7 @@ class Fleet:
     def write_progress(self) -> None:
         """Write to Redis what workers and beat write there."""
         with connect(self.redis_url) as redis:
-            ledger = QuotaLedger(redis, "enedis-2026", per_second=None, per_hour=1000)
+            ledger = QuotaLedger(redis, "enedis-2026", Limits(per_second=None, per_hour=1000))
             for _ in range(3):
                 ledger.take_permit("mesure_synchrone_auto")
             ledger.close_gate(600)

@@ -96,7 +96,7 @@ def test_both_generations_of_bodies_store_the_same(parts: Parts, gateway: Gatewa
 def test_a_home_is_set_up_for_its_gateway(parts: Parts, gateway: Gateway, home: Installation) -> None:
     assert list(parts.sync.suppliers) == ["gateway"] and is_offered(parts.stores.settings, Series.REGISTERS)
     assert not is_offered(parts.stores.settings, Series.CONTRACT)
-    (due,) = parts.sync.due.suppliers
+    (due,) = parts.sync.due
     assert isinstance(due, GatewayWindows) and due.calls_in_half_a_day == 60
     assert (parts.sync.history.curve_days, f"{parts.sync.history.nightly_at:%H:%M}") == (745, "06:00")
     assert parts.stores.redis.keys("releve:permit:*") == []
@@ -213,7 +213,7 @@ def test_the_doctor_asks_for_no_token_and_nothing_is_renewed(parts: Parts, gatew
 def test_the_history_of_a_home_is_there_at_once(parts: Parts, gateway: Gateway) -> None:
     account = add_account(parts, gateway.token())
     for series in parts.stores.registry.outcomes.collected(account):
-        for job in parts.sync.due.next_of_history(account, series):
+        for job in parts.sync.due_of(series).claim_next_of_history(account, series):
             parts.sync.window.sync_window(job)
     today = parts.sync.history.today()
     daily = parts.stores.measures.read(account, {Series.DAILY.inputs: (str(today - 31 * ONE_DAY), str(today))})

@@ -18,6 +18,7 @@ from worker.domain.evidence import DatesSource
 from worker.domain.series import USUAL_SERIES
 from worker.errors import GatewayBanned, TokenRefused, WorkerError
 from worker.stores.registry.consents import GivenConsent
+from worker.stores.registry.outcomes import RunOutcome
 
 UNTIL = date(2037, 7, 18)
 
@@ -248,7 +249,11 @@ def test_the_summary_tells_a_ban_and_a_refused_token_until_an_answer_comes(
         with home.open() as parts:
             for series in USUAL_SERIES:
                 parts.stores.registry.outcomes.record(
-                    account, series, "r", parts.stores.now(), code=code, message="", last_day=None, stored=False
+                    account,
+                    series,
+                    "r",
+                    parts.stores.now(),
+                    RunOutcome(code=code, message="", last_day=None, stored=False),
                 )
         return home.releve("home").out
 

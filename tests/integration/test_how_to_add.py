@@ -48,7 +48,8 @@ for line in sys.stdin:
     else:
         os.environ.update(settings)
         with Parts(get_settings()) as parts:
-            answer = [job["series"] for job in parts.sync.due.night(parts.stores.now()).jobs]
+            now = parts.stores.now()
+            answer = [job["series"] for due in parts.sync.due for job in due.claim_night(now).jobs]
     print(json.dumps(answer), flush=True)
 """
 

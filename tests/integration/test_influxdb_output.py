@@ -98,7 +98,7 @@ def test_it_answers_each_query_of_the_dashboard_with_values(server: InfluxDB, se
 
 def test_the_points_of_steps_that_went_are_deleted(server: InfluxDB) -> None:
     """Half-hours, then the same day by hours: 27 October 2024 has 25."""
-    measures, account, day = memory_measures(), OutputAccount("coarser", "coarser", "default"), date(2024, 10, 27)
+    measures, account, day = memory_measures(), OutputAccount("coarser", "coarser"), date(2024, 10, 27)
     window = DateWindow(day, day + timedelta(days=1))
     sums = []
     for minutes in (30, 60):

@@ -28,14 +28,14 @@ def test_a_lost_flag_comes_back_with_the_next_night_and_nothing_is_asked_again(i
         account, _ = parts.stores.registry.accounts.add(ENEDIS.name, "12345678901299", parts.stores.now())
         inline = build_inline(parts.stores, parts.sync, print_line=print)
         assert flags(parts, account.id) == [None, None]
-        asked = list(inline.history(account.id))
+        asked = list(inline.run_history(account.id))
         assert asked and flags(parts, account.id) == ["1", "1"]
         history_of_0_2_0 = ("releve:history:daily:zzz", "zzz", "?2024-07-01/2024-07-08")
         parts.stores.redis.flushdb()
         parts.stores.redis.hset(*history_of_0_2_0)
-        assert list(inline.history(account.id)) == [], "the registry knows it"
+        assert list(inline.run_history(account.id)) == [], "the registry knows it"
         assert flags(parts, account.id) == [None, None]
-        assert [result["series"] for result in inline.look_back(account.id)] == [
+        assert [result["series"] for result in inline.run_look_back(account.id)] == [
             series.value for series in USUAL_SERIES
         ]
         assert flags(parts, account.id) == ["1", "1"]

@@ -143,7 +143,7 @@ def test_the_days_of_the_consent_go_down_to_nought_and_without_an_end_they_are_u
         now = NOW + timedelta(days=passed)
         output_to(empty_broker, measures, lambda now=now: now).send([YESTERDAY])
         days.append(empty_broker.retained()[STATE]["consent_days"])
-    endless = OutputAccount("home1", "home1", "default")
+    endless = OutputAccount("home1", "home1")
     output_to(empty_broker, measures).send([replace(YESTERDAY, account=endless)])
     assert [*days, empty_broker.retained()[STATE]["consent_days"]] == [63, 62, 0, 0, None]
 

@@ -48,7 +48,7 @@ TAKEN, REDIRECT = answer(204, ""), answer(302, "", Location="/elsewhere")
 
 
 @pytest.fixture
-def open_runtime(installation: Installation) -> Callable[..., Any]:
+def open_parts(installation: Installation) -> Callable[..., Any]:
     """Return a function that opens a parts with the given settings, on an empty Redis."""
     return installation.but(public_url="https://releve.example").open
 
@@ -83,12 +83,12 @@ def message() -> Message:
 
 
 def test_an_account_set_aside_reaches_the_webhook_through_all_its_failures(
-    open_runtime: Any, caplog: pytest.LogCaptureFixture
+    open_parts: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     script = (answer(500, ""), SILENT, CUT, REDIRECT, answer(404, ""), TAKEN)
     with (
         canned_server(*script) as receiver,
-        open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as parts,
+        open_parts(webhook_url=receiver.url, webhook_secret=SECRET) as parts,
     ):
         account, at = suspend(parts), parts.stores.now()
         webhook = Webhook(receiver.url, SECRET, timeouts_s=(1.0, 0.3))
@@ -126,11 +126,11 @@ def test_an_account_set_aside_reaches_the_webhook_through_all_its_failures(
 
 
 def test_a_notice_that_nobody_takes_is_given_up_after_eight_attempts_with_a_line(
-    open_runtime: Any, caplog: pytest.LogCaptureFixture
+    open_parts: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
         canned_server(*[answer(503, "")] * 20) as receiver,
-        open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as parts,
+        open_parts(webhook_url=receiver.url, webhook_secret=SECRET) as parts,
     ):
         account, at = suspend(parts), parts.stores.now()
         sender = replace(build_notice_sender(parts.stores), now=lambda: at)
@@ -151,9 +151,9 @@ def test_a_receiver_that_is_not_there_costs_an_attempt_and_tells_no_address() ->
 
 
 def test_the_tasks_publish_what_is_due_and_each_message_sends_once(
-    open_runtime: Any, monkeypatch: pytest.MonkeyPatch
+    open_parts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as parts:
+    with canned_server(TAKEN) as receiver, open_parts(webhook_url=receiver.url, webhook_secret=SECRET) as parts:
         suspend(parts)
         use_parts(monkeypatch, parts)
         published: list[str] = []
@@ -168,12 +168,12 @@ def test_the_tasks_publish_what_is_due_and_each_message_sends_once(
 
 
 def test_a_tenants_notices_go_to_its_own_webhook_and_never_to_the_default_tenants(
-    open_runtime: Any, caplog: pytest.LogCaptureFixture
+    open_parts: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
         canned_server(*[TAKEN] * 3) as ours,
         canned_server(*[TAKEN] * 3) as theirs,
-        open_runtime(webhook_url=ours.url, webhook_secret=SECRET) as parts,
+        open_parts(webhook_url=ours.url, webhook_secret=SECRET) as parts,
     ):
         for tenant in ("kilowatt", "silent"):
             parts.stores.registry.tenants.save(tenant, tenant.title())
@@ -207,8 +207,8 @@ def notice_to_the_operator(parts: Parts) -> Notice:
 
 
 @pytest.mark.parametrize("change", ["renewed", "resumed", "removed"])
-def test_what_is_no_longer_true_is_not_told(open_runtime: Any, change: str) -> None:
-    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as parts:
+def test_what_is_no_longer_true_is_not_told(open_parts: Any, change: str) -> None:
+    with canned_server(TAKEN) as receiver, open_parts(webhook_url=receiver.url, webhook_secret=SECRET) as parts:
         account = suspend(parts)
         if change == "renewed":
             add(parts)
@@ -221,8 +221,8 @@ def test_what_is_no_longer_true_is_not_told(open_runtime: Any, change: str) -> N
         assert (receiver.requests, parts.stores.registry.notices.list_for_account(account)) == ([], [])
 
 
-def test_a_reminder_tells_the_day_and_what_helps(open_runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as parts:
+def test_a_reminder_tells_the_day_and_what_helps(open_parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with canned_server(TAKEN) as receiver, open_parts(webhook_url=receiver.url, webhook_secret=SECRET) as parts:
         account = add(parts)
         ends = (NOW + timedelta(days=20)).date()
         record_consent(
@@ -238,8 +238,8 @@ def test_a_reminder_tells_the_day_and_what_helps(open_runtime: Any, monkeypatch:
         assert body["new_consent_helps"] is True
 
 
-def test_a_storm_is_told_to_the_operator_without_an_account(open_runtime: Any) -> None:
-    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as parts:
+def test_a_storm_is_told_to_the_operator_without_an_account(open_parts: Any) -> None:
+    with canned_server(TAKEN) as receiver, open_parts(webhook_url=receiver.url, webhook_secret=SECRET) as parts:
         for number in range(10):
             parts.sync.refusals.record_refusal(add(parts, f"{30001640000000 + number}"), HolderChanged("moved"))
         assert deliver_due(build_notice_sender(parts.stores)) == 1
@@ -248,8 +248,8 @@ def test_a_storm_is_told_to_the_operator_without_an_account(open_runtime: Any) -
         assert body["reason"] == "holder"
 
 
-def test_without_any_channel_the_log_has_it(open_runtime: Any, caplog: pytest.LogCaptureFixture) -> None:
-    with open_runtime() as parts, caplog.at_level(logging.WARNING, "releve.notices"):
+def test_without_any_channel_the_log_has_it(open_parts: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with open_parts() as parts, caplog.at_level(logging.WARNING, "releve.notices"):
         account = suspend(parts)
         assert deliver_due(build_notice_sender(parts.stores)) == 1
         (line,) = [line for line in caplog.records if line.message.startswith("notice: ")]
@@ -267,9 +267,9 @@ def test_without_any_channel_the_log_has_it(open_runtime: Any, caplog: pytest.Lo
     ],
 )
 def test_d16_an_operators_mail_is_in_one_language_and_says_how_to_invite_the_holder(
-    open_runtime: Any, language: str, subject: str, words: str, other: str
+    open_parts: Any, language: str, subject: str, words: str, other: str
 ) -> None:
-    with mail_receiver() as box, open_runtime(notify_url=mail_url(box), notify_language=language) as parts:
+    with mail_receiver() as box, open_parts(notify_url=mail_url(box), notify_language=language) as parts:
         account = suspend(parts)
         assert deliver_due(build_notice_sender(parts.stores)) == 1
         (notice,) = parts.stores.registry.notices.list_for_account(account)
@@ -287,12 +287,12 @@ def test_d16_an_operators_mail_is_in_one_language_and_says_how_to_invite_the_hol
 
 
 def test_each_service_has_its_own_tries_and_no_key_of_one_is_logged(
-    open_runtime: Any, caplog: pytest.LogCaptureFixture
+    open_parts: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with canned_server(answer(401, ""), answer(200, "")) as receiver, mail_receiver() as box:
         ntfy = receiver.url.replace("http://", "ntfy://tk_canary_secret@") + "topic-canary"
         urls = f"{ntfy} {mail_url(box)} {mail_url(box)}"
-        with open_runtime(notify_url=urls) as parts, caplog.at_level(logging.DEBUG):
+        with open_parts(notify_url=urls) as parts, caplog.at_level(logging.DEBUG):
             account, at = suspend(parts), parts.stores.now()
             sender = replace(build_notice_sender(parts.stores), now=lambda: at)
             assert deliver_due(sender) == 2
@@ -422,8 +422,8 @@ def test_d16_a_name_that_leads_into_a_private_network_is_not_called(monkeypatch:
         assert len(receiver.requests) == 1
 
 
-def test_two_web_processes_of_one_data_folder_know_the_same_sessions(open_runtime: Any, tmp_path: Path) -> None:
-    with open_runtime() as one, open_runtime() as other:
+def test_two_web_processes_of_one_data_folder_know_the_same_sessions(open_parts: Any, tmp_path: Path) -> None:
+    with open_parts() as one, open_parts() as other:
         assert not (tmp_path / "session.key").exists(), "a process that opens no session makes no key"
         key, text = one.access.keys.create(KeyKind.HOUSEHOLD_SESSION, "owner")
         assert other.access.keys.find(KeyKind.HOUSEHOLD_SESSION, text) == key
@@ -431,9 +431,9 @@ def test_two_web_processes_of_one_data_folder_know_the_same_sessions(open_runtim
 
 
 @pytest.mark.parametrize("key", ["short", "a" * 64])
-def test_a_session_key_that_can_be_guessed_is_refused(open_runtime: Any, key: str) -> None:
+def test_a_session_key_that_can_be_guessed_is_refused(open_parts: Any, key: str) -> None:
     with (
-        open_runtime(session_key=key) as parts,
+        open_parts(session_key=key) as parts,
         pytest.raises(ConfigError, match=r"RELEVE_SESSION_KEY: .*key") as caught,
     ):
         _ = parts.access
@@ -444,9 +444,9 @@ def test_a_session_key_that_can_be_guessed_is_refused(open_runtime: Any, key: st
 
 
 def test_l8_the_operator_is_told_once_of_each_token_that_ends_soon(
-    open_runtime: Any, monkeypatch: pytest.MonkeyPatch
+    open_parts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with canned_server(TAKEN) as receiver, open_runtime(webhook_url=receiver.url, webhook_secret=SECRET) as parts:
+    with canned_server(TAKEN) as receiver, open_parts(webhook_url=receiver.url, webhook_secret=SECRET) as parts:
         token, text = parts.stores.registry.api_tokens.create("dashboard", ["read:accounts"], timedelta(days=13))
         parts.stores.registry.api_tokens.create("later", ["read:accounts"], timedelta(days=15), tenant="kilowatt")
         parts.stores.registry.api_tokens.create("of before", ["read:accounts"])
@@ -463,4 +463,4 @@ def test_l8_the_operator_is_told_once_of_each_token_that_ends_soon(
         assert all(
             token.id in what and format_day(ends_on, language) in what for language, what in body["what_to_do"].items()
         )
-        assert text.rpartition("_")[2] not in str(body)
+        assert text.split("_", 2)[2] not in str(body)

@@ -36,12 +36,10 @@ CALLS = {
     "consents export": ("ACCOUNT", "consents show ACCOUNT"),
     "invitations revoke": ("INVITATION", "consents revoke INVITATION"),
     "invitations list": ("--open", "consents --invitations --open"),
-    "invitations": ("", "consents --invitations"),
     "requests accept": ("no-such-id", "consents accept no-such-id"),
     "requests refuse": ("no-such-id", "consents refuse no-such-id"),
     "requests open-reading": (METER, f"consents unblock {METER}"),
     "requests list": ("", "consents --requests"),
-    "requests": ("", "consents --requests"),
     "rights check": ("", "consents check"),
     "rights proof": ("no-such-id README", "consents proof no-such-id README"),
     "rights": ("", "consents --rights"),
@@ -93,14 +91,14 @@ FAIL = {
     "home token",
     "requests accept",
     "requests refuse",
-    "rights",
     "rights check",
     "rights proof",
+    "rights",
 }  # Gas is not set up.
 FAIL |= {"sessions end", "migrate-layout --to", "migrate-layout", "pretend-homes"}
 FAIL |= {"operators", "sessions", "tokens", "proxy-clients", "grants", "keys"}  # Groups, which need a subcommand.
 MADE = re.compile(
-    r"\b[a-z0-9]{12}\b|\b(?=[\w-]*\d)[A-Za-z0-9_-]{10,}=*|\d+| {2,}"
+    r"\b[a-z0-9]{12}\b|-*\b(?=[\w-]*\d)[A-Za-z0-9_-]{10,}=*|\d+| {2,}"
 )  # Ids, secrets, numbers, and the width of columns.
 
 
@@ -162,7 +160,7 @@ def make(installation: Installation, account: str, what: str) -> str:
     return makers[what]()
 
 
-@pytest.mark.parametrize("old", ALIASES)
+@pytest.mark.parametrize("old", CALLS)
 def test_old_words_print_what_the_new_ones_print(
     old: str, installation: Installation, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +182,18 @@ def test_old_words_print_what_the_new_ones_print(
         assert (was.code, masked(was.out)) == (now.code, masked(now.out))
         assert masked(was.err) == masked("".join(hints) + now.err)
         assert more or (was.code == 0) == (old not in FAIL), was
+
+
+@pytest.mark.parametrize("words", ["history no-such-id", "invitations", "requests", "tenants set"])
+def test_old_words_that_lack_what_they_needed_are_refused(installation: Installation, words: str) -> None:
+    refused = installation.run(*words.split())
+    assert (refused.code, refused.out) == (2, "")
+    assert "the old words end" in refused.err and "needs 1 more" in refused.err
+    assert installation.run(*words.split(), "--help").code == 0
+
+
+def test_each_alias_is_tried() -> None:
+    assert {*ALIASES} - {*CALLS} == {"invitations", "requests"}
 
 
 def masked(text: str) -> str:

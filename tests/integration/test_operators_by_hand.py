@@ -174,3 +174,26 @@ def test_an_old_password_in_the_environment_is_named_with_what_replaces_it(monke
         assert "something" not in line
         monkeypatch.delenv(name)
     assert "operator_password" not in Settings.model_fields
+
+
+def test_where_the_session_key_is_missing_all_but_the_operators_are_listed(installation: Installation) -> None:
+    apart = installation.but(registry_url=f"sqlite:///{installation.folder}/apart.db")
+    apart.releve("access", "add-token", "--name", "dashboard", "--scope", "read:accounts")
+    listed = apart.releve("access", "list", "--json")
+    assert [row["access"] for row in listed.rows] == ["token"]
+    assert "operators are not listed: the session key is missing" in listed.err
+    assert "operators\n" not in apart.releve("access", "list").out
+    alone = apart.releve("access", "list", "--kind", "operator", code=2)
+    assert alone.out == "" and "the session key is missing" in alone.error_line
+
+
+def test_an_operator_is_told_of_by_the_stored_name_and_a_name_of_nobody_is_not_repeated(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("alice", "bob"):
+        add(installation, monkeypatch, name, "--no-second-factor")
+    assert installation.releve("access", "remove", "operator", " Alice").out == "operator alice is removed\n"
+    assert installation.query("access", "remove", "operator", "BOB ")["id"] == "bob"
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    unknown = installation.releve("access", "remove", "operator", PASSWORD, code=1)
+    assert PASSWORD not in unknown.out + unknown.err and "no operator has this name" in unknown.error_line

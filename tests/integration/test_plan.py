@@ -19,6 +19,7 @@ from worker.domain.schedule import FleetPolicy
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY
 from worker.stores.registry import Registry
+from worker.stores.registry.outcomes import RunOutcome
 
 NIGHT = date(2026, 11, 2)
 NOW = "2026-11-01T23:30:00+00:00"  # In Paris it is half past midnight of the 2nd.
@@ -123,7 +124,11 @@ def test_without_a_number_the_registry_is_counted(releve: Releve, registry: Regi
     whole = dict.fromkeys(late, COMPLETE)
     for series, days in ((Series.DAILY, whole), (Series.LOAD_CURVE, late)):
         registry.outcomes.record(
-            homes[0], series.value, "r", datetime.now(UTC), code=None, message="", last_day=None, stored=True, days=days
+            homes[0],
+            series.value,
+            "r",
+            datetime.now(UTC),
+            RunOutcome(code=None, message="", last_day=None, stored=True, days=days),
         )
     plan = read_json(releve("--json"))
     assert (plan["accounts"], plan["without_curve"], plan["calls_a_night"]) == (3, 1, 3 + 2 + 1)

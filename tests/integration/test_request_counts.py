@@ -66,12 +66,12 @@ def test_a_first_sync_takes_40_requests_at_most_or_20_packed_and_an_unchanged_on
     most_first, most_unchanged = MOST_REQUESTS[layout]
     account, _ = parts.stores.registry.accounts.add(ENEDIS.name, "12345678901299", parts.stores.now())
     inline = build_inline(parts.stores, parts.sync, print_line=print)
-    first = list(inline.history(account.id))
+    first = list(inline.run_history(account.id))
     first_requests = list(proxy.requests)
     documents = {doctype: ByDoctype(parts.stores.measures)[doctype].read(account.id, "0", "~") for doctype in Doctype}
     stored = {doctype: len(of_doctype) for doctype, of_doctype in documents.items() if of_doctype}
     proxy.clear()
-    unchanged = list(inline.look_back(account.id))
+    unchanged = list(inline.run_look_back(account.id))
 
     assert not inline.failures
     assert stored == {
@@ -129,6 +129,6 @@ def do_step(parts: Parts, step: str, account_id: str) -> bool:
     if step == "verify":
         return not build_auditor(parts.stores, parts.sync, lambda job: None).verify_account(account_id).findings
     inline = build_inline(parts.stores, parts.sync, print_line=print)
-    results = [*(inline.history if step == "first" else inline.look_back)(account_id)]
+    results = [*(inline.run_history if step == "first" else inline.run_look_back)(account_id)]
     created = sum(result["created"] for result in results)
     return not inline.failures and (created == 0 if step == "unchanged" else created > 0)

@@ -176,10 +176,14 @@ def test_all_is_stored_that_the_meters_measured_and_nothing_twice(night: Night) 
 
 
 def test_no_window_is_asked_for_more_than_twice(night: Night) -> None:
-    """But of the history of an account that comes meanwhile: 0.2.0 doesn't see what the new version has stored."""
-    new = tuple(f"pointId={meter}&" for meter in (WITH_BOTH, *BY_HAND))
-    often = {window for window, times in night.asked.items() if times > 2 and not any(one in window for one in new)}
-    assert night.asked and often == set()
+    """Except in a history that is still being loaded while both run: a later account's, of either version.
+
+    0.2.0 knows only the windows that its own worker has stored. Of such a history it asks again for those that ours has
+    stored, until its own worker also runs the last step.
+    """
+    loaded_before = tuple(f"pointId={meter}&" for meter in METERS)
+    times = {window: number for window, number in night.asked.items() if any(one in window for one in loaded_before)}
+    assert len(times) >= len(METERS) and max(times.values()) <= 2
 
 
 def test_what_the_old_version_had_loaded_is_not_asked_for_again(night: Night) -> None:

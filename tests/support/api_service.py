@@ -87,7 +87,7 @@ class ApiService:
 @contextmanager
 def open_api_service(redis_url: str, folder: Path, **changes: Any) -> Iterator[ApiService]:
     """Open a service in the empty ``folder``; data of an earlier one in Redis is deleted."""
-    with _open_runtime(redis_url, folder, changes) as parts:
+    with _open_parts(redis_url, folder, changes) as parts:
         yield ApiService(parts, parts.create_app())
 
 
@@ -105,7 +105,7 @@ class ApiServices:
 
 @contextmanager
 def open_api_services(redis_url: str, folder: Path, **changes: Any) -> Iterator[ApiServices]:
-    with _open_runtime(redis_url, folder, changes) as parts:
+    with _open_parts(redis_url, folder, changes) as parts:
         yield ApiServices(parts)
 
 
@@ -122,7 +122,7 @@ def open_services_once(redis_url: str, new_folder: Callable[[], Path]) -> Iterat
 
 
 @contextmanager
-def _open_runtime(redis_url: str, folder: Path, changes: dict[str, Any]) -> Iterator[Parts]:
+def _open_parts(redis_url: str, folder: Path, changes: dict[str, Any]) -> Iterator[Parts]:
     prepare_installation(folder)
     with new_installation(folder, redis_url).open(**changes) as parts:
         parts.stores.redis.flushdb()

@@ -20,7 +20,7 @@ from tests.support.registries import METER, NOW, OTHER_METER, record_consent
 from worker.domain.access_right import Right, RightState
 from worker.domain.account import DEFAULT_TENANT, AccountState
 from worker.domain.answers import Deviation, DeviationKind, RawAnswer
-from worker.domain.audit_entry import ActorKind, AuditAction, new_entry
+from worker.domain.audit_entry import Actor, ActorKind, AuditAction, new_entry
 from worker.domain.completeness import COMPLETE, DayLedger
 from worker.domain.consents import ConsentKind, Proof
 from worker.domain.documents import Entry, to_document
@@ -89,7 +89,7 @@ def fill(parts: Parts, days: Sequence[str] = DAYS) -> dict[str, str]:
     parts.stores.registry.public_files.save("Option_Base.csv", "DATE_DEBUT;DATE_FIN", NOW.date())
     parts.stores.registry.tenants.save_prices(DEFAULT_TENANT, {"option": "hphc"})
     parts.stores.registry.audit.append(
-        new_entry(NOW, ActorKind.COMMAND, "anna", AuditAction.ACCOUNT_PAUSE, account_id=paused.id)
+        new_entry(NOW, Actor(ActorKind.COMMAND, "anna"), AuditAction.ACCOUNT_PAUSE, account_id=paused.id)
     )
     parts.stores.registry.api_tokens.create("dashboard", ["read"], timedelta(days=30))
     build_inviter(parts.stores).invite_meter("enedis", INVITED_METER, "operator")

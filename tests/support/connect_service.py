@@ -161,7 +161,7 @@ def open_connect_service(
     servers: ConnectServers, folder: Path, preset: str = NEWEST, *, consent_page: bool = False, **changes: Any
 ) -> Iterator[ConnectService]:
     servers.clear(consent_page=consent_page)
-    with _open_runtime(servers, folder, preset, changes) as parts:
+    with _open_parts(servers, folder, preset, changes) as parts:
         yield ConnectService(parts, parts.create_app(), servers.supplier)
 
 
@@ -184,7 +184,7 @@ class ConnectServices:
         settings = (preset, *map(str, changes.items()))
         self._servers.clear()
         if settings not in self._kept:
-            opening = _open_runtime(self._servers, self._new_folder(), preset, changes)
+            opening = _open_parts(self._servers, self._new_folder(), preset, changes)
             self._kept[settings] = KeptParts(self._opened.enter_context(opening))
         kept = self._kept[settings]
         kept.empty()
@@ -192,7 +192,7 @@ class ConnectServices:
 
 
 @contextmanager
-def _open_runtime(servers: ConnectServers, folder: Path, preset: str, changes: dict[str, Any]) -> Iterator[Parts]:
+def _open_parts(servers: ConnectServers, folder: Path, preset: str, changes: dict[str, Any]) -> Iterator[Parts]:
     prepare_installation(folder)
     settings = {"enedis_url": servers.supplier, "public_url": PUBLIC, "calls_per_second": "0", "calls_per_hour": "0"}
     with new_installation(folder, servers.redis_url, **settings).open(preset=preset, **changes) as parts:

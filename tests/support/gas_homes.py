@@ -15,6 +15,7 @@ from tests.support.parts import Parts
 from worker.domain.documents import Entry, to_document
 from worker.domain.series import Doctype, Period, Series, contract_series, daily_of, intervals_of
 from worker.domain.windows import ONE_DAY
+from worker.stores.registry.outcomes import RunOutcome
 
 GAS = "grdf"
 PCE, OTHER_PCE = "21546000000123", "GI000456"
@@ -113,11 +114,7 @@ def add_gas(parts: Parts, home: GasHome, meter: str = PCE, *, only: tuple[Series
             series.value,
             "20240725T070000",
             NOW,
-            code=None,
-            message="",
-            last_day=max(days),
-            stored=True,
-            confirms=True,
+            RunOutcome(code=None, message="", last_day=max(days), stored=True, confirms=True),
         )
     return account.id
 

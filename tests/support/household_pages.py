@@ -11,7 +11,7 @@ from httpx2 import Response
 from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import NOW
 from worker.domain.series import Series
-from worker.stores.registry.outcomes import DueChanges
+from worker.stores.registry.outcomes import DueChanges, RunOutcome
 
 FRENCH = {"Accept-Language": "fr"}
 ENGLISH = {"Accept-Language": "en"}
@@ -38,12 +38,14 @@ def record_outcome(
         series.value,
         "20240725T070000",
         NOW,
-        code=code,
-        message="",
-        last_day=day or TODAY - timedelta(days=1),
-        stored=True,
-        due_changes=due_changes,
-        confirms=code is None,
+        RunOutcome(
+            code=code,
+            message="",
+            last_day=day or TODAY - timedelta(days=1),
+            stored=True,
+            due_changes=due_changes or {},
+            confirms=code is None,
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""An installation for tests: its settings, runtimes on them, and the ``releve`` command in this process."""
+"""An installation for tests: its settings, its parts on them, and the ``releve`` command in this process."""
 
 from __future__ import annotations
 

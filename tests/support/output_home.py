@@ -13,7 +13,7 @@ from worker.domain.windows import local_midnight
 from worker.outputs.output import Change, OutputAccount
 from worker.stores.measures.measure_store import MeasureStore
 
-ACCOUNT = OutputAccount("home1", "home1", "default", consent_until=date(2024, 12, 31))
+ACCOUNT = OutputAccount("home1", "home1", consent_until=date(2024, 12, 31))
 NOW = datetime(2024, 10, 29, 7, 0, tzinfo=UTC)  # Two days after the longest day of the year.
 FIRST, LAST = date(2023, 12, 30), date(2024, 10, 28)
 _WRITTEN_AT = datetime(2024, 10, 29, 6, 0, tzinfo=UTC)

@@ -18,6 +18,7 @@ from tests.support.parts import Parts
 from worker.domain.documents import Entry, to_document
 from worker.domain.series import Doctype, Series, of_supplier
 from worker.domain.windows import ONE_DAY, PARIS, local_midnight
+from worker.stores.registry.outcomes import RunOutcome
 from worker.stores.registry.tables import SERIES_OUTCOMES
 
 _HALF_HOURS = 48
@@ -148,11 +149,7 @@ def store_home(
             series.value,
             "20240725T070000",
             NOW,
-            code=None,
-            message="",
-            last_day=home.last - late * ONE_DAY,
-            stored=True,
-            confirms=True,
+            RunOutcome(code=None, message="", last_day=home.last - late * ONE_DAY, stored=True, confirms=True),
         )
 
 

@@ -27,6 +27,7 @@ from worker.stores.registry.account_rows import new_series_row
 from worker.stores.registry.consents import ConsentTable, GivenConsent
 from worker.stores.registry.evidence import EvidenceCheck
 from worker.stores.registry.migrations import upgrade_schema
+from worker.stores.registry.outcomes import RunOutcome
 from worker.stores.registry.tables import AUDIT_LOG, METADATA, NEVER, NO_DAY, SERIES_OUTCOMES
 
 KEY = generate_key()
@@ -187,7 +188,13 @@ def record_outcome(registry: Registry, account_id: str, run_id: str, **changes: 
     """Record the outcome of a run; without ``changes`` it is a success of the daily series that stored nothing."""
     outcome: dict[str, Any] = {"code": None, "message": "", "last_day": None, "stored": False, **changes}
     series, now = outcome.pop("series", Series.DAILY), outcome.pop("now", NOW)
-    registry.outcomes.record(account_id, series, run_id, now, **outcome)
+    registry.outcomes.record(account_id, series, run_id, now, RunOutcome(**outcome))
+
+
+def set_history_due(registry: Registry, account_id: str, series: Series, at: datetime | None) -> None:
+    """Set when a history goes on; None: it is loaded."""
+    of_series = (SERIES_OUTCOMES.c.account_id == account_id, SERIES_OUTCOMES.c.series == series)
+    registry.database.change(update(SERIES_OUTCOMES).where(*of_series).values(history_due_at=at))
 
 
 def mark_asked(registry: Registry, account_id: str, series: Series, window: DateWindow | None) -> None:

@@ -38,7 +38,7 @@ class RightRegister:
     longest_list: int = 1_000
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        """Let the runtimes that are opened from now on ask this register."""
+        """Let the parts that are opened from now on ask this register."""
         calls = RightCalls(
             declare=self.declare,
             list_rights=self.list_rights,

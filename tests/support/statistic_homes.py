@@ -14,7 +14,7 @@ from worker.outputs.home_assistant import HomeAssistant
 from worker.outputs.home_assistant_socket import HomeAssistantAddress, parse_address
 from worker.outputs.output import Change, OutputAccount
 
-ACCOUNT: Final = OutputAccount(id="k9x4w", label="home", tenant="default")
+ACCOUNT: Final = OutputAccount(id="k9x4w", label="home")
 NOW: Final = datetime(2026, 11, 27, 12, tzinfo=UTC)
 HOUR: Final = timedelta(hours=1)
 

@@ -245,7 +245,7 @@ class System:
     def load_history_inline(self, account: str) -> None:
         """Load the account's history without the queue."""
         inline = build_inline(self.parts.stores, self.parts.sync, print_line=print)
-        assert list(inline.history(account)) and not inline.failures
+        assert list(inline.run_history(account)) and not inline.failures
 
     def loaded(self, account: str, series: Series) -> bool:
         done, total = self.parts.sync.history.count_days(account, series)

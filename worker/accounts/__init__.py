@@ -1,4 +1,4 @@
 """Accounts from consent to erasure: connecting, refusals, notices, tokens, status, explanations.
 
-Everything that reads or writes a store raises StoreUnavailable; docstrings name only further errors.
+Every function that reads or writes a store may raise StoreUnavailable; the docstrings name only other errors.
 """

@@ -20,9 +20,9 @@ from worker.sync.history import History
 
 @dataclass(frozen=True)
 class AccountDays:
-    """An account with its stored state; each part is loaded once, on first use.
+    """An account with its stored state; each part of the state is loaded once, when it is first used.
 
-    Its properties and methods raise StoreUnavailable.
+    The properties and methods may raise StoreUnavailable.
     """
 
     account: Account
@@ -46,17 +46,17 @@ class AccountDays:
 
     @cached_property
     def asked(self) -> set[Series]:
-        """The series to fetch from the supplier, now or once the account's consent is in force again."""
+        """The series to request now or as soon as the consent is in force again; empty for an account of files only."""
         return set() if self.account.files_only else set(self.history.registry.outcomes.collected(self.account.id))
 
     @cached_property
     def ended(self) -> set[Series]:
-        """The series that the supplier says this meter does not have."""
+        """The series that this meter does not have, according to the supplier."""
         chosen = self.history.registry.outcomes.list_chosen(self.account.id)
         return {one.series for one in chosen if one.switch is SeriesSwitch.ENDED}
 
     def reading_frequency(self, measures: MeasureStore) -> str | None:
-        """Return how often the meter is read, according to its newest stored contract; None if it doesn't say."""
+        """Return how often the meter is read, according to its newest stored contract; None if unknown."""
         contracts = [series.inputs for series in of_supplier(self.account.supplier) if series.is_state]
         stored = measures.read(self.account.id, dict.fromkeys(contracts, ALL_KEYS))
         rows = [document for doctype in contracts for document in stored[doctype]]
@@ -92,8 +92,8 @@ class AccountDays:
         )
 
     def asked_next(self, series: Series, day: date, mark: DayMark) -> datetime | None:
-        """Return when a day is next requested, given its mark in the ledger."""
-        # Most accounts have no open day, so their outcomes and policy are not read.
+        """Return when a day is next requested; None if never. ``mark``: the day's mark in the ledger."""
+        # ``turn_of`` reads outcomes and policy, so it is called only for an open day; most accounts have none.
         return next_request(series, day, mark, self.now, self.turn_of(series)) if mark.open else None
 
     def next_look_back(self, series: Series) -> datetime:

@@ -1,7 +1,7 @@
-"""Accounts added without a callback: a person vouches for the consent, or a gateway's token stands for it.
+"""Accounts added without a visit to the supplier's consent page.
 
-The person who adds an account vouches that its holder has consented. A home that reads its meters through a gateway
-adds its accounts by the gateway's token.
+The person who adds an account vouches that the meter's holder has consented. A home that reads its meters through a
+gateway adds its accounts with the gateway's token.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOMENT: Final = timedelta(microseconds=1)
 
 
 class MeterErased(DataError):
-    """The holder of this meter has had its data erased, and nobody says that they have consented since."""
+    """The holder of this meter has had its data erased, and nothing shows that the holder has consented since."""
 
     remedy = (
         "Ask the holder. If they have consented again since the erasure, give the day in `consented_on` (API), or "
@@ -41,14 +41,17 @@ class MeterErased(DataError):
 
 
 class MeterConnected(DataError):
-    """The meter has an account that was made by a consent at the supplier, which a gateway's token can't change."""
+    """The meter has an account made by a consent at the supplier; a gateway's token can't change such an account."""
 
     remedy = "Keep that account. Set `RELEVE_DATA_DIR` to another folder for a home's installation."
 
 
 @dataclass(frozen=True, slots=True)
 class TokenAccount:
-    """An account that took a token. ``created``: whether it is new; ``renewed``: whether it had a token before."""
+    """An account that was given a token.
+
+    ``created``: whether the account is new. ``renewed``: whether the account had a token before.
+    """
 
     account: Account
     created: bool
@@ -59,8 +62,8 @@ class TokenAccount:
 class AccountAssertion:
     """Adds accounts with evidence of kind ``asserted``.
 
-    ``token_of``: the tenant whose program vouches, if it isn't the operator. ``waits_under``: the code under which the
-    account waits for its holder; nothing is fetched for it meanwhile.
+    ``token_of``: the tenant whose program vouches; None if the operator vouches. ``waits_under``: if set, a new
+    account begins suspended, with this code of a refusal as the reason, and nothing is requested for the account.
     """
 
     supplier: str
@@ -84,13 +87,15 @@ class AccountAssertion:
         """Return the tenant's account of a usage point, and whether it is new; an existing account stays as it is.
 
         Account and evidence are written in one transaction. With ``consented_on``, the day on which the holder
-        consented, the account is ``ready`` at once. Otherwise it is ``new`` until the supplier's first answer, but is
-        fetched like a ready one. The caller has checked that there is a token if accounts have their own, and
-        enqueues the backfill. ``anew``: the holder has consented since the meter's data were erased.
+        consented, the account is ``ready`` at once. Otherwise the account is ``new`` until the supplier's first answer,
+        but its data are requested like those of a ready one. The caller has checked that a token is given if each
+        account needs its own, and enqueues the backfill. ``anew``: the holder has consented since the meter's data were
+        erased.
 
-        Raises ValueError if the evidence can't be kept as it is. Raises MeterElsewhere if another tenant's account
-        reads the meter or, with ``token_of``, if the last erased account was another tenant's. Raises MeterErased if
-        the meter's data were erased, and neither ``anew`` nor ``consented_on`` shows a newer consent.
+        Raises ValueError if ``reference`` or ``consented_on`` is not acceptable. Raises MeterElsewhere if another
+        tenant's account reads the meter or, with ``token_of``, if the meter's last erased account belonged to another
+        tenant. Raises MeterErased if the meter's data were erased, and neither ``anew`` nor ``consented_on`` shows a
+        newer consent.
         """
         now = self.now()
         _check_reference(reference, usage_point_id)
@@ -113,8 +118,7 @@ class AccountAssertion:
             self.supplier,
             usage_point_id,
             now,
-            token=token,
-            confirmed=consented_on is not None,
+            NewConsent(consented_on, token=token),
             on_new=on_new,
             tenant=tenant,
             waits_under=self.waits_under,
@@ -133,7 +137,7 @@ class AccountAssertion:
         erased_at, erased_of = erasure
         if self.token_of not in (None, erased_of):
             raise MeterElsewhere("the operator must add this meter: its data were erased at another tenant")
-        # The fleet's clock may be a simulated one.
+        # The erasure is stored in real time, but the fleet's clock may be simulated.
         erased_on = civil_date(erased_at + (self.now() - self.real_now()))
         if is_asserted_younger(erased_on, consented_on, anew=anew, on_the_day=self.token_of is None):
             return
@@ -142,15 +146,17 @@ class AccountAssertion:
         )
 
     def add_by_token(self, token: str, vouched_by: str, usage_points: Sequence[str] = ()) -> list[TokenAccount]:
-        """Give a gateway's token to the accounts of its meters, all or none, and return them.
+        """Give a gateway's token to the accounts of all its meters, and return the accounts; missing ones are created.
 
-        Only the gateway can check the token's signature, so the token proves nothing: the evidence is ``asserted``, and
-        an account that was made by a consent at the supplier is never changed.
+        If one account can't take the token, no account is changed. Only the gateway can check the token's signature, so
+        the token proves nothing: the evidence is ``asserted``, and an account that was made by a consent at the
+        supplier is never changed.
 
-        The consent's dates are the token's. ``usage_points``: the meters, for a token that names none. The caller
-        enqueues the backfills. Raises ValueError, in one line without the token, for a text that is no token or has
-        ended, and if the meters are missing or not the token's; MeterConnected; and MeterErased if a meter's data were
-        erased after the token was made.
+        The token's dates become the dates of the consent. ``usage_points``: the meters, required if the token names
+        none. The caller enqueues the backfills. Raises ValueError, whose text is one line without the token, if the
+        text is not a token, the token has expired, or the meters are missing or don't belong to the token. Raises
+        MeterConnected if a meter's account was made by a consent at the supplier, and MeterErased if a meter's data
+        were erased after the token was made.
         """
         token = token.strip()
         facts, meters = read_gateway_token(token), choose_meters(token, usage_points)
@@ -188,11 +194,11 @@ class AccountAssertion:
         ]
 
     def count_missing(self, token: str, usage_points: Sequence[str] = ()) -> int:
-        """Return how many meters of the token have no account here.  Raises ValueError as ``add_by_token``."""
+        """Return how many meters of the token have no account here.  Raises ValueError like ``add_by_token``."""
         return sum(self._find_own(meter) is None for meter in choose_meters(token, usage_points))
 
     def _find_own(self, meter: str) -> Account | None:
-        """Return the account that may take this token, or None.  Raises MeterConnected."""
+        """Return the meter's account if it may take the token; None if the meter has none.  Raises MeterConnected."""
         own = None
         for account in self.registry.accounts.find_by_meter(meter):
             if account.supplier == self.supplier:
@@ -227,12 +233,15 @@ def _check_reference(reference: str | None, usage_point_id: str) -> None:
     if len(reference) > MAX_REFERENCE_LENGTH or not reference.isprintable():
         raise ValueError(f"a reference must be one line of at most {MAX_REFERENCE_LENGTH} characters")
     if usage_point_id in reference:
-        # Until an erasure removes it, commands show the reference in full, but a meter only by its last digits.
+        # Commands show the whole reference until an erasure removes it, but only the last digits of a meter's number.
         raise ValueError("a reference must not contain the meter's number, because it is shown unmasked")
 
 
 def choose_meters(token: str, named: Sequence[str]) -> list[str]:
-    """Return the meters to read with a token: ``named``, or all of its own.  Raises ValueError as ``add_by_token``."""
+    """Return the meters to read with a token: those in ``named``, or else all meters that the token names.
+
+    Raises ValueError like ``add_by_token``.
+    """
     of_token = read_gateway_token(token).meters
     if not of_token and not named:
         raise ValueError("this token does not name its meters: give them with --usage-point")

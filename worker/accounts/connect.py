@@ -2,20 +2,20 @@
 
 ``AccountConnector.conclude`` takes a request one step further:
 
-1. The supplier is asked if its answer can be part of a proof: v4's code is exchanged for the holder's tokens, and
-   2026's authorisation for its meters. This is one call, and the web never makes it. The answer is stored with the
-   request before anything else, because a code works once.
-2. A proof is sought (``find_proof``, and ``MeterReadings`` if the person has typed what the meter shows). Without one
-   the request ends here, and nothing else has changed.
+1. If the supplier's answer can be part of a proof, the supplier is asked: a code of API v4 is exchanged for the
+   holder's tokens, and an authorisation of API 2026 for its meters. This is one call, and the web never makes it. The
+   answer is stored with the request before anything else, because a code works only once.
+2. A proof is sought (``find_proof``, and ``MeterReadings`` if the person has typed what the meter shows). Without a
+   proof the request ends here as unproven, and nothing else has changed.
 3. The request is concluded (``opening.ProvenRequests``): the accounts are written in one transaction and the request is
    saved as connected, or it waits for the person or the operator.
 
 A request from a client of the proxy makes no account: once it is proven, the client gets a code. A request that
-declares a right makes none either: the supplier asks the holder, and ``gas_rights.RightDeclarations`` takes over.
+declares a right makes no account either: the supplier asks the holder, and ``gas_rights.RightDeclarations`` takes over.
 
 For proof P4, one meter's registers are requested from the supplier once and compared with what the person has typed.
-These calls are made only after a reading was typed, in the caller's quota lane: for strangers the last one. Their
-answers are dropped, because nobody has consented to keeping them yet.
+These calls are made only after a reading was typed, and with the small quota of ``Lane.STRANGERS``, even if the person
+was invited. The answers are dropped, because nobody has consented to keeping them yet.
 """
 
 from __future__ import annotations
@@ -61,11 +61,13 @@ from worker.stores.redis.locks import Locks
 from worker.stores.registry.erased_meters import ReadingTryTable
 
 log = logging.getLogger("releve.consents")
-# Longer than the supplier's slowest answer; after it a killed process counts as dead.
+# The lifetime of a step's lock. It is longer than the supplier's slowest answer; if the process is killed, others wait
+# this long. A running step extends its lock up to _LONGEST_STEP_S.
 _STEP_S: Final = 90.0
 _LONGEST_STEP_S: Final = 600.0
-# The newest midnight in an answer begins yesterday, or the day before until the morning's publication. An older one
-# would allow too wide a range. The earlier midnights show how much the home uses in a day.
+# The newest midnight in an answer is normally yesterday's; until the supplier publishes in the morning, it is the
+# midnight of the day before. With an older midnight, too wide a range of readings would be accepted. Earlier midnights
+# show how much the home uses in a day.
 _OLDEST_NEWEST: Final = timedelta(days=2)
 _LOOK_BACK: Final = timedelta(days=15)
 
@@ -84,14 +86,14 @@ class AccountConnector:
     real_now: Clock = real_clock
 
     def receive(self, callback: Callback, request: ConnectionRequest) -> ConnectionRequest:
-        """Return the request with what its callback says, to be concluded or already ended. Does no I/O."""
+        """Return the request with the values of its callback: to be concluded, or already ended. Does no I/O."""
         if callback.failure:
             return request.after(RequestEvent.REFUSED, page=callback.failure)
         takes_code = self.outcomes.suppliers[request.supplier].takes_code
         if takes_code and callback.code is None:
             return request.after(RequestEvent.REFUSED, page="no_usage_point")
         if not takes_code and request.invitation_id is None:
-            # With v5 and 2026 no answer of the supplier can prove the request, so the supplier is not asked.
+            # Without an invitation, no answer of API v5 or 2026 can prove the request, so the supplier is not asked.
             return replace(request, usage_points=callback.usage_points, autorisation_id=callback.autorisation_id).after(
                 RequestEvent.NOT_PROVEN
             )
@@ -103,9 +105,10 @@ class AccountConnector:
         )
 
     def conclude(self, request_id: str) -> ConnectionRequest | None:
-        """Take a request one step further and return it; None if it is gone. Safe to repeat, even at the same time.
+        """Take a request one step further and return it; None if no such request exists. Safe to repeat.
 
-        What the supplier says raises nothing: it becomes a state of the request.
+        Two calls at the same time do no harm. The supplier's errors are not raised: they change the state of the
+        request.
         """
         with self._lock(request_id):
             request = self.outcomes.requests.get(request_id)
@@ -119,9 +122,9 @@ class AccountConnector:
             return after
 
     def choose_new_holder(self, request_id: str, names: Sequence[str]) -> ConnectionRequest | None:
-        """Close the previous person's account, as the new holder asked; None for a request of another browser.
+        """Connect the request of a new holder who has asked to close the previous person's account; return the request.
 
-        ``names``: the browser's names, as hashes.
+        None if no request of this browser waits for this choice. ``names``: the browser's names, as hashes.
         """
         request = self._load(request_id, names, RequestState.CHOICE)
         return request and self._finish_saved(replace(request, new_holder=True))
@@ -129,17 +132,17 @@ class AccountConnector:
     def compare_reading(
         self, names: Sequence[str], readings: Mapping[str, int], *, browser: str, session: Mapping[str, int]
     ) -> ConnectionRequest | None:
-        """Let the browser's unproven request be tried once more, with the reading that its person typed off the meter.
+        """Prepare the browser's unproven request for one more try with the typed meter reading, and return it.
 
-        None if no such request can be proven this way: the supplier serves no registers, or a client of the proxy
-        asked. ``names``: the browser's names, as hashes; ``readings``: whole kWh by tariff period. The request then
-        belongs to the person who typed: to ``browser``, the browser's new name, and to ``session``.
+        None if the browser has no request that a reading can prove (see ``find_unproven``). ``names``: the browser's
+        names, as hashes. ``readings``: whole kWh by tariff period. From now on the request belongs to the person who
+        typed the reading: to ``browser``, the browser's new name, and to ``session``.
         """
         unproven = self.find_unproven(names)
         if unproven is None:
             return None
         with self._lock(unproven.id):
-            request = self.find_unproven(names)  # A step may have changed it meanwhile.
+            request = self.find_unproven(names)  # A step may have changed the request meanwhile.
             if request is None or request.id != unproven.id:
                 return None
             own = replace(request, browser=browser, known_as=tuple(names), session=session, next_try_at=None)
@@ -149,16 +152,19 @@ class AccountConnector:
         return after
 
     def find_unproven(self, names: Sequence[str]) -> ConnectionRequest | None:
-        """Return the request of the browser with these names if a reading of the meter can prove it, else None."""
+        """Return this browser's request if a reading of the meter can prove it, else None.
+
+        ``names``: the browser's names, as hashes.
+        """
         request = self.outcomes.requests.of_browser(names)
         if request is None or request.state is not RequestState.UNPROVEN or request.caller is not None:
             return None
         return request if self.meter_readings.offered and not request.was_unknown else None
 
     def let_in(self, request_id: str, *, by: str) -> ConnectionRequest | None:
-        """Connect a request that waits for the operator, or allow its right to be declared; None if none has this id.
+        """Connect a request that waits for the operator, or allow its right to be declared; return the request.
 
-        If the supplier must be asked next, the caller publishes the request.
+        None if no waiting request has this id. If the supplier must be asked next, the caller publishes the request.
         """
         request = self._load(request_id, None, RequestState.HELD)
         if request is None:
@@ -172,7 +178,7 @@ class AccountConnector:
         return self._finish_saved(request)
 
     def turn_away(self, request_id: str) -> ConnectionRequest | None:
-        """Refuse a request that waits for the operator; None if none of this id waits."""
+        """Refuse a request that waits for the operator, and return it; None if no waiting request has this id."""
         request = self._load(request_id, None, RequestState.HELD)
         if request is not None:
             request = request.after(RequestEvent.TURNED_AWAY, page="turned_away")
@@ -180,7 +186,7 @@ class AccountConnector:
         return request
 
     def _lock(self, request_id: str) -> AbstractContextManager[None]:
-        """Lock the request during a step, which calls the supplier up to four times to compare a reading."""
+        """Lock the request for one step; to compare a reading, a step calls the supplier up to four times."""
         return self.locks.lock(f"connection_request:{request_id}", _STEP_S, most_s=_LONGEST_STEP_S)
 
     def _load(self, request_id: str, names: Sequence[str] | None, state: RequestState) -> ConnectionRequest | None:
@@ -234,8 +240,6 @@ class AccountConnector:
         except WorkerError as error:
             log.error("consent can't be concluded", extra=fields(code=error.code, reason=str(error)))
             return request.after(RequestEvent.REFUSED, page="unusable")
-
-    # -- The proof
 
     def _prove(self, request: ConnectionRequest) -> ConnectionRequest:
         """Ask the supplier at most once; return the request proven, unproven or still waiting."""
@@ -301,11 +305,12 @@ class MeterReadings:
     offered: bool
 
     def confirm(self, request: ConnectionRequest, meters: Sequence[SharedMeter]) -> SharedMeter | None:
-        """Return the meter that the request's reading proves, or None.
+        """Return the meter that the request's reading proves; None if the reading proves no meter or can't be compared.
 
-        The consent must name one meter, and begin on the day on which the person was sent to the supplier: the same
-        holder gets the same consent's id again, and a later one was still to come. Raises TransientError where the
-        supplier can't tell now, which costs no try.
+        The consent must name exactly one meter, and must begin on the day on which the person was sent to the supplier.
+        A consent that begins earlier existed before, because the supplier gives the same holder the same id again. A
+        consent that begins later didn't exist yet. Raises TransientError if the supplier can't answer now; this does
+        not count as a try.
         """
         meter = meters[0] if len(meters) == 1 else None
         if not self.offered or meter is None or meter.since != request.begun_on:
@@ -325,14 +330,17 @@ class MeterReadings:
         return None
 
     def _compare(self, request: ConnectionRequest, meter: str, today: date) -> bool | None:
-        """Return whether the reading is right; None if there is nothing to compare it with, which costs no try."""
+        """Return whether the reading is right.
+
+        None, which doesn't count as a try, if the supplier gives no recent registers to compare the reading with.
+        """
         midnights = self._ask_midnights(request.supplier, meter, DateWindow(today - _LOOK_BACK, today))
         if not midnights or civil_date(max(midnights)) < today - _OLDEST_NEWEST:
             return None
         return confirms(request.readings, midnights, self.now())
 
     def _ask_midnights(self, supplier: str, meter: str, window: DateWindow) -> Mapping[datetime, Mapping[str, int]]:
-        """Fetch the registers once, and return those of each midnight in Wh; empty if the meter has none."""
+        """Fetch the registers in one call, and return each midnight's registers in Wh; empty if there are none."""
         series = registers_of()
         try:
             answer = self.client_of(supplier).ask(series, meter, window)

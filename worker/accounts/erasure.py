@@ -1,7 +1,8 @@
 """Erasing an account: its measures, tokens and state are deleted; the evidence of its consent is kept by policy.
 
 The erasure is written to the ledger before anything else, so that a restored backup can't undo it, and the registry
-remembers the meter, so that no proof older than the erasure opens it again (``domain.consents``).
+remembers the meter, so that no proof older than the erasure opens an account for that meter again
+(``domain.consents``).
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ def remove_account(
     now: datetime,
     erased_at: datetime,
 ) -> dict[str, int]:
-    """Remove an account and its connection requests from the stores; return the numbers of what was removed.
+    """Remove an account and its connection requests from the stores; return how many things of each kind were removed.
 
-    ``now`` is the fleet's time, and ``erased_at`` the real one. The proxy's grants for the account's meter end, too,
-    and its rights are marked to be withdrawn.
+    ``now``: the fleet's time. ``erased_at``: the real time. The proxy's grants for the account's meter end too, and the
+    account's rights are marked to be withdrawn.
     """
     account, on_removal, withdrawn = registry.accounts.get(account_id), None, {}
     if account.state is not AccountState.DELETED:
         meters = registry.erasures.digests(account.supplier, account.usage_point_id) if account.usage_point_id else []
         last_day = forget_on(civil_date(now), account.consent_until)
-        # The ledger's entry has no meter if the account has none, as a closed one.
+        # A closed account no longer has a meter, so the ledger's entry has none either.
         closes = (meters[0], last_day, account.tenant) if meters else ()
         ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at, *closes))
 

@@ -54,22 +54,24 @@ from worker.sync.history import History
 from worker.texts import LANGUAGES, format_clock, format_day, has_text, translate
 
 _MINUTE: Final = timedelta(minutes=1)
-# Fields of a series' progress hash that help a support person. The others are bookkeeping.
+# The fields of a series' progress hash that help a support person. The other fields are bookkeeping.
 _VISIBLE_FIELDS: Final = ("state", "window", "run_id", "error", "last_success", "done", "total")
 EntriesByDoctype = Mapping[Doctype, Sequence[Entry]]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDay:
-    """What is stored for a day of a series; ``amount`` as in ``documents.Entry``, None if nothing is stored.
+    """What is stored for a day of a series; ``amount`` is None if nothing is stored.
 
     ``amount`` is the day's energy, the maximum power, the index at the midnight that begins the day, the subscribed
-    power in force, or the energy of the period that contains the day. ``half_hours``: how many a curve covers; a value
-    of a whole day covers all. ``gaps``: start and end of the parts of the day without a curve. Each other field is for
-    one kind of series: ``registers`` is the energy by tariff period, ``breaks`` where that is missing because a new
-    sequence of registers begins, ``peak`` the maximum power against the subscribed one, ``state`` the row in force,
-    ``gas`` the day or period with what its energy was converted from, ``computed`` whether the day comes from the
-    curve.
+    power in force, or the energy of the period that contains the day, as in ``documents.Entry``. ``half_hours``: how
+    many half-hours of the day the curve covers; a value for the whole day covers all of them. ``gaps``: the start and
+    end of each part of the day that the curve doesn't cover.
+
+    Each of the other fields is for one kind of series. ``registers``: the energy by tariff period. ``breaks``: where
+    this energy is missing because a new sequence of registers begins. ``peak``: the maximum power compared with the
+    subscribed power. ``state``: the row in force. ``gas``: the day or period, with the values from which its energy was
+    converted. ``computed``: whether the daily value was computed from the curve.
     """
 
     amount: int | None
@@ -90,7 +92,7 @@ class SeriesExplanation(SeriesDay):
     reason: Reason
     sentences: Mapping[str, str]
     stored: StoredDay
-    calls: Sequence[Call]  # Those whose window contains the day, the newest first.
+    calls: Sequence[Call]  # The calls whose window contains the day, newest first.
     outcome: SeriesOutcome | None
     state: Mapping[str, str]
 
@@ -100,9 +102,9 @@ class Explanation:
     """The explanation of one day of one account, over all its series.
 
     ``sentences``: the reason to read aloud, by language. ``proof``: the newest proof of consent. ``discrepancies`` is
-    None if nothing of the day is stored, so nothing could be compared. ``month``: the days of the month against what
-    was published for it; None if the two can't be compared. ``outputs``: where the account's changes are sent, and
-    what waits there.
+    None if nothing of the day is stored, so nothing could be compared. ``month``: the sum of the month's days compared
+    with the energy that was published for the month; None if the two can't be compared. ``outputs``: the outputs to
+    which the account's changes are sent, and what waits there.
     """
 
     account: Account
@@ -160,7 +162,7 @@ class Explainer:
         )
 
     def explain_days(self, account: Account, series: Series, days: Collection[date]) -> dict[date, SeriesExplanation]:
-        """Explain these days of a series of daily values, without their stored values."""
+        """Explain these days of a series of daily values, without reading their stored values."""
         known = AccountDays(account, self.history)
         state = self.progress.task_state(account.id, series)
         return {day: _explain_series(known, self.measures, day, series, state, None, StoredDay(None)) for day in days}
@@ -170,9 +172,9 @@ class Explainer:
         return {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
 
     def list_corrections(self, account: Account, day: date) -> Iterator[Correction]:
-        """Yield the corrections of the daily value, then those of the day's steps in order of time, then of others.
+        """Yield the day's corrections: first of the daily value, then of the steps in order of time, then of others.
 
-        For a series of periods, those of the period that contains the day.
+        For a series of periods, yield the corrections of the period that contains the day.
         """
         known = _series_to_explain(AccountDays(account, self.history))
         entries = self._read(account, {series.inputs: ALL_KEYS for series in known if series.has_intervals})
@@ -189,7 +191,10 @@ class Explainer:
 
 
 def _series_to_explain(known: AccountDays) -> list[Series]:
-    """Return the account's series, and the daily values if there is no other or the meter has no daily values."""
+    """Return the series to explain: the account's own series, with the daily values added in two cases.
+
+    They are added if the account has no series at all, or if the supplier says that the meter has no daily values.
+    """
     daily, shown = daily_of(supplier=known.account.supplier), with_days(known.series)
     return shown if daily in shown or (shown and daily not in known.ended) else [daily, *shown]
 
@@ -249,17 +254,17 @@ def _sentences_of(
 
 
 def _is_asked(account: Account, at: datetime | None) -> bool:
-    """Return whether the supplier is asked at this moment, by the account's state and consent."""
+    """Return whether the account's state and consent allow a request at this time; False if ``at`` is None."""
     return at is not None and account.active and account.refusal_on(civil_date(at)) is None
 
 
 def _calls_of(series: Series, state: Mapping[str, str], outcome: SeriesOutcome | None) -> list[Call]:
-    """Return the known calls, newest first: those of the progress hash, and the registry's last look-back."""
+    """Return the known calls, newest first: those in the progress hash, and the last look-back from the registry."""
     calls = calls_from_fields(state)
     if outcome is not None and outcome.asked_at is not None and outcome.answer is not None:
         asked_on = civil_date(outcome.asked_at)
         last = Call(outcome.asked_at, plan_look_back(asked_on, series), AnswerClass(outcome.answer), NIGHTLY)
-        # The hash of a failed run holds the same call.
+        # The progress hash of a failed run already holds this call.
         if not any(call.answer is last.answer and abs(call.at - last.at) < _MINUTE for call in calls):
             calls = sorted([last, *calls], key=lambda call: call.at, reverse=True)
     return calls
@@ -272,7 +277,7 @@ def _partial_series(reason_series: Collection[Series], explanations: Mapping[Ser
 
 
 def ranges_of_day(day: date, known: Iterable[Series]) -> dict[Doctype, KeyRange]:
-    """Return the keys to read to explain a day of these series, including everything that its totals are made of."""
+    """Return the keys to read to explain a day of these series, including the readings behind the day's totals."""
     ranges: dict[Doctype, KeyRange] = {}
     for series in known:
         other = compared_with(series)
@@ -284,7 +289,7 @@ def ranges_of_day(day: date, known: Iterable[Series]) -> dict[Doctype, KeyRange]
 def _range_of(day: date, series: Series, doctype: Doctype) -> KeyRange:
     window = DateWindow(day, day + ONE_DAY)
     if series.is_state or series.has_intervals:
-        return ALL_KEYS  # One row for each change or period: the day's row may have begun long before.
+        return ALL_KEYS  # There is one row per change or period; the row for this day may have begun long before.
     if series.description.granularity is Granularity.REGISTER:
         window = DateWindow(day, day + 2 * ONE_DAY)
     elif series.has_steps and doctype is series.inputs:
@@ -296,7 +301,7 @@ def _range_of(day: date, series: Series, doctype: Doctype) -> KeyRange:
 
 
 def stored_of(series: Series, day: date, entries: EntriesByDoctype) -> StoredDay:
-    """Return what is stored for the day; ``entries``: those of ``ranges_of_day``, in key order."""
+    """Return what is stored for the day. ``entries``: as read for ``ranges_of_day``, by doctype and in key order."""
     rows = entries[series.inputs]
     if series.has_steps:
         steps = [entry for entry in rows if civil_day(entry.key) == day]
@@ -331,7 +336,7 @@ def period_of(day: date, rows: Iterable[Entry]) -> Entry | None:
 
 
 def compare_month(day: date, known: Iterable[Series], entries: EntriesByDoctype) -> MonthComparison | None:
-    """Compare the days of the day's month with what was published for it; None if either is incomplete."""
+    """Compare the sum of the month's days with the energy published for the month; None if either sum is incomplete."""
     daily = next((series for series in known if series.is_daily_energy), None)
     published = next((series for series in known if series.has_intervals), None)
     if daily is None or published is None:
@@ -369,7 +374,7 @@ def _between(series: Series, day: date, entries: EntriesByDoctype, corrected: se
 
 
 def _in_totals(series: Series, day: date, entries: EntriesByDoctype) -> list[Discrepancy]:
-    """Return the totals of the day's steps, or the month and the year of the day, that disagree with their readings."""
+    """Return the totals that disagree with their readings: hours of the day's steps, or the day's month and year."""
     discrepancies: list[Discrepancy] = []
     for doctype in series.totals:
         if series.has_steps:
@@ -399,8 +404,8 @@ def format_sentences(
 ) -> dict[str, str]:
     """Return the reason in each language, as a sentence that a support person can read aloud.
 
-    ``reason_series``: the series that it concerns. ``half_hours``: how many of the day are stored. ``{thing}`` is
-    always the grammatical object, so no verb or participle has to agree with it.
+    ``reason_series``: the series that the reason concerns. ``half_hours``: how many half-hours of the day are stored.
+    In the texts, ``{thing}`` is always the grammatical object, so no verb or participle has to agree with it.
     """
     supplier = next(iter(reason_series)).description.supplier
     series = next(iter(reason_series)).value if len(reason_series) == 1 else "any"
@@ -422,7 +427,7 @@ def format_sentences(
 
 
 def _key_of(reason: Reason, series: str, supplier: str) -> str:
-    """Return the key of a reason's sentence: the series' own text, else the supplier's, else the general one."""
+    """Return the key of a reason's sentence: the series' own, else the supplier's own, else the general one."""
     key = f"reason.{reason.value}"
     return next((own for own in (f"{key}.{series}", f"{key}.{supplier}") if has_text(own)), key)
 

@@ -1,17 +1,18 @@
 """Rights to read the gas data of households: declared, opened as accounts, and withdrawn at the supplier.
 
-Anybody could name a stranger's meter with an e-mail of their own, and the accounts of a session say nothing about the
-meter. So a declaration needs an invitation for the meter, opened in the same browser, or the operator's approval.
-Without one it waits, sealed; as many may wait as new accounts are allowed a day. The right is stored as soon as the
-supplier has registered it, in one transaction with the use of the invitation. What the person has typed is dropped when
-the request ends.
+Anybody could declare a stranger's meter with their own e-mail address, and the accounts of a session say nothing about
+this meter. So a declaration needs an invitation for the meter, opened in the same browser, or the operator's approval.
+Without an invitation, the declaration waits for the operator in encrypted form; no more declarations may wait than new
+accounts are allowed per day. The right is stored as soon as the supplier has registered it, in one transaction with the
+use of the invitation. What the person has typed is dropped when the request ends.
 
-If the supplier has a right already, it is looked up and used, because our declaration may have got no answer. With only
-the operator's approval, no right is used that another browser has declared here, and no account of another person.
+If the supplier already has a right for the meter, that right is looked up and used, because the answer to our
+declaration may have been lost. If only the operator has approved the declaration, a right that another browser has
+declared here is not used, and neither is another person's account.
 
 An active right opens an account for a meter that has none. It changes an existing account only if the person who
-declared the right has shown to be that account's person, or was invited as the meter's new holder; then the previous
-account is closed. A meter that was erased needs a proof newer than the erasure. Account, dates, evidence and the
+declared the right has shown that the account is theirs, or was invited as the meter's new holder; then the previous
+account is closed. A meter whose data were erased needs a proof newer than the erasure. Account, dates, evidence and the
 right's own row are written in one transaction.
 
 When a household stops its consent or has its account erased, the right stays in its row until the supplier has
@@ -63,7 +64,7 @@ from worker.stores.registry.rights import RightTable
 
 log = logging.getLogger("releve.consents")
 rights_log = logging.getLogger("releve.rights")
-_LONGEST_RIGHT: Final = "P3Y"  # As long as rights are requested for; used if the supplier tells no last day.
+_LONGEST_RIGHT: Final = "P3Y"  # The duration that we request; used if the supplier gives no last day.
 _STEP_S: Final = 90.0
 _LONGEST_STEP_S: Final = 600.0
 _MOST_AT_ONCE: Final = 200
@@ -83,7 +84,7 @@ class RightDeclarations:
 
         The caller has checked the declaration's form. No supplier is asked.
         """
-        if request.invitation_id is None and self.outcomes.are_too_many(request, 1):
+        if request.invitation_id is None and self.outcomes.count_new_accounts(request, 1):
             request = replace(request, declaration=None).after(RequestEvent.REFUSED, page="right_too_many")
         elif request.invitation_id is None:
             request = _hold(request)
@@ -91,17 +92,17 @@ class RightDeclarations:
         return request
 
     def conclude(self, request: ConnectionRequest, declaration: HouseholdDeclaration) -> ConnectionRequest:
-        """Declare the right, or return the request with what it waits for.
+        """Declare the right, and return the request: either declared, or waiting with the reason.
 
-        Raises RequestEnded with the page that says why there is no right, and what the client raises.
+        Raises RequestEnded with the name of the page that says why there is no right, and whatever the client raises.
         """
         rights = self.outcomes.registry.rights
         name = f"right:{rights.lock_name(request.supplier, declaration.meter)}"
         with self.locks.lock(name, _STEP_S, most_s=_LONGEST_STEP_S):
-            right = rights.of_request(request.id)  # This step stored it before a crash.
+            right = rights.of_request(request.id)  # Not None if this step stored the right before a crash.
             if right is None:
                 if request.invitation_id is None and request.vouched_by is None:
-                    return _hold(request)  # A session vouched for it in release 0.2.0.
+                    return _hold(request)  # A request of release 0.2.0, where a session was enough.
                 if rights.is_being_withdrawn(request.supplier, declaration.meter):
                     return request.waiting("unavailable", self.outcomes.real_now())
                 right = self._declare(request, declaration)
@@ -112,7 +113,7 @@ class RightDeclarations:
         return request.after(RequestEvent.DECLARED, accounts=connected, page="")
 
     def _declare(self, request: ConnectionRequest, declaration: HouseholdDeclaration) -> Right | None:
-        """Declare the right and store it; None if the supplier says that there is one but doesn't list it yet."""
+        """Declare the right and store it; None if the supplier says that the right exists but doesn't list it yet."""
         meter = declaration.meter
         invited = self.outcomes.find_invited(request)
         named = (invited.invitation.supplier, invited.usage_point_id) if invited else None
@@ -174,10 +175,10 @@ class RightDeclarations:
     def _store_existing(
         self, request: ConnectionRequest, right: Right, invited: Invited | None, records: Sequence[RightRecord]
     ) -> Right | None:
-        """Store a right that the supplier had registered before; None if it doesn't list one yet."""
+        """Store a right that the supplier had registered before; None if the supplier doesn't list the right yet."""
         record = best_record(records, RightRole.AUTHORIZED)
         if record is None:
-            if records:  # All of them have ended, or give us another role than the household's.
+            if records:  # All listed rights have ended, or give us a role other than the household's.
                 raise RequestEnded("right_exists")
             return None
         rows = self.outcomes.registry.rights.of_meter(right.supplier, right.meter)
@@ -191,9 +192,10 @@ class RightDeclarations:
     def _store(
         self, request: ConnectionRequest, right: Right, invited: Invited | None, instead_of: Sequence[str] = ()
     ) -> Right:
-        """Store the right and use the invitation up. Raises RequestEnded if the person's proof has ended meanwhile.
+        """Store the right, and mark the invitation as used.
 
-        In that case, a right that was registered just now is marked to be withdrawn.
+        Raises RequestEnded if the invitation was used or revoked, or the meter erased, in the meantime. In that case, a
+        right that was registered just now is marked to be withdrawn.
         """
         page = ""
         with self.outcomes.registry.database.writing() as connection:
@@ -210,7 +212,7 @@ class RightDeclarations:
         return right
 
     def _is_erased(self, erased_at: datetime | None, request: ConnectionRequest) -> bool:
-        """Return whether the meter was erased since the person began."""
+        """Return whether the meter was erased since the person began this request."""
         return erased_at is not None and not is_younger(Proof.RIGHT, erased_at, request.begun_at, None)
 
 
@@ -229,10 +231,10 @@ def _page_of(error: RightRefused | UnknownUsagePoint) -> str:
 def open_by_right(
     outcomes: ProvenRequests, right: Right, covers: Collection[Series] | None = None, *, anew: bool = False
 ) -> Account | None:
-    """Return the account that an active right has opened or renewed; None if it may open none.
+    """Return the account that an active right has opened or renewed; None if the right may not open one.
 
-    ``covers``: the series that it covers, None if unknown. ``anew``: the person who declares it vouches for a consent
-    since the meter's data were erased. The caller starts the backfill. Safe to repeat.
+    ``covers``: the series that the right covers; None if unknown. ``anew``: whether the person who declares the right
+    vouches for a consent given since the meter's data were erased. The caller starts the backfill. Safe to repeat.
     """
     registry, now = outcomes.registry, outcomes.now()
     before = registry.accounts.find(right.supplier, right.meter)
@@ -241,7 +243,7 @@ def open_by_right(
         log.info("right opens nothing: its meter has an account", extra=fields(right=right.id))
         return None
     others = [before] if before is not None and not is_own else []
-    # The consent's first and last day, as the supplier told them or as they were declared.
+    # The consent's first and last day as given by the supplier, or else as declared.
     first_day = right.first_day or civil_date(now)
     last_day = right.last_day or last_day_of(first_day, _LONGEST_RIGHT)
     given = GivenConsent(
@@ -268,7 +270,7 @@ def open_by_right(
         if erased_at and not is_younger(proof_of(right), erased_at, right.begun_at, right.invited_at):
             raise RequestEnded("erased_since")
         registry.rights.mark_opened(connection, right.id, account_ids[0], now)
-        # Recording evidence locks its chain; after it, only evidence and the ledger's entries may be written.
+        # Recording evidence locks the chain of evidence; after that, only evidence and ledger entries may be written.
         registry.consents.record(connection, account_ids, given, now)
         outcomes.record_closures(connection, others, now, right.vouched_by or HOUSEHOLD)
 
@@ -277,12 +279,16 @@ def open_by_right(
             right.supplier,
             [right.meter],
             now,
-            NewConsent(first_day, last_day, token_needed=False),
+            NewConsent(
+                first_day,
+                last_day,
+                token_needed=False,
+                data_from=outcomes.first_day(right.supplier, [right.meter], others, now),
+                offered={} if covers is None else {right.meter: covers},
+            ),
             before=prepare,
             on_accounts=finish,
-            data_from=outcomes.first_day(right.supplier, [right.meter], others, now),
             tenant=right.tenant,
-            offered=None if covers is None else {right.meter: covers},
         )
     except RequestEnded:
         log.info(
@@ -295,16 +301,21 @@ def open_by_right(
 
 
 def proof_of(right: Right) -> Proof:
-    """Return what a right proves: the supplier asked the holder, or the inviter vouches for a right that existed."""
+    """Return which kind of proof a right gives.
+
+    A right of the role ``OWN`` is a proof of its own kind. For a right that existed before it was declared here, the
+    inviter or the operator vouches. Otherwise the supplier has asked the holder.
+    """
     if right.role is RightRole.OWN:
         return Proof.OWN
     return Proof.INVITED if right.is_found and right.invited_at is not None else Proof.RIGHT
 
 
 def withdraw_rights(rights: RightTable, clients_of: Callable[[str], SupplierClients], now: Clock = real_clock) -> int:
-    """Withdraw the rights that wait and return their number. Safe to repeat.
+    """Withdraw the rights that are marked to be withdrawn, and return how many were withdrawn. Safe to repeat.
 
-    If the supplier doesn't answer, refuses the application or makes us wait, the rest waits for the next run.
+    If the supplier doesn't answer, refuses the application or makes us wait, the other rights wait for the next run. A
+    right that could not be withdrawn for seven days is deleted here.
     """
     withdrawn = 0
     for right in rights.list_to_withdraw(_MOST_AT_ONCE):
@@ -321,7 +332,7 @@ def withdraw_rights(rights: RightTable, clients_of: Callable[[str], SupplierClie
                 rights.delete_withdrawn(right.id)
                 continue
             rights_log.warning("right not withdrawn yet", extra=fields(right=right.id, reason=str(error)))
-            if isinstance(error, TransientError | OperatorFault):  # It concerns the other rights, too.
+            if isinstance(error, TransientError | OperatorFault):  # The error concerns the other rights, too.
                 break
     return withdrawn
 
@@ -331,7 +342,7 @@ def _withdraw(right: Right, clients: SupplierClients) -> None:
     if right.supplier_id is not None:
         clients.rights.withdraw(session, right.supplier_id)
         return
-    # It was given on the supplier's own page, and no sweep has found it yet.
+    # The right was given on the supplier's own page, and no sweep has found it yet.
     listed = clients.rights.list_rights(session, [right.meter])
     records = [record for record in listed if record.meter == right.meter]
     while record := best_record(records, *RightRole):

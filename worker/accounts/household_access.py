@@ -1,17 +1,18 @@
-"""How a household gets in: by its recovery code, a mailed link, or in a home's installation by its one password.
+"""How a household signs in: with its recovery code, a mailed link or, in a home's installation, its one password.
 
-A code is made with the household and works once; signing in with it makes the next one. Its text is kept in the details
-of the session that made it, so that the page can show it until the person confirms that they have kept it.
+A code is made with the household and works once; signing in with a code makes the next one. The text of the new code is
+kept in the details of the session that made it, so that the page can show it until the person confirms that they have
+kept it.
 
-One kind of mailed link confirms the household's address, the other signs in. Nothing shows whether an address is known:
-the caller answers before ``mail_sign_in`` runs. A link's secret follows the #, which browsers don't send. A confirmed
-address is told of what somebody with a copied session could change: the code, and the address itself.
+One kind of mailed link confirms the household's address, the other kind signs in. Nothing shows whether an address is
+known: the caller answers before ``mail_sign_in`` runs. A link's secret follows the #, which browsers don't send.
+Somebody with a copied session could change the code or the address, so a confirmed address is told of these changes.
 
-Limits count mails, each kind apart. Two mails to sign in may be sent in the life of a link, so that the newest link is
-valid until the next one may be sent, even if a stranger has asked for it.
+Each kind of mail has its own rate limit. At most two sign-in mails are sent within the lifetime of a link. So even if a
+stranger has asked for these mails, the newest link stays valid until the next mail may be sent.
 
 A home's installation has one household, which sees all accounts. Its password is a recovery code that works any number
-of times. It isn't kept as a text: a person who has forgotten it makes another.
+of times. The text of the password isn't stored: a person who has forgotten it makes another one.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ from worker.texts import translate
 
 OFF_PATH: Final = "/access/notices/off"
 log = logging.getLogger("releve.access")
-CODE: Final = "code"  # In the details of a session: the code that its person has not confirmed yet as kept.
-_KEPT: Final[Mapping[str, str]] = {"kept": "yes"}  # The details of a code that its person has confirmed as kept.
-ADDRESS, LANGUAGE = "address", "language"  # In the details of a link that confirms an address.
+CODE: Final = "code"  # The key, in a session's details, of a code that the person has not confirmed as kept.
+_KEPT: Final[Mapping[str, str]] = {"kept": "yes"}  # The details of a code that is confirmed as kept.
+ADDRESS, LANGUAGE = "address", "language"  # Keys in the details of a link that confirms an address.
 _CONFIRMATIONS: Final = Rate("mail-address", calls=3, window_s=3600)
 SIGN_IN_MAILS: Final = Rate("mail-sign-in", calls=2, window_s=600)
 _CHANGES_TOLD: Final = Rate("mail-change", calls=3, window_s=3600)
@@ -51,8 +52,8 @@ _SIGN_IN_PATH, _CONFIRM_PATH = "/sign-in/link", "/access/confirm"
 class WaysBack:
     """The ways in which a household can get back in.
 
-    ``shown_code``: the code that this session still shows; ``code_since``: when the kept code was made; ``pending``:
-    an address that waits to be confirmed.
+    ``shown_code``: the code that this session still shows. ``code_since``: when the code that the person has kept was
+    made; None if there is none. ``pending``: an address that waits to be confirmed.
     """
 
     shown_code: str = field(default="", repr=False)
@@ -68,29 +69,29 @@ class WaysBack:
 
 @dataclass(frozen=True, kw_only=True)
 class HouseholdAccess:
-    """Makes, checks and ends a household's ways back in."""
+    """Makes, checks and ends the codes, links and addresses with which a household gets back in."""
 
     keys: AccessKeyTable
     households: HouseholdTable
     addresses: MailAddressTable
 
     def create_code(self, household_id: str) -> str:
-        """Create the household's code, end the previous ones, and return its text."""
+        """Create the household's code, end its previous codes, and return the text of the new one."""
         key, text = self.keys.create(KeyKind.RECOVERY_CODE, household_id)
         self.keys.end_of([household_id], [KeyKind.RECOVERY_CODE], but=key.id)
         return text
 
     def keep_code(self, household_id: str, code: str) -> None:
-        """Record that the household has kept this code; does nothing if the code has ended or isn't its own."""
+        """Record that the household has kept this code; does nothing if the code has ended or isn't the household's."""
         key = self.keys.find(KeyKind.RECOVERY_CODE, code)
         if key is not None and key.owner == household_id:
             self.keys.set_details(key, _KEPT)
 
     def find(self, household_id: str, details: Mapping[str, str]) -> WaysBack:
-        """Return the household's ways back in; ``details`` are those of the session that asks."""
+        """Return the household's ways back in. ``details``: the details of the session that shows them."""
         codes = self.keys.list_opened(household_id, KeyKind.RECOVERY_CODE)
         shown = details.get(CODE, "")
-        is_valid = RecoveryTexts().read_id(shown) in [key.id for key in codes]  # Another session may have ended it.
+        is_valid = RecoveryTexts().read_id(shown) in [key.id for key in codes]  # The code may have ended.
         kept = [key.created_at for key in codes if key.details == _KEPT]
         pending = self.keys.list_opened(household_id, KeyKind.ADDRESS_LINK)
         return WaysBack(
@@ -101,12 +102,12 @@ class HouseholdAccess:
         )
 
     def use_code(self, code: str) -> tuple[Household, str] | None:
-        """Use a household's code, and return the household with its new code; None for any other text."""
+        """Use a household's code, and return the household with its new code; None if the code isn't valid."""
         key = self.keys.find(KeyKind.RECOVERY_CODE, code)
         household = self.households.load(key.owner) if key else None
         if household is None:
             return None
-        # The new one is made before the old one ends, so that a crash between the two locks nobody out.
+        # The new code is made before the old one ends, so that a crash in between doesn't lock the household out.
         new, text = self.keys.create(KeyKind.RECOVERY_CODE, household.id)
         if self.keys.use(KeyKind.RECOVERY_CODE, code) is None:  # Another browser was faster.
             self.keys.end(new.id)
@@ -115,22 +116,25 @@ class HouseholdAccess:
         return household, text
 
     def use_sign_in_link(self, link: str) -> Household | None:
-        """Use a link that was mailed to a household, and return the household; None for any other text."""
+        """Use a link that was mailed to a household, and return the household; None if the link isn't valid."""
         key = self.keys.use(KeyKind.SIGN_IN_LINK, _secret_of(link))
         return self.households.load(key.owner) if key else None
 
     def confirm_address(self, link: str) -> tuple[bool, MailAddress | None]:
-        """Set the address to which this link was mailed; return whether the link was valid, and the old address."""
+        """Set the address to which this link was mailed; return whether the link was valid, and the replaced address.
+
+        The replaced address is None if the household had none or the new address is the same.
+        """
         key = self.keys.use(KeyKind.ADDRESS_LINK, _secret_of(link))
         before = self.addresses.load(key.owner) if key else None
         if key is None or not self.addresses.set(key.owner, key.details[ADDRESS], key.details[LANGUAGE]):
             return False, None
-        self.keys.end_of([key.owner], [KeyKind.SIGN_IN_LINK])  # They were mailed to the previous address.
+        self.keys.end_of([key.owner], [KeyKind.SIGN_IN_LINK])  # These links were mailed to the previous address.
         is_new = before and self.addresses.hash(before.address) != self.addresses.hash(key.details[ADDRESS])
         return True, before if is_new else None
 
     def remove_address(self, household_id: str) -> MailAddress | None:
-        """Remove the household's address, end all mailed links, and return the address."""
+        """Remove the household's address and end all mailed links; return the address, None if there was none."""
         before = self.addresses.load(household_id)
         self.addresses.remove(household_id)
         self.keys.end_of([household_id], [KeyKind.ADDRESS_LINK, KeyKind.SIGN_IN_LINK])
@@ -138,14 +142,15 @@ class HouseholdAccess:
 
 
 def _secret_of(link: str) -> str:
-    """Return the secret of a link; the whole link may be pasted."""
+    """Return the secret of a link; ``link`` may be the whole link or only its secret."""
     return link.strip().rpartition("#")[2]
 
 
 @dataclass(frozen=True, kw_only=True)
 class HouseholdMails:
-    """Mails links to households, and is the channel of their notices. ``signer`` makes the link that switches these
-    off.
+    """Mails links to households, and serves as the channel of their notices.
+
+    ``signer``: signs the link with which a household switches its notices off.
     """
 
     keys: AccessKeyTable
@@ -162,10 +167,10 @@ class HouseholdMails:
         return self.mail_service.sends_mail
 
     def mail_confirmation(self, household_id: str, address: str, language: str) -> str:
-        """Mail the link that confirms an address of a household; earlier links end.
+        """Mail the link that confirms a household's address; earlier links of this kind end.
 
-        Returns an empty text, or why it wasn't mailed: ``slow`` (too many mails to this address within an hour) or
-        ``failed`` (the mail service has not taken it).
+        Returns an empty text if the link was mailed, else the reason: ``slow`` (too many mails to this address within
+        an hour) or ``failed`` (the mail service did not accept the mail).
         """
         hash_ = self.addresses.hash(address)
         if self.limiter.closed_for_s(_CONFIRMATIONS, hash_):
@@ -181,7 +186,7 @@ class HouseholdMails:
         return "failed"
 
     def mail_sign_in(self, address: str) -> None:
-        """Mail a link for each household that has confirmed this address; nothing if there is none.
+        """Mail a sign-in link for each household that has confirmed this address; mail nothing if there is none.
 
         Runs after the response, so it raises nothing; a failure is only logged.
         """
@@ -191,7 +196,7 @@ class HouseholdMails:
             log.warning("sign-in link not mailed", extra=fields(reason=str(error)))
 
     def mail_change(self, what: str, row: MailAddress) -> None:
-        """Tell an address what has changed, ``new_code`` or ``new_address``; a failure is only logged."""
+        """Mail to an address what has changed, ``new_code`` or ``new_address``; a failure is only logged."""
         try:
             if not self.limiter.count_call(_CHANGES_TOLD, f"{what}:{self.addresses.hash(row.address)}"):
                 self._mail(f"access.mail.{what}", row.address, row.language, [], f"{what}.{row.household_id}")
@@ -201,12 +206,13 @@ class HouseholdMails:
     def send(self, message: Message) -> None:
         """Mail a notice to each household that has the account and wants notices. Raises NotDelivered.
 
-        A second attempt may mail it again to some of them, with the same message id.
+        A second attempt may mail the notice again to some of these households, with the same message id.
         """
         notice = message.notice
         account = self.registry.accounts.get_existing(notice.account_id or "")
-        number = account.session_number - (notice.kind is NoticeKind.ACCOUNT_CLOSED)  # Closing the account raised it.
-        # Only households that have shown the account since it had this session number.
+        # Closing the account has raised its session number.
+        number = account.session_number - (notice.kind is NoticeKind.ACCOUNT_CLOSED)
+        # Households that hold an older session number no longer see the account.
         households = self.households.list_showing(account.id)
         own = [household.id for household in households if household.accounts[account.id] >= number]
         rows = [row for row in map(self.addresses.load, own) if row is not None and row.notices]
@@ -227,7 +233,7 @@ class HouseholdMails:
                 self.keys.end_of([key.owner], [KeyKind.SIGN_IN_LINK], but=key.id)
 
     def _name(self, row: MailAddress) -> str:
-        """Return the last digits of a household's meters, as a text in its language."""
+        """Return the last digits of the household's meters, as a text in its language; empty if it has no meter now."""
         household = self.households.load(row.household_id)
         numbers = household.accounts if household else {}
         accounts = self.registry.accounts.get_many(list(numbers))
@@ -247,7 +253,7 @@ class HouseholdMails:
         return fault is None
 
     def _mail_notice(self, row: MailAddress, notice: Notice, account: Account) -> str | None:
-        """Mail a notice to one household, and return why it was not taken, or None."""
+        """Mail a notice to one household; return why the mail was not accepted; None if accepted."""
         off = f"{self.public_url}{OFF_PATH}/{self.signer.make_ticket(row.household_id)}"
         headers = {"List-Unsubscribe": f"<{off}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
         subject, text = compose_household_mail(notice, account, row.language, self.public_url, off)
@@ -256,7 +262,7 @@ class HouseholdMails:
 
 @dataclass(frozen=True, kw_only=True)
 class HomeAccess:
-    """The household of a home and its password."""
+    """The one household of a home's installation, and its password."""
 
     keys: AccessKeyTable
     households: HouseholdTable
@@ -268,7 +274,10 @@ class HomeAccess:
         return household and replace(household, accounts=self._numbers())
 
     def ensure_household(self) -> Household:
-        """Return the home's household, created if needed, and store its accounts, because notices read stored ones."""
+        """Return the home's household, which is created if needed.
+
+        The current accounts are stored with the household, because notices read the stored accounts.
+        """
         numbers = self._numbers()
         household = self.households.find_first() or self.households.create(numbers)
         if dict(household.accounts) != numbers:
@@ -279,18 +288,18 @@ class HomeAccess:
         return {account.id: account.session_number for account in self.registry.accounts.list_accounts()}
 
     def has_password(self) -> bool:
-        """Return whether there is a password; without one nobody can sign in from other machines."""
+        """Return whether the home has a password; without one nobody can sign in from other machines."""
         household = self.households.find_first()
         return household is not None and bool(self.keys.list_opened(household.id, KeyKind.RECOVERY_CODE))
 
     def create_password(self) -> str:
-        """Create the home's password, end the previous one, and return its text."""
+        """Create the home's password, end the previous one, and return the text of the new one."""
         household = self.ensure_household()
         key, text = self.keys.create(KeyKind.RECOVERY_CODE, household.id)
         self.keys.end_of([household.id], [KeyKind.RECOVERY_CODE], but=key.id)
         return text
 
     def check_password(self, text: str) -> Household | None:
-        """Return the home's household if this is its password; None for any other text."""
+        """Return the home's household if the text is the home's password; None for any other text."""
         key, household = self.keys.find(KeyKind.RECOVERY_CODE, text), self.find_household()
         return household if key and household and key.owner == household.id else None

@@ -28,7 +28,7 @@ log = logging.getLogger("releve.invitations")
 
 
 class MeterHasAccount(DataError):
-    """The meter of a first invitation has an account; ``account_id`` is its id."""
+    """The invited meter already has an account, and no new holder was named; ``account_id`` is the account's id."""
 
     def __init__(self, message: str, account_id: str = "") -> None:
         super().__init__(message)
@@ -45,17 +45,15 @@ class NoMailService(DataError):
 
 @dataclass(frozen=True, kw_only=True)
 class Inviter:
-    """Creates invitations, and mails their links."""
-
     registry: Registry
     public_url: str
     mail_service: MailService = field(default=MailService(), repr=False)
 
     def invite_account(self, account_id: str, by: str) -> tuple[Invitation, str]:
-        """Invite the holder of an account to consent again, or to open the history of a closed one.
+        """Invite the holder of an account to consent again, or to open the history of a closed account.
 
         ``by`` is who vouches for the person who gets the link. The invitation belongs to the account's tenant. Raises
-        UnknownAccount, for a removed account too.
+        UnknownAccount, also if the account was removed.
         """
         account = self.registry.accounts.get_existing(account_id)
         return self._create(InvitationPurpose.ACCOUNT, account.supplier, by, account_id=account.id)
@@ -65,9 +63,10 @@ class Inviter:
     ) -> tuple[Invitation, str]:
         """Invite the holder of a meter to connect it; the caller has checked the form of its number.
 
-        ``new_holder``: the person isn't that of the meter's account, which is closed when they connect. Raises
-        MeterHasAccount if the meter has an account but ``new_holder`` isn't set, MeterHasNoAccount if it is set but
-        the meter has none, and MeterElsewhere if another tenant's account reads the meter.
+        ``new_holder``: the meter has an account, but of another person; that account is closed when the new holder
+        connects. Raises MeterHasAccount if the meter has an account but ``new_holder`` isn't set, MeterHasNoAccount if
+        ``new_holder`` is set but the meter has no account, and MeterElsewhere if another tenant's account reads the
+        meter.
         """
         account = self.registry.accounts.find(supplier, usage_point_id)
         if account is not None:
@@ -88,7 +87,7 @@ class Inviter:
         return self.mail_service.sends_mail
 
     def check_mail(self) -> None:
-        """Check that a link can be mailed, before one is made. Raises NoMailService."""
+        """Check that mail can be sent, before a link is made. Raises NoMailService if no mail service is set up."""
         if not self.sends_mail:
             raise NoMailService(
                 "no mail service is set up: add mailtos://… to RELEVE_NOTIFY_URL, or send the link yourself"
@@ -97,7 +96,7 @@ class Inviter:
     def mail(self, invitation: Invitation, link: str, address: str) -> str | None:
         """Mail the link to the address once; the address is stored nowhere.
 
-        Returns why the mail wasn't taken, without a secret, or None if it was. Raises NoMailService.
+        Returns None if the mail service accepted the mail, else the reason, without a secret. Raises NoMailService.
         """
         self.check_mail()
         subject = " / ".join(translate("invitation.mail.subject", language) for language in LANGUAGES)
@@ -158,7 +157,7 @@ class InvitationSummary(BaseModel):
 
 
 class SentInvitation(BaseModel):
-    """What the maker of an invitation gets, once."""
+    """A new invitation with its link, which is shown to the maker only once."""
 
     invitation: str = Field(description="Opaque id.", examples=["h4t8q2mxk0ra"])
     link: str = Field(

@@ -2,10 +2,9 @@
 
 The channels are a signed webhook, services by their apprise URLs, or the log if neither is set up. A webhook belongs to
 a tenant, and the services to the operator. If one of the services sends mail, households are mailed too, each in its
-language, to its confirmed address. Only the web application has this channel, because only it can read addresses. A
-household that had the account before another holder is only told of the account's end, because it knows an older
-session number. Each channel tries once, within its time-outs, and raises NotDelivered with a reason that contains no
-secret.
+language, to its confirmed address. Only the web application has the channel to households, because no other process can
+read addresses. The household of a previous holder gets only the notice of the account's end, because it holds an older
+session number.
 
 Subjects and texts are in ``locales/notices.json`` and ``codes.json``; a program gets them in French and English, a
 person in one language. They contain no meter number, no token and no link: a program that forwards notices to a
@@ -34,7 +33,7 @@ from worker.texts import LANGUAGES, format_day, has_text, translate, translate_a
 if TYPE_CHECKING:
     from worker.stores.registry.api_tokens import TenantTable
 
-# This is no error code: it follows from the completeness of the account's days.
+# No error has this code: the code follows from which of the account's days are complete.
 CURVE_NOT_ACTIVATED: Final = "CURVE_NOT_ACTIVATED"
 log = logging.getLogger("releve.notices")
 WEBHOOK: Final = "webhook"  # The channels' names in the table of notices.
@@ -61,9 +60,9 @@ class Webhook:
 
 @dataclass(frozen=True)
 class NotifyService:
-    """A service by its apprise URL; ``name`` identifies it in the table of notices and in the log.
+    """A service, given by its apprise URL; ``name`` identifies the service in the table of notices and in the log.
 
-    ``language``: the operator's. ``networks``: private networks that may be called.
+    ``language``: the operator's language. ``networks``: private networks that may be called.
     """
 
     name: str
@@ -72,7 +71,7 @@ class NotifyService:
     networks: Sequence[Network] = ()
 
     def send(self, message: Message) -> None:
-        # A second attempt has the same id, so that people recognize it.
+        # A second attempt has the same id, so that people recognize the repeated notice.
         text = f"{message.to_text(self.language)}\n[{message.notice.id}]\n"
         subject = message.to_subject(self.language)
         if fault := notice_services.send(self.url, subject, text, message.notice.id, self.networks):
@@ -89,17 +88,17 @@ class NoticeLog:
 
 
 class Channel(Protocol):
-    """Takes a message once, or raises NotDelivered with a reason that contains no secret."""
+    """Takes a message once, within its time-outs, or raises NotDelivered with a reason that contains no secret."""
 
     def send(self, message: Message) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoticeChannels:
-    """The channels by name: those of the settings; another tenant has its own webhook instead.
+    """The channels by name. All come from the settings, except the webhooks of tenants other than the default tenant.
 
-    ``of_settings``: the channels of the settings, whose webhook is the default tenant's. ``tenants`` has the webhooks
-    of the others. ``household``: the channel to households, if this process has it.
+    ``of_settings``: the channels from the settings; their webhook is the default tenant's. ``tenants``: the table with
+    the webhooks of the other tenants. ``household``: the channel to households; None if this process has none.
     """
 
     of_settings: Mapping[str, Channel]
@@ -108,7 +107,7 @@ class NoticeChannels:
     household: Channel | None = None
 
     def names(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
-        """Return the names of the channels for a notice to the operator, or to the tenant about its account."""
+        """Return the channels' names for notices about a tenant's accounts, or, without ``tenant``, to the operator."""
         if tenant == DEFAULT_TENANT or self.tenants is None:
             return tuple(self.of_settings)
         own = (WEBHOOK,) if self.tenants.has_webhook(tenant) else ()
@@ -116,13 +115,13 @@ class NoticeChannels:
         return (*own, *services) or (LOG,)
 
     def names_for_account(self, tenant: str) -> tuple[str, ...]:
-        """Return ``names`` and, if there is a mail service, the channel to the account's household."""
+        """Return what ``names`` returns and, if there is a mail service, the channel to the account's household."""
         services = (channel for channel in self.of_settings.values() if isinstance(channel, NotifyService))
         is_mail = any(notice_services.is_mail(service.url) for service in services)
         return (*self.names(tenant), *([HOUSEHOLD_CHANNEL] if is_mail else []))
 
     def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | None:
-        """Return a channel; None if it is no longer set up. Raises NotDelivered if its key is missing."""
+        """Return a channel; None if the channel isn't set up. Raises NotDelivered without the key to decrypt it."""
         if name == HOUSEHOLD_CHANNEL:
             return self.household
         if tenant == DEFAULT_TENANT or self.tenants is None or name not in (WEBHOOK, LOG):
@@ -140,9 +139,10 @@ class NoticeChannels:
 class NoticeDescription:
     """The description of one kind of notice; its subject is the text ``notice.<kind>.subject``.
 
-    ``text``: the key of its text, in which the notice's reason is filled in; a text for one reason alone ends in
-    ``.<reason>.text``. ``offers_consent``: whether a new consent helps, unless it does not cure the reason. ``mail``:
-    the word in the text keys of its mail to households; empty for a kind that they don't get.
+    ``text``: the key of the notice's text, in which ``{reason}`` stands for the notice's reason. A text for one reason
+    alone has a key that ends in ``.<reason>.text``. ``offers_consent``: whether the notice recommends a new consent, if
+    its reason is one that a new consent cures. ``mail``: the word for this kind in the text keys of its mail to
+    households; empty if it isn't mailed to them.
     """
 
     text: str
@@ -228,7 +228,10 @@ def compose_message(notice: Notice) -> Message:
 def compose_household_mail(
     notice: Notice, account: Account, language: str, public_url: str, off: str
 ) -> tuple[str, str]:
-    """Return subject and text of a notice in the words of the household's pages."""
+    """Return the subject and text of the mail that brings a notice to a household.
+
+    ``off``: the link that switches these mails off.
+    """
     facts = {
         "supplier": translate(f"supplier.{account.supplier}", language),
         "at_supplier": translate(f"supplier.{account.supplier}.stop", language),
@@ -249,7 +252,7 @@ def compose_household_mail(
 
 
 def write_day(day: str, language: str) -> str:
-    """Return a day such as 2026-12-24 as people write it; a text that isn't a day stays as it is."""
+    """Return a day such as 2026-12-24 as people write it; any other text is returned unchanged, or ``-`` if empty."""
     try:
         return format_day(date.fromisoformat(day), language)
     except ValueError:

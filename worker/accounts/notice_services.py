@@ -1,9 +1,9 @@
-"""Notification services by their apprise URLs: mail, ntfy, Telegram and Matrix; the library's other kinds are refused.
+"""Notification services by their apprise URLs: mail, ntfy, Telegram and Matrix; other services are refused.
 
 A service in a private network, or on this machine, is called only if the operator has named its network.
 
-Separate from ``notice_channels``, because the settings check the URLs before anything else is loaded. Importing the
-library takes a third of a second, so it is imported only if a URL is set.
+This module is separate from ``notice_channels``, because the settings check the URLs before anything else is loaded.
+Importing the library takes a third of a second, so it is imported only if a URL is set.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from apprise import Apprise
 
 
-# "Unauthorized, error=401." of a web service, "Socket Exception: (550, b'no such user')" of a mail server.
+# Finds the status in log lines such as "Unauthorized, error=401." (a web service) or "Socket Exception: (550, b'no such
+# user')" (a mail server).
 _STATUS: Final = re.compile(r"\berror=(\d{3})\b|^Socket Exception: \((\d{3}),", re.MULTILINE)
 MAIL_SCHEMES: Final = ("mailto", "mailtos")
 _SCHEMES: Final = (*MAIL_SCHEMES, "ntfy", "ntfys", "tgram", "matrix", "matrixs")
@@ -73,7 +74,7 @@ def _host_of(service: Apprise) -> str:
     from apprise.plugins.telegram import NotifyTelegram
 
     plugin: Any = service[0]
-    if isinstance(plugin, NotifyTelegram):  # Its "host" is a part of the bot's key.
+    if isinstance(plugin, NotifyTelegram):  # The plugin's ``host`` is a part of the bot's key.
         return ""
     host = plugin.smtp_host if isinstance(plugin, NotifyEmail) else plugin.host
     return str(host or "").strip("[]")
@@ -83,20 +84,20 @@ def _leads_astray(host: str, networks: Sequence[Network]) -> bool:
     """Return whether a host name resolves to a private network that the operator has not named."""
     with suppress(ValueError):
         ip_address(host)
-        return False  # An address from the settings, which were checked.
+        return False  # Addresses were checked with the settings.
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
-        return False  # The library reports it, too.
+        return False  # The library reports this error itself.
     return not all(may_be_reached(str(entry[4][0]), networks) for entry in found)
 
 
 def send(url: str, subject: str, text: str, notice_id: str, networks: Sequence[Network] = ()) -> str | None:
-    """Send a text once. Return why it wasn't taken, without a secret, or None if it was.
+    """Send a text once; return None if the service accepted it, else the reason, without a secret.
 
-    Mails with the same ``notice_id`` have the same Message-ID, so that mail programs recognize a repeated one.
+    Mails with the same ``notice_id`` have the same Message-ID, so that mail programs recognize a repeated mail.
     """
-    # A new service each time: one that has just sent waits before it sends again.
+    # A new object each time, because an object that has just sent waits before it sends again.
     return _send(load_service(url), subject, text, notice_id, networks)
 
 
@@ -116,7 +117,7 @@ def is_mail_address(text: str) -> bool:
 class MailService:
     """The first mail service among the notices' URLs, for mails to single addresses; there may be none.
 
-    ``networks``: private networks that it may be in.
+    ``networks``: private networks in which the service may be.
     """
 
     notify_urls: Sequence[str] = field(default=(), repr=False)
@@ -131,7 +132,7 @@ class MailService:
     ) -> str | None:
         """Send a text once to ``address`` alone, and not to the recipients in the URL.
 
-        ``headers``: added to the mail's own. Returns what the function ``send`` does.
+        ``headers``: added to the mail's own headers. Returns None or the reason, like the function ``send``.
         """
         url = next(filter(is_mail, self.notify_urls), None)
         if url is None:
@@ -163,10 +164,10 @@ def _send(service: Apprise, subject: str, text: str, notice_id: str, networks: S
 
 
 def _send_mail(mail: Any, subject: str, text: str, notice_id: str) -> bool:
-    """Send a mail, and return whether it was taken.
+    """Send a mail, and return whether the mail server accepted it for every address.
 
-    The library composes and transports it. Its own ``send`` gives each mail a new Message-ID, and would add a second
-    one to an id of ours (``+Message-ID=`` in the URL).
+    The library composes and transports the mail, but its own ``send`` isn't used: it gives each mail a new Message-ID,
+    even if the URL sets one of ours (``+Message-ID=``), so that the mail has two.
     """
     from apprise import NotifyFormat
     from apprise.exception import AppriseException
@@ -193,7 +194,7 @@ def _send_mail(mail: Any, subject: str, text: str, notice_id: str) -> bool:
     )
     try:
         with server:
-            # A refused address does not keep the mail from the others.
+            # If the server refuses one address, the others still get the mail.
             taken = [
                 server.sendmail(mail.from_addr[1], letter.to_addrs, _MESSAGE_ID.sub(message_id, letter.body, 1))
                 for letter in letters

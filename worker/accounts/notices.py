@@ -1,6 +1,7 @@
-"""Notices to holders and operators: claim those that are due, send them and mark them as delivered.
+"""Notices to holders and operators: claim the notices that are due, send them and mark them as delivered.
 
-If this process dies after a receiver took a notice, the receiver may get it again. It recognizes the notice by its id.
+If this process dies after a receiver has accepted a notice, the receiver may get the notice again; it can recognize the
+notice by its id.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ class NoticeSender:
     now: Callable[[], datetime]
 
     def deliver(self, notice_id: str) -> bool:
-        """Send one notice if it is due and still applies, and return whether its receiver took it.
+        """Send one notice if it is due and still applies, and return whether it was delivered.
 
-        A notice is claimed before it is sent, so two calls at once send it once.
+        A notice is claimed before it is sent, so of two simultaneous calls only one sends it.
         """
         notice = self.registry.notices.claim(notice_id, self.now())
         if notice is None:
@@ -70,7 +71,7 @@ class NoticeSender:
         return None
 
     def _still_applies(self, notice: Notice, account: Account | None) -> bool:
-        """Return whether the notice still applies: the holder may have acted, or the account may be removed."""
+        """Return whether the notice still applies; it doesn't if the holder has acted or the account was removed."""
         if account is None:
             return notice.account_id is None
         match notice.kind:
@@ -111,7 +112,7 @@ class NoticeSender:
 
 
 def notify_missing_curves(registry: Registry, refusals: RefusalPolicy) -> int:
-    """Insert notices for active accounts whose curve is not switched on, and return how many accounts got one.
+    """Insert notices for active accounts whose curve is not switched on, and return how many accounts were notified.
 
     An account is notified once each time its curve stops. Accounts are read a page at a time.
     """
@@ -126,9 +127,9 @@ def notify_missing_curves(registry: Registry, refusals: RefusalPolicy) -> int:
 
 
 def notify_ending_tokens(tokens: ApiTokenTable, notices: NoticeTable, channels: NoticeChannels, now: datetime) -> int:
-    """Insert notices to the operator for API tokens that end soon, once for each token; return how many tokens got one.
+    """Insert notices to the operator for API tokens that end soon, once per token; return how many tokens got one.
 
-    ``now``: when to send them. Tokens end by the real time, even if the fleet's time is simulated.
+    ``now``: when to send the notices. Tokens end by the real time, even if the fleet's time is simulated.
     """
     notified = 0
     for token in tokens.list_ending():
@@ -139,7 +140,7 @@ def notify_ending_tokens(tokens: ApiTokenTable, notices: NoticeTable, channels: 
 
 
 def notify_failing_output(notices: NoticeTable, channels: NoticeChannels, output: OutputState, now: datetime) -> None:
-    """Insert the notice to the operator that an output gets nothing, once each time it begins to fail."""
+    """Insert the notice to the operator that an output receives nothing, once each time the output begins to fail."""
     assert output.failing_since is not None  # noqa: S101 - the delivery calls this for outputs that fail
     about = f"{output.id}@{civil_date(output.failing_since).isoformat()}"
     notices.insert_new(build_notices(channels.names(), NoticeKind.OUTPUT_FAILS, output.code, about, now))

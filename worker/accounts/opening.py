@@ -1,12 +1,12 @@
 """How a proven connection request ends: with accounts, or with a code for the proxy's client that asked.
 
-1. Each meter's account is found or made. Another person's account is closed once the person has asked for it or the
-   invitation says so, and its household is told. A meter's reading may be guessed, so it closes no account without the
-   operator. If the account is also another tenant's, the request ends as unproven, so that nobody learns who reads a
-   meter. New accounts that nobody vouches for are limited.
-2. A meter that was erased is opened only by a proof newer than the erasure.
-3. Accounts, token, dates, evidence and the use of the invitation are written in one transaction. After a crash before
-   that, the step is repeated; after it, the evidence identifies the same browser.
+1. Each meter's account is found or made. Another person's account is closed if the new person has asked for this or the
+   invitation is for a new holder; the account's household is notified. A typed reading may be a guess, so it closes no
+   account without the operator's approval. If another person's account belongs to another tenant, the request ends as
+   unproven, so that nobody learns who reads a meter. The number of new accounts without an invitation is limited.
+2. If a meter's data were erased, only a proof newer than the erasure opens an account for the meter.
+3. Accounts, token, dates, evidence and the use of the invitation are written in one transaction. After a crash, the
+   step is repeated; if the transaction was committed, the evidence identifies the same browser.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ from worker.stores.registry.rights import forget_rights
 
 log = logging.getLogger("releve.consents")
 _A_DAY_S: Final = 86_400
+_ONCE: Final = Rate("new-accounts", 1, _A_DAY_S)  # Keyed by request id: each request counts only once.
 HELD_READING: Final = "held_reading"  # The page of a request whose reading would close an account.
 
 
@@ -64,9 +65,9 @@ class NewAccountLimits:
     in_all: int
 
     def rates(self, request: ConnectionRequest) -> list[tuple[Rate, str]]:
-        """Return each limit with the subject that it counts for."""
+        """Return each limit as a rate, with the subject for which new accounts are counted."""
         return [
-            (Rate("new-accounts-browser", self.by_browser, _A_DAY_S), request.names[-1]),  # The oldest name.
+            (Rate("new-accounts-browser", self.by_browser, _A_DAY_S), request.names[-1]),  # The browser's oldest name.
             (Rate("new-accounts-address", self.by_address, _A_DAY_S), request.address),
             (Rate("new-accounts", self.in_all, _A_DAY_S), "all"),
         ]
@@ -82,7 +83,7 @@ class RequestEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """The invitation that the request was begun with, and its meter; None if it no longer names one."""
+    """The invitation with which a request was begun. The meter is None if the invitation no longer names a meter."""
 
     invitation: Invitation
     usage_point_id: str | None = field(repr=False)
@@ -94,7 +95,7 @@ class Invited:
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenRequests:
-    """Ends proven requests.
+    """Concludes proven requests.
 
     ``suppliers``: the consents of each supplier that has a consent page here.
     """
@@ -111,9 +112,10 @@ class ProvenRequests:
     real_now: Clock = real_clock
 
     def find_invited(self, request: ConnectionRequest) -> Invited | None:
-        """Return the invitation of the request, if this browser opened it, with the meter that it names.
+        """Return the request's invitation with the meter that it names; None if this browser has no valid invitation.
 
-        A used one is returned, too: this request may have used it before a crash. A revoked or expired one is not.
+        A used invitation counts as valid, because this request may have used it before a crash. A revoked or expired
+        invitation, or an invitation that another browser opened, doesn't count.
         """
         invitation = self.registry.invitations.get(request.invitation_id) if request.invitation_id else None
         if invitation is None or invitation.browser not in request.names:
@@ -123,7 +125,7 @@ class ProvenRequests:
         return Invited(invitation, self.registry.accounts.meter_of(invitation))
 
     def conclude(self, request: ConnectionRequest) -> ConnectionRequest:
-        """Write the accounts of a proven request, or return it with what it waits for."""
+        """Write the accounts of a proven request and return the request: concluded, or with the reason why it waits."""
         proven = request.proven
         if proven is None:
             raise ValueError("a request without a proof makes no account")
@@ -133,28 +135,30 @@ class ProvenRequests:
         if request.caller is not None:
             return self._hand_over(request, request.caller, proven, invited)
         if invited is not None and invited.usage_point_id not in proven.usage_points:
-            invited = None  # The supplier's own answer proves another meter, without the invitation.
+            invited = None  # The supplier's answer alone proves another meter.
         if invited is not None and invited.is_for_new_holder and invited.usage_point_id is not None:
-            # The inviter vouches for this meter only; the answer's other meters may have an account of the same person.
+            # The invitation replaces the holder of this meter only. The answer's other meters are left out: this
+            # person's own accounts for them would be taken for the former holder's, and closed.
             proven = replace(proven, usage_points=(invited.usage_point_id,))
         before = {number: self.registry.accounts.find(request.supplier, number) for number in proven.usage_points}
         known = [account for account in before.values() if account]
         others = [account for account in known if not self.is_same_person(account, request, invited)]
-        # An invitation is for its tenant alone; without one, a person renews their own account at whichever tenant it
-        # is.
+        # An invitation is valid for its tenant alone. Without an invitation, persons renew their own account, at
+        # whichever tenant the account is.
         bound = others if request.invitation_id is None else known
         if any(account.tenant != request.tenant for account in bound):
             log.info("another tenant's account reads the meter", extra=fields(request=request.id))
             return request.after(RequestEvent.NOT_PROVEN, proven=None, page="")
         used = invited.invitation if invited and invited.invitation.used_at else None
+        # If the used invitation has opened one of these accounts, this step used the invitation before a crash.
         if used and not any(self.has_opened(used, account, request.names) for account in known):
-            raise RequestEnded("invitation_over")  # Else it was used by this step, before a crash.
+            raise RequestEnded("invitation_over")
         expected = invited is not None and invited.is_for_new_holder
         held = request.state is RequestState.HELD
         if others and not expected and (waiting := self._ask_about(request, others, proven.proof)):
             return waiting
         new = sum(account is None or account in others for account in before.values())
-        if new and invited is None and not held and self.are_too_many(request, new):
+        if new and invited is None and not held and self.count_new_accounts(request, new):
             log.warning("connection request waits for the operator", extra=fields(request=request.id))
             return request.after(RequestEvent.TOO_MANY, page="held")
         accounts = self._write(request, proven, invited, before, others)
@@ -167,7 +171,7 @@ class ProvenRequests:
     def _ask_about(
         self, request: ConnectionRequest, others: Sequence[Account], proof: Proof
     ) -> ConnectionRequest | None:
-        """Return the request as it waits for permission to close these accounts; None if it has the permission."""
+        """Return the request, now waiting for permission to close these accounts; None if permission was given."""
         if proof is not Proof.REGISTER:
             return None if request.new_holder else request.after(RequestEvent.OTHER_PERSON, page="other_person")
         if request.state is RequestState.HELD and request.page == HELD_READING:
@@ -179,7 +183,7 @@ class ProvenRequests:
         return request.after(RequestEvent.OTHER_BY_READING, page=HELD_READING)
 
     def _tell_household(self, connection: Connection, kind: NoticeKind, account: Account, now: datetime) -> None:
-        """Insert a notice about an account, at most one a day of each kind."""
+        """Insert a notice about an account; each kind is inserted at most once a day."""
         channels = self.channels.names_for_account(account.tenant)
         day = civil_date(now).isoformat()
         insert_notices(connection, build_notices(channels, kind, "", day, now, account.id))
@@ -187,7 +191,10 @@ class ProvenRequests:
     def _hand_over(
         self, request: ConnectionRequest, caller: ProxyCaller, proven: ProvenMeters, invited: Invited | None
     ) -> ConnectionRequest:
-        """Use the invitation up, and give the client a code for its meter. Raises RequestEnded if it ended."""
+        """Mark the invitation as used, and give the client a code for the invited meter.
+
+        Raises RequestEnded if the invitation has ended, or the meter's data were erased after it.
+        """
         if invited is None or invited.usage_point_id is None or invited.invitation.used_at is not None:
             raise RequestEnded("invitation_over")
         meter, now = invited.usage_point_id, self.now()
@@ -211,18 +218,18 @@ class ProvenRequests:
             self._prepare(connection, request=request, invited=invited, before={meter: account}, others=others, now=now)
             self._check_not_erased(connection, request, invited)
             self.record_closures(connection, others, now, code.vouched_by)
-            # Before the commit: a crash between the two must not cost the person the invitation.
+            # The code is stored before the commit, so that a crash in between doesn't cost the person the invitation.
             after = self.proxy_codes.hand_over(request, code)
             self.requests.save(after)
         log.info("consent handed over", extra=fields(client=caller.client_id, proof=proven.proof.value))
         return after
 
     def is_same_person(self, account: Account, request: ConnectionRequest, invited: Invited | None) -> bool:
-        """Return whether the account belongs to the request's person: by its session, browser, or the inviter's word.
+        """Return whether the account belongs to the request's person, known by session, browser or the inviter's word.
 
-        If the inviter says that the holder is new, session and browser don't count: the previous holder may have left
-        them. The account that the new holder already got by this invitation is theirs: after a crash the step is
-        repeated.
+        If the inviter says that the holder is new, session and browser don't count, because the previous holder may
+        have left them behind. Only an account that this same invitation has opened is then the person's: the step is
+        repeated after a crash.
         """
         if invited is not None and invited.is_for_new_holder:
             return self.has_opened(invited.invitation, account, request.names)
@@ -233,13 +240,19 @@ class ProvenRequests:
         return self.registry.consents.browser_of(account.id) in request.names
 
     def has_opened(self, invitation: Invitation, account: Account, names: Sequence[str]) -> bool:
-        """Return whether a used invitation has opened the account in the browser with these names (newest first)."""
+        """Return whether this invitation was used to open the account, by the browser that has these names.
+
+        ``names``: newest first.
+        """
         is_used = invitation.used_at is not None
         return is_used and self.registry.consents.browser_of(account.id) in invitation.names_of_invited(names)
 
-    def are_too_many(self, request: ConnectionRequest, new: int) -> bool:
-        """Count new accounts, and return whether a limit is exceeded."""
+    def count_new_accounts(self, request: ConnectionRequest, new: int) -> bool:
+        """Count the new accounts of a request, only once per request, and return whether a limit is exceeded."""
         rates = self.limits.rates(request)
+        if self.limiter.count_call(_ONCE, request.id):  # The accounts were counted before a crash.
+            bounds = [(replace(rate, calls=rate.calls + 1), subject) for rate, subject in rates]
+            return any(self.limiter.closed_for_s(bound, subject) for bound, subject in bounds)
         waits_s = [self.limiter.count_call(rate, subject) for _ in range(new) for rate, subject in rates]
         return any(waits_s)
 
@@ -251,14 +264,22 @@ class ProvenRequests:
         before: Mapping[str, Account | None],
         others: Sequence[Account],
     ) -> list[Account]:
-        """Write everything in one transaction.
+        """Write accounts, evidence and closures in one transaction, and return the accounts.
 
-        Raises RequestEnded if the invitation was used or revoked meanwhile, or a meter was erased since.
+        Raises RequestEnded if the invitation was used or revoked meanwhile, or if a meter was erased after the proof.
         """
         now = self.now()
         first_day, last_day = self._consent_days(request, proven, now)
         token_needed = self.suppliers[request.supplier].account_tokens
-        consent = NewConsent(first_day, last_day, proven.token, proven.token_expires_at, token_needed=token_needed)
+        consent = NewConsent(
+            first_day,
+            last_day,
+            proven.token,
+            proven.token_expires_at,
+            token_needed,
+            self.first_day(request.supplier, proven.usage_points, others, now),
+            proven.offered,
+        )
         given = GivenConsent(
             kind=proven.kind,
             consent_from=first_day,
@@ -273,12 +294,13 @@ class ProvenRequests:
         )
 
         def finish(connection: Connection, account_ids: Sequence[str]) -> None:
-            # Comes last in the transaction: the accounts are locked, so no erasure can come in between, and the ledger
-            # gets no entry for a request that is refused after all.
+            # This comes last in the transaction: the accounts are locked by now, so no erasure can come in between, and
+            # the ledger gets no entry for a request that is refused after all.
             self._check_not_erased(connection, request, invited)
             # The rights of an earlier consent have ended; the sweep looks up what the supplier has now.
             forget_rights(connection, account_ids)
-            # Recording evidence locks its chain; after it, only evidence and the ledger's entries may be written.
+            # Recording evidence locks the chain of evidence; after that, only evidence and ledger entries may be
+            # written.
             self.registry.consents.record(connection, account_ids, given, now)
             self.record_closures(connection, others, now, given.vouched_by or HOUSEHOLD)
 
@@ -289,23 +311,25 @@ class ProvenRequests:
             consent,
             before=partial(self._prepare, request=request, invited=invited, before=before, others=others, now=now),
             on_accounts=finish,
-            data_from=self.first_day(request.supplier, proven.usage_points, others, now),
             tenant=request.tenant,
-            offered=proven.offered,
         )
         for account, _ in accounts:
             log.info("consent given", extra=fields(account_id=account.id, proof=proven.proof.value))
         return [account for account, _ in accounts]
 
     def _consent_days(self, request: ConnectionRequest, proven: ProvenMeters, now: datetime) -> tuple[date, date]:
-        """Return the consent's first and last day, as the supplier told them or as they were requested."""
+        """Return the consent's first and last day: as given by the supplier, or else as requested."""
         first_day = proven.since or civil_date(now)
         return first_day, proven.until or last_day_of(first_day, self.suppliers[request.supplier].consent_duration())
 
     def first_day(
         self, supplier: str, usage_points: Sequence[str], others: Sequence[Account], now: datetime
     ) -> date | None:
-        """Return the first day that a new holder may see: today, or the day a client of the proxy got the meter."""
+        """Return the first day whose data the person may see; None if there is no limit.
+
+        This day is today if another person's account is closed (``others``). Otherwise it is the first day of the
+        meter's present holder according to the proxy's grants.
+        """
         if others:
             return civil_date(now)
         meters = [digest for number in usage_points for digest in self.registry.erasures.digests(supplier, number)]
@@ -321,13 +345,13 @@ class ProvenRequests:
         others: Sequence[Account],
         now: datetime,
     ) -> None:
-        """Use the invitation up, and close the accounts of other persons.
+        """Mark the invitation as used, and close the accounts of other persons.
 
         Raises what ``lock_meters`` does, and RequestEnded if the invitation was used or revoked meanwhile.
         """
         but_of = request.names if request.caller is None else None
         self.lock_meters(connection, request.supplier, before, but_of)
-        # If it is used already, this step used it before a crash.
+        # If the invitation is already used, this step used it before a crash.
         if (
             invited is not None
             and invited.invitation.used_at is None
@@ -343,10 +367,10 @@ class ProvenRequests:
         before: Mapping[str, Account | None],
         browser: Collection[str] | None,
     ) -> None:
-        """Lock the meters' accounts; for a meter without one, end the proxy's grants of other browsers.
+        """Lock the meters' accounts; for a meter without an account, end the proxy's grants given in other browsers.
 
-        ``browser``: the names of the connecting browser; None if no grant ends. Raises StoreUnavailable if a meter got
-        another account since it was looked up; the step is then repeated.
+        ``browser``: the names of the connecting browser; None if no grant is to end. Raises StoreUnavailable if a meter
+        got another account since it was looked up; the step is then repeated.
         """
         for number, account in sorted(before.items()):
             known = account_rows.find_locked(connection, supplier, number)

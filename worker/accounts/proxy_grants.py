@@ -1,18 +1,20 @@
 """What the OAuth proxy gives its clients: codes, tokens in exchange for them, and the data of a meter.
 
 A proven consent, or a v4 code, is handed over to a client as a code of ours. The code is random, works once, for 15
-minutes, and only for the client, address and challenge of its request. What it stands for is kept sealed in Redis under
-the code's hash. If a client sends a code again, the tokens it got for it are revoked (RFC 6749, 4.1.2).
+minutes, and only for the client, address and challenge of its request. The consent or v4 code behind it is kept,
+encrypted, in Redis under the hash of our code. If a client sends a code again, the tokens that it got for the code are
+revoked (RFC 6749, 4.1.2).
 
-For a code or a refresh token a client gets tokens, but never the application's own:
+In exchange for a code or a refresh token, a client gets tokens, but never the application's own:
 
 - v4: the supplier's own token of the holder, once its answer names a meter (P1). A refresh token is bound to the client
-  that got it here. Tokens of 0.2.0, which kept no rows of them, are bound to the first client that renews them.
+  that got it here. Tokens from release 0.2.0, which stored no rows for them, are bound to the first client that renews
+  them.
 - v5, 2026: opaque tokens of ours, valid for the meter of that code alone (``stores.registry.proxy``).
 
-Data (v5, 2026) are fetched from the supplier with our own token. A grant is for one meter. The call counts in the
-quota's ledger like each call of a worker, in the lane of backfills: a stack that fetches for many households leaves
-the rest to people who wait. Nothing is stored.
+Data (v5, 2026) are fetched from the supplier with our own token. A grant is for one meter. Each such call counts in the
+quota's ledger like a worker's call, in the lane of backfills, so a Cozy stack that fetches for many households leaves
+the rest of the quota to people who wait. Nothing is stored.
 
 Only requests of the proxy's clients make the web wait for a supplier, and the number of threads that wait is limited.
 """
@@ -68,9 +70,9 @@ TokenAnswer = dict[str, Any]  # The JSON of RFC 6749, 5.1, with the meters as a 
 class ProxyCode:
     """What a code stands for: a proven meter with its consent (v5, 2026), or the supplier's own code (v4).
 
-    ``usage_points``: the proven meters, or with v4 those that the callback names, which are no proof yet.
-    ``data_from``: the first day that may be read, if the meter was another person's before.
-    ``begun_at``: when the person was sent to the supplier's page; None if unknown.
+    ``usage_points``: the proven meters, or with v4 the meters in the callback, which proves nothing yet. ``data_from``:
+    the first day that may be read; None unless the meter was another person's before. ``begun_at``: when the person was
+    sent to the supplier's page; None if unknown.
     """
 
     caller: ProxyCaller
@@ -87,12 +89,12 @@ class ProxyCode:
 
 
 _JSON: Final = TypeAdapter(ProxyCode)
-_SAME: Final = ("supplier", "proof", "vouched_by", "browser", "data_from", "consent_until")  # Of a code and its grant.
+_SAME: Final = ("supplier", "proof", "vouched_by", "browser", "data_from", "consent_until")  # Copied into the grant.
 
 
 @dataclass(frozen=True, slots=True)
 class DataQuery:
-    """A series, a meter, and the days asked for; the end is excluded, as at the supplier."""
+    """A request for days of one series of a meter; the end of ``window`` is excluded, as at the supplier."""
 
     series: Series
     usage_point_id: str = field(repr=False)
@@ -100,7 +102,7 @@ class DataQuery:
 
 
 class InvalidGrant(DataError):
-    """The code or refresh token is unknown, used, too old, another client's, or its consent is over."""
+    """The code or refresh token is unknown, used, too old or another client's, or its consent is over."""
 
 
 class OtherMeter(Exception):
@@ -108,18 +110,16 @@ class OtherMeter(Exception):
 
 
 class TooEarly(Exception):
-    """The meter was another person's before a day, which is the argument."""
+    """The query begins before the day, passed as the argument, from which the grant allows reading."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyCodes:
-    """Issues, stores and redeems codes."""
-
     flows: ConsentFlows
     sealer: Sealer
 
     def hand_over(self, request: ConnectionRequest, code: ProxyCode) -> ConnectionRequest:
-        """Issue a code, and return the request with the client's address that gets the code."""
+        """Issue a code, and return the request with the client's address, to which the person takes the code."""
         ids = {"usage_point_id": ",".join(code.usage_points), "autorisation_id": code.autorisation_id or ""}
         named = {name: value for name, value in ids.items() if value and code.caller.numbers_in_redirect}
         text = secrets.token_urlsafe(32)
@@ -127,9 +127,9 @@ class ProxyCodes:
         return request.after(RequestEvent.HANDED_OVER, returns_to=code.caller.address(code=text, **named), page="")
 
     def redeem(self, text: str, check: Callable[[ProxyCode], None]) -> ProxyCode | None:
-        """Return what a code stands for, to the first caller that passes ``check``; a failed check doesn't use it up.
+        """Return what a code stands for, and use the code up; None if the code is unknown, used or too old.
 
-        None if it is unknown, used or too old.
+        If ``check`` raises, the code stays valid.
         """
 
         def read(sealed: str) -> ProxyCode:
@@ -139,7 +139,7 @@ class ProxyCodes:
 
         try:
             return self.flows.redeem_code(text, read)
-        except OperatorFault:  # The encryption key is gone: the person goes through the consent page again.
+        except OperatorFault:  # The encryption key is gone: the person must go through the consent page again.
             return None
 
     def store(self, text: str, code: ProxyCode) -> None:
@@ -148,14 +148,14 @@ class ProxyCodes:
 
 
 class SupplierCalls:
-    """Limits the calls under way. A call takes one thread until its answer, 30 s at most."""
+    """Limits the number of simultaneous calls. A call takes one thread until its answer, 30 s at most."""
 
     def __init__(self, most: int = MOST_AT_ONCE) -> None:
         self._free = threading.BoundedSemaphore(most)
 
     @contextmanager
     def take(self) -> Iterator[None]:
-        """Count one call within the block. Raises ProxyBusy at once if there are too many."""
+        """Count one call during the block. Raises ProxyBusy at once if too many calls are under way."""
         if not self._free.acquire(blocking=False):
             raise ProxyBusy("too many calls to the supplier at once", retry_after_s=_AGAIN_S)
         try:
@@ -168,9 +168,9 @@ class SupplierCalls:
 class ProxyGrants:
     """The use case behind the token endpoint and the data route of the proxy.
 
-    ``refresh_token`` exchanges a holder's refresh token at the supplier (v4); ``client_of`` returns the client of a
-    supplier's measures. Every method that calls the supplier raises what the client raises, and ProxyBusy if too many
-    calls are under way; ``exchange`` and ``refresh`` raise InvalidGrant.
+    ``refresh_token`` exchanges a holder's refresh token at the supplier (v4); ``client_of`` returns, for a supplier's
+    name, the client that fetches measures from this supplier. Every method that calls the supplier raises what the
+    client raises, and ProxyBusy if too many calls are under way; ``exchange`` and ``refresh`` raise InvalidGrant.
     """
 
     codes: ProxyCodes
@@ -182,10 +182,10 @@ class ProxyGrants:
     calls: SupplierCalls = field(default_factory=SupplierCalls)
 
     def exchange(self, client: ProxyClient, code: str, redirect_uri: str | None, verifier: str | None) -> TokenAnswer:
-        """Exchange a code for tokens; it works once, for its own client.
+        """Exchange a code for tokens; a code works once, and only for its own client.
 
-        ``redirect_uri``: as in the request for the code; clients that are not strict may leave it out. ``verifier``:
-        PKCE's.
+        ``redirect_uri``: the address in the request for the code; clients that are not strict may leave it out.
+        ``verifier``: the code verifier of PKCE.
         """
 
         def check(facts: ProxyCode) -> None:
@@ -203,7 +203,7 @@ class ProxyGrants:
             self.registry.proxy_grants.end_of_code(client.id, code_hash)
             raise InvalidGrant(_NO_SUCH_CODE)
         if facts.supplier_code is None:
-            # An invitation is a proof for its one meter.
+            # There is exactly one meter, because the proof is an invitation for one meter.
             (tokens,) = self._store(facts, code_hash, self.registry.proxy_grants.create)
             named = {} if facts.autorisation_id is None else {"autorisation_id": facts.autorisation_id}
             return {**_meter_fields(facts.usage_points), **named, **_own_answer(tokens)}
@@ -229,7 +229,7 @@ class ProxyGrants:
             raise InvalidGrant(_NO_SUCH_TOKEN)
         with self.calls.take():
             answer = self.refresh_token(refresh_token)
-        if grant is None:  # The token is older than this table.
+        if grant is None:  # Release 0.2.0 issued the token, and stored no row for it.
             meters = supplier.calls.meters_of_grant(answer, supplier.client_id, self.now())
             caller = ProxyCaller(client.id, redirect_uri="", state="")
             facts = ProxyCode(caller=caller, supplier=ENEDIS.name, begun_at=None, usage_points=meters)
@@ -241,7 +241,7 @@ class ProxyGrants:
     def _exchange_at_supplier(self, facts: ProxyCode, supplier_code: str, code_hash: str) -> TokenAnswer:
         if self.supplier is None:
             raise InvalidGrant("no supplier with a consent page is set up")
-        with self.calls.take(), in_lane(request_lane(vouched=False)):  # Anybody can type a code.
+        with self.calls.take(), in_lane(request_lane(vouched=False)):  # Anybody can make up a code, so nobody vouches.
             grant, confirmed = self.supplier.confirm_code(supplier_code, facts.usage_points)
         self._bind(self.supplier, replace(facts, usage_points=confirmed), grant.token, code_hash)
         return {**grant.extras, **_meter_fields(confirmed), **_supplier_answer(grant.token)}
@@ -253,12 +253,14 @@ class ProxyGrants:
         self._store(replace(facts, proof=Proof.EXCHANGE, consent_until=until), code_hash, bind)
 
     def _store(self, facts: ProxyCode, code_hash: str, store: Callable[[Connection, NewGrant], Any]) -> list[Any]:
-        """Store a grant for each meter, or one without a meter if an older token names none; return ``store``'s rows.
+        """Store a grant for each meter, or one grant without a meter if an older token names none.
 
-        Raises InvalidGrant.
+        Returns what ``store`` returned for each grant. Raises InvalidGrant if the consent was stopped or a meter
+        erased.
         """
         with self.registry.database.writing() as connection:
-            # Erasures and stops take this lock, so they are either seen here or end the grant.
+            # Erasures and stops of a consent take this lock too, so either this code sees them, or they end the new
+            # grant later.
             numbers = sorted(facts.usage_points)
             known = [id_ for number in numbers if (id_ := account_rows.find_locked(connection, facts.supplier, number))]
             reasons = {account_rows.get(connection, account_id).reason for account_id in known}
@@ -279,9 +281,9 @@ class ProxyGrants:
         return None if grant is None or grant.is_over(civil_date(self.now())) else grant
 
     def read(self, grant: ProxyGrant, query: DataQuery) -> Answer:
-        """Fetch the data once, and note the day of this use.
+        """Fetch the data in one call, and record that the grant was used today.
 
-        Also raises OtherMeter and TooEarly.
+        Raises OtherMeter and TooEarly, and what the client raises.
         """
         if grant.meter not in self.registry.erasures.digests(grant.supplier, query.usage_point_id):
             raise OtherMeter
@@ -294,7 +296,7 @@ class ProxyGrants:
 
 
 def _meter_fields(usage_points: Sequence[str]) -> TokenAnswer:
-    """Return the usage points under both names in use. A Cozy stack stores them as ``oauth_callback_results``."""
+    """Return the meters under both field names that clients read. A Cozy stack keeps ``oauth_callback_results``."""
     joined = ",".join(usage_points)
     return {"usage_point_id": joined, "usage_points_id": joined}
 
@@ -317,9 +319,9 @@ def _token_answer(access: str, life_s: int, refresh: str | None) -> TokenAnswer:
 def read_query(preset: Preset, path: str, parameters: Mapping[str, str]) -> DataQuery | None:
     """Return the query of a request for one of the supplier's paths; None for a path without a series of measures.
 
-    Contract data are not passed on: they are about more than the meter.
+    Contract data are not passed on, because they tell about more than the meter.
 
-    Raises ValueError that says what is wrong, without repeating a value.
+    Raises ValueError, whose text says what is wrong without repeating a value.
     """
     series = next((series for series, known in preset.paths.items() if known == path), None)
     if series is None:

@@ -2,10 +2,10 @@
 
 Some refusals are certain, and suspend the account at once: a dead token, a gateway's missing token, a login refused
 twice, and a right that the supplier lists as ended. "No consent" (ADAM-DC-0008) and "not the holder" (ADAM-DC-0007) are
-not: suppliers have sent both by mistake for days, Enedis the second one for weeks in 2026
+not certain: suppliers have sent both by mistake for days, Enedis the second one for weeks in 2026
 (https://github.com/bokub/ha-linky/issues/193). These two, and a gateway's refusal of a token, must be seen twice, hours
-apart, with no success between. If many accounts are refused alike at once, that is an incident
-(``worker.sync.incidents``) and suspends none of them.
+apart, with no success between. If many accounts get the same refusal at once, that is an incident
+(``worker.sync.incidents``), and none of them is suspended.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from worker.sync.incidents import Incidents
 log = logging.getLogger("releve.refusals")
 # A pending refusal is confirmed by a second refusal at least this long after the first.
 CONFIRMATION_INTERVAL: Final = timedelta(hours=6)
-# First refusals within this time count together. It is shorter than the wait before a refused account is asked again,
-# so that the second tries of one night do not look like new refusals.
+# First refusals within this time are counted together. The time is shorter than the wait before a refused account is
+# requested again, so that second tries in one night do not look like new refusals.
 MASS_REFUSAL_WINDOW: Final = timedelta(hours=1)
 # An incident reinstates the accounts that were refused up to this long before it was recognized.
 REINSTATEMENT_PERIOD: Final = timedelta(hours=6)
@@ -55,16 +55,13 @@ _NOTICE_RETENTION: Final = timedelta(days=400)
 class Ruling(StrEnum):
     """The consequence of a refusal for its account."""
 
-    SUSPENDED = "suspended"  # The account is not read until its holder acts.
+    SUSPENDED = "suspended"  # Nothing is requested until the account's holder acts.
     PENDING = "pending"  # The supplier is asked again some hours later.
     INCIDENT = "incident"  # The fault is the supplier's, so the refusal does not count.
 
 
-# Decisions without a store.
-
-
 def is_certain(error: AccountError) -> bool:
-    """Return whether one such refusal is enough to suspend the account."""
+    """Return whether a single refusal with this error is enough to suspend the account."""
     return isinstance(error, RefreshTokenDead | RightEnded) or not isinstance(error, ConsentRevoked | HolderChanged)
 
 
@@ -77,8 +74,8 @@ def is_confirmed(refusal: PendingRefusal) -> bool:
 class RefusalPolicy:
     """The policy that suspends accounts and writes the notices for their owners.
 
-    A notice is inserted once for each of its tenant's ``channels``. ``incidents`` tells whether many accounts are
-    refused alike.
+    A notice is inserted once for each of its tenant's ``channels``. ``incidents`` decides whether many accounts get the
+    same refusal.
     """
 
     registry: Registry
@@ -100,10 +97,10 @@ class RefusalPolicy:
             return Ruling.INCIDENT
         account = self.registry.accounts.get(account_id)
         if is_certain(error):
-            # Certain refusals are counted by suspended accounts, and this account is not suspended yet.
+            # Certain refusals are counted by the accounts that they have suspended; this account isn't suspended yet.
             if self._open_incident_if_many(error, account.supplier, now, uncounted=1):
                 return Ruling.INCIDENT
-        elif account.state is not AccountState.ACTION_NEEDED:  # Else somebody synced a suspended account by hand.
+        elif account.state is not AccountState.ACTION_NEEDED:
             # The refusal is recorded first, because the count of refusals reads it from the table.
             refusal = self.registry.pending_refusals.record_sighting(account_id, error.code, now)
             if self._open_incident_if_many(error, account.supplier, now):
@@ -111,20 +108,25 @@ class RefusalPolicy:
             if not is_confirmed(refusal):
                 return Ruling.PENDING
         else:
+            # Already suspended: somebody synced the account by hand.
             return Ruling.SUSPENDED
         self._set_aside(account_id, type(error), now)
         return Ruling.SUSPENDED
 
     def suspend_ended_consent(self, account_id: str) -> bool:
-        """Suspend the account if its consent has ended by now, and return whether that is new.
+        """Suspend the account if its consent has ended by now, and return whether the suspension is new.
 
-        No supplier was asked, so the end is certain. ``apply_retention`` ends its proof, by its own date. Raises
-        UnknownAccount if the account was removed meanwhile.
+        The end is certain, because it follows from the consent's own last day and not from a supplier's answer. The
+        proof of the consent is ended by ``apply_retention``, on the proof's own date. Raises UnknownAccount if the
+        account was removed meanwhile.
         """
         return self._set_aside(account_id, ConsentEnded, self.now())
 
     def suspend_ended_consents(self) -> int:
-        """Suspend all accounts whose consent has ended, page by page; finishes what an interrupted run left."""
+        """Suspend all accounts whose consent has ended, and return how many were suspended.
+
+        Accounts are read page by page. A new run finishes the work of an interrupted one.
+        """
         today = civil_date(self.now())
         suspended, after = 0, None
         while page := self.registry.accounts.page_ended(today, after):
@@ -139,9 +141,9 @@ class RefusalPolicy:
     ) -> int:
         """Suspend the accounts for which a supplier lists no active right; return how many were suspended.
 
-        Their consents end, too, except where the supplier is checking a right again (``checked``).
-        ``asked``: the number of accounts whose rights were listed. If so many have ended at once that the supplier
-        must be wrong, that is an incident, and none is suspended.
+        Their consents end too, except those of the accounts in ``checked``, whose rights the supplier is checking
+        again. ``asked``: the number of accounts whose rights were listed. If so many rights have ended at once that the
+        supplier must be wrong, that is an incident, and no account is suspended.
         """
         now, today, error = self.now(), civil_date(self.now()), RightEnded("the supplier lists its right as ended")
         accounts = self.registry.accounts.get_many(account_ids).values()
@@ -154,20 +156,23 @@ class RefusalPolicy:
             return 0
         if ended and self._open_incident_if_many(error, ended[0].supplier, now, uncounted=len(ended), asked=asked):
             return 0
-        was_checked = [account for account in accounts if account.reason == RightEnded.code]
         suspended = 0
-        for account in (*ended, *was_checked):
+        for account in ended:
             with suppress(UnknownAccount):
                 suspended += self._set_aside(account.id, RightEnded, now, ends_consent=account.id not in checked)
+        for account in accounts:
+            if account.reason == RightEnded.code and account.id not in checked:
+                with suppress(UnknownAccount):
+                    self.registry.pending_refusals.end_proof(account.id, RightEnded.code, now)
         return suspended
 
     def tell_operator(self, kind: NoticeKind, subject: str, day: date | None) -> None:
-        """Insert a notice to the operator about a right or a supplier, once for each day that it is about."""
+        """Insert a notice to the operator about a right or a supplier, at most once for each subject and day."""
         about = f"{subject}@{day.isoformat() if day else ''}"
         self.registry.notices.insert_new(build_notices(self.channels.names(), kind, "", about, self.now()))
 
     def insert_reminders(self) -> list[Notice]:
-        """Insert the reminders of consents that end soon, each once, and return the new ones."""
+        """Insert the reminders of consents that end soon, each reminder only once, and return the new reminders."""
         now = self.now()
         today = civil_date(now)
         new_notices: list[Notice] = []
@@ -184,7 +189,7 @@ class RefusalPolicy:
         return new_notices
 
     def insert_missing_curve_notices(self, account: Account, last_curve: date | None) -> list[Notice]:
-        """Insert notices that the account's curve is not collected, once each time it stops; return the new ones."""
+        """Insert notices that the account's curve is not collected, once each time the curve stops; return them."""
         subject = last_curve.isoformat() if last_curve else "never"
         kind = NoticeKind.CURVE_NOT_ACTIVATED
         channels = self.channels.names_for_account(account.tenant)
@@ -192,9 +197,9 @@ class RefusalPolicy:
         return self.registry.notices.insert_new(notices)
 
     def apply_retention(self, keep_days: int) -> tuple[int, int]:
-        """Delete old notices, end and erase proofs of consent; return how many proofs ended and were erased.
+        """Delete old notices, end the proofs of consents that are over, and erase proofs that ended long ago.
 
-        ``keep_days``: how long a proof is kept after its end.
+        Returns how many proofs were ended and how many erased. ``keep_days``: how long a proof is kept after its end.
         """
         now = self.now()
         self.registry.notices.delete_before(now - _NOTICE_RETENTION)
@@ -203,10 +208,10 @@ class RefusalPolicy:
     def _open_incident_if_many(
         self, error: AccountError, supplier: str, now: datetime, uncounted: int = 0, asked: int = 0
     ) -> bool:
-        """Open an incident if many of a supplier's accounts are refused alike, and reinstate them; return whether so.
+        """Open an incident, and reinstate the accounts, if many of a supplier's accounts are refused alike.
 
-        ``uncounted``: how many refusals the tables do not hold yet; ``asked``: how many accounts the supplier was asked
-        about; if 0, the accounts with an outcome are counted.
+        Returns whether an incident was opened. ``uncounted``: how many refusals are not yet in the tables. ``asked``:
+        how many accounts the supplier was asked about; if 0, the accounts with an outcome are counted.
         """
         kind = kind_of(error)
         if kind is None or not self.incidents.may_open(kind):
@@ -214,7 +219,7 @@ class RefusalPolicy:
         since, pending, certain = now - MASS_REFUSAL_WINDOW, self.registry.pending_refusals, is_certain(error)
         refused = pending.count_newly_refused(error.code, since, certain=certain, supplier=supplier) + uncounted
         if not asked:
-            # Beyond this limit the share is too small for an incident, so there is no need to count on.
+            # Beyond this limit the share is too small for an incident, so there is no need to count further.
             limit = math.ceil(refused / LEAST_SHARE_OF_REFUSALS) + 1
             asked = pending.count_accounts_asked(since, limit=limit, supplier=supplier)
         if not self.incidents.open_if_incident(kind, FailureCount(refused, max(asked, refused))):
@@ -227,7 +232,7 @@ class RefusalPolicy:
     def _set_aside(
         self, account_id: str, error_class: type[AccountError], now: datetime, *, ends_consent: bool = True
     ) -> bool:
-        # The moment distinguishes this suspension's notices from those of an earlier one.
+        # The time distinguishes the notices of this suspension from the notices of an earlier suspension.
         subject, code = now.isoformat(timespec="microseconds"), error_class.code
         channels = self.channels.names_for_account(self.registry.accounts.get(account_id).tenant)
         return self.registry.pending_refusals.suspend(

@@ -1,12 +1,13 @@
-"""Rights at the supplier: the sweep over all of them, those of the operator's own meters, and proofs that wait.
+"""Rights at the supplier: the sweep that checks them, rights for the operator's own meters, and waiting proofs.
 
-The supplier tells nobody when a right changes, so it is asked, in lists of meters: every quarter of an hour about
-rights that wait for the holder, and once a day about all. A right that has become active opens its account. An account
-without an active right is suspended at once: the supplier says so itself. If so many have ended that the supplier must
-be wrong, that is an incident, and none is suspended (``accounts.refusals``).
+The supplier doesn't report changes of rights, so it is asked with lists of meters: every quarter of an hour about the
+rights that wait for the holder, and once a day about all rights. A right that has become active opens its account. An
+account without an active right is suspended at once, because the supplier itself says that the right has ended. If so
+many rights have ended that the supplier must be wrong, that is an incident, and no account is suspended
+(``accounts.refusals``).
 
-The contract of an own meter is ours, so nobody has to consent, and the operator vouches. Proofs uploaded on the
-operator's page wait, sealed, until a worker sends them to the supplier.
+The contract of an own meter is the operator's, so nobody else has to consent, and the operator vouches. Proofs uploaded
+on the operator's page wait in encrypted form until a worker sends them to the supplier.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from worker.stores.redis.pending_consents import ProofFiles
 log = logging.getLogger("releve.rights")
 consents_log = logging.getLogger("releve.consents")
 _Listed = TypeVar("_Listed", Right, RightRecord)
-REMINDER: Final = timedelta(days=3)  # How long before the last day for a proof the operator is told once more.
+REMINDER: Final = timedelta(days=3)  # How long before the last day for a proof the operator is reminded.
 
 
 @dataclass(slots=True)
@@ -55,7 +56,7 @@ class RightSummary:
 
     checked: int = 0
     opened: list[str] = field(default_factory=list)
-    ended: int = 0  # Accounts that were set aside.
+    ended: int = 0  # The number of accounts that were suspended.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ class RightSweep:
     def run(self, *, pending_only: bool = False) -> RightSummary:
         """Check the rights of each supplier that registers any, and return what was found. Safe to repeat.
 
-        ``pending_only``: check only those that wait for the holder. Raises what the client raises.
+        ``pending_only``: check only the rights that wait for the holder. Raises what the client raises.
         """
         summary = RightSummary()
         for name, clients in self.suppliers.items():
@@ -105,20 +106,18 @@ class RightSweep:
             yield from page
             after = page[-1].id
 
-    # One meter.
-
     def _follow(self, rights: Sequence[Right], records: Sequence[RightRecord], summary: RightSummary) -> list[Right]:
-        """Store what the supplier says about a meter's rights, and open the accounts of those that became active."""
+        """Store and return a meter's rights as the supplier lists them now; open accounts for newly active rights."""
         by_id = {record.id: record for record in records}
         followed = []
         for right in rights:
             record = by_id.get(right.supplier_id or "")
-            if record is None:  # The supplier doesn't list it, which says nothing about its state.
+            if record is None:  # The supplier doesn't list this right, which says nothing about its state.
                 followed.append(right)
                 continue
             after = right.after(record, self.outcomes.now())
             self._announce_proof(after)
-            # Its state is stored last, so that after a crash the next run opens the account.
+            # The right's new state is stored last, so that after a crash the next run opens the account.
             if self._should_open(after) and (account := open_by_right(self.outcomes, after, record.covers)):
                 summary.opened.append(account.id)
             self.outcomes.registry.rights.save_check(right, after)
@@ -126,7 +125,11 @@ class RightSweep:
         return followed
 
     def _should_open(self, right: Right) -> bool:
-        """Return whether a right is active but its account has no consent: it was never opened, or is suspended."""
+        """Return whether a right is active and must open its account.
+
+        A right must if it has never opened an account, or if the account was suspended or paused because its last right
+        had ended.
+        """
         if not right.is_in_force(civil_date(self.outcomes.now())):
             return False
         if right.ours is not OurState.OPENED or right.account_id is None:
@@ -135,13 +138,16 @@ class RightSweep:
         return account.state in (AccountState.ACTION_NEEDED, AccountState.PAUSED) and account.reason == RightEnded.code
 
     def _adopt(self, account: Account, records: Sequence[RightRecord]) -> list[Right]:
-        """Find the right of an account that has none here, because it was given on the supplier's own page."""
+        """Store and return the right of an account that has none here; empty if the supplier lists none.
+
+        The holder has given such a right on the supplier's own page.
+        """
         record = best_record(records, RightRole.AUTHORIZED, RightRole.OWN) or next(iter(records), None)
         adopted = self.outcomes.registry.rights.adopt(account, record, self.outcomes.now()) if record else None
         return [adopted] if adopted else []
 
     def _announce_proof(self, right: Right) -> None:
-        """Tell the operator of a proof that is awaited, once and again near its end, and of one that was rejected."""
+        """Notify the operator that a proof is awaited, again shortly before its last day, and if it was rejected."""
         if right.proof is ProofState.REJECTED:
             self.refusals.tell_operator(NoticeKind.RIGHT_PROOF_REJECTED, right.id, right.proof_until)
         elif right.proof is ProofState.AWAITED:
@@ -149,13 +155,11 @@ class RightSweep:
             if right.proof_until is not None and civil_date(self.outcomes.now()) >= right.proof_until - REMINDER:
                 self.refusals.tell_operator(NoticeKind.RIGHT_PROOF_ENDS, right.id, right.proof_until)
 
-    # All accounts.
-
     def _set_aside(self, rights: Collection[Right]) -> int:
-        """Suspend the accounts that have no active right any more, and return their number."""
+        """Suspend the accounts that have no active right any more, and return how many were suspended."""
         today = civil_date(self.outcomes.now())
-        # A right that has just opened its account still has its earlier state here.
         good = {one.account_id for one in rights if one.is_in_force(today)}
+        # A right that has just opened its account is not ``OPENED`` yet in this list.
         opened = {one.account_id for one in rights if one.account_id is not None and one.ours is OurState.OPENED}
         ended = [account_id for account_id in opened if account_id not in good]
         checked = {one.account_id for one in rights if one.state is RightState.TO_CHECK and not one.is_over(today)}
@@ -176,14 +180,14 @@ class DeclarationNeeded(DataError):
 
 
 class UnknownRight(DataError):
-    """No right has this id, or it is being withdrawn."""
+    """No right has this id, or the right is being withdrawn."""
 
     remedy = "`releve consents --rights` shows the rights."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnHolder:
-    """Who holds the contract: exactly one of ``name`` and ``company``, and the meter's postcode; kept nowhere."""
+    """The holder of the contract: either ``name`` or ``company``, and the meter's postcode. It is stored nowhere."""
 
     postcode: str
     name: str | None = None
@@ -192,7 +196,7 @@ class OwnHolder:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnRights:
-    """Adds accounts of own meters, and sends proofs of consents."""
+    """Adds accounts of the operator's own meters, and sends the supplier the proofs of consents."""
 
     clients_of: Callable[[str], SupplierClients]
     outcomes: ProvenRequests
@@ -200,13 +204,15 @@ class OwnRights:
     def add(
         self, supplier: str, meter: str, by: str, *, tenant: str, holder: OwnHolder | None = None, anew: bool = False
     ) -> tuple[Right, Account | None]:
-        """Return the right of a meter and its account; None if the right is not active yet.
+        """Add an own meter, and return its right and its account; the account is None if the right is not active yet.
 
-        An active right is looked up first and used; else ``holder`` declares one. An own meter whose right has ended
-        keeps its account. ``by``: who vouches. ``anew``: the data of the meter were erased, and it is added again. The
-        caller enqueues the backfill. Raises DeclarationNeeded, MeterErased, MeterElsewhere, RightRefused,
-        UnknownUsagePoint, and what the client raises; RightChanging while a right of the meter is being withdrawn;
-        ValueError if the meter has an account that is read, or that was a household's.
+        If the supplier already has an active right for the meter, that right is used; otherwise a right is declared
+        with ``holder``. An own meter whose right has ended keeps its account. ``by``: who vouches. ``anew``: whether a
+        meter whose data were erased is to be added again. The caller enqueues the backfill.
+
+        Raises DeclarationNeeded, MeterErased, MeterElsewhere, RightRefused, UnknownUsagePoint, and what the client
+        raises; RightChanging while a right of the meter is being withdrawn; ValueError if the meter has an account
+        whose data are collected or that was a household's.
         """
         account = self.outcomes.registry.accounts.find(supplier, meter)
         if account is not None:
@@ -241,14 +247,14 @@ class OwnRights:
             raise RightChanging("the last right of this meter is being withdrawn: try again in a few minutes")
         if holder is not None and not is_there:
             right, record = self._declare(right, holder), None
-            self._check_not_erased(right, anew=anew)  # A right that existed before and is pending may be older.
+            self._check_not_erased(right, anew=anew)  # The supplier may have returned an older, pending right.
         known = self.outcomes.registry.rights.of_meter(supplier, meter)
         same = [row.id for row in known if row.supplier_id == right.supplier_id]
         with self.outcomes.registry.database.writing() as connection:
             self.outcomes.registry.rights.insert(connection, right, instead_of=same)
         if right.state is not RightState.ACTIVE:
             return right, None
-        # The erasure was already checked.
+        # The last argument is True, because the check for an erasure was made above.
         return right, open_by_right(self.outcomes, right, record.covers if record else None, anew=True)
 
     def _may_renew(self, account: Account) -> bool:
@@ -258,7 +264,7 @@ class OwnRights:
         return waits and bool(proofs) and proofs[0].proof is Proof.OWN
 
     def _look_up(self, supplier: str, meter: str) -> RightRecord | None:
-        """Return the meter's best right; None if all have ended."""
+        """Return the best right that the supplier lists for this meter; None if there is none or all have ended."""
         clients = self.clients_of(supplier)
         listed = clients.rights.list_rights(clients.application_session(), [meter])
         return best_record([record for record in listed if record.meter == meter], *RightRole)
@@ -280,7 +286,7 @@ class OwnRights:
                 company=holder.company,
             ),
         )
-        if declared.id is None:  # It existed before, and is pending.
+        if declared.id is None:  # The right existed before, and is pending.
             record = self._look_up(right.supplier, right.meter)
             if record is None:
                 raise SupplierFault("the supplier has a right for this meter, but does not list it yet: try again")
@@ -319,13 +325,17 @@ class OwnRights:
 
 
 def _with_record(right: Right, record: RightRecord) -> Right:
-    """Return a right that existed before, as the supplier lists it; it counts as an own right."""
+    """Return ``right`` completed with the record of a right that existed before; the result counts as an own right."""
     return replace(right.after(record, right.state_since), role=RightRole.OWN, is_found=True)
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitedProof:
-    """A right whose proof is awaited until a day. ``state``: ``awaited``, ``waiting`` (to be sent) or ``refused``."""
+    """A right whose proof the supplier awaits.
+
+    ``until``: the last day for the proof. ``state``: ``awaited``, ``waiting`` (uploaded and to be sent to the supplier)
+    or ``refused``.
+    """
 
     right_id: str
     digits: str
@@ -335,13 +345,13 @@ class AwaitedProof:
 
 @dataclass(frozen=True, kw_only=True)
 class ProofUploads:
-    """Sends waiting proofs; the web puts them into ``files``."""
+    """Sends the proofs that wait in ``files``, where the web has put them."""
 
     files: ProofFiles
     rights: OwnRights
 
     def list_awaited(self) -> list[AwaitedProof]:
-        """Return the proofs that suppliers await, the first to end at the top."""
+        """Return the proofs that suppliers are waiting for, nearest deadline first."""
         rows = [
             AwaitedProof(right.id, right.last_digits, right.proof_until, self._state_of(right.id))
             for right in self.rights.outcomes.registry.rights.list_awaiting_proof()
@@ -349,10 +359,10 @@ class ProofUploads:
         return sorted(rows, key=lambda row: (row.until or date.max, row.right_id))
 
     def send_waiting(self) -> None:
-        """Send all that wait. Safe to repeat.
+        """Send all waiting proofs to the supplier. Safe to repeat.
 
-        A proof that the supplier refuses is dropped, and the page says so. Raises what the client raises; the rest then
-        waits for the next run.
+        A proof that the supplier refuses is dropped, and the operator's page says so. Raises what the client raises;
+        the other proofs then wait for the next run.
         """
         for right_id in self.files.list_waiting():
             contents = self.files.get(right_id)

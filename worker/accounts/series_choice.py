@@ -15,7 +15,7 @@ from worker.domain.series import Series, SeriesSwitch
 from worker.stores.registry.outcomes import OutcomeTable
 from worker.stores.registry.series_switches import ChosenSeries
 
-# What a person may choose; only the supplier can make a series ``ended``.
+# The switches that a person may choose; only the supplier can make a series ``ended``.
 CHOICES: Final = (SeriesSwitch.ON, SeriesSwitch.OFF, SeriesSwitch.FLEET)
 
 
@@ -32,7 +32,7 @@ class SeriesState(BaseModel):
 
 
 class AccountSeries(BaseModel):
-    """As `releve accounts series --json` prints it."""
+    """The series of one account, as `releve accounts series --json` prints them."""
 
     account: str = Field(examples=[EXAMPLE_ID])
     series: dict[Series, SeriesState]
@@ -40,9 +40,9 @@ class AccountSeries(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesChooser:
-    """Shows and changes which series are fetched for an account.
+    """Shows and changes which series are collected for an account.
 
-    ``is_offered``: whether the supplier's preset has a series. Stored readings stay, whatever is chosen.
+    ``is_offered``: returns whether the supplier's preset has a series. Stored readings stay, whatever is chosen.
     """
 
     outcomes: OutcomeTable
@@ -50,12 +50,12 @@ class SeriesChooser:
     now: Clock
 
     def load(self, account_id: str) -> AccountSeries:
-        """Return all series of an account that exists."""
+        """Return the state of every series of the account, which must exist."""
         states = {chosen.series: self._to_state(chosen) for chosen in self.outcomes.list_chosen(account_id)}
         return AccountSeries(account=account_id, series=states)
 
     def choose(self, account_id: str, switches: Mapping[Series, SeriesSwitch]) -> bool:
-        """Set these switches, and return whether a series is now fetched that was not before. Safe to repeat.
+        """Set these switches, and return whether a series is collected now that was not before. Safe to repeat.
 
         Raises UnknownAccount. Raises ValueError, before anything is changed, for a series that the supplier does not
         offer and for a switch that nobody may choose.

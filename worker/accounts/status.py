@@ -1,8 +1,8 @@
 """An account's status, progress, coverage and explanations, and the summary of a home's installation.
 
 The models are for the command line, the API and the pages; the API's reference shows the descriptions of their fields.
-Coverage, explanations and corrections become JSON here, for the support bundle too. The summary of a home, for `releve
-home`, says what is stored, what is missing, when the next request is due and what ends when.
+Coverage, explanations and corrections are converted to JSON here, also for the support bundle. The summary of a home,
+for `releve home`, says what is stored, what is missing, when the next request is due and what ends when.
 """
 
 from __future__ import annotations
@@ -31,10 +31,8 @@ from worker.domain.completeness import (
 from worker.domain.consistency import Discrepancy, MonthComparison
 from worker.domain.documents import REMOVED, to_kwh
 from worker.domain.series import Series
-from worker.domain.tariffs import SequenceBreak
 from worker.errors import RateLimited, SupplierLimited
 from worker.stores.registry.outcomes import SeriesOutcome
-from worker.stores.registry.outputs import OutputState
 from worker.stores.registry.supplier_answers import Correction
 from worker.sync.history import History
 from worker.texts import LANGUAGES, translate_cause
@@ -88,7 +86,7 @@ class SeriesStatus(SeriesProgress):
 
 
 class AccountStatus(BaseModel):
-    """As `releve status --json` prints it."""
+    """The status of one account, as `releve status --json` prints it."""
 
     account: str = Field(examples=[EXAMPLE_ID])
     state: AccountState
@@ -100,24 +98,24 @@ class AccountStatus(BaseModel):
 
     @property
     def waits_for_turn(self) -> bool:
-        """Whether only our own pacing delays the last calls."""
+        """Whether the last failures were all waits for a rate limit; False without a failure."""
         errors = {series.error for series in self.series.values() if series.error}
         return bool(errors) and errors <= _PACING
 
     @property
     def failure(self) -> str:
-        """The last failure's code, of the first series that has one; our own pacing doesn't count. Empty if none."""
+        """The code of the first series whose last call failed; empty if none. A wait for a rate limit is no failure."""
         errors = (series.error for series in self.series.values())
         return next((error for error in errors if error and error not in _PACING), "")
 
     @property
     def next_try(self) -> datetime | None:
-        """The first moment at which any series is tried again, if known."""
+        """The earliest time at which a series is tried again; None if there is no such time."""
         return min((series.next_try for series in self.series.values() if series.next_try), default=None)
 
     @property
     def last_day(self) -> date | None:
-        """The last day that is stored of any series."""
+        """The last stored day among all series, apart from series of states; None if no day is stored."""
         days = (one.last_day for series, one in self.series.items() if not series.is_state)
         return max((day for day in days if day is not None), default=None)
 
@@ -131,7 +129,7 @@ class AccountProgress(BaseModel):
 
 
 def status_of(account: Account, history: History) -> AccountStatus:
-    """Return the state, history and last outcome of each series."""
+    """Return the account's state, with the history and the last outcome of each series."""
     known, (daily, curve) = AccountDays(account, history), COMPARED_SERIES
     asks_for_curve = account.active and curve in known.asked
     no_curve = asks_for_curve and find_missing_curve(known.ledger(daily), known.ledger(curve)) is not None
@@ -139,20 +137,19 @@ def status_of(account: Account, history: History) -> AccountStatus:
         account=account.id,
         state=account.state,
         reason=account.reason,
-        hint=CURVE_NOT_ACTIVATED if no_curve else "",  # This is no error, but the holder can do something about it.
+        hint=CURVE_NOT_ACTIVATED if no_curve else "",  # No error, but the holder can activate the curve.
         series=_status_by_series(known),
     )
 
 
 def progress_of(account: Account, history: History) -> AccountProgress:
-    """Return how far the account's history is loaded."""
     by_series = _status_by_series(AccountDays(account, history))
     return AccountProgress(
         account=account.id,
         state=account.state,
         reason=account.reason,
         loaded=all(status.loaded for status in by_series.values()),
-        series=dict(by_series),  # Only the fields of their progress are sent.
+        series=dict(by_series),  # The API sends only the fields of ``SeriesProgress``.
     )
 
 
@@ -176,7 +173,7 @@ def _status_by_series(known: AccountDays) -> dict[Series, SeriesStatus]:
 
 
 def _next_try(known: AccountDays, series: Series, outcome: SeriesOutcome) -> datetime | None:
-    """Return when the series is tried again; for a history that waits for our turn, when it continues."""
+    """Return when the series is tried again after a failure, or when its waiting history continues; None if never."""
     if outcome.again_at is not None:
         return known.turn_of(series).opens(outcome.again_at)
     if outcome.code in _PACING:
@@ -190,16 +187,16 @@ def coverage_of(account_id: str, history: History) -> dict[Series, Coverage]:
 
 def _coverage_of(known: AccountDays) -> dict[Series, Coverage]:
     coverage = summarize_days({series: known.ledger(series) for series in known.series}, known.asked_next)
-    for series in coverage.keys() - known.asked:  # They are not requested.
+    for series in coverage.keys() - known.asked:  # For these series, nothing more is requested.
         coverage[series] = replace(coverage[series], open_days=())
     return coverage
 
 
 def missing_days_of(account_id: str, history: History) -> dict[Series, list[date]]:
-    """Return the days of each series that are still to come, the newest first.
+    """Return, for each series, the days whose readings are still missing, newest first.
 
-    Days that no request can bring are left out: those of a curve that is not collected, and of series of states and
-    periods.
+    Days that no request can fill are left out: days of a curve that the meter does not record, and all days of series
+    of states or periods.
     """
     return {
         series: [day.day for day in reversed(one.open_days) if day.hole is not Hole.NOT_ACTIVATED]
@@ -245,20 +242,15 @@ def explanation_to_json(explanation: Explanation) -> dict[str, Any]:
             "agree": None if discrepancies is None else not discrepancies,
             "findings": [discrepancy_to_json(discrepancy) for discrepancy in discrepancies or ()],
         },
-        **({"outputs": [output_to_json(output) for output in explanation.outputs]} if explanation.outputs else {}),
+        **({"outputs": [to_row(output) for output in explanation.outputs]} if explanation.outputs else {}),
         **({"published_month": month_to_json(explanation.month)} if explanation.month else {}),
     }
-
-
-def output_to_json(output: OutputState) -> dict[str, Any]:
-    """Return an output and what waits for it as JSON, without its options."""
-    return to_row(output)
 
 
 def correction_to_json(correction: Correction) -> dict[str, Any]:
     """Return a correction as JSON; ``key`` is the day, or the UTC start of a step.
 
-    ``became_…`` is None if the reading was removed, and ``was_…`` if it is there again.
+    ``became_…`` is None if the reading was removed; ``was_…`` is None if a removed reading is stored again.
     """
     series = correction.doctype.series
     unit = _unit_of(series)
@@ -283,7 +275,7 @@ def discrepancy_to_json(discrepancy: Discrepancy) -> dict[str, Any]:
 
 
 def month_to_json(month: MonthComparison) -> dict[str, Any]:
-    """Return the comparison of a month's days with what was published for it as JSON; a deviation is no fault."""
+    """Return as JSON how a month's days compare with the energy published for the month; a difference is no fault."""
     return {
         "month": month.key,
         "agrees": month.agrees,
@@ -291,11 +283,6 @@ def month_to_json(month: MonthComparison) -> dict[str, Any]:
         "published_kwh": to_kwh(month.published),
         "allowed_kwh": to_kwh(month.allowed),
     }
-
-
-def break_to_json(sequence_break: SequenceBreak) -> dict[str, Any]:
-    """Return the beginning of a new sequence of registers as JSON."""
-    return to_row(sequence_break, "last", "day", "cause")
 
 
 def to_plain(value: Any) -> Any:
@@ -319,7 +306,7 @@ def _load_or_none(amount: int | None) -> float | None:
 
 
 def _unit_of(series: Series) -> str:
-    """Return the unit of the series' documents as it ends names in JSON: ``kwh``, ``kva``."""
+    """Return the unit of the series' documents as a suffix of names in JSON, such as ``kwh`` or ``kva``."""
     return series.description.quantity.load_unit.lower()
 
 
@@ -377,7 +364,7 @@ def _kind_to_json(stored: StoredDay) -> dict[str, Any]:
     if stored.registers or stored.breaks:
         energies = stored.registers.by_period if stored.registers else {}
         periods = [{"period": period, "energy_kwh": watt_hours / 1000} for period, watt_hours in energies.items()]
-        return {"periods": periods, "new_sequences": [break_to_json(one) for one in stored.breaks]}
+        return {"periods": periods, "new_sequences": [to_row(one, "last", "day", "cause") for one in stored.breaks]}
     if stored.peak:
         subscribed = _load_or_none(stored.peak.subscribed)
         return {"peak_at": to_plain(stored.peak.at), "subscribed_kva": subscribed}
@@ -390,9 +377,10 @@ def _kind_to_json(stored: StoredDay) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class HomeSeries:
-    """``first``: the first stored day. ``missing``: the days that are still to be requested, or may still come.
+    """The state of one series of the home.
 
-    ``asked_next`` is None if nothing is requested. ``error``: the code of the last failure, None after a success.
+    ``first``: the first stored day. ``missing``: the number of days that are still to be requested or may still come.
+    ``asked_next``: None if nothing is requested. ``error``: the code of the last failure; None after a success.
     """
 
     first: date | None
@@ -404,7 +392,7 @@ class HomeSeries:
 
 @dataclass(frozen=True, slots=True)
 class HomeAccount:
-    """One meter of the home."""
+    """An account of the home. ``has_token``: True also if its supplier needs no token."""
 
     account: Account
     has_token: bool
@@ -413,9 +401,10 @@ class HomeAccount:
 
 @dataclass(frozen=True, slots=True)
 class HomeSummary:
-    """``has_password``: whether browsers on other machines can sign in.
+    """The summary of a home's installation.
 
-    ``gate_code``: the code of the error because of which the supplier is not asked now; empty if there is none.
+    ``has_password``: whether browsers on other machines can sign in. ``gate_code``: the code of the error because of
+    which the supplier is not asked now; empty if there is none.
     """
 
     accounts: list[HomeAccount]
@@ -431,7 +420,7 @@ class HomeSummary:
 
 
 def summarize_home(*, history: History, supplier: str, has_password: bool, gate_code: str) -> HomeSummary:
-    """Return the summary; ``supplier``: the one whose accounts need a token each."""
+    """Return the summary of the home. ``supplier``: the supplier whose accounts each need a token."""
     registry, accounts = history.registry, []
     for account in registry.accounts.list_accounts():
         has_token = account.supplier != supplier or registry.tokens.find_token_id(account.id) is not None

@@ -1,6 +1,6 @@
 """The users' tokens at the supplier: renewed before they expire, and revoked when no account uses them any more.
 
-Only tokens that are still valid are renewed: one that has expired is renewed by the next call that needs it, so an
+Only tokens that are still valid are renewed here: an expired token is renewed by the next call that needs it, so an
 idle fleet costs little. A tick of beat spends at most a tenth of a minute's quota, on the tokens that expire first.
 
 If a household has its account erased or stops its consent, deleting our copy of its token is not enough: a person with
@@ -48,10 +48,10 @@ def renew_tokens(
     tokens_of: Callable[[Account], TokenProvider],
     calls_per_hour: int | None,
 ) -> int:
-    """Renew the tokens that expire soon and return their number; 0 during an incident that holds everything.
+    """Renew the tokens that expire soon and return how many were renewed; 0 during an incident that stops all calls.
 
-    If a token can no longer be renewed, its accounts are suspended. Tokens expire by the real clock; consents end by
-    the fleet's, which may be simulated.
+    If a token can no longer be renewed, its accounts are suspended. Tokens expire by the real clock, but consents end
+    by the fleet's clock, which may be simulated.
     """
     if refusals.incidents.is_open():
         return 0
@@ -69,7 +69,6 @@ def renew_tokens(
             log.info("renewal stopped", extra=fields(renewed=renewed, reason=str(error)))
             break
         except TransientError as error:
-            # The next tick tries again.
             log.warning("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
         except (ConsentEnded, UnknownAccount) as error:
             # The error concerns this account alone; other accounts may use the same token.
@@ -82,9 +81,9 @@ def renew_tokens(
 def _suspend(account_ids: Iterable[str], error: AccountError, refusals: RefusalPolicy, claims: WindowClaims) -> None:
     for account_id in account_ids:
         log.warning("token lost", extra=fields(account_id=account_id, code=error.code, reason=str(error)))
-        # All series need the token, so the daily one stands for them.
+        # All series need the token, so the failure is recorded for the daily series alone.
         refusals.incidents.record_failure(claims.manual_look_back(account_id, daily_of()), error)
-        during_incident = refusals.incidents.excuses(None, error) is not None
+        during_incident = refusals.incidents.find_excuse(error) is not None
         with suppress(UnknownAccount):  # The account was removed meanwhile.
             refusals.record_refusal(account_id, error, during_incident=during_incident)
 
@@ -95,10 +94,10 @@ def revoke_tokens(
     lock: Callable[[str], AbstractContextManager[None]],
     now: Clock = real_clock,
 ) -> int:
-    """Revoke the tokens that wait and return their number. Safe to repeat.
+    """Revoke the tokens that wait to be revoked, and return how many were revoked. Safe to repeat.
 
-    ``revoke`` takes a token's text; ``lock`` blocks renewals of the token with this id. If the supplier doesn't answer
-    or makes us wait, the rest waits for the next run.
+    ``revoke`` takes a token's text. ``lock`` blocks renewals of the token with this id. If the supplier doesn't answer
+    or makes us wait, the other tokens wait for the next run.
     """
     revoked = 0
     for token in tokens.list_to_revoke(_MOST_AT_ONCE):

@@ -1,4 +1,4 @@
-"""The `releve` command: ``main`` has the group, its table and the exit codes; other files, the commands.
+"""The `releve` command: the module ``main`` has the group of commands and the exit codes, other modules the commands.
 
 Exit codes: 0 success, 1 failure, 2 wrong use, 130 interrupted.  An error is one line that says what to do.
 """
@@ -9,7 +9,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command of this process. A health check that finds no fault loads no other file of this package."""
+    """Run the command of this process. If `releve health` finds no fault, no other module of this package is loaded."""
     if sys.argv[1:2] == ["health"]:
         from worker.ops.quick_health import is_well
 

@@ -1,8 +1,8 @@
 """Access for people and programs: `releve access` and `releve tenants`.
 
-Operators open the page /operator. A grant says what a client of the consent proxy may read of one meter; with v4 the
-grants of all meters of a holder's token end together. Tenants are the services that share this installation of Relève,
-each with its own accounts, tokens and webhook.
+Operators use the page /operator. A grant says which data of one meter a client of the consent proxy may read; with v4,
+the grants for all meters of one holder's token end together. Tenants are the services that share this installation of
+Relève, each with its own accounts, tokens and webhook.
 """
 
 from __future__ import annotations
@@ -28,18 +28,22 @@ from worker.domain.audit_entry import AuditAction
 from worker.domain.clock import real_clock
 from worker.domain.consents import EndReason
 from worker.domain.oauth_proxy import check_redirect_uri
+from worker.domain.windows import civil_date
 from worker.ops.logging_setup import warn
 from worker.runtime.consent_parts import meters_of
-from worker.runtime.keys import has_session_keys
-from worker.runtime.sync_parts import build_sync
+from worker.runtime.keys import has_keys
 from worker.runtime.web_access import OperatorAccess, WebAccess, build_operator_access
 from worker.stores.registry import Registry
 from worker.stores.registry.access_keys import SESSIONS, OperatorRefused
 from worker.stores.registry.api_tokens import LONGEST_LIFE, USUAL_LIFE, WebhookTarget, require_tenant
 
+_NO_SESSION_KEY: Final = (
+    "the session key is missing: run this where the web application runs (`docker compose exec web releve access …`), "
+    "or set RELEVE_SESSION_KEY"
+)
 _CODE_TRIES: Final = 3
 _SCOPE_HELP: Final = f"What the token allows: {', '.join(sessions.Scope)}. Repeat it for several."
-_LONGEST_NAME: Final = 100  # Of a token or client.
+_LONGEST_NAME: Final = 100  # For the name of a token or client.
 _password_option = click.option(
     "--password",
     type=parameters.FROM_INPUT,
@@ -60,35 +64,34 @@ _of_option = click.option(
     "kinds",
     type=click.Choice(list(_SESSION_KINDS)),
     callback=lambda _context, _option, value: frozenset({_SESSION_KINDS[value]}) if value else SESSIONS,
-    help="Of sessions: only those of households, or of operators.",
+    help="Only the sessions of households, or only those of operators.",
 )
 
 
 def new_operator_link(access: OperatorAccess, operator: sessions.Operator, public_url: str) -> str:
-    """Return a link that opens a session of the operator, once and within 10 minutes; older links stop working."""
+    """Return a link that signs the operator in, once and within 10 minutes; the operator's older links stop working."""
     access.keys.end_of([operator.id], [sessions.KeyKind.OPERATOR_LINK])
     _, text = access.keys.create(sessions.KeyKind.OPERATOR_LINK, operator.id)
     return f"{public_url}/operator/link#{text}"
 
 
 def warn_without_operators(settings: Settings, access: WebAccess) -> None:
-    """Print a line if there is no operator yet; a home has none."""
+    """Print a warning if there is no operator yet, unless this is a home, which needs no operator."""
     if not settings.is_home and not access.operators.has_any():
         warn("there is no operator yet: add one with `releve access add-operator NAME`, who then signs in at /operator")
 
 
-def _operator_access(registry: Registry) -> OperatorAccess:
-    """Return the tables by which operators sign in.
+def _is_elsewhere(settings: Settings) -> bool:
+    """Return whether the web application runs on another machine, where a session key made here would be unknown."""
+    # Without this setting, registry and pages are on this machine, so the key may be created here.
+    return settings.registry_url is not None and not has_keys(settings, "session_key")
 
-    Raises ConfigError on a machine without the web application, which couldn't read what is made here.
-    """
+
+def _operator_access(registry: Registry) -> OperatorAccess:
+    """Return the tables for the sign-in of operators. Raises ConfigError if the web application runs elsewhere."""
     settings = get_settings()
-    # If the registry is also on this machine, the key may be made here.
-    if settings.registry_url is not None and not has_session_keys(settings):
-        raise ConfigError(
-            "the session key is missing: run this where the web application runs (`docker compose exec web releve "
-            "access …`), or set RELEVE_SESSION_KEY"
-        )
+    if _is_elsewhere(settings):
+        raise ConfigError(_NO_SESSION_KEY)
     return build_operator_access(settings, registry.database)
 
 
@@ -121,10 +124,10 @@ _ENDS: Final = {
 
 
 def _load(registry: Registry, kind: str, account_id: str | None, kinds: frozenset[sessions.KeyKind]) -> Iterator[Row]:
-    """Yield the rows of one kind; only grants that are in force."""
+    """Yield the rows of one kind; grants that are no longer in force are left out."""
     grants, clients = registry.proxy_grants, registry.proxy_clients
     match kind:
-        case "operator":
+        case "operator" if _is_elsewhere(get_settings()) or has_keys(get_settings(), "session_key"):
             access = _operator_access(registry)
             for operator in access.operators.list_operators():
                 yield {**to_row(operator), "sessions": len(access.keys.list_keys([operator.id]))}
@@ -140,38 +143,37 @@ def _load(registry: Registry, kind: str, account_id: str | None, kinds: frozense
                 yield {**to_row(client), "open_grants": in_force}
         case "grant":
             known = {client.id: client for client in clients.list_clients()}
-            with parameters.open_stores() as stores:
-                sync = build_sync(stores)
-                today = sync.history.today()
-                meters = (
-                    None if account_id is None else meters_of(stores, stores.registry.accounts.get_existing(account_id))
-                )
+            account = account_id and registry.accounts.get_existing(account_id)
+            meters = meters_of(registry, account) if account else None
             for grant in grants.list_grants(meter_digests=meters):
-                if not grant.is_over(today):
+                if not grant.is_over(civil_date(registry.now())):
                     row = {**to_row(grant), "client": known[grant.client_id].name}
                     del row["meter"]
                     yield {**row, "tenant": known[grant.client_id].tenant}
 
 
-def _end(registry: Registry, kind: str, item_id: str) -> str:
-    """End the thing with this id or name, and return what happened to it as text."""
+def _end(registry: Registry, kind: str, item_id: str, yes: bool) -> tuple[str, str]:
+    """End the item with this id or name; return the stored id or name, and a text about what happened."""
     match kind:
         case "operator":
             operators = _operator_access(registry).operators
-            operators.end(operators.find(item_id).id)
-            return "is removed"
+            operator = operators.find(item_id)
+            question = f"Remove operator {operator.name} and end their sessions?"
+            parameters.confirm_on_terminal(question, yes, if_not="no operator was removed")
+            operators.end(operator.id)
+            return operator.name, "is removed"
         case "token":
-            return f"of {registry.api_tokens.revoke(item_id).name} is revoked"
+            return item_id, f"of {registry.api_tokens.revoke(item_id).name} is revoked"
         case "client":
-            return f"of {registry.proxy_clients.revoke(item_id).name} is revoked"
+            return item_id, f"of {registry.proxy_clients.revoke(item_id).name} is revoked"
     require_known(registry.proxy_grants.end(item_id, EndReason.OPERATOR_ENDED), "grant", "access list --kind grant")
-    return "has ended"
+    return item_id, "has ended"
 
 
 def _end_sessions(
     registry: Registry, session_id: str | None, account_id: str | None, kinds: frozenset[sessions.KeyKind]
 ) -> int:
-    """End the session with this id, an account's sessions, or all; return how many."""
+    """End the session with this id, all sessions of an account, or all sessions; return how many ended."""
     table = registry.sessions
     if session_id is not None:
         require_known(ended := table.end(session_id), "session", "access list --kind session")
@@ -181,7 +183,7 @@ def _end_sessions(
 
 @click.group(cls=Group)
 def access() -> None:
-    """Let operators, programs and clients of the consent proxy in; list and end what lets people in.
+    """Grant, list and end access: operators, sessions, API tokens, and clients of the consent proxy.
 
     Run the commands for operators where the web application runs, because they need the session key.
 
@@ -192,7 +194,7 @@ def access() -> None:
 
 
 @access.command("list", audit=READS)
-@click.option("--kind", type=click.Choice(list(_KINDS)), help="Only these. Default: all, one kind after another.")
+@click.option("--kind", type=click.Choice(list(_KINDS)), help="Only this kind. Default: all kinds, one after another.")
 @click.option("--account", "account_id", metavar="ACCOUNT", help="Only sessions and grants that show this account.")
 @_of_option
 @parameters.limit_option
@@ -208,8 +210,9 @@ def list_access(
 ) -> None:
     """List operators, sessions, tokens, clients and grants.
 
-    Secrets are not shown, and sessions have no names of people. Revoked tokens and clients are listed, too. Of grants
-    those in force are listed: `last used` is the day of the last read, with v4 of the last renewal of the token.
+    Secrets are not shown, and sessions have no names of people. Revoked tokens and clients are listed, too, but only
+    grants that are in force. A grant was `last used` on the day of its last read; with v4, on the day when the token
+    was last renewed.
 
     \b
     Examples:
@@ -222,6 +225,9 @@ def list_access(
     shown = [kind] if kind else ["session", "grant"] if account_id else [*_KINDS]
     with parameters.open_registry() as registry:
         for name in shown:
+            if kind is None and name == "operator" and _is_elsewhere(get_settings()):
+                warn(f"operators are not listed: {_NO_SESSION_KEY}")
+                continue
             rows = _load(registry, name, account_id, kinds)
             if kind is None and not as_json:
                 click.echo(f"{name}s")
@@ -234,7 +240,7 @@ def list_access(
 @click.argument("item_id", metavar="[ID]", required=False)
 @click.option("--account", "account_id", metavar="ACCOUNT", help="All sessions that can show this account.")
 @_of_option
-@click.option("--all", "everybody", is_flag=True, help="All sessions, or all of one --of.")
+@click.option("--all", "everybody", is_flag=True, help="All sessions; with --of, all of that kind.")
 @click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
 @parameters.json_option
 def remove(
@@ -248,10 +254,10 @@ def remove(
 ) -> None:
     """End an operator, session, token, client or grant.
 
-    ID is that of the list; of an operator, the name. A browser is signed out at its next request; recovery codes stay
-    valid, so that a household can sign in again. An operator's sessions end, and the name can be used again. With a
-    client all its grants end. After a grant has ended, its client must ask the person again. With v4 an access token
-    stays valid for up to 3.5 hours.
+    ID is the id that `releve access list` shows; for an operator, it is the name. A browser is signed out at its next
+    request; recovery codes stay valid, so that a household can sign in again. An operator's sessions end, and the name
+    can be used again. If you end a client, all its grants end. After a grant has ended, its client must ask the person
+    again. With v4 an access token stays valid for up to 3.5 hours.
 
     \b
     Examples:
@@ -262,16 +268,14 @@ def remove(
     given = [item_id is not None, account_id is not None, everybody].count(True)
     if given != 1 or (kind != "session" and item_id is None):
         raise click.UsageError("give the ID; of sessions, give one of ID, --account and --all")
-    if kind == "operator":
-        question = f"Remove operator {item_id} and end their sessions?"
-        parameters.confirm_on_terminal(question, yes, if_not="no operator was removed")
     ended = 1
     with parameters.open_registry() as registry:
         if kind == "session":
             ended = _end_sessions(registry, item_id, account_id, kinds)
             line = f"{ended} session{'s' if ended != 1 else ''} ended"
         else:
-            line = f"{kind} {item_id} {_end(registry, kind, str(item_id))}"
+            item_id, end = _end(registry, kind, str(item_id), yes)
+            line = f"{kind} {item_id} {end}"
     parameters.print_result({"kind": kind, "id": item_id, "ended": ended}, line, as_json=as_json)
 
 
@@ -294,20 +298,17 @@ def add_operator(name: str, password: str | None, no_second_factor: bool, as_jso
     """
     with parameters.open_registry() as registry:
         access = _operator_access(registry)
-        text, key = (
-            _read_password(password, sessions.plain_name(name)),
-            None if no_second_factor else sessions.new_totp_key(),
-        )
+        name = sessions.plain_name(name)
+        text = _read_password(password, name)
+        key = None if no_second_factor else sessions.new_totp_key()
         if key and not as_json:
-            _show_key(key, sessions.plain_name(name))
+            warn("add this key to an authenticator app; it can't be shown again")
+            click.echo(f"key      {key}\naddress  {sessions.totp_address(key, name)}")
         if key and password is None:
             _confirm_code(key)
         operator = access.operators.add(name, text, key)
-    row = {
-        **to_row(operator),
-        "totp_key": key,
-        "totp_address": sessions.totp_address(key, operator.name) if key else None,
-    }
+    address = sessions.totp_address(key, operator.name) if key else None
+    row = {**to_row(operator), "totp_key": key, "totp_address": address}
     line = f"operator {operator.name} can sign in at /operator{'' if key else ', on this machine only (loopback)'}"
     parameters.print_result(row, line, as_json=as_json)
 
@@ -336,7 +337,7 @@ def set_password(name: str, password: str | None) -> None:
 def make_link(name: str) -> None:
     """Print a link that signs the operator NAME in.
 
-    It works once, for 10 minutes, and replaces the password. On other machines than this one the second factor is
+    It works once, for 10 minutes, and replaces the password. On machines other than this one, the second factor is
     needed as well.
 
     \b
@@ -352,20 +353,15 @@ def make_link(name: str) -> None:
 
 
 def _read_password(option: str | None, name: str) -> str:
-    """Return a good password, prompted for twice or read from standard input. Raises OperatorRefused."""
+    """Return a password, prompted for twice or read from standard input. Raises OperatorRefused if it is too weak."""
     password = parameters.read_secret(option, "password", "password (12 characters or more)", confirmed=True)
     if fault := sessions.find_password_fault(password, name):
         raise OperatorRefused(sessions.PASSWORD_FAULTS[fault])
     return password
 
 
-def _show_key(key: str, name: str) -> None:
-    warn("add this key to an authenticator app; it can't be shown again")
-    click.echo(f"key      {key}\naddress  {sessions.totp_address(key, name)}")
-
-
 def _confirm_code(key: str) -> None:
-    """Ask for a code of the app that has the new key. Raises ClickException after too many wrong codes."""
+    """Ask for a code of the new key from the authenticator app. Raises ClickException after too many wrong codes."""
     for _ in range(_CODE_TRIES):
         code: Any = click.prompt("code that the app shows now", err=True)
         if sessions.find_totp_step(key, str(code), real_clock()) is not None:
@@ -375,7 +371,7 @@ def _confirm_code(key: str) -> None:
 
 
 def _to_scopes(text: str) -> frozenset[sessions.Scope]:
-    """Return the scopes of a text with commas or spaces between them. Raises ValueError."""
+    """Return the scopes that a text lists, with commas or spaces between them. Raises ValueError if one is unknown."""
     with suppress(ValueError):
         if scopes := frozenset(map(sessions.Scope, text.replace(",", " ").split())):
             return scopes
@@ -405,8 +401,8 @@ def add_token(
 
     It is shown once, because only its hash is stored.
 
-    Two weeks before it expires the operator gets a notice, and `releve doctor` warns. A token can read ALL accounts of
-    its tenant: give it to your own programs, not to households.
+    Two weeks before the token expires, the operator gets a notice, and `releve doctor` warns. A token can read ALL
+    accounts of its tenant: give it to your own programs, not to households.
 
     \b
     Examples:
@@ -429,7 +425,7 @@ def add_token(
 
 
 def _checked_name(name: str, hint: str) -> str:
-    """Return a name without surrounding blanks. Raises BadParameter for the parameter ``hint``."""
+    """Return a name without surrounding blanks. Raises BadParameter, which names the parameter ``hint``."""
     if not 0 < len(name.strip()) <= _LONGEST_NAME:
         raise click.BadParameter(f"it must have 1 to {_LONGEST_NAME} characters", param_hint=hint)
     return name.strip()
@@ -480,9 +476,10 @@ def add_client(
 @_pkce_option
 @_numbers_option
 def set_client(client_id: str, pkce: bool, numbers_in_redirect: bool) -> None:
-    """Hold a client to the rules of new clients.
+    """Apply the rules for new clients to an existing client.
 
-    It must name its redirect_uri when it exchanges a code, and Relève's answers name their issuer (iss).
+    The client must then send its redirect_uri when it exchanges a code, and Relève's answers to the client name their
+    issuer (iss).
 
     \b
     Examples:
@@ -490,8 +487,7 @@ def set_client(client_id: str, pkce: bool, numbers_in_redirect: bool) -> None:
       releve access set-client k3q7d0fr2mxx --no-pkce
     """
     with parameters.open_registry() as registry:
-        ways = {"pkce": pkce, "numbers_in_redirect": numbers_in_redirect}
-        client = registry.proxy_clients.set_ways(client_id, **ways)
+        client = registry.proxy_clients.set_ways(client_id, pkce=pkce, numbers_in_redirect=numbers_in_redirect)
     click.echo(f"client {client.id} of {client.name} follows the rules of new clients")
 
 
@@ -499,7 +495,7 @@ _TENANTS: Final = Listing("tenant=id, title, webhook of its own=has_webhook, cre
 
 
 def _check_url(text: str) -> str:
-    """Return the address of a web service. The ValueError does not repeat it, because its path may be a secret."""
+    """Return a web address without a final slash. The ValueError does not repeat the address, which may be secret."""
     check_http_url(text)
     return text.rstrip("/")
 
@@ -551,7 +547,7 @@ def tenants(
 def _check_tenant(
     tenant: str | None, title: str | None, webhook_url: str | None, webhook_secret_file: Path | None, no_webhook: bool
 ) -> None:
-    """Raise UsageError for values that don't go together."""
+    """Raise UsageError for options that conflict or have wrong values."""
     if tenant is None and (title or webhook_url or webhook_secret_file or no_webhook):
         raise click.UsageError("give the NAME of the tenant to add or change")
     if title is not None and not (0 < len(title.strip()) <= LONGEST_TITLE and title.isprintable()):

@@ -19,7 +19,7 @@ import click
 from worker.accounts.asserted_accounts import MeterErased
 from worker.accounts.right_sweep import OwnHolder
 from worker.accounts.series_choice import AccountSeries
-from worker.accounts.status import AccountSummary, missing_days_of
+from worker.accounts.status import AccountSummary, missing_days_of, to_row
 from worker.cli import parameters
 from worker.cli.command_audit import READS, Group, note_result, with_options
 from worker.cli.gas_option import SERIES, GasOption
@@ -43,13 +43,13 @@ from worker.runtime.sync_parts import Sync, build_explainer, build_sync
 from worker.stores.registry.api_tokens import require_tenant
 from worker.texts import translate, translate_code
 
-_MOST_DAYS: Final = 5  # Listed for each series; further ones are only counted.
+_MOST_DAYS: Final = 5  # So many missing days of each series are listed; further days are only counted.
 _TODAY: Final = "today"
 _ACCOUNTS: Final = Listing("account, state, tenant, supplier, created_at, reason", "no accounts yet")
 
 
 def _find_by_meter(meter: str, as_json: bool) -> None:
-    """Show the accounts of a meter. Raises ClickException if there are none."""
+    """Show the accounts of a meter. Raises ClickException if the meter has no account."""
     with parameters.open_stores() as stores:
         sync = build_sync(stores)
         accounts = stores.registry.accounts.find_by_meter(meter)
@@ -68,12 +68,9 @@ def _found_row(stores: Stores, sync: Sync, account: Account) -> dict[str, Any]:
     missing = missing_days_of(account.id, sync.history)
     return {
         "account": account.id,
-        "supplier": account.supplier,
-        "tenant": account.tenant,
-        "state": account.state.value,
-        "reason": account.reason,
+        **to_row(account, "supplier", "tenant", "state", "reason"),
         "what_to_do": translate_code(account.reason, "what_to_do", "en") if account.reason else "",
-        "consent_until": account.consent_until.isoformat() if account.consent_until else None,
+        **to_row(account, "consent_until"),
         "missing": {series.value: [day.isoformat() for day in days] for series, days in missing.items()},
         "yesterday": build_explainer(stores, sync).explain(account, yesterday).sentences["en"],
         "invite": f"releve invite {account.id}",
@@ -110,7 +107,10 @@ def _series_rows(result: AccountSeries) -> list[dict[str, str]]:
 def check_gas(
     usage_point: str | None, pce: str | None, own: bool, postcode: str | None, holder: str | None, company: str | None
 ) -> OwnHolder | None:
-    """Return the given contract holder of one's own gas meter, if any. Raises UsageError for options that conflict."""
+    """Return the holder of the operator's own gas contract; None if none is given.
+
+    Raises UsageError for options that conflict.
+    """
     if usage_point is None and pce is None:
         raise click.UsageError("Missing option '--usage-point'.")
     if usage_point is not None and pce is not None:
@@ -139,7 +139,10 @@ def add_own(
     anew: bool,
     as_json: bool,
 ) -> None:
-    """Add the account of one's own meter, enqueue its history, and print both the account and the right."""
+    """Add the operator's own gas meter, and print its access right and its account.
+
+    The account is added, and its history enqueued, only if the right is active already.
+    """
     try:
         right, account = consent.own_rights.add(GRDF.name, meter, by, tenant=tenant, holder=holder, anew=anew)
     except ValueError as error:
@@ -240,7 +243,7 @@ def account_series(
     flag_value=_TODAY,
     help="Day of the holder's consent, or `today`. The account is ready at once.",
 )
-@click.option("--anew", is_flag=True, help="You confirm that the holder consented again after its erasure.")
+@click.option("--anew", is_flag=True, help="You confirm that the holder consented again after the erasure.")
 @click.option("--by", "name", help="Who confirms the consent. Default: the user of this shell.")
 @click.option(
     "--supplier",
@@ -331,9 +334,9 @@ def add(
 def list_accounts(
     meter: str | None, state: AccountState | None, limit: int | None, tenant: str | None, as_json: bool
 ) -> None:
-    """List the accounts, or find that of a meter.
+    """List the accounts, or find the account of a meter.
 
-    Removed ones are left out.
+    Removed accounts are left out.
 
     With --meter - the number is read from standard input: it then stays out of the shell's history and the process
     list. The exit code is 1 if no account has this meter.
@@ -436,12 +439,9 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
 
 
 def proof_row(proof: ConsentProof | None) -> dict[str, str | None]:
-    """Return the kind of a consent's proof, who vouches for it, and its reference; None where unknown."""
-    return {
-        "proof": proof.proof.value if proof else None,
-        "vouched_by": proof.vouched_by if proof else None,
-        "reference": proof.reference if proof else None,
-    }
+    """Return a proof's kind, the person who vouches for the consent, and the reference; all None without a proof."""
+    names = ("proof", "vouched_by", "reference")
+    return to_row(proof, *names) if proof else dict.fromkeys(names)
 
 
 def _set_state(account_id: str, state: AccountState) -> None:
@@ -456,7 +456,7 @@ def _set_state(account_id: str, state: AccountState) -> None:
 
 
 def _publish_revocation(stores: Stores, sync: Sync) -> None:
-    """Publish the revocation of the account's token (v4) and rights; if the message is lost, beat sends it again."""
+    """Enqueue the revocation of the account's token (v4) and rights; if the message is lost, beat sends it again."""
     # Imported here because other commands need no Celery.
     from worker.app import enqueue_revocation, enqueue_withdrawal
 

@@ -21,7 +21,9 @@ _ACTIONS: Final = [action.value for action in AuditAction]
 
 @command(audit=READS)
 @click.option("--account", "account_id", metavar="ACCOUNT", help="Only entries about this account.")
-@click.option("--actor", help="Only by this session, token, operator, user or kind: household, token, …")
+@click.option(
+    "--actor", help="Only entries of this session, token, operator or user, or of a kind: household, token, …"
+)
 @click.option("--action", type=click.Choice(_ACTIONS), metavar="ACTION", help="Only this action, like account.erase.")
 @click.option("--since", type=DAY, help="Only entries from this day on.")
 @click.option("--until", type=DAY, help="Only entries up to the end of this day.")

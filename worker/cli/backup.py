@@ -71,7 +71,7 @@ def backup(target: str | None, shown: Path | None, allow_empty: bool, without_le
 
 
 def _file_in(target: str) -> Path:
-    """Return the file to write; a path that ends in a slash is a folder, which the backup makes if it is missing."""
+    """Return the file to write; a path that ends in a slash is a folder, which the backup creates if it is missing."""
     path = Path(target)
     if not (path.is_dir() or target.endswith(os.sep)):
         return path
@@ -102,7 +102,7 @@ def _show(file: Path, as_json: bool) -> None:
     print_table([{"member": name, "rows": member["lines"]} for name, member in manifest["members"].items()])
 
 
-@command(audit=AuditAction.BACKUP_RESTORE)  # Recorded in the registry that it fills.
+@command(audit=AuditAction.BACKUP_RESTORE)  # The entry is written to the restored registry.
 @click.argument("target", metavar="FILE|DIR", type=click.Path(path_type=Path))
 @click.option("--without-ledger", is_flag=True, help="Restore even though the ledger of erasures is lost.")
 @click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
@@ -167,4 +167,4 @@ def _newest(folder: Path) -> Path:
     backups = sorted(folder.glob(f"{FILE_PREFIX}*.zip"))
     if not backups:
         raise BackupRefused(f"there is no {FILE_PREFIX}….zip in {folder}: name the file itself")
-    return backups[-1]  # The name begins with the time in UTC, so the last is the newest.
+    return backups[-1]  # The names differ only in the time (UTC), so the last backup is the newest.

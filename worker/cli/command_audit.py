@@ -1,6 +1,6 @@
-"""Commands that leave an entry in the audit trail, or say why not: who ran them, on what, and the outcome.
+"""Commands that write an entry to the audit trail: who ran the command, on what, and the outcome.
 
-The action recorded for a command is given with the command, as its ``audit``.
+Each command declares as ``audit`` which action it records, or why it records none.
 """
 
 from __future__ import annotations
@@ -14,40 +14,40 @@ from typing import Any, Final
 import click
 
 from config.settings import ConfigError, get_settings
-from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditEntry, new_entry
+from worker.domain.audit_entry import DONE, Actor, ActorKind, AuditAction, AuditEntry, new_entry
 from worker.domain.clock import real_clock
 from worker.errors import OperatorFault, WorkerError
 
 READS: Final = "it only reads"
 SERVES: Final = "it runs a service, whose own doors record"
 OWN_DATA: Final = "it works on pretended homes of its own"
-_NOTES: Final = "worker.cli.command_audit"  # In the command's context.
-# An action; or a function that finds it from the parameters, with None for a call that only reads; or the reason why
-# there is none.
+_NOTES: Final = "worker.cli.command_audit"  # The key of the notes in the context of a command.
+# What a command records: an action; or a function that returns the action for the parameters, None if such a call only
+# reads; or, as text, the reason why the command records nothing.
 Finder = Callable[[Mapping[str, Any]], AuditAction | None]
 Audit = AuditAction | Finder | str
 
 
 def with_options(otherwise: AuditAction | None = None, **actions: AuditAction | None) -> Finder:
-    """Return a finder of the action: that of the first of these options that is given, else ``otherwise``."""
+    """Return a function that returns the action of the first given option in ``actions``, else ``otherwise``."""
     return lambda given: next((action for name, action in actions.items() if given[name]), otherwise)
 
 
 class Command(click.Command):
-    """A command with its ``audit``. ``subject``: the parameter that names what it acts on, besides an account."""
+    """A command that records its ``audit``. ``subject``: the parameter that names what the command acts on."""
 
     def __init__(self, *args: Any, audit: Audit, subject: str = "", **options: Any) -> None:
         super().__init__(*args, **options)
         self.audit, self.subject = audit, subject
 
     def find_action(self, parameters: Mapping[str, Any]) -> AuditAction | None:
-        """Return what a call with these parameters does; None if it only reads."""
+        """Return the action of a call with these parameters; None if the call is not recorded."""
         if isinstance(self.audit, AuditAction):
             return self.audit
         return None if isinstance(self.audit, str) else self.audit(parameters)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, and write its entry."""
+        """Run the command, and write its entry to the audit trail."""
         action = self.find_action(ctx.params)
         if action is None:
             return super().invoke(ctx)
@@ -68,32 +68,38 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """Commands with an ``audit`` each; a call of the group without a subcommand only reads."""
+    """A group whose commands each have an ``audit``; a call of the group without a subcommand records nothing."""
 
     command_class = Command
 
 
 def command(name: str | None = None, *, audit: Audit, **options: Any) -> Callable[[Callable[..., Any]], Command]:
-    """Make a function a command outside any group."""
+    """Return a decorator that makes a function a command outside any group."""
     return click.command(name, cls=Command, audit=audit, **options)
 
 
+def only_looks() -> bool:
+    """Return whether the running command records no action, which means that it changes nothing."""
+    context = click.get_current_context()
+    return not isinstance(context.command, Command) or context.command.find_action(context.params) is None
+
+
 def note_result(subject: str | None = None, *, account_id: str | None = None) -> None:
-    """Note what a command has made, if its parameters don't say so."""
+    """Note what the running command acts on, for its audit entry, if the command's parameters don't say so."""
     context = click.get_current_context(silent=True)
     if context is not None:
         context.meta[_NOTES] = (subject, account_id)
 
 
 def machine_user() -> str:
-    """Return the name of the machine's user; under sudo, the one behind it."""
+    """Return the name of the machine's user; under sudo, the name of the user who called sudo."""
     return os.environ.get("SUDO_USER") or shell_user_name()
 
 
 def shell_user_name() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # A container may run under a number without a name.
+    except (KeyError, OSError):  # A container may run under a user id without a name.
         return f"uid {os.getuid()}"
 
 
@@ -116,8 +122,7 @@ def _to_entry(context: click.Context, action: AuditAction, outcome: str, subject
     subject, account_id = context.meta.get(_NOTES, (None, None))
     return new_entry(
         real_clock(),
-        ActorKind.COMMAND,
-        machine_user(),
+        Actor(ActorKind.COMMAND, machine_user()),
         action,
         outcome,
         tenant=context.params.get("tenant"),
@@ -127,7 +132,7 @@ def _to_entry(context: click.Context, action: AuditAction, outcome: str, subject
 
 
 def _append(entry: AuditEntry) -> None:
-    """Write an entry. If that fails, print a line, unless the command itself has failed and printed one."""
+    """Write an entry. If that fails, print a line, unless the command itself has failed and printed its own."""
     try:
         _append_to_registry(entry)
     except (WorkerError, ConfigError) as error:

@@ -1,8 +1,8 @@
-"""Consents and what leads to them: `releve consents` and `invite`.
+"""Consents, invitations, connection requests and access rights: `releve consents` and `invite`.
 
-A link of `releve invite` is secret: with it one person consents, or opens the history of a closed account. Requests
-wait for the operator if too many accounts were new, a reading would close an account, or access to gas is declared
-without an invitation. Rights are access rights to gas meters.
+The link that `releve invite` prints is secret: one person uses it to consent, or to open the history of a closed
+account. Connection requests wait for the operator if there were too many new accounts, if a typed reading would close
+another account, or if a gas request came without an invitation. Rights are access rights to gas meters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import click
 
-from worker.accounts.invitations import InvitationSummary, Inviter, SentInvitation
+from worker.accounts.invitations import InvitationSummary, SentInvitation
 from worker.accounts.notice_services import is_mail_address
 from worker.accounts.opening import HELD_READING
 from worker.accounts.status import to_plain, to_row
@@ -58,7 +58,7 @@ _RIGHTS: Final = Listing(
 
 
 class _ConsentGroup(Group):
-    """The commands for consents; those for gas are shown only if gas is set up."""
+    """The commands for consents; commands for gas are shown only if gas is set up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in super().list_commands(ctx) if name not in _OF_GAS or shows_gas(ctx)]
@@ -92,15 +92,15 @@ def consents(
     tenant: str | None,
     as_json: bool,
 ) -> None:
-    """Show when consents end, the next to end first, with their proofs; or what leads to consents.
+    """Show when consents end, earliest first, with their proofs; or show invitations or requests.
 
     `releve invite ACCOUNT` makes a link with which the holder consents again. Secrets of invitations are not shown;
-    ended ones stay listed for a week.
+    ended invitations stay listed for a week.
 
-    Requests exceeded a limit of new accounts (RELEVE_NEW_ACCOUNTS_PER_…); or a person has typed the reading of a meter
-    with an account (ask that household, for `releve consents accept` closes its account); or they declare an access
-    right without an invitation. You see the last digits of the meters, and the accounts of the browser's session. A
-    request expires after seven days.
+    A request waits for you if it exceeded a limit of new accounts (RELEVE_NEW_ACCOUNTS_PER_…); if a person typed the
+    reading of a meter that already has an account (ask its household first, because `releve consents accept` closes
+    that account); or if it declares an access right without an invitation. You see the last digits of the meters, and
+    the accounts of the browser's session. A request expires after seven days.
 
     \b
     Examples:
@@ -145,23 +145,16 @@ def verify(as_json: bool) -> None:
     """Check the chain of consent proofs.
 
     The command names each changed, missing or foreign row; the exit code is then 1. It prints the number of rows and
-    the hash of the last one. Write that hash down elsewhere, on paper or in another system: it shows later whether
-    somebody has replaced the registry by an older one.
+    the hash of the last row. Write that hash down elsewhere, on paper or in another system: it shows later whether
+    somebody has replaced the registry with an older one.
 
     \b
     Example:
       releve consents verify
     """
     faults: list[str] = []
-
-    def report(fault: str) -> None:
-        if as_json:
-            faults.append(fault)
-        else:
-            click.echo(fault)
-
     with parameters.open_stores() as stores:
-        summary = stores.registry.evidence.verify(report)
+        summary = stores.registry.evidence.verify(faults.append if as_json else click.echo)
     row = {"rows": summary.rows, "last_row": summary.head.sequence, "hash": summary.head.hash, "faults": faults}
     last = f"the last row is {summary.head.sequence}, with hash {summary.head.hash}"
     state = "the chain verifies" if not summary.faults else f"{summary.faults} faults"
@@ -175,7 +168,7 @@ def verify(as_json: bool) -> None:
 def show(account_id: str) -> None:
     """Print an account's consent proofs as JSON.
 
-    Use the output in a dispute. It has the stored rows with their hashes, and says whether the chain verifies. Meter
+    Use the output in a dispute: it has the stored rows with their hashes, and says whether the chain verifies. Meter
     and reference are in clear text until the account is removed. A removed account works, too, as long as its proofs
     are kept.
 
@@ -210,7 +203,7 @@ def _consent_row(account: Account, proof: ConsentProof | None, today: date) -> d
 
 
 def _check_address(text: str) -> str:
-    """Return one mail address. The ValueError does not repeat it, because terminals are logged."""
+    """Return a mail address. The ValueError does not repeat the address, because terminals are logged."""
     if not is_mail_address(text):
         raise ValueError("a mail address looks like name@example.org")
     return text
@@ -243,7 +236,7 @@ def invite(
     """Print a secret link with which one person consents; it works once, within 72 hours.
 
     With ACCOUNT, the same person consents again and the history is kept. For a closed account, the link only opens its
-    history. With the link you confirm that the meter is this person's: send it to nobody else.
+    history. By sending the link you confirm that the meter is this person's: send it to nobody else.
 
     \b
     Examples:
@@ -270,7 +263,11 @@ def invite(
         else:
             invitation, link = inviter.invite_account(str(account_id), parameters.shell_user())
         note_result(invitation.id, account_id=invitation.account_id)
-        mailed = bool(address) and _mail(inviter, invitation, link, str(address))
+        # The link is printed even if no mail can be sent.
+        fault = inviter.mail(invitation, link, address) if address else None
+    if fault:
+        warn(f"the mail could not be sent ({fault}): send the link yourself")
+    mailed = bool(address) and fault is None
     if as_json:
         parameters.print_json(SentInvitation.from_invitation(invitation, link, mailed=mailed).model_dump(mode="json"))
     else:
@@ -281,14 +278,6 @@ def invite(
         )
         click.echo(link)
     return 0 if mailed or not address else 1
-
-
-def _mail(inviter: Inviter, invitation: Invitation, link: str, address: str) -> bool:
-    """Mail the link, and return whether the server accepted it; the link is printed in any case."""
-    fault = inviter.mail(invitation, link, address)
-    if fault:
-        warn(f"the mail could not be sent ({fault}): send the link yourself")
-    return fault is None
 
 
 @consents.command(audit=AuditAction.INVITATION_REVOKE, subject="invitation_id")
@@ -318,9 +307,9 @@ def _invitation_row(invitation: Invitation) -> dict[str, Any]:
 def accept(request_id: str) -> None:
     """Connect the meters of a request.
 
-    The person finds them at their next visit, in the same browser. The account in the column `closes` of `releve
-    consents --requests` is closed. You vouch for the meter of an access right: a worker declares it to the supplier,
-    which asks the holder.
+    The person sees the new accounts at the next visit with the same browser. The account in the column `closes` of
+    `releve consents --requests` is closed. If the request declares an access right, you vouch for the meter: a worker
+    declares the right to the supplier, which asks the holder.
 
     \b
     Example:
@@ -377,7 +366,7 @@ def unblock(usage_point: str) -> None:
 
 
 def _request_row(registry: Registry, request: ConnectionRequest) -> dict[str, Any]:
-    """Return the request with why it waits, the account that accepting it closes, and its session's accounts."""
+    """Return a request's row: why it waits, which account it would close, and the accounts of its browser session."""
     meters = request.proven.usage_points if request.proven else request.names_meters
     reads = request.page == HELD_READING
     known = [registry.accounts.find(request.supplier, meter) for meter in meters] if reads else []
@@ -423,8 +412,8 @@ def proof(right_id: str, files: Sequence[Path], as_json: bool) -> None:
 def check(as_json: bool) -> None:
     """Ask GRDF now for the state of all rights.
 
-    This also happens once a day. An active right adds its account. An ended right stops its account until the holder
-    consents again.
+    This also happens once a day. The account of an active right is added if it is missing. The account of an ended
+    right stops until the holder consents again.
 
     \b
     Example:
@@ -450,7 +439,7 @@ def _all_rights(registry: Registry) -> Iterator[Right]:
 
 
 def _read_proof(file: Path) -> bytes:
-    """Return the content of a file whose size is checked first. Raises BadParameter."""
+    """Return the content of a file. Raises BadParameter if the file can't be read or has a wrong size."""
     try:
         size = file.stat().st_size
         if not 0 < size <= LARGEST_PROOF:
@@ -473,8 +462,5 @@ def _right_row(right: Right, *, brief: bool) -> dict[str, Any]:
         "state": (right.ours if right.ours is OurState.WITHDRAWING else right.state).value,
         "since": since[:10] if brief else since,
         "until": right.last_day.isoformat() if right.last_day else None,
-        "proof": right.proof.value if right.proof else None,
-        "proof_until": right.proof_until.isoformat() if right.proof_until else None,
-        "vouched_by": right.vouched_by,
-        "checked_at": right.checked_at.isoformat(timespec="seconds") if right.checked_at else None,
+        **to_row(right, "proof", "proof_until", "vouched_by", "checked_at"),
     }

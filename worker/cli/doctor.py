@@ -24,7 +24,7 @@ def doctor(as_json: bool) -> int:
       releve doctor
     """
     failed = False
-    for result in _check_all():  # Printed one by one, because a check takes seconds if a server doesn't answer.
+    for result in _check_all():  # Each result is printed at once: a check takes seconds if a server doesn't answer.
         print_result(result.to_json(), result.as_line(), as_json=as_json)
         failed |= result.failed
     return 1 if failed else 0

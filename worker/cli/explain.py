@@ -1,4 +1,4 @@
-"""`releve explain`: what is stored of an account's days, and why."""
+"""`releve explain`: what is stored for an account's days, and why data is missing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from worker.stores.registry.supplier_answers import Correction
 from worker.texts import LANGUAGES, translate, translate_cause
 
 _DAYS_AGO: Final = re.compile(r"-([0-9]{1,4})")
-_NEGATIVE: Final = "\N{MINUS SIGN}"  # Replaces the minus of a number, which click would take for an option.
+_NEGATIVE: Final = "\N{MINUS SIGN}"  # Replaces the hyphen of a negative number, which click would take for an option.
 
 
 class _CommandOfDay(Command):
@@ -42,7 +42,7 @@ class _CommandOfDay(Command):
 
 
 def _to_day_or_days_ago(text: str) -> date | int:
-    """Return a civil day; for ``yesterday`` and numbers like -1 return how many days ago it was."""
+    """Return the date that a text names; for ``yesterday`` and numbers like -1, return a number of days ago."""
     if match := _DAYS_AGO.fullmatch(text.replace(_NEGATIVE, "-")):
         return int(match[1])
     return 1 if text == "yesterday" else parameters.to_day(text)
@@ -51,7 +51,7 @@ def _to_day_or_days_ago(text: str) -> date | int:
 @click.command(cls=_CommandOfDay, audit=READS)
 @click.argument("account_id", metavar="[ACCOUNT]", required=False)
 @click.argument("day", type=parameters.Checked("DAY", _to_day_or_days_ago), default="yesterday", metavar="[DAY]")
-@click.option("--days", "all_days", is_flag=True, help="Count the days of each series, and list the open ones instead.")
+@click.option("--days", "all_days", is_flag=True, help="Count the days of each series instead, and list the open days.")
 @click.option("--all", "everybody", is_flag=True, help="With --days: all accounts.")
 @click.option("--corrections", "only_corrections", is_flag=True, help="Show only the corrections of DAY.")
 @click.option("--lang", type=click.Choice(LANGUAGES), help="Language of the sentences. Default: that of LANG.")
@@ -70,8 +70,8 @@ def explain(
     DAY is like 2024-07-10, yesterday, or -2 for two days ago. Default: yesterday. The sentences are in French if
     LC_ALL, LC_MESSAGES or LANG says so, otherwise in English.
 
-    With --days: complete, partial, late and missing days of each series, and the open ones with their next try. With
-    --corrections: old and new value, when each was first seen, and the run of the change.
+    --days shows how many days of each series are complete, partial, late or missing, and when each open day is tried
+    next. --corrections shows old and new values, when each value was first seen, and the run that changed it.
 
     \b
     Examples:
@@ -108,17 +108,14 @@ def _lines(explanation: Explanation, language: str) -> Iterator[str]:
     for correction in explanation.corrections:
         amounts = (correction.was_amount, correction.became_amount)
         was, became = (_describe_value(amount, correction.doctype) for amount in amounts)
+        origin = "by a file, in import" if is_file_run(correction.run_id) else "in run"
         yield (
             f"corrected: {correction.key} was {was}, became {became} "
-            f"at {to_plain(correction.changed_at)} {_origin(correction.run_id)}"
+            f"at {to_plain(correction.changed_at)} {origin} {correction.run_id}"
         )
     yield from _totals(explanation)
     for output in explanation.outputs:
         yield f"output {output.id} ({output.kind}): {describe_output(output)}"
-
-
-def _origin(run_id: str) -> str:
-    return f"by a file, in import {run_id}" if is_file_run(run_id) else f"in run {run_id}"
 
 
 def _consent(explanation: Explanation) -> str:
@@ -155,7 +152,7 @@ def _series_lines(day: date, series: Series, details: SeriesExplanation, languag
 
 
 def _kind_lines(series: Series, stored: StoredDay) -> Iterator[str]:
-    """Yield what only series of one kind have: tariff periods, the instant of a peak, the terms of a contract."""
+    """Yield lines that only some series have: energy by tariff period, the instant of a peak, contract details."""
     if stored.registers:
         by_period = stored.registers.by_period.items()
         energies = [f"{period} {format_kwh(1000 * watt_hours)} kWh" for period, watt_hours in by_period]
@@ -193,12 +190,12 @@ def _totals(explanation: Explanation) -> Iterator[str]:
 
 
 def _clock(at: datetime) -> str:
-    """Return hour, minute and offset; the offset distinguishes the two passes of the autumn hour."""
+    """Return hour, minute and UTC offset, which tells apart the two equal hours at the end of summer time."""
     return at.strftime("%H:%M%z")
 
 
 def _print_corrections(stores: Stores, sync: Sync, account: Account, day: date, as_json: bool) -> None:
-    """Print a table for each run that changed something, below its time and id; the oldest run first."""
+    """Print a table for each run that changed something, under the run's time and id; the oldest run comes first."""
     corrections = sorted(build_explainer(stores, sync).list_corrections(account, day), key=_run_of)
     if as_json:
         rows = [correction_to_json(correction) for correction in corrections]
@@ -227,7 +224,10 @@ def _to_row(correction: Correction) -> dict[str, Any]:
 
 
 def _describe_value(amount: int, doctype: Doctype) -> str:
-    """Return the amount, or what became of a removed reading: a step's energy is in others, a day's was impossible."""
+    """Return the amount as text or, for a removed reading, what became of it.
+
+    The energy of a removed step is part of other steps; a removed daily value was impossible.
+    """
     if amount != REMOVED:
         return parameters.describe_amount(amount, doctype.series)
     if doctype.series.has_intervals:
@@ -246,7 +246,7 @@ def _name(correction: Correction) -> str:
 
 
 def print_days(sync: Sync, accounts: Iterable[Account], *, brief: bool, as_json: bool) -> None:
-    """Print how many days of each series are in each state, and unless ``brief`` the open ones."""
+    """Print how many days of each series are in each state and, unless ``brief``, also list the open days."""
     for account in accounts:
         covered = coverage_of(account.id, sync.history)
         if as_json:
@@ -280,7 +280,7 @@ def _print_account(account_id: str, coverage: Mapping[Series, Coverage], brief: 
 
 
 def awaited_days(coverage: Coverage) -> list[date]:
-    """Return the newest days of a series of periods that no reading of the meter covers yet, oldest first."""
+    """Return the newest days, oldest first, that no reading covers yet; empty unless the series consists of periods."""
     awaited: list[date] = []
     for open_day in reversed(coverage.open_days if coverage.series.has_intervals else ()):
         if open_day.day != (awaited[-1] - ONE_DAY if awaited else coverage.last):

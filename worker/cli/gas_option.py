@@ -1,4 +1,4 @@
-"""Options, commands and names of gas, shown only if gas is set up."""
+"""Options, commands and names for gas, which help texts show only if gas is set up."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import click
 from config.settings import ConfigError, get_settings
 from worker.domain.series import Series, daily_of, of_supplier
 
-REFERENCE: Final = "reference"  # The context's ``obj`` when the commands are only described.
+REFERENCE: Final = "reference"  # The value of ``Context.obj`` while the command reference is generated.
 
 
 class GasOption(click.Option):
-    """An option of gas: ``--help`` shows it only if gas is set up."""
+    """An option for gas, which ``--help`` shows only if gas is set up."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         return super().get_help_record(ctx) if shows_gas(ctx) else None
 
 
 class ChoiceWithGas(click.Choice[str]):
-    """A choice of words; if gas is not set up, help and error texts leave out those of gas."""
+    """A choice of words. If gas is not set up, help and error texts leave out the words ``of_gas``."""
 
     def __init__(self, words: Sequence[str], of_gas: Container[str]) -> None:
         super().__init__(words)
@@ -36,12 +36,12 @@ class ChoiceWithGas(click.Choice[str]):
         return self._without_gas.get_invalid_choice_message(value, ctx)
 
 
-_OF_GAS: Final = {*Series}.difference(of_supplier(daily_of().description.supplier))  # The series of the other supplier.
+_OF_GAS: Final = {*Series}.difference(of_supplier(daily_of().description.supplier))  # The series of the gas supplier.
 SERIES: Final = ChoiceWithGas([series.value for series in Series], _OF_GAS)
 
 
 def shows_gas(context: click.Context | None) -> bool:
-    """Return whether commands show gas options: if gas is set up, and always in the reference."""
+    """Return whether texts mention gas: True if gas is set up, and always while the reference is generated."""
     if context is not None and context.obj == REFERENCE:
         return True
     try:

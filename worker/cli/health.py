@@ -21,7 +21,8 @@ _url = click.option("--url", help="URL of web, flower or metrics, if it differs 
 def health() -> None:
     """Check whether a container is alive, and ready for work.
 
-    It prints nothing and exits with 0 if so. Otherwise it prints one line for each fault, and exits with 1.
+    If it is, the command prints nothing and exits with 0. Otherwise it prints one line for each fault, and exits with
+    1.
 
     \b
     Example:

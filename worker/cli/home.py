@@ -1,6 +1,6 @@
 """`releve home`: the meters of one home, read through a gateway with a token, without a contract with Enedis.
 
-`releve home add` and `releve import` turn an empty data folder into a home's.
+`releve home add` and `releve import` turn an empty data folder into a home's installation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from worker.domain.windows import civil_date
 from worker.errors import FilesOnly, StoreUnavailable
 from worker.ops.check_results import missing_sqlite_file
 from worker.runtime.consent_parts import Consent, build_consent
-from worker.runtime.keys import mark_home, refuse_fleet
+from worker.runtime.keys import has_keys, mark_home, refuse_fleet
 from worker.runtime.stores import Stores, open_current_registry
 from worker.runtime.sync_parts import Sync, build_inline, build_sync
 from worker.runtime.web_access import build_web
@@ -32,10 +32,10 @@ from worker.texts import translate, translate_code
 
 
 def make_home(settings: Settings) -> Settings:
-    """Make the installation a home's, and return its settings; does nothing if it is one already.
+    """Make this a home's installation, and return its settings; if it is one already, change nothing.
 
-    Raises ConfigError, in one line, if it is a fleet's: RELEVE_HOME is false, Enedis credentials are set, or the
-    registry has accounts of Enedis.
+    Raises ConfigError if the installation serves a fleet: RELEVE_HOME is false, Enedis credentials are set, or the
+    registry has active accounts of Enedis. The error's text has one line.
     """
     if settings.is_home:
         return settings
@@ -50,7 +50,7 @@ def make_home(settings: Settings) -> Settings:
 
 
 def _has_accounts_of_enedis(settings: Settings) -> bool:
-    """Return whether a registry exists with active accounts of Enedis, whose readings would stop in a home."""
+    """Return whether the registry exists and has active accounts of Enedis, which a home could no longer read."""
     if missing_sqlite_file(settings.registry()):
         return False
     with ExitStack() as opened:
@@ -75,11 +75,10 @@ def home(context: click.Context, as_json: bool) -> None:
     _require_home()
     with parameters.open_stores() as stores:
         sync = build_sync(stores)
-        access = build_web(stores)
         summary = summarize_home(
             history=sync.history,
             supplier=sync.suppliers.main.supplier.name,
-            has_password=access.home.has_password(),
+            has_password=has_keys(stores.settings, "session_key") and build_web(stores).home.has_password(),
             gate_code=sync.ledger.state(()).gate_code,
         )
     if as_json:
@@ -99,14 +98,15 @@ def home(context: click.Context, as_json: bool) -> None:
     multiple=True,
     help="Number of a meter, if the token does not name its meters. Repeat it for each meter.",
 )
-@click.option("--known-only", is_flag=True, hidden=True)  # Replaces `home token`.
+@click.option("--known-only", is_flag=True, hidden=True)  # The former command `home token` uses this option.
 @parameters.json_option
 def add(token: str | None, usage_points: Sequence[str], known_only: bool, as_json: bool) -> None:
     """Add your meters with the gateway's token.
 
-    The token has your meters' numbers and its expiry date. A hidden prompt asks for it, and it is stored encrypted. One
-    call then asks the gateway whether it accepts the token; your meters are added in any case. A meter that came from a
-    file gets the token, and a newer token replaces an older one. The backfill is queued: `releve up` runs it.
+    The token has your meters' numbers and its expiry date. A hidden prompt asks for the token, which is stored
+    encrypted. One call then asks the gateway whether it accepts the token; your meters are added in any case. A meter
+    that came from a file gets the token, and a newer token replaces an older one. The backfill is queued: `releve up`
+    runs it.
 
     \b
     Examples:
@@ -118,7 +118,7 @@ def add(token: str | None, usage_points: Sequence[str], known_only: bool, as_jso
         _require_home()
     text = parameters.read_secret(token, "token", "token of the gateway (hidden)").strip()
     try:
-        choose_meters(text, usage_points)  # A text that is no token must not make this a home.
+        choose_meters(text, usage_points)  # A text that is no token must not turn this installation into a home's.
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     make_home(get_settings())
@@ -137,8 +137,9 @@ def add(token: str | None, usage_points: Sequence[str], known_only: bool, as_jso
 def password(as_json: bool) -> None:
     """Create and print a new password for the pages.
 
-    Other machines in your network, and browsers that reach a container, need it. The old password stops working.
-    Browsers that are signed in stay so (`releve access list --kind session`). The password can't be shown again.
+    The password is needed to open the pages from another machine in your network, or if Relève runs in a container. The
+    old password stops working, but browsers that are already signed in stay signed in; `releve access list --kind
+    session` lists them. The new password is shown only once.
 
     \b
     Example:
@@ -238,7 +239,7 @@ def _account_lines(home: HomeAccount, gate_code: str, language: str) -> Iterator
         yield translate("home_cli.no_token", language)
     elif account.consent_until:
         yield translate("home_cli.token", language, day=account.consent_until)
-    # Without a token, the line above already says that the home has only files.
+    # If the account has no token, the line above has already said so, and the code of FilesOnly would only repeat it.
     reason = account.reason if home.has_token or account.reason != FilesOnly.code else ""
     failures = [one.error for one in home.series.values()]
     for code in dict.fromkeys([reason, gate_code if home.has_token else "", *failures]):

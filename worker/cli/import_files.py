@@ -1,4 +1,4 @@
-"""`releve import`: readings from files that people download, stored like those of the supplier."""
+"""`releve import`: stores readings from downloaded files in the same way as readings from the supplier."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from worker.accounts.asserted_accounts import MeterErased
+from worker.accounts.status import to_row
 from worker.cli.command_audit import command, note_result, with_options
 from worker.cli.home import make_home
 from worker.cli.parameters import ANY_METER, FILE, counts_line, json_option, open_stores, print_json
@@ -32,7 +33,7 @@ from worker.sync.file_import import FileAccounts, FileComparison, FileImporter, 
 
 @command("import", audit=with_options(AuditAction.ACCOUNT_IMPORT, dry_run=None))
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=FILE)
-@click.option("--account", "account_id", metavar="ACCOUNT", help="Account of the files. Default: their meter's.")
+@click.option("--account", "account_id", metavar="ACCOUNT", help="Account of the files. Default: that of their meter.")
 @click.option(
     "--usage-point",
     "meter",
@@ -89,7 +90,7 @@ class _Import:
         self.chosen = self.stores.registry.accounts.get_existing(self.account_id) if self.account_id else None
 
     def take(self, path: Path) -> None:
-        """Import a file, or print in one line why not; readings before the fault are stored."""
+        """Import a file, or print one line that says why it is refused; readings before the fault are stored."""
         try:
             if not path.is_file():  # Opening a pipe would wait for a writer.
                 raise OSError("it is no regular file: save its content first")
@@ -107,13 +108,13 @@ class _Import:
     def _take_series(self, file: FileSeries) -> None:
         try:
             account = self._account_of(file)
-        except FileRefused as error:  # Another meter's series in the same file may have an account.
+        except FileRefused as error:  # The same file may hold series of another meter that has an account.
             self.refused += 1
             warn(str(error))
             return
         found = self.importer.compare(file, account.id if account else None, account.data_from if account else None)
         if self.as_json:
-            print_json(_to_row(found, account, self.meter))
+            print_json(_row_of(found, account, self.meter))
         else:
             click.echo(_describe(found, account, self.meter))
         if self.dry_run or account is None:
@@ -128,7 +129,7 @@ class _Import:
             click.echo(f"  account {account.id}: {counts_line(vars(counts))}{kept}")
 
     def _account_of(self, file: FileSeries) -> Account | None:
-        """Return the account of a file; None only if a dry run would make it. Raises FileRefused."""
+        """Return the account of a file; None in a dry run if a real run would add the account. Raises FileRefused."""
         if self.chosen is not None:
             self.file_accounts.check(file, self.chosen, self.meter)
             return self.chosen
@@ -149,7 +150,7 @@ class _Import:
         return account
 
     def _may_add(self) -> bool:
-        """Return whether a file makes an account: in a home's installation, or if nothing is set up yet."""
+        """Return whether a file may add an account: True in a home's installation, and if nothing is set up yet."""
         settings = self.stores.settings
         if settings.is_home or settings.home is False:
             return settings.is_home
@@ -158,7 +159,7 @@ class _Import:
 
     @contextmanager
     def _progress(self, found: FileComparison) -> Iterator[Any]:
-        """Show a bar on a terminal, and yield a function that advances it by days."""
+        """Show a progress bar on a terminal, and yield a function that advances the bar by a number of days."""
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn())
         hidden = self.as_json or not sys.stderr.isatty()
         with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as progress:
@@ -166,24 +167,20 @@ class _Import:
             yield lambda days: progress.advance(bar, days)
 
     def end(self) -> None:
-        """Note in the audit trail what was stored, in days; an account only if it is the only one."""
+        """Note for the audit trail how many days were stored, and the account if all files are of the same account."""
         if self.dry_run and not self.as_json:
             click.echo("nothing was written (--dry-run)")
         account_id = next(iter(self.accounts)) if len(self.accounts) == 1 else None
         note_result(describe_counts(*self.days), account_id=account_id)
 
 
-def _to_row(found: FileComparison, account: Account | None, meter: str | None) -> dict[str, Any]:
+def _row_of(found: FileComparison, account: Account | None, meter: str | None) -> dict[str, Any]:
     return {
         "file": found.file.file,
         "format": found.file.format,
         "usage_point": _digits(found, account, meter),
         "series": found.file.series.value,
-        "first": found.first.isoformat() if found.first else None,
-        "last": found.last.isoformat() if found.last else None,
-        "days_new": found.days_new,
-        "days_same": found.days_same,
-        "days_different": found.days_different,
+        **to_row(found, "first", "last", "days_new", "days_same", "days_different"),
         "wh": found.watt_hours,
         "differing": found.file.differing,
         **({"unusable": found.unusable} if found.unusable else {}),

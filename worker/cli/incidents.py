@@ -32,7 +32,7 @@ _INCIDENTS: Final = Listing(
 )
 @json_option
 def incidents(opening: bool, closing: bool, as_json: bool) -> None:
-    """Show incidents and their cost: open ones, then closed ones, newest first.
+    """Show incidents and their cost: first the open ones, then the closed ones, newest first.
 
     An incident opens by itself when many accounts fail alike. It closes by itself when test calls succeed. Open one by
     hand for an announced maintenance; close one by hand if it is a mistake.
@@ -61,7 +61,7 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
 
 
 def _close(stores: Stores, sync: Sync) -> None:
-    """Close every open incident; beat has the failed windows requested again within a minute."""
+    """Close every open incident; within a minute, beat lets workers request the failed windows again."""
     if not (incidents_open := sync.incidents.list_open()):
         raise click.ClickException("no incident is open")
     for incident in incidents_open:

@@ -1,6 +1,6 @@
-"""The command group `releve`: the table of commands, and the handling of errors as one line and an exit code.
+"""The command group `releve`: it has the table of commands, and turns each error into one line and an exit code.
 
-A command's imports are made when it runs: `releve` alone needs neither settings nor drivers.
+A command is imported only when it is called: `releve` alone needs neither settings nor drivers.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from worker.ops.machine import describe_machine_fault, describe_version, keep_fi
 FAILED: Final = 1
 MISUSE: Final = 2
 INTERRUPTED: Final = 130
-_SAY_IT_THEMSELVES: Final = ("doctor", "health")  # Or print nothing, as containers run it every few seconds.
+# `doctor` reports wrong names of settings itself. `health`, which containers run every few seconds, reports none.
+_SAY_IT_THEMSELVES: Final = ("doctor", "health")
 _HELP: Final = ["-h", "--help"]
 
 
 class ListedCommand(NamedTuple):
     """The module of a command, and its line in `releve --help`.
 
-    The line is given here so that no command is imported for the help; it must fit into 80 columns.
+    The line stands here so that the help needs no import of a command. The printed line must fit into 80 columns.
     """
 
     module: str
@@ -91,8 +92,10 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
 }
 COMMANDS: Final[Mapping[str, ListedCommand]] = {name: one for group in GROUPS.values() for name, one in group.items()}
 
-# The words of 0.2.0 and their replacements; the first match counts. An option after the old words takes its place at
-# the end of the new ones. New words that end in "=" take the first argument as their value.
+# The commands of 0.2.0 and their replacements; the first match counts.
+# A key with an option, such as "completeness --rebuild", matches a call of that command with the option anywhere. The
+# option then becomes the replacement's last word (--rebuild-days), and the command its other words (verify).
+# If a replacement ends with "=", the first argument of the call becomes the value of that option.
 ALIASES: Final[Mapping[str, str]] = {
     "history": "explain --corrections",
     "completeness --rebuild": "verify --rebuild-days",
@@ -151,9 +154,12 @@ ALIASES: Final[Mapping[str, str]] = {
     "pretend-homes": "demo --homes-only",
 }
 
+# How many arguments an old command needed, if its replacement needs fewer.
+_NEEDED: Final = {"history": 2, "invitations": 1, "requests": 1, "quarantine show": 1, "tenants set": 1}
+
 
 def find_alias(words: Sequence[str]) -> tuple[str, list[str]] | None:
-    """Return the key of the alias that a call begins with, and the call in new words; None if it uses new words."""
+    """Return the key of the alias that a call begins with, and the words that replace the call; None without alias."""
     for old, target in ALIASES.items():
         first, _, option = old.partition(" --")
         number = first.count(" ") + 1
@@ -175,12 +181,12 @@ def find_alias(words: Sequence[str]) -> tuple[str, list[str]] | None:
 
 
 def _names(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments; those like ``--option=value`` without the value."""
+    """Return the arguments, with ``--option=value`` shortened to ``--option``."""
     return [word.partition("=")[0] for word in arguments]
 
 
 def _give_value(option: str, arguments: list[str]) -> list[str]:
-    """Join an option that ends in ``=`` with the first argument; without one, its value is missing."""
+    """Give an option that ends in ``=`` the first argument as value; without an argument, append the option alone."""
     for place, word in enumerate(arguments):
         if word == "-" or not word.startswith("-"):
             return [*arguments[:place], option + word, *arguments[place + 1 :]]
@@ -188,7 +194,7 @@ def _give_value(option: str, arguments: list[str]) -> list[str]:
 
 
 class LazyGroup(click.Group):
-    """The group of all commands; each is imported when it is called."""
+    """The group of all commands; each command is imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
@@ -205,12 +211,16 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if alias := find_alias(args):
+            behind = args[len(alias[0].split()) :]
             old, args = alias
             if "--json" not in args and not ctx.resilient_parsing:
                 new = ALIASES[old].removesuffix("=")
                 click.echo(
                     f"releve: `releve {old}` is now `releve {new}`: the old words end with this release", err=True
                 )
+            missing = _NEEDED.get(old, 0) - sum(not word.startswith("-") for word in behind)
+            if missing > 0 and not ctx.resilient_parsing and not {*_HELP}.intersection(behind):
+                raise click.UsageError(f"`releve {old}` needs {missing} more: a command or an argument", ctx)
         try:
             return super().resolve_command(ctx, args)
         except NoSuchCommand as error:  # Click looks for similar names in ``commands``, which is empty here.
@@ -224,7 +234,7 @@ class LazyGroup(click.Group):
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
-    """Print the version; click's own option would compute it, perhaps by running git, at every start."""
+    """Print the version; click's own option would find out the version at every start, perhaps by running git."""
     if asked and not ctx.resilient_parsing:
         click.echo(f"releve, version {describe_version()}")
         ctx.exit()
@@ -284,13 +294,13 @@ def _run() -> int:
     except BrokenPipeError:  # The reader of our output, like `head`, has closed it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except Exception as error:  # noqa: BLE001 - Each is reported in a line, and an unexpected one is also logged.
+    except Exception as error:  # noqa: BLE001 - Each error is reported in a line; an unexpected error is also logged.
         return _explain(error)
     return outcome if isinstance(outcome, int) else 0
 
 
 def _explain_misuse(error: click.ClickException) -> int:
-    if isinstance(error, NoArgsIsHelpError):  # A group without a subcommand: its help, with the exit code of misuse.
+    if isinstance(error, NoArgsIsHelpError):  # A group was called without a subcommand, so its help is printed.
         click.echo(error.format_message(), err=True)
         return MISUSE
     context = error.ctx if isinstance(error, click.UsageError) else None

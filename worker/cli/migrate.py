@@ -1,6 +1,6 @@
 """`releve migrate`: prepare the stores for this version, or with --layout move the measures to another layout.
 
-Preparing means making what the servers need before the first worker starts: tables, databases, users and rights.
+Preparing the stores creates what must exist before the first worker starts: tables, databases, users and rights.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from worker.errors import StoreUnavailable
 from worker.ops.backup import back_up_older_registry
 from worker.ops.logging_setup import warn
 from worker.ops.store_checks import REPAIR, find_lost
-from worker.runtime.keys import has_backup_keys, has_erasure_keys
+from worker.runtime.keys import has_keys
 from worker.runtime.stores import (
     Stores,
     announce_pretend_time,
@@ -49,7 +49,10 @@ _REPORT_EVERY_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class MigrationStep:
-    """One thing that was made, and how: ``done`` is "made", "changed", "there", or "left" if it can't be done."""
+    """A step and its result.
+
+    ``done``: "made", "changed", "there" (nothing had to be done), or "left" (the step can't be done).
+    """
 
     what: str
     done: str
@@ -91,7 +94,7 @@ def migrate(layout: str | None, account_ids: tuple[str, ...], as_json: bool) -> 
 
 
 def _steps(settings: Settings) -> Iterator[MigrationStep]:
-    """Do the steps in order and yield each once it is done. Raises ConfigError or a WorkerError."""
+    """Do the steps in order, and yield each step after it is done. Raises ConfigError or a WorkerError."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as opened:
         registry = open_registry(settings, opened, as_owner=True)
@@ -108,8 +111,8 @@ def _steps(settings: Settings) -> Iterator[MigrationStep]:
                 raise ConfigError("RELEVE_REGISTRY_ADMIN_URL is for PostgreSQL: unset it")
             yield MigrationStep("registry user of the workers", set_up_role(database, settings.registry()))
             yield MigrationStep("its rights: rows, no tables", grant_rows(database, settings.registry()))
-        ledger = known_ledger(settings, registry, keep_new=False)
-        if ledger.file.path.exists() and has_erasure_keys(settings):
+        if settings.ledger().exists() and has_keys(settings, "erasure_keys"):
+            ledger = known_ledger(settings, registry)
             known = ledger.find()
             entries = (known or ledger.accept()).entries
             yield MigrationStep(f"ledger of erasures: {entries} entries", "there" if known else "made")
@@ -117,16 +120,17 @@ def _steps(settings: Settings) -> Iterator[MigrationStep]:
 
 
 def _save_registry(settings: Settings, database: Database, label: str) -> MigrationStep:
-    """Save the registry before it is changed. Raises BackupRefused, and whatever a backup raises.
+    """Back up the registry before its tables are changed. Raises the same errors as a backup.
 
-    The keys for a SQLite registry are in its folder, or made there; with PostgreSQL this machine may have none.
+    With SQLite, missing keys are created in the data folder. With PostgreSQL, this machine may have no keys; then no
+    backup is made.
     """
-    if database.dialect == "postgresql" and not has_backup_keys(settings):
+    if database.dialect == "postgresql" and not has_keys(settings, "backup_keys", "erasure_keys"):
         return MigrationStep(
             "backup of the registry: not made, because there is no backup key here; run `releve backup` where it is",
             "left",
         )
-    # Not named like the files of `releve backup`, because `releve restore DIR` takes the newest of those.
+    # Not named like the files of `releve backup`, because `releve restore DIR` takes the newest of those files.
     path = settings.data_dir / f"releve-registry-{label}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip"
     rows = back_up_older_registry(settings, database, path)
     return MigrationStep(f"backup of the registry ({rows} rows), for a rollback: {path}", "made")
@@ -151,7 +155,7 @@ def _measures(settings: Settings, registry: Registry, opened: ExitStack) -> Iter
             )
     prepared, layout = store.prepare(), Layout(settings.layout)
     lost = find_lost(registry, [*filter(prepared.get, prepared)], layout)
-    # Otherwise they are still in the other layout, to be moved here.
+    # If the other layout still has measures, nothing is lost: `releve migrate --layout` moves them here.
     is_lost = bool(lost) and not store.has_other_layout()
     for doctype, was_missing in prepared.items():
         yield MigrationStep(f"measures {doctype}", "made" if was_missing else "there")
@@ -165,7 +169,7 @@ def _measures(settings: Settings, registry: Registry, opened: ExitStack) -> Iter
 
 
 def _revisions(owner: couchdb.CouchServer, settings: Settings) -> MigrationStep:
-    """Limit the old revisions of the documents that are rewritten every night."""
+    """Limit how many old revisions the server keeps of documents that are rewritten every night."""
     count, doctypes = settings.couchdb_revisions, nightly_doctypes(Layout(settings.layout))
     results = {couchdb.limit_revisions(owner, database_name(doctype), count) for doctype in doctypes}
     if "left" in results:
@@ -206,7 +210,8 @@ def _move(settings: Settings, new: Layout, account_ids: Sequence[str], as_json: 
 def _account_ids(stores: Stores, account_ids: Sequence[str], moved: MigrationCounts) -> Iterator[str]:
     """Yield the named accounts, known to the registry or not; without names, all accounts of the registry.
 
-    Raises StoreUnavailable if a worker runs: what it writes to the old layout between copy and erasure would be lost.
+    Raises StoreUnavailable if a worker runs: what that worker writes to the old layout between copy and erasure would
+    be lost.
     """
     checked_at, reported_at = float("-inf"), time.monotonic()
     for account_id in account_ids or (account.id for account in all_accounts(stores.registry.accounts)):

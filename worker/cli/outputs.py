@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from worker.accounts.status import output_to_json
+from worker.accounts.status import to_row
 from worker.cli import parameters
 from worker.cli.command_audit import READS, Group, note_result
 from worker.cli.printing import local_text
@@ -35,7 +35,7 @@ _OUTPUTS: Final = Listing(
 
 
 def _describe_kinds() -> str:
-    """Return the help of all kinds with their options, for the end of `--help`."""
+    """Return a text about all kinds of outputs and their options, for the end of `--help`."""
     return "\n\n".join("\b\n" + "\n".join(_kind_lines(kind)) for kind in KINDS.values())
 
 
@@ -48,7 +48,7 @@ def _kind_lines(kind: OutputKind) -> Iterator[str]:
 
 
 def _to_pair(text: str) -> tuple[str, str]:
-    """Return the name and the value of a further option. The ValueError does not repeat the value."""
+    """Return name and value from a text like ``NAME=VALUE``. The ValueError does not repeat the text."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise ValueError("write it as NAME=VALUE")
@@ -79,7 +79,7 @@ def outputs() -> None:
 )
 @parameters.tenant_option("Send all accounts of this tenant. Default: the tenant `default`.")
 @click.option("--account", "account_id", metavar="ACCOUNT", help="Send only this account.")
-@click.option("--no-check", is_flag=True, help="Add it even if it can't be reached now.")
+@click.option("--no-check", is_flag=True, help="Add the output without testing it.")
 @parameters.json_option
 def add(
     kind: str,
@@ -137,7 +137,7 @@ def add(
 @outputs.command("list", audit=READS)
 @parameters.json_option
 def list_all(as_json: bool) -> None:
-    """List the outputs, with what waits and the last error.
+    """List the outputs with their waiting data and last error.
 
     Addresses and secrets are not shown.
 
@@ -148,7 +148,7 @@ def list_all(as_json: bool) -> None:
     with parameters.open_stores() as stores:
         days = stores.registry.outbox.days_to_delete()
         states = stores.registry.outputs.list_outputs()
-    rows = [{**output_to_json(state), "days_to_delete": days.get(state.id, {})} for state in states]
+    rows = [{**to_row(state), "days_to_delete": days.get(state.id, {})} for state in states]
     _OUTPUTS.print(rows, as_json=as_json)
     for row in () if as_json else rows:
         if number := sum(map(len, row["days_to_delete"].values())):
@@ -177,12 +177,12 @@ def test(output_id: str, as_json: bool) -> None:
 @outputs.command(audit=AuditAction.OUTPUT_RESEND, subject="output_id")
 @click.argument("output_id", metavar="OUTPUT")
 @click.option("--from", "first", type=parameters.DAY, help="Send from this day on. Default: everything.")
-@click.option("--deleted", is_flag=True, help="You deleted the listed days there: take them off the list.")
+@click.option("--deleted", is_flag=True, help="You deleted the listed days in the output: take them off the list.")
 @parameters.json_option
 def resend(output_id: str, first: date | None, deleted: bool, as_json: bool) -> None:
     """Send stored data again, from a given day on.
 
-    It overwrites what the output has already.
+    Data that the output already has is overwritten.
 
     \b
     Example:
@@ -202,7 +202,7 @@ def resend(output_id: str, first: date | None, deleted: bool, as_json: bool) -> 
 def remove(output_id: str, yes: bool, as_json: bool) -> None:
     """Remove an output and its secret.
 
-    Data that it has received stays there. Only retained MQTT messages are removed, if the broker is reachable.
+    Data that the output has received stays there. Only retained MQTT messages are removed, if the broker is reachable.
 
     \b
     Example:
@@ -244,7 +244,7 @@ def _ask_url(url: str | None, kind: OutputKind) -> str:
 
 
 def _read_secret(secret: str | None, file: Path | None, kind: OutputKind) -> str | None:
-    """Return the secret; None for an empty one, and for a kind that has none."""
+    """Return the secret; None if it is empty, or if this kind of output has no secret."""
     if secret and file:
         raise click.UsageError("give either --secret - or --secret-file")
     if kind.secret is None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from config.settings import get_settings
-from worker.cli.command_audit import shell_user_name
+from worker.cli.command_audit import only_looks, shell_user_name
 from worker.cli.gas_option import shows_gas
 from worker.cli.printing import print_table
 from worker.domain.access_right import is_gas_meter
@@ -48,22 +48,23 @@ state_option = click.option(
 
 @contextmanager
 def open_stores() -> Iterator[Stores]:
-    """Open the stores for the length of one command."""
-    from worker.runtime import stores  # Imported here because not every command opens them.
+    from worker.runtime import stores  # Imported here because not every command opens the stores.
 
     settings = get_settings()
     stores.announce_pretend_time(settings, warn)
-    with stores.open_stores(settings) as opened:
+    with stores.open_stores(settings, keep_new=not only_looks()) as opened:
         yield opened
 
 
 @contextmanager
 def open_registry() -> Iterator[Registry]:
     """Open the registry and nothing else: some commands need no Redis and no measures."""
+    from worker.runtime.keys import Keys
     from worker.runtime.stores import open_current_registry
 
+    settings = get_settings()
     with ExitStack() as stack:
-        yield open_current_registry(get_settings(), stack)
+        yield open_current_registry(settings, stack, Keys(settings, keep_new=not only_looks()))
 
 
 @contextmanager
@@ -92,7 +93,7 @@ def chosen_accounts(registry: Registry, account_id: str | None) -> Iterator[Acco
 
 
 def enqueue_history(stores: Stores, *account_ids: str) -> None:
-    """Enqueue the history of accounts that are committed: if a message is lost, beat's reconciler repeats it."""
+    """Enqueue the backfill of accounts whose rows are committed; if a message is lost, beat's reconciler repeats it."""
     from worker.app import enqueue_backfill  # Imported here because most commands need no Celery.
 
     for account_id in account_ids:
@@ -100,7 +101,7 @@ def enqueue_history(stores: Stores, *account_ids: str) -> None:
 
 
 class Checked(click.ParamType[Any]):
-    """A type of parameter: ``check`` turns its text into a value, or raises ValueError with what is wrong."""
+    """A parameter type. ``check``: turns a text into a value, or raises a ValueError that says what is wrong."""
 
     def __init__(self, name: str, check: Callable[[str], Any]) -> None:
         self.name, self._check = name, check
@@ -113,14 +114,14 @@ class Checked(click.ParamType[Any]):
 
 
 def to_day(text: str) -> date:
-    """Return a civil day in ISO form, like 2024-07-25. Raises ValueError."""
+    """Return the date of a text like 2024-07-25. Raises ValueError if the text is no such date."""
     with suppress(ValueError):
         return date.fromisoformat(text)
     raise ValueError(f"{text!r} is not a day: write it like 2024-07-25")
 
 
 def _to_days(text: str) -> timedelta:
-    """Return a number of days of at most four digits, like 30 or 30d. Raises ValueError."""
+    """Return the time span of a text like 30 or 30d, in days. Raises ValueError if the text has another form."""
     match = _DAY_COUNT.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a number of days: write it like 30")
@@ -128,14 +129,14 @@ def _to_days(text: str) -> timedelta:
 
 
 def _to_usage_point(text: str) -> str:
-    """Return a meter's number. The ValueError does not repeat it: it is personal data, and terminals are logged."""
+    """Return a meter's number. The ValueError does not repeat the text, which may be personal data."""
     if not _FOURTEEN_DIGITS.fullmatch(text):
         raise ValueError("a usage point has 14 digits, as on the meter and the bill (PDL or PRM)")
     return text
 
 
 def _to_gas_meter(text: str) -> str:
-    """Return a gas meter's number (PCE). The ValueError does not repeat it, either."""
+    """Return a gas meter's number (PCE). The ValueError does not repeat the text, which may be personal data."""
     number = re.sub(r"\s", "", text).upper()
     if not is_gas_meter(number):
         raise ValueError("a gas meter (PCE) has 14 digits, or GI and six digits, as on the bill")
@@ -145,9 +146,9 @@ def _to_gas_meter(text: str) -> str:
 
 
 def _read_meter(text: str) -> str:
-    """Return the number of an electricity or gas meter, without blanks; for a dash, read from standard input."""
+    """Return the number of an electricity or gas meter, without blanks; if the text is ``-``, read standard input."""
     number = "".join((sys.stdin.readline() if text == "-" else text).split()).upper()
-    return number if is_gas_meter(number) else _to_usage_point(number)  # A number of 14 digits may be of either energy.
+    return number if is_gas_meter(number) else _to_usage_point(number)  # 14 digits may be a number of either kind.
 
 
 DAY: Final = Checked("YYYY-MM-DD", to_day)
@@ -160,7 +161,7 @@ ANY_METER: Final = Checked("METER|-", _read_meter)
 
 
 def _check_dash(text: str) -> str:
-    """Return the dash that stands for reading a secret from standard input. Raises ValueError for the secret itself."""
+    """Return the text if it is ``-`` (standard input). Raises ValueError for any other text, taken to be the secret."""
     if text != "-":
         seen = "here it is visible to others and stays in the shell's history"
         raise ValueError(f"{seen}: give - and write it to standard input")
@@ -171,7 +172,7 @@ FROM_INPUT: Final = Checked("-", _check_dash)
 
 
 def read_secret(option: str | None, name: str, prompt: str, *, confirmed: bool = False) -> str:
-    """Return the secret: the first line of standard input if the option is given, else asked for at the terminal."""
+    """Return the secret. If the option is given, read it from standard input; otherwise ask for it at the terminal."""
     if option is not None:
         lines = iter(partial(sys.stdin.readline, 10_000), "")
         return next((line for line in lines if line.strip()), "").rstrip("\r\n")
@@ -181,12 +182,12 @@ def read_secret(option: str | None, name: str, prompt: str, *, confirmed: bool =
 
 
 def tenant_option(text: str, default: str | None = None) -> Callable[[_Command], _Command]:
-    """Return the option ``--tenant``; without it the command gets ``default``."""
+    """Return the option ``--tenant``, with its help ``text`` and its ``default``."""
     return click.option("--tenant", type=TENANT_NAME, default=default, help=text)
 
 
 def shell_user() -> str:
-    """Return the name of the command line's user as the one who vouches for an action, like ``cli:alice``."""
+    """Return the user of the command line in the form in which the registry records who vouches, like ``cli:alice``."""
     return f"cli:{shell_user_name()}"
 
 
@@ -200,7 +201,7 @@ def confirm_on_terminal(question: str, yes: bool, *, if_not: str) -> None:
 
 
 def require_confirmation(question: str, yes: bool, *, if_not: str) -> None:
-    """Ask a person at a terminal whether to continue; a script must give ``--yes``. Raises ClickException as above."""
+    """Ask at a terminal whether to continue. Raises ClickException after a no, and in a script without ``yes``."""
     if not yes and not sys.stdin.isatty():
         raise click.ClickException(f"{if_not}: there is no terminal to ask for confirmation, give --yes")
     if not yes:
@@ -233,7 +234,7 @@ def print_result(value: Mapping[str, Any], *lines: str, as_json: bool) -> None:
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str) -> None:
-    """Print each row as it comes, as a line of JSON or of a table; print ``empty`` if there are none."""
+    """Print each row as it comes, as a line of JSON or of a table; a table without rows is the text ``empty``."""
     rows = iter(rows)
     if as_json:
         print_json_lines(rows)
@@ -244,18 +245,18 @@ def print_rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], *,
 
 
 def describe_amount(amount: int | None, series: Series) -> str:
-    """Return the amount of a series as ``4.638 kVA``, in the unit of its documents, or ``nothing``."""
+    """Return an amount of a series with its unit, like ``4.638 kVA``; ``nothing`` for None."""
     return "nothing" if amount is None else f"{format_kwh(amount)} {series.description.quantity.load_unit}"
 
 
 def name_beside_key(series: Series) -> str:
-    """Return the name of a series to put before a key, with a blank; empty for series that most accounts have."""
+    """Return a series' name and a blank, to be put before a key; empty for series that most accounts have."""
     is_usual = series in usual_series(series.description.supplier) and (series.is_daily_energy or series.has_steps)
     return "" if is_usual else f"{series.value} "
 
 
 def describe_month(month: MonthComparison) -> str:
-    """Compare a month's days with what was published for it; a difference above one m³ is a deviation, no fault."""
+    """Describe how a month's days compare with its published value; a difference above 1 m³ is no error."""
     daily, published, allowed = (format_kwh(amount) for amount in (month.daily, month.published, month.allowed))
     if month.agrees:
         return f"{month.key}: {daily} kWh by days, {published} kWh published: they agree within 1 m³ ({allowed} kWh)"
@@ -266,12 +267,11 @@ def describe_month(month: MonthComparison) -> str:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """Print one object as one line of JSON; with ``--json`` a command prints one, or for a list one per row."""
+    """Print an object as one line of JSON. With ``--json``, a list prints one such line for each row."""
     click.echo(json.dumps(value, ensure_ascii=False))
 
 
 def print_json_lines(values: Iterable[Mapping[str, Any]]) -> None:
-    """Print each object as it comes, as one line of JSON."""
     for value in values:
         print_json(value)
 

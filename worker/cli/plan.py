@@ -1,11 +1,10 @@
-"""`releve plan`: how often a fleet's series can be requested within its quota, and the policy for the nights."""
+"""`releve plan`: computes how often the quota allows a fleet's series to be requested, and sets the nightly policy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Final
 
 import click
@@ -38,7 +37,9 @@ _PRESETS: Final = [preset for supplier in SUPPLIERS.values() for preset in suppl
 @command(audit=with_options(to_apply=AuditAction.POLICY_SET, to_reset=AuditAction.POLICY_SET))
 @click.option("--accounts", type=click.IntRange(1, _MOST_ACCOUNTS), help="Active accounts. Default: the registry's.")
 @click.option("--without-curve", type=click.IntRange(0), help="Number of --accounts without a load curve. Default: 0.")
-@click.option("--preset", type=ChoiceWithGas(_PRESETS, GRDF.presets), help="Its limits apply. Default: RELEVE_PRESET.")
+@click.option(
+    "--preset", type=ChoiceWithGas(_PRESETS, GRDF.presets), help="Preset whose limits apply. Default: RELEVE_PRESET."
+)
 @click.option("--calls-per-hour", type=click.IntRange(0, _MOST_CALLS), help="Limit, if not the preset's. 0: no limit.")
 @click.option(
     "--night-hours",
@@ -112,7 +113,9 @@ def plan(
         values = {"preset": preset, **result.as_json()}
         if to_apply:
             now = clock_from(settings.pretend_now)()
-            values["since"] = _apply(open_current_registry(settings, stack).policies, result, now, values)
+            since = civil_date(now) + ONE_DAY  # A night that has begun keeps its policy.
+            open_current_registry(settings, stack).policies.apply(result.policy, since, now, values)
+            values["since"] = since.isoformat()
         others = {
             chosen_presets(settings)[other].name: plan_fleet(fleet, quota_from(settings, None, night_hours, other))
             for other, fleet in fleets.items()
@@ -121,7 +124,7 @@ def plan(
 
 
 def _print(result: Plan, values: dict[str, Any], others: Mapping[str, Plan], as_json: bool) -> int:
-    """Print a plan, then the other suppliers' by preset; warn about each that doesn't fit, and then return 1."""
+    """Print a plan, then the plans of the other suppliers. If some don't fit, warn about each of them, and return 1."""
     rows = {name: {"preset": name, **plan.as_json()} for name, plan in others.items()}
     lines = [*_lines(result, values)]
     for name, other in others.items():
@@ -134,7 +137,7 @@ def _print(result: Plan, values: dict[str, Any], others: Mapping[str, Plan], as_
 
 
 def _preset_of(settings: Settings, series: Sequence[Series]) -> str:
-    """Return the preset of the supplier that has these series; without any, RELEVE_PRESET.
+    """Return the preset of the supplier that has these series; without series, the value of RELEVE_PRESET.
 
     Raises UsageError for series of two suppliers, because each has its own quota.
     """
@@ -158,7 +161,7 @@ def _planned_fleet(
     history_days: int,
     series: Sequence[Series] | None,
 ) -> Fleet:
-    """Return the fleet given on the command line; for a supplier that is not set up, with its usual series."""
+    """Return the fleet given on the command line. If the supplier is not set up, its usual series are planned."""
     chosen = of_supplier(supplier, series or fleet_series(settings))
     if series and not chosen:
         raise click.UsageError(f"--series has no series of {supplier}, the supplier of this preset")
@@ -178,17 +181,11 @@ def _quota(settings: Settings, preset: str, calls_per_hour: int | None, night_ho
     return quota if calls_per_hour is None else replace(quota, per_hour=calls_per_hour or None)
 
 
-def _apply(policies: PolicyTable, result: Plan, now: datetime, values: dict[str, Any]) -> str:
-    """Store the policy and return its first day as ISO text: tomorrow, as a night that has begun keeps its policy."""
-    since = civil_date(now) + ONE_DAY
-    policies.apply(result.policy, since, now, values)
-    return since.isoformat()
-
-
 def _show(policies: PolicyTable, as_json: bool) -> None:
     rows = policies.list_all()
     for row in rows:
-        print_result(_to_row(row), _line(row), as_json=as_json)
+        policy = to_row(row.policy, "daily_every", "curve_every")
+        print_result({**to_row(row, "since", "applied_at", "arithmetic"), **policy}, _line(row), as_json=as_json)
     if not rows and not as_json:
         click.echo("no plan is in use: all series of all accounts are asked for every night")
 
@@ -200,10 +197,6 @@ def _line(row: AppliedPolicy) -> str:
         f"{values.get('accounts')} accounts, {values.get('calls_a_night')} calls a night, "
         f"{values.get('calls_per_hour') or 'no limit of'} calls an hour"
     )
-
-
-def _to_row(row: AppliedPolicy) -> dict[str, Any]:
-    return {**to_row(row, "since", "applied_at", "arithmetic"), **to_row(row.policy, "daily_every", "curve_every")}
 
 
 def _reset(policies: PolicyTable, as_json: bool) -> None:
@@ -244,13 +237,13 @@ def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
 
 
 def _describe_hours(alone: float, beside: float) -> str:
-    """Return the hours of a night by itself, and of one with busy lanes if that differs."""
+    """Return how long a night takes by itself and, if that differs, while the other lanes are busy."""
     hours, longer = f"{alone:.1f} h", f"{beside:.1f} h"
     return hours if hours == longer else f"{hours}, {longer} if other lanes are busy,"
 
 
 def _describe_series(fleet: Fleet) -> str:
-    """Return each series, with its cadence if it is not nightly and the number of accounts if not all have it."""
+    """Return each series, with its cadence if not nightly, and its number of accounts if not all have the series."""
     parts = []
     for series, number in fleet.numbers.items():
         nights = series.description.cadence_nights

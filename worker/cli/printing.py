@@ -15,7 +15,7 @@ import click
 from worker.domain.windows import PARIS
 from worker.stores.registry.outputs import OutputState
 
-_SAMPLE: Final = 200  # Rows examined before the first one is printed.
+_SAMPLE: Final = 200  # So many rows are examined before the first row is printed.
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
 Row = Mapping[str, Any]
 Cells = list[str]
@@ -29,9 +29,9 @@ def local_text(moment: datetime | None) -> str:
 def print_table(rows: Iterable[Row], columns: Mapping[str, str] | None = None) -> None:
     """Print each row as it comes; a dash stands for no value, and moments are shown in Europe/Paris.
 
-    ``columns``: each title and the name of its value; without it, all values under their own names. A table fits the
-    terminal (80 columns if there is none): texts are broken only at blanks. A code too long for the last column is
-    printed below its row.
+    ``columns``: the title of each column and the name of its value; None shows all values under their own names. A
+    table fits the width of the terminal (80 columns without a terminal), but texts are broken only at blanks. If the
+    last cell has a word that is too long for its column, the cell is printed below its row.
     """
     rows = iter(rows)
     first = next(rows, None)
@@ -48,7 +48,7 @@ def print_table(rows: Iterable[Row], columns: Mapping[str, str] | None = None) -
 
 
 def _fit(titles: Cells, sample: Sequence[Cells], room: int) -> tuple[list[int], str]:
-    """Return the width of each column, up to its longest text as the room allows, and the gap between columns."""
+    """Return the width of each column, enough for its longest text if there is room, and the gap between columns."""
     columns = [*zip(*sample, strict=True)]
     least = [max(map(_longest_word, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
     wanted = [max(map(len, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
@@ -57,7 +57,7 @@ def _fit(titles: Cells, sample: Sequence[Cells], room: int) -> tuple[list[int], 
     # Text that does not fit into the last column is printed below the row.
     least[-1] = max(_longest_word(titles[-1]), min(least[-1], room - sum(least[:-1])))
     while sum(wanted) > room and wanted != least:
-        # The column with the most room to spare is narrowed: one with sentences rather than one with dates.
+        # The column with the most room to spare is narrowed: a column of sentences rather than a column of dates.
         widest = max(range(len(wanted)), key=lambda number: wanted[number] - least[number])
         wanted[widest] -= 1
     return wanted, gap
@@ -92,7 +92,7 @@ def _to_text(value: Any) -> str:
 
 
 def describe_output(output: OutputState) -> str:
-    """Return the state of an output: ``all sent, last at …`` or ``waiting since …``."""
+    """Return the state of an output, like ``all sent, last sent …`` or ``waiting since …``."""
     last = f"last sent {local_text(output.last_sent_at)}" if output.last_sent_at else "nothing sent yet"
     if not output.waiting:
         return f"all sent, {last}"

@@ -1,6 +1,6 @@
 """`releve up`, `web` and `metrics`: a whole installation on one machine, the web service, and the fleet's metrics.
 
-`up` needs real credentials. `metrics` serves Prometheus, or prints once; it loads no part of the web service.
+`up` needs real credentials. `metrics` serves Prometheus, or prints the metrics once, without loading the web service.
 """
 
 from __future__ import annotations
@@ -84,12 +84,12 @@ def up(host: str, port: int, flower_port: int | None, no_log_files: bool) -> Non
             if not settings.redis():
                 url = opened.enter_context(shared_redis(settings.data_dir, for_up=True))
                 checked = settings.model_copy(update={"redis_url": SecretStr(url)})
-            # Opening them migrates the registry and checks the settings.
+            # Opening the stores checks the settings, and that the registry's tables are those of this version.
             stores = opened.enter_context(open_stores(checked))
             build_sync(stores)
             warn_without_operators(checked, build_web(stores))
         (settings.data_dir / UP_ADDRESS).write_text(address, encoding="utf-8")
-        # The supervisor, which replaces the program of this process, holds it from now on.
+        # The supervisor is exec'd in this process and keeps the lock, so the descriptor must be inheritable.
         os.set_inheritable(lock, True)
         logs = "" if no_log_files else str(settings.data_dir / "logs")
         plan = _plan_parts(settings, address, host, port, flower_port, logs)
@@ -97,13 +97,13 @@ def up(host: str, port: int, flower_port: int | None, no_log_files: bool) -> Non
 
 
 def _take_folder(lock: int, data_dir: Path) -> float:
-    """Lock the data folder for this process; return the time by which the parts of a killed earlier run have ended.
+    """Lock the data folder; return the monotonic time by which all parts of a killed earlier run have ended.
 
-    Raises ClickException if another process holds the lock. The system releases it when the holder ends, in whatever
-    way.
+    Raises ClickException if another process holds the lock. The system releases the lock when the holder ends, even if
+    it crashes.
     """
     number = os.pread(lock, 20, 0).decode()
-    # A command that checks whether `releve up` runs holds the lock for a moment.
+    # Wait a moment if the lock is taken: a command that checks whether `releve up` runs holds it only briefly.
     if not wait_for(lambda: try_flock(lock, fcntl.LOCK_EX), _POLL_S):
         raise click.ClickException(
             f"`releve up` already runs in {data_dir} (process {number}): stop it first, or set RELEVE_DATA_DIR to "
@@ -115,7 +115,7 @@ def _take_folder(lock: int, data_dir: Path) -> float:
 
 
 def _check_port(host: str, port: int, free_by: float) -> None:
-    """Raise OSError if the port is still in use at this moment of the monotonic clock."""
+    """Wait until the port is free. Raises OSError if it is still in use at the monotonic time ``free_by``."""
     while True:
         try:
             listen(host, port).close()
@@ -139,7 +139,7 @@ def _check_flower(settings: Settings, flower_port: int, port_free_by: float) -> 
 
 
 def _plan_parts(settings: Settings, address: str, host: str, port: int, flower_port: int, logs: str) -> PartPlan:
-    """Return what to run: for a home one worker with beat in a thread, else a worker and beat."""
+    """Return the processes to run. A home's worker runs beat in a thread; otherwise beat is a process of its own."""
     lines = []
     if settings.is_home:
         parts, running = {"worker": part_command("home-worker")}, "worker and web"
@@ -166,8 +166,9 @@ def _plan_parts(settings: Settings, address: str, host: str, port: int, flower_p
 def web(host: str, port: int) -> None:
     """Serve the pages where households connect meters and see their measures, and the API.
 
-    Browsers must reach it at RELEVE_PUBLIC_URL (default: where it listens). Register <that URL>/callback/enedis as
-    callback of your application at the supplier. Workers fetch the data: run your own, or `releve up`.
+    Browsers must reach the service at RELEVE_PUBLIC_URL (default: the address where it listens). Register <that
+    URL>/callback/enedis as callback of your application at the supplier. Workers fetch the data: run your own, or
+    `releve up`.
 
     \b
     Example:

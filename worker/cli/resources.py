@@ -1,4 +1,4 @@
-"""Lists, as shared by all commands that list, show or end things."""
+"""How commands print lists and report unknown ids."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Listing:
-    """A list of things of one kind. ``columns``: names of values, comma-separated; ``title=name`` sets a title.
+    """How rows of one kind are printed. ``columns``: names of values, comma-separated; ``title=name`` sets a title.
 
-    A column ``tenant`` is shown if a tenant other than the default occurs. ``empty`` is printed if there is nothing.
+    A column ``tenant`` is shown only if a tenant other than the default occurs. ``empty``: printed instead of a table
+    without rows.
     """
 
     columns: str
     empty: str
 
     def print(self, rows: Iterable[Row], *, as_json: bool, limit: int | None = None, tenant: str | None = None) -> None:
-        """Print the things, only one tenant's if it is given, as lines of JSON or as a table."""
+        """Print the rows, or only those of ``tenant``, as lines of JSON or as a table."""
         shown = [*islice((row for row in rows if tenant in (None, row.get("tenant"))), limit)]
         has_tenants = any(row.get("tenant") not in (None, DEFAULT_TENANT) for row in shown)
         self.print_all(shown, as_json=as_json, has_tenants=has_tenants)
 
     def print_all(self, rows: Iterable[Row], *, as_json: bool, has_tenants: bool = False, empty: str = "") -> None:
-        """Print each thing as it comes."""
+        """Print each row as it comes. ``has_tenants``: whether to show the column ``tenant``."""
         columns = dict(map(_to_column, self.columns.split(", ")))
         if not has_tenants:
             columns = {title: name for title, name in columns.items() if name != "tenant"}
@@ -40,12 +41,12 @@ class Listing:
 
 
 def _to_column(text: str) -> tuple[str, str]:
-    """Return a column's title and its value's name; without a title in the text, derive it from the name."""
+    """Return a column's title and the name of its value; a missing title is derived from the name."""
     title, _, name = text.rpartition("=")
     return title or name.removeprefix("has_").removesuffix("_at").replace("_", " "), name
 
 
 def require_known(found: object, what: str, list_command: str) -> None:
-    """Raise ClickException if nothing has the given id."""
+    """Raise ClickException if nothing was ``found``, because the given id is unknown."""
     if not found:
         raise click.ClickException(f"no {what} has this id: `releve {list_command}` shows the ids")

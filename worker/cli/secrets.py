@@ -1,6 +1,6 @@
 """`releve secrets`: the secrets of an installation, and encryption keys.
 
-Secrets are made once, and each service's secrets are put into its own folder.
+Secrets are created once. Each service gets a folder of its own with the secrets that it needs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from worker.cli.command_audit import Group
 from worker.cli.parameters import FILE, confirm_on_terminal, json_option, print_result
 from worker.domain.audit_entry import AuditAction
 from worker.ops import installation_secrets
-from worker.runtime.keys import build_sealer, has_session_keys
+from worker.runtime.keys import build_sealer, has_keys
 from worker.runtime.stores import open_current_registry
 from worker.stores.encryption import Purpose, generate_key
 from worker.stores.registry.key_rotation import SEALED_COLUMNS, WEB_SEALS, rotate_seals
@@ -31,7 +31,7 @@ _DEFAULT: Final = installation_secrets.Addresses()
 
 @click.group(cls=Group)
 def secrets() -> None:
-    """Create the secrets of an installation or a key, encrypt everything again with the newest key, or show a secret.
+    """Create an installation's secrets or a key, encrypt everything again with the newest key, or show a secret.
 
     \b
     Example:
@@ -60,7 +60,7 @@ def rotate() -> None:
         database = open_current_registry(settings, stack).database
         for column in SEALED_COLUMNS:
             click.echo(f"{rotate_seals(database, sealer, column)} {column.label} encrypted again")
-        if not has_session_keys(settings):
+        if not has_keys(settings, "session_key"):
             click.echo(
                 "sessions, codes, mail addresses and operators were not changed, because RELEVE_SESSION_KEY is not "
                 "set: run this command where the web application runs"
@@ -84,12 +84,12 @@ def add(
 ) -> None:
     """Create the secrets of FOLDER, or print a new key.
 
-    Secrets that FOLDER has already stay. Each service gets its own folder with its secrets.
+    Secrets that already exist in FOLDER are kept. Each service gets its own folder with its secrets.
 
     If the environment has a secret (REDIS_PASSWORD, RELEVE_TOKEN_KEYS, …), it is stored instead of a new or an
-    earlier one. It is refused if that would lock you out. If the environment has none, an existing secret stays. An
-    empty RELEVE_WEBHOOK_SECRET or RELEVE_NOTIFY_URL deletes the stored one. If root runs the command, each file belongs
-    to the user that reads it.
+    earlier one. The value is refused if it would lock you out. If the environment lacks a secret, the existing secret
+    stays. An empty RELEVE_WEBHOOK_SECRET or RELEVE_NOTIFY_URL deletes the stored value. If root runs the command, each
+    file belongs to the user that reads it.
 
     Put a new key FIRST in RELEVE_TOKEN_KEYS. Keep the old ones until you have run `releve secrets rotate`.
     RELEVE_SESSION_KEY and RELEVE_BACKUP_KEYS take such keys, too.
@@ -174,7 +174,7 @@ def _read(folder: Path, secret: installation_secrets.Secret) -> str | None:
 
 
 def _write_secret_file(folder: Path, name: str, text: str, owner: int) -> None:
-    """Write the text to a file that only ``owner`` can read; a reader never sees half of it."""
+    """Write the text to a file that only ``owner`` can read; a reader never sees a file that is half written."""
     folder.mkdir(parents=True, exist_ok=True)
     # The draft is unreadable for others from the start, and replaces the file in one step.
     draft = folder / f".{name}.new"

@@ -56,7 +56,8 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
 
     Without --from and --to, csv and json print everything; table and plot print the last days.
 
-    A series of published periods also has months: each is the sum of the periods that begin in it, with their days.
+    A series of published periods can also be shown by month: each month has the sum of the periods that begin in it,
+    and the number of their days.
 
     \b
     Examples:
@@ -104,7 +105,7 @@ def _show_months(
     last: date | None,
     form: str,
 ) -> None:
-    """Print the months of a series of periods, which are computed here and stored nowhere."""
+    """Print a series of periods by month; the months are computed here and not stored."""
     window = _window(first, last, sync.history.today(), None)
     documents = measures.read(account_id, {series.inputs: key_range(window, series.inputs)})[series.inputs]
     rows = [exports.to_month_fields(month) for month in months_of_intervals(map(to_entry, documents))]
@@ -126,7 +127,7 @@ def _print_array(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _find_doctype(series: Series, by: Period) -> Doctype:
-    """Return the doctype of a series by this period. Raises UsageError if it has none."""
+    """Return the doctype of a series for this period. Raises UsageError if the series has none."""
     if (doctype := find_doctype(series, by)) is None:
         periods = [*periods_of(series), *([Period.MONTH] if series.has_intervals else ())]
         raise click.UsageError(f"series {series} has no documents by {by}: use --by {' or '.join(periods)}")
@@ -134,7 +135,7 @@ def _find_doctype(series: Series, by: Period) -> Doctype:
 
 
 def _default_days(doctype: Doctype) -> int | None:
-    """Return how many days a table or plot shows; None for all, because states rarely change and periods are long."""
+    """Return how many days a table or plot shows by default; None, meaning all days, for sparse documents."""
     is_sparse = doctype.series.is_state or doctype.series.has_intervals
     return None if is_sparse else _DEFAULT_DAYS.get(doctype.period)
 
@@ -148,7 +149,7 @@ def _window(first: date | None, last: date | None, today: date, default_days: in
 
 
 def format_period(document: Document, doctype: Doctype) -> str:
-    """Return the document's period in civil time, marking the second pass of the autumn hour as winter time."""
+    """Return the document's period in local time; the repeated hour in autumn is marked as winter time."""
     forms = {
         Period.YEAR: "{year}",
         Period.MONTH: "{year}-{month:02}",
@@ -160,7 +161,7 @@ def format_period(document: Document, doctype: Doctype) -> str:
 
 
 def plot_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
-    """Return a table with a bar for each document, all to one scale; a period without a document has no bar."""
+    """Return a table with a bar for each document, all on the same scale; a period without a document has no bar."""
     largest = max((document["load"] for document in documents), default=0.0)
     table = Table(doctype.period.value, "", _unit(doctype), box=None)
     table.columns[2].justify = "right"
@@ -171,9 +172,9 @@ def plot_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
 
 
 def table_of_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
-    """Return a table with a row for each document; its further columns are those of the CSV.
+    """Return a table with a row for each document: period, load, and then the further columns of the CSV.
 
-    A number or mark that no document has gets no column.
+    A column of numbers or marks that no document has is left out.
     """
     columns = exports.csv_columns(doctype, exports.find_tariff_periods(documents, doctype))
     numbers = {detail.name for detail in doctype.details if detail.type is DetailType.NUMBER} | {
@@ -183,7 +184,7 @@ def table_of_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
     not_told = {name for name in numbers if not any(name in row for row in rows)}
     further = [name for name in columns if name not in {*exports.PUBLIC_FIELDS, exports.VOLT_AMPERES, *not_told}]
     titles = [doctype.period.value, _unit(doctype), *further]
-    # With titles over two lines the table fits 80 columns.
+    # Long titles are split into two lines, so that the table fits into 80 columns.
     if any("_" in name for name in numbers.intersection(further)):
         titles = [name.replace("_", "\n") if "_" in name else f"{name}\n" for name in titles]
     table = Table(*titles, box=None, padding=(0, 1, 0, 0) if further else (0, 1))

@@ -73,7 +73,7 @@ def simulate(host: str, port: int, admin_token: str | None, **options: Any) -> N
     from worker.runtime.stores import announce_pretend_time
 
     _refuse_beside_production()
-    # Any URL except the supplier's own, with which RELEVE_PRETEND_NOW is refused.
+    # These URLs are not called. They replace the supplier's own URLs, with which RELEVE_PRETEND_NOW would be refused.
     settings = Settings.from_env(
         enedis_url="http://127.0.0.1", enedis_authorize_url=None, gateway_url="http://127.0.0.1"
     )
@@ -91,7 +91,7 @@ def simulate(host: str, port: int, admin_token: str | None, **options: Any) -> N
 
 
 def _refuse_beside_production() -> None:
-    """Raise ConfigError if the settings are those of an application that calls a supplier itself."""
+    """Raise ConfigError if the settings belong to an application that calls the real suppliers."""
     from worker.ops.startup import own_credentials
 
     settings = Settings.from_env(pretend_now=None, pretend_homes=False)
@@ -109,7 +109,7 @@ def _tell_address(address: str) -> None:
 
 
 def _tell(recordings: RecordedFolder) -> None:
-    """Print a line for each file that is served and a warning for each that is skipped."""
+    """Print a line for each file that is served, and a warning for each file that is skipped."""
     for used in recordings.used:
         click.echo(f"serving {used}")
     for passed_over in recordings.passed_over:

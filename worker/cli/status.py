@@ -19,7 +19,7 @@ from typing import Any, Final
 import click
 
 from config.settings import Settings
-from worker.accounts.status import AccountStatus, output_to_json, status_of, to_plain, to_row
+from worker.accounts.status import AccountStatus, status_of, to_plain, to_row
 from worker.cli import parameters
 from worker.cli.command_audit import READS, command
 from worker.cli.printing import describe_output, local_text, print_table
@@ -46,16 +46,19 @@ from worker.texts import translate_code
 _FEW: Final = 20  # At most so many accounts are listed below the summary.
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _UNKNOWN: Final = "·"
-Counts = tuple[int, int]  # Complete and active accounts; there is at least one active.
+Counts = tuple[int, int]  # How many accounts are complete, and how many are active (at least one).
 _POLL_S: Final = 0.5
-# A history that continues later than this has failed too often today.
+# If the next try of a history is further away than this, the history has failed too often today.
 _GIVEN_UP: Final = timedelta(hours=1)
-ProgressCounter = Callable[[Account], tuple[int, int]]  # Returns the numbers done and wanted.
+ProgressCounter = Callable[[Account], tuple[int, int]]  # Returns how much is done, and how much there is in all.
 
 
 @dataclass(frozen=True, slots=True)
 class StatusSummary:
-    """``fresh``: for each nightly series in use. ``measures``: what is wrong with CouchDB."""
+    """The state of all accounts in numbers.
+
+    ``fresh``: a row for each nightly series in use. ``measures``: what is wrong with CouchDB; None if nothing is.
+    """
 
     at: datetime
     today: date
@@ -94,13 +97,13 @@ class StatusSummary:
                 for supplier, quota in self.quotas.items()
             },
             "incidents": [to_row(one, "kind", "series", "began_at") for one in self.incidents],
-            "outputs": [output_to_json(output) for output in self.outputs],
+            "outputs": [to_row(output) for output in self.outputs],
             "measures": self.measures,
         }
 
 
 def load_summary(stores: Stores, sync: Sync) -> StatusSummary:
-    """Count the accounts, their errors and those that are fresh; read gates and incidents."""
+    """Count the accounts by state, error and freshness; load the quotas, incidents and outputs."""
     overview = stores.registry.overview
     states = overview.count_accounts_by_state()
     del states[AccountState.DELETED]
@@ -190,7 +193,8 @@ def status(
     20 accounts are listed below them. --error, --state, --limit and --all list accounts instead.
 
     --freshness shows the share of active accounts with all of yesterday's data: now, and by hour over the last days.
-    Series that are asked for once a week, or come some days later, count with the newest day that should be there.
+    For a series that is requested once a week, or that comes some days later, the newest day that should be stored
+    counts instead of yesterday.
 
     \b
     Examples:
@@ -239,7 +243,7 @@ def _iterate(registry: Registry, sync: Sync, **wanted: Any) -> Iterator[AccountS
 
 @dataclass
 class _Advice:
-    """Text printed below a table: what to do about each code in it, and when it is tried again."""
+    """The text below a table: what to do about each code in the table, and when Relève tries again."""
 
     unconfirmed: bool = False
     next_tries: dict[str, datetime | None] = field(default_factory=dict)
@@ -279,7 +283,7 @@ def _print_one(row: AccountStatus) -> None:
 
 
 def _print_list(rows: Iterable[AccountStatus]) -> None:
-    """Print a line for each account, and finally what to do about the codes in them."""
+    """Print a line for each account, and at the end what to do about the codes in these lines."""
     advice = _Advice()
 
     def cells() -> Iterator[dict[str, Any]]:
@@ -298,7 +302,7 @@ def _print_list(rows: Iterable[AccountStatus]) -> None:
 
 
 def _loading(row: AccountStatus) -> list[str]:
-    """Return how much of the history is loaded, in days of all series; empty once it is complete."""
+    """Return how much of the history is loaded, in days of all series; empty if the history is complete."""
     series = row.series.values()
     if all(one.loaded for one in series):
         return []
@@ -306,7 +310,10 @@ def _loading(row: AccountStatus) -> list[str]:
 
 
 def _codes(row: AccountStatus) -> list[str]:
-    """Return the account's codes, each once; a series' code with its name, unless it's also the account's reason."""
+    """Return the codes of an account, each once: its reason, the errors of its series, its hint.
+
+    An error comes with the names of its series, unless all series have it.
+    """
     codes = [row.reason] if row.reason else []
     errors = {name.value: values.error for name, values in row.series.items() if values.error}
     for code in dict.fromkeys(errors.values()):
@@ -365,7 +372,7 @@ def _counts_by_hour(hours: Sequence[HourFreshness]) -> dict[Series, dict[int, Co
 
 
 def count_by_hour_of_day(hours: Iterable[HourFreshness]) -> dict[int, Counts]:
-    """Return the complete and the active accounts for each hour of the day in Paris, all days together.
+    """Return the number of complete and of active accounts for each hour of the day in Paris, summed over all days.
 
     An hour of the day without data is left out.
     """
@@ -379,7 +386,7 @@ def count_by_hour_of_day(hours: Iterable[HourFreshness]) -> dict[int, Counts]:
 
 
 def sparkline(counts: Sequence[Counts | None]) -> str:
-    """Draw one bar per share of accounts: the highest only for all accounts, a dot if unknown."""
+    """Draw a bar for each share. The tallest bar means all accounts, never a rounded-up share; a dot means unknown."""
     steps = len(_BARS) - 1
     return "".join(_UNKNOWN if share is None else _BARS[round_share(*share, steps)] for share in counts)
 
@@ -408,19 +415,25 @@ def print_freshness(today: date, now: Sequence[HourFreshness], hours: Sequence[H
 def look_back_progress(
     registry: Registry, asked_before: Mapping[str, Mapping[Series, datetime | None]], account: Account
 ) -> tuple[int, int]:
-    """Count the series that were asked for since ``asked_before`` was read, with or without success."""
+    """Return how many series were requested since ``asked_before`` was read, and how many there are.
+
+    Requests without success count, too.
+    """
     now, before = asked_at(registry, account), asked_before[account.id]
     return sum(now.get(series) != asked for series, asked in before.items()), len(before)
 
 
 def asked_at(registry: Registry, account: Account) -> dict[Series, datetime | None]:
-    """Return when each series collected for the account was last asked for."""
+    """Return when each series collected for the account was last requested; None for never."""
     outcomes, collected = registry.outcomes.load(account.id), registry.outcomes.collected(account.id)
     return {series: outcomes[series].asked_at if series in outcomes else None for series in collected}
 
 
 def history_progress(stores: Stores, sync: Sync, account: Account) -> tuple[int, int]:
-    """Count days of history. A series that was given up counts as done; its error is printed at the end."""
+    """Return how many days of history are done, and how many there are.
+
+    A series that has failed too often today counts as done; its error is printed at the end.
+    """
     done = total = 0
     outcomes = stores.registry.outcomes.load(account.id)
     for series, days in sync.history.load(account.id, *stores.registry.outcomes.collected(account.id)).items():
@@ -478,7 +491,7 @@ class _StallDetector:
         self._last_change: dict[str, tuple[int, float]] = {}
 
     def is_stalled(self, account: Account, done: int) -> bool:
-        """Record the number done and return whether it has not changed for too long."""
+        """Record how much is done; return True if it has not changed for too long, with no work in flight."""
         now = time.monotonic()
         known, since = self._last_change.get(account.id, (-1, now))
         if done != known or self._is_in_flight(account):

@@ -1,12 +1,12 @@
 """Commands that fetch and check data: `releve sync`, `verify`, `replay` and `quarantine`.
 
-`sync` runs through the queue, with progress shown by --wait, or in this process (--inline).
+`sync` sends the work to workers through the queue (--wait shows their progress), or does it in this process (--inline).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import date, timedelta
 from functools import partial
@@ -14,17 +14,17 @@ from typing import Any, Final
 
 import click
 
-from worker.accounts.status import break_to_json, discrepancy_to_json, month_to_json, to_row
+from worker.accounts.status import discrepancy_to_json, month_to_json, to_row
 from worker.cli import parameters
 from worker.cli.command_audit import command, with_options
 from worker.cli.explain import print_days
 from worker.cli.resources import Listing
-from worker.cli.status import ProgressCounter, asked_at, history_progress, look_back_progress, wait_with_progress
+from worker.cli.status import asked_at, history_progress, look_back_progress, wait_with_progress
 from worker.domain.account import Account
 from worker.domain.answers import to_masked
 from worker.domain.audit_entry import AuditAction
 from worker.domain.consistency import Law
-from worker.domain.messages import WindowResult, new_run_id
+from worker.domain.messages import new_run_id
 from worker.domain.series import is_gateway, registers_of
 from worker.domain.windows import DateWindow
 from worker.errors import FilesOnly, TokenNeeded, TokenRefused
@@ -33,8 +33,7 @@ from worker.runtime.sync_parts import Sync, build_auditor, build_inline, build_s
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.supplier_answers import QuarantineEntry
 from worker.sync.history import rebuild_days
-from worker.sync.inline import Inline
-from worker.sync.quarantine import ReplayCounts, replay_account
+from worker.sync.quarantine import replay_account
 from worker.sync.verification import AuditResult, AuditSummary, sample_accounts
 
 _NEED_TOKEN: Final = (TokenNeeded.code, TokenRefused.code, FilesOnly.code)
@@ -47,21 +46,27 @@ def _run_queued(
     stores: Stores,
     sync: Sync,
     accounts: list[Account],
-    enqueue: Callable[[str], object],
-    count_progress: ProgressCounter,
     *,
+    history: bool,
     wait: bool,
     as_json: bool,
 ) -> int:
     """Enqueue work for the accounts and return the exit code; with ``wait``, show progress until it is done.
 
-    Raises ClickException if it should wait but no worker is alive, and for an account that workers would silently skip.
+    Raises ClickException if ``wait`` is set but no worker is alive, and for an account that workers would silently
+    skip.
     """
+    from worker.app import enqueue_backfill, enqueue_look_back  # Imported here because not every command needs Celery.
+
     if wait and not Heartbeats(stores.redis).living_workers():
         raise click.ClickException(_NO_WORKER)
+    enqueue, count_progress = enqueue_backfill, partial(history_progress, stores, sync)
+    if not history:
+        asked_before = {account.id: asked_at(stores.registry, account) for account in accounts}
+        enqueue, count_progress = enqueue_look_back, partial(look_back_progress, stores.registry, asked_before)
     for account in accounts:
         _require_active(sync, account)
-        enqueue(account.id)
+        enqueue(account.id, broker_url=stores.broker_url)
     if wait:
         return wait_with_progress(stores, sync, accounts, as_json, count_progress)
     line = f"queued for {len(accounts)} account{'' if len(accounts) == 1 else 's'}"
@@ -80,30 +85,27 @@ def _require_active(sync: Sync, account: Account) -> None:
         raise click.ClickException(f"account {account.id} is {account.state}{reason}: {ways}")
 
 
-def _run_inline(stores: Stores, sync: Sync, run: Callable[[Inline], Iterator[WindowResult]], as_json: bool) -> int:
-    """Run the windows in this process and return the exit code, 1 if an account failed.
+def _run_inline(stores: Stores, sync: Sync, accounts: list[Account], *, history: bool, as_json: bool) -> int:
+    """Run the windows in this process; return the exit code, which is 1 if an account failed.
 
-    A failure is printed at once; the other accounts still get their turn.
+    A failure is printed at once; the run then continues with the other accounts.
     """
     inline = build_inline(stores, sync, print_line=lambda line: click.echo(f"releve: {line}", err=True))
     totals = {"windows": 0, "created": 0, "updated": 0, "removed": 0, "unchanged": 0, "dropped": 0}
-    for result in run(inline):
+    run = inline.run_history if history else inline.run_look_back
+    for result in run(*(account.id for account in accounts)):
         totals["windows"] += 1
         for name in ("created", "updated", "removed", "unchanged"):
             totals[name] += result[name]
         totals["dropped"] += result["facts"]["dropped"]
         if not as_json:
-            click.echo(_result_line(result))
+            window = f"{result['account_id']} {result['series']:10} {result['start']}/{result['end']}"
+            click.echo(f"{window}: {parameters.counts_line(result)}")
     if as_json:
         parameters.print_json({"ok": not inline.failures, **totals, "failures": inline.failures})
     elif not totals["windows"] and not inline.failures:
         click.echo("nothing to do")
     return 1 if inline.failures else 0
-
-
-def _result_line(result: WindowResult) -> str:
-    counts = parameters.counts_line(result)
-    return f"{result['account_id']} {result['series']:10} {result['start']}/{result['end']}: {counts}"
 
 
 @command(audit=with_options(AuditAction.ACCOUNT_SYNC, history=AuditAction.ACCOUNT_BACKFILL))
@@ -125,8 +127,6 @@ def sync(account_id: str | None, everybody: bool, history: bool, inline: bool, w
       releve sync --all --wait
       releve sync 3kq7d0fr2m --history
     """
-    from worker.app import enqueue_backfill, enqueue_look_back  # Imported here because not every command needs Celery.
-
     parameters.require_one_or_all(account_id, everybody)
     if inline and wait:
         raise click.UsageError("give either --inline or --wait")
@@ -137,23 +137,8 @@ def sync(account_id: str | None, everybody: bool, history: bool, inline: bool, w
             today = sync.history.today()
             accounts = [account for account in accounts if account.active and not account.refusal_on(today)]
         if inline:
-            ids = [account.id for account in accounts]
-            return _run_inline(
-                stores, sync, lambda runs: runs.history(*ids) if history else runs.look_back(*ids), as_json
-            )
-        enqueue, count_progress = enqueue_backfill, partial(history_progress, stores, sync)
-        if not history:
-            asked_before = {account.id: asked_at(stores.registry, account) for account in accounts}
-            enqueue, count_progress = enqueue_look_back, partial(look_back_progress, stores.registry, asked_before)
-        return _run_queued(
-            stores,
-            sync,
-            accounts,
-            partial(enqueue, broker_url=stores.broker_url),
-            count_progress,
-            wait=wait,
-            as_json=as_json,
-        )
+            return _run_inline(stores, sync, accounts, history=history, as_json=as_json)
+        return _run_queued(stores, sync, accounts, history=history, wait=wait, as_json=as_json)
 
 
 @command(audit=with_options(rebuild_days=AuditAction.ACCOUNT_REBUILD, repair=AuditAction.ACCOUNT_REPAIR))
@@ -173,7 +158,7 @@ def verify(
     are differences in the supplier's own data (docs/explanation/data-quality.md).
 
     The exit code is 1 if something is wrong. After --repair, readings that were asked for again count as wrong until
-    they arrive. With --rebuild-days it checks nothing, and counts the days as `releve explain --days`.
+    they arrive. With --rebuild-days the command checks nothing, and counts the days like `releve explain --days`.
 
     \b
     Examples:
@@ -219,7 +204,7 @@ def verify(
 
 
 def _rebuild(stores: Stores, sync: Sync, accounts: Iterable[Account]) -> Iterator[Account]:
-    """Yield each account once the states of its days are recomputed."""
+    """Recompute the states of each account's days, and then yield the account."""
     for account in accounts:
         for series in stores.registry.outcomes.known(account.id):
             rebuild_days(stores.measures, stores.registry.completeness, account.id, series, sync.history.today())
@@ -227,10 +212,10 @@ def _rebuild(stores: Stores, sync: Sync, accounts: Iterable[Account]) -> Iterato
 
 
 def _notes(result: AuditResult) -> list[dict[str, Any]]:
-    """Return the notes, which are no faults."""
+    """Return the notes, which are no faults: new sequences of registers, deviating months, days not final in time."""
     account = {"account": result.account_id}
     breaks = [
-        {**account, "series": series.value, **break_to_json(sequence_break)}
+        {**account, "series": series.value, **to_row(sequence_break, "last", "day", "cause")}
         for series, breaks in result.breaks.items()
         for sequence_break in breaks
     ]
@@ -292,7 +277,9 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
       releve replay --all
     """
     parameters.require_one_or_all(account_id, everybody)
-    wanted = _window(first, last)
+    if first and last and first > last:
+        raise click.UsageError(f"--from {first} must not be after --to {last}")
+    wanted = DateWindow(first or _FIRST_DAY, (last or _LAST_DAY) + timedelta(days=1))
     with parameters.open_stores() as stores:
         sync = build_sync(stores)
         answers, ledgers = stores.registry.raw_answers, stores.registry.completeness
@@ -302,26 +289,15 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
             result = replay_account(sync.window, answers, ledgers, account.id, run_id, wanted)
             rows.append(result)
             if not as_json and (result.answers or account_id):
-                click.echo(_replayed_line(result))
+                counts = parameters.counts_line(asdict(result))
+                unreadable = f", {result.unreadable} still can't be read" if result.unreadable else ""
+                click.echo(f"{result.account_id}: {result.answers} answers replayed: {counts}{unreadable}")
         days = stores.settings.raw_answers_days
     if as_json:
         parameters.print_json({"accounts": [asdict(result) for result in rows]})
     elif not any(result.answers for result in rows):
         click.echo("no kept answers" + ("" if days else ": RELEVE_RAW_ANSWERS_DAYS is 0, so answers are not kept"))
     return 1 if any(result.unreadable for result in rows) else 0
-
-
-def _window(first: date | None, last: date | None) -> DateWindow:
-    if first and last and first > last:
-        raise click.UsageError(f"--from {first} must not be after --to {last}")
-    return DateWindow(first or _FIRST_DAY, (last or _LAST_DAY) + timedelta(days=1))
-
-
-def _replayed_line(result: ReplayCounts) -> str:
-    unreadable = f", {result.unreadable} still can't be read" if result.unreadable else ""
-    return (
-        f"{result.account_id}: {result.answers} answers replayed: {parameters.counts_line(asdict(result))}{unreadable}"
-    )
 
 
 @command(audit=with_options(to_remove=AuditAction.SAMPLE_CLEAR, raw=AuditAction.SAMPLE_SHOW), subject="sample_id")

@@ -1,6 +1,7 @@
-"""Expected shapes of measure answers, deviations from them, and the reduction of answers to the needed fields.
+"""The expected shapes of suppliers' answers, deviations from these shapes, and the reduction to needed fields.
 
-Each supplier's expected answers are pydantic models in its ``presets.py``. Only the needed fields leave a client.
+The expected answers of each supplier are pydantic models in its ``presets.py``. Only the needed fields of an answer
+leave a client.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from worker.domain.answers import Deviation, DeviationKind, Json, clean_name, mask_text, mask_unless_code, names_of
 
-MAX_DEVIATIONS: Final = 20  # Per answer.
-# The key for the value itself, if a text or number may replace an object.
+MAX_DEVIATIONS: Final = 20  # The most deviations that are reported for one answer.
+# Put this key into an object of ``kept`` if the supplier may send a plain text or number in its place; that value is
+# then kept.
 ITSELF: Final = ""
 _Parts = tuple[DeviationKind, str, str]  # Kind, place and detail.
-# By pydantic's error types; any other one is an unknown shape.
+# The kind of deviation for each error type of pydantic; any other type counts as an unexpected shape.
 _KINDS: Final[Mapping[str, DeviationKind]] = {
     "extra_forbidden": DeviationKind.FIELD,
     "literal_error": DeviationKind.CODE,
@@ -30,23 +32,24 @@ _TYPE_NAMES: Final = {dict: "object", list: "list", str: "text", bool: "boolean"
 
 
 class AnswerPart(BaseModel):
-    """The base of the models of an answer's objects; a field with a default may be absent."""
+    """The base class for models of the objects in an answer. A field with a default may be absent."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerShape:
-    """One expected form of a whole answer; an answer with any of the names in ``roots`` has this form."""
+    """One expected form of a whole answer. An answer that has any of the names in ``roots`` has this form."""
 
     roots: tuple[str, ...]
     model: type[AnswerPart]
 
 
 def check_scalar(accepts: Callable[[Json], bool], odd: DeviationKind = DeviationKind.SHAPE) -> AfterValidator:
-    """Return a validator of a text, number or null for ``Annotated[Any, …]``; ``odd``: the kind of its deviations.
+    """Return a validator for a text, number or null, to use in ``Annotated[Any, …]``.
 
-    A pydantic union would report a value once for each of its types.
+    ``odd``: the kind of deviation if ``accepts`` returns False. This is not a pydantic union, because a union would
+    report a wrong value once for each of its types.
     """
 
     def check(value: Any) -> Any:
@@ -58,9 +61,9 @@ def check_scalar(accepts: Callable[[Json], bool], odd: DeviationKind = Deviation
 
 
 def find_deviations(payload: Json, shapes: Sequence[AnswerShape]) -> list[Deviation]:
-    """Return how a measure answer deviates from ``shapes``: each deviation once, at most ``MAX_DEVIATIONS``.
+    """Return how an answer deviates from its shape: each deviation once, at most ``MAX_DEVIATIONS``.
 
-    The first shape that has one of its roots in the answer applies.
+    The answer is compared with the first of ``shapes`` that has one of its roots in the answer.
     """
     distinct = dict.fromkeys(_compare_answer(payload, shapes))
     return [Deviation(*parts, payload) for parts in islice(distinct, MAX_DEVIATIONS)]
@@ -105,7 +108,7 @@ def _type_name(value: Json) -> str:
 
 
 def fields_of(model: type[AnswerPart]) -> dict[str, Json]:
-    """Return the fields of a model and of its nested objects, for ``keep_fields``."""
+    """Return the names of a model's fields and of its nested objects' fields, as ``keep_fields`` takes them."""
     return {
         name: next(map(fields_of, _models_in(field.annotation)), None) for name, field in model.model_fields.items()
     }
@@ -119,11 +122,11 @@ def _models_in(annotation: Any) -> Iterator[type[AnswerPart]]:
 
 
 def keep_fields(body: Json, kept: Mapping[str, Json] | None) -> Json:
-    """Return a body with only the fields in ``kept``; in a list, this applies to each item.
+    """Return a body with only the fields in ``kept``; each item of a list is reduced in the same way.
 
-    ``kept`` is nested objects whose leaves are None. A leaf's value is a text, a number or null; anything else there
-    might hold unknown data and becomes null. So does a text or number in place of an object, unless that object has the
-    key ITSELF in ``kept``.
+    ``kept`` consists of nested objects whose leaves are None. Where ``kept`` has a leaf, a text, number or null in the
+    body is kept; anything else might contain unknown data and becomes null. Where ``kept`` has an object, a text or
+    number in the body becomes null, too, unless this object of ``kept`` has the key ITSELF.
     """
     if kept is None:
         return None if isinstance(body, dict | list) else body
@@ -135,7 +138,7 @@ def keep_fields(body: Json, kept: Mapping[str, Json] | None) -> Json:
 
 
 def keep_meter(body: Json, field: str, meter: str) -> Json:
-    """Return a body without list items of other meters; ``field`` is the key of the meter number."""
+    """Return a body without the list items that only name other meters; ``field`` is the key of meter numbers."""
     if isinstance(body, dict):
         return {name: keep_meter(value, field, meter) for name, value in body.items()}
     if not isinstance(body, list):
@@ -145,7 +148,7 @@ def keep_meter(body: Json, field: str, meter: str) -> Json:
 
 
 def find_values(body: Json, field: str) -> Iterator[str]:
-    """Yield each text under this name, at any depth."""
+    """Yield each text that stands under the key ``field``, at any depth."""
     if isinstance(body, dict):
         if isinstance(value := body.get(field), str):
             yield value

@@ -1,7 +1,7 @@
-"""Presets of suppliers, the addresses to call, and the callback of a consent page, in the same form for all.
+"""Presets of suppliers, the addresses to call, and a consent page's callback, in the same form for all suppliers.
 
-A *preset* describes one published generation of a supplier's API as data. *Endpoints* are a preset on real hosts:
-production, sandbox, or another one such as our simulator.
+A *preset* describes one published generation of a supplier's API as data. *Endpoints* are a preset together with the
+hosts to call: those of production, of the sandbox, or others such as our simulator.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from urllib.parse import urlsplit
 from worker.domain.series import Series
 
 TokenMode = Literal["user", "application", "bearer"]
-ConsentStyle = Literal["usage_point", "autorisation", "right"]
 TOKEN_API: Final = "token"  # noqa: S105 - the name of a quota, not a secret
-SHARED_QUOTA: Final = "data"  # For all calls without a quota of their own.
-# In characters. Enedis truncates or drops a longer state.
+SHARED_QUOTA: Final = "data"  # The name of the quota for all calls that have no quota of their own.
+# The most characters of a state. Enedis truncates or drops a longer state.
 LONGEST_STATE: Final = 100
-# A failure is shown and logged, so only words are accepted, and no ids.
+# A failure is shown and logged, so only words are accepted, not ids.
 _FAILURE: Final = re.compile(r"[a-z_-]{2,40}", re.IGNORECASE)
 
 
@@ -30,9 +29,10 @@ _FAILURE: Final = re.compile(r"[a-z_-]{2,40}", re.IGNORECASE)
 class StateCall:
     """A call for the current state of a meter, such as its contract; it has no days.
 
-    ``name``: the key of its answer in the payload of the series. ``path``: may contain ``{meter}``; otherwise the meter
-    is a parameter. ``kept``: the fields of the answer that leave the client, in the form of ``keep_fields``; names,
-    addresses and all others don't. ``required``: whether the series has no answer without this call.
+    ``name``: the key under which the call's answer stands in the payload of the series. ``path``: may contain
+    ``{meter}``; otherwise the meter is sent as a parameter. ``kept``: the fields of the answer that leave the client,
+    as ``keep_fields`` takes them; names, addresses and all other fields don't leave it. ``required``: whether the
+    series has no answer if this call has none.
     """
 
     name: str
@@ -43,17 +43,18 @@ class StateCall:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One generation of the API.
+    """One generation of a supplier's API.
 
-    ``title``: the supplier's name in messages to the operator and, in capitals, in its settings. ``paths``: for each
-    series requested by meter and days; without ``{meter}`` in it the meter is the parameter ``usage_point_parameter``.
-    ``fixed_parameters``: further parameters that some series need. ``data_path``: precedes the paths if the base URL
-    has no path. ``token_base_url``: the token host, if it isn't the data host. ``scope``: requested with the
-    application's token. ``form_credentials``: whether credentials are sent in the form, not in a header.
-    ``state_calls``: for each series of a current state; the answers of its calls are combined. ``calls_per_day``:
-    within any ``quota_day_hours``. ``ledger``: the name under which calls are counted, if it isn't the preset's.
-    ``quota_by_api``: whether each API has a quota of its own, or all calls for data share one. ``domain``: that of the
-    hosts that serve real meters, except those with one of ``sandbox_labels`` in their names.
+    ``title``: the supplier's name in messages to the operator and, in capitals, in its settings. ``paths``: the path of
+    each series that is requested by meter and days; if the path doesn't contain ``{meter}``, the meter is sent as the
+    parameter ``usage_point_parameter``. ``fixed_parameters``: further parameters that some series need. ``data_path``:
+    precedes the paths if the base URL has no path. ``token_base_url``: the host of the token endpoint, if it isn't the
+    data host. ``scope``: the scope that is requested with the application's token. ``form_credentials``: whether
+    credentials are sent in the form instead of a header. ``state_calls``: the calls for each series that is a current
+    state; their answers are combined. ``calls_per_day``: the most calls within any ``quota_day_hours``. ``ledger``: the
+    name under which calls are counted, if it isn't the preset's name. ``quota_by_api``: whether each API has its own
+    quota; otherwise all calls for data share one. ``domain``: the domain of the hosts that serve real meters; hosts
+    with one of ``sandbox_labels`` in their names don't.
     """
 
     name: str
@@ -67,10 +68,10 @@ class Preset:
     start_parameter: str
     end_parameter: str
     domain: str
-    consent_style: ConsentStyle
-    consent_duration: str  # In ISO 8601.
+    consent_style: Literal["usage_point", "autorisation", "right"]
+    consent_duration: str  # An ISO 8601 duration.
     title: str = "Enedis"
-    sandbox_authorize_url: str | None = None  # None if the customers of that sandbox have consented already.
+    sandbox_authorize_url: str | None = None  # None: the sandbox's customers have consented already.
     revoke_path: str | None = None  # The path that revokes users' tokens; None if there is none.
     data_path: str = ""
     token_base_url: str | None = None
@@ -93,12 +94,12 @@ class Preset:
         sandbox: bool = False,
         token_url: str | None = None,
     ) -> Endpoints:
-        """Return this preset on its own hosts, or on other ones.
+        """Return this preset on its own hosts, or on the hosts that are given.
 
-        ``authorize_url`` may be a whole address or a host. With only ``base_url`` the consent page and the tokens are
-        on that host too, so a simulated supplier never sends a person to the real page. But a preset with a
-        ``token_base_url`` keeps its own ones if the base is on the supplier's host, where only the version in the path
-        differs. Raises ValueError with the reason.
+        ``authorize_url`` may be a whole address or a host. If only ``base_url`` is given, the consent page and the
+        tokens are on its host, too, so a simulated supplier never sends a person to the real page. But if the preset
+        has a ``token_base_url`` and ``base_url`` is on the supplier's own host, so that only the version in the path
+        differs, the preset's own page and token host are used. Raises ValueError with the reason.
         """
         own = self.sandbox_base_url if sandbox else self.base_url
         own_page = self.sandbox_authorize_url if sandbox else self.authorize_url
@@ -107,41 +108,38 @@ class Preset:
         if base_url and (self.token_base_url is None or not self.owns(base)):
             other_host = f"{parts.scheme}://{parts.netloc}" if self.data_path else base
         page = _checked_address(authorize_url) if authorize_url else other_host
+        if page and not page.endswith("/authorize"):
+            page += urlsplit(self.authorize_url).path
         token_host = other_host or self.token_base_url or own
         return Endpoints(
             preset=self,
             base_url=base if parts.path else base + self.data_path,
-            authorize_url=self._consent_page(page) if page else own_page,
+            authorize_url=page or own_page,
             token_url=_checked_address(token_url) if token_url else token_host + self.token_path,
         )
 
     def owns(self, url: str) -> bool:
-        """Return whether an address is on a host of the supplier's own."""
+        """Return whether an address is on one of the supplier's own hosts."""
         return is_in_domain(url, self.domain)
 
-    def _consent_page(self, address: str) -> str:
-        if address.endswith("/authorize"):
-            return address
-        return address + urlsplit(self.authorize_url).path
-
     def offers(self, series: Series) -> bool:
-        """Return whether this generation has the series."""
+        """Return whether this generation of the API has the series."""
         return series in self.paths or series in self.state_calls
 
     def quota_of(self, path: str) -> str:
-        """Return the name under which a call of this path is counted."""
+        """Return the name under which a call of this path is counted for the quota."""
         return path.split("/")[1] if self.quota_by_api else SHARED_QUOTA
 
     @property
     def quota_names(self) -> tuple[str, ...]:
-        """The names under which the calls for data are counted."""
+        """The names under which calls for data are counted for the quota."""
         paths = [*self.paths.values(), *(call.path for calls in self.state_calls.values() for call in calls)]
         return tuple(dict.fromkeys(map(self.quota_of, paths)))
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """A preset on the hosts that are called; addresses have no final slash."""
+    """A preset with the hosts that are called. The addresses don't end with a slash."""
 
     preset: Preset
     base_url: str
@@ -150,12 +148,12 @@ class Endpoints:
 
     @property
     def revoke_url(self) -> str | None:
-        """The address where users' tokens are revoked, or None."""
+        """The address that revokes users' tokens; None if there is none."""
         return None if self.preset.revoke_path is None else self.base_url + self.preset.revoke_path
 
     @property
     def production(self) -> bool:
-        """Whether these are hosts of real meters, which forbid a simulated time."""
+        """Whether the hosts serve real meters; a simulated time is then forbidden."""
         return any(
             self.preset.owns(url) and self.preset.sandbox_labels.isdisjoint(host_of(url).split("."))
             for url in (self.base_url, self.authorize_url)
@@ -164,24 +162,24 @@ class Endpoints:
 
 
 def host_of(url: str) -> str:
-    """Return the host of an address as DNS looks it up: in lower case, with plain dots, and none at its end."""
+    """Return the host of an address as DNS looks it up: in lower case, with plain dots, but no dot at its end."""
     host = urlsplit(url).hostname or ""
-    with suppress(UnicodeError):  # Other scripts have dots of their own, which a client turns into plain ones.
+    with suppress(UnicodeError):  # Some scripts have their own dots; HTTP clients take them as plain dots.
         host = host.encode("idna").decode("ascii")
     return host.rstrip(".").lower()
 
 
 def is_in_domain(url: str, domain: str) -> bool:
-    """Return whether an address is on a host of this domain."""
+    """Return whether an address is on a host of this domain or its subdomains."""
     return f".{host_of(url)}".endswith(f".{domain}")
 
 
 def _checked_address(address: str) -> str:
-    """Return the address without a final slash; raises ValueError, which quotes at most its host."""
+    """Return the address without a final slash. Raises ValueError, which quotes nothing but the host."""
     try:
         parts = urlsplit(address.strip())
     except ValueError:
-        # "from None": the foreign text quotes the address, which may hold a password.
+        # "from None", because the text of the original error quotes the address, which may contain a password.
         raise ValueError("a supplier's address is invalid") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("a supplier's address must begin with https:// or http:// and a host")
@@ -197,7 +195,10 @@ def _checked_address(address: str) -> str:
 
 
 def _allows_plain_http(host: str) -> bool:
-    """Return whether the host is ours: loopback, a private address, or a name inside a container network."""
+    """Return whether the host may be called without TLS.
+
+    This is true for loopback, a private address, and a name inside a container network.
+    """
     try:
         address = ip_address(host)
     except ValueError:
@@ -207,9 +208,9 @@ def _allows_plain_http(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """The callback of the consent page; ``failure`` is empty on success, else a short word to show.
+    """The callback of the consent page; ``failure`` is empty after a success, else a short word to show.
 
-    ``code``: exchanged for tokens in v4 of Enedis and for the meters at GRDF; ignored in v5.
+    ``code``: in v4 of Enedis it is exchanged for tokens, at GRDF for the meters; in v5 of Enedis it is ignored.
     """
 
     state: str = field(repr=False)
@@ -220,5 +221,5 @@ class Callback:
 
 
 def choose_failure(words: Iterable[str]) -> str:
-    """Return the first of a supplier's words that may be shown, else ``refused``."""
+    """Return the first of a supplier's words that may be shown; ``refused`` if there is none."""
     return next((word for word in words if _FAILURE.fullmatch(word)), "refused")

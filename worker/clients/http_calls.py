@@ -1,14 +1,16 @@
 """HTTP calls with limits on time and size, only to allowed addresses, and signed requests to webhooks.
 
-The timeouts of requests apply between two bytes, so a slow trickle never times out, and requests reads an answer of any
-size. Here a call has ``longest_s`` from its start to the last byte, and a body is decompressed in small pieces until it
-ends or exceeds ``BodyLimits``. Then the connection is closed. This needs urllib3 2.6, which decompresses no more than
-requested and refuses a body that was compressed more than five times. Only one thread of the process at a time reads a
-large body (``one_large_reader``).
+The timeouts of the package requests apply between two bytes, so an answer that trickles in never times out, and the
+package reads an answer of any size. Here a call has ``longest_s`` seconds from its start to the last byte, and a body
+is decompressed in small pieces until it ends or exceeds its limits. A call that exceeds a limit is ended, and its
+connection is closed. This needs urllib3 2.6, which decompresses no more than requested and refuses a body with more
+than five compressions on top of each other. Only one thread of the process at a time reads a large body
+(``one_large_reader``).
 
-A tenant's webhook never leads into a private network that the operator hasn't named (``GuardedHttp``). The IP address
-of the open connection is checked before anything is sent, so a host name can't hide another address. A connection
-without TLS may only reach this machine and the named networks. Notices and measures are sent in signed POST requests.
+A tenant's webhook can't reach a private network, unless the operator has named this network (``GuardedHttp``). The IP
+address of the open connection is checked before anything is sent, so a host name can't hide another address. A
+connection without TLS may only reach this machine and the named networks. Notices and measures are sent in signed POST
+requests.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 import requests
@@ -38,31 +39,26 @@ SIGNATURE_HEADER: Final = "X-Releve-Signature"
 TIMEOUTS_S: Final = (5.0, 15.0)
 _MEGABYTE: Final = 1024**2
 _CHUNK: Final = 16 * 1024
-# Parts are JSON values; parsed, each takes up to 300 bytes. A year of registers, which is a long answer, has 20 000.
-_MOST_BYTES, _MOST_PARTS = 8 * _MEGABYTE, 200_000
+# Parts are JSON values; each takes up to 300 bytes once it is parsed. A year of registers, which is a long answer, has
+# 20 000.
+MOST_BYTES, _MOST_PARTS = 8 * _MEGABYTE, 200_000
+_LARGEST_RATIO: Final = 100  # The ratio of decompressed to compressed bytes, beyond the first megabyte.
 _LARGE_BYTES, _LARGE_PARTS = 256 * 1024, 10_000
-# Only the GNU C library has these. Without mallopt, each thread's heap keeps up to 64 MB that it once allocated.
+# Only the GNU C library has these two functions. Without mallopt, each thread's heap keeps up to 64 MB that it has
+# allocated once.
 _set_memory, _trim_memory = (getattr(ctypes.CDLL(None), name, lambda *_: 0) for name in ("mallopt", "malloc_trim"))
-_set_memory(-3, _LARGE_BYTES)  # M_MMAP_THRESHOLD: a larger block goes back to the system as soon as it is free.
-_LONGEST_REFUSAL: Final = 64 * 1024  # Bytes; what comes after them is not read.
-
-
-@dataclass(frozen=True, slots=True)
-class BodyLimits:
-    """Limits of a decompressed body: its bytes, and, beyond the first megabyte, its ratio to the compressed bytes."""
-
-    longest: int = _MOST_BYTES
-    ratio: int = 100
+_set_memory(-3, _LARGE_BYTES)  # M_MMAP_THRESHOLD: a larger block is returned to the system once freed.
+_LONGEST_REFUSAL: Final = 64 * 1024  # In bytes; what comes after them is not read.
 
 
 class BoundedHttp(HTTPAdapter):
-    """An adapter whose calls have ``longest_s`` in all, and whose bodies stay within ``limits``.
+    """An adapter that allows each call ``longest_s`` seconds in total, and a decompressed body ``most_bytes``.
 
-    Raises AnswerTooLarge for a larger body, and SupplierTooSlow if the time runs out.
+    Its calls raise AnswerTooLarge for a larger body, and SupplierTooSlow if the time runs out.
     """
 
-    def __init__(self, limits: BodyLimits = BodyLimits(), longest_s: float = LONGEST_CALL_S) -> None:
-        self._limits, self._longest_s = limits, longest_s
+    def __init__(self, most_bytes: int = MOST_BYTES, longest_s: float = LONGEST_CALL_S) -> None:
+        self._most_bytes, self._longest_s = most_bytes, longest_s
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -79,12 +75,12 @@ class BoundedHttp(HTTPAdapter):
             if call.is_over:
                 raise SupplierTooSlow(_too_slow(self._longest_s)) from None
             raise
-        response.raw = _BoundedBody(response.raw, self._limits, call)
+        response.raw = _BoundedBody(response.raw, self._most_bytes, call)
         return response
 
 
 class _Call:
-    """The time limit of one call. At its end the socket is shut down, which unblocks the reading thread."""
+    """The time limit of one call. When the time is over, the socket is shut down, which unblocks the reading thread."""
 
     def __init__(self, longest_s: float) -> None:
         self.ends_at, self.longest_s = time.monotonic() + longest_s, longest_s
@@ -106,30 +102,33 @@ class _Call:
 
     def _shut(self) -> None:
         if (connection := self._socket) is not None:
-            with suppress(OSError):  # It is closed already.
+            with suppress(OSError):  # The socket may be closed already.
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-_current = threading.local()  # The call of this thread, for its connection, and its ``_Reading``.
+_current = threading.local()  # Each thread's ``_Call``, which the thread's connection needs, and its ``_Reading``.
 _large_turn = threading.Lock()
 
 
 class _Reading:
-    """What a thread has read: bytes, and the commas and opening brackets in them, about one per JSON value."""
+    """How much a thread has read.
+
+    ``length``: bytes. ``parts``: commas and opening brackets among them, about one per JSON value.
+    """
 
     length = parts = 0
-    has_turn = True  # Inside ``one_large_reader`` it is False until the thread has the lock for large bodies.
+    has_turn = True  # False inside ``one_large_reader``, until the thread has the lock for large bodies.
 
 
 @contextmanager
 def one_large_reader() -> Iterator[None]:
-    """Let only one thread at a time read a large body; it keeps the lock until the end of the ``with`` block.
+    """Let only one thread at a time read a large body; the thread keeps the lock until the end of the block.
 
-    The lock includes parsing, because a parsed body takes up to 90 MB; 16 unparsed bodies would take 128 MB. The limits
-    of one body apply to all bodies of a block together. Waiting counts as part of the call's time, and small bodies
-    don't wait.
+    The block includes parsing, because a parsed body takes up to 90 MB. Even unparsed, 16 bodies would take 128 MB. The
+    limits of one body apply to all bodies that are read in the block together. Waiting for the lock counts as part of
+    the call's time. Small bodies don't wait.
     """
-    if hasattr(_current, "reading"):  # The outer block ends it.
+    if hasattr(_current, "reading"):  # An outer block is active and will end the reading.
         yield
         return
     reading = _current.reading = _Reading()
@@ -144,14 +143,14 @@ def one_large_reader() -> Iterator[None]:
 
 
 class _BoundedBody:
-    """The body of an answer. It replaces urllib3's response and has the methods that requests calls."""
+    """The body of an answer. It takes the place of urllib3's response, and has the methods that requests calls."""
 
-    def __init__(self, raw: BaseHTTPResponse, limits: BodyLimits, call: _Call) -> None:
-        self._raw, self._limits, self._call, self._read = raw, limits, call, 0
+    def __init__(self, raw: BaseHTTPResponse, most_bytes: int, call: _Call) -> None:
+        self._raw, self._most_bytes, self._call, self._read = raw, most_bytes, call, 0
         self._reading: _Reading = getattr(_current, "reading", _Reading())
 
     def stream(self, amt: int = _CHUNK, decode_content: bool = True) -> Iterator[bytes]:
-        """Yield the body in pieces, or only the beginning of a refusal. Raises AnswerTooLarge and SupplierTooSlow."""
+        """Yield the body in pieces; of a refusal, only the beginning. Raises AnswerTooLarge and SupplierTooSlow."""
         try:
             while piece := self._raw.read1(min(amt, _CHUNK), decode_content=decode_content):
                 self._read += len(piece)
@@ -162,7 +161,7 @@ class _BoundedBody:
                 self._check_size(piece)
                 self._check_time()
                 yield piece
-            self._check_time()  # A socket that was shut looks like the end of the body.
+            self._check_time()  # A socket that the timer has shut down looks like the end of the body.
         except (OSError, HTTPError):
             self._check_time()
             raise
@@ -181,14 +180,14 @@ class _BoundedBody:
         return getattr(self._raw, name)
 
     def _check_size(self, piece: bytes) -> None:
-        """Count one more piece; once the body is large, wait for the lock. Raises AnswerTooLarge."""
+        """Count one more piece. When the body has become large, wait for the lock. Raises AnswerTooLarge."""
         reading = self._reading
         reading.length += len(piece)
         reading.parts += sum(map(piece.count, (b",", b"[", b"{")))
-        most = min(self._limits.longest, max(_MEGABYTE, self._raw.tell() * self._limits.ratio))
-        if self._read > most or reading.length > _MOST_BYTES or reading.parts > _MOST_PARTS:
+        most = min(self._most_bytes, max(_MEGABYTE, self._raw.tell() * _LARGEST_RATIO))
+        if self._read > most or reading.length > MOST_BYTES or reading.parts > _MOST_PARTS:
             self.close()
-            raise AnswerTooLarge(f"more than {self._limits.longest} bytes or {_MOST_PARTS} values, or packed too much")
+            raise AnswerTooLarge(f"more than {self._most_bytes} bytes or {_MOST_PARTS} values, or packed too much")
         if not reading.has_turn and (reading.length > _LARGE_BYTES or reading.parts > _LARGE_PARTS):
             reading.has_turn = _large_turn.acquire(timeout=max(0.0, self._call.ends_at - time.monotonic()))
 
@@ -203,7 +202,7 @@ def _too_slow(longest_s: float) -> str:
 
 
 class HttpConnection(HTTPConnection):
-    """A connection that registers its socket with the call of its thread, so that a timer can shut it down."""
+    """A connection that registers its socket with its thread's call, so that a timer can shut the socket down."""
 
     def getresponse(self) -> Any:
         call: _Call | None = getattr(_current, "call", None)
@@ -213,7 +212,7 @@ class HttpConnection(HTTPConnection):
 
 
 class HttpsConnection(HttpConnection, HTTPSConnection):
-    """The same over TLS."""
+    """A connection over TLS that registers its socket like ``HttpConnection``."""
 
 
 class HttpPool(HTTPConnectionPool):
@@ -225,17 +224,17 @@ class HttpsPool(HTTPSConnectionPool):
 
 
 class AddressRefused(Exception):
-    """The error for a connection to an address that may not be called; it does not name the address."""
+    """The error for a connection to an address that may not be called; its text does not name the address."""
 
 
 def _check_peer(sock: socket.socket, host: str, networks: Sequence[Network], *, is_plain: bool) -> socket.socket:
-    """Return the socket of a connection to which nothing was sent yet.
+    """Return the socket of a new connection, over which nothing was sent yet, if its address may be called.
 
-    Raises AddressRefused, and closes it, if the name ``host`` has led to an address that may not be called.
+    If the name ``host`` has led to an address that may not be called, closes the socket and raises AddressRefused.
     """
     try:
         address = sock.getpeername()[0]
-    except OSError:  # The other side has closed it already.
+    except OSError:  # The other side has closed the connection already.
         sock.close()
         raise
     if not may_be_called(address, host, networks, is_plain=is_plain):
@@ -245,9 +244,9 @@ def _check_peer(sock: socket.socket, host: str, networks: Sequence[Network], *, 
 
 
 class GuardedHttp(BoundedHttp):
-    """An adapter that calls public addresses over https, this machine, and the networks that the operator names.
+    """An adapter that calls only public addresses over https, this machine, and the networks that the operator names.
 
-    Raises AddressRefused before anything is sent to another address.
+    For any other address it raises AddressRefused before anything is sent.
     """
 
     def __init__(self, networks: Sequence[Network] = (), **bounds: Any) -> None:
@@ -261,7 +260,7 @@ class GuardedHttp(BoundedHttp):
 
 
 def _guard(pool: type[HttpPool | HttpsPool], networks: Sequence[Network]) -> type[Any]:
-    """Return a pool whose connections check the address that they have reached, before the TLS handshake."""
+    """Return a pool of connections that check, before the TLS handshake, which address they have reached."""
     base: type[Any] = pool.ConnectionCls
 
     def connect(self: Any) -> socket.socket:
@@ -272,19 +271,19 @@ def _guard(pool: type[HttpPool | HttpsPool], networks: Sequence[Network]) -> typ
 
 
 def sign_body(secret: str, unix_time_s: int, body: bytes) -> str:
-    """Return the signature header: ``t=1721898000,v1=9f86d0…``.
+    """Return the content of the signature header, such as ``t=1721898000,v1=9f86d0…``.
 
-    ``v1`` is the HMAC-SHA256 of ``<t>.<body>`` in hex. The receiver computes it again, compares in constant time and
-    refuses an old ``t``.
+    ``v1`` is the HMAC-SHA256 of ``<t>.<body>`` in hexadecimal. The receiver computes this value again, compares both in
+    constant time, and refuses an old ``t``.
     """
-    # The time is part of the signed bytes, so nobody can send a recorded request again under a new time.
+    # The time is part of the signed bytes, so nobody can send a recorded request again with a new time.
     mac = hmac.new(secret.encode(), f"{unix_time_s}.".encode() + body, hashlib.sha256)
     return f"t={unix_time_s},v1={mac.hexdigest()}"
 
 
 @contextmanager
 def open_session(adapter: BoundedHttp) -> Iterator[requests.Session]:
-    """Open a session that uses this adapter and no proxy, because a proxy could reach any network."""
+    """Open a session that uses this adapter, but no proxy, because a proxy could reach any network."""
     with requests.Session() as session:
         session.trust_env = False
         for scheme in ("http://", "https://"):
@@ -300,21 +299,21 @@ def post_signed(
     unix_time_s: int,
     timeouts_s: tuple[float, float] = TIMEOUTS_S,
 ) -> int:
-    """Send a JSON body with its signature, and return the status of the answer. Raises NotDelivered without one."""
+    """Send a signed JSON body; return the status of the answer. Raises NotDelivered if there is no answer."""
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "Releve",
         SIGNATURE_HEADER: sign_body(secret, unix_time_s, body),
     }
     try:
-        # A redirect would send the account's id to another host. The body of the answer is not needed, so the
-        # request streams and does not read it.
+        # Redirects aren't followed, because a redirect would send the account's id to another host. The request is
+        # streamed, so that the body of the answer, which isn't needed, is not read.
         with session.post(
             url, data=body, headers=headers, timeout=timeouts_s, allow_redirects=False, stream=True
         ) as answer:
             return answer.status_code
     except AddressRefused as error:
         raise NotDelivered(f"webhook: {error}: see RELEVE_WEBHOOK_NETWORKS") from None
-    except (requests.RequestException, HTTPError, SupplierTooSlow) as error:  # HTTPError: an invalid host name.
-        # The text of the error may quote the address, which may contain a secret.
+    except (requests.RequestException, HTTPError, SupplierTooSlow) as error:  # HTTPError means an invalid host name.
+        # The text of the original error may quote the address, which may contain a secret.
         raise NotDelivered(f"webhook: {type(error).__name__}") from None

@@ -4,9 +4,9 @@ r"""A streaming reader of consecutive JSON values in chunks of bytes, with a bou
     {\n "a": 1}{"a": 2}       over several lines, without a separator
     [{"a": 1}, {"a": 2}]      the items of a list
 
-Only the value that isn't complete yet is kept. An answer that breaks off, or that is no JSON (such as a gateway's HTML
-page), is a temporary fault; broken JSON, or more than any real answer has, is malformed. A number of more than 16
-characters, which a float might not hold exactly, stays a text.
+Only the value that isn't complete yet is kept in the buffer. An answer that breaks off, or that isn't JSON (such as a
+gateway's HTML page), is a temporary fault; an answer with broken JSON, or with more than any real answer contains, is
+malformed. A number of more than 16 characters, which a float might not hold exactly, stays a text.
 
 Source: RFC 8259 and the ndjson specification; the clients lowatt-grdf and conso (Haskell) for the other two forms.
 """
@@ -25,7 +25,8 @@ from worker import errors
 from worker.domain.answers import Json
 
 _KILOBYTE: Final = 1024
-# Whitespace, commas, the separator of RFC 7464, and the bytes of a UTF-8 byte order mark.
+# What may stand between two values: whitespace, commas, the separator of RFC 7464, and the bytes of a UTF-8 byte order
+# mark.
 _BETWEEN: Final = re.compile(rb"[ \t\r\n,\x1e\xef\xbb\xbf]*")
 _SCALAR: Final = re.compile(rb"[^ \t\r\n,\x1e\[\]{}\"<]*")
 _STRUCTURE: Final = re.compile(rb'["{}\[\]]')
@@ -36,7 +37,7 @@ _OPENING, _CLOSING, _QUOTE = b"{[", b"}]", ord('"')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamLimits:
-    """Limits of an answer: bytes of one value and of all together, number of values, and levels of nesting."""
+    """Limits for an answer: bytes of one value, bytes of all values, number of values, and levels of nesting."""
 
     value_bytes: int = 64 * _KILOBYTE
     stream_bytes: int = 8 * _KILOBYTE**2
@@ -46,7 +47,7 @@ class StreamLimits:
 
 @dataclass(frozen=True, slots=True)
 class StreamedValues:
-    """The values of an answer in their order, and the fault that ended the reading; None without a fault.
+    """The values of an answer in their order, and the fault that ended the reading; None if there was no fault.
 
     ``digest``: the SHA-256 of the bytes that were read, in hexadecimal.
     """
@@ -57,10 +58,10 @@ class StreamedValues:
 
 
 def read_values(chunks: Iterable[bytes], limits: StreamLimits = StreamLimits()) -> StreamedValues:
-    """Read values until the end or the first fault, which is returned with them; nothing after it is read.
+    """Return the values of an answer up to its end or the first fault, and this fault.
 
-    The fault is SupplierUnavailable if the answer breaks off, is empty or is no JSON, else MalformedAnswer. Errors of
-    ``chunks`` pass through.
+    Nothing is read after a fault. The fault is SupplierUnavailable if the answer breaks off, is empty or isn't JSON,
+    else MalformedAnswer. Errors that ``chunks`` raises are not caught.
     """
     digest, values, reader = hashlib.sha256(), list[Json](), _ValueReader(limits)
     fault: errors.WorkerError | None = None
@@ -75,7 +76,7 @@ def read_values(chunks: Iterable[bytes], limits: StreamLimits = StreamLimits()) 
 
 
 class _ValueReader:
-    """The state between two chunks: the bytes of the incomplete value, and the position of the parser in it."""
+    """The state between two chunks: the bytes of the incomplete value, and the parser's position in this value."""
 
     def __init__(self, limits: StreamLimits) -> None:
         self._limits = limits
@@ -105,7 +106,7 @@ class _ValueReader:
                 yield self._take()
 
     def finish(self) -> Iterator[Json]:
-        """Yield a last number or word, which only the end of the answer ends; raise if the answer is incomplete."""
+        """Yield a last number or word that only the end of the answer completes. Raises if the answer is incomplete."""
         if self._depth or self._in_text:
             _raise_cut()
         if self._value:
@@ -116,7 +117,10 @@ class _ValueReader:
             _raise_no_json()
 
     def _begin(self, chunk: bytes, place: int) -> int:
-        """Return where the next value begins, without brackets of a list around it; the chunk's end if none does."""
+        """Return where the next value in the chunk begins; the chunk's end if none does.
+
+        The brackets of a list around the values are skipped.
+        """
         while (place := _end_of(_BETWEEN, chunk, place)) < len(chunk):
             byte = chunk[place]
             if byte == _OPENING[1] and not self._in_list:
@@ -133,7 +137,7 @@ class _ValueReader:
         return place
 
     def _end_of_value(self, chunk: bytes, place: int) -> tuple[int, bool]:
-        """Return the end of the value's part of this chunk, and whether the value is complete there."""
+        """Return where this chunk's part of the value ends, and whether the value is complete there."""
         is_new, byte = not self._value, chunk[place]
         if not self._depth and not self._in_text and not (is_new and byte in b'{["'):
             end = _end_of(_SCALAR, chunk, place)
@@ -162,7 +166,7 @@ class _ValueReader:
             self._depth -= 1
 
     def _end_of_text(self, chunk: bytes, place: int) -> int:
-        """Return where the text ends in this chunk, or the chunk's end."""
+        """Return the place after the text's end or after its next backslash; the chunk's end if it has neither."""
         if self._escaped:
             self._escaped = False
             return place + 1
@@ -176,7 +180,7 @@ class _ValueReader:
         return found.end()
 
     def _take(self, at_end: bool = False) -> Json:
-        """Return the complete value, and reset the buffer for the next one."""
+        """Return the complete value, and empty the buffer for the next value."""
         self._values += 1
         if self._values > self._limits.values:
             raise errors.AnswerTooLarge(f"the answer has more than {self._limits.values} values")
@@ -186,7 +190,7 @@ class _ValueReader:
                 raw.decode("utf-8"), parse_int=_to_integer, parse_float=_to_decimal, parse_constant=_refuse_constant
             )
         except UnicodeDecodeError:
-            # "from None", here and below: the texts of the library's errors quote the answer.
+            # "from None", here and below, because the texts of the library's errors quote the answer.
             raise errors.BrokenJson("the answer is not written in UTF-8") from None
         except (ValueError, RecursionError):
             if not self._is_json:

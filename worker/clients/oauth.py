@@ -1,7 +1,7 @@
 """The client of the supplier's token endpoint, built on requests-oauthlib.
 
-Source: RFC 6749; Enedis, guide d'implémentation Data Connect (token v1 and v3). Undocumented answers are those in the
-issues of the public clients linky, DomoticzLinky and conso-api.
+Source: RFC 6749; Enedis, guide d'implémentation Data Connect (token v1 and v3). Answers that are not documented are
+known from the issues of the public clients linky, DomoticzLinky and conso-api.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from worker.domain.retry import retry_after_s
 
 _DEAD_GRANT: Final = "{} refuses the refresh token or code (invalid_grant): the holder must consent again"
 _BAD_CREDENTIALS: Final = {"invalid-client", "unauthorized-client", "unauthorized", "900901", "900908"}
-# A token goes into a header, which carries no other characters.
+# A token is sent in a header, in which no other characters are allowed.
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]{1,8192}")
-_LONGEST_LIFE_S: Final = 366 * 86_400  # A longer lifetime is taken for an error.
+_LONGEST_LIFE_S: Final = 366 * 86_400  # A longer lifetime is taken for an error of the supplier.
 
 
 def consent_page(
@@ -40,9 +40,9 @@ def consent_page(
     scope: str | None = None,
     **parameters: str,
 ) -> str:
-    """Return the address of the consent page, with client, response type, ``state`` and the other parameters.
+    """Return the address of the consent page, with client id, response type, ``state`` and the other parameters.
 
-    Raises ValueError if the supplier has no such page or the state is too long.
+    Raises ValueError if the supplier has no consent page or the state is too long.
     """
     page = endpoints.authorize_url
     if page is None:
@@ -58,9 +58,9 @@ def consent_page(
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The answer of the token endpoint: its token, and its other fields (usage points, an id_token).
+    """A successful answer of the token endpoint: its token, and its other fields (usage points, an ``id_token``).
 
-    ``extras`` is personal data. ``digest``: the SHA-256 of the answer's bytes, in hexadecimal.
+    ``extras``, the other fields, is personal data. ``digest``: the SHA-256 of the answer's bytes, in hexadecimal.
     """
 
     token: Token
@@ -70,7 +70,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class OAuthClient:
-    """The token endpoint with the credentials of one application.
+    """The client of the token endpoint, with the credentials of one application.
 
     Every method raises RateLimited, SupplierUnavailable, OperatorFault (our credentials are refused), RefreshTokenDead
     (the grant is refused), RequestRefused or MalformedAnswer. No error text contains a token, a secret or a body.
@@ -83,18 +83,18 @@ class OAuthClient:
     permits: Permits
 
     def exchange_code(self, code: str, redirect_uri: str | None = None) -> Grant:
-        """Exchange a code, which works once and for 180 s, for the user's tokens; credentials go in the form.
+        """Exchange a code for the user's tokens; the credentials are sent in the form.
 
-        ``redirect_uri``: the callback's address, if the supplier wants it again.
+        A code works once, and for 180 s. ``redirect_uri``: the callback's address, if the supplier requires it again.
         """
         client, form = WebApplicationClient(self.client_id), {"code": code, "include_client_id": True}
         return self._to_grant(*self._request_token(client, OAuth2Session.fetch_token, redirect_uri, **form))
 
     def refresh(self, refresh_token: str) -> Grant:
-        """Exchange a refresh token, which works once, for the next pair of tokens (v4).
+        """Exchange a refresh token for the next pair of tokens (v4). A refresh token works only once.
 
-        If the answer is lost after the supplier took the token, this raises SupplierUnavailable, the next call raises
-        RefreshTokenDead, and the consent is lost.
+        If the answer is lost after the supplier has used up the refresh token, this raises SupplierUnavailable, the
+        next call raises RefreshTokenDead, and the consent is lost.
         """
         client = WebApplicationClient(self.client_id)
         form = {"refresh_token": refresh_token, "client_id": self.client_id}
@@ -106,9 +106,9 @@ class OAuthClient:
         return Grant(self._to_token(answer), extras, digest)
 
     def revoke(self, token: str, kind: Literal["refresh_token", "access_token"]) -> None:
-        """Revoke a user's token (v4). The supplier gives the same answer for a token that it doesn't know.
+        """Revoke a user's token (v4). The supplier's answer is the same for a token that it doesn't know.
 
-        Raises ValueError if the supplier has no endpoint for it.
+        Raises ValueError if the supplier has no endpoint for revocation.
         """
         if self.endpoints.revoke_url is None:
             raise ValueError("this supplier revokes no tokens")
@@ -128,7 +128,7 @@ class OAuthClient:
             self._raise_refusal(Reply(response.status_code, response.headers, response.content), permit)
 
     def application_token(self) -> Token:
-        """Fetch the application's token; its credentials are sent as the preset says."""
+        """Request the application's token. The preset says how the application's credentials are sent."""
         preset, client = self.endpoints.preset, BackendApplicationClient(self.client_id)
         form: dict[str, Any] = {"include_client_id": True} if preset.form_credentials else {}
         if preset.scope is not None:
@@ -138,12 +138,12 @@ class OAuthClient:
     def _request_token(
         self, client: Client, request: Callable[..., Any], redirect_uri: str | None = None, **form: Any
     ) -> tuple[dict[str, Any], str]:
-        """Return the answer's fields and the SHA-256 of its bytes."""
+        """Return the fields of the token endpoint's answer, and the SHA-256 of the answer's bytes."""
         permit = self.permits.take_permit(TOKEN_API)
         replies: list[Reply] = []
         check = partial(self._check_response, permit, replies)
         with self.transport.token_session(client, partial(self.permits.release_permit, permit)) as session:
-            session.redirect_uri = redirect_uri  # With a code, oauthlib sends only the session's own address.
+            session.redirect_uri = redirect_uri  # oauthlib takes the address to send with a code from here.
             session.register_compliance_hook("access_token_response", check)
             session.register_compliance_hook("refresh_token_response", check)
             url, timeouts = as_signed(self.endpoints.token_url), self.transport.timeouts
@@ -152,17 +152,17 @@ class OAuthClient:
                     session, url, client_secret=self.client_secret, timeout=timeouts, **form
                 )
             except (OAuth2Error, ValueError, OverflowError) as error:
-                # Some errors of requests are ValueErrors too; the transport turns those into ours.
+                # Some errors of requests are ValueErrors, too; the transport turns these into our own errors.
                 if isinstance(error, requests.RequestException):
                     raise
-                # "from None": the text of the library's error quotes the answer.
+                # "from None", because the text of the library's error quotes the answer.
                 raise errors.UnusableToken(
                     f"the token endpoint's answer is unusable ({type(error).__name__})"
                 ) from None
         return answer, replies[-1].digest
 
     def _check_response(self, permit: str, replies: list[Reply], response: requests.Response) -> requests.Response:
-        """Check an answer before oauthlib parses it: oauthlib loses the status, which decides about the error.
+        """Check an answer before oauthlib parses it and loses the status, which decides which error to raise.
 
         The unchanged answer is added to ``replies``.
         """
@@ -179,12 +179,13 @@ class OAuthClient:
         life_s = body.get("expires_in")
         if isinstance(life_s, bool) or (isinstance(life_s, int | float) and not 0 < life_s <= _LONGEST_LIFE_S):
             raise errors.UnusableToken("the token endpoint's answer has a token without a valid lifetime")
-        # We don't use the scope, and oauthlib raises an error if the supplier left it out, emptied it or widened it.
+        # We don't use the scope, and oauthlib raises an error if the supplier has left the scope out, emptied it or
+        # widened it.
         response._content = json.dumps({name: value for name, value in body.items() if name != "scope"}).encode()
         return response
 
     def _raise_refusal(self, reply: Reply, permit: str) -> NoReturn:
-        """Raise the error that an answer without a token means."""
+        """Raise the error that an answer without a token stands for; after a 429, also close the gate."""
         title, code, now = self.endpoints.preset.title, reply.code, datetime.now(UTC)
         if reply.status == 429:
             wait_s = wait_of(reply, now)

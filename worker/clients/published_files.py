@@ -10,7 +10,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from worker.clients.endpoints import host_of
-from worker.clients.http_calls import TIMEOUTS_S, BodyLimits, BoundedHttp
+from worker.clients.http_calls import TIMEOUTS_S, BoundedHttp
 from worker.errors import AnswerTooLarge, SupplierTooSlow, TransientError
 
 _LONGEST_S: Final = 30.0  # Of each call.
@@ -28,7 +28,7 @@ def fetch_text(url: str, hosts: Collection[str], longest: int) -> str:
     """
     whose = "the address isn't"
     with requests.Session() as session:
-        session.mount("https://", BoundedHttp(BodyLimits(longest), _LONGEST_S))
+        session.mount("https://", BoundedHttp(longest, _LONGEST_S))
         for _ in range(_MOST_CALLS):
             host = host_of(url)
             if (

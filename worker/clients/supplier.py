@@ -1,6 +1,6 @@
-"""The interface of a supplier: its client, its description, and its side of a consent.
+"""The interface of a supplier: its client, its description, and its part in a consent.
 
-To add a supplier, add a folder beside ``enedis`` with the same files, and a line to ``suppliers.SUPPLIERS``:
+To add a supplier, add a folder next to ``enedis`` with the same files, and a line to ``suppliers.SUPPLIERS``:
 
 =============== ====================================================================================================
 ``presets.py``  the generations of its API (paths of the series, names of parameters, kinds of tokens, limits, quotas)
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 
 class SupplierClient(Protocol):
-    """The client of the series of one account or application."""
+    """The client for the series of one account or of the whole application."""
 
     def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
-        """Request one window of a series, whose end is excluded; each HTTP call takes a permit.
+        """Request one window of a series; the window's end is excluded. Each HTTP call takes a permit.
 
-        Only needed fields leave the client: no name, address, email or telephone number does. Raises
+        Only needed fields leave the client, which include no name, address, email or telephone number. Raises
         TransientError, AccountError, SeriesNotOffered (the meter has no such series), MalformedAnswer, RequestRefused
         or OperatorFault.
         """
@@ -49,10 +49,10 @@ class SupplierClient(Protocol):
 
 @dataclass(frozen=True)
 class SeriesClient:
-    """The base of the clients of all suppliers.
+    """The base class for the clients of all suppliers.
 
-    ``now`` is the system's time, zone-aware; it may be simulated. ``report`` is called with each undocumented refusal,
-    before its error is raised.
+    ``now`` returns the system's time, which is zone-aware and may be simulated. ``report`` is called with each
+    undocumented refusal, before the refusal's error is raised.
     """
 
     endpoints: Endpoints
@@ -63,14 +63,15 @@ class SeriesClient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentCalls:
-    """The functions for a supplier's consent page and its callback; from its ``consent.py``.
+    """The functions of a supplier's ``consent.py`` for its consent page and the callback.
 
-    ``page``: returns the address of the page for client id, state, duration and the address of our callback; raises
-    ValueError if there is none. ``read_callback``: reads a callback's query, and raises nothing. ``meters_of_grant``:
-    returns the meters that the answer to a code names, for our client id and the current time. ``meter``: the pattern
-    of a meter's number. ``sends_redirect``: whether the exchange of a code needs the callback's address again.
-    ``shared_meters``: returns the meters of a consent by its number (2026) and the SHA-256 of the answer, in one call;
-    ``shared_path``: its endpoint.
+    ``page``: takes the endpoints, our client id, the state, the duration and the address of our callback; returns the
+    address of the consent page, or raises ValueError if there is none. ``read_callback``: reads the query of a
+    callback, and raises nothing. ``meters_of_grant``: takes the answer to a code, our client id and the current time;
+    returns the meters that the answer names. ``meter``: the pattern of a meter's number. ``sends_redirect``: whether
+    the address of our callback must be sent again when a code is exchanged. ``shared_meters``: takes the number of a
+    consent (2026); returns its meters and the SHA-256 of the answer, in one call. ``shared_path``: the endpoint of this
+    call.
     """
 
     page: Callable[[Endpoints, str, str, str, str], str]
@@ -87,9 +88,9 @@ class RightCalls:
     """The calls of a supplier that registers rights of access; each takes a session of the application.
 
     ``declare`` raises RightRefused and UnknownUsagePoint. ``list_rights`` takes at most ``longest_list`` meters, and
-    lists only their rights. ``withdraw`` and ``upload`` take the supplier's id of a right; a right that is gone counts
-    as withdrawn. ``upload`` sends one to three files, by name and content. All of them also raise the errors of a
-    session.
+    returns only the rights of these meters. ``withdraw`` and ``upload`` take the supplier's id of a right; a right that
+    doesn't exist any more counts as withdrawn. ``upload`` sends one to three files, by name and content. All of them
+    also raise the errors of a session.
     """
 
     declare: Callable[[SupplierSession, RightDeclaration], DeclaredRight]
@@ -97,16 +98,17 @@ class RightCalls:
     withdraw: Callable[[SupplierSession, str], None]
     upload: Callable[[SupplierSession, str, Sequence[tuple[str, bytes]]], None]
     longest_list: int
-    history_days: int  # How far back consumption may be requested.
+    history_days: int  # How many days back consumption may be requested.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supplier:
-    """The description of a supplier; its texts are ``supplier.<name>`` in ``locales/names.json``.
+    """The description of a supplier. Its texts for people are ``supplier.<name>`` in ``locales/names.json``.
 
-    ``name``: its name in accounts, addresses and descriptions of series. ``presets``: the generations of its API; a
-    setting chooses one for all accounts. ``client``: builds the client of a session. ``shapes``: its expected answers,
-    by series. ``consent``: None if it has no consent page. ``rights``: None if it registers none.
+    ``name``: the supplier's name in accounts, addresses and descriptions of series. ``presets``: the generations of its
+    API; a setting chooses one of them for all accounts. ``client``: builds the client for a session. ``shapes``: the
+    expected forms of its answers, by series. ``consent``: None if it has no consent page. ``rights``: None if it
+    doesn't register rights.
     """
 
     name: str
@@ -119,10 +121,10 @@ class Supplier:
 
 @dataclass(frozen=True, slots=True)
 class ConsentAnswer:
-    """The meters of a callback, with the supplier's confirmation.
+    """The meters that belong to a callback, with the supplier's confirmation.
 
-    ``grant``: the account's own tokens; None if it has none. ``line``: the endpoint that was called, None without a
-    call; ``digest``: the SHA-256 of its answer's bytes.
+    ``grant``: the tokens of the account; None if the account has no tokens of its own. ``line``: the endpoint that was
+    called; None if no call was needed. ``digest``: the SHA-256 of the bytes of that call's answer.
     """
 
     kind: ConsentKind
@@ -134,10 +136,10 @@ class ConsentAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class SupplierConsents:
-    """The supplier's side of a consent: the address of its page, and the confirmation of a callback.
+    """The supplier's part in a consent: the address of the consent page, and the confirmation of a callback.
 
-    ``calls`` has the code that differs between suppliers. ``duration`` is the setting for how long consent is
-    requested, None for the preset's own. ``account_tokens`` says whether each account has its own token (v4).
+    ``calls`` contains the code that differs between suppliers. ``duration`` is the setting for how long consent is
+    requested; None means the preset's duration. ``account_tokens`` says whether each account has its own token (v4).
     ``open_session`` returns a session with the application's token. ``redirect_uri``: the address of our callback.
     """
 
@@ -153,45 +155,45 @@ class SupplierConsents:
 
     @property
     def takes_code(self) -> bool:
-        """Whether a callback brings a code, whose exchange is a part of the proof."""
+        """Whether a callback contains a code whose exchange is a part of the proof."""
         return self.account_tokens or self.calls.sends_redirect
 
     def consent_duration(self) -> str:
-        """Return the ISO 8601 duration for which consent is requested; the API of 2026 accepts no years."""
+        """Return the ISO 8601 duration for which consent is requested. The API of 2026 doesn't accept years in it."""
         preset = self.endpoints.preset
         duration = self.duration or preset.consent_duration
         return without_years(duration) if preset.consent_style == "autorisation" else duration
 
     def consent_page(self, state: str) -> str:
-        """Return the address to send the person to. Raises ValueError if the supplier has no consent page."""
+        """Return the address of the page to which the person is sent. Raises ValueError if the supplier has none."""
         return self.calls.page(self.endpoints, self.client_id, state, self.consent_duration(), self.redirect_uri)
 
     def read_callback(self, params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Callback:
-        """Read the query of a callback; one that can't be used is a failure."""
+        """Read the query of a callback. A callback that can't be used is returned as a failure."""
         return self.calls.read_callback(params)
 
     def is_meter(self, text: str) -> bool:
-        """Return whether a text has the form of the supplier's meter numbers."""
+        """Return whether a text has the form of this supplier's meter numbers."""
         return self.calls.meter.fullmatch(text) is not None
 
     def today(self) -> date:
         return civil_date(self.now())
 
     def confirm_code(self, code: str, usage_points: Collection[str]) -> tuple[Grant, tuple[str, ...]]:
-        """Exchange a code, and return the answer with the meters that it names.
+        """Exchange a code; return the answer, and the meters that it names.
 
-        ``usage_points``: the meters that the callback names. Raises UnknownUsagePoint if the answer names no meter or
-        not all of these, and the errors of the client.
+        ``usage_points``: the meters that the callback names. Raises UnknownUsagePoint if the answer names no meter, or
+        not all of ``usage_points``, and the errors of the client.
         """
         grant = self.exchange_code(code)
         confirmed = self.calls.meters_of_grant(grant, self.client_id, self.now())
         if not confirmed or not set(usage_points) <= set(confirmed):
-            # Without meters named by the supplier it is no consent; the token is discarded.
+            # If the supplier doesn't name the meters, this isn't a consent; the token is discarded.
             raise UnknownUsagePoint("the supplier does not confirm the meter: connect again")
         return grant, confirmed
 
     def ask(self, request: ConnectionRequest) -> ConsentAnswer:
-        """Return the meters of a callback, confirmed by the supplier in at most one call; v5 needs no call.
+        """Return the meters of a callback, which the supplier confirms in at most one call (in v5 without a call).
 
         Raises UnknownUsagePoint if the answer to a code doesn't name the callback's meters, and the errors of the
         client.

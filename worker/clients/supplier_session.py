@@ -1,8 +1,8 @@
-"""A session with the supplier: a permit for each request, one token renewal, and refusals raised as our errors.
+"""A session with a supplier: it takes permits, renews a refused token once, and raises refusals as our errors.
 
-Callers never see a status code, and no request is sent without a permit. No other module sends requests to a supplier.
-A transport is safe with threads and after a fork, because they don't share connections. A ``Reply`` is one complete
-HTTP answer. ``Permits`` and ``TokenProvider`` are the interfaces of the quota and of the token's source.
+Callers never see a status code. No request is sent without a permit, and no other module sends requests to a supplier.
+A ``Transport`` may be used by several threads and after a fork, because they don't share connections. A ``Reply`` is
+one complete HTTP answer. ``Permits`` and ``TokenProvider`` are the interfaces of the quota and of the token's source.
 
 ``SplitFetch`` fetches a window in several requests if the supplier finds it too long, too early or too late.
 """
@@ -31,7 +31,7 @@ from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from worker import errors
 from worker.clients.endpoints import Endpoints, TokenMode
-from worker.clients.http_calls import BodyLimits, BoundedHttp, one_large_reader
+from worker.clients.http_calls import MOST_BYTES, BoundedHttp, one_large_reader
 from worker.clients.ndjson import StreamedValues, StreamLimits, read_values
 from worker.domain.answers import Answer, AnswerKind, Json
 from worker.domain.lanes import current_lane
@@ -41,41 +41,36 @@ from worker.metrics import ANSWERS, CALL_SECONDS, CALLS, NO_ANSWER, OTHER, TOKEN
 
 ResultT = TypeVar("ResultT")
 FetchPiece = Callable[[DateWindow], Answer]
-# The seconds to connect, and the seconds between two bytes of the answer.
-Timeouts = tuple[float, float]
-DEFAULT_TIMEOUTS: Final[Timeouts] = (5.0, 20.0)
-# For calls that change something, and for the token endpoint.
+# The limits for calls that change something, and for the token endpoint.
 SHORT_ANSWER: Final = StreamLimits(stream_bytes=64 * 1024)
-# From WSO2, the API gateway in front of many suppliers, and from OAuth.
+# These codes come from OAuth, and from WSO2, which is the API gateway of many suppliers.
 BAD_TOKEN_CODES: Final = {"900901", "900902", "900903", "unauthorized", "invalid-token"}
 REFUSED_FOR_GOOD: Final = "the gateway refuses the token: make a new one on its page, then run `releve home add`"
 _LONGEST_PAGE: Final = 20_000
 _CHUNK: Final = 16 * 1024
-# Strings are skipped. The possessive repetitions need no memory in proportion to a string, and an unterminated string
-# matches up to the end of the body, so it is scanned only once.
+# The pattern skips strings. The possessive repetitions need no memory in proportion to the length of a string. An
+# unterminated string matches up to the end of the body, so the body is scanned only once.
 _STRUCTURE: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]')
-# A code is written to logs and messages, so it must consist of words and a short number: no meter, no token.
+# A code is written to logs and messages, so it must consist of words and a short number; a meter or a token doesn't
+# match.
 _CODE_FORM: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0-9]{1,7})?|[0-9]{1,6}")
 _NESTING: Final = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _LOGIN_FAILED: Final = "{} refused the token again right after its renewal: the holder must consent again"
 _APPLICATION_REFUSED: Final = "{} refuses the application's fresh token: check its credentials and subscriptions"
-# At DEBUG the first two loggers write tokens and secrets, and the third writes the query with the meter's number, for
-# malformed headers even at WARNING. Nothing is lost: failures are raised as our errors.
-for _name, _level in (
-    ("requests_oauthlib", logging.INFO),
-    ("oauthlib", logging.INFO),
-    ("urllib3.connectionpool", logging.ERROR),
-):
+# At DEBUG, the first two loggers write tokens and secrets, and the third writes the query with the meter's number, for
+# malformed headers even at WARNING. Nothing is lost by these levels, because failures are raised as our errors.
+_LEVELS: Final = {"requests_oauthlib": logging.INFO, "oauthlib": logging.INFO, "urllib3.connectionpool": logging.ERROR}
+for _name, _level in _LEVELS.items():
     logging.getLogger(_name).setLevel(_level)
 
 
-# Without slots, because cached_property needs a __dict__.
+# This dataclass has no slots, because cached_property needs a __dict__.
 @dataclass(frozen=True)
 class Reply:
-    """A complete HTTP answer; the names of ``headers`` are case-insensitive, as requests has them.
+    """A complete HTTP answer; the names in ``headers`` are case-insensitive, as requests provides them.
 
-    ``streamed``: the values of an answer that was read value by value. Then ``body`` is empty, or holds the beginning
-    of a refusal.
+    ``streamed``: the values of an answer that was read value by value. If it isn't None, ``body`` is empty, or contains
+    the beginning of a refusal.
     """
 
     status: int
@@ -85,7 +80,7 @@ class Reply:
 
     @cached_property
     def json(self) -> Json:
-        """The parsed body; None if it is no JSON (or ``null``), or nested deeper than any answer is."""
+        """The parsed body; None if it isn't JSON, is ``null``, or is nested deeper than any real answer."""
         try:
             return None if _is_too_deep(self.body) else json.loads(self.body)
         except (ValueError, RecursionError):
@@ -93,7 +88,7 @@ class Reply:
 
     @cached_property
     def envelope(self) -> Mapping[str, Json]:
-        """The supplier's own error object, without the envelopes of gateways; empty without one."""
+        """The supplier's own error object, taken out of the envelopes of gateways; empty if there is none."""
         envelope = self.json if isinstance(self.json, dict) else {}
         for _ in range(3):
             inner = (envelope.get(key) for key in ("error", "fault", "enedis_return"))
@@ -102,7 +97,7 @@ class Reply:
 
     @cached_property
     def code(self) -> str:
-        """The supplier's code in lower case with ``-`` for ``_``, safe to log; empty without a readable one."""
+        """The supplier's code in lower case, with ``-`` for ``_``, safe to log; empty if there is no readable code."""
         for key in ("error", "code", "error_code", "errorCode"):
             value = self.envelope.get(key)
             if isinstance(value, str | int) and not isinstance(value, bool):
@@ -117,16 +112,17 @@ class Reply:
 
     @property
     def meant_status(self) -> int:
-        """The supplier's status, which a proxy may send in the body of a success."""
+        """The supplier's status, which a proxy may send in the body of a success instead of as the HTTP status."""
         inner = self.json.get("status") if isinstance(self.json, dict) else None
         return inner if 200 <= self.status < 300 and isinstance(inner, int) and 400 <= inner < 600 else self.status
 
 
 def token_refused(reply: Reply, mode: TokenMode) -> bool:
-    """Return whether the supplier refuses the token, and nothing else.
+    """Return whether a reply refuses the token, and not something else.
 
-    With a user's token (v4), a 403 with an empty body refuses the token, and one with a body the consent. A gateway's
-    401 refuses the token, unless it passes on a 401 of Enedis, which refuses the gateway.
+    With a user's token (v4), a 403 with an empty body, or with ``invalid_token`` in a header, refuses the token; any
+    other 403 refuses the consent. A gateway's 401 refuses the token, unless the gateway passes on a 401 from Enedis,
+    which refuses the gateway itself.
     """
     if mode == "bearer":
         return reply.status == 401 and (reply.json is None or reply.envelope is reply.json)
@@ -136,7 +132,7 @@ def token_refused(reply: Reply, mode: TokenMode) -> bool:
 
 
 def wait_of(reply: Reply, now: datetime) -> float:
-    """Return the seconds to wait after a 429; a gateway's HTML page may name the moment in its text."""
+    """Return the seconds to wait after a 429. If the reply is a gateway's HTML page, its text may name the time."""
     page = {"description": reply.body[:_LONGEST_PAGE].decode("utf-8", "replace")} if reply.json is None else {}
     return quota_wait_s(reply.headers, reply.envelope or page, now)
 
@@ -164,49 +160,52 @@ class Token:
         return self.expires_at is not None and self.expires_at <= time.time() + seconds
 
     def to_text(self) -> str:
-        """Return the token as JSON for a store that encrypts it: the text is a secret."""
+        """Return the token as JSON. The text is a secret, so the store must encrypt it."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_text(cls, text: str) -> Token:
-        """Read a token that ``to_text`` wrote. Raises ValueError, which doesn't quote the text."""
+        """Read a token that ``to_text`` wrote. Raises ValueError, whose text doesn't quote the token."""
         try:
             return cls(**json.loads(text))
         except (ValueError, TypeError):
-            # "from None": the library's error quotes the text, which is a secret.
+            # "from None", because the library's error quotes the text, which is a secret.
             raise ValueError("this is not a token that Relève stored") from None
 
 
 class TokenProvider(Protocol):
-    """The source of a session's token. Both methods raise TransientError, AccountError or OperatorFault."""
+    """The source of the token for a session. Both methods raise TransientError, AccountError or OperatorFault."""
 
     def current(self) -> Token:
         """Return a token for the next calls."""
 
     def renew(self, refused: Token | None) -> Token:
-        """Return another token than ``refused``."""
+        """Return a token other than ``refused``, which the supplier has refused."""
 
 
 class Permits(Protocol):
     """The quota of the application, shared by all workers; QuotaLedger implements it."""
 
     def take_permit(self, api: str) -> str:
-        """Take a permit for one request of ``api``, after at most a short wait, and return its text.
+        """Take a permit for one request to ``api``, after at most a short wait, and return the permit's text.
 
-        Raises RateLimited with the wait if no permit is free soon enough.
+        Raises RateLimited, with the time to wait, if no permit is free soon enough.
         """
 
     def release_permit(self, permit: str) -> None:
-        """Undo a permit whose request was never sent, so that the supplier can't have counted it."""
+        """Give back a permit whose request was never sent, so the supplier can't have counted the request."""
 
     def close_gate(self, retry_after_s: float, permit: str, code: str = "") -> None:
-        """Stop all requests for a while, after the supplier refused the one with this permit with this error code."""
+        """Stop all requests for a while, because the supplier has refused a request.
+
+        ``permit``: the permit of the refused request. ``code``: the code of the error that the refusal was turned into.
+        """
 
 
 class SupplierSession:
-    """Signed requests of one account (v4) or of the whole application (v5, 2026).
+    """Sends signed requests for one account (v4) or for the whole application (v5, 2026).
 
-    It is cheap to create: the connections belong to ``transport``, which all sessions share.
+    A session is cheap to create, because the connections belong to ``transport``, which all sessions share.
     """
 
     def __init__(self, endpoints: Endpoints, transport: Transport, tokens: TokenProvider, permits: Permits) -> None:
@@ -222,14 +221,14 @@ class SupplierSession:
         interpret: Callable[[Reply], ResultT],
         limits: StreamLimits | None = None,
     ) -> ResultT:
-        """Send a GET and return the result of ``interpret`` for its reply.
+        """Send a GET; return the result of ``interpret`` for its reply.
 
-        With ``limits`` the answer is read value by value, and only as far as they allow. Raises RateLimited,
-        SupplierUnavailable, LoginFailed (a user's token), TokenNeeded or TokenRefused (a gateway's), OperatorFault (the
-        application's token), and the errors of ``interpret``. If ``interpret`` raises RateLimited, the gate is closed
-        for all workers first.
+        With ``limits``, the answer is read value by value, and only as far as the limits allow. Raises RateLimited,
+        SupplierUnavailable, LoginFailed (for a user's token), TokenNeeded or TokenRefused (for a gateway's token),
+        OperatorFault (for the application's token), and the errors of ``interpret``. If ``interpret`` raises
+        RateLimited, the gate is closed for all workers before the error is passed on.
         """
-        # A GET has no Content-Type: with one, the API of 2026 answered 500.
+        # A GET has no Content-Type, because the API of 2026 answered 500 to a GET that had one.
         return self._request("GET", path, interpret, limits, params=params)
 
     def post(
@@ -239,17 +238,20 @@ class SupplierSession:
         return self._request("POST", path, interpret, limits, json=body)
 
     def put(self, path: str, body: Json, interpret: Callable[[Reply], ResultT]) -> ResultT:
-        """Send a PUT with a JSON body; its answer is short."""
+        """Send a PUT with a JSON body, to which the answer is short; otherwise like ``get``."""
         return self._request("PUT", path, interpret, SHORT_ANSWER, json=body)
 
     def patch(self, path: str, body: Json, interpret: Callable[[Reply], ResultT]) -> ResultT:
-        """Send a PATCH with a JSON body; its answer is short."""
+        """Send a PATCH with a JSON body, to which the answer is short; otherwise like ``get``."""
         return self._request("PATCH", path, interpret, SHORT_ANSWER, json=body)
 
     def put_files(
         self, path: str, name: str, files: Sequence[tuple[str, bytes]], interpret: Callable[[Reply], ResultT]
     ) -> ResultT:
-        """Send a PUT with files (name and content), each as a field ``name`` of one form; its answer is short."""
+        """Send a PUT with files, each as a field ``name`` of one form; otherwise like ``get``.
+
+        Each file is a pair of name and content. The answer is short.
+        """
         return self._request("PUT", path, interpret, SHORT_ANSWER, files=[(name, file) for file in files])
 
     @one_large_reader()
@@ -260,7 +262,7 @@ class SupplierSession:
         mode = preset.token_mode
 
         def send(token: Token) -> Reply | None:
-            """Return the reply, or None for one that refuses the token."""
+            """Return the reply; None if it refuses the token."""
             nonlocal permit
             permit = self._permits.take_permit(preset.quota_of(path))
             release = partial(self._permits.release_permit, permit)
@@ -290,16 +292,17 @@ class SupplierSession:
 
 
 class Transport:
-    """The connections to one supplier, with timeouts, one session per thread, and network errors turned into ours.
+    """The connections to one supplier, with timeouts and a session per thread; it turns network errors into ours.
 
-    ``base_url`` and ``token_url``, which may be on another host, may begin with ``http://`` for a simulated supplier;
-    ``Preset.endpoints`` checks that. ``user_agent``: None for that of the library.
+    ``token_url`` may be on a host other than ``base_url``; both may begin with ``http://`` if the supplier is
+    simulated, which ``Preset.endpoints`` checks. ``timeouts``: the most seconds to connect, and between two bytes of
+    the answer. ``user_agent``: None means that of the library.
     """
 
     def __init__(
         self,
         base_url: str,
-        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        timeouts: tuple[float, float] = (5.0, 20.0),
         token_url: str | None = None,
         user_agent: str | None = None,
     ) -> None:
@@ -322,15 +325,15 @@ class Transport:
     ) -> Reply:
         """Send one signed request and read its answer to the end; redirects are not followed.
 
-        With ``limits`` a success is read value by value, and only the beginning of a refusal; if there is more, the
-        connection is closed. Raises SupplierUnavailable if there is no answer; if the request wasn't even sent, it
-        calls ``on_unsent`` first.
+        With ``limits``, a success is read value by value, and of a refusal only the beginning is read; if there is
+        more, the connection is closed. Raises SupplierUnavailable if there is no answer; if the request wasn't even
+        sent, ``on_unsent`` is called first.
         """
         # A forked child must not use its parent's connection.
         if getattr(self._local, "pid", None) != os.getpid():
             self._local.pid, self._local.session = os.getpid(), self._new_session(WebApplicationClient(""), "data")
         session: OAuth2Session = self._local.session
-        # The expiry is left out, so that the supplier, not the local clock, decides about the token.
+        # The token's expiry is left out, so that the supplier, not the local clock, decides whether the token is valid.
         session.token = {"access_token": token.access, "token_type": "Bearer"}
         with _network_errors(on_unsent):
             response = session.request(
@@ -348,10 +351,10 @@ class Transport:
 
     @contextmanager
     def token_session(self, client: Client, on_unsent: Callable[[], None]) -> Iterator[OAuth2Session]:
-        """Open a session for one exchange with the token endpoint; it shares no signing state with others.
+        """Open a session for one exchange with the token endpoint. No other session shares its state.
 
-        ``client`` must have no scope. Otherwise oauthlib compares it with the scope of the answer, and if the supplier
-        has added a word, raises a Warning, which loses the token.
+        ``client`` must have no scope. Otherwise oauthlib would compare this scope with the scope of the answer and, if
+        the supplier has added a word, raise a Warning, by which the token would be lost.
         """
         with _network_errors(on_unsent), self._new_session(client, "token") as session:
             yield session
@@ -361,18 +364,18 @@ class Transport:
         session.mount("https://", _CountedHttp(api))
         for host in self._plain_hosts:
             session.mount(f"https://{host}/", _CountedHttp(api, scheme="http"))
-            # A simulator is reached without the proxies of the environment.
+            # A simulator is reached directly, even if the environment names a proxy.
             session.trust_env = False
         return session
 
 
 class _CountedHttp(BoundedHttp):
-    """An HTTP adapter that counts each request by the class of its status code."""
+    """An HTTP adapter that counts each request by the class of its status code, and measures its duration."""
 
     def __init__(self, api: str, scheme: str = "https") -> None:
         self._api = api
         self._scheme = scheme
-        super().__init__(BodyLimits(SHORT_ANSWER.stream_bytes) if api == "token" else BodyLimits())
+        super().__init__(SHORT_ANSWER.stream_bytes if api == "token" else MOST_BYTES)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         request.url = f"{self._scheme}://" + (request.url or "").removeprefix("https://")
@@ -387,8 +390,8 @@ class _CountedHttp(BoundedHttp):
 
 
 def _read_bounded(response: requests.Response, limits: StreamLimits) -> Reply:
-    """Return the values of a success, or the beginning of a refusal with the values in it."""
-    # Closing returns a connection to the pool if it was read to the end, and otherwise cuts it.
+    """Return the values of a success, or the beginning of a refusal with the values in this beginning."""
+    # If the answer was read to its end, closing returns the connection to the pool; otherwise it cuts the connection.
     with closing(response):
         body = b"" if response.status_code // 100 == 2 else response.content
         values = read_values(response.iter_content(_CHUNK), limits)
@@ -402,22 +405,22 @@ def _network_errors(on_unsent: Callable[[], None]) -> Iterator[None]:
         yield
     except OSError as error:
         reason = getattr(error.args[0], "reason", None) if error.args else None
-        # There was no connection, so the supplier saw nothing of the request.
+        # There was no connection, so the supplier got nothing of the request.
         is_unsent = isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError)
         if is_unsent:
-            # If Redis is down, the call stays counted, which is the safe side.
+            # If Redis is down, the call stays counted, which errs on the safe side.
             with suppress(errors.StoreUnavailable):
                 on_unsent()
-        # "from None": the text of the library's error has the URL, and with it the meter's number.
+        # "from None", because the text of the library's error contains the URL, and with it the meter's number.
         raise _unavailable(error, is_connected=not is_unsent) from None
 
 
 def _unavailable(error: OSError, *, is_connected: bool) -> errors.SupplierUnavailable:
-    """Return our error for one of requests, by how far the call got."""
+    """Return our error for an error of the package requests; which one depends on how far the call got."""
     name = type(error).__name__
     if not is_connected or isinstance(error, requests.exceptions.SSLError | requests.exceptions.ProxyError):
         return errors.SupplierUnreachable(f"no connection to the supplier ({name})")
-    # requests calls a pause in the middle of a body a ConnectionError.
+    # If an answer pauses in the middle of its body, requests raises a ConnectionError.
     if isinstance(error, requests.Timeout) or any(isinstance(cause, ReadTimeoutError) for cause in error.args):
         return errors.SupplierTooSlow(f"the supplier did not answer in time ({name})")
     return errors.AnswerBrokenOff(f"the supplier's answer broke off ({name})")
@@ -434,21 +437,21 @@ def as_signed(url: str) -> str:
 
 @dataclass
 class SplitFetch:
-    """The payloads of one window, each with its days, and the range of days that the supplier answers for.
+    """Fetches one window in pieces; collects their payloads and the range of days for which the supplier answers.
 
-    ``data_from``: the first day that may be requested; earlier days count as before the history. ``floor``: the first
-    day that the supplier answers for, if the window began before it. ``end``: the day after the last one that could be
-    requested.
+    ``data_from``: the first day that may be requested; earlier days count as before the history. ``payloads``: each
+    payload, with the days for which it was requested. ``floor``: the first day for which the supplier answers, if the
+    window began before this day. ``end``: the day after the last day that could be requested.
     """
 
-    fetch_piece: FetchPiece = field(repr=False)  # It holds the meter's number, which no ``repr`` may show.
+    fetch_piece: FetchPiece = field(repr=False)  # It contains the meter's number, which no ``repr`` may show.
     data_from: date | None = None
     payloads: list[tuple[DateWindow, Json]] = field(default_factory=list, repr=False)
     floor: date | None = None
     end: date | None = None
 
     def fetch(self, window: DateWindow) -> SplitFetch:
-        """Request the whole window, in as many pieces as necessary. Raises the errors of ``fetch_piece``."""
+        """Request the whole window, in as many pieces as necessary; return self. Raises ``fetch_piece``'s errors."""
         self.end = window.end
         if self.data_from is not None and window.start < self.data_from:
             self.floor = min(self.data_from, window.end)
@@ -481,10 +484,10 @@ class SplitFetch:
 
 
 def find_floor(fetch_piece: FetchPiece, refused_window: DateWindow) -> Iterator[tuple[DateWindow, Answer]]:
-    """Find by bisection the first day that the supplier answers for; yield each accepted piece, newest first.
+    """Find, by bisection, the first day for which the supplier answers; yield each accepted piece, newest first.
 
     ``refused_window`` was answered BEFORE_HISTORY: some day in it lies before activation, consent or the supplier's
-    history, and the supplier does not say which. No day is yielded twice; a 365-day window takes at most 9 calls.
+    history, and the supplier does not say which. No day is yielded twice; a window of 365 days takes at most 9 calls.
     """
     low, high = refused_window.start, refused_window.end
     while high - low > ONE_DAY:
@@ -498,7 +501,7 @@ def find_floor(fetch_piece: FetchPiece, refused_window: DateWindow) -> Iterator[
 
 
 def _next_length(window: DateWindow) -> int:
-    """Return the length to try next: half, except that 7 days become 6, because Enedis sometimes refuses exactly 7."""
+    """Return the length of the next pieces: half the window, but 6 of 7 days, as Enedis sometimes refuses exactly 7."""
     if window.days == 1:
         raise errors.RequestRefused("the supplier says that a window of one day is too long")
     return 6 if window.days == 7 else (window.days + 1) // 2

@@ -1,4 +1,4 @@
-"""All suppliers, and the clients of each."""
+"""The list of all suppliers, and the clients of each supplier that is set up."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ SUPPLIERS: Final = {supplier.name: supplier for supplier in (ENEDIS, GRDF, GATEW
 
 @dataclass(frozen=True, kw_only=True)
 class SupplierClients:
-    """The clients of one supplier in one process, which share addresses, transport, tokens and permits.
+    """The clients of one supplier in one process; they share addresses, transport, tokens and permits.
 
-    Accounts with a token of their own have a session each; else one client serves all. ``user_tokens`` returns the
-    store of an account's token. ``report`` is called with each undocumented refusal.
+    If each account has its own token, it also has its own client; otherwise one client serves all accounts.
+    ``user_tokens`` returns the store for an account's token. ``report`` is called with each undocumented refusal.
 
     Every call for an account begins with ``client_of`` or ``tokens_of``, which raise ConsentEnded for an account whose
     consent has ended, and UnknownAccount for one that was removed.
@@ -49,21 +49,21 @@ class SupplierClients:
 
     @property
     def account_tokens(self) -> bool:
-        """Whether each account has its own token (v4, gateways); else the application's token serves all."""
+        """Whether each account has its own token (v4, gateways); otherwise all accounts use the application's token."""
         return self.endpoints.preset.token_mode != "application"  # noqa: S105 - a mode, no secret
 
     @property
     def renews_tokens(self) -> bool:
-        """Whether the accounts' tokens are renewed at the supplier (v4); a gateway's are entered by hand."""
+        """Whether the accounts' tokens are renewed at the supplier (v4); a gateway's tokens are entered by hand."""
         return self.endpoints.preset.token_mode == "user"  # noqa: S105 - a mode, no secret
 
     def client_of(self, account: Account) -> SupplierClient:
-        """Return the client for the series of an account, for immediate use: the consent is checked only here."""
+        """Return the client for the series of an account. Use it at once, because the consent is checked only here."""
         tokens = self.tokens_of(account)
         return self._build_client(self._open_session(tokens)) if self.account_tokens else self.application_client
 
     def tokens_of(self, account: Account) -> TokenProvider:
-        """Return the tokens that calls for an account use: its own, or the application's."""
+        """Return the source of the token for an account's calls: the account's own token, or the application's."""
         if refusal := account.refusal_on(civil_date(self.now())):
             raise refusal
         if self.endpoints.preset.token_mode == "bearer":  # noqa: S105 - a mode, no secret
@@ -77,17 +77,17 @@ class SupplierClients:
 
     @cached_property
     def application_client(self) -> SupplierClient:
-        """The client with the application's token (v5, 2026)."""
+        """The client that uses the application's token (v5, 2026)."""
         return self._build_client(self.application_session())
 
     def application_session(self) -> SupplierSession:
-        """Return a session of the application, for calls that belong to no account."""
+        """Return a session of the application, for calls that don't belong to an account."""
         return self._open_session(self.application_tokens())
 
     def revoke_token(self, text: str) -> None:
         """Revoke a user's tokens at the supplier; ``text`` comes from ``Token.to_text``.
 
-        Does nothing if the supplier has no endpoint for it, or if the text is no token. Raises the errors of
+        Does nothing if the supplier has no endpoint for revocation, or if the text isn't a token. Raises the errors of
         ``OAuthClient``.
         """
         if self.endpoints.revoke_url is None:
@@ -96,14 +96,14 @@ class SupplierClients:
             token = Token.from_text(text)
         except ValueError:
             return
-        # The refresh token first, because it stays valid for longer.
+        # The refresh token is revoked first, because it stays valid for longer.
         if token.refresh is not None:
             self.oauth.revoke(token.refresh, "refresh_token")
         self.oauth.revoke(token.access, "access_token")
 
     @property
     def rights(self) -> RightCalls:
-        """The calls for access rights. Raises OperatorFault if the supplier registers none."""
+        """The calls about access rights. Raises OperatorFault if the supplier doesn't register rights."""
         if self.supplier.rights is None:
             raise OperatorFault(f"{self.supplier.name} has no access rights to register")
         return self.supplier.rights
@@ -116,7 +116,10 @@ class SupplierClients:
 
 
 class Suppliers(dict[str, SupplierClients]):
-    """The clients of the suppliers that are set up, by name; the first is the main one, whose electricity is read."""
+    """The clients of the suppliers that are set up, by name.
+
+    The first supplier is the main one, whose electricity readings are collected.
+    """
 
     @property
     def main(self) -> SupplierClients:
@@ -124,11 +127,11 @@ class Suppliers(dict[str, SupplierClients]):
 
     @property
     def has_rights(self) -> bool:
-        """Whether one of them registers access rights."""
+        """Whether one of these suppliers registers access rights."""
         return not REGISTERING.isdisjoint(self)
 
     def clients_of(self, supplier: str) -> SupplierClients:
-        """Return the clients of a supplier. Raises OperatorFault if it is not set up any more."""
+        """Return the clients of a supplier. Raises OperatorFault if the supplier isn't set up (any more)."""
         if supplier not in self:
             setting = "HOME" if is_gateway(supplier) else f"{supplier.upper()}_CLIENT_ID"
             raise OperatorFault(f"{supplier} is not set up here: set RELEVE_{setting}")

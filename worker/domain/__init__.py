@@ -1,4 +1,4 @@
-"""The pure core: functions of values, without network and stores; the current time is an argument.
+"""The pure core: functions that use neither the network nor a store; the current time is an argument.
 
 Measures     ``series``, ``windows``, ``documents``, ``packing``, ``totals``, ``tariffs``, ``completeness``,
              ``reasons``, ``consistency``, ``statistics``, ``exports``
@@ -6,5 +6,5 @@ A window     ``messages``, ``answers``, ``parsing``, ``comparison``, ``calls``, 
 The fleet    ``schedule``, ``lanes``, ``planning``, ``incident``
 People       ``account``, ``consents``, ``connection_request``, ``invitation``, ``access_right``, ``evidence``,
              ``notice``, ``sessions``, ``audit_entry``, ``oauth_proxy``
-Others       ``files``, which people download; ``networks``, which may be called; ``clock``
+Others       ``files`` (files that people download), ``networks`` (addresses that may be called), ``clock``
 """

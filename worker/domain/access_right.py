@@ -1,8 +1,8 @@
 """Access rights: consents that a supplier registers after it has asked the meter's holder itself (GRDF).
 
 A right is declared for a meter, or given on the supplier's own page. It waits until the holder answers an email from
-the supplier. We aren't told when it ends, so the supplier is asked once a day. We may have several rights for a meter;
-one active right is enough.
+the supplier. The supplier doesn't tell us when a right ends, so we ask once a day. We may have several rights for a
+meter; one active right is enough.
 
 Source: GRDF, swagger of ADICT v2 and the digest of its kit.
 """
@@ -30,18 +30,18 @@ _LONGEST_EMAIL: Final = 254
 class RightState(StrEnum):
     """The state of a right according to the supplier."""
 
-    PENDING = "pending"  # It waits for the holder.
+    PENDING = "pending"  # The right waits for the holder's answer.
     ACTIVE = "active"
-    TO_CHECK = "to_check"  # The supplier checks it again; no calls are allowed meanwhile.
-    REFUSED = "refused"  # By the holder.
+    TO_CHECK = "to_check"  # The supplier checks the right again; no calls are allowed meanwhile.
+    REFUSED = "refused"  # The holder has refused the right.
     REVOKED = "revoked"
-    OBSOLETE = "obsolete"  # The contract of the meter has ended, or the right itself.
+    OBSOLETE = "obsolete"  # The meter's contract has ended, or the right itself has ended.
 
 
 class ProofState(StrEnum):
     """The state, at the supplier, of the proof of a consent."""
 
-    AWAITED = "awaited"  # Until a day, after which the right ends.
+    AWAITED = "awaited"  # The supplier waits for the proof until a certain day, after which the right ends.
     IN_REVIEW = "in_review"
     ACCEPTED = "accepted"
     REJECTED = "rejected"
@@ -50,11 +50,11 @@ class ProofState(StrEnum):
 class RightRole(StrEnum):
     """Our relation to the meter's contract."""
 
-    AUTHORIZED = "authorized"  # Its holder has consented.
+    AUTHORIZED = "authorized"  # The contract's holder has consented.
     OWN = "own"  # The contract is our own, so no consent is needed.
 
 
-# States that may still lead to an account's right, the best first; the other states are final.
+# States in which a right allows reading now or may do so later, the best first; the other states are final.
 HOPEFUL_STATES: Final = (RightState.ACTIVE, RightState.PENDING, RightState.TO_CHECK)
 
 
@@ -62,24 +62,22 @@ class OurState(StrEnum):
     """The progress of a right in our registry."""
 
     DECLARED = "declared"
-    FOUND = "found"  # It existed at the supplier before anybody declared it here.
-    OPENED = "opened"  # Its account has got the consent.
-    WITHDRAWING = "withdrawing"  # It awaits its withdrawal at the supplier.
+    FOUND = "found"  # The right existed at the supplier before anybody declared it here.
+    OPENED = "opened"  # An account has got its consent from the right.
+    WITHDRAWING = "withdrawing"  # The right must still be withdrawn at the supplier.
 
 
 class RightEvent(StrEnum):
-    """An event of a right in our registry."""
-
-    OPENED = "opened"  # The supplier lists it as active, and its account gets the consent.
-    STOPPED = "stopped"  # By its household, or because its account is erased.
-    FORGOTTEN = "forgotten"  # Another consent or another holder has replaced it.
-    ENDED = "ended"  # At the supplier, a month ago.
-    WITHDRAWN = "withdrawn"  # At the supplier, or given up after seven days.
+    OPENED = "opened"  # The supplier lists the right as active, and its account gets the consent.
+    STOPPED = "stopped"  # The household stops the right, or its account is erased.
+    FORGOTTEN = "forgotten"  # Another consent or another holder has replaced the right.
+    ENDED = "ended"  # The right ended at the supplier a month ago.
+    WITHDRAWN = "withdrawn"  # The right was withdrawn at the supplier, or we gave up after seven days.
 
 
 _O, _E = OurState, RightEvent
 _LIVE: Final = (_O.DECLARED, _O.FOUND, _O.OPENED)
-# The state after each event; None: its row is deleted.
+# The state after each event; None: the right's row is deleted.
 TRANSITIONS: Final = Transitions[OurState, RightEvent, OurState | None](
     (_E.OPENED, _LIVE, _O.OPENED),
     (_E.STOPPED, _LIVE, _O.WITHDRAWING),
@@ -93,8 +91,8 @@ TRANSITIONS: Final = Transitions[OurState, RightEvent, OurState | None](
 class HouseholdDeclaration:
     """A household's input for the declaration of a right; exactly one of ``name`` and ``company`` is set.
 
-    All of it is personal data: it is kept sealed until the right is declared, and then dropped. ``name``: the surname
-    of the contract's holder. ``email``: the address at which the supplier asks the holder.
+    The whole input is personal data: it is kept sealed until the right is declared, and then dropped. ``name``: the
+    surname of the contract's holder. ``email``: the address at which the supplier asks the holder.
     """
 
     meter: str = field(repr=False)
@@ -104,7 +102,7 @@ class HouseholdDeclaration:
     company: str | None = field(default=None, repr=False)
 
     def faults(self) -> tuple[str, ...]:
-        """Return the invalid fields in the form's order: ``meter``, ``holder``, ``postcode`` and ``email``."""
+        """Return the names of the invalid fields: ``meter``, ``holder``, ``postcode``, ``email``, in this order."""
         holders = [text for text in (self.name, self.company) if text]
         fits = {
             "meter": is_gas_meter(self.meter),
@@ -136,10 +134,10 @@ class RightDeclaration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RightRecord:
-    """A right as the supplier lists it; last days are included, and None if unknown.
+    """A right as the supplier lists it; a day is None if it is unknown, and last days are included.
 
-    ``id``: the supplier's own, personal data like the meter. ``covers``: the series that it covers, None if unknown.
-    ``proof_until``: the last day for the awaited proof.
+    ``id``: the supplier's number of the right, which is personal data like the meter. ``covers``: the series that the
+    right covers, None if unknown. ``proof_until``: the last day for sending the awaited proof.
     """
 
     id: str = field(repr=False)
@@ -155,7 +153,7 @@ class RightRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredRight:
-    """The answer to a declaration. ``id`` is None if the right existed already: it must be looked up.
+    """The answer to a declaration. ``id`` is None if the right existed already; then the id must be looked up.
 
     ``line`` and ``digest``: the endpoint that answered, and the SHA-256 of its answer's bytes in hexadecimal.
     """
@@ -172,13 +170,14 @@ class Right:
 
     ``id`` is our own and reveals nothing; ``meter`` and ``supplier_id``, the supplier's number of the right, are
     personal data and kept sealed. ``supplier_id`` is None until the supplier has listed the right. ``account_id``: the
-    account that it has opened, or is to renew; ``opened_at``: when its account got the consent. ``vouched_by``: who
-    invited the person, at ``invited_at``, or accepted the request begun then, or whose own meter it is.
-    ``for_new_holder``: whether the invitation is for another person than the one of the meter's account. ``is_found``:
-    whether it existed before anybody declared it here. ``browser``: SHA-256 of the name of the browser that declared
-    it; ``begun_at``: when the person began. ``line`` and ``digest``: the supplier's endpoint that registered it, and
-    the SHA-256 of its answer. ``withdraw_since``: since when it waits for its withdrawal at the supplier. ``begun_at``,
-    ``invited_at`` and ``withdraw_since`` are real moments.
+    account that got its consent from the right, or is to renew it; ``opened_at``: when this account got the consent.
+    ``vouched_by``: who has invited the person, has accepted the person's request, or has declared a right for their own
+    meter. ``invited_at``: when the invitation was created or the accepted request was begun. ``for_new_holder``:
+    whether the invitation is for a person other than the holder of the meter's account. ``is_found``: whether the right
+    existed before anybody declared it here. ``browser``: SHA-256 of the name of the browser that declared the right;
+    ``begun_at``: when the person began. ``line`` and ``digest``: the supplier's endpoint that registered the right, and
+    the SHA-256 of its answer. ``withdraw_since``: since when the right waits to be withdrawn at the supplier.
+    ``begun_at``, ``invited_at`` and ``withdraw_since`` are in real time, even if the fleet's time is simulated.
     """
 
     id: str
@@ -208,7 +207,7 @@ class Right:
     digest: str | None = field(default=None, repr=False)
 
     def after(self, record: RightRecord, now: datetime) -> Right:
-        """Return the right updated with the supplier's record; a day missing there stays."""
+        """Return the right updated with the supplier's record; a day that the record lacks stays."""
         return replace(
             self,
             supplier_id=record.id,
@@ -223,16 +222,16 @@ class Right:
         )
 
     def is_in_force(self, today: date) -> bool:
-        """Return whether it allows reading on this day, as far as we know from the supplier."""
+        """Return whether the right allows reading on this day, as far as we know from the supplier."""
         return self.state is RightState.ACTIVE and not self.is_over(today)
 
     def is_over(self, today: date) -> bool:
-        """Return whether its last day has passed; ``today`` is the date in Europe/Paris."""
+        """Return whether the right's last day has passed; ``today`` is the date in Europe/Paris."""
         return self.last_day is not None and self.last_day < today
 
     @property
     def ours(self) -> OurState:
-        """Its progress in our registry."""
+        """The progress of the right in our registry, as it follows from the other fields."""
         if self.withdraw_since is not None:
             return OurState.WITHDRAWING
         if self.opened_at is not None:
@@ -246,7 +245,7 @@ class Right:
 
     @property
     def page(self) -> str:
-        """The name of the page that shows its progress; empty once its account's page does so."""
+        """The name of the page that shows the right's progress; empty once the account's page does so."""
         if self.ours is OurState.WITHDRAWING:
             return "right_withdrawn"
         if self.state is RightState.ACTIVE:
@@ -267,6 +266,6 @@ def is_postcode(text: str) -> bool:
 
 
 def best_record(records: Sequence[RightRecord], *roles: RightRole) -> RightRecord | None:
-    """Return the best right of these roles; None if all have ended."""
+    """Return the best record with one of these roles; None if no such right allows reading now or later."""
     usable = [record for record in records if record.role in roles and record.state in HOPEFUL_STATES]
     return min(usable, key=lambda record: HOPEFUL_STATES.index(record.state), default=None)

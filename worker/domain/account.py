@@ -31,39 +31,38 @@ _TENANT_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 class AccountState(StrEnum):
     """The states of an account; an operator sets ``paused``, the others follow from events."""
 
-    NEW = "new"  # It has no usage point or no token yet, or the supplier hasn't confirmed it by an answer.
+    NEW = "new"  # The account has no usage point or no token yet, or no answer of the supplier has confirmed it yet.
     READY = "ready"
     PAUSED = "paused"
-    ACTION_NEEDED = "action_needed"  # Its owner must act; automatic runs skip it.
+    ACTION_NEEDED = "action_needed"  # The account's owner must act; automatic runs skip the account.
     CLOSED = "closed"  # Another person holds the meter now: nothing is read; the former holder keeps the history.
     DELETED = "deleted"
 
 
 class AccountEvent(StrEnum):
-    """An event of an account."""
-
-    VOUCHED = "vouched"  # Somebody says that its holder has consented, but not when.
+    VOUCHED = "vouched"  # Somebody says that the account's holder has consented, but not when.
     CONSENTED = "consented"  # The consent can be used: it has its token, or needs none.
-    ANSWERED = "answered"  # The supplier has answered for its meter.
-    REFUSED = "refused"  # By the supplier, or because the consent has expired; a code says why the owner must act.
-    REINSTATED = "reinstated"  # An incident explains the refusal.
-    STOPPED = "stopped"  # By its household.
-    PAUSED = "paused"  # By the operator.
-    RESUMED = "resumed"  # By the operator.
-    CLOSED = "closed"  # Another person has proved to hold its meter.
-    ERASED = "erased"  # With its measures; only the id stays.
+    ANSWERED = "answered"  # The supplier has answered for the account's meter.
+    REFUSED = "refused"  # The supplier refuses the account, or its consent has expired; a code says why.
+    REINSTATED = "reinstated"  # A refusal of the account is undone, because an incident explains the refusal.
+    STOPPED = "stopped"  # The household has stopped the consent.
+    PAUSED = "paused"  # The operator pauses the account.
+    RESUMED = "resumed"  # The operator resumes the account.
+    CLOSED = "closed"  # Another person has proved that they hold the account's meter.
+    ERASED = "erased"  # The account is erased with its measures; only its id stays.
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """The consequences of an event.
 
-    The account gets the last of ``states``, or an earlier one that applies: ``action_needed`` applies to an account
-    that waits under a reason, and ``new`` to one that is only vouched for.
-    ``keeps_reason``: otherwise it gets the event's reason, which is empty except for a refusal and a stop.
-    ``due``: its series with their histories are due at once, if it is then active.
-    ``ends_refusals``, ``ends_notices``: pending refusals, and undelivered notices, are deleted.
-    ``tells``: its household gets a notice.
+    ``states``: the account gets the first of these states that applies to it, or else the last. ``action_needed``
+    applies to an account that has a reason to wait, ``new`` to an account that is only vouched for.
+    ``keeps_reason``: whether the account's reason stays. Otherwise the account gets the reason of the event, which is
+    empty except for a refusal and a stop.
+    ``due``: whether the account's series and their histories are due at once, if the account is then active.
+    ``ends_refusals``, ``ends_notices``: whether pending refusals, or undelivered notices, are deleted.
+    ``tells``: whether the household gets a notice.
     """
 
     states: tuple[AccountState, ...]
@@ -84,7 +83,7 @@ TRANSITIONS: Final = Transitions(
     (_E.ANSWERED, (_S.NEW,), Step((_S.READY,))),
     (_E.REFUSED, (_S.NEW, _S.READY), Step((_S.ACTION_NEEDED,), ends_refusals=True, tells=True)),
     (_E.REFUSED, (_S.PAUSED,), Step((_S.PAUSED,), ends_refusals=True, tells=True)),
-    # No notice, because its household already knows that it must act.
+    # The household gets no notice, because it already knows that it must act.
     (_E.REFUSED, (_S.ACTION_NEEDED,), Step((_S.ACTION_NEEDED,), ends_refusals=True)),
     (_E.REINSTATED, (_S.ACTION_NEEDED,), Step((_S.NEW, _S.READY), due=True, ends_notices=True)),
     (_E.REINSTATED, (_S.PAUSED,), Step((_S.PAUSED,), ends_notices=True)),
@@ -97,7 +96,7 @@ TRANSITIONS: Final = Transitions(
     (_E.CLOSED, OPEN_STATES, Step((_S.CLOSED,), ends_refusals=True, ends_notices=True)),
     (_E.ERASED, tuple(AccountState), Step((_S.DELETED,))),
 )
-# Automatic runs read a ready account, and a new one that somebody vouches for.
+# Automatic runs read a ready account, and a new account that somebody vouches for.
 ASKED_STATES: Final = (_S.NEW, _S.READY)
 # States in which a refusal is news for the household: the account is read, or was until the operator paused it.
 IN_USE_STATES: Final = tuple(state for (state, _), step in TRANSITIONS.items() if step.tells)
@@ -109,11 +108,12 @@ class Account:
 
     ``id`` is short and says nothing about its owner. ``usage_point_id``, the meter's number, is personal data and is
     never written to a log or a message. ``reason`` is the error code that led to this state, or empty. A browser's
-    session shows the account while it has the same ``session_number``; raising it ends all sessions. ``data_from``: the
-    first day that may be read, because before it the meter was another person's. ``activated_on``: the day on which the
-    contract began, according to the supplier. ``tenant``: the service that it belongs to. ``home``: a random text
-    shared by the accounts that a household has joined as one home. ``is_vouched``: somebody has vouched for the consent
-    without its day, and no answer of the supplier has confirmed it.
+    session shows the account while both have the same ``session_number``; raising the account's number ends all
+    sessions. ``data_from``: the first day that may be read, because before that day the meter was another person's.
+    ``activated_on``: the day on which the contract began, according to the supplier. ``tenant``: the service to which
+    the account belongs. ``home``: a random text shared by the accounts that a household has joined as one home.
+    ``is_vouched``: whether somebody vouches for the consent without giving its day, and no answer of the supplier has
+    confirmed the consent yet.
     """
 
     id: str
@@ -132,10 +132,10 @@ class Account:
     is_vouched: bool = False
 
     def after(self, event: AccountEvent, today: date, reason: str = "") -> tuple[Self, Step]:
-        """Return the account after an event, and the consequences. ``today``: the date in Europe/Paris.
+        """Return the account after an event, and the event's consequences. ``today``: the date in Europe/Paris.
 
-        Raises WrongState for an event that can't happen to it, and ValueError for a refusal with a code under which no
-        account can wait.
+        Raises WrongState for an event that can't happen to the account now, and ValueError for a refusal with a code
+        that doesn't suspend accounts.
         """
         if event is AccountEvent.REFUSED and not describe_code(reason).suspends:
             raise ValueError(f"no account waits for its holder with the code {reason!r}")
@@ -145,7 +145,7 @@ class Account:
         if fault := self._fault(event, today, reason):
             raise WrongState(fault)
         if event is AccountEvent.REINSTATED:
-            reason = ""  # The old one was that of the undone refusal.
+            reason = ""  # The account's reason was that of the refusal, which is now undone.
         elif step.keeps_reason:
             reason = self.reason
         fitting = {AccountState.ACTION_NEEDED: bool(reason), AccountState.NEW: self.is_vouched}
@@ -153,7 +153,7 @@ class Account:
         return replace(self, state=state, reason=reason), step
 
     def _fault(self, event: AccountEvent, today: date, reason: str) -> str:
-        """Return why an event that its state allows can't happen to this account; empty if it can."""
+        """Return why an event can't happen to this account although the account's state allows it; empty if it can."""
         match event:
             case AccountEvent.CONSENTED | AccountEvent.RESUMED if self.usage_point_id is None:
                 return "an account without a usage point can't be ready"
@@ -166,12 +166,12 @@ class Account:
             case AccountEvent.REINSTATED if self.reason != reason:
                 return "it waits for something else by now"
             case AccountEvent.REFUSED if reason == ConsentEnded.code and not self.consent_ended_by(today):
-                return "the consent is not over"  # There is a new one since the caller checked.
+                return "the consent is not over"  # The holder has consented again since the caller checked.
         return ""
 
     @property
     def first_day(self) -> date | None:
-        """The first day that is worth a call; None if no bound is known."""
+        """The first day for which a call may return data; None if no such bound is known."""
         return max((day for day in (self.data_from, self.activated_on) if day is not None), default=None)
 
     def consent_ended_by(self, today: date) -> bool:
@@ -179,9 +179,9 @@ class Account:
         return self.consent_until is not None and self.consent_until < today
 
     def refusal_on(self, today: date) -> AccountError | None:
-        """Return why nothing may be requested for this account today (Europe/Paris); None if it may.
+        """Return why nothing may be requested for this account today (Europe/Paris); None if requests are allowed.
 
-        A state that automatic runs skip is no such reason, because a person may still start a request.
+        A paused account, for example, is no reason: automatic runs skip it, but a person may still start a request.
         """
         match self.state:
             case AccountState.DELETED:
@@ -201,37 +201,37 @@ class Account:
 
     @property
     def may_be_stopped(self) -> bool:
-        """Whether its household has a consent here that it can stop."""
+        """Whether the household has given a consent for this account that it can still stop."""
         return self.state in OPEN_STATES and self.reason not in (ConsentStopped.code, FilesOnly.code)
 
     @property
     def may_choose_series(self) -> bool:
-        """Whether its household may choose the collected series, for now or for when its consent is in force again."""
+        """Whether the household may choose which series are collected, now or once its consent is in force again."""
         return self.state in OPEN_STATES
 
     @property
     def active(self) -> bool:
-        """Whether automatic runs read it: it is ready, or asserted and awaits the supplier's first answer."""
+        """Whether automatic runs read the account: it is ready, or new and somebody vouches for its consent."""
         return self.state in ASKED_STATES and (self.is_vouched or self.state is not AccountState.NEW)
 
     @property
     def files_only(self) -> bool:
-        """Whether it has only imported files, and never had a consent or token: no calls, and no missing data."""
+        """Whether the account has only imported files and never had a consent or token, so no calls are made for it."""
         return self.state is AccountState.ACTION_NEEDED and self.reason == FilesOnly.code
 
     @property
     def shown_state(self) -> str:
-        """Its state as shown to people: the state's own word, or ``files_only``."""
+        """The state as shown to people: the account's state, or ``files_only``."""
         return "files_only" if self.files_only else self.state
 
     @property
     def unconfirmed(self) -> bool:
-        """Whether somebody vouched for it, and no answer of the supplier has confirmed it yet."""
+        """Whether somebody vouches for the consent, and no answer of the supplier has confirmed it yet."""
         return self.state is AccountState.NEW and self.is_vouched
 
 
 def check_tenant(name: str) -> str:
-    """Return the name. Raises ValueError if it can't be a tenant's."""
+    """Return the name unchanged. Raises ValueError if no tenant may have it."""
     if not _TENANT_NAME.fullmatch(name):
         raise ValueError("a tenant's name has 1 to 32 of the characters a-z 0-9 - and begins with a letter")
     return name

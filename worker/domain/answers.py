@@ -9,9 +9,9 @@ Many lines are compressed together, because each night's answer repeats most of 
 both series shrinks from 930 kB to 10 kB).
 
 A *deviation* has a kind, a place and a short detail, all without values. The same deviation in another answer has the
-same fingerprint. Deviations inform the operator early; they never stop a reading, because only the parser refuses
-answers. A *sample* of the answer is kept. It has no meter number, because it is stored without an account, so an
-account's erasure would not delete it. For each list it has one item of each form, because hundreds of points look
+same fingerprint. Deviations inform the operator early; no reading is rejected because of them, because only the parser
+refuses answers. A *sample* of the answer is kept. It contains no meter number: it is stored without an account, so the
+erasure of an account wouldn't delete it. It keeps one item of each form from each list, because hundreds of points look
 alike.
 """
 
@@ -35,7 +35,8 @@ from worker.domain.windows import DateWindow
 Json = Any  # A body as the supplier sent it, before it is parsed.
 MAX_CHARACTERS: Final = 8_000
 _LONGEST_TEXT: Final = 200
-_PRESET: Final = 1  # Ten times faster than the default of 6, for a quarter more bytes.
+# LZMA compresses ten times faster with this preset than with the default (6); the result is a quarter larger.
+_PRESET: Final = 1
 _MAX_ITEMS: Final = 6
 _MAX_FIELDS: Final = 40
 _MAX_DEPTH: Final = 12
@@ -52,7 +53,7 @@ class AnswerKind(StrEnum):
     """Kinds of answers that aren't errors."""
 
     DATA = "data"
-    NO_DATA = "no_data"  # Normal: nothing was measured, or the holder hasn't switched on or objects to the curve.
+    NO_DATA = "no_data"  # Nothing was measured, or the holder hasn't switched on the curve or objects to it.
     BEFORE_HISTORY = "before_history"  # The window starts before activation, consent or the supplier's history.
     TOO_LONG = "too_long"  # The window has more days than the supplier accepts.
     END_TOO_LATE = "end_too_late"  # The window must end one day earlier.
@@ -60,7 +61,7 @@ class AnswerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One classified answer. Only DATA has a ``payload``, which no ``repr`` shows."""
+    """One classified answer. Only an answer of the kind DATA has a ``payload``, which no ``repr`` shows."""
 
     kind: AnswerKind
     payload: Json = field(default=None, repr=False)
@@ -70,8 +71,9 @@ class Answer:
 class RawAnswer:
     """All bodies that a supplier sent for one window, unparsed.
 
-    ``window``: the days that could be requested. ``pieces``: the bodies, each with its days. They contain the meter's
-    number, so no ``repr`` shows them. ``floor``: the first day that the supplier answers for, if it was found.
+    ``window``: the days that could be requested. ``pieces``: the bodies, each with its days. The bodies contain the
+    meter's number, so no ``repr`` shows them. ``floor``: the first day for which the supplier has data, if it was
+    found.
     """
 
     series: Series
@@ -93,7 +95,7 @@ def pack_raw_answers(answers: Iterable[RawAnswer]) -> bytes:
 
 
 def unpack_raw_answers(packed: bytes) -> list[RawAnswer]:
-    """Return what ``pack_raw_answers`` compressed."""
+    """Return the answers that ``pack_raw_answers`` has compressed."""
     text = lzma.decompress(packed).decode("utf-8", "surrogatepass")
     return [_from_json(json.loads(line)) for line in text.split("\n") if line]
 
@@ -119,13 +121,13 @@ def _from_json(line: dict[str, Any]) -> RawAnswer:
 
 
 def size_of(body: Json) -> int:
-    """Return the approximate size of a body in bytes, with 32 for each of its values and names."""
+    """Return the approximate size of a body in memory, counting 32 bytes for each of its values and names."""
     inner = [*body, *body.values()] if isinstance(body, dict) else body
     return 32 + (sum(map(size_of, inner)) if isinstance(inner, list) else len(str(inner)))
 
 
 def parse_text(raw: Json) -> str | None:
-    """Return a short text with normalized whitespace; None for anything else and for an empty one."""
+    """Return a short text with normalized whitespace; None for an empty text and for anything else."""
     text = " ".join(raw.split()) if isinstance(raw, str) and len(raw) <= _LONGEST_TEXT else ""
     return text or None
 
@@ -139,11 +141,12 @@ class DeviationKind(StrEnum):
     VALUE = "impossible_value"
 
 
-@dataclass(frozen=True)  # Without slots, because the fingerprint is cached beside the fields.
+@dataclass(frozen=True)  # It has no slots, because the cached fingerprint needs an instance dictionary.
 class Deviation:
     """One deviation of an answer from its expected shape.
 
-    ``place``: a path like ``meter_reading.interval_reading[].quality``. ``sample``: the unchanged answer.
+    ``place``: a path like ``meter_reading.interval_reading[].quality``. ``sample``: the whole answer, not yet shortened
+    by ``to_sample``.
     """
 
     kind: DeviationKind
@@ -153,27 +156,24 @@ class Deviation:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of kind, place and detail."""
+        """The first 16 hexadecimal digits of a hash of kind, place and detail."""
         return hashlib.sha256(f"{self.kind}\n{self.place}\n{self.detail}".encode()).hexdigest()[:16]
 
 
-# -- Texts without values
-
-
 def mask_text(text: str) -> str:
-    """Return the start of a text with each digit as 9 and each letter as ``a``."""
+    """Return the start of a text with each digit replaced with 9 and each letter with ``a``."""
     start = text[:_MAX_DETAIL_LENGTH]
     return "".join("9" if letter.isdigit() else "a" if letter.isalpha() else letter for letter in start)
 
 
 def mask_unless_code(text: str) -> str:
-    """Return a code unchanged and any other text masked. A long number is no code, because it may be a meter's."""
+    """Return a code unchanged and any other text masked; a long number, maybe of a meter, isn't a code."""
     is_code = _CODE.fullmatch(text) and not re.search(r"\d{8}", text)
     return text if is_code else mask_text(text)
 
 
 def names_of(value: Mapping[str, Json]) -> str:
-    """Return the first names in an object, sorted and joined by commas."""
+    """Return the names of the first fields of an object, sorted and joined by commas."""
     return ",".join(sorted(clean_name(name) for name in islice(value, 12)))[:_MAX_DETAIL_LENGTH]
 
 
@@ -182,19 +182,16 @@ def clean_name(name: str) -> str:
     return re.sub(r"\d+", "9", name) if _NAME.fullmatch(name) else mask_text(name)
 
 
-# -- Samples
-
-
 def to_sample(answer: Json) -> str:
-    """Return JSON with the answer's form and a few of its values, cut at ``MAX_CHARACTERS``."""
+    """Return JSON that has the answer's form and a few of its values, cut off after ``MAX_CHARACTERS``."""
     text = json.dumps(_prune(answer, _MAX_DEPTH), ensure_ascii=True, separators=(",", ":"))
     return text[:MAX_CHARACTERS]
 
 
 def to_masked(sample: str) -> Json:
-    """Return a sample with its names unchanged, each digit as 9 and each letter as ``a``.
+    """Return a sample with its names unchanged; in its values each digit becomes 9 and each letter ``a``.
 
-    A truncated sample is no JSON, so it is masked as one text.
+    A truncated sample isn't valid JSON, so it is masked as one text.
     """
     try:
         return _mask(json.loads(sample))

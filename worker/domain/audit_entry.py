@@ -11,30 +11,30 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from worker.domain.windows import ONE_DAY, local_midnight
 
-AUDIT_KEPT: Final = timedelta(days=400)  # Triggers of the database enforce it too, so a change needs a migration.
-DONE: Final = "ok"  # The outcome of a completed action; any other one is the code of a refusal or failure.
-TOO_MANY_CODES: Final = "operator.codes"  # A one-time code was refused after too many others.
+AUDIT_KEPT: Final = timedelta(days=400)  # The database's triggers contain it too, so a change needs a migration.
+DONE: Final = "ok"  # The outcome of a completed action; any other outcome is the code of a refusal or failure.
+TOO_MANY_CODES: Final = "operator.codes"  # The outcome if a one-time code is refused because too many were tried.
 LONGEST_ACTOR: Final = 100
 _FIRST_DAY, _LAST_DAY = date(2026, 1, 1), date(2099, 12, 31)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_OUTCOME: Final = 64
-# The forms of an account's id, of other ids and names of settings, and of possible meter numbers.
+# The forms of an account's id, of a subject (another id, or the name of a setting), and of a possible meter's number.
 _ACCOUNT: Final = re.compile(r"[a-z][a-z0-9]{0,31}")
 _SUBJECT: Final = re.compile(r"[a-z0-9_-]{1,40}")
 _METER: Final = re.compile(r"(gi)?[0-9_-]+")
 
 
 class ActorKind(StrEnum):
-    """The kind of actor, by its authentication."""
+    """The kinds of actors, by how they were authenticated."""
 
     HOUSEHOLD = "household"  # A session of a household; the actor is the session's id.
-    OPERATOR = "operator"  # A session of an operator, by name.
+    OPERATOR = "operator"  # A session of an operator; the actor is the operator's name.
     TOKEN = "token"  # noqa: S105 - A program with an API token; the actor is the token's id.
-    CLIENT = "client"  # A client of the consent proxy, by its id.
+    CLIENT = "client"  # A client of the consent proxy; the actor is the client's id.
     COMMAND = "command"  # The command line; the actor is the machine's user.
     VISITOR = "visitor"  # An unauthenticated browser or program; it has no name.
 
@@ -45,8 +45,8 @@ class AuditAction(StrEnum):
     ACCOUNT_ADD = "account.add"
     ACCOUNT_BACKFILL = "account.backfill"
     ACCOUNT_ERASE = "account.erase"
-    ACCOUNT_FIND = "account.find"  # By the number of its meter, which is not in the entry.
-    ACCOUNT_IMPORT = "account.import"  # Of files; the subject has the numbers of new, equal and different days.
+    ACCOUNT_FIND = "account.find"  # Somebody looks up an account by a meter's number, which isn't in the entry.
+    ACCOUNT_IMPORT = "account.import"  # Files are imported; the subject counts new, equal and different days.
     ACCOUNT_JOIN = "account.join"
     ACCOUNT_PART = "account.part"
     ACCOUNT_PAUSE = "account.pause"
@@ -57,8 +57,8 @@ class AuditAction(StrEnum):
     ACCOUNT_SERIES = "account.series"
     ACCOUNT_STOP = "account.stop"
     ACCOUNT_SYNC = "account.sync"
-    ACCOUNT_TOKEN = "account.token"  # noqa: S105 - A home's account gets another token of its gateway.
-    ADDRESS_CONFIRM = "address.confirm"  # A household's mail address.
+    ACCOUNT_TOKEN = "account.token"  # noqa: S105 - A home's account gets a new token for its gateway.
+    ADDRESS_CONFIRM = "address.confirm"  # In these four actions, the address is a household's mail address.
     ADDRESS_GIVE = "address.give"
     ADDRESS_NOTICES = "address.notices"
     ADDRESS_REMOVE = "address.remove"
@@ -68,8 +68,8 @@ class AuditAction(StrEnum):
     CONSENT_CONNECT = "consent.connect"
     CONSENT_NEW_HOLDER = "consent.new_holder"
     EVIDENCE_EXPORT = "evidence.export"
-    GRANT_END = "grant.end"  # Of a client of the proxy.
-    GRANT_TOKEN = "grant.token"  # noqa: S105 - The exchange of a code of the proxy.
+    GRANT_END = "grant.end"  # The grant of a client of the consent proxy ends.
+    GRANT_TOKEN = "grant.token"  # noqa: S105 - A client exchanges a code of the consent proxy for tokens.
     INCIDENT_CLOSE = "incident.close"
     INCIDENT_OPEN = "incident.open"
     INVITATION_CREATE = "invitation.create"
@@ -114,11 +114,20 @@ class AuditAction(StrEnum):
     TOKEN_REVOKE = "token.revoke"  # noqa: S105
 
 
+class Actor(NamedTuple):
+    """Who has done something. ``address``: the IP address of the request; None for a command."""
+
+    kind: ActorKind
+    name: str
+    address: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One entry. ``tenant``: the service that it concerns; None for the installation, or if unknown.
+    """An entry of the audit trail.
 
-    ``subject``: a further object, such as the id of a token. ``address``: that of the request; None for a command.
+    ``tenant``: the service that the action concerns; None if it concerns the whole installation, or if the service is
+    unknown. ``subject``: a further object of the action, such as the id of a token. ``address``: as in ``Actor``.
     """
 
     id: str
@@ -135,9 +144,9 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Conditions for entries; None allows all. ``actor``: an id or a name, or the kind of actor.
+    """Conditions for entries; a condition that is None allows all.
 
-    ``since`` is included, ``until`` is not.
+    ``actor``: an id or a name, or the kind of actor. ``since`` is included, ``until`` is not.
     """
 
     account_id: str | None = None
@@ -149,9 +158,9 @@ class AuditFilter:
 
 
 def days_of(since: date | None, until: date | None) -> tuple[datetime | None, datetime | None]:
-    """Return ``since`` and ``until`` of a filter for whole local days, the last one included.
+    """Return ``since`` and ``until`` of a filter that allows these local days, the day ``until`` included.
 
-    A day before the first possible entry, or after every one, sets no bound.
+    A bound is None if its day is None, before the first possible entry, or after the last.
     """
     start = local_midnight(since) if since and since > _FIRST_DAY else None
     return start, local_midnight(until + ONE_DAY) if until and until < _LAST_DAY else None
@@ -159,34 +168,33 @@ def days_of(since: date | None, until: date | None) -> tuple[datetime | None, da
 
 def new_entry(
     at: datetime,
-    actor_kind: ActorKind,
-    actor: str,
+    actor: Actor,
     action: AuditAction,
     outcome: str = DONE,
     *,
     tenant: str | None = None,
     account_id: str | None = None,
     subject: str | None = None,
-    address: str | None = None,
 ) -> AuditEntry:
-    """Return a new entry. Ids of entries sort by time: the moment in µs comes first.
+    """Return a new entry. Its id begins with the moment in µs, so ids sort by time.
 
-    An account or subject without the form of an id is left out, because somebody may have typed a meter's number.
+    An account or subject that doesn't have the form of an id, or looks like a meter's number, is left out: somebody may
+    have typed a meter's number in its place.
     """
     return AuditEntry(
         f"{(at - _EPOCH) // timedelta(microseconds=1):014x}{secrets.token_hex(5)}",
         at,
-        actor_kind.value,
-        actor[:LONGEST_ACTOR],
+        actor.kind.value,
+        actor.name[:LONGEST_ACTOR],
         action.value,
         outcome[:_LONGEST_OUTCOME],
         tenant,
         account_id if account_id and _is_no_meter(_ACCOUNT, account_id) else None,
         subject if subject and _is_no_meter(_SUBJECT, subject) else None,
-        address,
+        actor.address,
     )
 
 
 def _is_no_meter(form: re.Pattern[str], text: str) -> bool:
-    """Return whether a text has this form, and can't be a meter's number."""
+    """Return whether a text has this form and can't be a meter's number."""
     return form.fullmatch(text) is not None and _METER.fullmatch(text) is None

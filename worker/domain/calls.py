@@ -1,11 +1,11 @@
 """The last calls to the supplier for a series: when, for which window, and what class of answer.
 
-A series keeps its last call of each class of answer and kind of run, as one field of its progress hash:
+For each class of answer and kind of run, the last call for a series is kept as one field of the series' progress hash:
 
     answer:outage:nightly = 2024-07-25T04:12:09+00:00 2024-06-25/2024-07-25
 
-So there are few fields, however many calls are made. An outage doesn't replace the last good answer, and a window of
-the history doesn't replace that of the night.
+So there are few fields, however many calls are made. A failed call doesn't replace the last good answer, and a call for
+the history doesn't replace the last nightly call.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class AnswerClass(StrEnum):
 
     DATA = "data"
     NO_DATA = "no_data"
-    UNUSABLE = "unusable"  # It had points, but none could be used.
+    UNUSABLE = "unusable"  # The answer had points, but none could be used.
     BEFORE_HISTORY = "before_history"
     QUOTA = "quota"  # Our ledger had no permit, or the supplier answered 429.
     BANNED = "banned"  # A gateway has blocked our address.
@@ -59,9 +59,9 @@ class Call:
 
 
 def classify_answer(fetched: int, dropped: int, floor: date | None) -> AnswerClass:
-    """Return the class of an answer by its numbers of kept and of dropped points.
+    """Return the class of an answer; ``fetched`` and ``dropped``: the numbers of its usable and unusable points.
 
-    ``floor`` is the first day for which the supplier has data, if this answer showed it.
+    ``floor``: the first day for which the supplier has data, if this call has found it.
     """
     if fetched:
         return AnswerClass.DATA
@@ -77,7 +77,7 @@ def call_to_fields(call: Call) -> dict[str, str]:
 
 
 def calls_from_fields(state: Mapping[str, str]) -> list[Call]:
-    """Return the calls in the fields of a progress hash, newest first; other fields are ignored."""
+    """Return the calls in the fields of a progress hash, newest first; fields of other kinds are ignored."""
     calls = []
     for name, text in state.items():
         if name.startswith(f"{_FIELD}:"):
@@ -90,10 +90,10 @@ def calls_from_fields(state: Mapping[str, str]) -> list[Call]:
 def last_failure(
     calls: Iterable[Call], day: date, asked_on: date | None, last_success: datetime | None
 ) -> AnswerClass | None:
-    """Return why the last call for a day failed, or None if it didn't.
+    """Return why the last call for a day failed; None if it didn't fail.
 
-    ``asked_on`` is the date on which the day was last answered, from the ledger of days. It is needed because a newer
-    call for another window may have replaced the call that answered.
+    ``asked_on``: the date of the last answer for the day, from the ledger of days. It is needed because ``calls`` may
+    lack the call with this answer, if a newer call for another window has replaced it.
     """
     last = max((call for call in calls if day in call.window), key=lambda call: call.at, default=None)
     if last is None or last.answer.is_answer:

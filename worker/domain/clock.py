@@ -1,4 +1,4 @@
-"""The clock of the system: the real time, or a simulated one with which recorded years are replayed."""
+"""The clock of the system: it shows the real time, or a simulated time to replay recorded years."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ real_clock: Final[Clock] = partial(datetime.now, UTC)
 
 
 def clock_from(pretend_now: datetime | None) -> Clock:
-    """Return a clock that now shows ``pretend_now`` (zone-aware) and continues from there; None: the real clock."""
+    """Return a clock that now shows ``pretend_now`` (zone-aware) and runs on; for None, return the real clock."""
     if pretend_now is None:
         return real_clock
     ahead = pretend_now - real_clock()

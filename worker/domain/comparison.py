@@ -1,19 +1,21 @@
 """The comparison of an answer with the store: the readings to write and to remove, and the changes of their totals.
 
-Of two answers for the same time, the one requested last counts (rule K6). A document has the time of the answer that
-wrote it. An answer that confirms it writes nothing, so its time is kept in ``RecentAnswers``, as one short text for
-each account and series:
+Of two answers for the same time, the answer that was requested last counts (rule K6). A document has the time of the
+answer that wrote it. An answer that only confirms documents writes nothing, so the times of answers are also kept in
+``RecentAnswers``, as one short text for each account and series:
 
     1721890000123456 2024-06-25/2024-07-25@1721976400123456 2024-07-18/2024-07-25@1721980000123456
 
     1721890000123456    When the newest answer that is no longer listed was requested, in µs since 1970; 0 for none.
     …/…@…               A window, and when the answer stored for it was requested.
 
-The answers of one day are listed, at most eight. An answer requested before them never replaces a stored reading. A
-file counts as an answer requested when the file was created. It is stored in parts, which are listed as one.
+The answers of the last 24 hours are listed, at most eight. An answer that was requested before an unlisted answer never
+replaces a stored reading. A file counts as an answer that was requested when the file was created. A file is stored in
+parts, which are listed as one answer.
 
-Clocks of workers differ. A time of up to ``CLOCK_ERROR`` in the future counts; a later one says nothing about the
-order. Such an answer only fills empty places, and the days on which it contradicts another answer are requested again.
+Clocks of workers differ. A time of up to ``CLOCK_ERROR`` in the future counts; a later time says nothing about the
+order of answers. An answer with such a time only fills empty places, and the days on which it contradicts another
+answer are requested again.
 """
 
 from __future__ import annotations
@@ -73,14 +75,17 @@ class Answered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecentAnswers:
-    """The answers of one series, in the order of their requests."""
+    """The recent answers of one series, in the order of their requests.
+
+    ``forgotten_us``: when the newest answer that is no longer listed was requested; 0 if all are listed.
+    """
 
     answers: tuple[Answered, ...] = ()
     forgotten_us: int = 0
 
     @classmethod
     def parse(cls, text: str) -> RecentAnswers:
-        """Parse the text of ``str``; an empty text means no answers. Raises ValueError."""
+        """Parse a text that ``str`` returned; an empty text means no answers. Raises ValueError."""
         if not text:
             return cls()
         forgotten, *answers = text.split(" ")
@@ -91,11 +96,11 @@ class RecentAnswers:
         return " ".join([str(self.forgotten_us), *map(str, self.answers)])
 
     def with_answer(self, answer: Answered) -> RecentAnswers:
-        """Return these answers and one more, without those that needn't be listed any more."""
+        """Return these answers plus ``answer``, without those that needn't be listed any more."""
         return self._keep_latest({*self.answers, answer})
 
     def with_part(self, answer: Answered) -> RecentAnswers:
-        """Return these answers with a part of a file, which is merged with its earlier parts."""
+        """Return these answers with one more part of a file, merged with the earlier parts of this file."""
         return self._keep_latest(_merge_parts({*self.answers, answer}, answer.asked_us))
 
     def _keep_latest(self, all_answers: Iterable[Answered]) -> RecentAnswers:
@@ -106,26 +111,33 @@ class RecentAnswers:
         return RecentAnswers(tuple(kept), max([self.forgotten_us, *forgotten]))
 
     def days_answered_later(self, answer: Answered, latest_us: int) -> set[date]:
-        """Return the days of an answer that were requested after it; a time after ``latest_us`` doesn't count."""
+        """Return the days of an answer that are also covered by an answer requested later.
+
+        These are all days if an unlisted answer was requested later. An answer with a time after ``latest_us`` doesn't
+        count.
+        """
         if answer.asked_us < self.forgotten_us <= latest_us:
             return set(answer.window.dates())
         return self.days_listed_later(answer, latest_us)
 
     def days_listed_later(self, answer: Answered, latest_us: int) -> set[date]:
-        """Return the same days according to listed answers only; the days of others are unknown."""
+        """Return the days of an answer that are also covered by a listed answer requested later.
+
+        The days of unlisted answers are unknown.
+        """
         later = (listed for listed in self.answers if answer.asked_us < listed.asked_us <= latest_us)
         return {day for listed in later for day in listed.days_in(answer.window)}
 
     def days_beyond(self, window: DateWindow, latest_us: int) -> set[date]:
-        """Return the days of a window that are covered by an answer with a time after ``latest_us``."""
+        """Return the days of a window that an answer with a time after ``latest_us`` covers."""
         return {day for listed in self.answers if listed.asked_us > latest_us for day in listed.days_in(window)}
 
     def days_in_doubt(self, finished: FinishedAnswer) -> set[date]:
-        """Return the days to request again, because it isn't certain that the later answer was stored for them."""
+        """Return the days to request again, because it isn't certain that the latest answer for them was stored."""
         answer, unseen = finished.answer, set(self.answers) - set(finished.seen.answers) - {finished.answer}
         if self.forgotten_us > finished.seen.forgotten_us:
             return set(answer.window.dates())  # An unseen answer may no longer be listed.
-        # Two answers were compared with the store at the same time, each without the other.
+        # An unseen answer and this one were compared with the store at the same time, neither knowing of the other.
         crossing = {other for other in unseen if finished.wrote or other.asked_us <= answer.asked_us}
         if finished.overwrote:
             crossing |= {other for other in self.answers if other.asked_us == answer.asked_us} - {answer}
@@ -133,7 +145,7 @@ class RecentAnswers:
 
 
 def _merge_parts(answers: Collection[Answered], asked_us: int) -> Iterator[Answered]:
-    """Yield the answers, with those of this moment whose windows touch merged into one."""
+    """Yield the answers; those requested at ``asked_us`` are merged into one if their windows touch."""
     yield from (answer for answer in answers if answer.asked_us != asked_us)
     windows = [(one.window.start, one.window.end) for one in answers if one.asked_us == asked_us]
     yield from (Answered(asked_us, DateWindow(*span)) for span in merge_spans(windows))
@@ -141,11 +153,11 @@ def _merge_parts(answers: Collection[Answered], asked_us: int) -> Iterator[Answe
 
 @dataclass(frozen=True, slots=True)
 class FinishedAnswer:
-    """The result of an answer.
+    """What an answer has changed in the store.
 
-    ``seen``: the answers known when it was compared with the store. ``wrote``: whether it changed the store;
-    ``overwrote``: whether it replaced a value. ``late_days``: the days on which one of its values was skipped because
-    of a later answer. ``changed_days``: the days on which it wrote a value.
+    ``seen``: the answers that were known when this answer was compared with the store. ``wrote``: whether it changed
+    the store; ``overwrote``: whether it replaced or removed a value. ``late_days``: the days on which one of its values
+    was skipped because of a later answer. ``changed_days``: the days on which it wrote a value.
     """
 
     answer: Answered
@@ -157,7 +169,7 @@ class FinishedAnswer:
 
     @classmethod
     def of(cls, result: WindowResult) -> FinishedAnswer:
-        """Return the result of a window's answer."""
+        """Read from a window's result what its answer has changed."""
         replaced = result["updated"] + result["removed"]
         return cls(
             answer=Answered.of(result, result["facts"]),
@@ -170,10 +182,10 @@ class FinishedAnswer:
 
 
 def ranges_to_read(job: WindowJob) -> dict[Doctype, KeyRange]:
-    """Return the ranges of the affected totals, then those of their readings: the store reads in this order.
+    """Return the ranges of keys to read: of the affected totals, then of their readings. The store reads in this order.
 
-    For a load curve they begin an hour earlier and end an hour later, because a step may span midnight. For states and
-    periods all rows are read, which are few, because the neighbours of a day may be years away.
+    For a load curve the ranges begin an hour earlier and end an hour later, because a step may span midnight. For
+    states and billed periods all rows are read, because the neighbours of a day may be years away; they are few.
     """
     series, window = messages.series_of(job), messages.window_of(job)
     if series.is_state or series.has_intervals:
@@ -187,38 +199,47 @@ def ranges_to_read(job: WindowJob) -> dict[Doctype, KeyRange]:
     }
 
 
+class Known(NamedTuple):
+    """What is known before an answer is compared: the ``documents`` in ``ranges_to_read``, and the recent answers.
+
+    The recent answers must be read before the documents.
+    """
+
+    recent: RecentAnswers
+    documents: Mapping[Doctype, Sequence[Document]]
+
+
 def compare(
     job: WindowJob,
     entries: Sequence[Entry],
     facts: AnswerFacts,
-    documents: Mapping[Doctype, Sequence[Document]],
-    recent: RecentAnswers,
+    known: Known,
     now: datetime,
     daily_limit_kwh: float = DAILY_LIMIT_KWH,
     contracts: Sequence[Entry] = (),
 ) -> Changes:
     """Return the entries that the store lacks or has with another value, and the changes of their totals.
 
-    ``documents``: the stored ones in ``ranges_to_read``. ``recent``: read before them. New values above what a meter
-    can deliver are set aside (rule K7). Stored ones stay, except daily values above ``daily_limit_kwh``.
+    New values above what a meter can deliver are set aside (rule K7). Stored values stay, except daily values above
+    ``daily_limit_kwh``, which are removed.
     """
     series, window, ranges = messages.series_of(job), messages.window_of(job), ranges_to_read(job)
-    inputs = documents[series.inputs]
+    recent, inputs = known.recent, known.documents[series.inputs]
     stored = {entry.key: entry for entry in map(to_entry, inputs)}
     latest = now + CLOCK_ERROR
     later_keys = _later_keys(job, inputs, facts, recent, latest)
     if series.is_state:
-        # A later answer that repeated the previous row has no row of its own.
+        # A later answer that repeated the previous row has no row of its own; only the list shows its day.
         listed = recent.days_listed_later(Answered.of(job, facts), _to_us(latest))
         return _compare_states(job, entries, facts, stored, recent, later_keys | {str(day) for day in listed})
-    # A stored period, or a step, that begins before the window may cover days of it.
+    # A stored period, or a step, that begins before the window may cover days of the window.
     reach_in = series.has_intervals or series.has_steps
     first_key, end_key = key_range(window, series.inputs)
     in_window = [entry for key, entry in stored.items() if reach_in or first_key <= key < end_key]
     out_of_order = find_replaced(inputs) if reach_in else []
     out_of_order_keys = {entry.key for entry in out_of_order}
     in_order = [entry for entry in in_window if entry.key not in out_of_order_keys]
-    # An impossible value is no reading, even if it was stored before.
+    # An impossible value doesn't count as a reading, even if it was stored before.
     impossible = beyond(series, in_order, daily_limit_kwh) if series.has_daily_limit else {}
     impossible = beyond(series, (stored[key] for key in impossible), daily_limit_kwh, contracts)
     unreal = [stored[key] for key in impossible]
@@ -250,7 +271,7 @@ def compare(
         left_out=settled.left_out,
         seen=str(recent),
         late_days=sorted(day.isoformat() for day in late_days),
-        stored_totals={doctype.value: list(map(to_entry, documents[doctype])) for doctype in series.totals},
+        stored_totals={doctype.value: list(map(to_entry, known.documents[doctype])) for doctype in series.totals},
         rest={doctype.value: _sums_within(ranges[doctype], rest, doctype) for doctype in series.totals},
         facts={
             **facts,
@@ -263,13 +284,13 @@ def compare(
 
 
 def depend_on_contract(changes: Changes, daily_limit_kwh: float) -> bool:
-    """Return whether changes computed without the contract might differ with it.
+    """Return whether these changes, which were computed without the contract, might be different with the contract.
 
-    This is so if a value above twice the smallest contract would be written, or one above the limit is set aside or
-    removed.
+    This is so if a value above twice the smallest possible contract would be written, or if a value was set aside or a
+    daily value is removed.
     """
     series = messages.series_of(changes)
-    # Twice 3 kVA, in half a day or in the shortest day.
+    # The energy at twice 3 kVA, the smallest contract: for steps in half a day (``most_of``), else in the shortest day.
     smallest_kwh = 2 * 3 * (12 if series.has_steps else 23)
     high = beyond(series, messages.to_entries(changes["changed"]), min(daily_limit_kwh, smallest_kwh))
     return bool(high or changes["facts"]["set_aside"] or (series.has_daily_limit and changes["replaced"]))
@@ -283,7 +304,7 @@ def _compare_states(
     recent: RecentAnswers,
     later_keys: Collection[str],
 ) -> Changes:
-    """Return the changes of a series of states (``totals``); a day is covered if an answer had its state."""
+    """Return the changes of a series of states (see ``totals``); a day is covered if the answer has its state."""
     series = messages.series_of(job)
     changes = compare_states(entries, stored, later_keys)
     return Changes(
@@ -305,17 +326,18 @@ def _compare_states(
 def _later_keys(
     job: WindowJob, documents: Iterable[Document], facts: AnswerFacts, recent: RecentAnswers, latest: datetime
 ) -> set[str]:
-    """Return the keys of stored readings that an answer requested later has written or confirmed.
+    """Return the keys of the stored readings that an answer requested later has written or confirmed.
 
-    An answer requested after ``latest`` has a wrong clock, so all stored readings count as later.
+    If this answer was requested after ``latest``, its clock was wrong, so all stored readings count as later.
     """
     series, answer = messages.series_of(job), Answered.of(job, facts)
     if not series.has_steps:
-        documents = [document for document in documents if "step" not in document]  # Computed days are left out.
+        # No answer wrote the days that were computed from the curve.
+        documents = [document for document in documents if "step" not in document]
     if answer.asked_us > _to_us(latest):
         return {key_of(document) for document in documents}
     later_days = recent.days_answered_later(answer, _to_us(latest))
-    # These are texts of one format in UTC, so they compare like times.
+    # These texts have one format and are in UTC, so they can be compared like times.
     fetched_at, latest_text = facts["fetched_at"], to_timestamp(latest)
     return {
         key
@@ -327,7 +349,7 @@ def _later_keys(
 
 
 def _sums_within(keys: KeyRange, entries: Iterable[Entry], doctype: Doctype) -> dict[str, int]:
-    """Return the sums of the entries for the totals that the window affects."""
+    """Return the sums of the entries by the key of their total, only for totals in the range ``keys``."""
     first_key, end_key = keys
     return {key: energy for key, energy in total_entries(entries, doctype).items() if first_key <= key < end_key}
 

@@ -1,7 +1,7 @@
 """The complete and incomplete days of a series, as one short text per account and series, and causes of missing curves.
 
-A *mark* says how much of one local day is stored, and how old the day was when it was last requested. A ledger is the
-first day and one mark for each day from it on, written as runs:
+A *mark* says how much of one local day is stored, and how old the day was when it was last requested. A *ledger* has a
+first day and one mark for each day from then on. Runs of equal marks are written together:
 
     2024-01-01 1090c 1p46@8 3l@1
 
@@ -13,8 +13,8 @@ first day and one mark for each day from it on, written as runs:
 Three years of a healthy meter take 20 bytes.
 
 Open days are requested again when they are 1, 2, 4 and 8 days old, then weekly. A day without a reading counts as
-absent for good when it is ``GIVE_UP_AGE`` days old. A day for which two answers crossed is due at once. A day without
-an age was never requested: the history requests it.
+absent for good when it is ``GIVE_UP_AGE`` days old. A day is due at once if two answers crossed, that is, if they were
+compared with the store at the same time. A day without an age was never requested: the history requests it.
 
 Enedis collects a load curve only if the holder has switched its collection on; daily values are always collected. The
 answer is ``no_data_found`` both for a curve that isn't collected and for a gap. So for each direction the ledgers of
@@ -45,10 +45,10 @@ GIVE_UP_AGE: Final = 64
 ASKED_AT_AGES: Final = (1, 2, 4, *range(8, GIVE_UP_AGE + 1, 7))
 # How many days with a daily value and without a curve show that the collection is not switched on.
 MIN_EMPTY_DAYS: Final = 3
-# After a first curve the next ones may just be some days late. No holder should be asked to switch on a collection that
-# is on already.
+# The minimum is higher if there was a curve before: the newest days of the curve may just be late, and no holder should
+# be asked to switch on a collection that is on already.
 MIN_EMPTY_DAYS_AFTER_CURVE: Final = 8
-# The ledgers of these two usual series are compared, in this order.
+# The two usual series whose ledgers are compared: daily values, then the curve.
 COMPARED_SERIES: Final = (daily_of(), curve_of(daily_of()))
 _HALF_HOUR: Final = timedelta(minutes=30)
 _MINUTE: Final = timedelta(minutes=1)
@@ -59,22 +59,23 @@ class DayState(StrEnum):
     """States of a day; the values are the letters of a ledger's text."""
 
     COMPLETE = "c"
-    FILE = "f"  # All of it is stored, and its last new values came from a file.
+    FILE = "f"  # All of the day is stored, and its last new values came from a file.
     PARTIAL = "p"
-    LATE = "l"  # It was requested, and nothing has come yet.
-    ABSENT = "a"  # It was requested until ``GIVE_UP_AGE``, and nothing came.
-    BEFORE = "b"  # It lies before activation, consent or the supplier's history; the answer doesn't say which.
-    UNKNOWN = "u"  # It was never requested.
-    SET_ASIDE = "s"  # A value that no meter can deliver (rule K7) was not stored; the others of the day are.
-    AGAIN = "r"  # All of it is stored, but two answers crossed: it is requested again.
+    LATE = "l"  # The day was requested, and nothing has come yet.
+    ABSENT = "a"  # The day was requested until ``GIVE_UP_AGE``, and nothing came.
+    BEFORE = "b"  # The day lies before activation, consent or the supplier's history; the answer doesn't say which.
+    UNKNOWN = "u"  # The day was never requested.
+    SET_ASIDE = "s"  # A value that no meter can deliver (rule K7) was not stored; other values of the day may be.
+    AGAIN = "r"  # All of the day is stored, but two answers crossed, so the day is requested again.
 
 
 @dataclass(frozen=True, slots=True)
 class DayMark:
     """The state of one day.
 
-    ``half_hours``: the stored ones of a partial day, or of one with a value set aside. ``asked_at_age``: the day's age
-    in days when it was last requested; None for a day that came only from a file, or that was lost.
+    ``half_hours``: how many half-hours are stored of a partial day, or of a day with a value set aside.
+    ``asked_at_age``: the day's age in days when it was last requested. It is None for a day that isn't requested again,
+    that came only from a file, or whose documents were lost.
     """
 
     state: DayState
@@ -93,7 +94,7 @@ class DayMark:
 
     @property
     def asked(self) -> bool:
-        """Whether the day was requested, or needn't be; other days belong to the history."""
+        """Whether the day was requested, or needn't be requested; all other days belong to the history."""
         ended = self.complete or self.state in (DayState.ABSENT, DayState.BEFORE)
         return ended or self.asked_at_age is not None
 
@@ -116,7 +117,7 @@ class DayLedger:
 
     @classmethod
     def parse(cls, text: str) -> DayLedger:
-        """Parse the text of ``str``; an empty text is an empty ledger. Raises ValueError."""
+        """Parse a text that ``str`` returned; an empty text is an empty ledger. Raises ValueError."""
         if not text:
             return cls()
         first_day, *runs = text.split(" ")
@@ -146,7 +147,7 @@ class DayLedger:
                 yield self.start + place * ONE_DAY, mark
 
     def stored_days(self) -> dict[date, timedelta]:
-        """Return the days with stored readings, oldest first, each with the minimum time that is stored."""
+        """Return the days with stored readings, oldest first, each with its stored time in complete half-hours."""
         return {
             day: day_length(day) if mark.complete else mark.half_hours * _HALF_HOUR
             for day, mark in self.days()
@@ -154,7 +155,7 @@ class DayLedger:
         }
 
     def with_marks(self, new_marks: Mapping[date, DayMark]) -> DayLedger:
-        """Return a ledger in which these marks replace those of the same days."""
+        """Return a ledger in which these days have these marks."""
         if not new_marks:
             return self
         ends = [self.start, self.start + (len(self.marks) - 1) * ONE_DAY] if self.start else []
@@ -168,13 +169,16 @@ class DayLedger:
         return DayLedger(start, marks)
 
     def with_file(self, marks: Mapping[date, DayMark]) -> DayLedger:
-        """Return a ledger with the marks of a file; days before the supplier's floor don't remove that floor."""
+        """Return a ledger with the marks of a file. The supplier's floor stays, even if the file has days before it."""
         floors = [day for day, mark in self.days() if mark.state is DayState.BEFORE]
         marked = self.with_marks(marks)
         return marked.with_floor(floors[-1] + ONE_DAY) if floors else marked
 
     def with_floor(self, floor: date) -> DayLedger:
-        """Return a ledger in which the newest day before ``floor`` without stored readings is marked BEFORE."""
+        """Return a ledger in which the newest day before ``floor`` that has no stored readings is marked BEFORE.
+
+        ``floor``: the first day for which the supplier has data.
+        """
         day = floor - ONE_DAY
         while (mark := self.mark_of(day)).complete or mark.half_hours:
             day -= ONE_DAY
@@ -183,7 +187,7 @@ class DayLedger:
     def asked_windows(self, first_day: date = date.min) -> list[DateWindow]:
         """Return the requested days, in windows that may overlap.
 
-        All days before one that is BEFORE, or before the account's ``first_day``, count as requested.
+        All days before a day that is marked BEFORE, or before the account's ``first_day``, count as requested.
         """
         windows, floor, end = list[DateWindow](), first_day, self.start or date.min
         for mark, equal_marks in groupby(self.marks):
@@ -195,7 +199,7 @@ class DayLedger:
         return [DateWindow(date.min, floor), *windows] if floor > date.min else windows
 
     def ask_again(self, days: Iterable[date]) -> DayLedger:
-        """Return a ledger in which those of these days that can be requested are due at once."""
+        """Return a ledger in which these days are due at once; days that are neither complete nor open don't change."""
         marks = {day: self.mark_of(day) for day in days}
         again = {
             day: DayMark(DayState.AGAIN) if mark.complete else replace(mark, asked_at_age=0)
@@ -209,17 +213,17 @@ class DayLedger:
         return [day for day, when in self._open_days(series) if when <= today]
 
     def next_ask(self, series: Series) -> date | None:
-        """Return when the first of the open days is due; None if no day is open."""
+        """Return the date on which the next open day is due; None if no open day is ever due."""
         return min((when for _, when in self._open_days(series)), default=None)
 
     def _open_days(self, series: Series) -> Iterator[tuple[date, date]]:
-        """Yield each open day with the date on which it is due."""
+        """Yield each open day that is ever due, with the date on which it is due."""
         for day, mark in self.days():
             if mark.open and (when := next_ask(day, mark, series)):
                 yield day, when
 
     def last_complete(self) -> date | None:
-        """Return the newest complete day."""
+        """Return the newest complete day; None if there is none."""
         if self.start is None:
             return None
         places = (place for place in range(len(self.marks) - 1, -1, -1) if self.marks[place].complete)
@@ -227,16 +231,19 @@ class DayLedger:
 
 
 def never_comes(mark: DayMark, asked: bool) -> bool:
-    """Return whether a missing day never comes. ``asked``: whether such days are requested at all."""
+    """Return whether no value can come any more for a missing day. ``asked``: whether the day is requested at all."""
     return not asked or mark.state in (DayState.ABSENT, DayState.BEFORE)
 
 
 def next_ask(day: date, mark: DayMark, series: Series) -> date | None:
     """Return when the repair requests an open day again; None if it never does.
 
-    A series that isn't requested every night is repaired only for days beyond its look-back, and weekly like others, so
-    it is never requested more often than its cadence. A state is never repaired, because a past state can't be
-    requested later. Nor is a day that was never requested: it belongs to the history.
+    If a series isn't requested every night, its days are repaired only once they are older than its look-back, at the
+    same ages as in other series (ASKED_AT_AGES: weekly by then). So the repair never requests it more often than its
+    cadence allows.
+
+    A state is never repaired, because a past state can't be requested later. A day that was never requested isn't
+    repaired either, because it belongs to the history.
     """
     if series.is_state:
         return None
@@ -256,7 +263,6 @@ def half_hours_of(day: date) -> int:
 
 
 def half_hours_in(length: timedelta) -> int:
-    """Return how many whole half-hours fit into ``length``."""
     return length // _HALF_HOUR
 
 
@@ -279,9 +285,9 @@ def mark_days(
 ) -> dict[date, DayMark]:
     """Return a mark for each day of a window that was requested today.
 
-    ``stored_minutes``: those of the incomplete days, from ``open_days``. ``floor``: the first day for which the
-    supplier has data, if it was found. ``set_aside``: the days with a value that was set aside. ``give_up_age``: the
-    age from which on an empty day counts as absent.
+    ``stored_minutes``: the stored minutes of each incomplete day, from ``open_days``. ``floor``: the first day for
+    which the supplier has data, if it was found. ``set_aside``: the days with a value that was set aside.
+    ``give_up_age``: the age in days from which on an empty day counts as absent.
     """
     marks = {}
     for day in window.dates():
@@ -301,10 +307,10 @@ def mark_days(
 
 
 def covered_time_by_day(series: Series, entries: Iterable[Entry]) -> dict[date, timedelta]:
-    """Return how much of each local day the stored readings cover; the time of overlapping steps counts once.
+    """Return how much of each local day the stored readings cover; overlapping steps count once.
 
-    A day computed from the curve is no reading. A step over midnight covers part of both days, if a step starts on the
-    second one too.
+    Days computed from the curve don't count. The part of a step after midnight counts only if another step starts on
+    that second day.
     """
     if series.has_intervals:
         return {day: day_length(day) for entry in entries for day in interval_days(entry).dates()}
@@ -334,7 +340,7 @@ def civil_day(key: str) -> date:
 
 
 def civil_day_of(key: str, series: Series) -> date:
-    """Return the local day of a reading's key; for a period its first day."""
+    """Return the local day of a reading's key; for a billed period, the period's first day."""
     return civil_day(key) if series.has_steps else date.fromisoformat(key)
 
 
@@ -344,7 +350,7 @@ def last_day_of(entry: Entry, series: Series) -> date:
 
 
 def interval_days(entry: Entry) -> DateWindow:
-    """Return the days of a stored period."""
+    """Return the days of a stored billed period."""
     return DateWindow(date.fromisoformat(entry.key), date.fromisoformat((entry.details or {})["ends_on"]))
 
 
@@ -356,22 +362,25 @@ class Hole(StrEnum):
     """Reasons why a day has no load curve."""
 
     NOT_ACTIVATED = "not_activated"  # The holder must switch the collection on.
-    NOT_YET_ACTIVATED = "not_yet_activated"  # The collection was switched on later; these days never come.
-    TRANSMISSION = "transmission"  # The gap lies between two curves.
-    LATE = "late"  # These are the newest days, and too few to decide.
-    NOTHING = "nothing"  # There is no daily value either: it is late or absent.
+    NOT_YET_ACTIVATED = "not_yet_activated"  # The collection was switched on later; the curve of this day never comes.
+    TRANSMISSION = "transmission"  # Days before and after have a curve.
+    LATE = "late"  # This is one of the newest days, which are too few to decide.
+    NOTHING = "nothing"  # There is no daily value either: the day is late or absent.
 
 
 @dataclass(frozen=True, slots=True)
 class MissingCurve:
-    """A collection that isn't switched on: the first day without a curve, and the last day with one before it."""
+    """A load curve whose collection isn't switched on.
+
+    ``since``: the first day without a curve. ``last_curve``: the last day with a curve; None if there never was one.
+    """
 
     since: date
     last_curve: date | None
 
 
 def find_missing_curve(daily: DayLedger, curve: DayLedger) -> MissingCurve | None:
-    """Return since when the curve is missing; None unless enough of the newest days have only a daily value."""
+    """Return the missing curve if enough of the newest days have a daily value and no curve, else None."""
     newest = max((day for day, mark in curve.days() if mark.state is not DayState.UNKNOWN), default=None)
     if newest is None or curve.start is None:
         return None
@@ -402,7 +411,7 @@ def find_holes(daily: DayLedger, curve: DayLedger) -> dict[date, Hole]:
 
 
 def find_all_holes(ledgers: Mapping[Series, DayLedger]) -> dict[Series, dict[date, Hole]]:
-    """Return the holes of each curve that has daily values to compare with."""
+    """Return the holes of each curve that can be compared with daily values."""
     return {
         series: find_holes(ledgers.get(daily, DayLedger()), ledger)
         for series, ledger in ledgers.items()
@@ -411,7 +420,10 @@ def find_all_holes(ledgers: Mapping[Series, DayLedger]) -> dict[Series, dict[dat
 
 
 def daily_of_curve(series: Series) -> Series | None:
-    """Return the daily series with which a curve is compared; None if the series is no curve, or always collected."""
+    """Return the daily series with which a curve is compared.
+
+    None if the series isn't a curve, or if the curve is always collected.
+    """
     return series.description.adds_up_to if series.has_steps and series.description.optional else None
 
 
@@ -421,7 +433,10 @@ def _days_in(curve: DayLedger, states: Collection[DayState]) -> list[date]:
 
 @dataclass(frozen=True, slots=True)
 class SeriesDay:
-    """A day of a series. ``asked_next``: None if it is never requested again. ``hole``: only for a curve."""
+    """A day of a series.
+
+    ``asked_next``: when the day is requested again; None if never. ``hole``: why a curve lacks the day; else None.
+    """
 
     day: date
     mark: DayMark
@@ -430,7 +445,7 @@ class SeriesDay:
 
     @property
     def asked_on(self) -> date | None:
-        """The date on which the day was last requested."""
+        """The date on which the day was last requested; None if it is unknown."""
         return None if self.mark.asked_at_age is None else self.day + self.mark.asked_at_age * ONE_DAY
 
     @property
@@ -443,10 +458,10 @@ class SeriesDay:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The summary of one series. ``first`` and ``last``: the ends of its ledger, None if that is empty.
+    """The summary of one series. ``first`` and ``last``: the first and the last day of its ledger, None if it is empty.
 
-    ``first_stored``: the first day with a stored reading. ``missing``: since when a curve is missing, if its
-    collection isn't switched on.
+    ``counts``: the number of days by state. ``first_stored``: the first day with a stored reading. ``missing``: since
+    when a curve is missing, if its collection isn't switched on.
     """
 
     series: Series
@@ -459,14 +474,14 @@ class Coverage:
 
     @property
     def asked_next(self) -> datetime | None:
-        """The next moment at which an open day is requested."""
+        """The next moment at which an open day is requested; None if no day is requested again."""
         return min((day.asked_next for day in self.open_days if day.asked_next), default=None)
 
 
 def summarize_days(
     ledgers: Mapping[Series, DayLedger], asked_next: Callable[[Series, date, DayMark], datetime | None]
 ) -> dict[Series, Coverage]:
-    """Return the summary of each series of an account; ``asked_next``: returns when a day is requested again."""
+    """Return the summary of each series of an account; ``asked_next`` returns when a day is requested again."""
     coverage, all_holes = {}, find_all_holes(ledgers)
     for series, ledger in ledgers.items():
         days, holes, daily = list(ledger.days()), all_holes.get(series, {}), daily_of_curve(series)

@@ -20,47 +20,46 @@ from worker.domain.oauth_proxy import ProxyCaller
 from worker.domain.series import Series
 from worker.domain.transitions import Transitions, WrongState
 
-MOST_METERS: Final = 10  # Per callback; one with more is refused as a whole.
+MOST_METERS: Final = 10  # Per callback; a callback with more meters is refused as a whole.
 LONGEST_QUERY: Final = 2048  # In bytes.
-# The supplier knows a consent of 2026 some seconds after it was given. After so many tries an id counts as unknown.
+# The supplier knows a consent of 2026 only some seconds after it was given. After this many tries, the consent's id
+# counts as unknown.
 MOST_UNKNOWN: Final = 12
-OTHER_METER: Final = "other_meter"  # The page of a consent for another meter than the invitation.
-_WAITS_S: Final = (2, 3, 5, 10, 20, 40, 60, 120, 300)  # By the number of earlier tries.
+OTHER_METER: Final = "other_meter"  # The page for a consent whose meter isn't that of the invitation.
+_WAITS_S: Final = (2, 3, 5, 10, 20, 40, 60, 120, 300)  # The wait before the next try, by the number of earlier tries.
 
 
 class RequestState(StrEnum):
-    """The state of a request."""
-
     ASKING = "asking"  # The supplier is asked until it answers.
-    CHOICE = "choice"  # Proven, but the meter has another person's account: the person chooses.
-    HELD = "held"  # The operator decides: too many new accounts, a reading that would close one, gas uninvited.
+    CHOICE = "choice"  # The meter is proven, but it has an account of another person: the person who connects chooses.
+    # The request waits for the operator: there are too many new accounts, the typed reading would close another
+    # account, or a gas request came without an invitation.
+    HELD = "held"
     UNPROVEN = "unproven"  # There is no proof; the person may still type a reading of the meter's display (P4).
     CONNECTED = "connected"
-    HANDED_OVER = "handed_over"  # A client of the proxy gets a code for it, and no account is created.
-    DECLARED = "declared"  # Its right is declared to the supplier, which asks the holder; see the table of rights.
+    HANDED_OVER = "handed_over"  # A client of the proxy gets a code for the request, and no account is created.
+    DECLARED = "declared"  # A right is declared to the supplier, which asks the holder (``access_right.TRANSITIONS``).
     REFUSED = "refused"
 
 
 class RequestEvent(StrEnum):
-    """An event of a request."""
-
     NO_ANSWER = "no_answer"  # The supplier doesn't answer, or a rate limit applies.
-    PROVEN = "proven"  # The meter is the person's; in ``choice`` the person has confirmed it.
+    PROVEN = "proven"  # The meter is proven to be the person's; in ``choice`` the person has confirmed it.
     NOT_PROVEN = "not_proven"  # There is no proof, or an account of another tenant reads the meter.
-    OTHER_PERSON = "other_person"  # Proven, for a meter with an account of another person.
-    TOO_MANY = "too_many"  # Proven, but above the limit of new accounts.
-    UNVOUCHED = "unvouched"  # It declares a right, and nobody has invited its person.
-    OTHER_BY_READING = "other_by_reading"  # Proven only by a reading, for a meter with an account of another person.
-    LET_IN = "let_in"  # By the operator.
-    VOUCHED = "vouched"  # By the operator, for a right that it declares.
-    TURNED_AWAY = "turned_away"  # By the operator.
+    OTHER_PERSON = "other_person"  # The meter is proven, but it has an account of another person.
+    TOO_MANY = "too_many"  # The meter is proven, but there are too many new accounts.
+    UNVOUCHED = "unvouched"  # The request declares a right, and nobody has invited the person.
+    OTHER_BY_READING = "other_by_reading"  # Only a reading proves the meter, and it has an account of another person.
+    LET_IN = "let_in"  # The operator accepts the request.
+    VOUCHED = "vouched"  # The operator vouches for a request that declares a right.
+    TURNED_AWAY = "turned_away"  # The operator refuses the request.
     READING_TYPED = "reading_typed"  # The person has typed a reading of the meter's display.
-    HANDED_OVER = "handed_over"  # To a client of the proxy: proven, or with a code of v4, which may become a proof.
+    HANDED_OVER = "handed_over"  # A client of the proxy gets a proven meter, or a code of v4, which may become a proof.
     DECLARED = "declared"  # The supplier has registered the right that the household declares.
-    REFUSED = "refused"  # By the supplier, or because the invitation has ended.
-    REPLACED = "replaced"  # By a newer one of the same browser.
-    ERASED = "erased"  # With the account, the meter or the browser that it names.
-    EXPIRED = "expired"  # After seven days, or a quarter of an hour after its end.
+    REFUSED = "refused"  # The supplier refuses the request, or its invitation has ended.
+    REPLACED = "replaced"  # A newer request of the same browser replaces this one.
+    ERASED = "erased"  # The account, the meter or the browser that the request names is erased.
+    EXPIRED = "expired"  # Seven days have passed, or a quarter of an hour since the request ended.
 
 
 _S, _E = RequestState, RequestEvent
@@ -76,7 +75,7 @@ TRANSITIONS: Final = Transitions[RequestState, RequestEvent, RequestState | None
     (_E.OTHER_PERSON, (_S.ASKING, _S.HELD), _S.CHOICE),
     (_E.TOO_MANY, (_S.ASKING, _S.CHOICE), _S.HELD),
     (_E.UNVOUCHED, (_S.ASKING,), _S.HELD),
-    (_E.OTHER_BY_READING, (_S.ASKING, _S.CHOICE, _S.HELD), _S.HELD),  # 0.2.0 let the person choose.
+    (_E.OTHER_BY_READING, (_S.ASKING, _S.CHOICE, _S.HELD), _S.HELD),  # CHOICE: in 0.2.0 the person could choose.
     (_E.LET_IN, (_S.HELD,), _S.CONNECTED),
     (_E.VOUCHED, (_S.HELD,), _S.ASKING),
     (_E.TURNED_AWAY, (_S.HELD,), _S.REFUSED),
@@ -93,7 +92,7 @@ class ProvenMeters:
 
     ``since`` and ``until`` are the first and the last day according to the supplier, or None. ``line`` and
     ``answer_digest``: the supplier's endpoint that was called, and the SHA-256 of its answer; None without a call.
-    ``offered``: the series that the consent covers, for the meters for which the supplier says so.
+    ``offered``: the series that the consent covers, by meter, as far as the supplier says so.
     """
 
     proof: Proof
@@ -111,7 +110,10 @@ class ProvenMeters:
 
 @dataclass(frozen=True, slots=True)
 class ConnectedAccount:
-    """An account that a request has connected, with the number that the browser's session must name."""
+    """An account that a request has connected.
+
+    ``session_number``: the number with which the browser's session must name the account (``Account.session_number``).
+    """
 
     id: str
     session_number: int
@@ -122,20 +124,23 @@ class ConnectionRequest:
     """A callback and its progress.
 
     ``browser``: SHA-256 of the secret name that the browser got when it came back; only this browser sees the outcome.
-    ``known_as``: the hashes of its earlier names. ``address``: its IP address.
-    ``invitation_id``: the invitation with which it was begun; ``tenant``: the invitation's, which a new account gets.
+    ``known_as``: the hashes of the browser's earlier names. ``address``: the browser's IP address.
+    ``invitation_id``: the invitation with which the request was begun; ``tenant``: the invitation's tenant, to which a
+    new account belongs.
     ``begun_on``: the day (Europe/Paris) on which the person was sent to the supplier's page, and ``begun_at`` the
     moment; None if unknown. ``session``: the accounts of the browser's session with their numbers.
     ``usage_points``, ``autorisation_id`` and ``code``: the content of the callback, by generation.
-    ``was_unknown``: whether the supplier once didn't know the consent. Then its number may have been guessed before its
-    holder got it, so no reading can prove it.
+    ``was_unknown``: whether the supplier once didn't know the consent. Then somebody may have guessed the consent's
+    number before it was given to its holder, so no reading can prove the consent.
     ``new_holder``: whether the person has said that the meter's account is another person's.
-    ``caller``: the client of the proxy that it is for; ``returns_to``: the address to which its code was sent.
+    ``caller``: the client of the proxy for which the request was made, if any; ``returns_to``: the address to which the
+    client's code was sent.
     ``readings``: the display's registers as typed by the person, in kWh by tariff period.
     ``declaration``: the person's input for the declaration of a right; deleted once the request is final.
-    ``vouched_by``: the operator who has accepted it.
-    ``page``: the name of the page that says what it waits for or why it ended, unless the account's own page does.
-    ``created_at``, ``begun_at`` and ``next_try_at`` are real moments even if the fleet's time is simulated.
+    ``vouched_by``: the operator who has accepted the request.
+    ``page``: the name of the page that says what the request waits for or why it ended; empty if the account's own page
+    does.
+    ``created_at``, ``begun_at`` and ``next_try_at`` are in real time, even if the fleet's time is simulated.
     """
 
     id: str
@@ -167,7 +172,7 @@ class ConnectionRequest:
     vouched_by: str | None = None
 
     def after(self, event: RequestEvent, **changes: Any) -> Self:
-        """Return the request after an event. Raises WrongState for one that can't happen, or that deletes it."""
+        """Return the request after an event. Raises WrongState if the event can't happen now or deletes the request."""
         state = TRANSITIONS[self.state, event]
         if state is None:
             raise WrongState(f"a request that was {event} is gone")
@@ -182,7 +187,8 @@ class ConnectionRequest:
     def for_other_meter(self, kind: ConsentKind, meters: Sequence[SharedMeter]) -> Self:
         """Return the unproven request whose consent names only other meters than the invitation.
 
-        Its ``usage_points`` are those that its page may show: none for a consent of 2026 whose number may be guessed.
+        The new ``usage_points`` are the meters that the request's page may show: none for a consent of 2026 whose
+        number may have been guessed.
         """
         told = meters
         if kind is ConsentKind.AUTORISATION:
@@ -191,42 +197,42 @@ class ConnectionRequest:
         return self.after(RequestEvent.NOT_PROVEN, usage_points=numbers, page=OTHER_METER)
 
     def is_due(self, now: datetime) -> bool:
-        """Return whether the supplier may be asked now."""
+        """Return whether it is time to ask the supplier about this request."""
         return self.state is RequestState.ASKING and (self.next_try_at is None or self.next_try_at <= now)
 
     @property
     def is_final(self) -> bool:
-        """Whether it has ended, so that no newer request replaces it."""
+        """Whether the request has ended, so that no newer request replaces it."""
         return self.state not in _WAITING
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The hashes of all names of its browser, the newest first."""
+        """The hashes of all names of the request's browser, newest first."""
         return (self.browser, *self.known_as)
 
     @property
     def asks_supplier(self) -> bool:
-        """Whether its next step calls the supplier, so that a task takes it, never a web thread."""
+        """Whether the next step of the request calls the supplier; then a task takes this step, never a web thread."""
         if self.state is not RequestState.ASKING or self.proven is not None or self.keeps_code:
             return False
         return self.code is not None or self.autorisation_id is not None or self.declaration is not None
 
     @property
     def vouched(self) -> bool:
-        """Whether its calls come before those of strangers: the person was invited, or the operator vouches.
+        """Whether the calls for this request come before the calls for strangers.
 
-        The calls for a typed reading don't.
+        They do if the person was invited or the operator vouches, but not if the request checks a typed reading.
         """
         return (self.invitation_id is not None or self.vouched_by is not None) and not self.readings
 
     @property
     def keeps_code(self) -> bool:
-        """Whether its code of v4 is exchanged only when a client of the proxy redeems our code."""
+        """Whether the request's code of v4 is exchanged only when a client of the proxy redeems our code."""
         return self.caller is not None and self.code is not None
 
     @property
     def names_meters(self) -> tuple[str, ...]:
-        """The meters that the callback, its proof or the declaration names."""
+        """The meters that the callback, the proof or the declaration names."""
         declared = (self.declaration.meter,) if self.declaration else ()
         proven = self.proven.usage_points if self.proven else ()
         return tuple(dict.fromkeys((*self.usage_points, *proven, *declared)))
@@ -238,12 +244,12 @@ def find_proof(
     begun_on: date,
     invited_meter: str | None,
 ) -> tuple[Proof, tuple[SharedMeter, ...]] | None:
-    """Return the proof of a consent with the proven meters, or None.
+    """Return the proof of a consent with the proven meters; None if there is no proof.
 
     - P1: the supplier's own token answer names the meters (``CODE``, ``ID_TOKEN``).
-    - P2: the consent was begun with an invitation that names one of the meters; it proves only that one.
-    - P3, in addition to P2, in 2026 (``AUTORISATION``): the consent is no older than the day on which the request was
-      begun, because the same holder gets the same id again, and ids can be guessed.
+    - P2: the consent was begun with an invitation that names one of the meters; only this meter is proven.
+    - P3, needed in addition to P2 in 2026 (``AUTORISATION``): the consent isn't older than the day on which the request
+      was begun. Without P3 an old or guessed id would do, because the same holder gets the same id again.
 
     ``invited_meter``: the meter of the invitation that the browser opened, or of its account; None without an
     invitation.

@@ -1,15 +1,14 @@
 """Consents: their proof, also by a meter's display, their duration, and the rules after an erasure.
 
-``ConsentProof`` is the proof of a consent, ``PendingRefusal`` a refusal that awaits confirmation. A duration is an ISO
-8601 duration of years, months, weeks and days.
+A duration is an ISO 8601 duration of years, months, weeks and days.
 
 An erased meter stays closed to everything that began earlier: another tab, an invitation, a consent still in force at
-the supplier. Moments are real ones, even if the fleet's time is simulated; days are the fleet's own.
+the supplier. Moments are in real time, even if the fleet's time is simulated; days are in the fleet's time.
 
-Proof P4 compares the reading that a person takes from the meter's display with the supplier's registers. A display
-shows each register in whole kWh. A person at the meter reads the present value: at least that of the last midnight
-known from the supplier, and at most what the home can have used since, at twice its highest recent day. A guessed
-number is rarely within these bounds, and tries are limited (``MOST_TRIES_A_DAY``, ``MOST_WRONG``).
+Proof P4 compares the reading that a person takes from the meter's display with the supplier's registers. The reading
+must lie between the values of the newest known midnight and the most that the home can have reached since then
+(``confirms``). A guessed number is rarely within these bounds, and tries are limited (``MOST_TRIES_A_DAY``,
+``MOST_WRONG``).
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ from worker.domain.series import Series
 from worker.domain.windows import civil_date
 
 REQUEST_LIFE: Final = timedelta(days=7)
-MOST_TRIES_A_DAY: Final = 3  # For one meter, over all people who try.
-MOST_WRONG: Final = 10  # For one meter, until an operator opens it again.
-_LEAST_MARGIN_WH: Final = 10_000  # A reading may always be so much above that of midnight.
+MOST_TRIES_A_DAY: Final = 3  # Per meter, over all people who try.
+MOST_WRONG: Final = 10  # Per meter; then only an operator can open the meter to readings again.
+_LEAST_MARGIN_WH: Final = 10_000  # The registers' sum may always have risen by this much since midnight.
 _DURATION: Final = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
 _LONGEST_CONSENT: Final = "P3Y"  # None of our suppliers accepts a longer consent.
-# A consent flow begun before the erasure, and its request, may still arrive during this time.
+# For this long after an erasure, a consent flow that began before the erasure may still arrive with its request.
 _SHORTEST_MEMORY: Final = REQUEST_LIFE + timedelta(days=1)
 _WH_PER_KWH: Final = 1000
 _DAY: Final = timedelta(days=1)
@@ -40,12 +39,12 @@ _MOST_DIGITS: Final = 9
 
 
 class ConsentKind(StrEnum):
-    """The content of the supplier's callback, by generation of its API."""
+    """The ways in which a consent reaches us; for Enedis, the generation of the API decides."""
 
-    CODE = "code"  # In v4 it is exchanged for the holder's tokens.
-    USAGE_POINT = "usage_point"  # The callback of v5 names the meter.
-    AUTORISATION = "autorisation"  # The callback of 2026 names a consent, whose meter we request.
-    ID_TOKEN = "id_token"  # noqa: S105 - GRDF
+    CODE = "code"  # v4: the callback has a code, which we exchange for the holder's tokens.
+    USAGE_POINT = "usage_point"  # v5: the callback names the meter.
+    AUTORISATION = "autorisation"  # 2026: the callback names a consent, for whose meter we ask the supplier.
+    ID_TOKEN = "id_token"  # noqa: S105 - GRDF: the callback has a code, which we exchange for an id token.
     RIGHT = "right"  # The supplier registers an access right, and asks the holder itself (GRDF).
     ASSERTED = "asserted"  # The person who added the account asserts the consent; there was no callback.
 
@@ -55,35 +54,36 @@ class Proof(StrEnum):
 
     NONE = "none"
     EXCHANGE = "exchange"  # P1: the supplier's own token answer names the meter (v4).
-    INVITED = "invited"  # P2, in 2026 with P3: an invitation for this meter, opened and ended by one browser.
-    REGISTER = "register"  # P4, in 2026 with P3: the meter's registers, read from its display.
+    INVITED = "invited"  # P2, in 2026 with P3: the browser of the consent has opened an invitation for this meter.
+    REGISTER = "register"  # P4, in 2026 with P3: the person has read the meter's registers from its display.
     RIGHT = "right"  # P5: the supplier itself asked the holder, for a person who was invited or signed in.
     OWN = "own"  # The contract is the operator's own, so nobody has to consent.
-    ASSERTED = "asserted"  # An operator or a service vouches for it.
+    ASSERTED = "asserted"  # An operator or a service vouches for the consent.
 
 
 class EndReason(StrEnum):
-    """The reasons why a consent, or a grant of the proxy, ended, other than the error codes of a refusal."""
+    """Why a consent, or a grant of the proxy, ended; after a refusal, its error code is the reason instead."""
 
-    RENEWED = "renewed"  # A newer consent replaced it.
+    RENEWED = "renewed"  # A newer consent replaced this one.
     EXPIRED = "expired"
     REMOVED = "removed"  # Its account was removed.
     HOLDER_CHANGED = "holder_changed"  # Another person proved that the meter is theirs.
-    WITHDRAWN = "withdrawn"  # The household stopped it here.
-    CLIENT_REVOKED = "client_revoked"  # The client of the proxy that it was given to was revoked.
+    WITHDRAWN = "withdrawn"  # The household stopped the consent in Relève.
+    CLIENT_REVOKED = "client_revoked"  # The client of the proxy that had the grant was revoked.
     CODE_REUSED = "code_reused"  # The client sent the grant's code a second time.
     OPERATOR_ENDED = "operator_ended"  # The operator ended the grant.
     TOKEN_REUSED = "token_reused"  # noqa: S105 - A refresh token of the proxy was used twice.
-    RESTORED = "restored"  # A backup was restored, with its grants as ended.
+    RESTORED = "restored"  # A backup was restored, and all grants in it were ended.
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentProof:
     """The proof that a holder consented, when and for how long.
 
-    It doesn't contain the meter's number, which the table keeps encrypted; ``names_meter`` says whether it is there.
-    ``consent_until`` is the last day, included. ``reference`` is the supplier's number of the consent, or the one given
-    by ``vouched_by``. ``browser``: the SHA-256 of the name of the browser that brought the consent.
+    It doesn't contain the meter's number, which the table keeps encrypted; ``names_meter`` says whether the table has
+    the number. ``consent_until`` is the last day, included. ``reference``: the number of the consent, which the
+    supplier or ``vouched_by`` has given it. ``browser``: the SHA-256 of the name of the browser that came back with the
+    consent.
     """
 
     id: str
@@ -110,7 +110,8 @@ class ConsentProof:
 class PendingRefusal:
     """An unconfirmed refusal of an account, which may be the supplier's mistake.
 
-    ``times`` counts it since the last success or incident of refusals; it stays 0 during such an incident.
+    ``times``: how often the account was refused since its last success, or since the last incident of refusals; 0
+    during such an incident.
     """
 
     account_id: str
@@ -123,8 +124,8 @@ class PendingRefusal:
 def last_day_of(first_day: date, duration: str) -> date:
     """Return the last day, included, of a consent that begins on ``first_day``.
 
-    A month without that day counts to its end, so ``P6M`` from 31 August ends in February. Raises ValueError for a
-    text that is no duration, and for a date after the year 9999.
+    If the last month has no such day, the month's last day is used, so ``P6M`` from 31 August ends in February. Raises
+    ValueError for a text that isn't a duration, and for a date after the year 9999.
     """
     years, months, weeks, days = _parts(duration)
     month = first_day.month - 1 + 12 * years + months
@@ -139,7 +140,7 @@ def last_day_of(first_day: date, duration: str) -> date:
 def without_years(duration: str) -> str:
     """Return the same duration in months, weeks and days.
 
-    The consent page of 2026 may show an error for whole years; it is known to read months and days
+    The consent page of 2026 may show an error for whole years, but is known to accept months and days
     (homey.enedis.connect.proxy; conso-api, issue 159).
     """
     years, months, weeks, days = _parts(duration)
@@ -156,9 +157,9 @@ def _parts(duration: str) -> tuple[int, int, int, int]:
 
 
 def forget_on(erased_on: date, consent_until: date | None) -> date:
-    """Return the day on which an erasure is forgotten: after the consent's last day, at most three years later.
+    """Return the day on which an erasure is forgotten: the day after the consent's last day, ``consent_until``.
 
-    ``consent_until`` is the last day, included; if it is None (unknown), three years apply.
+    It is at most three years after the erasure (also if ``consent_until`` is unknown), and at least eight days.
     """
     latest = last_day_of(erased_on, _LONGEST_CONSENT) + timedelta(days=1)
     after_consent = latest if consent_until is None else consent_until + timedelta(days=1)
@@ -169,9 +170,9 @@ def is_younger(proof: Proof, erased_at: datetime, begun_at: datetime | None, inv
     """Return whether a proof is younger than the erasure of its meter.
 
     ``begun_at``: when the person was sent to the supplier's page. ``invited_at``: when the consent's invitation was
-    created. An unknown moment counts as older. In 2026 the proof itself has checked that the consent is no older than
-    the day of ``begun_at``, which is no earlier than that of the erasure. A right about which the supplier has asked
-    the holder is as young as its declaration.
+    created. An unknown moment counts as older than the erasure. In 2026 the proof itself has already checked that the
+    consent isn't older than the day of ``begun_at``. A right about which the supplier has asked the holder is as young
+    as its declaration.
     """
     if begun_at is None or begun_at <= erased_at:
         return False
@@ -180,9 +181,10 @@ def is_younger(proof: Proof, erased_at: datetime, begun_at: datetime | None, inv
 
 
 def is_asserted_younger(erased_on: date, consented_on: date | None, *, anew: bool, on_the_day: bool = True) -> bool:
-    """Return whether somebody vouches for a consent since the erasure, by its day or explicitly (``anew``).
+    """Return whether a consent that somebody vouches for is younger than the erasure.
 
-    ``on_the_day``: whether the day of the erasure counts as younger.
+    ``consented_on``: the day of the consent. ``anew``: whether the person explicitly says that the holder has consented
+    again. ``on_the_day``: whether a consent on the day of the erasure counts as younger.
     """
     day = consented_on or date.min
     return anew or day > erased_on or (on_the_day and day == erased_on)
@@ -195,17 +197,17 @@ def parse_displayed(text: str) -> int | None:
 
 
 def confirms(displayed: Mapping[str, int], midnights: Mapping[datetime, Mapping[str, int]], now: datetime) -> bool:
-    """Return whether a display can show this now: no register below the newest midnight, and the sum not too high.
+    """Return whether the meter's display can show these values now.
 
-    ``displayed``: whole kWh by tariff period. ``midnights``: Wh by tariff period, at each known midnight. For each day
-    since the newest midnight, all registers together may have risen by twice the highest difference of two consecutive
-    midnights, and in any case by 10 kWh.
+    No register may be below its value at the newest midnight. For each day since then, all registers together may have
+    risen by twice the highest difference of two consecutive midnights, and in any case by 10 kWh in all. ``displayed``:
+    whole kWh by tariff period. ``midnights``: Wh by tariff period, at each known midnight.
     """
     newest = max(midnights, default=now)
     registers = midnights.get(newest, {})
     if not registers or displayed.keys() != registers.keys() or now < newest:
         return False
-    # A display doesn't show the Wh.
+    # The display leaves out the Wh, so a register may be almost 1 kWh above its displayed value.
     least_wh = {name: kwh * _WH_PER_KWH for name, kwh in displayed.items()}
     if any(least_wh[name] + _WH_PER_KWH <= wh for name, wh in registers.items()):
         return False
@@ -214,9 +216,9 @@ def confirms(displayed: Mapping[str, int], midnights: Mapping[datetime, Mapping[
 
 
 def _highest_day_wh(midnights: Mapping[datetime, Mapping[str, int]]) -> int:
-    """Return the highest use between two consecutive midnights; 0 if there are none.
+    """Return the highest use in Wh between two consecutive midnights; 0 if there are none.
 
-    If registers appeared or fell, the meter or its contract has changed, so these days don't count.
+    A day on which registers appeared or fell doesn't count, because its meter or contract has changed.
     """
     days = [
         [midnights[after][name] - wh for name, wh in midnights[before].items()]
@@ -228,9 +230,10 @@ def _highest_day_wh(midnights: Mapping[datetime, Mapping[str, int]]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SharedMeter:
-    """A meter of a consent according to the supplier, with the consent's first and last day.
+    """A meter that a consent covers according to the supplier.
 
-    ``offered``: the series that the consent covers; None if unknown.
+    ``since`` and ``until``: the first and the last day of the consent, None if unknown. ``offered``: the series that
+    the consent covers, None if unknown.
     """
 
     usage_point_id: str = field(repr=False)

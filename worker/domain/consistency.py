@@ -14,11 +14,11 @@ two meters' registers, and the only day with a recorded maximum power and curve
 (tests/integration/test_recorded_registers.py).
 
 Three differences are reported to the operator but are no faults, so nothing repairs them: days whose value is still
-provisional although it should be final, days on which registers and curve tell other energies by tariff period, and
-*deviations* of gas, that is months whose days and published periods (two separate series) differ too much. A supplier
-of gas rounds each day's volume to whole m³ and corrects a period when it
-publishes it, so there is no exact law as between a curve and its days. A month may differ by one m³ of gas; a larger
-difference is reported with both numbers.
+provisional although it should be final, days whose registers and curve give different energies by tariff period, and
+*deviations* of gas, that is months whose days and published periods (two separate series) differ too much. There is no
+exact law for gas, because its supplier rounds each day's volume to whole m³, and may correct a period's volume when the
+period is published. So the two sums of a month may differ by one m³ of gas; a larger difference is reported with both
+numbers.
 Source: measured on one home of 35 months (GRDF): 1 month equal, the others off by -10 to +12 kWh.
 """
 
@@ -54,10 +54,10 @@ from worker.domain.totals import calendar_month, coefficients_of, months_of_inte
 from worker.domain.windows import ONE_DAY, civil_date, day_length, local_midnight, to_windows
 
 PROVISIONAL: Final = "provisional"  # The status of a document, as the parsers translate it.
-# In kWh per m³, if neither the days nor the periods have one. France has about 10 to 12.
+# In kWh per m³; used if neither the days nor the periods have a coefficient. In France it is about 10 to 12.
 USUAL_COEFFICIENT: Final = Decimal("11.2")
 _ONE_PERCENT: Final = 100
-_ONE_VOLT_AMPERE: Final = 1000  # In mVA. Both powers are rounded to whole watts and volt-amperes.
+_ONE_VOLT_AMPERE: Final = 1000  # In mVA: the tolerance, because powers are rounded to whole watts and volt-amperes.
 _ONE_HOUR_MINUTES: Final = 60
 
 
@@ -104,7 +104,7 @@ class Cause(StrEnum):
 
     @property
     def repairable(self) -> bool:
-        """Whether settling stored readings and recomputing totals repairs it; others need a new request, if any."""
+        """Whether settling the stored readings and recomputing the totals repairs a difference with this cause."""
         return self in (Cause.OVERLAPPING_STEPS, Cause.STALE_TOTAL, Cause.MISSING_TOTAL, Cause.ORPHAN_TOTAL)
 
 
@@ -112,9 +112,10 @@ class Cause(StrEnum):
 class Discrepancy:
     """A stored value that breaks a law.
 
-    ``expected``: the sum of the finer documents, ``stored``: the stored value, both as amounts (millionths of the unit
-    of ``load``) and None if there is no document. ``key`` is the document's; for missing documents it is their days,
-    "2024-07-01/2024-07-08" without the last one. ``series``: the one whose readings are added up or checked.
+    ``expected``: the value according to the law, for example the sum of the finer documents. ``stored``: the stored
+    value. Both are amounts (millionths of the unit of ``load``), and None if there is no document. ``key``: the key of
+    the document; for missing documents the window of their days, "2024-07-01/2024-07-08" with the end excluded.
+    ``series``: the series whose readings are added up or checked.
     """
 
     law: Law
@@ -129,9 +130,10 @@ _LAWS: Final = {Period.HOUR: Law.HOUR, Period.MONTH: Law.MONTH, Period.YEAR: Law
 
 
 def check_stored(series: Series, expected: Iterable[date], stored: Collection[date]) -> Iterator[Discrepancy]:
-    """Yield each run of days that are stored according to the registry but have no document, the oldest first.
+    """Yield each run of ``expected`` days without a document, oldest first.
 
-    In a series of states, which has a row for each change, a day's document is any row of that day or earlier.
+    ``expected``: the days that are stored according to the registry. ``stored``: the days with a document. A series of
+    states has a row only for each change, so there a day has a document if it or any earlier day has a row.
     """
     if stored and series.is_state:
         first = min(stored)
@@ -141,7 +143,10 @@ def check_stored(series: Series, expected: Iterable[date], stored: Collection[da
 
 
 def check_totals(inputs: Sequence[Entry], totals: Sequence[Entry], doctype: Doctype) -> Iterator[Discrepancy]:
-    """Compare hours with their steps, or months or years with their days, of the same time. Yields in key order."""
+    """Compare each stored hour with the sum of its steps, or each month or year with the sum of its days.
+
+    Yields the differences in key order. ``inputs`` and ``totals`` must cover the same time.
+    """
     sums = {key: round_as_stored(energy, doctype) for key, energy in total_entries(inputs, doctype).items()}
     energies = {entry.key: entry.amount for entry in totals}
     for key in sorted(sums.keys() | energies.keys()):
@@ -160,24 +165,28 @@ def _cause_of_total(expected: int | None, stored: int | None) -> Cause:
 def beyond(
     series: Series, readings: Iterable[Entry], limit_kwh: float, contracts: Sequence[Entry] = ()
 ) -> dict[str, int]:
-    """Return the amounts of daily values or steps, by key, that are more than a meter can deliver (rule K7)."""
+    """Return the amounts of the readings that are more than a meter can deliver (rule K7), by key.
+
+    Only daily values of electricity and steps are checked.
+    """
     if not (series.has_daily_limit or series.has_steps):
         return {}
     limits = ((entry, most_of(series, entry, limit_kwh, contracts)) for entry in readings)
-    # A computed day is the sum of its steps, each of which has its own limit.
+    # A day computed from the curve isn't checked, because each of its steps is.
     return {entry.key: entry.amount for entry, limit in limits if entry.amount > limit and not entry.is_computed}
 
 
 def most_of(series: Series, entry: Entry, limit_kwh: float, contracts: Sequence[Entry]) -> float:
     """Return the most that a meter can deliver in the time of a daily value or a step, in milliwatt-hours.
 
-    For consumption it is twice the subscribed power of the day, according to ``contracts`` (rows in key order). For
-    others it is ``limit_kwh`` per day, and for a step the mean power that reaches it in half a day.
+    For consumption, the limit is twice the day's subscribed power according to ``contracts`` (rows in key order). For
+    production, or without a known contract, a day's limit is ``limit_kwh``; a step's limit is its energy at the
+    constant power that adds up to ``limit_kwh`` in half a day.
     """
     minutes = length_of(entry)
     if contracts and series.description.direction is Direction.CONSUMPTION:
         day = civil_day_of(entry.key, series)
-        # Before the first row another contract may have applied.
+        # Only rows up to the day count: before the first row, another contract may have applied.
         if power := subscribed_on(day, [row for row in contracts if row.key <= day.isoformat()]):
             time = timedelta(minutes=minutes) if series.has_steps else day_length(day)
             return 2 * power * (time / timedelta(hours=1))
@@ -200,9 +209,10 @@ def check_limit(
 
 
 def check_overlaps(series: Series, documents: Sequence[Document]) -> Iterator[Discrepancy]:
-    """Compare the steps of each day with those that remain after overlaps are settled; yields in the order of days.
+    """Compare the sum of each day's steps with the sum of the steps that remain after overlaps are settled.
 
-    Periods belong to the day on which they begin.
+    Yields a difference for each day that has overlaps, oldest first. Billed periods, which may overlap too, belong to
+    the day on which they begin.
     """
     gone = {entry.key for entry in find_replaced(documents)}
     for day in sorted({civil_day_of(key, series) for key in gone}):
@@ -215,10 +225,10 @@ def check_overlaps(series: Series, documents: Sequence[Document]) -> Iterator[Di
 def check_days(
     series: Series, steps: Sequence[Entry], days: Sequence[Entry], corrected: Collection[date] = ()
 ) -> Iterator[Discrepancy]:
-    """Compare the curve of each complete day with the day's value; ``series``: the curve's.
+    """Compare the curve of each complete day with the day's value; ``series``: the series of the curve.
 
-    ``steps``: in key order, of whole local days, ideally with one more day at both ends. ``corrected``: days for which
-    the supplier changed a value.
+    ``steps``: the steps of whole local days in key order; one more day at both ends helps to recognise a shifted curve.
+    ``corrected``: days for which the supplier changed a value.
     """
     curve = _steps_by_day(steps)
     covered = covered_time_by_day(series, steps)
@@ -235,10 +245,11 @@ def check_days(
 def check_computed(
     daily: Series, computed: Mapping[date, Entry], wanted: Collection[date], days: Iterable[Entry]
 ) -> Iterator[Discrepancy]:
-    """Compare the stored days that were computed from the curve with the curve; yields in the order of days.
+    """Compare the stored days that were computed from the curve with what the curve gives now.
 
-    ``computed``: only the days that the curve covers completely, because the ledger of days records gaps. ``wanted``:
-    those for which no daily value can come.
+    Yields the differences in the order of days. ``computed``: the days as computed now, only those without gaps,
+    because gaps are already in the day ledger. ``wanted``: the days for which the supplier will never send a daily
+    value.
     """
     stored = {date.fromisoformat(entry.key): entry for entry in days}
     for day, made in sorted(computed.items()):
@@ -264,7 +275,7 @@ def _cause_of_day(
 
 
 def _factor_between(value: int, other: int) -> Cause | None:
-    """Return the usual factor by which two values differ, if any."""
+    """Return the cause if two values differ by about a factor of 2 or 1000, else None."""
     for cause, factor in ((Cause.FACTOR_OF_TWO, 2), (Cause.FACTOR_OF_THOUSAND, 1000)):
         if _is_near(value, factor * other) or _is_near(factor * value, other):
             return cause
@@ -272,7 +283,7 @@ def _factor_between(value: int, other: int) -> Cause | None:
 
 
 def _cause_by_day(day: date, corrected: Collection[date]) -> Cause:
-    """Return the cause of a difference that its values don't explain."""
+    """Return the likely cause of a day's difference if the two values don't show the cause."""
     if day in corrected:
         return Cause.REPROCESSED
     return Cause.CLOCK_CHANGE if day_length(day) != timedelta(hours=24) else Cause.UNKNOWN
@@ -287,7 +298,7 @@ def _is_shifted(day: date, curve: Mapping[date, Sequence[Entry]], energy: int, v
 
 
 def compared_with(series: Series) -> Series | None:
-    """Return the series whose values a law compares with these readings; None if there is no such law."""
+    """Return the series with whose values a law compares the readings of this series; None without such a law."""
     return series.description.bounds or series.description.adds_up_to
 
 
@@ -296,9 +307,9 @@ def check_registers(
 ) -> Iterator[Discrepancy]:
     """Compare the sum over the tariff periods of each day with the day's value, to the watt-hour.
 
-    ``energies``: from ``tariffs.day_energies``, which has no day with a missing midnight or changed registers.
-    ``days``: daily values; those computed from the curve are left out, because its steps are rounded. ``corrected``:
-    days for which the supplier changed a value.
+    ``energies``: from ``tariffs.day_energies``, which leaves out days with a missing midnight or changed registers.
+    ``days``: the daily values. Values computed from the curve are left out, because the curve's steps are rounded.
+    ``corrected``: days for which the supplier changed a value.
     """
     values = {date.fromisoformat(entry.key): entry.amount for entry in days if not entry.is_computed}
     for energy in energies:
@@ -316,7 +327,7 @@ def _cause_of_registers(day: date, expected: int, values: Mapping[date, int], co
 
 
 def check_peak_days(series: Series, peaks: Iterable[Entry]) -> Iterator[Discrepancy]:
-    """Yield the maximum powers whose instant belongs to another local day than their key."""
+    """Yield a difference for each maximum power whose instant lies on a local day other than its key."""
     for entry in peaks:
         at = (entry.details or {}).get("at")
         if at and civil_date(datetime.fromisoformat(at)).isoformat() != entry.key:
@@ -326,9 +337,9 @@ def check_peak_days(series: Series, peaks: Iterable[Entry]) -> Iterator[Discrepa
 def check_peaks(
     series: Series, peaks: Iterable[Entry], steps: Sequence[Entry], corrected: Collection[date] = ()
 ) -> Iterator[Discrepancy]:
-    """Compare the maximum power of each day with the highest mean power of its steps, if it has any.
+    """Compare the maximum power of each day with the highest mean power of the day's steps, if there are any.
 
-    A step that spans midnight is left out, because its maximum power may be the next day's.
+    A step that spans midnight is left out, because its highest power may have been reached on the next day.
     """
     curve = _steps_by_day(steps)
     for entry in peaks:
@@ -347,7 +358,8 @@ def check_peaks(
 def overdue_days(series: Series, rows: Iterable[Entry], today: date) -> list[date]:
     """Return the provisional days of months whose values should be final by now, in the order of the rows.
 
-    The values of a month become final by the day ``settles_on`` of the next one; a series without it has none.
+    The values of a month become final by the day ``settles_on`` of the next month; without ``settles_on``, the series
+    has no such days.
     """
     settles_on = series.description.settles_on
     if settles_on is None:
@@ -361,7 +373,10 @@ def overdue_days(series: Series, rows: Iterable[Entry], today: date) -> list[dat
 
 @dataclass(frozen=True, slots=True)
 class MonthComparison:
-    """A month that is complete in both series, in amounts (mWh). ``allowed``: the allowed difference."""
+    """The energy of a month according to two series that have the whole month, in mWh.
+
+    ``daily``: the sum of the days. ``published``: the sum of the billed periods. ``allowed``: the allowed difference.
+    """
 
     key: str
     daily: int
@@ -370,12 +385,11 @@ class MonthComparison:
 
     @property
     def difference(self) -> int:
-        """The sum of the days minus the published energy."""
         return self.daily - self.published
 
     @property
     def agrees(self) -> bool:
-        """Whether they differ by at most one m³ of gas."""
+        """Whether the two sums differ by at most the energy of one m³ of gas."""
         return abs(self.difference) <= self.allowed
 
 
@@ -384,8 +398,9 @@ def compare_months(
 ) -> list[MonthComparison]:
     """Compare the calendar months that are complete in both series, the oldest first.
 
-    ``daily``: rows of days. ``published``: rows of periods; a month isn't compared unless its periods cover exactly its
-    days. The energy of one m³ is the highest coefficient of the month's days and periods, or ``usual_coefficient``.
+    ``daily``: rows of days. ``published``: rows of billed periods; a month is compared only if its periods cover
+    exactly the calendar month. The allowed difference is one m³, at the highest coefficient of the month's days and
+    periods, or at ``usual_coefficient`` if they have none.
     """
     days_by_month: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
     for entry in daily:
@@ -402,7 +417,7 @@ def compare_months(
 
 
 def find_deviations(daily: Iterable[Entry], published: Iterable[Entry]) -> list[MonthComparison]:
-    """Return the months that don't agree, the oldest first."""
+    """Return the months whose days and billed periods differ too much, oldest first."""
     return [month for month in compare_months(daily, published) if not month.agrees]
 
 
@@ -429,12 +444,12 @@ def find_differences(
 
 
 def _is_near(value: int, reference: int) -> bool:
-    """Return whether two values differ by at most one percent; two zeros prove nothing."""
+    """Return whether ``value`` differs from ``reference`` by at most one percent; False for a reference of 0."""
     return reference != 0 and abs(value - reference) * _ONE_PERCENT <= abs(reference)
 
 
 def _steps_by_day(steps: Iterable[Entry]) -> dict[date, list[Entry]]:
-    """Return the steps of a curve by the local day in which they start."""
+    """Return the steps of a curve by the local day on which they start."""
     by_day: defaultdict[date, list[Entry]] = defaultdict(list)
     for entry in steps:
         by_day[civil_day(entry.key)].append(entry)

@@ -7,18 +7,19 @@ for the usual 30. Some doctypes have further fields (``series.Detail``). A docum
 docs/reference/documents.md.
 
 Energy is computed in whole milliwatt-hours (mWh), the sixth decimal of a kWh, and never in floats, which would round a
-half by chance or to the even neighbour. A half is rounded up, away from zero. Values are shown in kWh, shares and
-changes in percent.
+half by chance or to the even neighbour. A half is rounded away from zero. Values are shown in kWh, shares and changes
+in percent.
 
 Listed values are shown with all their decimals (``count_places``), so that they add up to their total exactly. A total
-shown with fewer decimals is the rounded true total, never the sum of rounded parts. Days are whole Wh: 3 decimals.
-Half-hours of whole watts are half Wh: 4 decimals. Steps of 5 and 10 minutes have thirds of a Wh, and are stored in
-whole mWh: 6 decimals. Further decimals are lost in storage: 288 steps at 1 kW are 23.999904 kWh, shown as 24.00.
+shown with fewer decimals is the rounded true total, never the sum of rounded parts. Days are whole Wh, so they have 3
+decimals. Half-hours are measured in whole watts, so their energy is a multiple of half a Wh: 4 decimals. The energy of
+5 or 10 minutes may have thirds of a Wh and is stored in whole mWh: 6 decimals. Further decimals are lost in storage:
+288 steps of 5 minutes at 1 kW add up to 23.999904 kWh, shown as 24.00.
 
 Stored steps of a meter never overlap in time (rules K5 and K6). Steps with different bounds that overlap, directly or
 through others, form a *cluster*, which is treated as a whole. If the steps of the later answer cover all the time of
-the earlier ones, they replace them; if they cover less, the earlier ones stay. Readings with the same bounds are no
-cluster: the later value counts.
+the earlier steps, they replace the earlier steps; if they cover less, the earlier steps stay. If all readings have the
+same bounds, the value of the later answer simply counts.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ DAY_PLACES: Final = 3
 STEP_PLACES: Final = 4
 # The energy that a meter of 36 kVA, the most for a home, delivers in the longest day, of 25 hours (rule K7).
 DAILY_LIMIT_KWH: Final = 900.0
-# Stands for a removed reading in the journal of corrections. A removed step's energy is in other steps.
+# The amount of a removed reading in the journal of corrections; the energy of a removed step is in other steps.
 REMOVED: Final = -1
 # The original konnector fills parts of the date that a period doesn't have with these values. No reader may use them.
 PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
@@ -58,7 +59,8 @@ PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
 _MINUTE: Final = timedelta(minutes=1)
 _MOST_PLACES: Final = 6
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
-# The energy of gas is stored with all decimals from the supplier, which sends whole kWh, or hundredths and more.
+# Amounts are rounded to a multiple of this number. The energy of gas isn't rounded: the supplier sends it in whole kWh,
+# or with two and more decimals.
 _LAST_PLACES: Final[dict[Doctype, int]] = {
     doctype: 1 if doctype.series.description.quantity is Quantity.GAS else 10 ** (6 - _DECIMALS[doctype.period])
     for doctype in Doctype
@@ -73,8 +75,8 @@ class Entry(NamedTuple):
     """A document in its shortest form. Tasks pass it to each other as a JSON array, so the order of fields is fixed.
 
     ``amount``: millionths of the unit of ``load``, such as mWh. ``revision``, ``created_at`` and ``replaced_amount``
-    are those of the stored document that it replaces, and None for a new one. ``details``: the further fields of the
-    doctype.
+    are taken from the stored document that the entry replaces, and None for a new document. ``details``: the further
+    fields of the doctype.
     """
 
     key: str
@@ -87,26 +89,25 @@ class Entry(NamedTuple):
 
     @property
     def reading(self) -> tuple[Any, ...]:
-        """The shortest array of the reading, without the fields of the stored document that it replaces."""
+        """The shortest array of the reading, without the fields that are taken from a stored document."""
         return self[:3] if self.details is None else (*self[:3], None, None, None, self.details)
 
     @property
     def is_computed(self) -> bool:
-        """Whether it is a day computed from its curve: only such a day has a ``step``, which is its whole length."""
+        """Whether this is a day computed from its curve; only such a day has a ``step``, its length in minutes."""
         return self.step is not None and "T" not in self.key
 
     def has_value_of(self, other: Entry) -> bool:
-        """Return whether both have the same value, step and details."""
         return (self.amount, self.step, self.details) == (other.amount, other.step, other.details)
 
 
 def packed_doctype(series: Series) -> str:
-    """Return the doctype of a series' packs in the packed layout."""
+    """Return the doctype under which the packed layout stores a series."""
     return f"{series.inputs.prefix}packed-{series.value.replace('_', '-')}"
 
 
 def period_key(start: datetime, doctype: Doctype) -> str:
-    """Return the text key of the document whose period contains ``start`` (zone-aware); keys sort by time."""
+    """Return the key of the document whose period contains ``start`` (zone-aware); keys sort by time."""
     if doctype.period in _IN_UTC:  # The local hour 02 comes twice in October, so these keys are in UTC.
         text = start.astimezone(UTC).isoformat()
         return f"{text[:16]}Z" if doctype.period is Period.MINUTE else f"{text[:13]}:00Z"
@@ -114,7 +115,7 @@ def period_key(start: datetime, doctype: Doctype) -> str:
 
 
 def key_range(window: windows.DateWindow, doctype: Doctype) -> tuple[str, str]:
-    """Return the first key that the window includes, at least in part, and the first key after the window."""
+    """Return the key of the first period that is at least partly in the window, and the first key after the window."""
     if doctype.period in _IN_UTC:
         start, end = window.instants()
         return period_key(start, doctype), period_key(end, doctype)
@@ -134,14 +135,15 @@ def shift_key(key: str, by: timedelta) -> str:
 
 
 def start_of(key: str) -> datetime:
-    """Return the start of the reading with this key: minutes are in UTC, days begin at local midnight."""
+    """Return the start of the reading with this key; a day begins at local midnight."""
     return datetime.fromisoformat(key) if "T" in key else windows.local_midnight(date.fromisoformat(key))
 
 
 def touched_window(window: windows.DateWindow, series: Series) -> windows.DateWindow:
-    """Return the days whose readings belong to the totals that the window affects.
+    """Return the days whose readings make up the totals that the window affects: whole months or years.
 
-    No hour spans two days, because the zone's offset from UTC is a whole number of hours; months and years do.
+    For totals by hour these are the window's own days: no hour spans two days, because the zone's offset from UTC is a
+    whole number of hours.
     """
     periods, last = {doctype.period for doctype in series.totals}, window.end - timedelta(days=1)
     if Period.YEAR in periods:
@@ -163,7 +165,7 @@ def to_reading(document: Document, doctype: Doctype) -> windows.IntervalReading:
 
 
 def entry_of(reading: windows.IntervalReading, doctype: Doctype) -> Entry:
-    """Return a reading as an entry of its own doctype, minute or day."""
+    """Return a reading as an entry; ``doctype``: the doctype of the reading, by minute or by day."""
     minutes = reading.length // _MINUTE
     step = None if doctype.period is Period.DAY or minutes == USUAL_STEP_MINUTES else minutes
     amount = round_as_stored(reading.amount, doctype)
@@ -171,7 +173,7 @@ def entry_of(reading: windows.IntervalReading, doctype: Doctype) -> Entry:
 
 
 def to_document(account_id: str, doctype: Doctype, entry: Entry, now: datetime) -> Document:
-    """Return the document of the original doctype, ready to be written at ``now``."""
+    """Return the document of an entry as it is written at ``now``, with the original konnector's fields."""
     written_at = to_timestamp(now)
     document: Document = {
         "_id": f"{account_id}:{entry.key}",
@@ -191,7 +193,7 @@ def to_document(account_id: str, doctype: Doctype, entry: Entry, now: datetime) 
 
 
 def _instant_fields(details: Mapping[str, Any]) -> Document:
-    """Return the local hour and minute of a value that belongs to one instant of its day."""
+    """Return the local hour and minute of a value that belongs to one instant of its day; empty for other values."""
     if "at" not in details:
         return {}
     at = datetime.fromisoformat(details["at"])
@@ -201,7 +203,7 @@ def _instant_fields(details: Mapping[str, Any]) -> Document:
 # All accounts have the same keys in one night. The result is shared, so callers must copy it.
 @lru_cache(maxsize=8192)
 def civil_fields(key: str, doctype: Doctype) -> dict[str, int]:
-    """Return the fields of a period's start in its document: year to minute, and fold."""
+    """Return the fields that tell the local start of a document's period: ``year`` to ``minute``, and ``fold``."""
     if doctype.period in _IN_UTC:
         local = datetime.fromisoformat(key).astimezone(windows.PARIS)
         names = ("year", "month", "day", "hour", "minute")
@@ -218,7 +220,7 @@ def to_timestamp(instant: datetime) -> str:
 
 def to_entry(document: Document) -> Entry:
     """Return a stored document as an entry."""
-    # This runs for every document of a night, so for speed it calls none of our functions.
+    # This function runs for every document of a night, so for speed it calls none of our other functions.
     get = document.get
     amount = round(document["load"] * MILLIWATT_HOURS_PER_KWH)
     details = {name: document[name] for name in _DETAIL_NAMES if name in document} or None
@@ -228,7 +230,7 @@ def to_entry(document: Document) -> Entry:
 
 
 def details_of(document: Document) -> Document | None:
-    """Return the further fields of the document's doctype, or None."""
+    """Return the further fields of a document; None if it has none."""
     return {name: document[name] for name in _DETAIL_NAMES if name in document} or None
 
 
@@ -242,17 +244,17 @@ def key_of(document: Document) -> str:
 
 
 def to_load(amount: int, doctype: Doctype) -> float:
-    """Convert to the unit of ``load``, rounded half up to the decimals of the doctype."""
+    """Convert an amount to a ``load`` with the decimals of the doctype."""
     return round_as_stored(amount, doctype) / MILLIWATT_HOURS_PER_KWH
 
 
 def round_as_stored(amount: int, doctype: Doctype) -> int:
-    """Round to the decimals of the doctype; a half is rounded away from zero."""
+    """Round an amount to the decimals of the doctype; a half is rounded away from zero."""
     return round_half_up(amount, _LAST_PLACES[doctype])
 
 
 def to_amount(load: float) -> int:
-    """Convert a stored load to its whole millionths; exact, because a load has at most six decimals."""
+    """Convert a ``load``, which has at most six decimals, exactly to an amount (whole millionths)."""
     return round(load * MILLIWATT_HOURS_PER_KWH)
 
 
@@ -262,22 +264,22 @@ def round_half_up(value: int | Fraction, unit: int) -> int:
 
 
 def round_kwh(milliwatt_hours: int | Fraction, places: int) -> Decimal:
-    """Return the energy in kWh with so many decimals, at most six."""
+    """Return the energy in kWh, rounded to ``places`` decimals (at most six)."""
     unit = 10 ** (_MOST_PLACES - places)
     return Decimal(round_half_up(milliwatt_hours, unit) // unit).scaleb(-places)
 
 
 def format_kwh(milliwatt_hours: int, places: int | None = None) -> str:
-    """Return the energy in kWh, such as ``0.063``; without ``places`` with all decimals, but at least three.
+    """Return the energy in kWh, such as ``0.063``; if ``places`` is None, with all decimals, but at least three.
 
-    It has a decimal point and no thousands separators, for files and the command line. Pages format ``round_kwh`` in
-    their language.
+    The text has a decimal point and no thousands separators, for files and the command line. Pages instead format the
+    number from ``round_kwh`` in their language.
     """
     return f"{round_kwh(milliwatt_hours, count_places([milliwatt_hours]) if places is None else places):f}"
 
 
 def count_places(energies: Iterable[int], least: int = DAY_PLACES) -> int:
-    """Return how many decimals of a kWh show each of the energies (mWh) exactly, at least ``least``."""
+    """Return how many decimals are needed to show all of the energies (mWh) exactly in kWh, at least ``least``."""
     places = least
     for energy in energies:
         while energy % 10 ** (_MOST_PLACES - places):
@@ -286,14 +288,14 @@ def count_places(energies: Iterable[int], least: int = DAY_PLACES) -> int:
 
 
 def to_kwh(milliwatt_hours: int) -> float:
-    """Return the energy in kWh as a number for JSON, whose shortest text has all decimals."""
+    """Convert mWh to kWh for JSON. A float is safe: Python writes it with exactly the decimals that the energy has."""
     return milliwatt_hours / MILLIWATT_HOURS_PER_KWH
 
 
 def round_share(part: int, whole: int, steps: int) -> int:
-    """Return ``part`` of ``whole`` (not 0) as a number of ``steps``.
+    """Return the share of ``part`` in ``whole`` (not 0), times ``steps`` and rounded.
 
-    It is ``steps`` only for the whole, and 0 only for nothing.
+    A share between 0 and the whole is never rounded to 0 or to ``steps``.
     """
     share = round_half_up(part * steps, whole) // whole
     if 0 < part < whole:
@@ -302,23 +304,23 @@ def round_share(part: int, whole: int, steps: int) -> int:
 
 
 def round_percent(part: int, whole: int) -> Decimal:
-    """Return the share of ``whole`` (not 0) in percent with one decimal; 100 only for the whole."""
+    """Return the share of ``part`` in ``whole`` (not 0) in percent with one decimal; 100 only for the whole."""
     return Decimal(round_share(part, whole, 1000)).scaleb(-1)
 
 
 def format_percent(part: int, whole: int) -> str:
-    """Return the share of ``whole`` (not 0) as ``99.6%``, for the command line."""
+    """Return the share of ``part`` in ``whole`` (not 0) as ``99.6%``, for the command line."""
     return f"{round_percent(part, whole)}%"
 
 
 def round_change(now: int, before: int) -> int:
-    """Return the change from ``before`` (not 0) in whole percent: 13 from 8 to 9; -100 only if nothing is left."""
+    """Return the change from ``before`` (not 0) in whole percent, such as 13 for 8 to 9; -100 only if ``now`` is 0."""
     change = round_half_up(100 * (now - before), before) // before
     return max(change, -99) if now else change
 
 
 class Interval(NamedTuple):
-    """Minutes since 1970, ``end`` excluded."""
+    """A span of time; ``start`` and ``end`` (excluded) are in minutes since 1970."""
 
     start: int
     end: int
@@ -326,7 +328,7 @@ class Interval(NamedTuple):
 
 @dataclass
 class Cluster:
-    """Steps that overlap directly or through others, in time order; ``bounds``: their distinct intervals."""
+    """Steps that overlap directly or through other steps, in time order; ``bounds``: their distinct intervals."""
 
     newcomers: list[Entry] = field(default_factory=list)
     stored: list[Entry] = field(default_factory=list)
@@ -338,9 +340,9 @@ class Cluster:
 class Settlement:
     """The part of an answer that may be stored.
 
-    ``entries``: the accepted newcomers. ``replaced``: the stored steps to remove. ``reshaped``: the keys of newcomers
-    that replace steps with other bounds. ``left_out``: the number of rejected newcomers. ``late``: those of them that
-    were rejected because of a later answer.
+    ``entries``: the answer's accepted entries. ``replaced``: the stored steps to remove. ``reshaped``: the keys of
+    accepted entries whose bounds differ from those of the steps that they replace. ``left_out``: how many entries were
+    rejected. ``late``: the entries that were rejected because a later answer is stored.
     """
 
     entries: list[Entry]
@@ -351,13 +353,13 @@ class Settlement:
 
 
 def interval_of(entry: Entry) -> Interval:
-    """Return the time of a minute document, or of a period of days."""
+    """Return the time of a step or of a billed period."""
     start = _minute_of(entry.key)
     return Interval(start, start + length_of(entry))
 
 
 def length_of(entry: Entry) -> int:
-    """Return the minutes of a minute document's step, or of a period of days, counting 24 hours per day."""
+    """Return the length of a step or of a billed period in minutes; each day of a period counts 24 hours."""
     if ends_on := (entry.details or {}).get("ends_on"):
         return _minute_of(ends_on) - _minute_of(entry.key)
     return USUAL_STEP_MINUTES if entry.is_computed else entry.step or USUAL_STEP_MINUTES
@@ -372,8 +374,9 @@ def _minute_of(key: str) -> int:
 def keep_last(readings: Sequence[windows.IntervalReading]) -> list[windows.IntervalReading]:
     """Return the readings of one answer in time order without overlaps; ``readings`` in the order of the answer.
 
-    The steps of one grid are treated as an answer at the position of the last of them, which replaces earlier ones like
-    a later answer. A zero never replaces a measured value.
+    If readings overlap, all steps of one *grid* (same length, same offset) are treated like an answer of their own. The
+    grid whose last step comes latest in ``readings`` counts as the latest answer and replaces steps of other grids as
+    ``settle`` does. A zero never replaces a measured value.
     """
     in_time_order = sorted(readings, key=lambda reading: reading.start.astimezone(UTC))
     if not any(first.start.astimezone(UTC) + first.length > second.start for first, second in pairwise(in_time_order)):
@@ -389,7 +392,7 @@ def keep_last(readings: Sequence[windows.IntervalReading]) -> list[windows.Inter
 
 
 def _settle_in_order(entries: Sequence[Entry]) -> list[Entry]:
-    """Return the accepted entries of one answer; the steps of each grid are settled like an answer of their own."""
+    """Return the accepted entries of one answer; the steps of each grid are settled as if they were an answer."""
     last_place = {_grid_of(entry): place for place, entry in enumerate(entries)}
     kept: list[Entry] = []
     for grid in sorted(last_place, key=lambda grid: last_place[grid]):
@@ -400,14 +403,15 @@ def _settle_in_order(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _grid_of(entry: Entry) -> tuple[int, int]:
-    """Return length and offset of a step: different steps with the same pair don't overlap."""
+    """Return the length and the offset of a step; steps of the same grid can't overlap."""
     return length_of(entry), interval_of(entry).start % length_of(entry)
 
 
 def keep_latest_periods(readings: Sequence[windows.IntervalReading]) -> list[windows.IntervalReading]:
     """Return periods of one answer in time order without overlaps; ``readings`` in the order of the answer.
 
-    Of overlapping periods, the one that ends last counts; of those that end together, the last in the answer.
+    Of overlapping periods, only the period with the latest end counts; of periods with the same end, the last in the
+    answer.
     """
     kept: list[tuple[datetime, datetime, windows.IntervalReading]] = []
     spans = [(start := reading.start.astimezone(UTC), start + reading.length, reading) for reading in readings]
@@ -419,9 +423,9 @@ def keep_latest_periods(readings: Sequence[windows.IntervalReading]) -> list[win
 
 
 def settle(newcomers: Sequence[Entry], stored: Sequence[Entry], later_keys: Container[str] = ()) -> Settlement:
-    """Decide which steps of an answer are stored, and which stored ones are removed.
+    """Decide which steps of an answer (``newcomers``) are accepted, and which stored steps are removed.
 
-    The newcomers don't overlap among themselves, nor do the stored steps in a consistent store. ``later_keys``: the
+    The newcomers don't overlap each other; in a consistent store, the stored steps don't either. ``later_keys``: the
     keys of stored steps from an answer that was requested later than the newcomers.
     """
     entries: list[Entry] = []
@@ -431,7 +435,7 @@ def settle(newcomers: Sequence[Entry], stored: Sequence[Entry], later_keys: Cont
     for cluster in find_clusters(newcomers, stored):
         earlier = [entry for entry in cluster.stored if entry.key not in later_keys]
         later = [entry for entry in cluster.stored if entry.key in later_keys]
-        # At most a newcomer and a stored step with the same bounds overlap.
+        # If all bounds are the same, the cluster has at most one newcomer and one stored step.
         is_settled = len(cluster.bounds) == 1
         if is_settled and (not later or _same_values(later, cluster.newcomers)):
             entries += cluster.newcomers
@@ -455,10 +459,11 @@ def _same_values(some: Sequence[Entry], others: Sequence[Entry]) -> bool:
 
 
 def find_replaced(documents: Sequence[Document]) -> list[Entry]:
-    """Return the stored steps to remove because later ones overlap them; none in a consistent store.
+    """Return the stored steps to remove because later steps overlap them; a consistent store has none.
 
-    Such steps are left by a worker that was killed between writing newcomers and removing the replaced steps, and by
-    versions that identified steps only by their start. The answers are settled in the order of ``updated_at``.
+    Such steps are left by a worker that was killed after it wrote new steps and before it removed the replaced steps,
+    and by versions that identified steps only by their start. Steps with the same ``updated_at`` are treated as one
+    answer, and these answers are settled in the order of ``updated_at``.
     """
     times = {key_of(document): document["updated_at"] for document in documents}
     replaced: list[Entry] = []
@@ -477,7 +482,7 @@ def find_replaced(documents: Sequence[Document]) -> list[Entry]:
 
 
 def find_clusters(newcomers: Iterable[Entry], stored: Iterable[Entry]) -> Iterator[Cluster]:
-    """Yield the steps in groups that overlap, in time order; a single step is a group too."""
+    """Yield the clusters of overlapping steps in time order; a step that overlaps no other is a cluster too."""
     steps = [
         (interval_of(entry), is_stored, entry)
         for is_stored, entries in enumerate((newcomers, stored))
@@ -496,5 +501,5 @@ def find_clusters(newcomers: Iterable[Entry], stored: Iterable[Entry]) -> Iterat
 
 
 def covers(steps: Sequence[Entry], others: Iterable[Entry]) -> bool:
-    """Return whether the steps cover all the time of the others."""
+    """Return whether ``steps`` cover all the time of ``others``."""
     return not any(windows.find_uncovered(*interval_of(other), map(interval_of, steps)) for other in others)

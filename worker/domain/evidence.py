@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, Final, Self
 
-# Values of a row's ``actor`` for acts of no named person.
+# The values of a row's ``actor`` if no named person has acted.
 HOUSEHOLD: Final = "household"
 SUPPLIER: Final = "supplier"
 LAST_DAY: Final = "last day"  # The consent expired: nobody acted.
@@ -26,8 +26,6 @@ _NOTHING: Final = "0" * 64
 
 
 class EvidenceEvent(StrEnum):
-    """The event of a row of evidence."""
-
     GIVEN = "given"
     ENDED = "ended"
 
@@ -36,16 +34,14 @@ class DatesSource(StrEnum):
     """The source of the first and the last day of a consent."""
 
     SUPPLIER = "supplier"
-    REQUESTED = "requested"  # At least one of them was computed from the requested duration.
-    ASSERTED = "asserted"  # The person or program that vouched for the consent.
-    UNKNOWN = "unknown"  # The consent was recorded before the source was.
+    REQUESTED = "requested"  # At least one of the two days was computed from the requested duration.
+    ASSERTED = "asserted"  # The person or program that vouched for the consent has given the days.
+    UNKNOWN = "unknown"  # The consent was recorded by a version that didn't record the source.
 
 
 class ChainEnd(StrEnum):
-    """The two ends of the chain."""
-
-    ANCHOR = "anchor"  # The last row that was dropped from the chain's beginning; row 0 if none was.
-    HEAD = "head"  # The last row.
+    ANCHOR = "anchor"  # The row before the chain's first row: the last row that was dropped, or row 0.
+    HEAD = "head"  # The last row of the chain.
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,7 @@ class ChainPoint:
 
     @classmethod
     def from_text(cls, end: ChainEnd, text: str) -> Self:
-        """Parse a text of ``to_text``. Raises ValueError for the text of the other end."""
+        """Parse a text that ``to_text`` returned. Raises ValueError for the text of the other end."""
         name, sequence, row_hash = text.split(" ")
         if name != end:
             raise ValueError(f"this is the {name} of the chain")
@@ -75,9 +71,9 @@ START: Final = ChainPoint(0, _NOTHING)
 class PersonalPart:
     """The personal fields of a consent, and the random key of their digest, 64 hexadecimal digits.
 
-    ``meter``: the meter's number; ``reference``: the supplier's number of the consent, or the voucher's own.
-    ``answer_digest``: the SHA-256 of the supplier's answer in hexadecimal; it is personal because the few facts of the
-    answer could be guessed from it.
+    ``meter``: the meter's number. ``reference``: the number that the supplier, or the person who vouches, has given the
+    consent. ``answer_digest``: the SHA-256 of the supplier's answer in hexadecimal; this digest is personal too,
+    because the few facts of the answer could be guessed from it.
     """
 
     key: str = field(repr=False)
@@ -87,7 +83,7 @@ class PersonalPart:
 
     @property
     def fields(self) -> dict[str, str | None]:
-        """The fields without the key."""
+        """The personal fields by name, without the key of their digest."""
         return {"meter": self.meter, "reference": self.reference, "answer_digest": self.answer_digest}
 
     @property
@@ -101,7 +97,7 @@ class PersonalPart:
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Parse a text of ``to_text``; raises ValueError, which doesn't quote the text."""
+        """Parse a text that ``to_text`` returned. Raises ValueError, which doesn't quote the text."""
         try:
             return cls(**json.loads(text))
         except (ValueError, TypeError):
@@ -110,27 +106,27 @@ class PersonalPart:
 
 
 def hash_row(row: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a row's columns as canonical JSON, in hexadecimal; those in ``UNHASHED`` don't count."""
+    """Return the SHA-256, in hexadecimal, of a row's columns as canonical JSON, without the columns in ``UNHASHED``."""
     return hashlib.sha256(_canonical({name: row[name] for name in row.keys() - UNHASHED})).hexdigest()
 
 
 def link_row(before: ChainPoint, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row with the columns that link it to ``before``: its number, the previous hash and its own."""
+    """Return the row with the columns that link it to ``before``: number, hash of the previous row, hash of the row."""
     linked = {**row, "sequence": before.sequence + 1, "previous_hash": before.hash}
     return {**linked, "hash": hash_row(linked)}
 
 
 def begin_anew(before: ChainPoint) -> ChainPoint:
-    """Return the point that the next row follows if the seal of the last row can't be opened.
+    """Return the point that the next row follows if the sealed head of the chain can't be decrypted.
 
-    The earlier rows can't be verified any more, and the check of the chain reports this as long as they exist.
+    Then the earlier rows can't be verified any more; ``check_chain`` reports this as long as these rows exist.
     """
     return ChainPoint(before.sequence, _NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedRow:
-    """A stored row with its own fault, which is empty if there is none."""
+    """A stored row; ``fault``: what is wrong with the row itself, empty if nothing is."""
 
     point: ChainPoint
     previous_hash: str
@@ -140,7 +136,8 @@ class CheckedRow:
 def check_chain(rows: Iterable[CheckedRow], anchor: ChainPoint | None, head: ChainPoint | None) -> Iterator[str]:
     """Yield the faults of a chain, one line each; ``rows``: in the order of their numbers.
 
-    Each changed, missing or foreign row is named. An end that is None isn't checked. Keeps only one row in memory.
+    Each changed, missing or foreign row is named. An end of the chain (``anchor`` or ``head``) isn't checked if it is
+    None. Only one row at a time is kept in memory.
     """
     before, is_named = anchor, False
     for row in rows:

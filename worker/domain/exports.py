@@ -1,17 +1,18 @@
 """Exports of stored documents: fields of JSON, columns of CSV, spreadsheets for people, and JSON Schemas.
 
-Every CSV begins with the same columns, ``PUBLIC_FIELDS``. The further fields of the doctype follow, then the counts of
-a total (``totals``), or for a day whether it was computed. A detail of energies has a column for each tariff period
-(``registers.HP``, in Wh), because spreadsheets compute with columns, and so a row stays a document. Only the documents
-show which periods exist (``find_tariff_periods``). An empty cell is a value that the supplier didn't send.
+Every CSV begins with the same columns, ``PUBLIC_FIELDS``. They are followed by the further fields of the doctype, and
+then by the counts of a total (``totals``) or, for days, by the column ``computed``. A detail with energies has one
+column for each tariff period (``registers.HP``, in Wh), so that each row is still one document. Only the documents show
+which tariff periods exist (``find_tariff_periods``). An empty cell is a value that the supplier didn't send.
 
 Spreadsheets have rows such as ``2024-07-25 00:30``, ``2024-07-25 01:00``, ``0.206``. A cell is a date, a local time or
-a number, never a text from the supplier, so no cell can be a formula. Texts (calendars, tariffs, qualities) are in JSON
-and CSV, the files for programs. A heading is the key of its text, because the pages have the languages.
+a number, never a text from the supplier, so no cell can be a formula. The supplier's texts (calendars, tariffs,
+qualities) are only in JSON and CSV, the files for programs. A heading is only the key of a text, which the pages
+translate.
 
-The JSON Schemas, one for each doctype, are generated from its description in ``series``. They describe documents in the
-measure store (docs/reference/documents.md), so a client can check what it reads. A schema is strict: it allows no other
-fields.
+There is one JSON Schema for each doctype, generated from its description in ``series``. The schemas describe documents
+in the measure store (docs/reference/documents.md), so a client can check what it reads. They are strict: a document
+with any other field is invalid.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ Schema = dict[str, Any]
 Cell = date | datetime | Decimal | None
 PUBLIC_FIELDS: Final = ("load", "year", "month", "day", "hour", "minute", "fold")
 VOLT_AMPERES: Final = "va"
-# The fields of a month of periods; ``whole`` says whether they cover exactly the calendar month.
+# The fields of a ``totals.IntervalMonth``; ``whole`` says whether its periods cover exactly the calendar month.
 MONTH_FIELDS: Final = ("load", "year", "month", "begins_on", "ends_on", "days", "whole")
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _AMOUNT_OF_ONE_VA: Final = 1000
@@ -55,7 +56,7 @@ _NUMBERS: Final = frozenset(
 _COMPUTED: Final = "computed"
 _FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r")
 _HOUR: Final = timedelta(hours=1)
-_WH_TO_KWH: Final = -3  # A shift of the decimal point.
+_WH_TO_KWH: Final = -3  # The decimal point moves three places to the left.
 _LOADS: Final = {"kWh": "kwh", "kVA": "kva", "m³": "volume"}
 _TIMES: Final = {Granularity.REGISTER: ("read_at",), Granularity.STATE: ("since",)}
 _START_AND_END: Final = ("start", "end")
@@ -77,7 +78,11 @@ _UTC: Final = {"type": "string", "pattern": f"^{_DAY}T[0-9]{{2}}:[0-9]{{2}}:[0-9
 
 
 def to_public_fields(document: Document, doctype: Doctype) -> Document:
-    """Return the public fields of a stored document: ``load``, the local time, ``va`` if it is in kVA, details."""
+    """Return the public fields of a stored document.
+
+    They are ``load``, the local time, the details, the counts of a total, ``computed`` for a day computed from the
+    curve, and ``va`` if ``load`` is in kVA.
+    """
     names = (*PUBLIC_FIELDS, *doctype.detail_names, *count_names(doctype.period))
     fields = {name: document[name] for name in names if name in document}
     if _COMPUTED in last_names(doctype) and "step" in document:
@@ -90,7 +95,7 @@ def to_public_fields(document: Document, doctype: Doctype) -> Document:
 
 
 def to_month_fields(month: IntervalMonth) -> Document:
-    """Return the public fields of a month of periods, which has no document, with the days that it spans."""
+    """Return the public fields of a month of billed periods, which is computed and has no document."""
     return {
         "load": to_kwh(month.amount),
         "year": month.span.start.year,
@@ -109,12 +114,12 @@ def find_tariff_periods(documents: Iterable[Document], doctype: Doctype) -> set[
 
 
 def csv_varies(doctype: Doctype) -> bool:
-    """Return whether the columns of a CSV depend on its documents."""
+    """Return whether a CSV has a column for each tariff period, so that its columns depend on its documents."""
     return bool(_names_of_energies(doctype))
 
 
 def csv_columns(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[str]:
-    """Return the column names of a CSV of these documents, in order."""
+    """Return the column names of a CSV, in order. ``tariff_periods``: the periods in the CSV's documents."""
     columns = [*PUBLIC_FIELDS, *([VOLT_AMPERES] if doctype in _IN_VA else ())]
     for detail in doctype.details:
         energies = detail.type is DetailType.ENERGIES
@@ -123,12 +128,15 @@ def csv_columns(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[
 
 
 def last_names(doctype: Doctype) -> tuple[str, ...]:
-    """Return the names of the last fields: the counts of a total, or whether a day was computed from its curve."""
+    """Return the names of the last fields: the counts of a total, or ``computed`` for days with a curve.
+
+    Other readings have no such fields.
+    """
     return (_COMPUTED,) if find_curve(doctype.series) and doctype.period is Period.DAY else count_names(doctype.period)
 
 
 def to_csv_fields(document: Document, doctype: Doctype) -> Document:
-    """Return the public fields for a CSV, with ``load`` as text with all decimals, at least three."""
+    """Return the public fields of a document for a CSV; ``load`` is a text with all its decimals, at least three."""
     fields = {"fold": 0, **to_public_fields(document, doctype), "load": format_kwh(to_amount(document["load"]))}
     for name in _names_of_energies(doctype):
         fields |= {f"{name}.{period}": energy for period, energy in fields.pop(name, {}).items()}
@@ -136,7 +144,7 @@ def to_csv_fields(document: Document, doctype: Doctype) -> Document:
 
 
 def _to_csv(value: Any) -> Any:
-    """Return a cell that no spreadsheet takes for a formula, because texts of the supplier aren't trusted."""
+    """Return the cell for a value. The supplier's texts aren't trusted, so none may look like a formula."""
     if isinstance(value, str) and value.startswith(_FORMULA_SIGNS):
         return f"'{value}"
     return "true" if value is True else value
@@ -160,11 +168,14 @@ class Heading:
 
 
 def spreadsheet_headings(doctype: Doctype, tariff_periods: Collection[str] = ()) -> list[Heading]:
-    """Return the headings of these documents, in order: times, load, and the other dates and numbers."""
+    """Return the headings of a spreadsheet, in order: times, ``load``, then the other dates and numbers.
+
+    ``tariff_periods``: the periods in the spreadsheet's documents.
+    """
     described = doctype.series.description
     names = [*_TIMES.get(described.granularity, _START_AND_END), _LOADS[described.quantity.load_unit]]
     if doctype.period in (Period.MINUTE, Period.HOUR):
-        names.append("utc_offset")  # It distinguishes the two passes of the repeated autumn hour.
+        names.append("utc_offset")  # The offset distinguishes the two passes of the autumn hour.
     names += [detail.name for detail in doctype.details if _has_column(detail)]
     has_energies = any(detail.type is DetailType.ENERGIES for detail in doctype.details)
     energies = [Heading("kwh_of", period) for period in sorted(tariff_periods)] if has_energies else []
@@ -172,7 +183,7 @@ def spreadsheet_headings(doctype: Doctype, tariff_periods: Collection[str] = ())
 
 
 def spreadsheet_cells(document: Document, doctype: Doctype, headings: Sequence[Heading]) -> list[Cell]:
-    """Return one row. A cell is None if the supplier sent no value, or no valid date."""
+    """Return the row of a document. A cell is None if the supplier sent no value, or no valid date."""
     amount, registers = to_amount(document["load"]), document.get("registers", {})
     cells = _read_times(document, doctype)
     cells[_LOADS[doctype.series.description.quantity.load_unit]] = round_kwh(amount, count_places([amount]))
@@ -187,7 +198,10 @@ def spreadsheet_cells(document: Document, doctype: Doctype, headings: Sequence[H
 
 
 def _read_times(document: Document, doctype: Doctype) -> dict[str, Cell]:
-    """Return the start and the end, as dates, or as local times if the period is a part of a day."""
+    """Return the times of a document by the name of their heading, such as ``start`` and ``end``.
+
+    A period that is part of a day has local times, a longer period has dates.
+    """
     key = key_of(document)
     match doctype.period:
         case Period.MINUTE | Period.HOUR:
@@ -284,7 +298,10 @@ def detail_schema(detail: Detail) -> Schema:
 
 
 def _civil_time(doctype: Doctype) -> Schema:
-    """Return the schema of the local time (Europe/Paris) at which the period begins, or of the value's instant."""
+    """Return the schemas of the fields from ``year`` to ``minute``.
+
+    They contain the local time (Europe/Paris) at which the period begins, or the instant of the value.
+    """
     has_instant = doctype.series.description.granularity is Granularity.INSTANT
     fixed = {} if has_instant else PLACE_HOLDERS[doctype.period]
     return {

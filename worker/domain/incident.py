@@ -1,10 +1,9 @@
-"""Incidents: the same failure on many accounts, which is the supplier's fault. When one opens and when it ends.
+"""Incidents: if many accounts fail alike, the supplier is at fault. This module says when incidents open and end.
 
-There are two families. In the first the supplier serves nobody, so no calls are made: the incident *holds* (outage,
-application, answers, by_hand). In the second the supplier refuses some accounts and serves others (consent, holder,
-meter, login): windows are still requested, but no refusal changes the state of an account.
-
-No function here reads or writes a store.
+There are two families of incidents. In the first family the supplier serves nobody (outage, application, answers,
+by_hand): the incident *holds* all windows, so no calls are made. In the second family the supplier refuses some
+accounts and serves others (consent, holder, meter, login): windows are still requested, but no refusal changes the
+state of an account.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from worker.domain.messages import WindowJob
 from worker.domain.series import Series
 from worker.errors import AccountError, ConsentEnded, RequestRefused, SeriesNotOffered, UnknownAccount, WorkerError
 
-# A window with this claim is a probe: it is requested although the incident holds all others.
+# A window whose claim begins with this text is a probe: it is requested although the incident holds all other windows.
 PROBE: Final = "probe/"
 PROBES_TO_PASS: Final = 3
-# The share of the requested accounts.
+# An incident of the second family needs refusals of at least this share of the requested accounts.
 LEAST_SHARE_OF_REFUSALS: Final = 0.2
-# The unit is the first wait, so 15 means fifteen times as long.
+# The longest wait between two rounds of probes, as a multiple of the first wait.
 LONGEST_WAIT: Final = 15
 
 
 class IncidentKind(StrEnum):
-    """The kinds of incidents; four of them hold all windows, four freeze the refusals of accounts."""
+    """The kinds of incidents: four hold all windows; during the other four, no refusal changes an account's state."""
 
     OUTAGE = "outage"  # The supplier fails (5xx), doesn't answer in time, or sends HTML.
     APPLICATION = "application"  # Our credentials, our token or our subscription are refused.
@@ -42,12 +41,12 @@ class IncidentKind(StrEnum):
 
     @property
     def holds(self) -> bool:
-        """Whether no calls are made and no failure counts while the incident is open."""
+        """Whether an open incident of this kind stops all calls but probes, so that no failure counts as an attempt."""
         return self not in _MAX_DURATION
 
     @property
     def max_duration(self) -> timedelta | None:
-        """How long refusals count as a mistake although all probes fail; None for kinds that hold."""
+        """How long refusals count as the supplier's mistake even if all probes fail; None for kinds that hold."""
         return _MAX_DURATION.get(self)
 
 
@@ -63,18 +62,18 @@ HOLDING: Final = (IncidentKind.OUTAGE, IncidentKind.APPLICATION, IncidentKind.AN
 REFUSALS: Final = tuple(_MAX_DURATION)
 # An incident that an operator opened and forgot must not stop the fleet for good.
 BY_HAND_LASTS: Final = timedelta(hours=24)
-# How long refusals are believed after an incident of their kind, by how it ended. Otherwise true refusals would open
-# the next incident within the hour, and no account would ever be suspended.
+# How long refusals are believed after an incident of their kind, by how the incident ended. Otherwise true refusals
+# would open the next incident within the hour, and no account would ever be suspended.
 _BELIEF_LASTS: Final = {"believed": timedelta(days=7), "by_hand": timedelta(days=1)}
-# An incident that holds concerns one series, as a supplier may lose the curve and keep daily values. One of refusals
-# concerns both. There is at most one open incident in each slot.
+# A holding incident covers a single series, because a supplier may fail to send the curve but still send daily values.
+# An incident of refusals covers all series. Each slot has at most one open incident.
 SLOTS: Final = (*(series.value for series in Series), *(kind.value for kind in REFUSALS))
 
 
 def kind_of(error: WorkerError) -> IncidentKind | None:
-    """Return the kind of incident that many such errors open; None if the error isn't the supplier's.
+    """Return the kind of incident that many errors like this one open.
 
-    Errors of our stores, of the quota and bugs are not the supplier's.
+    None if the error isn't the supplier's fault: an error of a store or of the quota, or a bug.
     """
     return IncidentKind(error.incident) if error.incident else None
 
@@ -86,9 +85,10 @@ def slot_of(kind: IncidentKind, series: Series) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """How many accounts must fail alike to open an incident; with ``accounts`` 0 none ever opens.
+    """How many accounts must fail in the same way to open an incident. The three values are settings.
 
-    ``share`` is a share of the accounts requested in the last ``minutes``. All three are settings.
+    At least ``accounts`` accounts must fail, and at least this ``share`` of all accounts requested in the last
+    ``minutes``. If ``accounts`` is 0, no incident opens.
     """
 
     accounts: int
@@ -98,7 +98,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """The number of recently requested accounts, and of those whose last call failed in the same way."""
+    """Of the ``asked`` accounts that were requested recently, ``failed`` failed in the same way on their last call."""
 
     failed: int
     asked: int
@@ -111,7 +111,10 @@ def is_incident(kind: IncidentKind, failures: FailureCount, limits: Thresholds) 
 
 
 class RecentAnswer(NamedTuple):
-    """The outcome of one call: ``at`` in seconds since 1970, and the kind of its failure, None for a good answer."""
+    """The outcome of one call at ``at`` (seconds since 1970).
+
+    ``kind``: the kind of incident to which a failure belongs; None for other failures and for good answers.
+    """
 
     at: float
     kind: IncidentKind | None
@@ -121,7 +124,7 @@ class RecentAnswer(NamedTuple):
 def failures_alike(answers: Sequence[RecentAnswer], kind: IncidentKind) -> tuple[list[WindowJob], FailureCount]:
     """Return the newest window of each account whose last call failed with this kind, and the counts of accounts.
 
-    ``answers`` are those of one series, the newest first.
+    ``answers``: the recent answers of one series, newest first.
     """
     newest: dict[str, RecentAnswer] = {}
     for answer in answers:
@@ -139,11 +142,11 @@ class ProbeResult(StrEnum):
 
 
 def judge_probe(kind: IncidentKind, error: WorkerError | None) -> ProbeResult:
-    """Return the meaning of a probe for an open incident; ``error`` is None if the supplier answered.
+    """Return what a probe says about an open incident of this kind; ``error`` is None if the supplier answered.
 
-    For kinds that hold, a refusal counts as an answer too, even that of a refresh token whose answer was lost: an
-    outage may lose the tokens of all probed accounts, and would otherwise never end. An account without a call, because
-    it is gone or its consent has ended, says nothing.
+    For kinds that hold, a probe passes even if the supplier refuses the account. During an outage, answers with new
+    tokens may be lost for all probed accounts; the supplier then refuses their old tokens, and the incident would
+    never end. A probe says nothing if no call was made, because the account is gone or its consent has ended.
     """
     if isinstance(error, ConsentEnded | UnknownAccount):
         return ProbeResult.SAYS_NOTHING
@@ -157,12 +160,12 @@ def judge_probe(kind: IncidentKind, error: WorkerError | None) -> ProbeResult:
 class Incident:
     """An incident, open or past.
 
-    ``failed_calls``: calls that failed, including the last of each account before it was opened.
-    ``windows_failed``: windows that failed meanwhile; their failures don't count as attempts.
-    ``windows_held``: windows that ended without a call.
+    ``failed_calls``: how many calls failed, including the last call of each account before the incident was opened.
+    ``windows_failed``: how many windows failed during the incident; their failures don't count as attempts.
+    ``windows_held``: how many windows ended without a call.
     ``accounts``: the number of affected accounts, exact to about 1 %.
-    ``rounds``: the rounds of probes so far.
-    ``how``: how it ended (probes, by_hand, believed, expired); empty while it is open.
+    ``rounds``: the number of rounds of probes so far.
+    ``how``: how the incident ended (probes, by_hand, believed, expired); empty while it is open.
     """
 
     id: str
@@ -179,11 +182,11 @@ class Incident:
 
     @property
     def series(self) -> list[Series]:
-        """The series that it concerns."""
+        """The series that the incident concerns: one if it holds, all for an incident of refusals."""
         return [series for series in Series if series.value == self.slot] or list(Series)
 
     def expiry_reason(self, now: datetime) -> str:
-        """Return ``how`` it ends because of its age; empty if it may stay open."""
+        """Return the value of ``how`` if the incident is old enough to end; empty if it may stay open."""
         if self.kind is IncidentKind.BY_HAND:
             return "expired" if now - self.began_at >= BY_HAND_LASTS else ""
         max_duration = self.kind.max_duration
@@ -196,7 +199,7 @@ class Incident:
 
 
 def is_believed(kind: IncidentKind, past: Iterable[Incident], now: datetime) -> bool:
-    """Return whether refusals of this kind are believed now, because of how a recent incident of it ended."""
+    """Return whether refusals of this kind are believed now, because of how a recent incident of this kind ended."""
     return any(
         incident.kind is kind
         and incident.how in _BELIEF_LASTS

@@ -1,6 +1,7 @@
 """Invitations: a secret link for one person, which proves that a consent is for that person's meter (P2, ownership.md).
 
-An operator or a service creates one for a meter or an account. It works once, in the browser that opened it, for 72 h.
+An operator or a service creates an invitation for a meter or an account. The invitation works once, within 72 hours, in
+the browser that opened it.
 """
 
 from __future__ import annotations
@@ -20,35 +21,31 @@ INVITATION_LIFE: Final = timedelta(hours=72)
 class InvitationPurpose(StrEnum):
     """The purpose of an invitation: what its holder may do."""
 
-    ACCOUNT = "account"  # Consent again for this account, or open the history of a closed one.
+    ACCOUNT = "account"  # Consent again for this account, or open the history of a closed account.
     METER = "meter"  # Connect a meter that has no account.
-    NEW_HOLDER = "new_holder"  # Connect a meter whose account is another person's, which is closed then.
+    NEW_HOLDER = "new_holder"  # Connect a meter with an account of another person; that account is then closed.
 
 
 class InvitationState(StrEnum):
-    """The state of an invitation."""
-
     SENT = "sent"  # Nobody has opened it.
-    OPENED = "opened"  # A browser has opened it, and no other can.
+    OPENED = "opened"  # A browser has opened it, and no other browser can use it.
     USED = "used"
     REVOKED = "revoked"
     EXPIRED = "expired"
 
 
 class InvitationEvent(StrEnum):
-    """An event of an invitation."""
-
-    OPENED = "opened"  # By a browser, to which it is bound from then on.
-    USED = "used"  # By the proof of its person's consent.
-    REVOKED = "revoked"  # By hand, by a newer one for the same, or with the account or meter that it names.
-    EXPIRED = "expired"  # After 72 hours.
-    DELETED = "deleted"  # Days after it expired.
+    OPENED = "opened"  # A browser opens it; from then on, no other browser can use it.
+    USED = "used"  # The invitation has proved the consent of the invited person.
+    REVOKED = "revoked"  # It is revoked by hand, by a newer invitation, or with the account or meter that it names.
+    EXPIRED = "expired"  # 72 hours have passed.
+    DELETED = "deleted"  # It is deleted, days after it expired.
 
 
 _S, _E = InvitationState, InvitationEvent
 # The state after each event; None: the invitation is deleted.
 TRANSITIONS: Final = Transitions[InvitationState, InvitationEvent, InvitationState | None](
-    (_E.OPENED, (_S.SENT, _S.OPENED), _S.OPENED),  # By the same browser as often as it likes.
+    (_E.OPENED, (_S.SENT, _S.OPENED), _S.OPENED),  # The same browser may open it any number of times.
     (_E.USED, (_S.OPENED,), _S.USED),
     (_E.REVOKED, (_S.SENT, _S.OPENED, _S.EXPIRED), _S.REVOKED),
     (_E.EXPIRED, (_S.SENT, _S.OPENED), _S.EXPIRED),
@@ -61,8 +58,8 @@ class Invitation:
     """An invitation without its secret.
 
     ``usage_point_id`` is set unless the invitation is for an account. ``browser``: SHA-256 of the name of the browser
-    that opened it. ``created_by``: the person, program or API token that vouches for its recipient. ``tenant``: the
-    service for which it was made, that of its account.
+    that opened it. ``created_by``: the person, program or API token that vouches for the recipient. ``tenant``: the
+    service for which the invitation was created, and to which its account belongs.
     """
 
     id: str
@@ -81,11 +78,11 @@ class Invitation:
 
     @property
     def last_digits(self) -> str | None:
-        """The last four digits of the meter's number, ``…0011``, as for an account."""
+        """The last four digits of the meter's number, such as ``…0011``; None if the invitation is for an account."""
         return f"…{self.usage_point_id[-4:]}" if self.usage_point_id else None
 
     def state_at(self, now: datetime) -> InvitationState:
-        """Return the state; a used one stays used."""
+        """Return the state of the invitation at this moment; a used invitation never expires."""
         if self.used_at is not None:
             return InvitationState.USED
         if self.revoked_at is not None:
@@ -95,13 +92,14 @@ class Invitation:
         return InvitationState.SENT if self.opened_at is None else InvitationState.OPENED
 
     def is_usable(self, now: datetime, names: Collection[str]) -> bool:
-        """Return whether the browser with these names may use it: only the first that opened it, and once."""
+        """Return whether the browser with these names opened the invitation and may still use it."""
         return self.state_at(now) is InvitationState.OPENED and self.browser in names
 
     def names_of_invited(self, names: Sequence[str]) -> Sequence[str]:
-        """Return those of a browser's names, the newest first, that are the invited person's.
+        """Return the names of a browser that stand for the invited person; ``names``: newest first.
 
-        A new holder's names are those since the invitation was opened; earlier ones may be the former holder's.
+        For a new holder, only the names since the invitation was opened count, because the former holder may have used
+        the same browser before; no name counts if another browser opened the invitation.
         """
         if self.purpose is not InvitationPurpose.NEW_HOLDER:
             return names

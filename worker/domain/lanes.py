@@ -1,7 +1,7 @@
 """The lanes of work: for each its queue, its share of the supplier's quota, and its purpose.
 
 The *lane* of a thread is the queue through which its task came; work that a person started has the lane ``by_hand``.
-The quota is shared between five of the lanes, the *quota lanes*; each other lane uses the part of one of these.
+The quota is shared between five of the lanes, the *quota lanes*; each other lane uses the share of a quota lane.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LaneDescription:
-    """The description of a lane.
+    """The purpose of a lane and its share of the quota.
 
-    ``shares``: usual floor and ceiling of a quota lane, in percent; None for a lane that uses ``quota_lane``'s share.
-    ``hard_ceiling``: the ceiling holds even if nobody else wants the quota, and whether or not the settings name it.
+    ``shares``: the usual floor and ceiling of a quota lane, in percent; None for a lane that uses the share of
+    ``quota_lane``. ``hard_ceiling``: whether the ceiling holds even if no other lane wants the quota, and even if the
+    settings don't name the lane.
     """
 
     purpose: str
@@ -47,7 +48,7 @@ class LaneDescription:
     hard_ceiling: bool = False
 
 
-# In the order in which queues are emptied and quota lanes served.
+# This is the order in which queues are emptied and quota lanes are served.
 LANES: Final[Mapping[Lane, LaneDescription]] = {
     Lane.STEPS: LaneDescription("the steps of a window after `fetch`, in any lane", Lane.BACKFILL),
     Lane.CONTROL: LaneDescription("tasks that decide what is due", Lane.BACKFILL),
@@ -57,7 +58,7 @@ LANES: Final[Mapping[Lane, LaneDescription]] = {
     Lane.NIGHTLY: LaneDescription("the last days of every account", Lane.NIGHTLY, (30, 100)),
     Lane.REPAIR: LaneDescription("open days of the last months", Lane.REPAIR, (10, 50)),
     Lane.BACKFILL: LaneDescription("the rest of the history, and everything else", Lane.BACKFILL, (10, 90)),
-    # Anybody can begin such requests, so they get little quota, however many there are.
+    # Anybody can begin a connection request, so all these requests together get little quota.
     Lane.STRANGERS: LaneDescription("connection requests without a proof", Lane.STRANGERS, (0, 5), hard_ceiling=True),
     Lane.BY_HAND: LaneDescription(
         "calls of commands and pages, for which a person waits", Lane.FIRST_SCREEN, is_queue=False
@@ -73,7 +74,7 @@ USUAL_FLOORS, USUAL_CEILINGS = (
 
 
 def request_lane(*, vouched: bool) -> Lane:
-    """Return the lane of a connection request: the first one, because a person waits, or the last one for strangers."""
+    """Return the lane of a connection request: FIRST_SCREEN, because a person waits; STRANGERS if nobody vouches."""
     return Lane.FIRST_SCREEN if vouched else Lane.STRANGERS
 
 
@@ -87,7 +88,7 @@ def current_lane() -> Lane:
 
 def enter_lane(queue: str | None) -> Token[Lane]:
     """Set the lane of the calling thread to that of ``queue``; pass the returned token to ``leave_lane``."""
-    # With RabbitMQ the routing key of a delayed message has the delay, separated by dots, before the queue's name.
+    # With RabbitMQ, the routing key of a delayed message consists of the delay and the queue's name, with dots between.
     name = (queue or "").rpartition(".")[2]
     return _LANE.set(Lane(name) if name in QUEUES else Lane.OTHER)
 
@@ -108,7 +109,7 @@ def in_lane(lane: Lane) -> Iterator[None]:
 
 
 _HARD_CEILINGS: Final = {lane: ceiling for lane, (_, ceiling) in _SHARES.items() if LANES[lane].hard_ceiling}
-# Floors may sum to 90 % of the quota; all lanes share the rest, the first lane first.
+# Floors may add up to 90 % of the quota; all lanes share the rest, in the order of ``LANES``.
 MAX_FLOOR_TOTAL: Final = 90
 _SHARE: Final = re.compile(r"\s*([a-z_]+)\s*=\s*([0-9]{1,3})\s*")
 
@@ -117,8 +118,8 @@ _SHARE: Final = re.compile(r"\s*([a-z_]+)\s*=\s*([0-9]{1,3})\s*")
 class Shares:
     """The floor and the ceiling of each quota lane, in percent of the limit.
 
-    A lane can always use its floor. At its ceiling a lane stops while another lane wants more, or always if the ceiling
-    is hard. An unnamed lane has a floor of 0 and a ceiling of 100, or its hard ceiling.
+    A lane can always use its floor. At its ceiling a lane stops while another lane wants more; at a hard ceiling it
+    always stops. A lane that isn't named here has a floor of 0, and its hard ceiling or a ceiling of 100.
     """
 
     floors: Mapping[Lane, int] = field(default_factory=dict)
@@ -126,7 +127,7 @@ class Shares:
 
     @classmethod
     def parse(cls, floors: str, ceilings: str) -> Self:
-        """Read texts like ``nightly=30,backfill=5``; raises ValueError with what to change."""
+        """Read texts like ``nightly=30,backfill=5``. Raises ValueError, which says what to change."""
         shares = cls(parse_floors(floors), parse_ceilings(ceilings))
         for lane in QUOTA_LANES:
             if shares.ceiling(lane) < shares.floor(lane):
@@ -144,7 +145,7 @@ EQUAL_SHARES: Final = Shares()
 
 
 def parse_floors(text: str) -> dict[Lane, int]:
-    """Read the floors, in percent; raises ValueError if they leave too little to share."""
+    """Read the floors, in percent. Raises ValueError if they leave too little quota to share."""
     floors = _percents(text)
     if sum(floors.values()) > MAX_FLOOR_TOTAL:
         raise ValueError(f"needs floors of at most {MAX_FLOOR_TOTAL} together: the rest is shared")
@@ -152,7 +153,7 @@ def parse_floors(text: str) -> dict[Lane, int]:
 
 
 def parse_ceilings(text: str) -> dict[Lane, int]:
-    """Read the ceilings, in percent; raises ValueError for a ceiling of 0."""
+    """Read the ceilings, in percent. Raises ValueError for a ceiling of 0."""
     ceilings = _percents(text)
     if 0 in ceilings.values():
         raise ValueError("needs ceilings above 0: a lane with 0 would wait forever")

@@ -1,7 +1,7 @@
 """Messages between the four tasks of one window: compact JSON, which the broker carries sealed.
 
-A table in docs/explanation/processing-pipeline.md shows which step passes which field on. A message holds at most
-7 days of load curve or 365 days of daily values, each as the array of a ``documents.Entry``:
+A table in docs/explanation/processing-pipeline.md shows which step passes which field on. A message has the readings of
+one window, for example 7 days of a load curve; each reading is the array of a ``documents.Entry``:
 
     ["2024-10-26T22:00Z", 206000, null, "1-a", "2024-10-28T07:31:02+00:00", 198500]
 """
@@ -17,10 +17,10 @@ from worker.domain.series import Series
 from worker.domain.windows import DateWindow
 
 _A_SECOND: Final = timedelta(seconds=1)
-Row = Sequence[Any]  # An Entry, or its array.
+Row = Sequence[Any]  # An Entry, or its JSON array.
 _RUN_ID = "%Y%m%dT%H%M%S.%f"
 _OF_FILE: Final = "-file"
-# The kinds of runs, that is the purposes of windows. All except the last two request the last days of a series.
+# The kinds of runs, that is the purposes of windows. All except REPAIR and BACKFILL request the last days of a series.
 NIGHTLY: Final = "nightly"
 CATCH_UP: Final = "catch-up"
 AGAIN: Final = "again"
@@ -38,39 +38,42 @@ class WindowJob(TypedDict):
     start: str
     end: str
     run_id: str
-    claim: str | None  # The claim that this chain holds and releases at its end: ``nightly/1721890000123456``.
+    claim: str | None  # The claim that the window's chain of tasks releases at its end: ``nightly/1721890000123456``.
 
 
 class AnswerFacts(TypedDict):
-    """Facts of the answer that all tasks pass on unchanged, such as the numbers of readings and of dropped points."""
+    """Facts of the answer, such as the numbers of readings and of dropped points.
+
+    All tasks pass these facts on; only ``filter_known`` replaces some.
+    """
 
     fetched: int
     asked_at: float  # Seconds since 1970.
     fetched_at: str  # The same instant as text in UTC, like ``updated_at`` in documents.
     dropped: int
     differing: int
-    left_out: int  # Points of the answer whose time is covered by a later point with other bounds.
-    set_aside: dict[str, int]  # Impossibly high values (rule K7), in mWh by day: the value, or the sum of the steps.
+    left_out: int  # Points that another point of the answer replaces (``parsing.values.ParsedAnswer``).
+    set_aside: dict[str, int]  # Impossibly high values (rule K7), in mWh by day: a daily value, or the sum of steps.
     last_day: str | None  # The last local day with a reading.
-    floor: str | None  # The first day for which the supplier has data, if this window found it.
+    floor: str | None  # The first day for which the supplier has data, if this window's calls have found it.
     activated_on: str | None  # The day on which the contract began, if the answer has it.
-    lacks: list[str]  # The series that the meter doesn't have according to the answer, a contract.
+    lacks: list[str]  # If the answer is a contract: the series that the meter doesn't have according to it.
     open: dict[str, int]  # The stored minutes of each incomplete day (``completeness.open_days``).
 
 
 class Fetched(WindowJob):
     """The message from ``fetch`` to ``filter_known``."""
 
-    readings: Sequence[Row]  # In time order, with only their first three fields.
+    readings: Sequence[Row]  # In time order, in the shortest form (``Entry.reading``).
     facts: AnswerFacts
 
 
 class _Compared(WindowJob):
     """The results of an answer's comparison with the store."""
 
-    unchanged: int  # Documents that stay as they are.
-    left_out: int  # Readings of the answer whose time is covered by later ones with other bounds.
-    seen: str  # The answers known before the comparison (``comparison.RecentAnswers``).
+    unchanged: int  # How many readings are already stored with the same value.
+    left_out: int  # How many readings are rejected because of other stored readings (``documents.settle``).
+    seen: str  # The answers known before the comparison, as the text of ``comparison.RecentAnswers``.
     late_days: Sequence[str]  # The days of readings that were skipped because of a later answer.
     facts: AnswerFacts
 
@@ -78,24 +81,24 @@ class _Compared(WindowJob):
 class _Changing(_Compared):
     changed: Sequence[Row]
     reshaped: Sequence[str]  # The keys of steps that replace steps with other bounds (``documents.settle``).
-    answer: Sequence[Row]  # If there are such steps, all readings of the answer, which are settled together.
+    answer: Sequence[Row]  # All readings of the answer if ``reshaped`` isn't empty: they are settled together.
 
 
 class Changes(_Changing):
     """The message from ``filter_known`` to ``aggregate``: the changed inputs, and the data for their totals."""
 
-    replaced: Sequence[Row]  # The stored steps with other bounds that are removed.
+    replaced: Sequence[Row]  # The stored readings to remove, such as steps with other bounds.
     # The affected totals, with their revisions from BEFORE the inputs were read. If another run writes a total in
     # between, our write fails and the total is computed again.
     stored_totals: dict[str, Sequence[Row]]
-    rest: dict[str, dict[str, int]]  # By period and key, the sum of the stored inputs that stay.
+    rest: dict[str, dict[str, int]]  # By doctype and key of a total: the sum of the stored inputs that stay.
 
 
 class Writes(_Changing):
     """The message from ``aggregate`` to ``store``: exactly the documents to write and to remove."""
 
     totals: dict[str, Sequence[Row]]
-    removals: dict[str, Sequence[Row]]  # By period: steps with other bounds, and totals without any reading left.
+    removals: dict[str, Sequence[Row]]  # By doctype: replaced readings, and totals without any reading left.
 
 
 class WindowResult(_Compared):
@@ -108,9 +111,10 @@ class WindowResult(_Compared):
 
 
 class ChangedPart(NamedTuple):
-    """A part of a series: from the start of the first reading that changes to the start of the last one; zone-aware.
+    """A part of a series whose readings change.
 
-    ``removed``: the keys of the removed readings.
+    ``first`` and ``last``: the starts of the first and of the last changed reading, zone-aware. ``removed``: the keys
+    of the removed readings.
     """
 
     first: datetime
@@ -121,7 +125,7 @@ class ChangedPart(NamedTuple):
 class SealedMessage(WindowJob):
     """A message between two tasks in the broker: the window in clear text, and the whole message sealed.
 
-    It is bound to its window and step, so that nobody can put one account's readings under another's id.
+    The seal is bound to the window and the step, so that nobody can store one account's readings under another's id.
     """
 
     sealed: str  # The message as JSON, compressed, then encrypted, in base64: ``AgAAAABm…``.
@@ -133,7 +137,7 @@ def job_of(message: WindowJob) -> WindowJob:
 
 
 def to_job(account_id: str, series: Series, window: DateWindow, run_id: str, claim: str | None) -> WindowJob:
-    """Return the job of a window; ``claim`` is the claim that its chain of tasks holds, if any."""
+    """Return the job of a window; ``claim``: the claim that its chain of tasks holds, if any."""
     return WindowJob(
         account_id=account_id,
         series=series.value,
@@ -150,9 +154,9 @@ def new_run_id(now: datetime) -> str:
 
 
 def new_file_run_id(now: datetime) -> str:
-    """Return the id of an import, such as ``20240725T070000.000001-file``, which marks the origin of its corrections.
+    """Return the run id of a file's import, such as ``20240725T070000.000001-file``.
 
-    It sorts among the ids of runs.
+    The ending shows that the corrections of this run come from a file. The id sorts by time among other run ids.
     """
     return f"{new_run_id(now)}{_OF_FILE}"
 
@@ -174,7 +178,7 @@ def window_fields(job: WindowJob) -> dict[str, str]:
 
 
 def split_claim(claim: str | None) -> tuple[str, str]:
-    """Return the kind of run of a claim, and its text in Redis; two empty texts for None."""
+    """Split a claim into the kind of its run and its text in Redis; both are empty for None."""
     kind, _, text = (claim or "").partition("/")
     return kind, text
 
@@ -185,17 +189,17 @@ def run_kind(job: WindowJob) -> str:
 
 
 def is_look_back(job: WindowJob) -> bool:
-    """Return whether the window belongs to a look-back."""
+    """Return whether the window's run requests the last days of a series."""
     return run_kind(job) in LOOK_BACKS
 
 
 def is_backfill(job: WindowJob) -> bool:
-    """Return whether the window was published for the history."""
+    """Return whether the window's run loads the history."""
     return run_kind(job) == BACKFILL
 
 
 def published_at(job: WindowJob) -> datetime:
-    """Return the moment in the run id."""
+    """Return when the window's run began, which is the moment in its id."""
     return datetime.strptime(job["run_id"], _RUN_ID).replace(tzinfo=UTC)
 
 
@@ -213,9 +217,10 @@ def to_entries(rows: Iterable[Row]) -> list[Entry]:
 
 
 def changed_part(writes: Writes) -> ChangedPart | None:
-    """Return the part in which readings are written or removed; the whole window for totals only; None for nothing.
+    """Return the part of the series in which readings are written or removed; None if nothing changes.
 
-    A total that is removed without a reading of this window counts as its first reading, which was removed before.
+    If only totals are written, the part is the whole window. If a total is removed but none of its readings is, an
+    earlier run has removed the readings; then the first possible reading of the total counts as removed.
     """
     inputs = series_of(writes).inputs.value
     readings = {entry[0] for entry in writes["removals"].get(inputs, ())}

@@ -1,4 +1,4 @@
-"""Which addresses may be called if somebody else has chosen the host name: public ones, and allowed networks."""
+"""Addresses that may be called if somebody else chose the host: public addresses, and all in allowed networks."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def is_public_host(host: str) -> bool:
 
 
 def may_be_named(host: str, networks: Sequence[Network]) -> bool:
-    """Return whether a setting may name this host: a public one, or one in ``networks``.
+    """Return whether a setting may name this host, because it is public or in ``networks``.
 
-    If there are networks, a private name is accepted; its address is checked when it is called.
+    If there are networks, any private name is accepted; its address is checked when the host is called.
     """
     if is_public_host(host):
         return True
@@ -50,7 +50,7 @@ def may_be_named(host: str, networks: Sequence[Network]) -> bool:
 
 
 def may_be_reached(address: str, networks: Sequence[Network]) -> bool:
-    """Return whether the address of a setting's host may be called: a public one, or one in ``networks``."""
+    """Return whether the address of a setting's host may be called, because it is public or in ``networks``."""
     ip = _to_ip(address)
     is_site_local = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local
     return _is_in(ip, networks) or (ip.is_global and not ip.is_multicast and not is_site_local)
@@ -59,8 +59,8 @@ def may_be_reached(address: str, networks: Sequence[Network]) -> bool:
 def may_be_called(address: str, host: str, networks: Sequence[Network], *, is_plain: bool) -> bool:
     """Return whether the address to which ``host`` has resolved may be called.
 
-    Allowed are this machine, under a name that can't mean anything else; public addresses, unless ``is_plain`` (without
-    TLS); and all ``networks``.
+    Three kinds of addresses are allowed: this machine, if ``host`` can't mean any other; addresses in ``networks``; and
+    public addresses, unless the call ``is_plain`` (without TLS).
     """
     ip = _to_ip(address)
     if ip.is_loopback and not _is_in(ip, networks):
@@ -75,7 +75,7 @@ def _to_ip(address: str) -> Address:
         return ip
     if ip.sixtofour or ip.ipv4_mapped:
         return ip.sixtofour or ip.ipv4_mapped or ip
-    # A NAT64 gateway, or an old notation, puts the IPv4 address at the end.
+    # A NAT64 gateway, and an old notation, put the IPv4 address into the last 32 bits.
     is_wrapped = ip in _TRANSLATED or (ip in _COMPATIBLE and int(ip) > 1)
     return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if is_wrapped else ip
 

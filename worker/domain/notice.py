@@ -7,13 +7,13 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
 
-HOUSEHOLD_CHANNEL: Final = "household"  # By mail, to the address that the account's household has confirmed.
+HOUSEHOLD_CHANNEL: Final = "household"  # Mail to the address that the account's household has confirmed.
 
 
 class NoticeKind(StrEnum):
-    """The kinds of notices; those about the supplier, incidents, proofs, tokens and outputs go to the operator."""
+    """The kinds of notices; notices about the supplier, incidents, proofs, tokens and outputs go to the operator."""
 
-    ACCOUNT_CLOSED = "account_closed"  # Another person has proved to hold the account's meter.
+    ACCOUNT_CLOSED = "account_closed"  # Another person has proved that they hold the account's meter.
     ACTION_NEEDED = "action_needed"  # The account's owner must act.
     CONSENT_ENDS_30 = "consent_ends_30"  # The consent ends within 30 days.
     CONSENT_ENDS_7 = "consent_ends_7"
@@ -21,26 +21,26 @@ class NoticeKind(StrEnum):
     GATEWAY_BANNED = "gateway_banned"  # A gateway has blocked our address for a day.
     INCIDENT = "incident"  # Many accounts fail in the same way, so the supplier is the cause.
     INCIDENT_OVER = "incident_over"
-    METER_REQUESTED = "meter_requested"  # Somebody claims the account's meter by a reading; the operator decides.
+    METER_REQUESTED = "meter_requested"  # Somebody claims the account's meter with a reading; the operator decides.
     OUTPUT_FAILS = "output_fails"  # Nothing could be sent to an output for a day.
     RIGHT_PROOF_AWAITED = "right_proof_awaited"  # The supplier wants a proof of a consent by a certain day.
-    RIGHT_PROOF_ENDS = "right_proof_ends"  # The same, a few days before that day.
+    RIGHT_PROOF_ENDS = "right_proof_ends"  # The day by which the supplier wants the proof is near.
     RIGHT_PROOF_REJECTED = "right_proof_rejected"
     SUPPLIER_CHANGED = "supplier_changed"  # The supplier's answers differ from its documentation.
     TOKEN_ENDS = "token_ends"  # noqa: S105 - An API token ends within two weeks.
 
 
-OF_OTHERS: Final = (NoticeKind.ACCOUNT_CLOSED, NoticeKind.METER_REQUESTED)  # Notices about acts of other persons.
+OF_OTHERS: Final = (NoticeKind.ACCOUNT_CLOSED, NoticeKind.METER_REQUESTED)  # Notices about what other people did.
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
     """One message to send over one channel.
 
-    ``about`` distinguishes notices of the same kind: the day on which a consent ends, an account was closed or somebody
-    claimed its meter; the moment at which an account was suspended; or an id and a day in the form ``id@day``: a right
-    and the last day for its proof, a token and its end, a supplier and the day of a ban, an output and the day since
-    which it fails.
+    ``about`` distinguishes notices of the same kind. It is the day on which a consent ends, an account was closed or
+    somebody claimed its meter; the moment at which an account was suspended; or an id and a day in the form ``id@day``:
+    a right and the last day for its proof, a token and the day of its end, a supplier and the day of a ban, an output
+    and the day since which it has failed.
     ``account_id`` is None for notices to the operator.
     """
 
@@ -67,6 +67,6 @@ REMINDERS: Final = ((7, NoticeKind.CONSENT_ENDS_7), (30, NoticeKind.CONSENT_ENDS
 
 
 def due_reminder(consent_until: date, today: date) -> NoticeKind | None:
-    """Return the reminder that is due today for a consent, or None if it is too early or the consent has ended."""
+    """Return the reminder that is due today for a consent; None if it is too early or the consent has ended."""
     days_left = (consent_until - today).days
     return next((kind for days, kind in REMINDERS if 0 <= days_left <= days), None)

@@ -1,6 +1,6 @@
 """The consent proxy's rules: its clients, their addresses, and the proof key of a code (PKCE).
 
-A client is an application with its own accounts, such as a Cozy stack. Source: RFC 6749 (addresses are compared
+A client is an application with its own user accounts, such as a Cozy stack. Source: RFC 6749 (addresses are compared
 exactly, 3.1.2.3) and RFC 7636 (PKCE, of which only S256 is accepted).
 """
 
@@ -17,12 +17,13 @@ from urllib.parse import urlencode, urlsplit
 
 from worker.domain.consents import Proof
 
-ACCESS_LIFE: Final = timedelta(hours=1)  # Of an access token of the proxy.
+ACCESS_LIFE: Final = timedelta(hours=1)  # The life of an access token of the proxy.
 LONGEST_ADDRESS: Final = 2000
 LONGEST_STATE: Final = 512
 CHALLENGE_METHOD: Final = "S256"
 # Only plain addresses are accepted: browsers and libraries differ about \, @, # and control characters, and a
-# difference would let an attacker choose where a person is sent. Codes are sent there, so http is only for localhost.
+# difference would let an attacker choose where a person is sent. Codes are sent to these addresses, so http is only for
+# localhost.
 _ADDRESS: Final = re.compile(
     r"(?:https://[a-z0-9-]+(?:\.[a-z0-9-]+)+|https?://(?:localhost|127\.0\.0\.1))(?::\d{1,5})?"
     r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?",
@@ -36,9 +37,9 @@ _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}", re.ASCII)
 class ProxyClient:
     """A client of the proxy without its secret; ``id`` is its client_id.
 
-    ``pkce``: each request needs a challenge. ``strict``: it must send its ``redirect_uri`` again with each code, and
-    our answers contain their issuer (RFC 9207); clients created by 0.2.0 aren't strict. ``numbers_in_redirect``: the
-    redirect with a code also contains the numbers of meter and consent.
+    ``pkce``: whether each request needs a challenge. ``strict``: whether the client must send its ``redirect_uri``
+    again with each code, and our answers name their issuer (RFC 9207); clients created by 0.2.0 aren't strict.
+    ``numbers_in_redirect``: whether the redirect with a code also contains the numbers of meter and consent.
     """
 
     id: str
@@ -56,7 +57,7 @@ class ProxyClient:
 class ProxyCaller:
     """The client of the proxy that requested a consent, with the address and challenge to which its code is bound.
 
-    ``issuer``: the issuer to send to the client, if any.
+    ``issuer``: the issuer that the redirect names; None for a client that isn't strict.
     """
 
     client_id: str
@@ -67,7 +68,7 @@ class ProxyCaller:
     numbers_in_redirect: bool = True
 
     def address(self, **parameters: str) -> str:
-        """Return the client's address with its own state, these parameters and the issuer."""
+        """Return the client's redirect URI with the client's state, these parameters and the issuer."""
         separator = "&" if "?" in self.redirect_uri else "?"
         query = {"state": self.state, **parameters, **({"iss": self.issuer} if self.issuer else {})}
         return f"{self.redirect_uri}{separator}{urlencode(query)}"
@@ -75,11 +76,11 @@ class ProxyCaller:
 
 @dataclass(frozen=True, slots=True)
 class ProxyGrant:
-    """A client's grant to read a meter, by its keyed hash, until the last day of the consent or the grant's own end.
+    """A client's grant to read a meter, until the last day of the consent, or until the grant itself is ended.
 
-    ``meter`` is empty for a token of v4 that is older than its row. ``data_from``: the first day that may be read, if
-    the meter was another person's before. ``last_used_on``: the day in Europe/Paris of its last read, or of the last
-    renewal of a token of v4.
+    ``meter``: the keyed hash of the meter's number; empty for an older token of v4 that names no meter. ``data_from``:
+    the first day that may be read, if the meter was another person's before. ``last_used_on``: the day (Europe/Paris)
+    on which the client last read the meter, or last renewed a token of v4.
     """
 
     id: str
@@ -97,12 +98,12 @@ class ProxyGrant:
     end_reason: str = ""
 
     def is_over(self, today: date) -> bool:
-        """Return whether nothing may be read any more; ``today`` is the date in Europe/Paris."""
+        """Return whether the client may read nothing any more; ``today`` is the date in Europe/Paris."""
         return self.ended_at is not None or (self.consent_until is not None and today > self.consent_until)
 
 
 def check_redirect_uri(address: str) -> str:
-    """Return the address if a client may have it. Raises ValueError, which says what it needs."""
+    """Return the address unchanged if a client may have it. Raises ValueError, which says what an address needs."""
     if len(address) > LONGEST_ADDRESS or not _ADDRESS.fullmatch(address):
         raise ValueError(
             "needs a whole address like https://stack.example.org/accounts/enedis/redirect, without * and #; http is "
@@ -112,7 +113,7 @@ def check_redirect_uri(address: str) -> str:
 
 
 def host_of(address: str) -> str:
-    """Return the host of an address that was checked, with its port if it names one."""
+    """Return the host in an address that ``check_redirect_uri`` accepts, with the port if the address names one."""
     return urlsplit(address).netloc
 
 
@@ -129,7 +130,7 @@ def challenge_of(verifier: str) -> str:
 def is_proven(challenge: str | None, verifier: str | None) -> bool:
     """Return whether a code with this challenge may be redeemed with this verifier.
 
-    A verifier without a challenge is refused too, because somebody has removed the challenge from the request.
+    A verifier without a challenge is refused too, because somebody must have removed the challenge from the request.
     """
     if challenge is None or verifier is None:
         return challenge is None and verifier is None

@@ -1,7 +1,7 @@
 """The packed layout: many values in one document.
 
 A *pack* is the document of one account and one local day (load curve) or one year (daily values). It has one field for
-each doctype. A day with two half-hours, the second of them written later:
+each doctype. This is the pack of a day with two half-hours, the second of which was written later:
 
     {"format": 1,
      "minute": {"runs": [{"at": 0, "step": 30, "unit": 500, "values": [412, 397]}],
@@ -11,10 +11,10 @@ each doctype. A day with two half-hours, the second of them written later:
     format    The format of the pack. Any other format is refused.
     runs      Consecutive values with the same step and without a gap.
     at        Place of the first value: minutes or hours since local midnight, or days or months since 1 January.
-    step      From one value to the next, in the same unit as ``at``.
-    unit      Milliwatt-hours that the values are multiples of: 412 x 500 mWh are 206 Wh.
-    written   The number of consecutive values written together, the version of the pack, the time of the last writing,
-              and that of the first one if it differs.
+    step      The distance from one value to the next, in the same unit as ``at``.
+    unit      The milliwatt-hours by which each value is multiplied: 412 x 500 mWh are 206 Wh.
+    written   The number of consecutive values written together, the version of the pack then, when these values were
+              written last, and when they were written first, if that differs.
 
 The store adds ``_id``, ``version`` and ``salt`` (``stores/measures/packed.py``).
 """
@@ -39,7 +39,7 @@ Fields = Mapping[str, Any]
 
 
 class UnknownPack(ValueError):
-    """A pack in an unknown format or damaged; the message says what to do."""
+    """A pack is damaged or has an unknown format; the message says what to do."""
 
 
 class PackedValue(NamedTuple):
@@ -66,7 +66,7 @@ def check_format(fields: Fields) -> None:
 
 
 def pack_values(values: Mapping[str, PackedValue], doctype: Doctype) -> dict[str, Any]:
-    """Return the values of one doctype as JSON. Raises ValueError for a key that is not of this doctype."""
+    """Return the values of one doctype as JSON for a pack. Raises ValueError for a key of another doctype."""
     placed = sorted((place_of(key, doctype)[1], value) for key, value in values.items())
     marks = groupby((value.version, value.updated_at, value.created_at) for _, value in placed)
     return {
@@ -94,7 +94,10 @@ def unpack_values(fields: Fields, pack: str, doctype: Doctype) -> ValuesByKey:
 
 
 def to_value(document: documents.Document, doctype: Doctype) -> PackedValue:
-    """Return a document's value in a pack. Raises ValueError for a document that couldn't be restored unchanged."""
+    """Return the value that stands for a document in a pack.
+
+    Raises ValueError for a document that couldn't be restored unchanged from this value.
+    """
     value = PackedValue(
         documents.to_amount(document["load"]),
         document.get("step"),
@@ -110,7 +113,7 @@ def to_value(document: documents.Document, doctype: Doctype) -> PackedValue:
 
 
 def from_value(account_id: str, key: str, doctype: Doctype, value: PackedValue) -> documents.Document:
-    """Return the document of the plain layout, without a revision."""
+    """Return the document that a value of a pack stands for, as in the plain layout but without a revision."""
     told = {"created_at": value.created_at, "updated_at": value.updated_at, "step": value.step}
     return {
         "_id": f"{account_id}:{key}",
@@ -140,7 +143,7 @@ def _runs(placed: Iterable[tuple[int, PackedValue]], doctype: Doctype) -> Iterat
 
 def _to_run(run: list[tuple[int, int, PackedValue]]) -> dict[str, Any]:
     (place, step, _), energies = run[0], [value.amount for _, _, value in run]
-    unit = gcd(documents.MILLIWATT_HOURS_PER_WH, *energies)  # The largest divisor of 1 Wh that divides them all.
+    unit = gcd(documents.MILLIWATT_HOURS_PER_WH, *energies)  # The largest divisor of 1 Wh that divides all energies.
     return {"at": place, "step": step, "unit": unit, "values": [energy // unit for energy in energies]}
 
 
@@ -152,7 +155,7 @@ def _from_run(run: Fields, pack: str, doctype: Doctype) -> Iterator[tuple[str, i
 
 
 def _to_mark(count: int, version: int, updated_at: str | None, created_at: str | None) -> list[Any]:
-    """Return the row of ``written``; the first time is left out if it is also the last."""
+    """Return a row of ``written``; ``created_at`` is left out if it equals ``updated_at``."""
     return [count, version, updated_at] if created_at == updated_at else [count, version, updated_at, created_at]
 
 
@@ -175,7 +178,10 @@ _LAST_SORTED: Final = "~"  # It sorts after all digits and letters.
 
 @lru_cache(maxsize=65_536)  # All accounts have the same keys in one night.
 def place_of(key: str, doctype: Doctype) -> tuple[str, int]:
-    """Return the key of the pack that contains a key, and the place in it. Raises ValueError for a wrong key."""
+    """Return the key of the pack that contains a document's key, and the document's place in the pack.
+
+    Raises ValueError for a text that isn't a key of this doctype.
+    """
     try:
         pack, place = _curve_place(key, doctype) if doctype.period in _UNIT else _daily_place(key, doctype)
         if key_at(pack, place, doctype) == key:
@@ -187,7 +193,10 @@ def place_of(key: str, doctype: Doctype) -> tuple[str, int]:
 
 @lru_cache(maxsize=65_536)
 def key_at(pack: str, place: int, doctype: Doctype) -> str:
-    """Return the key at a place of a pack, the reverse of ``place_of``. Raises ValueError or OverflowError."""
+    """Return the document's key at a place of a pack, the reverse of ``place_of``.
+
+    Raises ValueError or OverflowError if there is no such key.
+    """
     if doctype.period in _UNIT:
         return documents.period_key(
             local_midnight(date.fromisoformat(pack)).astimezone(UTC) + place * _UNIT[doctype.period], doctype
@@ -200,7 +209,7 @@ def key_at(pack: str, place: int, doctype: Doctype) -> str:
 def pack_range(first_key: str, end_key: str, doctype: Doctype) -> tuple[str, str]:
     """Return the range of packs that contain every key with ``first_key <= key < end_key``.
 
-    Both may be any texts, not only keys.
+    Both ends may be any texts, not only keys of documents.
     """
     if doctype.period in _UNIT:
         return _first_day(first_key), _end_day(end_key)
@@ -227,7 +236,7 @@ def _daily_place(key: str, doctype: Doctype) -> tuple[str, int]:
 def _first_day(first_key: str) -> str:
     if _MINUTE_KEY.match(first_key):
         return civil_day(first_key[:17]).isoformat()
-    return first_key[:10]  # The local day is that of the UTC date or the next one.
+    return first_key[:10]  # The local date is never earlier than the UTC date.
 
 
 def _end_day(end_key: str) -> str:

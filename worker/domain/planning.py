@@ -1,12 +1,12 @@
-"""Capacity planning: how often a quota allows reading a fleet, and the quota that remains for the other lanes.
+"""Capacity planning: how often a quota allows a fleet to be read, and how much quota remains for the other lanes.
 
-This is arithmetic without any store. A *night* requests the look-back of each account, and may use the quota of its
-hours except the floors of the other lanes. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7
-days of curve, so an account costs one call per series and turn, however many nights lie between two turns. Totals are
-computed from daily values, so the curve doesn't replace the call for these. A series has its turn no more often than
-its cadence. Each supplier has its own quota, so a fleet is planned for one supplier at a time.
+A *night* requests the look-back of each account, and may use the quota of its hours except the floors of the other
+lanes. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7 days of curve, so an account costs one
+call per series and turn, however many nights lie between two turns. Monthly totals are computed from daily values, so
+the call for the curve doesn't replace the call for daily values. A series has its turn no more often than its cadence.
+Each supplier has its own quota, so a fleet is planned for one supplier at a time.
 Source of the limits: Enedis, guide d'implémentation Data Connect v5, and its 2026 swagger (mesure_synchrone_auto v2);
-for those of gas the presets of GRDF.
+the presets of GRDF for gas.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from worker.domain.windows import history_length
 HOURS_A_DAY: Final = 24
 _CURVE: Final = curve_of(daily_of())
 USUAL_SHARES: Final = Shares.parse(USUAL_FLOORS, USUAL_CEILINGS)
-# The share of the calls per second that the ledger uses; its spacing ensures that jitter never causes one too many.
+# The ledger uses four fifths of the allowed calls per second, so that jitter never makes it exceed the limit.
 _PACE: Final = 4, 5
-# With a small quota first the curves, then the totals are less fresh. A curve is never fresher than its totals.
+# If the quota is small, curves are requested less often, and then daily values too. Curves are never requested more
+# often than daily values.
 POLICIES_FRESHEST_FIRST: Final = tuple(
     FleetPolicy(daily, curve) for daily in range(1, MOST_NIGHTS + 1) for curve in range(daily, MOST_NIGHTS + 1)
 )
@@ -34,10 +35,11 @@ POLICIES_FRESHEST_FIRST: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The size of a fleet: its accounts, those of them without a curve, and the days of curve to backfill.
+    """The size of a fleet of ``accounts`` accounts of one supplier.
 
-    ``asked``: the number of accounts for which each series is collected; None for the usual series of all accounts.
-    ``supplier``: that of the accounts.
+    ``without_curve``: the number of accounts whose curve isn't collected. ``history_days``: how many days of the curve
+    are backfilled. ``asked``: the number of accounts for which each series is collected; None if the usual series are
+    collected for all accounts.
     """
 
     accounts: int
@@ -64,22 +66,25 @@ class Fleet:
 
     @property
     def naive_calls_a_night(self) -> int:
-        """The calls of a night in which every series of every account has its turn."""
+        """The calls of an average night if each series of each account is requested as often as its cadence allows."""
         return sum(
             _divide_rounding_up(number, series.description.cadence_nights) for series, number in self.numbers.items()
         )
 
     def history_calls(self, series: Series) -> int:
-        """Return the calls for a series' histories of all accounts."""
+        """Return the calls needed to load the histories of a series for all accounts."""
         days = history_length(series, self.history_days)
         return self.numbers.get(series, 0) * _divide_rounding_up(days, series.description.max_window_days)
 
     def history_calls_in(self, lane: Lane) -> int:
-        """Return the calls for the histories that are loaded in a lane."""
+        """Return the calls needed to load the histories that a lane loads."""
         return sum(self.history_calls(series) for series in self.numbers if series.description.history_lane is lane)
 
     def scaled_to(self, accounts: int) -> Fleet:
-        """Return a fleet of another size with the same shares of accounts without a curve and of each series."""
+        """Return this fleet scaled to ``accounts`` accounts.
+
+        The share of accounts without a curve, and the share that has each series, stay the same.
+        """
         of = max(1, self.accounts)
         asked = self.asked and {series: -(-number * accounts // of) for series, number in self.asked.items()}
         without_curve = accounts * self.without_curve // of
@@ -88,9 +93,10 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class QuotaBudget:
-    """The quota of one application for all series together; None means no limit.
+    """The quota of one application for all series together; a limit that is None doesn't exist.
 
-    The night leaves the other lanes their floors per hour and per day, and stops at its own ceiling (``shares``).
+    The night leaves the other lanes their floors of each hour and of each day, and stops at its own ceiling.
+    ``shares``: these floors and ceilings.
     """
 
     per_hour: int | None
@@ -101,7 +107,10 @@ class QuotaBudget:
 
     @property
     def nights_percent(self) -> int:
-        """The percent of each hour that a night can use while the other lanes use all of their floors."""
+        """The percentage of an hour's calls that is left for the night if every other lane uses its whole floor.
+
+        It is at most the night's ceiling.
+        """
         others = sum(self.shares.floor(lane) for lane in QUOTA_LANES if lane is not Lane.NIGHTLY)
         return max(1, min(self.shares.ceiling(Lane.NIGHTLY), 100 - others))
 
@@ -112,45 +121,45 @@ class QuotaBudget:
 
     @property
     def hour_limit(self) -> int | None:
-        """The calls that an hour allows: the lower of the two limits."""
+        """The calls that an hour allows: the limit per hour, or ``pace_limit`` if that is lower."""
         return min((limit for limit in (self.per_hour, self.pace_limit) if limit is not None), default=None)
 
     @property
     def day_limit(self) -> int | None:
-        """The calls that 24 hours allow: those of their hours, or the limit per day if that is lower."""
+        """The calls that 24 hours allow: 24 times ``hour_limit``, or the limit per day if that is lower."""
         of_hours = None if self.hour_limit is None else self.hour_limit * HOURS_A_DAY
         return min((limit for limit in (of_hours, self.per_day) if limit is not None), default=None)
 
     @property
     def night_limit(self) -> int | None:
-        """The largest number of calls that a night may take."""
+        """The largest number of calls that a night may make."""
         calls = (None if self.hour_limit is None else self.hour_limit * self.night_hours, self.per_day)
         return min((limit * self.nights_percent // 100 for limit in calls if limit is not None), default=None)
 
     def hours_for(self, calls: int, percent: int = 100) -> float:
-        """Return the hours that ``calls`` take with ``percent`` of each hour."""
+        """Return the hours that ``calls`` take if they may use ``percent`` of each hour's limit; 0 without a limit."""
         if self.hour_limit is None:
             return 0.0
         an_hour = None if self.per_hour is None else max(1, self.per_hour * percent // 100)
         if self.pace_limit is not None and (an_hour is None or self.pace_limit <= an_hour):
             return calls / self.pace_limit
-        assert an_hour is not None  # noqa: S101 - one limit there is
-        # An hour's calls may be used up at once, so the last hour takes only as long as the pace needs.
+        assert an_hour is not None  # noqa: S101 - One of the two limits exists.
+        # An hour's calls may be made at once, so the calls of the last hour take only as long as the pace needs.
         whole_hours = max(0, calls - 1) // an_hour
         return whole_hours + ((calls - whole_hours * an_hour) / self.pace_limit if self.pace_limit else 0.0)
 
     def hour_limit_for(self, calls: int) -> int:
-        """Return the limit per hour with which a night of ``calls`` ends in time beside the other lanes."""
+        """Return the limit per hour that a night of ``calls`` needs to end in time if other lanes use their floors."""
         return _divide_rounding_up(calls * 100, self.nights_percent * self.night_hours)
 
     def day_limit_for(self, calls: int) -> int:
-        """Return the limit per day that allows a night of ``calls`` beside the other lanes."""
+        """Return the limit per day that a night of ``calls`` needs if the other lanes use their floors."""
         return _divide_rounding_up(calls * 100, self.nights_percent)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The plan of a fleet: the freshest policy that fits its quota, or the one with the fewest calls if none fits."""
+    """A fleet's plan: the freshest policy that fits its quota, or the policy with the fewest calls if none fits."""
 
     fleet: Fleet
     quota: QuotaBudget
@@ -168,14 +177,14 @@ class Plan:
 
     @property
     def hours(self) -> tuple[float, float]:
-        """The hours of a night without other work, and those beside lanes that use all of their floors."""
+        """The hours that a night takes: without other work, and if the other lanes use all of their floors."""
         percents = (100, self.quota.nights_percent)
         alone, beside = (self.quota.hours_for(self.calls_a_night, percent) for percent in percents)
         return alone, beside
 
     @property
     def daily_calls_by_lane(self) -> dict[str, int] | None:
-        """The calls per day of each lane, or None without a limit; the backfill gets the rest of the night's."""
+        """The calls that each lane may make per day; None without a limit. The backfill gets the rest."""
         if self.quota.day_limit is None or self.quota.night_limit is None:
             return None
         floors = (self.quota.shares.floor(lane) for lane in (Lane.FIRST_SCREEN, Lane.REPAIR))
@@ -185,7 +194,10 @@ class Plan:
 
     @property
     def backfill_days(self) -> float | None:
-        """The days until all histories are loaded if all accounts are added at once, with nights in between."""
+        """The days until all histories are loaded, if all accounts are added at once; None without a limit.
+
+        The nightly runs go on meanwhile.
+        """
         lanes = self.daily_calls_by_lane
         calls = sum(self.fleet.history_calls(series) for series in self.fleet.numbers)
         if lanes is None:
@@ -197,7 +209,7 @@ class Plan:
         if self.quota.night_limit is None:
             return None
         bound = self.quota.night_limit * MOST_NIGHTS
-        # If a fleet fits, so do all smaller ones.
+        # If a fleet fits, all smaller fleets fit too, so bisection finds the largest.
         fleets = range(1, bound + 2)
         return bisect_left(fleets, True, key=lambda size: not Plan(self.fleet.scaled_to(size), self.quota, policy).fits)
 
@@ -235,7 +247,7 @@ class Plan:
         }
 
 
-# The policies that a plan compares; for each it shows the most accounts and the needed limit per hour.
+# The policies that a plan compares; for each policy it shows the most accounts and the needed limit per hour.
 TYPICAL_POLICIES: Final[Mapping[str, FleetPolicy]] = {
     "everything_every_night": FleetPolicy(1, 1),
     "totals_every_night": FleetPolicy(1, MOST_NIGHTS),

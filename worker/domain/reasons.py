@@ -1,4 +1,4 @@
-"""The reason why a day of a series is complete, partial or missing, decided by the facts of day and account.
+"""The reason why a day of a series is complete, partial or missing, decided from facts about the day and the account.
 
 The sentences for people are in ``worker/locales/reasons.json``. The checks are ordered by certainty: first the reasons
 that can't change any more (a complete day stays complete when its account is paused), then those that prevent calls,
@@ -21,18 +21,16 @@ from worker.errors import ConsentEnded, FilesOnly, describe_code
 
 
 class Reason(StrEnum):
-    """The reasons for the state of a day."""
-
     COMPLETE = "complete"
-    FROM_FILE = "from_file"  # It is complete, and its last new values came from a file.
-    COMPUTED = "computed"  # No daily value can come, and it is the sum of the curve.
-    IN_FORCE = "in_force"  # A state applies that lasts until the next one.
+    FROM_FILE = "from_file"  # The day is complete, and its last new values came from a file.
+    COMPUTED = "computed"  # No daily value can come; the stored value is the sum of the curve.
+    IN_FORCE = "in_force"  # A state, such as a contract, applies on this day.
     PARTIAL = "partial"
     PARTIAL_FOR_GOOD = "partial_for_good"
     LATE = "late"
     SET_ASIDE = "set_aside"  # The supplier sent a value that no meter can deliver.
     ABSENT = "absent"
-    GAP = "gap"  # A later day is stored; the supplier says that it has none for this one, but may still send it.
+    GAP = "gap"  # A later day is stored; the supplier has no value for this day, but may still send one.
     READ_SIX_MONTHLY = "read_six_monthly"  # The meter is read twice a year, so it has no daily values.
     NOT_OFFERED = "not_offered"  # The supplier says that this meter has no such series.
     CURVE_GAP = "curve_gap"
@@ -40,12 +38,12 @@ class Reason(StrEnum):
     NOT_ACTIVATED = "not_activated"
     NOT_YET_ACTIVATED = "not_yet_activated"
     BEFORE = "before"
-    CONSENT_ENDED = "consent_ended"  # Its last day has passed.
-    CONSENT_STOPPED = "consent_stopped"  # The household stopped it here.
-    CONSENT_REFUSED = "consent_refused"  # It was withdrawn, or it ended on a day that we don't know.
+    CONSENT_ENDED = "consent_ended"  # The last day of the consent has passed.
+    CONSENT_STOPPED = "consent_stopped"  # The household has stopped the consent in Relève.
+    CONSENT_REFUSED = "consent_refused"  # The consent was withdrawn, or ended on a day that we don't know.
     ACCESS_REFUSED = "access_refused"
     FILES_ONLY = "files_only"  # The account has no token, only the readings of its files.
-    FILES_PARTIAL = "files_partial"  # The same, for a day of which the files have only a part of the curve.
+    FILES_PARTIAL = "files_partial"  # The account has no token, and its files have only a part of the day's curve.
     TOKEN_NEEDED = "token_needed"  # noqa: S105 - A gateway wants a new token.
     HOLDER_CHANGED = "holder_changed"
     METER_UNKNOWN = "meter_unknown"
@@ -53,7 +51,7 @@ class Reason(StrEnum):
     ACCOUNT_CLOSED = "account_closed"  # Another person holds the meter now.
     NOT_CONFIRMED = "not_confirmed"  # Somebody vouched for the consent, and the supplier hasn't answered yet.
     PAUSED = "paused"
-    IN_DOUBT = "in_doubt"  # Refused once: the supplier is asked again before the owner is asked to act.
+    IN_DOUBT = "in_doubt"  # The supplier has refused once, and is asked again before the owner is asked to act.
     OUTAGE = "outage"
     QUOTA = "quota"
     GATEWAY_BANNED = "gateway_banned"  # A gateway has blocked our address for a day.
@@ -68,7 +66,7 @@ class Reason(StrEnum):
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of the day is stored."""
+        """Whether all of the day is stored, as sent by the supplier or by a file."""
         return self in (Reason.COMPLETE, Reason.FROM_FILE)
 
 
@@ -76,13 +74,13 @@ class Reason(StrEnum):
 class DayFacts:
     """The facts of one day of one series.
 
-    ``asked_next``: when the day is requested again, or None.
-    ``failure``: why the last call for the day failed, or None.
+    ``asked_next``: when the day is requested again; None if it isn't.
+    ``failure``: why the last call for the day failed; None if it didn't.
     ``wanted``: whether the day belongs to the history to load.
     ``in_force``: whether a state that applies on that day is stored.
     ``computed``: whether the stored daily value is the sum of the curve.
-    ``later``: for values that come days after their day, whether a later one is stored; None for other series.
-    ``of_periods``: whether the series has periods, which end with a reading of the meter.
+    ``later``: for a series whose values come some days late, whether a value of a later day is stored; else None.
+    ``of_periods``: whether the series has billed periods, which end when the meter is read.
     ``ended``: whether the supplier has said that this meter has no such series. ``frequency``: for daily values, how
     often the meter is read according to its contract, if known.
     """
@@ -101,13 +99,13 @@ class DayFacts:
 
     @property
     def awaits_reading(self) -> bool:
-        """Whether the day's period can only be published once the meter is read again, however long that takes."""
+        """Whether the period of this day can't be published before the meter is read again, however long that takes."""
         return self.of_periods and not self.later and self.mark.state in (DayState.LATE, DayState.ABSENT)
 
 
 _EVERY_SIX_MONTHS: Final = "6M"
 _REASON_BY_HOLE: Final = {Hole.NOT_ACTIVATED: Reason.NOT_ACTIVATED, Hole.NOT_YET_ACTIVATED: Reason.NOT_YET_ACTIVATED}
-# A confirmed refusal suspends its account; until then the reason is IN_DOUBT.
+# The reasons of an account that a confirmed refusal has suspended; until it is confirmed, the reason is IN_DOUBT.
 _REASON_BY_REFUSAL: Final = {
     AnswerClass.CONSENT: Reason.CONSENT_REFUSED,
     AnswerClass.HOLDER: Reason.HOLDER_CHANGED,
@@ -145,8 +143,9 @@ def reason_of(day: date, today: date, facts: DayFacts, account: Account) -> Reas
 def choose_series_reason(reasons: Mapping[Series, Reason]) -> tuple[Reason, frozenset[Series]]:
     """Return the reason to show for a day and the series that it concerns. ``reasons``: in the order of ``Series``.
 
-    A day is judged by the daily values and the curve of one direction, preferably consumption. The daily value comes
-    first, unless it is complete and the curve isn't. If both are complete, one from a file comes first.
+    A day is judged by the daily values and the curve of one direction, preferably consumption. The reason of the daily
+    value is shown, unless the daily value is complete and the curve isn't. If both are complete, but only one of them
+    came from a file, the reason FROM_FILE is shown.
     """
     energies = [series for series in reasons if series.is_daily_energy or series.has_steps] or list(reasons)
     direction = energies[0].description.direction
@@ -159,7 +158,7 @@ def choose_series_reason(reasons: Mapping[Series, Reason]) -> tuple[Reason, froz
 
 
 def _final_reason(facts: DayFacts) -> Reason | None:
-    """Return the reason if a new request can't change it, else None."""
+    """Return the day's reason if no new request can change it, else None."""
     state = facts.mark.state
     if facts.in_force:
         return Reason.IN_FORCE
@@ -181,9 +180,9 @@ def _final_reason(facts: DayFacts) -> Reason | None:
 
 
 def _hold_reason(today: date, account: Account) -> Reason | None:
-    """Return the reason why no calls are made for the account, or None if they are."""
+    """Return the reason why no calls are made for the account; None if calls are made."""
     if isinstance(refusal := account.refusal_on(today), ConsentEnded):
-        return Reason(refusal.code.lower())  # The reason has the name of the code.
+        return Reason(refusal.code.lower())  # This reason and this code have the same name.
     match account.state:
         case AccountState.NEW:
             return None if account.unconfirmed else Reason.NOT_CONNECTED
@@ -198,7 +197,7 @@ def _hold_reason(today: date, account: Account) -> Reason | None:
 
 
 def _failure_reason(facts: DayFacts) -> Reason | None:
-    """Return why the last call failed, or None; also None for a partial day, whose reason is PARTIAL."""
+    """Return why the last call failed; None if it didn't, and for a partial day, whose reason is PARTIAL."""
     if facts.failure is None or facts.mark.state is DayState.PARTIAL:
         return None
     return _REASON_BY_FAILURE[facts.failure]

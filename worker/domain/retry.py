@@ -1,14 +1,14 @@
 """The number and the delays of retries after failures, and the wait that a supplier demands with a 429.
 
-The constants are the one table of retries. Elsewhere, because they count something else, are the days after which a gap
-is requested again (``domain.completeness``), the probes of an incident (``domain.incident``) and the gate after a 429
-(``quota.ledger``).
+The constants below set all retries. Three similar things are set elsewhere, because they count something else: the days
+after which a gap is requested again (``domain.completeness``), the probes of an incident (``domain.incident``), and the
+pause of all calls after a 429 (``quota.ledger``).
 
 A supplier that refuses a call (429) says in one of these forms how long to wait:
 
     body (v5)        {"nextAccessTime": "2030-Jan-17 05:00:00+0000 UTC", "description": "... access API after 2030-..."}
     body (gateways)  {"quota_reset_at": "2030-01-17T06:00:00"}, local time
-    body (v4)        {"error_description": "Quota Q4 reached ..."}: Q3 is the second's, Q4 the hour's
+    body (v4)        {"error_description": "Quota Q4 reached ..."}; Q3 is the quota per second, Q4 per hour
     header           Retry-After: 120, or an HTTP date
 
 English month names are parsed like those of an HTTP date, because the locale's names may be French.
@@ -26,20 +26,20 @@ from typing import Final
 from worker.domain.answers import Json
 from worker.domain.windows import PARIS
 
-# A window's step, by its task or by a command's --inline: after 2, 4, 8 and 16 s (``retry_delay_s``).
+# The retries of a window's step, in a task or in a command with --inline: after 2, 4, 8 and 16 s (``retry_delay_s``).
 MAX_RETRIES: Final = 4
 FIRST_DELAY_S: Final = 2.0
 # A worker keeps a delayed message in memory until it is due, so longer waits are left to the next scheduled run.
 LONGEST_DELAY_S: Final = 60.0
-# Delays of a window whose retries have ended, after the first failure, the second …; after the last one the series
-# waits for its next night.
+# Delays after which a window is tried again if its retries have failed: after the first time, the second time and so
+# on. If it then still fails, the series waits for its next night.
 WINDOW_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120))
-# Delays of a notice: the first seven add up to about a day, and the last one follows the final attempt.
+# Delays after each attempt to send a notice: the first seven add up to about a day; no attempt follows the last delay.
 NOTICE_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720, 720))
-# Delays of an output after the first failure, the second …; then the last one is repeated, and nothing is given up.
+# Delays of an output after its first failure, its second and so on; then the last delay is repeated without end.
 OUTPUT_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30))
-# Publishing a message, in kombu's terms. A finished step retries long enough for a restart of the broker, some 20 s;
-# for a waiting person the retries are shorter.
+# The retries of publishing a message, as options of kombu. After a finished step they last about 20 s, long enough for
+# a restart of the broker; while a person waits, they are shorter.
 PUBLISH_POLICY: Final[Mapping[str, float]] = {
     "max_retries": 23,
     "interval_start": 0.1,
@@ -47,13 +47,13 @@ PUBLISH_POLICY: Final[Mapping[str, float]] = {
     "interval_max": 1.0,
 }
 SHORT_PUBLISH_POLICY: Final[Mapping[str, float]] = {**PUBLISH_POLICY, "max_retries": 2, "interval_max": 0.5}
-# A command to Redis, after a timeout or a lost connection: the delay doubles each time, with jitter.
+# The retries of a Redis command after a timeout or a lost connection: the delay doubles each time, with jitter.
 REDIS_RETRIES: Final = 3
 REDIS_FIRST_DELAY_S: Final = 0.05
 REDIS_LONGEST_DELAY_S: Final = 1.0
 # The wait that we ask of a browser or an API client while one of our servers is down.
 CLIENT_DELAY_S: Final = 5.0
-# The wait after a refusal that names none.
+# The wait after a refusal that doesn't say how long to wait.
 _DEFAULT_WAIT_S: Final = 60.0
 _LONGEST_WAIT_S: Final = 24 * 3600.0
 _SECOND_QUOTA_WAIT_S: Final = 1.0
@@ -66,8 +66,8 @@ _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 def retry_delay_s(retries: int, asked_s: float | None, jitter: Callable[[], float]) -> float:
     """Return the seconds to wait after ``retries`` earlier retries: doubled each time, spread by ``jitter`` (0 to 1).
 
-    ``asked_s`` is the wait that the other side asked for. It is never shortened; up to the doubled delay is added, so
-    that clients that wait for the same moment don't all return at once, and spread further with each retry.
+    ``asked_s``: the wait that the other side asked for, if any. This wait is never shortened. The doubled delay, spread
+    by ``jitter``, is added to it, so that clients that wait for the same moment don't all return at once.
     """
     ceiling = min(FIRST_DELAY_S * float(2 ** min(retries, 10)), LONGEST_DELAY_S)
     if asked_s is not None:
@@ -79,14 +79,14 @@ def quota_wait_s(headers: Mapping[str, str], envelope: Mapping[str, Json], now: 
     """Return the seconds until the next call is allowed: from the body, else from ``Retry-After``, else a minute.
 
     A moment in the past also means a minute, and no wait is longer than a day. ``now`` is zone-aware. If the answer's
-    ``Date`` is close to it, ``Date`` is used instead, because the moment is by the supplier's clock.
+    header ``Date`` is close to ``now``, it is used instead of ``now``, because it shows the supplier's clock.
     """
     next_access, now = _next_access(envelope), _supplier_time(headers, now)
     if next_access is not None:
         return _seconds_until(next_access, now)
     if (wait_s := retry_after_s(headers, now)) is not None:
         return wait_s
-    # In v4 only the text shows which of the two quotas is used up.
+    # In v4 only the text of the error shows which of the two quotas is used up.
     if match := _V4_QUOTA.search(_text(envelope.get("error_description"))):
         next_hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
         return _SECOND_QUOTA_WAIT_S if match[1] == "3" else _seconds_until(next_hour, now)
@@ -94,7 +94,7 @@ def quota_wait_s(headers: Mapping[str, str], envelope: Mapping[str, Json], now: 
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the seconds in the header ``Retry-After``; None without a readable one."""
+    """Return the seconds to wait according to the header ``Retry-After``; None if it is missing or unreadable."""
     value = headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(value):
         return min(max(float(value), 1.0), _LONGEST_WAIT_S)
@@ -103,7 +103,7 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def _supplier_time(headers: Mapping[str, str], now: datetime) -> datetime:
-    """Return the answer's ``Date``, or ``now`` if they are far apart, because our time is then simulated."""
+    """Return the answer's ``Date``; ``now`` if ``Date`` is missing, or far away because our time is simulated."""
     date = _http_date(headers.get("Date", ""))
     return date if date is not None and abs(date - now) <= _MAX_CLOCK_ERROR else now
 
@@ -124,7 +124,7 @@ def _next_access(envelope: Mapping[str, Json]) -> datetime | None:
 
 
 def _gateway_time(text: str) -> datetime | None:
-    """Return the moment of a text that contains ``2030-Jan-17 05:00:00+0000 UTC``, or None."""
+    """Return the moment that a text contains in the form ``2030-Jan-17 05:00:00+0000 UTC``; None for any other text."""
     match = _GATEWAY_TIME.search(text)
     if match is None:
         return None

@@ -1,15 +1,16 @@
 """When a series of an account is requested: the hours of a gateway, the nights of the fleet policy, the next request.
 
-A gateway may be called during certain hours of the morning and the afternoon. Each account has its own moment in both,
-derived from its id and at an odd second, so that many homes don't call at once. Histories have no such hours, because
-the quota spaces them. Source: what the author of conso-api asks of programs.
+A gateway may be called during certain hours of the morning and the afternoon. An account has its own moment in each
+morning and each afternoon, derived from its id and at an odd second, so that many homes don't call at once. Histories
+are loaded at any hour, because the quota spaces their calls. Source: what the author of conso-api asks of programs.
 
 The fleet policy says how often each series is requested: every night or every k-th one. With a small quota a night
 requests a share of the accounts, the longest waiting first (``sync.due``), so that each has its turn within k nights.
 
 ``next_request`` returns when an open day is requested next: in a night, in a catch-up of the afternoon, or in the
-repair. Queries (``stores.registry.due``) decide what these really do; this module computes the same for one day and one
-row, to show it to people: ``releve explain``, ``completeness`` and ``status``, and the household's page.
+repair. The real runs select their rows with queries (``stores.registry.due``). This module computes the same result for
+one day and one row, to show it to people: in ``releve explain``, ``completeness`` and ``status``, and on the
+household's page.
 """
 
 from __future__ import annotations
@@ -24,39 +25,39 @@ from worker.domain.completeness import DayMark, next_ask
 from worker.domain.series import Series, is_gateway
 from worker.domain.windows import ONE_DAY, PARIS, civil_date, plan_look_back
 
-# A missing load curve is requested once a week: when its collection has begun, one call returns all of it.
+# A curve that isn't collected is requested once a week: once its collection has begun, one call returns the whole week.
 NIGHTS_WITHOUT_CURVE: Final = 7
 # One call returns seven days of curve. With more nights between two turns, each turn would cost two calls.
 MOST_NIGHTS: Final = 7
-# The catch-ups begin in these hours, and the repair in every hour; beat's schedule is built from these.
+# The catch-ups begin in these hours, the repair in every hour. Celery beat's schedule is built from these constants.
 CATCH_UP_HOURS: Final = (14, 15)
 CATCH_UP_MINUTE: Final = 30
 REPAIR_MINUTE: Final = 45
 
 
 class _Hours(NamedTuple):
-    """Hours of a day: the accounts' moments lie between ``first`` and ``latest``; from ``end`` on no call begins."""
+    """Hours of a day: each account's moment lies between ``first`` and ``latest``; from ``end`` on no call begins."""
 
     first: time
     latest: time
     end: time
 
 
-# In each the repair, which runs at a quarter to, comes after the latest moment. Calls that begin before the end are
-# finished by the full hour.
+# In the morning and in the afternoon, the last repair (REPAIR_MINUTE) comes after the latest moment, and calls that
+# begin before the end are finished by the full hour.
 _MORNING: Final = _Hours(time(6), time(9, 30), time(9, 50))
 _AFTERNOON: Final = _Hours(time(13), time(14, 30), time(14, 50))
 
 
 @dataclass(frozen=True, slots=True)
 class AskingHours:
-    """The hours of one account."""
+    """The hours in which the supplier allows calls for one account."""
 
     account_id: str
 
     @classmethod
     def of(cls, supplier: str, account_id: str) -> Self | None:
-        """Return the hours of an account; None if its supplier may be called at any time."""
+        """Return the allowed hours of an account; None if its supplier may be called at any time."""
         return cls(account_id) if is_gateway(supplier) else None
 
     def allow(self, now: datetime) -> bool:
@@ -90,7 +91,7 @@ def is_asking_hour(now: datetime) -> bool:
 
 
 def is_afternoon(now: datetime) -> bool:
-    """Return whether these are the hours of an afternoon."""
+    """Return whether ``now`` lies in the hours of an afternoon."""
     return _is_within(_AFTERNOON, now)
 
 
@@ -107,10 +108,10 @@ def night_start(now: datetime, nightly_at: time) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class FleetPolicy:
-    """Request daily values every ``daily_every``-th night, and curves every ``curve_every``-th (1 to 7).
+    """How often series are requested: curves every ``curve_every`` nights, others every ``daily_every`` (1 to 7).
 
-    ``supplier``: the one to whose series the policy applies. Series of others have their turn by their cadence, as far
-    as their quota allows, the longest waiting first.
+    ``supplier``: the supplier to whose series the policy applies. The series of other suppliers have their turn
+    according to their cadence, as far as their quota allows; the account that has waited longest comes first.
     """
 
     daily_every: int = 1
@@ -122,7 +123,7 @@ class FleetPolicy:
             raise ValueError(f"each series is asked for every 1 to {MOST_NIGHTS} nights")
 
     def every(self, series: Series) -> int:
-        """Return the nights from one turn to the next, at least those of the series' own cadence."""
+        """Return the number of nights from one turn of a series to the next; it is never below the series' cadence."""
         if series.description.supplier != self.supplier:
             return series.description.cadence_nights
         policy = self.curve_every if series.has_steps else self.daily_every
@@ -133,10 +134,12 @@ class FleetPolicy:
 class Turn:
     """The facts that decide when a row of the registry is requested next.
 
-    ``nightly_at``: when a night begins. ``nights``: from one turn to the next. ``asked_at``: the last look-back.
-    ``again_at``: the next try after a failure. ``repair_on``: the first date on which the repair takes the row.
-    ``history_at``: when the history continues; None if it is loaded. ``lacks_curve``: the curve isn't collected, so it
-    is requested only every seventh night. ``hours``: the allowed hours of an account; None for any time.
+    ``nightly_at``: when a night begins. ``nights``: the number of nights from one turn to the next. ``asked_at``: when
+    the look-back was last requested. ``again_at``: when a failed look-back is tried again. ``last_day`` and
+    ``last_complete``: the newest day with a reading, and the newest complete day. ``repair_on``: the first date on
+    which the repair takes the row. ``history_at``: when loading the history continues; None if it is loaded.
+    ``lacks_curve``: whether the row's curve isn't collected, and so is requested only once a week. ``hours``: the
+    allowed hours of the account; None if any time is allowed.
     """
 
     nightly_at: time
@@ -156,7 +159,7 @@ class Turn:
 
 
 def next_request(series: Series, day: date, mark: DayMark, now: datetime, turn: Turn) -> datetime | None:
-    """Return when an open day is requested next: ``now`` if it is due; None if it is too old, or not open."""
+    """Return when an open day is requested next, ``now`` if it is due; None if the day is too old or isn't open."""
     if not mark.open or series.is_state:
         return None
     moments = [
@@ -172,12 +175,12 @@ def next_request(series: Series, day: date, mark: DayMark, now: datetime, turn: 
 
 
 def next_look_back(series: Series, now: datetime, turn: Turn) -> datetime:
-    """Return when the last days of a series are requested next: ``now`` if they are due."""
+    """Return when the last days of a series are requested next, ``now`` if they are due."""
     return min(_look_backs(series, now, turn)).astimezone(UTC)
 
 
 def _look_backs(series: Series, now: datetime, turn: Turn) -> Iterator[datetime]:
-    if turn.again_at is not None:  # The night and the catch-ups leave out a row that waits for a retry.
+    if turn.again_at is not None:  # While a row waits for a retry, nights and catch-ups leave it out.
         yield turn.opens(max(now, turn.again_at))
         return
     yield turn.opens(_next_night(now, turn))
@@ -192,7 +195,7 @@ def _next_night(now: datetime, turn: Turn) -> datetime:
 
 
 def _next_catch_ups(series: Series, now: datetime, turn: Turn) -> Iterator[datetime]:
-    """Yield the next catch-up that takes the row, if yesterday is missing and it wasn't requested in the same hour."""
+    """Yield the next catch-up that takes the row, if there is one today or tomorrow (see ``_is_caught_up``)."""
     if not series.catches_up or turn.lacks_curve:
         return
     for today in (civil_date(now), civil_date(now) + ONE_DAY):
@@ -203,9 +206,9 @@ def _next_catch_ups(series: Series, now: datetime, turn: Turn) -> Iterator[datet
 
 
 def _catch_ups_of(today: date, now: datetime, turn: Turn) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the remaining catch-ups of a day; each takes rows that were not requested since its second time.
+    """Yield the remaining catch-ups of a day, each with a limit: rows requested at or after the limit are left out.
 
-    An account with its own hours has one.
+    An account with its own hours has only one catch-up a day.
     """
     if turn.hours is not None:
         begins = start_of_afternoon(today)

@@ -4,9 +4,9 @@ Windows, lanes, quota, stores, completeness, audit, pages, API and command line 
 add a member of ``Series`` with its description here, a parser, and its path in the supplier's presets
 (docs/how-to/add-a-series.md).
 
-A *doctype* is a kind of stored document. Its ``load`` is in thousands of the unit of its series: kWh, kW, kVA.
+A *doctype* is a kind of stored document. Its ``load`` is in kWh, kVA or m³ (``Quantity.load_unit``).
 Source of limits and depths: Enedis, guide d'implémentation Data Connect v5, and the swagger mesure_synchrone_auto v2 of
-2026. What it does not tell (longest window and depth of registers) is as for daily values.
+2026. They don't state the longest window and the depth of registers, so those of daily energy are assumed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from worker.domain.lanes import Lane
 ENEDIS_DOCTYPES: Final = "com.grandlyon.enedis."
 GRDF_DOCTYPES: Final = "com.grandlyon.grdf."
 FREQUENCY: Final = "frequency"  # The detail of a contract that says how often the meter is read.
-_GAS: Final = "gas."  # Begins the values of GRDF's doctypes, which must be distinct; full names have another prefix.
+# The values of GRDF's doctypes begin with this, to differ from Enedis' values; their full names don't.
+_GAS: Final = "gas."
 
 
 class Period(StrEnum):
@@ -40,7 +41,7 @@ class DetailType(StrEnum):
 
     TEXT = "text"
     NUMBER = "number"  # A decimal number.
-    ENERGIES = "energies"  # An object: Wh by the name of a tariff period.
+    ENERGIES = "energies"  # An object with Wh by the name of the tariff period.
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ _GAS_DETAILS: Final = (
 
 
 class Doctype(StrEnum):
-    """Kinds of stored documents; the value is the last part of the full name, after ``gas.`` for those of GRDF."""
+    """Kinds of stored documents; the value is the last part of the full name, for GRDF with ``gas.`` before it."""
 
     period: Period
     details: tuple[Detail, ...]
@@ -131,17 +132,16 @@ class Doctype(StrEnum):
 
     @property
     def full_name(self) -> str:
-        """The full name, which databases also have, such as ``com.grandlyon.enedis.day``."""
+        """The full name, such as ``com.grandlyon.enedis.day``, which is also the name of the documents' database."""
         return self.prefix + self.value.removeprefix(_GAS)
 
     @property
     def series(self) -> Series:
-        """The series to whose readings or totals these documents belong."""
+        """The series whose readings or totals are documents of this doctype."""
         return _SERIES_OF[self]
 
     @property
     def detail_names(self) -> tuple[str, ...]:
-        """The names of the further fields."""
         return tuple(detail.name for detail in self.details)
 
 
@@ -153,10 +153,8 @@ class Direction(StrEnum):
 
 
 class Quantity(StrEnum):
-    """The quantity that a series measures."""
-
     ENERGY = "energy"
-    POWER = "power"  # Mean power of a step, which is stored as energy.
+    POWER = "power"  # The mean power of a step, which is stored as energy.
     APPARENT_POWER = "apparent_power"
     VOLUME = "volume"
     GAS = "gas"  # The energy of gas, which the supplier computes from the volume.
@@ -178,16 +176,17 @@ class Granularity(StrEnum):
     STEP = "step"  # A step of a curve; its length may change.
     DAY = "day"  # A local day.
     INSTANT = "instant"  # One instant of a local day.
-    INTERVAL = "interval"  # Some days, whose number the supplier chooses.
+    INTERVAL = "interval"  # A billed period of some days, whose number the supplier chooses.
     REGISTER = "register"  # The meter's display at the midnight that begins a local day.
-    STATE = "state"  # A state that applies until the next one; a row for each change.
+    STATE = "state"  # A state that applies until the next one; there is one row for each change.
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesLabel:
-    """The names of a series on pages, by language: ``title``; ``object``, its name inside a sentence.
+    """The texts about a series on pages, by language.
 
-    ``about``: one sentence that explains it to a household.
+    ``title``: its name as a heading. ``object``: its name inside a sentence. ``about``: one sentence that explains the
+    series to a household.
     """
 
     title: Mapping[str, str]
@@ -201,26 +200,26 @@ def _label(fr: str, en: str, fr_object: str, en_object: str, fr_about: str, en_a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesDescription:
-    """The description of a series.
+    """All properties in which one series differs from others.
 
-    ``supplier``: the grid operator that measures it.
+    ``supplier``: the grid operator that measures the series.
     ``inputs``: the doctype of its readings. ``totals``: the doctypes of the totals computed from its readings.
     ``look_back_days``: how many days each run requests again. ``open_days``: the age in days up to which a day is
     requested again, because a value may still come or change.
     ``max_window_days``: how many days the supplier accepts in one call.
     ``history_days``: how many days of history are loaded; None if the installation's settings decide.
-    ``cadence_nights``: the least number of nights between two requests.
+    ``cadence_nights``: the least number of nights from one request to the next; 1 means every night.
     ``published_after_days``: how many days after a day its value is usually available; 1 is the next morning.
     ``settles_on``: the day of a month until which the previous month's values may still become final, so that the
     look-back begins with that month; None if values become final within the look-back.
-    ``history_lane``: the lane in which its history is loaded, which has a share of the quota.
-    ``days_read_at_once``: how many days of stored readings are read in one request.
-    ``optional``: whether the supplier collects it only if the meter's holder has switched that on.
+    ``history_lane``: the quota lane in which the history is loaded.
+    ``days_read_at_once``: how many days of stored readings are read in one request to the store.
+    ``optional``: whether the supplier collects the series only if the meter's holder has switched its collection on.
     ``adds_up_to``: the series whose daily values are the sums of its readings; None if there is no such law.
     ``bounds``: the curve whose steps may not be above its readings; None if there is no such law.
-    ``tells_activation``: whether an answer has the first day of the history of all series.
-    ``speaks_for_account``: whether its refusal alone may suspend the account.
-    ``not_of_meters_read``: the reading frequencies of meters without this series, in the terms of their contract.
+    ``tells_activation``: whether an answer tells the day on which the contract began, with which all histories begin.
+    ``speaks_for_account``: whether a refusal of this series alone may suspend the account.
+    ``not_of_meters_read``: the reading frequencies, as in a contract, of the meters that don't have this series.
     """
 
     supplier: str = "enedis"
@@ -268,33 +267,30 @@ class Series(StrEnum):
 
     @property
     def inputs(self) -> Doctype:
-        """The doctype of its readings."""
         return SERIES_DESCRIPTIONS[self].inputs
 
     @property
     def totals(self) -> tuple[Doctype, ...]:
-        """The doctypes of its totals."""
         return SERIES_DESCRIPTIONS[self].totals
 
     @property
     def has_steps(self) -> bool:
-        """Whether its readings are steps of a curve."""
+        """Whether the readings are steps of a curve."""
         return SERIES_DESCRIPTIONS[self].granularity is Granularity.STEP
 
     @property
     def is_daily_energy(self) -> bool:
-        """Whether its values are the energy of a day."""
+        """Whether each value is the energy of one day."""
         described = SERIES_DESCRIPTIONS[self]
         return described.granularity is Granularity.DAY and described.quantity in (Quantity.ENERGY, Quantity.GAS)
 
     @property
     def is_gas(self) -> bool:
-        """Whether its quantity is the energy of gas."""
         return SERIES_DESCRIPTIONS[self].quantity is Quantity.GAS
 
     @property
     def has_daily_limit(self) -> bool:
-        """Whether rule K7 limits its values: they are daily electric energy."""
+        """Whether rule K7 limits the values, because they are daily electric energy."""
         return self.is_daily_energy and SERIES_DESCRIPTIONS[self].quantity is Quantity.ENERGY
 
     @property
@@ -304,36 +300,39 @@ class Series(StrEnum):
 
     @property
     def has_intervals(self) -> bool:
-        """Whether its readings are periods of several days, whose length the supplier chooses."""
+        """Whether the readings are billed periods of several days, whose length the supplier chooses."""
         return SERIES_DESCRIPTIONS[self].granularity is Granularity.INTERVAL
 
     @property
     def is_nightly(self) -> bool:
-        """Whether it is requested every night."""
+        """Whether the series may be requested every night."""
         return SERIES_DESCRIPTIONS[self].cadence_nights == 1
 
     @property
     def catches_up(self) -> bool:
-        """Whether it is requested again in the afternoon if yesterday is missing."""
+        """Whether the series is requested again in the afternoon if yesterday's values are missing."""
         return self.is_nightly and SERIES_DESCRIPTIONS[self].published_after_days == 1
 
     @property
     def comes_late(self) -> bool:
-        """Whether its values come some days after their day, so that a missing day before the newest one is a gap."""
+        """Whether values come some days late; then a missing day is a gap only if a later day has a value."""
         return SERIES_DESCRIPTIONS[self].published_after_days > 1
 
     @property
     def packs(self) -> bool:
-        """Whether the packed layout packs its documents; those with further fields are few, and not only numbers."""
+        """Whether the packed layout packs the documents of this series.
+
+        Documents with further fields aren't packed, because they are few and their fields aren't only numbers.
+        """
         return not any(doctype.details for doctype in self.doctypes)
 
     @cached_property
     def doctypes(self) -> tuple[Doctype, ...]:
-        """All its doctypes, readings before totals."""
+        """All doctypes of the series, readings before totals."""
         return (self.inputs, *self.totals)
 
 
-# Other series are like these three, except for their direction or their energy.
+# Other series are variants of these three with another direction or another energy.
 _LOAD_CURVE: Final = SeriesDescription(
     quantity=Quantity.POWER,
     granularity=Granularity.STEP,
@@ -372,7 +371,7 @@ _REGISTERS: Final = SeriesDescription(
     history_lane=Lane.BACKFILL,
     adds_up_to=Series.DAILY,
 )
-# Its window is the last whole day, because an answer has the state at the time of the request.
+# Only the last whole day is requested, because an answer has the state at the time of the request.
 _CONTRACT: Final = SeriesDescription(
     quantity=Quantity.APPARENT_POWER,
     granularity=Granularity.STATE,
@@ -496,11 +495,11 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         settles_on=10,
         history_lane=Lane.FIRST_SCREEN,
         speaks_for_account=True,
-        # Meters read on site twice a year, and large customers, whose days are in the published data.
+        # 6M: the meter is read on site twice a year. JJ: a large customer, whose days are in the published data.
         not_of_meters_read=frozenset({"6M", "JJ"}),
     ),
-    # Its periods may be half a year long and begin long before they are published. A call costs the same for any number
-    # of days.
+    # Billed periods may be half a year long and begin long before they are published, so each request goes far back. A
+    # call costs the same for any number of days.
     Series.GAS_PUBLISHED: SeriesDescription(
         supplier="grdf",
         quantity=Quantity.GAS,
@@ -523,7 +522,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         history_lane=Lane.BACKFILL,
         speaks_for_account=True,
     ),
-    # Its load is the annual reference consumption.
+    # The field ``load`` of this contract holds the annual reference consumption.
     Series.GAS_CONTRACT: replace(
         _CONTRACT,
         supplier="grdf",
@@ -545,38 +544,38 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
 class SeriesSwitch(StrEnum):
     """Whether a series is collected for one account."""
 
-    FLEET = "fleet"  # According to the setting for all accounts.
+    FLEET = "fleet"  # The setting for all accounts decides.
     ON = "on"
     OFF = "off"
     ENDED = "ended"  # The supplier has said that this meter has no such series.
 
 
 _SERIES_OF: Final = {doctype: series for series in Series for doctype in series.doctypes}
-# Series of few accounts, or with few calls, come first.
+# The series that few accounts have, or that need few calls, come first.
 SMALLEST_FIRST: Final = tuple(reversed(Series))
 
-# A gateway passes a grid operator's answers on to the holder of a token.
+# The grid operator behind each gateway. A gateway passes the operator's answers on to the holder of a token.
 _OPERATORS_OF_GATEWAYS: Final = {"gateway": "enedis"}
 
 
 def grid_operator_of(supplier: str) -> str:
-    """Return the grid operator whose series a supplier has: its own name, unless it is a gateway."""
+    """Return the grid operator whose series a supplier has: the supplier itself, unless it is a gateway."""
     return _OPERATORS_OF_GATEWAYS.get(supplier, supplier)
 
 
 def is_gateway(supplier: str) -> bool:
-    """Return whether a supplier is a gateway: few calls, in allowed hours only, with a token for each home."""
+    """Return whether a supplier is a gateway, which allows few calls, in certain hours, with a token for each home."""
     return supplier in _OPERATORS_OF_GATEWAYS
 
 
 def suppliers_of(series: Series) -> list[str]:
-    """Return the possible suppliers of a series: the grid operator, and the gateways to it."""
+    """Return the possible suppliers of a series: its grid operator, and the gateways to this operator."""
     operator = series.description.supplier
     return [operator, *(gateway for gateway, behind in _OPERATORS_OF_GATEWAYS.items() if behind == operator)]
 
 
 def of_supplier(supplier: str, series: Iterable[Series] = Series) -> list[Series]:
-    """Return those of the series that this supplier has, in their order."""
+    """Return the series, out of ``series``, that this supplier has, in the order of ``series``."""
     operator = grid_operator_of(supplier)
     return [one for one in series if one.description.supplier == operator]
 
@@ -588,7 +587,10 @@ _USUAL: Final = (*USUAL_SERIES, *USUAL_GAS_SERIES)
 
 
 def complete_fleet(named: Iterable[Series]) -> tuple[Series, ...]:
-    """Return the series that a fleet collects: the named ones, and the usual ones of suppliers without named ones."""
+    """Return the series that a fleet collects, in the order of ``Series``.
+
+    They are the named series, and the usual series of each supplier of which no series is named.
+    """
     chosen = set(named)
     suppliers = {series.description.supplier for series in chosen}
     chosen.update(series for series in _USUAL if series.description.supplier not in suppliers)
@@ -603,7 +605,7 @@ def usual_series(supplier: str) -> list[Series]:
 def parse_series(text: str) -> tuple[Series, ...]:
     """Read names like ``daily,load_curve`` and return their series, each once, in the order of ``Series``.
 
-    Raises ValueError with what to write.
+    Raises ValueError, which says what to write instead.
     """
     names = {part.strip() for part in text.split(",")} - {""}
     if not names or not names <= {series.value for series in Series}:
@@ -612,31 +614,31 @@ def parse_series(text: str) -> tuple[Series, ...]:
 
 
 def daily_of(direction: Direction = Direction.CONSUMPTION, supplier: str = "enedis") -> Series:
-    """Return the series of daily energy of a direction; for a supplier without one, its first series."""
+    """Return a supplier's series of daily energy in a direction; without one, its first series."""
     offered = of_supplier(supplier)
     energies = (series for series in offered if series.is_daily_energy and series.description.direction is direction)
     return next(energies, offered[0])
 
 
 def dailies_of(supplier: str) -> list[Series]:
-    """Return the series of daily energy of a supplier, one for each direction, consumption first."""
+    """Return a supplier's series of daily energy, one for each direction, consumption first."""
     return [series for series in of_supplier(supplier) if series.is_daily_energy]
 
 
 def curve_of(daily: Series) -> Series:
-    """Return the curve whose steps add up to these daily values. Raises ValueError without one."""
+    """Return the curve whose steps add up to these daily values. Raises ValueError if there is no such curve."""
     if (curve := find_curve(daily)) is None:
         raise ValueError(f"{daily} has no curve")
     return curve
 
 
 def find_curve(daily: Series) -> Series | None:
-    """Return the curve whose steps add up to these daily values; None if the supplier has none."""
+    """Return the curve whose steps add up to these daily values; None if the supplier has no such curve."""
     return next((series for series in Series if series.has_steps and series.description.adds_up_to is daily), None)
 
 
 def with_days(series: Collection[Series]) -> list[Series]:
-    """Return the series and the daily series of their curves, in the order of ``Series``."""
+    """Return these series and the daily series of each curve among them, in the order of ``Series``."""
     days = {curve.description.adds_up_to for curve in series if curve.has_steps}
     return [one for one in Series if one in series or one in days]
 
@@ -651,19 +653,19 @@ def registers_of(direction: Direction = Direction.CONSUMPTION) -> Series:
 
 
 def contract_series(supplier: str = "enedis") -> Series:
-    """Return the series of the contract."""
+    """Return the series of contracts that a supplier has."""
     return next(series for series in of_supplier(supplier) if series.is_state)
 
 
 def intervals_of(supplier: str) -> Series:
-    """Return the series of the periods that a supplier bills."""
+    """Return the series of billed periods that a supplier has."""
     return next(series for series in of_supplier(supplier) if series.has_intervals)
 
 
 def find_doctype(series: Series, period: Period) -> Doctype | None:
-    """Return the doctype of a series for this period, or None.
+    """Return the doctype of a series for this period; None if there is none.
 
-    Daily values and their curve share their doctypes: for example the hours of ``daily`` are those of the curve.
+    Daily values and their curve share their doctypes: for example the hours of ``daily`` are the hours of the curve.
     """
     days = series.description.adds_up_to if series.has_steps else series
     curves = [other for other in Series if other.has_steps and other.description.adds_up_to is days]

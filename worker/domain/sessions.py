@@ -1,8 +1,8 @@
 """Access of browsers and programs: access keys, operators' names, passwords and second factors, and API scopes.
 
-Access keys are sessions, recovery codes, links sent by mail, and an operator's first link. Only the text that its
-holder has opens a key. A session belongs to a household or an operator, its *owner*, and so do the keys that lead to
-it.
+Access keys are sessions, recovery codes, links sent by mail, and an operator's first link. A key can be used only with
+its secret text, which only the key's holder has. A session belongs to its *owner*, a household or an operator, and so
+do the keys that open a session.
 
 Operators are the people who run this Relève. Each has a name, a password and usually a second factor (TOTP). Rights are
 checked in the table (``stores.registry.access_keys``) and on the pages (``web.pages``).
@@ -46,7 +46,7 @@ class KeyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyLife:
-    """The validity of a key: at most ``longest`` in all, and ``idle`` since its last use. None: until it is ended."""
+    """How long a key is valid: for ``longest`` in all, and for ``idle`` after its last use; None sets no limit."""
 
     longest: timedelta | None
     idle: timedelta | None = None
@@ -66,9 +66,9 @@ KEY_LIVES: Final[Mapping[KeyKind, KeyLife]] = {
 class AccessKey:
     """A key without its secret text.
 
-    ``owner``: the id of a household or of an operator. ``expires_at``: the end of its longest life. ``device``: the
-    browser as its person would name it, such as ``Firefox, Windows``. ``details``: facts that only the web application
-    can write and read.
+    ``owner``: the id of a household or of an operator. ``expires_at``: the end of the key's longest life; None if that
+    has no limit. ``device``: the browser as its user would name it, such as ``Firefox, Windows``. ``details``: facts
+    that only the web application can write and read.
     """
 
     id: str
@@ -88,7 +88,7 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """An operator without the secrets. One without a password signs in with a link from ``releve access link``."""
+    """An operator, without secrets. An operator without a password signs in with a link from ``releve access link``."""
 
     id: str
     name: str
@@ -126,19 +126,19 @@ def plain_name(text: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Return whether a plain name may be an operator's."""
+    """Return whether an operator may have this name, which is in the form of ``plain_name``."""
     return _NAME.fullmatch(text) is not None
 
 
 def find_password_fault(password: str, name: str) -> PasswordFault | None:
-    """Return why an operator of this name can't have this password; None if it is good."""
+    """Return why an operator of this name can't have this password; None if the password is good."""
     if len(password) < SHORTEST_PASSWORD:
         return PasswordFault.SHORT
     if len(password) > LONGEST_PASSWORD:
         return PasswordFault.LONG
     if len(name) > 2 and name in plain_name(password):
         return PasswordFault.NAMED
-    from zxcvbn import zxcvbn  # Imported here, because its lists of words take 12 MB.
+    from zxcvbn import zxcvbn  # Imported late, because its lists of words take 12 MB.
 
     score: int = zxcvbn(password[:_ESTIMATED], user_inputs=[name, *_OUR_WORDS])["score"]
     return PasswordFault.COMMON if score < _LEAST_SCORE else None
@@ -155,9 +155,10 @@ def totp_address(key: str, name: str) -> str:
 
 
 def find_totp_step(key: str, code: str, now: datetime, *, after: int = 0) -> int | None:
-    """Return the step of 30 s that a code belongs to: the present one, the one before or the next (RFC 6238, 5.2).
+    """Return the number of the 30-second step to which a code belongs; None if the code is wrong.
 
-    Steps up to ``after`` don't count, because their codes were used. None if the code is wrong.
+    The present step, the previous and the next one are tried (RFC 6238, 5.2), but only those later than ``after``: the
+    newest step whose code was used already.
     """
     totp, sent = pyotp.TOTP(key), "".join(code.split()).encode("utf-8", "replace")
     present = totp.timecode(now)
@@ -170,6 +171,6 @@ class Scope(StrEnum):
 
     READ_ACCOUNTS = "read:accounts"  # List accounts, their states, and the progress of their first sync.
     READ_MEASURES = "read:measures"
-    WRITE_ACCOUNTS = "write:accounts"  # Add, invite, pause, resume and stop; it permits no reading.
+    WRITE_ACCOUNTS = "write:accounts"  # Add, invite, pause, resume and stop accounts; it permits reading nothing.
     READ_AUDIT = "read:audit"  # Read the audit entries of the token's tenant.
-    ERASE_ACCOUNTS = "erase:accounts"  # Erase accounts with their measures permanently; it permits nothing else.
+    ERASE_ACCOUNTS = "erase:accounts"  # Erase accounts permanently with their measures; it permits nothing else.

@@ -10,8 +10,8 @@ even if a curve has gaps or differs from the daily value:
 * A day without a curve is one row at its start.
 * A day with a curve has a row for each hour. If the daily value is above the sum of the hours, the difference is added
   to the first hour; if it is below, it is subtracted from the first hours, none of which falls below 0.
-* An unknown hour or day between known ones has a row without an amount, with only the running sum. It overwrites a row
-  that may have been sent before a correction. There are no rows after the newest day.
+* An unknown hour or day between known ones has a row without an amount, with only the running sum. Such a row
+  overwrites a row that may have been sent before a correction. There are no rows after the newest known day.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from worker.domain.series import Doctype, Period, Series, find_curve, find_docty
 from worker.domain.windows import PARIS, civil_date, day_length, local_midnight
 
 _HOUR: Final = timedelta(hours=1)
-_GAS_DAY_STARTS_AT: Final = 6  # Hours, local.
+_GAS_DAY_STARTS_AT: Final = 6  # The hour in local time.
 _VOLUME: Final = "volume"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistic:
-    """A cumulative statistic: ``name`` is the end of its identifier.
+    """A cumulative statistic; ``name``: the end of its identifier.
 
-    ``series``: the series on which it depends. ``days`` and ``hours``: the doctypes of its values. ``detail``: the
-    field of the daily documents with the value, if not ``load``. ``starts_at``: the local hour at which its days begin.
+    ``series``: the series on which the statistic depends. ``days`` and ``hours``: the doctypes of its daily and hourly
+    values. ``detail``: the field of the daily documents that has the value. ``starts_at``: the local hour at which the
+    statistic's days begin.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Statistic:
 
 
 def _statistics_of(daily: Series) -> Iterator[Statistic]:
-    """Yield the statistics of a series of daily energy; billed periods have none, because they are the same energy."""
+    """Yield the statistics of a series of daily energy. Billed periods have none, being the same energy again."""
     statistic = Statistic(
         name="gas" if daily.is_gas else daily.description.direction.value,
         series=frozenset(series for series in (daily, find_curve(daily)) if series),
@@ -70,7 +71,7 @@ STATISTICS: Final = tuple(
 class DayAmounts(NamedTuple):
     """The stored amounts of a day.
 
-    ``daily``: its daily value, if any. ``hours``: the amounts of its hours by their start, in UTC.
+    ``daily``: the daily value, None without one. ``hours``: the amount of each stored hour by the hour's start, in UTC.
     """
 
     day: date
@@ -88,7 +89,7 @@ class DayAmounts(NamedTuple):
 
 
 class StatisticRow(NamedTuple):
-    """A row of a statistic; ``start`` is in UTC."""
+    """A row of a statistic; ``start`` is in UTC, ``total`` is the running sum."""
 
     start: datetime
     amount: int | None
@@ -106,13 +107,13 @@ def to_days(dates: Iterable[date], daily: Mapping[date, int], hours: Iterable[Do
 
 
 def daily_amounts(documents: Iterable[Document], statistic: Statistic) -> dict[date, int]:
-    """Return the daily values of a statistic, without the days whose document lacks its field."""
+    """Return the daily values of a statistic by day; a document without the statistic's field is left out."""
     field = statistic.detail
     return {date.fromisoformat(key_of(row)): to_amount(row[field]) for row in documents if row.get(field) is not None}
 
 
 def to_rows(days: Iterable[DayAmounts], total: int, statistic: Statistic) -> Iterator[StatisticRow]:
-    """Yield the rows of these days up to the last known one; ``total``: the sum before the first of them."""
+    """Yield the rows of these days up to the last known day; ``total``: the running sum before the first day."""
     pending: list[DayAmounts] = []
     for values in days:
         pending.append(values)
@@ -125,7 +126,7 @@ def to_rows(days: Iterable[DayAmounts], total: int, statistic: Statistic) -> Ite
 
 
 def _split(values: DayAmounts, statistic: Statistic) -> Iterator[tuple[datetime, int | None]]:
-    """Yield the starts of a day's rows and their amounts."""
+    """Yield the start and the amount of each row of a day."""
     if not values.hours:
         start = datetime.combine(values.day, time(statistic.starts_at), PARIS)
         yield start.astimezone(UTC), values.daily
@@ -141,6 +142,6 @@ def _split(values: DayAmounts, statistic: Statistic) -> Iterator[tuple[datetime,
 
 
 def _hours_of(day: date) -> Iterator[datetime]:
-    """Yield the starts of a day's hours, 23 to 25 of them."""
+    """Yield the starts of the 23 to 25 hours of a day."""
     midnight = local_midnight(day).astimezone(UTC)
     return (midnight + place * _HOUR for place in range(day_length(day) // _HOUR))

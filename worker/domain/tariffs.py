@@ -1,10 +1,10 @@
 """Tariff periods: the energy of each local day by period, from a meter's registers, and the off-peak hours.
 
 An entry of a series of registers has the meter's values at the midnight that begins its day. The difference of two
-consecutive midnights is the day's energy; a day with a missing midnight has none. Registers count upwards as long as
-the meter and the calendar of tariff periods stay the same: that is one *sequence*. If a register falls, the calendar
-changes or a register rises by more than a meter can deliver, a new sequence begins. No difference is computed between
-sequences, so no energy is negative or invented, and ``find_breaks`` reports the place.
+consecutive midnights is the day's energy; it is unknown if one of the two is missing. Registers count upwards as long
+as the meter and the calendar of tariff periods stay the same: that is one *sequence*. If a register falls, the calendar
+changes or the total rises by more than a meter can deliver, a new sequence begins. No difference is computed between
+two sequences, so no energy is negative or invented; ``find_breaks`` reports where sequences begin.
 
 Off-peak hours come in many forms and are stored in one form; a range may span midnight.
 
@@ -30,7 +30,7 @@ from worker.domain.answers import Json, parse_text
 from worker.domain.documents import DAILY_LIMIT_KWH, MILLIWATT_HOURS_PER_WH, Entry
 from worker.domain.windows import ONE_DAY
 
-TimeRange = tuple[time, time]  # From, and until; a range whose end comes before its start spans midnight.
+TimeRange = tuple[time, time]  # Start and end; a range whose end comes before its start spans midnight.
 # The tariff periods on a Linky's display, by contract: base, peak and off-peak hours, Tempo.
 # Source: the Enedis files and the answers that docs/reference/simulator.md names.
 DISPLAYED_PERIODS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -56,7 +56,7 @@ class SequenceBreak:
     """The end of a sequence and the beginning of the next.
 
     ``last``: the day that begins with the last midnight of the old sequence. ``day``: the day that begins with the
-    first midnight of the new one. The days from ``last`` up to the one before ``day`` have no energy by period.
+    first midnight of the new sequence. The days from ``last`` until the day before ``day`` have no energy by period.
     """
 
     last: date
@@ -66,9 +66,10 @@ class SequenceBreak:
 
 @dataclass(frozen=True, slots=True)
 class DayEnergy:
-    """The energy of one local day in Wh: ``by_period``, in the order of the registers, and ``total`` of the index.
+    """The energy of one local day in Wh.
 
-    ``by_period`` is empty if the supplier only sends the total.
+    ``by_period``: the energy of each tariff period, in the order of the registers; empty if the supplier only sends the
+    total. ``total``: the difference of the meter's total index.
     """
 
     day: date
@@ -80,7 +81,7 @@ class DayEnergy:
 class MonthEnergy:
     """The sums of the days of a month, such as "2024-07", in Wh.
 
-    ``days``: the number of days with an energy. ``lacking``: the number of past days of the month without one.
+    ``days``: the number of days whose energy is known. ``lacking``: the number of past days whose energy is unknown.
     """
 
     month: str
@@ -99,16 +100,16 @@ def day_energies(entries: Sequence[Entry]) -> Iterator[DayEnergy]:
 
 
 def find_breaks(entries: Sequence[Entry]) -> Iterator[SequenceBreak]:
-    """Yield the beginnings of new sequences, oldest first; ``entries`` in key order, maybe with missing midnights."""
+    """Yield the breaks between sequences, oldest first; ``entries`` in key order, maybe with missing midnights."""
     for first, second in pairwise(entries):
         if (cause := _break_cause(first, second)) is not None:
             yield SequenceBreak(date.fromisoformat(first.key), date.fromisoformat(second.key), cause)
 
 
 def month_energies(days: Iterable[DayEnergy], today: date) -> list[MonthEnergy]:
-    """Return the sums of the months that have a day, oldest first; ``days`` in order.
+    """Return the sums of the months in which the energy of a day is known, oldest first; ``days`` in order.
 
-    Days from ``today`` on aren't counted as lacking.
+    Days from ``today`` on don't count as lacking.
     """
     months = []
     for month, of_month in groupby(days, key=lambda energy: energy.day.isoformat()[:7]):
@@ -129,7 +130,7 @@ def read_registers(entry: Entry) -> Mapping[str, int]:
 
 
 def _break_cause(first: Entry, second: Entry) -> BreakCause | None:
-    """Return why two consecutive readings belong to different sequences; None if they belong to the same."""
+    """Return why two consecutive readings belong to different sequences; None if they belong to the same one."""
     risen, days = _watt_hours(second) - _watt_hours(first), (_day_of(second) - _day_of(first)).days
     if _has_other_calendar(first, second):
         return BreakCause.CALENDAR_CHANGED
@@ -141,13 +142,13 @@ def _break_cause(first: Entry, second: Entry) -> BreakCause | None:
 
 
 def _has_other_calendar(first: Entry, second: Entry) -> bool:
-    """Return whether the periods differ, or the calendars' names if both readings have one."""
+    """Return whether two readings differ in their periods, or in the name of the calendar if both have a name."""
     names = [calendar for entry in (first, second) if (calendar := (entry.details or {}).get("calendar"))]
     return len(set(names)) > 1 or read_registers(first).keys() != read_registers(second).keys()
 
 
 def _differences(first: Entry, second: Entry) -> dict[str, int]:
-    """Return what each register has counted between two readings of the same periods, in Wh."""
+    """Return the Wh that each register has counted between two readings with the same tariff periods."""
     after = read_registers(second)
     return {period: after[period] - before for period, before in read_registers(first).items()}
 
@@ -161,7 +162,7 @@ def _day_of(entry: Entry) -> date:
 
 
 def parse_off_peak_hours(raw: Json) -> tuple[TimeRange, ...]:
-    """Return the ranges of local time in order of their start; empty if the text can't be parsed completely."""
+    """Return the ranges of local time in the order of their starts; empty if the text can't be parsed completely."""
     text = parse_text(raw)
     whole = _OFF_PEAK_HOURS.fullmatch(text) if text else None
     if whole is None:

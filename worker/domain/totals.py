@@ -1,4 +1,4 @@
-"""Computations on stored readings: new ones, totals by hour, month and year, states, peaks, billed months.
+"""Computations on stored readings: changed readings, totals by hour, month and year, states, peaks, billed months.
 
 Totals are always computed again from stored readings, for every doctype that a window affects. So a repeated run
 repairs a wrong total, and no reading is counted twice.
@@ -6,20 +6,21 @@ repairs a wrong total, and no reading is counted twice.
 A *state*, such as a contract, applies until the next one. An answer has the state of one day, but a row is stored only
 if it differs from the previous row: the state of a day is the newest row up to that day. Answers for different days may
 come in any order, and each day has the state of its answer, with one exception: a day whose answer repeated the
-previous row has no row of its own. If a differing answer for an earlier day comes afterwards, this day gets that
-state too.
+previous row has no row of its own. If another state then arrives for an earlier day, the day without a row gets this
+other state too.
 
 A day is computed from its curve if no daily value can come (``completeness.never_comes``).
 
 A *peak* is the maximum power of a day with its instant, compared with the day's subscribed power.
 
-The counts of a total are computed when it is read, and stored in no document: for a month or year its known days and
-all its days, future ones included, for an hour the minutes of the steps that begin in it.
+A total has two counts, which are computed when the total is read and stored in no document. For a month or a year they
+are the number of known days and of all days, future days included; for an hour, the minutes of the steps that begin in
+it, and 60.
 
-The months of a series of periods are also computed when they are read: a month is the sum of the periods that begin in
-it. If a supplier splits its periods at the first of each month, these are calendar months; a meter that is read every
-six months has "months" of half a year, which ``is_whole`` distinguishes. Source: measured on 64 published periods of
-one home (GRDF): split at the 1st and at the day of the reading.
+The months of a series of billed periods are also computed when they are read: a month is the sum of the periods that
+begin in it. If a supplier splits its periods at the first of each month, these are calendar months. A meter that is
+read every six months has "months" of half a year; ``is_whole`` is False for them. Source: measured on 64 published
+periods of one home (GRDF), which were split at the 1st and at the day of the reading.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def keep_changed(entries: Iterable[Entry], stored: Mapping[str, Entry]) -> Itera
     """Yield the new entries, and the changed entries with the revision that they replace.
 
     Values are compared and not only keys, because a value corrected by the supplier must be stored. A day computed from
-    the curve never replaces the supplier's value; when it is replaced itself, that is no correction.
+    the curve never replaces the supplier's value. Replacing a computed day isn't a correction, so ``replaced_amount``
+    then stays None.
     """
     for entry in entries:
         known = stored.get(entry.key)
@@ -59,7 +61,7 @@ def keep_changed(entries: Iterable[Entry], stored: Mapping[str, Entry]) -> Itera
 def days_of_curve(curve: Series, steps: Iterable[Entry]) -> dict[date, Entry]:
     """Return the days that the steps cover completely, each as the entry of a day computed from the curve.
 
-    ``steps``: from an hour before the first day on, because a step may span midnight.
+    ``steps`` must begin an hour before the first day, because a step may span midnight.
     """
     steps = list(steps)
     energies: defaultdict[date, int] = defaultdict(int)
@@ -73,7 +75,7 @@ def days_of_curve(curve: Series, steps: Iterable[Entry]) -> dict[date, Entry]:
 
 
 def total_entries(inputs: Iterable[Entry], doctype: Doctype) -> dict[str, int]:
-    """Sum stored entries by their keys: minutes to hours, days to months and years, in milliwatt-hours."""
+    """Return the sums of stored entries in milliwatt-hours, by the key of the hour, month or year."""
     length = _INPUT_KEY_LENGTH[doctype.period]
     sums: defaultdict[str, int] = defaultdict(int)
     for key, energy, *_ in inputs:
@@ -88,13 +90,13 @@ def total_key(input_key: str, doctype: Doctype) -> str:
 
 
 def count_names(period: Period) -> tuple[str, ...]:
-    """Return the names of the two counts of a total by this period; none for the periods of readings."""
+    """Return the names of the two counts of a total by this period; empty for minutes and days, which are readings."""
     of_days = ("days", "expected_days")
     return {Period.HOUR: ("minutes", "expected_minutes"), Period.MONTH: of_days, Period.YEAR: of_days}.get(period, ())
 
 
 def count_days(window: DateWindow, known: Container[date]) -> tuple[int, int]:
-    """Return the number of known days of the window, and of all its days, future ones included."""
+    """Return the number of known days in the window, and of all its days, future days included."""
     return sum(day in known for day in window.dates()), window.days
 
 
@@ -116,7 +118,7 @@ def count_inputs(keys: Iterable[str], inputs: Iterable[Entry], doctype: Doctype)
 
 
 def with_counts(documents: Sequence[Document], inputs: Iterable[Document], doctype: Doctype) -> list[Document]:
-    """Return the documents, with counts added to totals."""
+    """Return the documents; totals get their counts."""
     counts = count_inputs(map(key_of, documents), map(to_entry, inputs), doctype)
     return [document | counts[key_of(document)] for document in documents]
 
@@ -141,7 +143,7 @@ def keep_different(
 
 
 class StateChanges(NamedTuple):
-    """The changes of an answer: new or changed rows, removed rows, and entries that came too late."""
+    """The changes that an answer causes: new or changed rows, removed rows, and entries that came too late."""
 
     changed: list[Entry]
     gone: list[Entry]
@@ -151,7 +153,7 @@ class StateChanges(NamedTuple):
 def compare_states(entries: Iterable[Entry], stored: Mapping[str, Entry], later_keys: Collection[str]) -> StateChanges:
     """Return the changes that these states cause in ``stored``, which has all rows of the account by key.
 
-    ``later_keys``: days covered by a later answer; an entry for one of them is too late.
+    ``later_keys``: the days that a later answer covers; an entry for such a day is too late.
     """
     answered = {entry.key: entry for entry in entries}
     late = [entry for key, entry in answered.items() if key in later_keys]
@@ -170,7 +172,7 @@ def compare_states(entries: Iterable[Entry], stored: Mapping[str, Entry], later_
 
 
 def state_on(day: date, rows: Sequence[Entry]) -> Entry | None:
-    """Return the row that applies on a day: the latest up to it, else the first, else None.
+    """Return the row that applies on a day: the latest row up to that day, or else the first row; None without rows.
 
     ``rows``: in key order. The first row also applies to earlier days, because a state is only known from its first
     request on, and nothing shows that it was different before.
@@ -180,7 +182,10 @@ def state_on(day: date, rows: Sequence[Entry]) -> Entry | None:
 
 
 def activation_in(entries: Sequence[Entry], series: Series, answered_on: date) -> str | None:
-    """Return the day of activation in the newest of these readings; None for a future day."""
+    """Return the contract's day of activation from the newest reading that has one.
+
+    None if no reading has one, if the day is after ``answered_on``, or if the series doesn't tell it.
+    """
     if not series.description.tells_activation:
         return None
     days = [entry.details["activated_on"] for entry in entries if entry.details and "activated_on" in entry.details]
@@ -188,7 +193,7 @@ def activation_in(entries: Sequence[Entry], series: Series, answered_on: date) -
 
 
 def lacking_in(entries: Sequence[Entry], series: Series) -> list[Series]:
-    """Return the series that the meter doesn't have according to the newest of these readings, a contract."""
+    """Return the series that the meter doesn't have according to its newest contract; empty for other readings."""
     if not series.is_state or not entries:
         return []
     frequency = (entries[-1].details or {}).get(FREQUENCY)
@@ -211,12 +216,15 @@ class Peak:
 
     @property
     def percent(self) -> int | None:
-        """The percentage of the subscribed power, 100 only if it is reached; None if it is unknown."""
+        """The percentage of the subscribed power; None if that power is unknown.
+
+        The percentage is below 100 unless the peak reaches the subscribed power.
+        """
         return None if self.subscribed is None else round_share(self.amount, self.subscribed, 100)
 
     @property
     def exceeds(self) -> bool:
-        """Whether it is more than the subscribed power."""
+        """Whether the peak is above the subscribed power; False if that power is unknown."""
         return self.subscribed is not None and self.amount > self.subscribed
 
 
@@ -238,16 +246,17 @@ def _to_peak(entry: Entry, contracts: Sequence[Entry]) -> Peak:
 
 
 def find_highest(peaks: Iterable[Peak]) -> Peak | None:
-    """Return the highest peak, the earliest of equal ones; None without any."""
+    """Return the highest peak, the earliest of equal peaks; None without peaks."""
     return max(peaks, key=lambda peak: (peak.amount, -peak.day.toordinal()), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class IntervalMonth:
-    """The periods that begin in a month; ``amount`` as in ``documents.Entry``.
+    """The sum of the billed periods that begin in a month; ``amount`` as in ``documents.Entry``.
 
-    ``key``: the month, as 2024-07. ``span``: from the first day of its first period to the end of its last. ``days``:
-    the number of days of its periods together, fewer than the span's if there is a gap.
+    ``key``: the month, such as 2024-07. ``span``: from the first day of the first period to the end of the last period.
+    ``days``: the number of days in all periods, lower than that of ``span`` if there is a gap between periods.
+    ``coefficients``: the distinct coefficients (kWh per m³) of the periods.
     """
 
     key: str
@@ -258,7 +267,7 @@ class IntervalMonth:
 
     @property
     def is_whole(self) -> bool:
-        """Whether its periods cover exactly the calendar month."""
+        """Whether the periods cover exactly the calendar month."""
         return self.span == calendar_month(self.key) and self.days == self.span.days
 
 

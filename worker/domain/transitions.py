@@ -16,7 +16,7 @@ class WrongState(ValueError):
 
 
 class Transitions(dict[tuple[State, Event], Next], Generic[State, Event, Next]):
-    """The results by state and event. Any other pair raises WrongState."""
+    """The result for each possible pair of state and event. Looking up any other pair raises WrongState."""
 
     def __init__(self, *rows: tuple[Event, Sequence[State], Next]) -> None:
         """``rows``: each has an event, the states in which it can happen, and its result."""

@@ -1,12 +1,12 @@
 """Windows of days and their planning (look-back, backfill, repair), and the local days and readings in them.
 
 A *window* is a run of whole local days with an excluded end, no longer than the supplier accepts. Each nightly run
-requests the *look-back* again, so values that the supplier publishes late, corrects or fills in are stored without
-further action. A *backfill* is the history before the look-back, in windows that are marked done one by one. ``today``
-is always an argument, so that a test can choose the day.
+requests the *look-back*, which is the last days of a series, again. So values that the supplier publishes late,
+corrects or fills in are stored without further action. A *backfill* is the history before the look-back, in windows
+that are marked done one by one. ``today`` is always an argument, so that a test can choose the day.
 
 Amounts are integers, in the sixth decimal of a document's ``load``: milliwatt-hours of energy, millivolt-amperes of
-apparent power. So stored and fetched values add up exactly to the same sum.
+apparent power. So sums of stored and of fetched values are exact.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from worker.domain.series import Series
 PARIS = ZoneInfo("Europe/Paris")  # All local dates are in the meter's zone, never in the worker's.
 ONE_DAY = timedelta(days=1)
 MAX_LOAD_CURVE_HISTORY_DAYS: Final = 745  # Enedis keeps 24 months and 15 days.
-Point = TypeVar("Point", int, date, datetime)  # Where a span begins or ends.
+Point = TypeVar("Point", int, date, datetime)  # The type of a span's start and end.
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -45,11 +45,11 @@ class DateWindow:
         return self.start <= day < self.end
 
     def dates(self) -> Iterator[date]:
-        """Yield each of its days, oldest first."""
+        """Yield each day of the window, oldest first."""
         return (self.start + place * ONE_DAY for place in range(self.days))
 
     def overlap(self, other: DateWindow) -> DateWindow | None:
-        """Return the days that both windows have, or None."""
+        """Return the days that both windows have; None if there are none."""
         start, end = max(self.start, other.start), min(self.end, other.end)
         return DateWindow(start, end) if start < end else None
 
@@ -58,7 +58,7 @@ class DateWindow:
 
     @classmethod
     def parse(cls, text: str) -> DateWindow:
-        """Parse the text of ``str``, such as ``2024-01-01/2024-01-08``. Raises ValueError."""
+        """Parse a text that ``str`` returned, such as ``2024-01-01/2024-01-08``. Raises ValueError."""
         start, _, end = text.partition("/")
         return cls(date.fromisoformat(start), date.fromisoformat(end))
 
@@ -69,9 +69,9 @@ class DateWindow:
 
 @dataclass(frozen=True, slots=True)
 class IntervalReading:
-    """A reading of the period from ``start`` (zone-aware, Europe/Paris) with ``length``.
+    """A reading for the time that begins at ``start`` (zone-aware, Europe/Paris) and lasts ``length``.
 
-    ``details``: the further fields of its doctype (``series.Doctype``) that the supplier sent.
+    ``details``: the further fields of the reading's doctype (``series.Doctype``), as far as the supplier sent them.
     """
 
     start: datetime
@@ -81,7 +81,7 @@ class IntervalReading:
 
 
 def merge_spans(spans: Iterable[tuple[Point, Point]]) -> list[tuple[Point, Point]]:
-    """Return the same time in the fewest spans (start, and end excluded), in order."""
+    """Return the fewest spans that cover the same time, in order. A span is its start and its excluded end."""
     merged: list[tuple[Point, Point]] = []
     for start, end in sorted(spans):
         if merged and start <= merged[-1][1]:
@@ -122,10 +122,10 @@ def day_length(day: date) -> timedelta:
 
 
 def plan_look_back(today: date, series: Series, last_complete: date | None = None) -> DateWindow:
-    """Return the look-back of a series: the last days up to yesterday, with today as the excluded end.
+    """Return the look-back of a series: the window of the last days up to yesterday (its excluded end is today).
 
-    It begins no later than after the last complete day, as far as one call allows, so that no day is left out after a
-    gap. As long as values of the previous month may become final, it begins with that month.
+    After a gap it begins earlier, on the day after ``last_complete``, or as early as one call can reach. While values
+    of the previous month may still become final, it begins no later than the first of that month.
     """
     described = series.description
     start = today - timedelta(days=described.look_back_days)
@@ -137,7 +137,10 @@ def plan_look_back(today: date, series: Series, last_complete: date | None = Non
 
 
 def newest_wanted_day(today: date, series: Series) -> date:
-    """Return the newest day that should be stored by now: yesterday, or earlier for a slower series."""
+    """Return the newest day that should be stored by now.
+
+    It is yesterday, or earlier for a series that is published late or isn't requested every night.
+    """
     return today - timedelta(days=series.description.cadence_nights - 1 + series.description.published_after_days)
 
 
@@ -148,13 +151,13 @@ def history_length(series: Series, curve_days: int) -> int:
 
 
 def plan_history(today: date, series: Series, curve_days: int) -> DateWindow | None:
-    """Return all days that an account should have; None if the depth of its load curve is set to 0 days."""
+    """Return the days of a series' history; None if it is a load curve and its setting, ``curve_days``, is 0."""
     days = history_length(series, curve_days)
     return DateWindow(today - timedelta(days=days), today) if days > 0 else None
 
 
 def merge_windows(windows: Iterable[DateWindow]) -> list[DateWindow]:
-    """Return the same days in the fewest windows, oldest first."""
+    """Return the fewest windows with the same days, oldest first."""
     return [DateWindow(*span) for span in merge_spans((window.start, window.end) for window in windows)]
 
 
@@ -167,8 +170,8 @@ def subtract_windows(whole: DateWindow, done_windows: Iterable[DateWindow]) -> l
 def plan_backfill(whole: DateWindow, done_windows: Iterable[DateWindow], max_days: int) -> list[DateWindow]:
     """Return the windows that fetch all missing days of ``whole`` in the fewest calls, newest first.
 
-    A call costs the same for one day or for ``max_days``. So one window may span several holes, and requesting the days
-    between again costs nothing.
+    A call costs the same for one day or for ``max_days``. So one window may span several holes: it costs nothing to
+    request the days between the holes again.
     """
     merged = merge_windows(done_windows)
     windows: list[DateWindow] = []
@@ -185,7 +188,8 @@ def plan_backfill(whole: DateWindow, done_windows: Iterable[DateWindow], max_day
 def reach_on(windows: Iterable[DateWindow], end: date, max_days: int) -> list[DateWindow]:
     """Return windows with the same starts, extended towards ``end`` as far as one call allows.
 
-    For series of periods: a period that extends beyond the end of a window might be in no window completely.
+    Series of billed periods need this: a period that extends beyond the end of its window might otherwise be in no
+    window completely.
     """
     return [DateWindow(one.start, max(one.end, min(one.start + timedelta(days=max_days), end))) for one in windows]
 
@@ -207,21 +211,23 @@ def to_windows(days: Iterable[date]) -> list[DateWindow]:
 
 
 def split_window(window: DateWindow, max_days: int) -> list[DateWindow]:
-    """Return the same days in windows of at most ``max_days``, oldest first."""
+    """Split a window into windows of at most ``max_days``, oldest first."""
     starts = (window.start + timedelta(days=offset) for offset in range(0, window.days, max_days))
     return [DateWindow(start, min(start + timedelta(days=max_days), window.end)) for start in starts]
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryDays:
-    """The days of a history that are ``wanted`` from the supplier, and the requested windows (``asked``).
+    """The history of a series, and how much of it was requested.
 
-    ``wanted`` is None for a series without a history. A state is requested once.
+    ``wanted``: the days of the history; None for a series without one. ``asked``: the windows that were requested.
+    ``due_at``: when the history may be continued.
     """
 
     series: Series
     wanted: DateWindow | None
     asked: Sequence[DateWindow]
+    due_at: datetime | None = None
 
     @property
     def loaded(self) -> bool:
@@ -245,15 +251,15 @@ class HistoryDays:
         return [] if wanted is None else subtract_windows(wanted, self.asked)
 
     def count(self) -> tuple[int, int]:
-        """Return the number of days done and of days wanted, for a progress bar."""
+        """Return the number of requested days and of all wanted days, for a progress bar."""
         wanted = self._until_last_turn()
         total = 0 if wanted is None else wanted.days
         return total - sum(window.days for window in self.undone_windows()), total
 
     def _until_last_turn(self) -> DateWindow | None:
-        """Return the wanted days; for a series that isn't requested every night, without those since its last turn.
+        """Return the wanted days, without the days that the next turn will request.
 
-        The next turn requests those, so until then they aren't missing.
+        If the series isn't requested every night, the days since its last turn aren't missing yet.
         """
         if self.wanted is None or self.series.is_nightly:
             return self.wanted

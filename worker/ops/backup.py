@@ -1,25 +1,25 @@
 """Backup of the registry and of the accounts' measures in one sealed file, and its restore.
 
-**Backup.** Redis is left out, because all of it may be lost. The measures are saved first and the registry last,
-so that its refresh tokens are as fresh as possible: one that was spent after the backup is worthless.
+**Backup.** Redis is left out, because it holds nothing that must survive. The measures are saved first and the registry
+last, so that its refresh tokens are as new as possible: a token that was used after the backup is worthless.
 
-**Restore.** The measures come first, then the registry in one transaction, because a worker starts from it.
+**Restore.** The measures come first, then the registry in one transaction, because workers start from the registry.
 
-1. The whole archive and the ledger of erasures are read and checked before a store is opened or a file made: what is
-   refused leaves nothing behind (``open_checked``).
-2. Measures are written, except those of accounts erased since.
-3. Redis forgets what it knew of another store, and the requests and flows of people who were connecting.
+1. The whole archive and the ledger of erasures are read and checked before a store is opened or a file is created, so
+   that a refused restore leaves nothing behind (``open_checked``).
+2. Measures are written, except those of accounts that were erased since the backup.
+3. Redis forgets what it knew about other stores, and the requests and flows of people who were connecting.
 4. The registry is filled. In the same transaction everything that gives somebody access is ended (``end_rights``), and
-   the ledger is applied (``replay_ledger``): nobody ever sees what was erased or stopped after the backup. The ledger
-   of days that were stored while the backup was made is rebuilt from its measures, and days that these lack are
-   requested again.
+   the ledger is applied (``replay_ledger``): nobody ever sees what was erased or stopped after the backup. For
+   series that were stored while the backup was made, the ledger of days is rebuilt from the restored measures, and
+   days that are missing there are requested again.
 
 For each account the ledger's final entry counts: an erased account never comes back, a closed one is never read again,
-and a stopped consent stays stopped unless the backup has a later one. The entries are applied through the same tables
-as the first time.
+and a stopped consent stays stopped unless the backup has a later consent. The entries are applied with the same
+functions as the original events.
 
-A restore that was interrupted can be run again, and continues. A complete one changes nothing when it is run again:
-Redis remembers for a week what it has written, and rows that are no longer the same are refused.
+An interrupted restore continues when it is run again. A complete restore changes nothing when it is run again: Redis
+remembers for a week which rows were written, and a registry that has other rows by then is refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final
@@ -38,7 +38,7 @@ from sqlalchemy import Connection
 
 from config.settings import Settings
 from worker.domain.account import OPEN_STATES, Account, AccountState
-from worker.domain.clock import real_clock
+from worker.domain.clock import clock_from, real_clock
 from worker.domain.documents import ALL_KEYS, key_of
 from worker.domain.series import Doctype
 from worker.domain.windows import civil_date
@@ -46,14 +46,7 @@ from worker.errors import ConsentStopped, StoreUnavailable
 from worker.ops.backup_format import Archive, BackupRefused, Checksum, Row, to_line, write_archive
 from worker.ops.check_results import missing_sqlite_file
 from worker.runtime.consent_parts import build_requests
-from worker.runtime.keys import (
-    build_backup_sealer,
-    build_sealer,
-    has_registry_keys,
-    mark_home,
-    open_backup_sealer,
-    refuse_fleet,
-)
+from worker.runtime.keys import Keys, build_sealer, has_keys, mark_home, open_backup_sealer, refuse_fleet
 from worker.runtime.stores import Stores, ledger_file, open_registry, open_stores
 from worker.runtime.sync_parts import Sync, build_sync
 from worker.stores.database import Database
@@ -75,14 +68,14 @@ FILLED: Final = (
     "empty one"
 )
 _SEALS_CHECKED: Final = 20
-_BATCH: Final = 500  # Accounts looked up at once.
+_BATCH: Final = 500  # How many accounts are looked up at once.
 _RECORD: Final = "restore"
 _RECORD_LIFE_S: Final = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
 class BackupSummary:
-    """What was saved; ``accounts`` includes removed ones, of which only a row is left."""
+    """What was saved; ``accounts`` includes removed accounts, of which only a row is left."""
 
     file: str
     made_at: str
@@ -94,16 +87,17 @@ class BackupSummary:
 def back_up(stores: Stores, path: Path, *, allow_empty: bool = False, without_ledger: bool = False) -> BackupSummary:
     """Write a backup to ``path``; the file appears only when it is complete.
 
-    Raises BackupRefused, also for a registry without accounts unless ``allow_empty``. Raises LedgerRefused if the
-    ledger of erasures, which a restore will need, can't be read, or lacks entries that the registry knows of unless
-    ``without_ledger``. Raises StoreUnavailable.
+    Raises BackupRefused, also if the registry has no accounts, unless ``allow_empty``. A restore will need the ledger
+    of erasures: raises LedgerRefused if the ledger can't be read, or if it lacks entries that the registry knows of,
+    unless ``without_ledger``. Raises StoreUnavailable.
     """
     if not allow_empty:
         _require_accounts(stores.registry)
-    began, made_at = stores.now(), datetime.now(UTC).isoformat(timespec="seconds")
+    began = stores.now()
+    made_at = began.isoformat(timespec="seconds")
     known = stores.erasure_ledger
     ledger = known.accept() if without_ledger or known.find() is None else known.check()
-    with write_archive(path, build_backup_sealer(stores.settings), made_at) as archive:
+    with write_archive(path, build_sealer(stores.settings, Purpose.BACKUP), made_at) as archive:
         documents = sum(archive.add(measures_member(doctype), _documents_of(stores, doctype)) for doctype in Doctype)
         with stores.registry.database.snapshot() as connection:
             rows = {table: archive.add(table_member(table), dump.read_rows(connection, table)) for table in dump.TABLES}
@@ -113,13 +107,14 @@ def back_up(stores: Stores, path: Path, *, allow_empty: bool = False, without_le
 
 
 def back_up_older_registry(settings: Settings, database: Database, path: Path) -> int:
-    """Write the registry alone, in the form of an older version, and return the number of rows.
+    """Back up only the registry, with the tables of an older version, and return the number of rows.
 
-    That version restores it into an empty registry, next to the measures as they are. Raises as ``back_up`` does.
+    That version can restore the file into an empty registry; the measures stay as they are. Raises the same errors as
+    ``back_up``.
     """
-    made_at = datetime.now(UTC).isoformat(timespec="seconds")
-    ledger = ledger_file(settings).position()
-    with write_archive(path, build_backup_sealer(settings), made_at) as archive:
+    made_at = clock_from(settings.pretend_now)().isoformat(timespec="seconds")
+    ledger = ledger_file(settings, Keys(settings)).position()
+    with write_archive(path, build_sealer(settings, Purpose.BACKUP), made_at) as archive:
         with database.snapshot() as connection:
             older = dump.describe_older_tables(connection)
             names = [table.name for table in older.sorted_tables]
@@ -138,7 +133,10 @@ def table_member(name: str) -> str:
 
 
 def _facts(settings: Settings, schema: str | None, removed: list[str], ledger: LedgerPosition) -> dict[str, object]:
-    """Return the manifest's fields besides its members; version 0.2.0 refuses a further field in ``ledger``."""
+    """Return the manifest's fields except ``members``.
+
+    The signature has its own field, because version 0.2.0 would refuse it inside ``ledger``.
+    """
     known = {"ledger": {"id": ledger.id, "entries": ledger.entries}, "ledger_signature": ledger.signature}
     return {"schema": schema, "removed_meanwhile": removed, **known, "home": settings.is_home}
 
@@ -170,7 +168,7 @@ def _read_in_pages(store: MeasureStore, account_id: str, doctype: Doctype) -> It
 
 
 def _removed_since(connection: Connection, moment: datetime) -> list[str]:
-    """Return the accounts whose measures may be in the archive although they have been erased meanwhile."""
+    """Return the accounts that were erased since ``moment``, so that their measures may already be in the archive."""
     accounts = (row for row in dump.read_rows(connection, "accounts") if row["state"] == AccountState.DELETED.value)
     return [row["id"] for row in accounts if datetime.fromisoformat(row["state_since"]) >= moment]
 
@@ -179,7 +177,7 @@ def _removed_since(connection: Connection, moment: datetime) -> list[str]:
 class CheckedBackup:
     """A complete archive that our keys open, with all entries of the ledger of erasures.
 
-    ``has_its_ledger``: whether the ledger is the backup's own and complete.
+    ``has_its_ledger``: whether the ledger is the one that belongs to the backup, and is complete.
     """
 
     archive: Archive
@@ -205,8 +203,9 @@ def open_checked(settings: Settings, path: Path, *, without_ledger: bool) -> Ite
                 f"{path} comes from another version (schema {step}): restore it with that version, then upgrade"
             )
         archive.check()
-        _check_keys(archive, build_sealer(settings, Purpose.REGISTRY, keep_new=False))
-        ledger = ledger_file(settings, keep_new=False)
+        keys = Keys(settings, keep_new=False)
+        _check_keys(archive, keys.registry)
+        ledger = ledger_file(settings, keys)
         backup = CheckedBackup(archive, *_read_ledger(ledger, archive, without_ledger=without_ledger))
         if backup.is_home and not settings.is_home:
             refuse_fleet(settings)
@@ -215,7 +214,7 @@ def open_checked(settings: Settings, path: Path, *, without_ledger: bool) -> Ite
 
 
 def _check_keys(archive: Archive, sealer: Sealer) -> None:
-    """Raise BackupRefused if our keys open none of the first sealed values of a table."""
+    """Raise BackupRefused if, for any table, our keys open none of the first sealed values."""
     for column in TEXT_SEALS:
         table, name, key = column.seals.table.name, column.seals.name, [one.name for one in column.key]
         rows = [row for row in islice(archive.rows(table_member(table)), _SEALS_CHECKED) if row[name]]
@@ -227,10 +226,10 @@ def _check_keys(archive: Archive, sealer: Sealer) -> None:
 
 
 def _read_ledger(ledger: LedgerFile, archive: Archive, *, without_ledger: bool) -> tuple[list[LedgerEntry], bool]:
-    """Return all entries of the ledger, and whether it is the backup's own and complete.
+    """Return all entries of the ledger, and whether it is the ledger that belongs to the backup, and complete.
 
-    With ``without_ledger`` any ledger found here is still applied: an account that it names must not come back. Raises
-    LedgerRefused.
+    If it isn't, raise LedgerRefused, unless ``without_ledger``. Even then the entries of a ledger found here are
+    returned, because accounts that it names must not come back.
     """
     try:
         signature = archive.manifest["ledger_signature"]
@@ -242,11 +241,12 @@ def _read_ledger(ledger: LedgerFile, archive: Archive, *, without_ledger: bool) 
 
 
 def _check_registry(settings: Settings) -> None:
-    """Raise BackupRefused for a filled registry without its keys: opening it as usual would make new ones.
+    """Raise BackupRefused if the registry has rows but no keys, because opening it later would create new keys.
 
-    If the keys are available, an earlier run of the same restore may have filled it, which Redis knows.
+    If the keys are there, an earlier run of the same restore may have filled the registry; Redis has a record of
+    restores, and is asked later.
     """
-    if has_registry_keys(settings) or missing_sqlite_file(settings.registry()):
+    if has_keys(settings, "token_keys", "erasure_keys") or missing_sqlite_file(settings.registry()):
         return
     with ExitStack() as opened:
         database = open_registry(settings, opened).database
@@ -269,7 +269,7 @@ class LedgerEffect:
 def replay_ledger(stores: Stores, connection: Connection, entries: Iterable[LedgerEntry]) -> LedgerEffect:
     """Apply the entries inside the transaction that fills the registry, and return how many accounts changed.
 
-    The meters of erased accounts are remembered, whether the backup has the account or not.
+    The meters of erased accounts are remembered, even if the backup lacks the account.
     """
     replay = _Replay(stores, connection)
     by_account: dict[str, dict[LedgerKind, LedgerEntry]] = {}
@@ -286,7 +286,7 @@ def replay_ledger(stores: Stores, connection: Connection, entries: Iterable[Ledg
 
 
 class _Replay:
-    """The tables that take part in the transaction, and the counts of what changed."""
+    """Applies the ledger's entries inside the transaction, and counts the accounts that change."""
 
     def __init__(self, stores: Stores, connection: Connection) -> None:
         self.effect = LedgerEffect()
@@ -296,7 +296,7 @@ class _Replay:
         self._now = stores.now()
 
     def remember(self, entry: LedgerEntry) -> None:
-        """Remember an erased meter, unless its time is over, and let the rights that waited for it be withdrawn."""
+        """Remember an erased meter until its retention ends, and schedule the withdrawal of rights without account."""
         if entry.meter is not None:
             withdraw_waiting(self._connection, entry.meter, entry.at)
         if entry.meter is not None and entry.forget_on is not None and entry.forget_on > civil_date(self._now):
@@ -329,8 +329,9 @@ class RestoreSummary:
     """What was restored.
 
     ``kept``: documents that the store already had in the same or a newer version. ``registry_was_there``: an earlier
-    run of this restore had filled it. ``home``: whether the backup is known to be a home's, and the data folder now
-    belongs to a home. ``erasures_unknown_since``: when the backup was made, if its ledger is lost.
+    run of this restore had filled the registry. ``home``: whether the backup is known to be a home's, and the data
+    folder now belongs to a home. ``erasures_unknown_since``: when the backup was made, if its ledger is lost; else
+    None.
     """
 
     file: str
@@ -349,12 +350,12 @@ class RestoreSummary:
 def restore(settings: Settings, path: Path, *, without_ledger: bool = False) -> RestoreSummary:
     """Restore the archive at ``path`` into an empty registry and its measure stores.
 
-    A stored document stays if it is as new as the one in the archive, or newer. The ledger of erasures must be the one
-    that the backup was made with; with ``without_ledger`` it may be missing, and a new one is begun. A home's backup
-    makes the data folder a home's.
+    A stored document stays if it is as new as the one in the archive, or newer. The ledger of erasures must be the
+    ledger that the backup was made with; with ``without_ledger`` it may be missing, and a new ledger is begun. A home's
+    backup turns the data folder into a home's.
 
-    If it raises BackupRefused, LedgerRefused or ConfigError, nothing was changed; after StoreUnavailable the restore
-    can be run again.
+    After BackupRefused, LedgerRefused or ConfigError, nothing was changed; after StoreUnavailable, the restore can be
+    run again.
     """
     with open_checked(settings, path, without_ledger=without_ledger) as backup, open_stores(settings) as stores:
         sync = build_sync(stores)
@@ -370,7 +371,7 @@ def _restore(stores: Stores, sync: Sync, backup: CheckedBackup) -> RestoreSummar
     name = _name_of(archive, entries)
     was_there = _is_already_restored(stores, name)
     written, kept = _restore_measures(stores.measures, archive, entries)
-    # Redis has states and progress of another registry and measure store.
+    # What Redis knows of states and progress is about another registry and measure store.
     stores.windows.forget_all()
     build_requests(stores).forget_all()
     ConsentFlows(stores.redis).forget_all()
@@ -395,7 +396,7 @@ def _restore(stores: Stores, sync: Sync, backup: CheckedBackup) -> RestoreSummar
     )
 
 
-# -- Whether it has run before
+# -- Whether this restore has run before
 
 
 def _name_of(archive: Archive, entries: Iterable[LedgerEntry]) -> str:
@@ -424,7 +425,7 @@ def _remember(stores: Stores, name: str, connection: Connection) -> None:
 
 
 def _checksum_rows(connection: Connection) -> dict[str, Any]:
-    """Return the checksum of all rows of the registry except the audit log, to which each command adds."""
+    """Return the checksum of all rows of the registry except the audit log, to which each command adds an entry."""
     checksum = Checksum()
     for table in dump.TABLES:
         if table == AUDIT_LOG.name:
@@ -449,13 +450,14 @@ def _fill_registry(
         ended = dump.end_rights(connection, real_clock())
         effect = replay_ledger(stores, connection, entries)
         _rebuild_newest(stores, sync, archive, connection)
-        # A record without its rows does no harm; rows without their record would look like a registry in use.
+        # The record is written before the rows are committed: a record without rows does no harm, but rows without a
+        # record would look like a registry in use.
         _remember(stores, name, connection)
     return ended, effect
 
 
 def _rebuild_newest(stores: Stores, sync: Sync, archive: Archive, connection: Connection) -> None:
-    """Rebuild the ledger of days that were stored during the backup: its measures were saved before its registry."""
+    """Rebuild the ledger of days for series stored during the backup, whose measures were saved before the registry."""
     ledgers = stores.registry.join(connection).completeness
     saved_from = datetime.fromisoformat(archive.manifest["made_at"]) - _CLOCK_SKEW
     for account_id, series in ledgers.list_updated_since(saved_from):
@@ -466,10 +468,10 @@ def _rebuild_newest(stores: Stores, sync: Sync, archive: Archive, connection: Co
 
 
 def _restore_measures(measures: MeasureStore, archive: Archive, entries: Iterable[LedgerEntry]) -> tuple[int, int]:
-    """Write what the store lacks, except what was erased; return how many documents were written and already there."""
+    """Write the documents that the store lacks, except erased ones; return how many were written and already there."""
     erased = _erased_since(archive, entries)
     for account_id in sorted(erased):
-        measures.erase(account_id)  # An erasure may have been interrupted.
+        measures.erase(account_id)  # An earlier erasure may have been interrupted.
     left_out = erased | set(archive.manifest["removed_meanwhile"])
     counts = [
         _restore_documents(archive.rows(measures_member(doctype)), measures, doctype, left_out) for doctype in Doctype
@@ -478,7 +480,7 @@ def _restore_measures(measures: MeasureStore, archive: Archive, entries: Iterabl
 
 
 def _erased_since(archive: Archive, entries: Iterable[LedgerEntry]) -> set[str]:
-    """Return the accounts erased according to the ledger but not in the archive."""
+    """Return the accounts that are erased according to the ledger, but not according to the archive."""
     erased = {entry.account_id for entry in entries if entry.kind is LedgerKind.ERASED}
     for row in archive.rows(table_member("accounts")) if erased else ():
         if row["state"] == AccountState.DELETED.value:
@@ -489,7 +491,7 @@ def _erased_since(archive: Archive, entries: Iterable[LedgerEntry]) -> set[str]:
 def _restore_documents(
     rows: Iterable[Row], store: MeasureStore, doctype: Doctype, left_out: Collection[str]
 ) -> tuple[int, int]:
-    """Write what the store lacks; return how many documents were written and how many were already there."""
+    """Write the documents that the store lacks; return how many were written, and how many were already there."""
     written = already_stored = 0
     for account_id, documents in groupby(rows, key=lambda row: str(row["_id"]).partition(":")[0]):
         while page := [dict(row) for row in islice(documents, PAGE_SIZE)]:

@@ -2,8 +2,8 @@
 
 Its members:
 
-- ``releve.json``, in the clear: ``{"format": 3, "made_at": "2024-07-25T09:00:00+00:00", …}``. It is there so that an
-  error can say what a file is, and is never trusted.
+- ``releve.json``, in the clear: ``{"format": 3, "made_at": "2024-07-25T09:00:00+00:00", …}``. It lets an error
+  message say what a file is; its content is never trusted.
 - ``registry/accounts`` and one such member for each other table, ``measures/com.grandlyon.enedis.day`` and one for each
   other doctype: lines of JSON, one row or document each, in sealed blocks.
 - ``manifest``, written last, sealed as one block of JSON::
@@ -44,10 +44,10 @@ from typing import IO, Any, Final, Self
 from worker.errors import DataError, OperatorFault
 from worker.stores.encryption import Sealer
 
-MAX_LINE: Final = 1_000_000  # Bytes, with the line's end.
+MAX_LINE: Final = 1_000_000  # In bytes, including the end of the line.
 _BLOCK_SIZE: Final = 256_000
 MAX_UNPACKED: Final = _BLOCK_SIZE + MAX_LINE
-# Incompressible text grows a little, by the frames of zlib and of the sealing.
+# zlib and the sealing add some bytes, so text that can't be compressed grows a little.
 _MAX_SEALED: Final = MAX_UNPACKED + 10_000
 _LENGTH: Final = struct.Struct(">I")
 FORMAT: Final = 3
@@ -64,7 +64,7 @@ class BadBlock(Exception):
 
 
 class Checksum:
-    """The number of lines and the SHA-256 of their bytes."""
+    """Counts lines, and computes the SHA-256 of their bytes."""
 
     def __init__(self) -> None:
         self._lines, self._content = 0, hashlib.sha256()
@@ -74,7 +74,7 @@ class Checksum:
         self._content.update(line)
 
     def to_entry(self) -> dict[str, Any]:
-        """Return the manifest's entry of a member with these lines."""
+        """Return the manifest's entry for a member with these lines."""
         return {"lines": self._lines, "sha256": self._content.hexdigest()}
 
 
@@ -115,12 +115,12 @@ def read_blocks(stream: IO[bytes], sealer: Sealer, member: str) -> Iterator[byte
 
 
 def pack(text: bytes, sealer: Sealer, place: str) -> bytes:
-    """Compress the text and seal it for its place."""
+    """Compress the text and seal it, bound to its place in the archive."""
     return sealer.seal_bytes(zlib.compress(text), place)
 
 
 def unpack(sealed: bytes, sealer: Sealer, place: str) -> bytes:
-    """Return the text of a sealed block. Raises BadBlock, also for one that unpacks beyond ``MAX_UNPACKED``."""
+    """Return the text of a sealed block. Raises BadBlock, also if the text is longer than ``MAX_UNPACKED``."""
     unpacking = zlib.decompressobj()
     try:
         text = unpacking.decompress(sealer.unseal_bytes(sealed, place), MAX_UNPACKED)
@@ -180,7 +180,7 @@ class ArchiveWriter:
         return int(self.members[name]["lines"])
 
     def finish(self, facts: Mapping[str, Any]) -> None:
-        """Write the manifest; it comes last, because a file without it is not a backup."""
+        """Write the manifest as the last member, because a file without a manifest is not a backup."""
         manifest = json.dumps({**self._header(), **facts, "members": self.members}).encode()
         if len(manifest) > MAX_UNPACKED:
             raise BackupRefused("too many accounts were removed during the backup: run it again")
@@ -194,7 +194,7 @@ class ArchiveWriter:
 def write_archive(path: Path, sealer: Sealer, made_at: str) -> Iterator[ArchiveWriter]:
     """Open a new archive; ``path`` exists only after the block has ended without an error.
 
-    Missing folders on the way are made, and removed again after an error. Raises BackupRefused.
+    Missing parent folders are created, and removed again after an error. Raises BackupRefused.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     missing = [folder for folder in path.parents if not folder.exists()]
@@ -257,7 +257,7 @@ class Archive:
     def rows(self, name: str) -> Iterator[Row]:
         """Yield the rows of a member; none if the archive has no such member.
 
-        Raises BackupRefused, perhaps only at the end: missing or reordered rows are detected only there.
+        Raises BackupRefused, perhaps only after the last row: missing or reordered rows are detected only at the end.
         """
         for line in self._lines(name):
             yield json.loads(line)
@@ -308,7 +308,6 @@ class Archive:
         return manifest
 
     def _read_header(self) -> dict[str, Any]:
-        """Return the archive's unencrypted header."""
         try:
             header = dict(json.loads(self._read(HEADER, _MAX_HEADER)))
             return header | {"format": int(header["format"])}
@@ -316,7 +315,7 @@ class Archive:
             raise BackupRefused(f"{self.path} is not a backup of Relève, or is damaged: use another one") from None
 
     def _read(self, name: str, most: int) -> bytes:
-        """Return a member's bytes. Raises ValueError if there are more than ``most``."""
+        """Return a member's bytes. Raises ValueError if the member has more than ``most`` bytes."""
         with self._file.open(name) as stream:
             content = stream.read(most + 1)
         if len(content) > most:

@@ -5,15 +5,16 @@ No error text of RabbitMQ is passed on, because it may contain a user name.
 A worker must survive the loss of its broker at any moment. Celery 5.7 and kombu 5.7 fail at this in three ways:
 
 - kombu closes a broken channel twice, and the second time it builds a new pool from a connection that no longer exists.
-  The AttributeError ends the worker ("Unrecoverable error").  Here it is raised as a lost connection, which the worker
-  expects, and it connects again.  Seen with a killed leader behind Sentinels, and with a plain Redis that went away
-  while tasks were acknowledged (tests/acceptance: test_sentinel.py, test_watchdog.py).  No upstream issue was found.
+  The AttributeError ends the worker ("Unrecoverable error").  Here the error is raised as a lost connection, which the
+  worker expects, and after which it connects again.  Seen with a killed leader behind Sentinels, and
+  with a plain Redis that went away while tasks were acknowledged (tests/acceptance: test_sentinel.py,
+  test_watchdog.py).  No upstream issue was found.
 - A Redis that refuses writes, because its disk (MISCONF) or memory (OOM) is full or it is no longer the primary
-  (READONLY), ends the worker as well. Here its refusal is raised as a lost connection, so that the worker tries again.
-- After reconnecting, a worker forgets what it had taken over the lost connection: retries that wait for their
-  countdown, and the acknowledgements of tasks still running.  These messages stay in its hash of unacknowledged ones
-  (worker/stores/redis/heartbeats.py) until the visibility time-out, and as the worker is alive nobody else requeues
-  them. ``FormerDeliveries`` does so before the new connection takes its first message.
+  (READONLY), ends the worker as well. Here the refusal is raised as a lost connection, so that the worker tries again.
+- After reconnecting, a worker forgets the messages from the lost connection: retries that wait for their countdown, and
+  tasks that still run and are not acknowledged.  These messages stay in the worker's hash of unacknowledged messages
+  (worker/stores/redis/heartbeats.py) until the visibility timeout, and nobody else requeues them, because the worker
+  is alive. ``FormerDeliveries`` requeues them before the new connection takes its first message.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def broker_errors() -> Iterator[None]:
 
 
 def to_worker_error(error: object) -> WorkerError:
-    """Return our error for the one that ended a task: a broker that stopped accepting messages is no bug of ours."""
+    """Return our error for the error that ended a task; a failure of the broker is StoreUnavailable, not a bug."""
     if isinstance(error, Reject):
         error = vars(error)["reason"]
     if isinstance(error, OperationalError | AMQPError | RedisError):
@@ -78,7 +79,7 @@ def check_broker_access(app: Celery) -> None:
     """
     connection: Connection = app.connection_for_write()
     if connection.transport.driver_type != "amqp":
-        return  # Opening the stores checks Redis.
+        return  # Redis is checked when the stores are opened.
     try:
         with connection:
             connection.connect()
@@ -110,10 +111,11 @@ def _is_untrusted_certificate(error: Exception) -> bool:
 
 
 def queue_lengths(connection: Connection, queues: Iterable[Queue]) -> dict[str, int]:
-    """Return the number of waiting messages by queue, for either broker; 0 if the queue does not exist yet.
+    """Return the number of waiting messages of each queue, on Redis or RabbitMQ; 0 if the queue does not exist yet.
 
     Each queue is declared with the options that the workers use, because RabbitMQ refuses other options.  A passive
-    declaration would not do: below a key prefix, kombu's Redis channel then finds no queue, not even a full one.
+    declaration would not work: with a key prefix, kombu's Redis channel would find no queue, even if the queue has
+    messages.
     """
     channel: Any = connection.default_channel
     return {queue.name: _length(queue(channel)) for queue in queues}
@@ -122,8 +124,8 @@ def queue_lengths(connection: Connection, queues: Iterable[Queue]) -> dict[str, 
 def oldest_ages(connection: Connection, queues: Iterable[Queue]) -> dict[str, float]:
     """Return the seconds since the next message of each queue was published; 0 for an empty queue.
 
-    Empty on RabbitMQ, which shows no message without delivering it. A queue has no entry if its next message has no
-    publishing time, as one sent by another program.
+    The result is empty on RabbitMQ, which shows no message without delivering it. A queue has no entry if its next
+    message has no publishing time, for example because another program sent it.
     """
     if connection.transport.driver_type != "redis":
         return {}
@@ -151,7 +153,7 @@ def _published_at(raw: bytes | str) -> float | None:
 
 
 class _ResilientChannel:
-    """Mixin with the fixes, to be placed before either of kombu's channel classes."""
+    """Mixin that repairs kombu's channel classes; it must be the first base class."""
 
     connection: Any
 
@@ -170,7 +172,8 @@ class _ResilientChannel:
 class _LostWhereRefused:
     """Mixin for a redis-py connection that counts as lost when the server refuses writes.
 
-    It raises Python's ConnectionError, because redis-py retries a transaction without end upon its own.
+    It raises Python's ConnectionError, because redis-py's own ConnectionError would make redis-py retry a transaction
+    without end.
     """
 
     def read_response(self, *args: Any, **options: Any) -> Any:
@@ -178,7 +181,7 @@ class _LostWhereRefused:
             return super().read_response(*args, **options)  # type: ignore[misc]
         except redis.ResponseError as refusal:
             if isinstance(refusal, OutOfMemoryError | ReadOnlyError) or str(refusal).startswith("MISCONF"):
-                self.disconnect()  # type: ignore[attr-defined]  # The rest of a transaction's answers is not read.
+                self.disconnect()  # type: ignore[attr-defined]  # The rest of a transaction's answers stays unread.
                 raise ConnectionError(f"Redis refuses writes: {refusal}") from None
             raise
 
@@ -202,19 +205,19 @@ class SentinelTransport(kombu_redis.SentinelTransport):
 def register_transports() -> None:
     """Make ``redis://``, ``rediss://`` and ``sentinel://`` URLs use these transports in this process.
 
-    They also serve sockets and failover addresses.
+    These transports also serve sockets and failover addresses.
     """
     for scheme, transport in (("redis", RedisTransport), ("rediss", RedisTransport), ("sentinel", SentinelTransport)):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:{transport.__name__}"
 
 
 class FormerDeliveries(bootsteps.StartStopStep):
-    """Step of a worker's start, and of each reconnection, that requeues what its former connection held.
+    """Step at a worker's start and at each reconnection; it requeues the messages that the former connection held.
 
-    Tasks of the former connection that still run are done twice, which changes nothing.
+    Tasks of the former connection that still run are thus run twice, which does no harm.
     """
 
-    # Only the event loop takes messages, and it starts after all other steps.
+    # Messages are taken only by the event loop, which starts after all steps, and so after this one.
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def start(self, parent: Any) -> None:

@@ -21,7 +21,7 @@ log = logging.getLogger("releve.capacity")
 
 @dataclass(frozen=True, slots=True)
 class FleetCapacity:
-    """Plans for the fleet: ``current`` with the policy in force, ``best`` with the one the planner would choose."""
+    """Plans for the fleet: ``current`` with the policy in force, ``best`` with the planner's choice."""
 
     current: Plan
     best: Plan
@@ -46,7 +46,7 @@ class FleetCapacity:
 
 
 def fleet_from(registry: Registry, today: date, history_days: int, supplier: str) -> Fleet:
-    """Count a supplier's active accounts, and those among them that never had a complete day of load curve."""
+    """Count a supplier's active accounts, and how many of them never had a complete day of load curve."""
     active = {Series(name): number for name, number in registry.completeness.count_active().items()}
     asked = {series: active[series] for series in of_supplier(supplier, active)}
     accounts = max(asked.values(), default=0)
@@ -58,13 +58,13 @@ def fleet_from(registry: Registry, today: date, history_days: int, supplier: str
 
 
 def _main_curve(supplier: str) -> Series | None:
-    """Return the consumption curve, which few meters may have; None if the supplier has no curves."""
+    """Return the curve of consumption, which some meters lack; None if the supplier has no curves."""
     has_curves = any(series.has_steps for series in of_supplier(supplier))
     return curve_of(daily_of(supplier=supplier)) if has_curves else None
 
 
 def capacity_of(registry: Registry, settings: Settings, today: date, supplier: str | None = None) -> FleetCapacity:
-    """Compare a supplier's fleet, by default the main one's, with its quota."""
+    """Compare a supplier's fleet with its quota; by default the main supplier's."""
     supplier = supplier or main_supplier(settings)
     fleet = fleet_from(registry, today, settings.history_load_days, supplier)
     quota, in_force = quota_from(settings, supplier=supplier), registry.policies.load_current(today)
@@ -73,44 +73,33 @@ def capacity_of(registry: Registry, settings: Settings, today: date, supplier: s
 
 
 def is_applied(plan: Plan) -> bool:
-    """Return whether `releve plan --apply` stores such a plan: only the supplier with curves has policies."""
+    """Return whether `releve plan --apply` can store the plan: True only for the supplier that has policies."""
     return plan.fleet.supplier == FleetPolicy().supplier
 
 
 def log_capacity(registry: Registry, settings: Settings, run: str, today: date) -> FleetCapacity:
-    """Log the calls that this night needs and its quota; as a warning if the quota is smaller."""
+    """Log the calls that this night needs and the quota of each supplier; as a warning if the quota is too small.
+
+    Return the capacity of the main supplier. The nights of other suppliers follow the cadence of each series instead of
+    a policy.
+    """
+    main = main_supplier(settings)
     capacity = capacity_of(registry, settings, today)
-    level = logging.INFO if capacity.current.fits else logging.WARNING
-    facts = fields(
-        run=run,
-        accounts=capacity.current.fleet.accounts,
-        calls=capacity.current.calls_a_night,
-        carried=capacity.current.quota.night_limit,
-        daily_every=capacity.current.policy.daily_every,
-        curve_every=capacity.current.policy.curve_every,
-    )
-    log.log(
-        level,
-        "the night fits its quota" if capacity.current.fits else "the night is too large for its quota",
-        extra=facts,
-    )
-    for supplier in chosen_presets(settings).keys() - {main_supplier(settings)}:
-        _log_further(supplier, capacity_of(registry, settings, today, supplier), run)
+    for supplier in (main, *(chosen_presets(settings).keys() - {main})):
+        plan = (capacity if supplier == main else capacity_of(registry, settings, today, supplier)).current
+        if supplier == main:
+            told = "the night fits its quota" if plan.fits else "the night is too large for its quota"
+            more = fields(daily_every=plan.policy.daily_every, curve_every=plan.policy.curve_every)
+        else:
+            too_large = "the night of a supplier is too large for its quota"
+            told = "the night of a supplier fits its quota" if plan.fits else too_large
+            more = fields(supplier=supplier)
+        numbers = fields(
+            run=run, accounts=plan.fleet.accounts, calls=plan.calls_a_night, carried=plan.quota.night_limit
+        )
+        facts = {"fields": numbers["fields"] | more["fields"]}
+        log.log(logging.INFO if plan.fits else logging.WARNING, told, extra=facts)
     return capacity
-
-
-def _log_further(supplier: str, capacity: FleetCapacity, run: str) -> None:
-    """Log the same for another supplier; its nights follow the cadence of each series instead of a policy."""
-    fits = capacity.current.fits
-    facts = fields(
-        run=run,
-        supplier=supplier,
-        accounts=capacity.current.fleet.accounts,
-        calls=capacity.current.calls_a_night,
-        carried=capacity.current.quota.night_limit,
-    )
-    message = "the night of a supplier fits its quota" if fits else "the night of a supplier is too large for its quota"
-    log.log(logging.INFO if fits else logging.WARNING, message, extra=facts)
 
 
 def describe_policy(policy: FleetPolicy) -> str:

@@ -1,6 +1,6 @@
 """The model of a check and its results, for `releve doctor`, `releve health` and the operator's page.
 
-The checks of one run share their connections; each opens when a check first needs it.
+The checks of one run share their connections; each connection opens when a check first needs it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class CheckConnections:
     """Settings and connections for one run of checks.
 
     ``start_embedded``: start the embedded Redis if no Redis is configured; otherwise only use one that is running.
-    ``address``: the URL of a listener, for the checks that call one.
+    ``address``: the URL of web, Flower or metrics, for the checks that call one of these.
 
-    ``stack`` closes all connections. Each property raises ConfigError or a WorkerError if it can't be opened.
+    ``stack`` closes all connections. A property raises ConfigError or a WorkerError if its connection can't be opened.
     """
 
     def __init__(self, settings: Settings, stack: ExitStack, *, start_embedded: bool = True, address: str = "") -> None:
@@ -48,7 +48,10 @@ class CheckConnections:
 
     @cached_property
     def stopped_servers(self) -> Set[str]:
-        """The checks that need the embedded Redis while it isn't running: it runs only with `releve up`."""
+        """The checks (``redis``, ``broker``) that can't run because the embedded Redis they need is stopped.
+
+        Empty if the server is running or not needed. Only `releve up` keeps it running.
+        """
         from worker.stores.redis.embedded import UP_LOCK, is_locked
 
         folder = self.settings.data_dir
@@ -68,13 +71,14 @@ class CheckConnections:
 
     @cached_property
     def registry(self) -> Registry:
+        from worker.runtime.keys import Keys
         from worker.runtime.stores import open_registry
 
-        return open_registry(self.settings, self.stack)
+        return open_registry(self.settings, self.stack, Keys(self.settings, keep_new=False))
 
     @property
     def registry_is_current(self) -> bool:
-        """Whether the registry exists and has this program's tables; if not, the registry's own check says why."""
+        """Whether the registry exists and has the tables of this version; if not, the registry's own check says why."""
         from worker.stores.registry import migrations
 
         if missing_sqlite_file(self.settings.registry()):
@@ -115,7 +119,7 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One finding of a check; with the check's name, its whole result, shown as one line of `releve doctor`."""
+    """One line of `releve doctor`: a check's whole result, named in ``check``, or a single finding, without a name."""
 
     level: Level
     text: str
@@ -150,7 +154,7 @@ def summarize(check: str, found: Iterable[CheckResult]) -> CheckResult:
 class Check:
     """Definition of a check.
 
-    ``needs``: names of the checks that must not fail; otherwise this one is skipped. ``applies``: whether there is
+    ``needs``: names of the checks that must not fail; otherwise this check is skipped. ``applies``: whether there is
     anything to check with these settings; if not, nothing is printed.
     """
 

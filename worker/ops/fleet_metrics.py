@@ -1,8 +1,8 @@
 """The fleet's metrics, and the Prometheus collector behind `releve metrics`.
 
-These metrics are about all workers together; those of a single worker's own tasks are in ``worker.metrics``. When
-Prometheus scrapes us, the collector asks each part (registry, measure store, Redis, broker). A part that does not
-answer costs only its own metrics. No part needs a token key or the supplier's client secret.
+These metrics are about all workers together; the metrics of a single worker's own tasks are in ``worker.metrics``. When
+Prometheus scrapes us, the collector asks each part (registry, measure store, Redis, broker). If a part does not answer,
+only the metrics of this part are missing. No part needs a token key or the supplier's client secret.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ from worker.sync.verification import load_audit_summary
 
 log = logging.getLogger("releve.metrics")
 TIMEOUT_S: Final = 6.0  # Prometheus itself waits 10 s by default.
-# A metric's value, or None; for a metric with labels, its values by the label's value, or by a tuple of several.
+# The value of a metric, None if unknown. For a metric with labels: a value for each value of the label, or for each
+# tuple of values if there are several labels.
 Value = float | None | Mapping[Any, float | None]
 Samples = Iterable[tuple[Definition, Value]]
 SILENT_S: Final = 60.0  # A worker sends a heartbeat every 4 s.
@@ -171,7 +172,7 @@ PERMITS_DAY_LIMIT: Final = _supplier_gauge(
     "Permits that the quota allows in that time. Missing without such a limit.",
     api=(),
 )
-# The gauges of 0.2.0, for the main supplier only and without its label. The release after this one drops them.
+# The gauges of 0.2.0, for the main supplier only and without the label ``supplier``. The next release drops them.
 OLD_GAUGES: Final = {
     new.name: _gauge(
         new.name.replace("_supplier", "", 1),
@@ -216,7 +217,7 @@ class FleetCollector(Collector):
         self._lock = threading.Lock()
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing, because the names are known only after asking all parts."""
+        """Return nothing, because the names of the metrics are known only after asking all parts."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
@@ -236,7 +237,7 @@ class FleetCollector(Collector):
         self._threads.terminate()
 
     def _answer(self, name: str, deadline: float) -> list[Metric] | None:
-        """Wait for a part's metrics until ``deadline``; None if it is down, which is logged."""
+        """Return the metrics of a part, waiting until ``deadline``; if the part is down, log this and return None."""
         result = self._pending[name]
         result.wait(max(0.0, deadline - time.monotonic()))
         if not result.ready():
@@ -267,7 +268,7 @@ def _metrics_of(part: Callable[[], Samples]) -> list[Metric]:
 
 
 class FleetSources:
-    """Sources of the fleet's metrics; each connects when it is first asked, so one that is down blocks no other.
+    """The sources of the fleet's metrics. Each connects when first asked, so a source that is down blocks no other.
 
     Raises ConfigError.
     """
@@ -321,7 +322,7 @@ class FleetSources:
         yield NIGHT_DUE, {series: count(series, policy.every(series), before, today) for series in in_use}
 
     def _check_measures(self) -> Samples:
-        """Check that the measure store answers and has lost no database; yields no samples."""
+        """Check that the measure store answers and has lost no database; return no samples."""
         self._measures.read("metrics", {daily_of().inputs: ("0", "1")})
         if (result := summarize("databases", check_databases(self._connections))).failed:
             raise StoreUnavailable(result.text)
@@ -368,7 +369,7 @@ class FleetSources:
         yield RESTARTS, sum(worker.restarts for worker in workers)
 
     def _audit(self) -> Samples:
-        """Yield the last audit, with a 0 for each law and cause that it did not find."""
+        """Yield the numbers of the last audit, with 0 for each law and cause without a discrepancy."""
         if (last := load_audit_summary(ProgressStore(self._redis))) is None:
             return
         at, summary = last

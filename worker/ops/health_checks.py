@@ -1,4 +1,4 @@
-"""All checks in their order, described in docs/reference/doctor.md, and those that each role needs to be ready."""
+"""All checks of `releve doctor` in their order (docs/reference/doctor.md), and the readiness checks of each role."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CHECKS: Final = {
 
 
 def run_checks(connections: CheckConnections) -> Iterator[CheckResult]:
-    """Run every check; one that needs a failed check is skipped with a warning.
+    """Run every check; a check that needs a failed check is skipped with a warning.
 
     A stopped embedded Redis is no fault, but the checks that need it are skipped.
     """

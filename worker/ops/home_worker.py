@@ -1,7 +1,7 @@
 """The worker of a home: one process, with one thread for tasks and one for beat (`python -m worker.ops.home_worker`).
 
-It takes half the memory of a worker and a beat: Celery's own `-B` forks another process, and its command line loads
-Flower, a shell and their libraries.
+This process takes half the memory of a worker and a beat process: Celery's own `-B` would fork another process, and
+Celery's command line would load Flower, a shell and their libraries.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class BeatInWorker(bootsteps.StartStopStep):
         self._is_ending = False
 
     def start(self, parent: Any) -> None:
-        # ``stop`` waits for up to this interval.
+        # Stopping the service takes up to ``max_interval`` seconds.
         self._service = Service(parent.app, max_interval=1, scheduler_cls=parent.app.conf.beat_scheduler)
         threading.Thread(target=self._run, name="beat", daemon=True).start()
 
@@ -49,7 +49,8 @@ class BeatInWorker(bootsteps.StartStopStep):
 def main() -> int:
     """Run the worker until SIGTERM; return its exit code."""
     app.steps["worker"].add(BeatInWorker)
-    worker = app.Worker(concurrency=1, without_gossip=True, without_mingle=True)  # There is no other worker.
+    # Gossip and mingle need other workers.
+    worker = app.Worker(concurrency=1, without_gossip=True, without_mingle=True)
     worker.start()
     return worker.exitcode or 0
 

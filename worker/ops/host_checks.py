@@ -2,7 +2,8 @@
 
 Token keys and session key must be present, able to open what is stored, and private; their age is shown.
 
-The clock is compared with the servers' clocks, because the age of tokens, claims and heartbeats is measured by it.
+The clock is compared with the servers' clocks, because the age of tokens, claims and heartbeats is measured by these
+clocks.
 """
 
 from __future__ import annotations
@@ -34,20 +35,21 @@ from worker.errors import WorkerError
 from worker.ops.backup_format import is_older_format
 from worker.ops.check_results import CheckConnections, Found, fail, missing_sqlite_file, ok, warn
 from worker.ops.startup import SIMULATOR_CREDENTIALS, check_enedis_credentials, find_plain_http, plain_connections
-from worker.runtime.keys import SESSION_KEY, TOKEN_KEYS, build_sealer, has_session_keys, session_keys
+from worker.runtime.keys import SESSION_KEY, TOKEN_KEYS, build_sealer, has_keys, session_keys
 from worker.runtime.supplier_settings import build_endpoints, configured_suppliers, quota_from
 from worker.stores.encryption import OLD_FORM, Purpose, check_keys, read_sealing_time
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.evidence import find_left_behind
 from worker.stores.registry.key_rotation import TEXT_SEALS, count_old_form
 
-MAX_SEALS_CHECKED: Final = 2_000  # Of each kind, those unchanged for longest first; a million would take minutes.
-OTHERS: Final = 0o077  # The rights of all users but the owner.
+# So many texts of each kind are checked, the oldest ones first; a million would take minutes.
+MAX_SEALS_CHECKED: Final = 2_000
+OTHERS: Final = 0o077  # The permission bits of all users but the owner.
 WARN_S: Final = 5.0
 FAIL_S: Final = 60.0
 _ADVICE: Final = "set both by NTP (chrony, systemd-timesyncd)"
 _MEAN_FRACTION_S: Final = 0.5  # A Date header has no fraction of a second; on average half a second is missing.
-_LONGEST_DAY: Final = datetime(2024, 10, 27, tzinfo=UTC).date()  # The end of summer time gives it 25 hours.
+_LONGEST_DAY: Final = datetime(2024, 10, 27, tzinfo=UTC).date()  # Summer time ends on this day, so it has 25 hours.
 _LEAST_FREE_MIB: Final = 200
 
 
@@ -55,7 +57,7 @@ def check_token_keys(connections: CheckConnections) -> Found:
     """Check that the keys open the stored tokens and evidence, and that no old key is in use."""
     settings = connections.settings
     file = settings.data_dir / TOKEN_KEYS
-    if not settings.token_keys and not file.exists():
+    if not has_keys(settings, "token_keys"):
         yield ok(f"none yet: {file} is created at first use")
         return
     sealer = build_sealer(settings, Purpose.REGISTRY)
@@ -79,11 +81,11 @@ def check_token_keys(connections: CheckConnections) -> Found:
 
 
 def _find_unread(connections: CheckConnections) -> Found:
-    """Find what only version 0.2.0 can still read; an installation that began with 0.2.0 or later has none of it."""
+    """Find data that only version 0.2.0 can still read; installations that began with 0.2.0 or later have none."""
     back = "go back to version 0.2.0, which reads"
     if connections.registry_is_current:
         if unread := count_old_form(connections.registry.database):
-            yield fail(f"{unread} Fernet texts: {back} them, run its `releve secrets rotate`, and upgrade again")
+            yield fail(f"{unread} Fernet texts: {back} them, run its `releve keys rotate`, and upgrade again")
         with connections.registry.database.reading() as connection:
             yield from map(fail, find_left_behind(connection))
     for path in filter(is_older_format, sorted(connections.settings.data_dir.glob("*.zip"))):
@@ -94,7 +96,7 @@ def check_session_key(connections: CheckConnections) -> Found:
     """Check the key of the web application if it is available here; no other service has it."""
     settings = connections.settings
     file = settings.data_dir / SESSION_KEY
-    if not has_session_keys(settings):
+    if not has_keys(settings, "session_key"):
         yield ok(f"none here: the web application has it, or creates {file} at first use")
         return
     keys = session_keys(settings)
@@ -126,13 +128,13 @@ def _describe_oldest(seals: list[str]) -> str:
 
 
 def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
-    """Return the sealed tokens and proofs of the registry, each with its place."""
+    """Return the sealed tokens and proofs of the registry, each with the place to which it is bound."""
     seals: list[tuple[str, str]] = []
     if not connections.registry_is_current:
         return seals
     with connections.registry.database.reading() as connection:
         for column in TEXT_SEALS:
-            # NULL if there is no seal, so the row is left out.
+            # This condition is NULL for a row without a seal, so the row is left out.
             is_read = ~column.seals.startswith(OLD_FORM, autoescape=True)
             query = select(column.seals, *column.key).where(is_read).order_by(column.sealed_at)
             rows = connection.execute(query.limit(MAX_SEALS_CHECKED)).all()
@@ -144,7 +146,7 @@ def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
 
 
 def check_clock(connections: CheckConnections) -> Found:
-    """Compare this machine's clock with that of each server that answers."""
+    """Compare this machine's clock with the clock of each server that answers."""
     compared, silent = [], []
     for name, read_clock in _SERVER_CLOCKS.items():
         try:
@@ -180,10 +182,6 @@ def _ahead_s(read_clock: Callable[[CheckConnections], float | None], connections
     return None if server_time is None else server_time - (before + time.time()) / 2
 
 
-def _redis(connections: CheckConnections) -> float:
-    return Heartbeats(connections.redis).now()
-
-
 def _registry(connections: CheckConnections) -> float | None:
     """Return PostgreSQL's time; None for SQLite, which uses our clock."""
     if missing_sqlite_file(connections.settings.registry()) or connections.registry.database.dialect == "sqlite":
@@ -192,12 +190,8 @@ def _registry(connections: CheckConnections) -> float | None:
         return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
 
 
-def _couchdb(connections: CheckConnections) -> float | None:
-    return None if connections.couchdb is None else _date_at(connections.couchdb.origin)
-
-
 def _supplier(connections: CheckConnections, name: str) -> float | None:
-    """Return a supplier's time; None if it is not set up. A gateway is not asked, because it counts each call."""
+    """Return a supplier's time; None if it is not set up. Gateways are not asked, because they count each call."""
     if (chosen := configured_suppliers(connections.settings).get(name)) is None:
         return None
     endpoints = chosen.endpoints()
@@ -205,7 +199,7 @@ def _supplier(connections: CheckConnections, name: str) -> float | None:
 
 
 def _date_at(url: str, *, use_proxies: bool = False) -> float | None:
-    """Return the time in an answer to a request without credentials, as even a refusal has a date; None without one."""
+    """Return the time in the answer's Date header, or None. No login is sent, because even a refusal has a date."""
     with requests.Session() as session:
         session.trust_env = use_proxies
         date = session.head(url, timeout=5.0).headers.get("Date")
@@ -216,9 +210,9 @@ def _date_at(url: str, *, use_proxies: bool = False) -> float | None:
 
 
 _SERVER_CLOCKS: Final[dict[str, Callable[[CheckConnections], float | None]]] = {
-    "Redis": _redis,
+    "Redis": lambda connections: Heartbeats(connections.redis).now(),
     "PostgreSQL": _registry,
-    "CouchDB": _couchdb,
+    "CouchDB": lambda connections: _date_at(connections.couchdb.origin) if connections.couchdb else None,
     "the supplier": partial(_supplier, name=ENEDIS.name),
     "GRDF": partial(_supplier, name=GRDF.name),
 }
@@ -260,7 +254,7 @@ def _describe_home(settings: Settings) -> str:
 
 
 def check_plain_connections(connections: CheckConnections) -> Found:
-    """Name the servers reached without TLS; for hosts outside private networks that is a warning."""
+    """Name the servers that are reached without TLS; warn about each of them outside private networks."""
     plain = plain_connections(connections.settings)
     for connection in plain:
         if connection.is_public:
@@ -297,7 +291,7 @@ def check_time_zone(connections: CheckConnections) -> Found:
 
 
 def check_disk(connections: CheckConnections) -> Found:
-    """Check data_dir, or the nearest folder above it that exists, because this check creates no folder."""
+    """Check data_dir or, because this check creates no folder, the nearest folder above it that exists."""
     folder = connections.settings.data_dir.absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):

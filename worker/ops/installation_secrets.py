@@ -1,13 +1,13 @@
 """Secrets of an installation: their names, how each is generated, and which service may read which.
 
-This module does no I/O; ``worker.cli.secrets`` reads and writes the files. It takes the stored values and the
-operator's values, and returns the values to store and the files for each service.  Each service gets a folder with its
+This module does no I/O; ``worker.cli.secrets`` reads and writes the files. Its functions take the stored values and the
+operator's values, and return the values to store and the files for each service.  Each service gets a folder with its
 own secrets only, so that an intruder in one service can read only what that service needs.
 
 One of these files holds the users of Redis (ACL): what each service may read, write and call there, as lines of
 redis.conf.  kombu puts all of its keys under one prefix, so queues, bindings, mailboxes and held messages are
-distinguished by name.  Nobody may change the server's configuration, empty it, stop it or watch what others send.
-Keys: docs/reference/redis-keys.md.  tests/integration/test_redis_users.py tries each user against a real server.
+distinguished by name.  No user may change the server's configuration, empty or stop the server, or watch what others
+send. Keys: docs/reference/redis-keys.md.  tests/integration/test_redis_users.py tries each user against a real server.
 """
 
 from __future__ import annotations
@@ -26,25 +26,27 @@ from dotenv import dotenv_values
 from config.settings import SIMULATOR_SECRET, ConfigError
 from config.validation import MIN_WEBHOOK_SECRET, check_notify_urls
 from worker.domain.lanes import BROKER_PREFIX, QUEUES
+from worker.runtime.keys import new_key
 from worker.stores.encryption import MIN_KEY_LENGTH, check_keys, generate_key
 
 _STATE: Final = "releve:"
 _QUEUES: Final = tuple(BROKER_PREFIX + queue for queue in QUEUES)
 _BINDINGS: Final = f"{BROKER_PREFIX}_kombu.binding*"
-_MAILBOXES: Final = f"{BROKER_PREFIX}*.celery.pidbox"  # Flower asks workers through these, and they answer.
-# Every process restores the messages that it holds itself; Flower holds none. The index has no messages, only tags.
+_MAILBOXES: Final = f"{BROKER_PREFIX}*.celery.pidbox"  # Flower's questions to workers, and their answers.
+# Keys for restoring unacknowledged messages. Each process restores only its own messages, and Flower holds none. The
+# index holds only the tags of messages.
 _MUTEX: Final = f"{BROKER_PREFIX}unacked_mutex:*"
 _INDEX: Final = f"{BROKER_PREFIX}unacked_index:*"
 # Channels.  A subscription to a pattern needs the very same pattern here, not a wider one.
 _EVENTS: Final = f"{BROKER_PREFIX}/0.celeryev/*"
 _WORKER_EVENTS: Final = f"{BROKER_PREFIX}/0.celeryev/worker.*"
 _QUESTIONS: Final = f"{BROKER_PREFIX}/0.celery.pidbox"
-# INFO is the only dangerous command needed: it says whether keys are evicted.
+# INFO is the only command of Redis' category ``dangerous`` that is needed: it says whether keys are evicted.
 _CONNECT: Final = ("+@connection", "+@transaction", "+time", "-@admin", "-@dangerous", "+info")
 # Scripts have the rights of the user who runs them.
 _SCRIPTS: Final = ("+eval", "+evalsha", "+script|load", "+script|exists")
 _READ_AND_WRITE: Final = ("+@read", "+@write", "-function", *_SCRIPTS)
-# Values like this need no quoting in a URL, an .ini file or redis.conf.
+# A value that matches needs no quoting in a URL, an .ini file or redis.conf.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._~-]{8,}")
 APP_ROLE: Final = "releve_app"
 OWNER_ROLE: Final = "releve"
@@ -60,7 +62,7 @@ SERVICE_USERS: Final = {"redis": 999, "postgres": 999, "couchdb": 5984, "grafana
 class RedisUser:
     """Rights of one user: key patterns (``%R~`` for reading only, ``~`` for writing too), channels and commands.
 
-    ``more``: a selector (since Redis 7): further rights, whose commands apply only to the keys named in it.
+    ``more``: further rights as a selector (since Redis 7), whose commands apply only to the keys named in the selector.
     """
 
     name: str
@@ -70,7 +72,7 @@ class RedisUser:
     more: tuple[str, ...] = ()
 
     def as_line(self, password: str) -> str:
-        """Return the user's line of redis.conf, which has only a hash of the password."""
+        """Return the user's line for redis.conf, which has only a hash of the password."""
         digest = hashlib.sha256(password.encode()).hexdigest()
         words = ("on", f"#{digest}", "resetkeys", *self.keys, "resetchannels", *self.channels, "-@all", *self.commands)
         selector = f" ({' '.join(self.more)})" if self.more else ""
@@ -131,20 +133,21 @@ REDIS_USERS: Final = (
 
 
 def redis_conf(passwords: Mapping[str, str]) -> str:
-    """Return the lines of redis.conf that define the users, from their passwords by name; nobody else may connect."""
+    """Return the lines of redis.conf that define the users, from their passwords by name; no other user may connect."""
     lines = [user.as_line(passwords[user.name]) for user in REDIS_USERS]
     return "\n".join(("user default off resetpass resetkeys resetchannels -@all", *lines, ""))
 
 
 _OWN_REDIS_PASSWORDS: Final = tuple(user.name for user in REDIS_USERS if user.name != "worker")
-# The secret with each Redis user's password; the workers' keeps the name from when all services shared one.
+# For each Redis user, the name of the secret with that user's password. The workers' secret has kept its name from the
+# time when all services shared one password.
 _REDIS_PASSWORDS: Final = {"worker": "redis_password"} | {
     user: f"redis_{user}_password" for user in _OWN_REDIS_PASSWORDS
 }
 
 
 class KeyChange(Enum):
-    """What happens when an operator's value differs from the stored one."""
+    """What happens to an operator's value that differs from the stored value."""
 
     ALLOWED = "replaces it"
     REFUSED = "is refused: a server has written it into its data"
@@ -157,7 +160,7 @@ class Secret:
 
     ``variable``: the environment variable in which the operator may set the value. ``make``: generates a value if the
     operator sets none. ``check``: returns what is wrong with an operator's value, or None. ``optional``: only the
-    operator sets it, and removes it with an empty variable.
+    operator can set the secret, and an empty variable removes it.
     """
 
     name: str
@@ -178,7 +181,7 @@ class Addresses:
 
 
 def read_env_file(text: str, known: Collection[str]) -> dict[str, str]:
-    """Return the secrets of a file such as .env, by variable; empty text for those that it lacks.
+    """Return the secrets of a file such as .env, by variable; an empty text for each secret that the file lacks.
 
     Raises ConfigError for a value that Compose would read differently, and for a variable that the file lacks although
     Compose has a value for it (``known``).
@@ -196,7 +199,7 @@ def read_env_file(text: str, known: Collection[str]) -> dict[str, str]:
 def choose_value(secret: Secret, stored_value: str | None, operator_value: str | None) -> str:
     """Return the value to use from now on.
 
-    Raises ConfigError for an unusable operator's value, in one line that says what to do and never shows the value.
+    Raises ConfigError if the operator's value can't be used; its one line says what to do and never shows the value.
     """
     if operator_value == "" and secret.optional:
         return ""
@@ -228,16 +231,12 @@ def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[
     owner_url = f"postgresql://{OWNER_ROLE}:{values['postgres_admin_password']}@{postgres}"
     measures_url = f"couchdb+http://{COUCHDB_USER}:{values['couchdb_password']}@{addresses.couchdb}/"
     admin_url = f"couchdb+http://{COUCHDB_ADMIN}:{values['couchdb_admin_password']}@{addresses.couchdb}/"
+    same = ("token_keys", "erasure_keys", "enedis_client_secret", "grdf_client_secret", "webhook_secret", "notify_url")
     runtime_files = {
         "redis_url": redis_url["worker"],
         "registry_url": registry_url,
         "measures_url": measures_url,
-        "token_keys": values["token_keys"],
-        "erasure_keys": values["erasure_keys"],
-        "enedis_client_secret": values["enedis_client_secret"],
-        "grdf_client_secret": values["grdf_client_secret"],
-        "webhook_secret": values["webhook_secret"],
-        "notify_url": values["notify_url"],
+        **{name: values[name] for name in same},
     }
     return {
         "redis": {"redis.conf": redis_conf(redis_passwords), "health_password": redis_passwords["health"]},
@@ -317,15 +316,9 @@ SECRETS: Final = (
     Secret("couchdb_admin_password", "COUCHDB_ADMIN_PASSWORD", _new_password, _check_plain, KeyChange.REFUSED),
     Secret("couchdb_password", "COUCHDB_PASSWORD", _new_password, _check_plain),
     Secret("token_keys", "RELEVE_TOKEN_KEYS", generate_key, _check_sealing_keys, KeyChange.OVERLAPPING),
-    Secret(
-        "erasure_keys",
-        "RELEVE_ERASURE_KEYS",
-        lambda: secrets.token_urlsafe(48),
-        _check_hash_keys,
-        KeyChange.OVERLAPPING,
-    ),
+    Secret("erasure_keys", "RELEVE_ERASURE_KEYS", new_key, _check_hash_keys, KeyChange.OVERLAPPING),
     Secret("backup_keys", "RELEVE_BACKUP_KEYS", generate_key, _check_sealing_keys, KeyChange.OVERLAPPING),
-    Secret("session_key", "RELEVE_SESSION_KEY", lambda: secrets.token_urlsafe(48), _check_sealing_keys),
+    Secret("session_key", "RELEVE_SESSION_KEY", new_key, _check_sealing_keys),
     Secret("flower_password", "RELEVE_FLOWER_PASSWORD", lambda: secrets.token_urlsafe(18), _check_ascii),
     Secret("grafana_password", "GRAFANA_PASSWORD", lambda: secrets.token_urlsafe(18), _check_ascii, KeyChange.REFUSED),
     # The generated values are those of the simulator; Enedis and GRDF issue the real ones.

@@ -1,6 +1,6 @@
 """Liveness of one part, for a container platform: whether its process works, or should be restarted.
 
-``worker.ops.quick_health`` answers first if all is well, and then this module is not even loaded.
+If all is well, ``worker.ops.quick_health`` has already answered, and this module is not even loaded.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def check_beat(connections: CheckConnections) -> Found:
 
 
 def judge_beat(beat_at: float | None, tick_at: float | None, now: float, command: str = _START_BEAT) -> Found:
-    """Judge beat by its last message and by the last time that a worker processed one, both by Redis' clock.
+    """Judge beat by the times of its last message and of the last run of its test task, both by Redis' clock.
 
     ``command``: how to start beat.
     """
@@ -74,7 +74,7 @@ ROLE_CHECKS: Final = {
 
 
 def check_liveness(role: str, connections: CheckConnections) -> Iterator[CheckResult]:
-    """Check whether the process itself works: if not, it should be restarted."""
+    """Check whether the process itself works; a process that fails this check should be restarted."""
 
     def run(connections: CheckConnections) -> Found:
         try:

@@ -21,7 +21,8 @@ def warn(text: str) -> None:
     click.echo(f"releve: {text}", err=True)
 
 
-# Made in data_dir at first use. Only the web application reads ``session.key``, and masks it when it does.
+# Files of data_dir that are created at first use. ``session.key`` is missing here, because only the web application
+# reads that key, and then masks it.
 _SECRET_FILES: Final = ("token.keys", "flower.password")
 _PASSWORDS: Final = re.compile(r"://[^:/@\s]*:([^/\s;,]+)@")
 _KEYS: Final = re.compile(r"[A-Za-z0-9_%~+-]{10,}")  # In a notification service's URL any part may be a key.

@@ -1,7 +1,7 @@
-"""The machine and the program on it: private files, system faults in one line, and the version.
+"""What depends on the machine: keeping files private, describing errors of the system, and the program's version.
 
 The version is the package's number, with its commit if known.  A wheel holds the commit in ``worker/commit.txt``, which
-setup.py writes when it builds one; in a checkout, git is asked.
+setup.py writes when it builds the wheel; in a checkout, git is asked.
 
 This file imports nothing of ours, because setup.py runs it by its path before the package is installed.
 """
@@ -33,7 +33,7 @@ _ADVICE: Final = {
     errno.ENOMEM: "give it more memory",
 }
 _PACKAGE: Final = Path(__file__).parents[1]
-# In a wheel: 0123456789ab, followed by -dirty if files differed from the commit.
+# The file of a wheel holds a text like 0123456789ab, followed by -dirty if files differed from the commit.
 COMMIT_FILE: Final = "commit.txt"
 _COMMIT: Final = re.compile(r"\s*([0-9a-f]{7,12})[0-9a-f]{0,28}(-dirty)?\s*")
 _GIT_TIMEOUT_S: Final = 10
@@ -48,7 +48,7 @@ def keep_files_private() -> None:
 
 
 def in_container() -> bool:
-    """Return whether this process runs in a container, which other machines reach through addresses of its own."""
+    """Return whether this process runs in a container, which has network addresses of its own."""
     named = any(os.environ.get(name) for name in ("container", "KUBERNETES_SERVICE_HOST"))
     return named or any(Path(path).exists() for path in ("/.dockerenv", "/run/.containerenv"))
 

@@ -1,7 +1,8 @@
-"""`releve health` when all is well, without loading Relève: a platform runs it every few seconds next to busy workers.
+"""A quick `releve health` that loads little of Relève, because platforms run it every few seconds next to busy workers.
 
-It names no fault. If there is one, or the settings are beyond this file (another broker, TLS, Sentinels, a file
-``.env``), ``worker.cli.health`` makes the full check, which applies the same criteria and says what is wrong.
+This module only finds out whether all is well. If not, or if it does not support the settings (another broker, TLS,
+Sentinels, a file ``.env``), ``worker.cli.health`` makes the full check, which applies the same criteria and says what
+is wrong.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from urllib.parse import urlsplit
 from worker.stores.sockets import ask_redis
 
 MAX_AGE_S: Final = 90.0  # A worker writes its heartbeat every few seconds, but a call to Redis may be slow.
-BEAT_S: Final = 180.0  # Beat sends something every minute; in a home, every two.
+BEAT_S: Final = 180.0  # Beat sends a message every minute; in a home, every two minutes.
 TIMEOUT_S: Final = 5.0
 USUAL_ADDRESSES: Final = {
     "web": "http://127.0.0.1:8000/static/page.css",
-    "flower": "http://127.0.0.1:5555/healthcheck",  # Open even if Flower has a password.
+    "flower": "http://127.0.0.1:5555/healthcheck",  # This page is open even if Flower has a password.
     "metrics": "http://127.0.0.1:9808/metrics",
 }
 READINESS_CHECKS: Final = {
@@ -32,7 +33,7 @@ READINESS_CHECKS: Final = {
     "flower": ("broker",),
     "metrics": ("redis", "registry"),
 }
-# INFO lines in which ``judge_redis`` of ``worker.ops.store_checks`` finds a fault, and Redis' refusals.
+# Matches the lines of INFO in which ``judge_redis`` of ``worker.ops.store_checks`` finds a fault, and error answers.
 _REDIS_FAULT: Final = r"(?m)^(-|role:slave|loading:1|cluster_enabled:1|aof_last_\w+_status:err)"
 _STEPS: Final = Path(__file__).parents[1] / "stores/registry/migrations/versions"
 
@@ -49,7 +50,7 @@ def is_well(words: str) -> bool:
             and all(_is_store_good(need) for need in needs if need in ("registry", "measures"))
             and (role not in USUAL_ADDRESSES or ask_listener(url or USUAL_ADDRESSES[role]) < 500)
         )
-    except Exception:  # noqa: BLE001 - Whatever it is, the full check meets it too, and reports it.
+    except Exception:  # noqa: BLE001 - The full check meets the same error, and reports it.
         return False
 
 
@@ -81,7 +82,7 @@ def _is_redis_good(role: str) -> bool:
 
 
 def _is_store_good(store: str) -> bool:
-    """Return whether a store answers; the registry must have this program's tables, and CouchDB all databases."""
+    """Return whether a store answers; the registry must have the tables of this version, and CouchDB all databases."""
     url = _setting(f"{store.upper()}_URL")
     if url.startswith("couchdb+"):
         return _is_couchdb_good(url)

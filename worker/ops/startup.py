@@ -7,8 +7,8 @@ nor the registry.
 **Connections without TLS**: plain http to browsers, which the settings must allow, and connections to the servers.
 
 **Flower** (`celery -A worker flower`).  Its own defaults listen on every address without a password, keep 100 000 tasks
-and let visitors stop workers.  Ours: this machine only, a password, bounded memory, read-only pages.  They have the
-lowest rank: FLOWER_* variables, flowerconfig.py and command-line flags override them.
+and let visitors stop workers.  Relève's defaults: this machine only, a password, bounded memory, read-only pages. These
+defaults have the lowest rank: FLOWER_* variables, flowerconfig.py and command-line flags override them.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ from worker.stores.redis.heartbeats import Heartbeats
 
 log = logging.getLogger("releve")
 _PLAIN_HTTP: Final = "RELEVE_PLAIN_HTTP"
-# With "prefer", the default, a connection may be unencrypted.
+# The modes of PostgreSQL that require TLS. With "prefer", the default, a connection may be unencrypted.
 _TLS_MODES: Final = ("require", "verify-ca", "verify-full")
 FLOWER_USER: Final = "releve"
 _PASSWORD_FILE: Final = "flower.password"  # noqa: S105 - This is the name of a file.
 FLOWER_PORT: Final = 5555
-_MAX_TASKS: Final = 5_000  # They take about 10 MB.
-_OFFLINE_S: Final = 3_600  # Workers come and go where they are scaled.
+_MAX_TASKS: Final = 5_000  # So many tasks take about 10 MB.
+_OFFLINE_S: Final = 3_600  # Flower forgets workers that are offline this long: autoscaling ends many.
 _COLUMNS: Final = "name,state,args,runtime,retries,received,worker"
 SIMULATOR_CREDENTIALS: Final = {
     "enedis_client_id": Settings.model_fields["enedis_client_id"].default,
     "enedis_client_secret": Settings.model_fields["enedis_client_secret"].default,
 }
-# What remains of Celery's remote control: the watchdog's ping, and Flower's questions. Events, which Flower enables,
-# only report tasks.
+# The commands of Celery's remote control that stay available: the watchdog's ping, and Flower's questions. The events
+# that Flower enables only report tasks.
 _REMOTE_COMMANDS: Final = {
     "ping",
     "stats",
@@ -123,7 +123,7 @@ def check_gas_credentials(settings: Settings) -> None:
 
 
 def warn_of_unknown_settings() -> None:
-    """Log a line for each variable without effect, because it is mistyped or from an earlier version."""
+    """Log a line for each variable that has no effect, because its name is mistyped or from an earlier version."""
     for line in (*removed_settings(), *unknown_settings()):
         log.warning(line)
 
@@ -152,7 +152,7 @@ def limit_remote_control() -> None:
         for name in [name for name in known if name not in _REMOTE_COMMANDS]:
             del known[name]
 
-    # Another worker sends this when it starts. Celery's own handler would also accept task ids to revoke.
+    # Another worker sends ``hello`` when it starts. Celery's own handler would also accept task ids to revoke.
     @inspect_command(name="hello", visible=False)
     def answer_hello(state: Any, from_node: str, **_: Any) -> dict[str, Any]:
         return {"revoked": [], "clock": state.app.clock.forward()}
@@ -172,7 +172,7 @@ def prepare_worker() -> None:
 
 
 def _check_couchdb(settings: Settings) -> None:
-    """Raise ConfigError if RELEVE_MEASURES_URL names something other than CouchDB 3; wait for a server that is down."""
+    """Raise ConfigError if the CouchDB of RELEVE_MEASURES_URL is unsuitable; only log if it can't be reached."""
     server = open_couchdb(settings.measures(), settings.store_timeout_s)
     if server is None:
         return
@@ -202,7 +202,10 @@ def _check_layout(stores: Stores) -> None:
 
 @_exit_with_one_line()
 def prepare_beat(stack: ExitStack) -> Callable[..., None]:
-    """Check beat's settings and its broker; exit with one line if that fails."""
+    """Check beat's settings and its broker, and return a handler that records beat's heartbeat after each message.
+
+    Exits with one line if a check fails.
+    """
     settings = get_settings()
     announce_pretend_time(settings, log.warning)
     warn_of_unknown_settings()
@@ -223,9 +226,9 @@ def prepare_beat(stack: ExitStack) -> Callable[..., None]:
 
 
 class BeatScheduler(PersistentScheduler):
-    """Celery's own scheduler; it also makes the folder of its file, and sends its first tick at once.
+    """Celery's own scheduler; it also creates the folder of its file, and sends its first tick at once.
 
-    The folder is made here because beat opens the file before its checks.
+    The folder is created here because beat opens the file before Relève's checks run.
     """
 
     schedule_filename: str
@@ -233,14 +236,14 @@ class BeatScheduler(PersistentScheduler):
     def setup_schedule(self) -> None:
         Path(self.schedule_filename).parent.mkdir(parents=True, exist_ok=True)
         super().setup_schedule()
-        # Due now: from the tick, `releve doctor` knows that beat and workers are running.
+        # The tick is due at once: it shows `releve doctor` that beat and workers are running.
         self.schedule["tick"].last_run_at = datetime.fromtimestamp(0, UTC)
 
 
 def check_plain_http(public_url: str, *, wanted: bool) -> str | None:
     """Return a warning if browsers reach the pages by plain http from other machines; otherwise None.
 
-    Raises ConfigError, in one line, if that is not ``wanted``.
+    Raises ConfigError, with a text of one line, if plain http is not ``wanted``.
     """
     parts = urlsplit(public_url)
     if parts.scheme != "http" or is_loopback_host(parts.hostname or ""):
@@ -257,7 +260,7 @@ def check_plain_http(public_url: str, *, wanted: bool) -> str | None:
 
 
 def find_plain_http(settings: Settings, public_url: str, host: str = "127.0.0.1") -> str | None:
-    """Do as ``check_plain_http``, but allow plain http within a home's own network. Raises ConfigError.
+    """Return the result of ``check_plain_http``, but allow plain http within a home's own network. Raises ConfigError.
 
     ``host``: the address that the web service listens on.
     """
@@ -330,7 +333,7 @@ def _store_connections(url: str) -> Iterator[PlainConnection]:
 
 
 def _postgres_hosts(url: str) -> list[str | None]:
-    """Return the hosts connected to without TLS; for an invalid URL none, as the registry's own check reports it."""
+    """Return the hosts reached without TLS; none for an invalid URL, which the registry's own check reports."""
     from sqlalchemy.engine import make_url  # Imported here because it takes a moment and few commands need it.
     from sqlalchemy.exc import ArgumentError
 
@@ -370,7 +373,7 @@ def set_flower_defaults(settings: Settings) -> None:
 
 
 def flower_password(settings: Settings) -> str:
-    """Return the password from the settings, else from a file in data_dir, which is made at first use.
+    """Return the password from the settings, else from a file in data_dir, which is created at first use.
 
     Raises ConfigError.
     """

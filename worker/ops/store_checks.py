@@ -1,7 +1,7 @@
 """Checks of the stores: CouchDB, the measure store, the registry, Redis, the broker and the ledger of erasures.
 
-CouchDB is asked once with our user and once without credentials, which it should refuse. Source: CouchDB 3.5 manual,
-"Single node setup", "GET /_session", "Security"; tried on a real server.
+CouchDB is asked once with our user, and once without credentials; it should refuse the second request. Source: CouchDB
+3.5 manual, "Single node setup", "GET /_session", "Security"; tried on a real server.
 
 Redis is judged only by its answer to INFO, because CONFIG is forbidden on many managed servers.
 
@@ -25,7 +25,7 @@ from worker.app import open_broker, queue_ages, queue_lengths
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable, WorkerError
 from worker.ops.check_results import CheckConnections, Found, fail, missing_sqlite_file, ok, warn
-from worker.runtime.keys import ERASURE_KEYS, has_erasure_keys
+from worker.runtime.keys import ERASURE_KEYS, has_keys
 from worker.runtime.stores import build_measures, known_ledger, open_database, open_redis
 from worker.stores.measures.couchdb import CouchServer, UserRefused, check_server, read_or_none
 from worker.stores.measures.measure_store import Layout, database_name, doctypes_of, readings_of, wrong_layout
@@ -124,16 +124,16 @@ def check_measures(connections: CheckConnections) -> Found:
 
 
 def check_databases(connections: CheckConnections) -> Found:
-    """Find the databases that CouchDB lacks; a fault if they had measures.
+    """Report the databases that CouchDB lacks: as a fault if they had measures, otherwise as a warning.
 
-    A worker is still ready without one of them, because it stores all other series.
+    A worker counts as ready even if a database is missing, because the worker can still store all other series.
     """
     if (server := connections.couchdb) is None:
         return
     layout = Layout(connections.settings.layout)
     doctypes = list(doctypes_of(layout))
     missing = [doctype for doctype in doctypes if read_or_none(server, database_name(doctype)) is None]
-    # If the other layout is in use, nothing is lost.
+    # If the other layout is in use, the measures are there, and nothing is lost.
     may_be_lost = missing and connections.registry_is_current and not _is_in_use(server, layout.other)
     if may_be_lost and (lost := find_lost(connections.registry, missing, layout)):
         names = list(map(database_name, lost))
@@ -149,7 +149,7 @@ def _is_in_use(server: CouchServer, layout: Layout) -> bool:
 
 
 def find_lost(registry: Registry, missing: Sequence[str], layout: Layout) -> list[str]:
-    """Return the missing doctypes that had measures: by the registry, something of their series is stored."""
+    """Return the missing doctypes that had measures: according to the registry, days of their series are stored."""
     series_of = doctypes_of(layout)
     stored = registry.completeness.find_stored({series_of[doctype] for doctype in missing})
     return [doctype for doctype in missing if series_of[doctype] in stored]
@@ -182,7 +182,7 @@ def _check_sql_measures(connections: CheckConnections) -> Found:
 
 
 def check_registry(connections: CheckConnections) -> Found:
-    """Check that the registry answers and has the tables of this program."""
+    """Check that the registry answers and has the tables of this version."""
     if missing_sqlite_file(connections.settings.registry()):
         yield warn("does not exist yet: `releve migrate` or the first command that needs it creates it")
         return
@@ -210,7 +210,7 @@ def sql_version(connection: Connection) -> str:
 
 
 def check_broker(connections: CheckConnections) -> Found:
-    """Check the broker; if it is the Redis of the state, only that it answers."""
+    """Check the broker; if the broker is the Redis that also holds other data, check only that it answers."""
     url = connections.settings.broker_url
     if url is None:
         try:
@@ -238,9 +238,10 @@ def check_queues(connections: CheckConnections) -> Found:
 
 
 def judge_queues(waiting: Mapping[str, int], ages: Mapping[str, float], every_s: float) -> Found:
-    """Judge the queues by their messages and by the age of the next one, in seconds.
+    """Judge the queues by their number of messages, and by the age of the next message in seconds.
 
-    A message from beat expires after five rounds of ``every_s`` seconds, so ``control`` should never have an older one.
+    A message from beat expires after five rounds of ``every_s`` seconds, so ``control`` should never have an older
+    message.
     """
     if (age_s := ages.get("control", 0.0)) > (limit_s := max(5 * every_s, LONG_S)):
         yield warn(
@@ -299,10 +300,10 @@ def _judge_persistence(info: dict[str, Any]) -> Found:
 
 
 def check_ledger(connections: CheckConnections) -> Found:
-    """Check that the ledger is writable, has all entries known to the registry, and is unchanged. Makes no file."""
+    """Check that the ledger is writable, has all entries known to the registry, and is unchanged. Creates no file."""
     settings = connections.settings
     path = settings.ledger()
-    ledger = known_ledger(settings, connections.registry, keep_new=False)
+    ledger = known_ledger(settings, connections.registry)
     known = ledger if connections.registry_is_current else None
     if not path.exists() and (known is None or known.find() is None):
         folder = next(folder for folder in path.absolute().parents if folder.exists())
@@ -311,7 +312,7 @@ def check_ledger(connections: CheckConnections) -> Found:
         else:
             yield fail(f"nothing can be erased, because {path} can't be created: let Relève write to {folder}")
         return
-    if not has_erasure_keys(settings):
+    if not has_keys(settings, "erasure_keys"):
         yield fail(f"the keys of {path} are missing: set RELEVE_ERASURE_KEYS, or restore {ERASURE_KEYS}")
         return
     try:

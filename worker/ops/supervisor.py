@@ -1,8 +1,9 @@
 """The processes of `releve up`: how each part is started, and who supervises them.
 
-After its checks, `releve up` becomes the supervisor of its parts (`python -m worker.ops.supervisor PLAN`). It ends when
-the first of them does; only the embedded Redis is restarted. It stays in memory as long as they run, so this module
-imports settings and stores only inside functions: 15 MB instead of 85. The plan is JSON::
+After its checks, `releve up` becomes the supervisor of its parts (`python -m worker.ops.supervisor PLAN`). The
+supervisor ends when the first part ends; only the embedded Redis is restarted. The supervisor stays in memory as long
+as the parts run, so this module imports settings and stores only inside functions: 15 MB instead of 85. The plan is
+JSON::
 
     {"parts": {"worker": ["/usr/bin/python3", "-m", "celery", …]}, "logs": "releve-data/logs", "grace_s": 30,
      "lines": ["worker and web are running …"], "redis_in": "releve-data"}
@@ -36,13 +37,13 @@ _COMMANDS: Final = {
     "web": ("worker", "web"),
     "flower": ("celery", "-A", "worker", "flower", "--address=127.0.0.1"),
 }
-_POLL_S: Final = 1.0  # Nobody waits for the message that a part has ended.
+_POLL_S: Final = 1.0  # A second is soon enough to notice that a part has ended.
 _LOGS_EVERY_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class PartPlan:
-    """What to start, in this order. ``grace_s``: the time each part has to end; ``lines`` are printed once all run.
+    """What to start, in this order. ``grace_s``: how long each part has to end. ``lines``: printed once all parts run.
 
     ``logs``: the folder of the log files; if empty, the parts log to standard error. ``redis_in``: the data folder of
     the embedded Redis, which is started first; None without one.
@@ -55,7 +56,7 @@ class PartPlan:
     redis_in: str | None = None
 
     def replace_process(self, env: Mapping[str, str]) -> NoReturn:
-        """Replace this process by the supervisor of these parts, with ``env`` added to the environment.
+        """Replace this process with the supervisor of these parts, with ``env`` added to the environment.
 
         Nothing is closed here: the caller must have closed what it opened.
         """
@@ -85,7 +86,7 @@ class PartPlan:
         return Path(self.logs, f"{name}.log") if self.logs else None
 
     def _watch(self, supervisor: Supervisor) -> None:
-        """Bound the logs and restart Redis until another part ends. Raises ProcessFailed."""
+        """Limit the size of the logs, and restart Redis when it ends, until another part ends. Raises ProcessFailed."""
         while True:
             for child_exit in supervisor.wait(_LOGS_EVERY_S):
                 print(f"releve: {child_exit}", file=sys.stderr, flush=True)  # noqa: T201
@@ -108,7 +109,7 @@ def part_command(part: str, *options: str) -> list[str]:
 
 
 def public_url(settings: Settings, host: str, port: int) -> str:
-    """Return the URL at which browsers reach the web service: the setting, or else the address it listens on."""
+    """Return the URL at which browsers reach the web service: the setting, or else the address of the service."""
     if "public_url" in settings.model_fields_set:
         return settings.public_url
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104

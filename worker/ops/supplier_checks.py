@@ -1,6 +1,6 @@
 """Checks of the suppliers, their quota and their incidents, of the API's tokens, of outputs and of workers.
 
-The quota is compared with the size of the fleet; GRDF's, if gas is set up, with the homes that have gas. Workers are
+Each supplier's quota is compared with the number of its accounts; GRDF's quota only if gas is set up. Workers are
 judged by the heartbeats that they write to Redis, and by the messages that wait for them. Checks that read a store
 raise StoreUnavailable.
 """
@@ -32,7 +32,7 @@ from worker.ops.quick_health import MAX_AGE_S
 from worker.ops.startup import check_gas_credentials
 from worker.quota.ledger import QuotaState
 from worker.runtime import supplier_settings
-from worker.runtime.keys import TOKEN_KEYS, build_sealer
+from worker.runtime.keys import build_sealer, has_keys
 from worker.stores.encryption import Purpose
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.redis.connection import redis_errors
@@ -49,8 +49,8 @@ _START_ONE: Final = "start one with `releve up` or `celery -A worker worker -l I
 def check_token(connections: CheckConnections, supplier: str | None = None) -> Found:
     """Check that a supplier, by default the main one, gives the application a token for its credentials.
 
-    With a preset that has a token for each account nothing is checked, because that takes the user. Raises a
-    WorkerError.
+    If the preset has a token for each account, nothing is checked, because only the account's holder can get such a
+    token. Raises a WorkerError.
     """
     settings = connections.settings
     chosen = supplier_settings.configured_suppliers(settings)[supplier or supplier_settings.main_supplier(settings)]
@@ -65,12 +65,12 @@ def check_token(connections: CheckConnections, supplier: str | None = None) -> F
         Transport(endpoints.base_url, (5.0, settings.supplier_timeout_s), endpoints.token_url),
         supplier_settings.ledger_of(endpoints.preset, settings, connections.redis),
     )
-    if settings.token_keys or (settings.data_dir / TOKEN_KEYS).exists():
+    if has_keys(settings, "token_keys"):
         sealer = build_sealer(settings, Purpose.REDIS)
         store = ApplicationTokenStore(endpoints.preset.name, sealer, ProgressStore(connections.redis))
         ApplicationTokens(store, oauth).current()
     else:
-        # The token is discarded, because a check makes no key to seal it with.
+        # The token is not stored: sealing it would need a key, and a check creates no key.
         oauth.application_token()
     yield ok("gives the application a token")
 
@@ -94,7 +94,7 @@ def check_incidents(connections: CheckConnections) -> Found:
 def check_quota_now(connections: CheckConnections, supplier: str | None = None) -> Found:
     """Check what is left of a supplier's quota, and that a night of its active accounts fits into it.
 
-    Without ``supplier`` it is the main one's, and series and accounts that no supplier serves are reported too.
+    Without ``supplier``, check the main supplier, and also report series and accounts that no supplier serves.
     """
     yield from check_pace(connections, supplier or supplier_settings.main_supplier(connections.settings))
     yield from check_night(connections, supplier) if supplier else check_quota(connections)
@@ -188,7 +188,7 @@ def check_gas_access(connections: CheckConnections) -> Found:
 
 
 def check_api_tokens(connections: CheckConnections) -> Found:
-    """Check that no valid token ends soon, and that each has an end."""
+    """Warn about valid API tokens that expire soon or never."""
     if not connections.registry_is_current:
         yield ok("none yet")
         return
@@ -237,7 +237,7 @@ def check_workers(connections: CheckConnections) -> Found:
 
 
 def judge_errors(errors: Sequence[ErrorCount]) -> Found:
-    """Judge the errors that keep accounts waiting; only those that end workers give a warning."""
+    """Judge the errors that keep accounts waiting; only errors that ended workers give a warning."""
     for error in errors:
         if error.code == WorkerLost.code:
             last = f", last on {error.last_at.astimezone(PARIS):%d %b at %H:%M}" if error.last_at else ""

@@ -80,7 +80,7 @@ def make_bundle(stores: Stores, sync: Sync, account: Account, days: int, *, with
 
 
 class _Anonymizer:
-    """Replaces the account's id by its alias, and removes meter numbers and energies."""
+    """Replaces the account's id with an alias, and removes meter numbers and, unless ``with_values``, energies."""
 
     def __init__(self, account_id: str, with_values: bool) -> None:
         self._account_id, self._with_values = account_id, with_values

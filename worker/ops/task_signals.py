@@ -1,8 +1,8 @@
-"""Handlers of Celery's signals: they set each task's lane, count its metrics, serve these by HTTP, and label its logs.
+"""Handlers of Celery's signals: they set each task's lane, label its log lines, and count and serve its metrics.
 
-Each line of a task names task, run and chain.  ``run`` is the run id of a window, like ``20240725T071500.123456``; it
-stays the same from the publishing of the window to its storing.  ``chain`` is the id of the first task, which is the
-night's feed or the backfill of an account: all tasks that follow from it have the same chain, on whichever workers they
+Each log line of a task names task, run and chain.  ``run`` is the run id of a window, like ``20240725T071500.123456``;
+it stays the same from the publishing of the window to its storing.  ``chain`` is the id of the first task, which is the
+nightly run or the backfill of an account: all tasks that follow from it have the same chain, on whichever workers they
 run. Messages get the time of their publishing, from which a task's waiting time is counted.
 
 The endpoint serves the metrics of one worker, in a thread of its main process.  A pool of threads counts in this
@@ -33,8 +33,8 @@ from worker.ops.logging_setup import configure_process
 from worker.ops.machine import keep_files_private
 
 _TASK_PREFIX: Final = "tasks."
-# When Celery can't use a message, it logs it, and so a household's measures. These texts replace Celery's, by the names
-# of its constants.
+# Celery logs the whole body of a message that it can't use, which may contain a household's measures. These texts
+# replace Celery's own; the keys are the names of Celery's constants.
 _REJECTION_TEXTS: Final = {
     "UNKNOWN_FORMAT": "a message that is not a task was discarded: check whether another program uses this broker",
     "UNKNOWN_TASK_ERROR": "a message for an unknown task was discarded: run the same version in all workers",
@@ -81,7 +81,10 @@ def _stamp_published_at(headers: dict[str, Any] | None = None, **_: Any) -> None
 def _record_start(
     task: Task[Any, Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **_: Any
 ) -> None:
-    """Enter the task's lane and count it; data for its end is kept in the request, which belongs to one run."""
+    """Enter the task's lane and count the task.
+
+    The request, which belongs to this run of the task, keeps what ``_record_end`` needs.
+    """
     request: Any = task.request
     run = {"run": run_id} if (run_id := run_id_of(args, kwargs or {})) else {}
     logs.bind(task=task.name, **run, chain=request.root_id)
@@ -111,7 +114,8 @@ def _count_failure(sender: Task[Any, Any], exception: BaseException, **_: Any) -
 def _wait_s(request: Any) -> float | None:
     """Return the seconds from publishing, or from the end of the countdown, to the start of the task.
 
-    Never negative, although the clocks of two hosts may differ. None for a message without a publishing time.
+    The result is never negative, although the clocks of two hosts may differ; None for a message without a publishing
+    time.
     """
     published_at = request.get(PUBLISHED_AT)
     if not isinstance(published_at, int | float):
@@ -138,7 +142,7 @@ def run_id_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
 
 
 def _configure(loglevel: int = logging.WARNING, logfile: str | None = None, **_: Any) -> None:
-    """Set up logging; ``-l`` on Celery's command line may raise the detail of RELEVE_LOG_LEVEL, but not lower it."""
+    """Set up logging; ``-l`` on Celery's command line can only add detail to RELEVE_LOG_LEVEL."""
     keep_files_private()  # Beat sends no signal before this one, and has written nothing yet.
     configure_process(get_settings(), level=loglevel, logfile=logfile, takeover=True)
     _hide_message_bodies()
@@ -154,7 +158,7 @@ def _configure_early(instance: Any, **_: Any) -> None:
 
 
 def _quiet_tasks() -> None:
-    """Log only for DEBUG that a task was sent, received and done: a dozen lines a minute, thousands each night.
+    """Log only at DEBUG that a task was sent, received and done: a dozen lines a minute, thousands each night.
 
     Errors and retries are always logged, and a task's result has its own lines.
     """

@@ -1,11 +1,11 @@
 """Heartbeat and watchdog of a worker, and the requeueing of dead workers' messages.
 
-**Heartbeat**: messages that dead workers had taken are requeued, but only with Redis as the broker. RabbitMQ itself
-requeues what a lost connection had taken.
+**Heartbeat**: a worker without a recent heartbeat is dead, and the messages that it had taken are requeued. This is
+done only with Redis as the broker; RabbitMQ itself requeues the messages of a lost connection.
 
 **Watchdog**: a worker can be alive and connected and yet receive nothing. ``BrokerProbe`` tests it through the broker,
 in the same way that work reaches it. Silence is counted only while the broker answers a connection of our own, so a
-broker that is down restarts nobody.
+broker that is down causes no restart.
 
 **Restart**: the program is replaced in its own process (exec). Its process id stays the same, so its supervisor or
 container does not notice. No work is lost, because messages are acknowledged when their task is done. The time of a
@@ -43,7 +43,7 @@ log = logging.getLogger("releve.watchdog")
 heartbeat_log = logging.getLogger("releve.heartbeat")
 INTERVAL_S: Final = 4.0
 HOME_INTERVAL_S: Final = 60.0  # Each heartbeat is a write to a small computer's memory card.
-# The watchdog restarts the program in its own process, which keeps its environment.
+# The watchdog restarts the program in the same process, so this environment variable can count the restarts.
 RESTARTS_VARIABLE: Final = "RELEVE_WATCHDOG_RESTARTS"
 CHECK_EVERY_S: Final = 15.0
 RECONNECTING_S: Final = 35.0  # Celery waits up to 30 s between two attempts to connect.
@@ -60,7 +60,7 @@ _IO_TIME_OUTS: Final = {
 
 
 class WorkerActivity:
-    """The current activity of a worker; zero and empty before it is ready."""
+    """The current activity of a worker; all values are zero or empty until the worker is ready."""
 
     consumer: Any = None
 
@@ -98,12 +98,13 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        # The first heartbeat is sent before this returns: the messages of a worker without one are given to others.
+        # The first heartbeat is sent before this method returns, because the messages of a worker without a heartbeat
+        # are given to other workers.
         self._beat()
         self._thread.start()
 
     def watch(self, consumer: Any) -> None:
-        """Report the activity of the worker, which has just become ready, now and in all later heartbeats."""
+        """Report the activity of the worker, which is now ready, at once and in all later heartbeats."""
         self.activity.consumer = consumer
         self._beat()
 
@@ -119,7 +120,8 @@ class Heartbeat:
             heartbeat_log.warning("could not record that this worker has stopped: %s", error)
 
     def _run(self) -> None:
-        # At whole intervals of the clock, so that a home's heartbeats and beat's round share one write to its card.
+        # Heartbeats come at whole intervals of the clock, so that a home's heartbeat and beat's round share one write
+        # to the memory card.
         while not self._stop_event.wait(self._every_s - time.time() % self._every_s):
             self._beat()
 
@@ -137,7 +139,7 @@ class Heartbeat:
 
 
 def start_heartbeat(heartbeats: Heartbeats, name: str, *, is_home: bool) -> Heartbeat:
-    """Write heartbeats of this worker until it ends, the first one before this returns."""
+    """Write heartbeats of this worker until it ends; the first heartbeat is written before this function returns."""
     heartbeat = Heartbeat(heartbeats, name, every_s=HOME_INTERVAL_S if is_home else INTERVAL_S)
     heartbeat.start()
     signals.worker_shutdown.connect(lambda **_: heartbeat.stop(), weak=False)
@@ -145,7 +147,7 @@ def start_heartbeat(heartbeats: Heartbeats, name: str, *, is_home: bool) -> Hear
 
 
 def requeue_orphans(heartbeats: Heartbeats, deliveries: BrokerMessages) -> int:
-    """Requeue the messages of dead workers; return their number."""
+    """Requeue the messages of dead workers; return the number of messages."""
     total = 0
     for worker in heartbeats.dead_workers(deliveries.workers_with_messages() - {WORKER_ID}):
         count = deliveries.requeue(worker)
@@ -156,11 +158,8 @@ def requeue_orphans(heartbeats: Heartbeats, deliveries: BrokerMessages) -> int:
     return total
 
 
-# -- watchdog
-
-
 class Watchdog(threading.Thread):
-    """Thread that watches one worker from the moment it is ready until it ends."""
+    """Thread that watches one worker from the moment it is ready until the worker ends."""
 
     def __init__(self, heartbeat: Heartbeat, *, silence_s: float, pings: bool = True) -> None:
         super().__init__(name="watchdog", daemon=True)
@@ -187,7 +186,7 @@ class Watchdog(threading.Thread):
         threading.Thread(target=_exit_after, args=(grace_s,), name="last minute", daemon=True).start()
 
     def _silent_s(self) -> float:
-        """Return the seconds since the worker stopped hearing a broker that answers; 0 while it hears it."""
+        """Return the seconds for which the worker has been silent although the broker answers; otherwise 0."""
         began = time.monotonic()
         connection = self._probe.connection
         if connection != self._connection:
@@ -210,7 +209,8 @@ class Watchdog(threading.Thread):
             self._worker,
             time.monotonic() - (self._silent_since or time.monotonic()),
         )
-        self._heartbeat.stop()  # The restarted program has another id, and others may take this one's messages.
+        # The restarted program has another worker id, and other workers may take the messages of this id.
+        self._heartbeat.stop()
         os.environ[RESTARTS_VARIABLE] = str(self._heartbeat.restarts + 1)
         _kill_children()
         # Exec closes sockets and locked files (close-on-exec) and ends all other threads.
@@ -254,21 +254,18 @@ def _allowed_silence_s(consumer: Any, configured_s: float) -> float:
     return configured_s
 
 
-# -- probe
-
-
 class BrokerProbe:
     """Tests whether a running worker hears its broker.
 
-    ``pings``: also send it a ping, which writes to the broker. A home doesn't need that: its beat sends messages as
-    long as its worker lives, and it's enough that the worker takes them.
+    ``pings``: also send the worker a ping, which writes to the broker. A home needs no ping: its beat sends messages as
+    long as its worker lives, so it is enough to see whether the worker takes these messages.
     """
 
     def __init__(self, activity: WorkerActivity, *, pings: bool = True) -> None:
         self._activity, self._consumer, self._pings = activity, activity.consumer, pings
         self._app: Celery = self._consumer.app
         conf = self._app.conf
-        # The app's own mailbox publishes over the process's shared connections, which may be the dead ones.
+        # The app's own mailbox publishes over the process's shared connections, which may be dead.
         self._mailbox = Mailbox(
             conf.control_exchange,
             type="fanout",
@@ -277,18 +274,19 @@ class BrokerProbe:
             reply_queue_expires=conf.control_queue_expires,
         )
         self._has_answered = False
-        # The progress when the worker last left waiting messages untaken.
+        # The worker's progress at the last test, if messages waited then although the worker had a free slot; else
+        # None.
         self._idle_progress: tuple[int, int, int] | None = None
 
     @property
     def connection(self) -> int | None:
-        """A number that changes with each connection the worker opens; None while it knows that it is disconnected."""
+        """A number that changes with each connection that the worker opens; None while the worker is disconnected."""
         return None if self._consumer.connection is None else id(self._consumer.connection)
 
     def is_silent(self, timeout_s: float) -> bool:
-        """Test the worker over a new connection: whether it answers a ping, and whether it takes waiting messages.
+        """Test the worker over a new connection; return True if it answers no ping, or leaves messages waiting.
 
-        If the broker does not answer this connection either, that says nothing about the worker.
+        False if the broker doesn't answer either, because then nothing is known about the worker.
         """
         progress = self._activity.progress
         try:
@@ -313,19 +311,22 @@ class BrokerProbe:
     def _answers(self, connection: Connection, timeout_s: float) -> bool:
         """Return whether the worker answers a ping.
 
-        A missing answer counts only once the worker has answered before, because some brokers carry no mailbox.
+        A missing answer counts only once the worker has answered before, because some brokers don't deliver pings.
         """
         mailbox: Any = self._mailbox(connection)
         channel = connection.default_channel
         try:
             answered = bool(mailbox.call([self._consumer.hostname], "ping", timeout=timeout_s, channel=channel))
         finally:
-            mailbox.reply_queue(channel).delete()  # Nobody else deletes it.
+            mailbox.reply_queue(channel).delete()  # Nobody else deletes this queue.
         self._has_answered = self._has_answered or answered
         return answered or not self._has_answered
 
     def _takes_work(self, connection: Connection, progress: tuple[int, int, int]) -> bool:
-        """Return whether the worker takes messages: it must not ignore them twice in a row while it has a free slot."""
+        """Return whether the worker takes messages.
+
+        False if the worker has a free slot, but has taken none of the waiting messages since the last test.
+        """
         is_free = self._activity.running < self._activity.slots
         waits = is_free and any(queue_lengths(connection, self._activity.queues()).values())
         was_idle_before = self._idle_progress == progress

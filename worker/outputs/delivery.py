@@ -1,10 +1,11 @@
 """The delivery sends the changes in the outbox to the outputs, account by account, and retries after a failure.
 
-A failing output stops neither the windows nor the other outputs. Its changes stay in the outbox, whose size doesn't
-depend on the length of the outage. Only one worker at a time delivers to an output, so that an account's changes arrive
-in order. If two do so nevertheless, repeats do no harm, because values are read from the store when they are sent.
+A failing output stops neither the sync nor the other outputs. Its changes stay in the outbox, whose size doesn't depend
+on the length of the outage. Only one worker at a time delivers to an output, so that an account's changes arrive in
+order. If two workers deliver nevertheless, changes that are sent twice do no harm, because values are read from the
+store when they are sent.
 
-Deliveries have their own threads, so that no window waits for one: a home's worker runs one task at a time.
+Deliveries have their own threads, so that the sync waits for none: a home's worker runs only one task at a time.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from worker.stores.registry.accounts import AccountTable
 from worker.stores.registry.outputs import BEGINNING, KeptReadings, OutboxTable, OutputState, OutputTable, WaitingChange
 
 log = logging.getLogger("releve.outputs")
-LONGEST_RUN_S: Final = 60.0  # Afterwards the next run continues.
+LONGEST_RUN_S: Final = 60.0  # The next run continues the delivery.
 NOTICE_AFTER: Final = timedelta(days=1)
 _LOCK_S: Final = 30.0
 _MOST_LOCKED_S: Final = 1800.0  # An account with many years of data may take long.
@@ -55,10 +56,9 @@ class OutputDelivery:
     locks: Locks
     now: Clock
     notify: Callable[[OutputState, datetime], object]
-    monotonic: Callable[[], float] = time.monotonic
 
     def build(self, kind: str, options: OutputOptions) -> Output:
-        """Return an output of these options. Raises OperatorFault with one line if they are wrong."""
+        """Return an output with these options. Raises OperatorFault, with one line of text, if they are wrong."""
         if kind not in self.kinds:
             raise errors.OperatorFault(f"this version has no kind of output {kind}: {', '.join(self.kinds)}")
         try:
@@ -74,7 +74,7 @@ class OutputDelivery:
 
     @contextmanager
     def paused(self, state: OutputState) -> Iterator[None]:
-        """Hold back deliveries during the block if the kind can forget: a delivery would send forgotten data again.
+        """Hold back deliveries during the block if the output can forget; a delivery could send forgotten data again.
 
         Waits for a running delivery, for at most ``LONGEST_RUN_S``.
         """
@@ -89,7 +89,7 @@ class OutputDelivery:
         return self.locks.lock(f"output:{output_id}", _LOCK_S, wait_s=wait_s, most_s=_MOST_LOCKED_S)
 
     def forget(self, state: OutputState) -> bool:
-        """Remove the data of an output's accounts from the receiver, and return whether its kind can do that.
+        """Remove the data of an output's accounts from the receiver; return False if this kind of output can't do that.
 
         Raises NotDelivered if the receiver can't be reached, or OperatorFault.
         """
@@ -105,8 +105,8 @@ class OutputDelivery:
     def deliver(self, output_id: str) -> int:
         """Send an output's waiting changes for at most a minute, and return the number of series sent.
 
-        Does nothing if another worker delivers to it. A failure is recorded, with the next try. Raises
-        StoreUnavailable.
+        Does nothing if another worker is delivering to this output. A failure is recorded, with the time of the next
+        try. Raises StoreUnavailable.
         """
         with ExitStack() as held:
             try:
@@ -122,15 +122,15 @@ class OutputDelivery:
             return self._deliver(state)
 
     def _deliver(self, state: OutputState) -> int:
-        ends_at, sent = self.monotonic() + LONGEST_RUN_S, 0
+        ends_at, sent = time.monotonic() + LONGEST_RUN_S, 0
         try:
             output = self.open(state.id)
-        except errors.UnknownOutput:  # It was removed a moment ago.
+        except errors.UnknownOutput:  # The output was removed a moment ago.
             return 0
         except errors.OperatorFault as error:
             self._record_failure(state, error, sent)
             return 0
-        while self.monotonic() < ends_at and (waiting := self.outbox.next_changes(state.id)):
+        while time.monotonic() < ends_at and (waiting := self.outbox.next_changes(state.id)):
             try:
                 number, kept = self._send(output, waiting)
             except errors.StoreUnavailable:
@@ -150,9 +150,9 @@ class OutputDelivery:
         return sent
 
     def _send(self, output: Output, waiting: Sequence[WaitingChange]) -> tuple[int, KeptReadings]:
-        """Send the waiting changes of one account; return the number of its series, 0 for a removed account.
+        """Send one account's waiting changes; return how many series were sent, and which readings the receiver keeps.
 
-        Also returns the readings that were removed here and that the receiver keeps.
+        The receiver keeps these readings although they were removed here. For a removed account nothing is sent.
         """
         try:
             account = self.accounts.get(waiting[0].account_id)
@@ -166,7 +166,10 @@ class OutputDelivery:
         return len(changes), kept or ()
 
     def _to_change(self, account: OutputAccount, row: WaitingChange) -> Change | None:
-        """Return the change to send, or None if there is none; one since BEGINNING starts at the oldest reading."""
+        """Return the change to send, or None if there is nothing to send.
+
+        BEGINNING (everything is to be sent) is replaced with the start of the oldest reading.
+        """
         starts, last, inputs = [row.first], row.last.astimezone(PARIS), row.series.inputs
         if row.first <= BEGINNING:
             first = self.parts.measures.read(account.id, {inputs: ALL_KEYS}, 1)[inputs]
@@ -176,12 +179,10 @@ class OutputDelivery:
     def _record_failure(self, state: OutputState, error: Exception, sent: int) -> None:
         text, code = (str(error), error.code) if isinstance(error, errors.WorkerError) else ("", "")
         if not isinstance(error, errors.NotDelivered | errors.OperatorFault):
-            # Without the text of the error and its values, which may contain a secret or a reading.
+            # The error's own text is left out, because it may contain a secret or a reading.
             place = traceback.extract_tb(error.__traceback__)[-1]
-            text = (
-                f"unexpected {type(error).__name__} in {Path(place.filename).name}:{place.lineno}: please report "
-                "this bug"
-            )
+            where = f"{Path(place.filename).name}:{place.lineno}"
+            text = f"unexpected {type(error).__name__} in {where}: please report this bug"
             code = errors.UnexpectedError.code
         OUTPUT_FAILURES.labels(state.kind).inc()
         with suppress(errors.UnknownOutput):
@@ -193,40 +194,33 @@ class OutputDelivery:
                 self.notify(after, now)
 
     def note_daily(self) -> int:
-        """Enqueue yesterday again for the kinds whose figures change with the date; return the number of series."""
+        """Note yesterday as changed for outputs whose figures change with the date; return the number of series."""
         yesterday = local_midnight(civil_date(self.now()) - ONE_DAY)
-        states = [
-            state for state in self.outputs.list_outputs() if state.kind in self.kinds and self.kinds[state.kind].daily
-        ]
+        daily = {name for name, kind in self.kinds.items() if kind.daily}
+        states = [state for state in self.outputs.list_outputs() if state.kind in daily]
         return sum(self.outbox.enqueue_all(state.id, yesterday) for state in states)
 
 
 def to_output_account(account: Account) -> OutputAccount:
-    return OutputAccount(
-        id=account.id,
-        label=account.id,
-        tenant=account.tenant,
-        usage_point_id=account.usage_point_id,
-        consent_until=account.consent_until,
-    )
+    return OutputAccount(id=account.id, label=account.id, consent_until=account.consent_until)
 
 
 class DeliveryThreads:
-    """The delivery threads of one process: a few at a time, the others wait, and no output is queued twice.
+    """The delivery threads of one process: a few run at a time, other outputs wait, and no output is queued twice.
 
-    A thread ends when nothing waits. Threads don't keep the process from ending: undelivered changes stay in the
+    A thread ends when no output waits. Threads don't keep the process from ending: undelivered changes stay in the
     outbox.
     """
 
     def __init__(self, deliver: Callable[[str], object], most: int = MOST_THREADS) -> None:
         self._deliver, self._most = deliver, most
         self._lock = threading.Lock()
-        self._waiting: dict[str, None] = {}  # In the order in which they came.
+        self._waiting: dict[str, None] = {}  # The ids of the outputs, oldest first.
         self._running: set[str] = set()
         self._threads = 0
 
     def add(self, output_id: str) -> None:
-        """Queue the delivery to an output, unless it is queued or running already."""
+        """Queue a delivery to the output, unless one is already queued or running."""
         with self._lock:
             if output_id in self._running:
                 return

@@ -1,10 +1,10 @@
 """Home Assistant: long-term statistics, which fill its energy dashboard, also for the past.
 
 These are *external* statistics with our own identifiers, such as ``releve:home_consumption``; Home Assistant computes
-none of them itself. A row is addressed by its identifier and its hour, so sending it again overwrites it. Sums are
-cumulative: after a change every row from the first changed day to the newest is sent, which corrects the later sums
-too, and completes a delivery that was cut off. Home Assistant can't delete rows: one whose reading was removed is
-overwritten by a row with only the running sum.
+none of them itself. A row is addressed by the statistic's identifier and by its hour, so sending it again overwrites
+it. Sums are cumulative: after a change every row from the first changed day to the newest is sent, which corrects the
+later sums too, and completes a delivery that was cut off. Home Assistant can't delete rows: a row whose reading was
+removed is overwritten with a row that has only the running sum.
 
 Home Assistant accepts a message before it writes it. So the rows of each message are read back before the next one is
 sent: if Home Assistant stops, no accepted row is lost, and at most one message waits there. The measure store is read
@@ -37,12 +37,14 @@ from worker.texts import LANGUAGES, translate
 
 SOURCE: Final = "releve"  # The first part of each identifier.
 ROWS_A_MESSAGE: Final = 1000
-# Before this version it knows only ``has_mean``, and refuses a message with the two fields that replaced it.
+# Before this version, Home Assistant knows only the field ``has_mean``, and refuses a message with the two fields that
+# replaced it.
 _SINCE_MEAN_TYPE: Final = (2025, 11)
 _NO_MEAN: Final = 0
 _HOUR: Final = timedelta(hours=1)
-_CLOSE: Final = 1e-7  # Smaller than the last decimal place sent.
-# A thousand new rows take a second or two on a good machine, and ten times as long on a small one.
+_CLOSE: Final = 1e-7  # A difference below the last decimal place that is sent.
+# The pauses before each try to read the rows back. A thousand new rows take a second or two on a good machine, and ten
+# times as long on a small one.
 _READ_BACK_AFTER_S: Final = (0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 10.0, 15.0, 20.0)
 _SUPERVISOR: Final = "supervisor"  # The host under which an add-on reaches Home Assistant.
 StoredRows = Mapping[datetime, Mapping[str, Any]]
@@ -50,9 +52,10 @@ StoredRows = Mapping[datetime, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class HomeAssistant:
-    """One Home Assistant.
+    """The output to one Home Assistant.
 
-    ``language``: of the statistics' names. ``rows_a_message``: the most in one message. ``wait`` pauses for seconds.
+    ``language``: the language of the statistics' names. ``rows_a_message``: the most rows in one message. ``wait``:
+    pauses for a number of seconds.
     """
 
     address: HomeAssistantAddress
@@ -100,9 +103,7 @@ class HomeAssistant:
 
     def _describe(self, statistic: Statistic, account: OutputAccount, session: HomeAssistantSession) -> dict[str, Any]:
         is_new = session.version >= _SINCE_MEAN_TYPE
-        kind: dict[str, Any] = (
-            {"mean_type": _NO_MEAN, "unit_class": statistic.unit_class} if is_new else {"has_mean": False}
-        )
+        kind = {"mean_type": _NO_MEAN, "unit_class": statistic.unit_class} if is_new else {"has_mean": False}
         return {
             "has_sum": True,
             "name": translate(f"output.statistic.{statistic.name}", self.language, label=account.label),
@@ -122,7 +123,7 @@ class HomeAssistant:
     ) -> StoredRows:
         """Send rows, wait until they are written, and return Home Assistant's rows from ``since`` to ``until``.
 
-        Raises NotDelivered if they are not written within a minute.
+        Raises NotDelivered if the sent rows are not written within a minute.
         """
         if batch:
             session.call("recorder/import_statistics", metadata=metadata, stats=[_to_json(row) for row in batch])
@@ -148,9 +149,10 @@ def statistic_id(account: OutputAccount, statistic: Statistic) -> str:
 
 
 def _rows_gone(stored: StoredRows, batch: Sequence[StatisticRow], total: int) -> Iterator[StatisticRow]:
-    """Yield a row without an amount for each stored row that isn't in the batch.
+    """Yield a row without an amount for each of Home Assistant's rows (``stored``) that isn't in the batch.
 
-    Its reading was removed, or now only the total of its day is known. ``total``: the sum before the batch.
+    The reading of such a row was removed, or only the total of its day is known now. ``total``: the sum before the
+    batch.
     """
     rows = deque(batch)
     for start in sorted(stored):
@@ -177,7 +179,6 @@ def _start_of(stored: Mapping[str, Any]) -> datetime:
 
 
 def _is_same(row: StatisticRow, stored: Mapping[str, Any]) -> bool:
-    """Return whether the stored row equals the sent one."""
     pairs = ((row.amount, stored.get("state")), (row.total, stored.get("sum")))
     return all(
         held is None if amount is None else held is not None and abs(held - _to_number(amount)) < _CLOSE
@@ -191,7 +192,7 @@ def _to_number(amount: int) -> float:
 
 @dataclass(frozen=True)
 class StatisticReader:
-    """One statistic of one account, read from the store. Methods raise StoreUnavailable."""
+    """One statistic of one account, read from the store. The methods may raise StoreUnavailable."""
 
     measures: MeasureStore
     account_id: str
@@ -200,7 +201,7 @@ class StatisticReader:
     def rows_since(self, first: date, now: datetime) -> Iterator[StatisticRow]:
         """Yield the rows of ``first`` and of all later days until ``now``, with sums computed from the store.
 
-        There are no rows before the oldest value, or without any value.
+        There are no rows before the oldest value, and none at all if the statistic has no value.
         """
         oldest = self._first_day()
         if oldest is None or not self._has_values(oldest, civil_date(now)):
@@ -211,7 +212,6 @@ class StatisticReader:
         yield from takewhile(lambda row: row.start <= now, rows)
 
     def sum_before(self, end: date) -> int:
-        """Return the sum of all days before ``end``."""
         oldest = self._first_day()
         return 0 if oldest is None else self._sum_before(oldest, end)
 
@@ -241,7 +241,7 @@ class StatisticReader:
         return total
 
     def _first_day(self) -> date | None:
-        """Return the day of the oldest value, if any."""
+        """Return the day of the oldest value; None if there is no value."""
         doctypes = [doctype for doctype in (self.statistic.days, self.statistic.hours) if doctype]
         found = self.measures.read(self.account_id, dict.fromkeys(doctypes, ALL_KEYS), 1)
         oldest = [to_reading(row, doctype).start for doctype, rows in found.items() for row in rows]
@@ -271,7 +271,7 @@ def _build(options: OutputOptions, parts: OutputParts) -> HomeAssistant:
     url = parse_address(options.url)
     token = options.secret
     if urlsplit(url).hostname == _SUPERVISOR:
-        # An add-on gets another token at each start, so the current one takes precedence over the stored one.
+        # An add-on gets a new token at each start, so the current token takes precedence over the stored one.
         token = os.environ.get("SUPERVISOR_TOKEN", token)
     if not token:
         raise ValueError(

@@ -26,13 +26,12 @@ from worker.errors import NotDelivered
 from worker.outputs.output import OutputRefused
 
 TIMEOUT_S: Final = 30.0
-_LONGEST_MESSAGE: Final = 16 * 1024**2  # The hours of three years, read back, are 4 MB.
-OLDEST_VERSION: Final = (2022, 8)  # The first with recorder/import_statistics.
-_PATH: Final = "/api/websocket"
+_LONGEST_MESSAGE: Final = 16 * 1024**2  # The rows of three years, read back, have 4 MB.
+OLDEST_VERSION: Final = (2022, 8)  # The first version with recorder/import_statistics.
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _EXAMPLE: Final = "http://homeassistant.local:8123"
 _NO_HOME_ASSISTANT: Final = f"this is not Home Assistant: give the address of its pages, such as {_EXAMPLE}"
-# The library logs each frame at level DEBUG, including the one with the token.
+# The library logs each frame at level DEBUG, including the frame with the token.
 _SILENT: Final = logging.getLogger("worker.outputs.home_assistant_frames")
 _SILENT.setLevel(logging.CRITICAL)
 Message = dict[str, Any]
@@ -55,7 +54,7 @@ def parse_address(url: str) -> str:
         raise ValueError("the address must not contain a user name or password: the token is enough")
     scheme, path = _SCHEMES[parts.scheme], parts.path.rstrip("/")
     if parts.scheme != scheme or not path:
-        path += _PATH
+        path += "/api/websocket"
     return f"{scheme}://{parts.netloc}{path}"
 
 
@@ -88,7 +87,7 @@ class HomeAssistantAddress:
 
 
 class HomeAssistantSession:
-    """An open connection whose token was accepted; ``version`` is that of Home Assistant."""
+    """An open connection whose token was accepted; ``version`` is Home Assistant's version."""
 
     def __init__(self, socket: ClientConnection, timeout_s: float, version_text: str) -> None:
         self._socket, self._timeout_s = socket, timeout_s
@@ -115,7 +114,7 @@ class HomeAssistantSession:
         return session
 
     def check(self) -> None:
-        """Raise OutputRefused if Home Assistant can't accept statistics, or NotDelivered if it can't yet."""
+        """Raise OutputRefused if Home Assistant can't accept statistics, or NotDelivered if it is still starting."""
         if self.version < OLDEST_VERSION:
             raise OutputRefused(f"Home Assistant {self.version_text} is too old: update it to 2022.8 or newer")
         if not self.call("auth/current_user").get("is_admin"):
@@ -126,7 +125,7 @@ class HomeAssistantSession:
             raise NotDelivered("Home Assistant is still starting")
 
     def call(self, command: str, **parameters: Any) -> Message:
-        """Send a command, and return its result. Raises OutputRefused if Home Assistant refuses it."""
+        """Send a command, and return its result. Raises OutputRefused if Home Assistant refuses the command."""
         number = next(self._ids)
         self._socket.send(json.dumps({"id": number, "type": command, **parameters}, ensure_ascii=False))
         ends_at = time.monotonic() + self._timeout_s
@@ -156,7 +155,7 @@ def parse_version(text: str) -> Version:
 
 
 def _receive(socket: ClientConnection, timeout_s: float) -> Message:
-    """Return the next message. Raises OutputRefused if it is no JSON object: then this isn't Home Assistant."""
+    """Return the next message. Raises OutputRefused if it isn't a JSON object, as Home Assistant's messages are."""
     try:
         message = json.loads(socket.recv(timeout=timeout_s))
     except (ValueError, RecursionError):
@@ -166,26 +165,33 @@ def _receive(socket: ClientConnection, timeout_s: float) -> Message:
     return message
 
 
+def _tls_fault(reason: str) -> NotDelivered | OutputRefused:
+    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+        return OutputRefused("Home Assistant does not use TLS at this address: write http://")
+    return NotDelivered("no TLS connection to Home Assistant: if it does not use TLS, write http://")
+
+
+def _status_fault(status: int) -> NotDelivered | OutputRefused:
+    if status >= 500 or status == 429:
+        return NotDelivered(f"Home Assistant is not at this address: status {status}")
+    return OutputRefused(_NO_HOME_ASSISTANT)
+
+
 @contextmanager
 def _explain_failures() -> Iterator[None]:
-    """Turn failures of a connection into NotDelivered or OutputRefused, with one line."""
+    """Turn failures of a connection into NotDelivered or OutputRefused, with a text of one line."""
     try:
         yield
     except ssl.SSLCertVerificationError as error:
         raise OutputRefused(f"the certificate of Home Assistant is not trusted: {error.verify_message}") from None
     except ssl.SSLError as error:
-        if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
-            raise OutputRefused("Home Assistant does not use TLS at this address: write http://") from None
-        raise NotDelivered("no TLS connection to Home Assistant: if it does not use TLS, write http://") from None
+        raise _tls_fault(error.reason) from None
     except TimeoutError:
         raise NotDelivered("Home Assistant does not answer in time") from None
     except OSError as error:
         raise NotDelivered(f"Home Assistant can't be reached: {error.strerror or type(error).__name__}") from None
     except InvalidStatus as error:
-        status = error.response.status_code
-        if status >= 500 or status == 429:
-            raise NotDelivered(f"Home Assistant is not at this address: status {status}") from None
-        raise OutputRefused(_NO_HOME_ASSISTANT) from None
+        raise _status_fault(error.response.status_code) from None
     except ConnectionClosed:
         raise NotDelivered("Home Assistant has closed the connection") from None
     except InvalidHandshake as error:

@@ -1,4 +1,4 @@
-"""All kinds of outputs; to add one, add a module beside this one, and a line here."""
+"""All kinds of outputs; a new kind needs a module beside this one, and its ``KIND`` in the tuple below."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ documentation and the dashboard. All numbers are floats, because a half-hour's e
 field keeps its type for good.
 
 A point that is sent again replaces the previous one. Points of removed readings are deleted first, which InfluxDB 1 and
-2 support; a deletion covers a day's points from the first to the last removed one, and those that still exist are sent
-again afterwards. Errors contain nothing of the server's message about a line, which may quote the line.
+2 support; a deletion covers a day's points from the first to the last removed one, and points in between that still
+exist are sent again afterwards. Errors contain nothing of the server's message about a line, which may quote the line.
 """
 
 from __future__ import annotations
@@ -41,21 +41,11 @@ from urllib.parse import urlencode, urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
-from worker.clients.http_calls import BodyLimits, BoundedHttp, open_session
+from worker.clients.http_calls import BoundedHttp, open_session
+from worker.domain import documents
 from worker.domain.clock import Clock
 from worker.domain.completeness import civil_day_of, interval_days
-from worker.domain.documents import (
-    ALL_KEYS,
-    MILLIWATT_HOURS_PER_KWH,
-    MILLIWATT_HOURS_PER_WH,
-    USUAL_STEP_MINUTES,
-    Entry,
-    key_of,
-    key_range,
-    period_key,
-    start_of,
-    to_entry,
-)
+from worker.domain.documents import ALL_KEYS, Entry, key_of, key_range, period_key, start_of, to_entry
 from worker.domain.retry import retry_after_s
 from worker.domain.series import Doctype, Granularity, Period, contract_series
 from worker.domain.tariffs import day_energies, read_registers
@@ -72,19 +62,12 @@ _ALL_REGISTERS: Final = "total"  # The tariff period of a meter with only one re
 _SPECIAL: Final = re.compile(r"([,= ])")
 _NOT_IN_A_TAG: Final = re.compile(r"[\x00-\x1f\x7f\\]+")
 _MOST_LINES: Final = 5_000
-_TIMEOUTS_S: Final = (5.0, 20.0)
 _COMMENT: Final = "# Releve"  # A write without a point; the answer shows whether the credentials are right.
-_BEYOND_RETENTION: Final = "beyond retention policy"
-_TYPE_CONFLICT: Final = "field type conflict"
-_TOO_LARGE: Final = 413
 _DELETED: Final = (b'{"results":[{"statement_id":0}]}', b'{"results":[{}]}')
-_A_SECOND: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class WriteTarget:
-    """The URL to which lines are written, and the credentials."""
-
     url: str = field(repr=False)
     parameters: Mapping[str, str]
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -92,7 +75,7 @@ class WriteTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class LineProtocolOutput:
-    """A time series server. ``ca_file``: the certificates that are trusted for it instead of the system's."""
+    """The output to a time series server. ``ca_file``: the certificates to trust instead of the system's."""
 
     target: WriteTarget
     measures: MeasureStore
@@ -101,7 +84,7 @@ class LineProtocolOutput:
     most_lines: int = _MOST_LINES
 
     def check(self) -> str:
-        with open_session(BoundedHttp(BodyLimits(1024**2))) as session:
+        with open_session(BoundedHttp(1024**2)) as session:
             answer = self._post(session, f"{_COMMENT}\n")
         if answer.status_code != requests.codes.bad_request:  # InfluxDB 2 answers 400 to a write without a point.
             self._require_success(answer)
@@ -109,7 +92,7 @@ class LineProtocolOutput:
 
     def send(self, changes: Sequence[Change]) -> KeptReadings:
         lines = chain.from_iterable(to_lines(change, self.measures) for change in changes)
-        with open_session(BoundedHttp(BodyLimits(1024**2))) as session:
+        with open_session(BoundedHttp(1024**2)) as session:
             kept = [(change.series, key) for change in changes for key in self._delete_removed(session, change)]
             while batch := list(islice(lines, self.most_lines)):
                 self._write(session, batch)
@@ -118,8 +101,8 @@ class LineProtocolOutput:
     def _delete_removed(self, session: requests.Session, change: Change) -> list[str]:
         """Delete the points of removed readings, and of the totals removed with them.
 
-        Returns the keys of the readings whose points the server doesn't delete; after its first refusal no further
-        deletion is sent.
+        Returns the keys of the readings whose points the server doesn't delete; after the server's first refusal, no
+        further deletion is sent.
         """
         kept: list[str] = []
         for _, of_day in groupby(change.removed, key=lambda key: civil_day_of(key, change.series)):
@@ -130,7 +113,7 @@ class LineProtocolOutput:
         return kept
 
     def _gone(self, change: Change, doctype: Doctype, starts: Sequence[datetime]) -> list[str]:
-        """Return the keys of the periods that contain these instants, except those that are stored."""
+        """Return the keys of the periods that contain these instants, without the periods that have a stored value."""
         keys = sorted({period_key(start, doctype) for start in starts})
         stored = self.measures.read(change.account.id, {doctype: (keys[0], f"{keys[-1]} ")})[doctype]
         return sorted({*keys}.difference(map(key_of, stored)))
@@ -142,7 +125,7 @@ class LineProtocolOutput:
             return False  # InfluxDB 3 deletes no points.
         measurement = energy_measurement(doctype)
         first, last = (_start(key, doctype).astimezone(UTC) for key in (keys[0], keys[-1]))
-        since, until = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (first, last + _A_SECOND))
+        since, until = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (first, last + timedelta(seconds=1)))
         tags = _tag_values(change, measurement)
         if "bucket" in self.target.parameters:
             where = " AND ".join(f'{name}="{tag}"' for name, tag in {"_measurement": measurement.name, **tags}.items())
@@ -150,7 +133,7 @@ class LineProtocolOutput:
             answer = self._post(session, asked, f"{url}delete", "application/json")
         else:
             where = " AND ".join(f"{name} = '{tag}'" for name, tag in tags.items())
-            # The tags are an account's id and a direction.
+            # This can't inject anything: the tags are an account's id and a direction.
             query = f"DELETE FROM {measurement.name} WHERE {where} AND time >= '{since}' AND time < '{until}'"  # noqa: S608
             answer = self._post(session, urlencode({"q": query}), f"{url}query", "application/x-www-form-urlencoded")
         with suppress(OutputRefused):
@@ -160,7 +143,7 @@ class LineProtocolOutput:
 
     def _write(self, session: requests.Session, lines: Sequence[str]) -> None:
         answer = self._post(session, "".join(f"{line}\n" for line in lines))
-        if answer.status_code == _TOO_LARGE and len(lines) > 1:
+        if answer.status_code == requests.codes.request_entity_too_large and len(lines) > 1:
             middle = len(lines) // 2
             self._write(session, lines[:middle])
             self._write(session, lines[middle:])
@@ -177,9 +160,9 @@ class LineProtocolOutput:
                 params=target.parameters,
                 data=body.encode(),
                 headers={"Content-Type": content_type, "User-Agent": "Releve", **target.headers},
-                timeout=_TIMEOUTS_S,
+                timeout=(5.0, 20.0),
                 verify=self.ca_file or True,
-                allow_redirects=False,  # Another host would get the credentials.
+                allow_redirects=False,  # A redirect could send the credentials to another host.
             )
         except requests.exceptions.SSLError:
             raise OutputRefused(
@@ -193,7 +176,7 @@ class LineProtocolOutput:
 
     def _require_success(self, answer: requests.Response) -> None:
         status, text = answer.status_code, answer.content[:10_000].decode("utf-8", "replace")
-        if 200 <= status < 300 or (400 <= status < 500 and _BEYOND_RETENTION in text):
+        if 200 <= status < 300 or (400 <= status < 500 and "beyond retention policy" in text):
             return  # The server drops points older than its retention, and writes all others.
         if status == requests.codes.too_many_requests:
             raise NotDelivered("the server asks to wait", retry_after_s(answer.headers, self.now()))
@@ -213,7 +196,7 @@ def _advice(status: int, text: str) -> str:
             )
         case 413:
             return "the server refuses even a single line as too large (status 413)"
-        case _ if _TYPE_CONFLICT in text:
+        case _ if "field type conflict" in text:
             return "the measurements have fields of another type: give Relève its own database"
         case _ if 300 <= status < 400:
             return f"the server redirects (status {status}): give the final address"
@@ -223,7 +206,7 @@ def _advice(status: int, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A measurement: its name, the tags beside ``account``, its fields, and a description of one point."""
+    """A measurement: its name, the tags besides ``account``, its fields, and a description of one point."""
 
     name: str
     tags: tuple[str, ...]
@@ -272,7 +255,7 @@ def to_lines(change: Change, measures: MeasureStore) -> Iterator[str]:
             case Granularity.INSTANT:
                 yield from _peak_lines(change, doctype, measures)
             case Granularity.STATE:
-                pass  # A day's tariff and contract are stored with that day's values.
+                pass  # No lines: the tariff and contract of a day are stored with that day's values.
             case _:
                 measurement = energy_measurement(doctype)
                 tags = _tags(change, measurement)
@@ -281,16 +264,15 @@ def to_lines(change: Change, measures: MeasureStore) -> Iterator[str]:
 
 
 def energy_measurement(doctype: Doctype) -> Measurement:
-    """Return the measurement of a doctype's energies."""
     if doctype.series.has_intervals:
         return GAS_BILLED
     return (_GAS if doctype.series.is_gas else _ENERGY)[doctype.period]
 
 
 def _changed_entries(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[Entry]:
-    """Yield the stored entries from the period of the change's first instant to that of its last.
+    """Yield the stored entries of all periods from the change's first instant to its last.
 
-    The details of totals are their counts.
+    The details of a total are its counts, such as the number of known days.
     """
     first, last = period_key(change.first, doctype), period_key(change.last, doctype)
     for document in find_stored_range(measures, change.account.id, doctype, _days(change)).iterate():
@@ -307,22 +289,22 @@ def _peak_lines(change: Change, doctype: Doctype, measures: MeasureStore) -> Ite
     contract = contract_series(change.series.description.supplier).inputs
     contracts = [to_entry(one) for one in measures.read(change.account.id, {contract: ALL_KEYS})[contract]]
     for peak in to_peaks(_changed_entries(change, doctype, measures), contracts):
-        fields = {"va": peak.amount / MILLIWATT_HOURS_PER_WH}
+        fields = {"va": peak.amount / documents.MILLIWATT_HOURS_PER_WH}
         if peak.subscribed is not None:
-            fields["subscribed_va"] = peak.subscribed / MILLIWATT_HOURS_PER_WH
+            fields["subscribed_va"] = peak.subscribed / documents.MILLIWATT_HOURS_PER_WH
         yield _to_line(MAX_POWER, _tags(change, MAX_POWER), fields, local_midnight(peak.day))
 
 
 def _register_lines(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[str]:
-    """Yield the register readings, and the energy of the days that begin or end at a changed midnight."""
+    """Yield the register readings, and the energy of each day whose first or last midnight has a changed reading."""
     days = _days(change)
     read = DateWindow(days.start - ONE_DAY, days.end + ONE_DAY)
-    documents = measures.read(change.account.id, {doctype: key_range(read, doctype)})[doctype]
-    entries = [to_entry(document) for document in documents]
+    stored = measures.read(change.account.id, {doctype: key_range(read, doctype)})[doctype]
+    entries = [to_entry(document) for document in stored]
     tags = _tags(change, REGISTER)
     for entry in entries:
         if days.start <= (day := date.fromisoformat(entry.key)) < days.end:
-            by_period = read_registers(entry) or {_ALL_REGISTERS: entry.amount // MILLIWATT_HOURS_PER_WH}
+            by_period = read_registers(entry) or {_ALL_REGISTERS: entry.amount // documents.MILLIWATT_HOURS_PER_WH}
             yield from _period_lines(REGISTER, tags, by_period, day)
     for energy in day_energies(entries):
         if read.start <= energy.day < days.end:
@@ -340,16 +322,16 @@ def _energy_fields(entry: Entry, doctype: Doctype) -> dict[str, float]:
     details = entry.details or {}
     counts = {name: details[name] for name in count_names(doctype.period)}
     if doctype.series.is_gas:
-        fields = {"kwh": entry.amount / MILLIWATT_HOURS_PER_KWH, **counts}
+        fields = {"kwh": entry.amount / documents.MILLIWATT_HOURS_PER_KWH, **counts}
         if "volume" in details:
             fields["m3"] = details["volume"]
         if doctype.series.has_intervals:
             fields["days"] = interval_days(entry).days
         return fields
-    watt_hours = entry.amount / MILLIWATT_HOURS_PER_WH
+    watt_hours = entry.amount / documents.MILLIWATT_HOURS_PER_WH
     if doctype.period is not Period.MINUTE:
         return {"wh": watt_hours, **counts}
-    return {"wh": watt_hours, "w": watt_hours * 60 / (entry.step or USUAL_STEP_MINUTES)}
+    return {"wh": watt_hours, "w": watt_hours * 60 / (entry.step or documents.USUAL_STEP_MINUTES)}
 
 
 def _start(key: str, doctype: Doctype) -> datetime:
@@ -379,7 +361,7 @@ def _to_line(measurement: Measurement, tags: str, fields: Mapping[str, float], a
 
 
 def to_target(options: OutputOptions) -> WriteTarget:
-    """Return the target of these options. Raises ValueError with one line."""
+    """Return the target of these options. Raises ValueError, with a text of one line, if they are wrong."""
     parts = urlsplit(options.url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or parts.query or parts.fragment:
         raise ValueError("the address must look like https://HOST:8086, without parameters")
@@ -393,15 +375,14 @@ def to_target(options: OutputOptions) -> WriteTarget:
         raise ValueError("InfluxDB 2 has a bucket, InfluxDB 1 and 3 a database: give only one of the two options")
     if options.secret and not user and not (options.secret.isascii() and options.secret.isprintable()):
         raise ValueError("a token must have printable ASCII characters only")
+    if (bucket or user) and not options.secret:
+        needs = "a bucket needs a token" if bucket else "the option user needs a password"
+        raise ValueError(f"{needs} as the secret")
     if bucket:
-        if not options.secret:
-            raise ValueError("a bucket needs a token as the secret")
         names = {"org": more["org"]} if more.get("org") else {}
         headers = {"Authorization": f"Token {options.secret}"}
         return WriteTarget(f"{url}/api/v2/write", {**names, "bucket": bucket, "precision": "s"}, headers)
     if user:
-        if not options.secret:
-            raise ValueError("the option user needs a password as the secret")
         names = {"db": database} if database else {}
         login = base64.b64encode(f"{user}:{options.secret}".encode()).decode()
         return WriteTarget(f"{url}/write", {**names, "precision": "s"}, {"Authorization": f"Basic {login}"})
@@ -414,7 +395,7 @@ def to_target(options: OutputOptions) -> WriteTarget:
 
 
 def build(options: OutputOptions, parts: OutputParts) -> LineProtocolOutput:
-    """Build the output of these options. Raises ValueError."""
+    """Build the output of these options. Raises ValueError if they are wrong."""
     return LineProtocolOutput(
         target=to_target(options), measures=parts.measures, now=parts.now, ca_file=options.more.get("ca_file")
     )

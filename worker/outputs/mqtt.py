@@ -7,11 +7,11 @@
 All messages are retained (``mqtt_client``), so a display that starts later has them at once. The state is one message,
 so that its figures belong to the same moment; an unknown figure is null, which Home Assistant shows as "unknown". For
 each kind of energy there are the figures of yesterday, this month and this year, as far as known today, and the last
-known day. They change at midnight: ``OutputKind.daily``.
+known day. These figures change at midnight, even without new readings (``OutputKind.daily``).
 
-We connect only to send. ``online`` is published last, after all other messages were acknowledged. If a connection
-breaks off before, the broker publishes ``offline``, which stands until the delivery is repeated; a sensor without news
-for three days expires. So no old figure looks current after Relève has stopped.
+We connect only to send. ``online`` is published last, after all other messages were acknowledged. If the connection
+breaks off before that, the broker publishes ``offline``, which stands until the delivery is repeated; a sensor without
+news for three days expires. So no old figure looks current after Relève has stopped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from worker.domain.clock import Clock
-from worker.domain.documents import ALL_KEYS, Document, KeyRange, key_of, key_range, period_key, to_entry
+from worker.domain.documents import ALL_KEYS, key_of, key_range, period_key, to_entry
 from worker.domain.series import Period, Series
 from worker.domain.totals import count_inputs, count_names
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight
@@ -38,15 +38,15 @@ _CONSENT_DAYS: Final = "consent_days"
 _PERIODS: Final = ("yesterday", "month", "year")
 _KINDS_OF_ENERGY: Final = ("consumption", "production", "gas")
 _NOT_IN_A_TOPIC: Final = "+#$"
-_LONGEST_TOPIC: Final = 200  # Characters of a topic's first part.
+_LONGEST_TOPIC: Final = 200  # The most characters of a topic's first part.
 
 
 @dataclass(frozen=True, slots=True)
 class EnergyFigures:
-    """The figures of one series of daily energy, in kWh; None if nothing is known of the period.
+    """The figures of one series of daily energy, in kWh; a figure is None if nothing is known of its period.
 
-    ``month`` and ``year``: the sums of the known days of the current ones; ``counts`` has the number of these days,
-    for example as ``month_days``.
+    ``month`` and ``year``: the sums of the known days of the current month and year. ``counts``: the numbers of these
+    days, for example as ``month_days``.
     """
 
     series: Series
@@ -58,13 +58,13 @@ class EnergyFigures:
 
     @property
     def name(self) -> str:
-        """``consumption``, ``production`` or ``gas``."""
+        """The kind of energy: ``consumption``, ``production`` or ``gas``."""
         return "gas" if self.series.is_gas else self.series.description.direction.value
 
 
 @dataclass(frozen=True, kw_only=True)
 class MqttOutput:
-    """A broker, with the topic and the language of the accounts' figures."""
+    """The output to a broker, with the topic and the language of the accounts' figures."""
 
     broker: MqttBroker
     measures: MeasureStore
@@ -80,7 +80,7 @@ class MqttOutput:
     def send(self, changes: Sequence[Change]) -> None:
         """Publish all current figures of the changes' accounts, whatever has changed."""
         for account in dict.fromkeys(change.account for change in changes):
-            messages = list(self._messages(account))  # Read before the connection is open.
+            messages = list(self._messages(account))  # The store is read before the connection opens.
             available = f"{self._topic(account)}/availability"
             with self.broker.connect(will=RetainedMessage(available, "offline")) as connection:
                 for message in (*messages, RetainedMessage(available, "online")):
@@ -135,7 +135,7 @@ def _sensors(figures: Sequence[EnergyFigures], state_topic: str) -> Iterator[tup
                 {
                     "device_class": "energy",
                     "unit_of_measurement": "kWh",
-                    # A total that restarts; a value may also be corrected downwards.
+                    # The figure is a total that restarts with each period; it may also be corrected downwards.
                     "state_class": "total",
                     "last_reset_value_template": f"{{{{ value_json.{period}_from }}}}",
                     "suggested_display_precision": 2,
@@ -147,7 +147,10 @@ def _sensors(figures: Sequence[EnergyFigures], state_topic: str) -> Iterator[tup
 
 
 def _attributes(name: str, state_topic: str) -> dict[str, str]:
-    """Return the templates that make a total's counts attributes of its sensor; an older retained state has none."""
+    """Return the templates that turn the counts of a total into attributes of its sensor.
+
+    They use ``get``, because an older retained state has no counts.
+    """
     counts = ", ".join(f"'{count}': value_json.get('{name}_{count}')" for count in count_names(Period.MONTH))
     return {"json_attributes_topic": state_topic, "json_attributes_template": f"{{{{ {{{counts}}} | tojson }}}}"}
 
@@ -171,7 +174,7 @@ def _to_json(content: dict[str, Any]) -> str:
 
 
 def read_figures(account_id: str, measures: MeasureStore, now: datetime) -> Iterator[EnergyFigures]:
-    """Yield the figures of each series of daily energy with values of the account. Raises StoreUnavailable."""
+    """Yield the figures of each series of daily energy for which the account has values. Raises StoreUnavailable."""
     yesterday = civil_date(now) - ONE_DAY
     today = DateWindow(civil_date(now), civil_date(now) + ONE_DAY)
     for series in (series for series in Series if series.is_daily_energy):
@@ -180,7 +183,8 @@ def read_figures(account_id: str, measures: MeasureStore, now: datetime) -> Iter
         years = measures.read(account_id, {year: ALL_KEYS})[year]
         if not years:
             continue
-        ranges = {series.inputs: _days_of(years[-1], yesterday), month: key_range(today, month)}
+        first = min(f"{key_of(years[-1])}-01-01", yesterday.isoformat())  # The newest year's first day, or yesterday.
+        ranges = {series.inputs: (first, "~"), month: key_range(today, month)}
         documents = measures.read(account_id, ranges)
         days = {key_of(document): document["load"] for document in documents[series.inputs]}
         if not days:
@@ -190,25 +194,18 @@ def read_figures(account_id: str, measures: MeasureStore, now: datetime) -> Iter
         for total in series.totals:
             (counted,) = count_inputs([period_key(now, total)], entries, total).values()
             counts |= {f"{total.period}_{name}": number for name, number in counted.items()}
-        this_year = next((one["load"] for one in years if key_of(one) == str(today.start.year)), None)
         yield EnergyFigures(
             series=series,
             yesterday=days.get(yesterday.isoformat()),
             month=next((one["load"] for one in documents[month]), None),
-            year=this_year,
+            year=next((one["load"] for one in years if key_of(one) == str(today.start.year)), None),
             last_day=date.fromisoformat(max(days)),
             counts=counts,
         )
 
 
-def _days_of(newest_year: Document, yesterday: date) -> KeyRange:
-    """Return the key range from the start of the newest known year, or from yesterday if earlier."""
-    first = min(f"{key_of(newest_year)}-01-01", yesterday.isoformat())
-    return first, "~"
-
-
 def build(options: OutputOptions, parts: OutputParts) -> MqttOutput:
-    """Build the output of these options. Raises ValueError with one line."""
+    """Build the output of these options. Raises ValueError, with a text of one line, if they are wrong."""
     url, more = urlsplit(options.url), options.more
     if url.scheme not in PORTS or not url.hostname or url.path.strip("/") or url.query or url.fragment:
         raise ValueError("the address must look like mqtts://HOST or mqtts://HOST:PORT")

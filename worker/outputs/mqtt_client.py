@@ -1,7 +1,7 @@
 """A short connection to an MQTT broker that publishes messages one at a time.
 
-It uses MQTT 5, whose acknowledgement says if the user may not write to a topic. paho's loop is called in this thread,
-so no thread is left behind, and each wait has a limit.
+MQTT 5 is used, because its acknowledgements say whether the user may write to a topic. The loop of the library paho is
+called in this thread, so no thread is left behind, and each wait has a limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from paho.mqtt.client import Client, MQTTMessageInfo, MQTTv5
+from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -27,13 +27,13 @@ _TIMEOUT_S: Final = 15.0  # Applies separately to the connection, the broker's C
 _POLL_S: Final = 0.5
 _AT_LEAST_ONCE: Final = 1
 _BAD_PROTOCOL: Final = 132
-_REFUSED_CREDENTIALS: Final = (134, 135, 138, 140)  # User or password, no right, banned, method.
-_BUSY: Final = (136, 137, 151, 159)  # Not available, busy, quota, too many connections.
+_REFUSED_CREDENTIALS: Final = (134, 135, 138, 140)  # Bad user or password, not authorized, banned, bad method.
+_BUSY: Final = (136, 137, 151, 159)  # Unavailable, busy, quota exceeded, connection rate exceeded.
 
 
 @dataclass(frozen=True, slots=True)
 class RetainedMessage:
-    """A retained message; an empty payload removes the retained one."""
+    """A retained message; an empty payload removes the message that the broker has retained under the topic."""
 
     topic: str
     payload: str
@@ -41,7 +41,7 @@ class RetainedMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class MqttBroker:
-    """The broker. ``ca_file``: the certificates that are trusted for it instead of the system's."""
+    """An MQTT broker. ``ca_file``: the certificates to trust instead of the system's."""
 
     host: str
     port: int
@@ -49,25 +49,24 @@ class MqttBroker:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     ca_file: str | None = None
-    timeout_s: float = _TIMEOUT_S
 
     @contextmanager
     def connect(self, will: RetainedMessage | None = None) -> Iterator[MqttConnection]:
         """Open a connection; if it breaks off, the broker publishes ``will``. Raises NotDelivered, OutputRefused."""
         client = Client(
             CallbackAPIVersion.VERSION2,
-            client_id=f"releve-{secrets.token_hex(6)}",  # With one id, two processes would disconnect each other.
+            client_id=f"releve-{secrets.token_hex(6)}",  # With the same id, two processes would disconnect each other.
             protocol=MQTTv5,
             reconnect_on_failure=False,
         )
-        client.connect_timeout = self.timeout_s
+        client.connect_timeout = _TIMEOUT_S
         if self.user is not None:
             client.username_pw_set(self.user, self.password)
         if will is not None:
             client.will_set(will.topic, will.payload, _AT_LEAST_ONCE, retain=True)
         if self.has_tls:
             client.tls_set_context(self._tls_context())
-        connection = MqttConnection(client, self.timeout_s)
+        connection = MqttConnection(client)
         try:
             self._open(client)
             connection.wait_for_greeting()
@@ -109,17 +108,20 @@ class _ClosingTlsSocket(ssl.SSLSocket):
 
 
 class MqttConnection:
-    def __init__(self, client: Client, timeout_s: float) -> None:
-        self._client, self._timeout_s = client, timeout_s
+    def __init__(self, client: Client) -> None:
+        self._client = client
         self._greeting: ReasonCode | None = None
         self._acknowledged: dict[int, ReasonCode] = {}
         client.on_connect = self._on_connect
         client.on_publish = self._on_publish
 
     def publish(self, message: RetainedMessage) -> None:
-        """Publish a retained message, and return once the broker has it. Raises NotDelivered, OutputRefused."""
+        """Publish a retained message, and wait for the broker's acknowledgement. Raises NotDelivered, OutputRefused."""
         info = self._client.publish(message.topic, message.payload, _AT_LEAST_ONCE, retain=True)
-        code = self._wait_for(info)
+        ends_at = time.monotonic() + _TIMEOUT_S
+        while info.mid not in self._acknowledged:
+            self._turn(ends_at)
+        code = self._acknowledged.pop(info.mid)
         if code.value in _REFUSED_CREDENTIALS:
             raise OutputRefused(f"the broker does not let this user write to {message.topic}")
         if code.is_failure:
@@ -127,7 +129,7 @@ class MqttConnection:
 
     def wait_for_greeting(self) -> None:
         """Wait until the broker has accepted the connection. Raises NotDelivered, OutputRefused."""
-        ends_at = time.monotonic() + self._timeout_s
+        ends_at = time.monotonic() + _TIMEOUT_S
         while self._greeting is None:
             self._turn(ends_at)
         code = self._greeting
@@ -139,12 +141,6 @@ class MqttConnection:
             raise OutputRefused("the broker does not support MQTT 5: use a newer one, such as Mosquitto 2")
         raise (NotDelivered if code.value in _BUSY else OutputRefused)(f"the broker refuses the connection: {code}")
 
-    def _wait_for(self, info: MQTTMessageInfo) -> ReasonCode:
-        ends_at = time.monotonic() + self._timeout_s
-        while info.mid not in self._acknowledged:
-            self._turn(ends_at)
-        return self._acknowledged.pop(info.mid)
-
     def _turn(self, ends_at: float) -> None:
         """Let paho read and write for a moment. Raises NotDelivered if the connection ends or the time runs out."""
         if self._client.loop(_POLL_S) is not MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -153,7 +149,7 @@ class MqttConnection:
             if not self._greeting.is_failure:
                 raise NotDelivered("the connection to the broker broke off")
         if time.monotonic() > ends_at:
-            raise NotDelivered(f"the broker did not answer within {self._timeout_s:g} s")
+            raise NotDelivered(f"the broker did not answer within {_TIMEOUT_S:g} s")
 
     def _on_connect(self, client: Client, userdata: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
         self._greeting = code

@@ -22,7 +22,7 @@ from worker.stores.registry.outputs import KeptReadings
 class OutputRefused(OperatorFault):
     """An output refuses data until its operator acts, for example after a wrong token; the text is one clear line."""
 
-    code = ""  # It concerns no account.
+    code = ""  # The error concerns no account.
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +30,17 @@ class OutputAccount:
     """The part of an account that outputs see.
 
     ``label``: a short name in lower-case letters, digits and underscores, by default the account's id.
-    ``usage_point_id`` is for the household's own outputs; a service gets only ``id``. ``consent_until``: the last day
-    of the consent, or of a gateway's token.
+    ``consent_until``: the last day of the consent, or of a gateway's token.
     """
 
     id: str
     label: str
-    tenant: str
-    usage_point_id: str | None = field(default=None, repr=False)
     consent_until: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The changed part of a series: from the start of the first changed reading to the start of the last one.
+    """The changed part of a series: from the start of the first changed reading to the start of the last changed one.
 
     ``first`` and ``last``: in Europe/Paris; for a daily reading the local midnight. Values in between may be unchanged.
     ``removed``: the keys of removed readings, in their order.
@@ -57,7 +54,7 @@ class Change:
 
 
 class Output(Protocol):
-    """One output. When it sends, it reads the values from the measure store."""
+    """One output. It reads the values from the measure store when it sends them."""
 
     def check(self) -> str:
         """Test the connection and the credentials without writing, and return one line about what was reached.
@@ -69,8 +66,9 @@ class Output(Protocol):
     def send(self, changes: Sequence[Change]) -> KeptReadings | None:
         """Send the values of these parts as they are stored now; safe to repeat.
 
-        The changes belong to one account, the oldest first. Returns the ``removed`` readings that the receiver keeps,
-        or None. Raises NotDelivered if a later try may succeed, OutputRefused if it can't, or StoreUnavailable.
+        The changes belong to one account and are sorted, oldest first. Returns the ``removed`` readings that the
+        receiver keeps, or None. Raises NotDelivered if a later try may succeed, OutputRefused if it can't, or
+        StoreUnavailable.
         """
         ...
 
@@ -79,15 +77,13 @@ class Output(Protocol):
 class OutputOptions:
     """The options of one output as typed: its address, its secret, and further options by name."""
 
-    url: str = field(repr=False)  # It may contain a password.
+    url: str = field(repr=False)  # The address may contain a password.
     secret: str | None = field(default=None, repr=False)
     more: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputParts:
-    """The objects that outputs need, besides their options."""
-
     measures: MeasureStore
     now: Clock
 
@@ -96,11 +92,11 @@ class OutputParts:
 class OutputKind:
     """A kind of output: its name, the help of its options, and the function that builds such an output.
 
-    ``secret``: what the hidden prompt asks for, such as "long-lived access token", if anything. ``daily``: whether its
-    figures change with the date even without new readings; then yesterday of each account's daily series is noted as
-    changed once a day. ``options``: the further options NAME=VALUE with their help. ``build`` raises ValueError with
-    one clear line for a wrong option. ``forget`` removes accounts' data from the receiver, if its protocol has a simple
-    way; it raises the errors of ``Output.send``.
+    ``secret``: what the hidden prompt asks for, such as "long-lived access token"; None if there is no secret.
+    ``daily``: whether the output's figures change with the date even without new readings; then yesterday of each
+    account's daily series is noted as changed once a day. ``options``: the further options NAME=VALUE with their help.
+    ``build`` raises ValueError with one clear line for a wrong option. ``forget`` removes accounts' data from the
+    receiver, if its protocol has a simple way; it raises the errors of ``Output.send``.
     """
 
     name: str
@@ -114,12 +110,12 @@ class OutputKind:
 
 
 def require_address(url: str) -> None:
-    """Raise ValueError unless the text is a URL with a valid host name; the error quotes nothing of it."""
+    """Raise ValueError unless the text is a URL with a valid host name; the error doesn't quote the URL."""
     try:
         parts = urlsplit(url)
         has_port = parts.port != 0
         (parts.hostname or "").encode("idna")
-    except ValueError:  # Its text quotes the URL, which may contain a password.
+    except ValueError:  # The text of this error quotes the URL, which may contain a password.
         has_port = False
     if not has_port:
         raise ValueError("this is not an address: its host or port is invalid")

@@ -1,8 +1,8 @@
 """Measures for a service: signed POST requests, each with at most 5 000 readings of one series of an account.
 
-A request has all readings of whole days, and its receiver replaces those days: a reading that isn't in it no longer
-exists. docs/reference/measures-webhook.schema.json describes the body. The webhook of notices is a different one
-(``accounts.notice_channels``).
+A request has all readings from its ``from`` to its ``until``, and the receiver replaces that span: a reading that the
+request doesn't contain no longer exists. docs/reference/measures-webhook.schema.json describes the body. The webhook of
+notices is a different one (``accounts.notice_channels``).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -40,10 +40,9 @@ class MeasuresWebhook:
     measures: MeasureStore
     most_readings: int = MOST_READINGS
     timeouts_s: tuple[float, float] = TIMEOUTS_S
-    clock: Callable[[], float] = time.time  # The real clock, because receivers compare the time with their own.
 
     def check(self) -> str:
-        """Send a signed request without a reading, of kind ``test``."""
+        """Send a signed request of kind ``test``, without readings."""
         with open_session(BoundedHttp()) as session:
             self._post(session, {"id": uuid4().hex, "kind": "test"})
         return "the receiver accepts signed requests"
@@ -55,7 +54,7 @@ class MeasuresWebhook:
                     self._post(session, body)
 
     def _bodies(self, change: Change) -> Iterator[dict[str, Any]]:
-        """Yield the bodies with the days of a change; each body's days begin where those of the one before end."""
+        """Yield the bodies for the days of a change; each body begins where the previous body ends."""
         inputs = change.series.inputs
         days = DateWindow(civil_date(change.first), civil_date(change.last) + ONE_DAY)
         (key, end_key), begin = key_range(days, inputs), local_midnight(days.start)
@@ -71,7 +70,8 @@ class MeasuresWebhook:
 
     def _post(self, session: requests.Session, body: dict[str, Any]) -> None:
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        status = post_signed(session, self.url, self.secret, content, int(self.clock()), self.timeouts_s)
+        now = int(time.time())  # The real time, because receivers compare it with their own clocks.
+        status = post_signed(session, self.url, self.secret, content, now, self.timeouts_s)
         if 200 <= status < 300:
             return
         if status in _REFUSED:
@@ -103,7 +103,11 @@ def _to_body(change: Change, begin: datetime, until: datetime, documents: Sequen
 
 
 def _identify(change: Change, begin: datetime, until: datetime, documents: Sequence[Document]) -> str:
-    """Return the same id for the same state of the same days; a restored value gets another id by its writing time."""
+    """Return an id that is the same whenever the same state of the same time span is sent.
+
+    A value that was removed and restored changes the id, because its writing time differs. Without readings the id is
+    random.
+    """
     if not documents:
         return uuid4().hex
     of_documents = [[document["_id"], document["load"], document["updated_at"]] for document in documents]
@@ -116,7 +120,7 @@ def _to_text(moment: datetime) -> str:
 
 
 def build(options: OutputOptions, parts: OutputParts) -> MeasuresWebhook:
-    """Build the output of these options. Raises ValueError."""
+    """Build the output of these options. Raises ValueError if they are wrong."""
     address = urlsplit(options.url)
     if address.scheme not in ("http", "https") or not address.hostname:
         raise ValueError("the address must be an https:// URL")

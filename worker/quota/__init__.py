@@ -1,1 +1,1 @@
-"""The supplier's quota: a ledger shared by all workers, and the gate that a 429 closes."""
+"""The supplier's quota: a ledger shared by all workers, and the gate that closes after a 429."""

@@ -1,22 +1,23 @@
-"""The permit ledger of a supplier in Redis, shared by all workers and hosts, with a lane for each kind of work.
+"""The ledger of a supplier's permits in Redis, shared by all workers and hosts; each kind of work has a lane.
 
 The limit per second is a pace: permits are evenly spaced and booked at most a moment ahead. The limits per hour and per
 day (half a day for a gateway) are sliding windows: they hold for any span of this length, so no sequence of calls can
-exceed them, however the supplier counts its hour. One script checks all limits and the gate by Redis' clock. So a
-permit counts against all limits or none, and the clocks of the hosts don't matter. If Redis loses its data, the
-supplier refuses some calls, and its 429 closes the gate.
+exceed them, however the supplier counts its hour. One script checks all limits and the gate, by the clock of Redis. So
+a permit counts against all limits or none, and the clocks of the hosts don't matter. If Redis loses its data, some
+calls are too many; the supplier refuses them, and its 429 closes the gate.
 
-The floor of a lane is the share of the quota that is reserved for it. Other lanes may borrow its unused part, evenly
-over the window: a lane gets a permit if the other lanes can then still have their floors evenly over the rest of the
-window, counting the calls that drop out of it by then. So no quota lies idle, and a lane that begins to work gets its
-floor back step by step, from the first moment on.
+The floor of a lane is the share of the quota that is reserved for it. Other lanes may borrow the unused part of a
+floor, evenly over the window: a lane gets a permit if the other lanes can still get their floors afterwards, evenly
+over the rest of the window; calls that leave the sliding window by then are taken into account. So no quota stays
+unused, and a lane that begins to work gets its floor back step by step, beginning at once.
 
-A 429 closes the gate for all workers. It reopens by itself, gradually: within a minute the pace grows from a twentieth
-to the whole, so the first calls test whether the supplier is ready. If a call is refused within ten minutes of an
-opening, the gate closes for twice as long as the supplier asked, then four times, up to an hour more. Calls in flight
-when it closes may all be refused; together they count as one refusal.
+A 429 closes the gate for all workers. The gate reopens by itself, gradually: within a minute the pace grows from a
+twentieth to the full pace, so the first calls test whether the supplier is ready. If a call is refused within ten
+minutes after the gate has opened, the gate closes for twice as long as the supplier asked, the next time for four times
+as long, and so on, but for at most an hour longer than the supplier asked. Calls that are under way when the gate
+closes may all be refused; together they count as one refusal.
 
-A permit is a text: the moment in µs, the lane (1 to 5), and the API:
+A permit is a text: the time in µs, the lane (1 to 5), and the API:
 
     1721880000250000/2/data
 """
@@ -40,39 +41,40 @@ from worker.stores.redis.connection import PrefixedKeys
 
 SECOND_MS: Final = 1000
 HOUR_MS: Final = 3_600_000
-RAMP_US: Final = 60_000_000  # After a closure the gate opens gradually over this time.
-# Without a limit per second, the gate's ramp ends at four calls per second.
+RAMP_US: Final = 60_000_000  # After a closure, the gate opens gradually over this time.
+# If there is no limit per second, the gate's ramp ends at four calls per second.
 RAMP_SPACING_US: Final = 250_000
-# A bucket of the hourly window has 22.5 s. A call may wait up to one bucket longer than needed.
+# A bucket of the hourly window is 22.5 s long. A call may wait up to one bucket longer than needed.
 BUCKETS: Final = 160
-# A lane above its floor leaves a four-hundredth of the limit for each lane that is served before it.
+# A lane that is above its floor leaves a four-hundredth of the limit to each lane that is served before it.
 _LEFT: Final = 400
-# Above its floor a lane waits only this share of its patience, so that lanes served before it can book further ahead.
+# A lane that is above its floor waits only for this share of its patience, so that the lanes served before it can book
+# permits further ahead.
 _PERCENT_OF_PATIENCE: Final = (85, 65, 45, 25, 15)
-# A caller waits for up to four slots, so that consecutive calls succeed even at one call per second.
+# A caller waits for up to four slots of the pace, so that consecutive calls succeed even at one call per second.
 _SLOTS_WAITED_FOR: Final = 4
 _SHORTEST_WAIT_S: Final = 1.0
 _SHORTEST_SLEEP_S: Final = 0.001
 _JITTER: Final = 0.1
-# The same as in ``lua_scripts.TAKE_PERMIT``.
+# The number must be the same as in ``lua_scripts.TAKE_PERMIT``.
 _FIRST_PACE: Final = 0.05
 _REFUSAL_MEMORY_US: Final = RAMP_US + 600_000_000
-# A limit on the wait that we add; the wait that the supplier asks for has no limit here.
+# This limits the time that we add to the wait; the wait that the supplier asks for isn't limited here.
 _LONGEST_ADDED_US: Final = 3_600_000_000
 
 
 def spacing_us(calls: int, window_ms: int = SECOND_MS) -> int:
-    """Return the µs between two permits, such that ``calls + 1`` permits in a row span a quarter more than the window.
+    """Return the µs between two permits, chosen so that ``calls + 1`` permits in a row span 1.25 times the window.
 
-    So 5 calls per second become 4 evenly spaced ones. That is still more than any hourly limit allows, and network
-    jitter never puts six into one second.
+    So a limit of 5 calls per second becomes 4 evenly spaced calls. That is still more than any hourly limit allows, and
+    network jitter never moves six calls into one second.
     """
     return window_ms * 1250 // calls + 1
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaSpan:
-    """A limit on the calls in any span of this length."""
+    """A limit of ``calls`` in any span of ``length_us``."""
 
     name: str
     calls: int
@@ -80,11 +82,11 @@ class QuotaSpan:
 
     @property
     def bucket_us(self) -> int:
-        """The length of a bucket; the script keeps one count per bucket and lane."""
+        """The length of a bucket. The script keeps one count for each bucket and lane."""
         return self.length_us // BUCKETS
 
     def numbers(self, lane: Lane, shares: Shares) -> list[int]:
-        """Return the window's arguments of ``lua_scripts.TAKE_PERMIT``, in its order."""
+        """Return the arguments of ``lua_scripts.TAKE_PERMIT`` for this window, in the script's order."""
         return [
             self.calls,
             self.bucket_us,
@@ -96,34 +98,38 @@ class QuotaSpan:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one supplier; None means no limit. The lengths differ from the usual ones in tests only."""
+    """The limits of one supplier; None means no limit.
 
-    per_second: int | None
-    per_hour: int | None
-    per_day: int | None
-    day_hours: int  # The length of the span that is called a day.
-    second_ms: int
-    hour_ms: int
+    ``second_ms`` and ``hour_ms`` differ from their defaults only in tests.
+    """
+
+    per_second: int | None = None
+    per_hour: int | None = None
+    per_day: int | None = None
+    day_hours: int = 24  # The length, in hours, of the span to which ``per_day`` applies.
+    shares: Shares = EQUAL_SHARES
+    second_ms: int = SECOND_MS
+    hour_ms: int = HOUR_MS
 
     @property
     def windows(self) -> tuple[QuotaSpan, ...]:
-        """The limits per hour and per day, where set."""
+        """The limits per hour and per day, as far as they are set."""
         limits = (("hourly", self.per_hour, self.hour_ms), ("daily", self.per_day, self.day_hours * HOUR_MS))
         return tuple(QuotaSpan(name, calls, length_ms * 1000) for name, calls, length_ms in limits if calls)
 
     @property
     def spacing_us(self) -> int:
-        """The µs between two permits; 0 without a limit per second."""
+        """The µs between two permits; 0 if there is no limit per second."""
         return spacing_us(self.per_second, self.second_ms) if self.per_second else 0
 
     @property
     def longest_wait_s(self) -> float:
-        """The longest time that a caller waits for a permit: some slots of the pace, but at least a second."""
+        """The longest time that a caller waits for a permit: a few slots of the pace, but at least one second."""
         return max(_SHORTEST_WAIT_S, _SLOTS_WAITED_FOR * self.spacing_us / 1e6)
 
-    def numbers(self, lane: Lane, shares: Shares, longest_us: int) -> list[int]:
-        """Return the arguments of ``lua_scripts.TAKE_PERMIT`` that are the same in all calls of ``lane``."""
-        spacing = self.spacing_us
+    def numbers(self, lane: Lane, longest_us: int) -> list[int]:
+        """Return the arguments of ``lua_scripts.TAKE_PERMIT`` that are the same for all calls of ``lane``."""
+        spacing, shares = self.spacing_us, self.shares
         floor = shares.floor(lane)
         percent = 100 if shares == EQUAL_SHARES else _PERCENT_OF_PATIENCE[_rank(lane, shares)]
         return [
@@ -141,7 +147,7 @@ class Limits:
 
 
 def _rank(lane: Lane, shares: Shares) -> int:
-    """Return how many lanes are served before this one; none with equal shares."""
+    """Return how many lanes are served before this lane; 0 if all lanes have equal shares."""
     return 0 if shares == EQUAL_SHARES else QUOTA_LANES.index(lane)
 
 
@@ -149,8 +155,8 @@ def _rank(lane: Lane, shares: Shares) -> int:
 class PermitDecision:
     """A permit, or the time after which to try again.
 
-    ``permit`` may be used after ``wait_s``, that is at ``at_s`` by the server's clock. If it is None, a permit may be
-    free after ``wait_s``.
+    If ``permit`` is a text, it may be used after ``wait_s`` seconds, that is at ``at_s`` by the clock of Redis. If
+    ``permit`` is None, a permit may be free after ``wait_s`` seconds.
     """
 
     permit: str | None
@@ -160,10 +166,11 @@ class PermitDecision:
 
 @dataclass(frozen=True, slots=True)
 class QuotaState:
-    """The used part of a supplier's quota, and the state of the gate.
+    """How much of a supplier's quota is used, and the state of the gate.
 
-    ``used``: permits by API within ``hours``, which is 1 without a limit per day; ``limit``: the limit of each, or
-    None. ``opens_in_s``: seconds until the gate opens; 0 if it is open. ``gate_code``: of the error that closed it.
+    ``used``: the number of permits by API within the last ``hours``, which is 1 if there is no limit per day.
+    ``limit``: the limit of each API within this time; None if there is none. ``opens_in_s``: the seconds until the gate
+    opens; 0 if the gate is open. ``gate_code``: the code of the error that closed the gate.
     """
 
     used: dict[str, int]
@@ -174,54 +181,49 @@ class QuotaState:
 
     @property
     def span(self) -> str:
-        """The span of ``used`` in words: "hour", "12 hours" or "day"."""
+        """The span to which ``used`` applies, in words: "hour", "12 hours" or "day"."""
         return {1: "hour", 24: "day"}.get(self.hours, f"{self.hours} hours")
 
 
 class QuotaLedger(PrefixedKeys):
-    """The ledger of one supplier; a limit of None means no limit. Its methods raise StoreUnavailable.
+    """The ledger of one supplier. Its methods raise StoreUnavailable if Redis fails.
 
-    Limits may change between starts, because Redis keeps only the permits taken. ``clock_us`` replaces the server's
-    clock in simulations. The lengths of the windows and ``max_wait_s`` are arguments for tests and benchmarks only.
+    The limits may change between two starts, because Redis stores only the permits that were taken. ``clock_us``
+    replaces the clock of Redis in simulations. The lengths of the windows and ``max_wait_s`` are passed only by tests
+    and benchmarks.
     """
 
     def __init__(
         self,
         redis: Redis,
         supplier: str,
+        limits: Limits,
         *,
-        per_second: int | None,
-        per_hour: int | None,
-        per_day: int | None = None,
-        day_hours: int = 24,
-        shares: Shares = EQUAL_SHARES,
         prefix: str = "releve:",
         max_wait_s: float | None = None,
         sleep: Callable[[float], None] = time.sleep,
-        clock_us: Callable[[], int] | None = None,
-        second_ms: int = SECOND_MS,
-        hour_ms: int = HOUR_MS,
+        clock_us: Callable[[], int] = lambda: 0,
     ) -> None:
         super().__init__(redis, prefix)
-        limits = Limits(per_second, per_hour, per_day, day_hours, second_ms, hour_ms)
-        self.per_hour, self.per_day, self.day_hours = per_hour, per_day, day_hours
+        self.per_hour, self.per_day, self.day_hours = limits.per_hour, limits.per_day, limits.day_hours
         self._supplier = supplier
         self._max_wait_s = limits.longest_wait_s if max_wait_s is None else max_wait_s
         self._sleep = sleep
         self._windows = limits.windows
-        self._clock_us = clock_us or (lambda: 0)  # 0 makes the scripts take the server's clock.
+        self._clock_us = clock_us  # If this returns 0, the scripts use the clock of Redis.
         self._gate_key = self._key("gate", supplier, "state")
         longest_us = math.ceil(self._max_wait_s * 1e6)
-        self._script_numbers = {lane: limits.numbers(lane, shares, longest_us) for lane in QUOTA_LANES}
+        self._script_numbers = {lane: limits.numbers(lane, longest_us) for lane in QUOTA_LANES}
         self._take_script = redis.register_script(lua_scripts.TAKE_PERMIT)
         self._close_script = redis.register_script(lua_scripts.CLOSE_GATE)
 
     def take_permit(self, api: str) -> str:
-        """Wait for a permit within every limit, at most for a few slots of the pace; return when it may be used.
+        """Take a permit that keeps within every limit; wait until it may be used, at most a few slots of the pace.
 
-        ``api`` is the name under which the supplier counts the call. Raises RateLimited with the wait, and takes
-        nothing, if there is no permit in time; at once if the wait is known to be longer. Retries come a little later
-        than the ledger says, so that the callers don't all come at the same moment.
+        ``api`` is the name under which the supplier counts the call. If there is no permit in time, raises RateLimited
+        with the time to wait, and takes nothing; if the wait is known to be too long, raises at once. Between two
+        tries, the caller sleeps a little longer than the ledger says, so that the callers don't all try at the same
+        time.
         """
         waited_s = 0.0
         while (decision := self.try_permit(api, self._max_wait_s - waited_s)).permit is None:
@@ -232,7 +234,7 @@ class QuotaLedger(PrefixedKeys):
             waited_s += again_s
         if decision.wait_s > 0:
             self._sleep(decision.wait_s)
-            # The gate may have been closed while we slept.
+            # The gate may have been closed during the sleep.
             if (closed_s := self.closed_for_s()) > 0:
                 self.release_permit(decision.permit)
                 raise self._refusal(closed_s)
@@ -240,7 +242,10 @@ class QuotaLedger(PrefixedKeys):
         return decision.permit
 
     def try_permit(self, api: str, patience_s: float = 0.0) -> PermitDecision:
-        """Take a permit for the lane of this thread, if all limits allow one within ``patience_s``."""
+        """Take a permit for the lane of this thread, if all limits allow a permit within ``patience_s``.
+
+        Otherwise the decision has no permit, but says when to try again.
+        """
         lane = LANES[current_lane()].quota_lane
         keys = [self._gate_key, self._key("permit", self._supplier, api, "pace"), *self._window_keys(api)]
         number = QUOTA_LANES.index(lane) + 1
@@ -251,21 +256,21 @@ class QuotaLedger(PrefixedKeys):
         return PermitDecision(f"{at_us[0]}/{number}/{api}", wait_us / 1e6, int(at_us[0]) / 1e6)
 
     def release_permit(self, permit: str) -> None:
-        """Undo the count of a call that was never sent; its slot in the pace stays used."""
+        """Undo the count of a call that was never sent; the slot of the call in the pace stays used."""
         at_us, lane, api = permit.split("/", 2)
         with self._redis.pipeline() as pipe:
             for key, window in zip(self._window_keys(api), self._windows, strict=True):
-                # A bucket that has dropped out of the window becomes -1, which doesn't count either.
+                # If the bucket has left the window, its count becomes -1, but the window doesn't include it any more.
                 pipe.hincrby(key, f"{int(at_us) // window.bucket_us}:{lane}", -1)
                 pipe.pexpire(key, 2 * window.length_us // 1000)
             pipe.execute()
         PERMITS_GIVEN_BACK.inc()
 
     def close_gate(self, retry_after_s: float, permit: str = "", code: str = "") -> None:
-        """Close the gate for all workers and APIs, unless it is closed for longer already.
+        """Close the gate for all workers and APIs, unless the gate is already closed for longer.
 
-        ``permit`` is that of the refused call, if it is known; ``code`` that of its error, which all calls get until
-        the gate opens.
+        ``permit`` is the permit of the refused call, if known. ``code`` is the code of its error, with which all calls
+        fail until the gate opens.
         """
         if retry_after_s <= 0:
             return
@@ -275,18 +280,18 @@ class QuotaLedger(PrefixedKeys):
         GATE_CLOSINGS.inc()
 
     def closed_for_s(self) -> float:
-        """Return the seconds until the gate begins to open; 0 if it is open or opening."""
+        """Return the seconds until the gate begins to open; 0 if it is open, or opening gradually."""
         return self.gate_state()[0]
 
     def gate_state(self) -> tuple[float, float]:
-        """Return the seconds until the gate begins to open, and the share of the full pace that it allows now."""
+        """Return the seconds until the gate begins to open, and the share of the full pace that the gate allows now."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hmget(self._gate_key, "shut_at", "until")
             pipe.time()
             (shut_at, until), (seconds, microseconds) = pipe.execute()
         shut_at_us, opens_us = int(shut_at or 0), int(until or 0)
         now_us = self._clock_us() or int(seconds) * 1_000_000 + int(microseconds)
-        # If it was closed in the future, the clock has been set back since: it counts as open.
+        # If the gate was closed at a time in the future, the clock has been set back since; the gate counts as open.
         if now_us < shut_at_us or now_us >= opens_us + RAMP_US:
             return 0.0, 1.0
         if now_us < opens_us:
@@ -294,22 +299,22 @@ class QuotaLedger(PrefixedKeys):
         return 0.0, max(_FIRST_PACE, (now_us - opens_us) / RAMP_US)
 
     def used_by_lane(self, api: str) -> dict[Lane, int]:
-        """Return the permits of the last hour by lane, without released ones; 0 without a limit per hour."""
+        """Return the number of permits of the last hour by lane, except released ones; 0 without a limit per hour."""
         return self._used_within("hourly", api)
 
     def used_in_a_day(self, api: str) -> int:
-        """Return the permits of the last ``day_hours``, without released ones; 0 without a limit per day."""
+        """Return the number of permits of the last ``day_hours``, except released ones; 0 without a limit per day."""
         return sum(self._used_within("daily", api).values())
 
     def state(self, apis: Iterable[str]) -> QuotaState:
-        """Return the used part of the quota of these APIs, and when the gate opens."""
+        """Return how much of the quota of these APIs is used, and when the gate opens."""
         used = {api: self.used_in_a_day(api) if self.per_day else sum(self.used_by_lane(api).values()) for api in apis}
         hours, opens_in_s = self.day_hours if self.per_day else 1, self.closed_for_s()
         code = self._gate_code() if opens_in_s else ""
         return QuotaState(used, self.per_day or self.per_hour, hours, opens_in_s, code)
 
     def calls_left(self, api: str) -> int:
-        """Return how many calls the limit per day still allows. Raises ValueError without such a limit."""
+        """Return how many calls the limit per day still allows now. Raises ValueError if there is no limit per day."""
         if self.per_day is None:
             raise ValueError(f"{self._supplier} has no daily limit")
         return max(0, self.per_day - self.used_in_a_day(api))
@@ -322,7 +327,8 @@ class QuotaLedger(PrefixedKeys):
         for window in (window for window in self._windows if window.name == span):
             oldest = self._now_us() // window.bucket_us - BUCKETS
             for name, count in self._redis.hgetall(self._key("permit", self._supplier, api, window.name)).items():
-                # The field 76528000:2 counts the permits of lane 2 in that bucket; wanted2 counts nothing.
+                # The field 76528000:2 counts the permits of lane 2 in this bucket; the field wanted2 doesn't count
+                # permits.
                 bucket, _, lane = str(name).partition(":")
                 if lane and int(bucket) >= oldest:
                     used[QUOTA_LANES[int(lane) - 1]] += int(count)

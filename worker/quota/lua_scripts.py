@@ -1,16 +1,16 @@
-"""The Lua scripts of the permit ledger and the gate; Redis runs each of them atomically.
+"""The Lua scripts for the permit ledger and the gate; Redis runs each of them atomically.
 
-Moments and spans are in µs, by the server's clock or the caller's (for simulations). A stored moment further ahead than
-any script writes is ignored, so that a raised limit applies at once, and a clock that was set back doesn't stop all
-calls.
+Times and spans are in µs. Times are by the clock of Redis or, in simulations, by the caller's. If a stored time lies
+further ahead than any time that a script writes, it is ignored, so that a raised limit applies at once, and a clock
+that was set back doesn't stop all calls.
 
 The hash of the gate, ``releve:gate:enedis-v5:state``:
 
-    shut_at   1721880000000000   when it was closed
-    until     1721880060000000   when it opens
-    strikes   1                  how often it was closed again soon after it had opened
-    next      1721880060250000   the next free slot while it opens slowly
-    code      GATEWAY_BANNED     the code of the error that closed it; empty if unknown
+    shut_at   1721880000000000   when the gate was closed
+    until     1721880060000000   when the gate opens
+    strikes   1                  how often the gate was closed again soon after it had opened
+    next      1721880060250000   the next free slot while the gate opens gradually
+    code      GATEWAY_BANNED     the code of the error that closed the gate; empty if unknown
 
 The hash of the pace, ``releve:permit:enedis-v5:data:pace``:
 
@@ -19,8 +19,8 @@ The hash of the pace, ``releve:permit:enedis-v5:data:pace``:
 
 The hash of a window, ``releve:permit:enedis-v5:data:hourly``:
 
-    76528000:2   12                 permits of lane 2 in bucket 76528000, which is a moment / length of a bucket
-    wanted2      1721880090000000   until when lane 2, which got no permit, counts as wanting one
+    76528000:2   12                 permits of lane 2 in bucket 76528000, which is a time divided by a bucket's length
+    wanted2      1721880090000000   until when lane 2 counts as wanting a permit, because it got none
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ end
 """
 # KEYS: the gate, the pace, then one for each window.
 # ARGV, with the numbers of 5 calls a second, 10 000 an hour and the usual shares:
-#    1  0          now; 0 takes the server's clock
-#    2  1000000    patience: how long the caller would wait
+#    1  0          now; 0 means the clock of Redis
+#    2  1000000    patience: how long the caller is ready to wait
 #    3  2          lane, 1 to 5
 #    4  250001     spacing of the pace; 0: no pace
-#    5  60000000   length of the ramp on which the gate opens
+#    5  60000000   length of the ramp, on which the gate opens gradually
 #    6  250001     spacing at the end of the ramp
 #    7  1000000    the longest patience of any caller
-#    8  65         percent of the patience that applies to this lane above its floor
-#    9  833336     spacing of this lane's floor of the pace; 0: none
-#   10  160        buckets of a window
+#    8  65         percentage of its patience for which this lane waits above its floor
+#    9  833336     spacing of permits in this lane's floor of the pace; 0: no floor
+#   10  160        number of buckets in a window
 #   11  5          number of lanes
-#   12  0          1: the ceiling of this lane holds even if no other lane wants more
-# Then for each window, here the hour:
-#   13  10000      calls
+#   12  0          1 if this lane's ceiling applies even when no other lane wants a permit, else 0
+# Then the same five kinds of arguments for each window, here the hour:
+#   13  10000      limit of calls
 #   14  22500000   length of a bucket
-#   15  25         calls that this lane leaves to the lanes before it
+#   15  25         calls that this lane leaves to the lanes that are served before it
 #   16  10000      ceiling of this lane
 #   17  1000 3000 1000 1000 0   the floors of all lanes
-# Returns {0, wait, now} or {1, wait, now, moment of the permit}.
+# Returns {0, wait, now} without a permit, or {1, wait, now, time of the permit}.
 TAKE_PERMIT: Final = (
     _PRELUDE
     + """
@@ -193,13 +193,13 @@ return {1, math.ceil(wait), now, text(at)}
 )
 # KEYS: the gate.
 # ARGV:
-#   1  0                 now; 0 takes the server's clock
+#   1  0                 now; 0 means the clock of Redis
 #   2  60000000          the wait that the supplier asked for
-#   3  1721880000250000  moment of the refused call's permit; 0: unknown
+#   3  1721880000250000  time of the refused call's permit; 0: unknown
 #   4  660000000         how long a refusal is remembered after the gate opens
-#   5  3600000000        the longest wait that we add to the supplier's
+#   5  3600000000        the longest time that we add to the wait that the supplier asked for
 #   6  GATEWAY_BANNED    the code of the refused call's error; may be empty
-# Returns how long the gate is closed from now on; 0 if it was closed for longer already.
+# Returns how long the gate is closed from now on; 0 if the gate was closed for longer already.
 CLOSE_GATE: Final = (
     _PRELUDE
     + """

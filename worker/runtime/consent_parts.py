@@ -37,6 +37,7 @@ from worker.runtime.web_access import build_mail_service
 from worker.stores.erasure_ledger import LedgerEntry, LedgerKind
 from worker.stores.redis.locks import Locks, RateLimiter
 from worker.stores.redis.pending_consents import ConnectionRequests, ConsentFlows, ProofFiles
+from worker.stores.registry import Registry
 
 if TYPE_CHECKING:
     from worker.sync.file_import import FileAccounts
@@ -44,9 +45,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent:
-    """The parts that ask for consents, handle the answers, and follow rights of access.
+    """The parts that ask for consents, handle the answers, and follow access rights.
 
-    ``suppliers``: those that have a consent page here; a gateway has none.
+    ``suppliers``: the suppliers that have a consent page here; a gateway has none.
     """
 
     connector: AccountConnector
@@ -59,7 +60,7 @@ class Consent:
     proxy_grants: ProxyGrants
 
     def supplier_of(self, supplier: str) -> SupplierConsents:
-        """Return a supplier's side of a consent. Raises OperatorFault if it has no consent page here."""
+        """Return a supplier's side of a consent. Raises OperatorFault if the supplier has no consent page here."""
         if supplier not in self.suppliers:
             raise OperatorFault(f"{supplier} has no consent page here")
         return self.suppliers[supplier]
@@ -129,7 +130,7 @@ def _build_consents(
         duration=of.consent_duration,
         account_tokens=clients.account_tokens,
         exchange_code=partial(exchange, redirect_uri=address) if calls.sends_redirect else exchange,
-        # The application's session: there is no account yet.
+        # The application's own session is used, because there is no account yet.
         open_session=clients.application_session,
         redirect_uri=address,
         now=stores.now,
@@ -180,16 +181,16 @@ def stop_consent(stores: Stores, account_id: str, actor: str = HOUSEHOLD) -> Non
 
     def end_access(connection: Connection, account: Account) -> None:
         registry.rights.withdraw_meter(connection, account)
-        registry.proxy_grants.end_for(connection, meters_of(stores, account), EndReason.WITHDRAWN)
+        registry.proxy_grants.end_for(connection, meters_of(registry, account), EndReason.WITHDRAWN)
 
     at_end = partial(stores.erasure_ledger.append, LedgerEntry(LedgerKind.STOPPED, account_id, now))
     registry.consents.withdraw(account_id, now, actor, on_stop=end_access, at_end=at_end)
 
 
-def meters_of(stores: Stores, account: Account) -> list[str]:
-    """Return the keyed hashes of the account's meter; empty if it no longer has one."""
+def meters_of(registry: Registry, account: Account) -> list[str]:
+    """Return the keyed hashes of the account's meter; empty if the account no longer has a meter."""
     number = account.usage_point_id
-    return [] if number is None else stores.registry.erasures.digests(account.supplier, number)
+    return [] if number is None else registry.erasures.digests(account.supplier, number)
 
 
 def erase(stores: Stores, account_id: str, actor: str | None = None) -> dict[str, int]:
@@ -201,7 +202,7 @@ def erase(stores: Stores, account_id: str, actor: str | None = None) -> dict[str
     """
     now, registry = stores.now(), stores.registry
     requests, ledger = build_requests(stores), stores.erasure_ledger
-    # The registry goes first: once it is done, no task writes for this account.
+    # The registry is erased first, because after that no task writes for this account.
     removed = remove_account(account_id, registry, ledger, requests, now=now, erased_at=real_clock())
     proofs = registry.consents.erase_after_removal(account_id, now, stores.settings.keep_consent_proof_days, actor)
     documents, state_keys = stores.measures.erase(account_id), stores.windows.forget(account_id)

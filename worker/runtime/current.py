@@ -1,6 +1,6 @@
 """The parts of this process, for tasks: importing a task loads neither stores nor clients.
 
-A task names its part, and its worker loads only that one. A forked child builds its own.
+A task calls the function of the part that it needs, and its worker loads only that part.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _lock = threading.RLock()
 
 
 def once_a_process(build: Callable[[], Part]) -> Callable[[], Part]:
-    """Build the part once, and again in a forked process."""
+    """Return a function that builds the part at its first call in each process, also in a forked one."""
     built: tuple[int, Part] | None = None
 
     @wraps(build)

@@ -12,7 +12,7 @@ from redis import Redis
 from config.settings import ConfigError, Settings
 from worker.domain.clock import Clock, clock_from
 from worker.domain.lanes import BROKER_PREFIX
-from worker.runtime.keys import Keys, build_erasure_hashes
+from worker.runtime.keys import Keys
 from worker.runtime.supplier_settings import fleet_series
 from worker.stores.database import Database
 from worker.stores.erasure_ledger import LedgerFile
@@ -41,20 +41,26 @@ class Stores:
     erasure_ledger: KnownLedger
     broker: BrokerMessages | None
 
+    def __post_init__(self) -> None:
+        # A transaction collects the histories that it makes due again; when it commits, Redis forgets that they are
+        # loaded.
+        self.registry.database.on_commit = self.windows.forget_loaded
+
     @property
     def broker_url(self) -> str:
-        """The address that messages are sent to, even if it is the embedded Redis."""
+        """The broker's URL, also if the embedded Redis is the broker."""
         return self.settings.broker_options().url or self.redis_url
 
 
 @contextmanager
-def open_stores(settings: Settings, *, guarded: bool = True) -> Iterator[Stores]:
-    """Open the stores; with settings that can't work, raise ConfigError or WorkerError with a one-line message.
+def open_stores(settings: Settings, *, guarded: bool = True, keep_new: bool = True) -> Iterator[Stores]:
+    """Open all stores. Raises ConfigError or a WorkerError, with one clear line, if the settings can't work.
 
-    ``guarded`` refuses measures whose layout differs from the settings; all entry points of production use it.
+    ``guarded``: refuse measures whose layout is not the one in the settings; only a migration between layouts passes
+    False. ``keep_new``: create and store missing keys.
     """
     with ExitStack() as opened:
-        keys = Keys(settings)
+        keys = Keys(settings, keep_new=keep_new)
         registry = open_current_registry(settings, opened, keys)
         _ = keys.registry  # An unusable key is found here, before the process does anything.
         measures = build_measures(settings, opened, guarded=guarded)
@@ -93,8 +99,8 @@ def open_registry(
 ) -> Registry:
     """Return the registry without checking its tables; ``opened`` closes it. Tables without secrets need no key.
 
-    It connects at first use. ``as_owner``: as the user that may change its tables. Raises ConfigError if its address is
-    invalid.
+    The registry connects at first use. ``as_owner``: connect as the user that may change the tables. Raises ConfigError
+    if the address is invalid.
     """
     url = settings.registry_owner() if as_owner else settings.registry()
     is_admin = as_owner and settings.registry_admin_url
@@ -118,14 +124,14 @@ def open_current_registry(settings: Settings, opened: ExitStack, keys: Keys | No
     return registry
 
 
-def ledger_file(settings: Settings, *, keep_new: bool = True) -> LedgerFile:
-    """Return the ledger of erasures; ``keep_new`` as for ``build_sealer``."""
-    return LedgerFile(settings.ledger(), build_erasure_hashes(settings, keep_new=keep_new))
+def ledger_file(settings: Settings, keys: Keys) -> LedgerFile:
+    """Return the file of the ledger of erasures, without what the registry knows of the ledger."""
+    return LedgerFile(settings.ledger(), keys.hashes)
 
 
-def known_ledger(settings: Settings, registry: Registry, *, keep_new: bool = True) -> KnownLedger:
-    """Return the ledger of erasures with the registry's knowledge of it; ``keep_new`` as for ``build_sealer``."""
-    return KnownLedger(registry.database, ledger_file(settings, keep_new=keep_new))
+def known_ledger(settings: Settings, registry: Registry) -> KnownLedger:
+    """Return the ledger of erasures, together with what the registry knows of the ledger."""
+    return KnownLedger(registry.database, LedgerFile(settings.ledger(), registry.hashes))
 
 
 def open_redis(url: str, opened: ExitStack) -> Redis:
@@ -143,10 +149,11 @@ def build_measures(
     guarded: bool = False,
     as_owner: bool = False,
 ) -> InstrumentedStore:
-    """Return the measure store in the layout of the settings, or in another one; ``opened`` closes it.
+    """Return the measure store in the layout of the settings, or in ``layout``; ``opened`` closes the store.
 
-    ``as_owner``: as the user that may create databases. A ``guarded`` store refuses to work if the measures have the
-    other layout. Raises ConfigError if the URL is not that of a store, or doesn't go with this layout.
+    ``as_owner``: connect as the user that may create databases. A ``guarded`` store refuses to work if the measures
+    have the other layout. Raises ConfigError if the URL names no measure store, or one that doesn't support this
+    layout.
     """
     try:
         measures = open_measures(
@@ -184,6 +191,6 @@ def build_broker_messages(settings: Settings, redis_url: str, opened: ExitStack)
 
 
 def announce_pretend_time(settings: Settings, print_line: Callable[[str], object]) -> None:
-    """Print a line if the settings replace the present by another time."""
+    """Print a line if the settings replace the present with another time."""
     if settings.pretend_now is not None:
         print_line(f"PRETENDING that now is {settings.pretend_now.isoformat()} (RELEVE_PRETEND_NOW)")

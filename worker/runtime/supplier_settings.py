@@ -1,6 +1,6 @@
 """The suppliers that are set up, with their addresses and quotas, and the series that the fleet collects from them.
 
-In its own module because metrics and the planner need nothing else of the runtime.
+This module opens no store, because metrics and the planner need it without any store.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from worker.domain.lanes import EQUAL_SHARES, Shares
 from worker.domain.planning import HOURS_A_DAY, QuotaBudget
 from worker.domain.prices import Option
 from worker.domain.series import Series, suppliers_of
-from worker.quota.ledger import QuotaLedger
+from worker.quota.ledger import Limits, QuotaLedger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupplierSettings:
     """The settings of a supplier that is set up.
 
-    ``preset``: the chosen one, with the limits of the settings. ``url`` and the other addresses replace those of the
-    preset; see ``Preset.endpoints``. ``consent_duration``: in ISO 8601; None for the preset's.
+    ``preset``: the chosen preset, with the limits of the settings. ``url`` and the other addresses replace the preset's
+    own; see ``Preset.endpoints``. ``consent_duration``: an ISO 8601 duration; None for the preset's.
     """
 
     supplier: Supplier
@@ -61,7 +61,7 @@ def price_addresses(settings: Settings) -> dict[Option, str]:
 
 
 def configured_suppliers(settings: Settings) -> Mapping[str, SupplierSettings]:
-    """Return the settings of each supplier that is set up, by name; the main one comes first."""
+    """Return the settings of each supplier that is set up, by name; the main supplier comes first."""
     suppliers = [_gateway(settings) if settings.is_home else _enedis(settings)]
     if settings.grdf_client_id:
         gas = GRDF.presets[settings.grdf_preset]
@@ -131,7 +131,7 @@ def _limit(preset: Preset, per_second: int | None, per_hour: int | None, per_day
 
 
 def build_endpoints(settings: Settings, supplier: str | None = None) -> Endpoints:
-    """Return the addresses of a supplier that is set up, by default the main one.
+    """Return the addresses of a supplier that is set up, by default the main supplier.
 
     Raises ConfigError for an unusable address.
     """
@@ -143,21 +143,23 @@ def ledger_of(preset: Preset, settings: Settings, redis: Redis) -> QuotaLedger:
     return QuotaLedger(
         redis,
         preset.ledger or preset.name,
-        per_second=preset.calls_per_second or None,
-        per_hour=preset.calls_per_hour or None,
-        per_day=preset.calls_per_day or None,
-        day_hours=preset.quota_day_hours,
-        shares=_shares_of(preset, settings),
+        Limits(
+            preset.calls_per_second or None,
+            preset.calls_per_hour or None,
+            preset.calls_per_day or None,
+            preset.quota_day_hours,
+            _shares_of(preset, settings),
+        ),
     )
 
 
 def quota_from(
     settings: Settings, preset: str | None = None, night_hours: int = HOURS_A_DAY, supplier: str | None = None
 ) -> QuotaBudget:
-    """Return the quota of a supplier's preset in the settings, or of another preset, of any supplier.
+    """Return the quota of a preset; by default, of the preset that the settings choose for the supplier.
 
-    The limits in the settings apply only to the preset in the settings; another preset has its own. 0 means no limit. A
-    limit for half a day counts as one for a night, which is shorter.
+    The limits in the settings apply only to the preset in the settings; another preset has its own limits. 0 means no
+    limit. A limit for half a day counts as the limit for a night, which is shorter.
     """
     named = supplier_of_preset(preset) if preset else supplier or main_supplier(settings)
     chosen = chosen_presets(settings).get(named)
@@ -173,7 +175,8 @@ def quota_from(
 
 
 def _shares_of(preset: Preset, settings: Settings) -> Shares:
-    # A share of a gateway's few calls would be a call or two; instead, ``worker.sync.due`` leaves the night its calls.
+    # A share of a gateway's few calls would be a call or two; instead, ``worker.sync.due`` leaves enough calls for the
+    # night.
     return EQUAL_SHARES if preset.token_mode == "bearer" else settings.quota_shares()  # noqa: S105 - a mode
 
 
@@ -186,12 +189,12 @@ def supplier_of_preset(preset: str) -> str:
 
 
 def fleet_series(settings: Settings) -> tuple[Series, ...]:
-    """Return the series of RELEVE_SERIES that their supplier offers; the others are never requested."""
+    """Return the series of RELEVE_SERIES that their supplier offers; other series are never requested."""
     return tuple(series for series in settings.collected_series() if is_offered(settings, series))
 
 
 def is_offered(settings: Settings, series: Series) -> bool:
-    """Return whether the supplier of a series is set up and offers it, in the generation chosen in the settings."""
+    """Return whether the supplier of a series is set up and, in its chosen preset, offers this series."""
     presets = chosen_presets(settings)
     return any(presets[supplier].offers(series) for supplier in suppliers_of(series) if supplier in presets)
 

@@ -20,7 +20,7 @@ from worker.domain.incident import Thresholds
 from worker.domain.lanes import QUEUES
 from worker.domain.messages import WindowJob
 from worker.domain.networks import Network, parse_networks
-from worker.domain.series import grid_operator_of, is_gateway, of_supplier
+from worker.domain.series import Series, grid_operator_of, is_gateway, of_supplier
 from worker.quota.ledger import QuotaLedger
 from worker.runtime import supplier_settings
 from worker.runtime.stores import Stores
@@ -28,7 +28,7 @@ from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.redis.incidents import IncidentStore
 from worker.stores.token_store import ApplicationTokenStore, UserTokenStore
 from worker.sync.claims import RunningSteps, WindowClaims
-from worker.sync.due import DueBySupplier, DueWindows, GatewayWindows
+from worker.sync.due import DueWindows, GatewayWindows
 from worker.sync.history import History
 from worker.sync.incidents import IncidentProber, Incidents
 from worker.sync.quarantine import AnswerWatch
@@ -58,16 +58,23 @@ class Sync:
     refusals: RefusalPolicy
     results: ResultRecorder
     window: WindowSync
-    due: DueBySupplier
+    due: Sequence[DueWindows]
+
+    def due_of(self, series: Series) -> DueWindows:
+        """Return the part that claims a series' windows.
+
+        If the supplier is no longer set up, this is the first part, and the call itself fails with the reason.
+        """
+        return next((due for due in self.due if series in due.series), self.due[0])
 
     @property
     def ledger(self) -> QuotaLedger:
-        """The quota of the main supplier, which paces a fan-out."""
+        """The quota ledger of the main supplier."""
         return next(iter(self.ledgers.values()))
 
 
 def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
-    """Build the parts. ``suppliers``: used instead of those in the settings."""
+    """Build the parts for windows. ``suppliers``: replaces the suppliers of the settings."""
     settings, registry, windows, now = stores.settings, stores.registry, stores.windows, stores.now
     channels = build_channels(settings, registry.tenants)
     # A supplier's due windows and its clients share one quota.
@@ -131,7 +138,7 @@ def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
         refusals=refusals,
         results=results,
         window=window,
-        due=DueBySupplier([_build_due_windows(stores, claims, *one) for one in ledgers.items()]),
+        due=[_build_due_windows(stores, claims, *one) for one in ledgers.items()],
     )
 
 
@@ -142,7 +149,7 @@ def build_channels(settings: Settings, tenants: TenantTable) -> NoticeChannels:
 
 
 def _channels_of(settings: Settings, networks: Sequence[Network]) -> dict[str, Channel]:
-    """Return the channels of notices that are set up; the log if there are none."""
+    """Return the channels of notices that are set up; if there are none, the log is the only channel."""
     channels: dict[str, Channel] = {}
     if settings.webhook_url and settings.webhook_secret:
         secret = settings.webhook_secret.get_secret_value()
@@ -180,7 +187,7 @@ def _build_suppliers(stores: Stores, ledgers: Mapping[str, QuotaLedger], answers
 def _build_clients(
     stores: Stores, of: supplier_settings.SupplierSettings, permits: QuotaLedger, answers: AnswerWatch
 ) -> SupplierClients:
-    """Return the clients of one supplier, sharing its quota."""
+    """Return the clients of one supplier, which share its quota."""
     endpoints, secret = of.endpoints(), of.client_secret.get_secret_value()
     timeouts = (_CONNECT_TIMEOUT_S, stores.settings.supplier_timeout_s)
     # A gateway's owner wants to know which program calls.
@@ -237,7 +244,7 @@ def build_inline(stores: Stores, sync: Sync, print_line: Callable[[str], None]) 
 
 
 def build_importer(stores: Stores, sync: Sync) -> FileImporter:
-    """Return the importer of files; imported here because few processes need the readers of workbooks."""
+    """Return the importer of files. Its module is imported here because few processes need the readers of workbooks."""
     from worker.sync.file_import import FileImporter
 
     return FileImporter(window_sync=sync.window, results=sync.results, outcomes=stores.registry.outcomes)

@@ -21,7 +21,7 @@ from worker.stores.registry.households import HouseholdTable, MailAddressTable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorAccess:
-    """The tables by which operators sign in, and the sealer of everything that signs a browser in."""
+    """The tables for the sign-in of operators, and the sealer of all secrets that sign a browser in."""
 
     sealer: Sealer
     keys: AccessKeyTable
@@ -30,7 +30,10 @@ class OperatorAccess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebAccess(OperatorAccess):
-    """The tables of everyone who uses a browser, their ways to regain access, and the signer of their forms."""
+    """What the web needs to sign in both operators and households.
+
+    These are their tables, the ways for households to regain access, and the signer of forms.
+    """
 
     signer: Signer
     households: HouseholdTable
@@ -41,7 +44,7 @@ class WebAccess(OperatorAccess):
 
 
 def build_operator_access(settings: Settings, database: Database) -> OperatorAccess:
-    """Return the tables and sealer by which operators sign in. Raises ConfigError as ``build_sealer`` does."""
+    """Return the tables and the sealer for the sign-in of operators. Raises ConfigError like ``build_sealer``."""
     sealer = build_sealer(settings, Purpose.WEB_ACCESS)
     keys, operators = AccessKeyTable(database, sealer), OperatorTable(database, sealer)
     return OperatorAccess(sealer=sealer, keys=keys, operators=operators)
@@ -52,7 +55,7 @@ def build_mail_service(settings: Settings) -> MailService:
 
 
 def build_web(stores: Stores) -> WebAccess:
-    """Return the parts that open and end sessions. Raises ConfigError as ``build_sealer`` does."""
+    """Return the parts that open and end sessions. Raises ConfigError like ``build_sealer``."""
     settings, registry = stores.settings, stores.registry
     of_operators = build_operator_access(settings, registry.database)
     keys, sealer = of_operators.keys, of_operators.sealer

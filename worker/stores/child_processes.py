@@ -1,8 +1,9 @@
 """Child processes that never outlive their parent, even after Ctrl-C, SIGTERM or kill -9.
 
-`releve up`, `releve demo`, `releve drill`, benchmarks and tests start, watch, stop and kill their processes with it.
+`releve up`, `releve demo`, `releve drill`, benchmarks and tests run their processes with this module.
 
-Each child leads a session of its own, so Ctrl-C in the terminal reaches only the parent, which ends them in order.
+Each child leads a session of its own, so Ctrl-C in the terminal reaches only the parent, which ends its children in
+order.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ POLL_S: Final = 0.1
 START_S: Final = 60.0
 ANSWER_S: Final = 5.0
 LOG_BYTES: Final = 10_000_000
-# Linux assigns ports from 32768 on, macOS and Windows from 49152 on.
+# The range lies below the ports that systems assign: Linux from 32768 on, macOS and Windows from 49152 on.
 _PORTS: Final = range(20_000, 32_000)
 
 
 def free_port() -> int:
     """Return a port of 127.0.0.1 on which nothing listened a moment ago.
 
-    It is below the range from which systems assign free ports, so that no other process gets it meanwhile. Raises
-    OSError if it finds none.
+    The port lies below the range from which systems assign free ports, so that no other process gets it meanwhile.
+    Raises OSError if twenty tries find no free port.
     """
     tries = 20
     while True:
@@ -55,7 +56,7 @@ def free_port() -> int:
 
 
 class Guard:
-    """A small process that ends the watched process groups when we are gone (worker/stores/process_guard.py)."""
+    """A separate small process (process_guard.py) that ends the watched process groups when this process is gone."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -82,7 +83,7 @@ class Guard:
             log.warning("the guard process is gone: a kill -9 would leave our child processes behind")
 
     def close(self) -> None:
-        """End the guard, which then ends the groups that it still watches."""
+        """End the guard process; before it exits, it ends the groups that it still watches."""
         try:
             self._pipe.close()
         except BrokenPipeError:
@@ -92,11 +93,11 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class ChildExit:
-    """The exit of a child that was not asked to end; a negative ``code`` is the signal that ended it."""
+    """The unrequested exit of a child process; a negative ``code`` is the signal that ended the child."""
 
     name: str
     code: int
-    last_line: str = ""  # The last line of its log, which often says why it ended.
+    last_line: str = ""  # The last line of the child's log, which often says why the child ended.
     pid: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
@@ -106,7 +107,7 @@ class ChildExit:
 
 @dataclass
 class _Child:
-    """A named child: its command, and its process while it runs; moments are of the monotonic clock."""
+    """A named child: its command, and its process while it runs; times are those of the monotonic clock."""
 
     name: str
     argv: Sequence[str]
@@ -120,10 +121,10 @@ class _Child:
 
 
 class Supervisor:
-    """Starts named children, restarts those with ``respawn_after_s``, and ends all of them, last started first.
+    """Starts named child processes, restarts those with ``respawn_after_s``, and ends all in reverse order of start.
 
-    ``grace_s`` is the time that each child has to end by itself after SIGTERM, ``poll_s`` the interval of checks
-    whether a child has ended.
+    ``grace_s`` is the time that each child has to end by itself after SIGTERM. ``poll_s`` is the interval between
+    checks whether a child has ended.
     """
 
     def __init__(self, *, grace_s: float = 10.0, poll_s: float = POLL_S) -> None:
@@ -143,9 +144,10 @@ class Supervisor:
     ) -> int:
         """Start a child and return its pid.
 
-        ``env`` is added to our own environment; a function is called at each start. The output is appended to
-        ``log_path``; without one it goes where ours goes. With ``respawn_after_s``, ``collect_exits`` restarts the
-        child after this time. A child with ``ends_last`` is ended after all others, whenever it was started.
+        ``env`` is added to our own environment; if it is a function, the function is called at each start of the child.
+        The child's output is appended to ``log_path``; without a path it goes where our own output goes. With
+        ``respawn_after_s``, ``collect_exits`` restarts an ended child after this time. A child with ``ends_last`` is
+        ended after all others, whenever it was started.
 
         Raises OSError if the child can't start.
         """
@@ -176,9 +178,9 @@ class Supervisor:
         return child.process.pid if child and child.process else None
 
     def wait_until_ready(self, name: str, is_ready: Callable[[], bool], timeout_s: float = START_S) -> None:
-        """Wait until ``is_ready`` returns true for a new child; it may raise OSError before.
+        """Wait until ``is_ready`` returns true for a new child; until then ``is_ready`` may raise OSError.
 
-        Raises WorkerError, with the last line of the child's log, if it ends or isn't ready in time.
+        Raises WorkerError, with the last line of the child's log, if the child ends or isn't ready in time.
         """
         child, deadline = self._children[name], time.monotonic() + timeout_s
         while child.process is not None and child.process.poll() is None and time.monotonic() < deadline:
@@ -189,9 +191,10 @@ class Supervisor:
         raise ProcessFailed(f"{name} did not start: {last_log_line(child.log_path) or 'it left no log'}")
 
     def collect_exits(self) -> list[ChildExit]:
-        """Return the exits of children that were not asked to end, each once, and kill the rest of their groups.
+        """Return the new exits of children that weren't asked to end, and kill the rest of their process groups.
 
-        It also restarts children that are due, and kills those that outlived their grace after ``terminate``.
+        Each exit is returned once. This method also restarts the children whose restart is due, and kills children that
+        still run when their grace after ``terminate`` is over.
         """
         exits, now = [], time.monotonic()
         for child in list(self._children.values()):
@@ -216,7 +219,7 @@ class Supervisor:
         return exits
 
     def terminate(self, name: str) -> None:
-        """Send SIGTERM to a child, and don't wait for its end."""
+        """Send SIGTERM to a child, without waiting until it ends."""
         child = self._children[name]
         if child.process is not None and child.terminated_at is None:
             child.terminated_at = time.monotonic()
@@ -227,12 +230,12 @@ class Supervisor:
         return self._children[name].terminated_at is not None
 
     def kill(self, name: str) -> None:
-        """Kill the child and its whole group with SIGKILL, like an accident; ``collect_exits`` reports its end."""
+        """Kill the child and its whole group with SIGKILL; ``collect_exits`` reports the exit as unrequested."""
         if pid := self.pid(name):
             process_guard.signal_group(pid, signal.SIGKILL)
 
     def stop_child(self, name: str) -> None:
-        """Send SIGTERM to the child, which ends its own children; kill its whole group after the grace."""
+        """Send SIGTERM to the child, which ends its own children; when the grace is over, kill its whole group."""
         child = self._children[name]
         try:
             if child.process is not None:
@@ -240,15 +243,18 @@ class Supervisor:
                 child.process.wait(self._grace_s)
         except subprocess.TimeoutExpired:
             log.warning("child=%s did not end within %s s and was killed", name, self._grace_s)
-        finally:  # Also after a second Ctrl-C.
+        finally:  # This runs even after a second Ctrl-C.
             self._forget(child)
 
     def kill_child(self, name: str) -> None:
-        """Kill the child and its whole group with SIGKILL, and forget it."""
+        """Kill the child and its whole group with SIGKILL; ``collect_exits`` doesn't report this exit."""
         self._forget(self._children[name])
 
     def stop(self) -> None:
-        """End all children, last started first; safe to repeat, and complete even when it is interrupted."""
+        """End all children in reverse order of start.
+
+        The call may be repeated. No child is left, even if the call is interrupted.
+        """
         names = list(reversed(self._children))
         try:
             for name in sorted(names, key=lambda name: self._children[name].ends_last):
@@ -278,7 +284,7 @@ class Supervisor:
 
 
 def last_log_line(path: Path | None) -> str:
-    """Return the last line of a log; empty without one."""
+    """Return the last line of a log that isn't blank; empty if there is no log."""
     if path is None or not path.exists():
         return ""
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -286,9 +292,10 @@ def last_log_line(path: Path | None) -> str:
 
 
 def bound_log(path: Path) -> None:
-    """Copy a log of more than 10 MB to ``.1``, the previous copy to ``.2``, and empty it for processes that append.
+    """Rotate a log of more than 10 MB: copy it to ``.1`` (the previous copy becomes ``.2``), then empty it in place.
 
-    If the disk has no room for the copy, the log grows until it has.
+    The file itself stays, because processes have it open for appending. If the disk has no room for the copy, the log
+    keeps growing until there is room.
     """
     first = path.with_name(f"{path.name}.1")
     with suppress(OSError):
@@ -300,8 +307,8 @@ def bound_log(path: Path) -> None:
 
 
 def answers(url: str) -> bool:
-    """Return whether an HTTP server answers there without an error. Raises OSError if nobody answers."""
-    # Imported here to keep a supervisor that waits for no server small.
+    """Return whether the HTTP server at ``url`` answers without an error. Raises OSError if no server answers."""
+    # This is imported here, because it would enlarge every supervisor, even one that waits for no server.
     from urllib.request import ProxyHandler, build_opener
 
     opener = build_opener(ProxyHandler({}))  # Our children are reached without the proxies of the environment.

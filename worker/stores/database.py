@@ -1,8 +1,8 @@
-"""SQL databases of the registry and the measures, on SQLite and PostgreSQL: transactions, and outages in one line.
+"""The SQL databases (SQLite or PostgreSQL) of the registry and the measures: transactions and error messages.
 
-An engine has a timeout for each wait and keeps statement parameters out of its errors. Each transaction has its own
-connection, so threads can share a ``Database``. Processes never share a connection, and one that the server closed is
-replaced silently.
+Each wait for the database has a timeout, an outage is reported in one line, and errors never contain the parameters of
+a statement. Each transaction has its own connection, so threads can share a ``Database``. Processes never share a
+connection. A connection that the server has closed is replaced silently.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import secrets
 import sqlite3
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from datetime import UTC, datetime
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 _DRIVERS: Final = ("pysqlite", "psycopg")
 _TIMEOUT_S: Final = 30.0
+_NOTES: Final = "notes"
 # Texts of the SQLite and PostgreSQL drivers for a missing table or column.
 _MISSING_TABLE_ERRORS: Final = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn")
 # All engines of this process, for the hooks around a fork.
@@ -63,7 +64,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return datetime
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Convert a zone-aware moment to UTC. Raises ValueError for one without a zone."""
+        """Convert a zone-aware moment to UTC. Raises ValueError for a moment without a zone."""
         if value is not None and value.tzinfo is None:
             raise ValueError("a moment without its zone can't be stored")
         return None if value is None else value.astimezone(UTC)
@@ -75,12 +76,15 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class DatabaseUse(NamedTuple):
-    """The use of a database in words for the operator: its name, its URL's setting, and that URL's allowed forms."""
+    """What a database is used for, in words for the operator.
+
+    ``setting`` is the name of the setting with its URL; ``forms`` are the forms that this URL may have.
+    """
 
     name: str
     setting: str
     forms: str
-    counts_outages: bool = True  # False if the caller counts them.
+    counts_outages: bool = True  # False if the caller counts the outages.
 
 
 REGISTRY: Final = DatabaseUse(
@@ -89,24 +93,26 @@ REGISTRY: Final = DatabaseUse(
 
 
 class Database:
-    """A SQLite file or a PostgreSQL database, named by its SQLAlchemy URL; connects on first use.
+    """A SQLite file or a PostgreSQL database, named by its SQLAlchemy URL; it connects on first use.
 
     All methods that read or write raise StoreUnavailable.
     """
 
     def __init__(self, url: str, use: DatabaseUse = REGISTRY, timeout_s: float = _TIMEOUT_S) -> None:
-        """Take the URL. Raises ValueError, which doesn't repeat the URL because it may contain a password.
+        """Take the URL. Raises ValueError, whose text doesn't repeat the URL, because the URL may contain a password.
 
-        ``timeout_s``: the time that a PostgreSQL server has to answer, and that a SQLite writer waits for another one.
+        ``timeout_s``: how long a PostgreSQL server may take to answer, and how long a SQLite writer waits for another
+        writer.
         """
         self._use = use
         self._engine = _open_engine(_parse_url(url, use), timeout_s)
-        self._writing_engine = self._engine.execution_options(writes=True)  # It shares the engine's connections.
+        self._writing_engine = self._engine.execution_options(writes=True)  # Shares the engine's connections.
         self._joined: Connection | None = None
+        self.on_commit: Callable[[list[Any]], object] = lambda notes: None
         weakref.finalize(self, self._engine.dispose)
 
     def join(self, connection: Connection) -> Database:
-        """Return this database for tables whose calls take part in an open transaction instead of their own."""
+        """Return this database, but with calls that run in an open transaction instead of opening their own."""
         joined = copy(self)
         joined._joined = connection
         return joined
@@ -128,7 +134,8 @@ class Database:
     def snapshot(self) -> Iterator[Connection]:
         """Open a connection on which all statements see the same snapshot."""
         with self.reading() as connection:
-            # On SQLite every reading transaction sees one snapshot; PostgreSQL needs REPEATABLE READ for it.
+            # On SQLite, all statements of a transaction read the same snapshot; PostgreSQL does this only with
+            # REPEATABLE READ.
             if self.dialect == "postgresql":
                 connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
@@ -138,7 +145,7 @@ class Database:
     def reading(self) -> Iterator[Connection]:
         """Open a transaction for statements that only read.
 
-        On PostgreSQL each statement sees what is committed when it begins.
+        On PostgreSQL each statement sees what was committed before that statement began.
         """
         if self._joined is not None:
             yield self._joined
@@ -150,21 +157,25 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """Open a writing transaction: all of its statements take effect, or none.
 
-        On SQLite it takes the write lock at its start (BEGIN IMMEDIATE): a transaction that began by reading would get
-        an error instead of waiting for another writer.
+        On SQLite the transaction takes the write lock at its start (BEGIN IMMEDIATE), because a transaction that begins
+        with a read and then writes gets an error instead of waiting for another writer.
         """
         if self._joined is not None:
             yield self._joined
             return
+        notes: list[Any] = []
         with self._translated_errors(), self._writing_engine.begin() as connection:
+            connection.info[_NOTES] = notes
             yield connection
+        if notes:
+            self.on_commit(notes)
 
     @contextmanager
     def changing_tables(self) -> Iterator[Connection]:
-        """Open a transaction that may rebuild tables. Raises OperatorFault for a lost row.
+        """Open a transaction that may rebuild tables. Raises OperatorFault if a row refers to a missing row at the end.
 
-        SQLite changes a table by rebuilding it, and would refuse to drop one that others refer to. So foreign keys are
-        only checked at the end, and a row that refers to a missing one rolls everything back.
+        SQLite changes a table by rebuilding it, and would refuse to drop a table that others refer to. So foreign keys
+        are only checked at the end, and if one is violated, everything is rolled back.
         """
         with (
             self._translated_errors(),
@@ -182,34 +193,37 @@ class Database:
                 )
 
     def fetch(self, query: Select[Any], parameters: Mapping[str, Any] | None = None) -> Sequence[Row[*tuple[Any, ...]]]:
-        """Return the rows of one query, in a transaction of its own."""
+        """Return all rows of one query, which runs in its own transaction."""
         with self.reading() as connection:
             return connection.execute(query, parameters).all()
 
     def first(self, query: Select[Any]) -> Row[*tuple[Any, ...]] | None:
-        """Return the first row of one query, if any."""
+        """Return the first row of one query; None if the query has no rows."""
         with self.reading() as connection:
             return connection.execute(query).first()
 
     def scalar(self, query: Select[Any]) -> Any:
-        """Return the first column of a query's first row; None without a row."""
+        """Return the first column of a query's first row; None if the query has no rows."""
         row = self.first(query)
         return None if row is None else row[0]
 
     def change(self, statement: UpdateBase) -> int:
-        """Run one writing statement in a transaction of its own; return the number of its rows."""
+        """Run one writing statement in its own transaction; return the number of rows that it changed."""
         with self.writing() as connection:
             return connection.execute(statement).rowcount
 
     def empty_log(self) -> None:
-        """Empty SQLite's write-ahead log, which still has deleted rows, unless another connection uses it.
+        """Empty SQLite's write-ahead log, which still contains deleted rows, unless another connection uses the log.
 
-        It doesn't wait, so that no writer waits for it. Does nothing on PostgreSQL.
+        The call doesn't wait for other connections, because writers would have to wait for it. On PostgreSQL it does
+        nothing.
         """
         if self.dialect != "sqlite":
             return
         with self._translated_errors(), self._engine.connect() as connection:
-            plain = connection.connection.cursor()  # Outside a transaction, which would hold the log.
+            # A raw cursor begins no transaction. A transaction would itself use the log, which then couldn't be
+            # emptied.
+            plain = connection.connection.cursor()
             waits_ms = plain.execute("PRAGMA busy_timeout").fetchone()[0]
             plain.execute("PRAGMA busy_timeout = 0")
             with suppress(sqlite3.OperationalError):
@@ -233,7 +247,7 @@ class Database:
             raise StoreUnavailable(f"{self.address}: {text}") from error
 
     def _describe_outage(self, error: exc.SQLAlchemyError) -> str | None:
-        """Return what to do about an outage of the database; None if the statement itself is wrong."""
+        """Return a text on how to end an outage of the database; None if the statement itself is wrong."""
         driver_error = getattr(error, "orig", None)
         text = f"{type(driver_error).__name__} {driver_error}"
         if isinstance(error, exc.OperationalError | exc.ProgrammingError) and any(
@@ -257,16 +271,16 @@ class Database:
 
 
 class SqlTable:
-    """Base of the classes for tables of one database: each of their public methods raises StoreUnavailable."""
+    """Base class of the classes for tables of one database; each of their public methods raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
 
 class ClockedTable(SqlTable):
-    """Base of tables with expiring rows, with a clock.
+    """Base class for tables with expiring rows, which need a clock.
 
-    The clock shows the real time, even if the fleet's time is simulated, unless a test sets another one.
+    The clock shows the real time, even if the fleet's time is simulated, unless a test passes another clock.
     """
 
     def __init__(self, database: Database, now: Clock = real_clock) -> None:
@@ -275,11 +289,16 @@ class ClockedTable(SqlTable):
 
 
 class SealedTable(ClockedTable):
-    """Base of tables with sealed columns. A method that unseals raises OperatorFault if the key is missing."""
+    """Base class for tables with sealed columns. A method that unseals raises OperatorFault if the key is missing."""
 
     def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
         super().__init__(database, now)
         self._sealer = sealer
+
+
+def note_for_commit(connection: Connection, notes: Iterable[Any]) -> None:
+    """Add notes to this transaction; after its commit, ``Database.on_commit`` is called with all its notes."""
+    connection.info[_NOTES].extend(notes)
 
 
 def place_of(column: Column[Any], *row_key: str) -> str:
@@ -288,7 +307,7 @@ def place_of(column: Column[Any], *row_key: str) -> str:
 
 
 def build_insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """Return an INSERT statement with ``on_conflict_do_update``, which SQLite and PostgreSQL both have."""
+    """Return the dialect's own INSERT statement, because only it supports ``on_conflict_do_update``."""
     return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
@@ -303,7 +322,7 @@ def _parse_url(text: str, use: DatabaseUse) -> URL:
         raise ValueError(expected) from None
     except ImportError:
         raise ValueError(f"the driver in the {use.name} URL is not installed: leave it out") from None
-    # Each connection to an in-memory database would see another one.
+    # Each connection to an in-memory database would get a separate, empty database.
     in_memory = url.database in (None, "", ":memory:")
     if in_memory or dialect.is_async or dialect.driver not in _DRIVERS:
         raise ValueError(expected)
@@ -311,8 +330,9 @@ def _parse_url(text: str, use: DatabaseUse) -> URL:
 
 
 def _open_engine(url: URL, timeout_s: float) -> Engine:
-    # hide_parameters: errors end up in logs, and a statement's values are meter numbers, tokens and consumption.
-    # pool_size: each thread needs a connection in the pool, because one beyond it is opened and closed each time.
+    # hide_parameters: errors end up in logs, and a statement's parameters contain meter numbers, tokens and
+    # consumption. pool_size: each thread needs a pooled connection, because a connection beyond the pool is opened and
+    # closed each time.
     common: dict[str, Any] = {"hide_parameters": True, "pool_size": 16}
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": timeout_s}, **common)
@@ -321,21 +341,22 @@ def _open_engine(url: URL, timeout_s: float) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
     else:
         arguments = {name: value for name, value in _postgresql_timeouts(timeout_s).items() if name not in url.query}
-        # A restarted database has closed its connections, so each is tested before use.
+        # A restarted database has closed its connections, so each connection is tested before use.
         engine = create_engine(url, connect_args=arguments, pool_pre_ping=True, **common)
-        # Before SQLAlchemy's own first query, which would take bytes of a database without an encoding for text.
+        # This must run before SQLAlchemy's own first query, which would mistake bytes for text if the database has no
+        # encoding.
         event.listen(engine, "connect", _check_encoding, insert=True)
     _ENGINES.add(engine)
     return engine
 
 
 def _postgresql_timeouts(timeout_s: float) -> dict[str, str]:
-    """Return libpq's connection parameters that limit each wait; those in the URL take precedence."""
+    """Return libpq's connection parameters that limit each wait; parameters in the URL override them."""
     whole_s = max(1, round(timeout_s))
     return {
         "connect_timeout": str(min(10, whole_s)),
         "options": f"-c statement_timeout={whole_s * 1000}",
-        "tcp_user_timeout": str(whole_s * 1000),  # For a server that vanishes without closing the connection.
+        "tcp_user_timeout": str(whole_s * 1000),  # For a server that vanishes without closing its connection.
         "keepalives_idle": "10",
         "keepalives_interval": "5",
         "keepalives_count": "3",
@@ -343,9 +364,9 @@ def _postgresql_timeouts(timeout_s: float) -> dict[str, str]:
 
 
 def _check_encoding(connection: Any, _record: object) -> None:
-    """Raise StoreUnavailable for a database with another encoding than UTF-8, or with none (SQL_ASCII).
+    """Raise StoreUnavailable for a database with an encoding other than UTF-8, or without one (SQL_ASCII).
 
-    The server reports its encoding at connection, so this sends nothing.
+    The server reports its encoding when the connection opens, so this check sends nothing.
     """
     encoding = connection.info.parameter_status("server_encoding")
     if encoding not in (None, "UTF8"):
@@ -357,9 +378,9 @@ def _check_encoding(connection: Any, _record: object) -> None:
 
 
 def _create_file(url: URL) -> None:
-    """Create the SQLite file if it is missing, readable only by its owner. Raises StoreUnavailable.
+    """Create the SQLite file if it is missing, readable only by its owner. Raises StoreUnavailable if that fails.
 
-    SQLite itself would create it with the permissions of the umask.
+    SQLite itself would create the file with the permissions that the umask allows.
     """
     if "uri" in url.query:
         return
@@ -375,7 +396,7 @@ def _create_file(url: URL) -> None:
 
 @contextmanager
 def _without_foreign_keys(connection: Connection) -> Iterator[None]:
-    """Switch off SQLite's foreign key checks, which is only possible outside a transaction."""
+    """Switch off SQLite's foreign key checks during the block, which is only possible outside a transaction."""
     if connection.dialect.name != "sqlite":
         yield
         return
@@ -392,7 +413,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")  # Deleted rows are overwritten with zeros.
     # The setting "synchronous" stays FULL: a power cut must not undo a write, because a lost refresh token can't be
-    # requested again. WAL mode is a property of the file: if another process is switching it on, this one needn't.
+    # requested again. WAL mode is a property of the file: if another process is switching it on, this process needn't.
     with suppress(sqlite3.OperationalError):
         connection.execute("PRAGMA journal_mode = WAL")
 
@@ -405,7 +426,7 @@ def _begin_sqlite(connection: Connection) -> None:
 def _first_line(error: object) -> str:
     """Return the first line of a driver's error, at most 200 characters.
 
-    It names a server or a file; the lines after it may quote written values.
+    This line names a server or a file; the lines after it may quote written values.
     """
     return next(iter(str(error or "").splitlines()), "no reason given")[:200]
 
@@ -420,6 +441,7 @@ def _dispose(close: bool) -> None:
         engine.dispose(close=close)
 
 
-# According to SQLAlchemy's page "Using Connection Pools with Multiprocessing or os.fork()": a child inherits no idle
-# connection (SQLite forbids even closing one there), and forgets those that other threads of its parent were using.
+# As described in SQLAlchemy's page "Using Connection Pools with Multiprocessing or os.fork()": a child inherits no idle
+# connection (SQLite forbids even closing such a connection in the child), and forgets the connections that other
+# threads of its parent were using.
 os.register_at_fork(before=lambda: _dispose(close=True), after_in_child=lambda: _dispose(close=False))

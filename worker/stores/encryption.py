@@ -1,12 +1,13 @@
-"""Encryption of stored texts, the keys for it, hashes of secrets, and signatures of forms and mail tickets.
+"""Encryption of stored texts, the keys for it, hashes of secrets, and signatures of forms and mail links.
 
-``Purpose`` lists the uses of keys; a ``Sealer`` encrypts for one of them. ``SecretTexts`` makes secrets whose hash a
-store keeps. ``KeyedHashes`` recognises a text that is not stored. ``Signer`` proves that a form or a ticket is ours.
+``Purpose`` lists the uses of keys; a ``Sealer`` encrypts for one purpose. ``SecretTexts`` makes secrets of which a
+store keeps only the hash. ``KeyedHashes`` recognises texts of which only a keyed hash is stored. ``Signer`` signs forms
+and the tickets in the links of mails, and checks these signatures.
 
-A sealed text is bound to the place where it is stored (AES-256-GCM with associated data). It opens only under the same
-keys, for the same purpose and at the same place: moved to another row, column, key or message it is refused. Each text
-has its own key, derived by HKDF-SHA256 (RFC 5869) from one of the operator's keys, the purpose and a random salt, so
-there is no limit on the number of texts per key. A sealed text is URL-safe base64 of:
+A sealed text is bound to the place where it is stored (AES-256-GCM with associated data). It can be decrypted only with
+the same keys, for the same purpose and at the same place: if it was moved to another row, column, Redis key or message,
+it is refused. Each text has its own key, derived by HKDF-SHA256 (RFC 5869) from one of the operator's keys, the purpose
+and a random salt, so there is no limit on the number of texts per key. A sealed text is URL-safe base64 of:
 
     version   1 byte     0x02
     time      8 bytes    when it was sealed, in seconds, big-endian
@@ -14,9 +15,9 @@ there is no limit on the number of texts per key. A sealed text is URL-safe base
     content   …          AES-256-GCM with its tag of 16 bytes; associated data: version, time, and the place
 
 Versions before 0.2.0 sealed with Fernet (``gAAAA…``), which doesn't bind a text to a place. Release 0.2.0 still reads
-such a text, and its ``releve secrets rotate`` seals it again; this version refuses it.
+such a text, and its ``releve keys rotate`` seals it again; this version refuses it.
 
-To change the key, put the new one first, run ``releve secrets rotate``, then remove the old one.
+To change the key, put the new key first in the setting, run ``releve keys rotate``, then remove the old key.
 """
 
 from __future__ import annotations
@@ -44,20 +45,20 @@ _ID_LETTERS: Final = "abcdefghjkmnpqrstvwxyz0123456789"
 _ID_LENGTH: Final = 12
 _SECRET_BYTES: Final = 32
 MIN_KEY_LENGTH: Final = 32
-# One in 25 million random texts of 32 hexadecimal digits has fewer.
+# Of random texts with 32 hexadecimal digits, one in 25 million has fewer different characters.
 _MIN_DIFFERENT_CHARACTERS: Final = 8
 _VERSION: Final = b"\x02"
 OLD_FORM: Final = "gAAAA"  # Texts sealed by a version before 0.2.0 begin with it.
 _HEADER_BYTES: Final = 9
 _SALT_BYTES: Final = 16
-_NONCE: Final = bytes(12)  # It may be constant, because a key encrypts only one text.
+_NONCE: Final = bytes(12)  # The nonce may be constant, because each key encrypts only one text.
 Sealed = TypeVar("Sealed", str, bytes)
 
 
 class Purpose(Enum):
-    """The use of a derived key. A text sealed for one purpose opens for no other, even under the same keys.
+    """The use of a derived key. A text sealed for one purpose can't be unsealed for another, even with the same keys.
 
-    Each has a public label, and the setting of its keys.
+    Each purpose has a public label, and the setting that contains its keys.
     """
 
     REGISTRY = ("registry", "RELEVE_TOKEN_KEYS")
@@ -73,14 +74,14 @@ class Purpose(Enum):
 
 
 def derive_key(key: bytes, purpose: Purpose, salt: bytes = b"") -> bytes:
-    """Return 32 bytes derived from a key by HKDF-SHA256 (RFC 5869); they reveal nothing of the key or other keys."""
+    """Return 32 bytes derived from a key by HKDF-SHA256 (RFC 5869); they reveal nothing about any key."""
     return HKDF(SHA256(), 32, salt, f"releve/{purpose.label}".encode()).derive(key)
 
 
 def check_keys(keys: Sequence[str]) -> None:
-    """Raise ValueError, which shows no key, if a key is missing or too short, or the first one isn't random.
+    """Raise ValueError, which shows no key, if a key is missing or too short, or the first key isn't random.
 
-    An older key may be weak: it still opens what it has sealed, so that it can be replaced.
+    An older key may be weak, so that the texts sealed with it can still be opened until the key is replaced.
     """
     if not keys:
         raise ValueError("the key is missing: make one with `releve secrets add --key`")
@@ -92,19 +93,19 @@ def check_keys(keys: Sequence[str]) -> None:
 
 
 def generate_key() -> str:
-    """Return a new random key of 256 bits, as text of 44 characters."""
+    """Return a new random key of 256 bits, as a text of 44 characters."""
     return base64.urlsafe_b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
 
 class Sealer:
-    """Encryption of short texts for one purpose; errors show neither key nor text.
+    """Encryption of short texts for one purpose; its errors show neither a key nor a text.
 
-    Callers pass the *place* of a text: ``database.place_of`` in the registry, elsewhere the name of its key, file or
-    message.
+    Callers pass the *place* where the text is stored: in the registry the result of ``database.place_of``, elsewhere
+    the name of the Redis key, file or message.
     """
 
     def __init__(self, keys: Sequence[str], purpose: Purpose) -> None:
-        """Take the keys, the newest first. Raises ValueError, which names a bad key only by its number."""
+        """Take the keys, the newest first. Raises ValueError for a bad key, naming only its position in the list."""
         check_keys(keys)
         self._keys = [key.encode() for key in keys]
         self._purpose = purpose
@@ -114,34 +115,33 @@ class Sealer:
 
     @property
     def key_count(self) -> int:
-        """The number of keys; the first one seals."""
+        """The number of keys, the first of which seals new texts."""
         return len(self._keys)
 
     def seal(self, text: str, place: str) -> str:
-        """Encrypt the text under the first key. The same text gives another result each time."""
+        """Encrypt the text with the first key. Sealing the same text again gives a different result."""
         return _to_text(self.seal_bytes(text.encode(), place))
 
     def unseal(self, sealed: str, place: str) -> str:
-        """Decrypt a text. Raises OperatorFault if no key fits, or if it was changed or moved from its place."""
+        """Decrypt a text. Raises OperatorFault if no key fits, or if the text was changed or moved from its place."""
         return self._open(_to_bytes(sealed), place)[1].decode()
 
     def can_unseal(self, sealed: str, place: str) -> bool:
-        """Return whether a key fits and the text is unchanged and at its place."""
+        """Return whether one of the keys fits and the text is unchanged and at its place."""
         return self._find_key(_to_bytes(sealed), place) is not None
 
-    # The same for bytes. Text in base64 would be longer by a third.
+    # The same methods for bytes, because text in base64 would be a third longer.
 
     def seal_bytes(self, content: bytes, place: str) -> bytes:
         return self._seal(content, place, int(datetime.now(UTC).timestamp()).to_bytes(8, "big"))
 
     def unseal_bytes(self, sealed: bytes, place: str) -> bytes:
-        """Decrypt sealed bytes. Raises OperatorFault like ``unseal``."""
         return self._open(sealed, place)[1]
 
-    # The change of a key.
+    # Methods for changing the key.
 
     def rotate(self, sealed: Sealed, place: str) -> Sealed:
-        """Seal the same text or bytes again, under the first key; place and time of sealing stay.
+        """Seal the content again with the first key; place and time of sealing stay the same.
 
         Raises OperatorFault like ``unseal``.
         """
@@ -150,7 +150,7 @@ class Sealer:
         return rotated if isinstance(sealed, bytes) else _to_text(rotated)
 
     def is_newest(self, sealed: str, place: str) -> bool:
-        """Return whether the text is sealed under the first key, so that it needs no other key."""
+        """Return whether the text is sealed with the first key, so that it needs no other key."""
         opened = self._find_key(_to_bytes(sealed), place)
         return opened is not None and opened[0] == 0
 
@@ -167,7 +167,7 @@ class Sealer:
         return opened
 
     def _find_key(self, sealed: bytes, place: str) -> tuple[int, bytes] | None:
-        """Return the number of the key that opens the sealed bytes (0: the newest), and their content."""
+        """Return the position of the key that opens the bytes (0: the newest) and the content; None if no key does."""
         header, salt = sealed[:_HEADER_BYTES], sealed[_HEADER_BYTES : _HEADER_BYTES + _SALT_BYTES]
         content = sealed[_HEADER_BYTES + _SALT_BYTES :]
         if header[:1] == _VERSION and content:
@@ -181,7 +181,7 @@ class Sealer:
 
 
 def read_sealing_time(sealed: str) -> datetime:
-    """Return when the text was first sealed; a rotation keeps this moment. Needs no key."""
+    """Return when the text was first sealed; rotating the keys keeps this moment. No key is needed."""
     return datetime.fromtimestamp(int.from_bytes(_to_bytes(sealed)[1:_HEADER_BYTES], "big"), UTC)
 
 
@@ -190,7 +190,7 @@ def _to_text(sealed: bytes) -> str:
 
 
 def _to_bytes(sealed: str) -> bytes:
-    """Return the bytes of a sealed text; empty for any text that ``_to_text`` can't have made."""
+    """Return the bytes of a sealed text; empty if ``_to_text`` can't have produced this text."""
     try:
         content = base64.urlsafe_b64decode(sealed)
     except ValueError:
@@ -200,33 +200,33 @@ def _to_bytes(sealed: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class SecretTexts:
-    """Secrets that are shown once, and whose hash a store keeps: ``<prefix>_<id>_<secret>``.
+    """Secrets that are shown once and of which a store keeps only the hash: ``<prefix>_<id>_<secret>``.
 
     The secret has 43 characters (256 random bits). It can't be guessed, so one round of SHA-256 is enough to make a
     stolen store useless. A slow hash protects passwords that people choose; here it would only let strangers use up the
-    processor. The row is found by the id.
+    processor. The store finds the row by the id.
     """
 
-    prefix: str  # Scanners for leaked secrets recognise a text by it.
+    prefix: str  # By this prefix, scanners for leaked secrets recognise the text.
 
     def create(self, text_id: str | None = None) -> tuple[str, str, str]:
-        """Return the id (new without ``text_id``), the hash to store, and the text to show."""
+        """Return the id (a new one if ``text_id`` is None), the hash to store, and the text to show."""
         text_id = text_id or "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         return text_id, _hash(secret), f"{self.prefix}_{text_id}_{secret}"
 
     def read_id(self, text: str) -> str | None:
-        """Return the id in a text, or None for any other text."""
+        """Return the id in a text of this form; None for any other text."""
         match = re.fullmatch(self._pattern, text)
         return match[1] if match else None
 
     def hash_of(self, text: str) -> str | None:
-        """Return the hash of a text's secret, or None for any other text."""
+        """Return the hash of the secret in a text of this form; None for any other text."""
         match = re.fullmatch(self._pattern, text)
         return _hash(match[2]) if match else None
 
     def matches(self, text: str, stored_hash: str | None) -> bool:
-        """Return whether the text has the secret of a stored hash, compared in constant time.
+        """Return whether the stored hash is that of the text's secret; the comparison takes constant time.
 
         The secret is hashed even if nothing is stored, so that the time doesn't reveal whether the id exists.
         """
@@ -245,11 +245,11 @@ def _hash(secret: str) -> str:
 class KeyedHashes:
     """HMAC-SHA256 of texts under the operator's keys, the newest first; nobody can guess a text without a key.
 
-    To change the key, put the new one first and keep the old ones, so that older hashes are still recognised.
+    To change the key, put the new key first and keep the old keys, so that older hashes are still recognised.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        """Take the keys, the newest first. Raises ValueError for one that is too short."""
+        """Take the keys, the newest first. Raises ValueError if there is no key, or a key is too short."""
         if not keys or any(len(key) < MIN_KEY_LENGTH for key in keys):
             raise ValueError(f"each key must have at least {MIN_KEY_LENGTH} characters")
         self._keys = [key.encode() for key in keys]
@@ -258,7 +258,7 @@ class KeyedHashes:
         return "KeyedHashes(…)"
 
     def hash(self, purpose: str, text: str) -> str:
-        """Return the hash under the newest key, in hexadecimal; it differs between purposes."""
+        """Return the hash under the newest key, in hexadecimal. The same text has another hash for another purpose."""
         return self.all_hashes(purpose, text)[0]
 
     def all_hashes(self, purpose: str, text: str) -> list[str]:
@@ -267,15 +267,15 @@ class KeyedHashes:
         return [hmac.new(key, content, hashlib.sha256).hexdigest() for key in self._keys]
 
     def matches(self, purpose: str, text: str, stored_hash: str) -> bool:
-        """Return whether this is the text's hash under any key, compared in constant time."""
+        """Return whether ``stored_hash`` is the text's hash under any key; the comparison takes constant time."""
         return any(hmac.compare_digest(each, stored_hash) for each in self.all_hashes(purpose, text))
 
 
 class Signer:
-    """The CSRF tokens of forms, and the tickets of mails: HMAC-SHA256 under the session keys."""
+    """Signatures for the CSRF tokens of forms and the tickets in mails: HMAC-SHA256 under the session keys."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        """Take the session keys, the newest first. Raises ValueError for one that is too short."""
+        """Take the session keys, the newest first. Raises ValueError like ``check_keys``."""
         check_keys(keys)
         self._form_keys = [derive_key(key.encode(), Purpose.WEB_FORMS) for key in keys]
         self._ticket_keys = [derive_key(key.encode(), Purpose.MAIL_TICKETS) for key in keys]
@@ -288,17 +288,17 @@ class Signer:
         return _digest(self._form_keys[0], sid)
 
     def is_valid_csrf_token(self, sid: str, token: str | None) -> bool:
-        """Return whether a form has sent the CSRF token of its session."""
+        """Return whether the token that a form sent is the CSRF token of its session."""
         # A stranger may send characters that can't be encoded; they must not raise an error.
         sent = (token or "").encode("utf-8", "replace")
         return any(hmac.compare_digest(_digest(key, sid).encode(), sent) for key in self._form_keys)
 
     def make_ticket(self, household_id: str) -> str:
-        """Return the text with which the reader of a mail can only switch off the notices of this household."""
+        """Return the ticket for a link in a mail; it only allows switching off this household's notices."""
         return f"{household_id}.{_digest(self._ticket_keys[0], household_id)}"
 
     def read_ticket(self, ticket: str) -> str | None:
-        """Return the household of a ticket; None for a text that we have not made."""
+        """Return the household of a ticket; None for a text that we have not made ourselves."""
         household_id, _, sent = ticket.encode("ascii", "replace").decode().partition(".")
         is_ours = any(hmac.compare_digest(_digest(key, household_id), sent) for key in self._ticket_keys)
         return household_id if is_ours else None

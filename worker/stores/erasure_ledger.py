@@ -1,17 +1,18 @@
-"""The ledger: an append-only file of erasures and ended consents, which a restore of a backup applies.
+"""The ledger: an append-only file of erasures and ended consents, which are applied after a backup is restored.
 
-A backup lacks later erasures, and the registry may be lost. So each erasure, stopped consent and closed account is
-written here first, and only then in the registry, by the same process. An entry whose transaction failed afterwards
-does no harm, because the caller tries again.
+A backup doesn't contain later erasures, and the registry may be lost. So a process writes each erasure, stopped consent
+and closed account to the ledger first, and only then to the registry. If the registry's transaction then fails, the
+entry does no harm, because the caller tries again.
 
-The first line has the id of the ledger; each other line is an entry with a signature under the erasure keys::
+The first line has the id of the ledger; each other line is an entry. All lines are signed with the erasure keys::
 
     {"ledger":"k3q7d0fr2mxx","signature":"…"}
     {"account":"h4t8q2mxk0ra","at":"2024-07-25T07:00:00+00:00","before":"…","kind":"erased","meter":"9f86…",…}
 
 ``meter`` is a keyed hash; the file contains no meter, no person and no measure. ``before`` is the signature of the
-previous line: the lines are a chain, so a missing line is noticed. Release 0.2.0 writes lines without it and ignores it
-when reading, so only a recorded position (``registry.known_ledger``, and each backup) protects its lines.
+previous line: the lines form a chain, so a missing line is noticed. Release 0.2.0 writes lines without ``before`` and
+ignores the field when reading. The lines that it wrote are protected only by a position recorded later (in
+``registry.known_ledger`` and in each backup).
 """
 
 from __future__ import annotations
@@ -38,16 +39,19 @@ _SIGNATURE: Final = re.compile(rb'"signature":"([0-9a-f]{64})"')
 
 
 class LedgerKind(StrEnum):
-    """An event of an account that a restore must not undo."""
+    """An event in the life of an account that restoring a backup must not undo."""
 
     ERASED = "erased"
-    STOPPED = "stopped"  # The household has stopped its consent.
-    CLOSED = "closed"  # Another person holds the meter.
+    STOPPED = "stopped"  # The household has withdrawn its consent.
+    CLOSED = "closed"  # Another person now holds the meter.
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One entry; only an erasure has ``meter``, ``forget_on`` and ``tenant`` (``registry.erased_meters``)."""
+    """One entry of the ledger.
+
+    Only an erasure has ``meter``, ``forget_on`` and ``tenant`` (``registry.erased_meters``).
+    """
 
     kind: LedgerKind
     account_id: str
@@ -59,19 +63,22 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class LedgerPosition:
-    """The id of a ledger, its number of entries, and the signature of its last line; a backup contains it."""
+    """The id of a ledger, its number of entries, and the signature of its last line.
+
+    Each backup contains the position that the ledger had when the backup was made.
+    """
 
     id: str
     entries: int
     signature: str
 
     def is_in(self, signatures: Sequence[str]) -> bool:
-        """Return whether a ledger with these signatures (the first line's included) was once at this position."""
+        """Return whether a ledger with these signatures (including the first line's) was once at this position."""
         return signatures[self.entries : self.entries + 1] == [self.signature]
 
 
 class LedgerRefused(DataError):
-    """The ledger is missing, damaged or another one; the text says what to do."""
+    """The ledger is missing or damaged, or is a different one than expected; the text says what to do."""
 
 
 class LedgerFile:
@@ -82,7 +89,7 @@ class LedgerFile:
         self._hashes = hashes
 
     def append(self, entry: LedgerEntry) -> list[str]:
-        """Append an entry, creating the file if necessary; return all signatures once it is on disk.
+        """Append an entry, creating the file if necessary; return all signatures once the entry is on disk.
 
         Raises StoreUnavailable if the file can't be written.
         """
@@ -92,10 +99,10 @@ class LedgerFile:
             return [*before, self._write(file, {**_to_fields(entry), "before": "".join(before[-1:])})]
 
     def position(self, known: LedgerPosition | None = None) -> LedgerPosition:
-        """Return the ledger's position; without a ``known`` one, create a missing file.
+        """Return the ledger's position. If ``known`` is None and the file is missing, create the file.
 
-        Raises StoreUnavailable if it can't be written, and LedgerRefused if it can't be read, or was never at the
-        ``known`` position.
+        Raises StoreUnavailable if the file can't be written, and LedgerRefused if it can't be read or was never at the
+        position ``known``.
         """
         if known is None or self.path.exists():
             with self._open_for_append():
@@ -104,14 +111,14 @@ class LedgerFile:
         return LedgerPosition(ledger_id, len(signatures) - 1, signatures[-1])
 
     def read_since(self, position: LedgerPosition) -> list[LedgerEntry]:
-        """Return all entries of a ledger that was at this position; raises LedgerRefused for another one.
+        """Return all entries of the ledger. Raises LedgerRefused if the ledger was never at this position.
 
-        A ledger that has lost entries before or since is refused too. The same event may occur twice.
+        A ledger that has lost entries before or after the position is refused too. The same event may occur twice.
         """
         return self._read(position)[2]
 
     def read_all(self) -> list[LedgerEntry]:
-        """Return the entries of any ledger at the path; none without a file. Raises LedgerRefused."""
+        """Return the entries of whatever ledger is at the path; none if there is no file. Raises LedgerRefused."""
         return self._read()[2] if self.path.exists() else []
 
     def _read(self, known: LedgerPosition | None = None) -> tuple[str, list[str], list[LedgerEntry]]:
@@ -119,7 +126,7 @@ class LedgerFile:
             with self.path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH)
                 content = file.read()
-            # A line without its end was cut off by a crash or a copy; nobody was told that it is kept.
+            # An incomplete last line was cut off by a crash or a copy; no caller was told that its entry is kept.
             lines = content[: content.rfind(b"\n") + 1].decode().split("\n")[:-1]
         except FileNotFoundError:
             raise LedgerRefused(
@@ -138,8 +145,8 @@ class LedgerFile:
         return rows[0]["ledger"], signatures, [self._to_entry(row, number) for number, row in enumerate(rows[1:], 2)]
 
     def _check_since(self, known: LedgerPosition, signatures: list[str], links: list[str | None]) -> None:
-        """Raise LedgerRefused if the ledger was never at a position, or a later line is missing."""
-        # A duplicated line of release 0.2.0 could replace a removed one.
+        """Raise LedgerRefused if the ledger was never at the position ``known``, or if a later line is missing."""
+        # Without this check, a duplicated line of release 0.2.0 could replace a removed line.
         if not known.is_in(signatures) or len(set(signatures)) < len(signatures):
             raise LedgerRefused(f"{self.path} has lost entries: put its newest copy back")
         linked = any(links[: known.entries + 1])
@@ -178,7 +185,10 @@ class LedgerFile:
 
     @contextmanager
     def _open_for_append(self) -> Iterator[IO[bytes]]:
-        """Open the file for one writer at a time, with its first line; a line that a crash cut off is removed."""
+        """Open the file for one writer at a time.
+
+        If the file is empty, its first line is written. A last line that a crash cut off is removed.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -202,7 +212,7 @@ class LedgerFile:
         signature = self._hashes.hash(_PURPOSE, _to_text(row))
         signed = {**row, "signature": signature}
         line, size = f"{_to_text(signed)}\n".encode(), file.seek(0, os.SEEK_END)
-        if file.write(line) != len(line):  # On a nearly full disk only a part is written.
+        if file.write(line) != len(line):  # On a nearly full disk only a part of the line is written.
             file.truncate(size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(file.fileno())
@@ -212,7 +222,7 @@ class LedgerFile:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Write a folder to disk; without this, a new file may be gone after a power cut."""
+    """Write a folder's entries to disk; without this, a new file may be gone after a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -221,7 +231,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _cut_last_line(file: IO[bytes]) -> None:
-    """Remove a line without its end: its writer died before it reported that the entry is kept."""
+    """Remove an incomplete last line: its writer died before reporting that the entry is kept."""
     file.seek(0)
     content = file.read()
     file.truncate(content.rfind(b"\n") + 1)

@@ -1,7 +1,7 @@
-"""Listening sockets, bound before a server takes them over, so that the caller gets the error of a port in use.
+"""Listening sockets, bound before a server takes them over, so that the caller gets the error if a port is in use.
 
-Also a Redis client without redis-py, which would double the memory of `releve up`'s supervisor. This is a separate file
-because the simulator may import no other module of the stores.
+The module also has a small Redis client for the supervisor of `releve up`, whose memory redis-py would double. It is a
+separate file because the simulator may import no other module of the stores.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _BACKLOG: Final = 2048
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on ``host`` (a name, an IPv4 or an IPv6 address); port 0 is any free port.
+    """Return a socket that listens on ``host`` (a name, an IPv4 or an IPv6 address); port 0 means any free port.
 
     Raises OSError if the port is in use.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Without the protocol number asyncio leaves Nagle's algorithm on, which delays each answer by 40 ms.
+    # Without the protocol number, asyncio leaves Nagle's algorithm on, which delays each answer by 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -34,13 +34,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(listener: socket.socket) -> str:
-    """Return ``http://host:port`` with the port that the system assigned."""
+    """Return the address of a listening socket as a URL, with the port that the system assigned."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def ask_redis(url: str, commands: str, timeout_s: float) -> str:
-    """Return the answers to commands, including refusals; empty if nobody answers, or the login is wrong."""
+    """Return a Redis server's answers to commands, refusals included; empty if nobody answers or the login is wrong."""
     parts, answers = urlsplit(url), b""
     login = " ".join(json.dumps(unquote(word)) for word in (parts.username, parts.password) if word)
     first = f"AUTH {login}" if login else "ECHO +OK"
@@ -53,5 +53,8 @@ def ask_redis(url: str, commands: str, timeout_s: float) -> str:
 
 
 def redis_is_up(url: str, timeout_s: float) -> bool:
-    """Return whether a server runs and has loaded its file; on a full disk its answer is a refusal (MISCONF)."""
+    """Return whether a Redis server runs and has loaded its file.
+
+    A refusal counts as an answer, such as that for a full disk (MISCONF).
+    """
     return ask_redis(url, "PING", timeout_s)[:8] not in ("", "-LOADING")

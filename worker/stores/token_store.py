@@ -1,7 +1,7 @@
 """The token stores: users' tokens in the registry, the application's token in Redis, both encrypted.
 
-Clients and stores don't import each other. These classes implement the protocols of ``worker.clients.tokens``, and
-treat a token as a text.
+Clients and stores don't import each other. These classes implement protocols that ``worker.clients.tokens`` defines. To
+them, a token is only a text.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry import Registry
 
 log = logging.getLogger("releve.tokens")
-_LOCK_MAX_S: Final = 90.0  # Longer than one exchange of tokens with all its timeouts.
-_LOCK_TTL_S: Final = 20.0  # The lock of a worker that was killed during a renewal expires after this time.
-_LOCK_WAIT_S: Final = 30.0  # Longer than the expiry, so a waiting worker gets the lock of a killed one.
+_LOCK_MAX_S: Final = 90.0  # One exchange of tokens with all its timeouts takes less.
+_LOCK_TTL_S: Final = 20.0  # If a worker is killed during a renewal, its lock expires after this time.
+_LOCK_WAIT_S: Final = 30.0  # Longer than the expiry, so a waiting worker gets the lock if its holder was killed.
 _APPLICATION_TOKEN_TTL_S: Final = 24 * 3600
 
 
 def token_lock(progress: ProgressStore) -> Callable[[str], AbstractContextManager[None]]:
-    """Return the function that locks a user's token, by its id, against a renewal.
+    """Return a function that takes the id of a user's token and locks the token against a renewal by others.
 
-    It raises StoreUnavailable if the lock stays busy.
+    The function raises StoreUnavailable if the lock stays busy.
     """
     return lambda token_id: progress.lock(f"token:{token_id}", _LOCK_TTL_S, wait_s=_LOCK_WAIT_S, most_s=_LOCK_MAX_S)
 
@@ -37,8 +37,8 @@ def token_lock(progress: ProgressStore) -> Callable[[str], AbstractContextManage
 class UserTokenStore:
     """A user's rotating token, kept in the registry because losing it would lose the consent.
 
-    Accounts of one consent share one token, so the lock and the saved row belong to the token's id, not the account's.
-    One store serves one session in one thread.
+    Accounts of one consent share one token, so the lock and the stored row are identified by the token's id, not by the
+    account's. An instance serves one session in one thread.
     """
 
     def __init__(self, account_id: str, registry: Registry, progress: ProgressStore) -> None:
@@ -51,7 +51,7 @@ class UserTokenStore:
         return self.registry.tokens.load(self.account_id)
 
     def save(self, token: str, expires_at: int | None) -> None:
-        """Save the token; a renewal doesn't overwrite the token of a newer consent."""
+        """Save the token. A token from a renewal doesn't overwrite the token of a newer consent."""
         ends = None if expires_at is None else datetime.fromtimestamp(expires_at, UTC)
         if self._locked_token_id is None:
             self.registry.tokens.save(self.account_id, token, ends)
@@ -60,7 +60,7 @@ class UserTokenStore:
 
     @contextmanager
     def renewal_lock(self) -> Iterator[None]:
-        """Hold the lock of the account's token during the block. Raises StoreUnavailable if it stays busy."""
+        """Hold the lock of the account's token during the block. Raises StoreUnavailable if the lock stays busy."""
         while True:
             token_id = self.registry.tokens.find_token_id(self.account_id)
             with token_lock(self.progress)(token_id or self.account_id):
@@ -75,11 +75,11 @@ class UserTokenStore:
                 return
 
     def mark_refresh_sent(self) -> bool:
-        """Record that the refresh token is about to be used; return whether an earlier renewal is unfinished."""
+        """Record that the refresh token is about to be sent; return whether an earlier renewal is unfinished."""
         return self._locked_token_id is not None and self.registry.tokens.mark_refresh_started(self._locked_token_id)
 
     def clear_refresh_sent(self) -> None:
-        """Record that the refresh token was not used after all."""
+        """Record that the refresh token was not sent after all."""
         if self._locked_token_id is not None:
             self.registry.tokens.clear_refresh_started(self._locked_token_id)
 
@@ -97,7 +97,7 @@ class ApplicationTokenStore:
         try:
             return self.sealer.unseal(sealed, self._place) if sealed else None
         except WorkerError:
-            # The encryption key is gone. A new token costs one call.
+            # The encryption key is gone. Requesting a new token costs one call.
             return None
 
     def save(self, token: str, expires_at: int | None) -> None:

@@ -39,14 +39,15 @@ from worker.stores.redis.heartbeats import ALIVE_S
 from worker.stores.registry import Registry
 from worker.sync.history import History
 
-# The lanes of the kinds of runs. The history has several lanes, by series, because daily values fill a new account's
-# first screen.
+# The lane of each kind of run. A history's lane depends on the series, because daily values fill a new account's first
+# screen.
 NIGHTLY_LANE: Final = "nightly"
 REPAIR_LANE: Final = "repair"
 HISTORY_LANES: Final = {series: series.description.history_lane.value for series in Series}
 LANES: Final = tuple(dict.fromkeys((NIGHTLY_LANE, REPAIR_LANE, *HISTORY_LANES.values())))
 _UNLIMITED_BACKLOG: Final = 2_000
-# A claim of this age without a message in the broker belongs to a lost message. Younger ones may be on their way.
+# If a claim is older than this and the broker has no message of it, the message is lost. The message of a younger claim
+# may still be on its way.
 LOST_AFTER_S: Final = 20.0
 # A step that has lost this many workers within the time below is not given to another worker.
 MOST_LOSSES: Final = 3
@@ -54,7 +55,7 @@ LOSSES_COUNTED_S: Final = 3600
 
 
 def most_waiting(calls_per_hour: int | None, share: int = 6) -> int:
-    """Return how many windows may be in flight in a lane: ten minutes of quota, or 1/``share`` of the hour."""
+    """Return how many windows may be in flight in a lane: 1/``share`` of the hourly quota, but at least 20."""
     return _UNLIMITED_BACKLOG if calls_per_hour is None else max(20, calls_per_hour // share)
 
 
@@ -66,14 +67,17 @@ def lane_of(kind: str, series: Series) -> str:
 
 
 def queue_of(job: WindowJob) -> str:
-    """Return the lane of a window's claim; the repair lane if it has none, as a person or the audit asked for it."""
+    """Return the queue of a window: the lane of its claim, or the repair lane for a window without a claim.
+
+    Windows without a claim were requested by a person or the audit.
+    """
     kind, claim = split_claim(job["claim"])
     return lane_of(kind, Series(job["series"])) if claim else REPAIR_LANE
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowClaims:
-    """The claims on windows, and the jobs without a claim that persons and probes ask for.
+    """The claims on windows, and the jobs without a claim that people and probes request.
 
     ``claim_ttl_s``: seconds after which a claim expires. ``words_in_broker`` returns the words in the arguments of the
     broker's messages, or None if the broker can't tell.
@@ -88,11 +92,11 @@ class WindowClaims:
     is_held: Callable[[Series], bool] = lambda series: False
 
     def in_flight(self, lane: str) -> Mapping[str, str]:
-        """Return the claims of a lane by member; their number is its backlog."""
+        """Return the claims of a lane, by member (account and series); their number is the lane's backlog."""
         return self.progress.claims_in(lane, self.claim_ttl_s)
 
     def claim(self, kind: str, pairs: Sequence[tuple[str, Series]]) -> dict[tuple[str, Series], str]:
-        """Claim series of one lane; return the claims of those that were free, in the form jobs use."""
+        """Claim pairs of account and series in one lane; return the claims of free pairs, in the form that jobs use."""
         if not pairs:
             return {}
         members = [member_of(account_id, series) for account_id, series in pairs]
@@ -100,21 +104,22 @@ class WindowClaims:
         return {pair: f"{kind}/{claim}" for pair, claim in zip(pairs, claims, strict=True) if claim}
 
     def to_job(self, account_id: str, series: Series, window: DateWindow, claim: str | None = None) -> WindowJob:
-        """Return the job of a window; without a claim, as for a person's request, the job is never held back."""
+        """Return the job of a window. A job without a claim, like a person's request, is never seen as a duplicate."""
         return to_job(account_id, series, window, new_run_id(self.now()), claim)
 
     def claim_history(self, account_id: str, series: Series) -> WindowJob | None:
-        """Claim the next window of a history: the newest of those that failed the least often.
+        """Claim the next window of a history: the newest of the windows that failed the least often.
 
-        None if one is in flight, an incident holds the series, nothing is left for today, or all is loaded. If nothing
-        can be claimed today, the registry notes when the history continues.
+        None if a window of this history is in flight, an incident holds the series, no window may be requested today
+        any more, or the history is complete. If nothing can be claimed today, the registry notes when the history
+        continues.
         """
         if self.is_held(series):
             return None
-        missing, others_at = self.history.reachable_windows(account_id, series)
-        if not missing:
-            self.registry.outcomes.set_history_due(account_id, series, others_at)
-        self.progress.note_loaded(account_id, series, loaded=not missing and others_at is None)
+        known = self.history.load(account_id, series)[series]
+        missing, others_at = self.history.reachable_windows(account_id, known)
+        is_over = not missing and self.registry.outcomes.set_history_due(account_id, known, others_at)
+        self.progress.note_loaded(account_id, series, loaded=is_over and others_at is None)
         if not missing:
             return None
         failures = self.progress.failures(account_id, series)
@@ -123,7 +128,7 @@ class WindowClaims:
         return self.to_job(account_id, series, window, claim) if claim else None
 
     def confirm(self, job: WindowJob) -> WindowJob | None:
-        """Return the window to ask for now; None if another message has its claim, or it is done.
+        """Return the job to run now; None if another message has the window's claim, or the window is done.
 
         A look-back reaches up to the present day, however long its message has waited.
         """
@@ -142,6 +147,10 @@ class WindowClaims:
             job = {**job, "claim": new_claim}
         elif holder != claim:
             return None
+        elif is_backfill(job) and self._is_done(job):
+            # Version 0.2.0 can't see what this version has stored, so it publishes stored windows again.
+            self.release([job])
+            return None
         if not is_look_back(job):
             return job
         window = plan_look_back(civil_date(self.now()), series, window_of(job).start - ONE_DAY)
@@ -159,27 +168,28 @@ class WindowClaims:
             self.progress.release_claims(lane, claims)
 
     def drop_lost(self, *lanes: str) -> int:
-        """Drop the claims whose message is lost and return their number: a broker that is killed may lose messages."""
-        dropped = 0
-        for lane in lanes:
-            # A scan of the broker costs more than all else here, so a lane without old claims must not cause one.
-            if claims := self.progress.claims_in(lane, self.claim_ttl_s, older_than_s=LOST_AFTER_S):
-                words = self.words_in_broker()
-                if words is not None:
-                    lost = {member: claim for member, claim in claims.items() if claim not in words}
-                    dropped += self.progress.release_claims(lane, lost)
-        return dropped
+        """Drop the claims whose message is lost, for example by a killed broker; return the number of these claims."""
+        old = {lane: self.progress.claims_in(lane, self.claim_ttl_s, older_than_s=LOST_AFTER_S) for lane in lanes}
+        # A scan of the broker costs more than all else here, so the broker is scanned only if there are old claims.
+        words = self.words_in_broker() if any(old.values()) else None
+        if words is None:
+            return 0
+        lost = {lane: {name: claim for name, claim in old[lane].items() if claim not in words} for lane in old}
+        return sum(self.progress.release_claims(lane, claims) for lane, claims in lost.items())
 
     def _is_done(self, job: WindowJob) -> bool:
-        """Return whether the series was asked for since the job was published; for a history, whether it's covered."""
+        """Return whether the work of a job is already done.
+
+        A history's window must be covered; otherwise, the series must have been requested since the job was published.
+        """
         account_id, series = job["account_id"], Series(job["series"])
         if is_backfill(job):
             return self.history.covers(account_id, series, window_of(job))
         outcome = self.registry.outcomes.load(account_id).get(series)
         return outcome is not None and outcome.updated_at >= published_at(job)
 
-    def look_backs(self, account_id: str) -> list[WindowJob]:
-        """Claim the account's look-backs not in flight; none once its consent is over. Raises UnknownAccount."""
+    def claim_look_backs(self, account_id: str) -> list[WindowJob]:
+        """Claim the account's look-backs that aren't in flight; none if its consent is over. Raises UnknownAccount."""
         today = civil_date(self.now())
         if self.registry.accounts.get(account_id).refusal_on(today):
             return []
@@ -195,10 +205,10 @@ class WindowClaims:
 
 @dataclass(frozen=True)
 class RunningSteps:
-    """The steps that processes have begun; a step whose workers keep dying, as when the kernel kills them, is given up.
+    """The steps that processes have begun. A step whose workers keep dying, as when the kernel kills them, is given up.
 
     ``dead_workers`` returns those of the given workers that are not alive. A process is named by its worker and its
-    process id: ``host-17-a1b2c3/17``. A step keeps its name, however often its message comes.
+    process id: ``host-17-a1b2c3/17``. A step has the same name each time its message is delivered.
     """
 
     progress: ProgressStore
@@ -209,10 +219,11 @@ class RunningSteps:
     def running(self, step: str, process: str) -> Iterator[None]:
         """Run a step in this block; steps that have already lost a worker run one at a time in a process.
 
-        A worker that dies takes the other steps of its threads with it, and those must not be lost three times.
+        A worker that dies also loses the innocent steps of its other threads. So that these aren't lost three times,
+        they never run beside another step that has lost a worker.
 
-        Raises WorkerLost if three processes died in the middle of the step within an hour. Raises StoreUnavailable, so
-        that the step is tried again, while it is unknown whether they died: they may only have lost their connection.
+        Raises WorkerLost if three processes died in the middle of the step within an hour. While it is unknown whether
+        they died or only lost their connection, raises StoreUnavailable, so that the step is tried again.
         """
         with ExitStack() as alone:
             if self.progress.begin_step(step, process, LOSSES_COUNTED_S, most=1):
@@ -223,7 +234,8 @@ class RunningSteps:
             try:
                 yield
             finally:
-                # The start then expires, and counts only if the step's message comes again.
+                # If this fails, the record of the start stays until it expires. It matters only if the step's message
+                # comes again before that.
                 with suppress(StoreUnavailable):
                     self.progress.end_step(step)
 

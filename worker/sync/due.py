@@ -1,19 +1,19 @@
 """The windows that are due, claimed as far as there is room: one query per lane and supplier (``stores.registry.due``).
 
-1. A lane's room is what the quota allows in ten minutes, minus its claims in flight.
-2. The query returns the due rows in order. Rows in flight are still due, so the query asks for that many more.
-3. Rows in flight, and series that an incident holds, are left out; the others are claimed, each by one feeder.
-4. Rows that were asked for between the query and the claim, or may not be asked for any more, are released: an outcome
-   is written before its claim ends.
+1. A lane's room is what the quota allows in ten minutes, minus the lane's claims in flight.
+2. The query returns the due rows in order. Rows in flight are still due, so the query asks for as many more rows.
+3. Rows in flight, and series that an incident holds, are left out; the other rows are claimed, each by one process.
+4. Rows that were requested between the query and the claim, or may no longer be requested, are released. The
+   registry shows such rows, because an outcome is written before its claim ends.
 5. The caller publishes the windows. Nothing is written to the registry here: that happens at the end of each window.
 
 So an interrupted run needs no saved position, a second run finds nothing left to publish, and the series that has
 waited longest comes first. A failing account is tried again when its time comes, within a tenth of the room. Each
 supplier has its own quota and gate, so it also has its own room in every lane.
 
-A gateway has few accounts, and each is asked for only at its own hours. A row whose hour has not come stays due, and
+A gateway has few accounts, and each is requested only at its own hours. A row whose hour has not come stays due, and
 the reconciler looks again within a minute. No more windows are in flight than the ledger has calls left, and histories
-and repairs leave the next night its calls. The catch-up is part of the night, in the afternoon hours.
+and repairs leave enough calls for the next night.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from worker.sync.claims import HISTORY_LANES, LANES, NIGHTLY_LANE, REPAIR_LANE, 
 
 _AGAIN_SHARE: Final = 10  # A tenth of the nightly room is kept for tries after a failure.
 _REPAIR_SHARE: Final = 10  # Each hourly run of the repair may use a tenth of an hour's quota.
-MOST_HISTORIES: Final = 500  # Histories begun in one call; limited because the days of each are read.
-_MOST_ROWS: Final = 1_000  # More than a gateway could ever be asked for.
+MOST_HISTORIES: Final = 500  # Histories begun in one call; limited because each history's days are read.
+_MOST_ROWS: Final = 1_000  # More rows than a gateway's quota could ever serve.
 
 
 class Due(NamedTuple):
-    """Claimed windows to publish now; ``more``: whether more were due than fit."""
+    """The windows that were claimed and must now be published. ``more``: whether more were due than had room."""
 
     jobs: list[WindowJob]
     more: bool
@@ -47,10 +47,10 @@ class Due(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class DueWindows:
-    """A supplier's due windows of ``series``, claimed for their publisher.
+    """Finds and claims the due windows of a supplier's ``series``; the caller publishes them.
 
-    ``closed_for_s``: seconds for which the supplier's gate stays closed; until then nothing is due. ``policies``: the
-    number of nights from one request for a series to the next.
+    ``closed_for_s``: seconds for which the supplier's gate stays closed; until then nothing is due. ``policies``: how
+    many nights lie between two requests for a series.
     """
 
     table: DueTable
@@ -62,17 +62,16 @@ class DueWindows:
     series: Sequence[Series] = tuple(Series)
 
     def room(self, lane: str, most: int, in_flight: Collection[str]) -> int:
-        """Return how many more of the at most ``most`` windows of a lane may be in flight."""
+        """Return how many more windows of a lane may be in flight, given a limit of ``most``."""
         return most - len(in_flight)
 
     def in_flight(self, lane: str) -> set[str]:
-        """Return the members of a lane's claims on these series."""
+        """Return the members (account and series) of a lane's claims on ``series``."""
         return {member for member in self.claims.in_flight(lane) if series_of_member(member) in self.series}
 
-    def night(self, before: datetime) -> Due:
-        """Claim the look-backs of series that were not asked for since ``before``."""
+    def claim_night(self, before: datetime) -> Due:
+        """Claim the look-backs of series that were not requested since ``before``."""
         now = self.now()
-        self.claims.drop_lost(NIGHTLY_LANE)
         in_flight, most = self.in_flight(NIGHTLY_LANE), most_waiting(self.calls_per_hour)
         room = self.room(NIGHTLY_LANE, most, in_flight)
         if room <= 0 or self.closed_for_s() > 0:
@@ -81,13 +80,13 @@ class DueWindows:
         jobs = self._claim(AGAIN, self.table.list_again(now, limit + len(in_flight), self.series), in_flight, limit)
         policy, more = self.policies.load_current(civil_date(now)), False
         smallest_first = [series for series in SMALLEST_FIRST if series in self.series]
-        # A query covers a group of series. A curve that is not collected gets its turn once a week.
+        # A query covers a group of series. A curve whose collection has not begun gets its turn once a week.
         groups = [(series, NIGHTS_WITHOUT_CURVE) for series in smallest_first if series.has_steps]
         groups += [(series, 1) for series in smallest_first]
-        # What a group leaves of its share of the room goes to the next groups.
+        # The part of its share that a group leaves free goes to the next groups.
         for place, (series, every) in enumerate(groups):
             nights = max(every, policy.every(series))
-            # With a turn every k nights, a series asked for in the last k - 1 nights is not due.
+            # With a turn every k nights, a series requested in the last k - 1 nights is not due.
             asked_before = before - (nights - 1) * ONE_DAY
             limit = -(-(room - len(jobs)) // (len(groups) - place))
             rows = self.table.list_nightly(series, every, asked_before, now, limit + len(in_flight)) if limit else []
@@ -98,10 +97,11 @@ class DueWindows:
                 jobs += self._claim(NIGHTLY, rows, in_flight, limit)
         return Due(jobs, more)
 
-    def catch_up(self, since: datetime, before: datetime) -> Due:
-        """Claim the series that lack yesterday's reading and were not asked for since ``before``.
+    def claim_catch_up(self, since: datetime, before: datetime) -> Due:
+        """Claim the series that lack yesterday's reading and were not requested since ``before``.
 
-        ``since``: the beginning of the night; with a policy, only what had its turn that night is claimed.
+        ``since``: the beginning of the night. A series with a turn every few nights is claimed only if it had its turn
+        then.
         """
         in_flight, today = self.in_flight(NIGHTLY_LANE), civil_date(self.now())
         room = self.room(NIGHTLY_LANE, most_waiting(self.calls_per_hour), in_flight)
@@ -117,9 +117,8 @@ class DueWindows:
             jobs += self._claim(CATCH_UP, rows, in_flight, limit)
         return Due(jobs, more)
 
-    def repairs(self) -> list[WindowJob]:
+    def claim_repairs(self) -> list[WindowJob]:
         """Claim the newest open days of each series, within a share of the quota."""
-        self.claims.drop_lost(REPAIR_LANE)
         in_flight = self.in_flight(REPAIR_LANE)
         limit = self.room(REPAIR_LANE, most_waiting(self.calls_per_hour, _REPAIR_SHARE), in_flight)
         if limit <= 0 or self.closed_for_s() > 0:
@@ -127,16 +126,15 @@ class DueWindows:
         rows = self.table.list_repairs(civil_date(self.now()), limit + len(in_flight), self.series)
         return self._claim(REPAIR, rows, in_flight, limit)
 
-    def histories(self) -> list[tuple[str, Series]]:
-        """Return the accounts and series whose history may continue; ``next_of_history`` claims a window of each."""
-        self.claims.drop_lost(*HISTORY_LANES.values())
+    def list_histories(self) -> list[tuple[str, Series]]:
+        """Return the accounts and series whose history may continue, for ``claim_next_of_history``."""
         free: list[tuple[str, Series]] = []
         for lane in dict.fromkeys(HISTORY_LANES.values()):
             in_flight = self.in_flight(lane)
             room = min(MOST_HISTORIES, self.room(lane, most_waiting(self.calls_per_hour), in_flight))
             of_lane = [one for one in SMALLEST_FIRST if one in self.series and HISTORY_LANES[one] == lane]
             for place, series in enumerate(of_lane):
-                limit = -(-room // (len(of_lane) - place))  # What one series leaves of its share goes to the next ones.
+                limit = -(-room // (len(of_lane) - place))  # What one series leaves free goes to the next.
                 if limit > 0 and not self.closed_for_s() > 0 and not self.claims.is_held(series):
                     rows = self.table.list_histories(series, self.now(), limit + len(in_flight))
                     waiting = [row.account_id for row in rows if member_of(row.account_id, series) not in in_flight]
@@ -144,8 +142,8 @@ class DueWindows:
                     room -= len(waiting[:limit])
         return free
 
-    def next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
-        """Claim the next window of a history; empty if none is missing or one is in flight."""
+    def claim_next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
+        """Claim the next window of a history; empty if no window is missing or one is in flight."""
         job = self.claims.claim_history(account_id, series)
         return [] if job is None else [job]
 
@@ -157,7 +155,7 @@ class DueWindows:
     def _share(self, series: Series, every: int, nights: int, before: datetime) -> int:
         """Return how many rows of a group may still be claimed tonight: with a turn every k nights, a k-th of the rows.
 
-        Choosing by date alone would keep rows that were once asked for on the same night together for ever.
+        If rows were chosen by date alone, rows that were once requested on the same night would stay together for ever.
         """
         active, asked = self.table.count_share(series, every, before, civil_date(self.now()))
         waiting = sum(member.endswith(f":{series}") for member in self.claims.in_flight(NIGHTLY_LANE))
@@ -185,7 +183,7 @@ class DueWindows:
 
 
 def _window(kind: str, series: Series, days: SeriesDays, today: date) -> DateWindow | None:
-    """Return the window to ask for; for open days only the newest, as the others follow once it is stored."""
+    """Return the window to request. For a repair: the newest window (older ones follow), or None if no day is due."""
     if kind != REPAIR:
         return plan_look_back(today, series, days.last_complete)
     return next(iter(plan_repair(days.ledger.due_days(today, series), series.description.max_window_days)), None)
@@ -195,21 +193,24 @@ def _window(kind: str, series: Series, days: SeriesDays, today: date) -> DateWin
 class GatewayWindows(DueWindows):
     """The due windows of a gateway's accounts.
 
-    ``calls_in_half_a_day``: the limit of its ledger; ``calls_left``: returns how many of them are left now.
+    ``calls_in_half_a_day``: the limit of its ledger; ``calls_left``: returns how many of these calls are left now.
     """
 
     calls_in_half_a_day: int
     calls_left: Callable[[], int]
 
     def room(self, lane: str, most: int, in_flight: Collection[str]) -> int:
-        """Return how many more windows of a lane may be in flight, by ``most`` and by the calls that are left."""
+        """Return how many more windows of a lane may be in flight, given a limit of ``most`` and the calls left."""
         left = self.calls_left() - sum(len(super(GatewayWindows, self).in_flight(one)) for one in LANES)
         if lane != NIGHTLY_LANE:
             left -= min(len(self._list_rows()), self.calls_in_half_a_day // 2)
         return min(most, left)
 
     def in_flight(self, lane: str) -> set[str]:
-        """Return the members of a lane's claims; for nights and repairs also those whose hour has not come."""
+        """Return the members of a lane's claims.
+
+        For nights and repairs also the members whose hour has not come, so that they aren't claimed yet.
+        """
         members = super().in_flight(lane)
         if lane not in (NIGHTLY_LANE, REPAIR_LANE):
             return members
@@ -217,60 +218,27 @@ class GatewayWindows(DueWindows):
         hidden = (row for row in self._list_rows() if not AskingHours(row.account_id).allow(now))
         return members | {member_of(row.account_id, row.series) for row in hidden}
 
-    def night(self, before: datetime) -> Due:
-        """Claim the look-backs of series not asked for since ``before``; in the afternoon also those that lack days."""
+    def claim_night(self, before: datetime) -> Due:
+        """Claim look-backs of series not requested since ``before``; in the afternoon also of series lacking days."""
         now = self.now()
         if not is_asking_hour(now):
             return Due([], more=False)
-        jobs = super().night(before).jobs
+        jobs = super().claim_night(before).jobs
         if is_afternoon(now):
-            jobs += super().catch_up(before, start_of_afternoon(civil_date(now))).jobs
+            jobs += super().claim_catch_up(before, start_of_afternoon(civil_date(now))).jobs
         return Due(jobs, more=False)
 
-    def catch_up(self, since: datetime, before: datetime) -> Due:
+    def claim_catch_up(self, since: datetime, before: datetime) -> Due:
         """Claim nothing: for a gateway, the catch-up is part of the night."""
         return Due([], more=False)
 
-    def next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
-        """Claim the next window of a history if the ledger has a call for it beyond those kept for the night."""
-        return super().next_of_history(account_id, series) if self.has_history_room(series) else []
+    def claim_next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
+        """Claim the next window of a history if the ledger has a call left besides the calls kept for the night."""
+        return super().claim_next_of_history(account_id, series) if self.has_history_room(series) else []
 
-    def repairs(self) -> list[WindowJob]:
+    def claim_repairs(self) -> list[WindowJob]:
         """Claim the newest open days of each series, during the accounts' hours."""
-        return super().repairs() if is_asking_hour(self.now()) else []
+        return super().claim_repairs() if is_asking_hour(self.now()) else []
 
     def _list_rows(self) -> list[DueRow]:
         return self.table.list_some(self.series, civil_date(self.now()), _MOST_ROWS)
-
-
-@dataclass(frozen=True)
-class DueBySupplier:
-    """The due windows of all suppliers; see ``DueWindows``."""
-
-    suppliers: Sequence[DueWindows]
-
-    def night(self, before: datetime) -> Due:
-        return self._gather(lambda due: due.night(before))
-
-    def catch_up(self, since: datetime, before: datetime) -> Due:
-        return self._gather(lambda due: due.catch_up(since, before))
-
-    def repairs(self) -> list[WindowJob]:
-        return [job for due in self.suppliers for job in due.repairs()]
-
-    def histories(self) -> list[tuple[str, Series]]:
-        return [history for due in self.suppliers for history in due.histories()]
-
-    def next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
-        return self._of(series).next_of_history(account_id, series)
-
-    def has_history_room(self, series: Series) -> bool:
-        return self._of(series).has_history_room(series)
-
-    def _gather(self, claim: Callable[[DueWindows], Due]) -> Due:
-        parts = [claim(due) for due in self.suppliers]
-        return Due([job for part in parts for job in part.jobs], any(part.more for part in parts))
-
-    def _of(self, series: Series) -> DueWindows:
-        # A series whose supplier is no longer set up gets no answer, and the code that asks for it reports that.
-        return next((due for due in self.suppliers if series in due.series), self.suppliers[0])

@@ -1,11 +1,11 @@
-"""The import of files: their readings go through the same steps as those of an answer.
+"""The import of files, whose readings go through the same steps as the readings of an answer.
 
-A file counts as an answer that was asked for when the file was made (``told_at``). So values from later answers stay,
+A file counts as an answer that was requested when the file was made (``told_at``). So values from later answers stay,
 and the file fills the gaps. Stored values are replaced only under the rules for overlaps (K5) and impossible values
 (K7). A file is stored in parts of bounded size, each recorded when it is done: an import that was killed is simply run
 again.
 
-``FileAccounts`` finds the account of the file's meter, or makes one for a home's new file.
+``FileAccounts`` finds the account of the file's meter, or adds an account for a new meter of a home.
 """
 
 from __future__ import annotations
@@ -40,16 +40,15 @@ log = logging.getLogger("releve.import")
 _MINUTE: Final = timedelta(minutes=1)
 _ENERGIES: Final = (Quantity.ENERGY, Quantity.POWER, Quantity.GAS)
 VOUCHER: Final = "file import"
-_GAS: Final = "grdf"
 
 
 @dataclass(frozen=True, slots=True)
 class FileComparison:
     """A series of a file, compared with what is stored.
 
-    A day is *different* if any of its values differs from the stored one, else *new* if it has a value for a time for
+    A day is *different* if any of its values differs from the stored value, else *new* if it has a value for a time for
     which nothing is stored, else *same*. ``amount``: the sum of the energies in milliwatt-hours (for registers, the
-    energy of the days between readings); None for series that are no energy. ``left_out``: the number of values in the
+    energy of the days between readings); None if the series is not an energy. ``left_out``: the number of values in the
     future, before the first day that may be read, or too large for any meter.
     """
 
@@ -77,7 +76,7 @@ class FileComparison:
 
 @dataclass
 class ImportCounts:
-    """The numbers of documents in an import; ``left_out``: values for which a later answer of the supplier holds."""
+    """The numbers of documents in an import. ``left_out``: values not stored because a later answer has priority."""
 
     created: int = 0
     updated: int = 0
@@ -142,7 +141,7 @@ class FileImporter:
         """Store the readings of a file; safe to repeat, also after it was interrupted.
 
         ``on_part`` is called with the number of days of each finished part. Raises UnknownAccount or TransientError;
-        the parts before stay stored.
+        parts that were finished before the error stay stored.
         """
         now, counts = self.window_sync.now(), ImportCounts()
         run_id = messages.new_file_run_id(now)
@@ -202,7 +201,7 @@ class FileImporter:
 class _FileRecorder:
     """Records the corrections and day marks of a part of a file.
 
-    It records no call: what is due stays due, except for the days that the file has completed. ``days``: those for
+    It records no call: what is due stays due, except for the days that the file has completed. ``days``: the days for
     which the file has a value. The window's other days stay as they are, because the file doesn't say that they are
     missing.
     """
@@ -223,9 +222,9 @@ class _FileRecorder:
 
     def record_result(self, result: WindowResult) -> None:
         account_id, series, facts = result["account_id"], messages.series_of(result), result["facts"]
-        # If a later answer differs, that answer holds: nothing is in doubt, and nothing is requested again.
+        # If a later answer differs, that answer has priority: nothing is in doubt, and nothing is requested again.
         finished = replace(FinishedAnswer.of(result), overwrote=False, late_days=frozenset())
-        # A day with a value set aside counts only for what is stored, and only if that is not the whole day.
+        # A day with a value that was set aside gets a mark only if a part of the day is stored, and only for this part.
         told = [day for day in sorted(self.days) if str(day) not in facts["set_aside"] or facts["open"].get(str(day))]
         today = civil_date(self.now())
         self.outcomes.record_file(
@@ -264,19 +263,20 @@ def _has_registers(series: Series) -> bool:
 
 
 def _energy_of(series: Series, entries: Sequence[Entry], total: int) -> int | None:
-    """Return the energy in a file in milliwatt-hours; None if its amounts are no energy."""
+    """Return the energy in a file in milliwatt-hours; None if the series is not an energy."""
     if _has_registers(series):
         return MILLIWATT_HOURS_PER_WH * sum(day.total for day in day_energies(entries))
     return total if series.description.quantity in _ENERGIES else None
 
 
 def _mark_of(day: date, known: DayLedger, minutes: int | None, changed: bool) -> DayMark:
-    """Return the mark of a day for which a file has a value. ``minutes``: how much of it is stored, None for all."""
+    """Return the mark of a day for which a file has a value. ``minutes``: how much is stored; None for all."""
     before = known.mark_of(day)
     if minutes is None:
         stays = before.state is DayState.AGAIN or (before.complete and not changed)
         return before if stays else DayMark(DayState.FILE)
-    # The history requests a day that was never requested.
+    # The mark of an absent day has no age. But a partial day without an age belongs to the history, which would request
+    # the absent day once more.
     asked_at_age = GIVE_UP_AGE if before.state is DayState.ABSENT else before.asked_at_age
     return DayMark(DayState.PARTIAL, half_hours_in(minutes * _MINUTE), asked_at_age)
 
@@ -285,7 +285,7 @@ def _mark_of(day: date, known: DayLedger, minutes: int | None, changed: bool) ->
 class FileAccounts:
     """Finds, checks and adds the accounts that files belong to.
 
-    ``suppliers``: by the grid operator of a file's series, the supplier of a new account.
+    ``suppliers``: the supplier of a new account, by the grid operator of the file's series.
     """
 
     registry: Registry
@@ -293,17 +293,17 @@ class FileAccounts:
     suppliers: dict[str, str]
 
     def check(self, file: FileSeries, account: Account, meter: str | None = None) -> None:
-        """Raise FileRefused unless the file is of the account's meter.
+        """Raise FileRefused unless the file belongs to the account's meter.
 
-        ``meter``: the number that a person gives for a file that has none. If there is no number at all, the file
-        counts as one of the meter that the person has chosen.
+        ``meter``: the number that a person gives for a file without a number. If there is no number at all, the file
+        counts as one of this account, which a person has chosen.
         """
         if account.state in (AccountState.CLOSED, AccountState.DELETED):
             raise FileRefused(
                 f"{file.file}: nothing is stored, because account {account.id} is {account.state}", FileFault.CLOSED
             )
         if file.series not in of_supplier(account.supplier):
-            of_file = "gas" if file.series.description.supplier == _GAS else "electricity"
+            of_file = "gas" if file.series.description.supplier == "grdf" else "electricity"
             raise FileRefused(
                 f"{file.file}: it is about {of_file}, which is not what account {account.id} is about",
                 FileFault.OTHER_ENERGY,
@@ -317,16 +317,16 @@ class FileAccounts:
             )
 
     def find(self, file: FileSeries, meter: str | None = None, tenant: str | None = None) -> Account | None:
-        """Return the account of the file's meter; None if there is none. Raises FileRefused."""
+        """Return the account of the file's meter; None without one. Raises FileRefused if the number is unknown."""
         number = require_number(file, meter)
         operator = file.series.description.supplier
         accounts = self.registry.accounts.find_by_meter(number, tenant=tenant)
         return next((account for account in accounts if grid_operator_of(account.supplier) == operator), None)
 
     def add(self, file: FileSeries, meter: str | None = None) -> Account:
-        """Return the account of a new meter, for which nothing is requested before it gets a token. Raises FileRefused.
+        """Add an account for a new meter and return it; nothing is requested for the account before it gets a token.
 
-        Raises MeterErased if the meter's data were erased.
+        Raises FileRefused, and MeterErased if the meter's data were erased.
         """
         operator = file.series.description.supplier
         assertion = replace(self.assertion, supplier=self.suppliers[operator])
@@ -337,7 +337,7 @@ class FileAccounts:
 
 
 def number_of(file: FileSeries, meter: str | None) -> str | None:
-    """Return the number of the file's meter, or the one a person gives; None without either. Raises FileRefused."""
+    """Return the meter's number, from the file or as given; None without both. Raises FileRefused if they differ."""
     number = file.usage_point
     if number is not None and number.isdecimal():
         number = number.zfill(14)  # Spreadsheets drop leading zeros.

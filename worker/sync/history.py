@@ -2,7 +2,7 @@
 
 The ledger is rebuilt from the stored documents if it was lost or is doubtful. The documents show which days are
 complete and which are partial. For a day without documents only the ledger knows whether it is late, absent or before
-the history, and how old it was when it was last asked for, so these marks stay. Days that the ledger no longer knows
+the history, and how old it was when it was last requested, so these marks stay. Days that the ledger no longer knows
 are requested again with the history.
 """
 
@@ -43,8 +43,8 @@ from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import CompletenessTable
 
-# Days of a gateway's curves that may be fetched per day of waiting: ten calls. Files from the holder bring older days
-# sooner.
+# How many more days of a gateway's curves may be fetched each day, which takes ten calls. Imported files bring older
+# days sooner.
 _GATEWAY_CURVE_DAYS: Final = 70
 
 
@@ -76,15 +76,16 @@ class History:
         """Return the windows still to be fetched, newest first."""
         return self.load(account_id, series)[series].missing_windows()
 
-    def reachable_windows(self, account_id: str, series: Series) -> tuple[list[DateWindow], datetime | None]:
-        """Return the missing windows that may be fetched now, and when others may; None if all may be fetched now.
+    def reachable_windows(self, account_id: str, known: HistoryDays) -> tuple[list[DateWindow], datetime | None]:
+        """Return the missing windows that may be fetched now, and when the remaining windows may be; None if none
+        remain.
 
-        For a gateway, the newest ten weeks of curves may be fetched on the first day, and ten more on each further day,
-        all curves of the account together. Days count from when the account could first be asked for: for one made by a
-        file, when it got its token.
+        For a gateway, the newest ten weeks of curves may be fetched on the first day, and ten more weeks on each
+        further day, all curves of the account together. The first day is the one on which the account's data could
+        first be requested; for an account created by a file import, that is when it got its token.
         """
-        missing = self.missing_windows(account_id, series)
-        if not missing or not (series.has_steps and is_gateway(self.registry.accounts.get(account_id).supplier)):
+        missing = known.missing_windows()
+        if not missing or not (known.series.has_steps and is_gateway(self.registry.accounts.get(account_id).supplier)):
             return missing, None
         curves = sum(one.has_steps for one in self.registry.outcomes.collected(account_id))
         since = self.registry.accounts.state_since(account_id)
@@ -98,7 +99,7 @@ class History:
         return self.load(account_id, series)[series].count()
 
     def covers(self, account_id: str, series: Series, window: DateWindow) -> bool:
-        """Return whether every day of the window was asked for."""
+        """Return whether every day of the window was requested."""
         return not subtract_windows(window, self.load(account_id, series)[series].asked)
 
     def days_to_compute(self, job: WindowJob) -> Iterator[WindowJob]:
@@ -116,7 +117,7 @@ class History:
                 yield messages.to_job(job["account_id"], daily, part, job["run_id"], None)
 
     def days_without_daily(self, account_id: str, daily: Series) -> list[date]:
-        """Return the days for which no daily value can come and which the curve covers completely, by the registry."""
+        """Return the days that, by the registry, the curve covers completely and for which no daily value can come."""
         ledgers = self.registry.completeness.load_ledgers(account_id)
         told, steps = ledgers[account_id, daily], ledgers[account_id, curve_of(daily)]
         days = [day for day, mark in steps.days() if mark.complete and not told.mark_of(day).complete]
@@ -131,11 +132,11 @@ class History:
 def rebuild_days(
     measures: MeasureStore, ledgers: CompletenessTable, account_id: str, series: Series, today: date
 ) -> bool:
-    """Replace the ledger by one built from the stored documents, and return whether they differed.
+    """Replace the ledger of days with one built from the stored documents; return whether the ledger changed.
 
-    The history then continues with the days that, by the new ledger, were never asked for. The ledger of a state stays:
-    its days have no documents of their own, so only the ledger knows when the state was reported. Raises
-    UnknownAccount.
+    The history then continues with the days that, by the new ledger, were never requested. The ledger of a series of
+    states is kept: its days have no documents of their own, so only the ledger knows when the state was reported.
+    Raises UnknownAccount.
     """
     return not series.is_state and ledgers.change(
         account_id, series, lambda known: rebuild_ledger(known, covered_days(measures, account_id, series, today))
@@ -143,7 +144,7 @@ def rebuild_days(
 
 
 def rebuild_ledger(known: DayLedger, covered: Mapping[date, timedelta]) -> DayLedger:
-    """Return the ledger of the stored documents, with the marks of ``known`` for what these don't show.
+    """Return the ledger of the stored documents, with the marks of ``known`` for what the documents don't show.
 
     ``covered``: how much of each day is stored.
     """
@@ -153,7 +154,7 @@ def rebuild_ledger(known: DayLedger, covered: Mapping[date, timedelta]) -> DayLe
 
 
 def covered_days(measures: MeasureStore, account_id: str, series: Series, today: date) -> dict[date, timedelta]:
-    """Return the days with readings, and how much of each they cover."""
+    """Return the days with readings, and how much of each day the readings cover."""
     inputs, covered = series.inputs, dict[date, timedelta]()
     first = measures.read(account_id, {inputs: ALL_KEYS}, limit=1)[inputs]
     start, end = (civil_day_of(to_entry(first[0]).key, series) if first else date.max), today + ONE_DAY
@@ -177,7 +178,7 @@ def _mark_of_day(day: date, length: timedelta, known: DayMark) -> DayMark:
 
 
 def _mark_empty(known: DayMark) -> DayMark:
-    """Return the mark of a day without documents: the known one, unless it says that there are some."""
+    """Return the mark of a day without documents: the known mark, or late if the known mark claims documents."""
     if known.state is DayState.PARTIAL:
         return DayMark(DayState.LATE, 0, known.asked_at_age)
     return DayMark(DayState.LATE) if known.complete else replace(known, half_hours=0)

@@ -1,9 +1,9 @@
 """Incidents: opened by failed windows and refused accounts, checked before each call, closed by probes or by hand.
 
-``worker.domain.incident`` explains the two families and when one opens. While an incident is open, a few accounts are
-probed at growing intervals; usable answers close it. Closing makes all failed windows due again at once, as if they had
-not been tried. A round of probes ends with its first failure, so an outage costs one call a round. A round that is
-killed is repeated by the next one.
+``worker.domain.incident`` explains the two families of incidents, and when an incident opens. While an incident is
+open, a few accounts are probed at growing intervals; usable answers close it. Closing makes all failed windows due
+again at once, as if they had not been tried. A round of probes ends with its first failure, so an outage costs one call
+a round. A round that is killed is repeated by the next round.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,7 +46,7 @@ from worker.stores.registry.notices import build_notices
 from worker.sync.claims import WindowClaims
 
 log = logging.getLogger("releve.incidents")
-# Nobody else is asked during an incident, so a probe may use a lane whose permits come at once.
+# There are no other calls during an incident, so a probe may use a lane whose permits come at once.
 _PROBE_LANE: Final = "first_screen"
 # More than needed, because some accounts may be gone, and some answers say nothing about the incident.
 _MAX_PROBED_ACCOUNTS: Final = 3 * PROBES_TO_PASS
@@ -79,8 +79,11 @@ class Incidents:
         """Return whether an incident holds all windows of this series."""
         return series.value in self.store.open_incidents()
 
-    def raise_if_held(self, job: WindowJob) -> None:
-        """Raise IncidentOpen if an incident holds the series; never for probes and for a person's own requests."""
+    def hold_back(self, job: WindowJob) -> None:
+        """Raise IncidentOpen, and count the window, if an incident holds its series.
+
+        Probes, and windows that a person has requested, are never held.
+        """
         incident = self.store.open_incidents().get(job["series"])
         if incident is None or job["claim"] == PROBE or current_lane() is Lane.BY_HAND:
             return
@@ -91,7 +94,7 @@ class Incidents:
     # -- After a call
 
     def record_answer(self, job: WindowJob, *, usable: bool) -> None:
-        """Count an answer; not ``usable`` if it has points but none could be used."""
+        """Count an answer. ``usable``: False if the answer has points, but none of them could be used."""
         self._record(job, None if usable else IncidentKind.ANSWERS)
 
     def record_failure(self, job: WindowJob, error: WorkerError) -> None:
@@ -110,7 +113,7 @@ class Incidents:
     def _count_failure(self, job: WindowJob, kind: IncidentKind) -> None:
         incident = self.store.open_incidents().get(job["series"]) or self.store.open_incidents().get(kind.value)
         if incident and job["claim"] == PROBE:
-            # A probe is a call, but not a window that must be asked for again.
+            # A probe is a call, but not a window that must be requested again.
             self.store.increment_count(incident, "failed_calls")
         elif incident:
             self.store.add_failure(incident, job)
@@ -122,31 +125,29 @@ class Incidents:
 
     # -- When a failure is judged
 
-    def excuses(self, series: Series | None, error: WorkerError) -> IncidentKind | None:
-        """Return the open incident that explains a failure, or None; ``series`` None means all.
-
-        An explained failure does not count against the account. It is counted for the incident if a series is named.
-        """
+    def find_excuse(self, error: WorkerError, series: Iterable[Series] = Series) -> Incident | None:
+        """Return the open incident that explains a failure, so that the account isn't blamed; None without one."""
         open_by_slot, kind = self.store.open_incidents(), kind_of(error)
-        slots = [series.value] if series else [series.value for series in Series]
-        if kind in REFUSALS:
-            slots.append(kind.value)
-        incident = next((open_by_slot[slot] for slot in slots if slot in open_by_slot), None)
+        slots = [*(one.value for one in series), *([kind.value] if kind in REFUSALS else ())]
+        return next((open_by_slot[slot] for slot in slots if slot in open_by_slot), None)
+
+    def record_excused(self, error: WorkerError, series: Series) -> IncidentKind | None:
+        """Count a failed window for the incident that explains it; return the incident's kind, or None without one."""
+        incident = self.find_excuse(error, [series])
         if incident is None:
             return None
-        if series:
-            try:
-                self.store.increment_count(incident, "windows_failed")
-            except StoreUnavailable as failure:
-                _log_not_recorded(failure)
+        try:
+            self.store.increment_count(incident, "windows_failed")
+        except StoreUnavailable as failure:
+            _log_not_recorded(failure)
         return incident.kind
 
     def may_open(self, kind: IncidentKind) -> bool:
-        """Return whether an incident of these refusals could open now: not while such refusals are believed."""
+        """Return whether refusals of this kind could open an incident now; False while they count against accounts."""
         return self.thresholds.accounts > 0 and not is_believed(kind, self.store.closed_incidents(), self.now())
 
     def open_if_incident(self, kind: IncidentKind, failures: FailureCount) -> bool:
-        """Open an incident if there are enough refusals; return whether it is open."""
+        """Return whether there are enough refusals for an incident; if so, open it."""
         if not is_incident(kind, failures, self.thresholds):
             return False
         self._open_incident(kind.value, kind, failures)
@@ -158,14 +159,14 @@ class Incidents:
         return sorted(self.store.open_incidents().values(), key=lambda incident: incident.began_at)
 
     def open_by_hand(self) -> list[Incident]:
-        """Hold all series for a day at most, and return the incidents opened for that."""
+        """Hold all series for a day at most, and return the incidents that hold them."""
         kind = IncidentKind.BY_HAND
         for series in self.registry.outcomes.list_in_use():
             self._open_incident(series.value, kind, FailureCount(0, 0))
         return [incident for incident in self.list_open() if incident.kind is kind]
 
     def begin_due_rounds(self) -> list[Incident]:
-        """Return the incidents whose next round of probes is due, and count it."""
+        """Record the start of each incident's round of probes that is due, and return those incidents."""
         return [
             incident
             for incident in self.list_open()
@@ -175,7 +176,11 @@ class Incidents:
         ]
 
     def close(self, incident: Incident, how: str) -> None:
-        """Close an incident with its reason: ``probes``, ``by_hand``, ``believed`` or ``expired``."""
+        """Close an incident.
+
+        ``how``: why it ends: ``probes`` got usable answers, a person closed it (``by_hand``), the refusals lasted too
+        long to be a mistake (``believed``), or an incident opened by hand has ``expired``.
+        """
         past = self.store.close(incident, self.now(), how)
         if past and past.ended_at:
             cost = fields(
@@ -189,8 +194,6 @@ class Incidents:
             )
             log.warning("incident over", extra=cost)
             self._insert_notices(past, NoticeKind.INCIDENT_OVER)
-
-    # -- Helpers
 
     def _open_incident(self, slot: str, kind: IncidentKind, failures: FailureCount) -> None:
         """Open an incident with the windows that failed before it, unless its slot has one."""
@@ -215,7 +218,7 @@ class Incidents:
 
 
 def _log_not_recorded(error: StoreUnavailable) -> None:
-    """Log that a record failed; this must not hide the outcome of the call."""
+    """Log that something could not be recorded; this failure must not hide the outcome of the call."""
     log.warning("not recorded, a store is away: %s", error)
 
 
@@ -225,7 +228,7 @@ def _name_fields(incident: Incident) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentProber:
-    """Probes open incidents; ``sync_window`` does all steps of a job."""
+    """Probes open incidents. ``sync_window``: runs all steps of a job."""
 
     incidents: Incidents
     claims: WindowClaims
@@ -246,7 +249,7 @@ class IncidentProber:
 
     def close(self, incident: Incident, how: str) -> None:
         """Make the failed windows due again, then close the incident."""
-        # Closing comes last, so that all is done again after a kill in between.
+        # The incident is closed last, so that all of this is repeated if the process is killed in between.
         for job in self.incidents.store.failed_windows(incident):
             self.claims.registry.outcomes.make_due(job["account_id"], series_of(job), self.incidents.now())
         self.incidents.close(incident, how)
@@ -264,7 +267,7 @@ class IncidentProber:
             self.close(incident, "probes")
 
     def _draw_accounts(self, incident: Incident) -> list[tuple[str, Series]]:
-        """Return some of the accounts that failed; if all of these are gone, any active ones.
+        """Return some of the accounts that failed; if none of these may be called any more, return any active accounts.
 
         An account that never failed may have been answered all along, so it would prove nothing.
         """

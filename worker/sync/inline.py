@@ -1,4 +1,4 @@
-"""Windows without the queue: the same steps and retries in this process, one window after another."""
+"""The sync of windows without the queue: the same steps and retries in this process, one window after another."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LONGEST_WAIT_S: Final = 120.0
 
 @dataclass(kw_only=True)
 class Inline:
-    """Windows without the queue; ``print_line`` gets lines for a person, ``failures`` the windows that failed."""
+    """Syncs windows without the queue. ``print_line``: prints a line for a person. ``failures``: the failed windows."""
 
     claims: WindowClaims
     window_sync: WindowSync
@@ -34,13 +34,13 @@ class Inline:
     sleep: Callable[[float], None] = time.sleep
     failures: list[dict[str, str]] = field(default_factory=list)
 
-    def look_back(self, *account_ids: str) -> Iterator[WindowResult]:
+    def run_look_back(self, *account_ids: str) -> Iterator[WindowResult]:
         """Sync the last days of each series, account by account; a failed window stops no other account."""
         for account_id in account_ids:
             collected = self.claims.registry.outcomes.collected(account_id)
             yield from self._run(self.claims.manual_look_back(account_id, series) for series in collected)
 
-    def history(self, *account_ids: str) -> Iterator[WindowResult]:
+    def run_history(self, *account_ids: str) -> Iterator[WindowResult]:
         """Sync all missing windows, account by account, daily values first, newest window first."""
         for account_id in account_ids:
             for series in self.claims.registry.outcomes.collected(account_id):
@@ -48,12 +48,12 @@ class Inline:
                 yield from self._run(
                     self.claims.to_job(account_id, series, window)
                     for window in windows
-                    # Once the supplier's floor is known, the windows before it count as done.
+                    # Once the supplier's earliest day is known, the windows before that day count as covered.
                     if not self.claims.history.covers(account_id, series, window)
                 )
 
     def ask_once(self, account_id: str) -> str:
-        """Sync the last days of an account's first series with a single try; return a failure's code, else nothing."""
+        """Sync the last days of an account's first series in one try; return a failure's code; empty without one."""
         for series in self.claims.registry.outcomes.collected(account_id)[:1]:
             job = self.claims.manual_look_back(account_id, series)
             try:
@@ -92,7 +92,7 @@ class Inline:
         self.print_line(f"{window}: {error}{self._describe_turn(error)}")
 
     def _describe_turn(self, error: WorkerError) -> str:
-        """Return when our own pacing allows the call again, if known."""
+        """Return a text that says when our own rate limit allows the call again; empty if that is unknown."""
         if not isinstance(error, RateLimited) or isinstance(error, IncidentOpen) or error.retry_after_s is None:
             return ""
         turn = self.claims.now() + timedelta(seconds=error.retry_after_s)

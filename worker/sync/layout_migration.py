@@ -1,8 +1,8 @@
 """The migration of measures between layouts: documents are copied, checked, and only then erased in the old layout.
 
-It goes account by account, and within an account by windows of whole days. The stores show how far it got: an account
-without old documents is done, and a document already in the new layout is not written again. A migration that was
-killed continues when it is run again.
+The migration goes account by account, and within an account by windows of whole days. The stores show how far the
+migration got: an account without old documents is done, and a document already in the new layout is not written again.
+A migration that was killed continues when it is run again.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ RecomputeTotals = Callable[[str, Series, DateWindow], int]
 class MigrationCounts:
     """The counts of a migration, in documents.
 
-    ``documents``: all that the old layout held. ``written``: those that the new layout lacked or had in an older state.
-    ``erased``: those erased in the old layout. ``recounted``: totals recomputed because both layouts had readings.
+    ``documents``: all documents that the old layout held. ``written``: the documents that the new layout lacked or had
+    in an older state. ``erased``: the documents erased in the old layout. ``recounted``: totals recomputed because both
+    layouts had readings.
     """
 
     accounts: int = 0
@@ -96,7 +97,7 @@ class LayoutMigrator:
 
     @staticmethod
     def _check(source: DocumentsByDoctype, stored: DocumentsByDoctype) -> None:
-        """Compare the copies with their source; a newer document counts as right."""
+        """Raise StoreUnavailable if a copy differs from its source; a newer document counts as right."""
         for doctype, documents in source.items():
             stored_by_id = {document["_id"]: document for document in stored[doctype]}
             if any(_needs_copy(stored_by_id.get(document["_id"]), document) for document in documents):
@@ -104,7 +105,7 @@ class LayoutMigrator:
 
 
 def _windows(measures: MeasureStore, account_id: str, series: Series) -> Iterator[DateWindow]:
-    """Yield windows with all documents of a series, totals too, oldest first; empty days between them are skipped."""
+    """Yield windows that contain all documents of a series, also its totals, oldest first; long gaps are skipped."""
     ranges = dict.fromkeys(series.doctypes, ALL_KEYS)
     while days := [_day_of(page[0]) for page in measures.read(account_id, ranges, limit=1).values() if page]:
         day = min(days)
@@ -127,7 +128,7 @@ def _day_of(document: Document) -> date:
 
 
 def _documents_to_write(source: list[Document], stored: list[Document]) -> Iterator[Document]:
-    """Yield the documents to write: those that are not stored, or stored in an older state."""
+    """Yield the documents to write: documents that are not stored, or are stored in an older state."""
     stored_by_id = {document["_id"]: document for document in stored}
     for document in source:
         known = stored_by_id.get(document["_id"])

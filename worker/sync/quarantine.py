@@ -1,8 +1,8 @@
-"""Answers of an unexpected shape: detected and quarantined, and replayed once the parser is corrected.
+"""Answers of an unexpected shape are detected and quarantined here, and replayed once the parser is corrected.
 
-The watch checks answers before they are parsed and refuses none; that is the parser's task. A deviation goes to the
-quarantine, with one notice to the operator. A new field would come with every answer of a night, so each process counts
-by itself and writes the count of a known deviation at most once a minute.
+The watch checks answers before they are parsed, but refuses no answer; that is the parser's task. A deviation goes to
+the quarantine, with one notice to the operator. A new field would come with every answer of a night, so each process
+counts by itself and writes the count of a known deviation at most once a minute.
 
 The replay doesn't call the supplier. Each stored answer is parsed again and goes through the steps of
 ``worker.sync.window``. Readings carry the time of their answer, so values from later answers stay, a changed value is
@@ -46,7 +46,7 @@ _NOT_EXPECTED: Final = (DayState.ABSENT, DayState.BEFORE)
 
 @dataclass
 class _Count:
-    """How often a deviation was seen since its count was written, and when it may be written again."""
+    """How often a deviation was seen since its count was written, and when the count may be written again."""
 
     unwritten: int = 0
     due: datetime | None = None
@@ -57,8 +57,8 @@ class AnswerWatch:
     """Checks answers and reports deviations; thread-safe.
 
     ``channels``: the channels of notices. ``presets``: the preset used with each supplier, by the supplier's name.
-    ``shapes``: the answers that suppliers are expected to send. ``raw_answers``: where whole answers are kept, if at
-    all.
+    ``shapes``: the answers that suppliers are expected to send. ``raw_answers``: keeps whole answers; None if they are
+    not kept.
     """
 
     quarantine: QuarantineTable
@@ -72,7 +72,8 @@ class AnswerWatch:
 
     def record_answer(self, account_id: str, answer: RawAnswer) -> None:
         """Keep an answer, unless it is far too large, and check it."""
-        # A year of all registers has half of this. Checking a larger answer could take a kilobyte per deviating value.
+        # A year of all registers has half this size. Checking a larger answer could take a kilobyte of memory for each
+        # deviating value.
         is_large = sum(size_of(body) for _, body in answer.pieces) > 2 * 1024**2
         if self.raw_answers is not None and not is_large:
             self.raw_answers.record_answer(account_id, answer)
@@ -106,7 +107,7 @@ class AnswerWatch:
             )
 
     def _take_count(self, fingerprint: str, now: datetime) -> int:
-        """Count once more, and return the count to write now; 0 if it must wait."""
+        """Count once more, and return the count to write now; 0 if writing must wait."""
         with self._lock:
             if len(self._counts) >= _MAX_COUNTS and fingerprint not in self._counts:
                 self._counts.clear()
@@ -159,9 +160,9 @@ def replay_account(
 ) -> ReplayCounts:
     """Replay all answers, or their days within ``wanted``, oldest first; safe to repeat.
 
-    In this order, the newest answer holds at the end. Only corrections and the marks of days are recorded.
+    So the newest answer's values are stored last. Only corrections and the marks of days are recorded.
 
-    Raises UnknownAccount or TransientError; then the answers replayed before stay replayed.
+    Raises UnknownAccount or TransientError; answers replayed before the error stay stored.
     """
     replaying = replace(window_sync, recorder=_ReplayRecorder(window_sync.recorder, ledgers))
     counts = ReplayCounts(account_id)
@@ -185,13 +186,13 @@ def replay_account(
 
 @dataclass(frozen=True)
 class _ReplayRecorder:
-    """Records corrections and the marks of days, but nothing of the run."""
+    """Records corrections and the marks of days, but nothing about the run."""
 
     recorder: Recorder
     ledgers: CompletenessTable
 
     def recent_answers(self, job: WindowJob) -> RecentAnswers:
-        """Return none: a replayed answer may replace what it wrote itself, and later answers are replayed after it."""
+        """Return no answers: a replayed answer may replace its own values, and later answers are replayed after it."""
         return RecentAnswers()
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:

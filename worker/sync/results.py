@@ -1,8 +1,7 @@
-"""Recording the result of a window, success or failure, and deciding when its series is due or tried again.
+"""Records the result of a window, success or failure, and decides when its series is due again.
 
-The history, outcome, state, claim, metrics and log line are recorded. Everything here may be repeated after a crash
-with the same result. The retries within a task, seconds apart, are in ``worker.domain.retry``; the tries here come
-after them.
+Everything here may be repeated after a crash with the same result. The retries within a task, seconds apart, are in
+``worker.domain.retry``; the tries here come after them.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ from worker.errors import (
 )
 from worker.logs import fields
 from worker.metrics import CORRECTIONS, DOCUMENTS, DROPPED, READINGS, STORED, WINDOWS, error_kind
-from worker.stores.registry.outcomes import DueChanges
+from worker.stores.registry.outcomes import DueChanges, RunOutcome
 from worker.stores.registry.supplier_answers import Correction
 from worker.sync.claims import WindowClaims
 from worker.sync.incidents import Incidents
@@ -61,7 +60,7 @@ log = logging.getLogger("releve.sync")
 A_DAY: Final = timedelta(days=1)
 _QUARTER_OF_AN_HOUR: Final = timedelta(minutes=15)
 _NO_WAIT: Final = timedelta(minutes=1)
-# Spread over the interval after which a second refusal confirms the first.
+# A second refusal confirms the first only after CONFIRMATION_INTERVAL; the tries are spread over this time.
 _AFTER_REFUSAL: Final = {Ruling.PENDING: CONFIRMATION_INTERVAL / 4, Ruling.INCIDENT: CONFIRMATION_INTERVAL}
 _NOT_OF_THIS_METER: Final = "by its contract, this meter is not read often enough, or in the right way, for this series"
 
@@ -69,8 +68,8 @@ _NOT_OF_THIS_METER: Final = "by its contract, this meter is not read often enoug
 class NextTry(NamedTuple):
     """When a failed window is tried again.
 
-    ``at``: the moment; None for the next night. ``counts``: whether the series was asked for, so that its turn is over
-    and the failure counts against it; false if a store, the quota or the operator is to blame.
+    ``at``: the moment; None for the next night. ``counts``: whether the series was requested, so that its turn is over
+    and the failure counts against it; False if a store, the quota or the operator is to blame.
     """
 
     at: datetime | None
@@ -85,7 +84,7 @@ class ResultRecorder:
     a window are written, ``record_result`` records in this order:
 
     1. in the registry: the outcome, the marks of its days and when the series is due again; a success also clears the
-       account's pending refusals, and the first answer makes an account ready that was only asserted;
+       account's pending refusals, and the first answer makes a new account ready;
     2. in Redis: the state of the series, and whether its history is loaded;
     3. the end of any series that a contract says the meter doesn't have; then the claim is released;
     4. in the quarantine: a value that was set aside, with a notice to the operator;
@@ -101,11 +100,10 @@ class ResultRecorder:
     report: Callable[[Deviation, str], None]
 
     def recent_answers(self, job: WindowJob) -> RecentAnswers:
-        """Return the recently recorded answers for the job's series."""
         return self.claims.registry.outcomes.recent_answers(job["account_id"], messages.series_of(job))
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
-        """Store the values that these readings are about to replace; after a crash they could not be known any more."""
+        """Store the values that these readings are about to replace; without this, a crash could lose these values."""
         answered_at, series = datetime.fromisoformat(writes["facts"]["fetched_at"]), messages.series_of(writes)
         corrections = [
             Correction(
@@ -125,7 +123,6 @@ class ResultRecorder:
         CORRECTIONS.labels(series).inc(sum(one.was_amount != REMOVED for one in corrections))
 
     def withdraw_corrections(self, job: WindowJob, stored: Mapping[str, int]) -> None:
-        """Delete the corrections of readings whose write was lost; ``stored``: what is now stored for each reading."""
         self.claims.registry.corrections.withdraw(
             job["account_id"], messages.series_of(job).inputs, job["run_id"], stored
         )
@@ -136,25 +133,26 @@ class ResultRecorder:
         floor = date.fromisoformat(facts["floor"]) if facts["floor"] else None
         answer = classify_answer(facts["fetched"], facts["dropped"], floor)
         asked_at = datetime.fromtimestamp(facts["asked_at"], UTC)
-        activated_on = facts.get("activated_on")  # Messages of the previous version have none.
+        activated_on = facts.get("activated_on")  # Messages of the previous version lack this field.
         history = self.claims.registry.outcomes.record(
             account_id,
             series.value,
             result["run_id"],
             now,
-            code=None,
-            message="",
-            last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
-            stored=facts["fetched"] > 0,
-            days=mark_days(
-                window, facts["open"], civil_date(now), floor, facts["set_aside"], series.description.open_days
+            RunOutcome(
+                code=None,
+                last_day=date.fromisoformat(facts["last_day"]) if facts["last_day"] else None,
+                stored=facts["fetched"] > 0,
+                days=mark_days(
+                    window, facts["open"], civil_date(now), floor, facts["set_aside"], series.description.open_days
+                ),
+                floor=floor,
+                wanted=self.claims.history.wanted_window(series),
+                due_changes=due_after_success(result, answer, asked_at, now),
+                answer=FinishedAnswer.of(result),
+                confirms=answer.is_answer,
+                activated_on=date.fromisoformat(activated_on) if activated_on else None,
             ),
-            floor=floor,
-            wanted=self.claims.history.wanted_window(series),
-            due_changes=due_after_success(result, answer, asked_at, now),
-            answer=FinishedAnswer.of(result),
-            confirms=answer.is_answer,
-            activated_on=date.fromisoformat(activated_on) if activated_on else None,
         )
         done, total = history.count()
         self.claims.progress.record_success(
@@ -185,7 +183,7 @@ class ResultRecorder:
     def _end_lacking(self, result: WindowResult, now: datetime) -> None:
         """End the series that the answer, which is a contract, says the meter doesn't have."""
         account_id = result["account_id"]
-        for name in result["facts"].get("lacks", ()):  # Messages of the previous version have none.
+        for name in result["facts"].get("lacks", ()):  # Messages of the previous version lack this field.
             if self.claims.registry.outcomes.end_lacking(account_id, Series(name), _NOT_OF_THIS_METER, now):
                 code = SeriesNotOffered.code
                 self.claims.progress.record_task(account_id, name, state="ended", run_id=result["run_id"], error=code)
@@ -198,13 +196,13 @@ class ResultRecorder:
         WINDOWS.labels(error_kind(error), series).inc()
         now = self.claims.now()
         if isinstance(error, IncidentOpen):
-            # The supplier was not asked, so the window is still due. A whole queue may end here.
+            # No request was sent to the supplier, so the window is still due.
             self.claims.release([job])
             log.info("window held", extra=fields(**window_fields(job), outcome="held", reason=str(error)))
             return
         if isinstance(error, UnknownAccount | ConsentEnded):
-            # The account was removed meanwhile, so nothing may be stored about it; or its consent has ended and nobody
-            # was asked, so no call is recorded and no turn is over.
+            # The account was removed meanwhile, so nothing may be stored about it; or its consent has ended and no
+            # request was sent, so no call is recorded and no turn is over.
             outcome = "removed" if isinstance(error, UnknownAccount) else error.kind
             if isinstance(error, ConsentEnded):
                 with suppress(UnknownAccount):
@@ -214,7 +212,7 @@ class ResultRecorder:
             return
         if isinstance(error, GatewayBanned):
             self.refusals.tell_operator(NoticeKind.GATEWAY_BANNED, "gateway", civil_date(now))
-        incident = self.incidents.excuses(series, error)
+        incident = self.incidents.record_excused(error, series)
         ruling = (
             self.refusals.record_refusal(account_id, error, during_incident=incident is not None)
             if isinstance(error, AccountError) and self._speaks_for_account(account_id, series)
@@ -231,11 +229,11 @@ class ResultRecorder:
                 series.value,
                 job["run_id"],
                 now,
-                code=error.code,
-                message=str(error),
-                last_day=None,
-                stored=False,
-                due_changes=self._due_after_failure(job, error, ruling, now, excused=incident is not None),
+                RunOutcome(
+                    code=error.code,
+                    message=str(error),
+                    due_changes=self._due_after_failure(job, error, ruling, now, excused=incident is not None),
+                ),
             )
         self.claims.progress.record_task(
             account_id,
@@ -263,8 +261,9 @@ class ResultRecorder:
     def _speaks_for_account(self, account_id: str, series: Series) -> bool:
         """Return whether a refusal of this series counts for the account.
 
-        A supplier may refuse only one of the further series, if the consent or the application lacks its API. A refusal
-        of the whole account also shows in its daily energy, if that is collected.
+        A refusal of an additional series may concern only that series, because the consent or the application lacks its
+        API. It counts only if the account collects no series marked ``speaks_for_account`` (such as daily energy),
+        because a refusal of the whole account would show there.
         """
         if series.description.speaks_for_account:
             return True
@@ -282,18 +281,17 @@ class ResultRecorder:
         return due_after_failure(job, next_try(error, failures, now, ruling), failures, error.answer_class, now)
 
     def _next_history_try(self, job: WindowJob, error: WorkerError, ruling: Ruling | None, now: datetime) -> datetime:
-        """Count the failure of a history's window, and return when the history continues, with the next window."""
+        """Count the failure of a history's window, and return when the history continues with its next window."""
         account_id, series, window = job["account_id"], messages.series_of(job), messages.window_of(job)
         failures = self.claims.progress.failures(account_id, series)
         after = next_try(error, failures.get(window, 0), now, ruling)
         if after.counts:
             self.claims.progress.count_failure(account_id, series, window)
             if isinstance(error, DataError):
-                # Only this window is to blame: the others may go on.
+                # Only this window is to blame: the other windows may go on.
                 tried = {window, *failures}
-                if any(
-                    missing not in tried for missing in self.claims.history.reachable_windows(account_id, series)[0]
-                ):
+                known = self.claims.history.load(account_id, series)[series]
+                if any(missing not in tried for missing in self.claims.history.reachable_windows(account_id, known)[0]):
                     return now
         return after.at or now + A_DAY
 
@@ -336,16 +334,17 @@ def next_try(error: WorkerError, failures: int, now: datetime, ruling: Ruling | 
         wait = None if ruling is None else _AFTER_REFUSAL.get(ruling)
         return NextTry(now + wait if wait else None, counts=True)
     if isinstance(error, DataError) or failures >= len(WINDOW_DELAYS):
-        # The same call would give the same answer.
+        # The same call would give the same answer, or no try is left: the next night tries again.
         return NextTry(None, counts=True)
     asked = timedelta(seconds=getattr(error, "retry_after_s", None) or 0)
     return NextTry(now + max(WINDOW_DELAYS[failures], asked), counts=True)
 
 
 def due_after_success(job: WindowJob, answer: AnswerClass, asked_at: datetime, now: datetime) -> DueChanges:
-    """Return when a series is due again once a window asked for at ``asked_at`` is stored.
+    """Return the changes that a stored window, requested at ``asked_at``, makes to its series' due times.
 
-    After a window of the history, the history continues at once; after any other window, at the time already set.
+    After a window of the history, the history continues at once; after any other window, it continues at the time
+    already set.
     """
     changes = DueChanges(history_due_at=now) if is_backfill(job) else DueChanges()
     if is_look_back(job) or _is_turn(job, now):
@@ -354,7 +353,10 @@ def due_after_success(job: WindowJob, answer: AnswerClass, asked_at: datetime, n
 
 
 def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: AnswerClass, now: datetime) -> DueChanges:
-    """Return when a series is due again after a failed window; ``failures``: how many failed in a row before it."""
+    """Return the changes that a failed window makes to its series' due times.
+
+    ``failures``: how many windows in a row failed before this one.
+    """
     if run_kind(job) == REPAIR and after.counts:
         # Open days are requested again tomorrow, or at the series' next turn.
         return DueChanges(next_ask=civil_date(now) + series_of(job).description.cadence_nights * ONE_DAY)
@@ -369,7 +371,7 @@ def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: Ans
 def _is_turn(job: WindowJob, now: datetime) -> bool:
     """Return whether a window of the history also counts as the turn of a series that is not requested every night.
 
-    Such a window includes the last days, so the night need not ask for them once more.
+    The window must include the last days, which the night then need not request once more.
     """
     series, window = series_of(job), window_of(job)
     return is_backfill(job) and not series.is_nightly and window.end >= civil_date(now)

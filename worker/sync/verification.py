@@ -1,7 +1,7 @@
 """The audit: an account's stored documents are compared with one another, and repaired where that is possible.
 
-They are compared series by series, and also with the registry. Curves are read a month at a time, so that memory stays
-small however long the history is.
+The documents are compared series by series, and also with the registry. Curves are read a month at a time, so that
+memory stays small however long the history is.
 """
 
 from __future__ import annotations
@@ -73,11 +73,12 @@ _ID_LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """The number of documents compared for an account, and the discrepancies in them.
+    """The result of the audit of one account: the number of documents compared, and the discrepancies found.
 
-    The other fields hold notes, not discrepancies. ``breaks``: by series of registers, where a new sequence begins.
-    ``deviations``: months whose days differ from what was published for them. ``provisional``: by series, days that
-    should be final by now. ``differences``: days on which registers and curve differ by tariff period.
+    The other fields hold notes, which are no faults and are not repaired. ``breaks``: by series of registers, when a
+    new sequence of readings begins. ``deviations``: months whose days differ from what was published for them.
+    ``provisional``: by series, days that should be final by now. ``differences``: days whose registers and curve give
+    different energies by tariff period.
     """
 
     account_id: str
@@ -126,7 +127,7 @@ class AuditSummary:
 class Auditor:
     """Audits single accounts.
 
-    ``publish`` requests a window again whose readings are doubtful.
+    ``publish``: enqueues a window with doubtful readings, so that it is requested again.
     """
 
     window_sync: WindowSync
@@ -137,7 +138,7 @@ class Auditor:
         """Compare all documents of the account with one another and with the registry."""
         registry = self.claims.registry
         known, history = with_days(registry.outcomes.known(account_id)), self.claims.history
-        # The registry is read first: it calls a day stored only after its documents are.
+        # The registry is read first, because it marks a day as stored only after the day's documents are written.
         ledgers, outcomes = registry.completeness.load_ledgers(account_id), registry.outcomes.load(account_id)
         checks = MeasureChecks(
             account_id=account_id,
@@ -178,7 +179,7 @@ class Auditor:
                 written += self.window_sync.compute_days(self.claims.to_job(account_id, series, window))
         today = self.claims.history.today()
         for series in {finding.series: None for finding in result.findings if finding.law is Law.STEPS}:
-            # Overlapping steps may have hidden a gap; from now on it is requested.
+            # Overlapping steps may have hidden a gap. The rebuilt ledger shows the gap, so it is requested.
             rebuild_days(self.window_sync.measures, registry.completeness, account_id, series, today)
         if registry.accounts.get(account_id).refusal_on(today):
             return written, requested
@@ -191,7 +192,7 @@ class Auditor:
 
 
 def _last_day(outcome: SeriesOutcome | None) -> dict[date, timedelta]:
-    """Return the last stored day, with length 0 as nothing says how much of it is stored; empty if none is known."""
+    """Return the last stored day, with length 0 because the stored part is unknown; empty if no day is known."""
     return {outcome.last_day: timedelta()} if outcome and outcome.ever_stored and outcome.last_day else {}
 
 
@@ -221,7 +222,7 @@ def _days_to_compute(findings: Sequence[Discrepancy]) -> dict[Series, list[date]
 
 
 def _days_in_doubt(findings: Sequence[Discrepancy]) -> dict[Series, set[date]]:
-    """Return the days to request again, by series; for a law between two series, the days of both."""
+    """Return the days to request again, by series; if the broken law compares two series, the day in both."""
     days: defaultdict[Series, set[date]] = defaultdict(set)
     for finding in findings:
         if finding.cause.repairable:
@@ -232,7 +233,8 @@ def _days_in_doubt(findings: Sequence[Discrepancy]) -> dict[Series, set[date]]:
             days[finding.series].add(civil_day(finding.key) if "T" in finding.key else date.fromisoformat(finding.key))
         elif finding.law in (Law.DAY, Law.REGISTERS, Law.PEAK):
             day, other = date.fromisoformat(finding.key), compared_with(finding.series)
-            # A day's energy is the difference of two midnights; the second is in the next day's register.
+            # A day's energy is the difference of the registers at two midnights; the second midnight is that of the
+            # next day.
             days[finding.series].update((day, day + ONE_DAY) if finding.law is Law.REGISTERS else (day,))
             if other is not None:
                 days[other].add(day)
@@ -250,13 +252,10 @@ class MeasureChecks:
     """The comparison of one account; ``run`` fills ``findings``, the notes and the number of ``documents``.
 
     ``stored_days``: by series, the days for which something is stored according to the registry, with the minimum
-    stored time of each. ``without_daily``: by series of daily values, the days computed from the curve because no value
-    can come. ``set_aside``: by series, the days with an impossible value set aside. ``today``: the last day for which a
-    curve is read. ``breaks``, ``deviations`` and ``provisional`` are notes: they are no faults and are not repaired.
-    ``breaks``: by series of registers, where a new sequence begins. ``deviations``: months whose days differ from what
-    was published for them. ``provisional``: by series, the days that should be final by now. ``differences``: days on
-    which registers and curve differ by tariff period, by the off-peak ``hours`` that the household gave and the
-    ``colours`` of Tempo.
+    stored time of each. ``without_daily``: by series of daily values, the days computed from the curve because no daily
+    value can come. ``set_aside``: by series, the days whose impossible value was set aside. ``today``: the last day for
+    which a curve is read. ``breaks``, ``deviations``, ``provisional`` and ``differences`` are notes, explained in
+    ``AuditResult``; ``differences`` uses the off-peak ``hours`` that the household gave and Tempo's ``colours``.
     """
 
     account_id: str
@@ -312,7 +311,7 @@ class MeasureChecks:
         self.findings += check_limit(series, readings, set_aside, self.daily_limit_kwh, contracts)
 
     def _check_periods(self, series: Series, periods: Sequence[Entry]) -> None:
-        """Check that no two periods overlap; compare the energy of their months with that of the daily values."""
+        """Check that no two periods overlap; compare the periods with the daily values, month by month."""
         self.findings += check_overlaps(series, self._read_documents(series.inputs, ALL_KEYS))
         supplier = series.description.supplier
         for daily in of_supplier(supplier, self.stored_days):
@@ -370,7 +369,7 @@ class MeasureChecks:
         self.differences += [day for day, _, _ in find_differences(terms, rows, steps, self.colours)]
 
     def _parts(self, series: Series) -> Iterator[DateWindow]:
-        """Yield the days with a load curve in parts, oldest first; nothing if there is no curve."""
+        """Yield windows from the oldest stored step to today, oldest first; nothing if no curve is stored."""
         pages = self.measures.read(self.account_id, dict.fromkeys(series.doctypes, ALL_KEYS), limit=1).values()
         starts = [civil_day(to_entry(page[0]).key) for page in pages if page]
         end = self.today + ONE_DAY
@@ -390,7 +389,7 @@ class MeasureChecks:
         return self.measures.read(self.account_id, {doctype: keys})[doctype]
 
     def _corrected_days(self, family: Collection[Series], window: DateWindow) -> set[date]:
-        """Return the days of the window for which the supplier has changed a reading of one of these series."""
+        """Return the days of the window for which the supplier has changed a reading of a series in ``family``."""
         return {
             civil_day_of(correction.key, series)
             for series in family
@@ -401,7 +400,10 @@ class MeasureChecks:
 
 
 def _days_of(series: Series, rows: Sequence[Entry]) -> set[date]:
-    """Return the days that the rows report on: all days of a period, but no computed day."""
+    """Return the days for which the rows have values from the supplier or a file.
+
+    These are all days of a billed period, but not the days that Relève computed from the curve.
+    """
     if series.has_intervals:
         return {day for row in rows for day in interval_days(row).dates()}
     return {date.fromisoformat(row.key) for row in rows if not row.is_computed}
@@ -437,20 +439,20 @@ def all_accounts(accounts: AccountTable, after: str | None = None) -> Iterator[A
 
 
 def sample_accounts(accounts: AccountTable, number: int) -> Iterator[Account]:
-    """Yield up to ``number`` accounts in the order of their ids, starting at a random id; none comes twice."""
+    """Yield up to ``number`` accounts in the order of their ids, starting at a random id; no account comes twice."""
     start = "".join(secrets.choice(_ID_LETTERS) for _ in range(4))
     before = (account for account in all_accounts(accounts) if account.id <= start)
     return islice(chain(all_accounts(accounts, start), before), number)
 
 
 def save_audit_summary(progress: ProgressStore, audit: AuditSummary, now: datetime) -> None:
-    """Store the summary of an audit for a day, until the next one."""
+    """Store the summary of an audit for a day, until the next audit."""
     summary = {"at": now.isoformat(timespec="seconds"), **audit.as_json()}
     progress.put_text(_SUMMARY_NAME, json.dumps(summary), _SUMMARY_TTL_S)
 
 
 def load_audit_summary(progress: ProgressStore) -> tuple[datetime, dict[str, Any]] | None:
-    """Return the time and the summary of the last audit; None if there was none within a day."""
+    """Return the time and the summary of the last audit; None if no audit ran within the last day."""
     if (text := progress.get_text(_SUMMARY_NAME)) is None:
         return None
     summary = json.loads(text)

@@ -10,12 +10,12 @@
 3. ``aggregate`` computes the affected totals. It reads and writes nothing.
 4. ``store`` writes the values about to be replaced to the table of corrections, then the readings, then the totals, and
    finally the mark that the window is done. Corrections come first because after a crash the replaced value would be
-   lost; those of a lost write are withdrawn. New steps are written before the steps they replace are removed, so that
-   no time is without a reading. Readings come before totals because the next run can compute a missing total, but not a
-   missing reading. The mark comes last because a window without it is fetched again. Documents that lost a race against
-   another run repeat step 2 without a new call to the supplier. The outbox (``stores.registry.outputs``) is told which
-   part is about to be written, and after the mark that it was. So if a window is killed in between and its refresh then
-   finds no change, outputs still get the part.
+   lost; the corrections of a lost write are withdrawn. New steps are written before the steps they replace are removed,
+   so that no time is without a reading. Readings come before totals because the next run can compute a missing total,
+   but not a missing reading. The mark comes last because a window without it is fetched again. Documents that lost a
+   race against another run repeat step 2 without a new call to the supplier. The outbox (``stores.registry.outputs``)
+   is told which part is about to be written and, after the mark, that it was written. So if a window is killed in
+   between and its refresh then finds no change, outputs still get the part.
 5. After the mark, days for which no supplier will report a value are computed from the curve. If a worker is killed
    before this, the message of step 4 stays in the queue, and what is already written stays.
 
@@ -38,7 +38,7 @@ from worker.clients.supplier_session import SplitFetch
 from worker.domain import messages
 from worker.domain.account import Account, AccountState
 from worker.domain.answers import RawAnswer
-from worker.domain.comparison import RecentAnswers, compare, depend_on_contract, ranges_to_read
+from worker.domain.comparison import Known, RecentAnswers, compare, depend_on_contract, ranges_to_read
 from worker.domain.completeness import civil_day_of, last_day_of
 from worker.domain.consistency import beyond
 from worker.domain.documents import (
@@ -84,7 +84,7 @@ class Recorder(Protocol):
         ...
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
-        """Record the values that these readings are about to replace; for a new reading that is REMOVED."""
+        """Record the values that these readings are about to replace; for a new reading, the old value is REMOVED."""
         ...
 
     def withdraw_corrections(self, job: WindowJob, stored: Mapping[str, int]) -> None:
@@ -106,7 +106,7 @@ AnswerObserver = Callable[[str, RawAnswer], None]
 class WindowSync:
     """The four steps of a window; ``now`` returns a time with a zone.
 
-    ``daily_limit_kwh``: bounds values that no contract bounds (rule K7). ``outbox``: is told what must be sent to
+    ``daily_limit_kwh``: bounds values that no contract bounds (rule K7). ``outbox``: records what must be sent to
     outputs. ``days_to_compute``: yields, for a stored window, the windows whose daily values are computed from the
     curve.
     """
@@ -133,7 +133,7 @@ class WindowSync:
         Raises TransientError (IncidentOpen while an incident holds the series), AccountError or DataError.
         """
         if self.incidents:
-            self.incidents.raise_if_held(job)
+            self.incidents.hold_back(job)
         account = self.accounts.get(job["account_id"])
         if refusal := account.refusal_on(civil_date(self.now())):
             # A late task requests nothing for an account that was removed or whose consent is over.
@@ -153,9 +153,10 @@ class WindowSync:
 
     def _fetch_answer(self, account: Account, meter: str, job: WindowJob) -> RawAnswer:
         series, asked_at, window = messages.series_of(job), self.now(), messages.window_of(job)
-        # The client is looked up again for each piece: nothing is requested after the consent's last day, however long
-        # this takes. It is a lambda because the ``repr`` of a partial would show the meter's number. A state is
-        # requested whenever it began: the answer says what holds today.
+        # The client is looked up again for each piece: nothing is requested after the consent's last day, even if the
+        # fetch goes on past midnight. A lambda is used because the ``repr`` of a partial would show the meter's number.
+        # A state is requested even if it began before the account's first day, because the answer says what holds
+        # today.
         data_from = None if series.is_state else account.first_day
         split = SplitFetch(lambda piece: self.supplier_of(account).ask(series, meter, piece), data_from).fetch(window)
         answered_window = DateWindow(window.start, split.end or window.end)
@@ -172,7 +173,7 @@ class WindowSync:
         readings = [reading for part in parsed for reading in part.readings]
         left_out = sum(part.left_out for part in parsed)
         if len(parsed) > 1 and (answer.series.has_steps or periods):
-            # The last step of a piece may extend into the next one, and a period comes with every piece that it
+            # The last step of a piece may extend into the next piece, and a period comes with every piece that it
             # touches.
             left_out += len(readings)
             readings = keep_latest_periods(readings) if periods else keep_last(readings)
@@ -203,12 +204,13 @@ class WindowSync:
     ) -> Fetched:
         """Return the readings of an answer or a file in the form for ``filter_known``, without impossible days (K7).
 
-        ``told_at``: when the answer was asked for, or the file was made; if two differ, the later one holds.
+        ``told_at``: when the answer was requested, or the file was made. If two answers differ, the later answer has
+        priority.
         """
         series = messages.series_of(job)
         entries = sorted((entry_of(reading, series.inputs) for reading in readings), key=lambda entry: entry.key)
-        # The contract may allow them, and ``compare`` checks that; a worker of the previous version stores what it
-        # gets.
+        # These values travel in ``set_aside`` instead of the readings, because a worker of the previous version would
+        # store all readings that it gets. ``compare`` puts back the values that the contract allows.
         set_aside = beyond(series, entries, self.daily_limit_kwh) if series.has_daily_limit else {}
         entries = [entry for entry in entries if entry.key not in set_aside]
         return Fetched(
@@ -231,11 +233,11 @@ class WindowSync:
         )
 
     def replay(self, job: WindowJob, answer: RawAnswer) -> WindowResult:
-        """Do ``sync_window`` with a stored answer instead of a call to the supplier. Raises MalformedAnswer."""
+        """Run the steps with a stored answer instead of a call to the supplier. Raises MalformedAnswer."""
         return self.store(self.aggregate(self.filter_known(self.parse_answer(job, answer))))
 
     def filter_known(self, fetched: Fetched) -> Changes:
-        """Keep the readings that are new or changed; one read of the stored ones serves comparison and totals."""
+        """Keep the readings that are new or changed; one read of the store serves both comparison and totals."""
         return self._compare(fetched, messages.to_entries(fetched["readings"]), fetched["facts"])
 
     def aggregate(self, changes: Changes, written_keys: Collection[str] = ()) -> Writes:
@@ -250,7 +252,8 @@ class WindowSync:
         series, window = messages.series_of(changes), messages.window_of(changes)
         replaced = messages.to_entries(changes["replaced"])
         removals: dict[str, Sequence[messages.Row]] = {series.inputs.value: replaced}
-        # Steps of the supplier with other bounds are left out: the store's compare-and-set decides on these as a whole.
+        # Steps whose bounds differ from the stored steps' are left out: the store's compare-and-set decides on them as
+        # a whole.
         changed_keys -= set(changes["reshaped"])
         for doctype in series.totals:
             sums = Counter(changes["rest"][doctype.value])
@@ -259,7 +262,7 @@ class WindowSync:
             different = keep_different(sums, stored, doctype, {total_key(key, doctype) for key in changed_keys})
             totals[doctype.value] = different
             removals[doctype.value] = [stored[key] for key in sorted(stored.keys() - sums.keys())]
-            first_key, end_key = key_range(window, doctype)  # Without the neighbouring hours of a curve.
+            first_key, end_key = key_range(window, doctype)  # The range excludes the neighbouring hours of a curve.
             changed_here = {entry.key for entry in different}
             unchanged += sum(first_key <= key < end_key and key not in changed_here for key in sums)
         return Writes(
@@ -286,7 +289,7 @@ class WindowSync:
         series = messages.series_of(writes)
         counts, last, written_keys = self._write_until_settled(writes, note)
         if counts.total():
-            # The account may have been removed during the writes, and its measures erased before them.
+            # The account may have been removed during the writes, and its measures erased before the last write.
             self._raise_if_removed(writes)
         result = WindowResult(
             **messages.job_of(writes),
@@ -308,8 +311,9 @@ class WindowSync:
     def compute_days(self, job: WindowJob) -> int:
         """Compute a window of daily values from the curve, and return the number of documents written.
 
-        A day that the steps don't cover completely gets no value, and a day that the supplier reported keeps its own.
-        This repeats until nothing changes, because another run may have changed the curve meanwhile.
+        A day that the steps don't cover completely gets no value, and a day that the supplier reported keeps the
+        reported value. The computation repeats until nothing changes, because another run may have changed the curve
+        meanwhile.
         """
         curve, window = curve_of(messages.series_of(job)), messages.window_of(job)
         first_key, end_key = key_range(window, curve.inputs)
@@ -353,13 +357,14 @@ class WindowSync:
         self, job: WindowJob, entries: Sequence[Entry], facts: AnswerFacts, lost: Collection[str] = ()
     ) -> Changes:
         """Compare the entries with the store. ``lost``: the keys whose write has just been lost."""
-        # In this order, so that an answer recorded in between is recognized as one that was not seen.
-        recent = self.recorder.recent_answers(job)
-        documents = self.measures.read(job["account_id"], ranges_to_read(job))
+        # The answers are read before the documents, so that an answer recorded in between is recognized as not seen.
+        known = Known(self.recorder.recent_answers(job), self.measures.read(job["account_id"], ranges_to_read(job)))
         if lost:
-            amounts = {entry.key: entry.amount for entry in map(to_entry, documents[messages.series_of(job).inputs])}
+            amounts = {
+                entry.key: entry.amount for entry in map(to_entry, known.documents[messages.series_of(job).inputs])
+            }
             self.recorder.withdraw_corrections(job, {key: amounts.get(key, REMOVED) for key in lost})
-        told = job, entries, facts, documents, recent, self.now(), self.daily_limit_kwh
+        told = job, entries, facts, known, self.now(), self.daily_limit_kwh
         changes = compare(*told)
         if depend_on_contract(changes, self.daily_limit_kwh):
             return compare(*told, self.read_contracts(job["account_id"], messages.series_of(job)))
@@ -391,7 +396,8 @@ class WindowSync:
                 for entry in entries[inputs]
                 if entry.replaced_amount is not None
             ]
-            if not series.is_state:  # A state's row is removed when another reports the same: no correction.
+            # If a state's row is removed, another row reports the same state, so nothing was corrected.
+            if not series.is_state:
                 gone = removals[inputs]
                 replacing += [entry._replace(amount=REMOVED, replaced_amount=entry.amount) for entry in gone]
                 # For a reading that was removed earlier, the corrections record that it is back.
@@ -412,8 +418,8 @@ class WindowSync:
             written_keys |= {entry.key for entry in entries[inputs]} - lost_keys[inputs]
             if not any(lost_keys.values()):
                 return counts, writes, written_keys
-            # All of them, because steps of other bounds are consistent only together. Without their revisions, because
-            # the other run has replaced these.
+            # All entries are compared again, because steps with other bounds are consistent only together. They get no
+            # revisions, because the known revisions are out of date.
             entries_again = messages.to_entries(first["answer"]) or [
                 Entry(*entry.reading) for entry in messages.to_entries(first["changed"])
             ]

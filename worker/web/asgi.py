@@ -1,7 +1,7 @@
 """The web application (FastAPI): the routes of a fleet or a home, static files, and the middleware for every request.
 
-``RequestGuard`` is plain ASGI. FastAPI's own middleware decorator would properly end the body of an answer that its
-route has aborted, so that a part of a file would look like the whole.
+``RequestGuard`` is plain ASGI, because FastAPI's middleware decorator would end the body of an aborted answer as if it
+were complete, so that a part of a file would look like the whole file.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ _OF_FLEET: Final = (
     operator_access,
     operator_forms,
 )
-# A home has no supplier's consent page, invitations, proxy or operators. Its own first page comes before the shared
-# one.
+# A home has no supplier's consent page, invitations, proxy or operators. The home's own first page comes before the
+# shared one.
 _OF_HOME: Final = (own_home, *_OF_BOTH)
 _OF_HOME_WITH_RIGHTS: Final = (rights, *_OF_HOME)
 _SLASH_REDIRECT: Final = 307  # The router's answer to a path with an extra slash; our own redirects are 303.
@@ -77,8 +77,8 @@ LONGEST_FORM: Final = 16 * 1024
 class RequestGuard:
     """Middleware for every request.
 
-    It refuses a body that is too long or of the wrong kind before it is read, records requests that change something,
-    and adds the security headers to every answer.
+    It refuses, unread, a body that is too long or of the wrong kind. It records requests that change something, and
+    adds the security headers to every answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -121,7 +121,7 @@ class RequestGuard:
 
 
 async def _record_visits(request: Request) -> None:
-    """Record who visited, once a part of the answer is sent; a failure doesn't affect the answer."""
+    """Record the noted visits, after a part of the answer is sent; a failure to record doesn't affect the answer."""
     visits, request.state.visits = getattr(request.state, "visits", {}), {}
     for record in visits.values():
         try:
@@ -131,7 +131,7 @@ async def _record_visits(request: Request) -> None:
 
 
 def _refuse_body(request: Request) -> HttpRefusal | None:
-    """Return why the body must not be read; None if it may be.
+    """Return the refusal of a body that must not be read; None if the body may be read.
 
     The server reads no more than Content-Length says, so the header can be trusted.
     """
@@ -166,7 +166,7 @@ def create_app(stores: Stores, sync: Sync, consent: Consent, access: WebAccess) 
 
 @cache
 def _build_router(*, is_home: bool, has_rights: bool) -> APIRouter:
-    """Build the router of a fleet or a home, once, because FastAPI needs most of a second to build its routes."""
+    """Build the router of a fleet or a home; cached, because FastAPI needs most of a second to build a router."""
     router = APIRouter()
     for pages in (_OF_HOME_WITH_RIGHTS if has_rights else _OF_HOME) if is_home else _OF_FLEET:
         router.include_router(pages.router, include_in_schema=False)

@@ -1,4 +1,4 @@
-"""Clients by address and device: the address that limits count, whether it is this machine's, and the trusted proxies.
+"""Clients by address and device: the address by which limits count, whether it is local, and the trusted proxies.
 
 A device is named as its person would name it, from the browser's User-Agent.
 """
@@ -16,12 +16,12 @@ from fastapi import Request
 from config.settings import ConfigError
 from worker.domain.networks import is_public_host
 
-PROXIES: Final = "FORWARDED_ALLOW_IPS"  # uvicorn's own variable.
+PROXIES: Final = "FORWARDED_ALLOW_IPS"  # The environment variable that uvicorn itself reads.
 NO_PROXY: Final = "none"
 # One home or server has a whole /64 of IPv6 addresses, so limits on single addresses would be useless.
 _IPV6_SITE_BITS: Final = 64
 _LOOPBACK_NAME: Final = "localhost"
-# The first match counts: most browsers also name those that they descend from.
+# The first match counts, because most browsers also name the browsers that they descend from.
 _BROWSERS: Final = (
     ("Firefox", r"Firefox/|FxiOS/"),
     ("Edge", r"Edg(e|A|iOS)?/"),
@@ -50,7 +50,7 @@ def client_address(request: Request) -> str:
 
 
 def network_of(host: str) -> str:
-    """Return an IPv4 address as it is, for an IPv6 address its network, and any other text as it is."""
+    """Return the network of an IPv6 address; an IPv4 address, and any other text, is returned as it is."""
     address = _parse_address(host)
     if address is None:
         return host  # A Unix socket or a test client has no IP address.
@@ -60,19 +60,19 @@ def network_of(host: str) -> str:
 
 
 def is_on_this_machine(request: Request, public_url: str) -> bool:
-    """Return whether the service is only for this machine, and the browser is on it.
+    """Return whether the service has a loopback address and the request comes from a browser on this machine.
 
-    The host that the browser asked for counts too: another site's name may lead to this machine.
+    The requested host must also be a loopback name or address, because another site's name may lead to this machine.
     """
     hosts = urlsplit(public_url).hostname, request.url.hostname, request.client.host if request.client else None
     return all(host is not None and _is_loopback(host) for host in hosts)
 
 
 def trusted_proxies(public_url: str) -> str | None:
-    """Return the addresses whose X-Forwarded-For is believed, in uvicorn's form; None for none.
+    """Return the addresses whose X-Forwarded-For is believed, in uvicorn's form; None if no proxy is trusted.
 
-    Raises ConfigError if browsers come from everywhere and the variable is not set: all of them would share the address
-    of the reverse proxy, and one of them could use up everybody's limits.
+    Raises ConfigError if ``public_url`` is public and FORWARDED_ALLOW_IPS is not set: all browsers would share the
+    address of the reverse proxy, and one of them could use up everybody's limits.
     """
     setting = os.environ.get(PROXIES, "").strip()
     if setting:
@@ -99,7 +99,7 @@ def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
 
 
 def name_device(user_agent: str) -> str:
-    """Return for example ``Firefox, Windows``; an empty text if nothing is recognized."""
+    """Return a name such as ``Firefox, Windows``; an empty text if nothing is recognized."""
     names = (_first(_BROWSERS, user_agent[:500]), _first(_SYSTEMS, user_agent[:500]))
     return ", ".join(name for name in names if name)
 

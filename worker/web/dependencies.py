@@ -1,19 +1,19 @@
-"""Dependencies of routes: the parts of this process, the session, its own account; cookies, forms, tasks to publish.
+"""Dependencies of routes: the parts of this process, the session and its accounts; cookies, forms, tasks to publish.
 
-``app.state`` holds the parts (``asgi.create_app``). A route names those that it needs, ``StoresDep`` and the like, or
-the browser's ``Visit`` if its helpers need several. Every page of an account gets it through ``OwnAccount``, which lets
-a browser see only its own accounts.
+``app.state`` holds the parts (``asgi.create_app``). A route names the parts that it needs, ``StoresDep`` and the like,
+or the browser's ``Visit`` if its helpers need several parts. Every page of an account gets the account through
+``OwnAccount``, which lets a browser see only its own accounts.
 
 A session is a row of the registry, opened by the text in the browser's cookie. A household's session shows the accounts
 of its household, each with the session number that the account had when the household got it. If the account's number
-was raised since, the session no longer shows it. A cookie that is forged, expired or of another kind gives an empty
-session.
+has been raised since, the session no longer shows the account. A cookie that is forged, expired or of another kind
+gives an empty session.
 
-Browsers on the home's own computer need not sign in. They share one session of the home's household, made when the
-web starts. Each check of ``is_local`` closes a way in: other machines reach a container's port through an
-address of its own, a proxy on this machine passes them on, and a foreign page may have a name that leads to this
-machine. A proxy need not reveal itself (nginx by default asks for 127.0.0.1 and adds no header), so nobody gets in
-without signing in if the address of the pages implies a proxy.
+Browsers on the home's own computer need not sign in. They share one session of the home's household, made when the web
+starts. Each check of ``is_local`` closes a way in for others: other machines reach a container's port through a
+separate address, a proxy on this machine passes their requests on, and a foreign page may have a host name that leads
+to this machine. A proxy need not reveal itself (nginx by default asks for 127.0.0.1 and adds no header), so if the
+address of the pages implies a proxy, everybody must sign in.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ log = logging.getLogger("releve.web")
 SESSION_COOKIE: Final = "releve_session"
 OPERATOR_COOKIE: Final = "releve_operator"
 FORM_COOKIE: Final = "releve_form"
-RIGHT_STATE: Final = "/connect/right/state"  # Where a browser sees the state of the right that it declared.
+RIGHT_STATE: Final = "/connect/right/state"  # The page where a browser sees the state of the right that it declared.
 DEVICE: Final = "127.0.0.1"  # How the page of sessions names the home's own computer.
 _NUMBER: Final = re.compile(r"\s*[-+]?[\d.]*(e[-+]?\d+)?\s*", re.IGNORECASE)
 _FORWARDED: Final = ("forwarded", "via", "x-real-ip", "true-client-ip", "cf-connecting-ip")
@@ -70,7 +70,7 @@ _FORWARDED_PREFIX: Final = "x-forwarded"
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The session of one browser; without a key it is empty, and shows nothing."""
+    """The session of one browser. A session without a key is empty, and shows no account."""
 
     key: AccessKey | None = None
     household: Household | None = None
@@ -78,7 +78,7 @@ class Session:
 
     @property
     def sid(self) -> str:
-        """The id of the session, to which its forms are bound; it grants no access."""
+        """The session's id, to which forms are bound; the id alone grants no access."""
         return self.key.id if self.key else self._empty_sid
 
     @property
@@ -101,12 +101,12 @@ class Session:
         return self.accounts.get(account.id) == account.session_number
 
     def own(self, accounts: Mapping[str, Account]) -> list[Account]:
-        """Return the accounts that this session may see, in its order. ``accounts``: by id."""
+        """Return the accounts that this session may see, in the session's order. ``accounts``: by id."""
         return [accounts[id_] for id_ in self.accounts if id_ in accounts and self.shows(accounts[id_])]
 
 
 def load_session(access: WebAccess, cookie: str | None) -> Session:
-    """Return the session of a cookie; a new and empty one if the cookie isn't valid."""
+    """Return the session of a cookie; a new, empty session if the cookie isn't valid."""
     key = access.keys.find(KeyKind.HOUSEHOLD_SESSION, cookie) if cookie else None
     household = access.households.load(key.owner) if key else None
     return Session(key, household) if household else Session()
@@ -128,11 +128,12 @@ def open_session(
     *,
     joins: bool = True,
 ) -> tuple[Session, str]:
-    """Return a new session that shows these accounts and those of this one, with the text for its cookie.
+    """Return a new session that shows these accounts and those of ``session``, and the text for its cookie.
 
-    Rights change, so the previous session ends (against session fixation). The accounts join its household, so its
-    other browsers see them too; not if ``joins`` is False, because somebody may have planted the session. A new
-    household gets its recovery code, which the session shows until its person has saved it.
+    The previous session ends, because its rights change (protection against session fixation). The accounts join its
+    household, so that the household's other browsers see them too. If ``joins`` is False, a new household is made
+    instead, because somebody may have planted the session. A new household gets a recovery code, which the session
+    shows until the person has saved the code.
     """
     numbers = {account.id: account.session_number for account in accounts}
     household = access.households.add(session.household.id, numbers) if session.household and joins else None
@@ -146,7 +147,7 @@ def open_session(
 def replace_session(
     access: WebAccess, session: Session, household: Household, details: Mapping[str, str], device: str
 ) -> tuple[Session, str]:
-    """Return a new session of the household in place of this one, which ends, with the text for its cookie."""
+    """Return a new session of the household, and the text for its cookie; the previous session ends."""
     key, text = access.keys.create(KeyKind.HOUSEHOLD_SESSION, household.id, device=device, details=details)
     if session.key is not None:
         access.keys.end(session.key.id)
@@ -156,7 +157,7 @@ def replace_session(
 class LocalSession:
     """The one session shared by all browsers on this computer.
 
-    ``is_open``: whether they get in without signing in; not in a container, nor if a proxy passes requests on.
+    ``is_open``: whether these browsers get in without signing in; False in a container and behind a proxy.
     """
 
     def __init__(self, access: WebAccess, *, is_open: bool) -> None:
@@ -166,7 +167,7 @@ class LocalSession:
             self.load()
 
     def load(self) -> Session:
-        """Return the session; a new one if it has ended, because this computer is never locked out."""
+        """Return the session; a new session if it has ended, because this computer is never locked out."""
         with self._lock:
             session = load_session(self._access, self._text)
             if session.key is None:
@@ -183,7 +184,7 @@ def names_proxy(public_url: str) -> bool:
 
 
 def is_local(request: Request) -> bool:
-    """Return whether a request comes from this computer itself, by its address, and nothing has forwarded it."""
+    """Return whether a request comes from this computer, by its addresses, and was not forwarded."""
     peer = request.client.host if request.client else ""
     if not is_loopback_host(peer) or not is_loopback_host(request.url.hostname or ""):
         return False
@@ -212,7 +213,7 @@ def settings_of(request: Request) -> Settings:
 
 
 def note_visit(request: Request, who: str, record: Callable[[], object]) -> None:
-    """Have a visit recorded once the request is answered (``asgi.RequestGuard``)."""
+    """Note a visit, which is recorded once the request is answered (``asgi.RequestGuard``)."""
     request.state.visits = {**getattr(request.state, "visits", {}), who: record}
 
 
@@ -236,7 +237,7 @@ def get_session(request: Request) -> Session:
 class Visit:
     """A browser's request for a page, with the parts of this process, for pages to pass on to their helpers.
 
-    A helper that needs only one part, such as the registry, takes that.
+    A helper that needs only one part, such as the registry, takes that part instead.
     """
 
     def __init__(self, request: Request) -> None:
@@ -261,12 +262,12 @@ class Visit:
         return client_address(self.request)
 
     def count_call(self, rate: Rate, subject: str) -> int:
-        """Count a call. Return 0 if it is within the rate, else the seconds until the next one is."""
+        """Count a call. Return 0 if the call is within the rate, else the seconds until the next one is allowed."""
         return RateLimiter(self.stores.redis).count_call(rate, subject)
 
 
 def _session_of_home(request: Request, access: WebAccess, session: Session) -> Session:
-    """Return a session of a home, which shows every present account; the home's own computer needs no cookie."""
+    """Return a session of a home, which shows every existing account; the home's own computer needs no cookie."""
     local: LocalSession = request.app.state.local_session
     if session.key is None and local.is_open and is_local(request):
         session = local.load()
@@ -296,8 +297,8 @@ def note_household(request: Request, session: Session) -> None:
 def set_cookie(request: Request, response: Response, name: str, value: str, max_age_s: int) -> None:
     """Set a cookie that scripts can't read and that other sites send only with a plain link.
 
-    If browsers use https, the cookie requires it and its name has the prefix ``__Host-``, so that no other host and no
-    unencrypted connection can plant one.
+    If browsers use https, the cookie requires https, and its name has the prefix ``__Host-``, so that no other host and
+    no unencrypted connection can plant one.
     """
     is_https = _has_https(request)
     name = cookie_name(settings_of(request), name)
@@ -327,8 +328,8 @@ def show_accounts(
 ) -> str:
     """Let the browser see these accounts from now on, and return the id of its new session.
 
-    ``joins``: in addition to those of its session; otherwise only these, and that session ends. Without https a cookie
-    can be planted, so the accounts join no existing household.
+    ``joins``: whether the browser keeps the accounts of its session too; otherwise that session ends. Without https
+    somebody may have planted the cookie, so the new session gets a household of its own.
     """
     request, access, session = visit.request, visit.access, visit.session
     joined = session if joins else Session()
@@ -342,7 +343,7 @@ def show_accounts(
 
 
 def set_session_cookie(request: Request, response: Response, name: str, text: str) -> None:
-    """Give a browser the cookie of a household's or operator's session; it lives as long as the session can."""
+    """Give a browser the cookie of a household's or operator's session; the cookie lives as long as the session can."""
     longest = KEY_LIVES[KeyKind.OPERATOR_SESSION if name == OPERATOR_COOKIE else KeyKind.HOUSEHOLD_SESSION].longest
     assert longest is not None  # noqa: S101 - each session has an end
     set_cookie(request, response, name, text, int(longest.total_seconds()))
@@ -363,12 +364,12 @@ def is_session_form(access: WebAccess, session: Session, csrf: str | None) -> bo
 
 
 def load_accounts(registry: Registry, session: Session) -> list[Account]:
-    """Return the accounts that the session shows, by one query: a cookie may be older than the registry."""
+    """Return the accounts that the session shows, in one query; accounts that no longer exist are left out."""
     return session.own(registry.accounts.get_many(list(session.accounts)))
 
 
 class EarlyAnswer(Exception):
-    """The answer that a check gives instead of its route."""
+    """The error by which a check sends its own answer instead of the route's."""
 
     def __init__(self, response: Response) -> None:
         super().__init__()
@@ -376,7 +377,7 @@ class EarlyAnswer(Exception):
 
 
 class FormRefused(Exception):
-    """The error for a form that is not from a page of this session; ``back`` is the page that has it."""
+    """The error for a form that is not from a page of this session; ``back`` is the page that has the form."""
 
     def __init__(self, back: str) -> None:
         super().__init__(back)
@@ -384,14 +385,14 @@ class FormRefused(Exception):
 
 
 def check_own_form(request: Request, csrf: str, back: str) -> None:
-    """Check that a form without a session is one that this browser loaded from us. Raises FormRefused."""
+    """Check that a form sent without a session was loaded from us by this browser. Raises FormRefused."""
     value = read_cookie(request, FORM_COOKIE)
     if value is None or not request.app.state.access.signer.is_valid_csrf_token(value, csrf):
         raise FormRefused(back)
 
 
 def browser_form(back: str) -> Any:
-    """Return the dependency of a route that accepts only the form of ``check_own_form``."""
+    """Return the dependency of a route that accepts only forms that pass ``check_own_form``."""
 
     def check(request: Request, csrf: Csrf = "") -> None:
         check_own_form(request, csrf, back)
@@ -406,7 +407,7 @@ def check_session_form(access: WebAccess, session: Session, csrf: str, back: str
 
 
 def session_form(back: str) -> Any:
-    """Return the dependency of a route that accepts only the form of ``check_session_form``."""
+    """Return the dependency of a route that accepts only forms that pass ``check_session_form``."""
 
     def check(access: AccessDep, session: SessionDep, csrf: Csrf = "") -> None:
         check_session_form(access, session, csrf, back)
@@ -425,7 +426,7 @@ HouseholdDep = Annotated[Household, Depends(require_household)]
 
 
 def name_service(stores: Stores, tenant: str, words: Words) -> str:
-    """Return the title of a tenant's service; without one, the host of our address if it is a name."""
+    """Return the title of a tenant's service; without a title, our host name, or "this service" if we have none."""
     if title := stores.registry.tenants.title_of(tenant):
         return title
     host = urlsplit(stores.settings.public_url).hostname or ""
@@ -440,18 +441,18 @@ def needs_invitation(sync: Sync, supplier: str) -> bool:
 
 
 def gas_suffix(sync: Sync) -> str:
-    """Return the end of the keys of texts that also mention gas; empty if gas is not set up."""
+    """Return the suffix of text keys for the variant that also mentions gas; empty if gas is not set up."""
     return ".both" if GRDF.name in sync.suppliers else ""
 
 
 def has_shares(sync: Sync, supplier: str) -> bool:
-    """Return whether a consent is a share, which its holder must delete at the supplier before giving a new one."""
+    """Return whether holders consent by a share, which they must delete at the supplier before they consent again."""
     clients = sync.suppliers.get(supplier)
     return clients is not None and clients.endpoints.preset.consent_style == "autorisation"
 
 
 def publish_backfills(stores: Stores, account_ids: Iterable[str]) -> None:
-    """Publish the backfills, after the commit. A lost message does no harm: the reconciler finds the accounts."""
+    """Publish the backfills after the commit. A lost message does no harm: the reconciler finds the accounts."""
     for account_id in account_ids:
         try:
             enqueue_backfill(account_id, broker_url=stores.broker_url)
@@ -469,9 +470,9 @@ def switch_series(stores: Stores, account_id: str, switches: Mapping[Series, Ser
 
 
 def publish_revocation(stores: Stores, sync: Sync) -> None:
-    """Publish the revocation of tokens and rights that no account has any more.
+    """Publish the revocation of tokens and rights that no account uses any more.
 
-    A lost message does no harm: beat sends it again.
+    A lost message does no harm, because beat sends it again.
     """
     try:
         if sync.suppliers.main.account_tokens:
@@ -483,7 +484,7 @@ def publish_revocation(stores: Stores, sync: Sync) -> None:
 
 
 def load_own_account(account_id: str, registry: RegistryDep, session: SessionDep) -> Account:
-    """Return the account of the address, if the browser's session shows it.
+    """Return the account named in the address, if the browser's session may see the account.
 
     Raises UnknownAccount, with the same text for an account that doesn't exist and for one of another household.
     """
@@ -509,7 +510,7 @@ def own_account(may: Callable[[Account], bool], page: str = "") -> Callable[...,
 
 
 def account_form(page: str = "") -> Any:
-    """Return the dependency of a route that accepts only the form of this page of its account."""
+    """Return the dependency of a route that accepts only forms from this page of the account in the address."""
 
     def check(access: AccessDep, session: SessionDep, account: OwnAccount, csrf: Csrf = "") -> None:
         check_session_form(access, session, csrf, f"/accounts/{account.id}{page}")

@@ -1,6 +1,6 @@
 """Errors as answers: a page in the reader's language, or JSON for programs; never a traceback.
 
-The API answers ``{"error": code, "message": text}``, and the OAuth proxy with the names of RFC 6749, 5.2.
+The API answers ``{"error": code, "message": text}``, and the OAuth proxy uses the field names of RFC 6749, 5.2.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from worker.web.rendering import SIGN_IN, refuse_form, render_message, set_secur
 from worker.web.request_audit import note_refusal
 
 log = logging.getLogger("releve.web")
-# Codes with a page of their own; the others use that of "refused".
+# Codes with a page of their own; the other codes use the page of "refused".
 _PAGES: Final = (
     "unknown_account",
     "not_found",
@@ -55,14 +55,15 @@ class HttpRefusal(Exception):
 class AbortedAnswer(Exception):
     """Breaks off an answer whose first part has been sent: the server closes the connection before the end of the body.
 
-    The code that raises it has logged the reason. It is no WorkerError, because nothing more can be answered.
+    The code that raises this error has logged the reason. The error isn't a WorkerError, because no other answer can be
+    sent.
     """
 
 
 def meter_elsewhere() -> HttpRefusal:
-    """Return the refusal of a meter that another tenant's account reads, or read until it was erased.
+    """Return the refusal of a meter that another tenant's account reads, or read until its data were erased.
 
-    It doesn't name the tenant, nor say which of the two it is; only API clients get it.
+    The refusal tells neither the tenant nor which of the two cases applies; only API clients get this refusal.
     """
     message = "an account of another tenant reads this meter, or has read it: ask the operator"
     return HttpRefusal(409, MeterElsewhere.code, message)
@@ -87,12 +88,12 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 
 def answers_head(path: str) -> bool:
-    """Return whether HEAD is answered like GET; not if loading the path starts or ends something, or streams."""
+    """Return whether HEAD is answered like GET; False for paths where a GET starts or ends something, or streams."""
     return not path.startswith(("/api/", "/callback/", "/connect/", "/proxy/"))
 
 
 def _find_methods(request: Request) -> str:
-    """Return all methods of the path; the router would name only those of its first matching route."""
+    """Return all methods of the path, because the router would name only the methods of its first matching route."""
     routes = [route for route in request.app.routes if not isinstance(route, Mount)]
     asked = {name: {**request.scope, "method": name} for name in ("GET", "POST", "PUT", "PATCH", "DELETE")}
     found = [name for name in asked if any(route.matches(asked[name])[0] is Match.FULL for route in routes)] or ["GET"]
@@ -120,7 +121,7 @@ def _to_refusal(error: Exception) -> HttpRefusal:
         case HttpRefusal():
             return error
         case UnknownAccount():
-            # One that doesn't exist and one of another household are refused with the same text.
+            # An account that doesn't exist and an account of another household are refused with the same text.
             return HttpRefusal(404, "unknown_account", "no such account, or you may not see it")
         case RateLimited() if not isinstance(error, IncidentOpen):
             message = "the supplier's rate limit is reached: try again later"
@@ -143,6 +144,6 @@ def _to_refusal(error: Exception) -> HttpRefusal:
 
 
 def _describe_fault(fault: Mapping[str, Any]) -> str:
-    """Return field and problem, never the value, which may be a meter's number."""
+    """Return the field and the problem, but never the value, which may be a meter's number."""
     field = ".".join(str(part) for part in fault["loc"] if part != "__root__")
     return f"{field}: {str(fault['msg']).removeprefix('Value error, ')}"

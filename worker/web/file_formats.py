@@ -45,7 +45,7 @@ from worker.web.error_pages import AbortedAnswer, HttpRefusal
 
 log = logging.getLogger("releve.web")
 CSV_TYPE: Final = "text/csv; charset=utf-8"
-_FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # Between these, keys sort by time.
+_FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # Between these days, keys sort by time.
 _BYTE_ORDER_MARK: Final = "\ufeff"
 _SEPARATORS: Final = {"fr": ";", "en": ","}  # Between cells.
 _DECIMAL_SIGNS: Final = {"fr": ",", "en": "."}
@@ -57,7 +57,7 @@ class Form(StrEnum):
 
 
 class FileFormat(ABC):
-    """A format of one file; ``ending``: of its name, ``content_type``: of its answer."""
+    """The format of one file. ``ending``: the end of the file's name. ``content_type``: the type of the answer."""
 
     ending = ".csv"
     content_type = CSV_TYPE
@@ -163,7 +163,7 @@ class JsonFile(FileFormat):
 
 
 def find_asked_doctype(series: Series, by: Period) -> Doctype:
-    """Return the doctype of a series by this period. Raises HttpRefusal 422 if it has none."""
+    """Return the doctype of a series by this period. Raises HttpRefusal 422 if the series has no such doctype."""
     if (doctype := find_doctype(series, by)) is None:
         known = ", ".join(periods_of(series))
         raise HttpRefusal(422, "invalid_request", f"series {series} has no documents by {by}: ask by {known}")
@@ -171,9 +171,9 @@ def find_asked_doctype(series: Series, by: Period) -> Doctype:
 
 
 def check_days(first: date | None, last: date | None, today: date) -> DateWindow:
-    """Return the days from ``first``, or else the beginning, to ``last``, or else today, both included.
+    """Return the window of days from ``first`` to ``last``, both included; by default from the beginning to today.
 
-    Raises HttpRefusal 422.
+    Raises HttpRefusal 422 if the days are in the wrong order or out of range.
     """
     start, end = first or _FIRST_DAY, last or today
     if not _FIRST_DAY <= start <= end <= _LAST_DAY:
@@ -199,7 +199,7 @@ def stream_file(
     """Return the answer with all documents of the range, of which one page at a time is in memory.
 
     ``check_still_sees`` raises if the caller may no longer read; it is called for each page before the page is sent.
-    The first page is read at once, so its failure becomes an answer with its own status.
+    The first page is read at once, so that a failure becomes an answer with its own status.
     """
     documents, more = stored.read()
     check_still_sees()

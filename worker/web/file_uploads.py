@@ -1,4 +1,4 @@
-"""Uploaded files: read in pieces and within limits, and imported into an account, for its page and for the API.
+"""Uploaded files: read in pieces and within limits, and imported into an account, for the account's page and the API.
 
 A large file is kept in a private temporary file that nobody else can open. A body is read only by routes that have
 checked its sender (``UPLOADS``).
@@ -35,8 +35,8 @@ LARGEST_UPLOAD: Final = MOST_PROOFS * LARGEST_PROOF + 64 * 1024
 # For files of measures from a household or its program: all files of an import together.
 LARGEST_IMPORT: Final = 32 * 1024 * 1024
 LARGEST_PRICES: Final = 256 * 1024
-# The routes that take files, each with the most bytes of its body. All others refuse multipart bodies. Such a route
-# checks the sender before it reads, and reads in pieces (``asgi``).
+# The routes that take files, each with the most bytes of its body. All others refuse multipart bodies. A route
+# listed here checks the sender before it reads the body, and reads the body in pieces (``asgi``).
 UPLOADS: Final = {
     re.compile(r"/operator/rights/[0-9a-z]{1,40}/proofs"): LARGEST_UPLOAD,
     re.compile(r"(/api)?/accounts/[a-z0-9]{1,32}/import"): LARGEST_IMPORT,
@@ -47,18 +47,18 @@ MOST_FILES: Final = 200  # Two years of weekly exports.
 _LONGEST_FIELD: Final = 1024
 _MOST_FIELDS: Final = 4
 # An import takes some seconds of processor time, and memory for the largest file.
-IMPORTS: Final = Rate("import", calls=60, window_s=3600)  # By account.
+IMPORTS: Final = Rate("import", calls=60, window_s=3600)  # Counted by account.
 _MOST_AT_ONCE: Final = 2  # In one process, which serves pages at the same time.
 _AGAIN_S: Final = 10
-_holders: set[str] = set()  # Of the slots that are taken; a holder has at most one.
+_holders: set[str] = set()  # The holders of the taken slots; each has at most one.
 _lock = Lock()
 
 
 async def read_upload(request: Request, most_bytes: int, *, most_files: int, most_fields: int) -> FormData:
     """Return the fields and files of a multipart body; the caller closes them.
 
-    A file beyond a megabyte is in a temporary file without a name. Raises MultiPartException for any other body, and
-    HttpRefusal 413 if it is longer than ``most_bytes``.
+    A file beyond a megabyte is kept in a temporary file without a name. Raises MultiPartException if the body isn't
+    valid multipart, and HttpRefusal 413 if the body is longer than ``most_bytes``.
     """
     if not request.headers.get("Content-Type", "").lower().startswith("multipart/form-data"):
         raise MultiPartException("the body is not multipart/form-data")
@@ -87,7 +87,7 @@ async def _count_bytes(request: Request, most_bytes: int) -> AsyncGenerator[byte
 
 @dataclass(frozen=True, slots=True)
 class RefusedUpload:
-    """A file that is not imported: its name with the row, the reason, and a line in English that explains it."""
+    """A file that is not imported: its name (with the wrong row, if any), the reason, and an explanation in English."""
 
     name: str
     why: FileFault
@@ -115,9 +115,10 @@ def import_files(
 ) -> ImportReport:
     """Compare the files of a form with what is stored and, unless it is a dry run, store them.
 
-    ``holder``: the session of the household that sends them, if any. A refused file stops no other. What was stored is
-    noted for the audit trail, in days. Raises HttpRefusal 429 after too many imports, and 503 while two imports run or
-    one of the same household or account. After StoreUnavailable the same import can be repeated.
+    ``holder``: the session of the household that sends the files; None if a client does. A refused file doesn't stop
+    the others. The numbers of new, equal and different days are noted for the audit trail. Raises HttpRefusal 429 after
+    too many imports, and 503 while two other imports are running, or another import of the same household or account.
+    After StoreUnavailable the same import can be repeated.
     """
     if wait_s := visit.count_call(IMPORTS, account.id):
         raise HttpRefusal(429, "too_many_requests", f"too many imports: try again in {wait_s} s", wait_s=wait_s)

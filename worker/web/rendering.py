@@ -1,8 +1,8 @@
 """HTML pages from Jinja templates, in the reader's language, and the security headers of every answer.
 
 The headers allow content only from this server, no frames and no guessing of content types. The notice above a
-household's pages says that its recovery code is not saved yet, that it has no way to regain access, or that its session
-ends soon.
+household's pages says that the household's recovery code is not saved yet, that the household has no way to regain
+access, or that its session ends soon.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _NOT_LET_IN: Final = (403, 404, 409, 410)
 _FOLDER: Final = Path(__file__).parent
 _FORM_LIFE_S: Final = 7 * 86_400
 _SHOWN_BEFORE: Final = timedelta(days=14)
-# These pages say it themselves, or are not for households.
+# Pages without the notice: they say the same themselves, or are not for households.
 _WITHOUT: Final = ("/access", "/sign-in", "/operator", "/proxy")
 ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(_FOLDER / "templates"),
@@ -72,9 +72,10 @@ def render(
     ``wait_s``: seconds until the reader may try again, also a value of the template. ``form_to``: addresses on other
     sites to which the page's form leads.
 
-    Every template also has ``t`` (Words), ``session``, ``csrf`` of the session, ``languages`` (each with the address of
-    this page in it), ``static``, ``about``: the key of the service's purpose, ``contact``: the operator's, with its
-    link, and ``access_notice``: what the household should know about its access.
+    Every template also has ``t`` (Words), ``session``, ``csrf`` (the session's token), ``languages`` (each with this
+    page's address in it), ``static`` (a function for static addresses), ``about`` (the key of the text on the service's
+    purpose), ``contact`` (the operator's contact and its link) and ``access_notice`` (what the household should know
+    about its access).
     """
     state, settings, session = request.app.state, settings_of(request), _session_of(request)
     words = words_of(request)
@@ -104,9 +105,9 @@ def render(
 def render_with_form(
     request: Request, name: str, status: int = 200, *, form_life_s: int = _FORM_LIFE_S, **values: Any
 ) -> HTMLResponse:
-    """Render a page with a form for browsers without a session: its template also has ``browser_csrf``.
+    """Render a page with a form for browsers without a session; the template also has ``browser_csrf``.
 
-    The form's cookie lives ``form_life_s`` from now.
+    The form's cookie lives for ``form_life_s`` seconds.
     """
     value, csrf = new_form(request)
     response = render(request, name, status, browser_csrf=csrf, **values)
@@ -124,7 +125,7 @@ def render_message(
     wait_s: int = 0,
     reload_s: int = 0,
 ) -> HTMLResponse:
-    """Render a page with one message: the texts ``<name>.title`` and ``<name>.text`` with ``words``, and what to do.
+    """Render a page with one message: the texts ``<name>.title`` and ``<name>.text`` with ``words``, and a next action.
 
     With ``reload_s`` the page reloads itself after so many seconds, so its button isn't the main action.
     """
@@ -150,7 +151,7 @@ def _session_of(request: Request) -> Session:
 
 
 def refuse_form(request: Request, back: str) -> HTMLResponse:
-    """Refuse a form that is not from our own page (CSRF): another site can't know its hidden field."""
+    """Refuse a form that is not from our own page (CSRF): another site can't know the hidden field of our forms."""
     return render_message(request, "csrf", 403, (back, "message.again"))
 
 
@@ -166,9 +167,9 @@ def static_address(name: str) -> str:
 
 
 def _address_in_language(request: Request, language: str) -> str:
-    """Return the address of this page in another language, or of the first page if this one can't be loaded again.
+    """Return the address of this page in another language, or of the first page if this page can't be loaded again.
 
-    That is so for the answer to a form or a callback.
+    The answer to a form or a callback can't be loaded again.
     """
     path = request.url.path
     if request.method != "GET" or path.startswith("/callback/") or (path.startswith("/proxy/") and "/auth" not in path):
@@ -193,7 +194,7 @@ def set_security_headers(request: Request, headers: MutableHeaders, status: int)
     """Set the headers of every answer, unless its route has set them."""
     for name, value in _HEADERS.items():
         headers.setdefault(name, value)
-    # Personal data stays out of caches; the address of a static file changes with its content.
+    # Personal data stays out of caches. A static file may be cached, because its address changes with its content.
     is_static = request.url.path.startswith("/static/") and "v" in request.query_params and status == 200
     headers.setdefault("Cache-Control", "public, max-age=31536000, immutable" if is_static else "no-store")
     if request.url.scheme == "https":
@@ -202,14 +203,14 @@ def set_security_headers(request: Request, headers: MutableHeaders, status: int)
 
 @dataclass(frozen=True, slots=True)
 class AccessNotice:
-    """What a household should know about its access. ``key``: of the text; ``ends_at``: the session's last moment."""
+    """What a household should know about its access. ``key``: the text's key. ``ends_at``: when the session ends."""
 
     key: str
     ends_at: datetime | None
 
 
 def find_access_notice(settings: Settings, access: WebAccess, session: Session, path: str) -> AccessNotice | None:
-    """Return the notice for a page of this session, or None, also while the registry is down."""
+    """Return the notice for a page of this session; None if none is needed, or while the registry is down."""
     key, household = session.key, session.household
     if key is None or household is None or not household.accounts or path.startswith(_WITHOUT):
         return None

@@ -4,8 +4,8 @@ The entry is written in one place, after the route has answered. The code that a
 (``note_actor``), and a route names what it made (``note_subject``). A route that only sometimes opens something, such
 as a callback, notes that as a separate event (``note_event``).
 
-A new route that changes something needs a line in ``ACTIONS``, or one with the reason in ``UNRECORDED``; a test names
-the missing line.
+A new route that changes something needs a line in ``ACTIONS``, or a line with the reason in ``UNRECORDED``; a test
+names the missing line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fastapi import FastAPI, Request
 from fastapi.routing import iter_route_contexts
 from starlette.concurrency import run_in_threadpool
 
-from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditEntry, new_entry
+from worker.domain.audit_entry import DONE, Actor, ActorKind, AuditAction, AuditEntry, new_entry
 from worker.domain.clock import real_clock
 from worker.errors import StoreUnavailable, WorkerError
 from worker.logs import fields
@@ -94,7 +94,7 @@ UNRECORDED: Final[Mapping[str, str]] = {
 _SUBJECTS: Final = ("invitation_id", "right_id", "key_id", "grant_id")  # Parameters of paths.
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 # A row is kept for 400 days, so refused attempts must not fill the registry. What an actor has done is always recorded.
-# An actor's refused attempts; all attempts from a visitor's address.
+# This limit is for the refused attempts of one actor, or for all attempts from a visitor's address.
 TRIES: Final = Rate("audit-tries", calls=60, window_s=3600)
 REFUSED_VISITORS: Final = Rate("audit-visitors", calls=1000, window_s=3600)  # From all visitors together.
 # The times of the last refused attempts that this process recorded without Redis, as one count for all callers.
@@ -122,7 +122,7 @@ class AuditNote:
 
 
 def note_actor(request: Request, kind: ActorKind, actor: str, tenant: str | None = None) -> None:
-    """Note who acts, once the request is authenticated. ``tenant``: the owner of the program, if it is one.
+    """Note who acts, once the request is authenticated. ``tenant``: the owner of the program, if a program acts.
 
     A household's session is loaded for every page, so it does not replace another actor.
     """
@@ -149,7 +149,7 @@ def note_refusal(request: Request, code: str) -> None:
 def note_event(
     request: Request, action: AuditAction, *, account_id: str | None = None, subject: str | None = None
 ) -> None:
-    """Note something that was done; it gets its own entry, whatever the method of the request."""
+    """Note an event, which gets an entry of its own, whatever the method of the request."""
     _note_of(request).events.append(AuditEvent(action, account_id, subject))
 
 
@@ -169,7 +169,7 @@ async def record_request(request: Request, status: int) -> None:
 
 
 def describe_route(request: Request) -> str | None:
-    """Return method and declared path of the route that served a request; None if there is none."""
+    """Return the method and the declared path of the route that served a request; None if no route did."""
     paths: dict[int, str] | None = getattr(request.app.state, "audit_paths", None)
     if paths is None:
         paths = request.app.state.audit_paths = _paths_of(request.app)
@@ -178,7 +178,7 @@ def describe_route(request: Request) -> str | None:
 
 
 def _paths_of(app: FastAPI) -> dict[int, str]:
-    """Return the whole path of each route; the route itself knows it only without its routers' prefixes."""
+    """Return the whole path of each route, because a route itself lacks the prefixes of its routers."""
     return {id(route.original_route): str(route.path) for route in iter_route_contexts(app.routes)}
 
 
@@ -199,18 +199,16 @@ def _to_entries(request: Request, status: int) -> list[AuditEntry]:
         subject = note.subject or next((parameters[name] for name in _SUBJECTS if name in parameters), None)
         outcome = DONE if status < 400 else note.refusal or f"status_{status}"
         made.insert(0, (AuditEvent(ACTIONS[route], account_id, subject), outcome))
-    address = client_address(request)
+    actor = Actor(note.actor_kind, note.actor, client_address(request))
     return [
         new_entry(
-            real_clock(),  # Each has its own time, so that they are listed in order.
-            note.actor_kind,
-            note.actor,
+            real_clock(),  # Each entry has its own time, so that entries are listed in order.
+            actor,
             event.action,
             outcome,
             tenant=note.tenant,
             account_id=event.account_id,
             subject=event.subject,
-            address=address,
         )
         for event, outcome in made
     ]

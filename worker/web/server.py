@@ -1,11 +1,11 @@
 """The HTTP server (uvicorn) of the web application, the limits of its connections, and a thread for mails.
 
 There is no access log, because a request's address may name an account. Repeated log lines of the server are logged
-once a minute, with the number of those left out.
+once a minute, with the number of lines left out.
 
 Connections use uvicorn's HTTP/1.1 protocol on h11, with a stricter parser. uvicorn takes a protocol class (``http=``),
-and has no option for what is added here: the number of connections before a request, the time for heads and bodies, and
-the refusal of requests that two parsers may read differently.
+but has no option for what is added here: the limit on connections, which applies before any request, the time for heads
+and bodies, and the refusal of requests that two parsers may read differently.
 
 ``ConnectionRegister`` admits connections and, once a second, cuts those that are overdue. One sweep over at most a
 thousand connections replaces a timer for each. All its methods are called by the event loop.
@@ -51,12 +51,12 @@ notices_log = logging.getLogger("releve.notices")
 _SHUTDOWN_GRACE_S: Final = 2  # For requests still running; progress streams end by themselves.
 _SWEEP_EVERY_S: Final = 1.0
 _LOG_EVERY_S: Final = 60.0
-_MOST_KINDS: Final = 200  # The kind not seen for longest is forgotten first.
+_MOST_KINDS: Final = 200  # Kinds of log lines remembered; the kind not seen for longest goes first.
 # A client that sends odd or many requests must not fill the log with lines of uvicorn and the event loop.
 _LOGGERS: Final = ("uvicorn.error", "asyncio")
 _REQUEST_LINES: Final = frozenset({"request not served"})
 _NOTICES_EVERY_S: Final = 60.0
-_MAIL_GRACE_S: Final = 20.0  # Sending a mail may take this long; a claimed one is sent again later.
+_MAIL_GRACE_S: Final = 20.0  # How long shutdown waits for a mail; an interrupted mail is sent again later.
 LONGEST_HEAD: Final = 16 * 1024  # Request line and headers.
 _FULL_TEXT: Final = b"Too many connections: try again later"
 _FULL: Final = (
@@ -64,18 +64,18 @@ _FULL: Final = (
     b"Content-Length: %d\r\n\r\n%s" % (len(_FULL_TEXT), _FULL_TEXT)
 )
 _END_OF_HEAD: Final = b"\r\n\r\n"
-# A line that ends with only LF or CR, and one that continues in the next (obs-fold).
+# Finds a line that ends with only LF or CR, or that continues in the next line (obs-fold).
 _ODD_LINES: Final = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\r\n[ \t]")
 _VERSIONS: Final = (b"1.0", b"1.1")
-# Besides connections: those waiting to be accepted, and the process's own files.
+# File descriptors that the process needs besides those of connections.
 _OTHER_DESCRIPTORS: Final = 256
 
 
 def serve(app: ASGIApp, host: str, port: int, on_start: Callable[[str], None], proxies: str | None) -> None:
-    """Serve until interrupted. ``on_start`` is called with the address, as port 0 picks a free port.
+    """Serve until interrupted. ``on_start`` is called with the address, because port 0 picks a free port.
 
-    ``proxies``: the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed; None for none. Raises OSError
-    if the port is taken.
+    ``proxies``: the addresses whose X-Forwarded-For and X-Forwarded-Proto are believed; None if no proxy is trusted.
+    Raises OSError if the port is taken.
     """
     with listen(host, port) as listener:
         server = WebServer(app, fit_descriptors(ConnectionLimits()), proxies)
@@ -104,7 +104,7 @@ class WebServer:
             server_header=False,
             proxy_headers=proxies is not None,
             forwarded_allow_ips=proxies,
-            backlog=limits.waiting,  # Also the number that the event loop accepts at once.
+            backlog=limits.waiting,  # Also how many connections the event loop accepts at once.
             timeout_graceful_shutdown=_SHUTDOWN_GRACE_S,
         )
         trusted = ProxyHeadersMiddleware(config.app, proxies or []).trusted_hosts  # type: ignore[arg-type]
@@ -139,10 +139,11 @@ class WebServer:
 class ConnectionLimits:
     """The limits of one process. IPv6 addresses count by their /64.
 
-    ``body_rate``: bytes a second, the minimum for a body that takes longer than ``body_s``. ``rest_s`` and
-    ``rest_bytes``: for a body that continues after its answer. One of at most ``dropped_bytes`` is read to its end, at
-    ``dropped_rate`` or faster, because browsers show the answer only then. ``stalled_s``: for an answer of which
-    nothing is received.
+    ``head_s`` and ``body_s``: how long a head or a body may take. A body may take longer if it arrives at ``body_rate``
+    bytes a second or faster. ``rest_s`` and ``rest_bytes``: how long a body may continue after its answer is sent, and
+    how many of its bytes are read in all. A body of at most ``dropped_bytes`` is read to its end if it arrives at
+    ``dropped_rate`` bytes a second or faster, because browsers show the answer only then. ``stalled_s``: how long a
+    client may receive nothing of an answer.
     """
 
     connections: int = 1000
@@ -174,7 +175,7 @@ def fit_descriptors(limits: ConnectionLimits) -> ConnectionLimits:
 
 
 class PhaseKind(StrEnum):
-    """What a connection does: sends a head, a body or the rest of one already answered; or receives an answer."""
+    """What the client of a connection does: send a head or body, send the rest of an answered body, or receive."""
 
     HEAD = "head"
     BODY = "body"
@@ -184,21 +185,21 @@ class PhaseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A phase that must end; a later one of the same kind has another ``mark``."""
+    """A phase that must end; a later phase of the same kind has another ``mark``."""
 
     kind: PhaseKind
     mark: Hashable
 
 
 class LimitedConnection(ABC):
-    """A connection as the register sees it. ``peer``: its address. ``received``: bytes of the present body so far."""
+    """A connection as the register sees it. ``peer``: its address. ``received``: bytes of the current body so far."""
 
     peer: str
     received: int
 
     @abstractmethod
     def phase(self) -> Phase | None:
-        """Return the phase that must end; None while the application prepares an answer, or its reader receives it."""
+        """Return the phase that the client must end; None while the server waits for the application alone."""
 
     @abstractmethod
     def cut(self) -> None:
@@ -208,8 +209,8 @@ class LimitedConnection(ABC):
 class ConnectionRegister:
     """The open connections of one server.
 
-    ``is_proxy``: whether an address is a reverse proxy's. A proxy brings everybody's requests, so only ``connections``
-    limits it, and it must limit its own clients.
+    ``is_proxy``: returns whether an address is a reverse proxy's. A proxy brings everybody's requests, so only
+    ``connections`` limits a proxy, which must limit its own clients.
     """
 
     def __init__(self, limits: ConnectionLimits, is_proxy: Callable[[str], bool]) -> None:
@@ -236,7 +237,7 @@ class ConnectionRegister:
         return True
 
     def leave(self, connection: LimitedConnection) -> bool:
-        """Forget a connection that is closed; return False for one that was not admitted."""
+        """Forget a connection that is closed; return False if the connection was not admitted."""
         if self._phases.pop(connection, None) is None:
             return False
         address = network_of(connection.peer)
@@ -274,7 +275,7 @@ class ConnectionRegister:
 
 
 class StrictConnection(h11.Connection):
-    """h11's parser, but it refuses heads that a proxy before us may read differently (RFC 9112, 2.2, 5.2 and 6.1)."""
+    """h11's parser, which refuses heads that a proxy before us may read differently (RFC 9112, 2.2, 5.2 and 6.1)."""
 
     def next_event(self) -> Any:
         """Return the next event. Raises RemoteProtocolError, which is answered with 400 and ends the connection."""
@@ -312,7 +313,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.conn = StrictConnection(h11.SERVER, LONGEST_HEAD)
-        self.received = 0  # Bytes since the head of the present request.
+        self.received = 0  # Body bytes of the current request so far.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         peer = transport.get_extra_info("peername")
@@ -348,7 +349,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
             self.cycle.message_event.set()
 
     def phase(self) -> Phase | None:
-        """Return the phase that the other side must end."""
+        """Return the phase that the client must end; None while the application prepares an answer."""
         unsent = self.transport.get_write_buffer_size()
         if self.transport.is_closing() or unsent:
             return Phase(PhaseKind.ANSWER, (id(self.cycle), unsent))
@@ -356,7 +357,8 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
             kind = PhaseKind.REST if self._is_answered_early() else PhaseKind.BODY
             return Phase(kind, id(self.cycle))
         if self.conn.their_state is h11.IDLE:
-            # A connection kept alive is ended by uvicorn's own timer; its next head begins with the first byte.
+            # A connection that is kept alive is ended by uvicorn's own timer; the phase of its next head begins with
+            # the first byte.
             return Phase(PhaseKind.HEAD, (id(self.cycle), self.cycle is not None and self.conn.trailing_data[0] != b""))
         return None
 
@@ -364,7 +366,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
         self.transport.abort()
 
     def _longest_rest(self) -> int:
-        """Return how many bytes of a body are read, including the part before its answer."""
+        """Return how many bytes of an answered body are read at most, including those read before the answer."""
         limits, headers = self.register.limits, dict(self.cycle.scope["headers"])
         is_dropped = 0 < int(headers.get(b"content-length", 0)) <= limits.dropped_bytes
         return limits.dropped_bytes if is_dropped else limits.rest_bytes
@@ -386,7 +388,7 @@ class RepetitionFilter(logging.Filter):
         if record.levelno < logging.WARNING or (self._only is not None and record.msg not in self._only):
             return True
         if record.exc_info and isinstance(record.exc_info[1], AbortedAnswer):
-            return False  # Our own line has given the reason.
+            return False  # Our own log line has given the reason.
         kind, now = _kind(record), self._clock()
         next_at, left_out = self._kinds.pop(kind, (now, 0))
         if now < next_at:
@@ -425,7 +427,7 @@ def _kind(record: logging.LogRecord) -> Hashable:
 
 
 def deliver_household_notices(sender: NoticeSender) -> int:
-    """Send the notices to households that are due, and return how many were claimed."""
+    """Send the due notices to households, and return how many were delivered."""
     due = sender.registry.notices.list_due(sender.now(), to_households=True)
     return sum(sender.deliver(notice_id) for notice_id in due)
 

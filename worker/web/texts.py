@@ -29,7 +29,7 @@ _DURATION_UNITS: Final = {"D": "day", "W": "week", "M": "month", "Y": "year"}
 
 @dataclass(frozen=True)
 class Words:
-    """Translator into one language. Called with a key, it returns the text with ``facts`` put in for their names."""
+    """Translator into one language. Called with a key, it returns the text with ``facts`` in place of their names."""
 
     language: str
 
@@ -37,7 +37,7 @@ class Words:
         return translate(key, self.language, **facts)
 
     def known(self, key: str, otherwise: str) -> str:
-        """Return the text of a key that is made of what a supplier sends; ``otherwise`` where there is none."""
+        """Return the text of a key that contains a supplier's own word; ``otherwise`` if there is no such text."""
         return self(key) if has_text(key) else otherwise
 
     def choose(self, texts: Mapping[str, str]) -> str:
@@ -61,7 +61,7 @@ class Words:
     def locale(self) -> Locale:
         return LOCALES[self.language]
 
-    # Babel gets only exact numbers, because it would round half to even.
+    # Numbers are rounded before Babel formats them, because Babel would round half to even.
 
     def number(self, value: int) -> str:
         return format_decimal(value, "#,##0", self.locale)
@@ -77,7 +77,7 @@ class Words:
         return format_decimal(Decimal(value), "#,##0." + "0" * places, self.locale)
 
     def energy(self, milliwatt_hours: int, places: int | None = None) -> str:
-        """Return ``212 kWh``, with about three figures unless ``places`` gives the number of decimals."""
+        """Return an energy such as ``212 kWh``, with about three figures unless ``places`` gives their decimals."""
         usual = _usual_places(milliwatt_hours) if places is None else places
         return f"{self.kwh(milliwatt_hours, usual)}\N{NO-BREAK SPACE}kWh"
 
@@ -91,7 +91,7 @@ class Words:
         return f"{'+' if milliwatt_hours > 0 else ''}{self.kwh(milliwatt_hours, places)}"
 
     def power(self, millivolt_amperes: int, places: int | None = None) -> str:
-        """Return ``4,64 kVA``, with all its decimals unless ``places`` gives their number."""
+        """Return a power such as ``4,64 kVA``, with all its decimals unless ``places`` gives their number."""
         exact = count_places([millivolt_amperes], least=0) if places is None else places
         return f"{self.kwh(millivolt_amperes, exact)}\N{NO-BREAK SPACE}kVA"
 
@@ -100,37 +100,37 @@ class Words:
         return format_currency(Decimal(amount), "EUR", locale=self.locale)
 
     def change(self, percents: int) -> str:
-        """Return ``+8 %`` for 8."""
+        """Return a change in percent with its sign, such as ``+8 %``."""
         share = Decimal(percents).scaleb(-2)
         return format_percent(share, "+#,##0%;−#,##0%" if self.language == "en" else "+#,##0 %;−#,##0 %", self.locale)
 
     def percent(self, part: int, whole: int) -> str:
-        """Return the share of ``whole`` (not 0) as ``99,6 %``; ``100 %`` only if nothing is missing."""
+        """Return the share of ``whole`` (not 0), such as ``99,6 %``; it is ``100 %`` only if nothing is missing."""
         share = round_percent(part, whole).scaleb(-2)
         return format_percent(share, locale=self.locale, decimal_quantization=False)
 
     def day(self, day: date) -> str:
-        """Return ``24 juillet 2024``."""
+        """Return a day such as ``24 juillet 2024``."""
         return format_day(day, self.language)
 
     def weekday(self, day: date) -> str:
-        """Return ``mercredi 24 juillet 2024``, in English ``Wednesday 24 July 2024``."""
+        """Return a day such as ``mercredi 24 juillet 2024``, in English ``Wednesday 24 July 2024``."""
         return self._with_ordinal(format_date(day, "full", self.locale), day)
 
     def medium_day(self, day: date) -> str:
-        """Return ``24 juil. 2024``."""
+        """Return a day such as ``24 juil. 2024``."""
         return self._with_ordinal(format_date(day, "medium", self.locale), day)
 
     def short_day(self, day: date) -> str:
-        """Return ``mer. 24 juil.``."""
+        """Return a day such as ``mer. 24 juil.``."""
         return self._with_ordinal(format_skeleton("MMMEd", day, locale=self.locale), day)
 
     def day_of_week(self, day: date, *, with_number: bool) -> str:
-        """Return ``mer. 24``, or only ``mer.``."""
+        """Return a day of the week such as ``mer. 24``, or ``mer.`` without the number."""
         return self._with_ordinal(format_skeleton("Ed" if with_number else "E", day, locale=self.locale), day)
 
     def week(self, first: date, last: date) -> str:
-        """Return ``semaine du 22 au 28 juillet 2024``, with the first day's month or year if they differ."""
+        """Return a week such as ``semaine du 22 au 28 juillet 2024``, with the first day's month or year if needed."""
         if first.year != last.year:
             beginning = self.day(first)
         else:
@@ -139,19 +139,19 @@ class Words:
         return self("chart.week", first=beginning, last=self.day(last))
 
     def month(self, day: date) -> str:
-        """Return ``juillet 2024``."""
+        """Return a month such as ``juillet 2024``."""
         return format_skeleton("yMMMM", day, locale=self.locale)
 
     def month_name(self, day: date, width: str = "wide") -> str:
-        """Return ``juillet``, or ``juil.`` (``abbreviated``), or ``J`` (``narrow``)."""
+        """Return the name of a month: ``juillet``, ``juil.`` (with ``width`` ``abbreviated``) or ``J`` (``narrow``)."""
         return str(self.locale.months["stand-alone"][width][day.month])
 
     def moment(self, moment: datetime) -> str:
-        """Return ``24 juil. 2024, 07:12`` in the meter's time zone."""
+        """Return a moment such as ``24 juil. 2024, 07:12`` in the meter's time zone."""
         return f"{self.medium_day(moment.astimezone(PARIS).date())}, {self.clock(moment)}"
 
     def clock(self, moment: datetime) -> str:
-        """Return ``07:12`` in the meter's time zone."""
+        """Return a time of day such as ``07:12`` in the meter's time zone."""
         return format_time(moment, "HH:mm", PARIS, self.locale)
 
     def _with_ordinal(self, text: str, day: date) -> str:
@@ -159,7 +159,7 @@ class Words:
         return text.replace("1 ", "1er ", 1) if self.language == "fr" and day.day == 1 else text
 
     def duration(self, text: str) -> str:
-        """Return an ISO 8601 duration in words: ``P3Y`` and ``P1095D`` as ``3 ans``. A mixed one is unchanged."""
+        """Return an ISO 8601 duration in words: ``P3Y`` and ``P1095D`` as ``3 ans``; a mixed duration is unchanged."""
         match = _DURATION.fullmatch(text)
         if match is None:
             return text
@@ -176,7 +176,7 @@ def _usual_places(milliwatt_hours: int) -> int:
 
 
 def chosen_language(request: Request) -> str | None:
-    """Return the language that the address asks for, or None."""
+    """Return the language that the address asks for; None if it names no language that we have."""
     language = request.query_params.get(LANGUAGE_PARAMETER)
     return language if language in LANGUAGES else None
 

@@ -21,7 +21,7 @@ from tests.support.operators import NAME, add_operator, browser_at, sign_in
 from tests.support.parts import Parts
 from tests.support.proxy_stack import ProxyStack
 from tests.support.ways_back import enter_code, keep_code, press
-from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditEntry, AuditFilter, new_entry
+from worker.domain.audit_entry import DONE, Actor, ActorKind, AuditAction, AuditEntry, AuditFilter, new_entry
 from worker.domain.clock import real_clock
 from worker.domain.sessions import Scope
 from worker.errors import StoreUnavailable
@@ -287,7 +287,7 @@ def test_without_redis_what_is_done_is_recorded_and_of_refused_tries_so_many_of_
     ]
     for after_s, actor, outcome in tries:
         at = begin + timedelta(seconds=after_s)
-        entry = new_entry(at, ActorKind.VISITOR, actor, AuditAction.INVITATION_OPEN, outcome)
+        entry = new_entry(at, Actor(ActorKind.VISITOR, actor), AuditAction.INVITATION_OPEN, outcome)
         audit._write(service.parts.stores, [entry])
     assert [(entry.actor, entry.outcome) for entry in entries(service.parts)] == [
         ("first", "unavailable"),

@@ -50,6 +50,7 @@ LOOKING: Final = (
     "explain ACCOUNT --json",
     "explain ACCOUNT --days --json",
     "explain ACCOUNT 2024-07-20 --corrections --json",
+    "home --json",
     "incidents --json",
     "outputs list --json",
     "plan --json",
@@ -59,6 +60,7 @@ LOOKING: Final = (
     "status --freshness --json",
     "status ACCOUNT --json",
     "tenants --json",
+    "verify ACCOUNT --json",
 )
 
 
@@ -139,11 +141,24 @@ def test_the_first_load_of_a_homes_page_writes_nothing(
 
 
 @pytest.mark.parametrize("words", LOOKING)
-def test_a_command_that_looks_writes_nothing(tmp_path: Path, redis_url: str, words: str) -> None:
+@pytest.mark.parametrize("has_keys", [True, False], ids=["keys", "no key yet"])
+def test_a_command_that_looks_writes_nothing(tmp_path: Path, redis_url: str, words: str, has_keys: bool) -> None:
     prepare_registry(tmp_path)
     installation: Installation = new_installation(tmp_path, redis_url)
     with installation.open() as parts:
         account, _ = parts.stores.registry.accounts.add("enedis", METER, parts.stores.now(), token_needed=False)
+        parts.stores.measures.prepare()
+    for key in () if has_keys else tmp_path.glob("*.key*"):
+        key.unlink()
+    before = files_of(tmp_path)
     with Redis.from_url(redis_url) as redis, refusing_writes(redis) as tried:
-        result = installation.run(*words.replace("ACCOUNT", account.id).split())
+        is_home = {"home": "true", "gateway_url": "http://127.0.0.1:9"} if words.startswith("home") else {}
+        result = installation.run(*words.replace("ACCOUNT", account.id).split(), **is_home)
     assert (result.code, set(tried)) == (0, set()), result.err
+    assert files_of(tmp_path) == before
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return all files but those in which SQLite notes who reads."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name[-4:] not in ("-wal", "-shm"))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from tests.unit.conftest import Household
-from worker.accounts.notice_channels import NoticeChannels, NoticeLog
+from worker.accounts.notice_channels import NoticeChannels, NoticeLog, write_day
 from worker.accounts.notices import NoticeSender
 from worker.stores.registry.tables import ACCOUNTS
 
@@ -29,3 +29,8 @@ def test_the_end_of_a_consent_is_told_only_while_it_is_that_day(
         now=household.now,
     )
     assert sum(map(sender.deliver, household.notices.list_due(household.at))) == delivered
+
+
+@pytest.mark.parametrize(("day", "written"), [("2026-12-24", "24 December 2026"), ("soon", "soon"), ("", "-")])
+def test_a_day_in_a_notice_is_written_as_people_do(day: str, written: str) -> None:
+    assert write_day(day, "en") == written

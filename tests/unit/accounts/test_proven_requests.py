@@ -63,3 +63,16 @@ def test_an_invitation_that_ends_while_its_request_waits_counts_no_more_and_prov
     with pytest.raises(RequestEnded, match="invitation_over"):
         parts.consent.connector.outcomes.conclude(request)
     assert parts.stores.registry.accounts.list_accounts() == []
+
+
+def test_a_step_that_is_repeated_counts_its_new_accounts_once(parts: Parts) -> None:
+    outcomes = parts.consent.connector.outcomes
+    limited = replace(outcomes, limits=replace(outcomes.limits, by_browser=2))
+    first, second, third = (
+        ConnectionRequest(id=name, supplier="enedis", browser=BROWSER, begun_on=NOW.date(), created_at=NOW)
+        for name in ("r1", "r2", "r3")
+    )
+    assert [limited.count_new_accounts(first, 1) for _ in range(3)] == [False] * 3
+    assert [limited.count_new_accounts(second, 1) for _ in range(2)] == [False] * 2
+    assert [limited.count_new_accounts(third, 1) for _ in range(2)] == [True] * 2
+    assert not replace(limited, limits=replace(limited.limits, by_browser=3)).count_new_accounts(third, 1)

@@ -51,7 +51,7 @@ class PolicyHarness(Household):
 
     def refuse(self, account: str, error: AccountError = REVOKED) -> Ruling:
         """Record a refusal and then the outcome, in the order of ``ResultRecorder``."""
-        incident = self.incidents.excuses(Series.DAILY, error)
+        incident = self.incidents.record_excused(error, Series.DAILY)
         ruling = self.refusals.record_refusal(account, error, during_incident=incident is not None)
         self.record_outcome(account, error.code)
         return ruling

@@ -78,3 +78,16 @@ def test_every_database_that_is_made_has_the_replicas_of_the_settings_the_system
     assert made[:2] == ["/_users?n=1", "/_replicator?n=1"]
     assert [path.partition("?")[0] for path in made[2:]] == NAMES
     assert all("n=1" in path for path in made)
+
+
+@pytest.mark.parametrize(
+    ("layout", "names"),
+    [
+        (Layout.PLAIN, ["month", "year", "production.month", "production.year"]),
+        (Layout.PACKED, ["packed-daily", "packed-production-daily"]),
+    ],
+)
+def test_documents_that_are_written_again_every_night_are_those_of_months_and_years(
+    layout: Layout, names: list[str]
+) -> None:
+    assert nightly_doctypes(layout) == [f"com.grandlyon.enedis.{name}" for name in names]

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from tests.support.canned_server import CannedAnswer, canned_server
-from worker.clients.http_calls import BodyLimits, BoundedHttp, one_large_reader
+from worker.clients.http_calls import BoundedHttp, one_large_reader
 from worker.clients.ndjson import StreamLimits
 from worker.clients.supplier_session import Reply, Token, Transport
 from worker.errors import AnswerTooLarge, MalformedAnswer, SupplierTooSlow, SupplierUnavailable
@@ -79,9 +79,9 @@ def test_a_large_answer_that_is_packed_as_any_text_is_read() -> None:
 
 def test_an_answer_may_be_as_long_as_its_limit_and_no_byte_longer() -> None:
     with canned_server(*[packed(b"0123456789", "identity")] * 2) as server, requests.Session() as session:
-        session.mount("http://", BoundedHttp(BodyLimits(longest=10)))
+        session.mount("http://", BoundedHttp(most_bytes=10))
         assert session.get(server.url).content == b"0123456789"
-        session.mount("http://", BoundedHttp(BodyLimits(longest=9)))
+        session.mount("http://", BoundedHttp(most_bytes=9))
         with pytest.raises(AnswerTooLarge):
             session.get(server.url)
 
@@ -129,7 +129,7 @@ def test_an_answer_that_drips_ends_with_the_time_of_its_call(kind: str) -> None:
 def test_the_time_of_one_call_is_not_that_of_the_next() -> None:
     answers, before = [packed(b"fine", "identity")] * 3, threading.active_count()
     with canned_server(*answers) as server, requests.Session() as session:
-        session.mount("http://", BoundedHttp(BodyLimits(), longest_s=60))
+        session.mount("http://", BoundedHttp(longest_s=60))
         assert [session.get(server.url).content for _ in answers] == [b"fine"] * 3
         assert server.connections == 1 and threading.active_count() < before + 5  # The server's, and one that watches
 

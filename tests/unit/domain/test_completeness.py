@@ -51,6 +51,13 @@ def ledger_of(updates: list[dict[date, DayMark]]) -> DayLedger:
 
 
 @several
+@given(notes)
+def test_the_newest_complete_day_is_found_wherever_it_is(updates: list[dict[date, DayMark]]) -> None:
+    ledger = ledger_of(updates)
+    assert ledger.last_complete() == max((day for day, mark in ledger.days() if mark.complete), default=None)
+
+
+@several
 @given(notes, st.lists(days, max_size=10))
 def test_the_last_note_of_a_day_holds_and_days_never_noted_are_unknown(
     updates: list[dict[date, DayMark]], asked: list[date]

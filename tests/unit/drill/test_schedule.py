@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from itertools import pairwise
+from unittest.mock import Mock
 
 import click
 import pytest
 
 from drill.faults import INSTANT, KILLS, FaultKind, PlannedFault, choose_kinds, plan_faults, possible_kinds
+from drill.run import Drill
 
+KILLED, RESTARTED = FaultKind.REDIS_KILLED, FaultKind.REDIS_RESTARTED
 SEEDS = range(40)
 STORES = pytest.mark.parametrize(
     "kinds", [possible_kinds(store) for store in ("couchdb-packed", "postgresql", "sqlite")]
@@ -78,3 +82,16 @@ def test_only_the_named_kinds_are_planned() -> None:
     assert {fault.kind for fault in plan_faults(1, 120, chosen)} == {FaultKind.KILL_BEAT, FaultKind.REDIS_CUT}
     with pytest.raises(click.UsageError, match="no fault of this drill: couch_slow; there are beat_paused, "):
         choose_kinds(possible_kinds("sqlite"), "redis_cut,couch_slow")
+
+
+def test_faults_of_a_late_tick_begin_and_end_in_the_order_of_their_times() -> None:
+    """Redis that is to be restarted must be up again after it was killed: both were due in one late tick."""
+    told: list[str] = []
+    injector = Mock(start=lambda fault: told.append(f"{fault.kind} begins") or (lambda: told.append("ends")))
+    servers = Mock(stores=Mock(redis=Mock()))
+    planned = [PlannedFault(at_s, kind, 3.0, 1) for at_s, kind in ((1.0, KILLED), (4.5, RESTARTED), (1e6, KILLED))]
+    drill = Drill(servers, Mock(homes=[]), Mock(), planned, lambda line: None)
+    drill._injector = injector
+    drill._started_s = time.monotonic() - 60
+    drill._inject_due_faults()
+    assert told == [f"{KILLED} begins", "ends", f"{RESTARTED} begins", "ends"]

@@ -18,6 +18,7 @@ from worker.domain.notice import Notice, NoticeKind
 from worker.ops.support_bundle import Bundle, make_bundle, masked_settings
 from worker.runtime.consent_parts import erase
 from worker.stores.encryption import generate_key
+from worker.stores.registry.outcomes import RunOutcome
 
 SECRETS = {
     "enedis_client_id": "CANARY-client",
@@ -57,7 +58,11 @@ def house(redis_url: str, tmp_path: Path) -> Iterator[ExplainedHousehold]:
     with Parts(settings) as parts:
         house = ExplainedHousehold(parts)
         parts.stores.registry.outcomes.record(
-            house.account_id, "daily", "9", NOW, code="VENDOR_DOWN", message=f"of {METER}", last_day=None, stored=False
+            house.account_id,
+            "daily",
+            "9",
+            NOW,
+            RunOutcome(code="VENDOR_DOWN", message=f"of {METER}", last_day=None, stored=False),
         )
         kind = NoticeKind.CURVE_NOT_ACTIVATED
         parts.stores.registry.notices.insert_new(

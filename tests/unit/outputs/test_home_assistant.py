@@ -250,7 +250,7 @@ def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
 
 @pytest.mark.parametrize("label", ["home", "k9x4w", "Chez_Nous__2", "_a-b_"])
 def test_identifiers_have_the_form_that_home_assistant_takes(label: str) -> None:
-    account = OutputAccount(id="k9x4w", label=label, tenant="default")
+    account = OutputAccount(id="k9x4w", label=label)
     for statistic in STATISTICS:
         identifier = statistic_id(account, statistic)
         assert re.fullmatch(r"(?!.+__)(?!_)[\da-z_]+(?<!_):(?!_)[\da-z_]+(?<!_)", identifier), identifier

@@ -92,7 +92,7 @@ class World(KillableStore):
 
     def deliver(self, meanwhile: Callable[[], None] = lambda: None, *, fails: bool = False) -> bool:
         waiting = self.outbox.next_changes(self.output)
-        account = OutputAccount(self.account, self.account, "default")
+        account = OutputAccount(self.account, self.account)
         self.send([Change(account, row.series, row.first, row.last) for row in waiting], meanwhile)
         if waiting and not fails:
             self.outbox.delete_sent(waiting)

@@ -11,7 +11,7 @@ import pytest
 from tests.support.factories import Answer, AnswerKind, curve_of, serving_curves, serving_days
 from tests.unit.conftest import Household
 from worker.domain.account import AccountState
-from worker.domain.messages import LOOK_BACK, new_run_id
+from worker.domain.messages import BACKFILL, LOOK_BACK, new_run_id
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY
 from worker.errors import ConsentRevoked, MalformedAnswer
@@ -135,6 +135,18 @@ def test_a_message_whose_claim_is_gone_is_asked_under_a_new_one(household: House
     assert confirmed is not None and confirmed["claim"] != job["claim"]
     assert confirmed["run_id"] == job["run_id"]
     assert household.claims.confirm(job) is None, "the second message of two"
+
+
+def test_a_window_of_a_history_that_is_done_by_now_is_not_asked_again_and_leaves_no_claim(
+    household: Household,
+) -> None:
+    """Version 0.2.0 publishes windows that this one has stored."""
+    account = household.add()
+    job = household.claim_history(account)
+    household.run(job)
+    claim = household.claims.claim(BACKFILL, [(account, DAILY)])[account, DAILY]
+    assert household.claims.confirm({**job, "claim": claim}) is None
+    assert household.claims.in_flight("first_screen") == {}
 
 
 def test_lost_claims_are_those_that_no_message_names(household: Household) -> None:

@@ -78,18 +78,18 @@ def in_line(household: Household) -> Inline:
 
 def next_windows(household: Household) -> list[WindowJob]:
     due = household.due_windows()
-    return [job for pair in due.histories() for job in due.next_of_history(*pair)]
+    return [job for pair in due.list_histories() for job in due.claim_next_of_history(*pair)]
 
 
 # How an account comes to be asked: each returns the windows to run, or runs them itself.
 WAYS: dict[str, Callable[[Household, str], Iterable[WindowJob]]] = {
-    "night": lambda household, _: household.due_windows().night(local_midnight(TODAY)).jobs,
-    "catch-up": lambda household, _: household.due_windows().catch_up(local_midnight(TODAY), household.at).jobs,
-    "repairs": lambda household, _: household.due_windows().repairs(),
+    "night": lambda household, _: household.due_windows().claim_night(local_midnight(TODAY)).jobs,
+    "catch-up": lambda household, _: household.due_windows().claim_catch_up(local_midnight(TODAY), household.at).jobs,
+    "repairs": lambda household, _: household.due_windows().claim_repairs(),
     "histories": lambda household, _: next_windows(household),
-    "asked by hand": lambda household, account_id: household.claims.look_backs(account_id),
-    "here": lambda household, account_id: [*in_line(household).look_back(account_id)] and [],
-    "history here": lambda household, account_id: [*in_line(household).history(account_id)] and [],
+    "asked by hand": lambda household, account_id: household.claims.claim_look_backs(account_id),
+    "here": lambda household, account_id: [*in_line(household).run_look_back(account_id)] and [],
+    "history here": lambda household, account_id: [*in_line(household).run_history(account_id)] and [],
 }
 
 
@@ -178,11 +178,11 @@ def test_after_a_new_consent_the_days_between_are_asked_for(household: Household
     household.refusals.suspend_ended_consents()
     assert state_of(household, account_id) == SUSPENDED
     due = household.due_windows()
-    assert due.night(household.at).jobs == [] == due.histories()
+    assert due.claim_night(household.at).jobs == [] == due.list_histories()
     household.supplier.asked.clear()
 
     household.registry.accounts.add("enedis", meter, household.at, consent_until=date(2025, 9, 13), token_needed=False)
-    jobs = due.night(household.at).jobs
+    jobs = due.claim_night(household.at).jobs
     assert {(job["account_id"], job["series"]) for job in jobs} == {
         (account_id, series.value) for series in USUAL_SERIES
     }
@@ -193,7 +193,7 @@ def test_after_a_new_consent_the_days_between_are_asked_for(household: Household
     ledger = household.registry.completeness.load_ledger(account_id, Series.DAILY)
     between = [TODAY + number * ONE_DAY for number in range(50)]
     assert all(ledger.mark_of(day).complete for day in between)
-    assert {pair[0] for pair in due.histories()} == {account_id}, "what is older goes on too"
+    assert {pair[0] for pair in due.list_histories()} == {account_id}, "what is older goes on too"
 
 
 @pytest.mark.parametrize("error", [ConsentStopped("no"), AccountClosed("no")])
@@ -212,7 +212,7 @@ def test_what_the_household_stopped_or_another_person_took_over_is_asked_by_nobo
     household.look_back(account_id)
     assert household.supplier.asked == [] and state_of(household, account_id) == before
     assert household.claim_due_notices() == [] and household.claims.in_flight("nightly") == {}
-    assert household.claims.look_backs(account_id) == []
+    assert household.claims.claim_look_backs(account_id) == []
 
 
 # The nightly task
@@ -324,7 +324,7 @@ def test_by_hand_the_reason_is_said_and_nobody_is_asked(household: Household) ->
     lines: list[str] = []
     here = replace(in_line(household), print_line=lines.append)
     over = ended(household)
-    assert list(here.look_back(over)) == [] == list(here.history(over))
+    assert list(here.run_look_back(over)) == [] == list(here.run_history(over))
     assert household.supplier.asked == []
     assert {failure["code"] for failure in here.failures} == {ConsentEnded.code}
     assert all("the consent ended on 2024-07-24: its holder must consent again" in line for line in lines) and lines

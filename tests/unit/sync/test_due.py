@@ -24,7 +24,7 @@ from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch
 from worker.domain.windows import ONE_DAY, PARIS
 from worker.errors import StoreUnavailable, SupplierUnavailable
 from worker.stores.registry.due import DueTable
-from worker.sync.claims import most_waiting, queue_of
+from worker.sync.claims import NIGHTLY_LANE, most_waiting, queue_of
 from worker.sync.due import MOST_HISTORIES, DueWindows
 
 DAY = timedelta(days=1)
@@ -50,18 +50,18 @@ class DueQueue:
 
     def feed_night(self, before: datetime, **options: Any) -> bool:
         """Publish what is due of a night, and return whether more is."""
-        jobs, more = self.due(**options).night(before)
+        jobs, more = self.due(**options).claim_night(before)
         self.publish(jobs)
         return more
 
     def feed_catch_up(self, since: datetime, before: datetime, **options: Any) -> bool:
-        jobs, more = self.due(**options).catch_up(since, before)
+        jobs, more = self.due(**options).claim_catch_up(since, before)
         self.publish(jobs)
         return more
 
     def feed_histories(self, **options: Any) -> int:
         due = self.due(**options)
-        return sum(self.publish(due.next_of_history(*history)) for history in due.histories())
+        return sum(self.publish(due.claim_next_of_history(*history)) for history in due.list_histories())
 
     def due(self, **options: Any) -> DueWindows:
         return self.household.due_windows(**options)
@@ -141,13 +141,13 @@ def test_two_feeders_publish_nothing_twice(queue: DueQueue, accounts: list[str])
 
     def list_while_the_other_feeds(*args: object) -> object:
         rows = list_nightly(*args)  # type: ignore[arg-type]
-        queue.publish(second.night(queue.household.at).jobs)
+        queue.publish(second.claim_night(queue.household.at).jobs)
         queue.work(7)
         return rows
 
     second = replace(first, table=DueTable(queue.household.registry.database))
     object.__setattr__(first.table, "list_nightly", list_while_the_other_feeds)
-    queue.publish(first.night(queue.household.at).jobs)
+    queue.publish(first.claim_night(queue.household.at).jobs)
     queue.work()
     assert queue.asked == everything_once(accounts)
 
@@ -172,9 +172,11 @@ def test_a_lost_message_is_published_again_when_the_broker_does_not_have_it(
     lost = [queue.waiting.popleft() for _ in range(7)]
     words = {str(job["claim"]).partition("/")[2] for job, _ in queue.waiting}
     object.__setattr__(household.claims, "words_in_broker", lambda: words)
-    queue.feed_night(household.at)
-    assert len(queue.waiting) == published - 7, "young claims may be on their way"
+    assert household.claims.drop_lost(NIGHTLY_LANE) == 0, "young claims may be on their way"
     monkeypatch.setattr("worker.sync.claims.LOST_AFTER_S", 0.0)
+    queue.feed_night(household.at)
+    assert len(queue.waiting) == published - 7, "a night alone looks for no lost message"
+    assert household.claims.drop_lost(NIGHTLY_LANE) == 7
     queue.feed_night(household.at)
     assert len(queue.waiting) == published
     queue.work()
@@ -185,8 +187,8 @@ def test_a_lost_message_is_published_again_when_the_broker_does_not_have_it(
 
 def test_nothing_is_published_while_the_gate_is_closed(queue: DueQueue, accounts: list[str]) -> None:
     closed = queue.due(closed_for_s=lambda: 1.0)
-    assert closed.night(queue.household.at) == ([], False)
-    assert (closed.histories(), closed.repairs()) == ([], [])
+    assert closed.claim_night(queue.household.at) == ([], False)
+    assert (closed.list_histories(), closed.claim_repairs()) == ([], [])
 
 
 def test_a_broker_that_is_away_leaves_everything_due(
@@ -204,7 +206,7 @@ def test_a_broker_that_is_away_leaves_everything_due(
     monkeypatch.setattr(pipeline, "window_chain", Chain)
     use_parts(monkeypatch, queue.household)
     with pytest.raises(StoreUnavailable):
-        pipeline.publish(queue.due().night(queue.household.at).jobs)
+        pipeline.publish(queue.due().claim_night(queue.household.at).jobs)
     assert len(queue.household.claims.in_flight("nightly")) == 5
     feed_until_done(queue, queue.household.at)
     assert queue.asked == everything_once(accounts)
@@ -343,7 +345,7 @@ def test_open_days_are_asked_for_again_within_their_share(queue: DueQueue) -> No
     for number in range(11, 61):
         record_marks(household, household.add(number), Series.DAILY, {day: late, day + 3 * ONE_DAY: late})
     due = queue.due(calls_per_hour=SMALL)
-    assert [queue.publish(due.repairs()) for _ in range(2)] == [20, 0], "a tenth of an hour's quota, 20 at least"
+    assert [queue.publish(due.claim_repairs()) for _ in range(2)] == [20, 0], "a tenth of an hour's quota, 20 at least"
     job, name = queue.waiting[0]
     assert (name, job["start"], job["end"]) == ("repair", "2024-07-10", "2024-07-14")
 
@@ -361,7 +363,7 @@ def test_a_night_lasts_until_the_next_begins(now: str, start: str) -> None:
 def test_a_further_series_takes_no_room_from_the_usual_ones(queue: DueQueue, accounts: list[str]) -> None:
     registry = queue.household.registry
     registry.outcomes.switch(accounts[0], Series.REGISTERS, SeriesSwitch.ON, queue.household.at)
-    due = queue.due(calls_per_hour=SMALL).night(queue.household.at)
+    due = queue.due(calls_per_hour=SMALL).claim_night(queue.household.at)
     assert len(due.jobs) == most_waiting(SMALL) and due.more
     asked = Counter(job["series"] for job in due.jobs)
     assert asked == {"registers": 1, "load_curve": 10, "daily": 9}
@@ -371,5 +373,5 @@ def test_the_room_of_a_lane_is_shared_by_its_histories(queue: DueQueue, accounts
     registry = queue.household.registry
     for account_id in accounts:
         registry.outcomes.switch(account_id, Series.MAX_POWER, SeriesSwitch.ON, queue.household.at)
-    begun = Counter(series for _, series in queue.due(calls_per_hour=SMALL).histories())
+    begun = Counter(series for _, series in queue.due(calls_per_hour=SMALL).list_histories())
     assert begun == {Series.DAILY: 20, Series.MAX_POWER: 5, Series.LOAD_CURVE: 15}

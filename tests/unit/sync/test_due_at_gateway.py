@@ -25,7 +25,7 @@ from worker.domain.schedule import AskingHours, is_afternoon, is_asking_hour, ni
 from worker.domain.series import Series, of_supplier
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, civil_date
 from worker.errors import GatewayBanned, TokenNeeded, TokenRefused
-from worker.quota.ledger import QuotaLedger
+from worker.quota.ledger import Limits, QuotaLedger
 from worker.stores.database import Database
 from worker.stores.encryption import generate_key
 from worker.stores.redis.connection import connect
@@ -70,10 +70,7 @@ class GatewayHome(Household):
         self.ledger = QuotaLedger(
             self.redis,
             "conso.boris.sh",
-            per_second=1,
-            per_hour=None,
-            per_day=60,
-            day_hours=12,
+            Limits(per_second=1, per_hour=None, per_day=60, day_hours=12),
             prefix=self.prefix,
             sleep=self.sleep,
             clock_us=lambda: int(self.at.timestamp() * 1_000_000),
@@ -136,14 +133,14 @@ class GatewayHome(Household):
     def tick(self) -> None:
         """Do what beat has done about each minute and each hour."""
         due = self.due()
-        for job in due.night(night_start(self.at, time(6))).jobs:
+        for job in due.claim_night(night_start(self.at, time(6))).jobs:
             self.run(job)
         if self.at.minute == 45:
-            for job in due.repairs():
+            for job in due.claim_repairs():
                 self.run(job)
-        for account_id, series in due.histories():
+        for account_id, series in due.list_histories():
             # The end of a chain begins the next one.
-            while (jobs := due.next_of_history(account_id, series)) and self.run(jobs[0]) is not None:
+            while (jobs := due.claim_next_of_history(account_id, series)) and self.run(jobs[0]) is not None:
                 pass
 
     def live_until(self, end: datetime) -> None:
@@ -341,10 +338,12 @@ def test_what_the_ledger_has_left_is_all_that_is_published(home: GatewayHome) ->
     for number in range(11, 31):
         home.add_home(number)
     home.at = datetime(2026, 9, 2, 9, 40, tzinfo=PARIS)  # The hour of all has come.
-    jobs = home.due().night(night_start(home.at, time(6))).jobs
+    jobs = home.due().claim_night(night_start(home.at, time(6))).jobs
     assert len(jobs) == 60
-    assert home.due().night(night_start(home.at, time(6))) == ([], False), "no run comes back at once for the rest"
-    assert home.due().repairs() == [] and not home.due().has_history_room(Series.DAILY)
+    assert home.due().claim_night(night_start(home.at, time(6))) == ([], False), (
+        "no run comes back at once for the rest"
+    )
+    assert home.due().claim_repairs() == [] and not home.due().has_history_room(Series.DAILY)
 
 
 def test_histories_leave_the_next_night_its_calls(home: GatewayHome) -> None:
@@ -359,8 +358,8 @@ def test_outside_of_its_hours_no_night_asks(home: GatewayHome, hour: int) -> Non
     home.add_home(11)
     home.at = datetime(2026, 9, 3, hour, 45, tzinfo=PARIS)
     due = home.due()
-    assert due.night(night_start(home.at, time(6))) == ([], False) and due.repairs() == []
-    assert due.catch_up(home.at - ONE_DAY, home.at) == ([], False)
+    assert due.claim_night(night_start(home.at, time(6))) == ([], False) and due.claim_repairs() == []
+    assert due.claim_catch_up(home.at - ONE_DAY, home.at) == ([], False)
 
 
 def test_a_token_that_ends_soon_is_told_a_month_before(home: GatewayHome) -> None:

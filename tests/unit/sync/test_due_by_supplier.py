@@ -11,7 +11,7 @@ from tests.support.registries import follow_fleet
 from tests.unit.conftest import Household
 from worker.domain.messages import WindowJob
 from worker.domain.series import USUAL_GAS_SERIES, USUAL_SERIES, Series, of_supplier
-from worker.sync.due import DueBySupplier
+from worker.sync.due import DueWindows
 
 SMALL = 60  # Calls an hour, so that 20 windows may be in flight.
 GAS = "grdf"
@@ -29,9 +29,9 @@ def homes(household: Household) -> list[str]:
     ]
 
 
-def due_of(household: Household, **of_gas: Any) -> DueBySupplier:
+def due_of(household: Household, **of_gas: Any) -> list[DueWindows]:
     electricity = household.due_windows(calls_per_hour=SMALL, series=of_supplier("enedis"))
-    return DueBySupplier([electricity, household.due_windows(**{"series": of_supplier(GAS), **of_gas})])
+    return [electricity, household.due_windows(**{"series": of_supplier(GAS), **of_gas})]
 
 
 def suppliers_of(jobs: list[WindowJob]) -> Counter[str]:
@@ -39,31 +39,32 @@ def suppliers_of(jobs: list[WindowJob]) -> Counter[str]:
 
 
 def test_each_supplier_has_its_own_room(household: Household) -> None:
-    due = due_of(household, calls_per_hour=None)
-    jobs, more = due.night(household.at)
+    electricity, gas = due_of(household, calls_per_hour=None)
     of_gas = sum(-(-30 // series.description.cadence_nights) for series in USUAL_GAS_SERIES)
-    assert suppliers_of(jobs) == {"enedis": 20, GAS: of_gas}
-    assert more
-    assert due.night(household.at) == ([], True), "the room of electricity is full, and gas is all in flight"
+    jobs, more = electricity.claim_night(household.at)
+    assert (suppliers_of(jobs), more) == ({"enedis": 20}, True)
+    assert suppliers_of(gas.claim_night(household.at).jobs) == {GAS: of_gas}
+    assert electricity.claim_night(household.at) == ([], True), "its room is full"
+    assert gas.claim_night(household.at).jobs == [], "all is in flight"
 
 
 def test_a_closed_gate_holds_its_own_supplier_alone(household: Household) -> None:
-    due = due_of(household, calls_per_hour=SMALL, closed_for_s=lambda: 60.0)
-    assert suppliers_of(due.night(household.at).jobs) == {"enedis": 20}
-    assert {series.description.supplier for _, series in due.histories()} == {"enedis"}
+    electricity, gas = due_of(household, calls_per_hour=SMALL, closed_for_s=lambda: 60.0)
+    assert suppliers_of(electricity.claim_night(household.at).jobs) == {"enedis": 20}
+    assert (gas.claim_night(household.at).jobs, gas.list_histories()) == ([], [])
+    assert {series.description.supplier for _, series in electricity.list_histories()} == {"enedis"}
 
 
 def test_histories_are_claimed_for_their_supplier(household: Household) -> None:
-    due = due_of(household, calls_per_hour=SMALL)
-    begun = due.histories()
-    assert {series.description.supplier for _, series in begun} == {"enedis", GAS}
-    for account, series in begun:
-        jobs = due.next_of_history(account, series)
-        assert [job["series"] for job in jobs] == [series.value]
+    for due, supplier in zip(due_of(household, calls_per_hour=SMALL), ("enedis", GAS), strict=True):
+        begun = due.list_histories()
+        assert {series.description.supplier for _, series in begun} == {supplier}
+        for account, series in begun:
+            assert [job["series"] for job in due.claim_next_of_history(account, series)] == [series.value]
     assert not due.has_history_room(Series.GAS_DAILY)
 
 
 def test_a_supplier_that_is_not_set_up_any_more_is_not_asked(household: Household) -> None:
-    alone = DueBySupplier([household.due_windows(calls_per_hour=None, series=of_supplier("enedis"))])
-    assert suppliers_of(alone.night(household.at).jobs) == {"enedis": 60}
-    assert suppliers_of(alone.repairs()) == {}
+    alone = household.due_windows(calls_per_hour=None, series=of_supplier("enedis"))
+    assert suppliers_of(alone.claim_night(household.at).jobs) == {"enedis": 60}
+    assert suppliers_of(alone.claim_repairs()) == {}

@@ -24,6 +24,7 @@ from worker.stores.database import Database
 from worker.stores.encryption import generate_key
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry import Registry
+from worker.stores.registry.outcomes import RunOutcome
 from worker.sync.claims import WindowClaims
 from worker.sync.due import DueWindows
 from worker.sync.history import History
@@ -100,7 +101,9 @@ class SimulatedFleet:
             changes = due_after_failure(job, after, failures, AnswerClass.OUTAGE, self.at)
         code = error.code if error else None
         fields = {"code": code, "message": "", "last_day": None, "stored": False}
-        self.registry.outcomes.record(account, series, job["run_id"], self.at, **fields, due_changes=changes)
+        self.registry.outcomes.record(
+            account, series, job["run_id"], self.at, RunOutcome(**fields, due_changes=changes)
+        )
         self.claimed.pop(f"{account}:{series}", None)
 
 
@@ -130,9 +133,9 @@ def test_nobody_waits_longer_than_the_fleets_fair_share(
         fleet.at = before = NOW + night * DAY
         begun = len(fleet.turns)
         while len(fleet.turns) < begun + quota:
-            fleet.waiting += fleet.feeder().night(before).jobs
+            fleet.waiting += fleet.feeder().claim_night(before).jobs
             published = len(fleet.waiting)
-            fleet.waiting += fleet.feeder().night(before).jobs
+            fleet.waiting += fleet.feeder().claim_night(before).jobs
             assert len(fleet.waiting) - published <= 20 - published, "the second publishes what fits, and nothing twice"
             names = [(job["account_id"], job["series"]) for job in fleet.waiting]
             assert len(set(names)) == len(names)

@@ -58,10 +58,10 @@ class Years:
         for _ in range(days):
             due = self.household.due_windows(series=FURTHER)
             night = night_start(self.household.at, time(8))
-            self.do(due.night(night).jobs)
-            while jobs := [job for pair in due.histories() for job in due.next_of_history(*pair)]:
+            self.do(due.claim_night(night).jobs)
+            while jobs := [job for pair in due.list_histories() for job in due.claim_next_of_history(*pair)]:
                 self.do(jobs)
-            self.do(due.catch_up(night, self.household.at).jobs + due.repairs())
+            self.do(due.claim_catch_up(night, self.household.at).jobs + due.claim_repairs())
             self.household.at += ONE_DAY
 
     def do(self, jobs: list[Any]) -> None:

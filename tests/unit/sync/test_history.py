@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis import Connection
+from redis import Connection, Redis
 from sqlalchemy import update
 
 from tests.support.factories import content, curve_of, serving_curves, serving_days
 from tests.support.profiles import examples
-from tests.support.registries import mark_asked
+from tests.support.registries import mark_asked, set_history_due
 from tests.support.sql_statements import changes_something, watch_statements
 from tests.unit.conftest import Household
 from worker.accounts.status import status_of
@@ -23,6 +25,7 @@ from worker.domain.messages import window_of
 from worker.domain.series import USUAL_SERIES, Doctype, Series, SeriesSwitch, intervals_of
 from worker.domain.windows import ONE_DAY, DateWindow, merge_windows
 from worker.stores.registry.tables import ACCOUNTS
+from worker.sync.history import History, rebuild_days
 
 TODAY = date(2024, 7, 25)
 DAILY, CURVE = Series.DAILY, Series.LOAD_CURVE
@@ -90,15 +93,88 @@ def test_the_flag_is_set_when_the_last_window_is_done_and_not_before(household: 
     assert loaded_flag(household, account) == "1"
 
 
-def test_the_flag_goes_when_the_history_is_due_again(filled: tuple[Household, str]) -> None:
-    household, account = filled
-    household.at += timedelta(days=60)
+def resume(household: Household, account: str) -> None:
     household.registry.accounts.set_state(account, AccountState.PAUSED, now=household.at)
     household.registry.accounts.set_state(account, AccountState.READY, now=household.at)
-    job = household.claim_history(account)
-    assert loaded_flag(household, account) is None
-    household.run(job)
+
+
+def switch_off_and_on(household: Household, account: str) -> None:
+    for switch in (SeriesSwitch.OFF, SeriesSwitch.ON):
+        household.registry.outcomes.switch(account, DAILY, switch, household.at)
+
+
+def follow_a_fleet_that_collects_it_again(household: Household, account: str) -> None:
+    for fleet in ([CURVE], USUAL_SERIES):
+        household.registry.outcomes.follow_fleet(fleet, household.at)
+
+
+def consent_again(household: Household, account: str) -> None:
+    meter = household.registry.accounts.get(account).usage_point_id
+    household.registry.accounts.add("enedis", meter, household.at, token_needed=False)
+
+
+def be_refused_by_mistake(household: Household, account: str) -> None:
+    code, pending = "USER_ACTION_NEEDED.ACCOUNT_REMOVED", household.registry.pending_refusals
+    assert pending.suspend(account, code, household.at, consent_ended=False, notices=list)
+    assert pending.reinstate(code, household.at, household.at, "enedis") == [account]
+
+
+def rebuild_after_a_loss_of_documents(household: Household, account: str) -> None:
+    household.measures[DAILY.inputs].erase(account)
+    assert rebuild_days(household.stores.measures, household.registry.completeness, account, DAILY, TODAY)
+
+
+@pytest.mark.parametrize(
+    ("make_due", "curves"),
+    [
+        (resume, None),
+        (consent_again, None),
+        (be_refused_by_mistake, None),
+        (switch_off_and_on, "1"),
+        (follow_a_fleet_that_collects_it_again, "1"),
+        (rebuild_after_a_loss_of_documents, "1"),
+    ],
+)
+def test_the_flag_goes_when_the_history_is_due_again(
+    filled: tuple[Household, str], make_due: Callable[[Household, str], None], curves: str | None
+) -> None:
+    household, account = filled
+    make_due(household, account)
+    assert [loaded_flag(household, account, series) for series in USUAL_SERIES] == [None, curves]
+    household.backfill(account)
     assert loaded_flag(household, account) == "1"
+
+
+def test_a_history_is_due_again_also_while_redis_is_away(
+    filled: tuple[Household, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    household, account = filled
+    with monkeypatch.context() as away:
+        away.setattr(household.redis, "execute_command", None)
+        away.setattr(household.redis, "pipeline", Redis(port=1).pipeline)
+        resume(household, account)
+    assert household.backfill(account) == [] and loaded_flag(household, account) == "1"
+
+
+@pytest.mark.parametrize("make_due", [resume, rebuild_after_a_loss_of_documents])
+def test_a_history_that_is_made_due_while_its_end_is_noted_stays_due(
+    filled: tuple[Household, str], monkeypatch: pytest.MonkeyPatch, make_due: Callable[[Household, str], None]
+) -> None:
+    household, account = filled
+    find = History.reachable_windows
+
+    def find_and_be_overtaken(history: History, *asked: Any) -> Any:
+        found = find(history, *asked)
+        household.at += timedelta(seconds=1)
+        make_due(household, account)
+        return found
+
+    resume(household, account)
+    with monkeypatch.context() as overtaken:
+        overtaken.setattr(History, "reachable_windows", find_and_be_overtaken)
+        assert household.claims.claim_history(account, DAILY) is None
+    assert [row.account_id for row in household.histories(DAILY)] == [account]
+    assert loaded_flag(household, account) is None
 
 
 def test_a_flag_decides_nothing_and_a_lost_one_comes_back_with_the_next_night(filled: tuple[Household, str]) -> None:
@@ -118,7 +194,7 @@ def test_no_look_writes_and_none_asks_redis(filled: tuple[Household, str], monke
     monkeypatch.setattr(household, "progress", None)
     with watch_statements(changes_something) as written:
         for series in Series:
-            household.history.reachable_windows(account, series)
+            household.history.reachable_windows(account, household.history.load(account, series)[series])
             household.history.count_days(account, series)
             household.history.covers(account, series, DateWindow(TODAY, TODAY + ONE_DAY))
         status_of(household.registry.accounts.get(account), household.history)
@@ -216,7 +292,7 @@ def test_stored_days_below_the_floor_do_not_hide_it(household: Household) -> Non
 def as_loaded_by_0_2_0(household: Household, account: str, series: Series, days: int) -> None:
     """Store the row of a history that 0.2.0 has loaded, of which only the newest days are in the ledger."""
     mark_asked(household.registry, account, series, DateWindow(TODAY - days * ONE_DAY, TODAY))
-    household.registry.outcomes.set_history_due(account, series, None)
+    set_history_due(household.registry, account, series, None)
 
 
 def test_what_0_2_0_has_loaded_stays_loaded_and_the_next_window_notes_where_it_begins(household: Household) -> None:
@@ -228,7 +304,7 @@ def test_what_0_2_0_has_loaded_stays_loaded_and_the_next_window_notes_where_it_b
     household.run(household.claim_look_back(account, DAILY))
     assert household.histories(DAILY) == []
     assert str(household.registry.completeness.load_ledger(account, DAILY)) == "2024-06-24 1b 30c"
-    household.registry.outcomes.set_history_due(account, DAILY, household.at)
+    set_history_due(household.registry, account, DAILY, household.at)
     assert household.history.missing_windows(account, DAILY) == [], "also when it is due again"
 
 

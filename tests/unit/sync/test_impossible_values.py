@@ -13,7 +13,7 @@ from tests.support.made_files import curve_file, days_file, importer_in_memory
 from tests.support.whole_homes import sync_entries
 from tests.support.window_runs import sync_curve, sync_days
 from tests.unit.conftest import Household
-from worker.cli.import_files import _describe, _to_row
+from worker.cli.import_files import _describe, _row_of
 from worker.domain.answers import DeviationKind
 from worker.domain.completeness import DayMark, DayState, civil_day
 from worker.domain.consistency import Cause, Law
@@ -282,7 +282,7 @@ def test_a_row_of_a_file_that_no_meter_can_deliver_is_unusable_and_the_others_ar
     assert found.amount is not None and found.amount < 20 * 10**6
     assert _describe(found, None, None).endswith(", 1 value unusable")
     assert ("import.left_out", "1") in _to_found(found, Words("en")).facts
-    assert _to_row(found, None, None)["unusable"] == 1
+    assert _row_of(found, None, None)["unusable"] == 1
     importer.store(file, "home1")
     assert SEVEN not in steps_of(importer.window_sync.measures)
     assert len(steps_of(importer.window_sync.measures)) == 47

@@ -63,7 +63,7 @@ def synced(
         print_line=[].append if lines is None else lines.append,
         sleep=waits.append,
     )
-    pairs = [(result["account_id"], result["series"]) for result in here.look_back(*accounts)]
+    pairs = [(result["account_id"], result["series"]) for result in here.run_look_back(*accounts)]
     assert [(failure["account_id"], failure["series"]) for failure in here.failures] == parts.given_up
     return pairs
 

@@ -424,6 +424,6 @@ def test_the_days_of_a_late_answer_that_loses_are_asked_for_again(household: Hou
     ledger = household.registry.completeness.load_ledger(account, Series.DAILY)
     assert ledger.due_days(household.history.today(), Series.DAILY) == [day]
     assert household.measures[Doctype.DAY].documents[f"{account}:{day}"]["load"] == 31.2
-    assert [(repair["series"], repair["start"]) for repair in household.due_windows().repairs()] == [
+    assert [(repair["series"], repair["start"]) for repair in household.due_windows().claim_repairs()] == [
         ("daily", str(day))
     ]

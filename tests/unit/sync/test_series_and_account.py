@@ -37,7 +37,7 @@ def live(household: Household, hours: int) -> None:
     """Do what is due of nights and repairs, hour by hour."""
     for _ in range(hours):
         due, night = household.due_windows(series=ASKED_FOR), night_start(household.at, time(8))
-        for job in [*due.night(night).jobs, *due.catch_up(night, household.at).jobs, *due.repairs()]:
+        for job in [*due.claim_night(night).jobs, *due.claim_catch_up(night, household.at).jobs, *due.claim_repairs()]:
             household.run(job)
         household.at += timedelta(hours=1)
 
@@ -95,5 +95,5 @@ def test_histories_begin_before_any_night(household: Household) -> None:
     for series in (Series.CONTRACT, Series.MAX_POWER):
         household.registry.outcomes.switch(account, series, SeriesSwitch.ON, household.at)
     due = household.due_windows()
-    begun = {job["series"] for pair in due.histories() for job in due.next_of_history(*pair)}
+    begun = {job["series"] for pair in due.list_histories() for job in due.claim_next_of_history(*pair)}
     assert begun == {"daily", "load_curve", "max_power", "contract"}

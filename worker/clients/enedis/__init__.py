@@ -16,7 +16,7 @@ ENEDIS: Final = Supplier(
     client=EnedisClient,
     shapes=ANSWER_SHAPES,
     consent=ConsentCalls(
-        # The callback's address is registered with the application, so it isn't sent.
+        # The address of our callback is registered with the application, so it isn't sent.
         page=lambda endpoints, client_id, state, duration, _: consent_page(
             endpoints, client_id, state, duration=duration
         ),

@@ -1,14 +1,15 @@
 """The client of Enedis, the same for all three generations of the API: its calls, and what its answers mean.
 
-An answer is data, no data, or one of our errors.
+An answer means data, no data, or one of our errors. Refusals have these forms:
 
     v4, v5       {"error": "ADAM-DC-0008", "error_description": "No consent can be found for this customer …"}
     gateway      {"fault": {"code": 900901, "message": "Invalid Credentials", "description": "…"}}
     2026         {"code": "900908", "message": "Resource forbidden ", "description": "User is NOT authorized …"}
 
-One envelope may contain another, and the content type is not reliable. The code decides. Only where Enedis publishes no
-code, the status decides, and finally the text. Source: Enedis, guide d'implémentation Data Connect v5 (error table),
-the swagger mesure_synchrone_auto v2 of 2026, and real answers in the issues of ha-linky, linky and DomoticzLinky.
+An envelope may contain another one, and the content type is not reliable. The code decides what a refusal means. Only
+if Enedis publishes no code, the status decides, and finally the text. Source: Enedis, guide d'implémentation Data
+Connect v5 (error table), the swagger mesure_synchrone_auto v2 of 2026, and real answers in the issues of ha-linky,
+linky and DomoticzLinky.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from worker.domain.series import Series
 from worker.domain.windows import DateWindow, civil_date
 
 USAGE_POINT: Final = re.compile(r"[0-9]{14}")
-_METER_FIELD: Final = "usage_point_id"  # In contracts of all generations.
+_METER_FIELD: Final = "usage_point_id"  # In the contracts of all generations of the API.
 _ANOTHER_METER: Final = "the supplier answered for another meter than the one asked for"
-# Codes are compared in lower case, with "-" in place of "_" and of blanks.
+# Codes are compared in lower case, with "-" instead of "_" and spaces.
 _KIND_BY_CODE: Final = {
     "no-data-found": AnswerKind.NO_DATA,
     "stm-err-0000014": AnswerKind.NO_DATA,
     "stm-err-0000020": AnswerKind.NO_DATA,
-    "adam-err0075": AnswerKind.NO_DATA,  # The customer objected to the load curve; there are daily values.
+    "adam-err0075": AnswerKind.NO_DATA,  # The customer has objected to the load curve; there are daily values.
     "adam-err0123": AnswerKind.BEFORE_HISTORY,
     "adam-err0125": AnswerKind.BEFORE_HISTORY,
     "adam-dc-0016": AnswerKind.BEFORE_HISTORY,
@@ -55,7 +56,7 @@ _ERROR_BY_CODE: Final[Mapping[str, tuple[type[errors.WorkerError], str]]] = {
     "adam-err0061": (errors.HolderChanged, _NOT_HOLDER),
     "unauthorized-user": (errors.UnknownUsagePoint, _UNKNOWN_METER),
     "stm-err-0000019": (errors.UnknownUsagePoint, _UNKNOWN_METER),
-    # A production point has no consumption, and the other way round.
+    # A production point has no consumption, and a consumption point no production.
     "adam-err0069": (errors.SeriesNotOffered, "Enedis says that this meter does not measure in this direction"),
     "900908": (
         errors.ApplicationRefused,
@@ -63,7 +64,7 @@ _ERROR_BY_CODE: Final[Mapping[str, tuple[type[errors.WorkerError], str]]] = {
     ),
 }
 _OUTAGE_CODES: Final = {"technical-error", "internal-server-error", "adam-dc-0500", "stm-err-0000001", "server-error"}
-# The second spelling is the supplier's own.
+# The second spelling is a misspelling that the supplier really sends.
 _INVALID_REQUEST_CODES: Final = {"invalid-request", "invalid-resquest"}
 _QUOTA_CODE: Final = re.compile(r"429|90080[0-9]")
 _GATEWAY_CODE: Final = re.compile(r"900[0-9]{3}")
@@ -81,24 +82,24 @@ _KNOWN_CODES: Final = {
 
 
 def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
-    """Return the answer to a request for the days before ``end`` (None: without days), as ``classify`` does.
+    """Return what the reply to a request means, as ``classify`` does.
 
-    ``report`` is called with a refusal that is not documented.
+    ``end``: the end of the requested days; None for a state. ``report`` is called with an undocumented refusal.
     """
     if deviation := unexpected_refusal(reply):
         report(deviation)
-    # Enedis' error table allows no end after yesterday, but usually accepts today. A refusal does not name the wrong
-    # parameter, so it is read as "too late" only if today was asked for.
+    # Enedis' error table allows no end after yesterday, but usually Enedis accepts today as the end. A refusal does not
+    # name the wrong parameter, so it means "end too late" only if the end was today.
     if reply.status == 400 and reply.code in _INVALID_REQUEST_CODES and end == civil_date(now):
         return Answer(AnswerKind.END_TOO_LATE)
     return classify(reply, now)
 
 
 def classify(reply: Reply, now: datetime) -> Answer:
-    """Return the answer to a measure request; ``now`` (zone-aware) turns the moment of a 429 into a wait.
+    """Return what the reply to a request for data means. ``now`` is zone-aware; it turns the time in a 429 into a wait.
 
-    Raises TransientError, AccountError, SeriesNotOffered, RequestRefused or OperatorFault. Error texts contain nothing
-    of the body but its code, whose form is checked.
+    Raises TransientError, AccountError, SeriesNotOffered, RequestRefused or OperatorFault. Of the body, error texts
+    contain only the code, whose form is checked.
     """
     payload, code, status = reply.json, reply.code, reply.meant_status
     if status == 429 or (status < 500 and (_QUOTA_CODE.fullmatch(code) or _over_quota(payload))):
@@ -118,9 +119,10 @@ def classify(reply: Reply, now: datetime) -> Answer:
 
 
 def unexpected_refusal(reply: Reply) -> Deviation | None:
-    """Return how a refusal differs from the documentation: an unknown code, or no code where one is expected.
+    """Return how a refusal deviates from the documentation: by an unknown code, or by no code where one is expected.
 
-    None for measures (AnswerWatch checks them), for answers other than JSON, and for outages without a code.
+    Returns None for a documented refusal, for measures (AnswerWatch checks these), for an answer that isn't JSON, and
+    for an outage without a code.
     """
     payload = reply.json
     if not isinstance(payload, dict):
@@ -141,23 +143,23 @@ def _classify_success(reply: Reply, now: datetime) -> Answer:
     if isinstance(payload, dict) and not _MEASURE_KEYS & payload.keys():
         if reply.code in _INVALID_REQUEST_CODES:
             raise errors.RequestRefused(f"Enedis says that the request is wrong ({reply.code})")
-        # An unknown error without measures comes from a gateway in between.
+        # An unknown error without measures comes from a gateway in front of Enedis.
         if _REFUSAL_KEYS & payload.keys():
             raise _unavailable(reply, now)
-    # Registers are in ``contexte``.
+    # Answers with registers have ``contexte`` instead of ``grandeur``.
     if isinstance(payload, dict) and "idPrm" in payload and not (payload.get("grandeur") or payload.get("contexte")):
         return Answer(AnswerKind.NO_DATA)
     return Answer(AnswerKind.DATA, payload)
 
 
 def _classify_by_status(reply: Reply, now: datetime) -> Answer:
-    """Return the answer of a JSON reply with an unknown code; the API of 2026 does not publish its codes."""
+    """Return what a JSON reply with an unknown code means; the API of 2026 does not publish its codes."""
     status, envelope = reply.meant_status, reply.envelope
     is_2026 = {"code", "message"} <= envelope.keys() and not {"type", "description"} & envelope.keys()
     if status == 404 and is_2026:
         return Answer(AnswerKind.NO_DATA)
     if status == 403 and is_2026:
-        # Only the text distinguishes another holder from a missing consent.
+        # Only the text tells whether there is another holder or no consent.
         if "titulaire" in str(envelope["message"]).lower():
             raise errors.HolderChanged(_NOT_HOLDER)
         raise errors.ConsentRevoked(_NO_CONSENT)
@@ -173,27 +175,28 @@ def _unavailable(reply: Reply, now: datetime) -> errors.SupplierUnavailable:
 
 
 def _over_quota(payload: Json) -> bool:
-    """Return whether the body, even with a success status, says that a gateway's quota is used up."""
+    """Return whether the body says that a gateway's quota is used up, even if the status is a success."""
     return isinstance(payload, dict) and payload.get("valid") is False and payload.get("quota_reached") is True
 
 
 class EnedisClient(SeriesClient):
-    """The series of one account or application."""
+    """The client for the series of one account or of the whole application."""
 
-    interpret = staticmethod(interpret)  # Gateways replace it: they have refusals of their own.
+    interpret = staticmethod(interpret)  # Gateways replace this function, because they have refusals of their own.
 
     def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
-        """Request one window of a series; ``window.end`` is excluded, so today as the end returns yesterday.
+        """Request one window of a series. The end is excluded, so a window that ends today includes yesterday.
 
         Measures take one call, and their payload is the supplier's JSON. v4 and v5:
         ``meter_reading.interval_reading[]`` with ``date`` and ``value`` (a text); 2026: ``grandeur[].points[]`` with
-        ``d`` and ``v``, and registers as ``domain.parsing.electricity`` shows them. Values of a day are in Wh by local
-        day. A curve is in W; each value has the end of its step (local time without a zone) and the length of the step.
-        Maximum powers are in VA, each with its instant.
+        ``d`` and ``v``, and registers as ``domain.parsing.electricity`` shows them. Daily values are in Wh, by local
+        day. A curve is in W; each value comes with the end of its step (in local time without a zone) and the length of
+        the step. Maximum powers are in VA, each with its time.
 
-        A contract takes one call (v4, v5) or three (2026) for its current state, so ``window`` is not sent. The payload
-        has each answer under the name that the preset gives it, with only the fields that it lists. An API to which the
-        application isn't subscribed is left out, unless it is required.
+        The current state of a contract takes one call (v4, v5) or three calls (2026), in which ``window`` is not sent.
+        The payload has each answer under the name that the preset gives to the call, with only the fields that the
+        preset lists. If the application isn't subscribed to the API of a call, its answer is left out, unless the call
+        is required.
 
         Raises TransientError, AccountError, SeriesNotOffered, MalformedAnswer (also for another meter's answer),
         RequestRefused or OperatorFault. Source: Enedis, swaggers of the metering data v5 and customers_upc v5,
@@ -220,7 +223,7 @@ class EnedisClient(SeriesClient):
     def _ask_state(self, calls: Sequence[StateCall], meter: str) -> Answer:
         bodies: dict[str, Json] = {}
         for call in calls:
-            # In 2026 the meter is part of the path, and a parameter would be answered by 500.
+            # In 2026 the meter is part of the path, and a parameter with the meter would be answered with 500.
             path = call.path.replace("{meter}", meter)
             params = {} if path != call.path else {self.endpoints.preset.usage_point_parameter: meter}
             answer = self.session.get(path, params, partial(self._reduce, call, meter))
@@ -231,8 +234,8 @@ class EnedisClient(SeriesClient):
         return Answer(AnswerKind.DATA, bodies)
 
     def _reduce(self, call: StateCall, meter: str, reply: Reply) -> Answer:
-        """Return the answer with only the needed fields."""
-        # No sample, because the whole answer would be in it.
+        """Return the answer to one call for a state, with only the needed fields."""
+        # A reported deviation has no sample, because the sample would contain the whole answer.
         try:
             answer = self.interpret(
                 reply, None, self.now(), lambda deviation: self.report(replace(deviation, sample=None))
@@ -240,7 +243,7 @@ class EnedisClient(SeriesClient):
         except (errors.AccountError, errors.OperatorFault):
             if call.required:
                 raise
-            return Answer(AnswerKind.NO_DATA)  # The consent or the application lacks only this API.
+            return Answer(AnswerKind.NO_DATA)  # The consent or application doesn't cover this API.
         if answer.kind is not AnswerKind.DATA:
             return answer
         body = keep_fields(answer.payload, call.kept)
@@ -251,7 +254,7 @@ class EnedisClient(SeriesClient):
 
 
 def _echoed_usage_point(payload: Json) -> str | None:
-    """Return the meter that an answer names, or None if it names none or masks it."""
+    """Return the number of the meter that an answer names; None if the answer names none or masks it."""
     if not isinstance(payload, dict):
         return None
     reading = payload.get("meter_reading", payload)

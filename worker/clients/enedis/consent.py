@@ -27,7 +27,7 @@ from worker.domain.consents import SharedMeter
 from worker.domain.series import Direction, Series
 from worker.domain.windows import ONE_DAY
 
-# The portal of 2026 sometimes appends this to the callback's address.
+# The portal of 2026 sometimes appends this to the address of the callback.
 _PORTAL_SUFFIX: Final = "_parent"
 _STATUS_AS_CODE: Final = re.compile(r"[0-9]{3}|server_error")
 _CURRENT_STATES: Final = {"ACTIF", "DEMANDE"}
@@ -36,10 +36,10 @@ _DIRECTIONS: Final = {"soutirage": Direction.CONSUMPTION, "injection": Direction
 
 
 def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Callback:
-    """Read the query of a callback; a name may occur more than once.
+    """Read the query of a callback, in which a name may occur more than once.
 
-    It raises nothing: a callback that can't be used is a failure. Failures are recognized first, because ``code`` may
-    then contain a status, even without ``error``.
+    This raises nothing: a callback that can't be used is returned as a failure. Failures are recognised first, because
+    the ``code`` of a failure may be an HTTP status, even if there is no ``error``.
     """
     fields = _fields(params.items() if isinstance(params, Mapping) else params)
     state, code = fields.get("state", ""), fields.get("code", "")
@@ -54,9 +54,9 @@ def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Call
 
 
 def usage_points_of_grant(grant: Grant, client_id: str, now: datetime) -> tuple[str, ...]:
-    """Return the meters that a token answer names: ``usage_points_id`` (v4), else those of its ``id_token``.
+    """Return the meters that a token answer names in ``usage_points_id`` (v4) or, if there are none, its ``id_token``.
 
-    Raises MalformedAnswer if the ``id_token`` is no token, or none for our application now.
+    Raises MalformedAnswer if the ``id_token`` isn't a token, is for another application, or has expired.
     """
     usage_points = _usage_points(split_meters(grant.extras.get("usage_points_id")))
     id_token = grant.extras.get("id_token")
@@ -67,11 +67,11 @@ def usage_points_of_grant(grant: Grant, client_id: str, now: datetime) -> tuple[
 
 @one_large_reader()
 def fetch_shared_meters(session: SupplierSession, autorisation_id: int, now: datetime) -> tuple[list[SharedMeter], str]:
-    """Fetch the meters of a consent (2026) with its first and last day, in the supplier's order; one call.
+    """Fetch the meters of a consent (2026), each with its first and last day, in the supplier's order; one call.
 
-    Returns them with the SHA-256 of the answer's bytes, in hexadecimal. The list is empty while the supplier does not
-    know the consent yet; the call may be repeated without harm.
-    Raises TransientError, AccountError, RequestRefused or OperatorFault.
+    Returns the meters, and the SHA-256 of the answer's bytes in hexadecimal. There are no meters as long as the
+    supplier does not know the consent yet; the call may be repeated without harm. Raises TransientError, AccountError,
+    RequestRefused or OperatorFault.
     """
     body = {
         "autorisationId": autorisation_id,
@@ -94,36 +94,31 @@ def fetch_shared_meters(session: SupplierSession, autorisation_id: int, now: dat
 
 
 def _to_meter(number: str, services: Sequence[Mapping[str, Json]]) -> SharedMeter:
-    """Return a meter with the days of its first service."""
+    """Return a meter with the days of its first service, and the series that its services cover."""
     end = _to_day(services[0].get("dateFin"))
-    until = None if end is None else end - ONE_DAY  # ``dateFin`` is excluded.
+    until = None if end is None else end - ONE_DAY  # The day ``dateFin`` itself is excluded.
     return SharedMeter(number, _to_day(services[0].get("dateDebut")), until, _offered_series(services))
 
 
 def _offered_series(services: Iterable[Mapping[str, Json]]) -> frozenset[Series] | None:
-    """Return the series that the services cover; None if one of them has an unknown type of measure.
+    """Return the series that the services cover; None if one of the services has an unknown type of measure.
 
-    A service covers a type of measure and a direction (``soutirage``, ``injection``), or both directions if it names
-    none. A state, such as the contract, has no direction.
+    A service covers one type of measure in one direction (``soutirage``, ``injection``), or in both if it names no
+    direction. A state, such as the contract, has no direction.
     """
     offered: set[Series] = set()
     for service in services:
         kind = service.get("mesuresTypeCode")
         if not isinstance(kind, str) or kind not in SERIES_OF_SERVICES:
             return None
-        directions = {direction for name, direction in _DIRECTIONS.items() if service.get(name) is True} or set(
-            Direction
-        )
-        offered |= {
-            series
-            for series in SERIES_OF_SERVICES[kind]
-            if series.description.direction in directions or series.is_state
-        }
+        named = {direction for name, direction in _DIRECTIONS.items() if service.get(name) is True}
+        directions = named or set(Direction)
+        offered |= {one for one in SERIES_OF_SERVICES[kind] if one.is_state or one.description.direction in directions}
     return frozenset(offered)
 
 
 def _to_day(value: Json) -> date | None:
-    """Return a day that is written as ISO 8601, with or without a time; None for anything else."""
+    """Return the day of a text in ISO 8601, with or without a time; None for anything else."""
     try:
         return date.fromisoformat(value[:10]) if isinstance(value, str) else None
     except ValueError:
@@ -131,7 +126,8 @@ def _to_day(value: Json) -> date | None:
 
 
 def _interpret_services(reply: Reply, now: datetime) -> Json:
-    # "Not there yet" has no code of its own: it is a "Bad request" that only this text distinguishes.
+    # As long as Enedis doesn't know the consent, it answers "Bad request"; only this text distinguishes the refusal
+    # from others.
     if reply.status == 400 and "pas de services souscrits" in str(reply.json).lower():
         return None
     return classify(reply, now).payload

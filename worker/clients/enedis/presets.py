@@ -1,6 +1,6 @@
-"""The three generations of the Enedis API: hosts, paths, parameters, consent page, quotas, series, shapes of answers.
+"""The three generations of Enedis' API: hosts, paths, parameters, consent page, quotas, series, shapes of answers.
 
-Differences between generations are data here. The expected shapes of answers are, for each series:
+This module describes the differences between generations as data. Answers are expected in these shapes:
 
 ========================= =============================================================
 v4, v5                    ``meter_reading.interval_reading[]``; gateways also send it without its envelope
@@ -37,14 +37,14 @@ from worker.domain.tariffs import parse_off_peak_hours
 SUBSCRIBED_SERVICES: Final = "/subscribed_services/v1"
 _CONSENT_HOST: Final = "https://mon-compte-particulier.enedis.fr"
 _MEASURES_2026: Final = "/mesure_synchrone_auto/v2"
-# Names of the measures of 2026, and further parameters that some need. Gateways use the same.
+# The names of the measures in 2026, and further parameters that some of them need. Gateways use the same names.
 MEASURES: Final[Mapping[Series, str]] = {
     Series.DAILY: "consommation_quotidienne",
     Series.LOAD_CURVE: "courbe_de_charge_consommation",
     Series.PRODUCTION_DAILY: "production_quotidienne",
     Series.PRODUCTION_LOAD_CURVE: "courbe_de_charge_production",
     Series.MAX_POWER: "puissance_conso_max_quotidienne",
-    # The operator's guide spells it index_consumption; the swagger, which holds, does not.
+    # Enedis' guide spells this name index_consumption; the swagger, which is right, does not.
     Series.REGISTERS: "index_consommation",
     Series.PRODUCTION_REGISTERS: "index_production",
 }
@@ -52,7 +52,7 @@ MEASURE_PARAMETERS: Final[Mapping[Series, Mapping[str, str]]] = {
     Series.MAX_POWER: {"mesuresPas": "P1D", "grandeurPhysique": "PMA"}
 }
 _CONTRACTS: Final = "contracts"
-# The series that a subscribed service (2026) covers, by its type of measure.
+# The series that a subscribed service (2026) covers, by the service's type of measure.
 SERIES_OF_SERVICES: Final[Mapping[str, frozenset[Series]]] = {
     "ENERGIE": frozenset({Series.DAILY, Series.PRODUCTION_DAILY}),
     "CDC": frozenset({Series.LOAD_CURVE, Series.PRODUCTION_LOAD_CURVE}),
@@ -76,12 +76,12 @@ def _step_of(series: Series) -> AfterValidator:
 _Date = Annotated[str, Field(pattern=r"^\s*20[0-9]{2}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}.{0,16})?\s*$")] | None
 _Value = Annotated[Any, check_scalar(lambda value: not isinstance(value, str) or bool(_VALUE.fullmatch(value)))]
 _Scalar = Annotated[Any, check_scalar(lambda value: True)]
-# Data Connect has only sent B (raw) so far. The other letters are those of sibling Enedis services (R63, R64).
+# Data Connect has only sent B (raw) so far. The other letters are those of similar Enedis services (R63, R64).
 _Nature = Literal["B", "R", "H", "E", "C", "K", "P", "S", "T", "F", "G", "D"] | None
 
 
 def _data_connect(series: Series) -> Sequence[AnswerShape]:
-    """Return the shapes of v4, v5 and older answers of measures."""
+    """Return the shapes of measure answers in v4, in v5 and from older versions."""
     quantity, step = QUANTITIES[series.description.quantity], _step_of(series)
 
     class _ReadingType(AnswerPart):
@@ -113,7 +113,7 @@ def _data_connect(series: Series) -> Sequence[AnswerShape]:
         usage_point_id: str | None = None
 
     class _UsagePoints(AnswerPart):
-        # The oldest answers have a single usage point without its list.
+        # In the oldest answers, a single usage point isn't in a list.
         usage_point: Annotated[list[_UsagePoint] | None, BeforeValidator(_to_list), AfterValidator(_check_same_meter)]
 
     return (
@@ -213,14 +213,13 @@ def _registers_2026(series: Series) -> AnswerShape:
     return AnswerShape(("contexte", *ROOTS_2026), _Answer)
 
 
-# The contract: nothing but the fields of these models leaves the client.
+# The contract: only the fields of these models leave the client.
 _OffPeakHours = Annotated[Any, check_scalar(lambda value: value in (None, "") or bool(parse_off_peak_hours(value)))]
 _Day = Annotated[str, Field(pattern=r"^(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[T0-9:+Z-]{0,20}$")] | None
-_PowerUnit = Annotated[Any, _unit("kVA")]
 
 
 class _Power(AnswerPart):
-    unit: _PowerUnit = None
+    unit: Annotated[Any, _unit("kVA")] = None
     value: _Value = None
 
 
@@ -251,7 +250,7 @@ class _ContractOfCustomer(AnswerPart):
 
 
 class _Contracts(AnswerPart):
-    # v4 has a list of customers.
+    # This is a list in v4, otherwise a single object.
     contracts: Annotated[list[_ContractOfCustomer] | None, BeforeValidator(_to_list)]
 
 
@@ -316,10 +315,10 @@ _V4: Final = replace(
     sandbox_base_url="https://gw.hml.api.enedis.fr",
     sandbox_authorize_url="https://gw.hml.api.enedis.fr/dataconnect/v1/oauth2/authorize",
     token_path="/v1/oauth2/token",  # noqa: S106
-    # The token API has no other revocation path. No publication says whether the host of v4 serves it.
+    # The token API has no other path for revocation. Enedis doesn't publish whether the host of v4 serves this path.
     revoke_path="/oauth2/v3/revoke",
     token_mode="user",  # noqa: S106
-    # The path names of v5, all in one API.
+    # The paths have the same names as in v5, but all of them belong to one API.
     paths={series: f"/v4/metering_data/{path.rpartition('/')[2]}" for series, path in _V5.paths.items()},
     state_calls={
         Series.CONTRACT: (
@@ -344,7 +343,7 @@ _2026: Final = replace(
     start_parameter="dateDebut",
     end_parameter="dateFin",
     consent_style="autorisation",
-    consent_duration="P1095D",  # In days, because its portal may show an error for whole years.
+    consent_duration="P1095D",  # In days, because Enedis' portal may show an error for whole years.
     calls_per_hour=1_000,
     quota_by_api=True,
 )
@@ -352,7 +351,7 @@ PRESETS: Final[Mapping[str, Preset]] = {preset.name: preset for preset in (_V4, 
 
 
 def _shapes_of(series: Series) -> Sequence[AnswerShape]:
-    """Return the shapes in the order in which the parsers try them."""
+    """Return the shapes of a series' answers, in the order in which the parsers try them."""
     match series.description.granularity:
         case Granularity.STATE:
             return (AnswerShape(("situation_contrat",), _Contracts2026), AnswerShape(("contracts",), _Contracts))

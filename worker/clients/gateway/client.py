@@ -1,13 +1,13 @@
-"""The client of a gateway to Enedis: the calls are Enedis'; an answer is Enedis', passed on, or the gateway's own.
+"""The client of a gateway to Enedis. The calls are those of Enedis; answers come from Enedis or the gateway itself.
 
     passed on    {"status": 403, "message": "The Enedis API returned an error", "error": {"error": "ADAM-DC-0008", …}}
     its own      {"status": 401, "message": "Votre token est invalide ou ne permet pas d'accéder à ce PRM"}
                  {"status": 400, "message": "Paramètres invalides", "error": …}
                  {"status": 500, "message": "Erreur inconnue. Réessayez plus tard"}
-    banned       403 with a page of the network before it (Cloudflare)
+    banned       403 with a page of the network in front of the gateway (Cloudflare)
 
-Answers of Enedis come with or without their envelope. Source: conso-api's code in November 2026 (bokub/conso-api), and
-answers in the issues of ha-linky and conso-api.
+Answers from Enedis come with or without the gateway's envelope. Source: conso-api's code in November 2026
+(bokub/conso-api), and answers in the issues of ha-linky and conso-api.
 """
 
 from __future__ import annotations
@@ -23,19 +23,21 @@ from worker.clients.supplier_session import Reply, wait_of
 from worker.domain.answers import Answer, Deviation
 from worker.domain.retry import retry_after_s
 
-# The supplier names no wait, and further calls would keep the address banned.
+# The gateway doesn't say how long to wait, and further calls would keep our address banned.
 _BANNED_FOR_S: Final = 24 * 3600.0
-# Retries some seconds apart, as for Enedis, would use up the few calls while the gateway is down.
+# While a gateway is down, retries some seconds apart, as for Enedis, would use up the few calls that the gateway
+# allows.
 _UNWELL_FOR_S: Final = 3600.0
 _KEYS_OF_ENEDIS: Final = {"error", "fault", "code"}
 _INVALID_PARAMETERS: Final = "Paramètres invalides"
 
 
 def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
-    """Return the answer to a request for the days before ``end``; an answer of Enedis is read as if Enedis had sent it.
+    """Return what the reply to a request for the days before ``end`` means.
 
-    Raises GatewayBanned, and what ``enedis.client.interpret`` does except ApplicationRefused: the application at Enedis
-    is the gateway's, so its refusal is a fault of the gateway. The session handles a refused token.
+    A reply that the gateway passes on from Enedis is read as if Enedis had sent it. Raises GatewayBanned and the errors
+    of ``enedis.client.interpret``, except ApplicationRefused: the application that Enedis knows is the gateway's, so
+    its refusal is a fault of the gateway. The session handles a refused token.
     """
     if reply.status == 403 and reply.json is None:
         raise errors.GatewayBanned("the gateway blocks this address (403): no calls for a day", _BANNED_FOR_S)
@@ -44,7 +46,8 @@ def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[D
             return _classify_own(reply, now)
         return enedis.interpret(reply, end, now, report)
     except errors.ApplicationRefused:
-        # "from None": its text would send the reader to check credentials that are the gateway's.
+        # "from None", because the original error's text would send the reader to check credentials that are the
+        # gateway's.
         text = f"Enedis refuses the gateway itself ({reply.code or reply.meant_status})"
         raise errors.SupplierFault(text, _UNWELL_FOR_S) from None
     except errors.SupplierUnavailable as error:
@@ -53,7 +56,7 @@ def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[D
 
 
 def _is_passed_on(reply: Reply) -> bool:
-    """Return whether an error is Enedis' own, with or without the gateway's envelope."""
+    """Return whether an error comes from Enedis itself, with or without the gateway's envelope."""
     body = reply.json if isinstance(reply.json, dict) else {}
     return bool(_KEYS_OF_ENEDIS & body.keys()) and body.get("message") != _INVALID_PARAMETERS
 
@@ -70,6 +73,6 @@ def _classify_own(reply: Reply, now: datetime) -> Answer:
 
 
 class GatewayClient(EnedisClient):
-    """Enedis' client with the gateway token of one account; only the meaning of refusals differs."""
+    """Enedis' client with the gateway token of one account; only the meaning of refusals is different."""
 
     interpret = staticmethod(interpret)

@@ -1,4 +1,4 @@
-"""The token of a gateway: its meters, and when it expires.
+"""The token of a gateway, which names its meters and the time when it expires.
 
     conso-api   {"sub": ["01234567890123"], "iat": 1721880000, "exp": 1816401600}, the claims of a JWT (HS256)
 
@@ -19,19 +19,15 @@ from worker.clients.enedis.client import USAGE_POINT
 from worker.clients.tokens import split_meters
 from worker.domain.answers import Json
 
-# What may stand after "Bearer" (RFC 6750, 2.1); shorter texts are meters, names or typing errors.
+# The form of a bearer token (RFC 6750, 2.1). A shorter text is a meter's number, a name or a typing error.
 _BEARER: Final = re.compile(r"[A-Za-z0-9._~+/-]{16,8000}=*")
-_JWT: Final = "eyJ"  # Each JWT begins with '{"' in base64.
 _METER_WORDS: Final = re.compile(r"[0-9,;]+")
-_NOT_ONE: Final = "this is not a token: copy the whole line from the gateway's page, and nothing else"
 _DAMAGED: Final = "the token is damaged: copy the whole line from the gateway's page"
-_NO_METERS: Final = "the token names no meter: make a new one on the gateway's page"
-_EXPIRED: Final = "the token expired on {:%Y-%m-%d}: make a new one on the gateway's page"
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayToken:
-    """The claims of a token; without them ``meters`` is empty, and the moments are None."""
+    """The claims of a token. For a token without claims, ``meters`` is empty, and the times are None."""
 
     meters: tuple[str, ...] = field(default=(), repr=False)
     issued_at: datetime | None = None
@@ -41,31 +37,31 @@ class GatewayToken:
 def read_gateway_token(text: str) -> GatewayToken:
     """Return the claims of a gateway's token; its signature isn't checked, because only the gateway has the key.
 
-    Raises ValueError for a text that is no token, and for a token that has expired or names no meter. The error is one
-    line that says what to do and quotes nothing of the token.
+    Raises ValueError for a text that isn't a token, and for a token that has expired or names no meter. The error is
+    one line that says what to do and doesn't quote the token.
     """
     text = text.strip()
     if not _BEARER.fullmatch(text) or _METER_WORDS.fullmatch(text):
-        raise ValueError(_NOT_ONE)
+        raise ValueError("this is not a token: copy the whole line from the gateway's page, and nothing else")
     if text.count(".") != 2:
-        if text.startswith(_JWT):
+        if text.startswith("eyJ"):  # Each JWT begins with '{"' in base64.
             raise ValueError(_DAMAGED)
         return GatewayToken()
     try:
         claims = jwt.decode(text, options={"verify_signature": False})
         issued_at, expires_at = _moment(claims.get("iat")), _moment(claims.get("exp"))
     except (jwt.PyJWTError, TypeError, ValueError, OverflowError, OSError, RecursionError):
-        # "from None": the foreign text may quote the token.
+        # "from None", because the text of the original error may quote the token.
         raise ValueError(_DAMAGED) from None
     # Tokens age in real time, even if the system's time is simulated.
     if expires_at is not None and expires_at.timestamp() <= time.time():
-        raise ValueError(_EXPIRED.format(expires_at))
+        raise ValueError(f"the token expired on {expires_at:%Y-%m-%d}: make a new one on the gateway's page")
     meters = tuple(dict.fromkeys(word for word in split_meters(claims.get("sub")) if USAGE_POINT.fullmatch(word)))
     if not meters:
-        raise ValueError(_NO_METERS)
+        raise ValueError("the token names no meter: make a new one on the gateway's page")
     return GatewayToken(meters, issued_at, expires_at)
 
 
 def _moment(seconds: Json) -> datetime | None:
-    """Return a moment that is written as seconds since 1970, in UTC; None for none."""
+    """Return the time, in UTC, of a number of seconds since 1970; None for None."""
     return None if seconds is None else datetime.fromtimestamp(float(seconds), UTC)

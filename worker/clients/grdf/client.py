@@ -1,10 +1,11 @@
-"""The client of GRDF: its calls, and what its answers mean, which is data, no data, or one of our errors.
+"""The client of GRDF: its calls, and what its answers mean: data, no data, or one of our errors.
 
     HTTP 200, 400, 500   {"pce": {…}, "consommation": null, "statut_restitution": {"code": "1000008", "message": "…"}}
     rights               {"code_statut_traitement": "1000000006", "message_retour_traitement": "Le PCE est inconnu."}
 
-Refusals come with a success status, in place of the first record. Their code, a number or a text, decides. GRDF
-publishes all its texts but few of its codes, so for an unknown code the text decides. An empty status is no refusal.
+A refusal comes with a success status, in place of the first record. Its code, a number or a text, decides what the
+refusal means. GRDF publishes all of its texts but only few of its codes, so if a code is unknown, the text decides. An
+empty ``statut_restitution`` is no refusal.
 
 Source: GRDF, swagger of ADICT v2 (texts) and the digest of its kit (codes); the code of lowatt-grdf and conso.
 """
@@ -31,8 +32,6 @@ from worker.domain.retry import retry_after_s
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow, civil_date
 
-LIMITS: Final = StreamLimits()
-_ANOTHER_METER: Final = "the supplier answered for another meter than the one asked for"
 _NO_RIGHT: Final = (errors.ConsentRevoked, "GRDF has no right to read this meter: its holder must consent again")
 _EXPIRED: Final = (errors.ConsentRevoked, "the right to read this meter has expired: its holder must consent again")
 _REVOKED: Final = (errors.ConsentRevoked, "the right to read this meter was revoked: its holder must consent again")
@@ -65,7 +64,7 @@ MEANING_BY_CODE: Final[Mapping[str, Meaning]] = {
     "2000000": _OUTAGE,
     "2000100": _OUTAGE,
 }
-# Refusals of a right that is declared or proven: the code decides, else the first text that matches.
+# What refusals mean when a right is declared or proven: the code decides, otherwise the first text that matches.
 _CONTRACT_ENDED: Final = (errors.RightContractEnded, "GRDF says that the contract of this meter has ended")
 _BAD_POSTCODE: Final = (errors.RightPostcodeWrong, "GRDF says that this is not the postcode of the meter")
 _BAD_EMAIL: Final = (errors.RightEmailWrong, "GRDF does not accept the mail address of the contract's holder")
@@ -93,13 +92,13 @@ _MEANING_OF_RIGHT_BY_TEXT: Final = (
 )
 _EXISTS_CODE: Final = "1000000003"
 _NO_FAILURE: Final = re.compile("existe deja|en attente de la validation|aucun droit d'acces trouve")
-_OUTAGE_CODE: Final = re.compile(r"2\d{6}|2\d{9}")  # We infer that codes of server errors begin with a 2.
-# The codes of these are not known. The texts are compared without accents and in lower case, in this order.
+_OUTAGE_CODE: Final = re.compile(r"2\d{6}|2\d{9}")  # We infer that server errors have codes with a 2 in front.
+# The codes of these refusals are not known. The texts are compared in this order, without accents and in lower case.
 _MEANING_BY_TEXT: Final[Sequence[tuple[str, Meaning]]] = (
     ("ne couvre pas les donnees", _NOT_COVERED),
     ("il n'y a pas de donnees", AnswerKind.NO_DATA),
     ("demenage", _MOVED),
-    # The operator's own contract with GRDF, and the rights to all its meters.
+    # This refusal concerns the operator's own contract with GRDF, and so the rights to all of the operator's meters.
     ("contrat grdf adict|mauvaise utilisation", _OUR_CONTRACT),
     ("preuve de consentement", _BAD_PROOF),
     ("revoque", _REVOKED),
@@ -113,8 +112,8 @@ _MEANING_BY_TEXT: Final[Sequence[tuple[str, Meaning]]] = (
     ("rencontre une erreur|erreur technique|retenter|ulterieurement", _OUTAGE),
     ("format|obligatoire|doi(ven)?t etre renseigne|parametre|date de debut", _BAD_REQUEST),
 )
-_WAITS_CODE: Final = "0000000002"  # A success: the right waits for the holder.
-_TOO_MANY_CODE: Final = "2000000009"  # More meters in a list than GRDF takes.
+_WAITS_CODE: Final = "0000000002"  # A success: the right waits for its holder.
+_TOO_MANY_CODE: Final = "2000000009"  # A list has more meters than GRDF accepts.
 _CODE_FORM: Final = re.compile(r"\d{1,10}", re.ASCII)
 _NO_CODE: Final = re.compile(r"0*")
 _LONGEST_MESSAGE: Final = 200
@@ -122,14 +121,17 @@ _LONGEST_MESSAGE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class BusinessError:
-    """An error that a record has instead of data: its code in digits, empty if it isn't readable, and its text."""
+    """An error that a record contains instead of data.
+
+    ``code``: the error's code in digits; empty if no code is readable.
+    """
 
     code: str
     text: str
 
     @property
     def meaning(self) -> Meaning | None:
-        """The meaning by the code, else by the text; None if neither is known."""
+        """What the error means by its code, else by its text; None if neither is known."""
         if self.code in MEANING_BY_CODE:
             return MEANING_BY_CODE[self.code]
         if _OUTAGE_CODE.fullmatch(self.code):
@@ -139,15 +141,15 @@ class BusinessError:
 
 
 class GrdfClient(SeriesClient):
-    """The series of the application; see ``SupplierClient``."""
+    """The client for the series, with the application's token; see ``SupplierClient``."""
 
     def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
-        """Request one window of a series, whose end is excluded; today as the end returns what there is of yesterday.
+        """Request one window of a series. The end is excluded, so a window that ends today includes yesterday.
 
         Measures take one call. Their payload is ``{"records": [...]}``: the values of the answer in their order,
-        without those about a right; ``domain.parsing.gas`` shows one. A contract takes two calls for its current state,
-        so ``window`` is not sent; its payload has only the fields that the preset lists, and no address. If the right
-        doesn't cover contractual data, that part is left out.
+        without values about a right; ``domain.parsing.gas`` shows a record. The current state of a contract takes two
+        calls, in which ``window`` is not sent; the payload has only the fields that the preset lists, and no address.
+        If the right doesn't cover contractual data, this part is left out.
 
         Raises TransientError, AccountError, SeriesNotOffered, MalformedAnswer (also for another meter's answer),
         RequestRefused or OperatorFault. Source: GRDF, swagger of ADICT v2.
@@ -170,7 +172,7 @@ class GrdfClient(SeriesClient):
                 _check_meter(answer.payload["records"], meter)
             return answer
 
-        return self.session.get(path.replace("{meter}", meter), params, read, LIMITS)
+        return self.session.get(path.replace("{meter}", meter), params, read, StreamLimits())
 
     def _ask_state(self, calls: Sequence[StateCall], meter: str) -> Answer:
         body: dict[str, Json] = {}
@@ -180,7 +182,7 @@ class GrdfClient(SeriesClient):
             except (errors.AccountError, errors.OperatorFault, errors.SeriesNotOffered):
                 if call.required:
                     raise
-                continue  # The right lacks only this part.
+                continue  # Only this part isn't covered by the right.
             if answer.kind is AnswerKind.DATA:
                 body.update(keep_fields(dict(clean_names(answer.payload["records"][0])), call.kept))
             elif call.required:
@@ -189,16 +191,16 @@ class GrdfClient(SeriesClient):
 
 
 def _check_meter(records: Sequence[Json], meter: str) -> None:
-    """Raise MalformedAnswer if a record names another meter; a JSON number has lost its leading zeros."""
+    """Raise MalformedAnswer if a record names another meter. A number in JSON has lost its leading zeros."""
     for record in records:
         named = object_of(clean_names(record), "pce").get("id_pce")
         text = str(named).zfill(14) if isinstance(named, int) and 0 <= named < 10**14 else named
         if isinstance(text, str) and PCE.fullmatch(text) and text != meter:
-            raise errors.WrongMeter(_ANOTHER_METER)
+            raise errors.WrongMeter("the supplier answered for another meter than the one asked for")
 
 
 def error_in(record: Json) -> BusinessError | None:
-    """Return the error that a record has instead of data or a right; None for data and for a success."""
+    """Return the error that a record contains instead of data or a right; None if it contains data or a success."""
     fields = clean_names(record)
     status = object_of(fields, "statut_restitution")
     raw_code, raw_text = status.get("code"), status.get("message")
@@ -212,15 +214,16 @@ def error_in(record: Json) -> BusinessError | None:
 
 
 def is_right(record: Json) -> bool:
-    """Return whether a record of a stream is about a right or a list of rights, and no data."""
+    """Return whether a record is about a right or a list of rights, instead of data."""
     names = {"code_statut_traitement", "id_droit_acces", "liste_acces"}
     return isinstance(record, dict) and bool(names & clean_names(record).keys())
 
 
 def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
-    """Return the answer to a request for the days before ``end`` (None: without days), as ``classify`` does.
+    """Return what the reply to a request means, as ``classify`` does.
 
-    ``report`` is called with each refusal that is not documented.
+    ``end``: the end of the requested days; None for a state. ``report`` is called with each undocumented refusal in the
+    reply.
     """
     for deviation in unexpected_refusals(reply):
         report(deviation)
@@ -231,11 +234,11 @@ def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[D
 
 
 def classify(reply: Reply, now: datetime) -> Answer:
-    """Return the answer to a request for data, whose payload is ``{"records": […]}``: its values in their order.
+    """Return what the reply to a request for data means. A payload is ``{"records": […]}``: the values in their order.
 
-    ``now`` (zone-aware) turns the moment of a 429 into a wait. Raises TransientError, AccountError, SeriesNotOffered,
-    MalformedAnswer, RequestRefused or OperatorFault. Error texts contain nothing of the body but the digits of its
-    code.
+    ``now`` is zone-aware; it turns the time in a 429 into a wait. Raises TransientError, AccountError,
+    SeriesNotOffered, MalformedAnswer, RequestRefused or OperatorFault. Of the body, error texts contain only the digits
+    of the code.
     """
     if reply.status // 100 == 2:
         return _classify_success(reply, now)
@@ -244,16 +247,17 @@ def classify(reply: Reply, now: datetime) -> Answer:
         if error is not None:
             return _answer_of(error, reply, now)
     if reply.status == 403:
-        # Only one source says what a 403 without a code means.
+        # Only one of our sources says that a 403 without a code means a missing right.
         raise _to_error(_NO_RIGHT, BusinessError("", ""))
     raise errors.RequestRefused(f"GRDF refuses the request with {reply.status} (no readable code)")
 
 
 def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
-    """Return None if a call about rights succeeds, else the error that says that the right exists, or doesn't.
+    """Return None if a call about rights succeeded, or the error if it only tells the state of the right.
 
-    Raises TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault. Error texts contain nothing
-    of the body except the digits of its code.
+    Such an error says that the right exists already, waits for its holder, or isn't found. For all other errors, raises
+    TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault. Of the body, error texts contain
+    only the digits of the code.
     """
     is_success = reply.status // 100 == 2
     if not is_success:
@@ -276,7 +280,7 @@ def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
 
 
 def raise_by_status(reply: Reply, now: datetime) -> None:
-    """Raise what the status of a refusal means by itself; a body other than JSON is a gateway's page."""
+    """Raise an error if the status alone (401, 429, 3xx, 5xx) decides, or if the body, a gateway's page, isn't JSON."""
     if reply.status == 429:
         raise errors.SupplierLimited("GRDF: quota used up (429)", wait_of(reply, now))
     if reply.status >= 500 or reply.status // 100 == 3:
@@ -290,7 +294,11 @@ def raise_by_status(reply: Reply, now: datetime) -> None:
 
 
 def unexpected_refusals(reply: Reply) -> Iterator[Deviation]:
-    """Yield how refusals differ from the documentation: each code or text whose meaning is not known."""
+    """Yield the undocumented refusals in a reply: the errors whose code and text are both unknown.
+
+    Errors with a 5xx status are left out. A 4xx reply without any error in its JSON is included, except 401, 403 and
+    429.
+    """
     told = [error for error in map(error_in, _values_of(reply)) if error is not None]
     for error in dict.fromkeys(told):
         if error.meaning is None and reply.status < 500:
@@ -311,7 +319,8 @@ def _classify_success(reply: Reply, now: datetime) -> Answer:
     if first is not None and not (has_data and first.meaning is AnswerKind.NO_DATA):
         return _answer_of(first, reply, now)
     for error in told:
-        # Part of the answer is missing. Any other refusal beside data is about days that were not measured.
+        # An outage means that a part of the answer is missing. Any other error next to data is about days that were not
+        # measured.
         if error.meaning == _OUTAGE:
             return _answer_of(error, reply, now)
     if fault is not None:

@@ -1,15 +1,15 @@
-"""The consent of GRDF: rights that are declared, listed, withdrawn and proven, and the callback of Client Connect.
+"""Consent at GRDF: rights, which are declared, listed, withdrawn and proven, and the callback of Client Connect.
 
     PUT  /pce/{meter}/droit_acces        {"role_tiers": "AUTORISE_CONTRAT_FOURNITURE", "code_postal": "99099", …}
       201                                {"id_droit_acces": "…", "etat_droit_acces": "A valider",
                                           "code_statut_traitement": "0000000002", "message_retour_traitement": "…"}
-    POST /droits_acces                   {"id_pce": ["…"]}: a right a line, or all in ``liste_acces``; then the status
+    POST /droits_acces                   {"id_pce": ["…"]}; then a right per line, or ``liste_acces``, and the status
     PATCH /droit_acces/{right}           {}
     PUT  /droit_acces/{right}/preuves    a form with up to three fields ``preuves``
     callback                             ?code=c0de&iss=…&client_id=…&state=abc0, or ?error=access_denied&state=abc0
 
-Only the fields of ``RightRecord`` leave this module: no name, postcode, email or telephone number. States come with and
-without accents; yes and no are ``Vrai`` and ``Faux``, in upper or lower case.
+Only the fields of ``RightRecord`` leave this module: no name, postcode, email or telephone number. GRDF sends
+states with or without accents; yes and no are ``Vrai`` and ``Faux``, in upper or lower case.
 
 Source: GRDF, swagger of ADICT v2 and the digest of its kit; the code of lowatt-grdf, aeneria and Grand Lyon's proxy.
 """
@@ -28,15 +28,8 @@ from worker.clients.ndjson import StreamLimits
 from worker.clients.oauth import Grant
 from worker.clients.supplier_session import Reply, SupplierSession
 from worker.clients.tokens import usage_points_from_id_token
-from worker.domain.access_right import (
-    PCE,
-    DeclaredRight,
-    ProofState,
-    RightDeclaration,
-    RightRecord,
-    RightRole,
-    RightState,
-)
+from worker.domain import access_right
+from worker.domain.access_right import PCE, DeclaredRight, RightDeclaration, RightRecord, RightRole, RightState
 from worker.domain.answers import Json, parse_text
 from worker.domain.parsing.gas import clean_names
 from worker.domain.parsing.values import parse_date, to_plain
@@ -44,7 +37,7 @@ from worker.domain.series import Series
 from worker.errors import RightProofRefused
 
 MOST_PROOFS: Final = 3
-LARGEST_PROOF: Final = 4 * 1024**2  # Bytes of one file.
+LARGEST_PROOF: Final = 4 * 1024**2  # The most bytes of one file.
 _ROLES: Final = {RightRole.AUTHORIZED: "AUTORISE_CONTRAT_FOURNITURE", RightRole.OWN: "DETENTEUR_CONTRAT_FOURNITURE"}
 _STATES: Final = {
     "active": RightState.ACTIVE,
@@ -55,34 +48,36 @@ _STATES: Final = {
     "obsolete": RightState.OBSOLETE,
 }
 _PROOF_STATES: Final = {
-    "preuve en attente": ProofState.AWAITED,
-    "preuve en cours de verification": ProofState.IN_REVIEW,
-    "preuve verifiee ok": ProofState.ACCEPTED,
-    "preuve verifiee ko": ProofState.REJECTED,
+    "preuve en attente": access_right.ProofState.AWAITED,
+    "preuve en cours de verification": access_right.ProofState.IN_REVIEW,
+    "preuve verifiee ok": access_right.ProofState.ACCEPTED,
+    "preuve verifiee ko": access_right.ProofState.REJECTED,
 }
 _YES_OR_NO: Final = {"vrai": True, "faux": False, "true": True, "false": False}
 _PARTS: Final = (*SERIES_OF_PARTS, "perim_donnees_contractuelles")
-# The sandbox sends all rights of a list as one value: some 1.3 kB a right, of which a meter may have several.
+# The sandbox sends all rights of a list as one value: some 1.3 kB for each right, and a meter may have several rights.
 _LIST_LIMITS: Final = StreamLimits(value_bytes=8 * 1024**2)
 
 
 def declare_right(session: SupplierSession, declaration: RightDeclaration) -> DeclaredRight:
-    """Declare a right; GRDF emails its holder. May be repeated: for a right that exists the result has no id.
+    """Declare a right; GRDF then emails its holder.
 
-    Raises TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault; no text names a person.
+    The call may be repeated: if the right exists already, the result has no id. Raises TransientError,
+    UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault; no text of an error names a person.
     """
     path = RIGHT_OF_METER.replace("{meter}", quote(declaration.meter, safe=""))
     return session.put(path, _to_body(declaration), _read_declared)
 
 
 def list_rights(session: SupplierSession, meters: Sequence[str]) -> list[RightRecord]:
-    """Return all rights to read these meters, at most 1 000, in GRDF's order; one call, or none without meters.
+    """Return all rights to read the consumption of these meters, in GRDF's order, with one call.
 
-    Raises ValueError for more meters, and TransientError, MalformedAnswer, RequestRefused or OperatorFault.
+    Raises ValueError for more than 1 000 meters, and TransientError, MalformedAnswer, RequestRefused or OperatorFault.
+    Without meters there is no call.
     """
     if len(meters) > LONGEST_LIST:
         raise ValueError(f"GRDF lists rights of at most {LONGEST_LIST} meters at once")
-    if not meters:  # Without a filter GRDF would return all rights.
+    if not meters:  # If no meters were sent, GRDF would return all rights.
         return []
     wanted = set(meters)
     values = session.post(RIGHTS, {"id_pce": list(meters)}, _read_listed, _LIST_LIMITS)
@@ -90,23 +85,21 @@ def list_rights(session: SupplierSession, meters: Sequence[str]) -> list[RightRe
 
 
 def withdraw_right(session: SupplierSession, right_id: str) -> None:
-    """Withdraw a right; one that GRDF doesn't know, or has ended already, counts as withdrawn.
+    """Withdraw a right. A right that GRDF doesn't know, or that has ended already, counts as withdrawn.
 
     Raises TransientError, RequestRefused or OperatorFault.
     """
 
     def read(reply: Reply) -> None:
-        now = datetime.now(UTC)
-        if reply.status in (404, 409):
-            raise_by_status(reply, now)  # A gateway's page says nothing about the right.
-        else:
-            interpret_rights(reply, now)
+        # With 404 or 409 the right is gone, unless the body is a gateway's page, which says nothing about the right.
+        check = raise_by_status if reply.status in (404, 409) else interpret_rights
+        check(reply, datetime.now(UTC))
 
     session.patch(RIGHT.replace("{right}", quote(right_id, safe="")), {}, read)
 
 
 def upload_proofs(session: SupplierSession, right_id: str, files: Sequence[tuple[str, bytes]]) -> None:
-    """Send the proofs of a consent that GRDF demands: one to three files (name, content) of at most 4 MB each.
+    """Send the files that GRDF demands as proof of a consent: one to three (name, content) of at most 4 MB each.
 
     Raises TransientError, RightRefused, RequestRefused or OperatorFault.
     """
@@ -121,9 +114,9 @@ def upload_proofs(session: SupplierSession, right_id: str, files: Sequence[tuple
 
 
 def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Callback:
-    """Read the query of a callback; it raises nothing: a callback that can't be used is a failure.
+    """Read the query of a callback. This raises nothing: a callback that can't be used is returned as a failure.
 
-    The meters are not in it; the exchange of its code returns them.
+    The callback doesn't contain the meters; the exchange of its code returns the meters.
     """
     pairs = params.items() if isinstance(params, Mapping) else params
     fields = {name.lower(): value.strip() for name, value in pairs}
@@ -134,9 +127,9 @@ def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Call
 
 
 def meters_of_grant(grant: Grant, client_id: str, now: datetime) -> tuple[str, ...]:
-    """Return the meters that the ``id_token`` of a token answer names; none without one.
+    """Return the meters that the ``id_token`` in a token answer names; empty if there is no ``id_token``.
 
-    Raises MalformedAnswer if the ``id_token`` is no token, or none for our application now.
+    Raises MalformedAnswer if the ``id_token`` isn't a token, is for another application, or has expired.
     """
     id_token = grant.extras.get("id_token")
     if not isinstance(id_token, str):
@@ -171,7 +164,10 @@ def _read_declared(reply: Reply) -> DeclaredRight:
 
 
 def _read_listed(reply: Reply) -> list[Mapping[str, Json]]:
-    """Return the records of a list. A truncated list is an error: a right missing there would count as ended."""
+    """Return the records of a list. Raises an error if the list was cut off.
+
+    Without this check, a right missing from a cut list would count as ended.
+    """
     interpret_rights(reply, datetime.now(UTC))
     if reply.streamed and reply.streamed.fault and reply.status // 100 == 2:
         raise reply.streamed.fault
@@ -189,7 +185,7 @@ def _flatten(values: Iterable[Json]) -> Iterator[Mapping[str, Json]]:
 
 
 def _to_right(fields: Mapping[str, Json]) -> RightRecord | None:
-    """Return a right to read a consumption; None for any other record."""
+    """Return the record of a right to read consumption; None for any other record."""
     right_id, role = parse_text(fields.get("id_droit_acces")), parse_text(fields.get("role_tiers")) or ""
     meter = fields.get("id_pce")
     if right_id is None or not isinstance(meter, str) or "INJECTION" in role.upper():
@@ -208,7 +204,7 @@ def _to_right(fields: Mapping[str, Json]) -> RightRecord | None:
 
 
 def _to_state(raw: Json) -> RightState:
-    """Return the state; for an unknown word that is TO_CHECK, in which nothing may be requested."""
+    """Return the state of a right. An unknown word counts as TO_CHECK, a state in which nothing may be requested."""
     return _STATES.get(to_plain(parse_text(raw) or ""), RightState.TO_CHECK)
 
 

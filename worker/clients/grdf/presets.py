@@ -1,17 +1,17 @@
 """GRDF's API ADICT: hosts, paths, scope, limits and shapes of answers; production and its sandbox ("bas") on one host.
 
-One client calls production under /adict/v6, so base and scope are settings too. The limits per second and day are those
-of the contract for fewer than 5 000 meters, according to one public client.
+One public client calls production under /adict/v6, so base URL and scope can be changed by settings. The limits per
+second and per day are those of the contract for fewer than 5 000 meters, according to one public client.
 
-The expected shapes of answers are, for each series, as the client hands them on:
+Answers, as the client returns them, are expected in these shapes:
 
 ========== ==========================================================================================================
 measures   ``records[].consommation`` with the readings at both ends; billed periods have a ``bordereau_publication``
 contract   ``donnees_techniques`` and ``donnees_contractuelles``, reduced to the fields that are needed
 ========== ==========================================================================================================
 
-Unexpected content is recorded, but still read. Source: GRDF, swagger of ADICT v2 and the digest of its kit; recorded
-answers; the code of the public clients lowatt-grdf and aeneria.
+Unexpected content is recorded, but the answer is still read. Source: GRDF, swagger of ADICT v2 and the digest of its
+kit; recorded answers; the code of the public clients lowatt-grdf and aeneria.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RIGHTS: Final = "/droits_acces"
 RIGHT_OF_METER: Final = "/pce/{meter}/droit_acces"
 RIGHT: Final = "/droit_acces/{right}"
 PROOFS: Final = "/droit_acces/{right}/preuves"
-LONGEST_LIST: Final = 1_000  # Meters of one request for rights.
+LONGEST_LIST: Final = 1_000  # The most meters in one request for rights.
 # The series that each part of a right covers.
 SERIES_OF_PARTS: Final[Mapping[str, Series]] = {
     "perim_donnees_informatives": Series.GAS_DAILY,
@@ -50,9 +50,9 @@ def _one_of(words: frozenset[str]) -> Callable[[Json], bool]:
 _Number = Annotated[Any, check_scalar(lambda value: value in (None, "") or parse_decimal(value) is not None)]
 _Day = Annotated[Any, check_scalar(lambda value: value in (None, "") or parse_date(value) is not None)]
 _Scalar = Annotated[Any, check_scalar(lambda value: True)]
-# The swagger has the word "null" in place of a missing object.
+# According to the swagger, the word "null" may stand for a missing object.
 _or_null = BeforeValidator(lambda value: None if value == "null" else value)
-# A number, alone or in an object.
+# The value is a number, either alone or in the field ``car_actuelle`` of an object.
 _CURRENT: Final = BeforeValidator(lambda value: value.get("car_actuelle") if isinstance(value, dict) else value)
 
 
@@ -149,7 +149,7 @@ class _Contract(AnswerPart):
     donnees_contractuelles: _Contractual | None = None
 
 
-# The yearly reference is a number or an object, in two generations of the contractual data.
+# The yearly reference (``car``) is a number in one generation of the contractual data, and an object in another.
 _KEPT_TERMS: Final = {**fields_of(_Contractual), "car": {ITSELF: None, "car_actuelle": None}}
 _PRODUCTION: Final = Preset(
     name="grdf-adict",
@@ -168,7 +168,7 @@ _PRODUCTION: Final = Preset(
         Series.GAS_DAILY: "/pce/{meter}/donnees_consos_informatives",
         Series.GAS_PUBLISHED: "/pce/{meter}/donnees_consos_publiees",
     },
-    # Only the frequency of the technical data leaves the client, not the address of the meter.
+    # Of the technical data, only the reading frequency leaves the client, not the meter's address.
     state_calls={
         Series.GAS_CONTRACT: (
             StateCall(TECHNICAL, "/pce/{meter}/donnees_techniques", {TECHNICAL: fields_of(_Technical)}),

@@ -15,41 +15,16 @@ from itertools import chain, islice
 from typing import Any, BinaryIO, Final, cast
 from zipfile import ZipFile
 
-from worker.domain.files import enedis_portal, enedis_site, grdf_site
-from worker.domain.files.cells import (
-    DELIMITERS,
-    MAX_ROWS,
-    MEGABYTE,
-    FileFault,
-    FileRefused,
-    FileSeries,
-    Source,
-    Table,
-    TableFormat,
-    TableLine,
-    bounded_rows,
-    find_utf_16,
-    open_bounded,
-    read_lines,
-    split_cells,
-    split_lines,
-)
+from worker.domain.files import cells, enedis_portal, enedis_site, grdf_site, workbooks
+from worker.domain.files.cells import FileFault, FileRefused, FileSeries, Source, TableFormat, TableLine
 from worker.domain.files.unsupported import UNKNOWN, explain_bytes, explain_flux, explain_name, explain_rows
-from worker.domain.files.workbooks import (
-    explain_other_book,
-    is_workbook,
-    members_of,
-    open_archive,
-    open_member,
-    read_sheets,
-)
 
-# The first format that fits a header is used.
+# The first of these formats that fits a header is used.
 _TABLES: Final[Sequence[TableFormat]] = (*enedis_portal.FORMATS, *enedis_site.FORMATS, *grdf_site.FORMATS)
 FORMAT_NAMES: Final = sorted({one.name for one in _TABLES} | {enedis_portal.R63_JSON, enedis_portal.R64_JSON})
 _HEAD_ROWS: Final = 60
 _LONGEST_START: Final = 4096
-_LARGEST_JSON: Final = 16 * MEGABYTE
+_LARGEST_JSON: Final = 16 * cells.MEGABYTE
 _COMMAS_A_POINT: Final = 8
 _NAMES, _MOST_NAMES = re.compile(rb'"([^"]*+)"\s*+:'), 10_000
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
@@ -62,8 +37,9 @@ _NESTED: Final = "an archive inside an archive is not supported: unpack it"
 def read_file(name: str, content: BinaryIO) -> Iterator[FileSeries]:
     """Yield the series of a file, or of all files in a ZIP; ``content`` must be seekable.
 
-    A file has several series if it has several meters, or registers and the daily energy between them. Time and memory
-    are bounded. Raises FileRefused; for an archive after its other files, for the first refused one.
+    A file has several series if it has several meters, or registers and the daily energy between their midnights. Time
+    and memory are bounded. Raises FileRefused; for an archive, only after its other files were read, and with the
+    reason of the first refused file.
     """
     source = Source.of(name)
     content.seek(0)
@@ -75,57 +51,57 @@ def read_file(name: str, content: BinaryIO) -> Iterator[FileSeries]:
         with gzip.GzipFile(fileobj=content, mode="rb") as unpacked:
             yield from _read_inner(source, cast(BinaryIO, unpacked))
     else:
-        yield from _not_empty(source, _read_document(source, open_bounded(content, source)))
+        yield from _not_empty(source, _read_document(source, cells.open_bounded(content, source)))
 
 
 def _read_archive(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
-    with open_archive(content, source) as archive:
+    with workbooks.open_archive(content, source) as archive:
         names = archive.namelist()
-        if is_workbook(names):
+        if workbooks.is_workbook(names):
             yield from _read_workbook(source, archive)
             return
-        if reason := explain_other_book(names):
+        if reason := workbooks.explain_other_book(names):
             source.fail(reason, why=FileFault.UNSUPPORTED)
         is_empty, has_series, refused, texts = True, False, list[FileRefused](), list[FileRefused]()
-        for member in members_of(archive):
+        for member in workbooks.members_of(archive):
             is_empty = False
             member_source = source.member(member.filename)
             try:
-                with open_member(archive, member, member_source) as stream:
+                with workbooks.open_member(archive, member, member_source) as stream:
                     for series in _read_inner(member_source, stream):
                         has_series = True
                         yield series
-            except FileRefused as error:  # The other files of the archive are read nevertheless.
+            except FileRefused as error:  # The archive's other files are read nevertheless.
                 is_text = error.why in _NO_MEASURES and member.filename.lower().endswith(_TEXTS)
                 (texts if is_text else refused).append(error)
         if is_empty:
             source.fail("an empty archive", why=FileFault.EMPTY)
-        refused += [] if has_series else texts  # Such as ``readme.txt`` beside the measures.
+        refused += [] if has_series else texts  # In an archive with measures, a text like ``readme.txt`` is no fault.
         if refused:
             others = f" (and {len(refused) - 1} more of the archive's files are refused)" if len(refused) > 1 else ""
             raise FileRefused(f"{refused[0]}{others}", refused[0].why)
 
 
 def _read_inner(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
-    """Yield the series of a file from an archive: a document or a workbook, no further archive."""
-    stream = open_bounded(content, source)
+    """Yield the series of a file in an archive; the file may be a document or a workbook, but no further archive."""
+    stream = cells.open_bounded(content, source)
     start = stream.peek(4)
     if start.startswith(_GZIP):
         source.fail(_NESTED, why=FileFault.UNSUPPORTED)
     if not start.startswith(_ZIP):
         yield from _not_empty(source, _read_document(source, stream))
         return
-    with open_archive(io.BytesIO(stream.read()), source) as archive:
+    with workbooks.open_archive(io.BytesIO(stream.read()), source) as archive:
         names = archive.namelist()
-        if not is_workbook(names):
-            source.fail(explain_other_book(names) or _NESTED, why=FileFault.UNSUPPORTED)
+        if not workbooks.is_workbook(names):
+            source.fail(workbooks.explain_other_book(names) or _NESTED, why=FileFault.UNSUPPORTED)
         yield from _read_workbook(source, archive)
 
 
 def _read_workbook(source: Source, archive: ZipFile) -> Iterator[FileSeries]:
-    """Yield the series of the sheets that have any; others, such as a cover, are skipped."""
+    """Yield the series of the sheets in a known format; other sheets, such as a cover, are skipped."""
     is_known = False
-    for sheet_source, rows in read_sheets(archive, source):
+    for sheet_source, rows in workbooks.read_sheets(archive, source):
         if (found := _read_rows(sheet_source, rows)) is not None:
             is_known = True
             yield from _not_empty(sheet_source, found)
@@ -134,7 +110,7 @@ def _read_workbook(source: Source, archive: ZipFile) -> Iterator[FileSeries]:
 
 
 def _not_empty(source: Source, found: Iterator[FileSeries]) -> Iterator[FileSeries]:
-    """Yield the series. Raises FileRefused if there are none."""
+    """Yield the series unchanged. Raises FileRefused if there are none."""
     is_empty = True
     for series in found:
         is_empty = False
@@ -150,22 +126,24 @@ def _read_document(source: Source, stream: io.BufferedReader) -> Iterator[FileSe
         source.fail("it is empty", why=FileFault.EMPTY)
     if reason := explain_bytes(start):
         source.fail(reason, why=FileFault.UNSUPPORTED)
-    if b"\0" in start and not find_utf_16(start):
+    if b"\0" in start and not cells.find_utf_16(start):
         source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
     if start.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] in (b"{", b"["):
         yield from _read_json(source, stream)
     else:
-        yield from _read_text(source, read_lines(stream, source))
+        yield from _read_text(source, cells.read_lines(stream, source))
 
 
 def _read_json(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries]:
     text = stream.read(_LARGEST_JSON + 1)
     if len(text) > _LARGEST_JSON:
-        source.refuse_size(f"more than {_LARGEST_JSON // MEGABYTE} MB of JSON: ask for CSV, or one year at a time")
+        source.refuse_size(
+            f"more than {_LARGEST_JSON // cells.MEGABYTE} MB of JSON: ask for CSV, or one year at a time"
+        )
     # Brackets and commas are counted first, because an object takes thirty times the memory of its two brackets.
-    if max(text.count(b"{"), text.count(b"[")) > MAX_ROWS or text.count(b",") > _COMMAS_A_POINT * MAX_ROWS:
-        source.refuse_size(f"more than {MAX_ROWS} values: split the file by year")
-    if len({hash(name[1]) % 2**16 for name in _NAMES.finditer(text)}) > _MOST_NAMES:  # Each takes 160 bytes.
+    if max(text.count(b"{"), text.count(b"[")) > cells.MAX_ROWS or text.count(b",") > _COMMAS_A_POINT * cells.MAX_ROWS:
+        source.refuse_size(f"more than {cells.MAX_ROWS} values: split the file by year")
+    if len({hash(name[1]) % 2**16 for name in _NAMES.finditer(text)}) > _MOST_NAMES:  # Each name takes 160 bytes.
         source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
     try:
         payload: Any = json.loads(text)
@@ -184,12 +162,12 @@ def _read_json(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries
 def _read_text(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[FileSeries]:
     head = list(islice(lines, _HEAD_ROWS))
     for number, text in head:
-        for delimiter in DELIMITERS:
-            if _find_format(TableLine(source, number, split_cells(text, delimiter) or [])):
-                rows = split_lines(chain(head, lines), source, delimiter)
+        for delimiter in cells.DELIMITERS:
+            if _find_format(TableLine(source, number, cells.split_cells(text, delimiter) or [])):
+                rows = cells.split_lines(chain(head, lines), source, delimiter)
                 yield from _read_rows(source, rows) or ()
                 return
-    for delimiter in DELIMITERS:
+    for delimiter in cells.DELIMITERS:
         if reason := explain_rows(_rows_of(head, source, delimiter)):
             source.fail(reason, why=FileFault.UNSUPPORTED)
     source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
@@ -197,8 +175,8 @@ def _read_text(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[Fil
 
 def _rows_of(head: Iterable[tuple[int, str]], source: Source, delimiter: str) -> Iterator[TableLine]:
     for number, text in head:
-        if cells := split_cells(text, delimiter):
-            yield TableLine(source, number, cells)
+        if fields := cells.split_cells(text, delimiter):
+            yield TableLine(source, number, fields)
 
 
 def _read_rows(source: Source, rows: Iterator[TableLine]) -> Iterator[FileSeries] | None:
@@ -206,14 +184,14 @@ def _read_rows(source: Source, rows: Iterator[TableLine]) -> Iterator[FileSeries
     head = list(islice(rows, _HEAD_ROWS))
     for place, header in enumerate(head):
         if table_format := _find_format(header):
-            below = bounded_rows(chain(head[place + 1 :], rows))
-            return table_format.read(Table(source, head[:place], header, below))
+            below = cells.bounded_rows(chain(head[place + 1 :], rows))
+            return table_format.read(cells.Table(source, head[:place], header, below))
     if reason := explain_rows(head):
         source.fail(reason, why=FileFault.UNSUPPORTED)
     return None
 
 
 def _find_format(header: TableLine) -> TableFormat | None:
-    """Return the format whose columns this row names, if any."""
+    """Return the first format whose columns are all named in this row; None if there is none."""
     names = header.names().keys()
     return next((table_format for table_format in _TABLES if table_format.columns <= names), None)

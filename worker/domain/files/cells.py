@@ -1,10 +1,10 @@
 """Shared code of all file readers: bounded bytes, lines, rows and cells of tables, names of files, the series.
 
 A cell is a text such as ``1 234,5``, ``31/01/2025 00:30:00`` or ``NA``, or a workbook's number, date or time. A mark of
-a missing value (empty, NA, null) is None, never zero.
+a missing value (empty, NA, null) is read as None, never as zero.
 
-The name of a file gives the meter's number, the time of the export and the direction, if the content doesn't. People
-rename files, so a name never decides about the format, and content takes precedence.
+If the content of a file doesn't tell the meter's number, the time of the export or the direction, the file's name may.
+People rename files, so the content takes precedence, and the name never decides about the format.
 
     Enedis_Conso_Heure_20221024-20240725_99000000000011.csv          the meter's number
     99000000000011_Export_energie_Consommation_01012025-07012025.xlsx
@@ -35,19 +35,18 @@ from worker.domain.series import Series
 from worker.domain.windows import PARIS, IntervalReading
 from worker.errors import DataError
 
-MAX_BYTES: Final = 64 * 1024 * 1024  # Per uncompressed file: two years of half-hours of a dozen meters.
-MAX_ROWS: Final = 200_000  # Per file: four years of ten-minute steps.
+MAX_BYTES: Final = 64 * 1024 * 1024  # Per uncompressed file; enough for two years of half-hours of a dozen meters.
+MAX_ROWS: Final = 200_000  # Per file; almost four years of ten-minute steps.
 MEGABYTE: Final = 1024 * 1024
-# Exceptions of the readers of compressed files for damaged ones.
+# The exceptions that the readers of compressed files raise for damaged files.
 DAMAGE: Final = (OSError, EOFError, RuntimeError, ValueError, zlib.error, struct.error, BadZipFile)
-_MARKS_OF_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 DELIMITERS: Final = (";", ",", "\t")
 METER_NUMBER: Final = re.compile(r"(?<![0-9])[0-9]{14}(?![0-9])", re.ASCII)
 _START: Final = 64
-_MOST_LINES: Final = 4 * MAX_ROWS  # With the blank ones.
-_MOST_CELLS: Final = 500  # Of a line; footers of indexes have a hundred.
-_LONGEST_LINE: Final = 32 * 1024  # Footers of indexes have three thousand characters.
-_LONGEST_NAME: Final = 255  # No file system has longer ones, but an archive or a form may.
+_MOST_LINES: Final = 4 * MAX_ROWS  # Per file, blank lines included.
+_MOST_CELLS: Final = 500  # Per line; footers of index files have a hundred.
+_LONGEST_LINE: Final = 32 * 1024  # Footers of index files have three thousand characters.
+_LONGEST_NAME: Final = 255  # No file system has longer names, but an archive or a form may.
 _YEARS: Final = range(1980, 2100)  # Near the ends of the calendar no time zone can be applied.
 _MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "null", "none", "nan", "-", "--"})
 _NUMBER: Final = re.compile(r"[+-]?\d{1,12}(?:[.,]\d{0,12})?", re.ASCII)
@@ -60,7 +59,7 @@ _FIRST_SERIAL: Final = datetime(1899, 12, 30)  # noqa: DTZ001  # Day 0 of a work
 _SERIALS: Final = range(29_221, 73_051)  # From 1980 to 2099.
 _SCIENTIFIC: Final = re.compile(r"\d(?:[.,]\d+)?E\+?1\d", re.IGNORECASE)
 _HALF_SECOND: Final = timedelta(milliseconds=500)
-# Also a meter number that lost its first zero in a spreadsheet.
+# All but the last four digits of a meter's number, even if a spreadsheet has dropped its first zero.
 _SHOWN_METER: Final = re.compile(r"(?:[0-9]{6,}|GI[0-9]{2})(?=[0-9]{4}(?![0-9]))", re.IGNORECASE)
 _EXPORTED: Final = re.compile(
     r"ENEDIS_[RC][0-9]{2}[A-Z]?_.*?(20[0-9]{6})([0-9]{6})?(?:_[0-9]{1,5})?(?=\.[A-Z]|$)", re.IGNORECASE
@@ -72,11 +71,11 @@ _PRODUCTION: Final = re.compile(r"(?<![a-z])prod(?:uction)?(?![a-z])")
 class FileFault(StrEnum):
     """Why a file is refused; pages have a sentence for each (``import.why``)."""
 
-    DAMAGED = "damaged"  # It is damaged, truncated, or was changed; the text names the row.
+    DAMAGED = "damaged"  # The file is damaged, truncated or was changed; the text names the row.
     EMPTY = "empty"
     UNKNOWN = "unknown"
-    UNSUPPORTED = "unsupported"  # It is recognised, but not supported.
-    NO_DAYS = "no_days"  # It has weeks or months.
+    UNSUPPORTED = "unsupported"  # The file is recognised, but not supported.
+    NO_DAYS = "no_days"  # The file has weeks or months instead of days.
     TOO_LARGE = "too_large"
     OTHER_METER = "other_meter"
     OTHER_ENERGY = "other_energy"
@@ -84,9 +83,9 @@ class FileFault(StrEnum):
 
 
 class FileRefused(DataError):
-    """A file that is damaged or not supported; the text gives the file, the row if any, and the reason.
+    """A file is damaged or not supported; the text of the error names the file, the row if any, and the reason.
 
-    It quotes nothing of the file, which may contain a meter's number or an address.
+    The text quotes nothing from the file, which may contain a meter's number or an address.
     """
 
     def __init__(self, text: str, why: FileFault = FileFault.DAMAGED) -> None:
@@ -98,13 +97,13 @@ class FileRefused(DataError):
 class FileSeries:
     """One series of one meter in a file.
 
-    ``file``: its name as shown, with the member's name if it came in a ZIP. ``format``: the name of the format, such as
-    ``enedis-hour``. ``usage_point``: the number of the meter, or of the delivery point of gas; None if the file has
-    none. ``readings``: in time order, each step or day once, in the form of ``worker.domain.parsing``. ``told_at``:
-    when the file was exported, or the end of the last label's day if unknown; zone-aware. ``dropped``: rows without a
-    usable value. ``differing``: rows that repeat a time with another value. ``step_minutes``: the lengths of the steps
-    of a curve. ``marks``: nature, likelihood and state of values with unusual ones, by the local time of the end of
-    their step, such as ``2023-03-13 00:30:00``.
+    ``file``: the file's name as shown, with the name inside the archive if it came in a ZIP. ``format``: the name of
+    the format, such as ``enedis-hour``. ``usage_point``: the number of the meter, or of the delivery point of gas; None
+    if the file has none. ``readings``: in time order, each step or day once, in the form of ``worker.domain.parsing``.
+    ``told_at``: when the file was exported, but no earlier than the end of the last reading's day; zone-aware.
+    ``dropped``: how many rows have no usable value. ``differing``: how many rows repeat a time with another value.
+    ``step_minutes``: the lengths of the steps of a curve. ``marks``: nature, likelihood and state of each value for
+    which one of the three is unusual, by the local end of the value's step, such as ``2023-03-13 00:30:00``.
     """
 
     file: str
@@ -121,9 +120,10 @@ class FileSeries:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file, or a sheet of a workbook; ``name`` is its original name, ``file`` the one to show.
+    """A file, or a sheet of a workbook.
 
-    ``noun``: the word for a row in messages. ``sheet``: the name of the sheet.
+    ``name``: the original name of the file. ``file``: the name to show. ``noun``: the word for a row in messages.
+    ``sheet``: the name of the sheet, if any.
     """
 
     name: str = field(repr=False)
@@ -133,27 +133,30 @@ class Source:
 
     @classmethod
     def of(cls, name: str) -> Source:
-        """Return the source of a file of this name."""
+        """Return the source of a file that isn't in an archive."""
         name = name[-_LONGEST_NAME:]
         return cls(name, shown_name(name))
 
     def member(self, name: str) -> Source:
-        """Return the source of a file in this archive."""
+        """Return the source of a file in the archive that this source stands for."""
         name = name[-_LONGEST_NAME:]
         return Source(name.rsplit("/", 1)[-1], f"{self.file}/{shown_name(name)}")
 
     def fail(self, reason: str, number: int | None = None, why: FileFault = FileFault.DAMAGED) -> NoReturn:
-        """Raise FileRefused with the file and, if one row is at fault, its number."""
+        """Raise FileRefused with the file's name and, if one row is at fault, the row's number."""
         place = "" if number is None else f", {self.noun} {number}"
         raise FileRefused(f"{self.file}{place}: {reason}", why) from None
 
     def refuse_size(self, reason: str, number: int | None = None) -> NoReturn:
-        """Raise FileRefused because something is too large."""
+        """Raise FileRefused because the file, or a part of it, is too large."""
         self.fail(reason, number, FileFault.TOO_LARGE)
 
 
 class _BoundedReader(io.RawIOBase):
-    """Bytes of a file up to a limit; leaves the file open. Raises FileRefused above it, and for damaged files."""
+    """A reader of at most MAX_BYTES of a file. Raises FileRefused for longer and for damaged files.
+
+    Closing the reader leaves the file open.
+    """
 
     def __init__(self, stream: BinaryIO, source: Source) -> None:
         super().__init__()
@@ -175,22 +178,26 @@ class _BoundedReader(io.RawIOBase):
 
 
 def open_bounded(stream: BinaryIO, source: Source) -> io.BufferedReader:
-    """Return a bounded reader of a file that supports ``peek``."""
+    """Return a reader of a file that is bounded and supports ``peek``."""
     return io.BufferedReader(_BoundedReader(stream, source))
 
 
 def find_utf_16(start: bytes) -> str:
-    """Return the encoding of a UTF-16 text, empty for others; without a BOM, every second byte of letters is zero."""
-    if start.startswith(_MARKS_OF_UTF_16):
+    """Return the encoding of a text in UTF-16; empty for any other text.
+
+    A text without a byte order mark is in UTF-16 if every second byte is zero, as it is for Latin letters.
+    """
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     even, odd = (any(start[first:_START:2]) for first in (0, 1))
     return {(True, False): "utf-16-le", (False, True): "utf-16-be"}.get((even, odd), "")
 
 
 def read_lines(stream: io.BufferedReader, source: Source) -> Iterator[tuple[int, str]]:
-    """Yield number and text of the lines that are not blank.
+    """Yield the number and the text of each line that isn't blank.
 
-    Text is UTF-16, UTF-8, or else Windows-1252 line by line; with or without a byte order mark.
+    The file is in UTF-16 or UTF-8, with or without a byte order mark; a line that isn't valid UTF-8 is read as
+    Windows-1252.
     """
     utf_16 = find_utf_16(stream.peek(_START))
     text = io.TextIOWrapper(
@@ -219,7 +226,10 @@ def _decode(line: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TableLine:
-    """One row of a table; ``columns``: the place of each column by its plain name. Its readers raise FileRefused."""
+    """One row of a table; ``columns``: the place of each column by its plain name.
+
+    The methods that read a cell raise FileRefused if its content is invalid.
+    """
 
     source: Source
     number: int
@@ -247,7 +257,7 @@ class TableLine:
         return self.cells[index] if index < len(self.cells) else None
 
     def names(self) -> dict[str, int]:
-        """Return the place of each column, for a header row; names have no accents."""
+        """Return the place of each column by its plain name, if this row is a header."""
         names: dict[str, int] = {}
         for index, cell in enumerate(self.cells):
             if isinstance(cell, str) and (name := plain_name(cell)):
@@ -261,7 +271,7 @@ class TableLine:
             self.fail(f"no column {missing[0]!r}; the header must have {', '.join(columns)}")
 
     def moment(self, column: str, is_iso: bool = False) -> datetime:
-        """Return a time as written: naive local time, or with its offset; ``is_iso``: a French date is refused."""
+        """Return a time as written: in naive local time, or with its offset. ``is_iso``: refuse French dates."""
         cell = self.cell(column)
         moment = None if is_iso and isinstance(cell, str) and "/" in cell else _to_moment(cell)
         if moment is None:
@@ -285,13 +295,13 @@ class TableLine:
         return None if self.value(column) is None else self.number_or_none(column)
 
     def check_width(self) -> None:
-        """Raise FileRefused for cells beyond the columns, which a decimal comma in comma-separated text produces."""
+        """Raise FileRefused if there are cells beyond the last column, for example due to an unquoted decimal comma."""
         named = max(self.columns.values(), default=-1) + 1
         if isinstance(self.cells[0], str) and any(cell not in (None, "") for cell in self.cells[named:]):
             self.fail(f"has {len(self.cells)} cells, but the header has {named}")
 
     def usage_point(self) -> str | None:
-        """Return the meter's number; None without one, or if a spreadsheet has lost its digits."""
+        """Return the meter's number; None if there is none, or if a spreadsheet has lost digits of the number."""
         text = digits_of(self.cell("identifiant prm"))
         if not text or _SCIENTIFIC.fullmatch(text):
             return None
@@ -311,7 +321,7 @@ class Table:
     below: Iterator[TableLine]
 
     def rows(self, *needed: str) -> Iterator[TableLine]:
-        """Yield the rows below with their columns. Raises FileRefused if one of ``needed`` is missing.
+        """Yield the rows below the header, with their columns. Raises FileRefused if the header lacks a needed column.
 
         A repeated header is skipped, because people concatenate files.
         """
@@ -330,7 +340,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class TableFormat:
-    """A format of tables, recognised by the columns of its header. ``read`` yields its series."""
+    """A format of tables, recognised by the ``columns`` of the header. ``read`` yields the series of a table."""
 
     name: str
     columns: frozenset[str]
@@ -338,7 +348,7 @@ class TableFormat:
 
 
 def split_lines(lines: Iterable[tuple[int, str]], source: Source, delimiter: str) -> Iterator[TableLine]:
-    """Yield the rows of a text; those whose cells are all empty are left out."""
+    """Yield the rows of a text; rows whose cells are all empty are left out."""
     for number, text in lines:
         cells = split_cells(text, delimiter)
         if cells is None:
@@ -429,18 +439,23 @@ def shown_name(name: str) -> str:
 
 
 def number_in_name(name: str) -> str | None:
-    """Return the meter's number; None for no number or several. A time like 20250313101500 doesn't count."""
+    """Return the meter's number in a file's name; None if the name has none, or several.
+
+    A time like 20250313101500 also has 14 digits but doesn't count.
+    """
     numbers = {number for number in METER_NUMBER.findall(name) if not _TIME.fullmatch(number)}
     return numbers.pop() if len(numbers) == 1 else None
 
 
 def time_in_name(name: str) -> datetime | None:
-    """Return when the portal wrote a file; for a name with only a date the first instant of that day."""
+    """Return when the portal wrote a file, according to the file's name; None if the name doesn't tell.
+
+    A name with only a date means the first instant of that day.
+    """
     match = _EXPORTED.search(name.removesuffix(".gz"))
-    if match is None:
-        return None
-    with suppress(ValueError):
-        return datetime.strptime(match[1] + (match[2] or "000000"), "%Y%m%d%H%M%S").replace(tzinfo=PARIS)
+    if match is not None:
+        with suppress(ValueError):
+            return datetime.strptime(match[1] + (match[2] or "000000"), "%Y%m%d%H%M%S").replace(tzinfo=PARIS)
     return None
 
 

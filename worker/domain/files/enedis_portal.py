@@ -10,9 +10,10 @@
       {"grandeurMetier": "CONS", "grandeurPhysique": "PA", "unite": "W",
        "points": [{"d": "2023-03-13 00:30:00", "v": "692", "p": "PT30M"}]}]}]}
 
-The JSON of an R64 is that of ``worker.domain.parsing.electricity``, for several meters. A file may have several meters,
-both directions and several stages of the same curve: for each step, the value of the last stage counts. Quantities
-other than active power (PA) and active energy (EA) are skipped. Labels are ends, naive local or with an offset.
+The JSON of an R64 has the form of the answer in ``worker.domain.parsing.electricity``, for several meters. A file may
+have several meters, both directions and several stages of the same curve: for each step, the value of the last stage
+counts. Quantities other than active power (PA) and active energy (EA) are skipped. Labels of a curve are the ends of
+its steps. All labels are in naive local time or have an offset.
 """
 
 from __future__ import annotations
@@ -23,26 +24,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from worker.domain.files.cells import (
-    MAX_ROWS,
-    FileFault,
-    FileSeries,
-    Source,
-    Table,
-    TableFormat,
-    TableLine,
-    time_in_name,
-)
-from worker.domain.files.file_series import (
-    STEPS,
-    IndexRow,
-    Origin,
-    StepRow,
-    build_curve,
-    build_registers,
-    day_of_midnight,
-    merge_stages,
-)
+from worker.domain.files import cells, file_series
+from worker.domain.files.cells import FileFault, FileSeries, Source, Table, TableFormat, TableLine, time_in_name
+from worker.domain.files.file_series import STEPS, IndexRow, Origin, StepRow
 from worker.domain.files.unsupported import explain_flux
 from worker.domain.series import Direction
 
@@ -52,12 +36,8 @@ R64_CSV: Final = "r64-csv"
 R64_JSON: Final = "r64-json"
 _STEPS: Final = {f"PT{minutes}M": minutes for minutes in STEPS} | {"PT1H": 60}
 _IN_WATTS: Final = {"W": 1, "kW": 1000, "Wh": 1, "kWh": 1000}
-_STAGES: Final = ("BRUT", "COMPLETE", "CORRIGE", "BEST")  # A later one has more or better values.
-_CURVE_COLUMNS: Final = (
-    *("identifiant prm", "grandeur physique", "grandeur metier"),
-    *("unite", "horodate", "valeur", "pas"),
-)
-_INDEX_COLUMNS: Final = (*("identifiant prm", "grandeur physique", "grandeur metier"), *("unite", "horodate", "valeur"))
+_STAGES: Final = ("BRUT", "COMPLETE", "CORRIGE", "BEST")  # A later stage has more or better values.
+_COLUMNS: Final = ("identifiant prm", "grandeur physique", "grandeur metier", "unite", "horodate", "valeur")
 _USUAL_MARKS: Final = ("B", "0", "0")
 _NOTHING: Final = frozenset({"", "null"})
 
@@ -90,12 +70,12 @@ class _Curves:
         for (usage_point, direction), stages in self.stages.items():
             origin = Origin(self.source, self.format, usage_point, direction, time_in_name(self.source.name))
             in_order = sorted(stages, key=lambda stage: _STAGES.index(stage) if stage in _STAGES else -1)
-            yield merge_stages([build_curve(origin, stages[stage]) for stage in in_order])
+            yield file_series.merge_stages([file_series.build_curve(origin, stages[stage]) for stage in in_order])
 
 
 @dataclass
 class _Indexes:
-    """The midnights of a file, by meter and direction."""
+    """The indexes of a file at midnight, by meter and direction; ``dropped``: the number of indexes at other times."""
 
     source: Source
     format: str
@@ -103,7 +83,7 @@ class _Indexes:
     dropped: dict[_Of, int] = field(default_factory=dict)
 
     def add(self, of: _Of, moment: datetime, value: Decimal | None, calendar: str, period: str) -> None:
-        day, is_exact = day_of_midnight(moment) or (moment.date(), False)
+        day, is_exact = file_series.day_of_midnight(moment) or (moment.date(), False)
         if is_exact:
             self.rows.setdefault(of, []).append(IndexRow(day, value, calendar, period))
         else:
@@ -115,12 +95,12 @@ class _Indexes:
             self.source.fail("no index of active energy (EA) at midnight")
         for of, rows in self.rows.items():
             origin = Origin(self.source, self.format, of.usage_point, of.direction, time_in_name(self.source.name))
-            yield from build_registers(origin, rows, self.dropped.get(of, 0))
+            yield from file_series.build_registers(origin, rows, self.dropped.get(of, 0))
 
 
 def _read_r63(table: Table) -> Iterator[FileSeries]:
     curves = _Curves(table.source, R63_CSV)
-    for line in _rows(table, *_CURVE_COLUMNS):
+    for line in _rows(table, *_COLUMNS, "pas"):
         physical, unit = line.text("grandeur physique"), line.text("unite")
         if physical not in ("PA", "EA") or unit not in _IN_WATTS:
             curves.others.add(physical)
@@ -140,7 +120,7 @@ def _read_r63(table: Table) -> Iterator[FileSeries]:
 
 def _read_r64(table: Table) -> Iterator[FileSeries]:
     indexes = _Indexes(table.source, R64_CSV)
-    for line in _rows(table, *_INDEX_COLUMNS):
+    for line in _rows(table, *_COLUMNS):
         unit = line.text("unite")
         if line.text("grandeur physique") != "EA" or unit not in _IN_WATTS:
             continue
@@ -152,7 +132,7 @@ def _read_r64(table: Table) -> Iterator[FileSeries]:
 
 
 def _rows(table: Table, *needed: str) -> Iterator[TableLine]:
-    """Yield the rows of data until a footer, which begins with a word."""
+    """Yield the rows of data up to the footer, which begins with Periode. Raises FileRefused for any other text."""
     for line in table.rows(*needed):
         first = str(line.cells[0]).lstrip("'\"= ")
         if first and not first[:1].isdigit():
@@ -168,12 +148,15 @@ def _direction_of(line: TableLine) -> Direction:
 
 
 def _to_watts(value: Decimal | None, unit: str, minutes: int) -> Decimal | None:
-    """Return mean watts; a step's energy is divided by its length, an index' energy stays the same (60 minutes)."""
+    """Return a value in W or Wh. The energy of a step of ``minutes`` minutes becomes its mean power.
+
+    For a power or an index, which only need their unit converted, ``minutes`` is 60.
+    """
     return None if value is None else value * _IN_WATTS[unit] * 60 / minutes
 
 
 def _unusual(marks: tuple[str, str, str]) -> tuple[str, str, str] | None:
-    """Return nature, likelihood and state of a value; None if they are the usual ones."""
+    """Return nature, likelihood and state of a value; None if all three are as usual."""
     nature, likelihood, state = (
         usual if mark.lower() in _NOTHING else mark for mark, usual in zip(marks, _USUAL_MARKS, strict=True)
     )
@@ -202,7 +185,7 @@ def _read_curve_json(measures: list[dict[str, Any]], source: Source) -> _Curves:
                 continue
             stage = str(quantity.get("etapeMetier") or measure.get("etapeMetier") or "")
             points.reverse()
-            while points:  # Each point is released once read, because points take more memory than their steps.
+            while points:  # Each point is released once it is read, because points take more memory than steps.
                 line = _point(source, place := place + 1, measure, quantity, points.pop())
                 minutes = _STEPS.get(line.text("p") or str(measure.get("pas") or ""))
                 if minutes is None:
@@ -247,15 +230,11 @@ def _point(
     source: Source, place: int, measure: dict[str, Any], quantity: dict[str, Any], point: dict[str, Any]
 ) -> TableLine:
     """Return a point as a row of a table, so that the same rules apply to its values."""
-    if place > MAX_ROWS:
-        source.refuse_size(f"more than {MAX_ROWS} values: split the file by year", place)
-    names = ("d", "v", "p", "n", "iv", "ec")
-    cells = [_scalar(point.get(name)) for name in names]
-    cells += [_scalar(measure.get("idPrm")), _scalar(quantity.get("grandeurMetier"))]
-    return TableLine(source, place, cells, {name: index for index, name in enumerate(_POINT_COLUMNS)})
-
-
-_POINT_COLUMNS: Final = ("d", "v", "p", "n", "iv", "ec", "identifiant prm", "grandeur metier")
+    if place > cells.MAX_ROWS:
+        source.refuse_size(f"more than {cells.MAX_ROWS} values: split the file by year", place)
+    told = {name: point.get(name) for name in ("d", "v", "p", "n", "iv", "ec")}
+    told |= {"identifiant prm": measure.get("idPrm"), "grandeur metier": quantity.get("grandeurMetier")}
+    return TableLine(source, place, [*map(_scalar, told.values())], {name: index for index, name in enumerate(told)})
 
 
 def _scalar(value: Any) -> Any:
@@ -265,7 +244,7 @@ def _scalar(value: Any) -> Any:
 
 
 def _list(holder: dict[str, Any], name: str, source: Source) -> list[dict[str, Any]]:
-    """Return a list of objects; one that is absent or null is empty."""
+    """Return the list of objects in this field; empty if the field is absent or null."""
     items = holder.get(name)
     if items is None:
         return []

@@ -1,4 +1,4 @@
-"""The exports of Enedis' customer site: since 2025, until 2024, and those of other people's tools for the site.
+"""The exports of Enedis' customer site (since 2025, and until 2024), and of other people's tools for this site.
 
 Since 2025: workbooks, and the CSV files that people save from them.
 
@@ -23,21 +23,21 @@ Until 2024: CSV of the load curve, and of the indexes of consumption and product
     Periode;Identifiant calendrier fournisseur;…;Identifiant classe temporelle 1;…;Cadran classe temporelle 1;…
     Du 2024-01-10T00:00:00+01:00 au;FC000050;…;BUHC;…;EAS F1;…
 
-``Courbe de charge`` has ``Horodate;Valeur``, end labels and mean W, instead of the registers. A file has one or several
-blocks; a block of the day's maximum power (``Puissance maximale quotidienne``) is skipped. The footer names the
-registers of the energy supplier (F) and of the distributor (D) for the time from its label on.
+A block of the type ``Courbe de charge`` has ``Horodate;Valeur`` instead of the registers: end labels and mean W. A file
+has one or several blocks; a block with the days' maximum powers (``Puissance maximale quotidienne``) is skipped. Each
+row of the footer names the registers of the energy supplier (F) and of the distributor (D) from its date on.
 
 Other people's tools:
 
     debut;fin;kW                                                       a browser's extension (October 2025)
     2025-10-01T00:00:00+02:00;2025-10-01T00:30:00+02:00;"0,412"
 
-    Courbe de charge Linky (pas 30 min) - PRM 99000000000011           a script beside a simulator of prices (July 2026)
+    Courbe de charge Linky (pas 30 min) - PRM 99000000000011           the script of a price simulator (July 2026)
     Horodate fin de pas;Puissance moyenne (W)
     2026-07-13T23:00:00;420
 
-The first has start and end with their offset, and ``null`` for a missing value; only its file name shows whether it is
-production. The second has end labels in local time, without the second pass of the autumn hour.
+The extension's file has start and end with their offset, and ``null`` for a missing value; only its file name shows
+whether it is production. The script's file has end labels in local time, without the second pass of the autumn hour.
 """
 
 from __future__ import annotations
@@ -51,31 +51,11 @@ from functools import partial
 from itertools import chain
 from typing import Any, Final
 
-from worker.domain.files.cells import (
-    METER_NUMBER,
-    FileFault,
-    FileSeries,
-    Table,
-    TableFormat,
-    TableLine,
-    digits_of,
-    names_production,
-    number_in_name,
-    plain_name,
-    time_in_name,
-)
-from worker.domain.files.file_series import (
-    STEPS,
-    IndexRow,
-    Origin,
-    StepRow,
-    build_curve,
-    build_days,
-    build_registers,
-    day_of_midnight,
-)
+from worker.domain.files import cells, file_series
+from worker.domain.files.cells import FileFault, FileSeries, Table, TableFormat, TableLine
+from worker.domain.files.file_series import STEPS, IndexRow, Origin, StepRow
 from worker.domain.series import Direction
-from worker.domain.windows import PARIS, day_length
+from worker.domain.windows import ONE_DAY, PARIS, day_length
 
 CURVE: Final = "enedis-site-curve"
 DAYS: Final = "enedis-site-days"
@@ -84,8 +64,6 @@ SCRIPT: Final = "script-curve"
 HOUR: Final = "enedis-hour"
 INDEX: Final = "enedis-index"
 PRODUCTION_INDEX: Final = "enedis-production-index"
-_KILO: Final = 1000
-_DAY: Final = timedelta(hours=24)
 _MINUTE: Final = timedelta(minutes=1)
 _TOTALS: Final = {Direction.CONSUMPTION: "eas t", Direction.PRODUCTION: "eai t"}
 _SUPPLIER: Final = [f"eas f{number}" for number in range(1, 11)]
@@ -97,28 +75,28 @@ _WATTS: Final = "puissance moyenne (w)"
 
 
 def _read_curve(
-    table: Table, unit: str = "valeur (en kw)", factor: int = _KILO, name: str = CURVE
+    table: Table, unit: str = "valeur (en kw)", factor: int = 1000, name: str = CURVE
 ) -> Iterator[FileSeries]:
     rows = []
     for line in data_rows(table, ("debut", "fin", unit)):
         start, end = line.moment("debut"), line.moment("fin")
         rows.append(StepRow(end, _times(line.number_or_none(unit), factor), _minutes_between(line, start, end)))
-    yield build_curve(_origin_of(table, name), rows)
+    yield file_series.build_curve(_origin_of(table, name), rows)
 
 
 def _read_script(table: Table) -> Iterator[FileSeries]:
     rows = [StepRow(line.moment(_END), line.number_or_none(_WATTS)) for line in data_rows(table, (_END, _WATTS))]
-    yield build_curve(_origin_of(table, SCRIPT), rows)
+    yield file_series.build_curve(_origin_of(table, SCRIPT), rows)
 
 
-def _read_days(table: Table, unit: str = "valeur (en kwh)", factor: int = _KILO) -> Iterator[FileSeries]:
+def _read_days(table: Table, unit: str = "valeur (en kwh)", factor: int = 1000) -> Iterator[FileSeries]:
     rows: list[tuple[date, Decimal | None]] = []
     for line in data_rows(table, ("date", unit)):
         moment = line.moment("date")
         if (moment.hour, moment.minute) != (0, 0):
             line.fail("a day must have no time of day")
         rows.append((moment.date(), _times(line.number_or_none(unit), factor)))
-    yield build_days(_origin_of(table, DAYS), rows)
+    yield file_series.build_days(_origin_of(table, DAYS), rows)
 
 
 def _times(value: Decimal | None, factor: int) -> Decimal | None:
@@ -126,13 +104,13 @@ def _times(value: Decimal | None, factor: int) -> Decimal | None:
 
 
 def data_rows(table: Table, columns: tuple[str, ...]) -> Iterator[TableLine]:
-    """Yield the rows of data; rows below them with a value only in the first of the columns are notes."""
+    """Yield the rows of data, without the notes below them: rows with a value only in the first of ``columns``."""
     note: TableLine | None = None
     rows = 0
     for line in table.rows(*columns):
-        cells = [line.value(column) for column in columns]
+        first, *others = (line.value(column) for column in columns)
         line.check_width()
-        if not any(cell not in (None, "") for cell in cells[1:]) and not _is_time(cells[0]):
+        if not any(cell not in (None, "") for cell in others) and not _is_time(first):
             note = note or (line if rows else None)
             continue
         if note is not None:
@@ -144,16 +122,16 @@ def data_rows(table: Table, columns: tuple[str, ...]) -> Iterator[TableLine]:
 
 
 def _is_time(cell: Any) -> bool:
-    """Return whether a cell begins like a date."""
+    """Return whether a cell is a date, a serial number of a day, or a text that begins like a date."""
     return isinstance(cell, date | float) or (isinstance(cell, str) and cell[:1].isdigit())
 
 
 def _minutes_between(line: TableLine, start: datetime, end: datetime) -> int:
-    """Return the length of a step in minutes; across a clock change, local times differ from it by an hour."""
+    """Return the length of a step in minutes. Across a clock change, the local times differ by an hour more or less."""
     if (start.tzinfo is None) is not (end.tzinfo is None):
         line.fail("one of the two times has an offset, the other has none")
     length = end - start
-    change = _DAY - day_length(start.date())  # An hour in spring, minus an hour in autumn.
+    change = ONE_DAY - day_length(start.date())  # An hour in spring, minus an hour in autumn.
     candidates = {length, length - change} if start.tzinfo is None else {length}
     minutes = [step for step in STEPS if step * _MINUTE in candidates]
     if not minutes:
@@ -162,32 +140,34 @@ def _minutes_between(line: TableLine, start: datetime, end: datetime) -> int:
 
 
 def _origin_of(table: Table, format_name: str) -> Origin:
-    """Return the origin of a table's series: meter and direction from above its header, else from the file name."""
+    """Return the origin of a table's series; meter and direction are above the header, or else in the file's name."""
     source = table.source
-    usage_point = _find_usage_point(table) or number_in_name(source.name)
-    return Origin(source, format_name, usage_point, _direction_of(table), time_in_name(source.name))
+    usage_point = _find_usage_point(table) or cells.number_in_name(source.name)
+    return Origin(source, format_name, usage_point, _direction_of(table), cells.time_in_name(source.name))
 
 
 def _direction_of(table: Table) -> Direction:
-    """Return the direction according to the sheet's name, a row above the header, or else the file name."""
-    rows = [[table.source.sheet], *(line.cells for line in reversed(table.above))]
-    for cells in rows:
-        words = " ".join(plain_name(cell) for cell in cells if isinstance(cell, str))
+    """Return the direction according to the sheet's name, a row above the header, or else the file's name."""
+    for row in ([table.source.sheet], *(line.cells for line in reversed(table.above))):
+        words = " ".join(cells.plain_name(cell) for cell in row if isinstance(cell, str))
         is_production, is_consumption = "production" in words, "consommation" in words
         if is_production is not is_consumption:
             return Direction.PRODUCTION if is_production else Direction.CONSUMPTION
-    return Direction.PRODUCTION if names_production(table.source.name) else Direction.CONSUMPTION
+    return Direction.PRODUCTION if cells.names_production(table.source.name) else Direction.CONSUMPTION
 
 
 def _find_usage_point(table: Table) -> str | None:
-    """Return the meter's number from above the header: in the cell with its label, or in the next non-empty one."""
+    """Return the meter's number from the rows above the header; None if there is none.
+
+    The number is in the cell with its label, or in the next cell that isn't empty.
+    """
     for line in table.above:
         for place, cell in enumerate(line.cells):
-            if not isinstance(cell, str) or not re.search(r"\bprm\b|point reference mesure", plain_name(cell)):
+            if not isinstance(cell, str) or not re.search(r"\bprm\b|point reference mesure", cells.plain_name(cell)):
                 continue
-            if match := METER_NUMBER.search(cell):
+            if match := cells.METER_NUMBER.search(cell):
                 return match[0]
-            number = next((digits_of(other) for other in line.cells[place + 1 :] if other not in (None, "")), "")
+            number = next((cells.digits_of(other) for other in line.cells[place + 1 :] if other not in (None, "")), "")
             if number.isascii() and number.isdigit() and len(number) in (13, 14):
                 return number.zfill(14)
     return None
@@ -195,7 +175,7 @@ def _find_usage_point(table: Table) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Calendar:
-    """The names of the registers from a moment on: calendar and period by column."""
+    """The names of the registers from the moment ``since`` on; ``periods``: calendar and tariff period by column."""
 
     since: datetime
     periods: Mapping[str, tuple[str, str]]
@@ -203,7 +183,7 @@ class _Calendar:
 
 @dataclass(slots=True)
 class _Block:
-    """A part of a file: the two lines about its meter, its rows, its footer."""
+    """A part of a file: two lines about the meter, a header, rows and a footer."""
 
     usage_point: str | None = None
     direction: Direction | None = None
@@ -216,7 +196,7 @@ class _Block:
 
 
 def _read_blocks(table: Table) -> Iterator[FileSeries]:
-    """Read the blocks of a file, each according to its header."""
+    """Yield the series of a file's blocks, each read according to its header."""
     block = _Block()
     lines: Iterator[TableLine] = chain([table.header], table.below)
     rows = 0
@@ -226,11 +206,11 @@ def _read_blocks(table: Table) -> Iterator[FileSeries]:
             yield from _series_of(table, block)
             block = _read_head(line, names, next(lines, None))
         elif "horodate" in names:
-            if block.header is not None:  # The next block, without the two lines about its meter.
+            if block.header is not None:  # A new block begins, without the two lines about its meter.
                 yield from _series_of(table, block)
                 block = replace(block, header=None, steps=[], indexes=[], calendars=[])
             block.header = _check_header(line, names, block)
-        elif plain_name(str(line.cells[0])).startswith("periode"):
+        elif cells.plain_name(str(line.cells[0])).startswith("periode"):
             later: list[TableLine] = []
             block.calendars = list(_read_footer(lines, names, later))
             if later:
@@ -250,12 +230,12 @@ def _read_head(line: TableLine, names: Mapping[str, int], values: TableLine | No
     values = replace(values, columns=names)
     step = values.value("pas en minutes")
     unit = values.value("unite") or ""
-    kind = plain_name(values.text("type de donnees"))
+    kind = cells.plain_name(values.text("type de donnees"))
     if kind.startswith(_CURVES) and unit not in ("", "W"):
         values.fail("the unit of a load curve must be W")
     if kind.startswith(_INDEXES) and unit not in ("", "Wh"):
         values.fail("the unit of indexes must be Wh")
-    is_production = plain_name(values.text("grandeur metier")).startswith("prod")
+    is_production = cells.plain_name(values.text("grandeur metier")).startswith("prod")
     return _Block(
         values.usage_point(),
         Direction.PRODUCTION if is_production else Direction.CONSUMPTION,
@@ -274,8 +254,8 @@ def _check_header(line: TableLine, names: dict[str, int], block: _Block) -> Tabl
 
 
 def _direction_of_columns(line: TableLine, names: Mapping[str, int]) -> Direction:
-    """Return the direction of a file without its first lines."""
-    is_production = "eas t" not in names if "eai t" in names else names_production(line.source.name)
+    """Return the direction of a file without lines about its meter: from its columns, or else from its name."""
+    is_production = "eas t" not in names if "eai t" in names else cells.names_production(line.source.name)
     return Direction.PRODUCTION if is_production else Direction.CONSUMPTION
 
 
@@ -294,9 +274,9 @@ def _add_row(line: TableLine, block: _Block) -> None:
 
 
 def _read_footer(lines: Iterator[TableLine], names: Mapping[str, int], later: list[TableLine]) -> Iterator[_Calendar]:
-    """Yield the calendars of a footer; the row after it, if any, is added to ``later``."""
+    """Yield the calendars of a footer; the row after the footer, if any, is added to ``later``."""
     for line in lines:
-        if not plain_name(str(line.cells[0])).startswith("du "):
+        if not cells.plain_name(str(line.cells[0])).startswith("du "):
             later.append(line)
             return
         words = str(line.cells[0]).split()
@@ -304,18 +284,18 @@ def _read_footer(lines: Iterator[TableLine], names: Mapping[str, int], later: li
             since = datetime.fromisoformat(words[1])
         except ValueError:
             line.fail("the footer must have a time like 2024-01-10T00:00:00+01:00")
-        cells = replace(line, cells=[*line.cells, *[""] * (len(names) - len(line.cells))], columns=names)
-        yield _Calendar(since if since.tzinfo else since.replace(tzinfo=PARIS), dict(_name_registers(cells)))
+        named = replace(line, cells=[*line.cells, *[""] * (len(names) - len(line.cells))], columns=names)
+        yield _Calendar(since if since.tzinfo else since.replace(tzinfo=PARIS), dict(_name_registers(named)))
 
 
 def _name_registers(line: TableLine) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield each column that has a name, with the names of calendar and period."""
+    """Yield each column that a row of the footer names, with the names of its calendar and period."""
     for owner, suffix, number in (("fournisseur", "", 10), ("distributeur", "distributeur ", 4)):
         calendar = line.text(f"identifiant calendrier {owner}") or line.text(f"libelle calendrier {owner}")
         for place in range(1, number + 1):
             of_period = f"classe temporelle {suffix}{place}"
             period = line.text(f"identifiant {of_period}") or line.text(f"libelle {of_period}")
-            if column := plain_name(line.text(f"cadran {of_period}")):
+            if column := cells.plain_name(line.text(f"cadran {of_period}")):
                 yield column, (calendar, period)
 
 
@@ -325,26 +305,29 @@ def _series_of(table: Table, block: _Block) -> Iterator[FileSeries]:
     if header is None or not (block.steps or block.indexes):
         return
     direction = block.direction or _direction_of_columns(header, header.columns)
-    usage_point = block.usage_point or number_in_name(name)
+    usage_point = block.usage_point or cells.number_in_name(name)
     format_name = PRODUCTION_INDEX if direction is Direction.PRODUCTION else INDEX
-    origin = Origin(source, HOUR if block.steps else format_name, usage_point, direction, time_in_name(name))
+    origin = Origin(source, HOUR if block.steps else format_name, usage_point, direction, cells.time_in_name(name))
     if block.steps:
-        yield build_curve(origin, block.steps, block.usual_step)
+        yield file_series.build_curve(origin, block.steps, block.usual_step)
     else:
         rows, dropped = _to_index_rows(block, _TOTALS[direction])
         if rows:
-            yield from build_registers(origin, rows, dropped)
+            yield from file_series.build_registers(origin, rows, dropped)
         else:
             source.fail("has no index at midnight")
 
 
 def _to_index_rows(block: _Block, total: str) -> tuple[list[IndexRow], int]:
-    """Return the registers at each midnight, and the number of other rows; of two labels an exact one counts."""
+    """Return the registers at each midnight, and the number of rows at other times.
+
+    If two rows stand for the same midnight, the row labelled exactly 00:00 counts.
+    """
     by_day: dict[object, tuple[bool, list[IndexRow]]] = {}
     dropped = 0
     for line in block.indexes:
         moment = line.moment("horodate")
-        midnight = day_of_midnight(moment)
+        midnight = file_series.day_of_midnight(moment)
         if midnight is None:
             dropped += 1
             continue
@@ -364,7 +347,10 @@ def _to_index_rows(block: _Block, total: str) -> tuple[list[IndexRow], int]:
 
 
 def _names_at(block: _Block, moment: datetime) -> Mapping[str, tuple[str, str]]:
-    """Return the names of the registers at a moment; without a footer the meter's numbers of the supplier's ones."""
+    """Return the calendar and the tariff period of each register at a moment, by column.
+
+    Without a footer, only the supplier's registers have a period: their name on the meter, such as F1.
+    """
     if not block.calendars:
         return {column: ("", column.removeprefix("eas ").upper()) for column in _SUPPLIER}
     local = moment if moment.tzinfo else moment.replace(tzinfo=PARIS)

@@ -1,6 +1,6 @@
 """Series of a file: its rows are converted to the form of an answer of 2026 and parsed by the parsers of answers.
 
-If a file has only the ends of a curve's steps, their lengths are inferred from their neighbours.
+If a file has only the ends of a curve's steps, the length of each step is inferred from the neighbouring ends.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _TICK: Final = timedelta(microseconds=1)
 
 
 class StepRow(NamedTuple):
-    """A row of a curve: the end of a step (naive local time, or with its offset) and its mean power.
+    """A row of a curve: the end of a step (in naive local time, or with an offset) and the step's mean power.
 
-    ``watts``: None if the value is missing. ``minutes``: None if the file doesn't have the length. ``marks``: nature,
-    likelihood and state of the value, if the file has them.
+    ``watts``: None if the value is missing. ``minutes``: the length of the step; None if the file doesn't have it.
+    ``marks``: nature, likelihood and state of the value, if one of them is unusual.
     """
 
     end: datetime
@@ -50,7 +50,7 @@ class IndexRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The origin of a series' rows; ``exported_at`` is None if the file doesn't have it."""
+    """The origin of a series' rows; ``exported_at``: when the file was exported, None if unknown."""
 
     source: Source
     format: str
@@ -59,29 +59,23 @@ class Origin:
     exported_at: datetime | None = None
 
     def series(self, series: Series, parsed: ParsedAnswer, ends: Iterable[datetime], **fields: Any) -> FileSeries:
-        """Return the series; ``ends``: its end labels, only those with a value if there are any."""
+        """Return the series of a file; ``ends``: the ends of its readings, or of all its rows if none has a value."""
         last = (max(ends).astimezone(PARIS) - _TICK).date() + ONE_DAY
         told_at = max(local_midnight(last), self.exported_at or local_midnight(last))
-        return FileSeries(
-            self.source.file,
-            self.format,
-            self.usage_point,
-            series,
-            parsed.readings,
-            told_at,
-            fields.pop("dropped", parsed.dropped),
-            differing=parsed.differing,
-            **fields,
-        )
+        fields = {"dropped": parsed.dropped, "differing": parsed.differing, **fields}
+        return FileSeries(self.source.file, self.format, self.usage_point, series, parsed.readings, told_at, **fields)
 
     def grandeur(self, physical: str, unit: str, **content: Any) -> dict[str, Any]:
-        """Return a quantity in the form of an answer of 2026."""
+        """Return a quantity as an item of ``grandeur`` in an answer of 2026."""
         direction = NAMES_OF_DIRECTIONS_2026[self.direction]
         return {"grandeurMetier": direction, "grandeurPhysique": physical, "unite": unit, **content}
 
 
 def build_curve(origin: Origin, rows: Sequence[StepRow], usual: int = USUAL_STEP_MINUTES) -> FileSeries:
-    """Return the curve of rows in the order of the file; ``usual``: the step of a row without neighbours."""
+    """Return the curve of these rows, which are in the order of the file.
+
+    ``usual``: the length in minutes of a step without neighbours, if the file doesn't have it.
+    """
     lengths = [row.minutes for row in rows]
     if None in lengths:
         inferred = infer_lengths([row.end for row in rows], usual)
@@ -102,7 +96,7 @@ def build_curve(origin: Origin, rows: Sequence[StepRow], usual: int = USUAL_STEP
 
 
 def merge_stages(curves: Sequence[FileSeries]) -> FileSeries:
-    """Return the curve of several stages of one meter; for each step, the value of the last stage counts."""
+    """Merge the curves of several stages of one meter; for each step, the value of the last stage counts."""
     if len(curves) == 1:
         return curves[0]
     by_bounds: dict[tuple[datetime, timedelta], IntervalReading] = {}
@@ -127,7 +121,7 @@ def _steps_of(readings: Iterable[IntervalReading]) -> tuple[int, ...]:
 
 
 def build_days(origin: Origin, days: Sequence[tuple[date, Decimal | None]]) -> FileSeries:
-    """Return the daily energy of rows in Wh."""
+    """Return the series of daily energy with these values in Wh, None for a missing value."""
     points = [{"d": day.isoformat(), "v": _to_text(value), "p": "P1D"} for day, value in days]
     series = daily_of(origin.direction)
     parsed = parse_daily({"grandeur": [origin.grandeur("EA", "Wh", points=points)]}, series)
@@ -135,9 +129,10 @@ def build_days(origin: Origin, days: Sequence[tuple[date, Decimal | None]]) -> F
 
 
 def build_registers(origin: Origin, rows: Sequence[IndexRow], dropped: int = 0) -> list[FileSeries]:
-    """Return the registers, and the daily energy between consecutive midnights; ``dropped``: rows of no midnight.
+    """Return the series of registers, and the series of daily energy between consecutive midnights.
 
-    An index that falls, or rises by more than a meter can deliver, is that of another meter: that day has no energy.
+    If the index falls, or rises by more than a meter can deliver, the meter was replaced, and the day has no energy.
+    ``dropped``: how many rows of the file aren't at midnight.
     """
     payload = {"contexte": [{"grandeur": [origin.grandeur("EA", "Wh", **_to_registers(rows))]}]}
     series = registers_of(origin.direction)
@@ -197,7 +192,7 @@ def _to_text(number: Decimal | None) -> str | None:
 
 
 def day_of_midnight(moment: datetime) -> tuple[date, bool] | None:
-    """Return the local day that begins with an index, and whether its label is exact; None for other times of day.
+    """Return the local day that begins at an index' label, and whether the label is exact; None for other times of day.
 
     Exports of early 2024 write a summer midnight as ``01:00+02:00``, but the index is that of midnight (measured).
     """
@@ -213,7 +208,8 @@ def day_of_midnight(moment: datetime) -> tuple[date, bool] | None:
 def infer_lengths(ends: Sequence[datetime], usual: int = USUAL_STEP_MINUTES) -> list[int]:
     """Return the length of the step before each end label, in minutes, in the order of ``ends``.
 
-    Labels are naive local times or have an offset, oldest or newest first. ``usual``: for a step without neighbours.
+    Labels are naive local times or have an offset, oldest or newest first. ``usual``: the length of a step without
+    neighbours.
     """
     if is_newest_first(ends):
         return infer_lengths(ends[::-1], usual)[::-1]
@@ -236,7 +232,11 @@ def infer_minutes(ends: Sequence[datetime], usual: int = USUAL_STEP_MINUTES) -> 
 
 
 def _without_missing_step(gaps: Sequence[int | None], index: int) -> int | None:
-    """Return the gap at ``index``, or a shorter neighbour if no neighbour is as long, because a step is missing."""
+    """Return the length of the step that ends at ``index``, from the gap before its end; None if unknown.
+
+    If neither neighbouring gap has the same length, a step is missing here, and the length is that of a shorter
+    neighbouring gap, if there is one.
+    """
     gap = gaps[index]
     before = gaps[index - 1] if index else None
     after = gaps[index + 1] if index + 1 < len(gaps) else None
@@ -247,7 +247,7 @@ def _without_missing_step(gaps: Sequence[int | None], index: int) -> int | None:
 
 
 def _fill_unknown_steps(steps: Sequence[int | None], usual: int) -> list[int]:
-    """Replace each unknown step by the next known one, else by the previous one, else by the usual one."""
+    """Replace each unknown length with the next known length, or else with the previous one, or else with ``usual``."""
     filled = list(steps)
     for index in reversed(range(len(filled) - 1)):
         filled[index] = filled[index] or filled[index + 1]

@@ -1,4 +1,4 @@
-"""The workbooks of GRDF's customer site: gas days. Weeks and months are refused, because they contain no days.
+"""The workbooks of GRDF's customer site: daily gas readings. Workbooks with weeks or months are refused.
 
     Données informatives et détaillées | | | Export du 24/11/2021
                                        | N° PCE : | 1234567890123
@@ -6,7 +6,8 @@
     24/11/2020     | 12163                          | 12175         | 12                   | 133                     | …
 
 The sheet is always called "Historique par mois". A PCE stored as a number has lost its leading zeros. The row with the
-address is dropped. Numbers and quality are converted to the form of an answer for its parser.
+address is dropped. Numbers and qualities are converted to the form of GRDF's API, so that the parser of its answers can
+read them.
 """
 
 from __future__ import annotations
@@ -16,16 +17,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
-from worker.domain.files.cells import (
-    FileFault,
-    FileSeries,
-    Table,
-    TableFormat,
-    TableLine,
-    digits_of,
-    number_in_name,
-    plain_name,
-)
+from worker.domain.files import cells
+from worker.domain.files.cells import FileFault, FileSeries, Table, TableFormat, TableLine, digits_of, plain_name
 from worker.domain.files.enedis_site import data_rows
 from worker.domain.files.file_series import Origin
 from worker.domain.parsing.gas import parse_gas_days
@@ -55,7 +48,7 @@ def _read(table: Table) -> Iterator[FileSeries]:
         days.append(line.moment(_DAY).date())
         records.append(_to_record(line))
     origin = Origin(
-        table.source, DAYS, _find_pce(table) or number_in_name(table.source.name), exported_at=_find_time(table)
+        table.source, DAYS, _find_pce(table) or cells.number_in_name(table.source.name), exported_at=_find_time(table)
     )
     parsed = parse_gas_days({"records": records})
     empty = len(records) - len(parsed.readings)
@@ -91,7 +84,7 @@ def _number(line: TableLine, column: str) -> str | None:
 
 
 def _find_pce(table: Table) -> str | None:
-    """Return the number of the delivery point from the cell after its label, with its lost leading zeros."""
+    """Return the number of the delivery point, which follows its label, with leading zeros; None if there is none."""
     for line in table.above:
         for place, cell in enumerate(line.cells):
             if isinstance(cell, str) and "pce" in plain_name(cell).replace(".", "").split():
@@ -103,12 +96,13 @@ def _find_pce(table: Table) -> str | None:
 
 
 def _find_time(table: Table) -> datetime | None:
-    """Return the first instant of the day of the export, so that an answer of the same day counts as later."""
+    """Return the first instant of the day of the export, so that an answer of the same day counts as later.
+
+    None if the workbook doesn't tell this day.
+    """
     match = _EXPORTED.search(table.words_above())
-    if match is None:
-        return None
     try:
-        return datetime(int(match[3]), int(match[2]), int(match[1]), tzinfo=PARIS)
+        return datetime(int(match[3]), int(match[2]), int(match[1]), tzinfo=PARIS) if match else None
     except ValueError:
         return None
 

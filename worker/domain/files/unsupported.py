@@ -1,8 +1,8 @@
 """Recognised but unsupported files: what each is, and what to download instead.
 
-They are recognised by their bytes (a PDF, a picture), words at their beginning (``Récapitulatif de mes puissances
-atteintes``), the columns of their header, or the code of the flux in a JSON. Otherwise the name may explain the
-refusal.
+Such files are recognised by their bytes (a PDF, a picture), words at their beginning (``Récapitulatif de mes puissances
+atteintes``), the columns of their header, or the code of the flux in a JSON. Otherwise the name of the file may explain
+the refusal.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from worker.domain.files.cells import TableLine, plain_name
 
 _SITE: Final = "download the load curve or the daily energy from your account at Enedis"
 _PORTAL: Final = "ask for the load curve (R63) or the indexes (R64) as CSV or JSON"
-# The beginning of a file, and its type.
+# The first bytes of a file, and why files that begin so are refused.
 _SIGNATURES: Final[Sequence[tuple[bytes, str]]] = (
     (b"%PDF", f"a PDF is not supported: {_SITE}"),
     (
@@ -47,7 +47,7 @@ _FLUXES: Final = {
 }
 _EDF: Final = f"a summary by EDF is not supported: {_SITE}"
 _BEGINNINGS: Final = (("recapitulatif de m", _EDF), ("date et heure de releve par le distributeur", _EDF))
-# Columns of a header, and the table's type.
+# Columns of a header, and why tables with these columns are refused.
 _HEADERS: Final[Sequence[tuple[frozenset[str], str]]] = (
     (frozenset({"debut", "fin", "kwh"}), "the energy of steps in kWh is not supported: " + _SITE),
     (frozenset({"identifiant prm", "puissance souscrite"}), _FLUXES["C68"]),
@@ -84,12 +84,12 @@ def explain_bytes(start: bytes) -> str | None:
 
 
 def explain_flux(code: str) -> str | None:
-    """Return why a JSON with this code of a flux is unsupported, or None."""
+    """Return why a JSON with this code of a flux is unsupported; None if the code is supported or unknown."""
     return _FLUXES.get(code)
 
 
 def explain_rows(rows: Iterable[TableLine]) -> str | None:
-    """Return why a table with these first rows is unsupported; None if they don't show it."""
+    """Return why a table with these first rows is unsupported; None if the rows don't show it."""
     for line in rows:
         first = plain_name(str(line.cells[0]))
         for beginning, reason in _BEGINNINGS:

@@ -1,12 +1,12 @@
 """ZIP archives and workbooks (XLSX), within bounds: the members of an archive, and the sheets of a workbook as rows.
 
-The sizes that an archive declares are checked before decompression, and decompressed bytes are counted. Its members are
-read one at a time; a ZIP in a ZIP is refused.
+The sizes that an archive declares are checked before decompression, and decompressed bytes are counted. The members of
+an archive are read one at a time; a ZIP in a ZIP is refused.
 
-A workbook is a ZIP of XML, read by python-calamine. First each part is decompressed within bounds and checked: no
-document type (so no entity expansion), no cell so far away that the sheet would fill the memory, and limits on repeated
-shared texts. The reader gets a new archive of exactly the checked parts. Formulas aren't calculated: a cell has the
-value that was stored with it.
+A workbook is a ZIP of XML, read by python-calamine. First each part is decompressed within bounds and checked: it must
+have no document type (so no entities are expanded), no cell so far away that the sheet would fill the memory, and not
+too many repetitions of shared texts. The reader gets a new archive of exactly the checked parts. Formulas aren't
+calculated: a cell has the value that was stored with the formula.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import io
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Final, TypeVar, cast
-from xml.parsers import expat  # Documents with a document type are refused.
+from typing import Any, BinaryIO, Final, cast
+from xml.parsers import expat  # Safe here, because documents with a document type are refused.
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook
@@ -45,11 +45,10 @@ _MOST_SHEETS: Final = 20
 _PARTS: Final = (".xml", ".rels")
 _REFERENCE: Final = re.compile(r"([A-Z]{1,3})([0-9]{1,7})", re.ASCII)
 _OTHER_BOOKS: Final = ("xl/workbook.bin", "content.xml")
-_Result = TypeVar("_Result")
 
 
 def open_archive(content: BinaryIO, source: Source) -> ZipFile:
-    """Open an archive and check the limits of its members. Raises FileRefused."""
+    """Open an archive. Raises FileRefused for a damaged archive, and if a member exceeds a limit."""
     _check_directory(content, source)
     content.seek(0)
     try:
@@ -67,7 +66,7 @@ def open_archive(content: BinaryIO, source: Source) -> ZipFile:
 
 
 def members_of(archive: ZipFile) -> Iterator[ZipInfo]:
-    """Yield the files of an archive in its order, without folders and files of file managers."""
+    """Yield the files of an archive in its order, without folders and the files that file managers add."""
     for member in archive.infolist():
         name = member.filename.rsplit("/", 1)[-1].lower()
         if member.is_dir() or name.startswith(".") or member.filename.startswith(_JUNK) or name in _JUNK:
@@ -84,7 +83,7 @@ def open_member(archive: ZipFile, member: ZipInfo, source: Source) -> BinaryIO:
 
 
 def _check_directory(content: BinaryIO, source: Source) -> None:
-    """Check the size of the list of members before it is read. Raises FileRefused."""
+    """Raise FileRefused if the archive, or the list of its members, is too large to be read."""
     size = content.seek(0, os.SEEK_END)
     if size > MAX_BYTES:
         source.refuse_size(f"larger than {MAX_BYTES // MEGABYTE} MB; split it")
@@ -136,19 +135,24 @@ def explain_other_book(names: list[str]) -> str | None:
 
 
 def read_sheets(archive: ZipFile, source: Source) -> Iterator[tuple[Source, Iterator[TableLine]]]:
-    """Yield each sheet of a workbook with its rows, in its order. Raises FileRefused."""
-    with _open(_copy_checked(archive, source), source) as book:
+    """Yield each sheet of a workbook with its rows, in the workbook's order. Raises FileRefused."""
+    checked = _copy_checked(archive, source)
+    with _refuse_damage(source, "a damaged or protected workbook: save it again as .xlsx"):
+        book = CalamineWorkbook.from_filelike(checked)
+    with book:
         names = book.sheet_names
         if len(names) > _MOST_SHEETS:
             source.refuse_size(f"a workbook with more than {_MOST_SHEETS} sheets")
         for place, name in enumerate(names):
             noun = "row" if len(names) == 1 else f"sheet {place + 1}, row"
             sheet_source = Source(source.name, source.file, noun, name)
-            yield sheet_source, _read_rows(_load(book, place, source), sheet_source)
+            with _refuse_damage(source, f"sheet {place + 1} of the workbook is damaged"):
+                sheet = book.get_sheet_by_index(place)
+            yield sheet_source, _read_rows(sheet, sheet_source)
 
 
 def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
-    """Return a new archive of a workbook's parts, each of which was checked."""
+    """Return a new archive with the parts of a workbook, all of which are checked first. Raises FileRefused."""
     copy = io.BytesIO()
     checker, seen = _Checker(source), set[str]()
     parts = [member for member in archive.infolist() if member.filename.lower().endswith(_PARTS)]
@@ -170,7 +174,7 @@ def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
 
 @dataclass
 class _Checker:
-    """The counts over the parts of a workbook: first its shared texts, then its cells."""
+    """The check of a workbook's parts, which counts shared texts and cells; the part with shared texts comes first."""
 
     source: Source
     shared: list[int] = field(default_factory=list)
@@ -185,8 +189,8 @@ class _Checker:
     is_value: bool = False
 
     def check(self, xml: bytes) -> None:
-        """Check one part. Raises FileRefused."""
-        parser = expat.ParserCreate("utf-8")  # Like the reader of workbooks, whatever the part declares.
+        """Check one part. Raises FileRefused if the part breaks a limit or can't be read."""
+        parser = expat.ParserCreate("utf-8")  # The reader of workbooks ignores declared encodings too.
         parser.StartDoctypeDeclHandler = self._refuse_document_type
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
@@ -264,29 +268,20 @@ def _column_of(letters: str) -> int:
     return number
 
 
-def _open(content: BinaryIO, source: Source) -> CalamineWorkbook:
-    reason = "a damaged or protected workbook: save it again as .xlsx"
-    return _guard(lambda: CalamineWorkbook.from_filelike(content), source, reason)
-
-
-def _load(book: CalamineWorkbook, place: int, source: Source) -> CalamineSheet:
-    return _guard(lambda: book.get_sheet_by_index(place), source, f"sheet {place + 1} of the workbook is damaged")
-
-
-def _guard(read: Callable[[], _Result], source: Source, reason: str) -> _Result:
-    """Return the result of the reader of workbooks; its errors, including panics, become FileRefused."""
+@contextmanager
+def _refuse_damage(source: Source, reason: str) -> Iterator[None]:
+    """Turn the errors of the reader of workbooks, including panics, into FileRefused."""
     try:
-        return read()
-    except (CalamineError, *DAMAGE):
-        source.fail(reason)
+        yield
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # It is no subclass of Exception, and its class has no module.
+        # A panic isn't a subclass of Exception, and its class can't be imported.
+        if not isinstance(error, (CalamineError, *DAMAGE)) and type(error).__name__ != "PanicException":
             raise
         source.fail(reason)
 
 
 def _read_rows(sheet: CalamineSheet, source: Source) -> Iterator[TableLine]:
-    """Yield the rows with content, with their numbers in the workbook; texts have no surrounding spaces."""
+    """Yield each row that has content, with its number in the sheet; texts have no surrounding spaces."""
     for number, cells in enumerate(sheet.iter_rows(), start=1):
         stripped = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
         if any(cell not in ("", None) for cell in stripped):

@@ -1,4 +1,4 @@
-"""Parsers of suppliers' answers: ``parse`` reads an answer of any series, with its parser in ``PARSERS``.
+"""Parsers of suppliers' answers: ``parse`` reads an answer of any series, with the series' parser in ``PARSERS``.
 
 Units and timestamps are converted only here.
 """
@@ -16,7 +16,7 @@ from worker.domain.parsing.values import ParsedAnswer
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow
 
-# Takes an answer and the requested window. Raises MalformedAnswer if it is no answer of the series at all.
+# A parser takes an answer and the requested window. It raises MalformedAnswer if this isn't an answer of the series.
 Parser = Callable[[Json, DateWindow], ParsedAnswer]
 
 

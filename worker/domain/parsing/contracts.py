@@ -15,9 +15,10 @@ Electricity: subscribed power, tariff, off-peak hours, activation, state of the 
                                 "services_level": "Communicant (ouvert aux services)"},
               "comptage": {"relais": {"plageHeuresCreuses": "HC (22H00-6H00)"}}}
 
-In 2026 there are three answers; only the first is required. A home that also produces has a separate contract for that,
-without a power: the one with a power is read. Without any, there is no reading. Source: Enedis, swagger customers_upc
-v5; swaggers Situation contractuelle, Synthèse contractuelle and Situation comptage of 2026; recorded answers.
+In 2026 there are three answers; only the first is required. A home that also produces energy has a separate contract
+for production, without a power: the contract with a power is read. If no contract has a power, there is no reading.
+Source: Enedis, swagger customers_upc v5; swaggers Situation contractuelle, Synthèse contractuelle and Situation
+comptage of 2026; recorded answers.
 
 Gas: how often the meter is read, the tariff, the yearly reference consumption (CAR).
 
@@ -36,15 +37,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from worker.domain.answers import Json, parse_text
+from worker.domain.parsing import values
 from worker.domain.parsing.gas import clean_names, object_of
-from worker.domain.parsing.values import (
-    ParsedAnswer,
-    list_of_objects,
-    parse_date,
-    parse_decimal,
-    parse_number,
-    to_whole,
-)
+from worker.domain.parsing.values import ParsedAnswer, list_of_objects, parse_date
 from worker.domain.tariffs import format_off_peak_hours, parse_off_peak_hours
 from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, day_length, local_midnight
 from worker.errors import WrongShape
@@ -54,7 +49,7 @@ CONTRACTUAL: Final = "donnees_contractuelles"
 FREQUENCIES: Final = frozenset({"6m", "1m", "mm", "jj"})
 TARIFFS: Final = frozenset({"t1", "t2", "t3", "t4", "tp"})
 _POWER: Final = re.compile(r"([\d.,]+) ?([a-z]+)", re.ASCII | re.IGNORECASE)
-_MILLIONTHS_OF_KVA: Final = {"kva": 1_000_000, "va": 1_000}  # By the unit of a power.
+_MILLIONTHS_OF_KVA: Final = {"kva": 1_000_000, "va": 1_000}  # By the unit in which a power is sent.
 _MILLIONTHS_OF_KWH: Final = 1_000_000
 
 
@@ -72,7 +67,7 @@ def parse_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
 
 
 def _contracts(payload: Json) -> Iterator[tuple[Json, dict[str, Any]]]:
-    """Yield the power as sent and the details of each contract."""
+    """Yield for each contract its power, as sent, and its details."""
     if not isinstance(payload, dict) or not {"contracts", "situation_contrat"} & payload.keys():
         raise WrongShape("the answer is not about a contract")
     if "situation_contrat" in payload:
@@ -86,12 +81,11 @@ def _contracts(payload: Json) -> Iterator[tuple[Json, dict[str, Any]]]:
         for point in list_of_objects(customer.get("usage_points"), "usage_points"):
             contracts = point.get("contracts")
             for contract in list_of_objects([contracts] if isinstance(contracts, dict) else contracts, "contracts"):
-                hours = format_off_peak_hours(parse_off_peak_hours(contract.get("offpeak_hours")))
                 yield (
                     contract.get("subscribed_power"),
                     {
                         "tariff": parse_text(contract.get("distribution_tariff")),
-                        "off_peak_hours": hours,
+                        "off_peak_hours": format_off_peak_hours(parse_off_peak_hours(contract.get("offpeak_hours"))),
                         "activated_on": parse_date(contract.get("last_activation_date")),
                         "meter_status": parse_text(_object(point.get("usage_point")).get("usage_point_status")),
                         "segment": parse_text(contract.get("segment")),
@@ -102,7 +96,7 @@ def _contracts(payload: Json) -> Iterator[tuple[Json, dict[str, Any]]]:
 def _contracts_2026(payload: Mapping[str, Json]) -> Iterator[tuple[Json, dict[str, Any]]]:
     summary = _object(payload.get("synth_contrat"))
     relay = _object(_object(payload.get("comptage")).get("relais"))
-    # Consumption and production may have begun on different days; the history begins on the first of them.
+    # Consumption and production may have begun on different days; the history begins on the earlier of the two.
     activations = (parse_date(summary.get(f"{kind}_last_activation_date")) for kind in ("consumption", "generation"))
     shared = {
         "off_peak_hours": format_off_peak_hours(parse_off_peak_hours(relay.get("plageHeuresCreuses"))),
@@ -125,9 +119,9 @@ def _parse_power(raw: Json) -> int | None:
     else:
         match = _POWER.fullmatch(text) if (text := parse_text(raw)) else None
         value, unit = (match[1], match[2]) if match else (None, None)
-    number = parse_number(value.replace(",", ".") if isinstance(value, str) else value)
+    number = values.parse_number(value.replace(",", ".") if isinstance(value, str) else value)
     scale = _MILLIONTHS_OF_KVA.get((unit or "").lower())
-    return to_whole(number * scale) if number is not None and scale else None
+    return values.to_whole(number * scale) if number is not None and scale else None
 
 
 def parse_gas_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
@@ -137,7 +131,7 @@ def parse_gas_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
         raise WrongShape("the answer is not about a gas contract")
     meter = object_of(object_of(fields, TECHNICAL), "caracteristiques_compteur")
     contract = object_of(fields, CONTRACTUAL)
-    number = parse_decimal(object_of(contract, "car").get("car_actuelle", contract.get("car")))
+    number = values.parse_decimal(object_of(contract, "car").get("car_actuelle", contract.get("car")))
     frequency = parse_text(meter.get("frequence"))
     details = {
         "frequency": frequency.upper() if frequency else None,
@@ -147,5 +141,5 @@ def parse_gas_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
     known = {name: value for name, value in details.items() if value is not None}
     if number is None and not known:
         return ParsedAnswer(())
-    day, amount = window.end - ONE_DAY, to_whole((number or Decimal()) * _MILLIONTHS_OF_KWH)
+    day, amount = window.end - ONE_DAY, values.to_whole((number or Decimal()) * _MILLIONTHS_OF_KWH)
     return ParsedAnswer([IntervalReading(local_midnight(day), day_length(day), amount, known or None)])

@@ -1,4 +1,4 @@
-"""The parsers of Enedis' energies and curves, of maximum powers and of registers, of both directions.
+"""The parsers of Enedis' answers: daily energy, load curves, maximum powers and registers, in both directions.
 
 A point with an unusable value, date or step is left out and counted. Only an answer without any measures raises an
 error, which is always MalformedAnswer.
@@ -9,8 +9,9 @@ The maximum power of each day is in VA, with its instant.
     2026        {"v": "4638", "d": "2023-04-01 12:06:20"}
 
 The label is the instant of the maximum power, so it can be any time. A reading belongs to the local day of its label.
-Of two readings of one day the higher counts, of equal ones the earlier. Instants in the repeated autumn hour count as
-its first pass, as in rule 1 of ``timestamps``: a day has only one such label, so no order could show the second pass.
+Of two readings of one day, the higher reading counts; of equal readings, the earlier one. Instants in the repeated
+autumn hour count as the first pass of the hour, as in rule 1 of ``timestamps``: a day has only one such label, so no
+order could show the second pass.
 An instant in the skipped spring hour is moved an hour later. Source: Enedis, guide d'implémentation Data Connect v5
 (daily_consumption_max_power), swagger mesure_synchrone_auto v2 of 2026, and a recorded answer.
 
@@ -26,11 +27,10 @@ Values are Wh since the meter was installed, integers or texts, labelled by the 
 readings at other times of day (a visit, a change of the tariff) are left out.
 
 One midnight may have several calendars: the energy supplier's, whose periods are billed, and the distributor's, whose
-ids begin with D. One of them is chosen: a calendar with all its registers before one that lacks some, then the
-supplier's before the distributor's, then the one whose values continue longest, then the one with the last id. The
-total is that of ``cadranTotalisateur``, else the sum of the registers. Without a total, a midnight that lacks a
-register is left out, because a sum needs all of them. Source: swagger mesure_synchrone_auto v2 of 2026; files of flux
-R64 with the same names.
+ids begin with D. One of them is chosen by these criteria in turn: all its registers have a value, it is the supplier's,
+its values continue longest, its id sorts last. The total is that of ``cadranTotalisateur``, else the sum of the
+registers. Without a total, a midnight that lacks a register is left out, because a sum needs all of them. Source:
+swagger mesure_synchrone_auto v2 of 2026; files of flux R64 with the same names.
 """
 
 from __future__ import annotations
@@ -43,50 +43,40 @@ from typing import Any, Final
 
 from worker.domain.answers import Json, parse_text
 from worker.domain.documents import MILLIWATT_HOURS_PER_WH, keep_last
+from worker.domain.parsing import values
 from worker.domain.parsing.timestamps import Label, parse_day, parse_label, parse_step_minutes, to_starts
-from worker.domain.parsing.values import (
-    ROOTS_2026,
-    ParsedAnswer,
-    RawRow,
-    list_of_objects,
-    open_envelope,
-    parse_number,
-    pick_quantities_2026,
-    to_energy,
-    to_thousandths,
-    to_whole,
-)
+from worker.domain.parsing.values import ParsedAnswer, RawRow, list_of_objects
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, PARIS, IntervalReading, civil_date, day_length, local_midnight
 from worker.errors import WrongShape
 
-Registers = dict[str, int]  # Wh by the name of a period.
+Registers = dict[str, int]  # Wh by tariff period.
 _ONE_DAY_STEPS: Final = (None, "", "P1D", "86400", 86_400)
 _INSTANT: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _MINUTE: Final = timedelta(minutes=1)
 _MAX_RANK: Final = 500_000  # More steps than any answer has. The bound prevents an overflow of dates.
 _MAX_DAY_RANK: Final = 4_000
 _DISTRIBUTOR: Final = "D"
-_ROOTS_OF_REGISTERS: Final = ("contexte", *ROOTS_2026)
+_ROOTS_OF_REGISTERS: Final = ("contexte", *values.ROOTS_2026)
 
 
 def parse_daily(payload: Json, series: Series = Series.DAILY) -> ParsedAnswer:
     """Parse Wh per local day; the date is read as text, without a time zone."""
-    rows = open_envelope(payload, series)
+    rows = values.open_envelope(payload, series)
     readings = []
     for row in rows:
-        energy, day = to_energy(row.value, 60), _row_day(row)
+        energy, day = values.to_energy(row.value, 60), _row_day(row)
         if energy is not None and day is not None:
             readings.append(IntervalReading(local_midnight(day), day_length(day), energy))
     return _collect(readings, len(rows))
 
 
 def parse_load_curve(payload: Json, series: Series = Series.LOAD_CURVE) -> ParsedAnswer:
-    """Parse mean W per step, labelled by the step's end in local time, to energy and start.
+    """Parse the mean power (W) of steps, labelled by their end in local time, to their energy and start.
 
-    A point's own step length wins over the header's, because the length may change within a day.
+    A point's own step length takes precedence over the header's, because the length may change within a day.
     """
-    rows = open_envelope(payload, series)
+    rows = values.open_envelope(payload, series)
     # The label of a point with a bad value stays in the sequence, because only the order of labels distinguishes the
     # two passes of the autumn hour.
     labelled = [(row, label) for row in rows if (label := _row_label(row)) is not None]
@@ -94,15 +84,15 @@ def parse_load_curve(payload: Json, series: Series = Series.LOAD_CURVE) -> Parse
     readings = [
         IntervalReading(start, label.length, energy)
         for (row, label), start in zip(labelled, starts, strict=True)
-        if (energy := to_energy(row.value, label.length // _MINUTE)) is not None
+        if (energy := values.to_energy(row.value, label.length // _MINUTE)) is not None
     ]
     return _collect(readings, len(rows))
 
 
 def _collect(readings: Iterable[IntervalReading], rows: int) -> ParsedAnswer:
-    """Return the readings in time order; if a step occurs twice, the last one counts, but never a zero.
+    """Return the readings in time order; if a step occurs twice, the last value counts, unless it is zero.
 
-    Some suppliers pad the skipped hour of a spring day with zeros (rule T5).
+    Some suppliers pad the skipped hour of a spring day with zeros (rule T5), which must not replace real values.
     """
     by_bounds: dict[tuple[datetime, timedelta], IntervalReading] = {}
     usable = differing = 0
@@ -112,7 +102,7 @@ def _collect(readings: Iterable[IntervalReading], rows: int) -> ParsedAnswer:
         if bounds in by_bounds and by_bounds[bounds] != reading:
             differing += 1
         if bounds not in by_bounds or reading.amount:
-            by_bounds.pop(bounds, None)  # The last one's place in the answer counts too.
+            by_bounds.pop(bounds, None)  # The reading moves to the place of its last occurrence.
             by_bounds[bounds] = reading
     kept = keep_last(list(by_bounds.values()))
     return ParsedAnswer(kept, rows - usable, differing, len(by_bounds) - len(kept))
@@ -137,7 +127,7 @@ def _row_label(row: RawRow) -> Label | None:
 
 
 def _ranked_end(row: RawRow, length: timedelta) -> datetime | None:
-    """Return the end of a ranked step; ranks count elapsed steps, so clock changes need no rule."""
+    """Return the end of a ranked step. Ranks count elapsed steps, so a clock change makes no difference."""
     origin, rank = parse_day(row.origin), _to_rank(row.rank)
     if origin is None or rank is None:
         return None
@@ -145,15 +135,15 @@ def _ranked_end(row: RawRow, length: timedelta) -> datetime | None:
 
 
 def _to_rank(raw: Json) -> int | None:
-    number = parse_number(raw)
+    number = values.parse_number(raw)
     if number is None or number != int(number) or not 1 <= number <= _MAX_RANK:
         return None
     return int(number)
 
 
 def parse_max_power(payload: Json, series: Series = Series.MAX_POWER) -> ParsedAnswer:
-    """Parse a reading for each local day; its detail ``at`` is the instant, absent if only the day is known."""
-    rows = open_envelope(payload, series)
+    """Parse the maximum power of each local day; the detail ``at`` is the instant, absent if only the day is known."""
+    rows = values.open_envelope(payload, series)
     readings = [reading for row in rows if (reading := _to_peak(row)) is not None]
     highest: dict[datetime, IntervalReading] = {}
     for reading in readings:
@@ -171,7 +161,7 @@ def _rank(reading: IntervalReading) -> tuple[int, bool, datetime]:
 
 
 def _to_peak(row: RawRow) -> IntervalReading | None:
-    amount, instant = to_thousandths(row.value), _to_instant(row.label)
+    amount, instant = values.to_thousandths(row.value), _to_instant(row.label)
     day = parse_day(row.label) if instant is None else civil_date(instant)
     if amount is None or day is None or row.step not in _ONE_DAY_STEPS:
         return None
@@ -194,7 +184,7 @@ def _to_instant(raw: Json) -> datetime | None:
 
 @dataclass
 class _Points:
-    """The values of an answer by midnight; registers also by calendar."""
+    """The values in an answer by midnight; the values of registers also by calendar."""
 
     totals: dict[date, int] = field(default_factory=dict)
     registers: dict[str, dict[date, Registers]] = field(default_factory=dict)
@@ -230,17 +220,17 @@ class _Points:
         registers[name] = value[1]
 
     def _read(self, point: Mapping[str, Json]) -> tuple[date, int] | None:
-        day, number = parse_day(point.get("d")), parse_number(point.get("v"))
+        day, number = parse_day(point.get("d")), values.parse_number(point.get("v"))
         if day is None or number is None:
             self.dropped += 1
             return None
-        return day, to_whole(number)
+        return day, values.to_whole(number)
 
     def days(self) -> list[date]:
         return sorted({*self.totals, *(day for days in self.registers.values() for day in days)})
 
     def reading_of(self, day: date) -> IntervalReading | None:
-        """Return the reading of a midnight; None for one without a total."""
+        """Return the reading of a midnight; None if its total is unknown."""
         total, details = self.totals.get(day), dict[str, Any]()
         if chosen := self._calendar_of(day):
             calendar, is_whole = chosen
@@ -255,7 +245,7 @@ class _Points:
         return IntervalReading(local_midnight(day), day_length(day), total * MILLIWATT_HOURS_PER_WH, details or None)
 
     def _calendar_of(self, day: date) -> tuple[str, bool] | None:
-        """Return the chosen calendar of a midnight, and whether it has all its registers."""
+        """Return a midnight's chosen calendar, and whether all its registers have a value; None without a calendar."""
         ranked = [
             (self.registers[name][day].keys() == self._names(name), not name.startswith(_DISTRIBUTOR), max(days), name)
             for name, days in self.registers.items()
@@ -276,7 +266,7 @@ def parse_registers(payload: Json, series: Series = Series.REGISTERS) -> ParsedA
         raise WrongShape("the answer is not about registers")
     points = _Points()
     for context in list_of_objects(payload.get("contexte"), "contexte"):
-        for item in pick_quantities_2026(context.get("grandeur"), series):
+        for item in values.pick_quantities_2026(context.get("grandeur"), series):
             points.add_quantity(item)
     days = points.days()
     readings = [reading for day in days if (reading := points.reading_of(day)) is not None]

@@ -8,26 +8,27 @@
         "type_conso": "Informative Journalier"}, "statut_restitution": null}]}
 
 A gas day runs from six to six, local time, and is named by the day on which it begins. Numbers may be texts. The energy
-is the supplier's value: it is not volume x coefficient, and volumes are not the differences of indexes. "Absence de
-Données", and an energy that is null, is no reading; zero is one.
+is the supplier's value: it is not volume x coefficient, and volumes are not the differences of indexes. A record with
+"Absence de Données", or with an energy that is null, isn't a reading; an energy of zero is a reading.
 
-Of days with the same start the one that ends later counts, then the last one; a reading over several days is shortened
-if another of its days has its own reading. Of overlapping periods, the one that ends later counts, then the last one.
-Records of another kind (hours, injections, the other series) and those of GRDF's customer site, whose names are spelt
-differently, are left out.
+If several days have the same start, the day with the latest end counts, and of equal ends the last in the answer. A
+record over several days counts for its first day, and not at all if another of its days has its own record. Of
+overlapping periods, the period with the latest end counts, and of equal ends the last in the answer. Records of another
+kind (hours, injections, the other series), and records of GRDF's customer site, whose names are spelt differently, are
+left out.
 
 GRDF has misspelt one of its own names with a colon at its end (``"perim_donnees_techniques:"``), so spaces and colons
 at the end of names are ignored. Its words come with and without accents, in upper or lower case.
 
-Source: GRDF, swagger of ADICT v2; recorded answers; the code of lowatt-grdf, PyGazpar and aeneria. That a day without
-``journee_gaziere`` is the one of its first instant is inferred.
+Source: GRDF, swagger of ADICT v2; recorded answers; the code of lowatt-grdf, PyGazpar and aeneria. It is only inferred
+that a record without ``journee_gaziere`` belongs to the day of its first instant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -45,33 +46,13 @@ _QUALITIES: Final = {"mesure": "measured", "estime": "estimated", "corrige": "co
 _STATES: Final = {"provisoire": "provisional", "definitive": "final", "definitif": "final"}
 KNOWN_QUALITIES: Final = frozenset({*_QUALITIES, _ABSENT})
 KNOWN_STATES: Final = frozenset(_STATES)
-_MILLIONTHS: Final = 1_000_000  # Of a kWh.
+_MILLIONTHS: Final = 1_000_000  # Per kWh.
 _LONGEST: Final = timedelta(days=3 * 366)  # A longer record is a mistake.
-
-
-@dataclass
-class _Readings:
-    """The readings of an answer in its order, and the number of its unusable records."""
-
-    readings: list[IntervalReading] = field(default_factory=list)
-    dropped: int = 0
-    differing: int = 0
-
-    def distinct(self) -> list[IntervalReading]:
-        """Return the readings with distinct bounds; of those with the same bounds, the last one in its place."""
-        by_bounds: dict[tuple[Any, timedelta], IntervalReading] = {}
-        for reading in self.readings:
-            bounds = reading.start, reading.length
-            known = by_bounds.pop(bounds, None)
-            self.differing += known is not None and known != reading
-            by_bounds[bounds] = reading
-        return list(by_bounds.values())
 
 
 def parse_gas_days(payload: Json) -> ParsedAnswer:
     """Parse the energy of gas days in millionths of a kWh; the details have the same names as in documents."""
-    found = _read(payload, is_daily=True)
-    readings = found.distinct()
+    readings, dropped, differing = _read(payload, is_daily=True)
     by_day: dict[date, IntervalReading] = {}
     for reading in readings:
         known = by_day.get(day := reading.start.date())
@@ -79,38 +60,46 @@ def parse_gas_days(payload: Json) -> ParsedAnswer:
             by_day[day] = reading
     alone = [day for day in sorted(by_day) if by_day.keys().isdisjoint(list(_days_of(by_day[day]).dates())[1:])]
     kept = [_shorten_to_day(by_day[day]) for day in alone]
-    return ParsedAnswer(kept, found.dropped, found.differing, len(readings) - len(kept))
+    return ParsedAnswer(kept, dropped, differing, len(readings) - len(kept))
 
 
 def parse_gas_periods(payload: Json) -> ParsedAnswer:
     """Parse billed periods like ``parse_gas_days``; ``ends_on`` is the day on which a period ends, excluded."""
-    found = _read(payload, is_daily=False)
-    readings = found.distinct()
+    readings, dropped, differing = _read(payload, is_daily=False)
     kept = [
         replace(reading, details={"ends_on": str(_days_of(reading).end), **(reading.details or {})})
         for reading in keep_latest_periods(readings)
     ]
-    return ParsedAnswer(kept, found.dropped, found.differing, len(readings) - len(kept))
+    return ParsedAnswer(kept, dropped, differing, len(readings) - len(kept))
 
 
-def _read(payload: Json, is_daily: bool) -> _Readings:
+def _read(payload: Json, is_daily: bool) -> tuple[list[IntervalReading], int, int]:
+    """Return the readings in the order of the answer, the number of unusable records, and the number of differing ones.
+
+    Of readings with the same bounds, only the last is returned. A record is differing if it has the same bounds as an
+    earlier record, but other values.
+    """
     if not isinstance(payload, dict) or not isinstance(payload.get("records"), list):
         raise WrongShape("the answer is not about gas")
-    found = _Readings()
+    by_bounds: dict[tuple[datetime, timedelta], IntervalReading] = {}
+    dropped = differing = 0
     for record in payload["records"]:
         fields = clean_names(record)
         consumption = object_of(fields, "consommation")
         if not consumption and object_of(fields, "statut_restitution"):
-            continue  # A status of the supplier about its answer.
+            continue  # This record only has the supplier's status of its answer.
         is_of_series = bool(consumption) and _is_of_series(consumption, is_daily)
         if is_of_series and _is_gap(consumption):
             continue
         reading = _to_reading(fields, consumption, is_daily) if is_of_series else None
         if reading is None:
-            found.dropped += 1
-        else:
-            found.readings.append(reading)
-    return found
+            dropped += 1
+            continue
+        bounds = reading.start, reading.length
+        known = by_bounds.pop(bounds, None)
+        differing += known is not None and known != reading
+        by_bounds[bounds] = reading
+    return list(by_bounds.values()), dropped, differing
 
 
 def _is_of_series(consumption: Mapping[str, Json], is_daily: bool) -> bool:
@@ -120,7 +109,7 @@ def _is_of_series(consumption: Mapping[str, Json], is_daily: bool) -> bool:
 
 
 def _is_gap(consumption: Mapping[str, Json]) -> bool:
-    """Return whether the supplier says that nothing was measured: by a word, or by an explicit null."""
+    """Return whether the supplier says, by a word or an explicit null, that nothing was measured."""
     is_null = "energie" in consumption and consumption["energie"] in (None, "")
     return is_null or to_plain(parse_text(consumption.get("type_qualif_conso")) or "") == _ABSENT
 
@@ -134,7 +123,10 @@ def _to_reading(fields: Mapping[str, Json], consumption: Mapping[str, Json], is_
 
 
 def _bounds_of(consumption: Mapping[str, Json], is_daily: bool) -> DateWindow | None:
-    """Return the days of a record; a gas day ends on the next one, even if the record doesn't say so."""
+    """Return the days of a record. A gas day ends on the next day, even if the record doesn't say so.
+
+    None if the days are missing or impossible.
+    """
     gas_day = parse_date(consumption.get("journee_gaziere"))
     began = parse_date(consumption.get("date_debut_consommation"))
     ended = parse_date(consumption.get("date_fin_consommation"))
@@ -162,7 +154,7 @@ def _details_of(fields: Mapping[str, Json], consumption: Mapping[str, Json]) -> 
 
 
 def _indexes_of(fields: Mapping[str, Json]) -> tuple[int | float | None, int | float | None]:
-    """Return the meter's index at the beginning and at the end; for a meter with a converter, the converter's."""
+    """Return a record's indexes at its beginning and end: of the meter, or if both are missing, of its converter."""
     began, ended = object_of(fields, "releve_debut"), object_of(fields, "releve_fin")
     pairs = (
         (
@@ -200,7 +192,7 @@ def _shorten_to_day(reading: IntervalReading) -> IntervalReading:
 
 
 def clean_names(record: Json) -> Mapping[str, Json]:
-    """Return the fields of a record by their names without trailing colons and spaces; empty if it is no object."""
+    """Return the fields of a record by name, without trailing colons and spaces; empty if it isn't an object."""
     if not isinstance(record, dict):
         return {}
     # A correct name takes precedence over a misspelt one.
@@ -208,11 +200,11 @@ def clean_names(record: Json) -> Mapping[str, Json]:
 
 
 def object_of(fields: Mapping[str, Json], name: str) -> Mapping[str, Json]:
-    """Return the object of this name, else an empty one."""
+    """Return the object in the field of this name, with clean names; empty if there is none."""
     return clean_names(fields.get(name))
 
 
 def _translate(raw: Json, words: Mapping[str, str]) -> str | None:
-    """Return our word for the supplier's; an unknown word in lower case."""
+    """Return our word for a word of the supplier, or an unknown word in lower case; None without a word."""
     text = parse_text(raw)
     return None if text is None else words.get(to_plain(text), text.lower())

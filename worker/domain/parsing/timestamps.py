@@ -4,13 +4,14 @@ Enedis labels each step with its END in French local time, without an offset. On
 occur twice and only their order distinguishes them; in spring the labels of one hour are missing. These rules apply in
 this order:
 
-1. Each label is resolved by itself. An ambiguous label is the earlier instant, unless that doesn't come after the
-   previous reading's instant and the later one does.
-2. If the instants of a clock-change day then don't rise, but the day has as many readings as its true length requires
-   and the clock change alone explains the disorder, then the instants follow from the position. In spring, there are
-   labels of the skipped hour and only they are out of order. In autumn, the labels fall once, between 01:30 and 03:30.
-3. Otherwise the answer is out of order: rows that changed places keep their labels, and the second occurrence of a
-   label is the second pass.
+1. Each label is resolved by itself. An ambiguous label means the earlier instant, unless only the later instant comes
+   after the previous reading's instant.
+2. If the instants of a clock-change day then don't rise, but its steps add up to the true length of the day and the
+   clock change alone explains the disorder, then the instants follow from the positions of the labels. In spring, the
+   clock change explains labels of the skipped hour, if no other labels are out of order. In autumn, it explains one
+   backward jump of the labels, between 01:30 and 03:30.
+3. Otherwise the rows are out of order: each row keeps the time of its own label, and when a label of the repeated hour
+   occurs twice, the second occurrence means the later instant.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ from worker.domain.answers import Json
 from worker.domain.windows import PARIS, day_length, local_midnight
 
 _ONE_TICK = timedelta(microseconds=1)
-_USUAL_STEP_MINUTES: Final = 30  # For a point without a step length of its own.
+_USUAL_STEP_MINUTES: Final = 30  # The length of a step if its point has none.
 _CLOCK_CHANGE_HOUR: Final = 2  # French clocks skip or repeat the hour from 02:00 to 03:00.
-# Labels are ends, so those of the repeated hour may be half an hour later; some files repeat it half an hour early.
+# The labels before and after the backward jump in autumn lie between these times: a label is the end of a step, so it
+# may be as late as 03:30, and some files repeat labels half an hour too early.
 _FALL_FROM, _FALL_UNTIL = time(1, 30), time(3, 30)
 _MINUTES_PER_DAY: Final = 24 * 60
 _LONGEST_STEP: Final = len("PT99H9999M")
-# A day is labelled by its date alone or by its midnight. Another time of day is that of the day's maximum power.
+# A day is labelled by its date alone or by its midnight. A label with another time of day belongs to a maximum power.
 _DAY: Final = re.compile(r"(20\d\d)-(\d\d)-(\d\d)(?:[T ]00:00(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 # Only whole minutes are accepted, because keys have no seconds, so two steps could have the same key.
 _LABEL: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
@@ -41,7 +43,7 @@ _DURATION = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?", re.ASCII)
 
 
 class Label(NamedTuple):
-    """The end of a step, naive local time or with the supplier's offset, and the length of the step."""
+    """The end of a step, in naive local time or with the supplier's offset, and the length of the step."""
 
     end: datetime
     length: timedelta
@@ -73,7 +75,7 @@ def _read_label(text: str) -> datetime | None:
 def parse_step_minutes(raw: Json) -> int | None:
     """Parse the length of a step: ``PT30M``, ``PT1H`` or seconds as in the oldest answers ("1800"); absent means 30.
 
-    None for a length that doesn't divide a day evenly.
+    None for anything else, for a length above an hour, and for a length that doesn't divide a day evenly.
     """
     if raw is None or raw == "":
         return _USUAL_STEP_MINUTES
@@ -83,7 +85,7 @@ def parse_step_minutes(raw: Json) -> int | None:
     return _read_step_minutes(text) if len(text) <= _LONGEST_STEP else None
 
 
-@lru_cache(maxsize=64)  # All points of an answer have the same.
+@lru_cache(maxsize=64)  # All points of an answer have the same length.
 def _read_step_minutes(text: str) -> int | None:
     if text.isascii() and text.isdigit() and len(text) <= 5:
         seconds = int(text)
@@ -112,10 +114,10 @@ def to_starts(labels: Sequence[Label]) -> list[datetime]:
 
 
 def is_newest_first(ends: Sequence[datetime]) -> bool:
-    """Return whether most naive end labels are earlier than the one before; labels with an offset need no order.
+    """Return whether most naive end labels are earlier than the label before; False for labels with an offset.
 
-    Comparing the first and the last isn't enough, because in concatenated files a later one may come first. A single
-    fall within a day may be the end of the autumn hour's first pass.
+    Comparing only the first and the last label isn't enough, because people concatenate files, and the newer file may
+    come first. A single backward jump within a day may be the end of the autumn hour's first pass.
     """
     if len(ends) < 2 or any(end.tzinfo is not None for end in ends):
         return False
@@ -124,7 +126,7 @@ def is_newest_first(ends: Sequence[datetime]) -> bool:
 
 
 def to_instants(ends: Sequence[datetime]) -> list[datetime]:
-    """Return the moments of end labels by rule 1 only, in UTC, for steps whose length isn't known yet."""
+    """Return the instants of end labels in UTC by rule 1 alone, for steps whose length isn't known yet."""
     instants: list[datetime] = []
     previous: datetime | None = None
     for end in ends:
@@ -167,7 +169,7 @@ def _is_rising(instants: Sequence[datetime]) -> bool:
 
 
 def _is_explained_by_clock_change(day: date, ends: Sequence[datetime]) -> bool:
-    """Return whether the clock change alone explains the disorder of these instants, not swapped rows."""
+    """Return whether the clock change alone explains the disorder of these labels; if not, rows changed places."""
     if day_length(day) < timedelta(hours=24):
         skipped = [end for end in ends if end.hour == _CLOCK_CHANGE_HOUR]
         others = [end for end in ends if end.hour != _CLOCK_CHANGE_HOUR]

@@ -5,8 +5,8 @@ The points are extracted from their envelopes; the shape of an answer shows its 
 ========================= =============================================================
 v4, v5                    ``meter_reading.interval_reading[] {value, date, interval_length}``
 older list under          ``usage_point[].meter_reading.interval_reading[] {value, rank}``, rank 1 is the
-``usage_point``           first step after midnight of ``start``; also with ``date``
-2026                      ``grandeur[].points[] {v, d, p}``, the item selected by its quantity and by the
+``usage_point``           first step after midnight of ``start``; points may also have a ``date``
+2026                      ``grandeur[].points[] {v, d, p}``; the item is selected by its quantity and by the
                           direction of the energy
 ========================= =============================================================
 
@@ -70,8 +70,8 @@ class ParsedAnswer:
     """The readings of one answer in time order, each step once, and the numbers of points left out.
 
     ``dropped``: points with an unusable value, date or step. ``differing``: points repeated with another value; the
-    last one counts. ``left_out``: points replaced by another one of the same time: by a later one with other bounds, or
-    by a higher maximum power of the same day.
+    last value counts. ``left_out``: points that gave way to another point for the same time: to a later one with other
+    bounds, or to a higher maximum power of the same day.
     """
 
     readings: Sequence[IntervalReading]
@@ -80,9 +80,9 @@ class ParsedAnswer:
     left_out: int = 0
 
     def clip_to(self, window: DateWindow, *, reaching_in: bool = False) -> ParsedAnswer:
-        """Return only the readings that begin in the requested window; the others are counted as dropped.
+        """Return only the readings that begin in the requested window; all others are counted as dropped.
 
-        ``reaching_in``: those that begin before it and end in it stay too.
+        ``reaching_in``: whether readings that begin before the window and reach into it stay too.
         """
         start, _ = window.instants()
         inside = [
@@ -95,7 +95,7 @@ class ParsedAnswer:
 
 
 def parse_number(raw: Json) -> Decimal | None:
-    """Parse a finite number of zero or more, sent as a number or as text; anything else is None.
+    """Parse a finite number of zero or more, sent as a number or as text; return None for anything else.
 
     Rejects null, empty texts, words, booleans, NaN, infinity and negative numbers (-1 and -2 are suppliers' markers).
     """
@@ -126,20 +126,20 @@ def _digits_of_number(number: int | float) -> str:
     if isinstance(number, int):
         # Python refuses to write an integer of more than 4300 digits.
         return str(number) if -1 <= number < _LARGEST else ""
-    return format(number, "f") if number >= 0 else ""  # Six decimals would turn -1e-7 into zero.
+    return format(number, "f") if number >= 0 else ""  # With its six decimals, -1e-7 would become zero.
 
 
 def to_energy(raw: Json, minutes: int) -> int | None:
     """Convert a raw mean power over a step to milliwatt-hours, rounded half up: Wh = W x minutes / 60.
 
-    A raw energy in watt-hours is a power over 60 minutes. None if it is no number.
+    A raw energy in watt-hours is converted like a power over 60 minutes. None if ``raw`` isn't a number.
     """
     number = parse_number(raw)
     return None if number is None else to_whole(number * minutes * 1000 / 60)
 
 
 def to_thousandths(raw: Json) -> int | None:
-    """Convert a raw value to whole thousandths of its unit, rounded half up; None if it is no number."""
+    """Convert a raw value to whole thousandths of its unit, rounded half up; None if it isn't a number."""
     number = parse_number(raw)
     return None if number is None else to_whole(number * 1000)
 
@@ -150,7 +150,10 @@ def to_whole(number: Decimal) -> int:
 
 
 def parse_date(raw: Json) -> str | None:
-    """Return the day of a date, with or without an appended offset, or of a moment in Europe/Paris; ``YYYY-MM-DD``."""
+    """Return the day of a date or of a moment as ``YYYY-MM-DD``; None for anything else.
+
+    The offset of a date is ignored; a moment with an offset is converted to Europe/Paris.
+    """
     text = parse_text(raw) or ""
     try:
         if _DATE.fullmatch(text):
@@ -170,15 +173,13 @@ def to_plain(text: str) -> str:
 
 
 def open_envelope(payload: Json, series: Series) -> list[RawRow]:
-    """Return the points of an answer, in its own order. Raises MalformedAnswer on any other shape or unit."""
+    """Return the points of an answer in the answer's order. Raises MalformedAnswer for any other shape or unit."""
     if not isinstance(payload, dict):
         raise WrongShape("the answer is not a JSON object of measures")
     if any(root in payload for root in ROOTS_2026):
         return list(_rows_2026(payload, series))
-    if "meter_reading" in payload:
-        return list(_rows_of_meter_reading(payload["meter_reading"], series))
-    if "interval_reading" in payload:  # Some gateways relay it without its envelope.
-        return list(_rows_of_meter_reading(payload, series))
+    if "meter_reading" in payload or "interval_reading" in payload:  # Some gateways drop the envelope.
+        return list(_rows_of_meter_reading(payload.get("meter_reading", payload), series))
     if "usage_point" in payload:
         return list(_rows_of_usage_points(payload["usage_point"], series))
     raise WrongShape("the answer has none of the known forms of measures")
@@ -219,9 +220,9 @@ def _rows_2026(payload: dict[str, Json], series: Series) -> Iterator[RawRow]:
 
 
 def pick_quantities_2026(raw: Json, series: Series) -> Iterator[dict[str, Json]]:
-    """Yield the items of a ``grandeur`` list that belong to this series; others are other series of the same meter.
+    """Yield the items of a ``grandeur`` list that belong to this series; the others are for other series.
 
-    Raises MalformedAnswer on another shape or unit.
+    Raises MalformedAnswer for another shape or unit.
     """
     described = series.description
     for item in list_of_objects(raw, "grandeur"):
@@ -233,13 +234,13 @@ def pick_quantities_2026(raw: Json, series: Series) -> Iterator[dict[str, Json]]
 
 
 def _check_unit(unit: Json, series: Series) -> None:
-    """Raise WrongUnit for another unit, if there is one: reading W as Wh would double every half-hour."""
+    """Raise WrongUnit if the answer names another unit: reading W as Wh would double every half-hour."""
     if unit is not None and unit != (expected := QUANTITIES[series.description.quantity].unit):
         raise WrongUnit(f"the unit of {series.value} is not {expected}")
 
 
 def _check_kind(reading_type: dict[str, Json], series: Series) -> None:
-    """Raise WrongUnit for another optional kind or aggregate: a day's maximum power has the same shape."""
+    """Raise WrongUnit if the answer names another kind or aggregate: a day's maximum power has the same shape."""
     quantity = QUANTITIES[series.description.quantity]
     for name, expected in (("measurement_kind", quantity.kind), ("aggregate", quantity.aggregate)):
         if reading_type.get(name) not in (None, expected):
@@ -247,7 +248,7 @@ def _check_kind(reading_type: dict[str, Json], series: Series) -> None:
 
 
 def list_of_objects(raw: Json, name: str) -> list[dict[str, Json]]:
-    """Return ``raw`` as a list; absent or null is empty, because suppliers leave empty lists out."""
+    """Return ``raw`` if it is a list of objects, or an empty list for None. Raises WrongShape for anything else."""
     if raw is None:
         return []
     if not isinstance(raw, list) or not all(isinstance(item, dict) for item in raw):

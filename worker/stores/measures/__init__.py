@@ -1,6 +1,7 @@
-"""Measure stores, opened by their URL: CouchDB in production, or SQL through SQLAlchemy on one machine.
+"""The measure stores, opened by their URL: CouchDB in production, or SQL through SQLAlchemy on one machine.
 
-An opened store counts and times its requests, and refuses to work if the measures have another layout.
+An opened store counts and times its requests, and refuses to work if the measures are stored in a layout other than the
+configured one.
 """
 
 from __future__ import annotations
@@ -16,22 +17,15 @@ from worker.domain.packing import PACKED_SERIES, UNPACKED_DOCTYPES
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable, WriteRefused
 from worker.metrics import STORE_ERRORS, STORE_SECONDS
-from worker.stores.measures.measure_store import (
-    NO_ROWS,
-    DocumentsByDoctype,
-    Layout,
-    MeasureStore,
-    Ranges,
-    Rows,
-    wrong_layout,
-)
+from worker.stores.measures import measure_store
+from worker.stores.measures.measure_store import DocumentsByDoctype, Layout, MeasureStore, Ranges, Rows
 
 if TYPE_CHECKING:
     from worker.stores.measures.couchdb import CouchDatabase, CouchServer
 
 
 RECHECK_S: Final = 60.0
-_LAYOUT_DELAY_S: Final = 900.0  # Waiting doesn't fix a layout, so a window is left to the next scheduled run.
+_LAYOUT_DELAY_S: Final = 900.0  # Waiting doesn't change a layout, so the window is left to the next scheduled run.
 _COUCHDB: Final = "couchdb+"
 
 
@@ -45,14 +39,14 @@ def open_measures(
     layout: str = Layout.PLAIN,
     guarded: bool = False,
 ) -> InstrumentedStore:
-    """Return the measure store; connects to nothing yet.
+    """Return the measure store, which connects only at its first use.
 
-    The URL is ``couchdb+http://user:password@host:5984/``, ``couchdb+https://…`` or SQLAlchemy's. ``prefix`` precedes
-    the names of CouchDB databases; ``shards`` and ``replicas`` apply when these are created. ``guarded``: the store
-    refuses to work if the other layout has readings. Raises ValueError with one line that doesn't repeat the URL, which
-    may contain a password.
+    The URL is ``couchdb+http://user:password@host:5984/``, ``couchdb+https://…`` or a URL of SQLAlchemy. ``prefix``
+    precedes the names of CouchDB databases; ``shards`` and ``replicas`` apply when these databases are created.
+    ``guarded``: the store refuses to work if the other layout has readings. Raises ValueError with one line that
+    doesn't repeat the URL, which may contain a password.
     """
-    # Each store is imported only for its use, so that a system with SQL doesn't load CouchDB's package.
+    # Each store is imported only when it is used, so that a system with SQL doesn't load CouchDB's package.
     if (server := open_couchdb(url, timeout_s)) is None:
         from worker.stores.measures.sql import SqlStore
 
@@ -78,7 +72,7 @@ def open_measures(
 
 
 def open_couchdb(url: str, timeout_s: float) -> CouchServer | None:
-    """Return the CouchDB server of a measures URL, for its set-up; None for a SQL database.
+    """Return the CouchDB server of a measures URL; None if the URL names a SQL database.
 
     Raises ValueError like ``open_measures``.
     """
@@ -89,7 +83,7 @@ def open_couchdb(url: str, timeout_s: float) -> CouchServer | None:
     try:
         parts = urlsplit(url.removeprefix(_COUCHDB))
         host, port = parts.hostname, parts.port
-    except ValueError:  # Its text would repeat a part of a password with '/' or '#'.
+    except ValueError:  # The error's text would repeat a part of a password that contains '/' or '#'.
         host, port = None, None
     if host is None or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise ValueError(
@@ -102,17 +96,17 @@ def open_couchdb(url: str, timeout_s: float) -> CouchServer | None:
 
 
 def couchdb_user(url: str) -> tuple[str, str] | None:
-    """Return the user and password in a CouchDB measures URL, if any."""
+    """Return the user and password in a CouchDB measures URL; None if the URL has none."""
     parts = urlsplit(url.removeprefix(_COUCHDB))
     return None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
 
 
 class InstrumentedStore:
-    """A wrapper of ``store`` that measures its requests and checks the layout.
+    """A wrapper around ``store`` that measures its requests and checks the layout.
 
-    ``others``: the databases in which the other layout has its readings. With ``layout``, the wrapper refuses to work
-    if there are any. It checks before its first request, and again after an empty read, at most once a minute, because
-    another process may have migrated the measures meanwhile.
+    ``others``: the databases in which the other layout would keep its readings. ``layout``: the configured layout; with
+    it, the wrapper refuses to work if the ``others`` contain readings. It checks this before its first request, and
+    again after an empty read, at most once a minute, because another process may have migrated the measures meanwhile.
     """
 
     def __init__(
@@ -123,7 +117,7 @@ class InstrumentedStore:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._others, self._layout, self._clock = store, others, layout, clock
-        # The time from which the layout is checked again; negative before the first check.
+        # The time from which an empty read checks the layout again; negative before the first check.
         self._recheck_at = float("inf") if layout is None else -1.0
 
     def __repr__(self) -> str:
@@ -136,7 +130,7 @@ class InstrumentedStore:
             self._check_layout()
         return documents
 
-    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
+    def write(self, documents: Rows, removals: Rows = measure_store.NO_ROWS) -> DocumentsByDoctype:
         with self._request("write"):
             return self._store.write(documents, removals)
 
@@ -155,12 +149,12 @@ class InstrumentedStore:
         self._store.close()
 
     def has_other_layout(self) -> bool:
-        """Return whether the other layout has readings; these wouldn't be read, but fetched again."""
+        """Return whether the other layout has readings, which would be fetched from the supplier again, not read."""
         return not all(database.is_empty() for database in self._others)
 
     @contextmanager
     def _request(self, operation: str) -> Iterator[None]:
-        """Time a request and count its failure; before the first one, check the layout."""
+        """Measure the duration of a request, and count it if it fails. Before the first request, check the layout."""
         if self._recheck_at < 0:
             self._check_layout()
         errors = STORE_ERRORS.labels("measures").count_exceptions((StoreUnavailable, WriteRefused))
@@ -173,5 +167,5 @@ class InstrumentedStore:
         if self._layout is None or now < self._recheck_at:
             return
         if self.has_other_layout():
-            raise StoreUnavailable(wrong_layout(self._layout), retry_after_s=_LAYOUT_DELAY_S)
+            raise StoreUnavailable(measure_store.wrong_layout(self._layout), retry_after_s=_LAYOUT_DELAY_S)
         self._recheck_at = now + RECHECK_S

@@ -1,16 +1,16 @@
-"""CouchDB: the measure store in the plain layout, requests over HTTP with errors in plain words, a server's set-up.
+"""CouchDB: the measure store in the plain layout, requests over HTTP, and the set-up of a server.
 
 There is one database per doctype, partitioned by account if the server supports it. The first write creates a database.
-No extra request checks for partitions: a partition read is tried, and its failure is remembered in the process. An
-account is read in one request per doctype, and written in one request per 500 documents.
+Whether the server supports partitions is not requested separately: the store tries to read a partition, and the process
+remembers a failure. An account is read in one request per doctype, and written in one request per 500 documents.
 
     database   com-grandlyon-enedis-day
     document   {"_id": "k9x4w:2024-07-25", "_rev": "1-967a…", "load": 7.654321, "year": 2024, …}
 
 Source: CouchDB 3.5 documentation, ``_all_docs``, ``_bulk_docs`` and partitioned databases.
 
-No other module uses the ``couchdb`` package. It is fast, but has traps, which are avoided here (seen in its source,
-CouchDB 1.2): no timeout by default, a cache of GET answers, connections that are returned to the pool twice after some
+No other module uses the ``couchdb`` package. It is fast, but has traps, which this module avoids (seen in the source of
+version 1.2): no timeout by default, a cache of GET answers, connections that are returned to the pool twice after some
 errors or stay open after a timeout, and 5xx answers that surface as AttributeError, TypeError or ValueError.
 """
 
@@ -29,15 +29,8 @@ from couchdb import http
 
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable, WriteRefused
-from worker.stores.measures.measure_store import (
-    NO_ROWS,
-    Document,
-    DocumentsByDoctype,
-    MeasureStore,
-    Ranges,
-    Rows,
-    database_name,
-)
+from worker.stores.measures import measure_store
+from worker.stores.measures.measure_store import Document, DocumentsByDoctype, MeasureStore, Ranges, Rows
 
 Json = Any
 _STATUS_OF: Final = {
@@ -47,28 +40,29 @@ _STATUS_OF: Final = {
     http.ResourceConflict: 409,
     http.PreconditionFailed: 412,
 }
-MOST_BYTES: Final = 64 * 1024**2  # Far above the longest range that is read: three years of half-hours.
+MOST_BYTES: Final = 64 * 1024**2  # Far above the size of the longest read: three years of half-hours.
 _TRY_LATER: Final = {408, 409, 425, 429}  # Client errors that pass with time.
 _NOT_AN_ANSWER: Final = (AttributeError, TypeError, ValueError, OSError, HTTPException, http.RedirectLimit)
 MOST_DOCUMENTS_A_REQUEST: Final = 500
-# Sent with each read: without a limit, a server with a cap on partition reads silently leaves out the rest.
+# This limit is sent with each read: without one, a server with a cap on partition reads silently leaves out the rest.
 _MOST_ROWS: Final = 1_000_000
-_FRUITLESS_ROUNDS: Final = 3  # One is normal, because the package may have sent the deletion twice.
-_NO_DATABASE: Final = {"Database does not exist.", "no_db_file"}  # CouchDB 3; CouchDB 1 and 2, pouchdb-server.
+_FRUITLESS_ROUNDS: Final = 3  # One fruitless round is normal, because the package may have sent the deletion twice.
+# The first text is from CouchDB 3, the second from CouchDB 1 and 2 and pouchdb-server.
+_NO_DATABASE: Final = {"Database does not exist.", "no_db_file"}
 # Errors of single rows that are the server's fault; any other error except a conflict is a refusal.
 _ROW_OUTAGES: Final = {"internal_server_error", "service_unavailable", "timeout", "unknown_error"}
 _DATABASE_NAME: Final = re.compile(r"[a-z][a-z0-9_$()+-]*")
 SYSTEM_DATABASES: Final = ("_users", "_replicator")
 _OLDEST_VERSION: Final = 3
-_STAND_IN: Final = "express-pouchdb"  # pouchdb-server, whose versions are its own.
+_STAND_IN: Final = "express-pouchdb"  # The name of pouchdb-server, which has its own version numbers.
 
 
 class UserRefused(StoreUnavailable):
-    """CouchDB refuses this user, or a request without one (401 and 403)."""
+    """CouchDB refuses this user, or a request without a user (status 401 or 403)."""
 
 
 class ServerUnsuitable(StoreUnavailable):
-    """The server is no CouchDB, or has an unsuitable version."""
+    """The server isn't CouchDB, or has an unsuitable version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +82,8 @@ class CouchAnswer:
 class CouchStore(MeasureStore):
     """One database per doctype.
 
-    There are no transactions: a worker killed between two doctypes leaves old totals, which the next run computes
-    again.
+    There are no transactions: if a worker is killed between writing two doctypes, old totals stay, which the next run
+    computes again.
     """
 
     def __init__(self, databases: Mapping[Doctype, CouchDatabase]) -> None:
@@ -99,15 +93,15 @@ class CouchStore(MeasureStore):
         return f"CouchStore({', '.join(map(repr, self._databases.values()))})"
 
     def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> DocumentsByDoctype:
-        """Read one doctype after the other, in one request each."""
+        """Read one doctype after another, with one request for each."""
         return {doctype: self._databases[doctype].read(account_id, *keys, limit) for doctype, keys in ranges.items()}
 
-    def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
-        """Write one doctype after the other, in one request per 500 documents and removals."""
+    def write(self, documents: Rows, removals: Rows = measure_store.NO_ROWS) -> DocumentsByDoctype:
+        """Write one doctype after another, with one request per 500 documents and removals."""
         lost: DocumentsByDoctype = {}
         for doctype in dict.fromkeys([*documents, *removals]):
             rows = [*documents.get(doctype, ()), *removals.get(doctype, ())]
-            if lost.get(doctype.series.inputs):  # Its readings lost their race.
+            if lost.get(doctype.series.inputs):  # The readings of these totals lost their race.
                 lost[doctype] = rows
                 continue
             deletions = [deletion_of(document) for document in removals.get(doctype, ())]
@@ -117,18 +111,18 @@ class CouchStore(MeasureStore):
         return lost
 
     def erase(self, account_id: str) -> int:
-        """Erase totals before readings: as long as a reading exists, the account counts as not erased."""
+        """Erase totals before readings, because the account counts as not erased as long as a reading exists."""
         series = dict.fromkeys(doctype.series for doctype in self._databases)
         order = [doctype for name in series for doctype in reversed(name.doctypes)]
         return sum(self._databases[doctype].erase(account_id) for doctype in order)
 
     def prepare(self) -> dict[str, bool]:
-        """Create the missing databases, with their shards and replicas."""
+        """Create the missing databases with the configured numbers of shards and replicas."""
         return {doctype.full_name: database.create_if_missing() for doctype, database in self._databases.items()}
 
 
 class CouchDatabase:
-    """One database; the account id is the partition of ``_id``."""
+    """One database of CouchDB; the account id is the partition in each ``_id``."""
 
     def __init__(
         self,
@@ -139,12 +133,12 @@ class CouchDatabase:
         shards: int | None = None,
         replicas: int | None = None,
     ) -> None:
-        """Name the database; connects to nothing.
+        """Name the database, without connecting to the server.
 
         ``prefix`` separates the databases of several installations. ``shards`` (q) and ``replicas`` (n) apply when the
         database is created; None leaves them to the server. Raises ValueError for a name that CouchDB refuses.
         """
-        self.name = prefix + database_name(doctype)
+        self.name = prefix + measure_store.database_name(doctype)
         if not _DATABASE_NAME.fullmatch(self.name):
             raise ValueError(
                 f"{self.name!r} is not a valid database name: use a-z, 0-9 and dashes, and begin with a letter"
@@ -152,26 +146,26 @@ class CouchDatabase:
         self._server = server
         self._sharding = {name: count for name, count in (("q", shards), ("n", replicas)) if count is not None}
         self._partitioned = True
-        self._is_missing = False  # Whether the last answer said that there is no database.
+        self._is_missing = False  # Whether the last answer said that the database doesn't exist.
 
     def __repr__(self) -> str:
         return f"CouchDatabase({self._server.origin}/{self.name})"
 
     def read(self, account_id: str, first_key: str, end_key: str, limit: int | None = None) -> list[Document]:
-        """Return the account's documents with ``first_key <= key < end_key``, in key order; one request."""
+        """Return the account's documents with ``first_key <= key < end_key``, in key order, with one request."""
         if first_key >= end_key:  # CouchDB refuses such a range.
             return []
         rows = self._read_rows(account_id, first_key, end_key, limit or _MOST_ROWS, include_docs="true")
         try:
-            return [row["doc"] for row in rows if row["doc"]]  # It is null if it was erased meanwhile.
+            return [row["doc"] for row in rows if row["doc"]]  # ``doc`` is null if the document was erased meanwhile.
         except (KeyError, TypeError):
             raise self._unexpected_answer() from None
 
     def look_up(self, ids: Sequence[str]) -> list[Document]:
-        """Return the documents with these ids that exist, of any accounts; one request per 500.
+        """Return the existing documents with these ids, which may be of several accounts; one request per 500 ids.
 
-        The row of a document that never existed has ``error``; that of a deleted one has ``doc`` null. Source: CouchDB
-        3.5, POST /{db}/_all_docs.
+        The row of a document that never existed has ``error``; the row of a deleted document has ``doc`` null. Source:
+        CouchDB 3.5, POST /{db}/_all_docs.
         """
         documents: list[Document] = []
         for first in range(0, len(ids), MOST_DOCUMENTS_A_REQUEST):
@@ -187,10 +181,10 @@ class CouchDatabase:
         return documents
 
     def write(self, documents: Sequence[Document]) -> list[Document]:
-        """Write documents, 500 per request, and return those that lost a race; ``_deleted`` deletes one.
+        """Write documents, 500 per request, and return those that lost a race; a document with ``_deleted`` is deleted.
 
         The package may send a request twice when the connection breaks. The documents then lose against their own first
-        write, so the store already has their content.
+        write, which is harmless, because the store already has their content.
         """
         lost: list[Document] = []
         for first in range(0, len(documents), MOST_DOCUMENTS_A_REQUEST):
@@ -215,22 +209,22 @@ class CouchDatabase:
         return erased
 
     def create_if_missing(self) -> bool:
-        """Create the database, with its shards and replicas, and return whether it was missing.
+        """Create the database, with its shards and replicas; return True if it was missing, False if it existed.
 
-        In a cluster, 202 means that some nodes don't know of it yet. Source: CouchDB 3.5, PUT /{db}.
-        CouchDB answers 401 to a user who isn't an admin, whether the database exists or not.
+        In a cluster, status 202 means that some nodes don't know of the new database yet. Source: CouchDB 3.5, PUT
+        /{db}. CouchDB answers 401 to a user who isn't an admin, whether the database exists or not.
         """
         try:
             answer = self._server.request("PUT", self.name, partitioned="true", **self._sharding)
         except UserRefused as refusal:
-            if read_or_none(self._server, self.name) is None:  # If CouchDB refuses the password, this raises too.
+            if read_or_none(self._server, self.name) is None:  # If CouchDB refuses the password, this call raises, too.
                 raise StoreUnavailable(
                     f"CouchDB's database {self.name} is missing, and this user may not create it: run `releve migrate` "
                     "with RELEVE_MEASURES_ADMIN_URL"
                 ) from refusal
             self._is_missing = False
             return False
-        if not answer.ok and answer.status != 412:  # 412: It exists already.
+        if not answer.ok and answer.status != 412:  # 412: the database exists already.
             reason = f"CouchDB answers {answer.status}"
             if answer.status == 400 and self._sharding:
                 reason += "; check RELEVE_COUCHDB_SHARDS and RELEVE_COUCHDB_REPLICAS"
@@ -239,7 +233,7 @@ class CouchDatabase:
         return answer.ok
 
     def is_empty(self) -> bool:
-        """Return whether there are no documents or no database; creates nothing."""
+        """Return whether the database has no documents or doesn't exist; this call creates nothing."""
         answer = self._server.request("GET", self.name, "_all_docs", limit=1)
         if answer.status == 404:
             return True
@@ -248,9 +242,9 @@ class CouchDatabase:
         return not answer.body.get("rows")
 
     def _read_rows(self, account_id: str, first_key: str, end_key: str | None, limit: int, **query: str) -> list[Any]:
-        """Return the rows of ``_all_docs`` with ``first_key <= key < end_key``; a missing database has none.
+        """Return the rows of ``_all_docs`` with ``first_key <= key < end_key``; none if the database is missing.
 
-        If there are partitions, only the account's is queried, which spares the other shards.
+        If there are partitions, only the account's partition is queried, so the other shards are not read.
         """
         # In the sort order, ';' directly follows ':'.
         end_id = f"{account_id};" if end_key is None else f"{account_id}:{end_key}"
@@ -262,9 +256,9 @@ class CouchDatabase:
         if answer.ok or answer.reason in _NO_DATABASE:
             return self._rows_of(answer)
         whole = self._server.request("GET", self.name, "_all_docs", **everything)
-        if whole.ok and answer.status == 400:  # "database is not partitioned": an administrator created it.
+        if whole.ok and answer.status == 400:  # "database is not partitioned": an administrator has created it.
             self._partitioned = False
-        elif whole.ok:  # There is no such path before CouchDB 3.
+        elif whole.ok:  # The path of a partition doesn't exist before CouchDB 3.
             self._server.partitions = False
         return self._rows_of(whole)
 
@@ -291,7 +285,7 @@ class CouchDatabase:
             answer = self._server.request("POST", self.name, "_bulk_docs", body={"docs": documents})
         if answer.status == 404:
             raise StoreUnavailable(f"{self.name} can't be created or written to: check the address of CouchDB")
-        if not answer.ok:  # Too large or malformed: the same request would fail again.
+        if not answer.ok:  # The request is too large or malformed, and would fail again.
             raise WriteRefused(f"bulk write to {self.name}: CouchDB answers {answer.status}")
         try:
             failed = {row["id"]: error_name(row["error"]) for row in answer.body if "error" in row}
@@ -311,15 +305,15 @@ class CouchDatabase:
 
 
 def deletion_of(document: Document) -> Document:
-    """Return the stub that deletes this revision of a document.
+    """Return the stub that deletes exactly this revision of a document.
 
-    CouchDB 3.5 also answers "ok" if the document never existed.
+    CouchDB 3.5 answers "ok" even if the document never existed.
     """
     return {"_id": document["_id"], "_rev": document["_rev"], "_deleted": True}
 
 
 class CouchServer:
-    """One CouchDB server; connects at first use, separately in each process, and is safe with threads.
+    """One CouchDB server, which threads can share; each process opens its own connections at first use.
 
     ``origin`` is its URL without user and password. ``partitions`` becomes false once a store has seen that the server
     has no partitioned databases.
@@ -331,19 +325,19 @@ class CouchServer:
         self._timeout_s = timeout_s
         # A closure, because the ``repr`` of an attribute would show the password.
         self._credentials: Callable[[], tuple[str, str] | None] = lambda: credentials
-        self._of_thread = threading.local()  # A thread's connections, by process id.
+        self._of_thread = threading.local()  # The connections of each thread, by process id.
 
     def __repr__(self) -> str:
         return f"CouchServer({self.origin!r})"
 
     def request(self, method: str, *path: str, body: Json = None, **query: str | int) -> CouchAnswer:
-        """Send a request; the answer is a success or a refusal other than 401 and 403.
+        """Send a request, and return a success or a refusal (4xx); 401 and 403 raise an error.
 
-        After a lost connection the package sends it again, so a repeat must be harmless. Raises StoreUnavailable for
-        every other answer, and WriteRefused for a body that can't be written as JSON.
+        After a lost connection the package sends the request again, so a repeat must be harmless. Raises
+        StoreUnavailable for 401, 403 and every other answer, and WriteRefused for a body that can't be written as JSON.
         """
-        # Two threads or processes on one connection would read each other's answers. A child leaves its parent's entry
-        # alone: dropping it could close a connection that the parent uses.
+        # Two threads or processes on one connection would read each other's answers. A child process leaves the entry
+        # of its parent alone: dropping that entry could close a connection that the parent uses.
         resource = vars(self._of_thread).get(str(os.getpid())) or self._connect()
         extra = {} if body is None else {"body": _to_json(body)}
         succeeded = False
@@ -358,25 +352,22 @@ class CouchServer:
         except _NOT_AN_ANSWER as error:
             raise StoreUnavailable(f"CouchDB at {self.origin} {_outage(error)}: check that it runs") from error
         finally:
-            if not succeeded:  # The rest of an answer may be left in the connection.
+            if not succeeded:  # The rest of an answer may still be unread in the connection.
                 del vars(self._of_thread)[str(os.getpid())]
                 resource.session.connection_pool.close()
         return CouchAnswer(status, answer)
 
     def _connect(self) -> Any:
-        """Return this thread's connection to the server, which is opened with the first request."""
+        """Return this thread's connection to the server, which opens with the first request."""
         session = http.Session(timeout=self._timeout_s, retry_delays=[0])  # An empty list makes the package fail.
         session.cache, session.connection_pool = _NoCache(), _Connection(self._timeout_s)
-        # Credentials are set here, because the package misreads those with ':' or '@' in a URL.
+        # Credentials are set here, because the package misreads credentials with ':' or '@' in a URL.
         resource = http.Resource(self.origin, session, headers={"Content-Type": "application/json"})
         resource.credentials = self._credentials()
         return vars(self._of_thread).setdefault(str(os.getpid()), resource)
 
     def _refusal(self, failure: http.HTTPError, database: str) -> CouchAnswer:
-        """Return a 4xx as an answer.
-
-        Raises UserRefused for 401 and 403, which the operator must fix, and StoreUnavailable for outages.
-        """
+        """Return a 4xx answer as a CouchAnswer instead of an exception."""
         is_other = isinstance(failure, http.ServerError)
         status, text = failure.args[0] if is_other else (_STATUS_OF[type(failure)], failure.args[0])
         place = database or "its first page"
@@ -399,7 +390,7 @@ def _to_json(body: Json) -> bytes:
 
 
 def error_name(error: object) -> str:
-    """Return CouchDB's short name of an error; any other text might quote a document."""
+    """Return CouchDB's short name of an error, but not any other text, which might quote a document."""
     return error if isinstance(error, str) and re.fullmatch(r"[a-z_]{1,40}", error) else "an error without a name"
 
 
@@ -412,10 +403,10 @@ def _outage(error: Exception) -> str:
 
 
 class _NoCache(http.Cache):  # type: ignore[misc]  # The package has no types.
-    """A replacement of the package's cache of GET answers that keeps nothing."""
+    """A replacement for the package's cache of GET answers that stores nothing."""
 
     def put(self, url: str, response: object) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
 
 class _BoundedResponse(HTTPResponse):
@@ -423,7 +414,7 @@ class _BoundedResponse(HTTPResponse):
 
     def read(self, amt: int | None = None) -> bytes:
         if amt is not None or 0 <= (self.length or -1) <= MOST_BYTES:
-            return super().read(amt)  # Without ``amt`` it raises an error for an answer that breaks off.
+            return super().read(amt)  # Without ``amt``, read() raises if an answer breaks off.
         body = super().read(MOST_BYTES + 1)
         if len(body) > MOST_BYTES:
             raise HTTPException(f"an answer of more than {MOST_BYTES} bytes")
@@ -431,9 +422,9 @@ class _BoundedResponse(HTTPResponse):
 
 
 class _Connection(http.ConnectionPool):  # type: ignore[misc]
-    """A replacement of the package's connection pool, with one connection for one thread and one request at a time.
+    """A replacement for the package's connection pool: one connection, for one thread and one request at a time.
 
-    The package itself returns a connection twice after some error pages, and doesn't close it after a timeout.
+    The package's own pool returns a connection twice after some error pages, and doesn't close it after a timeout.
     """
 
     def get(self, url: str) -> HTTPConnection:
@@ -443,7 +434,7 @@ class _Connection(http.ConnectionPool):  # type: ignore[misc]
         return connection
 
     def release(self, url: str, conn: HTTPConnection) -> None:
-        """Do nothing: the connection never left the pool."""
+        """Do nothing, because the connection never left the pool."""
 
     def close(self) -> None:
         """Close the connection, even if an answer still holds it."""
@@ -454,7 +445,7 @@ class _Connection(http.ConnectionPool):  # type: ignore[misc]
 def check_server(server: CouchServer) -> str:
     """Return the server's version.
 
-    Raises ServerUnsuitable if it is no CouchDB, or older than 3, and StoreUnavailable.
+    Raises ServerUnsuitable if the server isn't CouchDB or is older than version 3, and StoreUnavailable.
     """
     welcome = server.request("GET", "").body
     known = isinstance(welcome, dict) and ("couchdb" in welcome or _STAND_IN in welcome)
@@ -472,17 +463,20 @@ def check_server(server: CouchServer) -> str:
 
 
 def create_system_database(admin: CouchServer, name: str, replicas: int | None = None) -> str:
-    """Create a system database with ``replicas`` (n; None: the server's default); return ``made`` or ``there``."""
+    """Create a system database with ``replicas`` (n; None: the server's default); return ``made`` or ``there``.
+
+    ``there``: the database existed already.
+    """
     answer = admin.request("PUT", name, **({} if replicas is None else {"n": replicas}))
-    if answer.ok or answer.status == 412:  # 412: It exists already.
+    if answer.ok or answer.status == 412:  # 412: the database exists already.
         return "made" if answer.ok else "there"
     raise _write_refused(f"database {name} can't be created", answer)
 
 
 def set_up_user(admin: CouchServer, user: CouchServer, name: str, password: str) -> str:
-    """Create the user ``name``, or set its password if the connection ``user`` can't log in with it.
+    """Create the user ``name``, or change its password if the connection ``user`` can't log in.
 
-    Returns ``made``, ``changed`` or ``there``.
+    Returns ``made``, ``changed``, or ``there`` if nothing was to be done.
     """
     stored = read_or_none(admin, "_users", f"org.couchdb.user:{name}")
     if stored is not None and _can_log_in(user):
@@ -495,9 +489,10 @@ def set_up_user(admin: CouchServer, user: CouchServer, name: str, password: str)
 
 
 def grant_access(admin: CouchServer, database: str, name: str) -> str:
-    """Make the user the only member of ``database`` beside the admins; return ``made`` or ``there``.
+    """Make the user the only member of ``database`` besides the admins; return ``made`` or ``there``.
 
-    A member may read and write documents, but not write design documents, which contain code that CouchDB runs.
+    ``there``: the access was already set. A member may read and write documents, but not design documents, which
+    contain code that CouchDB runs.
     """
     security = {"admins": {"names": [], "roles": ["_admin"]}, "members": {"names": [name], "roles": []}}
     if read_or_none(admin, database, "_security") == security:
@@ -511,8 +506,8 @@ def grant_access(admin: CouchServer, database: str, name: str) -> str:
 def limit_revisions(admin: CouchServer, database: str, count: int) -> str:
     """Let CouchDB remember ``count`` old revisions of each document; return ``changed`` or ``there``.
 
-    Returns ``left`` if the server has no such limit, or ``admin`` may not set it.
-    Source: CouchDB 3.5, PUT /{db}/_revs_limit.
+    ``there``: the limit was already set. Returns ``left`` if the server has no such limit, or if ``admin`` may not set
+    it. Source: CouchDB 3.5, PUT /{db}/_revs_limit.
     """
     answer = admin.request("GET", database, "_revs_limit")
     if answer.status == 404:
@@ -530,7 +525,7 @@ def limit_revisions(admin: CouchServer, database: str, count: int) -> str:
 
 
 def read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
-    """Return the JSON object at a path, or None. Raises StoreUnavailable and WriteRefused."""
+    """Return the JSON object at a path; None if there is none (404). Raises StoreUnavailable and WriteRefused."""
     answer = server.request("GET", *path)
     if answer.status == 404:
         return None
@@ -541,7 +536,7 @@ def read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
 
 def _can_log_in(user: CouchServer) -> bool:
     try:
-        return user.request("GET", "_session").ok  # It refuses a wrong password and needs no rights.
+        return user.request("GET", "_session").ok  # CouchDB refuses a wrong password here, and requires no rights.
     except UserRefused:
         return False
 

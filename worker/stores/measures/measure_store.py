@@ -1,7 +1,7 @@
 """The protocol of the measure stores, and the two layouts of documents in CouchDB.
 
-A store holds the documents of all doctypes. ``_id`` is ``<account id>:<key>``, such as ``k9x4w:2024-07-25``, so a
-reading written twice is a conflict, never a second document. ``_rev`` is the revision, a text in the store's own form.
+A store holds the documents of all doctypes. ``_id`` is ``<account id>:<key>``, such as ``k9x4w:2024-07-25``, so writing
+a reading twice gives a conflict, never a second document. ``_rev`` is the revision, a text in the store's own form.
 """
 
 from __future__ import annotations
@@ -22,47 +22,47 @@ NO_ROWS: Final[Rows] = {}
 
 
 class MeasureStore(Protocol):
-    """The documents of all accounts.  All methods raise StoreUnavailable, ``write`` also WriteRefused."""
+    """The documents of all accounts. All methods raise StoreUnavailable; ``write`` raises WriteRefused, too."""
 
     def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> DocumentsByDoctype:
-        """Return the account's documents with ``first <= key < end`` of each range, with ``_id`` and ``_rev``.
+        """Return the account's documents with ``first <= key < end`` in each range; they include ``_id`` and ``_rev``.
 
-        Doctypes are read in the order of ``ranges``; each has at most ``limit`` (1 or more) documents, in key order. A
-        doctype without a database or table yet has no documents; that is no error.
+        Doctypes are read in the order of ``ranges``. For each, at most ``limit`` (1 or more) documents are returned, in
+        key order. A doctype whose database or table doesn't exist yet has no documents; that isn't an error.
         """
         ...
 
     def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
         """Write and remove documents, and return those that lost a race; all others were written or removed.
 
-        Without ``_rev`` a document is created; with it, exactly that revision is replaced. A removal removes exactly
-        the revision of its ``_id`` and ``_rev``. The ids within a doctype must be different.
+        Without ``_rev`` a document is created; with it, exactly that revision is replaced or removed. A document loses
+        a race if another writer has changed the stored revision first. The ids within a doctype must be different.
 
-        Doctypes are written in their order, which must have readings before totals. If a reading loses its race, its
-        totals lose theirs too, because they were computed from another reading.
+        Doctypes are written in the order in which they are given, in which readings must come before totals. If a
+        reading loses its race, its totals lose theirs too, because they were computed from another reading.
         """
         ...
 
     def erase(self, account_id: str) -> int:
-        """Delete all documents of the account, totals first, and return their number; safe to repeat."""
+        """Delete all documents of the account, totals first, and return their number. It is safe to repeat."""
         ...
 
     def empty_log(self) -> None:
-        """Empty the log of a SQLite file, which still has erased documents, unless another connection uses it.
+        """Empty the log of a SQLite file, which still contains erased documents.
 
-        An erasure does so too. Does nothing in other stores.
+        Nothing happens if another connection uses the log. ``erase`` empties the log, too. Other stores have no log.
         """
         return
 
     def prepare(self) -> dict[str, bool]:
-        """Create each doctype's database or table, and return whether it was missing; safe to repeat.
+        """Create each doctype's database or table; return for each whether it was missing. It is safe to repeat.
 
-        For the set-up of a system; without it, the first write creates them.
+        The set-up of a system calls this method; without it, the first write creates them.
         """
         ...
 
     def close(self) -> None:
-        """Close idle connections; the next use opens new ones. Those to CouchDB are closed with its server object."""
+        """Close idle connections; the next use opens new ones. The connections to CouchDB belong to ``CouchServer``."""
         return
 
 
@@ -78,7 +78,7 @@ class Layout(StrEnum):
 
 
 def doctypes_of(layout: Layout) -> dict[str, Series]:
-    """Return the doctypes of a layout, each with the series whose readings or totals it holds."""
+    """Return the doctypes of a layout, each with the series whose readings or totals it contains."""
     if layout is Layout.PLAIN:
         return {doctype.full_name: doctype.series for doctype in Doctype}
     unpacked = {doctype.full_name: doctype.series for doctype in UNPACKED_DOCTYPES}
@@ -86,7 +86,7 @@ def doctypes_of(layout: Layout) -> dict[str, Series]:
 
 
 def readings_of(layout: Layout) -> list[str]:
-    """Return the doctypes that only this layout has for readings; if these are empty, it is not in use."""
+    """Return the doctypes that contain readings only in this layout; if all are empty, the layout is not in use."""
     packed = layout is Layout.PACKED
     return [packed_doctype(series) if packed else series.inputs.full_name for series in PACKED_SERIES]
 
@@ -100,7 +100,7 @@ def nightly_doctypes(layout: Layout) -> list[str]:
 
 
 def database_name(doctype: str) -> str:
-    """Return the name of a doctype's CouchDB database; it can't contain dots."""
+    """Return the name of a doctype's CouchDB database, with dashes for dots, which CouchDB doesn't allow."""
     return doctype.replace(".", "-")
 
 

@@ -2,13 +2,13 @@
 
 Callers see the documents of the plain layout, each with its own revision and conflicts. A write reads the packs that it
 changes and replaces each as a whole; if another writer has replaced a pack first, it reads the pack again and decides
-again, value by value. Before a write of only new values no pack is read: usually there is none yet, and otherwise the
-store reports a conflict.
+again, value by value. If all values to write are new, no pack is read first: usually the pack doesn't exist yet, and if
+it does, the store reports a conflict.
 
-The revision of a value, such as ``3-9f2c04ab``, is the version of the pack when the value was written, and a salt drawn
-when the pack was created. Only a writer that read its last state can replace a pack, so no two writes make the same
-version; after an erasure the salt differs. A writer names the revision of the value that it replaces, so changes of
-other values in the same pack don't conflict with it.
+The revision of a value, such as ``3-9f2c04ab``, consists of the version that the pack had when the value was written,
+and a random salt drawn when the pack was created. A writer can replace a pack only if it has read the pack's last
+state, so two writes never make the same version; a pack created after an erasure has another salt. A writer names the
+revision of the value that it replaces, so changes of other values in the same pack don't conflict with it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from worker.stores.measures.couchdb import CouchDatabase, CouchStore
 
 MOST_RACES: Final = 20  # After so many lost races for one pack, the store counts as unavailable.
-# The least values of a complete pack, for reads with a limit: the hours of a day, or the months of a year.
+# The smallest number of values in a complete pack, for reads with a limit: the hours of a day, or the months of a year.
 _FEWEST_HOURS, _FEWEST_MONTHS = 23, 12
 _ALL_PACKS: Final = ("", "~")
 PackId = tuple[str, str]  # The account id and the pack's key, such as ("k9x4w", "2024-07-25").
 
 
 class ValueWrite(NamedTuple):
-    """One value to write, or None to remove it.
+    """One value to write or, if ``value`` is None, to remove.
 
     Without ``revision`` the value is created; with it, exactly that revision is replaced or removed.
     """
@@ -51,10 +51,10 @@ Changes = dict[Doctype, list[ValueWrite]]
 
 @dataclass(frozen=True)
 class PackDecision:
-    """The outcome for one pack.
+    """The result of applying changes to one pack.
 
-    ``fields``: the pack to store, with ``_deleted`` if no value is left; None if nothing changes.
-    ``conflicting``: the keys that lost a race.
+    ``fields``: the pack to store, with ``_deleted`` if no value is left; None if nothing changes. ``conflicting``: the
+    keys that lost a race.
     """
 
     fields: dict[str, Any] | None
@@ -62,7 +62,10 @@ class PackDecision:
 
 
 class PackedStore(MeasureStore):
-    """The doctypes in packs, with one database for each series; documents that aren't packed are in ``unpacked``."""
+    """The measure store in the packed layout, with one database of packs for each series.
+
+    ``unpacked`` stores the documents that are never packed.
+    """
 
     def __init__(self, databases: Mapping[Series, CouchDatabase], unpacked: CouchStore) -> None:
         self._databases, self._unpacked = databases, unpacked
@@ -71,7 +74,7 @@ class PackedStore(MeasureStore):
         return f"PackedStore({', '.join(map(repr, self._databases.values()))})"
 
     def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> DocumentsByDoctype:
-        """Read the doctypes of one series from the same snapshot; without ``limit`` in one request."""
+        """Read the doctypes of one series from the same snapshot; if there is no ``limit``, with one request."""
         documents: DocumentsByDoctype = {doctype: [] for doctype in ranges}
         for series in dict.fromkeys(doctype.series for doctype in ranges):
             if not series.packs:
@@ -91,7 +94,7 @@ class PackedStore(MeasureStore):
         return {doctype: rows[:limit] for doctype, rows in documents.items()}
 
     def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
-        """Write each series in one request per 500 packs; a pack's readings and totals are written together."""
+        """Write each series with one request per 500 packs; the readings and totals of a pack are written together."""
         lost: dict[Doctype, set[str]] = {doctype: set() for doctype in (*documents, *removals)}
         for series in dict.fromkeys(doctype.series for doctype in lost):
             if series.packs:
@@ -110,14 +113,13 @@ class PackedStore(MeasureStore):
         return packed + self._unpacked.erase(account_id)
 
     def prepare(self) -> dict[str, bool]:
-        """Create the missing databases, with their shards and replicas."""
         packs = {packed_doctype(series): database.create_if_missing() for series, database in self._databases.items()}
         return packs | self._unpacked.prepare()
 
     def _read_packs_of(
         self, account_id: str, series: Series, ranges: Ranges, limit: int | None, documents: DocumentsByDoctype
     ) -> Iterator[Document]:
-        """Yield the packs of these ranges, until ``documents`` has ``limit`` documents of each doctype."""
+        """Yield the packs of these ranges, until the caller's ``documents`` has ``limit`` documents of each doctype."""
         bounds = [packing.pack_range(*keys, doctype) for doctype, keys in ranges.items() if keys[0] < keys[1]]
         first, end = min((start for start, _ in bounds), default=""), max((stop for _, stop in bounds), default="")
         most = None if limit is None else limit // (_FEWEST_HOURS if series.has_steps else _FEWEST_MONTHS) + 2
@@ -126,10 +128,10 @@ class PackedStore(MeasureStore):
             yield from packs
             if limit is None or len(packs) < (most or 0) or all(len(documents[doctype]) >= limit for doctype in ranges):
                 return
-            first = f"{key_of(packs[-1])} "  # The first text after this key.
+            first = f"{key_of(packs[-1])} "  # This text sorts directly after the key of the last pack.
 
     def _write_series(self, series: Series, documents: Rows, removals: Rows, lost: Mapping[Doctype, set[str]]) -> None:
-        """Write the rows of one series, and add the ids of those that lost a race to ``lost``."""
+        """Write the rows of one series; add the ids of rows that lost a race to ``lost``."""
         database = self._databases[series]
         pending = _group_by_pack(series, documents, removals)
         stored = _look_up(database, [pack for pack, changes in pending.items() if _replaces(changes)])
@@ -142,7 +144,7 @@ class PackedStore(MeasureStore):
         raise StoreUnavailable(f"{database}: other writers keep changing the same documents, try again")
 
     def _erase_series(self, account_id: str, series: Series) -> int:
-        """Delete packs until none is left: deleting one that a replication wrote may reveal an older revision."""
+        """Delete packs until none is left, because deleting a replicated pack may reveal an older revision of it."""
         database, erased = self._databases[series], 0
         for _ in range(MOST_RACES):
             packs = database.read(account_id, *_ALL_PACKS)
@@ -167,9 +169,9 @@ def _write_once(
     stored: Mapping[PackId, Document],
     lost: Mapping[Doctype, set[str]],
 ) -> list[PackId]:
-    """Write the packs once and return those that another writer replaced first.
+    """Write the packs once; return those that another writer replaced first, so that they must be tried again.
 
-    Ids of rows that lost their race in the other packs are added to ``lost``.
+    The ids of rows that lost their race in the other packs are added to ``lost``.
     """
     with _codec_errors():
         decisions = {
@@ -190,13 +192,13 @@ def _write_once(
 
 
 def _look_up(database: CouchDatabase, packs: Sequence[PackId]) -> dict[PackId, Document]:
-    """Return the current state of those packs that exist."""
+    """Return the current state of the given packs, without those that don't exist."""
     documents = database.look_up([":".join(pack) for pack in packs]) if packs else []
     return {(account_of(document), key_of(document)): document for document in documents}
 
 
 def _group_by_pack(series: Series, documents: Rows, removals: Rows) -> dict[PackId, Changes]:
-    """Return the values to write and to remove by pack, readings before totals.
+    """Return the values to write and to remove, grouped by pack, with readings before totals.
 
     Raises WriteRefused for a document that can't be packed.
     """
@@ -223,13 +225,13 @@ def _group_by_pack(series: Series, documents: Rows, removals: Rows) -> dict[Pack
 
 
 def _replaces(changes: Changes) -> bool:
-    """Return whether any of the writes replaces or removes a stored value."""
+    """Return whether any of the changes replaces or removes a stored value."""
     return any(write.revision is not None for writes in changes.values() for write in writes)
 
 
 @contextmanager
 def _codec_errors() -> Iterator[None]:
-    """Turn UnknownPack into StoreUnavailable: the store is at fault, not one account."""
+    """Turn UnknownPack into StoreUnavailable, because the fault concerns the store, not one account."""
     try:
         yield
     except packing.UnknownPack as error:
@@ -243,14 +245,12 @@ def revision_of(value: packing.PackedValue, fields: packing.Fields) -> str:
 def decide_writes(
     stored: packing.Fields | None, pack: str, changes: Mapping[Doctype, Sequence[ValueWrite]], salt: str
 ) -> PackDecision:
-    """Decide which of the changes are written to a pack; ``salt`` is for a new pack.
+    """Decide which of the changes are written to a pack; ``salt`` is used if the pack is new.
 
-    If a reading lost its race, no total of this pack is written, because it was computed from a reading other than the
-    stored one. ``changes`` has readings before totals. Raises UnknownPack.
+    If a reading lost its race, no total of this pack is written, because the total was computed from a reading other
+    than the stored one. ``changes`` has readings before totals. Raises UnknownPack.
     """
-    fields: dict[str, Any] = (
-        dict(stored) if stored is not None else {"format": packing.FORMAT, "version": 0, "salt": salt}
-    )
+    fields: dict[str, Any] = dict(stored or {"format": packing.FORMAT, "version": 0, "salt": salt})
     version = _version(fields) + 1
     lost: dict[Doctype, frozenset[str]] = {}
     won_any = False
@@ -275,7 +275,7 @@ def decide_writes(
 
 
 def _fits(write: ValueWrite, values: packing.ValuesByKey, fields: packing.Fields) -> bool:
-    """Return whether the write names the stored revision of its value."""
+    """Return whether the write names the stored revision of its value, or no revision if no value is stored."""
     stored = values.get(write.key)
     return write.revision == (revision_of(stored, fields) if stored is not None else None)
 

@@ -1,4 +1,7 @@
-"""The SQL measure store, the default on one machine: one table per doctype, compare-and-set on a revision column."""
+"""The SQL measure store, the default on one machine: one table per doctype, with a revision number in each row.
+
+A write names the revision that it replaces, and changes nothing if the row has another revision meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ _USE: Final = DatabaseUse(
     counts_outages=False,
 )
 METADATA: Final = sa.MetaData()
-# Keys sort by their bytes, as in CouchDB; PostgreSQL would sort them by the rules of a language.
+# Keys are sorted by their bytes, as in CouchDB; otherwise PostgreSQL would sort them by the rules of a language.
 _BYTES: Final = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 _TABLES_LOCK: Final = 7_238_163  # The number is arbitrary.
 _REQUIRED: Final = ("load", "year", "month", "day", "hour", "minute")
@@ -34,12 +37,12 @@ VALUES: Final = (*_REQUIRED, *_OPTIONAL)
 _OTHER_FIELDS: Final = ("_id", "_rev", "source_account")
 _DETAIL_COLUMNS: Final[dict[DetailType, TypeEngine[Any]]] = {
     DetailType.TEXT: sa.String(),
-    DetailType.NUMBER: sa.Double(),  # Its shortest text form is the stored number.
+    DetailType.NUMBER: sa.Double(),  # A double's shortest decimal text is the number that was stored.
     DetailType.ENERGIES: sa.JSON(none_as_null=True),
 }
 _NO_REVISION: Final = 0  # No row has this revision.
 _BY_ID: Final = itemgetter("_id")
-Row = dict[str, Any]  # Values by name of column or parameter.
+Row = dict[str, Any]  # Values by the name of their column or parameter.
 
 
 def _table(doctype: Doctype) -> sa.Table:
@@ -48,7 +51,7 @@ def _table(doctype: Doctype) -> sa.Table:
         METADATA,
         sa.Column("account_id", _BYTES, primary_key=True),
         sa.Column("key", _BYTES, primary_key=True),
-        sa.Column("load", sa.Double, nullable=False),  # Eight bytes keep six decimals of a kWh unchanged.
+        sa.Column("load", sa.Double, nullable=False),  # A double keeps the six decimals of a kWh unchanged.
         *(sa.Column(name, sa.SmallInteger, nullable=False) for name in _REQUIRED[1:]),
         sa.Column("fold", sa.SmallInteger),
         sa.Column("step", sa.SmallInteger),
@@ -56,7 +59,7 @@ def _table(doctype: Doctype) -> sa.Table:
         sa.Column("updated_at", sa.String),
         *(sa.Column(detail.name, _DETAIL_COLUMNS[detail.type]) for detail in doctype.details),
         sa.Column("revision", sa.Integer, nullable=False),
-        sqlite_with_rowid=False,  # Rows are stored in key order, so a range is contiguous and keys are stored once.
+        sqlite_with_rowid=False,  # Rows are stored in key order: a range is contiguous, each key stored once.
     )
 
 
@@ -65,7 +68,7 @@ _TABLE_NAMES: Final = frozenset(table.name for table in TABLES.values())
 
 
 class _Statements:
-    """The statements on one table, built once, so that SQLAlchemy and the driver can reuse them."""
+    """The SQL statements for one table, built once, so that SQLAlchemy and the driver can reuse them."""
 
     def __init__(self, doctype: Doctype, table: sa.Table, dialect: str) -> None:
         columns = table.c
@@ -82,14 +85,14 @@ class _Statements:
 
 
 class SqlStore:
-    """The doctypes in a SQLite file or a PostgreSQL database; connects at first use, safe with threads.
+    """The measure store in a SQLite file or a PostgreSQL database. It connects at first use; threads can share it.
 
-    Account and key are a row's primary key, and ``_rev`` is its revision as text. ``source_account`` has no column,
-    because it is the account in ``_id``.
+    Account and key are the primary key of a row, and ``_rev`` is the row's revision as text. ``source_account`` has no
+    column, because it is the account in ``_id``.
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        """Take the URL without opening it. Raises ValueError with one line that doesn't repeat the URL."""
+        """Take the URL without connecting. Raises ValueError with one line that doesn't repeat the URL."""
         self._database = Database(url, _USE, timeout_s)
         self._existing = frozenset[str]()
         self._statements = {
@@ -100,7 +103,7 @@ class SqlStore:
         return f"SqlStore({self._database.address})"
 
     def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> DocumentsByDoctype:
-        """Read one doctype after the other, in one statement each; a doctype without a table is empty."""
+        """Read one doctype after another, with one statement for each; a doctype without a table has no documents."""
         documents: DocumentsByDoctype = {doctype: [] for doctype in ranges}
         with self._refusing(), self._database.reading() as connection:
             if not self._existing.issuperset(_TABLE_NAMES):
@@ -117,14 +120,14 @@ class SqlStore:
         return documents
 
     def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
-        """Write all doctypes in one transaction; if the worker is killed meanwhile, nothing is written."""
+        """Write all doctypes in one transaction, so nothing is written if the worker is killed meanwhile."""
         lost: DocumentsByDoctype = {doctype: [] for doctype in (*documents, *removals)}
         if not any(documents.values()) and not any(removals.values()):
             return lost
         with self._writing() as connection:
             for doctype in lost:
                 rows = [*documents.get(doctype, ()), *removals.get(doctype, ())]
-                if lost.get(doctype.series.inputs):  # Its readings lost their race.
+                if lost.get(doctype.series.inputs):  # The readings of these totals lost their race.
                     lost[doctype] = rows
                     continue
                 won = self._write_rows(connection, doctype, documents.get(doctype, ()), removals.get(doctype, ()))
@@ -136,7 +139,7 @@ class SqlStore:
     ) -> set[str]:
         """Write and remove rows of one table, and return the ids of those that won their race."""
         statements, won = self._statements[doctype], set[str]()
-        # In the order of their ids, so that two writers never deadlock.
+        # Rows are written in the order of their ids, so that two writers never deadlock.
         documents = sorted(documents, key=_BY_ID)
         if new := [_to_new_row(document, statements.values) for document in documents if document.get("_rev") is None]:
             won.update(f"{account_id}:{key}" for account_id, key in connection.execute(statements.create, new))
@@ -162,7 +165,7 @@ class SqlStore:
         self._database.empty_log()
 
     def prepare(self) -> dict[str, bool]:
-        """Create the missing tables; safe in several processes at once."""
+        """Create the missing tables. Several processes may call this at once."""
         with self._database.writing() as connection:
             if connection.dialect.name == "postgresql":  # IF NOT EXISTS fails when two processes create tables at once.
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_TABLES_LOCK)))
@@ -176,7 +179,7 @@ class SqlStore:
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        """Open a transaction, with all tables created. Raises StoreUnavailable and WriteRefused."""
+        """Open a transaction in which all tables exist. Raises StoreUnavailable and WriteRefused."""
         if not self._existing.issuperset(_TABLE_NAMES):
             self.prepare()
             self._existing = _TABLE_NAMES
@@ -195,7 +198,8 @@ class SqlStore:
 
 def _to_new_row(document: Document, names: Sequence[str]) -> Row:
     account_id, _, key = document["_id"].partition(":")
-    # The first revision is random, so that an erased and rewritten row differs from the one that a slow writer read.
+    # The first revision is random, so that an erased and rewritten row has a revision other than the one that a slow
+    # writer read.
     return {"account_id": account_id, "key": key, "revision": random.randrange(1, 2**16), **_to_values(document, names)}
 
 
@@ -207,7 +211,7 @@ def _to_values(document: Document, names: Sequence[str]) -> Row:
 
 
 def _to_stored(document: Document) -> Row:
-    """Return the parameters that select a stored row; a revision of another store selects none."""
+    """Return the parameters that select a stored row; a revision from another store selects no row."""
     account_id, _, key = document["_id"].partition(":")
     revision = str(document["_rev"])
     number = int(revision) if revision.isdecimal() and len(revision) < 10 else _NO_REVISION

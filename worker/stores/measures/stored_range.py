@@ -1,4 +1,4 @@
-"""A range of an account's documents, read page by page; totals come with the counts of their readings."""
+"""A range of an account's documents, read page by page; each total comes with the number of its readings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from worker.domain.totals import with_counts
 from worker.domain.windows import DateWindow
 from worker.stores.measures.measure_store import MeasureStore
 
-MOST_DOCUMENTS: Final = 5000  # Of one page in memory.
+MOST_DOCUMENTS: Final = 5000  # The most documents of one page, which is held in memory.
 
 
 @dataclass
 class StoredRange:
-    """A range of an account's documents: from the key ``first``, or after the key ``after``, up to before ``end``."""
+    """A range of an account's documents: keys from ``first`` (after ``after``, if set) to just before ``end``."""
 
     measures: MeasureStore
     account_id: str
@@ -28,10 +28,13 @@ class StoredRange:
     after: str | None = None
 
     def read(self, limit: int | None = None) -> tuple[list[Document], bool]:
-        """Return the next page of documents, totals with their counts, and whether there are more."""
+        """Return the next page of documents, and whether more pages follow.
+
+        Totals come with the number of their readings.
+        """
         limit = limit or MOST_DOCUMENTS
         start = max(self.first, self.after or "")
-        # Two more than requested: one may be ``after`` itself, and one shows whether there are more.
+        # Two more documents than requested are read: one may be ``after`` itself, and one shows whether more follow.
         documents = self.measures.read(self.account_id, {self.doctype: (start, self.end)}, limit + 2)[self.doctype]
         unread = [document for document in documents if self.after is None or key_of(document) > self.after]
         page, more = unread[:limit], len(unread) > limit
@@ -44,14 +47,14 @@ class StoredRange:
         return page, more
 
     def iterate(self) -> Iterator[Document]:
-        """Yield the documents not read yet, with one page in memory at a time."""
+        """Yield the documents that were not read yet, with one page in memory at a time."""
         more = True
         while more:
             documents, more = self.read()
             yield from documents
 
     def read_tariff_periods(self) -> set[str]:
-        """Return the tariff periods of the whole range, so that each of its pages has the same columns."""
+        """Return the tariff periods that occur in the whole range, so that each of its pages has the same columns."""
         if not csv_varies(self.doctype):
             return set()
         return find_tariff_periods(replace(self, after=None).iterate(), self.doctype)
@@ -60,5 +63,8 @@ class StoredRange:
 def find_stored_range(
     measures: MeasureStore, account_id: str, doctype: Doctype, days: DateWindow, after: str | None = None
 ) -> StoredRange:
-    """Return the range of these days; the periods of the first and the last day are included as a whole."""
+    """Return the range of documents for these days.
+
+    The periods in which the first and the last day lie are included as a whole.
+    """
     return StoredRange(measures, account_id, doctype, *key_range(days, doctype), after)

@@ -1,6 +1,7 @@
 """The stores in Redis; this module checks the URLs in the settings, and parses ``sentinel://`` URLs.
 
-The URLs are handled here because settings are read before the metrics, which ``connection`` imports, can be set up.
+The URLs are handled here and not in ``connection``, because settings are read before the metrics, which that module
+imports, can be set up.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 SENTINEL_PORT: Final = 26379
-SENTINEL_TIMEOUT_S: Final = 2
-# The names are redis-py's.
+# These options have redis-py's names.
 TLS_OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"})
 _FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 _CERT_REQS: Final = ("required", "optional", "none")
@@ -33,7 +33,7 @@ _SHAPES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Sentinels:
-    """Sentinel addresses, and the credentials and the database of the Redis server that they watch."""
+    """The addresses of Sentinels, and the credentials and database number for the Redis server that they watch."""
 
     nodes: tuple[tuple[str, int], ...]
     master: str
@@ -43,13 +43,16 @@ class Sentinels:
     sentinel_password: str | None = field(repr=False)
 
     def client_options(self) -> dict[str, Any]:
-        """Return redis-py's options for a connection to a Sentinel: one short try, because there are others."""
-        options: dict[str, Any] = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), SENTINEL_TIMEOUT_S)
+        """Return redis-py's options for a connection to a Sentinel.
+
+        Each Sentinel gets only one short try, because there are other Sentinels.
+        """
+        options: dict[str, Any] = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), 2)
         return options | {"password": self.sentinel_password, "retry": Retry(NoBackoff(), 0)}
 
 
 def check_redis_url(url: str) -> None:
-    """Check a Redis URL from the settings. Raises ValueError, with a text for the operator."""
+    """Check a Redis URL from the settings. Raises ValueError for a wrong URL, with a text for the operator."""
     scheme = url.partition("://")[0]
     if scheme not in _OPTIONS:
         raise ValueError(_SHAPES)
@@ -68,7 +71,7 @@ def parse_sentinels(url: str) -> Sentinels:
     Port, database and ``sentinel_password`` are optional. Raises ValueError.
     """
     hosts, _, rest = url.removeprefix("sentinel://").partition("/")
-    hosts, question, query = hosts.partition("?")  # A URL without a database has its query here.
+    hosts, question, query = hosts.partition("?")  # In a URL without a database, the query follows the hosts.
     credentials, _, addresses = hosts.rpartition("@")
     user, _, password = credentials.partition(":")
     nodes = [split_url(f"sentinel://{address}") for address in addresses.split(",")]
@@ -90,7 +93,7 @@ def parse_sentinels(url: str) -> Sentinels:
 
 
 def parse_url_options(parts: SplitResult, known: frozenset[str]) -> dict[str, str]:
-    """Return the options in a URL's query. Raises ValueError for a name that is not ``known``, or a wrong value."""
+    """Return the options in a URL's query. Raises ValueError for a name that is not in ``known``, or a wrong value."""
     options = dict(parse_qsl(parts.query))
     if options.keys() - known:
         allowed = f"only {', '.join(sorted(known))}" if known else "nothing"
@@ -106,7 +109,7 @@ def parse_url_options(parts: SplitResult, known: frozenset[str]) -> dict[str, st
 
 
 def split_url(url: str) -> SplitResult | None:
-    """Return the parts of a URL, or None if it is invalid: the library's error may quote a password."""
+    """Return the parts of a URL; None if it is invalid, because the library's error may quote a password."""
     try:
         parts = urlsplit(url)
         return parts if parts.port is None or parts.port else None

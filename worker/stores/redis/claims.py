@@ -1,40 +1,43 @@
-"""Progress of all accounts in Redis: claims on windows, failures, loaded histories, last runs, and shared texts.
+"""Progress of all accounts in Redis: claims on windows, failed windows, loaded histories, last runs, shared texts.
 
-Everything here may be lost; a lost key only causes repeated work. All keys have the prefix ``releve:`` and text values:
+Everything here may be lost; a lost key only causes repeated work. All keys have the prefix ``releve:``; all values are
+texts:
 
     inflight:<lane>               sorted set: k9x4w:daily 1721890000123456, k9x4w:load_curve 1721890000123457
-    slot:<name>                   1, the tick is taken, such as resume_night:28698123
-    failures:<account>:<series>   hash: 2024-07-11/2024-07-18 to 2, the failures of windows of the history
+    slot:<name>                   1 if a scheduled task has run, such as resume_night:28698123
+    failures:<account>:<series>   hash: how often windows of the history failed, 2024-07-11/2024-07-18 to 2
     starts:<step>                 sorted set: processes that have begun a step and not ended it, host-17-a1b2c3/17
                                   1721890000; step: k9x4w:daily:tasks.pipeline.store:nightly/1721890000123456
     history_loaded:<series>:<letters>
                                   hash: account to 1 if its whole history is loaded, k9x4w 1
-    task:<account>:<series>       hash: the state of the last run while it is needed: state ok, window
+    task:<account>:<series>       hash: the state of the last run as long as it is needed: state ok, window
                                   2024-06-25/2024-07-25, run_id 20240725T041209.000001, error "",
                                   answer:data:backfill 2024-07-25T04:12:09+00:00 2024-06-25/2024-07-25
     secret:<name>                 an encrypted text
     text:<name>                   a text, such as the summary of the last audit
     lock:<name>                   ``locks``
 
-A claim prevents a window from being published twice; after its expiry (``RELEVE_INFLIGHT_EXPIRY_S``) lost work can be
-published again. The claims of a lane are its backlog. The score is the moment of the claim in µs by the server's clock,
-and the claims of one script run all differ. So the score also identifies the holder: a message that came twice can't
-release the claim of the next window.
+A claim prevents a window from being published twice; after the claim's expiry (``RELEVE_INFLIGHT_EXPIRY_S``) lost work
+can be published again. The claims of a lane are its backlog. The score is the time of the claim in µs by the clock of
+Redis, and all claims made by one run of the script differ. So the score also identifies the holder: a message that was
+delivered twice can't release the claim of the next window.
 
-The registry decides whether a history is loaded, and the flag is updated with each stored window. A million accounts
-have two million flags, so each one is a field of a small hash, which Redis stores compactly. Workers of version 0.2.0
-keep finished days in ``history:``; this version only deletes that key with its account.
+The registry is the authority on whether a history is loaded; the flag in ``history_loaded`` is updated with each stored
+window. A million accounts have two million flags, so each flag is a field of a small hash, which Redis stores
+compactly. Workers of version 0.2.0 keep finished days in ``history:``; this version only deletes these fields, together
+with the account.
 
-The hash of a task takes some 400 bytes. So after a good run it expires after 15 minutes, in which waiting commands read
-it, and a good night creates none: its outcome is in the registry permanently.
+The hash of a task takes some 400 bytes. So after a good run it expires after 15 minutes, which is enough for commands
+that wait for the run. A good nightly run doesn't create the hash at all; its outcome is in the registry permanently.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
-from redis import Redis
+from redis import Redis, RedisError
 
 from worker.domain.calls import Call, call_to_fields, calls_from_fields
 from worker.domain.series import Series
@@ -46,13 +49,13 @@ FAILURES_TTL_S: Final = 24 * 3600
 TASK_TTL_S: Final = 90 * 24 * 3600
 SUCCESS_TTL_S: Final = 15 * 60
 LOST: Final = "lost/"
-_OF_MANY: Final = frozenset({"history_loaded", "history", "inflight"})  # Each key belongs to many accounts.
+_OF_MANY: Final = frozenset({"history_loaded", "history", "inflight"})  # Each of these keys belongs to many accounts.
 ACCOUNT_KINDS: Final = _OF_MANY | {"task", "failures", "starts", "secret", "text", "slot"}
-# Ids begin with one of 22 letters, followed by characters from 32, so a million accounts make 44 fields per hash. By
-# default Redis stores hashes compactly up to 128 fields (older versions: 512) of at most 64 bytes.
+# Ids begin with one of 22 letters, followed by characters from a set of 32, so a million accounts make 44 fields per
+# hash. By default Redis stores hashes compactly up to 128 fields (older versions: 512) of at most 64 bytes.
 BUCKET_LETTERS: Final = 3
 # KEYS: releve:inflight:nightly. ARGV: lifetime of a claim in µs (900000000), then members (k9x4w:daily …).
-# Returns the claim of each member as text (1721890000123456), empty if it is claimed already.
+# Returns the claim of each member as text (1721890000123456); empty for a member that is claimed already.
 _CLAIM = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -77,8 +80,9 @@ for place = 1, #ARGV, 2 do
 end
 return released
 """
-# KEYS: releve:starts:<step>. ARGV: a process (host-17-a1b2c3/17), seconds that a start counts, the limit of starts.
-# Returns the processes that had begun the step and not ended it; if they reach the limit, no start is recorded.
+# KEYS: releve:starts:<step>. ARGV: a process (host-17-a1b2c3/17), the seconds for which a start counts, the limit of
+# starts. Returns the processes that had begun the step and not ended it; if their number is the limit, no start is
+# recorded.
 _BEGIN = """
 local now = redis.call('TIME')[1]
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
@@ -92,37 +96,43 @@ return begun
 
 
 class ClaimStore(PrefixedKeys):
-    """Claims and failures of windows in Redis.
+    """Claims on windows and counts of failed windows in Redis.
 
-    ``lane`` is a queue. Members are texts of account and series (``member_of``).
+    ``lane`` is a queue. ``members`` are texts that name an account and a series (``member_of``).
     """
 
     def slot(self, name: str, ttl_s: float) -> bool:
-        """Return true only to the first caller within ``ttl_s``; scheduled tasks use it to run once."""
+        """Return True only to the first caller within ``ttl_s``, so that a scheduled task runs only once."""
         return bool(self._redis.set(self._key("slot", name), "1", nx=True, px=max(1, round(ttl_s * 1000))))
 
     def claim_windows(self, lane: str, members: Sequence[str], ttl_s: int) -> list[str]:
-        """Claim each member and return the claims in their order; one that was claimed already gives an empty text."""
+        """Claim each member; return the claims in the order of ``members``.
+
+        A member that was claimed already gets an empty text.
+        """
         if not members:
             return []
         return list(self._run(_CLAIM, self._claims_key(lane), ttl_s * 1_000_000, *members))
 
     def release_claims(self, lane: str, claims: Mapping[str, str]) -> int:
-        """Release the given claims, by member, and return their number; a member's newer claim stays."""
+        """Release these claims (``claims``: the claim of each member) and return how many were released.
+
+        A newer claim on the same member stays.
+        """
         args = [text for pair in claims.items() for text in pair]
         return int(self._run(_RELEASE, self._claims_key(lane), *args)) if args else 0
 
     def claim_of(self, lane: str, member: str) -> str | None:
-        """Return the claim on a member, or None."""
+        """Return the present claim on a member; None if there is none."""
         score = self._redis.zscore(self._claims_key(lane), member)
         return None if score is None else f"{score:.0f}"
 
     def claims_in(self, lane: str, ttl_s: int, *, older_than_s: float = 0.0) -> dict[str, str]:
-        """Return the claims of a lane that are between ``older_than_s`` and ``ttl_s`` old, by member."""
+        """Return the claims of a lane, by member, that are at least ``older_than_s`` and at most ``ttl_s`` old."""
         seconds, microseconds = self._redis.time()
         now = int(seconds) * 1_000_000 + int(microseconds)
         oldest, newest = now - ttl_s * 1_000_000, now - int(older_than_s * 1e6)
-        # The score of a claim from this microsecond may lie a little ahead.
+        # The score of a claim made in this microsecond may lie a little ahead of ``now``.
         last: Any = newest if older_than_s else "+inf"
         rows: Any = self._redis.zrange(self._claims_key(lane), oldest, last, byscore=True, withscores=True)
         return {member: f"{score:.0f}" for member, score in rows}
@@ -132,12 +142,12 @@ class ClaimStore(PrefixedKeys):
     def begin_step(self, step: str, process: str, counted_s: int, most: int) -> list[str]:
         """Return the processes that began a step in the last ``counted_s`` seconds and didn't end it.
 
-        If there are fewer than ``most`` of them, record that this process begins it.
+        If there are fewer than ``most`` such processes, record that this process begins the step.
         """
         return list(self._run(_BEGIN, self._key("starts", step), process, counted_s, most))
 
     def mark_lost(self, step: str, worker: str) -> None:
-        """Record that processes of a living worker have died in the middle of a step."""
+        """Record that the process in which the living ``worker`` began a step died in the middle of the step."""
         key = self._key("starts", step)
         starts: Any = self._redis.zrange(key, 0, -1, withscores=True)
         for process, began_at in starts:
@@ -146,13 +156,13 @@ class ClaimStore(PrefixedKeys):
                 self._redis.zrem(key, process)
 
     def end_step(self, step: str) -> None:
-        """Forget all starts of a step, because it has ended."""
+        """Forget all starts of a step, because the step has ended."""
         self._redis.delete(self._key("starts", step))
 
     # -- Windows of the history that failed
 
     def count_failure(self, account_id: str, series: Series, window: DateWindow) -> None:
-        """Count a failure of a window; all counts of a series expire a day after the last failure."""
+        """Count a failure of a window. All counts of the series expire a day after its last failure."""
         key = self._key("failures", account_id, series)
         with self._redis.pipeline() as pipe:
             pipe.hincrby(key, str(window), 1)
@@ -160,7 +170,7 @@ class ClaimStore(PrefixedKeys):
             pipe.execute()
 
     def failures(self, account_id: str, series: Series) -> dict[DateWindow, int]:
-        """Return how often windows of the history have failed recently."""
+        """Return how often windows of the history have failed, for the windows that failed recently."""
         counts: Any = self._redis.hgetall(self._key("failures", account_id, series))
         return {DateWindow.parse(window): int(count) for window, count in counts.items()}
 
@@ -174,38 +184,47 @@ class ClaimStore(PrefixedKeys):
 
 
 def member_of(account_id: str, series: str) -> str:
-    """Return the member of an account's series."""
+    """Return the text that stands for an account's series among the claims."""
     return f"{account_id}:{series}"
 
 
 def series_of_member(member: str) -> str:
-    """Return the series of a member."""
     return member.rpartition(":")[2]
 
 
 class ProgressStore(ClaimStore, Locks):
-    """The progress of all accounts in Redis. ``series`` is a Series or its value."""
+    """The progress of all accounts in Redis. ``series`` is a Series or its text value."""
 
     # -- The last run of a series
 
     def record_task(self, account_id: str, series: str, **fields: str) -> None:
-        """Set these fields of the state and keep the others; all expire 90 days after the last call."""
+        """Set these fields of the series' state and keep its other fields; all expire 90 days after the last call."""
         self._record(account_id, series, fields, TASK_TTL_S)
 
     def note_loaded(self, account_id: str, series: str, *, loaded: bool) -> None:
-        """Record whether the whole history of a series is loaded according to the registry."""
+        """Record whether the whole history of a series is loaded, as the registry says."""
         _set_flag(self._redis, self._loaded_key(account_id, series), account_id, loaded)
+
+    def forget_loaded(self, histories: Collection[tuple[str, Series]]) -> None:
+        """Delete the flags that say that these histories are loaded.
+
+        If Redis fails, nothing is deleted and no error is raised; the next claim then corrects the flags.
+        """
+        with suppress(RedisError), self._redis.pipeline(transaction=False) as pipe:
+            for account_id, series in histories:
+                pipe.hdel(self._loaded_key(account_id, series), account_id)
+            pipe.execute()
 
     def record_success(
         self, account_id: str, series: str, call: Call, loaded: bool, *, brief: bool = False, **fields: str
     ) -> None:
-        """Set these fields and the answer of a good run; they expire soon if no other failure is recorded.
+        """Set these fields and the answer of a good run; they expire after 15 minutes, or 90 days if a failure is left.
 
-        ``loaded``: whether the whole history is loaded, recorded in the same call to Redis.
+        ``loaded``: whether the whole history of the series is loaded; the same call to Redis records this.
 
-        The answers of earlier failures that this run resolves are deleted: those of the same kind of run, and those
-        about the same days. ``brief``: only update an existing state, so that it no longer says that the series failed.
-        If two runs end at once, a resolved failure may stay until the next run.
+        The answers of earlier failures that this run resolves (``_makes_good``) are deleted. ``brief``: don't create a
+        state, but update an existing one, which may say that the series failed. If two runs end at the same time, a
+        resolved failure may stay until the next run.
         """
         key = self._key("task", account_id, series)
         with self._redis.pipeline(transaction=False) as pipe:
@@ -222,7 +241,7 @@ class ProgressStore(ClaimStore, Locks):
         )
 
     def task_state(self, account_id: str, series: str) -> dict[str, str]:
-        """Return the fields of the last run's state; empty if there are none."""
+        """Return the fields of the last run's state; empty if no state is stored."""
         state: dict[Any, Any] = self._redis.hgetall(self._key("task", account_id, series))
         return state
 
@@ -241,14 +260,14 @@ class ProgressStore(ClaimStore, Locks):
     # -- Texts shared by all workers
 
     def put_secret(self, name: str, sealed_text: str, ttl_s: int) -> None:
-        """Store a text that the caller has encrypted, because Redis protects no secrets."""
+        """Store a text that the caller has encrypted, because Redis doesn't protect secrets."""
         self._redis.set(self._key("secret", name), sealed_text, ex=ttl_s)
 
     def get_secret(self, name: str) -> str | None:
         return _to_text(self._redis.get(self._key("secret", name)))
 
     def put_text(self, name: str, text: str, ttl_s: int) -> None:
-        """Store a text that all workers share."""
+        """Store a text that all workers can read."""
         self._redis.set(self._key("text", name), text, ex=ttl_s)
 
     def get_text(self, name: str) -> str | None:
@@ -257,9 +276,9 @@ class ProgressStore(ClaimStore, Locks):
     # -- The end of an account
 
     def forget(self, account_id: str) -> int:
-        """Delete all keys that name the account and return their number; scans all keys.
+        """Delete all keys and fields of the account, and return their number; scans all keys.
 
-        Locks are left to expire, because the process that removes the account may hold one.
+        Locks are left to expire, because the process that removes the account may hold one of them.
         """
         pattern = f"*:{escape_glob(account_id)}*"
         return (
@@ -273,7 +292,7 @@ class ProgressStore(ClaimStore, Locks):
         )
 
     def forget_all(self) -> int:
-        """Delete the keys of all accounts and return their number; scans all keys and leaves locks to expire."""
+        """Delete the keys of all accounts and return their number; scans all keys. Locks are left to expire."""
         return self._unlink_kinds(ACCOUNT_KINDS)
 
     def _forget_histories(self, account_id: str) -> int:
@@ -286,7 +305,7 @@ class ProgressStore(ClaimStore, Locks):
 
     def _names(self, key: str, account_id: str) -> bool:
         kind, *parts = key.removeprefix(self._prefix).split(":")
-        # The names of the others may equal a short account id.
+        # Keys of other kinds don't belong to one account, but a part of their name may equal a short account id.
         return kind in ACCOUNT_KINDS - _OF_MANY and account_id in parts
 
 
@@ -302,6 +321,10 @@ def _to_text(answer: Any) -> str | None:
 
 
 def _makes_good(call: Call, failure: Call) -> bool:
-    """Return whether a good call resolves a failure: the same kind of run and no earlier days, or the same days."""
+    """Return whether a good call resolves an earlier failure.
+
+    If both belong to the same kind of run, the call's window must overlap the failed window and reach at least as far.
+    Otherwise the call's window must cover the whole failed window.
+    """
     same_run = call.run == failure.run and call.window.start < failure.window.end <= call.window.end
     return same_run or (call.window.start <= failure.window.start and failure.window.end <= call.window.end)

@@ -1,6 +1,6 @@
 """Connections to Redis: the client, its errors, command batches, and key prefixes.
 
-Redis holds nothing that can't be lost, so every error here is a StoreUnavailable: try again later.
+Redis holds nothing that can't be lost, so every error here becomes a StoreUnavailable: the caller tries again later.
 """
 
 from __future__ import annotations
@@ -24,25 +24,22 @@ from worker.errors import StoreUnavailable
 from worker.metrics import STORE_ERRORS
 from worker.stores.redis import Sentinels, parse_sentinels
 
-SOCKET_TIMEOUT_S: Final = 10
-CONNECT_TIMEOUT_S: Final = 5
 SCAN_COUNT: Final = 1000  # Keys that Redis reads in one step of a scan.
-HEALTH_CHECK_INTERVAL_S: Final = 10  # Without it a blocking read on a half-open connection never returns.
 
 
 def connect(url: str) -> Redis:
     """Return a client that decodes answers as text; it connects at first use, and again in a forked child.
 
-    With Sentinels, each new connection asks them which server is the master.
+    If the URL names Sentinels, each new connection asks them which server is the master.
 
     After a timeout or a lost connection a command is sent up to three times more, so it may run twice. All data in
     Redis is designed so that this at worst repeats work.
     """
     options: dict[str, Any] = {
         "decode_responses": True,
-        "socket_timeout": SOCKET_TIMEOUT_S,
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        "health_check_interval": HEALTH_CHECK_INTERVAL_S,
+        "socket_timeout": 10,
+        "socket_connect_timeout": 5,
+        "health_check_interval": 10,  # Without this check, a blocking read on a half-open connection never returns.
         "retry": Retry(
             ExponentialWithJitterBackoff(cap=REDIS_LONGEST_DELAY_S, base=REDIS_FIRST_DELAY_S), retries=REDIS_RETRIES
         ),
@@ -69,13 +66,13 @@ def _connect_to_master(sentinels: Sentinels, options: Mapping[str, Any]) -> Redi
 
 
 def is_redis(url: str) -> bool:
-    """Return whether a broker URL, in our form or kombu's, names a Redis server."""
+    """Return whether the URL of a broker, in our form or kombu's, names a Redis server."""
     return url.partition(":")[0] in ("redis", "rediss", "unix", "redis+socket", "sentinel")
 
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Turn errors of redis-py into StoreUnavailable; a context manager or a decorator."""
+    """Turn errors of redis-py into StoreUnavailable. This function is a context manager and a decorator."""
     try:
         yield
     except RedisError as error:
@@ -84,12 +81,12 @@ def redis_errors() -> Iterator[None]:
 
 
 def _describe_error(error: RedisError) -> str:
-    """Return the reason in plain words; for a refusal only its code (OOM, NOAUTH, READONLY).
+    """Return the reason of an error in plain words; for a refusal by Redis only its code (OOM, NOAUTH, READONLY).
 
-    The rest of a refusal may quote our arguments.
+    The rest of the refusal may quote the arguments of our command.
     """
     if isinstance(error, MasterNotFoundError):
-        answered = " : " not in str(error)  # The text quotes the error of each Sentinel after a colon.
+        answered = " : " not in str(error)  # The text quotes each Sentinel's error after a colon.
         known = "know no such master, or it is down: check master=NAME in RELEVE_REDIS_URL"
         return f"its Sentinels {known if answered else 'do not answer: check that they run, and their addresses'}"
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -104,9 +101,9 @@ def _describe_error(error: RedisError) -> str:
 
 @redis_errors()
 def check_eviction(redis: Redis) -> None:
-    """Raise StoreUnavailable for a Redis that evicts keys when memory is short: tasks and claims would silently vanish.
+    """Raise StoreUnavailable if Redis evicts keys when memory is short, because tasks and claims would silently vanish.
 
-    Reads INFO, because many managed servers forbid CONFIG.
+    The check reads INFO, because many managed servers forbid CONFIG.
     """
     policy = redis.info("memory").get("maxmemory_policy", "unknown")
     if policy != "noeviction":
@@ -117,7 +114,7 @@ def check_eviction(redis: Redis) -> None:
 
 
 class PrefixedKeys:
-    """Base of the Redis stores: a client, and one prefix before every key.
+    """Base class of the Redis stores: a client, and a prefix at the beginning of every key.
 
     Every public method of a subclass raises StoreUnavailable if Redis fails (``redis_errors``).
     """
@@ -135,17 +132,17 @@ class PrefixedKeys:
         return self._prefix + ":".join(parts)
 
     def _run(self, script: str, key: str, *args: str | int) -> Any:
-        """Run a Lua script on one key; the server caches it, so only its hash is sent."""
+        """Run a Lua script on one key. The server caches the script, so only its hash is sent."""
         return self._redis.register_script(script)(keys=[key], args=args)
 
     def _scan(self, pattern: str) -> Iterator[list[str]]:
-        """Yield pages of our keys that match the glob ``pattern``; a key may occur twice."""
+        """Yield pages of our keys that match the glob ``pattern``; the same key may occur twice."""
         keys = iter(self._redis.scan_iter(match=escape_glob(self._prefix) + pattern, count=SCAN_COUNT))
         while page := list(islice(keys, SCAN_COUNT)):
             yield page
 
     def _unlink_kinds(self, kinds: Collection[str]) -> int:
-        """Delete our keys whose first part is one of ``kinds`` and return their number; scans all keys."""
+        """Delete our keys whose first part is one of ``kinds``, and return their number; scans all keys."""
         return sum(
             int(self._redis.unlink(*keys))
             for page in self._scan("*")
@@ -154,5 +151,5 @@ class PrefixedKeys:
 
 
 def escape_glob(text: str) -> str:
-    """Escape the wildcards of a glob in ``text``."""
+    """Escape the wildcards in ``text``, so that a glob matches the text literally."""
     return re.sub(r"([*?\[\]\\])", r"\\\1", text)

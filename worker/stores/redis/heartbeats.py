@@ -5,15 +5,15 @@
                          "slots": 16, "queues": ["control", "nightly"], "restarts": 0}
         beat, tick       1721890000.5
 
-All times are seconds since 1970 by Redis' clock. The tick shows that the loop from beat through a queue to a worker
-works. The hash expires a day after the last heartbeat; if it is lost, there is a false alarm, and messages of living
-workers are processed twice.
+All times are seconds since 1970 by the clock of Redis. ``tick`` is the time when a worker last ran beat's test task,
+which shows that the whole way from beat through a queue to a worker works. The hash expires a day after the last
+heartbeat; if the hash is lost, there is a false alarm, and messages of living workers are processed twice.
 
 kombu keeps the messages that workers have taken and not acknowledged in one hash, without the worker's name, so the
 messages of a dead worker come back only after the visibility timeout. Each of our workers has its own hash
-(``unacked:<worker>``). The messages of a worker without a heartbeat are requeued at once, and so are those of a worker
-that has reconnected after it lost its connection. If the worker was only frozen, or still runs the task, the work is
-done twice, which changes nothing.
+(``unacked:<worker>``). The messages of a worker without a heartbeat are requeued at once; so are the messages of a
+worker that has lost its connection and connected again. If the worker was only frozen, or still runs the task, the work
+is done twice, which changes nothing.
 
 Formats: kombu 5.7, ``kombu/transport/redis.py`` (``QoS.append``, ``_do_restore_message``). Examples:
 
@@ -32,14 +32,14 @@ from typing import Any, Final
 
 from worker.stores.redis.connection import SCAN_COUNT, PrefixedKeys, escape_glob
 
-ALIVE_S: Final = 20.0  # Workers write every few seconds; the messages of a worker silent for longer are requeued.
+ALIVE_S: Final = 20.0  # Workers write every few seconds; after a longer silence, a worker's messages are requeued.
 FORGET_S: Final = 900.0  # A worker that vanished stays listed for this long.
 _TTL_S: Final = 24 * 3600
 _BEAT: Final = "beat"
 _TICK: Final = "tick"
 UNACKED: Final = "unacked"
 _INDEX: Final = "unacked_index"
-# With more messages than this, lost ones are not searched for: their claims expire.
+# If there are more messages than this, lost messages are not searched for; the claims on their windows expire instead.
 _MOST_MESSAGES: Final = 20_000
 _PAGE: Final = 500
 _WORD: Final = re.compile(r"[\w.]+", re.ASCII)
@@ -49,8 +49,8 @@ _WORD: Final = re.compile(r"[\w.]+", re.ASCII)
 class WorkerHeartbeat:
     """The heartbeat that a worker writes every few seconds.
 
-    ``progress_at``: when it last took or finished work; at first, when it started. ``restarts``: how often its watchdog
-    restarted it.
+    ``progress_at``: when the worker last took or finished work; before that, when it started. ``restarts``: how often
+    the watchdog restarted the worker.
     """
 
     name: str  # Celery's node name, like nightly@host.
@@ -68,22 +68,28 @@ class WorkerHeartbeat:
 
 class Heartbeats(PrefixedKeys):
     def now(self) -> float:
-        """Return Redis' time, which all heartbeats use."""
+        """Return the time of Redis, by which all heartbeats are dated."""
         seconds, microseconds = self._redis.time()
         return float(seconds) + float(microseconds) / 1e6
 
     # -- Workers
 
     def record_worker(self, worker: str, heartbeat: WorkerHeartbeat) -> None:
-        """Write the heartbeat of a worker process; the name of its hash of messages ends with ``worker``."""
+        """Write the heartbeat of a worker process.
+
+        ``worker`` identifies the process, also in the name of the hash with its messages (``unacked:<worker>``).
+        """
         self._write(worker, json.dumps(asdict(heartbeat)))
 
     def forget_worker(self, worker: str) -> None:
-        """Delete the heartbeat of an ending worker: no check then reports it missing, and others take its messages."""
+        """Delete the heartbeat of a worker that ends.
+
+        Then no check reports the worker missing, and the other workers take its messages.
+        """
         self._redis.hdel(self._key("heartbeat"), worker)
 
     def workers(self) -> list[WorkerHeartbeat]:
-        """Return the heartbeats of the last 15 minutes, sorted by name; only the newest of each name."""
+        """Return the newest heartbeat of each worker name that was seen in the last 15 minutes, sorted by name."""
         now, newest = self.now(), dict[str, WorkerHeartbeat]()
         for heartbeat in self._processes().values():
             is_newest = heartbeat.name not in newest or newest[heartbeat.name].seen_at < heartbeat.seen_at
@@ -104,12 +110,15 @@ class Heartbeats(PrefixedKeys):
         return {name: WorkerHeartbeat(**{**row, "queues": tuple(row["queues"])}) for name, row in rows.items()}
 
     def living_workers(self) -> list[str]:
-        """Return the names of living workers, sorted; the limit is longer, as a home's worker writes once a minute."""
+        """Return the names of the workers that were seen in the last 80 seconds, sorted.
+
+        The limit is longer than for requeuing, because the worker of a home installation writes only once a minute.
+        """
         now = self.now()
         return [worker.name for worker in self.workers() if now - worker.seen_at <= 4 * ALIVE_S]
 
     def dead_workers(self, workers: Collection[str]) -> list[str]:
-        """Return those of the worker processes that are dead, sorted; their messages are requeued."""
+        """Return which of these worker processes are dead, sorted; their messages are to be requeued."""
         if not (names := sorted(workers)):
             return []
         heartbeats, now = self._redis.hmget(self._key("heartbeat"), names), self.now()
@@ -119,18 +128,18 @@ class Heartbeats(PrefixedKeys):
             if raw is None or now - json.loads(raw)["seen_at"] > ALIVE_S
         ]
 
-    # -- Beat, and the whole loop from beat over the queue to a worker
+    # -- Beat, and the whole way from beat through a queue to a worker
 
     def record_beat(self) -> None:
         """Record that beat has published a task."""
         self._write(_BEAT, str(self.now()))
 
     def record_tick(self) -> None:
-        """Record that a worker has run beat's test task."""
+        """Record that a worker has run beat's test task (the tick)."""
         self._write(_TICK, str(self.now()))
 
     def beat_and_tick(self) -> list[float | None]:
-        """Return the times of the last beat and the last tick, None if unknown."""
+        """Return the times of the last beat and of the last tick, each None if unknown."""
         answers = self._redis.hmget(self._key("heartbeat"), [_BEAT, _TICK])
         return [None if answer is None else float(answer) for answer in answers]
 
@@ -160,12 +169,15 @@ class BrokerMessages(PrefixedKeys):
         return {key.removeprefix(start) for key in self._redis.scan_iter(match=pattern, count=SCAN_COUNT)}
 
     def requeue(self, worker: str) -> int:
-        """Put a worker's taken messages back at the head of their queues; return their number. Safe to repeat."""
+        """Put the messages that a worker has taken back at the head of their queues. Safe to repeat.
+
+        Returns the number of these messages.
+        """
         tags: Iterable[Any] = self._redis.hkeys(self._key(UNACKED, worker))
         return sum(self._requeue_message(worker, str(tag)) for tag in tags)
 
     def _requeue_message(self, worker: str, tag: str) -> bool:
-        """Requeue one message in a transaction; return whether this call, not a concurrent one, did so."""
+        """Requeue one message in a transaction; return False if another call has already requeued it."""
         unacked_key = self._key(UNACKED, worker)
 
         def move(pipe: Any) -> Any:
@@ -180,41 +192,53 @@ class BrokerMessages(PrefixedKeys):
             pipe.rpush(self._key(queue), json.dumps(message))
             return True
 
-        # The transaction watches the hash: if another process changes it meanwhile, ``move`` runs again.
+        # The transaction watches the hash: if another process changes the hash meanwhile, ``move`` runs again.
         moved: Any = self._redis.transaction(move, unacked_key, value_from_callable=True)
         return bool(moved)
 
     def words_in_messages(self, queues: Iterable[str]) -> frozenset[str] | None:
-        """Return the words in the arguments of all messages, including claims and account ids.
+        """Return the words in the arguments of all messages, which include claims and account ids.
 
-        None if there are too many messages to read.
+        Return None if there are too many messages to read.
         """
         queue_keys = [self._key(queue) for queue in queues]
-        unacked_keys = [self._key(UNACKED, worker) for worker in self.workers_with_messages()]
+        workers = self.workers_with_messages()
         with self._redis.pipeline(transaction=False) as pipe:
             for key in queue_keys:
                 pipe.llen(key)
-            for key in unacked_keys:
-                pipe.hlen(key)
+            for worker in workers:
+                pipe.hlen(self._key(UNACKED, worker))
             if sum(pipe.execute()) > _MOST_MESSAGES:
                 return None
-        sources = (self._reserved_messages(unacked_keys), self._queued_messages(queue_keys))
-        messages = (message for source in sources for message in source)
+        messages = self._all_messages(workers, queue_keys)
         return frozenset(word for message in messages for word in _WORD.findall(_argument_text(message)))
 
-    def _reserved_messages(self, keys: Iterable[str]) -> Iterator[Any]:
-        for key in keys:
-            yield from (json.loads(raw)[0] for _, raw in self._redis.hscan_iter(key, count=_PAGE))
+    def _all_messages(self, workers: Iterable[str], queue_keys: Iterable[str]) -> Iterator[Any]:
+        """Yield the messages that ``workers`` have reserved, those of the queues, and all reserved ones again.
+
+        Reserved messages are read before the queues, because a step may end and publish the next step meanwhile, and
+        again after them, because workers may take messages meanwhile.
+        """
+        yield from self._reserved_messages(workers)
+        yield from self._queued_messages(queue_keys)
+        yield from self._reserved_messages(self.workers_with_messages())
+
+    def _reserved_messages(self, workers: Iterable[str]) -> Iterator[Any]:
+        for worker in workers:
+            found = self._redis.hscan_iter(self._key(UNACKED, worker), count=_PAGE)
+            yield from (json.loads(raw)[0] for _, raw in found)
 
     def _queued_messages(self, keys: Iterable[str]) -> Iterator[Any]:
-        """Yield the messages of queues, in the order in which workers take them.
+        """Yield the messages of queues, the newest first.
 
-        In this order, and after the reserved ones, a message that moves meanwhile may be read twice, but never missed.
+        New messages are added at the end where this reading begins, and taken from the other end, so no message moves
+        to a page that was read already.
         """
         for key in keys:
-            for first in range(0, int(self._redis.llen(key)), _PAGE):
-                for raw in self._redis.lrange(key, -(first + _PAGE), -(first + 1)):
-                    yield json.loads(raw)
+            first = 0
+            while page := self._redis.lrange(key, first, first + _PAGE - 1):
+                yield from map(json.loads, page)
+                first += _PAGE
 
 
 def _argument_text(message: Any) -> str:

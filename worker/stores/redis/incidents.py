@@ -3,14 +3,14 @@
     incident:ring:<series>   list, newest first: the outcomes of the last 1 000 calls, each
                              ``[1721890000.123, "outage", {"account_id": "k9x4w", "series": "daily", …}]``:
                              seconds since 1970, kind (empty for a good answer), the WindowJob
-    incident:open:<slot>     text, there while one is open: ``{"id": "9f02…", "kind": "outage", "began_at": "2024-…"}``
+    incident:open:<slot>     text, if an incident is open: ``{"id": "9f02…", "kind": "outage", "began_at": "2024-…"}``
     incident:counts:<id>     hash: failed_calls, windows_failed, windows_held, rounds
-    incident:failed:<id>     list: the last 10 000 windows that failed, each a WindowJob; one may occur twice
-    incident:touched:<id>    HyperLogLog of the accounts
+    incident:failed:<id>     list: the last 10 000 windows that failed, each a WindowJob; a window may occur twice
+    incident:touched:<id>    HyperLogLog of the accounts with a failed window, to count them
     incident:past            list, newest first: the past incidents with their counts
 
-The keys of an open incident contain its id, so a late count can't change a later incident: it is written to a key that
-nobody reads and that expires. All sizes are bounded, whatever the number of accounts.
+The keys of an open incident contain its id, so a count that comes too late can't change another incident: it is written
+to a key that nobody reads and that expires. All sizes are bounded, whatever the number of accounts.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from worker.stores.redis.connection import PrefixedKeys
 MOST_RECENT: Final = 1_000
 MOST_FAILED: Final = 10_000
 MOST_PAST: Final = 100
-OPEN_TTL_S: Final = 3 * 3600  # An incident without probes expires; else, without beat, workers would wait for ever.
+# An open incident expires if no probes run; otherwise workers would wait forever while beat is down.
+OPEN_TTL_S: Final = 3 * 3600
 DAY_S: Final = 24 * 3600
 
 
 class IncidentStore(PrefixedKeys):
-    """Incidents in Redis. A slot is a series or a kind of refusal; each has at most one open incident."""
+    """The incidents in Redis. A slot is a series or a kind of refusal; each slot has at most one open incident."""
 
     def record_answer(self, job: WindowJob, kind: IncidentKind | None, now: datetime) -> None:
         """Record how a call ended; ``kind`` is None for a good answer."""
@@ -47,9 +48,10 @@ class IncidentStore(PrefixedKeys):
             pipe.execute()
 
     def recent_answers(self, series: str, now: datetime, minutes: float) -> list[RecentAnswer]:
-        """Return the outcomes of the calls of the last ``minutes``, newest first, and up to as many minutes ahead.
+        """Return the outcomes of the calls of the last ``minutes``, newest first.
 
-        The clocks of two machines differ a little. Outcomes further ahead come from a clock that was set back.
+        Because the clocks of two machines may differ a little, outcomes that lie up to ``minutes`` in the future are
+        included. Outcomes further in the future are left out: they were recorded before a clock was set back.
         """
         answers = [json.loads(text) for text in self._redis.lrange(self._key("incident", "ring", series), 0, -1)]
         return [
@@ -59,7 +61,10 @@ class IncidentStore(PrefixedKeys):
         ]
 
     def open(self, incident: Incident, failed: Sequence[WindowJob], first_wait_s: float) -> bool:
-        """Open an incident with the windows that failed before it; return False if its slot has another."""
+        """Open an incident with the windows that failed before it.
+
+        Return True if this incident is open now, False if its slot already has another open incident.
+        """
         text = _to_text(incident)
         with self._redis.pipeline() as pipe:
             for job in failed:
@@ -67,7 +72,7 @@ class IncidentStore(PrefixedKeys):
             self._expire(pipe, incident)
             pipe.set(self._open_key(incident.slot), text, nx=True, ex=_ttl_s(incident.kind, first_wait_s))
             opened = pipe.execute()[-1]
-        # The client may have sent the commands twice.
+        # The client may have sent the commands twice; then the text of this incident is stored already.
         return bool(opened) or self._redis.get(self._open_key(incident.slot)) == text
 
     def add_failure(self, incident: Incident, job: WindowJob) -> None:
@@ -85,15 +90,15 @@ class IncidentStore(PrefixedKeys):
             pipe.execute()
 
     def open_incidents(self) -> dict[str, Incident]:
-        """Return the open incidents by slot."""
         texts = self._redis.mget([self._open_key(slot) for slot in SLOTS])
         incidents = [_to_incident(slot, json.loads(text)) for slot, text in zip(SLOTS, texts, strict=True) if text]
         return {incident.slot: self._with_counts(incident) for incident in incidents}
 
     def begin_round(self, incident: Incident, first_wait_s: float) -> bool:
-        """Count the next round of probes and return whether it is ours; extends the life of the open incident.
+        """Count the next round of probes and return whether this caller is to run it; prolong the open incident's life.
 
-        Of two simultaneous callers one gets the round, and the next round comes one wait too late.
+        Of two simultaneous callers only one gets the round. Both calls are counted, so the next round begins one
+        waiting time too late.
         """
         with self._redis.pipeline() as pipe:
             pipe.hincrby(self._key("incident", "counts", incident.id), "rounds", 1)
@@ -102,13 +107,14 @@ class IncidentStore(PrefixedKeys):
             return bool(pipe.execute()[0] == incident.rounds + 1)
 
     def failed_windows(self, incident: Incident) -> list[WindowJob]:
-        """Return the windows that failed in the incident; one may occur twice."""
+        """Return the windows that failed in the incident; a window may occur twice."""
         return [json.loads(text) for text in self._redis.lrange(self._key("incident", "failed", incident.id), 0, -1)]
 
     def close(self, incident: Incident, ended_at: datetime, how: str) -> Incident | None:
-        """Close an incident and return it with its final counts; None if it is not open.
+        """Close an incident and return it with its final counts; None if this incident isn't open any more.
 
-        Earlier calls are forgotten, so that only new failures can open the next incident of these series.
+        The recorded outcomes of calls are deleted, so that only new failures can open the next incident of the same
+        series.
         """
         open_key, past_key = self._open_key(incident.slot), self._key("incident", "past")
 
@@ -126,7 +132,7 @@ class IncidentStore(PrefixedKeys):
         return cast("Incident | None", self._redis.transaction(move, open_key, value_from_callable=True))
 
     def closed_incidents(self) -> list[Incident]:
-        """Return the past incidents, newest first."""
+        """Return the closed incidents, newest first."""
         entries = [json.loads(text) for text in self._redis.lrange(self._key("incident", "past"), 0, -1)]
         return [_to_incident(fields["slot"], fields) for fields in entries]
 
@@ -159,12 +165,12 @@ class IncidentStore(PrefixedKeys):
 
 def _ttl_s(kind: IncidentKind, first_wait_s: float) -> int:
     if kind is IncidentKind.BY_HAND:
-        return int(BY_HAND_LASTS.total_seconds()) + OPEN_TTL_S  # The probes close it earlier, with its notice.
+        return int(BY_HAND_LASTS.total_seconds()) + OPEN_TTL_S  # The probes close the incident earlier, with a notice.
     return max(OPEN_TTL_S, int(first_wait_s * LONGEST_WAIT * 4))
 
 
 def _to_text(incident: Incident) -> str:
-    """Return the text of an open incident, with only the fields that never change while it is open."""
+    """Return the stored text of an open incident, with only the fields that stay the same while it is open."""
     return json.dumps({"id": incident.id, "kind": incident.kind, "began_at": incident.began_at.isoformat()})
 
 

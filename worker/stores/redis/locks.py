@@ -1,14 +1,15 @@
 """Locks in Redis, and the limits of calls by token, session, browser and address.
 
-Locks save quota and repeated work but protect no data. All of them expire, so a process that was frozen for longer than
-its lock may still write; keys and revisions in the stores protect the measures.
+Locks save calls to suppliers and repeated work, but don't protect data. All of them expire, so a process that was
+frozen for longer than its lock lasted may still write; the measures are protected by the keys and revisions in their
+stores.
 
     releve:lock:token             the holder's random token (redis-py)
-    releve:limit:api:token:5f2c   the number of calls of its window
+    releve:limit:api:token:5f2c   the number of calls in the present window
 
-Calls are counted for all processes together. A window begins with the first call of a subject and ends when its key
-expires. So around the border of two windows a subject may make up to twice its calls within a short time. That is
-accepted, because the limits are against thousands of tries.
+Calls are counted for all processes together. A time window begins with the first call of a subject and ends when the
+key expires. So around the border of two windows a subject may make twice as many calls as allowed within a short time.
+That is accepted, because the limits are meant to stop thousands of tries.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
 
 from redis import RedisError
 from redis.exceptions import LockNotOwnedError
@@ -31,7 +31,6 @@ from worker.logs import fields
 from worker.stores.redis.connection import PrefixedKeys, redis_errors
 
 log = logging.getLogger("releve.locks")
-LOCK_POLL_S: Final = 0.05
 
 
 class Locks(PrefixedKeys):
@@ -39,15 +38,15 @@ class Locks(PrefixedKeys):
     def lock(self, name: str, ttl_s: float, *, wait_s: float | None = None, most_s: float = 0.0) -> Iterator[None]:
         """Hold the lock ``name`` during the block; wait for it up to ``wait_s`` (default: ``ttl_s``).
 
-        The lock expires after ``ttl_s``, even during the block. With ``most_s`` it is extended while this process
-        lives, up to ``most_s`` in all; ``ttl_s`` is then the time that others wait after the holder was killed. Raises
+        The lock expires after ``ttl_s``, even during the block. With ``most_s`` the lock is extended as long as this
+        process lives, up to ``most_s`` in total; ``ttl_s`` is then how long others wait if the holder is killed. Raises
         StoreUnavailable if the lock stays busy.
 
-        Token renewals need the extension: an exchange may take 90 s, in which no other process may send the refresh
-        token, but after the holder was killed the others wait only 20 s.
+        The renewal of a token needs the extension: an exchange may take 90 s, in which no other process may send the
+        refresh token, but if the holder is killed, the others wait only 20 s.
         """
-        # The thread that extends the lock needs its token, which redis-py by default hides from other threads.
-        lock = Lock(self._redis, self._key("lock", name), timeout=ttl_s, sleep=LOCK_POLL_S, thread_local=False)
+        # The thread that extends the lock needs the lock's token, which redis-py by default hides from other threads.
+        lock = Lock(self._redis, self._key("lock", name), timeout=ttl_s, sleep=0.05, thread_local=False)
         with redis_errors():
             if not lock.acquire(blocking_timeout=ttl_s if wait_s is None else wait_s):
                 raise StoreUnavailable(f"lock {name} is still held", retry_after_s=ttl_s)
@@ -59,7 +58,7 @@ class Locks(PrefixedKeys):
             yield
         finally:
             done.set()
-            prolonger.join()  # Otherwise it could find the lock released and take it for another holder's.
+            prolonger.join()  # Otherwise the prolonger could mistake the released lock for another holder's.
             self._release(lock, name)
 
     @redis_errors()
@@ -76,7 +75,7 @@ def _renew_until(lock: Lock, ttl_s: float, most_s: float, done: threading.Event)
     while not done.wait(ttl_s / 4) and time.monotonic() < deadline:
         try:
             lock.reacquire()
-        except LockNotOwnedError:  # This process was frozen too long, or Redis was emptied; the release logs it.
+        except LockNotOwnedError:  # The process was frozen too long, or Redis was emptied; the release logs this.
             return
         except RedisError as error:  # Redis may answer again at the next turn.
             log.debug("a lock was not prolonged: %s", type(error).__name__)
@@ -84,7 +83,7 @@ def _renew_until(lock: Lock, ttl_s: float, most_s: float, done: threading.Event)
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A limit of ``calls`` in a window of ``window_s`` seconds; ``name`` is part of its keys in Redis."""
+    """A limit of ``calls`` in a window of ``window_s`` seconds; ``name`` is part of the limit's keys in Redis."""
 
     name: str
     calls: int
@@ -92,10 +91,10 @@ class Rate:
 
 
 class RateLimiter(PrefixedKeys):
-    """A counter of calls. If Redis fails, StoreUnavailable is raised, so no call is allowed."""
+    """A counter of calls, to limit their rate. If Redis fails, StoreUnavailable is raised, so no call is allowed."""
 
     def count_call(self, rate: Rate, subject: str) -> int:
-        """Count a call of ``subject``. Return 0 if it is allowed, else the seconds until the next one is."""
+        """Count a call of ``subject``. Return 0 if it is allowed, else the seconds until the next allowed call."""
         key = self._key("limit", rate.name, subject)
         with self._redis.pipeline() as pipe:
             pipe.set(key, 0, ex=rate.window_s, nx=True)
@@ -105,7 +104,7 @@ class RateLimiter(PrefixedKeys):
         return math.ceil(left_ms / 1000) if calls > rate.calls else 0
 
     def closed_for_s(self, rate: Rate, subject: str) -> int:
-        """Return the same seconds as ``count_call`` without counting a call."""
+        """Return what ``count_call`` would return for the next call, without counting it."""
         key = self._key("limit", rate.name, subject)
         with self._redis.pipeline() as pipe:
             pipe.get(key)

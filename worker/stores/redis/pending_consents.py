@@ -1,10 +1,11 @@
-"""Data of unproven consents in Redis: connection requests, consent flows, and the files of a proof.
+"""Data in Redis before a consent is proven: connection requests, consent flows, and the files of a proof.
 
 If a key is lost, the person starts again, or the operator uploads the files again.
 
-Connection requests are sealed and live for at most seven days, one per browser. Each needs the start of a consent,
-whose number is limited by address. There is no limit by meter: strangers who name a meter could use up its holder's
-limit. The registry knows nothing of a request before it is proven.
+Connection requests are sealed and live for at most seven days; a browser has at most one. Each request needs the start
+of a consent, and the number of starts is limited by IP address. There is no limit per meter, because strangers who name
+a meter could use up the limit of its holder. The registry contains nothing about a request before the request is
+proven.
 
     connection_request:<id>                sealed JSON of a ConnectionRequest
     connection_requests:browser:<hash>     the id of the request whose outcome is for the browser with this name
@@ -17,7 +18,7 @@ limit. The registry knows nothing of a request before it is proven.
 
 A consent flow is the data for the browser's return from the supplier's consent page. The supplier returns only a
 ``state`` of at most 100 characters; everything else is stored here under it, for 15 minutes. A state works once: the
-callback becomes a connection request.
+first callback with it becomes a connection request.
 
     consent_flow:<state>       {"supplier":"enedis","browser":"…","begun_on":"2024-07-25",…}: the flow, deleted by
                                the first callback
@@ -56,11 +57,11 @@ from worker.stores.redis.connection import PrefixedKeys
 
 _MOST_ABOUT: Final = 50
 _REQUEST_LIFE_S: Final = int(REQUEST_LIFE.total_seconds())
-# A page that is loaded again finds the outcome of the request for this long.
+# A page that is loaded again still shows the outcome of the request for this long.
 _OUTCOME_LIFE_S: Final = 900
 _FLOW_LIFE_S: Final = 900
 _FILES_LIFE_S: Final = 24 * 3600
-# The fields that a final request forgets: the meter, the token, and the person's input.
+# The fields that are emptied when a request becomes final: the meter, the token, and the person's input.
 _FORGOTTEN: Final[Mapping[str, Any]] = {
     "usage_points": (),
     "autorisation_id": None,
@@ -77,7 +78,7 @@ ProofFile = tuple[str, bytes]  # Name and content.
 class ConnectionRequests(PrefixedKeys):
     """Connection requests by id.
 
-    ``digest`` hashes the subjects of a request with our key: a plain hash of a meter number is easily reversed.
+    ``digest`` hashes the subjects of a request with our key, because a plain hash of a meter number is easily reversed.
     """
 
     def __init__(self, redis: Redis, sealer: Sealer, digest: Callable[[str], str]) -> None:
@@ -87,19 +88,22 @@ class ConnectionRequests(PrefixedKeys):
     def create(self, request: ConnectionRequest) -> bool:
         """Store a new request; return False if it is stored already, because the same callback came before.
 
-        It replaces earlier requests of its browser, by any of its names, except final ones.
+        The new request replaces earlier ones from the same browser, under any of the browser's names, unless they are
+        final.
         """
         key = self._key("connection_request", request.id)
         if not self._redis.set(key, self._seal(request), ex=_REQUEST_LIFE_S, nx=True):
             return False
-        for request_id in self._ids_of(request.names):
-            self._drop(request_id)
+        for earlier in map(self.get, self._ids_of(request.names)):
+            if earlier is not None and not earlier.is_final:
+                self._redis.delete(self._key("connection_request", earlier.id))
+                self.forget(earlier.id)
         self.bind(request)
         self._index(request)
         return True
 
     def get(self, request_id: str) -> ConnectionRequest | None:
-        """Return the request; None if it is unknown, too old, replaced, or sealed under a key that is gone."""
+        """Return the request; None if it is unknown, too old, replaced, or sealed with a key that is gone."""
         sealed = self._redis.get(self._key("connection_request", request_id))
         if sealed is None:
             return None
@@ -109,44 +113,48 @@ class ConnectionRequests(PrefixedKeys):
             return None
 
     def of_browser(self, names: Sequence[str]) -> ConnectionRequest | None:
-        """Return the last request of the browser with these names, or None.
+        """Return the last request from the browser with these names; None if there is none.
 
-        ``names``: their hashes, the newest first.
+        ``names``: the hashes of the browser's names, the newest first.
         """
         requests = (self.get(request_id) for request_id in self._ids_of(names))
         return next((request for request in requests if request is not None and request.browser in names), None)
 
     def bind(self, request: ConnectionRequest) -> None:
-        """Make the request findable by its browser's name, and for an erasure by all names of this browser."""
+        """Make the request findable by its browser's present name, and for an erasure by all names of this browser."""
         with self._redis.pipeline() as pipe:
             pipe.set(self._key("connection_requests", "browser", request.browser), request.id, ex=_REQUEST_LIFE_S)
             self._note(pipe, request, [f"browser {name}" for name in request.names])
             pipe.execute()
 
     def mark_opened(self, name: str) -> bool:
-        """Record that this name of a browser or this invitation opens a session; False if it did so before.
+        """Record that a browser's name or an invitation opens a session; return False if it has done so before.
 
-        The browser's cookie lives no longer than this record.
+        The record lives at least as long as the browser's cookie.
         """
         return bool(self._redis.set(self._key("connection_requests", "opened", name), "", ex=_REQUEST_LIFE_S, nx=True))
 
     def note_session(self, name: str, session_id: str) -> None:
-        """Record the session that was opened by this name of a browser or this invitation."""
+        """Record which session was opened by this browser's name or invitation."""
         self._redis.set(self._key("connection_requests", "opened", name), session_id, ex=_REQUEST_LIFE_S)
 
     def find_session(self, name: str) -> str:
-        """Return the id of the session that was opened by this name; empty if none was, or after a crash."""
+        """Return the id of the session that this browser's name or invitation opened.
+
+        Empty if none was opened, or if the process crashed before it recorded the session.
+        """
         return str(self._redis.get(self._key("connection_requests", "opened", name)) or "")
 
     def unmark_opened(self, name: str) -> None:
-        """Undo ``mark_opened``, because no session was opened."""
+        """Undo ``mark_opened``, because no session was opened after all."""
         self._redis.delete(self._key("connection_requests", "opened", name))
 
     def save(self, request: ConnectionRequest) -> None:
         """Store the new state of a request, unless it was replaced meanwhile.
 
-        A final one forgets the meter, the token and the person's input. If the operator has accepted it, nobody waits
-        at a page for the outcome, so the outcome lives as long as the request.
+        A final request is stored without the meter, the token and the person's input. Its outcome is kept for a short
+        time, for the page that waits for it. If the operator has accepted the request, nobody waits at a page, so the
+        outcome is kept as long as a request.
         """
         if request.is_final:
             request = replace(request, **_FORGOTTEN)
@@ -157,7 +165,7 @@ class ConnectionRequests(PrefixedKeys):
         self._index(request)
 
     def list_due(self, now: datetime, limit: int) -> list[str]:
-        """Return the ids of requests whose next try is due, the longest waiting first."""
+        """Return the ids of requests whose next try is due, longest due first."""
         ids = self._redis.zrange(
             self._key("connection_requests", "due"), 0, int(now.timestamp()), byscore=True, offset=0, num=limit
         )
@@ -168,25 +176,28 @@ class ConnectionRequests(PrefixedKeys):
         return [request for _, request in self._index_of_held() if request is not None]
 
     def clean_held(self) -> None:
-        """Remove requests from the index of held ones that no longer wait for the operator."""
+        """Remove requests that no longer wait for the operator from the index of held requests."""
         for request_id in [request_id for request_id, request in self._index_of_held() if request is None]:
             self._redis.zrem(self._key("connection_requests", "held"), request_id)
 
     def _index_of_held(self) -> Iterator[tuple[str, ConnectionRequest | None]]:
-        """Yield the ids of the index, each with its request, or None if that no longer waits for the operator."""
+        """Yield the ids in the index of held requests, each with its request.
+
+        The request is None if it is gone or no longer waits for the operator.
+        """
         for request_id in map(str, self._redis.zrange(self._key("connection_requests", "held"), 0, -1)):
             request = self.get(request_id)
             yield request_id, request if request is not None and request.state is RequestState.HELD else None
 
     def forget(self, request_id: str) -> None:
-        """Remove the id of a request that is gone from the index of due ones."""
+        """Remove the id of a request that no longer exists from the index of due requests."""
         self._redis.zrem(self._key("connection_requests", "due"), request_id)
 
     def end_for(self, account_id: str, usage_point_id: str | None, browser: str | None) -> int:
         """Delete the requests and outcomes that name an account or its meter, and return their number.
 
-        A request of the account's ``browser`` that is not final and names no meter is deleted too. Of a meter's
-        requests, the last 50 are known.
+        A request from the account's ``browser`` that is not final and names no meter is deleted too. Only the last 50
+        requests about a meter are found.
         """
         keys = [self._about(f"account {account_id}")]
         keys += [self._about(f"meter {usage_point_id}")] if usage_point_id else []
@@ -203,7 +214,7 @@ class ConnectionRequests(PrefixedKeys):
         return deleted
 
     def forget_all(self) -> int:
-        """Delete all requests and return the number of keys; scans all keys."""
+        """Delete all requests and their indexes, and return the number of deleted keys; scans all keys."""
         return self._unlink_kinds({"connection_request", "connection_requests"})
 
     def _ids_of(self, names: Sequence[str]) -> list[str]:
@@ -216,18 +227,12 @@ class ConnectionRequests(PrefixedKeys):
     def _about(self, name: str) -> str:
         return self._key("connection_requests", "about", self._digest(name))
 
-    def _drop(self, request_id: str | None) -> None:
-        request = self.get(request_id) if request_id else None
-        if request is not None and not request.is_final:
-            self._redis.delete(self._key("connection_request", request.id))
-            self.forget(request.id)
-
     def _index(self, request: ConnectionRequest) -> None:
         due, held = self._key("connection_requests", "due"), self._key("connection_requests", "held")
         with self._redis.pipeline() as pipe:
             if request.state is RequestState.ASKING:
                 at = request.next_try_at or request.created_at
-                pipe.zadd(due, {request.id: math.ceil(at.timestamp())})  # Never listed before it is due.
+                pipe.zadd(due, {request.id: math.ceil(at.timestamp())})  # Rounded up, so never listed before it is due.
             else:
                 pipe.zrem(due, request.id)
             if request.state is RequestState.HELD:
@@ -235,13 +240,13 @@ class ConnectionRequests(PrefixedKeys):
             else:
                 pipe.zrem(held, request.id)
             meters = [f"meter {number}" for number in request.names_meters]
-            # The erasure of an account also ends declarations from its session.
+            # The erasure of an account also deletes requests with a declaration that was made in the account's session.
             accounts = [one.id for one in request.accounts] + list(request.session if request.declaration else ())
             self._note(pipe, request, [*meters, *(f"account {account_id}" for account_id in accounts)])
             pipe.execute()
 
     def _note(self, pipe: Pipeline, request: ConnectionRequest, subjects: Sequence[str]) -> None:
-        """Index the request by the subjects by which an erasure finds it."""
+        """Add the request to the indexes of its subjects, in which an erasure looks it up."""
         for key in map(self._about, subjects):
             pipe.zadd(key, {request.id: int(request.created_at.timestamp())})
             pipe.zremrangebyrank(key, 0, -_MOST_ABOUT - 1)
@@ -260,8 +265,9 @@ class ConsentFlow:
     """A consent flow in progress.
 
     ``browser``: SHA-256 of the name that the browser got at the start. ``invitation``: the id of the invitation with
-    which it was begun, and whose ``tenant`` it has. ``begun_on``: the day in Europe/Paris, ISO 8601. ``begun_at``: the
-    real moment, ISO 8601; empty if unknown. ``caller``: the proxy's client that requested it.
+    which the flow was begun; ``tenant`` is that of the invitation. ``begun_on``: the day in Europe/Paris, ISO 8601.
+    ``begun_at``: the real time, ISO 8601; empty if unknown. ``caller``: the client of the proxy that requested the
+    consent.
     """
 
     supplier: str
@@ -277,16 +283,16 @@ _FLOW_JSON: Final = TypeAdapter(ConsentFlow)
 
 
 class ConsentFlows(PrefixedKeys):
-    """Consent flows in Redis, by state."""
+    """The consent flows in Redis, by their state."""
 
     def start(self, flow: ConsentFlow) -> str:
-        """Store a new flow and return its state: 43 random characters."""
+        """Store a new flow and return its state, a text of 43 random characters."""
         state = secrets.token_urlsafe(32)
         self._redis.set(self._key("consent_flow", state), _FLOW_JSON.dump_json(flow).decode(), ex=_FLOW_LIFE_S)
         return state
 
     def read(self, state: str) -> ConsentFlow | None:
-        """Return the flow and keep it; None for a state that is unknown, used or expired."""
+        """Return the flow without deleting it; None for a state that is unknown, used or expired."""
         text = self._redis.get(self._key("consent_flow", state))
         return None if text is None else _FLOW_JSON.validate_json(str(text))
 
@@ -295,19 +301,19 @@ class ConsentFlows(PrefixedKeys):
         self._redis.delete(self._key("consent_flow", state))
 
     def forget_all(self) -> int:
-        """Delete all flows and codes, and return the number of keys; scans all keys."""
+        """Delete all flows and codes, and return the number of deleted keys; scans all keys."""
         return self._unlink_kinds({"consent_flow", "proxy_code"})
 
     # -- Codes of the consent proxy
 
     def store_code(self, code: str, sealed: str) -> None:
-        """Store the sealed facts of a new or redeemed code for 15 minutes."""
+        """Store the sealed facts behind a code for 15 minutes; the code may be new or just redeemed."""
         self._redis.set(self._key("proxy_code", _digest(code)), sealed, ex=_FLOW_LIFE_S)
 
     def redeem_code(self, code: str, check: Callable[[str], _Facts]) -> _Facts | None:
-        """Redeem a code: the first caller gets the result of ``check`` for its sealed facts, others get None.
+        """Redeem a code: the first caller gets the result of ``check`` for the sealed facts, later callers get None.
 
-        This is atomic: if ``check`` raises an error, the code stays as it was.
+        This is atomic: if ``check`` raises an error, the code can still be redeemed.
         """
         key = self._key("proxy_code", _digest(code))
 
@@ -322,24 +328,24 @@ class ConsentFlows(PrefixedKeys):
 
 
 def place_of_code(code: str) -> str:
-    """Return the place to which the facts of a code are sealed."""
+    """Return the place (``encryption.Sealer``) for which the facts behind a code are sealed."""
     return f"proxy_code/{_digest(code)}"
 
 
 def _digest(code: str) -> str:
-    """Hash a code, because callers send codes of any length and with any characters."""
+    """Return the hash of a code, because callers may send codes of any length and with any characters."""
     return hashlib.sha256(code.encode()).hexdigest()
 
 
 class ProofFiles(PrefixedKeys):
-    """The files that wait to be sent, by our own id of their right."""
+    """The files that wait to be sent as proof of rights; ``right_id`` is our own id of the right."""
 
-    def __init__(self, redis: Redis, sealer: Sealer, prefix: str = "releve:") -> None:
-        super().__init__(redis, prefix)
+    def __init__(self, redis: Redis, sealer: Sealer) -> None:
+        super().__init__(redis)
         self._sealer = sealer
 
     def put(self, right_id: str, files: Sequence[ProofFile]) -> None:
-        """Store the files of a right; they replace earlier ones."""
+        """Store the files of a right; they replace the right's earlier files."""
         key = self._key("proof_files", right_id)
         texts = [{"name": name, "content": base64.b64encode(content).decode()} for name, content in files]
         with self._redis.pipeline(transaction=True) as pipe:
@@ -350,17 +356,20 @@ class ProofFiles(PrefixedKeys):
             pipe.execute()
 
     def list_waiting(self) -> list[str]:
-        """Return the ids of the rights whose files wait to be sent, in order."""
+        """Return the ids of the rights whose files wait to be sent, sorted."""
         return sorted(str(right_id) for right_id in self._redis.smembers(self._key("proof_files", "waiting")))
 
     def get(self, right_id: str) -> list[ProofFile]:
-        """Return the files of a right; none if they are gone. Raises OperatorFault if their key is missing."""
+        """Return the files of a right; empty if they are gone.
+
+        Raises OperatorFault if the key that sealed them is missing.
+        """
         texts = self._redis.lrange(self._key("proof_files", right_id), 0, -1)
         files = [json.loads(self._sealer.unseal(str(text), _files_place(right_id))) for text in texts]
         return [(str(file["name"]), base64.b64decode(file["content"])) for file in files]
 
     def end(self, right_id: str, fault: str | None = None) -> None:
-        """Delete the files of a right, which were sent, or refused with a ``fault``."""
+        """Delete the files of a right after they were sent; ``fault`` is the supplier's code if it refused them."""
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.delete(self._key("proof_files", right_id))
             pipe.srem(self._key("proof_files", "waiting"), right_id)

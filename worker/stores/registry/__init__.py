@@ -45,7 +45,10 @@ _WRITER_EXPIRY: Final = timedelta(minutes=10)
 
 
 def _table(place: str, *further: str) -> Any:
-    """Return the property that builds a table from the database and the registry's ``further`` attributes."""
+    """Return a property that builds a table from the database and the registry's attributes named in ``further``.
+
+    ``place`` is the table's class, with its module.
+    """
     module, _, name = place.partition(".")
 
     def build(registry: Registry) -> Any:
@@ -66,7 +69,7 @@ class RegistryKeys(Protocol):
 
 
 class Registry:
-    """The tables of one registry. A table's module and keys are loaded at the first use of the table.
+    """The tables of one registry. The module and the keys of a table are loaded when the table is first used.
 
     Every method of a table raises StoreUnavailable.
     """
@@ -112,7 +115,8 @@ class Registry:
     ) -> None:
         """``fleet``: the series that are collected for every account by default.
 
-        ``writer_expiry``: after this time a process that was writing an output's rows counts as dead.
+        ``writer_expiry``: after this time, a process that began to write rows for an output and hasn't finished counts
+        as dead.
         """
         self.database, self.keys = database, keys
         self.fleet, self.now, self.writer_expiry = fleet, now, writer_expiry
@@ -129,7 +133,7 @@ class Registry:
         return self.keys.hashes
 
     def join(self, connection: Connection) -> Registry:
-        """Return the same tables inside the transaction of ``connection``."""
+        """Return this registry, but with tables whose calls run inside the transaction of ``connection``."""
         return Registry(
             self.database.join(connection),
             self.keys,
@@ -139,6 +143,6 @@ class Registry:
         )
 
     def schema_version(self) -> str | None:
-        """Return the last applied migration step; None before the first one."""
+        """Return the last migration step that was applied; None before the first step."""
         with self.database.reading() as connection:
             return migrations.current_step(connection)

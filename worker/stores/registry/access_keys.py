@@ -1,15 +1,15 @@
 """Access to the web: the tables of access keys (sessions, links, recovery codes) and of operators.
 
-A key's text is ``<kind>_<id>_<secret>`` such as ``household_k3q7d0fr2mxx_Zr0…`` (``SecretTexts``). A person can write
-down a recovery code, such as ``K7QD-0FR2-MXH4-T8Q2-WZ5P-9N3C-7HYD`` (``RecoveryTexts``). Its letters are Crockford's
-base 32, which has no I, L, O and U; I, L and O are read as the similar digit. All 28 letters are random (140 bits), so
-nobody can guess a code, and one round of SHA-256 is enough to store it. The row is found by another hash of the
-letters. Source: https://www.crockford.com/base32.html
+A key's text is ``<kind>_<id>_<secret>`` such as ``household_k3q7d0fr2mxx_Zr0…`` (``SecretTexts``). The text of a
+recovery code, such as ``K7QD-0FR2-MXH4-T8Q2-WZ5P-9N3C-7HYD`` (``RecoveryTexts``), is one that a person can write down.
+Its letters are Crockford's base 32, which has no I, L, O and U; a typed I, L or O is read as the similar digit. All 28
+letters are random (140 bits), so nobody can guess a code, and one round of SHA-256 is enough to store it safely. The
+row of a code is found by another hash of the letters. Source: https://www.crockford.com/base32.html
 
 The content of a key, and an operator's argon2id password hash, key of the second factor and last used step, are sealed
-in their row, under a key that only the web application has. A person who can write the tables, but lacks this key, can
-end sessions but create no session or operator. Listing and ending access keys needs no key, so a process that can't
-create sessions can still end any of them.
+in their row, with an encryption key that only the web application has. A person who can write to the tables, but
+doesn't have this encryption key, can end sessions but can't create a session or an operator. Listing and ending access
+keys doesn't need it, so a process that can't create sessions can still end any session.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from worker.stores.registry.tables import ACCESS_KEYS, HOUSEHOLD_ACCOUNTS, OPERA
 
 SESSIONS: Final = frozenset({KeyKind.HOUSEHOLD_SESSION, KeyKind.OPERATOR_SESSION})
 log = logging.getLogger("releve.access")
-# A visit is recorded at most once in this time, because SQLite has only one writer.
+# A visit is recorded at most once in this time, because SQLite has only one writer at a time.
 _VISIT_RECORDED_EVERY: Final = timedelta(minutes=1)
 _CODE_LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _CODE_LENGTH: Final = 28
@@ -61,31 +61,32 @@ _CODE_GROUP: Final = 4
 _CODE_ID_LENGTH: Final = 16
 _LOOK_ALIKE: Final = str.maketrans("ILO", "110")
 _HASHER: Final = PasswordHasher()  # argon2id (RFC 9106) with the library's parameters.
-# A check takes 64 MiB and a tenth of a second of all cores; tries must not use up all memory and threads.
+# Checking a password takes 64 MiB and a tenth of a second of all cores; sign-in attempts must not use up memory and
+# threads.
 _CHECKS_AT_ONCE: Final = threading.BoundedSemaphore(2)
 _CHECKS_WAITING: Final = threading.BoundedSemaphore(8)
 _LIVING: Final = OPERATORS.c.ended_at.is_(None)
 
 
 class SessionTable(ClockedTable):
-    """The table of access keys, for listing and ending them."""
+    """The table of access keys, with methods that only list or end keys, so that no encryption key is needed."""
 
     def end(self, key_id: str, *, owners: Collection[str] | None = None) -> bool:
-        """End the key of this id, with ``owners`` only if it belongs to one of them; return whether there was one."""
+        """End the key with this id, if its owner is one of ``owners`` (None: any); return whether it was ended."""
         mine = () if owners is None else (ACCESS_KEYS.c.owner.in_(owners),)
         return self._database.change(delete(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id, *mine)) > 0
 
     def end_of(self, owners: Collection[str], kinds: Collection[KeyKind] = SESSIONS, *, but: str = "") -> int:
-        """End the owners' keys of these kinds, except the one with the id ``but``; return their number."""
+        """End the owners' keys of these kinds, except the key with the id ``but``; return the number of ended keys."""
         with self._database.writing() as connection:
             return end_keys_of(connection, owners, kinds, but=but)
 
     def end_all(self, kinds: Collection[KeyKind]) -> int:
-        """End all keys of these kinds, of all owners; return their number."""
+        """End all keys of these kinds, of all owners; return the number of ended keys."""
         return self._database.change(delete(ACCESS_KEYS).where(ACCESS_KEYS.c.kind.in_(kinds)))
 
     def households_of(self, account_ids: Collection[str]) -> list[str]:
-        """Return the ids of the households that show one of the accounts."""
+        """Return the ids of the households that include at least one of these accounts."""
         mine = HOUSEHOLD_ACCOUNTS.c.account_id.in_(account_ids)
         query = select(HOUSEHOLD_ACCOUNTS.c.household_id).where(mine).distinct()
         return [row.household_id for row in self._database.fetch(query.order_by(HOUSEHOLD_ACCOUNTS.c.household_id))]
@@ -97,7 +98,7 @@ class SessionTable(ClockedTable):
     def list_keys(
         self, owners: Collection[str] | None = None, kinds: Collection[KeyKind] = SESSIONS
     ) -> list[AccessKey]:
-        """Return the unexpired keys of these owners or of all, without details, the last seen first."""
+        """Return the unexpired keys of these owners (None: of all), without details, the last used first."""
         mine = () if owners is None else (ACCESS_KEYS.c.owner.in_(owners),)
         query = select(ACCESS_KEYS).where(ACCESS_KEYS.c.kind.in_(kinds), ~_is_over(self._now()), *mine)
         rows = self._database.fetch(query.order_by(ACCESS_KEYS.c.last_seen_at.desc(), ACCESS_KEYS.c.id))
@@ -107,13 +108,13 @@ class SessionTable(ClockedTable):
 def end_keys_of(
     connection: Connection, owners: Collection[str], kinds: Collection[KeyKind] = tuple(KeyKind), *, but: str = ""
 ) -> int:
-    """End the owners' keys of these kinds, except the one with the id ``but``; return their number."""
+    """End the owners' keys of these kinds, except the key with the id ``but``; return the number of ended keys."""
     mine = (ACCESS_KEYS.c.owner.in_(owners), ACCESS_KEYS.c.kind.in_(kinds), ACCESS_KEYS.c.id != but)
     return connection.execute(delete(ACCESS_KEYS).where(*mine)).rowcount
 
 
 def _is_over(now: datetime) -> ColumnElement[bool]:
-    """Return the condition for expired keys."""
+    """Return the SQL condition for expired keys."""
     idle = [
         (ACCESS_KEYS.c.kind == kind) & (ACCESS_KEYS.c.last_seen_at <= now - life.idle)
         for kind, life in KEY_LIVES.items()
@@ -127,7 +128,7 @@ def _to_key(row: Row[Any]) -> AccessKey:
 
 
 class AccessKeyTable(SessionTable):
-    """The table of access keys, for processes that can create and open them."""
+    """The table of access keys, for processes that can also create keys and read their details."""
 
     def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
         super().__init__(database, now)
@@ -136,7 +137,7 @@ class AccessKeyTable(SessionTable):
     def create(
         self, kind: KeyKind, owner: str, *, device: str = "", details: Mapping[str, str] | None = None
     ) -> tuple[AccessKey, str]:
-        """Create a key and return it with its text, which can't be read again later."""
+        """Create a key; return it with its secret text, which can't be read again later."""
         key_id, secret_hash, text = _TEXTS[kind].create()
         now, longest = self._now().replace(microsecond=0), KEY_LIVES[kind].longest
         expires_at = now + longest if longest else None
@@ -147,18 +148,21 @@ class AccessKeyTable(SessionTable):
         return key, text
 
     def find(self, kind: KeyKind, text: str | None) -> AccessKey | None:
-        """Return the valid key of this kind with this text; None for any other text."""
+        """Return the valid key of this kind that has this text; None if there is none."""
         with self._database.reading() as connection:
             return self._open(connection, kind, text)
 
     def record_visit(self, key: AccessKey) -> None:
-        """Record that a key was just used, to the minute."""
+        """Record that a key was just used; this writes at most once a minute."""
         if key.last_seen_at <= self._now() - _VISIT_RECORDED_EVERY:
             visit = update(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key.id).values(last_seen_at=self._now())
             self._database.change(visit)
 
     def use(self, kind: KeyKind, text: str | None) -> AccessKey | None:
-        """Return the valid key of this kind with this text, and end it: it works once. None for any other text."""
+        """Return the valid key of this kind with this text, and end it, because it works only once.
+
+        Returns None if no valid key has this text.
+        """
         with self._database.reading() as connection:  # A wrong text must not cost the registry a write.
             if self._open(connection, kind, text) is None:
                 return None
@@ -175,7 +179,7 @@ class AccessKeyTable(SessionTable):
         return row is not None and replace(key, last_seen_at=row.last_seen_at).is_valid(self._now())
 
     def set_details(self, key: AccessKey, details: Mapping[str, str]) -> None:
-        """Replace the details of a key; nothing happens if it has ended."""
+        """Replace the details of a key. Nothing happens if the key has ended."""
         with self._database.writing() as connection:
             row = _get_row(connection, key.id, lock=True)
             opened = None if row is None else self._unseal(row)
@@ -213,7 +217,7 @@ class AccessKeyTable(SessionTable):
         return self._sealer.seal(json.dumps(content), place_of(ACCESS_KEYS.c.sealed, key.id))
 
     def _unseal(self, row: Row[Any]) -> tuple[AccessKey, str] | None:
-        """Return the key of a row with the hash of its secret; None for a row that we haven't sealed."""
+        """Return the key in a row, with the hash of its secret; None if the row was not sealed with our key."""
         try:
             content = json.loads(self._sealer.unseal(row.sealed, place_of(ACCESS_KEYS.c.sealed, row.id)))
         except OperatorFault:
@@ -238,21 +242,21 @@ def _get_row(connection: Connection, key_id: str, *, lock: bool = False) -> Row[
 
 
 class RecoveryTexts:
-    """The texts of recovery codes, with the methods of ``encryption.SecretTexts``, in a form for people."""
+    """The texts of recovery codes, in a form for people, with the same methods as ``encryption.SecretTexts``."""
 
     def create(self) -> tuple[str, str, str]:
-        """Return a new id, the hash to store, and the text to show."""
+        """Return the new id of a code, the hash to store, and the text to show."""
         letters = "".join(secrets.choice(_CODE_LETTERS) for _ in range(_CODE_LENGTH))
         groups = (letters[at : at + _CODE_GROUP] for at in range(0, _CODE_LENGTH, _CODE_GROUP))
         return _id_of(letters), _hash_letters("secret", letters), "-".join(groups)
 
     def read_id(self, text: str) -> str | None:
-        """Return the id of a code, or None for any other text; spaces, dashes and lower case don't matter."""
+        """Return the id of a code; None for any other text. Spaces, dashes and lower case don't matter."""
         letters = _to_letters(text)
         return _id_of(letters) if letters else None
 
     def matches(self, text: str, stored_hash: str | None) -> bool:
-        """Return whether the text has the secret of a stored hash, compared in constant time."""
+        """Return whether the stored hash is that of the code's secret; the comparison takes constant time."""
         letters = _to_letters(text)
         return letters is not None and hmac.compare_digest(stored_hash or "", _hash_letters("secret", letters))
 
@@ -276,7 +280,7 @@ _TEXTS: Final[Mapping[KeyKind, SecretTexts | RecoveryTexts]] = {
 
 
 class OperatorRefused(DataError):
-    """The error for a name or a password that an operator can't have; the text says what to do."""
+    """The error for an operator's name or password that isn't allowed; its text says what to do."""
 
 
 class UnknownOperator(DataError):
@@ -285,7 +289,10 @@ class UnknownOperator(DataError):
 
 @dataclass(frozen=True, slots=True)
 class _Sealed:
-    """The sealed fields of an operator; ``step`` is the last step of the second factor whose code was used."""
+    """The sealed fields of an operator.
+
+    ``step`` is the last time step of the second factor whose code was used.
+    """
 
     name: str
     password: str | None = field(default=None, repr=False)
@@ -294,15 +301,16 @@ class _Sealed:
 
 
 class OperatorTable(SealedTable):
-    """The table of operators. An operator that has ended no longer counts.
+    """The table of operators. An operator that was ended counts as missing.
 
-    ``now`` is the real time even if the fleet's time is simulated, because authenticator apps use it.
+    ``now`` is the real time even if the fleet's time is simulated, because authenticator apps use the real time.
     """
 
     def add(self, name: str, password: str | None = None, totp_key: str | None = None) -> Operator:
         """Add an operator. Raises OperatorRefused for an unsuitable name or password.
 
-        Without a password only a link opens the page; without a second factor the page opens only on loopback.
+        Without a password, the operator can open the page only with a link; without a second factor, the page opens
+        only on the loopback interface.
         """
         name = plain_name(name)
         if not is_name(name):
@@ -323,12 +331,15 @@ class OperatorTable(SealedTable):
         return bool(self._database.fetch(select(OPERATORS.c.id).where(_LIVING).limit(1)))
 
     def list_operators(self) -> list[Operator]:
-        """Return all operators by name. One whose row can't be unsealed has neither password nor second factor."""
+        """Return all operators by name.
+
+        An operator whose row can't be unsealed is returned without a password and a second factor.
+        """
         rows = self._database.fetch(select(OPERATORS).where(_LIVING).order_by(OPERATORS.c.name))
         return [_to_operator(row, self._unseal(row) or _Sealed(row.name)) for row in rows]
 
     def get(self, operator_id: str) -> Operator | None:
-        """Return the operator of this id, or None."""
+        """Return the operator with this id; None if there is none, or if the row can't be unsealed."""
         with self._database.reading() as connection:
             row, sealed = self._load(connection, OPERATORS.c.id == operator_id)
         return _to_operator(row, sealed) if row is not None and sealed is not None else None
@@ -342,7 +353,10 @@ class OperatorTable(SealedTable):
         return _to_operator(rows[0], self._unseal(rows[0]) or _Sealed(name))
 
     def check(self, name: str, password: str) -> Operator | None:
-        """Return the operator of this name and password. Raises SignInBusy."""
+        """Return the operator with this name and password; None if there is none.
+
+        Raises SignInBusy if too many passwords are being checked at the moment.
+        """
         name = plain_name(name)
         with self._database.reading() as connection:
             row, sealed = self._load(connection, OPERATORS.c.name == (name if is_name(name) else ""))
@@ -353,7 +367,10 @@ class OperatorTable(SealedTable):
         return _to_operator(row, sealed)
 
     def use_code(self, operator_id: str, code: str) -> bool:
-        """Return whether a code of the operator's second factor is right, and use it up, as a code works once."""
+        """Return whether a code of the operator's second factor is right.
+
+        A right code is used up, because each code works only once.
+        """
         with self._database.reading() as connection:  # A wrong code must not cost the registry a write.
             if self._find_step(connection, operator_id, code) is None:
                 return False
@@ -371,7 +388,7 @@ class OperatorTable(SealedTable):
             raise UnknownOperator(
                 "this operator can't be read, because the session key has changed: remove it and add it again"
             )
-        hash_ = _hash_password(password, operator.name)  # It takes long, so not inside the transaction.
+        hash_ = _hash_password(password, operator.name)  # Hashing takes long, so it happens outside the transaction.
         with self._database.writing() as connection:
             _, sealed = self._load(connection, OPERATORS.c.id == operator_id, lock=True)
             if sealed is not None:
@@ -382,7 +399,7 @@ class OperatorTable(SealedTable):
         self._database.change(update(OPERATORS).where(OPERATORS.c.id == operator_id).values(signed_in_at=self._now()))
 
     def end(self, operator_id: str) -> int:
-        """End an operator with all its sessions and links, and return their number. The secrets are erased."""
+        """End an operator with all sessions and links, and return how many ended. The operator's secrets are erased."""
         with self._database.writing() as connection:
             row = connection.execute(select(OPERATORS).where(OPERATORS.c.id == operator_id)).one_or_none()
             if row is not None:
@@ -414,7 +431,7 @@ class OperatorTable(SealedTable):
         return self._sealer.seal(json.dumps(asdict(sealed)), place_of(OPERATORS.c.sealed, operator_id))
 
     def _unseal(self, row: Row[Any]) -> _Sealed | None:
-        """Return the sealed fields of a row; None for a row that we haven't sealed."""
+        """Return the sealed fields of an operator's row; None if the row was not sealed with our key."""
         try:
             sealed = _Sealed(**json.loads(self._sealer.unseal(row.sealed, place_of(OPERATORS.c.sealed, row.id))))
         except OperatorFault:

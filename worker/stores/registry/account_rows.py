@@ -1,7 +1,7 @@
-"""SQL statements for accounts and usage points, and for the rows that depend on an account's state.
+"""SQL statements for accounts and usage points, and for rows in other tables that depend on an account's state.
 
-These are its state in ``series_outcomes``, and pending refusals and undelivered notices, which a success or a new
-consent deletes.
+The dependent rows are those of ``series_outcomes``, which copy the account's state, and pending refusals and
+undelivered notices, which a success or a new consent deletes.
 
 Every function works inside its caller's transaction, so that several tables change together.
 """
@@ -22,6 +22,7 @@ from worker.domain.notice import OF_OTHERS
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
 from worker.domain.windows import civil_date
 from worker.errors import UnknownAccount
+from worker.stores.database import note_for_commit
 from worker.stores.registry.tables import (
     ACCOUNTS,
     CONSENT_EVIDENCE,
@@ -33,13 +34,13 @@ from worker.stores.registry.tables import (
     USAGE_POINTS,
 )
 
-_CONSUMPTION = "consumption"  # The only direction whose measures are kept.
+_CONSUMPTION = "consumption"  # The direction in every row of usage_points.
 NOT_REMOVED = ACCOUNTS.c.state != AccountState.DELETED
 _GIVEN = CONSENT_EVIDENCE.alias()
 _NEWEST = select(func.max(_GIVEN.c.sequence)).where(
     _GIVEN.c.account_id == CONSENT_EVIDENCE.c.account_id, _GIVEN.c.event == EvidenceEvent.GIVEN
 )
-# Condition: the newest consent was only asserted, without a start day.
+# The condition that the newest consent is one that was only asserted, without a start day.
 _WORD = select(CONSENT_EVIDENCE.c.sequence).where(
     CONSENT_EVIDENCE.c.account_id == ACCOUNTS.c.id,
     CONSENT_EVIDENCE.c.sequence == _NEWEST.scalar_subquery(),
@@ -49,20 +50,21 @@ _WORD = select(CONSENT_EVIDENCE.c.sequence).where(
 _ANSWER = select(SERIES_OUTCOMES.c.series).where(
     SERIES_OUTCOMES.c.account_id == ACCOUNTS.c.id, SERIES_OUTCOMES.c.last_success_at.is_not(None)
 )
-# The state comes first, so that the evidence of a ready account isn't looked up. A ``new`` account learns of its stored
-# answer with the next one.
+# The condition on the state comes first, so that the evidence of a ready account isn't looked up. A ``new`` account
+# meets the condition even if an answer is stored already; the next answer makes the account ready.
 IS_VOUCHED = and_(
     ACCOUNTS.c.state != AccountState.READY,
     _WORD.exists(),
     or_(ACCOUNTS.c.state == AccountState.NEW, ~_ANSWER.exists()),
 )
-# The same as ``Account.active``.
+# The same condition as ``Account.active``.
 IS_ACTIVE = and_(ACCOUNTS.c.state.in_(ASKED_STATES), or_(ACCOUNTS.c.state != AccountState.NEW, IS_VOUCHED))
 _COLUMNS = (column for column in ACCOUNTS.c if column is not ACCOUNTS.c.state_since)
 ACCOUNT_QUERY = select(*_COLUMNS, USAGE_POINTS.c.usage_point_id, IS_VOUCHED.label("is_vouched")).select_from(
     ACCOUNTS.outerjoin(USAGE_POINTS)
 )
-# A window runs these statements several times. Each is built only once, because building costs more than running it.
+# A window runs these statements several times. Each statement is built only once, because building it costs more than
+# running it.
 _ONE_ACCOUNT = ACCOUNT_QUERY.where(ACCOUNTS.c.id == bindparam("account_id"))
 _STATE = select(ACCOUNTS.c.state).where(ACCOUNTS.c.id == bindparam("account_id"))
 _STATE_LOCKED = {shared: _STATE.with_for_update(read=shared) for shared in (False, True)}
@@ -93,13 +95,13 @@ def lock(connection: Connection, account_id: str, *, shared: bool = False, inclu
 
 
 def reads(supplier: str, usage_point_id: str) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions for the account that reads this usage point; closed and removed ones read none."""
+    """Return the conditions for the account that reads this usage point, which is neither closed nor removed."""
     usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
     return NOT_REMOVED, *(USAGE_POINTS.c[name] == value for name, value in usage_point.items())
 
 
 def find_locked(connection: Connection, supplier: str, usage_point_id: str) -> str | None:
-    """Return the id of the account that reads this usage point, and lock it."""
+    """Lock the account that reads this usage point, and return its id; None if there is none."""
     query = select(ACCOUNTS.c.id).join(USAGE_POINTS).where(*reads(supplier, usage_point_id))
     return connection.execute(query.with_for_update(of=ACCOUNTS)).scalar()
 
@@ -115,8 +117,8 @@ def find_or_insert(
 ) -> tuple[str, bool]:
     """Return the id of the account that reads this usage point, and whether it is new.
 
-    The account is locked and gets the consent dates in ``consent``. A new one is in state ``new`` and belongs to
-    ``tenant``, with a row for each of ``series`` that its supplier has; an existing one keeps its tenant. Raises
+    The account is locked and gets the consent dates in ``consent``. A new account is in state ``new`` and belongs to
+    ``tenant``; it gets a row for each of ``series`` that its supplier has. An existing account keeps its tenant. Raises
     IntegrityError if another process inserts the same usage point at the same time.
     """
     usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
@@ -135,7 +137,7 @@ def find_or_insert(
 
 
 def fails_with(code: str) -> ColumnElement[bool]:
-    """Return the condition for accounts with this error code or a narrower one, like ``VENDOR_DOWN.TIMEOUT``."""
+    """Return the condition for accounts with this error code, or a narrower code like ``VENDOR_DOWN.TIMEOUT``."""
     columns = SERIES_OUTCOMES.c
     series = select(columns.account_id).where(
         columns.account_id == ACCOUNTS.c.id,
@@ -150,9 +152,9 @@ def _is_or_begins(column: ColumnElement[str], code: str) -> ColumnElement[bool]:
 
 
 def update_account(connection: Connection, account_id: str, changes: Mapping[str, Any]) -> None:
-    """Write the columns in ``changes``; nothing happens if it is empty.
+    """Write the columns in ``changes``; if there are none, nothing happens.
 
-    A new end of the consent is copied to the account's series, for which nothing is requested after that day.
+    A new end of the consent is copied to the rows of the account's series, so that nothing is requested after that day.
     """
     if changes:
         connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id).values(**changes))
@@ -164,18 +166,23 @@ def update_account(connection: Connection, account_id: str, changes: Mapping[str
 def apply(
     connection: Connection, account_id: str, event: AccountEvent, now: datetime, reason: str = ""
 ) -> tuple[Account, Step]:
-    """Apply an event to an account: write the new state, and return the account as it was, and the step to take.
+    """Apply an event to an account, and write the account's new state.
 
-    Raises UnknownAccount, also for a removed account unless it is erased again, and the errors of ``Account.after``.
+    Returns the account as it was before the event, and the step that the event caused. Raises UnknownAccount (also for
+    a removed account, unless it is erased again), and the errors of ``Account.after``.
     """
     lock(connection, account_id, include_removed=event is AccountEvent.ERASED)
     before = get(connection, account_id)
     after, step = before.after(event, civil_date(now), reason)
-    # As long as the reason stays, paused or not, the account keeps the time since which it waits.
+    # As long as the reason stays the same, whether the account is paused or not, ``state_since`` stays too: it says
+    # since when the account waits.
     is_news = after.reason != before.reason or (after.state is not before.state and not after.reason)
     changes = {"state": after.state, "reason": after.reason} | ({"state_since": now} if is_news else {})
     update_account(connection, account_id, changes)
-    due = {"again_at": None, "failures": 0, "history_due_at": now} if after.active and step.due else {}
+    due: dict[str, Any] = {}
+    if after.active and step.due:
+        due = {"again_at": None, "failures": 0, "history_due_at": now}
+        note_for_commit(connection, [(account_id, series) for series in Series])
     asked = SERIES_OUTCOMES.c.collected if after.active else False
     of_account = SERIES_OUTCOMES.c.account_id == account_id
     connection.execute(update(SERIES_OUTCOMES).where(of_account).values(active=asked, **due))
@@ -187,14 +194,14 @@ def apply(
 
 
 def delete_pending_refusals(connection: Connection, account_id: str) -> int:
-    """Delete the account's pending refusals and return their number."""
+    """Delete the account's pending refusals, and return their number."""
     return connection.execute(delete(PENDING_REFUSALS).where(PENDING_REFUSALS.c.account_id == account_id)).rowcount
 
 
 def delete_undelivered_notices(connection: Connection, account_id: str) -> int:
-    """Delete the account's notices that were not delivered yet, and return their number.
+    """Delete the account's undelivered notices, and return their number.
 
-    Notices about acts of others stay: they are sent whatever the household does meanwhile.
+    Notices about acts of other people stay, because they are sent whatever the household does meanwhile.
     """
     conditions = (
         NOTICES.c.account_id == account_id,
@@ -205,7 +212,7 @@ def delete_undelivered_notices(connection: Connection, account_id: str) -> int:
 
 
 def new_series_row(account_id: str, series: Series, now: datetime, ask_until: date | None) -> dict[str, Any]:
-    """Return the row of a collected series that was never requested; it isn't active yet."""
+    """Return a new row for a collected series that was never requested; the row isn't active yet."""
     return {
         "account_id": account_id,
         "series": series,
@@ -229,7 +236,8 @@ def new_series_row(account_id: str, series: Series, now: datetime, ask_until: da
 def _new_id() -> str:
     """Return a random id of twelve characters, for example "k3q7d0fr2mxx".
 
-    It begins with a letter, so that an id is never read as a number, nor as one of CouchDB's own ``_`` names.
+    The id begins with a letter, so that it is never read as a number, nor as one of CouchDB's own names, which begin
+    with ``_``.
     """
     return secrets.choice(_LETTERS) + "".join(secrets.choice(_LETTERS + _DIGITS) for _ in range(11))
 

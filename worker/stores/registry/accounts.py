@@ -1,4 +1,4 @@
-"""Accounts and their usage points in SQL. Each call is one transaction and is safe to repeat.
+"""The table of accounts with their usage points. Each call is one transaction and is safe to repeat.
 
 The row of a removed account stays as a tombstone without personal data, so that a late task is refused and doesn't
 create the account again.
@@ -49,28 +49,34 @@ Inserted = TypeVar("Inserted")
 
 @dataclass(frozen=True, slots=True)
 class NewConsent:
-    """Dates and token of a consent; without ``token_needed`` the application's own token is used."""
+    """The dates and the token of a consent. Without ``token_needed``, the application's own token is used.
+
+    ``data_from``: the first day whose data may be read for a new account. ``offered``: the series that the consent
+    covers, by usage point, for those usage points for which this is known; their other series are not requested.
+    """
 
     consent_from: date | None = None
     consent_until: date | None = None  # The last day is included.
     token: str | None = field(default=None, repr=False)
     token_expires_at: datetime | None = None
     token_needed: bool = True
+    data_from: date | None = None
+    offered: Mapping[str, Collection[Series]] = field(default_factory=dict)
 
     @property
     def dates(self) -> dict[str, date]:
-        """The set dates, by column name."""
+        """The dates that are not None, by column name."""
         columns = {"consent_from": self.consent_from, "consent_until": self.consent_until}
         return {name: day for name, day in columns.items() if day is not None}
 
     @property
     def usable(self) -> bool:
-        """Whether the accounts' data can be fetched from now on."""
+        """Whether the accounts' data can be requested from now on, because a token is there or not needed."""
         return self.token is not None or not self.token_needed
 
 
 class AccountTable(SqlTable):
-    """The table of accounts and usage points.
+    """The table of accounts and of their usage points.
 
     A method that takes an account id raises UnknownAccount for a missing account; a method that writes raises it for a
     removed account, too. Moments are zone-aware, in UTC.
@@ -89,15 +95,11 @@ class AccountTable(SqlTable):
         usage_point_id: str | None,
         now: datetime,
         *,
-        consent_from: date | None = None,
-        consent_until: date | None = None,
-        token: str | None = None,
-        token_needed: bool = True,
         tenant: str = DEFAULT_TENANT,
+        **consent: Any,
     ) -> tuple[Account, bool]:
-        """Return the account of one usage point, and whether it is new; see ``add_all``."""
-        consent = NewConsent(consent_from, consent_until, token, token_needed=token_needed)
-        return self.add_all(supplier, [usage_point_id], now, consent, tenant=tenant)[0]
+        """Return the account of one usage point, and whether the account is new; see ``add_all`` and ``NewConsent``."""
+        return self.add_all(supplier, [usage_point_id], now, NewConsent(**consent), tenant=tenant)[0]
 
     def add_all(
         self,
@@ -108,18 +110,15 @@ class AccountTable(SqlTable):
         *,
         on_accounts: Callable[[Connection, Sequence[str]], object] | None = None,
         before: Callable[[Connection], object] | None = None,
-        data_from: date | None = None,
         tenant: str = DEFAULT_TENANT,
-        offered: Mapping[str, Collection[Series]] | None = None,
     ) -> list[tuple[Account, bool]]:
-        """Add the accounts of one consent, all or none, and return each with whether it is new.
+        """Add the accounts of one consent, all or none; return each account, and whether it is new.
 
         The result has the order of ``usage_point_ids``, whose form the caller has checked. All accounts share the
-        token. The existing account of a known usage point gets the token and the dates of the consent; an account in
-        ``new`` or ``action_needed`` becomes ``ready``, a paused one stays paused. ``on_accounts`` is called with their
-        ids at the end of the transaction, and ``before`` at its beginning. ``data_from``: the first day that may be
-        read for a new account. ``tenant``: that of new accounts; a known one keeps its own. ``offered``: the series
-        that the consent covers, by usage point, if known; no others are requested.
+        token. If a usage point already has an account, this account gets the token and the dates of the consent, and
+        keeps its tenant; if it is ``new`` or ``action_needed``, it becomes ``ready``; if it is paused, it stays paused.
+        New accounts belong to ``tenant``. ``before`` is called at the beginning of the transaction, and ``on_accounts``
+        at its end, with the accounts' ids.
         """
 
         def insert(connection: Connection) -> list[tuple[Account, bool]]:
@@ -135,15 +134,15 @@ class AccountTable(SqlTable):
             }
             ids = [account_id for account_id, _ in rows.values()]
             for account_id, created in rows.values():
-                if created and data_from is not None:
-                    account_rows.update_account(connection, account_id, {"data_from": data_from})
+                if created and consent.data_from is not None:
+                    account_rows.update_account(connection, account_id, {"data_from": consent.data_from})
             if consent.token is not None:
                 self._tokens.assign_new(connection, ids, consent.token, consent.token_expires_at)
             for account_id in ids:
                 if consent.usable:
-                    with suppress(WrongState):  # It has no meter, or the last day is over.
+                    with suppress(WrongState):  # The account has no meter, or the consent's last day is over.
                         account_rows.apply(connection, account_id, AccountEvent.CONSENTED, now)
-            for number, series in (offered or {}).items():
+            for number, series in consent.offered.items():
                 series_switches.follow_consent(connection, rows[number][0], series, self._fleet, now)
             if on_accounts is not None:
                 on_accounts(connection, ids)
@@ -157,19 +156,18 @@ class AccountTable(SqlTable):
         supplier: str,
         usage_point_id: str,
         now: datetime,
+        consent: NewConsent,
         *,
-        token: str | None,
-        confirmed: bool,
         on_new: Callable[[Connection, Sequence[str]], object],
         tenant: str = DEFAULT_TENANT,
         waits_under: str | None = None,
     ) -> tuple[Account, bool]:
-        """Add the account of a usage point that somebody vouches for, and return it with whether it is new.
+        """Add the account of a usage point that somebody vouches for; return the account, and whether it is new.
 
-        An existing account stays as it is, whatever its tenant. A new one belongs to ``tenant`` and is ``ready`` if
-        ``confirmed``; else it is ``new`` until the supplier's first answer. Its series are due at once either way.
-        ``on_new`` is called with a list of its id inside the transaction. Without ``token`` the application's own token
-        is used. ``waits_under``: the code under which a new account waits for its owner instead.
+        An existing account stays as it is, whatever its tenant. A new account belongs to ``tenant``. It is ``ready`` if
+        the day of its holder's consent is given, otherwise ``new`` until the supplier's first answer; in both cases its
+        series are due at once. ``on_new`` is called inside the transaction with the new account's id in a list.
+        ``waits_under``: an error code; with it, a new account waits for its owner under this code instead.
         """
 
         def insert(connection: Connection) -> tuple[Account, bool]:
@@ -177,10 +175,10 @@ class AccountTable(SqlTable):
                 connection, supplier, usage_point_id, now, {}, tenant, self._fleet
             )
             if created:
-                if token is not None:
-                    self._tokens.assign_new(connection, [account_id], token, None)
+                if consent.token is not None:
+                    self._tokens.assign_new(connection, [account_id], consent.token, None)
                 on_new(connection, [account_id])
-                event = AccountEvent.CONSENTED if confirmed else AccountEvent.VOUCHED
+                event = AccountEvent.CONSENTED if consent.consent_from else AccountEvent.VOUCHED
                 account_rows.apply(
                     connection, account_id, AccountEvent.REFUSED if waits_under else event, now, waits_under or ""
                 )
@@ -189,42 +187,43 @@ class AccountTable(SqlTable):
         return self._insert(insert)
 
     def _insert(self, insert: Callable[[Connection], Inserted]) -> Inserted:
-        """Run a transaction that may insert accounts; repeat it if another process has inserted one meanwhile."""
+        """Run a transaction that may insert accounts; run it again if another process has inserted one meanwhile."""
         for _ in range(3):
-            # Another process may insert the same usage point between our query and our insert. The server's message
-            # quotes the number, so the error isn't passed on.
+            # Another process may insert the same usage point between our query and our insert. The server's error
+            # message quotes the meter's number, so the error isn't passed on.
             with suppress(IntegrityError), self._database.writing() as connection:
                 return insert(connection)
         raise StoreUnavailable("the account could not be added, because others were added at the same time: try again")
 
     def get(self, account_id: str) -> Account:
-        """Return the account; a removed one is ``deleted`` and has no usage point."""
+        """Return the account. An account that was removed is ``deleted`` and has no usage point."""
         with self._database.reading() as connection:
             return account_rows.get(connection, account_id)
 
     def get_existing(self, account_id: str) -> Account:
-        """Return the account. Raises UnknownAccount, for a removed one too."""
+        """Return the account. Raises UnknownAccount, also if the account was removed."""
         account = self.get(account_id)
         if account.state is AccountState.DELETED:
             raise UnknownAccount(f"account {account_id} was removed: `releve accounts list` shows the accounts")
         return account
 
     def find(self, supplier: str, usage_point_id: str) -> Account | None:
-        """Return the account that reads this usage point; closed and removed ones read none."""
+        """Return the account, neither closed nor removed, that reads this usage point; None if there is none."""
         accounts = self._accounts(ACCOUNT_QUERY.where(*account_rows.reads(supplier, usage_point_id)))
         return accounts[0] if accounts else None
 
     def find_by_meter(self, usage_point_id: str, *, tenant: str | None = None) -> Sequence[Account]:
-        """Return the accounts that read a meter of this number, of any supplier; with ``tenant`` only its own."""
+        """Return the accounts of any supplier that read a meter with this number; ``tenant``: only of this tenant."""
         query = ACCOUNT_QUERY.where(NOT_REMOVED, USAGE_POINTS.c.usage_point_id == usage_point_id)
         return self._accounts(query.where(*belongs_to(ACCOUNTS, tenant)))
 
     def page_active(
         self, after: str | None = None, limit: int = PAGE, *, today: date | None = None, supplier: str | None = None
     ) -> list[Account]:
-        """Return the next page of active accounts by id: ``after`` < id. Empty at the end.
+        """Return the next page of active accounts by id, starting after the id ``after``; empty after the last page.
 
-        With ``today``, the date in Europe/Paris, only those with an unexpired consent; with ``supplier`` only its own.
+        With ``today``, the date in Europe/Paris, only accounts with an unexpired consent are returned; with
+        ``supplier``, only that supplier's accounts.
         """
         query = ACCOUNT_QUERY.where(IS_ACTIVE, ACCOUNTS.c.id > (after or ""))
         if supplier is not None:
@@ -242,10 +241,11 @@ class AccountTable(SqlTable):
         state: AccountState | None = None,
         code: str | None = None,
     ) -> list[Account]:
-        """Return the next page of accounts by id, without removed ones: ``after`` < id. Empty at the end.
+        """Return the next page of accounts by id, starting after the id ``after``; empty after the last page.
 
-        With ``tenant`` only those that belong to it, with ``state`` those in it, with ``code`` those that wait under
-        this error code or a narrower one, or have a series whose last run ended with it.
+        Removed accounts are left out. ``tenant`` and ``state`` select the accounts that belong to this tenant or are in
+        this state. ``code`` selects the accounts that wait under this error code or a narrower code, or that have a
+        series whose last run ended with such a code.
         """
         query = ACCOUNT_QUERY.where(NOT_REMOVED, *belongs_to(ACCOUNTS, tenant), ACCOUNTS.c.id > (after or ""))
         if state is not None:
@@ -262,7 +262,7 @@ class AccountTable(SqlTable):
         state: AccountState | None = None,
         code: str | None = None,
     ) -> Iterator[Account]:
-        """Yield the accounts of ``page``, page by page, at most ``limit``."""
+        """Yield the accounts that ``page`` returns, page by page, at most ``limit`` of them."""
         after, left = None, limit
         while left is None or left > 0:
             size = PAGE if left is None else min(PAGE, left)
@@ -273,16 +273,13 @@ class AccountTable(SqlTable):
             after, left = accounts[-1].id, None if left is None else left - size
 
     def page_ended(self, today: date, after: str | None = None, limit: int = PAGE) -> list[Account]:
-        """Return the next page, by id, of accounts whose consent has ended but that don't wait for a new one yet.
-
-        ``today`` is the date in Europe/Paris. Closed and removed accounts are left out.
-        """
+        """Return the next page, by id, of accounts that don't wait for a new consent yet although theirs has ended."""
         over = (ACCOUNTS.c.consent_until < today, ACCOUNTS.c.reason.not_in((ConsentEnded.code, ConsentStopped.code)))
         query = ACCOUNT_QUERY.where(ACCOUNTS.c.state.in_(OPEN_STATES), *over, ACCOUNTS.c.id > (after or ""))
         return self._accounts(query.limit(limit))
 
     def state_since(self, account_id: str) -> datetime:
-        """Return when the account got its state."""
+        """Return since when the account has its state or, if it waits, its reason."""
         query = select(ACCOUNTS.c.state_since).where(ACCOUNTS.c.id == account_id)
         with self._database.reading() as connection:
             since: datetime | None = connection.execute(query).scalar()
@@ -291,19 +288,19 @@ class AccountTable(SqlTable):
         return since
 
     def get_many(self, account_ids: Collection[str]) -> dict[str, Account]:
-        """Return the accounts with these ids, by id, including removed ones. Unknown ids are left out."""
+        """Return the accounts with these ids, by id; removed accounts are included, unknown ids are left out."""
         accounts = self._accounts(ACCOUNT_QUERY.where(ACCOUNTS.c.id.in_(account_ids)))
         return {account.id: account for account in accounts}
 
     def account_of(self, invitation: Invitation) -> Account | None:
-        """Return the account of an invitation; None if it is for a meter, or if the account was removed."""
+        """Return the account of an invitation; None if the invitation is for a meter, or if the account was removed."""
         if invitation.account_id is None:
             return None
         account = self.get_many([invitation.account_id]).get(invitation.account_id)
         return account if account and account.state is not AccountState.DELETED else None
 
     def meter_of(self, invitation: Invitation) -> str | None:
-        """Return the meter of an invitation or of its account; None if there is none any more."""
+        """Return the number of an invitation's meter, or of its account's meter; None if the number was deleted."""
         if invitation.account_id is None:
             return invitation.usage_point_id
         account = self.account_of(invitation)
@@ -312,10 +309,11 @@ class AccountTable(SqlTable):
     def set_state(self, account_id: str, state: AccountState, reason: str = "", *, now: datetime) -> None:
         """Set the account's state; ``reason`` is the code that led to it, empty if all is well.
 
-        A paused account keeps its reason, and waits under it again when it would become ``ready``; one that gets
-        ``action_needed`` only takes the reason. An account that was never confirmed becomes ``new`` again. Raises
-        ValueError for ``new``, ``closed`` and ``deleted``, which only ``add``, another holder and ``remove`` set, and
-        for ``ready`` without a usage point or if the newest consent on record has ended.
+        A paused account keeps its reason, and waits under this reason again when it would become ``ready``. A paused
+        account that is set to ``action_needed`` stays paused and only takes the new reason. An account that was never
+        confirmed becomes ``new`` again instead of ``ready``. Raises ValueError for ``new``, ``closed`` and ``deleted``,
+        which only ``add``, another holder and ``remove`` set, and for ``ready`` without a usage point or if the newest
+        consent on record has ended.
         """
         if state not in _SET_BY:
             raise ValueError(f"an account can't be set to {state}")
@@ -331,15 +329,16 @@ class AccountTable(SqlTable):
     ) -> dict[str, int]:
         """Delete the account's personal data, leave its row as a tombstone, and return the number of deleted rows.
 
-        Inside the transaction ``on_removal`` is called if the account has a meter, and ``at_end`` in any case. Safe to
-        repeat. A row of ``raw_answers`` holds one answer, or a packed month of answers.
+        Inside the transaction, ``on_removal`` is called if the account has a meter, and ``at_end`` is always called.
+        The removal is safe to repeat. The numbers are by table; a row of ``raw_answers`` holds one answer or a packed
+        month of answers.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
             usage_point_id = account_rows.get(connection, account_id).usage_point_id
             if on_removal is not None and usage_point_id is not None:
                 on_removal(connection)
-            # An invitation must not restore a meter whose erasure its holder has just requested.
+            # No invitation may connect this meter again after its holder has requested the erasure.
             self._invitations.end_for(connection, account_id, usage_point_id)
             counts = {
                 table: connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount
@@ -366,6 +365,6 @@ class AccountTable(SqlTable):
     def list_accounts(
         self, states: Collection[AccountState] | None = None, *, tenant: str | None = None
     ) -> list[Account]:
-        """Return the accounts in these states, of one tenant or of all, by id; by default all except removed ones."""
+        """Return the accounts in these states (None: all except removed ones), of one tenant or of all, by id."""
         condition = NOT_REMOVED if states is None else ACCOUNTS.c.state.in_(states)
         return self._accounts(ACCOUNT_QUERY.where(condition, *belongs_to(ACCOUNTS, tenant)))

@@ -1,10 +1,10 @@
 """API tokens and tenants.
 
 A token's text is ``releve_<id>_<secret>``, for example ``releve_k3q7d0fr2mxx_Zr0…`` (``SecretTexts``); the registry
-stores only its hash.
+stores only the secret's hash.
 
 A tenant has a name that households read, default prices, and a webhook, whose address and secret are sealed. The
-default tenant exists without a row; its webhook is always that of the settings.
+default tenant exists even if it has no row; its webhook is always the one in the settings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TEXTS: Final = SecretTexts("releve")
 USUAL_LIFE: Final = timedelta(days=90)
 LONGEST_LIFE: Final = timedelta(days=366)
 ENDS_SOON: Final = timedelta(days=14)  # The operator gets a notice this long before a token's end.
-_USE_RECORDED_EVERY: Final = timedelta(minutes=1)  # SQLite has one writer, so not every call may write.
+_USE_RECORDED_EVERY: Final = timedelta(minutes=1)  # SQLite has one writer at a time, so not every call may write.
 _HAS_WEBHOOK: Final = TENANTS.c.sealed_webhook.is_not(None).label("has_webhook")
 
 
@@ -55,7 +55,7 @@ class ApiToken:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A tenant without its webhook's secret; only the default one may have no ``title`` and no ``created_at``."""
+    """A tenant without its webhook's secret; only the default tenant may have no ``title`` and no ``created_at``."""
 
     id: str
     title: str | None = None
@@ -75,7 +75,7 @@ class ApiTokenTable(ClockedTable):
     def create(
         self, name: str, scopes: Collection[str], expires_in: timedelta | None = None, *, tenant: str = DEFAULT_TENANT
     ) -> tuple[ApiToken, str]:
-        """Create a token and return it with its text, which can't be read again later.
+        """Create a token; return it with its secret text, which can't be read again later.
 
         ``scopes`` are words without spaces.
         """
@@ -88,7 +88,7 @@ class ApiTokenTable(ClockedTable):
         return token, text
 
     def find(self, text: str) -> ApiToken | None:
-        """Return the token with this text, or None if it is unknown, revoked or expired."""
+        """Return the token that has this text; None if it is unknown, revoked or expired."""
         if (token_id := _TEXTS.read_id(text)) is None:
             return None
         row = self._get_row(token_id)
@@ -98,17 +98,20 @@ class ApiTokenTable(ClockedTable):
         return token if token.is_valid(self._now()) else None
 
     def find_named(self, text: str) -> str | None:
-        """Return the id of the existing token that a text names, if any, even with a wrong secret; ids are public."""
+        """Return the id of the token that a text names, even if the secret is wrong; None if no such token exists.
+
+        Ids are public, so this reveals no secret.
+        """
         token_id = _TEXTS.read_id(text)
         return token_id if token_id and self._load(token_id) is not None else None
 
     def is_open(self, token_id: str) -> bool:
-        """Return whether a token that was found earlier is still valid; records no use."""
+        """Return whether a token that was found earlier is still valid, without recording a use."""
         token = self._load(token_id)
         return token is not None and token.is_valid(self._now())
 
     def revoke(self, token_id: str) -> ApiToken:
-        """Revoke the token. Safe to repeat: the first moment stays. Raises UnknownToken."""
+        """Revoke and return the token. Safe to repeat: the time of the first revocation stays. Raises UnknownToken."""
         has_id = API_TOKENS.c.id == token_id
         with self._database.writing() as connection:
             revoking = update(API_TOKENS).where(has_id, API_TOKENS.c.revoked_at.is_(None))
@@ -127,7 +130,7 @@ class ApiTokenTable(ClockedTable):
         return self._database.first(select(API_TOKENS).where(API_TOKENS.c.id == token_id))
 
     def record_use(self, token: ApiToken) -> None:
-        """Record that a token was just used, to the minute."""
+        """Record that a token was just used; this writes at most once a minute."""
         now = self._now()
         before = now - _USE_RECORDED_EVERY
         if token.last_used_at is not None and token.last_used_at > before:
@@ -136,7 +139,7 @@ class ApiTokenTable(ClockedTable):
         self._database.change(update(API_TOKENS).where(API_TOKENS.c.id == token.id, stale).values(last_used_at=now))
 
     def list_ending(self) -> list[ApiToken]:
-        """Return the valid tokens that end soon, the first to end first."""
+        """Return the valid tokens that end soon, nearest end first."""
         now = self._now()
         soon = (API_TOKENS.c.expires_at > now, API_TOKENS.c.expires_at <= now + ENDS_SOON)
         query = select(API_TOKENS).where(API_TOKENS.c.revoked_at.is_(None), *soon)
@@ -147,7 +150,7 @@ class ApiTokenTable(ClockedTable):
         return sum(token.is_valid(self._now()) for token in self.list_tokens())
 
     def list_endless(self) -> list[ApiToken]:
-        """Return the valid tokens without an end, which older versions created, the oldest first."""
+        """Return the valid tokens that never expire, the oldest first; only older versions created such tokens."""
         query = select(API_TOKENS).where(API_TOKENS.c.revoked_at.is_(None), API_TOKENS.c.expires_at.is_(None))
         return [_to_token(row) for row in self._database.fetch(query.order_by(API_TOKENS.c.created_at))]
 
@@ -163,12 +166,12 @@ def _to_token(row: Row[Any]) -> ApiToken:
 
 
 class TenantTable(SealedTable):
-    """The table of tenants. ``now`` is the real time."""
+    """The table of tenants. ``now`` is the real time, even if the fleet's time is simulated."""
 
     def save(self, tenant: str, title: str | None) -> None:
-        """Insert the tenant, or change its title; None keeps the present one.
+        """Insert the tenant, or change its title; None keeps the present title.
 
-        The caller has checked name and title. Raises UnknownTenant for a new one without a title.
+        The caller has checked name and title. Raises UnknownTenant for a new tenant without a title.
         """
         is_it = TENANTS.c.id == tenant
         with self._database.writing() as connection:
@@ -181,14 +184,14 @@ class TenantTable(SealedTable):
                 connection.execute(update(TENANTS).where(is_it).values(title=title))
 
     def save_webhook(self, tenant: str, target: WebhookTarget | None) -> None:
-        """Replace the tenant's webhook; None removes it. Raises UnknownTenant for one without a row."""
+        """Replace the tenant's webhook; None removes it. Raises UnknownTenant for a tenant without a row."""
         text = target and json.dumps({"url": target.url, "secret": target.secret})
         sealed = text and self._sealer.seal(text, _place_of(tenant))
         if not self._database.change(update(TENANTS).where(TENANTS.c.id == tenant).values(sealed_webhook=sealed)):
             raise _unknown(tenant)
 
     def title_of(self, tenant: str) -> str | None:
-        """Return the name that households read, if any."""
+        """Return the name of the tenant that households read; None if it has none."""
         title: str | None = self._database.scalar(select(TENANTS.c.title).where(TENANTS.c.id == tenant))
         return title
 
@@ -196,7 +199,7 @@ class TenantTable(SealedTable):
         return bool(self._database.scalar(select(_HAS_WEBHOOK).where(TENANTS.c.id == tenant)))
 
     def find_webhook(self, tenant: str) -> WebhookTarget | None:
-        """Return the tenant's webhook, or None. Raises OperatorFault if the key that sealed it is missing."""
+        """Return the tenant's webhook; None if it has none. Raises OperatorFault if the key for it is missing."""
         sealed = self._database.scalar(select(TENANTS.c.sealed_webhook).where(TENANTS.c.id == tenant))
         return None if sealed is None else WebhookTarget(**json.loads(self._sealer.unseal(sealed, _place_of(tenant))))
 
@@ -215,7 +218,7 @@ class TenantTable(SealedTable):
         self._database.change(row.on_conflict_do_update(index_elements=[TENANT_PRICES.c.tenant], set_=values))
 
     def list_tenants(self) -> list[Tenant]:
-        """Return all tenants by name, the default one first."""
+        """Return all tenants by id, but the default tenant first."""
         query = select(TENANTS.c.id, TENANTS.c.title, _HAS_WEBHOOK, TENANTS.c.created_at).order_by(TENANTS.c.id)
         rows: dict[str, Any] = {row.id: Tenant(**row._asdict()) for row in self._database.fetch(query)}
         default = rows.pop(DEFAULT_TENANT, Tenant(DEFAULT_TENANT))
@@ -223,7 +226,7 @@ class TenantTable(SealedTable):
 
 
 def require_tenant(database: Database, tenant: str) -> str:
-    """Return the given name if the tenant exists. Raises UnknownTenant."""
+    """Return ``tenant`` unchanged if this tenant exists. Raises UnknownTenant otherwise."""
     if tenant != DEFAULT_TENANT and not database.fetch(select(TENANTS.c.id).where(TENANTS.c.id == tenant)):
         raise _unknown(tenant)
     return tenant

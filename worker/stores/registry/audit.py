@@ -1,6 +1,6 @@
 """The table of the audit log: entries are appended, read newest first, and deleted when they are old.
 
-Nothing changes an entry: there is no method for it, and triggers of the database refuse it (``tables``).
+An entry can't be changed: this class has no method for that, and triggers of the database refuse it (``tables``).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _C = AUDIT_LOG.c
 
 class AuditTable(SqlTable):
     def append(self, entry: AuditEntry) -> AuditEntry:
-        """Append an entry and return it. Without a tenant it gets that of its account, if that exists.
+        """Append an entry and return it. An entry without a tenant gets its account's tenant, if the account exists.
 
-        So a reader of one service's entries can't learn whether an account of another service exists.
+        So a person who may read only the entries of one tenant can't learn whether an account of another tenant exists.
         """
         with self._database.writing() as connection:
             if entry.tenant is None and entry.account_id is not None:
@@ -33,18 +33,18 @@ class AuditTable(SqlTable):
         return entry
 
     def page(self, wanted: AuditFilter, limit: int, *, before: str = "") -> list[AuditEntry]:
-        """Return the newest ``wanted`` entries; with ``before``, only those older than the entry of this id."""
+        """Return the newest ``wanted`` entries; with ``before``, only entries older than the one with this id."""
         older = (_C.id < before,) if before else ()
         query = select(AUDIT_LOG).where(*_conditions(wanted), *older).order_by(_C.id.desc()).limit(limit)
         return [_to_entry(row) for row in self._database.fetch(query)]
 
     def count_since(self, moment: datetime, outcome: str) -> int:
-        """Return the number of entries from ``moment`` on that have this outcome."""
+        """Return the number of entries with this outcome since ``moment``."""
         query = select(func.count()).where(_C.at >= moment, _C.outcome == outcome)
         return int(self._database.scalar(query))
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the entries from before ``moment``, and return their number."""
+        """Delete the entries older than ``moment``, and return their number."""
         return self._database.change(delete(AUDIT_LOG).where(_C.at < moment))
 
 

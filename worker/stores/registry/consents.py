@@ -1,11 +1,11 @@
-"""The consents on record, and refusals that may end them: suspension and reinstatement of accounts, and erasure.
+"""The recorded consents, and refusals that may end them: suspension and reinstatement of accounts, and erasure.
 
 An operator must be able to prove that the holder of a meter agreed, so the evidence outlives the account for the number
-of days that the operator has set. It is a chain of rows that are never changed (``evidence``); the meter's number and
-the reference are sealed beside it and erased with the account.
+of days that the operator has set. The evidence is a chain of rows that are never changed (``evidence``); the meter's
+number and the supplier's reference are sealed separately and erased with the account.
 
-A refusal by the supplier may be the supplier's own mistake. It stays pending until it is confirmed later, which
-suspends the account, or until a success clears it (``outcomes.OutcomeTable.record``).
+A refusal by the supplier may be the supplier's own mistake. So the refusal stays pending until a later refusal confirms
+it, which suspends the account, or until a success clears it (``outcomes.OutcomeTable.record``).
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ from worker.stores.registry.tables import (
     PENDING_REFUSALS,
     SERIES_OUTCOMES,
     USAGE_POINTS,
+    belongs_to,
 )
 from worker.stores.registry.user_tokens import detach_token
 
-_BATCH: Final = 500  # Accounts in one query: servers limit the number of parameters.
+_BATCH: Final = 500  # The most accounts in one query, because servers limit the number of parameters.
 _NUMBER: Final = CONSENT_EVIDENCE.c.sequence
 
 
@@ -53,8 +54,9 @@ _NUMBER: Final = CONSENT_EVIDENCE.c.sequence
 class GivenConsent:
     """The facts of a consent that are recorded for each of its accounts.
 
-    ``reference``: the supplier's number of the consent, or the voucher's own. ``line`` and ``answer_digest``: the
-    supplier's endpoint whose answer proved it, and the SHA-256 of that answer; None without a call.
+    ``reference``: the number that the supplier, or the person who vouches for the consent, has given the consent.
+    ``line`` and ``answer_digest``: the supplier's endpoint whose answer proved the consent, and the SHA-256 of that
+    answer; None if no call proved it.
     """
 
     kind: ConsentKind
@@ -70,7 +72,7 @@ class GivenConsent:
 
 
 class ConsentTable(SealedTable):
-    """The consents on record. A method that takes an account id raises UnknownAccount."""
+    """The table of recorded consents. A method that takes an account id raises UnknownAccount for a missing account."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         super().__init__(database, sealer)
@@ -81,9 +83,10 @@ class ConsentTable(SealedTable):
     ) -> list[ConsentProof]:
         """Record a consent in the transaction that adds its accounts, and return the proof of each.
 
-        The accounts get the dates of the consent; their pending refusals and undelivered notices are deleted. For a
-        consent that is already in force (a callback page loaded twice, recognised by its dates and its reference) the
-        existing proof is returned. A new consent ends the previous one as ``renewed``; an ended one stays ended.
+        The accounts get the dates of the consent; their pending refusals and undelivered notices are deleted. If the
+        consent is already in force, which is recognised by its dates and its reference (a callback page was loaded
+        twice), the existing proof is returned. A new consent ends the previous one as ``renewed``; a consent that has
+        ended stays ended.
         """
         for account_id in sorted(account_ids):
             # If a callback page is loaded twice, the lock makes the second load wait and find the first one's proof.
@@ -111,14 +114,14 @@ class ConsentTable(SealedTable):
         self._chain.append_given(connection, {**row, "dates_from": consent.dates_from}, personal)
 
     def browser_of(self, account_id: str) -> str | None:
-        """Return the hash of the browser that brought the consent in force, or None."""
+        """Return the hashed name of the browser in which the current consent was given; None without one."""
         query = CONSENT_QUERY.where(_of(account_id), IN_FORCE).order_by(_NUMBER.desc()).limit(1)
         with self._database.reading() as connection:
             newest = connection.execute(query).one_or_none()
         return None if newest is None else newest.browser
 
     def newest_proofs(self, account_ids: Sequence[str]) -> dict[str, ConsentProof]:
-        """Return the newest proof, if any, of each of these accounts, by account id."""
+        """Return the newest proof of each of these accounts that has one, by account id."""
         newest: dict[str, ConsentProof] = {}
         for first in range(0, len(account_ids), _BATCH):
             of_batch = CONSENT_EVIDENCE.c.account_id.in_(account_ids[first : first + _BATCH])
@@ -127,7 +130,7 @@ class ConsentTable(SealedTable):
         return newest
 
     def list_proofs(self, account_id: str) -> list[ConsentProof]:
-        """Return all proofs of an account, which may be removed, the newest first."""
+        """Return all proofs of an account, the newest first. The account may be removed."""
         with self._database.reading() as connection:
             account_rows.get(connection, account_id)
             return self._proofs_of(connection, account_id)[::-1]
@@ -158,16 +161,16 @@ class ConsentTable(SealedTable):
         limit: int | None = None,
         tenant: str | None = None,
     ) -> list[Account]:
-        """Return the accounts by the end of their consent, up to ``until``, without removed ones.
+        """Return the accounts, except removed ones, in the order in which their consents end.
 
-        Without ``until``, accounts without an end date come last. ``state`` and ``tenant``: only those in it; ``limit``
-        is the most.
+        With ``until``, only accounts whose consent ends by this day are returned; otherwise accounts without an end
+        date come last. ``state`` and ``tenant`` select the accounts in this state or of this tenant. ``limit`` is the
+        largest number of accounts.
         """
         query = ACCOUNT_QUERY.where(NOT_REMOVED if state is None else ACCOUNTS.c.state == state)
         if until is not None:
             query = query.where(ACCOUNTS.c.consent_until <= until)
-        if tenant is not None:
-            query = query.where(ACCOUNTS.c.tenant == tenant)
+        query = query.where(*belongs_to(ACCOUNTS, tenant))
         sort_keys = (ACCOUNTS.c.consent_until.is_(None), ACCOUNTS.c.consent_until, ACCOUNTS.c.id)
         return [Account(**row._asdict()) for row in self._database.fetch(query.order_by(*sort_keys).limit(limit))]
 
@@ -180,12 +183,12 @@ class ConsentTable(SealedTable):
         on_stop: Callable[[Connection, Account], object] = lambda connection, account: None,
         at_end: Callable[[Connection], object] = lambda connection: None,
     ) -> None:
-        """End the account's consent at the household's request: proofs and own token end, the readings stay.
+        """End the account's consent at the household's request: its proofs and its token end, its readings stay.
 
-        The account then waits for a new consent, and its rights wait for their withdrawal at the supplier. Pending
-        refusals and undelivered notices are deleted; the household gets no notice of its own act. Safe to repeat. If a
-        consent ends, ``on_stop`` is called inside the transaction, and ``at_end`` before the commit. Raises ValueError
-        for a closed account.
+        The account then waits for a new consent, and its rights wait until they are withdrawn at the supplier. Pending
+        refusals and undelivered notices are deleted; the household gets no notice about what it did itself. The call is
+        safe to repeat. If a consent ends, ``on_stop`` is called inside the transaction, and ``at_end`` just before the
+        commit. Raises ValueError for a closed account.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)
@@ -200,10 +203,10 @@ class ConsentTable(SealedTable):
             at_end(connection)
 
     def close(self, connection: Connection, account_id: str, now: datetime) -> None:
-        """Close an account because another person has proved to hold its meter; the caller has locked it.
+        """Close an account because another person has proved that they hold its meter; the caller has locked it.
 
-        Its history stays, but its meter and what was told about it go, and its sessions end. ``end_closed`` records the
-        end of its consent, after all accounts are locked.
+        Its history stays, but the account has no meter and no details any more, and its sessions end. The caller then
+        records the end of its consent with ``end_closed``, after it has locked all accounts.
         """
         account_rows.apply(connection, account_id, AccountEvent.CLOSED, now)
         raised = {"session_number": ACCOUNTS.c.session_number + 1}
@@ -211,11 +214,14 @@ class ConsentTable(SealedTable):
         for table in (USAGE_POINTS, ACCOUNT_DETAILS):
             connection.execute(delete(table).where(table.c.account_id == account_id))
         detach_token(connection, account_id)
-        # A right of the new holder may have the same number: withdrawing it would end theirs.
+        # A right of the new holder may have the same number at the supplier, so a withdrawal would end the new right.
         forget_rights(connection, [account_id])
 
     def end_closed(self, connection: Connection, account_id: str, now: datetime, actor: str | None) -> None:
-        """End the consent of an account that this transaction has closed; ``actor`` has proved to hold the meter."""
+        """End the consent of an account that this transaction has closed.
+
+        ``actor`` has proved that they hold the meter.
+        """
         self._chain.end(connection, account_id, EndReason.HOLDER_CHANGED.value, now, actor)
 
     # Erasure of proofs.
@@ -225,8 +231,8 @@ class ConsentTable(SealedTable):
     ) -> dict[str, int]:
         """End the proofs of a removed account, erase their personal parts, and delete proofs that needn't be kept.
 
-        Rows stay for ``keep_days`` days after their end, and as long as older rows must stay. Returns the numbers of
-        rows. Safe to repeat.
+        A row stays for ``keep_days`` days after the end of its consent, and as long as an older row must stay. Returns
+        the numbers of rows by kind. The call is safe to repeat.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
@@ -245,9 +251,9 @@ class ConsentTable(SealedTable):
         }
 
     def expire_and_erase(self, now: datetime, today: date, keep_days: int) -> tuple[int, int]:
-        """End the expired proofs and erase those that were kept long enough; return the number of each.
+        """End the expired proofs, and erase proofs that were kept long enough; return how many were ended and erased.
 
-        Also finishes interrupted removals. Safe to repeat.
+        Removals that were interrupted are finished first. The call is safe to repeat.
         """
         is_removed = ACCOUNTS.c.state == AccountState.DELETED
         unfinished = and_(is_removed, or_(IN_FORCE, CONSENT_EVIDENCE.c.sealed_personal.is_not(None)))
@@ -267,14 +273,14 @@ class ConsentTable(SealedTable):
         return ended, dropped.total()
 
     def _list_accounts(self, condition: ColumnElement[bool]) -> list[str]:
-        """Return the ids of the accounts with a consent that meets the condition."""
+        """Return the ids of the accounts that have a consent for which the condition is true."""
         account_id = CONSENT_EVIDENCE.c.account_id
         of_consents = CONSENT_QUERY.join(ACCOUNTS, ACCOUNTS.c.id == account_id).where(condition)
         ids = of_consents.with_only_columns(account_id, maintain_column_froms=True).distinct().order_by(account_id)
         return [row.account_id for row in self._database.fetch(ids)]
 
     def _expire(self, account_id: str, today: date) -> int:
-        """End the account's expired consents at the end of their last day, and return their number."""
+        """End the account's consents whose last day is over, as of the end of that day, and return their number."""
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
             expired = CONSENT_QUERY.where(_of(account_id), IN_FORCE, CONSENT_EVIDENCE.c.consent_until < today)
@@ -292,9 +298,9 @@ def _of(account_id: str) -> ColumnElement[bool]:
 def _find_existing(proofs: Sequence[ConsentProof], consent: GivenConsent) -> ConsentProof | None:
     """Return the proof in force if this consent was recorded before; None for a new consent.
 
-    ``proofs``: those of the account, the oldest first. A consent is recognised by its dates and its reference, because
-    a holder who consents again gets the same reference. The proof in force may also be a newer one that has replaced
-    this consent. If none is in force the consent is a new one: an ended proof stays ended.
+    ``proofs``: the proofs of the account, the oldest first. A consent is recognised by both its dates and its
+    reference, because a holder who consents again gets the same reference. The returned proof may be a newer one that
+    has replaced this consent. If no proof is in force, the consent is new, because an ended proof stays ended.
     """
     in_force = next((proof for proof in reversed(proofs) if proof.open), None)
     if in_force is None:
@@ -310,23 +316,23 @@ def _find_existing(proofs: Sequence[ConsentProof], consent: GivenConsent) -> Con
 
 
 def _copy_dates_to_account(connection: Connection, proof: ConsentProof) -> None:
-    """Copy the dates of the proof to its account; a date that is not set leaves the account's as it is."""
+    """Copy the dates of the proof to its account; a date that the proof doesn't have stays as it is in the account."""
     dates = {"consent_from": proof.consent_from, "consent_until": proof.consent_until}
     account_rows.update_account(connection, proof.account_id, {name: day for name, day in dates.items() if day})
 
 
 class PendingRefusals(SealedTable):
-    """The table of pending refusals. A method that writes for an account raises UnknownAccount."""
+    """The table of pending refusals. A method that changes an account's rows raises UnknownAccount."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         super().__init__(database, sealer)
         self._chain = EvidenceChain(sealer)
 
     def record_sighting(self, account_id: str, code: str, now: datetime) -> PendingRefusal:
-        """Count a repeated refusal and return the row.
+        """Count a refusal of an account with this code, and return its row.
 
-        Simultaneous refusals are summed in the database. After ``reinstate`` has set the count to zero, the next
-        refusal is a first one again.
+        The database adds up simultaneous refusals. After ``reinstate`` has set the count to zero, the next refusal
+        counts as the first one again.
         """
         statement = build_insert(self._database.dialect, PENDING_REFUSALS).values(
             account_id=account_id, code=code, first_seen=now, last_seen=now, times=1
@@ -345,7 +351,7 @@ class PendingRefusals(SealedTable):
             return PendingRefusal(*connection.execute(merged.returning(PENDING_REFUSALS)).one())
 
     def list_for_account(self, account_id: str) -> list[PendingRefusal]:
-        """Return the account's pending refusals, by code."""
+        """Return the account's pending refusals, sorted by code."""
         query = (
             select(PENDING_REFUSALS)
             .where(PENDING_REFUSALS.c.account_id == account_id)
@@ -356,8 +362,9 @@ class PendingRefusals(SealedTable):
     def count_newly_refused(self, code: str, since: datetime, *, certain: bool, supplier: str) -> int:
         """Return the number of a supplier's accounts refused with ``code`` for the first time since ``since``.
 
-        For a pending refusal the first one counts, because repeated requests for the same accounts show nothing new. A
-        ``certain`` refusal suspends its account at once, so the suspension counts.
+        A refusal with a ``certain`` code suspends its account at once, so suspensions since ``since`` are counted. With
+        another code, pending refusals that were first seen since then are counted, because repeated requests for the
+        same accounts show nothing new.
         """
         if certain:
             suspended = (ACCOUNTS.c.state == AccountState.ACTION_NEEDED, ACCOUNTS.c.reason == code)
@@ -377,7 +384,7 @@ class PendingRefusals(SealedTable):
     def count_accounts_asked(self, since: datetime, limit: int, supplier: str) -> int:
         """Return the number of a supplier's accounts with an outcome since ``since``.
 
-        It is counted up to ``limit``, to bound the time.
+        The count stops at ``limit``, so that the query doesn't take long.
         """
         asked = (SERIES_OUTCOMES.c.updated_at >= since, SERIES_OUTCOMES.c.series.in_(of_supplier(supplier)))
         query = select(SERIES_OUTCOMES.c.account_id).where(*asked).distinct().limit(limit)
@@ -385,11 +392,12 @@ class PendingRefusals(SealedTable):
             return connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
 
     def reinstate(self, code: str, since: datetime, now: datetime, supplier: str) -> list[str]:
-        """Undo the refusals of a supplier with ``code`` since ``since``, because they were its fault.
+        """Undo a supplier's refusals with ``code`` since ``since``, because they were the supplier's fault.
 
-        Sets their counts to zero, makes the suspended accounts active again, or leaves them paused, and deletes the
-        undelivered notices. If a refusal ended a consent, a new one with the same facts is recorded. A consent that has
-        expired meanwhile stays ended. Returns the ids of these accounts.
+        The counts of pending refusals are set to zero. Accounts suspended by these refusals become active again, or
+        stay paused, and their undelivered notices are deleted; the ids of these accounts are returned. If a refusal
+        ended a consent, a new consent with the same facts is recorded. Accounts whose consent has expired meanwhile are
+        left out.
         """
         pending = (
             PENDING_REFUSALS.c.code == code,
@@ -407,10 +415,10 @@ class PendingRefusals(SealedTable):
         with self._database.writing() as connection:
             reinstated = []
             for account_id in connection.execute(suspended.order_by(ACCOUNTS.c.id)).scalars().all():
-                with suppress(WrongState):  # Its household has stopped it meanwhile, or somebody has reactivated it.
+                with suppress(WrongState):  # The account was stopped by its household or reactivated meanwhile.
                     account_rows.apply(connection, account_id, AccountEvent.REINSTATED, now, code)
                     reinstated.append(account_id)
-            # Late, because a success also locks an outcome before it clears refusals.
+            # This comes after the outcomes, because a success, too, locks an outcome before it clears refusals.
             connection.execute(update(PENDING_REFUSALS).where(*pending).values(times=0))
             for account_id in reinstated:
                 self._chain.continue_ended(connection, account_id, code, since, now)
@@ -427,23 +435,30 @@ class PendingRefusals(SealedTable):
     ) -> bool:
         """Set the account to ``action_needed``, clear its pending refusals and insert its notices, in one transaction.
 
-        With ``consent_ended`` its open proof ends too. Returns False if the account was already suspended for the same
-        reason, is closed or stopped by its holder, or if the reason is an ended consent but the consent has not ended;
-        then nothing else changes and no notice is sent again.
+        With ``consent_ended``, the account's open proof ends, too. Returns True if the account was suspended. Returns
+        False, and changes nothing, if the account was already suspended for the same reason, is closed, was stopped by
+        its holder, or if ``reason`` is an ended consent but the consent has not ended.
         """
-        with self._database.writing() as connection:
-            is_news = True
-            try:
-                _, step = account_rows.apply(connection, account_id, AccountEvent.REFUSED, now, reason)
-                if step.tells:
-                    insert_notices(connection, notices())
-            except WrongState:
-                is_news = False
+        with suppress(WrongState), self._database.writing() as connection:
+            _, step = account_rows.apply(connection, account_id, AccountEvent.REFUSED, now, reason)
+            if step.tells:
+                insert_notices(connection, notices())
             if consent_ended:
                 self._chain.end(connection, account_id, reason, now, SUPPLIER)
-        return is_news
+            return True
+        return False
+
+    def end_proof(self, account_id: str, reason: str, now: datetime) -> None:
+        """End the open proof of an account, if the account is suspended for this reason.
+
+        Until now the reason was in doubt.
+        """
+        with self._database.writing() as connection:
+            account_rows.lock(connection, account_id)
+            if account_rows.get(connection, account_id).reason == reason:
+                self._chain.end(connection, account_id, reason, now, SUPPLIER)
 
 
 def _is_of(supplier: str) -> ColumnElement[bool]:
-    """Return the condition for pending refusals of this supplier."""
+    """Return the SQL condition for pending refusals by this supplier."""
     return PENDING_REFUSALS.c.account_id.in_(select(ACCOUNTS.c.id).where(ACCOUNTS.c.supplier == supplier))

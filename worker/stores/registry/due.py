@@ -1,11 +1,11 @@
-"""The series that are due, in the order in which they are requested: one query per lane, and the policies of the fleet.
+"""The series that are due, in the order in which they are requested, and the policies of the fleet.
 
-The queries read ``series_outcomes``. A row is written once, at the end of a window; publishing writes nothing here. So
-after the loss of a message or of Redis, or the death of a feeder, the row is still due, in the same order. Each query
-reads a partial index (``tables.SERIES_OUTCOMES``); docs/reference/benchmarks.md has measurements with a million
-accounts.
+There is one query per lane, on ``series_outcomes``. A row is written once, at the end of a window; publishing a window
+writes nothing here. So if a message or Redis is lost, or a feeder is killed, the row is still due, in the same order.
+Each query reads a partial index (``tables.SERIES_OUTCOMES``); docs/reference/benchmarks.md has measurements with a
+million accounts.
 
-A policy is an operator's choice for the fleet, with its first night and its plan.
+A policy is an operator's choice of how often the fleet's series are requested, with its first night and its plan.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from worker.stores.registry.tables import ACTIVE, NEVER, POLICIES, SERIES_OUTCOM
 
 _C = SERIES_OUTCOMES.c
 _ACTIVE = text(ACTIVE)
-# New and returning accounts come before the floor in the index, so they wait as long as a full page is due.
+# The lifetime of a floor (``list_nightly``). New and returning accounts come before the floor in the index, so they
+# wait until the floor expires.
 _FLOOR_LIFE_S: Final = 60.0
 
 
 class DueRow(NamedTuple):
-    """A series that is due; the lane's index has all fields."""
+    """A series that is due. The index of each lane contains all these fields."""
 
     account_id: str
     series: Series
@@ -41,7 +42,10 @@ class DueRow(NamedTuple):
 
 
 class SeriesDays(NamedTuple):
-    """The data for planning a window. ``last_complete``: the last complete day; ``ledger``: the marks of all days."""
+    """The data for planning a window.
+
+    ``last_complete``: the last complete day; ``ledger``: the marks of all days.
+    """
 
     last_complete: date | None
     ledger: DayLedger
@@ -49,7 +53,7 @@ class SeriesDays(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AppliedPolicy:
-    """A chosen policy; ``arithmetic`` is the plan as `releve plan --json` prints it."""
+    """A policy that was chosen; ``arithmetic`` is its plan, as `releve plan --json` prints it."""
 
     since: date
     policy: FleetPolicy
@@ -58,7 +62,7 @@ class AppliedPolicy:
 
 
 class DueTable(SqlTable):
-    """The lanes as queries.
+    """The lanes: each is a query for the rows that are due.
 
     No query returns a row whose ``ask_until``, the last day of the consent, has passed at the caller's time.
     """
@@ -69,9 +73,13 @@ class DueTable(SqlTable):
         self._floors: dict[tuple[Series, int], tuple[datetime, float]] = {}
 
     def list_nightly(self, series: Series, every: int, before: datetime, now: datetime, limit: int) -> list[DueRow]:
-        """Return the rows not requested since ``before``, the longest waiting first; ``every``: 7 without a curve."""
-        # A long snapshot (pg_dump) leaves dead rows at the head of the index, so the scan starts at the oldest row of
-        # the last query.
+        """Return the rows not requested since ``before``, the longest waiting first.
+
+        ``every``: selects the rows with this number of nights between two requests: 1, or 7 for curves that aren't
+        collected.
+        """
+        # A long snapshot (pg_dump) leaves dead rows at the head of the index, so the scan starts at a floor: the oldest
+        # row that the last full query returned.
         floor, until = self._floors.get((series, every), (None, 0.0))
         use_floor = floor is not None and self._clock() < until
         query = (
@@ -89,18 +97,19 @@ class DueTable(SqlTable):
     ) -> list[DueRow]:
         """Return the rows without a reading of ``yesterday`` that were not requested since ``before``.
 
-        With ``since`` only those that were requested since then, because the others have their turn in another night.
+        With ``since``, only rows that were requested since then are returned, because the other rows have their turn in
+        another night.
 
-        Those that lack the most days come first.
+        Rows that lack the most days come first.
         """
-        # An expression, so that no server uses the nights' index here and then sorts a million rows.
+        # ``coalesce`` keeps servers from using the nights' index here and then sorting a million rows.
         asked_at = func.coalesce(_C.asked_at, NEVER)
         lacking = _C.every == 1, _C.last_day < yesterday, asked_at < before, asked_at >= (since or NEVER)
         query = _rows(civil_date(now), _waits_for_no_try(now), _C.series == series, *lacking)
         return self._list(query.order_by(_C.last_day, _C.account_id).limit(limit))
 
     def list_again(self, now: datetime, limit: int, series: Collection[Series] = tuple(Series)) -> list[DueRow]:
-        """Return the rows of these series whose retry after a failure is due, the earliest first."""
+        """Return the rows of these series that are to be tried again now after a failure, the earliest first."""
         due = _C.series.in_(list(series)), _C.again_at.is_not(None), _C.again_at <= now
         return self._list(_rows(civil_date(now), *due).order_by(_C.again_at).limit(limit))
 
@@ -110,15 +119,15 @@ class DueTable(SqlTable):
         return self._list(_rows(civil_date(now), *due).order_by(_C.history_due_at, _C.account_id).limit(limit))
 
     def list_repairs(self, today: date, limit: int, series: Collection[Series] = tuple(Series)) -> list[DueRow]:
-        """Return the rows of these series with open days that are due, the earliest first.
+        """Return the rows of these series with open days that are due for another request, the earliest first.
 
-        Curves that the supplier doesn't collect are left out; the night requests them once a week.
+        Curves that the supplier doesn't collect are left out, because the night requests them once a week.
         """
         due = _C.series.in_(list(series)), _C.next_ask.is_not(None), _C.next_ask <= today, _C.every == 1
         return self._list(_rows(today, *due).order_by(_C.next_ask, _C.account_id).limit(limit))
 
     def load_unchanged(self, rows: Collection[DueRow], today: date) -> dict[tuple[str, Series], SeriesDays]:
-        """Return the days of those rows that may still be requested today and weren't requested meanwhile."""
+        """Return the days of those rows that may be requested today and weren't requested since they were read."""
         asked_at = {(row.account_id, row.series): row.asked_at for row in rows}
         columns = _C.account_id, _C.series, _C.asked_at, _C.last_complete, _C.days
         wanted = tuple_(_C.account_id, _C.series).in_(list(asked_at))
@@ -131,7 +140,7 @@ class DueTable(SqlTable):
         }
 
     def count_share(self, series: Series, every: int, since: datetime, today: date) -> tuple[int, int]:
-        """Return the number of rows that may be requested today, and of those requested since ``since``."""
+        """Return how many rows may be requested today, and how many of these were requested since ``since``."""
         group = _ACTIVE, may_be_asked_on(today), _C.series == series, _C.every == every
         active, asked = (
             self._database.scalar(select(func.count()).where(*group, *more)) for more in ((), (_C.asked_at >= since,))
@@ -139,14 +148,17 @@ class DueTable(SqlTable):
         return active, asked
 
     def count_due_tonight(self, series: Series, nights: int, before: datetime, today: date) -> int:
-        """Return how many rows are still due in a night begun ``before``, if each has one turn in ``nights`` nights."""
+        """Return how many rows are still due in the night that began at ``before``.
+
+        ``nights``: in how many nights each row has one turn.
+        """
         due = 0
         for every in (1, NIGHTS_WITHOUT_CURVE):
             of_nights = max(every, nights)
             active, asked = self.count_share(series, every, before, today)
             share = max(0, -(-active // of_nights) - asked)
             if share and of_nights > 1:
-                # If all were requested in the same night, few have their turn in this one.
+                # If all rows were requested in the same recent night, few have their turn tonight.
                 active, asked = self.count_share(series, every, before - timedelta(days=of_nights - 1), today)
                 share = min(share, active - asked)
             due += share
@@ -161,7 +173,7 @@ class DueTable(SqlTable):
 
 
 def may_be_asked_on(today: date) -> ColumnElement[bool]:
-    """Return the condition that the consent includes ``today``, the date in Europe/Paris."""
+    """Return the SQL condition that the consent includes ``today``, the date in Europe/Paris."""
     return or_(_C.ask_until.is_(None), _C.ask_until >= today)
 
 
@@ -171,15 +183,15 @@ def _rows(today: date, *conditions: ColumnElement[bool]) -> Select[Any]:
 
 
 def _waits_for_no_try(now: datetime) -> ColumnElement[bool]:
-    """Return the condition that no later retry is set: ``list_again`` lists rows that wait after a failure."""
+    """Return the SQL condition that no later retry is planned: ``list_again`` lists the rows with a planned retry."""
     return or_(_C.again_at.is_(None), _C.again_at <= now)
 
 
 class PolicyTable(SqlTable):
-    """The table of policies, with one row for each first night."""
+    """The table of policies; each row is the policy from its first night on."""
 
     def load_current(self, today: date) -> FleetPolicy:
-        """Return the policy in force; without a choice, every account is due every night."""
+        """Return the policy in force. If none was chosen, it is the default: every account is due every night."""
         begun = [row.policy for row in self.list_all() if row.since <= today]
         return begun[-1] if begun else FleetPolicy()
 
@@ -194,7 +206,7 @@ class PolicyTable(SqlTable):
         ]
 
     def apply(self, policy: FleetPolicy, since: date, now: datetime, arithmetic: Mapping[str, Any]) -> None:
-        """Apply ``policy`` from the night of ``since`` on; it replaces policies of the same and of later nights."""
+        """Apply ``policy`` from the night of ``since`` on; it replaces policies that begin in that night or later."""
         columns = {
             "daily_every": policy.daily_every,
             "curve_every": policy.curve_every,
@@ -207,5 +219,5 @@ class PolicyTable(SqlTable):
             connection.execute(statement.on_conflict_do_update(index_elements=["since"], set_=columns))
 
     def delete_all(self) -> int:
-        """Delete all policies, so that every account is due every night, and return their number."""
+        """Delete all policies and return their number; every account is then due every night."""
         return self._database.change(delete(POLICIES))

@@ -1,11 +1,12 @@
-"""Dump and restore of the whole registry as rows of JSON-able values, for backups.
+"""Dump and restore of the whole registry for backups, as rows of values that JSON can represent.
 
 Tokens, proofs and answers stay sealed. A dump is a snapshot of the registry, even while others write. A restore inserts
 all rows or none.
 
-A dump doesn't know of later revocations. So everything in it that gives access is restored as ended: API tokens,
-invitations, clients of the proxy with their grants, and sessions. It contains no operators, and no households with
-their codes and addresses: these are useless without the session key, which a backup doesn't have.
+A dump can't contain revocations that came later. So everything in it that gives access is restored as ended: API
+tokens, invitations, clients of the proxy with their grants, and sessions. A dump doesn't contain operators, or
+households with their codes and mail addresses, because these are useless without the session key, which a backup
+doesn't contain.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from worker.stores.registry.tables import (
 )
 
 _LEFT_OUT: Final = (HOUSEHOLDS, HOUSEHOLD_ACCOUNTS, MAIL_ADDRESSES, OPERATORS, ACCESS_KEYS, LEDGER_END)
-# A table comes before those that refer to it.
+# A table comes before the tables that refer to it.
 TABLES: Final = tuple(table.name for table in METADATA.sorted_tables if table not in _LEFT_OUT)
 _PAGE_SIZE: Final = 500
 _SESSIONS_SINCE: Final = datetime(2020, 1, 1, tzinfo=UTC)
@@ -47,7 +48,7 @@ Rows = Iterable[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class EndedRights:
-    """How many rights were restored as ended; those that had ended before are not counted."""
+    """How many rights the restore has ended; rights that had ended before the dump are not counted."""
 
     api_tokens: int = 0
     invitations: int = 0
@@ -56,7 +57,7 @@ class EndedRights:
 
 
 def read_rows(connection: Connection, table_name: str, metadata: MetaData = METADATA) -> Iterator[dict[str, Any]]:
-    """Yield all rows of a table in the order of their primary key, as JSON-able values."""
+    """Yield all rows of a table in the order of their primary key, as values that JSON can represent."""
     table = metadata.tables[table_name]
     query = select(table).order_by(*_byte_order_of_keys(connection, table)).execution_options(yield_per=_PAGE_SIZE)
     for row in connection.execute(query).mappings():
@@ -64,7 +65,7 @@ def read_rows(connection: Connection, table_name: str, metadata: MetaData = META
 
 
 def describe_older_tables(connection: Connection) -> MetaData:
-    """Return the tables that a dump saves, in the form in which an older version created them."""
+    """Return the tables that a dump contains, in the form in which an older version created them."""
     older = MetaData()
     passed_over = {"alembic_version", *(table.name for table in _LEFT_OUT)}
     older.reflect(connection, only=lambda name, _: name not in passed_over)
@@ -72,20 +73,23 @@ def describe_older_tables(connection: Connection) -> MetaData:
 
 
 def is_empty(connection: Connection) -> bool:
-    """Return whether all tables are empty, except those of operators, the ledger and the audit log, filled first."""
+    """Return whether all tables are empty, except those that a new installation fills before a restore.
+
+    The exceptions are the tables of operators and their access keys, the audit log, and the ledger's end.
+    """
     passed_over = OPERATORS, ACCESS_KEYS, AUDIT_LOG, LEDGER_END
     return not any(_has_rows(connection, table) for table in METADATA.tables.values() if table not in passed_over)
 
 
 def has_accounts(connection: Connection) -> bool:
-    """Return whether there is an account, which may be removed."""
+    """Return whether there is an account, even a removed one."""
     return _has_rows(connection, ACCOUNTS)
 
 
 def restore_rows(connection: Connection, rows_of_table: Callable[[str], Rows]) -> None:
     """Insert a dump of the same schema into an empty registry, in the caller's transaction.
 
-    ``rows_of_table`` returns a table's rows by its name.
+    ``rows_of_table`` returns the rows of the table with the given name.
     """
     for name in TABLES:
         _insert(connection, METADATA.tables[name], rows_of_table(name))
@@ -94,8 +98,9 @@ def restore_rows(connection: Connection, rows_of_table: Callable[[str], Rows]) -
 def end_rights(connection: Connection, now: datetime) -> EndedRights:
     """End all API tokens, invitations, clients of the proxy, grants and sessions of a registry that was just restored.
 
-    Each account gets a session number that no cookie has: the seconds since 2020, which fit 32 bits until 2088. Other
-    steps only add one, so a later restore gives a higher number. ``now`` is the real time.
+    Each account gets a session number that no cookie can contain: the seconds since 2020, which fit into 32 bits until
+    2088. All other changes of the number only add one, so a later restore gives a higher number. ``now`` is the real
+    time.
     """
     number = int((now - _SESSIONS_SINCE).total_seconds())
     higher = case((ACCOUNTS.c.session_number < number, number), else_=ACCOUNTS.c.session_number + 1)
@@ -120,7 +125,7 @@ def _insert(connection: Connection, table: Table, rows: Rows) -> None:
     columns = {column.name: column for column in table.columns}
     values = ({name: _from_json(columns[name], value) for name, value in row.items()} for row in rows)
     statement: Insert = insert(table)
-    if table is AUDIT_LOG:  # If a backup is restored to its original installation, the earlier entries still exist.
+    if table is AUDIT_LOG:  # If a backup is restored in the installation that made it, its earlier entries still exist.
         statement = build_insert(connection.dialect.name, table).on_conflict_do_nothing()
     while page := list(islice(values, _PAGE_SIZE)):
         connection.execute(statement, page)
@@ -137,7 +142,8 @@ def _byte_order_of_keys(connection: Connection, table: Table) -> list[Any]:
 def _to_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return b64encode(value).decode()
-    if isinstance(value, datetime) and value.tzinfo is None:  # SQLite's form, for tables described by reflection.
+    # If a table is described by reflection, SQLite returns its times without a zone.
+    if isinstance(value, datetime) and value.tzinfo is None:
         value = value.replace(tzinfo=UTC)
     return value.isoformat() if isinstance(value, date) else value  # A datetime is also a date.
 

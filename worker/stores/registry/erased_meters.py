@@ -1,8 +1,9 @@
-"""Keyed hashes of erased meters, and of meters with wrong tries to prove them by their display (P4).
+"""Keyed hashes of erased meters, and of meters with failed attempts to prove them by their display (P4).
 
-Readers of these tables learn no meter number. An erased meter stays closed to proofs older than the erasure; its row is
-deleted when its consent would have ended, at most three years after the erasure. A meter may have three wrong tries a
-day and ten in all, by all people together; these rows stay, because forgetting wrong tries would allow further guesses.
+A person who reads these tables doesn't learn a meter's number. An erased meter can't be opened by a proof older than
+the erasure. Its row is deleted when its consent would have ended, at most three years after the erasure. For each
+meter, all people together have three wrong tries a day and ten in total. The rows with wrong tries stay, because
+forgetting them would allow further guesses.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ _C = READING_TRIES.c
 
 
 class _HashedMeters(SqlTable):
-    """Base of the tables of meters by their keyed hashes."""
+    """Base class of the tables with meters, which are identified by their keyed hashes."""
 
     def __init__(self, database: Database, hashes: KeyedHashes) -> None:
         super().__init__(database)
         self._hashes = hashes
 
     def digests(self, supplier: str, usage_point_id: str) -> list[str]:
-        """Return the keyed hashes of a meter, the one under the newest key first: rows may have any of them."""
+        """Return the keyed hashes of a meter under all keys, newest key first; rows may have any of these hashes."""
         return self._hashes.all_hashes("meter", f"{supplier}:{usage_point_id}")
 
 
@@ -38,8 +39,8 @@ class ErasureTable(_HashedMeters):
     ) -> None:
         """Remember the erasure of a meter, by its keyed hash, until the day ``forget_on``.
 
-        ``tenant``: that of the account, if known. Of several erasures the latest moment with its tenant counts, and the
-        latest day, so that each consent has ended by then.
+        ``tenant``: the tenant of the account, if known. If the meter was erased several times, the row keeps the latest
+        ``erased_at`` with its ``tenant``, and the latest ``forget_on``, so that each of the consents has ended by then.
         """
         row = {"meter": meter, "erased_at": erased_at, "forget_on": forget_on, "tenant": tenant}
         statement = build_insert(connection.dialect.name, ERASURES).values(**row)
@@ -50,14 +51,17 @@ class ErasureTable(_HashedMeters):
         connection.execute(statement.on_conflict_do_update(index_elements=["meter"], set_=latest))
 
     def find(self, connection: Connection, supplier: str, usage_point_id: str) -> datetime | None:
-        """Return when the meter's account was last erased, or None if no erasure is remembered."""
+        """Return when the meter's account was last erased; None if no erasure is remembered."""
         last = self.find_last(connection, supplier, usage_point_id)
         return None if last is None else last[0]
 
     def find_last(
         self, connection: Connection, supplier: str, usage_point_id: str
     ) -> tuple[datetime, str | None] | None:
-        """Return when the meter's account was last erased, and its tenant, which is None if unknown."""
+        """Return when the meter's account was last erased, and its tenant (None if unknown).
+
+        Returns None if no erasure is remembered.
+        """
         is_meter = ERASURES.c.meter.in_(self.digests(supplier, usage_point_id))
         query = select(ERASURES.c.erased_at, ERASURES.c.tenant).where(is_meter).order_by(ERASURES.c.erased_at.desc())
         row = connection.execute(query.limit(1)).one_or_none()
@@ -66,9 +70,9 @@ class ErasureTable(_HashedMeters):
     def is_erased_since(
         self, connection: Connection, supplier: str, usage_points: Iterable[str], moment: datetime | None
     ) -> bool:
-        """Return whether one of the meters was erased at ``moment`` or later, which voids a consent begun then.
+        """Return whether one of the meters was erased at or after ``moment``, when a consent began.
 
-        An unknown moment counts as older than every erasure.
+        If so, this consent is void. An unknown ``moment`` (None) counts as older than every erasure.
         """
         erasures = (self.find(connection, supplier, number) for number in usage_points)
         return any(erased_at is not None and (moment is None or moment <= erased_at) for erased_at in erasures)
@@ -79,20 +83,20 @@ class ErasureTable(_HashedMeters):
 
 
 class ReadingTryTable(_HashedMeters):
-    """The table of wrong tries. ``today``: the date in Europe/Paris."""
+    """Counts each meter's wrong tries to prove the meter by typing its reading. ``today``: the date in Europe/Paris."""
 
     def lock_name(self, supplier: str, usage_point_id: str) -> str:
-        """Return a name of the meter that doesn't reveal its number."""
+        """Return a name for the meter's lock; it doesn't reveal the meter's number."""
         return self.digests(supplier, usage_point_id)[0][:32]
 
     def may_try(self, supplier: str, usage_point_id: str, today: date) -> bool:
-        """Return whether the meter has a try left today."""
+        """Return whether a further try is allowed today for this meter."""
         used_up = or_(_C.wrong >= MOST_WRONG, and_(_C.day == today, _C.tries >= MOST_TRIES_A_DAY))
         query = select(_C.meter).where(self._is_meter(supplier, usage_point_id), used_up)
         return not self._database.fetch(query)
 
     def count_wrong(self, supplier: str, usage_point_id: str, today: date) -> bool:
-        """Count a wrong try, and return whether it was the last one until an operator opens the meter again."""
+        """Count a wrong try; return whether it was the last allowed one, until an operator opens the meter again."""
         is_meter = self._is_meter(supplier, usage_point_id)
         counted = {"tries": case((_C.day == today, _C.tries + 1), else_=1), "day": today, "wrong": _C.wrong + 1}
         newest = self.digests(supplier, usage_point_id)[0]
@@ -104,7 +108,7 @@ class ReadingTryTable(_HashedMeters):
         return int(most) >= MOST_WRONG
 
     def forget(self, supplier: str, usage_point_id: str) -> bool:
-        """Delete a meter's wrong tries, after a right one or for an operator; return whether there were any."""
+        """Delete a meter's wrong tries, after a right try or for an operator; return whether there were any."""
         return bool(self._database.change(delete(READING_TRIES).where(self._is_meter(supplier, usage_point_id))))
 
     def _is_meter(self, supplier: str, usage_point_id: str) -> ColumnElement[bool]:

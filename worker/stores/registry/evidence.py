@@ -1,8 +1,8 @@
 """The chain of evidence in SQL: appending rows, erasing personal parts, dropping old rows, and checking the chain.
 
-Every method of ``EvidenceChain`` works inside its caller's transaction. An append locks the head until the transaction
-ends. To avoid deadlocks, a transaction takes all its other locks before its first append, except that of the ledger's
-end. ``EvidenceCheck`` also exports the rows that an operator hands out in a dispute.
+Every method of ``EvidenceChain`` works inside its caller's transaction. An append locks the chain's head until the
+transaction ends. To avoid deadlocks, a transaction takes all its other locks before its first append, except the lock
+on the ledger's end. ``EvidenceCheck`` checks the chain, and exports the rows that an operator hands out in a dispute.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ from worker.stores.registry.tables import ACCOUNTS, CONSENT_CHAIN, CONSENT_EVIDE
 GIVEN: Final = CONSENT_EVIDENCE.c.event == EvidenceEvent.GIVEN
 _END: Final = CONSENT_EVIDENCE.alias("ending")
 _ITS_END: Final = and_(_END.c.consent_id == CONSENT_EVIDENCE.c.consent_id, _END.c.event == EvidenceEvent.ENDED)
-# A consent in force has no row of its end.
+# A consent in force has no row ``ended``.
 ENDED_AT, IN_FORCE = _END.c.recorded_at, _END.c.sequence.is_(None)
-# Each consent with its end.
+# Each consent, joined with the row of its end.
 CONSENT_QUERY: Final = (
     select(CONSENT_EVIDENCE, ENDED_AT.label("ended_at"), _END.c.end_reason.label("ended_because"))
     .select_from(CONSENT_EVIDENCE.outerjoin(_END, _ITS_END))
     .where(GIVEN)
 )
-# Columns that the row of an end shares with its consent, that only a consent has, and that a continued one copies.
+# Three lists of columns: those that the row of an end shares with its consent, those that only a consent has, and those
+# that a continued consent copies.
 _SHARED: Final = ("consent_id", "account_id", "tenant", "supplier", "kind", "proof")
 _OF_GIVEN_ALONE: Final = ("browser", "consent_from", "consent_until", "dates_from", "line")
 _FACTS: Final = (*_SHARED[1:], *_OF_GIVEN_ALONE)
@@ -56,19 +57,19 @@ _COLUMNS: Final = tuple(column.name for column in CONSENT_EVIDENCE.columns)
 
 
 class EvidenceChain:
-    """The rows of evidence and the sealed ends of their chain."""
+    """The rows of evidence, and the two sealed ends of their chain."""
 
     def __init__(self, sealer: Sealer) -> None:
         self._sealer = sealer
 
     def append_given(self, connection: Connection, row: Mapping[str, Any], personal: PersonalPart) -> None:
-        """Append a consent; ``row`` has its columns except those of the chain and of the personal part."""
+        """Append a consent; ``row`` has its columns, except those of the chain and the personal part."""
         sealed = self._sealer.seal(personal.to_text(), _place_of_personal(row["consent_id"]))
         columns = {"event": EvidenceEvent.GIVEN, "end_reason": "", "personal_digest": personal.digest}
         self._append(connection, {**row, **columns}, sealed)
 
     def end(self, connection: Connection, account_id: str, reason: str, now: datetime, actor: str | None = None) -> int:
-        """End the account's consents in force, each by a row of its own, and return their number.
+        """End the account's consents in force by appending a row for each, and return their number.
 
         The caller has locked the account.
         """
@@ -81,7 +82,7 @@ class EvidenceChain:
     def append_end(
         self, connection: Connection, given: Mapping[Any, Any], reason: str, ended_at: datetime, actor: str | None
     ) -> None:
-        """Append the end of a consent, whose row is ``given``."""
+        """Append the row that ends a consent; ``given`` is the row of this consent."""
         empty = dict.fromkeys(_OF_GIVEN_ALONE)
         columns = {"event": EvidenceEvent.ENDED, "end_reason": reason, "recorded_at": ended_at, "actor": actor}
         shared = {name: given[name] for name in _SHARED}
@@ -90,9 +91,10 @@ class EvidenceChain:
     def continue_ended(
         self, connection: Connection, account_id: str, reason: str, since: datetime, now: datetime
     ) -> None:
-        """Append a consent with the facts of the account's newest one, if that ended for ``reason`` since ``since``.
+        """Append a consent that continues the account's newest one, if that ended for ``reason`` since ``since``.
 
-        The end was the supplier's mistake. Both rows stay: an ended consent is never opened again.
+        The new consent has the same facts. The end was the supplier's mistake, but an ended consent is never opened
+        again: its rows stay.
         """
         newest = CONSENT_QUERY.where(CONSENT_EVIDENCE.c.account_id == account_id)
         row = connection.execute(newest.order_by(CONSENT_EVIDENCE.c.sequence.desc()).limit(1)).mappings().one_or_none()
@@ -101,21 +103,21 @@ class EvidenceChain:
         consent_id = new_id()
         columns = {"event": EvidenceEvent.GIVEN, "end_reason": "", "consent_id": consent_id, "recorded_at": now}
         same = {name: row[name] for name in (*_FACTS, "personal_digest")}
-        # The personal part keeps its own key, because the text is the same, and an erasure deletes both.
+        # The personal part keeps its own key, because its text is the same, and an erasure deletes both copies.
         personal = self.open_personal(row["sealed_personal"], row["consent_id"])
-        # If no key opens it, only the earlier row has it.
+        # If no key opens the personal part, only the earlier row keeps it.
         sealed = personal and self._sealer.seal(personal.to_text(), _place_of_personal(consent_id))
         self._append(connection, {**same, **columns, "actor": SUPPLIER_INCIDENT}, sealed or row["sealed_personal"])
 
     def erase_personal(self, connection: Connection, account_id: str) -> None:
-        """Delete the personal parts of an account's consents; the chain still verifies."""
+        """Delete the personal parts of an account's consents; the chain can still be verified."""
         of_account = CONSENT_EVIDENCE.c.account_id == account_id
         connection.execute(update(CONSENT_EVIDENCE).where(of_account).values(sealed_personal=None))
 
     def drop_ended_before(self, connection: Connection, moment: datetime) -> Counter[str]:
-        """Delete the rows at the chain's beginning whose consents have all ended by ``moment``, and move the anchor.
+        """Delete the rows at the chain's beginning whose consents ended by ``moment``, and move the anchor after them.
 
-        Rows after one that must be kept stay too. Returns the number of deleted consents by account id.
+        If a row must be kept, all rows after it stay, too. Returns the number of deleted consents by account id.
         """
         must_stay = or_(ENDED_AT.is_(None), moment < ENDED_AT)
         first_kept = (
@@ -133,7 +135,7 @@ class EvidenceChain:
         dropped = CONSENT_EVIDENCE.c.sequence < end
         columns = CONSENT_EVIDENCE.c.sequence, CONSENT_EVIDENCE.c.hash
         last = connection.execute(select(*columns).where(dropped).order_by(columns[0].desc()).limit(1)).one_or_none()
-        if last is None:  # Another process has dropped them meanwhile.
+        if last is None:  # Another process has dropped these rows meanwhile.
             return Counter()
         self._save(connection, ChainEnd.ANCHOR, ChainPoint(*last))
         gone = connection.execute(
@@ -142,7 +144,7 @@ class EvidenceChain:
         return Counter(account_id for event, account_id in gone if event is EvidenceEvent.GIVEN)
 
     def open_end(self, end: ChainEnd, sealed: str) -> ChainPoint | None:
-        """Return the row that a sealed end names; None if no key opens it or it has another form."""
+        """Return the row that a sealed end of the chain names; None if no key opens it or its form is wrong."""
         try:
             return ChainPoint.from_text(end, self._sealer.unseal(sealed, _place_of_end(end)))
         except (OperatorFault, ValueError):
@@ -162,9 +164,9 @@ class EvidenceChain:
         self._save(connection, ChainEnd.HEAD, ChainPoint(linked["sequence"], linked["hash"]))
 
     def _lock_head(self, connection: Connection) -> ChainPoint:
-        """Lock the head until the transaction ends, and return the last row that its seal names.
+        """Lock the chain's head until the transaction ends, and return the last row, which the head's seal names.
 
-        The columns beside the seal are for people: anyone who can write to the database can change them.
+        The head's other columns are only for people, because anyone who can write to the database can change them.
         """
         query = select(CONSENT_CHAIN).where(CONSENT_CHAIN.c.name == ChainEnd.HEAD.value).with_for_update()
         head = connection.execute(query).one_or_none()
@@ -206,14 +208,14 @@ class ChainSummary:
 
 
 class EvidenceCheck(SealedTable):
-    """Checks and exports of a snapshot of the chain, even while others append."""
+    """Checks and exports a snapshot of the chain, even while other processes append to it."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         super().__init__(database, sealer)
         self._chain = EvidenceChain(sealer)
 
     def verify(self, report: Callable[[str], object]) -> ChainSummary:
-        """Check the whole chain page by page, and pass each fault to ``report`` as a line without a meter number."""
+        """Check the whole chain page by page; pass each fault to ``report`` as a line without a meter's number."""
         with self._database.snapshot() as connection:
             rows, faults = connection.execute(select(func.count()).select_from(CONSENT_EVIDENCE)).scalar_one(), 0
             (anchor, of_anchor), (head, of_head) = (self._open_end(connection, end) for end in ChainEnd)
@@ -225,10 +227,11 @@ class EvidenceCheck(SealedTable):
         return ChainSummary(rows, head or START, faults)
 
     def export(self, account_id: str) -> list[dict[str, Any]]:
-        """Return the rows of an account, which may be removed, by number as JSON-able values.
+        """Return the rows of an account, which may be removed, in order and as values that JSON can represent.
 
-        ``personal`` says whether meter and reference are ``kept``, ``erased`` or ``unreadable`` (sealed under a lost
-        key, or changed). Rows that can't be read at all are left out; ``verify`` reports them. Raises UnknownAccount.
+        ``personal`` says whether meter and reference are ``kept``, ``erased`` or ``unreadable`` (changed, or sealed
+        with a key that is lost). Rows that can't be read at all are left out; ``verify`` reports them. Raises
+        UnknownAccount.
         """
         with self._database.snapshot() as connection:
             account_rows.get(connection, account_id)
@@ -243,7 +246,7 @@ class EvidenceCheck(SealedTable):
                 yield CheckedRow(ChainPoint(sequence, row["hash"]), row["previous_hash"], self._fault_of(row))
 
     def _fault_of(self, row: Mapping[Any, Any]) -> str:
-        """Return the fault of a single row; empty if there is none."""
+        """Return a text on what is wrong with a single row; empty if nothing is."""
         if hash_row({name: row[name] for name in _COLUMNS}) != row["hash"]:
             return "was changed: it does not match its hash"
         sealed = row["sealed_personal"]
@@ -258,7 +261,10 @@ class EvidenceCheck(SealedTable):
         return "" if personal.digest == row["personal_digest"] else "was changed: it has another personal part"
 
     def _open_end(self, connection: Connection, end: ChainEnd) -> tuple[ChainPoint | None, str]:
-        """Return the row that an end of the chain names, None if it is missing, and the fault of that end."""
+        """Return the row that an end of the chain names, and a text on what is wrong with that end.
+
+        The row is None if the end is missing; the text is empty if nothing is wrong.
+        """
         query = select(CONSENT_CHAIN.c.sequence, CONSENT_CHAIN.c.hash, CONSENT_CHAIN.c.sealed)
         row = connection.execute(query.where(CONSENT_CHAIN.c.name == end.value)).one_or_none()
         if row is None:
@@ -278,7 +284,10 @@ class EvidenceCheck(SealedTable):
 
 
 def _pages(connection: Connection, *conditions: ColumnElement[bool]) -> Iterator[tuple[int, Mapping[Any, Any] | None]]:
-    """Yield the rows by number with the state of their accounts, page by page; None for a row that can't be read."""
+    """Yield the number and the columns of each row, in order, with the state of its account.
+
+    If a row can't be read, None stands for its columns. Only one page is in memory at a time.
+    """
     joined = CONSENT_EVIDENCE.outerjoin(ACCOUNTS, ACCOUNTS.c.id == CONSENT_EVIDENCE.c.account_id)
     query = select(CONSENT_EVIDENCE, ACCOUNTS.c.state.label("account_state")).select_from(joined).where(*conditions)
     number = CONSENT_EVIDENCE.c.sequence
@@ -288,7 +297,7 @@ def _pages(connection: Connection, *conditions: ColumnElement[bool]) -> Iterator
         try:
             rows = connection.execute(query.where(number.between(page[0], after)).order_by(number)).mappings().all()
             yield from zip(page, rows, strict=True)
-        except (LookupError, TypeError, ValueError):  # A row has a value that its column can't have.
+        except (LookupError, TypeError, ValueError):  # A row has a value that is not allowed in its column.
             yield from ((sequence, _read_row(connection, query.where(number == sequence))) for sequence in page)
 
 
@@ -301,7 +310,7 @@ def _read_row(connection: Connection, query: Any) -> Mapping[Any, Any] | None:
 
 
 def find_left_behind(connection: Connection) -> Iterator[str]:
-    """Yield a line if the table of versions before 0.2.0 has rows, which this version doesn't read."""
+    """Yield a line if the table of versions before 0.2.0 still has rows, which this version doesn't read."""
     if number := connection.execute(select(func.count()).select_from(CONSENT_PROOFS)).scalar_one():
         yield f"{number} rows of consent_proofs: go back to version 0.2.0, which reads them, and upgrade again"
 

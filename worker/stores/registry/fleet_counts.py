@@ -1,4 +1,4 @@
-"""Counts over the whole fleet, for the operator's page and the metrics; none names an account."""
+"""Counts over the whole fleet, and lists of failing and ending accounts, for the operator's page and the metrics."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from worker.stores.registry.account_rows import IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.notices import MAX_ATTEMPTS
 from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES
 
-_MOST_ERRORS: Final = 20  # On the operator's page.
+_MOST_ERRORS: Final = 20  # The most error codes on the operator's page.
 
 
 @dataclass(frozen=True, slots=True)
 class CodeCount:
-    """Number of accounts whose series ended with this code in its last run, and the time of the latest one."""
+    """The number of accounts for which a series' last run ended with this code, and the time of the latest such run."""
 
     series: Series
     code: str
@@ -30,9 +30,9 @@ class CodeCount:
 
 @dataclass(frozen=True, slots=True)
 class ErrorCount:
-    """Number of accounts with this code, as their reason or in a series, and the time of the latest run with it.
+    """The number of accounts with this code, as their reason or in a series; ``last_at`` is the latest run's end.
 
-    ``last_at`` is None if the code is only a reason.
+    ``last_at`` is None if no series has the code, so that it is only the reason under which accounts wait.
     """
 
     code: str
@@ -42,7 +42,7 @@ class ErrorCount:
 
 @dataclass(frozen=True, slots=True)
 class FailingSeries:
-    """A series whose last run ended with a code. ``since``: its last good answer; None if it never had one."""
+    """A series whose last run ended with an error code. ``since``: its last good answer; None if it never had one."""
 
     account_id: str
     series: Series
@@ -52,27 +52,25 @@ class FailingSeries:
 
 
 class Overview(SqlTable):
-    """Counts over the whole fleet."""
-
     def count_accounts_by_state(self) -> dict[AccountState, int]:
-        """Return the number of accounts in each state, zero included."""
+        """Return the number of accounts in each state, including states without accounts."""
         query = select(ACCOUNTS.c.state, func.count()).group_by(ACCOUNTS.c.state)
         return dict.fromkeys(AccountState, 0) | dict(self._database.fetch(query))
 
     def count_active_accounts(self, supplier: str, today: date) -> int:
-        """Count a supplier's active accounts whose consent includes ``today``, the date in Europe/Paris."""
+        """Return how many active accounts of a supplier have a consent that includes ``today`` (in Europe/Paris)."""
         until = ACCOUNTS.c.consent_until
         query = select(func.count()).select_from(ACCOUNTS)
         of_supplier = ACCOUNTS.c.supplier == supplier, or_(until.is_(None), until >= today)
         return int(self._database.scalar(query.where(IS_ACTIVE, *of_supplier)))
 
     def count_waiting_notices(self) -> int:
-        """Count the undelivered notices whose attempts are not used up."""
+        """Return how many undelivered notices have delivery attempts left."""
         waiting = (NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts < MAX_ATTEMPTS)
         return int(self._database.scalar(select(func.count()).select_from(NOTICES).where(*waiting)))
 
     def count_deviations_since(self, moment: datetime) -> tuple[int, int]:
-        """Return the number of deviations first seen since ``moment``, and of older ones seen again since."""
+        """Return how many deviations were first seen since ``moment``, and how many older deviations came again."""
         columns = QUARANTINE.c
         new = func.count(case((columns.first_seen >= moment, 1)))
         query = select(new, func.count()).select_from(QUARANTINE).where(columns.last_seen >= moment)
@@ -81,7 +79,10 @@ class Overview(SqlTable):
         return first_seen_count, count - first_seen_count
 
     def page_failing(self, code: str, after: str = "", limit: int = 100) -> list[FailingSeries]:
-        """Return the series whose last run ended with this code, by account: ``after`` < id."""
+        """Return a page of the series whose last run ended with this code.
+
+        The series are in the order of their accounts' ids, starting after ``after``.
+        """
         columns = SERIES_OUTCOMES.c
         query = (
             select(columns.account_id, columns.series, columns.last_code, columns.last_success_at, columns.updated_at)
@@ -92,7 +93,10 @@ class Overview(SqlTable):
         return [FailingSeries(*row) for row in self._database.fetch(query)]
 
     def page_ending(self, first: date, last: date, after: str = "", limit: int = 100) -> list[tuple[str, date]]:
-        """Return the accounts in use whose consent ends between these days, by id: ``after`` < id."""
+        """Return a page of the accounts in use whose consent ends between these days, each with its last day.
+
+        The accounts are in the order of their ids, starting after ``after``.
+        """
         columns = ACCOUNTS.c
         in_use = columns.state.in_(IN_USE_STATES)
         query = select(columns.id, columns.consent_until).where(in_use, columns.consent_until.between(first, last))
@@ -100,7 +104,7 @@ class Overview(SqlTable):
         return [(row.id, row.consent_until) for row in rows]
 
     def list_last_errors(self) -> list[CodeCount]:
-        """Return the error codes of the last runs, the most frequent first; a series that has ended is not in error."""
+        """Return the error codes of the last runs by series, the most frequent first; ended series are left out."""
         columns = SERIES_OUTCOMES.c
         number = func.count().label("number")
         query = (
@@ -113,7 +117,7 @@ class Overview(SqlTable):
         return [CodeCount(*row) for row in self._database.fetch(query)]
 
     def count_errors(self) -> list[ErrorCount]:
-        """Return the error codes of waiting accounts and of last runs, the most frequent first."""
+        """Return the codes under which accounts wait or with which last runs ended, the most frequent first."""
         columns = SERIES_OUTCOMES.c
         of_series = select(columns.account_id, columns.last_code.label("code"), columns.updated_at).where(
             columns.last_code.is_not(None), columns.switch != SeriesSwitch.ENDED

@@ -1,17 +1,20 @@
 """Homes, households, and the mail addresses of households.
 
-A home is a text shared by the accounts that their household has joined, so that their pages appear together. It gives
-no access: a page shows only those of its accounts that the browser's session may see anyway.
+A home consists of the accounts that their household has joined, so that they appear on the same page; these accounts
+have the same text in the column ``home``. A home gives no access: of its accounts, a page shows only those that the
+browser's session may see anyway.
 
 A household defines which accounts its browsers may see, whichever browser connected them. The list is sealed in the
-household's row, under a key that only the web application has. An account is shown only if it also has a row of
-``household_accounts``, so any process can take it away by deleting that row, for example for an erasure.
+household's row, with a key that only the web application has. An account is shown only if it also has a row in
+``household_accounts``, so any process can remove the account from the household by deleting that row, for example for
+an erasure.
 
-A mail address may get sign-in links, and notices about the household's accounts. Its row is written when the household
-has confirmed the address by a mailed link. The address is sealed in the same way, and found by a keyed hash. A person
-who can write the table, but lacks this key, can add no address and move none to another household. The sealed text is
-``{"address": "anne@example.org", "notices": true}``, or only the address if it was confirmed before notices existed:
-it was given only for links, so it gets no notices until its household wants them.
+Sign-in links, and notices about the household's accounts, may be sent to its mail address. The row of an address is
+written when the household has confirmed the address with a mailed link. The address is sealed with the same key, and
+found by a keyed hash. A person who can write to the table, but doesn't have this key, can't add an address or move one
+to another household. The sealed text is ``{"address": "anne@example.org", "notices": true}``, or only the address if it
+was confirmed before notices existed: such an address was given only for links, so it gets notices only once its
+household wants them.
 """
 
 from __future__ import annotations
@@ -34,16 +37,16 @@ from worker.stores.registry import account_rows
 from worker.stores.registry.access_keys import end_keys_of
 from worker.stores.registry.tables import ACCOUNTS, HOUSEHOLD_ACCOUNTS, HOUSEHOLDS, MAIL_ADDRESSES
 
-MOST_ACCOUNTS: Final = 50  # Beyond it the oldest accounts are dropped.
+MOST_ACCOUNTS: Final = 50  # If a household has more accounts, the oldest are dropped.
 _PURPOSE: Final = "mail address"
-_MOST_HOUSEHOLDS: Final = 20  # Per address; the newest come first.
+_MOST_HOUSEHOLDS: Final = 20  # Per mail address; the newest are used.
 
 
 class HomeTable(SqlTable):
     """The homes of accounts. Every method is safe to repeat."""
 
     def join(self, account_ids: Collection[str]) -> None:
-        """Join these accounts in a new home; each leaves its former one. Raises UnknownAccount."""
+        """Join these accounts in a new home; each account leaves its former home. Raises UnknownAccount."""
         self._set(account_ids, secrets.token_hex(8))
 
     def part(self, account_ids: Collection[str]) -> None:
@@ -52,14 +55,14 @@ class HomeTable(SqlTable):
 
     def _set(self, account_ids: Collection[str], home: str | None) -> None:
         with self._database.writing() as connection:
-            for account_id in sorted(account_ids):  # In a fixed order, or two joins could deadlock.
+            for account_id in sorted(account_ids):  # The order is fixed, because otherwise two joins could deadlock.
                 account_rows.lock(connection, account_id)
             connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id.in_(account_ids)).values(home=home))
 
 
 @dataclass(frozen=True, slots=True)
 class Household:
-    """A household: its accounts in the order of their arrival, each with its session number at that time."""
+    """A household: its accounts in the order of their addition, each with its session number when it was added."""
 
     id: str
     created_at: datetime
@@ -67,10 +70,10 @@ class Household:
 
 
 class HouseholdTable(SealedTable):
-    """The table of households. A row that wasn't sealed by us counts as missing."""
+    """The table of households. A row that was not sealed with our key counts as missing."""
 
     def create(self, accounts: Mapping[str, int]) -> Household:
-        """Create a household with these accounts, each with its session number."""
+        """Create a household with these accounts; ``accounts``: the session number of each."""
         household = Household(secrets.token_hex(8), self._now(), {})
         with self._database.writing() as connection:
             sealed = self._seal(household.id, {})
@@ -79,25 +82,25 @@ class HouseholdTable(SealedTable):
             return self._set(connection, household, accounts)
 
     def load(self, household_id: str) -> Household | None:
-        """Return the household with its present accounts, if it exists."""
+        """Return the household with its present accounts; None if there is none with this id."""
         with self._database.reading() as connection:
             return self._load(connection, household_id)
 
     def find_first(self) -> Household | None:
-        """Return the household that was created first; in a home it is the only one. None without any."""
+        """Return the household that was created first, in a home installation the only one; None if there is none."""
         query = select(HOUSEHOLDS.c.id).order_by(HOUSEHOLDS.c.created_at, HOUSEHOLDS.c.id).limit(1)
         with self._database.reading() as connection:
             first = connection.execute(query).scalar()
             return None if first is None else self._load(connection, first)
 
     def add(self, household_id: str, accounts: Mapping[str, int]) -> Household | None:
-        """Add accounts to a household, or update their session numbers; None if it doesn't exist."""
+        """Add accounts to a household, or update their session numbers. Returns None if the household doesn't exist."""
         with self._database.writing() as connection:
             household = self._load(connection, household_id, lock=True)
             return household and self._set(connection, household, {**household.accounts, **accounts})
 
     def remove_from_others(self, account_ids: Collection[str], household_id: str) -> int:
-        """Remove the accounts from all other households, and return from how many.
+        """Remove the accounts from all other households; return how many households had any of them.
 
         A household without accounts is deleted, with its sessions, codes and mail addresses.
         """
@@ -109,7 +112,7 @@ class HouseholdTable(SealedTable):
             return len(found)
 
     def list_showing(self, account_id: str) -> list[Household]:
-        """Return the households that have the account, each with the session number stored there."""
+        """Return the households that include the account, with the session numbers that are stored there."""
         with self._database.reading() as connection:
             rows = [self._load(connection, one) for one in find_households(connection, account_id)]
         return [household for household in rows if household is not None and account_id in household.accounts]
@@ -142,13 +145,12 @@ class HouseholdTable(SealedTable):
 
 
 def find_households(connection: Connection, account_id: str) -> list[str]:
-    """Return the ids of the households that show the account."""
     query = select(HOUSEHOLD_ACCOUNTS.c.household_id).where(HOUSEHOLD_ACCOUNTS.c.account_id == account_id)
     return list(connection.execute(query.order_by(HOUSEHOLD_ACCOUNTS.c.household_id)).scalars())
 
 
 def forget_account(connection: Connection, account_id: str) -> None:
-    """Remove the account from every household, inside the transaction of its erasure. Needs no key."""
+    """Remove the account from every household, inside the transaction that erases it. No key is needed."""
     households = find_households(connection, account_id)
     connection.execute(delete(HOUSEHOLD_ACCOUNTS).where(HOUSEHOLD_ACCOUNTS.c.account_id == account_id))
     end_empty(connection, households)
@@ -167,9 +169,9 @@ def end_empty(connection: Connection, household_ids: Collection[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class MailAddress:
-    """The confirmed address of a household. ``language``: of the mails that are sent there.
+    """The confirmed mail address of a household; ``language`` is the language of the mails to it.
 
-    ``notices``: whether notices about its accounts are sent there as well.
+    ``notices``: whether notices about the household's accounts are sent to the address, too.
     """
 
     household_id: str
@@ -180,18 +182,18 @@ class MailAddress:
 
 
 class MailAddressTable(SealedTable):
-    """The table of mail addresses. A row that wasn't sealed by us counts as missing."""
+    """The table of mail addresses. A row that was not sealed with our key counts as missing."""
 
     def __init__(self, database: Database, sealer: Sealer, hashes: KeyedHashes, now: Clock = real_clock) -> None:
         super().__init__(database, sealer, now)
         self._hashes = hashes
 
     def hash(self, address: str) -> str:
-        """Return the keyed hash of an address, which is case-insensitive."""
+        """Return the keyed hash of an address; upper and lower case give the same hash."""
         return self._hashes.hash(_PURPOSE, _normalize(address))
 
     def set(self, household_id: str, address: str, language: str) -> bool:
-        """Set or replace the household's address; return False if the household has ended."""
+        """Set or replace the household's address. Returns False if the household doesn't exist any more."""
         with self._database.writing() as connection:
             query = select(HOUSEHOLDS.c.id).where(HOUSEHOLDS.c.id == household_id).with_for_update()
             if connection.execute(query).one_or_none() is None:
@@ -203,7 +205,7 @@ class MailAddressTable(SealedTable):
             return True
 
     def set_notices(self, household_id: str, *, wanted: bool) -> bool:
-        """Set whether notices are sent to the household's address; return False if it has none."""
+        """Set whether notices are sent to the household's address. Returns False if the household has no address."""
         is_its = MAIL_ADDRESSES.c.household_id == household_id
         with self._database.writing() as connection:
             row = connection.execute(select(MAIL_ADDRESSES).where(is_its).with_for_update()).one_or_none()
@@ -215,16 +217,16 @@ class MailAddressTable(SealedTable):
             return True
 
     def load(self, household_id: str) -> MailAddress | None:
-        """Return the household's address, or None."""
+        """Return the household's address; None if it has none."""
         rows = self._database.fetch(select(MAIL_ADDRESSES).where(MAIL_ADDRESSES.c.household_id == household_id))
         return self._unseal(rows[0]) if rows else None
 
     def remove(self, household_id: str) -> None:
-        """Remove the household's address; it is safe to repeat."""
+        """Remove the household's address. It is safe to repeat."""
         self._database.change(delete(MAIL_ADDRESSES).where(MAIL_ADDRESSES.c.household_id == household_id))
 
     def find(self, address: str) -> list[MailAddress]:
-        """Return the rows of an address, one for each household that has it, the newest first."""
+        """Return the rows of an address, one for each household that uses it, the newest first."""
         hashes = self._hashes.all_hashes(_PURPOSE, _normalize(address))
         newest_first = (MAIL_ADDRESSES.c.confirmed_at.desc(), MAIL_ADDRESSES.c.household_id)
         query = select(MAIL_ADDRESSES).where(MAIL_ADDRESSES.c.hash.in_(hashes)).order_by(*newest_first)

@@ -1,8 +1,8 @@
-"""Invitations in the registry: created, opened by one browser, used once, revoked. Only the hash of a secret is stored.
+"""The table of invitations, which are created, opened by one browser, and then used once or revoked.
 
-The text of a secret is ``invite_<id>_<secret>``, such as ``invite_k3q7d0fr2mxx_Zr0…`` (``SecretTexts``). The meter's
-number is sealed, so a meter's invitations are found by unsealing all that have one: these are few, because they live 72
-hours and old ones are deleted.
+The text of a secret is ``invite_<id>_<secret>``, such as ``invite_k3q7d0fr2mxx_Zr0…`` (``SecretTexts``); only the
+secret's hash is stored. The meter's number is sealed, so the invitations for a meter are found by unsealing all
+numbers. These are few, because invitations live for 72 hours and old invitations are deleted.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from worker.stores.encryption import SecretTexts
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import INVITATIONS, belongs_to
 
-_TEXTS: Final = SecretTexts("invite")  # Our logs recognise it by this prefix and mask it.
-_PLAIN: Final = tuple(name for name in Invitation.__dataclass_fields__ if name != "usage_point_id")  # Not sealed.
+_TEXTS: Final = SecretTexts("invite")  # Our logs recognise the text by this prefix and mask it.
+_PLAIN: Final = tuple(name for name in Invitation.__dataclass_fields__ if name != "usage_point_id")  # Unsealed columns.
 
 
 class UnknownInvitation(DataError):
@@ -39,8 +39,8 @@ class UnknownInvitation(DataError):
 class InvitationTable(SealedTable):
     """The table of invitations.
 
-    ``now`` is the real time even if the fleet's time is simulated, because a link must not live too long. A transaction
-    that also locks an account locks it first, to avoid deadlocks.
+    ``now`` is the real time even if the fleet's time is simulated, because a link must not live too long. To avoid
+    deadlocks, a transaction that also locks an account locks the account first.
     """
 
     def create(
@@ -53,11 +53,11 @@ class InvitationTable(SealedTable):
         usage_point_id: str | None = None,
         tenant: str = DEFAULT_TENANT,
     ) -> tuple[Invitation, str]:
-        """Create an invitation and return it with its secret, which can't be read again later.
+        """Create an invitation; return it with its secret text, which can't be read again later.
 
-        One for an account belongs to the account's tenant; ``tenant`` is for one for a meter. Unfinished older ones of
-        the same tenant for the same account or meter are revoked. Raises UnknownAccount for an account that is missing
-        or removed.
+        An invitation for an account belongs to the account's tenant; ``tenant`` is the tenant of an invitation for a
+        meter. Older unfinished invitations of the same tenant for the same account or meter are revoked. Raises
+        UnknownAccount for an account that is missing or removed.
         """
         invitation_id, secret_hash, text = _TEXTS.create()
         now = self._now()
@@ -73,7 +73,8 @@ class InvitationTable(SealedTable):
         }
         sealed = None if usage_point_id is None else self._sealer.seal(usage_point_id, _place_of(invitation_id))
         is_open = _may_be(InvitationEvent.EXPIRED, now)
-        with self._database.reading() as connection:  # Unsealing many takes a while, and SQLite has one writer.
+        # Unsealing many numbers takes a while, so it is done before the writing transaction: SQLite has one writer.
+        with self._database.reading() as connection:
             older = self._find_by_meter(connection, usage_point_id, is_open, *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
             if account_id is not None:
@@ -84,13 +85,16 @@ class InvitationTable(SealedTable):
         return Invitation(**row, usage_point_id=usage_point_id), text
 
     def get(self, invitation_id: str) -> Invitation | None:
-        """Return the invitation in any state, or None. Raises OperatorFault if the key of its meter is missing."""
+        """Return the invitation, whatever its state; None if there is none with this id.
+
+        Raises OperatorFault if the key that sealed the meter's number is missing.
+        """
         with self._database.reading() as connection:
             row = _get_row(connection, invitation_id)
         return None if row is None else self._to_invitation(row)
 
     def find(self, secret_text: str) -> Invitation | None:
-        """Return the invitation with this secret in any state, or None. Raises OperatorFault like ``get``."""
+        """Return the invitation with this secret, whatever its state, or None. Raises OperatorFault like ``get``."""
         with self._database.reading() as connection:
             row = _find_row(connection, secret_text)
         return None if row is None else self._to_invitation(row)
@@ -98,12 +102,12 @@ class InvitationTable(SealedTable):
     def open(self, secret_text: str, browser_hash: str, known_as: Collection[str] = ()) -> Invitation | None:
         """Bind the invitation to the first browser that opens it, and return it.
 
-        The same browser may repeat it until the invitation is used. Returns None if the invitation is unknown, expired,
-        revoked, used, or opened by another browser. ``browser_hash``: SHA-256 of the name that the browser gets now;
-        ``known_as``: those of the names that it already has. Raises OperatorFault like ``get``.
+        The same browser may open the invitation again until it is used. Returns None if the invitation is unknown,
+        expired, revoked, used, or was opened by another browser. ``browser_hash``: SHA-256 of the name that the browser
+        gets now; ``known_as``: the SHA-256 of each name that it already has. Raises OperatorFault like ``get``.
         """
         now = self._now()
-        with self._database.reading() as connection:  # A wrong secret must not cost the registry a write.
+        with self._database.reading() as connection:  # A wrong secret must not cause a write to the registry.
             found = _find_row(connection, secret_text)
         if found is None:
             return None
@@ -116,9 +120,10 @@ class InvitationTable(SealedTable):
         return invitation if invitation and invitation.is_usable(now, (browser_hash, *known_as)) else None
 
     def find_opened(self, browsers: Collection[str], tenant: str | None = None) -> Invitation | None:
-        """Return the newest invitation that the browser with these names has opened and not used yet, or None.
+        """Return the newest invitation that the browser with these names has opened but not used yet, or None.
 
-        ``browsers``: the names' hashes; ``tenant``: only its invitations. Raises OperatorFault like ``get``.
+        ``browsers``: the hashes of the browser's names. With ``tenant``, only invitations of this tenant are returned.
+        Raises OperatorFault like ``get``.
         """
         is_opened = _state_at(self._now()) == InvitationState.OPENED
         mine = (INVITATIONS.c.browser.in_(browsers), *belongs_to(INVITATIONS, tenant), is_opened)
@@ -127,18 +132,19 @@ class InvitationTable(SealedTable):
         return self._to_invitation(rows[0]) if rows else None
 
     def use(self, connection: Connection, invitation_id: str) -> bool:
-        """Mark the invitation as used, inside the transaction of the proof.
+        """Mark the invitation as used, inside the transaction that records the proof.
 
-        Returns False if it is unknown, or used, revoked or expired already.
+        Returns False if the invitation is unknown, or is already used, revoked or expired.
         """
         now = self._now()
         is_it = (INVITATIONS.c.id == invitation_id, _may_be(InvitationEvent.USED, now))
         return connection.execute(update(INVITATIONS).where(*is_it).values(used_at=now)).rowcount == 1
 
     def revoke(self, invitation_id: str, *, tenant: str | None = None) -> Invitation:
-        """Revoke the invitation and forget its meter's number. A used one stays used.
+        """Revoke the invitation and delete its meter's number. An invitation that was used stays used.
 
-        Safe to repeat: the first moment stays. Raises UnknownInvitation, with ``tenant`` also for another tenant's.
+        Safe to repeat: the time of the first revocation stays. Raises UnknownInvitation, with ``tenant`` also for an
+        invitation of another tenant.
         """
         is_it = (INVITATIONS.c.id == invitation_id, *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
@@ -154,7 +160,8 @@ class InvitationTable(SealedTable):
     def end_for(self, connection: Connection, account_id: str | None, usage_point_id: str | None) -> int:
         """Revoke the open invitations that name the account or the meter, and return their number.
 
-        The meter's number is also erased from finished ones. For the transaction that removes the account.
+        The meter's number is also deleted from finished invitations. The transaction that removes the account calls
+        this.
         """
         named = _find_by_account(connection, account_id) | self._find_by_meter(connection, usage_point_id)
         revoked = self._revoke_open(connection, named)
@@ -168,7 +175,10 @@ class InvitationTable(SealedTable):
         return self._database.change(delete(INVITATIONS).where(INVITATIONS.c.expires_at < moment))
 
     def _revoke_open(self, connection: Connection, ids: Iterable[str]) -> int:
-        """Revoke those that are still open, erase their meter's number, and return how many they were."""
+        """Revoke those of the invitations that are still open, and return how many were revoked.
+
+        The meter's number in a revoked invitation is deleted.
+        """
         now, revoked = self._now(), 0
         revoking = update(INVITATIONS).where(_may_be(InvitationEvent.EXPIRED, now))
         forgetting = revoking.values(revoked_at=now, sealed_usage_point=null())
@@ -179,7 +189,7 @@ class InvitationTable(SealedTable):
     def _find_by_meter(
         self, connection: Connection, usage_point_id: str | None, *conditions: ColumnElement[bool]
     ) -> set[str]:
-        """Return the ids of the invitations for a meter, and of those whose number no key opens."""
+        """Return the ids of the invitations for a meter, and of invitations whose number no key can unseal."""
         if usage_point_id is None:
             return set()
         sealed = INVITATIONS.c.sealed_usage_point
@@ -187,7 +197,10 @@ class InvitationTable(SealedTable):
         return {row_id for row_id, seal in rows if self._may_name(row_id, seal, usage_point_id)}
 
     def _may_name(self, invitation_id: str, sealed: str, usage_point_id: str) -> bool:
-        """Return whether the sealed number is this meter's. One that no key opens counts: nobody could use it."""
+        """Return whether the sealed number may be this meter's.
+
+        True also if no key can unseal the number, because nobody could use that invitation.
+        """
         try:
             return self._sealer.unseal(sealed, _place_of(invitation_id)) == usage_point_id
         except OperatorFault:
@@ -202,7 +215,10 @@ class InvitationTable(SealedTable):
     def page(
         self, after: str = "", limit: int = 100, *, open_only: bool = False, tenant: str | None = None
     ) -> list[Invitation]:
-        """Return the next page of invitations by id: ``after`` < id. Empty at the end. No error for a missing key."""
+        """Return the next page of invitations by id, starting after the id ``after``; empty after the last page.
+
+        A meter's number is left out if its key is missing.
+        """
         query = self._query(open_only, tenant).where(INVITATIONS.c.id > after).order_by(INVITATIONS.c.id).limit(limit)
         return [self._to_invitation(row, needs_meter=False) for row in self._database.fetch(query)]
 
@@ -222,7 +238,6 @@ class InvitationTable(SealedTable):
 
 
 def _find_by_account(connection: Connection, account_id: str | None, *conditions: ColumnElement[bool]) -> set[str]:
-    """Return the ids of the invitations that name the account."""
     if account_id is None:
         return set()
     query = select(INVITATIONS.c.id).where(INVITATIONS.c.account_id == account_id, *conditions)
@@ -234,7 +249,7 @@ def _place_of(invitation_id: str) -> str:
 
 
 def _state_at(now: datetime) -> ColumnElement[str]:
-    """Return an invitation's state as an SQL expression, like ``Invitation.state_at``."""
+    """Return an SQL expression for the state of an invitation at this time, like ``Invitation.state_at``."""
     columns = INVITATIONS.c
     return case(
         (columns.used_at.is_not(None), InvitationState.USED),
@@ -246,7 +261,7 @@ def _state_at(now: datetime) -> ColumnElement[str]:
 
 
 def _may_be(event: InvitationEvent, now: datetime) -> ColumnElement[bool]:
-    """Return the condition for invitations to which an event can happen; one that can expire is open."""
+    """Return the SQL condition for invitations to which an event can happen; ``EXPIRED`` can happen to open ones."""
     return _state_at(now).in_(TRANSITIONS.states_before(event))
 
 
@@ -255,7 +270,6 @@ def _get_row(connection: Connection, invitation_id: str) -> Row[Any] | None:
 
 
 def _find_row(connection: Connection, secret_text: str) -> Row[Any] | None:
-    """Return the row of the secret, or None."""
     if (invitation_id := _TEXTS.read_id(secret_text)) is None:
         return None
     row = _get_row(connection, invitation_id)

@@ -1,6 +1,6 @@
 """The sealed values of the registry, and their rotation to a new key.
 
-``SEALED_COLUMNS`` are sealed under RELEVE_TOKEN_KEYS, and ``WEB_SEALS`` under RELEVE_SESSION_KEY, which only the web
+``SEALED_COLUMNS`` are sealed with RELEVE_TOKEN_KEYS, and ``WEB_SEALS`` with RELEVE_SESSION_KEY, which only the web
 application has.
 """
 
@@ -36,10 +36,10 @@ PAGE = 100  # The number of rows that a rotation locks at a time.
 
 @dataclass(frozen=True, slots=True)
 class SealedColumn:
-    """A column of sealed values, text or bytes; ``key`` identifies its rows, and ``sealed_at`` is their age.
+    """A column of sealed texts or bytes. ``key`` identifies its rows; ``sealed_at`` orders them by age.
 
-    ``is_kept``: whether a value that no key opens stays. A sample of the quarantine is deleted, because a new one is
-    stored when the deviation comes again; so is an invitation, which nobody could use.
+    ``is_kept``: whether a value that no key can unseal is kept. A sample in the quarantine isn't kept, because a new
+    sample is stored when the deviation comes again; nor is an invitation, because nobody could use it.
     """
 
     label: str
@@ -50,7 +50,7 @@ class SealedColumn:
     setting: str = "RELEVE_TOKEN_KEYS"
 
     def place_of(self, *row_key: str) -> str:
-        """Return the place to which a row's value is bound."""
+        """Return the place for which a row's value is sealed (``encryption.Sealer``)."""
         return place_of(self.seals, *row_key)
 
 
@@ -101,23 +101,23 @@ WEB_SEALS: Final = (
     _of_web("households", HOUSEHOLDS.c.id, HOUSEHOLDS.c.sealed),
     _of_web("mail addresses", MAIL_ADDRESSES.c.household_id, MAIL_ADDRESSES.c.sealed),
     _of_web("operators", OPERATORS.c.id, OPERATORS.c.sealed),
-    # A session or link that no key opens gives no access.
+    # A session or link that no key can unseal gives no access, so it isn't kept.
     _of_web("sessions, codes and links", ACCESS_KEYS.c.id, ACCESS_KEYS.c.sealed, is_kept=False),
 )
 
 
 def count_old_form(database: Database) -> int:
-    """Return how many texts are sealed in the form of versions before 0.2.0, which this version doesn't read."""
+    """Return how many texts are sealed in the form from before version 0.2.0, which this version doesn't read."""
     queries = [select(func.count()).where(column.seals.startswith(OLD_FORM, autoescape=True)) for column in TEXT_SEALS]
     return sum(map(database.scalar, queries))
 
 
 def rotate_seals(database: Database, sealer: Sealer, column: SealedColumn) -> int:
-    """Seal all values of a column under the first key, and return their number.
+    """Seal all values of a column again with the first key, and return how many were sealed.
 
-    Rows are locked page by page, each page in its own transaction, so workers continue and an interruption loses
-    nothing. Safe to repeat. Raises OperatorFault at the end, after all other values were sealed, if some could not be
-    read.
+    Rows are locked page by page, each page in its own transaction, so that workers can continue and an interruption
+    loses nothing. The call is safe to repeat. If some values can't be unsealed, it raises OperatorFault at the end,
+    after all other values were sealed.
     """
     done, unreadable, after = 0, 0, tuple("" for _ in column.key)
     while rows := _rotate_page(database, sealer, column, after):
@@ -135,7 +135,7 @@ def rotate_seals(database: Database, sealer: Sealer, column: SealedColumn) -> in
 def _rotate_page(
     database: Database, sealer: Sealer, column: SealedColumn, after: tuple[str, ...]
 ) -> list[tuple[tuple[str, ...], bool]]:
-    """Rotate the next page of rows, and return each row's key with whether its value could be read."""
+    """Rotate the next page of rows; return each row's key, and whether its value could be unsealed."""
     key, seals = tuple_(*column.key), column.seals
     query = select(seals, *column.key).where(key > after, seals.is_not(None)).order_by(*column.key).limit(PAGE)
     page: list[tuple[tuple[str, ...], bool]] = []

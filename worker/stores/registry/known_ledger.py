@@ -1,8 +1,8 @@
-"""The ledger of erasures, and the registry's record of its end: the number of entries, and the last signature.
+"""The ledger of erasures, and the registry's record of its end: its number of entries and its last signature.
 
-The file is written first, and its new end is recorded in the transaction of the entry's event. So the file may have
-more lines than the registry knows. If it has fewer or different lines, some were lost, and would be missing when a
-backup is restored.
+An entry is written to the file first, and the new end of the file is recorded in the transaction of the entry's event.
+So the file may have more lines than the registry knows. If the file has fewer lines, or different ones, some lines were
+lost, and would be missing when a backup is restored.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from worker.stores.registry.tables import LEDGER_END
 
 
 class KnownLedger(SqlTable):
-    """The ledger's file together with the table of its known end."""
+    """The ledger's file, together with the table that records its known end."""
 
     def __init__(self, database: Database, file: LedgerFile) -> None:
         super().__init__(database)
         self.file = file
 
     def append(self, entry: LedgerEntry, connection: Connection | None = None) -> None:
-        """Append an entry, and record the new end in the caller's transaction, or in one of its own.
+        """Append an entry, and record the new end in the caller's transaction, or in a transaction of its own.
 
-        The row stays locked until the transaction ends, so lock it last. If the file lacks known lines, the record
-        isn't moved, so that the loss stays visible.
+        The row with the end stays locked until the transaction ends, so the caller must lock everything else first. If
+        the file lacks lines that the registry knows, the record stays as it is, so that the loss can still be noticed.
         """
         signatures = self.file.append(entry)
         with (self._database.join(connection) if connection else self._database).writing() as own:
@@ -38,12 +38,12 @@ class KnownLedger(SqlTable):
                 own.execute(update(LEDGER_END).values(entries=len(signatures) - 1, signature=signatures[-1]))
 
     def find(self) -> LedgerPosition | None:
-        """Return the recorded position; None before the first entry of this version."""
+        """Return the recorded position; None if this version hasn't recorded a position yet."""
         row = self._database.first(select(LEDGER_END))
         return None if row is None else LedgerPosition(*row)
 
     def check(self) -> LedgerPosition:
-        """Return the ledger's position. Raises LedgerRefused if it lacks lines that the registry knows."""
+        """Return the ledger's position. Raises LedgerRefused if the file lacks lines that the registry knows."""
         try:
             return self.file.position(self.find())
         except LedgerRefused as error:
@@ -51,7 +51,7 @@ class KnownLedger(SqlTable):
             raise LedgerRefused(f"{error}; {advice}") from None
 
     def accept(self) -> LedgerPosition:
-        """Accept the ledger as it is, and return its position; begin a new one if there is none."""
+        """Record the ledger's file as it is now, and return its position; create a new file if there is none."""
         position = self.file.position()
         with self._database.writing() as connection:
             connection.execute(delete(LEDGER_END))

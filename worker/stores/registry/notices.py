@@ -1,9 +1,9 @@
 """The table of notices to owners and operators, with their delivery attempts.
 
-A sender claims a notice before it sends it, so that two senders don't send it at the same time. If a sender dies after
-its claim, the notice becomes due again: the receiver may get it twice and recognises it by its id.
+A sender claims a notice before sending it, so that two senders don't send the same notice at the same time. If a sender
+dies after its claim, the notice becomes due again; the receiver may then get it twice, and can recognise it by its id.
 
-Functions with a connection work inside their caller's transaction, so that several tables change together.
+Functions that take a connection work inside their caller's transaction, so that several tables change together.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ _PAGE_SIZE: Final = 500
 
 class NoticeTable(SqlTable):
     def insert_new(self, notices: Iterable[Notice]) -> list[Notice]:
-        """Insert the notices whose key is new, and return them."""
+        """Insert the notices whose key isn't in the table yet, and return them."""
         with self._database.writing() as connection:
             return insert_notices(connection, notices)
 
     def list_due(self, now: datetime, *, to_households: bool = False) -> list[str]:
-        """Return the ids of the notices that are due, the longest waiting first.
+        """Return the ids of the notices that are due, longest waiting first.
 
-        Those to households are listed separately: the web application sends them, as only it can read their addresses.
+        With ``to_households``, these are the notices to households, otherwise all others. The web application sends
+        those to households, because only it can read their addresses.
         """
         channel = NOTICES.c.channel
         is_wanted = channel == HOUSEHOLD_CHANNEL if to_households else channel != HOUSEHOLD_CHANNEL
@@ -43,13 +44,13 @@ class NoticeTable(SqlTable):
         return [row.id for row in self._database.fetch(query.order_by(NOTICES.c.next_attempt_at).limit(_PAGE_SIZE))]
 
     def claim(self, notice_id: str, now: datetime) -> Notice | None:
-        """Claim a notice if it is still due, and return it; else return None.
+        """Claim a notice if it is still due, and return it; otherwise return None.
 
-        The claim counts as an attempt. The notice is due again after a delay unless it is marked as delivered.
+        The claim counts as an attempt. If the notice isn't marked as delivered, it is due again after a delay.
         """
         has_id = NOTICES.c.id == notice_id
         with self._database.writing() as connection:
-            # A second sender waits here for the row lock and then reads the new attempt.
+            # A second sender waits here for the row lock, and then sees the attempt of the first one.
             row = connection.execute(select(NOTICES).where(has_id).with_for_update()).one_or_none()
             if row is None or row.delivered_at is not None:
                 return None
@@ -60,11 +61,11 @@ class NoticeTable(SqlTable):
             return Notice(**connection.execute(NOTICE_QUERY.where(has_id)).one()._asdict())
 
     def mark_delivered(self, notice_id: str, now: datetime) -> None:
-        """Record that a notice was delivered, so that it is not due any more."""
+        """Record that a notice was delivered, so that it is no longer due."""
         self._database.change(update(NOTICES).where(NOTICES.c.id == notice_id).values(delivered_at=now, last_error=""))
 
     def record_failure(self, notice_id: str, reason: str) -> None:
-        """Record why an attempt failed; ``reason`` is our own text and contains no secret."""
+        """Record why an attempt failed; ``reason`` is a text of our own without secrets."""
         self._database.change(update(NOTICES).where(NOTICES.c.id == notice_id).values(last_error=reason[:200]))
 
     def delete(self, notice_id: str) -> None:
@@ -85,12 +86,18 @@ class NoticeTable(SqlTable):
 def build_notices(
     channels: Iterable[str], kind: NoticeKind, reason: str, about: str, now: datetime, account_id: str | None = None
 ) -> list[Notice]:
-    """Return a new notice for each channel, to its account's owner or, without an account, to the operator."""
+    """Return a new notice for each channel.
+
+    A notice with an account is for the account's owner, a notice without one for the operator.
+    """
     return [Notice(new_id(), account_id, kind, reason, about, channel, now, now) for channel in channels]
 
 
 def insert_notices(connection: Connection, notices: Iterable[Notice]) -> list[Notice]:
-    """Insert the notices whose key is new, and return them; none for a household without a mail address."""
+    """Insert the notices whose key isn't in the table yet, and return them.
+
+    A notice to a household without a mail address is left out.
+    """
     inserted = []
     for notice in notices:
         if notice.channel == HOUSEHOLD_CHANNEL and not _has_address(connection, notice.account_id):
@@ -104,7 +111,7 @@ def insert_notices(connection: Connection, notices: Iterable[Notice]) -> list[No
 
 
 def _has_address(connection: Connection, account_id: str | None) -> bool:
-    """Return whether a household of the account has an address, whose text and use only the web can read."""
+    """Return whether a household with this account has a mail address, which only the web application can decrypt."""
     is_same = HOUSEHOLD_ACCOUNTS.c.household_id == MAIL_ADDRESSES.c.household_id
     query = select(MAIL_ADDRESSES.c.household_id).join_from(MAIL_ADDRESSES, HOUSEHOLD_ACCOUNTS, is_same)
     return connection.execute(query.where(HOUSEHOLD_ACCOUNTS.c.account_id == account_id).limit(1)).first() is not None

@@ -1,19 +1,20 @@
-"""The outcome of each account's series, and when it is due again: rows of ``series_outcomes``, and freshness counts.
+"""The outcomes of accounts' series and when these are due again (``series_outcomes``), and freshness counts.
 
-``series_switches`` decides which rows exist. Of the other columns, the verdict (code, message, run) is that of the
-newest run: a late task of an older run doesn't overwrite it. The facts (last success, last stored day,
-anything ever stored) only grow, in whatever order the runs report. The marks of days, a ledger for each account and
-series, are merged; they are in the registry and not in the measure store, because a day's mark must change in the same
-transaction as the outcome of its window. The times at which the row is due again (``due.py``) are set by the caller.
+``series_switches`` decides which rows exist. A run's report changes the other columns by these rules. The verdict
+(code, message, run) is the one of the newest run: a late task of an older run doesn't overwrite it. The facts (last
+success, last stored day, anything ever stored) only grow, in whatever order the runs report. The marks of days, which
+form a ledger for each account and series, are merged; the ledger is in the registry and not in the measure store,
+because the mark of a day must change in the same transaction as the outcome of its window. The caller sets the times at
+which the row is due again (``due.py``).
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import compress
 from typing import Any, NamedTuple, TypedDict
@@ -37,20 +38,20 @@ from worker.domain.series import Series, SeriesSwitch
 from worker.domain.transitions import WrongState
 from worker.domain.windows import DateWindow, HistoryDays
 from worker.errors import StoreUnavailable
-from worker.stores.database import SqlTable, build_insert
+from worker.stores.database import SqlTable, build_insert, note_for_commit
 from worker.stores.registry import account_rows, series_switches
 from worker.stores.registry.due import may_be_asked_on
 from worker.stores.registry.series_switches import SeriesChoice
 from worker.stores.registry.tables import ACCOUNTS, ACTIVE, FRESHNESS, NEVER, NO_DAY, SERIES_OUTCOMES
 
-# A meter number (14 digits), or any long word that may be a token.
+# This matches a meter number (14 digits), and any long word, which may be a token.
 _SECRET = re.compile(r"(?<!\d)\d{14}(?!\d)|[\w+/=-]{32,}")
 _MAX_MESSAGE_LENGTH = 500
 _MAX_TRIES = 10
 _C = SERIES_OUTCOMES.c
 _ACTIVE = text(ACTIVE)
 _ROW = (_C.account_id == bindparam("p_account"), _C.series == bindparam("p_series"))
-# These statements are built once, because building costs more than running them.
+# These statements are built only once, because building a statement costs more than running it.
 _OF_ACCOUNT = (ACCOUNTS.c.state.label("account_state"), ACCOUNTS.c.data_from, ACCOUNTS.c.activated_on)
 _WITH_ACCOUNT = select(SERIES_OUTCOMES, *_OF_ACCOUNT).join(ACCOUNTS, ACCOUNTS.c.id == _C.account_id)
 _LOCKED = _WITH_ACCOUNT.where(*_ROW).with_for_update(of=SERIES_OUTCOMES)
@@ -60,7 +61,7 @@ _UPDATE = update(SERIES_OUTCOMES).where(*_ROW)
 
 
 class DueChanges(TypedDict, total=False):
-    """Columns that say when a row is due again; missing ones stay unchanged."""
+    """Columns that say when a row is due again. A column that isn't given stays unchanged."""
 
     asked_at: datetime
     last_answer: str
@@ -70,15 +71,42 @@ class DueChanges(TypedDict, total=False):
     history_due_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutcome:
+    """The outcome of one run of a series, with the marks of the requested ``days`` and the stored ``answer``.
+
+    ``code`` is None after a success, which clears the account's pending refusals. ``code`` is empty if one of our own
+    stores failed, which doesn't change the verdict. ``message`` is stored unencrypted, so everything that looks like a
+    secret is cut out of it. ``floor``: the first day for which the supplier has data, if the run has found this day.
+    ``wanted``: after a success, all days of the history; the history continues as long as some of them are missing.
+    ``due_changes`` says when the series is due again. ``confirms``: the supplier has answered for this meter, which
+    makes a waiting ``new`` account ready. ``activated_on``: the first day of the meter's contract, according to the
+    answer.
+    """
+
+    code: str | None
+    message: str = ""
+    last_day: date | None = None
+    stored: bool = False
+    days: Mapping[date, DayMark] = field(default_factory=dict)
+    floor: date | None = None
+    wanted: DateWindow | None = None
+    due_changes: DueChanges = field(default_factory=DueChanges)
+    answer: FinishedAnswer | None = None
+    confirms: bool = False
+    activated_on: date | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class SeriesOutcome:
     """The last outcome of a series, and when it is due again.
 
-    ``code`` is None after a success, empty if one of our stores failed; ``last_day`` is the last local day with a
-    stored reading. ``asked_at``: end of the last look-back, None before the first; ``answer``: its class.
-    ``again_at``: the next try after a failure. ``history_due_at``: when the history continues; None if it is loaded.
-    ``failures``: how many look-backs in a row failed. ``every``: the nights between two turns of a curve that isn't
-    collected, else 1. ``repair_on``: the first date on which an open day is due.
+    ``code`` is None after a success, and empty if one of our own stores failed. ``last_day``: the last local day with a
+    stored reading. ``asked_at``: when the last look-back (a request for the latest days) ended; None before the first.
+    ``answer``: the class of the last look-back's answer. ``again_at``: when the series is tried again after a failure.
+    ``history_due_at``: when the history continues; None if it is loaded. ``failures``: how many look-backs in a row
+    have failed. ``every``: after how many nights the series has its next turn: 1, or more for a curve that isn't
+    collected. ``repair_on``: the first date on which an open day is due.
     """
 
     run_id: str
@@ -99,7 +127,7 @@ class SeriesOutcome:
 
 
 class HourFreshness(NamedTuple):
-    """Number of active accounts at an hour, and of those with a complete yesterday."""
+    """The number of active accounts at an hour, and how many of them have complete readings of yesterday."""
 
     hour: datetime
     series: Series
@@ -108,86 +136,55 @@ class HourFreshness(NamedTuple):
 
     @property
     def share(self) -> float | None:
-        """The share of complete accounts, or None if there are no active ones."""
+        """The share of active accounts whose readings are complete; None if no account is active."""
         return self.complete / self.active if self.active else None
 
 
 class OutcomeTable(SeriesChoice):
-    """The rows of all accounts."""
+    """The rows of ``series_outcomes``, of all accounts."""
 
-    def record(
-        self,
-        account_id: str,
-        series: str,
-        run_id: str,
-        now: datetime,
-        *,
-        code: str | None,
-        message: str,
-        last_day: date | None,
-        stored: bool,
-        days: Mapping[date, DayMark] | None = None,
-        floor: date | None = None,
-        wanted: DateWindow | None = None,
-        due_changes: DueChanges | None = None,
-        answer: FinishedAnswer | None = None,
-        confirms: bool = False,
-        activated_on: date | None = None,
-    ) -> HistoryDays:
-        """Record the outcome of one run of a series, with the marks of its ``days`` and the stored ``answer``.
+    def record(self, account_id: str, series: str, run_id: str, now: datetime, told: RunOutcome) -> HistoryDays:
+        """Record the outcome of one run of a series, and return the days of its history.
 
-        Returns the days of its history. ``wanted``: all days of the history, after a success; as long as some are
-        missing, the history continues. ``floor``: the first day for which the supplier has data, if the run has found
-        it. ``due_changes`` says when the series is due again.
-
-        ``code`` is None after a success, which clears the account's pending refusals, and empty if one of our stores
-        failed, which changes no verdict. ``confirms``: the supplier has answered for this meter, which makes a waiting
-        ``new`` account ready. ``activated_on``: the first day of its contract, according to the answer.
-
-        Run ids sort by time. A run older than the recorded one only adds its facts (last day, last success, anything
-        stored); code, message and run stay. ``message`` is stored in clear text, so everything that looks like a secret
-        is cut out of it. Raises UnknownAccount, also for a removed account.
+        Run ids sort by time. If this run is older than the recorded one, only its facts are added (last day, last
+        success, anything stored); code, message and run id stay. Raises UnknownAccount, also for a removed account.
         """
         with self._database.writing() as connection:
-            if activated_on is not None:
+            if told.activated_on is not None:
                 account_rows.lock(connection, account_id)  # Accounts are locked before their series.
             row = lock_row(connection, account_id, series)
             if row is None:
-                account_rows.lock(connection, account_id)  # Raises UnknownAccount if it is removed or missing.
-                return HistoryDays(Series(series), wanted, ())
+                account_rows.lock(connection, account_id)  # Raises UnknownAccount if the account is removed or missing.
+                return HistoryDays(Series(series), told.wanted, ())
             values: dict[str, Any] = {
                 "updated_at": max(row.updated_at, now),
-                "last_day": max(row.last_day, last_day or NO_DAY),
-                "ever_stored": row.ever_stored or stored,
+                "last_day": max(row.last_day, told.last_day or NO_DAY),
+                "ever_stored": row.ever_stored or told.stored,
             }
-            ledger = _known_days(row, wanted)
-            if days:
-                if answer:
-                    days = {**days, **dict(_days_of_file(ledger, days, answer))}
-                ledger = ledger.with_marks(days)
-                if floor is not None:
-                    ledger = ledger.with_floor(floor)
-                if answer:
-                    ledger, values["answered"] = _add_answer(row, ledger, answer)
-                values |= ledger_columns(connection, account_id, row.series, ledger)
-            history = _history_of(row, wanted, ledger, answered=code is None)
-            values |= due_changes or {}
-            if wanted is not None:
+            ledger = _known_days(row, told.wanted)
+            if told.days:
+                ledger, answered = _add_days(row, ledger, told)
+                values |= answered | ledger_columns(connection, account_id, row.series, ledger)
+            history = _history_of(row, told.wanted, ledger, answered=told.code is None)
+            values |= told.due_changes
+            if told.wanted is not None:
                 goes_on_at = values.get("history_due_at", row.history_due_at) or now
                 values["history_due_at"] = None if history.loaded else goes_on_at
-            # A run may report several times, so an equal id counts as newer. A fault of ours (no code) is no verdict.
-            if run_id >= row.run_id and code != "":
-                values |= {"run_id": run_id, "last_code": code, "last_message": _to_showable(message)}
-                if activated_on is not None:
-                    account_rows.update_account(connection, account_id, {"activated_on": activated_on})
-            if code is None:
+            # A run may report several times, so a run with the recorded id counts as newer, too. An empty code means
+            # that one of our stores failed, which is no verdict.
+            if run_id >= row.run_id and told.code != "":
+                values |= {"run_id": run_id, "last_code": told.code, "last_message": _to_showable(told.message)}
+                if told.activated_on is not None:
+                    account_rows.update_account(connection, account_id, {"activated_on": told.activated_on})
+            if told.code is None:
                 values["last_success_at"] = max(row.last_success_at or now, now)
-                account_rows.delete_pending_refusals(connection, account_id)  # They were mistakes of the supplier.
+                account_rows.delete_pending_refusals(connection, account_id)  # The supplier refused by mistake.
             update_row(connection, account_id, series, values)
-        if confirms and row.account_state is AccountState.NEW:
-            # A suspension locks the account before its series, so the account is not locked in the transaction above.
-            # After a crash in between the window is recorded again, or the next one confirms the account.
-            with suppress(WrongState), self._database.writing() as connection:  # Its state may have changed by now.
+        if told.confirms and row.account_state is AccountState.NEW:
+            # A suspension locks the account before its series, so the account can't be locked in the transaction above,
+            # which has locked the series. After a crash between the two transactions, the window is recorded again, or
+            # the next window confirms the account.
+            with suppress(WrongState), self._database.writing() as connection:  # The account's state may have changed.
                 account_rows.apply(connection, account_id, AccountEvent.ANSWERED, now)
         return history
 
@@ -202,10 +199,11 @@ class OutcomeTable(SeriesChoice):
         to_marks: Callable[[DayLedger], Mapping[date, DayMark]],
         answer: FinishedAnswer,
     ) -> None:
-        """Record that a part of a file is stored. It is no answer of the supplier, so verdict and due times stay.
+        """Record that a part of a file is stored. A file isn't a supplier's answer, so verdict and due times stay.
 
-        ``to_marks``: returns the marks of the file's days for a ledger. A series that isn't collected for the account
-        gets a row, so that its stored readings are known. Raises UnknownAccount, also for a removed account.
+        ``to_marks``: a function that takes the ledger and returns the marks of the file's days. If the series isn't
+        collected for the account, it gets a row, so that its stored readings are known. Raises UnknownAccount, also for
+        a removed account.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)  # Accounts are locked before their series.
@@ -219,7 +217,7 @@ class OutcomeTable(SeriesChoice):
             ledger, answered = _add_answer(row, known.with_file(to_marks(known)), answer, RecentAnswers.with_part)
             values = {
                 "answered": answered,
-                "run_id": row.run_id or run_id,  # Without a run, the row would not count as an outcome.
+                "run_id": row.run_id or run_id,  # A row without a run id does not count as an outcome.
                 "updated_at": max(row.updated_at, now),
                 "last_day": max(row.last_day, last_day or NO_DAY),
                 "ever_stored": True,
@@ -228,26 +226,34 @@ class OutcomeTable(SeriesChoice):
             update_row(connection, account_id, series, values)
 
     def make_due(self, account_id: str, series: Series, now: datetime) -> None:
-        """Make a series due now, whatever it waits for; an inactive account stays inactive."""
+        """Make a series due now, whatever it waits for. A series of an inactive account stays inactive."""
         history_due_at = case((_C.history_due_at.is_not(None), now))
         values = {"again_at": now, "failures": 0, "history_due_at": history_due_at}
         with self._database.writing() as connection:
             update_row(connection, account_id, series, values)
 
-    def set_history_due(self, account_id: str, series: Series, at: datetime | None) -> None:
-        """Set when the history of a series continues; None: it is loaded."""
+    def set_history_due(self, account_id: str, known: HistoryDays, at: datetime | None) -> bool:
+        """Set when a history continues (None: it is loaded); return whether the row was changed.
+
+        Nothing is changed if the history was made due, or its days have changed, since ``known`` was read.
+        """
         with self._database.writing() as connection:
-            update_row(connection, account_id, series, {"history_due_at": at})
+            row = lock_row(connection, account_id, known.series)
+            is_known = row is not None and _load_history(row, known.wanted) == known
+            if is_known:
+                update_row(connection, account_id, known.series, {"history_due_at": at})
+        return is_known
 
     def recent_answers(self, account_id: str, series: Series) -> RecentAnswers:
-        """Return the recently recorded answers for a series."""
+        """Return the answers for a series that were recorded recently."""
         with self._database.reading() as connection:
             return RecentAnswers.parse(connection.execute(_ANSWERED, _key(account_id, series)).scalar() or "")
 
     def end(self, account_id: str, series: Series, run_id: str, message: str, now: datetime) -> bool:
-        """End a series that the supplier says it doesn't offer, and return whether it has ended.
+        """End a series because the supplier says that it doesn't offer it; return whether the series has ended.
 
-        A series with stored readings doesn't end: the supplier has offered it, so one such answer isn't believed.
+        A series with stored readings doesn't end: the supplier has offered it before, so one such answer isn't
+        believed.
         """
         with self._database.writing() as connection:
             row = lock_row(connection, account_id, series)
@@ -259,7 +265,7 @@ class OutcomeTable(SeriesChoice):
             return True
 
     def end_lacking(self, account_id: str, series: Series, message: str, now: datetime) -> bool:
-        """End a series that the meter doesn't have according to its contract, and return whether this has ended it.
+        """End a series that, by its contract, the meter doesn't have; return whether this call has ended the series.
 
         A series with stored readings, or one that somebody has switched on for this account, doesn't end.
         """
@@ -271,20 +277,20 @@ class OutcomeTable(SeriesChoice):
             return True
 
     def load(self, account_id: str) -> dict[Series, SeriesOutcome]:
-        """Return the last outcome of each series that has one."""
-        # As long as no window has ended for a series, its row is no outcome.
+        """Return the last outcome of each series that has an outcome, by series."""
+        # A row is not an outcome until a window has ended for its series.
         query = select(SERIES_OUTCOMES).where(_C.account_id == account_id, _C.run_id != "")
         return {row.series: _to_outcome(row) for row in self._database.fetch(query)}
 
 
 class CompletenessTable(SqlTable):
-    """The ledgers of days."""
+    """The ledgers of days, which are a column of ``series_outcomes``."""
 
     def change(self, account_id: str, series: Series, to_ledger: Callable[[DayLedger], DayLedger]) -> bool:
-        """Replace a ledger by the result of ``to_ledger``, and return whether they differ.
+        """Replace a ledger with the result of ``to_ledger``; return whether the ledger has changed.
 
-        If a window stored meanwhile has changed the ledger, ``to_ledger`` is called again. Raises UnknownAccount and
-        StoreUnavailable.
+        If a window that was stored meanwhile has changed the ledger, ``to_ledger`` is called again. Raises
+        UnknownAccount and StoreUnavailable.
         """
         for _ in range(_MAX_TRIES):
             known = self.load_ledger(account_id, series)
@@ -295,10 +301,10 @@ class CompletenessTable(SqlTable):
         raise StoreUnavailable(f"other processes are changing the days of account {account_id}: try again later")
 
     def replace_if_unchanged(self, account_id: str, series: Series, known: DayLedger, ledger: DayLedger) -> bool:
-        """Replace the whole ledger if it is still equal to ``known`` (compare-and-set), and return whether it was.
+        """Replace the whole ledger if it is still equal to ``known`` (compare-and-set); return whether it was replaced.
 
-        A loaded history is checked again, because there may now be days that were never requested. Raises
-        UnknownAccount.
+        If the history is loaded, it is made due for a check, because there may now be days that were never requested.
+        Raises UnknownAccount.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
@@ -308,43 +314,42 @@ class CompletenessTable(SqlTable):
             columns = ledger_columns(connection, account_id, series, ledger)
             columns["history_due_at"] = row.history_due_at or row.updated_at
             update_row(connection, account_id, series, columns)
+            note_for_commit(connection, [(account_id, series)])
             return True
 
     def load_ledger(self, account_id: str, series: Series) -> DayLedger:
-        """Return the ledger of an account and series; an empty one if there is no row."""
+        """Return the ledger of an account and series; an empty ledger if there is no row."""
         with self._database.reading() as connection:
             return DayLedger.parse(connection.execute(_DAYS, _key(account_id, series)).scalar() or "")
 
     def load_ledgers(self, *account_ids: str) -> Mapping[tuple[str, Series], DayLedger]:
-        """Return the ledgers of these accounts, by account and series; one that is missing is empty."""
+        """Return the ledgers of these accounts, by account and series; a missing ledger is returned as an empty one."""
         query = select(_C.account_id, _C.series, _C.days).where(_C.account_id.in_(account_ids))
         ledgers = {(row.account_id, row.series): DayLedger.parse(row.days) for row in self._database.fetch(query)}
         return defaultdict(DayLedger, ledgers)
 
     def list_updated_since(self, moment: datetime) -> list[tuple[str, Series]]:
-        """Return the accounts and series with records since ``moment``."""
+        """Return the accounts and series whose row was updated since ``moment``."""
         query = select(_C.account_id, _C.series).where(_C.updated_at >= moment)
         return [(row.account_id, row.series) for row in self._database.fetch(query)]
 
     def load_histories(self, account_id: str, wanted: Mapping[Series, DateWindow | None]) -> dict[Series, HistoryDays]:
-        """Return the days of an account's histories; ``wanted``: all days of each."""
+        """Return the state of an account's histories, by series; ``wanted``: all days of each history."""
         rows = {row.series: row for row in self._database.fetch(_WITH_ACCOUNT.where(_C.account_id == account_id))}
         return {
-            series: _history_of(row, days, _known_days(row, days), answered=row.last_success_at is not None)
-            if (row := rows.get(series)) is not None
-            else HistoryDays(series, days, ())
+            series: _load_history(row, days) if (row := rows.get(series)) is not None else HistoryDays(series, days, ())
             for series, days in wanted.items()
         }
 
     def find_missing_curve(self, account_id: str) -> MissingCurve | None:
-        """Return since when an account's load curve is missing; None if it is collected or nothing is known."""
+        """Return since when an account's load curve is missing; None if it is collected, or if nothing is known."""
         ledgers = self.load_ledgers(account_id)
         return find_missing_curve(*(ledgers[account_id, series] for series in COMPARED_SERIES))
 
     def count_due(self, today: date) -> dict[Series, int]:
-        """Return the number of accounts with due open days, by series; a series without any is left out.
+        """Return how many active accounts have open days that are due, by series; series without any are left out.
 
-        Load curves that the supplier does not collect are left out.
+        Load curves that the supplier doesn't collect are left out, too.
         """
         query = (
             select(_C.series, func.count())
@@ -360,26 +365,27 @@ class CompletenessTable(SqlTable):
         return dict(self._database.fetch(query))
 
     def count_active(self) -> dict[Series, int]:
-        """Return the number of active accounts for which each series is collected; one without any is left out."""
+        """Return for how many active accounts each series is collected; series without any are left out."""
         return dict(self._database.fetch(select(_C.series, func.count()).where(_ACTIVE).group_by(_C.series)))
 
     def find_stored(self, among: Collection[Series]) -> set[Series]:
-        """Return those of these series with stored readings of an account for which the series is collected now.
+        """Return those of the series that have stored readings for an account for which they are still collected.
 
-        Others could not be requested again.
+        Readings of accounts for which the series is no longer collected could not be requested again.
         """
-        rows = select(_C.series).where(_ACTIVE, _C.last_day > NO_DAY)  # One look into an index for each series.
+        rows = select(_C.series).where(_ACTIVE, _C.last_day > NO_DAY)  # One look-up in the index per series.
         stored = [rows.where(_C.series == one).exists() for one in among]
         with self._database.reading() as connection:
             return set(compress(among, connection.execute(select(*stored)).one())) if stored else set()
 
     def count_complete_since(self, series: Series, day: date) -> tuple[int, int]:
-        """Return the number of active accounts, and of those for which ``day`` or a later day is complete.
+        """Return how many accounts are active, and for how many of them ``day`` or a later day is complete.
 
-        For the load curve, accounts that never had a complete day don't count: its collection is not switched on.
+        For the load curve, accounts that never had a complete day don't count, because the supplier's collection of the
+        curve isn't switched on for them.
         """
         rows = select(func.count()).where(_ACTIVE, _C.series == series)
-        # A curve that never came is not collected, unless it was never requested.
+        # A curve is not collected if it was requested but never came.
         collected = or_(_C.last_complete.is_not(None), _C.days == "")
         active = rows.where(collected) if series.description.optional else rows
         complete = rows.where(_C.last_complete >= day)
@@ -389,26 +395,26 @@ class CompletenessTable(SqlTable):
     # The freshness of the fleet, hour by hour.
 
     def save_freshness(self, freshness: HourFreshness) -> None:
-        """Save the counts of an hour, replacing earlier ones of the same hour."""
+        """Save the counts of an hour; they replace the counts that were saved earlier for the same hour."""
         statement = build_insert(self._database.dialect, FRESHNESS).values(freshness._asdict())
         counts = {name: statement.excluded[name] for name in ("active", "complete")}
         self._database.change(statement.on_conflict_do_update(index_elements=["hour", "series"], set_=counts))
 
     def list_freshness_since(self, moment: datetime) -> list[HourFreshness]:
-        """Return the saved hours from ``moment`` on, the oldest first."""
+        """Return the saved counts of the hours from ``moment`` on, the oldest first."""
         query = select(FRESHNESS).where(FRESHNESS.c.hour >= moment).order_by(FRESHNESS.c.hour, FRESHNESS.c.series)
         return [HourFreshness(*row) for row in self._database.fetch(query)]
 
     def delete_freshness_before(self, moment: datetime) -> int:
-        """Delete the hours before ``moment`` and return their number."""
+        """Delete the saved counts of the hours before ``moment``, and return how many rows were deleted."""
         return self._database.change(FRESHNESS.delete().where(FRESHNESS.c.hour < moment))
 
 
 def _known_days(row: Row[Any], wanted: DateWindow | None) -> DayLedger:
-    """Return the ledger of a row; the day before a history loaded by version 0.2.0 is marked BEFORE in it.
+    """Return the ledger of a row. If version 0.2.0 has loaded the history, BEFORE marks the day before its start.
 
-    Version 0.2.0 kept the start of a history only in Redis. A curve has no such mark, because its depth is a setting,
-    and days added by that are to be loaded.
+    Version 0.2.0 kept the start of a history only in Redis, so the stored ledger lacks this mark. A curve doesn't get
+    one, because its depth is a setting, and days that are added by a change of the setting are to be loaded.
     """
     ledger, has_fixed_depth = DayLedger.parse(row.days), row.series.description.history_days is not None
     if wanted is None or ledger.start is None or row.history_due_at is not None or not has_fixed_depth:
@@ -417,25 +423,42 @@ def _known_days(row: Row[Any], wanted: DateWindow | None) -> DayLedger:
     return ledger.with_floor(ledger.start) if begins_late else ledger
 
 
+def _load_history(row: Row[Any], wanted: DateWindow | None) -> HistoryDays:
+    return _history_of(row, wanted, _known_days(row, wanted), answered=row.last_success_at is not None)
+
+
 def _history_of(row: Row[Any], wanted: DateWindow | None, ledger: DayLedger, *, answered: bool) -> HistoryDays:
-    """Return the days of a row's history. ``answered``: whether the series was ever received; a state then has all."""
+    """Return the days of a row's history.
+
+    ``answered``: whether the series was ever received. The history of a state is then complete.
+    """
     if wanted is not None and row.series.is_state:
-        return HistoryDays(row.series, wanted, [wanted] if answered else [])
-    return HistoryDays(row.series, wanted, ledger.asked_windows(_first_day(row)))
+        return HistoryDays(row.series, wanted, [wanted] if answered else [], row.history_due_at)
+    return HistoryDays(row.series, wanted, ledger.asked_windows(_first_day(row)), row.history_due_at)
 
 
 def _first_day(row: Row[Any]) -> date:
-    """Return the first day that is worth a call; ``date.min`` if no bound is known."""
+    """Return the first day that is worth requesting; ``date.min`` if no limit is known."""
     return max(row.data_from or date.min, row.activated_on or date.min)
 
 
-def _days_of_file(
-    known: DayLedger, days: Mapping[date, DayMark], answer: FinishedAnswer
-) -> Iterator[tuple[date, DayMark]]:
-    """Yield the days, with their marks, that came from a file and that the answer only confirmed: these marks stay."""
-    for day, mark in days.items():
-        if mark.complete and day not in answer.changed_days and known.mark_of(day).state is DayState.FILE:
-            yield day, known.mark_of(day)
+def _add_days(row: Row[Any], known: DayLedger, told: RunOutcome) -> tuple[DayLedger, dict[str, str]]:
+    """Return the ledger with the days of a run added, and the column ``answered`` if the run has an answer.
+
+    If the answer only confirmed days that came from a file, these days keep their marks.
+    """
+    days, answer = dict(told.days), told.answer
+    if answer:
+        for day, mark in told.days.items():
+            if mark.complete and day not in answer.changed_days and known.mark_of(day).state is DayState.FILE:
+                days[day] = known.mark_of(day)
+    ledger = known.with_marks(days)
+    if told.floor is not None:
+        ledger = ledger.with_floor(told.floor)
+    if answer is None:
+        return ledger, {}
+    ledger, answered = _add_answer(row, ledger, answer)
+    return ledger, {"answered": answered}
 
 
 def _add_answer(
@@ -444,13 +467,16 @@ def _add_answer(
     answer: FinishedAnswer,
     add: Callable[[RecentAnswers, Answered], RecentAnswers] = RecentAnswers.with_answer,
 ) -> tuple[DayLedger, str]:
-    """Return the ledger with the doubtful days made due, and the row's answers including this one."""
+    """Return the ledger and the row's answers after one more answer.
+
+    In the ledger, the days that the answer puts in doubt are due. The answers include this answer.
+    """
     recent = RecentAnswers.parse(row.answered or "")
     return ledger.ask_again(recent.days_in_doubt(answer)), str(add(recent, answer.answer))
 
 
 def lock_row(connection: Connection, account_id: str, series: str) -> Row[Any] | None:
-    """Return the row and lock it until the transaction ends; None if there is none."""
+    """Return the row, which stays locked until the transaction ends; None if there is none."""
     return connection.execute(_LOCKED, _key(account_id, series)).one_or_none()
 
 
@@ -459,7 +485,7 @@ def update_row(connection: Connection, account_id: str, series: str, values: Map
 
 
 def ledger_columns(connection: Connection, account_id: str, series: Series, ledger: DayLedger) -> dict[str, Any]:
-    """Return the columns that are computed from a ledger of days."""
+    """Return the columns whose values are computed from a ledger of days."""
     every, daily_series = 1, series.description.adds_up_to
     if series.has_steps and daily_series is not None and _may_lack_curve(ledger):
         daily = connection.execute(_DAYS, _key(account_id, daily_series)).scalar()
@@ -498,7 +524,7 @@ def _key(account_id: str, series: str) -> dict[str, str]:
 
 
 def _may_lack_curve(ledger: DayLedger) -> bool:
-    """Return whether the newest days have no curve, so that a comparison with the daily values is worthwhile."""
+    """Return whether the newest days have no curve, so that the ledger is worth comparing with the daily values."""
     newest = max((day for day, _ in ledger.days()), default=None)
     last = ledger.last_complete()
     return newest is not None and (last is None or last < newest - timedelta(days=MIN_EMPTY_DAYS_AFTER_CURVE - 1))
@@ -507,7 +533,7 @@ def _may_lack_curve(ledger: DayLedger) -> bool:
 def _to_showable(message: str) -> str:
     """Return the message as one printable line without anything that looks like a secret.
 
-    A message may come from a supplier, and it is shown to people.
+    This is needed because a message may come from a supplier, and is shown to people.
     """
     printable = "".join(character if character.isprintable() else " " for character in message)
     return _SECRET.sub("…", " ".join(printable.split()))[:_MAX_MESSAGE_LENGTH]

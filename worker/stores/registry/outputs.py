@@ -1,13 +1,14 @@
-"""Outputs: their accounts, sealed options and last deliveries, and the outbox of changes still to be sent to them.
+"""Outputs: their accounts, sealed options and last deliveries, and the outbox of changes that are still to be sent.
 
 The outbox records which part of which series of an account has changed. It has one row for each output, account and
-series, which bounds its size, however long an output is down: several changes become one part, from the first changed
-reading to the last one. Values are read from the measure store when they are sent. Removed readings are listed in
-another table, one row each, until the output has deleted them or they are stored again.
+series, so its size is limited, however long an output is down: several changes become one part, from the first changed
+reading to the last changed reading. The values are read from the measure store when they are sent. Removed readings are
+listed in another table, with one row for each reading, until the output has deleted the reading or it is stored again.
 
-A window notes its part before it writes and closes it after its outcome. In between the row can't count as sent. So if
-a window is killed in between, nothing is lost, although the next window finds nothing to change. After a delivery a row
-is deleted only if no window has noted or closed anything since it was read.
+A window notes its part in the row before it writes the readings, and closes the part after its outcome is recorded.
+Between note and close the row can't count as sent. So if a window is killed in between, its change is sent all the
+same, although the next window finds nothing to change. After a delivery, a row is deleted only if no window has noted
+or closed anything in the row since the delivery read it.
 """
 
 from __future__ import annotations
@@ -47,36 +48,37 @@ from worker.stores.registry.tables import (
 )
 
 log = logging.getLogger("releve.outputs")
-# The ``first`` of a change that sends the whole series.
+# If a change has this as its ``first``, the whole series is sent.
 BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _ROW: Final = OUTPUT_CHANGES.c
 _GONE: Final = OUTPUT_REMOVALS.c
-KeptReadings = Collection[tuple[Series, str]]  # By their keys.
+KeptReadings = Collection[tuple[Series, str]]  # Readings that the output keeps, each by its series and key.
 _STATES: Final = tuple(series for series in Series if series.is_state)
 _CURVES: Final = tuple(series for series in Series if series.has_steps)
-_MOST_DUE: Final = 500  # Outputs per round.
-# Whether an output is for an account: only for this one, or for all of its tenant.
+_MOST_DUE: Final = 500  # The most outputs in one round of deliveries.
+# The condition that an output is for an account: either only for this account, or for all accounts of its tenant.
 _IS_SENT_TO: Final = sa.or_(
     OUTPUTS.c.account_id == ACCOUNTS.c.id,
     sa.and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == ACCOUNTS.c.tenant),
 )
-# The outputs of an account; none for a removed one. A window runs these statements, which are built once, because
-# building costs more than running them.
+# The outputs of an account; none for an account that was removed. A window runs these statements, which are built only
+# once, because building a statement costs more than running it.
 _OUTPUTS_OF: Final = (
     sa.select(OUTPUTS.c.id)
     .join_from(OUTPUTS, ACCOUNTS, _IS_SENT_TO)
     .where(ACCOUNTS.c.id == sa.bindparam("account_id"), NOT_REMOVED)
     .order_by(OUTPUTS.c.id)
 )
-# The lock prevents the removal of account and output before the row exists. It locks in the order of a removal.
+# The lock prevents the account and the output from being removed before the row exists. Rows are locked in the same
+# order as in a removal.
 _OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=True, of=[ACCOUNTS, OUTPUTS])
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingChange:
-    """A row of the outbox as read by a delivery; ``number`` differs after every change of the row.
+    """A row of the outbox as a delivery has read it; ``number`` differs after every change of the row.
 
-    ``removed``: the keys of the part's removed readings, in their order.
+    ``removed``: the keys of the removed readings that lie in the part, sorted.
     """
 
     output_id: str
@@ -91,11 +93,11 @@ class WaitingChange:
 
 @dataclass(frozen=True, slots=True)
 class OutputState:
-    """An output without its options.
+    """An output, without its sealed options.
 
-    ``account_id``: None for all accounts of its tenant. ``waiting``: number of accounts with unsent changes, the oldest
-    of which waits since ``waiting_since``. ``code`` and ``error`` describe the last failure, and are empty after a
-    success; ``failing_since`` is the first failure in a row.
+    ``account_id``: None if the output is for all accounts of its tenant. ``waiting``: how many accounts have unsent
+    changes; the oldest of these changes waits since ``waiting_since``. ``code`` and ``error`` describe the last
+    failure, and are empty after a success. ``failing_since``: when the first of the failures in a row happened.
     """
 
     id: str
@@ -113,33 +115,38 @@ class OutputState:
     waiting_since: datetime | None
 
     def may_try(self, now: datetime) -> bool:
-        """Return whether its next try is due; a time beyond any delay was set before the clock was set back."""
+        """Return whether the output's next try is due.
+
+        A time further ahead than any delay counts as due, because it was set before the clock was set back.
+        """
         return self.next_try_at is None or not now < self.next_try_at <= now + OUTPUT_DELAYS[-1]
 
 
 def is_ready(now: datetime, writer_expiry: timedelta) -> sa.ColumnElement[bool]:
-    """Return the condition for rows that no window is writing; a window with an older note counts as killed.
+    """Return the SQL condition for outbox rows to which no window is writing.
 
-    A note in the future was written before the clock was set back, so its age is unknown.
+    A window whose note is older than ``writer_expiry`` counts as killed. So does a window whose note lies further in
+    the future than ``writer_expiry``: the note was written before the clock was set back, so its age is unknown.
     """
     is_old = sa.or_(_ROW.noted_at < now - writer_expiry, _ROW.noted_at > now + writer_expiry)
     return sa.or_(_ROW.writers <= 0, is_old)
 
 
 class OutboxTable(SqlTable):
-    """The table of unsent changes."""
+    """The outbox: the table of unsent changes."""
 
     def __init__(self, database: Database, now: Clock, writer_expiry: timedelta) -> None:
-        """``writer_expiry``: after this long a window that noted a change and never closed it counts as killed."""
+        """``writer_expiry``: after this time, a window that noted a change and hasn't closed it counts as killed."""
         super().__init__(database)
         self._now, self._writer_expiry = now, writer_expiry
 
     @contextmanager
     def noting(self, account_id: str, series: Series) -> Iterator[Callable[[ChangedPart], None]]:
-        """Yield a function that notes a part before it is written; noted parts are closed at the end.
+        """Yield a function that notes a part before its readings are written; at the end, the noted parts are closed.
 
-        Nothing is noted if the account has no output, or if the series is a state. An error in the block also closes
-        them, because readings written until then stay. If closing fails, the part is sent later, as after a kill.
+        Nothing is noted if the account has no output, or if the series is a state. The parts are closed even if the
+        block raises an error, because the readings that were written until then stay. If closing fails, the part is
+        sent later, as if the window had been killed.
         """
         parts: list[ChangedPart] = []
         noted: set[str] = set()
@@ -163,10 +170,11 @@ class OutboxTable(SqlTable):
     def _upsert(
         self, account_id: str, series: Series, part: ChangedPart, noted: Collection[str], *, closes: bool = False
     ) -> list[str]:
-        """Insert or widen the row of each output of the account, and return the ids of these outputs.
+        """Insert or widen the outbox row of each output of the account, and return the ids of these outputs.
 
-        ``noted``: the outputs whose rows already count this writer. The other rows count it from now on. With
-        ``closes`` no row counts it any more, and an output that was created since the note gets its row.
+        ``noted``: the outputs whose rows already count this window as a writer; the rows of the other outputs count it
+        from now on. With ``closes``, the window no longer counts as a writer of any row, and an output that was created
+        since the note gets its row.
         """
         account = {"account_id": account_id}
         if not noted:
@@ -179,7 +187,7 @@ class OutboxTable(SqlTable):
             "series": series,
             "first_at": part.first,
             "last_at": part.last,
-            # A row deleted meanwhile can't have had this number.
+            # A row that is deleted and inserted again never has the same number.
             "number": _microseconds(now),
             **dict.fromkeys(("since", "turn_at", "noted_at"), now),
         }
@@ -200,10 +208,10 @@ class OutboxTable(SqlTable):
     def enqueue_all(
         self, output_id: str, first: datetime = BEGINNING, *, deleted: bool = False, within: sa.Connection | None = None
     ) -> int:
-        """Enqueue everything from ``first`` on for an output, and return the number of its accounts' series.
+        """Enqueue everything from ``first`` on for an output; return the number of enqueued rows.
 
-        ``deleted``: the readings from ``first`` on that the output couldn't delete have been deleted there now.
-        ``within``: an open transaction to use.
+        There is one row for each account and series. ``deleted``: the readings from ``first`` on that the output
+        couldn't delete have now been deleted there. ``within``: an open transaction to use.
         """
         now, database = self._now(), self._database.join(within) if within is not None else self._database
         with database.writing() as connection:
@@ -226,7 +234,7 @@ class OutboxTable(SqlTable):
                 .join(OUTPUTS, OUTPUTS.c.id == output_id)
                 .where(NOT_REMOVED, _IS_SENT_TO, SERIES_OUTCOMES.c.series.not_in(_STATES))
             )
-            # Days computed from a curve may belong to a series without an outcome of its own.
+            # Days computed from a curve may belong to a daily series that has no outcome of its own.
             of_days = []
             for curve in _CURVES:
                 daily = sa.literal(curve.description.adds_up_to, SERIES_OUTCOMES.c.series.type)
@@ -240,9 +248,9 @@ class OutboxTable(SqlTable):
             return connection.execute(merging).rowcount
 
     def next_changes(self, output_id: str) -> list[WaitingChange]:
-        """Return the unsent changes of the account whose turn it is; empty if nothing waits.
+        """Return an output's unsent changes of the account whose turn it is; empty if nothing waits.
 
-        Rows that a window is writing at this moment are left out.
+        Rows to which a window is writing at the moment are left out.
         """
         ready = sa.and_(_ROW.output_id == output_id, is_ready(self._now(), self._writer_expiry))
         first = sa.select(_ROW.account_id).where(ready).order_by(_ROW.turn_at, _ROW.account_id).limit(1)
@@ -256,9 +264,9 @@ class OutboxTable(SqlTable):
         return replace(change, removed=tuple(key for (key,) in keys if change.first <= start_of(key) <= change.last))
 
     def delete_sent(self, changes: Sequence[WaitingChange], kept: KeptReadings = ()) -> None:
-        """Delete sent rows; a row that was noted or closed in the meantime stays, and is sent again.
+        """Delete the rows of sent changes. If a window has changed a row meanwhile, the row stays, and is sent again.
 
-        ``kept``: the readings that were removed here, but that the output keeps.
+        ``kept``: the readings that were removed from the measures, but that the output can't delete.
         """
         with self._database.writing() as connection:
             for change in changes:
@@ -270,7 +278,10 @@ class OutboxTable(SqlTable):
                     connection.execute(known.where(*_key_of(change, _GONE), _GONE.key == key))
 
     def days_to_delete(self) -> dict[str, dict[str, list[str]]]:
-        """Return the days with readings that were removed here but that outputs keep, by output and account."""
+        """Return the days with readings that were removed from the measures but are still at an output.
+
+        The days are by output and account.
+        """
         columns = (_GONE.output_id, _GONE.account_id, _GONE.day)
         query = sa.select(*columns).where(_GONE.day.is_not(None)).distinct().order_by(*columns)
         found: dict[str, dict[str, list[str]]] = {}
@@ -279,7 +290,7 @@ class OutboxTable(SqlTable):
         return found
 
     def put_last(self, changes: Sequence[WaitingChange]) -> None:
-        """Move these changes, which could not be sent, behind those of the other accounts."""
+        """Move these changes, which could not be sent, behind the changes of other accounts."""
         now = self._now()
         with self._database.writing() as connection:
             for change in changes:
@@ -287,7 +298,7 @@ class OutboxTable(SqlTable):
 
 
 def count_waiting_by_kind(database: Database) -> dict[str, int]:
-    """Return the number of waiting rows by the kind of their output, zero included."""
+    """Return how many rows of the outbox wait, by kind of output; a kind for which no row waits has 0."""
     counted = sa.func.count(_ROW.output_id)
     query = sa.select(OUTPUTS.c.kind, counted).select_from(OUTPUTS.outerjoin(OUTPUT_CHANGES)).group_by(OUTPUTS.c.kind)
     return dict(database.fetch(query))
@@ -303,14 +314,14 @@ def _key_of(change: WaitingChange, of: Any = _ROW) -> tuple[sa.ColumnElement[boo
 
 @cache
 def _upsert_statement(dialect: str, *, notes: bool) -> Any:
-    """Return the statement that inserts or widens a row, for a window that ``notes`` its part, or else closes it."""
+    """Return the statement that inserts or widens a row, for a window that notes its part (``notes``) or closes it."""
     values = {column.name: sa.bindparam(column.name, type_=column.type) for column in OUTPUT_CHANGES.columns}
     writers = _ROW.writers + sa.bindparam("joining", type_=sa.Integer) - sa.bindparam("leaving", type_=sa.Integer)
     return _merging(build_insert(dialect, OUTPUT_CHANGES).values(**values), writers, notes=notes)
 
 
 def _merging(statement: Any, writers: sa.ColumnElement[int], *, notes: bool) -> Any:
-    """Return the INSERT that widens an existing row, with a new ``number`` and the given ``writers``."""
+    """Return the INSERT that, if the row exists, widens it and sets a new ``number`` and these ``writers``."""
     new = statement.excluded
     changes = {
         "first_at": sa.case((new.first_at < _ROW.first_at, new.first_at), else_=_ROW.first_at),
@@ -326,7 +337,7 @@ class OutputTable(SealedTable):
     """The table of outputs. A method that takes an id raises UnknownOutput."""
 
     def __init__(self, database: Database, sealer: Sealer, writer_expiry: timedelta) -> None:
-        """``writer_expiry``: after this long a window that noted a change and never closed it counts as killed."""
+        """``writer_expiry``: after this time, a window that noted a change and hasn't closed it counts as killed."""
         super().__init__(database, sealer)
         self._writer_expiry = writer_expiry
 
@@ -342,7 +353,7 @@ class OutputTable(SealedTable):
     ) -> str:
         """Insert an output of a tenant or of one account, and return its id; ``at_end`` is called in the transaction.
 
-        Raises UnknownTenant, and UnknownAccount also for one that was removed.
+        Raises UnknownTenant, and UnknownAccount for an account that is missing or removed.
         """
         output_id = new_id()
         require_tenant(self._database, tenant)
@@ -357,14 +368,13 @@ class OutputTable(SealedTable):
         return output_id
 
     def get(self, output_id: str) -> OutputState:
-        """Return one output."""
         row = self._database.first(_states([OUTPUTS.c.id == output_id], [OUTPUT_CHANGES.c.output_id == output_id]))
         if row is None:
             raise _unknown(output_id)
         return OutputState(*row)
 
     def load_options(self, output_id: str) -> dict[str, Any]:
-        """Return the options of an output. Raises OperatorFault if their key is missing."""
+        """Return the options of an output. Raises OperatorFault if the key that sealed them is missing."""
         sealed = self._database.scalar(sa.select(OUTPUTS.c.sealed).where(OUTPUTS.c.id == output_id))
         if sealed is None:
             raise _unknown(output_id)
@@ -372,17 +382,18 @@ class OutputTable(SealedTable):
         return options
 
     def remove(self, output_id: str) -> int:
-        """Delete an output with its unsent changes, and return the number of accounts that waited."""
+        """Delete an output with its unsent changes; return the number of accounts that had unsent changes."""
         waiting = self.get(output_id).waiting
         with self._database.writing() as connection:
-            # Locked first, as a window does, so that this and a window that notes a change wait for each other in turn.
+            # Lock the output first, as a window does when it notes a change. Then the removal or the window waits for
+            # the other, and they can't deadlock.
             connection.execute(sa.select(OUTPUTS.c.id).where(OUTPUTS.c.id == output_id).with_for_update())
             connection.execute(sa.delete(OUTPUT_CHANGES).where(OUTPUT_CHANGES.c.output_id == output_id))
             connection.execute(sa.delete(OUTPUTS).where(OUTPUTS.c.id == output_id))
         return waiting
 
     def list_due(self, now: datetime) -> list[str]:
-        """Return the ids of outputs that have something to send and may try; failing ones come last."""
+        """Return the ids of outputs that have something to send and may try it now; failing outputs come last."""
         ready = sa.exists().where(OUTPUT_CHANGES.c.output_id == OUTPUTS.c.id, is_ready(now, self._writer_expiry))
         next_try = OUTPUTS.c.next_try_at
         may_try = sa.or_(next_try.is_(None), next_try <= now, next_try > now + OUTPUT_DELAYS[-1])
@@ -396,13 +407,13 @@ class OutputTable(SealedTable):
         self._change(output_id, last_sent_at=now, **values)
 
     def end_wait(self, output_id: str) -> None:
-        """Allow an immediate delivery, even if the last try failed."""
+        """Allow the next delivery at once, even if the last one failed."""
         self._change(output_id, next_try_at=None)
 
     def record_failure(self, output_id: str, code: str, text: str, now: datetime, *, sent: bool) -> OutputState:
-        """Record a failed delivery, with the next try, and return the output.
+        """Record a failed delivery and when the next one may be tried; return the output.
 
-        ``text`` is our own and contains no secret. ``sent``: something was sent before the failure.
+        ``text`` is our own text and contains no secret. ``sent``: whether something was sent before the failure.
         """
         with self._database.writing() as connection:
             is_it = OUTPUTS.c.id == output_id
@@ -434,7 +445,7 @@ def list_outputs(database: Database, *, tenant: str | None = None) -> list[Outpu
 
 
 def list_outputs_of(database: Database, account_id: str, tenant: str) -> list[OutputState]:
-    """Return the outputs of an account, whose waiting changes are counted for this account only."""
+    """Return the outputs of an account, in which only the waiting changes of this account are counted."""
     of_tenant = sa.and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == tenant)
     states = _states([sa.or_(OUTPUTS.c.account_id == account_id, of_tenant)], [_ROW.account_id == account_id])
     return [OutputState(*row) for row in database.fetch(states)]
@@ -443,11 +454,11 @@ def list_outputs_of(database: Database, account_id: str, tenant: str) -> list[Ou
 def _states(
     conditions: Iterable[sa.ColumnElement[bool]], counted: Iterable[sa.ColumnElement[bool]] = ()
 ) -> sa.Select[Any]:
-    """Return the query of outputs, with the waiting changes that meet ``counted``."""
+    """Return the query of outputs, in which the waiting changes that meet the conditions ``counted`` are counted."""
     accounts = sa.func.count(sa.distinct(_ROW.account_id)).label("waiting")
     waiting = sa.select(_ROW.output_id, accounts, sa.func.min(_ROW.since).label("since")).where(*counted)
     found = waiting.group_by(_ROW.output_id).subquery()
-    of_output = [column for column in OUTPUTS.c if column is not OUTPUTS.c.sealed]  # In the order of OutputState.
+    of_output = [column for column in OUTPUTS.c if column is not OUTPUTS.c.sealed]  # Ordered as in OutputState.
     query = sa.select(*of_output, sa.func.coalesce(found.c.waiting, 0), found.c.since)
     joined = query.select_from(OUTPUTS.outerjoin(found, found.c.output_id == OUTPUTS.c.id))
     return joined.where(*conditions).order_by(OUTPUTS.c.created_at, OUTPUTS.c.id)

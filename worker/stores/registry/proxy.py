@@ -1,12 +1,12 @@
 """The OAuth proxy of consents: its clients, and their grants with an access token and refresh tokens.
 
-An access token lives for an hour, and a refresh token works once. The registry stores only hashes; the texts contain
-the id of their client or grant: ``proxyclient_<client_id>_<secret>``, ``proxyaccess_<grant>_<secret>`` and
-``proxyrefresh_<grant>_<secret>``. A meter is stored as the keyed hash that the table of erasures uses, so a grant names
-nobody.
+An access token lives for an hour, and a refresh token works once. The registry stores only hashes of the secrets; each
+text contains the id of its client or grant: ``proxyclient_<client_id>_<secret>``, ``proxyaccess_<grant>_<secret>`` and
+``proxyrefresh_<grant>_<secret>``. A meter is stored as the same keyed hash as in the table of erasures, so a grant
+doesn't reveal whose data it is for.
 
-With v4 a client has the holder's own tokens from the supplier. Their grant has the hash of the refresh token, which
-binds that token to the client, and no access token of ours.
+With v4 of Enedis' API, a client has the holder's own tokens from the supplier. The grant then contains no access token
+of ours, but the hash of the supplier's refresh token, which binds this token to the client.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from worker.stores.encryption import SecretTexts
 from worker.stores.registry.tables import PROXY_CLIENTS, PROXY_GRANTS, PROXY_REFRESH_TOKENS
 
 log = logging.getLogger("releve.proxy")
-# Our logs recognise all three by their prefixes and mask them.
+# Our logs recognise these three kinds of text by their prefixes, and mask them.
 _CLIENT: Final = SecretTexts("proxyclient")
 _ACCESS: Final = SecretTexts("proxyaccess")
 _REFRESH: Final = SecretTexts("proxyrefresh")
-# After this time, a used refresh token that comes again is refused as unknown. A grant has up to 24 tokens a day.
+# Within this time, a used refresh token that is sent again ends its grant; later it is refused as unknown. A grant may
+# get 24 refresh tokens a day, so they can't all be kept.
 _USED_TOKENS_KEPT: Final = timedelta(days=30)
 _GRANT_COLUMNS: Final = tuple(column for column in PROXY_GRANTS.c if column.name in ProxyGrant.__dataclass_fields__)
 
@@ -44,7 +45,7 @@ class UnknownProxyClient(DataError):
 
 @dataclass(frozen=True, slots=True)
 class ProxyTokens:
-    """A new pair of tokens of a grant."""
+    """A new pair of tokens for a grant."""
 
     access: str = field(repr=False)
     refresh: str = field(repr=False)
@@ -54,8 +55,8 @@ class ProxyTokens:
 class NewGrant:
     """The facts of a grant to store.
 
-    ``meter``: its keyed hash, empty if unknown. ``granted_at``: by the fleet's clock, like the dates of the consent.
-    ``code_hash``: that of the code for which it was granted (``hash_of_code``).
+    ``meter``: the meter's keyed hash, empty if unknown. ``granted_at``: the time by the fleet's clock, like the dates
+    of the consent. ``code_hash``: the hash of the code for which the grant was given (``hash_of_code``).
     """
 
     client_id: str
@@ -74,9 +75,9 @@ class ProxyClientTable(ClockedTable):
     def create(
         self, name: str, redirect_uris: Sequence[str], tenant: str, *, pkce: bool, numbers_in_redirect: bool = False
     ) -> tuple[ProxyClient, str]:
-        """Create a client and return it with its secret, which can't be read again later.
+        """Create a client; return it with its secret text, which can't be read again later.
 
-        The caller has checked the addresses, which have no spaces.
+        The caller has checked the redirect addresses, which contain no spaces.
         """
         client_id, secret_hash, secret = _CLIENT.create()
         addresses = tuple(redirect_uris)
@@ -86,14 +87,17 @@ class ProxyClientTable(ClockedTable):
         return client, secret
 
     def set_ways(self, client_id: str, *, pkce: bool, numbers_in_redirect: bool) -> ProxyClient:
-        """Apply the strict rules of new clients to a client, and return it. Raises UnknownProxyClient."""
+        """Set these two choices of a client, apply the strict rules of new clients, and return the client.
+
+        Raises UnknownProxyClient.
+        """
         ways = {"strict": True, "pkce": pkce, "numbers_in_redirect": numbers_in_redirect}
         with self._database.writing() as connection:
             connection.execute(update(PROXY_CLIENTS).where(PROXY_CLIENTS.c.id == client_id).values(ways))
             return _get_client(connection, client_id)
 
     def find(self, client_id: str) -> ProxyClient | None:
-        """Return the client; None if it is unknown or revoked."""
+        """Return the client with this id; None if it is unknown or revoked."""
         row = self._get_row(client_id)
         return _to_client(row) if row is not None and row.revoked_at is None else None
 
@@ -104,7 +108,10 @@ class ProxyClientTable(ClockedTable):
         return _to_client(row) if row is not None and is_right and row.revoked_at is None else None
 
     def revoke(self, client_id: str) -> ProxyClient:
-        """Revoke the client and end its grants. Safe to repeat: the first moment stays. Raises UnknownProxyClient."""
+        """Revoke the client, end its grants, and return it. Raises UnknownProxyClient.
+
+        The call is safe to repeat: the time of the first revocation stays.
+        """
         is_open, now = (PROXY_CLIENTS.c.id == client_id, PROXY_CLIENTS.c.revoked_at.is_(None)), self._now()
         with self._database.writing() as connection:
             connection.execute(update(PROXY_CLIENTS).where(*is_open).values(revoked_at=now))
@@ -134,27 +141,33 @@ def _to_client(row: Row[Any]) -> ProxyClient:
 
 
 class ProxyGrantTable(ClockedTable):
-    """The tables of grants and refresh tokens."""
+    """The tables of grants and of their refresh tokens."""
 
     def create(self, connection: Connection, facts: NewGrant) -> ProxyTokens:
-        """Create a grant in the caller's transaction, and return its first tokens."""
+        """Create a grant in the caller's transaction; return its first access token and refresh token."""
         grant_id, access_hash, access = _ACCESS.create()
         self._insert(connection, grant_id, facts, access_hash)
         return ProxyTokens(access, self._add_refresh_token(connection, grant_id))
 
     def bind(self, connection: Connection, facts: NewGrant, refresh_token: str | None) -> None:
-        """Create a grant of a holder's own token (v4) in the caller's transaction."""
+        """Create a grant for a holder's own token (v4) in the caller's transaction."""
         grant_id = new_id()
         self._insert(connection, grant_id, facts, access_hash="")
         self._bind_token(connection, grant_id, refresh_token)
 
     def find_by_bound_token(self, refresh_token: str) -> ProxyGrant | None:
-        """Return a grant, perhaps ended, of a holder's own refresh token (v4); None for a token without a row."""
+        """Return the grant to which a holder's own refresh token (v4) is bound; None if there is none.
+
+        The returned grant may have ended.
+        """
         row = self._database.first(_of_bound_token(refresh_token))
         return None if row is None else _to_grant(row)
 
     def renew_bound(self, refresh_token: str, renewed: str | None, today: date) -> bool:
-        """Bind a holder's next refresh token to the same grants; return False if these have ended meanwhile."""
+        """Bind a holder's next refresh token to the same grants as the present token (v4).
+
+        Returns False, and binds nothing, if these grants have ended meanwhile.
+        """
         with self._database.writing() as connection:
             query = _of_bound_token(refresh_token).with_for_update(of=PROXY_GRANTS)
             row = connection.execute(query).one_or_none()
@@ -168,7 +181,7 @@ class ProxyGrantTable(ClockedTable):
         return True
 
     def note_use(self, grant: ProxyGrant, today: date) -> None:
-        """Record the day of a read, at most once a day."""
+        """Record the day on which a client reads data; this writes at most once a day."""
         if grant.last_used_on != today:
             self._database.change(update(PROXY_GRANTS).where(PROXY_GRANTS.c.id == grant.id).values(last_used_on=today))
 
@@ -178,7 +191,7 @@ class ProxyGrantTable(ClockedTable):
 
     def _bind_token(self, connection: Connection, grant_id: str, text: str | None) -> None:
         if text is not None:
-            # The token may be bound already, for another meter or by a repeated call.
+            # The token may be bound already, to the grant of another meter or by a repeated call.
             connection.execute(delete(PROXY_REFRESH_TOKENS).where(PROXY_REFRESH_TOKENS.c.hash == _hash(text)))
             row = {"hash": _hash(text), "grant_id": grant_id, "issued_at": self._now()}
             connection.execute(insert(PROXY_REFRESH_TOKENS).values(row))
@@ -186,7 +199,7 @@ class ProxyGrantTable(ClockedTable):
     def find_by_access_token(self, text: str) -> ProxyGrant | None:
         """Return the grant of a valid access token; None if the token is unknown, replaced or expired.
 
-        The grant may have ended. None also for a revoked client.
+        The returned grant may have ended. Returns None also if the client is revoked.
         """
         grant_id = _ACCESS.read_id(text)
         if grant_id is None:
@@ -198,10 +211,11 @@ class ProxyGrantTable(ClockedTable):
         return _to_grant(row) if row.access_expires_at > self._now() else None
 
     def rotate(self, client_id: str, refresh_token: str, today: date) -> ProxyTokens | None:
-        """Exchange a client's refresh token, which works once, for the next pair; the previous access token ends.
+        """Exchange a client's refresh token for the next pair of tokens; the previous access token ends.
 
-        Returns None if it is unknown or another client's, or if its grant or consent has ended. One that was used
-        before was stolen or copied, so it ends the grant.
+        A refresh token works once. Returns None if the token is unknown or another client's, or if the client is
+        revoked or the grant or consent has ended. If the token was used before, somebody has stolen or copied it, so
+        its grant ends, and None is returned.
         """
         grant_id = _REFRESH.read_id(refresh_token)
         if grant_id is None:
@@ -231,15 +245,16 @@ class ProxyGrantTable(ClockedTable):
     ) -> int:
         """End the grants of a meter in the caller's transaction, and return their number.
 
-        ``meter_digests``: the meter's keyed hashes, under every key. ``but_of``: names of a browser whose grants stay.
+        ``meter_digests``: the meter's keyed hashes under all keys. ``but_of``: the hashed names of a browser; grants
+        whose consent was given in this browser stay.
         """
         others = or_(PROXY_GRANTS.c.browser.is_(None), PROXY_GRANTS.c.browser.not_in(but_of))
         return self._end(connection, reason, PROXY_GRANTS.c.meter.in_(meter_digests), others)
 
     def end(self, grant_id: str, reason: EndReason, meter_digests: Collection[str] | None = None) -> bool:
-        """End a grant, and return whether it exists; an ended one stays as it is.
+        """End a grant; return whether there is such a grant. A grant that has ended stays as it is.
 
-        ``meter_digests``: only a grant for this meter.
+        ``meter_digests``: if given, the grant must be for the meter with these keyed hashes.
         """
         which = (PROXY_GRANTS.c.id == grant_id, *_is_of(meter_digests))
         with self._database.writing() as connection:
@@ -254,7 +269,7 @@ class ProxyGrantTable(ClockedTable):
                 log.warning("code used twice: grant ended", extra=fields(client=client_id))
 
     def first_day_of(self, meter_digests: Collection[str]) -> date | None:
-        """Return the first day of the meter's present holder according to its grants, or None."""
+        """Return the first day of the meter's present holder, according to the meter's grants; None if unknown."""
         query = select(func.max(PROXY_GRANTS.c.data_from)).where(PROXY_GRANTS.c.meter.in_(meter_digests))
         day: date | None = self._database.scalar(query)
         return day
@@ -286,7 +301,7 @@ class ProxyGrantTable(ClockedTable):
     def list_grants(
         self, client_id: str | None = None, meter_digests: Collection[str] | None = None
     ) -> list[ProxyGrant]:
-        """Return all grants, or those of a client or a meter, including ended ones, the oldest first."""
+        """Return the grants, including ended ones, the oldest first: all, or only those of a client or a meter."""
         of_client = () if client_id is None else (PROXY_GRANTS.c.client_id == client_id,)
         query = select(*_GRANT_COLUMNS).where(*of_client, *_is_of(meter_digests))
         rows = self._database.fetch(query.order_by(PROXY_GRANTS.c.granted_at, PROXY_GRANTS.c.id))
@@ -296,7 +311,7 @@ class ProxyGrantTable(ClockedTable):
 def end_grants(connection: Connection, reason: EndReason, now: datetime, *which: ColumnElement[bool]) -> int:
     """End the open grants that meet the conditions, and return their number.
 
-    Grants that share a holder's token with one of them (v4) end too.
+    Grants that share a holder's own token (v4) with one of these grants end, too.
     """
     of_same_code = PROXY_GRANTS.c.code_hash.in_(select(PROXY_GRANTS.c.code_hash).where(*which).correlate(None))
     ending = update(PROXY_GRANTS).where(PROXY_GRANTS.c.ended_at.is_(None), or_(and_(true(), *which), of_same_code))
@@ -304,7 +319,11 @@ def end_grants(connection: Connection, reason: EndReason, now: datetime, *which:
 
 
 def hash_of_code(code: str, challenge: str | None) -> str:
-    """Hash a code with its challenge, so that a repeated code counts only with the right verifier (RFC 6749, 4.1.2)."""
+    """Return the hash of a code with its challenge.
+
+    Because of the challenge, a code that is sent again counts as reused only if the verifier is right, too (RFC 6749,
+    4.1.2).
+    """
     return _hash(f"{code} {challenge or ''}")
 
 

@@ -1,7 +1,8 @@
-"""The table of access rights: declared, checked, opened, and withdrawn at the supplier.
+"""The table of access rights, which are declared, checked, used to open an account, and withdrawn at the supplier.
 
-The meter's number, the supplier's id of a right and the digest of its answer are sealed; a meter is found by its keyed
-hash. A right that waits for its withdrawal is no right any more: only the withdrawal reads it, and deletes its row.
+The meter's number, the supplier's id of a right and the digest of the supplier's answer are sealed; a meter is found by
+its keyed hash. A right that waits to be withdrawn doesn't count any more: only the withdrawal reads its row, and then
+deletes it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _LIVE: Final = _C.withdraw_since.is_(None)
 
 
 class RightTable(SealedTable):
-    """The table of rights. Rows that no key opens are left out of lists."""
+    """The table of rights. Lists leave out rows that no key can unseal."""
 
     def __init__(self, database: Database, sealer: Sealer, hashes: KeyedHashes) -> None:
         super().__init__(database, sealer)
@@ -44,11 +45,11 @@ class RightTable(SealedTable):
     # Reading, for pages and commands.
 
     def of_request(self, request_id: str) -> Right | None:
-        """Return the right that a connection request has declared; None if it is gone."""
+        """Return the right that a connection request has declared; None if the right doesn't exist any more."""
         return next(iter(self._list(_C.id == request_id)), None)
 
     def of_browser(self, names: Collection[str]) -> list[Right]:
-        """Return the rights declared by the browser with these names (hashes), the newest first."""
+        """Return the rights that were declared by the browser with these hashed names, the newest first."""
         return self._newest_first(_C.browser.in_(names))
 
     def of_account(self, account_id: str) -> list[Right]:
@@ -56,27 +57,30 @@ class RightTable(SealedTable):
         return self._newest_first(_C.account_id == account_id)
 
     def find(self, right_id: str) -> Right | None:
-        """Return a right by our own id; None if there is none, or if it is withdrawn."""
+        """Return the right with this id (our own); None if there is none, or if the right waits to be withdrawn."""
         return next(iter(self._list(_C.id == right_id, _LIVE)), None)
 
     def page_all(self, after: str = "", limit: int = PAGE) -> list[Right]:
-        """Return the next page of all rights by id, including those waiting for withdrawal. Empty at the end."""
+        """Return the next page of all rights by id; empty after the last page.
+
+        Rights that wait to be withdrawn are included.
+        """
         return self._list(_C.id > after, limit=limit)
 
     def page(self, supplier: str, after: str = "", limit: int = PAGE, *, pending_only: bool = False) -> list[Right]:
-        """Return the next page of a supplier's rights by id: ``after`` < id. Empty at the end.
+        """Return the next page of a supplier's rights by id, starting after ``after``; empty after the last page.
 
-        ``pending_only``: those that wait for the holder.
+        ``pending_only``: only the rights that wait for the holder.
         """
         only = (_C.state == RightState.PENDING,) if pending_only else ()
         return self._list(_C.supplier == supplier, _LIVE, _C.id > after, *only, limit=limit)
 
     def list_awaiting_proof(self, limit: int = PAGE) -> list[Right]:
-        """Return the rights whose proof the supplier awaits or has rejected, by id."""
+        """Return rights for which the supplier is waiting for a proof or has rejected one, by id."""
         return self._list(_LIVE, _C.proof.in_((ProofState.AWAITED, ProofState.REJECTED)), limit=limit)
 
     def of_meter(self, supplier: str, meter: str) -> list[Right]:
-        """Return the rights of a meter that are not withdrawn, the newest first."""
+        """Return the rights of a meter, the newest first, without those that wait to be withdrawn."""
         return self._newest_first(self._is_meter(supplier, meter), _LIVE)
 
     def is_being_withdrawn(self, supplier: str, meter: str) -> bool:
@@ -85,7 +89,7 @@ class RightTable(SealedTable):
         return bool(self._database.fetch(query))
 
     def list_accounts_without(self, supplier: str) -> list[Account]:
-        """Return the supplier's accounts in use, also paused ones, that have no right in the table."""
+        """Return the supplier's accounts in use, including paused ones, that have no right in the table."""
         has_right = select(_C.id).where(_C.account_id == ACCOUNTS.c.id).exists()
         query = ACCOUNT_QUERY.where(
             ACCOUNTS.c.supplier == supplier,
@@ -96,22 +100,26 @@ class RightTable(SealedTable):
         return [Account(**row._asdict()) for row in self._database.fetch(query.order_by(ACCOUNTS.c.id))]
 
     def lock_name(self, supplier: str, meter: str) -> str:
-        """Return a name of the meter that doesn't reveal its number."""
+        """Return a name for the meter's lock; it doesn't reveal the meter's number."""
         return self._digests(supplier, meter)[0][:32]
 
     # Changes of a right.
 
     def insert(self, connection: Connection, right: Right, *, instead_of: Iterable[str] = ()) -> None:
-        """Insert a right, and delete those of its meter that it replaces."""
-        connection.execute(delete(RIGHTS).where(_C.id.in_(list(instead_of)), _C.id != right.id))
+        """Insert a right, and delete the rights in ``instead_of``, which the new right replaces.
+
+        Rights that wait to be withdrawn stay.
+        """
+        connection.execute(delete(RIGHTS).where(_C.id.in_(list(instead_of)), _C.id != right.id, _LIVE))
         row = {name: getattr(right, name) for name in _PLAIN}
         meter = self._digests(right.supplier, right.meter)[0]
         connection.execute(insert(RIGHTS).values(**row, meter=meter, **self._seal(right)))
 
     def adopt(self, account: Account, record: RightRecord, now: datetime) -> Right | None:
-        """Insert a right that the supplier lists for an account without one, as the right that has opened it.
+        """Insert a right from the supplier's list for an account that has none here.
 
-        None if the account has got one meanwhile, or doesn't read the meter any more.
+        The right is stored as if it had opened the account. Returns None if the account has got a right meanwhile, or
+        doesn't read this meter any more.
         """
         right = Right(
             id=new_id(),
@@ -134,35 +142,42 @@ class RightTable(SealedTable):
         return right
 
     def save_check(self, before: Right, after: Right) -> None:
-        """Store the supplier's state of a right (``Right.after``); one withdrawn meanwhile stays withdrawn."""
+        """Store the state of a right after a check at the supplier (``Right.after``).
+
+        A right that was withdrawn meanwhile stays withdrawn.
+        """
         values = {name: getattr(after, name) for name in _CHECKED}
         if before.supplier_id != after.supplier_id:
             values |= self._seal(after)
         self._database.change(update(RIGHTS).where(_C.id == before.id, _LIVE).values(values))
 
     def lock(self, connection: Connection, right: Right) -> bool:
-        """Lock a right; return whether it exists, isn't withdrawn, and has opened no account since it was read."""
+        """Lock a right; return whether it is still as it was when ``right`` was read.
+
+        This means that it exists, isn't withdrawn, and has opened no account since then.
+        """
         query = select(_C.account_id, _C.opened_at).where(_C.id == right.id, _LIVE).with_for_update()
         row = connection.execute(query).first()
         return row is not None and (row.account_id, row.opened_at) == (right.account_id, right.opened_at)
 
     def mark_opened(self, connection: Connection, right_id: str, account_id: str, now: datetime) -> None:
-        """Record which account has got the consent."""
+        """Record which account the right has opened, and when."""
         connection.execute(update(RIGHTS).where(_C.id == right_id).values(account_id=account_id, opened_at=now))
 
     def delete_ended_before(self, moment: datetime) -> int:
-        """Delete the rights that have ended at the supplier before ``moment``; return their number."""
+        """Delete the rights that ended at the supplier before ``moment``, and return their number."""
         return self._database.change(
             delete(RIGHTS).where(_LIVE, _C.state.not_in(HOPEFUL_STATES), _C.state_since < moment)
         )
 
-    # The withdrawal.
+    # The withdrawal of rights.
 
     def withdraw_meter(self, connection: Connection, account: Account, *, of_everybody: bool = False) -> int:
-        """Schedule the withdrawal of an account's rights, and return their number; 0 if its supplier registers none.
+        """Mark an account's rights for withdrawal at the supplier.
 
-        If the table has none of them, a row is inserted for those that the supplier may have. ``of_everybody``: the
-        rights of all holders of its meter; for an erasure.
+        Returns how many rights of the account's meter now wait for this; 0 if the supplier registers no rights. If no
+        right of the meter waits then, a row is inserted for a right that the supplier may have all the same.
+        ``of_everybody``: the rights of all holders of the meter are withdrawn, for an erasure.
         """
         if account.supplier not in REGISTERING or account.usage_point_id is None:
             return 0
@@ -187,18 +202,16 @@ class RightTable(SealedTable):
         return 1
 
     def list_to_withdraw(self, limit: int = PAGE) -> list[Right]:
-        """Return the rights that wait for withdrawal at the supplier, the longest waiting first.
+        """Return the rights that wait to be withdrawn at the supplier, longest waiting first.
 
-        Raises OperatorFault if the key of one is missing.
+        Raises OperatorFault if the key that sealed one of them is missing.
         """
         query = select(RIGHTS).where(_C.withdraw_since.is_not(None)).order_by(_C.withdraw_since, _C.id).limit(limit)
         return [self._to_right(row) for row in self._database.fetch(query)]
 
     def delete_withdrawn(self, right_id: str) -> None:
-        """Delete a right whose withdrawal is done or given up."""
+        """Delete a right that was withdrawn at the supplier, or whose withdrawal was given up."""
         self._database.change(delete(RIGHTS).where(_C.id == right_id, _C.withdraw_since.is_not(None)))
-
-    # Helpers.
 
     def _digests(self, supplier: str, meter: str) -> list[str]:
         return self._hashes.all_hashes("meter", f"{supplier}:{meter}")
@@ -223,24 +236,24 @@ class RightTable(SealedTable):
         return Right(**{name: getattr(row, name) for name in _PLAIN}, **sealed)
 
 
-# Statements inside a transaction of the registry.
+# Functions that run inside the caller's transaction.
 
 
 def withdraw_rights(connection: Connection, account_id: str) -> int:
-    """Schedule the withdrawal of an account's rights at the supplier, and return their number."""
+    """Mark an account's rights for withdrawal at the supplier, and return their number."""
     of_account = (_C.account_id == account_id, _LIVE)
     return connection.execute(update(RIGHTS).where(*of_account).values(withdraw_since=real_clock())).rowcount
 
 
 def withdraw_waiting(connection: Connection, meter: str, moment: datetime) -> None:
-    """Schedule the withdrawal of a meter's rights without an account that were begun by ``moment``.
+    """Mark for withdrawal the rights of a meter that have no account and were begun by ``moment``.
 
-    ``meter``: its keyed hash.
+    ``meter``: the meter's keyed hash.
     """
     of_nobody = (_C.meter == meter, _C.account_id.is_(None), _C.begun_at <= moment, _LIVE)
     connection.execute(update(RIGHTS).where(*of_nobody).values(withdraw_since=real_clock()))
 
 
 def forget_rights(connection: Connection, account_ids: Sequence[str]) -> None:
-    """Delete the rights of accounts; those waiting for withdrawal stay."""
+    """Delete the rights of these accounts, except rights that wait to be withdrawn."""
     connection.execute(delete(RIGHTS).where(_C.account_id.in_(account_ids), _LIVE))

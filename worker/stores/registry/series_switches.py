@@ -1,12 +1,13 @@
 """The series that are collected for an account: by its switches, its consent, and the fleet's series.
 
-A row has all of it: ``switch`` is the choice for the account; ``collected`` follows the switch or, if that is
-``fleet``, the fleet's series; ``active`` combines it with the account's state. So the lanes query one column, and
-reading in a process with other settings changes nothing. An account has rows for the fleet's series from its beginning.
-Rows of other series are added by a switch, or by ``follow_fleet`` when the fleet collects more. A row is deleted only
-with its account, so that stored readings stay known.
+A row of ``series_outcomes`` stores this in three columns: ``switch`` is the choice for the account; ``collected``
+follows the switch or, if the switch is ``fleet``, the fleet's series; ``active`` combines ``collected`` with the
+account's state. So the lanes query only one column, and their result doesn't depend on the settings of the process. A
+new account gets rows for the fleet's series. Rows for other series are added by a switch, or by ``follow_fleet`` when
+the fleet collects more series. A row is deleted only with its account, so that the registry knows which series have
+stored readings.
 
-Functions with a connection work inside their caller's transaction.
+Functions that take a connection work inside their caller's transaction.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ import sqlalchemy as sa
 from worker.domain.account import OPEN_STATES
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier, suppliers_of
 from worker.errors import SeriesNotOffered
-from worker.stores.database import Database, SqlTable, build_insert
+from worker.stores.database import Database, SqlTable, build_insert, note_for_commit
 from worker.stores.registry import account_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, new_series_row
 from worker.stores.registry.tables import ACCOUNTS, ACTIVE, NEVER, NO_DAY, SERIES_OUTCOMES
 
 _C = SERIES_OUTCOMES.c
-_PAGE: Final = 2_000  # Accounts per transaction of ``follow_fleet``.
+_PAGE: Final = 2_000  # The number of accounts in one transaction of ``follow_fleet``.
 _CHOSEN: Final = (SeriesSwitch.FLEET, SeriesSwitch.ON)
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenSeries:
-    """The choice for one series of an account. ``collected``: whether it is requested."""
+    """The choice for one series of an account. ``collected``: whether the series is requested."""
 
     series: Series
     switch: SeriesSwitch
@@ -44,22 +45,22 @@ class ChosenSeries:
 
 
 class SeriesChoice(SqlTable):
-    """The choices of all accounts. ``fleet``: the series that the fleet collects."""
+    """The choices for the series of all accounts. ``fleet``: the series that the fleet collects."""
 
     def __init__(self, database: Database, fleet: Sequence[Series] = USUAL_SERIES) -> None:
         super().__init__(database)
         self.fleet = tuple(fleet)
 
     def switch(self, account_id: str, series: Series, to: SeriesSwitch, now: datetime) -> None:
-        """Set the switch of a series; see ``switch_series``."""
+        """Set the switch of a series, in its own transaction; see ``switch_series``."""
         with self._database.writing() as connection:
             switch_series(connection, account_id, series, to, self.fleet, now)
 
     def follow_fleet(self, fleet: Sequence[Series], now: datetime) -> int:
-        """Update the rows of all accounts to the fleet's series, and return how many accounts have changed.
+        """Update the rows of all accounts to the fleet's series; return for how many accounts rows were changed.
 
-        Missing rows are inserted. Works page by page, each in its own transaction; safe to repeat, also after an
-        interruption. Raises StoreUnavailable.
+        Missing rows are inserted. The accounts are updated page by page, each page in its own transaction; the call is
+        safe to repeat, also after an interruption. Raises StoreUnavailable.
         """
         pages = _pages(self._database)
         return sum(_follow_page(self._database, first, last, fleet, now) for first, last in pages)
@@ -95,7 +96,7 @@ class SeriesChoice(SqlTable):
         return self._series_where(_C.account_id == account_id, sa.or_(_C.collected, _C.ever_stored))
 
     def list_in_use(self) -> list[Series]:
-        """Return the fleet's series, and those collected for any active account, in the order of ``Series``."""
+        """Return the series of the fleet, and those collected for any active account, in the order of ``Series``."""
         of_active = sa.select(_C.account_id).where(sa.text(ACTIVE))
         asked = [sa.select(sa.literal(one.value)).where(of_active.where(_C.series == one).exists()) for one in Series]
         with self._database.reading() as connection:
@@ -115,9 +116,9 @@ def switch_series(
     fleet: Collection[Series],
     now: datetime,
 ) -> None:
-    """Set the switch of a series. A series that becomes collected is due at once, and so is its history.
+    """Set the switch of a series. If the series was not collected before, it and its history are due at once.
 
-    Nothing changes if it is set so already. Raises UnknownAccount.
+    Nothing changes if the switch is already in this position. Raises UnknownAccount.
     """
     account_rows.lock(connection, account_id)
     account = account_rows.get(connection, account_id)
@@ -130,8 +131,9 @@ def switch_series(
         insert_unasked(connection, account_id, series, now)
     values: dict[str, Any] = {"switch": to, "collected": collected, "active": collected and account.active}
     if collected and (row is None or not row.collected):
-        # The verdict from its end, or from long ago, doesn't apply to the new beginning.
+        # The old verdict, from the end of the series or from long ago, doesn't apply to the new beginning.
         values |= {"again_at": now, "failures": 0, "history_due_at": now, "last_code": None, "last_message": ""}
+        note_for_commit(connection, [(account_id, series)])
     _update(connection, account_id, series, values)
 
 
@@ -143,7 +145,7 @@ def insert_unasked(connection: sa.Connection, account_id: str, series: Series, n
 
 
 def end_series(connection: sa.Connection, account_id: str, series: Series, message: str, now: datetime) -> None:
-    """End a series that the supplier doesn't offer for this meter. Stored readings stay."""
+    """End a series that the supplier doesn't offer for this account's meter. Its stored readings stay."""
     values = {"switch": SeriesSwitch.ENDED, "collected": False, "active": False, "again_at": None, "updated_at": now}
     _update(
         connection, account_id, series, {**values, "last_code": SeriesNotOffered.code, "last_message": message[:500]}
@@ -153,9 +155,9 @@ def end_series(connection: sa.Connection, account_id: str, series: Series, messa
 def follow_consent(
     connection: sa.Connection, account_id: str, offered: Collection[Series], fleet: Collection[Series], now: datetime
 ) -> None:
-    """End the series that a consent doesn't cover, and restore the switches of those that it covers again.
+    """End the series that a consent doesn't cover; restore the switches of ended series that it covers again.
 
-    An uncovered series is ended even if it isn't collected yet, because the fleet may collect it later.
+    A series that isn't covered is ended even if it isn't collected yet, because the fleet may collect it later.
     """
     account = account_rows.get(connection, account_id)
     query = sa.select(_C.series, _C.switch, _C.switch_before).where(_C.account_id == account_id)
@@ -174,7 +176,7 @@ def follow_consent(
 
 
 def _pages(database: Database) -> Iterator[tuple[str, str]]:
-    """Yield the first and the last id of each page of accounts."""
+    """Yield the first and the last account id of each page of accounts."""
     last = ""
     while True:
         page = database.fetch(sa.select(ACCOUNTS.c.id).where(ACCOUNTS.c.id > last).order_by(ACCOUNTS.c.id).limit(_PAGE))
@@ -189,7 +191,7 @@ def _follow_page(database: Database, first: str, last: str, fleet: Sequence[Seri
     if not database.fetch(changing.limit(1)):
         return 0
     with database.writing() as connection:
-        # Locked, so that none is paused between reading its state and writing the row.
+        # The accounts are locked, so that no account is paused between reading its state and writing its rows.
         ids = connection.execute(changing.with_for_update(of=ACCOUNTS)).scalars().all()
         accounts = {row.id: row for row in connection.execute(ACCOUNT_QUERY.where(ACCOUNTS.c.id.in_(ids))).all()}
         of_accounts = _C.account_id.in_(ids)
@@ -211,6 +213,7 @@ def _follow_page(database: Database, first: str, last: str, fleet: Sequence[Seri
             .values(collected=False, active=False)
         )
         begins = (*as_fleet, _C.series.in_(fleet), _C.collected.is_(False))
+        note_for_commit(connection, connection.execute(sa.select(_C.account_id, _C.series).where(*begins)))
         due = {"collected": True, "again_at": None, "failures": 0, "history_due_at": now}
         active = sa.select(ACCOUNTS.c.id).where(ACCOUNTS.c.id.in_(ids), account_rows.IS_ACTIVE)
         connection.execute(sa.update(SERIES_OUTCOMES).where(*begins).values(active=_C.account_id.in_(active), **due))

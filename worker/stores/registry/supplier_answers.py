@@ -1,10 +1,10 @@
-"""Records of suppliers' answers: corrections of readings, raw answers, and deviations in the quarantine.
+"""Records of suppliers' answers: corrected readings, raw answers, and the quarantine of unexpected answers.
 
-A correction has the old and the new value of a reading. Raw answers are sealed, by account and month: they are appended
-one by one, and a past month is later packed into one row. They are in the registry and not in the measure store for two
-reasons: only the registry's lock on the account prevents an answer from being stored after the account's removal, and
-every measure store would need a second kind of document for them. The quarantine has one row for each deviation of
-supplier answers from the known shapes.
+A correction contains the old and the new value of a reading. Raw answers are sealed. They are stored by account and
+month: they are appended one by one, and a past month is later packed into one row. Raw answers are in the registry and
+not in the measure store for two reasons: only the registry's lock on the account prevents an answer from being stored
+after the account's removal, and every measure store would need a second kind of document for raw answers. The
+quarantine has one row for each way in which suppliers' answers deviate from the known shapes.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ from worker.stores.registry import account_rows
 from worker.stores.registry.notices import insert_notices
 from worker.stores.registry.tables import CORRECTIONS, QUARANTINE, RAW_ANSWERS, READING_CHANGES
 
-_A_SECOND: Final = timedelta(seconds=1)  # The precision of the times of answers.
+_A_SECOND: Final = timedelta(seconds=1)  # The times of answers are precise to the second.
 _RAW = RAW_ANSWERS.c
 PAGE = 50
 _QUARANTINE = QUARANTINE.c
 _ENTRY = [column for column in _QUARANTINE if column is not _QUARANTINE.sealed_sample]
-# A supplier that sends a new deviation each time must fill neither the disk nor the mailbox.
+# The limit protects the disk and the mailbox from a supplier that sends a new deviation each time.
 MAX_ROWS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A changed reading, its amounts as in ``documents.Entry``; ``first_seen`` is None if the old reading had no date.
+    """A changed reading, with its old and new amount as in ``documents.Entry``.
 
-    ``became_amount`` is ``documents.REMOVED`` for a step that was replaced by steps with other bounds, and for an
-    impossibly high daily value; ``was_amount`` is so if such a reading is back.
+    ``became_amount`` is ``documents.REMOVED`` if the reading was removed: a step that was replaced by steps with other
+    bounds, or an impossibly high daily value. ``was_amount`` is ``documents.REMOVED`` if a removed reading was stored
+    again. ``first_seen`` is None if the old reading had no date.
     """
 
     account_id: str
@@ -56,21 +57,21 @@ class Correction:
 
 _TABLES: Final = (CORRECTIONS, READING_CHANGES)
 _COLUMNS: Final = [field.name for field in fields(Correction)]
-# A correction recorded by workers of both versions occurs only once.
+# A correction that workers of both versions have recorded occurs only once here.
 _BOTH: Final = union(*(select(*(table.c[name] for name in _COLUMNS)) for table in _TABLES)).subquery().c
 _OF_SERIES: Final = _BOTH.account_id == bindparam("of_account"), _BOTH.doctype == bindparam("of_doctype")
 _IN_KEYS: Final = _BOTH.key >= bindparam("first_key"), _BOTH.key < bindparam("end_key")
-# Built once, because building it costs more than running it.
+# This statement is built only once, because building it costs more than running it.
 _IN_SPAN: Final = select(*_BOTH).where(*_OF_SERIES, *_IN_KEYS).order_by(_BOTH.key, _BOTH.changed_at)
 
 
 class CorrectionTable(SqlTable):
-    """The journal of corrections, and the table of 0.2.0, to which nothing is added here."""
+    """The journal of corrections, together with the table of 0.2.0, which is only read here."""
 
     def record(self, corrections: Iterable[Correction]) -> None:
-        """Insert each correction unless the newest one of its reading says the same. Raises UnknownAccount.
+        """Insert each correction unless the newest entry of its reading records the same. Raises UnknownAccount.
 
-        The return of a REMOVED reading is recorded only if its newest entry says that it was removed.
+        That a REMOVED reading was stored again is recorded only if the newest entry says that it was removed.
         """
         rows = list(corrections)
         keys, known = sorted(row.key for row in rows), {(row.account_id, row.doctype) for row in rows}
@@ -78,9 +79,9 @@ class CorrectionTable(SqlTable):
         if all(row.was_amount == REMOVED for row in rows) and not any(
             self._database.fetch(_IN_SPAN, one) for one in spans
         ):
-            return  # Most readings are new.
+            return  # Most readings are new, so most calls end here.
         with self._database.writing() as connection:
-            # All processes lock in the same order, so that they can't deadlock.
+            # All processes lock the accounts in the same order, so that they can't deadlock.
             for account_id in sorted({row.account_id for row in rows}):
                 account_rows.lock(connection, account_id, shared=True)
             newest = {_reading_of(one): one for span in spans for one in _read(connection.execute(_IN_SPAN, span))}
@@ -95,7 +96,10 @@ class CorrectionTable(SqlTable):
                 connection.execute(insert.on_conflict_do_nothing(), changes)
 
     def withdraw(self, account_id: str, doctype: Doctype, run_id: str, stored: Mapping[str, int]) -> None:
-        """Delete the run's changes that didn't lead to the stored values; ``stored``: the amount of each reading."""
+        """Delete the changes of a run that didn't lead to the stored values.
+
+        ``stored``: the stored amount of each reading that the run has written.
+        """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
             changes = _read(connection.execute(_IN_SPAN, _span(account_id, doctype, min(stored), max(stored) + " ")))
@@ -108,17 +112,17 @@ class CorrectionTable(SqlTable):
                     connection.execute(delete(READING_CHANGES).where(*is_change))
 
     def list_between(self, account_id: str, doctype: Doctype, first_key: str, end_key: str) -> list[Correction]:
-        """Return an account's corrections with ``first_key <= key < end_key``, by key, then by time."""
+        """Return an account's corrections with ``first_key <= key < end_key``, sorted by key, then by time."""
         return _read(self._database.fetch(_IN_SPAN, _span(account_id, doctype, first_key, end_key)))
 
     def count_since(self, moment: datetime) -> dict[Series, int]:
-        """Return the number of corrections since ``moment`` in the fleet, by series; one without any is left out."""
+        """Return the number of the fleet's corrections since ``moment`` by series; series without any are left out."""
         query = select(_BOTH.doctype, func.count()).where(_BOTH.changed_at >= moment).group_by(_BOTH.doctype)
         counts: dict[Doctype, int] = dict(self._database.fetch(query))
         return {series: counts[series.inputs] for series in Series if series.inputs in counts}
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the corrections before ``moment`` and return their number."""
+        """Delete the corrections from before ``moment``, and return their number."""
         return sum(self._database.change(delete(table).where(table.c.changed_at < moment)) for table in _TABLES)
 
 
@@ -135,18 +139,21 @@ def _reading_of(correction: Correction) -> tuple[str, Doctype, str]:
 
 
 def _is_told(last: Correction | None, correction: Correction) -> bool:
-    """Return whether the newest entry already records this change; a step that has come back may go again."""
+    """Return whether the newest entry already records this change.
+
+    The removal of a step that was stored again is a new change.
+    """
     if last is None:
         return correction.was_amount == REMOVED
     same_value = last.was_amount == correction.was_amount
     if correction.was_amount == REMOVED:
-        # If two runs restore it, each records its own value, and one of them will be withdrawn.
+        # If two runs store the step again, each records its own value, and one of the two entries is withdrawn later.
         return last.became_amount != REMOVED and not (same_value and last.became_amount != correction.became_amount)
     return last.became_amount == correction.became_amount and (same_value or correction.became_amount != REMOVED)
 
 
 def _placed_after(last: Correction | None, correction: Correction) -> Correction:
-    """Return the change, with its time moved after the newest entry's if it follows that within the same second."""
+    """Return the change, with a later time if it follows the newest entry within the same second."""
     if last is None or last.became_amount != correction.was_amount:
         return correction
     in_same_second = timedelta() <= last.changed_at - correction.changed_at < _A_SECOND
@@ -156,14 +163,14 @@ def _placed_after(last: Correction | None, correction: Correction) -> Correction
 class RawAnswerTable(SealedTable):
     def record_answer(self, account_id: str, answer: RawAnswer) -> None:
         """Store an answer; it is on disk when this returns. Raises UnknownAccount, also for a removed account."""
-        # Sealing takes the longest, so it happens outside the transaction.
+        # Sealing takes most of the time, so it happens before the transaction.
         row = self._to_row(account_id, month_of(answer.asked_at), [answer])
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)
             connection.execute(RAW_ANSWERS.insert().values(**row, packed=False))
 
     def list_months(self, account_id: str) -> list[str]:
-        """Return the months with stored answers, for example "2024-07", the oldest first."""
+        """Return the months in which answers are stored, for example "2024-07", the oldest first."""
         query = select(_RAW.month).where(_RAW.account_id == account_id).distinct().order_by(_RAW.month)
         return [row.month for row in self._database.fetch(query)]
 
@@ -175,14 +182,14 @@ class RawAnswerTable(SealedTable):
             )
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the rows whose last answer is older than ``moment`` and return their number.
+        """Delete the rows whose last answer is older than ``moment``, and return their number.
 
         A packed month is deleted as a whole.
         """
         return self._database.change(delete(RAW_ANSWERS).where(_RAW.last_at < moment))
 
     def pack_past_months(self, now: datetime, limit: int) -> int:
-        """Pack at most ``limit`` past months into one row each and return how many were packed."""
+        """Pack at most ``limit`` past months into one row each, and return how many months were packed."""
         unpacked = select(_RAW.month, _RAW.account_id).where(_RAW.packed.is_(False), _RAW.month < month_of(now))
         months = self._database.fetch(unpacked.distinct().order_by(_RAW.month, _RAW.account_id).limit(limit))
         return sum(self._pack(account_id, month) for month, account_id in months)
@@ -207,7 +214,7 @@ class RawAnswerTable(SealedTable):
             return bool(rows)
 
     def _to_row(self, account_id: str, month: str, answers: list[RawAnswer]) -> dict[str, Any]:
-        """Return the row of these answers, which come in the order of their requests."""
+        """Return the row for these answers, which are in the order of their requests."""
         answer_id, first, last = new_id(), answers[0].asked_at, answers[-1].asked_at
         sealed = self._sealer.seal_bytes(pack_raw_answers(answers), place_of(_RAW.sealed, answer_id))
         ids = {"id": answer_id, "account_id": account_id, "month": month}
@@ -220,7 +227,7 @@ class RawAnswerTable(SealedTable):
 
 
 def month_of(moment: datetime) -> str:
-    """Return the UTC month of a moment, for example "2024-07"."""
+    """Return the month of a moment in UTC, for example "2024-07"."""
     return moment.astimezone(UTC).strftime("%Y-%m")
 
 
@@ -229,7 +236,7 @@ def _in_month(account_id: str, month: str) -> tuple[ColumnElement[bool], ...]:
 
 
 class QuarantineResult(Enum):
-    """Whether a recorded deviation was new, known, or new in a full table."""
+    """Whether a recorded deviation was new, known, or new but left out because the table is full."""
 
     NEW = auto()
     KNOWN = auto()
@@ -238,7 +245,10 @@ class QuarantineResult(Enum):
 
 @dataclass(frozen=True, slots=True)
 class QuarantineEntry:
-    """A deviation in the quarantine; ``times`` may lag, because each process adds its count only now and then."""
+    """A deviation in the quarantine.
+
+    ``times`` may be behind, because each process adds its own count only now and then.
+    """
 
     fingerprint: str
     kind: DeviationKind
@@ -259,7 +269,7 @@ class QuarantineTable(SealedTable):
         now: datetime,
         notices: Callable[[QuarantineResult], Iterable[Notice]],
     ) -> QuarantineResult:
-        """Count a deviation; a new one is inserted with a sealed sample.
+        """Count a deviation; a new deviation is inserted, with a sealed sample.
 
         The notices that ``notices`` returns for the result are inserted in the same transaction.
         """
@@ -272,7 +282,7 @@ class QuarantineTable(SealedTable):
             result = QuarantineResult.FULL
             if connection.execute(select(func.count()).select_from(QUARANTINE)).scalar_one() < MAX_ROWS:
                 if not self._insert(connection, deviation, times, preset, now):
-                    # Another process has inserted it in the meantime.
+                    # Another process has inserted the deviation in the meantime.
                     connection.execute(add_times)
                     return QuarantineResult.KNOWN
                 result = QuarantineResult.NEW
@@ -285,7 +295,7 @@ class QuarantineTable(SealedTable):
         return [QuarantineEntry(*row) for row in self._database.fetch(query)]
 
     def get(self, fingerprint: str) -> tuple[QuarantineEntry, str] | None:
-        """Return a deviation and its sample, or None. Raises OperatorFault if the encryption key is missing."""
+        """Return a deviation and its sample; None if unknown. Raises OperatorFault if the sample's key is missing."""
         of_it = _QUARANTINE.fingerprint == fingerprint
         row = self._database.first(select(*_ENTRY, _QUARANTINE.sealed_sample).where(of_it))
         if row is None:
@@ -294,11 +304,11 @@ class QuarantineTable(SealedTable):
         return QuarantineEntry(*fields), self._sealer.unseal_bytes(sealed_sample, _place_of(fingerprint)).decode()
 
     def delete(self, fingerprint: str) -> bool:
-        """Delete a deviation, so that it is new when it comes again; return whether it was there."""
+        """Delete a deviation, so that it counts as new when it comes again; return whether it existed."""
         return bool(self._database.change(delete(QUARANTINE).where(_QUARANTINE.fingerprint == fingerprint)))
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the deviations that were last seen before ``moment`` and return their number."""
+        """Delete the deviations that were last seen before ``moment``, and return their number."""
         return self._database.change(delete(QUARANTINE).where(_QUARANTINE.last_seen < moment))
 
     def _insert(self, connection: Connection, deviation: Deviation, times: int, preset: str, now: datetime) -> bool:

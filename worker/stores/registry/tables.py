@@ -1,8 +1,8 @@
-"""The registry's SQL tables. A change here needs a migration; a test compares the two.
+"""The registry's SQL tables. A change here needs a migration; a test compares the tables of both.
 
-The usage point id (the meter's number) is personal data. It is in clear text in ``usage_points`` and nowhere else: the
-registry must find an account by it, and an index of keyed hashes would break when keys are rotated. The row is deleted
-when the account is removed. Everything else, here and elsewhere, uses only the account id.
+The usage point id (the meter's number) is personal data. It is stored unencrypted in ``usage_points`` and nowhere else:
+the registry must find an account by its meter, and an index of keyed hashes would break when keys are rotated. The row
+is deleted when the account is removed. All other tables and stores use only the account id.
 """
 
 from __future__ import annotations
@@ -50,20 +50,20 @@ from worker.stores.database import UtcDateTime
 
 
 def _sortable(length: int) -> String:
-    """Return a text type that every server sorts by bytes, as Python sorts strings."""
+    """Return a text type whose values every server sorts by bytes, as Python sorts strings."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
 def _word(kind: type[StrEnum], length: int) -> Enum:
-    """Return the type of a column that holds a value of ``kind``, as text."""
+    """Return the type of a column that stores a member of ``kind`` as text."""
     return Enum(
         kind, native_enum=False, length=length, values_callable=lambda members: [member.value for member in members]
     )
 
 
-NEVER: Final = datetime(2000, 1, 1, tzinfo=UTC)  # It sorts first, so rows that were never requested come first.
+NEVER: Final = datetime(2000, 1, 1, tzinfo=UTC)  # NEVER sorts first, so rows that were never requested come first.
 NO_DAY: Final = date(2000, 1, 1)
-ACTIVE: Final = "active = true"  # The condition of the lanes' indexes, in words that SQLite and PostgreSQL share.
+ACTIVE: Final = "active = true"  # The condition of the lanes' indexes, in SQL that SQLite and PostgreSQL share.
 METADATA = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -79,21 +79,21 @@ def _table(name: str, *parts: SchemaItem) -> Table:
 
 
 def _tenant() -> Column[str]:
-    """Return the column of a row's tenant, by default the default tenant."""
+    """Return the column with the tenant to which a row belongs; the default tenant if none is given."""
     return Column("tenant", _sortable(32), nullable=False, server_default=DEFAULT_TENANT)
 
 
 def belongs_to(table: Table, tenant: str | None) -> tuple[ColumnElement[bool], ...]:
-    """Return the condition for the tenant's rows; no condition for None, which means all tenants."""
+    """Return the condition for a tenant's rows; no condition if ``tenant`` is None, which means all tenants."""
     return () if tenant is None else (table.c.tenant == tenant,)
 
 
-# The tenants that were given a name or a webhook. The default tenant exists without a row.
+# The tenants that were given a name or a webhook. The default tenant exists even without a row.
 TENANTS = _table(
     "tenants",
     Column("id", _sortable(32), primary_key=True),
     Column("title", String(100), nullable=False),  # The service's name, as households read it.
-    Column("sealed_webhook", Text),  # JSON: the URL and the secret that signs.
+    Column("sealed_webhook", Text),  # JSON: the URL, and the secret that signs the notices.
     Column("created_at", UtcDateTime, nullable=False),
 )
 # Without a reference to the tenants: the default one exists without a row.
@@ -121,17 +121,17 @@ ACCOUNTS = _table(
     Column("state_since", UtcDateTime, nullable=False),
     Column("consent_from", Date),
     Column("consent_until", Date),
-    Column("data_from", Date),  # The first day that may be read: before it the meter was another person's.
+    Column("data_from", Date),  # The first day that may be read; before, another person had the meter.
     Column("activated_on", Date),  # The contract's start according to the supplier; earlier days aren't requested.
-    Column("session_number", Integer, nullable=False, server_default="1"),  # A session with another one has ended.
-    Column("home", String(32)),  # The same random text in the accounts of one home, which its household has joined.
-    Index("ix_accounts_state_id", "state", "id"),  # Pages of active accounts and counts by state use it.
-    Index("ix_accounts_tenant_id", "tenant", "id"),  # A service pages through its own accounts.
+    Column("session_number", Integer, nullable=False, server_default="1"),  # Sessions with another number have ended.
+    Column("home", String(32)),  # The same random text in all accounts of one home.
+    Index("ix_accounts_state_id", "state", "id"),  # For pages of active accounts, and counts by state.
+    Index("ix_accounts_tenant_id", "tenant", "id"),  # For the pages of one tenant's accounts.
 )
 USAGE_POINTS = _table(
     "usage_points",
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
-    Column("supplier", String(32), nullable=False),  # Electricity and gas meters may have the same number.
+    Column("supplier", String(32), nullable=False),  # Electricity and gas meters may share a number.
     Column("usage_point_id", String(32), nullable=False),
     Column("direction", String(16), nullable=False),
     UniqueConstraint("usage_point_id", "supplier", "direction"),
@@ -149,10 +149,10 @@ TOKENS = _table(
     Column("id", _sortable(32), primary_key=True),
     Column("sealed", Text, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
-    # When the access token expires; NULL if unknown. Tokens are renewed before.
+    # When the access token expires; NULL if unknown. Tokens are renewed before this time.
     Column("expires_at", UtcDateTime, index=True),
-    Column("refreshing_since", UtcDateTime),  # A renewal has begun and its answer was not read yet.
-    # Since when no account uses it, so that it awaits its revocation at the supplier.
+    Column("refreshing_since", UtcDateTime),  # Start of an unfinished renewal; else NULL.
+    # Since when no account has used the token, so that it waits to be revoked at the supplier.
     Column("revoke_since", UtcDateTime, index=True),
 )
 TOKEN_USERS = _table(
@@ -160,37 +160,37 @@ TOKEN_USERS = _table(
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("token_id", _sortable(32), ForeignKey("tokens.id"), nullable=False, index=True),
 )
-# A row for each series that is or was collected for an account (``series_switches.py``): when it was requested and when
-# it is due, and its last outcome.
-# The partial indexes have the lanes' orders (``due.py``). A query must repeat an index's condition word for word.
+# A row for each series that is or was collected for an account (``series_switches.py``): when the series was requested
+# and when it is due, and its last outcome. The partial indexes have the same order as the lanes' queries (``due.py``).
+# A query must repeat an index's condition word for word.
 _R = "series_outcomes"
 SERIES_OUTCOMES = _table(
     _R,
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("switch", _word(SeriesSwitch, 8), nullable=False, server_default=SeriesSwitch.FLEET),
-    Column("switch_before", _word(SeriesSwitch, 8)),  # The switch of a series before a consent left it out.
+    Column("switch_before", _word(SeriesSwitch, 8)),  # The switch's position before a consent left the series out.
     Column("collected", Boolean, nullable=False, server_default=true()),  # Follows the switch and RELEVE_SERIES.
-    # Follows ``collected`` and accounts.state, because a join would read each paused account.
+    # This follows ``collected`` and accounts.state; a join would have to read each paused account.
     Column("active", Boolean, nullable=False),
-    Column("ask_until", Date),  # The last day of the consent; later nothing is requested. NULL: no known end.
-    Column("every", SmallInteger, nullable=False),  # Nights from one look-back to the next; 7 without a load curve.
-    Column("asked_at", UtcDateTime, nullable=False),  # End of the last look-back; NEVER before the first one.
-    Column("last_answer", _word(AnswerClass, 16)),  # Of the last look-back.
+    Column("ask_until", Date),  # The last day of the consent, after which nothing is requested. NULL: no known end.
+    Column("every", SmallInteger, nullable=False),  # Nights between two look-backs; 7 without a load curve.
+    Column("asked_at", UtcDateTime, nullable=False),  # When the last look-back ended; NEVER before the first one.
+    Column("last_answer", _word(AnswerClass, 16)),  # The class of the last look-back's answer.
     Column("again_at", UtcDateTime),  # The next try after a failure; until then the row is not due.
-    Column("failures", SmallInteger, nullable=False),  # Look-backs in a row that failed.
-    Column("history_due_at", UtcDateTime),  # When the history continues; NULL: it is loaded.
-    Column("days", Text, nullable=False),  # A DayLedger's text, some 20 bytes for a healthy meter.
-    Column("answered", Text),  # A RecentAnswers' text, some 90 bytes.
+    Column("failures", SmallInteger, nullable=False),  # How many look-backs in a row have failed.
+    Column("history_due_at", UtcDateTime),  # When the history continues; NULL if it is loaded.
+    Column("days", Text, nullable=False),  # The text of a DayLedger, some 20 bytes for a healthy meter.
+    Column("answered", Text),  # The text of RecentAnswers, some 90 bytes.
     Column("next_ask", Date),  # When the first open day is requested again; NULL if no day is open.
     Column("last_complete", Date),
     Column("last_day", Date, nullable=False),  # The last civil day with a stored reading; NO_DAY without one.
-    Column("run_id", _sortable(64), nullable=False),  # Empty: no window has ended yet.
+    Column("run_id", _sortable(64), nullable=False),  # Empty as long as no window has ended.
     Column("last_code", String(64)),
     Column("last_message", Text, nullable=False),
     Column("last_success_at", UtcDateTime),
     Column("ever_stored", Boolean, nullable=False),
-    Column("updated_at", UtcDateTime, nullable=False, index=True),  # Used to count recently requested accounts.
+    Column("updated_at", UtcDateTime, nullable=False, index=True),  # Indexed to count recently requested accounts.
     *(
         Index(f"ix_{_R}_{name}", *columns, sqlite_where=text(condition), postgresql_where=text(condition))
         for name, columns, condition in (
@@ -202,9 +202,10 @@ SERIES_OUTCOMES = _table(
         )
     ),
 )
-# The evidence of consents: rows are appended and never changed. Each has its own hash and that of the previous row.
-# A consent is a row ``given``; its end is a row ``ended`` with the same consent_id. The meter and the reference are
-# sealed beside the chain, which only hashes their digest under a key of that row; an erasure deletes the sealed part.
+# The evidence of consents: rows are appended and never changed. Each row has its own hash and the hash of the previous
+# row. A consent is a row ``given``; its end is a row ``ended`` with the same consent_id. The meter and the reference
+# are sealed in ``sealed_personal``, outside the chain; the chain contains only their digest, under a key that is sealed
+# with them. An erasure deletes the sealed part.
 CONSENT_EVIDENCE = _table(
     "consent_evidence",
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
@@ -215,22 +216,22 @@ CONSENT_EVIDENCE = _table(
     Column("supplier", String(32), nullable=False),
     Column("kind", _word(ConsentKind, 16), nullable=False),  # What the callback contained.
     Column("proof", _word(Proof, 16), nullable=False),
-    Column("actor", String(100)),  # Who vouched or invited; who ended it.
-    Column("browser", String(64)),  # SHA-256 of the name of the browser that brought it, hexadecimal.
-    Column("recorded_at", UtcDateTime, nullable=False),  # When it was given, or ended.
+    Column("actor", String(100)),  # The person who vouched or invited, or who ended the consent.
+    Column("browser", String(64)),  # SHA-256 of the name of the consent's browser, hexadecimal.
+    Column("recorded_at", UtcDateTime, nullable=False),  # When the consent was given, or ended.
     Column("consent_from", Date),
     Column("consent_until", Date),
     Column("dates_from", _word(DatesSource, 16)),
-    Column("line", String(200)),  # The supplier's endpoint whose answer proved it.
+    Column("line", String(200)),  # The supplier's endpoint whose answer proved the consent.
     Column("end_reason", String(64), nullable=False),
     Column("personal_digest", String(64), nullable=False),
-    Column("sealed_personal", Text),  # A PersonalPart; NULL once erased, and in a row ``ended``.
+    Column("sealed_personal", Text),  # A PersonalPart; NULL after an erasure, and in a row ``ended``.
     Column("previous_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
     UniqueConstraint("consent_id", "event"),
 )
-# The two ends of that chain, sealed, so that nobody can move them without the token keys. ``head`` also serves as the
-# lock for appending.
+# The two ends of the chain of evidence, sealed, so that nobody can move them without the token keys. The row ``head``
+# is also the lock for appending.
 CONSENT_CHAIN = _table(
     "consent_chain",
     Column("name", _sortable(8), primary_key=True),
@@ -247,31 +248,32 @@ CONSENT_PROOFS = _table(
     Column("kind", _word(ConsentKind, 16), nullable=False),  # What the callback contained.
     Column("reference", String(64)),  # The supplier's number of the consent, if it has one.
     Column("proof", _word(Proof, 16), nullable=False, server_default=Proof.NONE.value),
-    Column("vouched_by", String(100)),  # Who asserted the consent, or who invited its holder.
-    Column("browser", String(64)),  # SHA-256 of the name of the browser that brought it, hexadecimal.
+    Column("vouched_by", String(100)),  # The person who asserted the consent, or who invited its holder.
+    Column("browser", String(64)),  # SHA-256 of the name of the consent's browser, hexadecimal.
     Column("consented_at", UtcDateTime, nullable=False),
     Column("consent_from", Date),
     Column("consent_until", Date),
-    # Erased with the account: the rest of the row proves a consent without naming the meter.
+    # This is erased with the account: the rest of the row proves a consent without naming the meter.
     Column("sealed_usage_point", Text),
     Column("ended_at", UtcDateTime, index=True),
     Column("end_reason", String(64), nullable=False),
 )
-# The meters of erased accounts, so that no older proof opens them again. A digest needs the erasure keys.
+# The meters of erased accounts, so that no older proof opens these meters again. They are stored as hashes; computing a
+# hash needs the erasure keys.
 ERASURES = _table(
     "erasures",
     Column("meter", String(64), primary_key=True),  # Keyed hash of supplier and meter, hexadecimal.
     Column("erased_at", UtcDateTime, nullable=False),
-    # The end of the consent, three years after the erasure at most.
+    # When the consent would have ended, at most three years after the erasure.
     Column("forget_on", Date, nullable=False, index=True),
-    Column("tenant", String(32)),  # Whose account it was; NULL if an older version has erased it.
+    Column("tenant", String(32)),  # The tenant of the account; NULL if an older version erased it.
 )
-# The known end of the ledger of erasures (``stores.erasure_ledger``): one row.
+# The known end of the ledger of erasures (``stores.erasure_ledger``), in a single row.
 LEDGER_END = _table(
     "ledger_end",
     Column("id", String(32), primary_key=True),
     Column("entries", Integer, nullable=False),
-    Column("signature", String(64), nullable=False),  # Of the last line.
+    Column("signature", String(64), nullable=False),  # The signature of the last line.
 )
 # The access rights that a supplier registers. Name, postcode and email of a declaration are in no table.
 RIGHTS = _table(
@@ -279,29 +281,29 @@ RIGHTS = _table(
     Column("id", _sortable(32), primary_key=True),
     _tenant(),
     Column("supplier", String(32), nullable=False),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),  # The account that it opens or renews.
-    Column("meter", String(64), nullable=False, index=True),  # Keyed hash of supplier and meter, as in erasures.
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),  # Opened or renewed by the right.
+    Column("meter", String(64), nullable=False, index=True),  # Keyed hash of supplier and meter, as in ``erasures``.
     Column("sealed", Text, nullable=False),  # JSON: the meter, the supplier's id of the right, the answer's digest.
     Column("sealed_at", UtcDateTime, nullable=False),
     Column("role", _word(RightRole, 16), nullable=False),
-    Column("state", _word(RightState, 16), nullable=False),  # According to the supplier.
+    Column("state", _word(RightState, 16), nullable=False),  # The state according to the supplier.
     Column("state_since", UtcDateTime, nullable=False),
-    Column("opened_at", UtcDateTime),  # When its account got the consent.
+    Column("opened_at", UtcDateTime),  # When the account got the consent.
     Column("proof", _word(ProofState, 16)),
     Column("proof_until", Date),
     Column("first_day", Date),
     Column("last_day", Date),
     Column("vouched_by", String(100)),
     Column("invited_at", UtcDateTime),
-    Column("for_new_holder", Boolean, nullable=False),  # The invitation is for another person than the account's.
-    Column("is_found", Boolean, nullable=False),  # It existed at the supplier before anybody declared it here.
-    Column("browser", String(64), index=True),  # SHA-256 of the name of the browser that declared it, hexadecimal.
-    Column("line", String(200)),  # The supplier's endpoint that registered it.
+    Column("for_new_holder", Boolean, nullable=False),  # Whether a person other than the account's holder is invited.
+    Column("is_found", Boolean, nullable=False),  # Whether the right existed before its declaration here.
+    Column("browser", String(64), index=True),  # SHA-256 of the name of the declaring browser, hexadecimal.
+    Column("line", String(200)),  # The supplier's endpoint that registered the right.
     Column("begun_at", UtcDateTime),
     Column("declared_at", UtcDateTime),
     Column("checked_at", UtcDateTime),
-    Column("withdraw_since", UtcDateTime, index=True),  # Since then it awaits its withdrawal at the supplier.
-    Index("ix_rights_supplier_state", "supplier", "state", "id"),  # Used by the pages of rights to check.
+    Column("withdraw_since", UtcDateTime, index=True),  # Since when the right waits to be withdrawn.
+    Index("ix_rights_supplier_state", "supplier", "state", "id"),  # For the pages of rights to check.
 )
 INVITATIONS = _table(
     "invitations",
@@ -314,9 +316,9 @@ INVITATIONS = _table(
     Column("sealed_usage_point", Text),
     Column("created_by", String(100), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    Column("expires_at", UtcDateTime, nullable=False, index=True),  # Used to delete old ones.
+    Column("expires_at", UtcDateTime, nullable=False, index=True),  # Indexed to delete old invitations.
     Column("opened_at", UtcDateTime),
-    Column("browser", String(64)),  # SHA-256 of the name of the browser that opened it, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the name of the browser that opened the invitation, hexadecimal.
     Column("used_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
 )
@@ -326,14 +328,14 @@ PENDING_REFUSALS = _table(
     Column("code", String(64), primary_key=True),
     Column("first_seen", UtcDateTime, nullable=False),
     Column("last_seen", UtcDateTime, nullable=False),
-    Column("times", Integer, nullable=False),  # Zero: the refusal turned out to be the supplier's fault.
-    Index("ix_pending_refusals_code_last_seen", "code", "last_seen"),  # Used to count refused accounts by code.
+    Column("times", Integer, nullable=False),  # Zero if the refusals turned out to be the supplier's fault.
+    Index("ix_pending_refusals_code_last_seen", "code", "last_seen"),  # To count refused accounts by code.
 )
 NOTICES = _table(
     "notices",
     Column("id", _sortable(32), primary_key=True),
-    Column("key", _sortable(160), nullable=False, unique=True),  # One notice is sent for each key.
-    # NULL: a notice to the operator, about the fleet.
+    Column("key", _sortable(160), nullable=False, unique=True),  # Only one notice is sent for each key.
+    # NULL for a notice to the operator, about the fleet.
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),
     Column("kind", _word(NoticeKind, 32), nullable=False),
     Column("reason", String(64), nullable=False),
@@ -351,59 +353,60 @@ API_TOKENS = _table(
     _tenant(),
     Column("name", String(100), nullable=False),
     Column("hash", String(64), nullable=False),  # SHA-256 of the secret, hexadecimal.
-    Column("scopes", Text, nullable=False),  # Words with a space between them.
+    Column("scopes", Text, nullable=False),  # Words separated by spaces.
     Column("created_at", UtcDateTime, nullable=False),
     Column("last_used_at", UtcDateTime),
     Column("expires_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
 )
-# Wrong tries to prove a meter by a reading of its display; the key is the meter's keyed hash.
+# Wrong tries to prove a meter by a reading from its display; ``meter`` is the meter's keyed hash.
 READING_TRIES = _table(
     "reading_tries",
     Column("meter", String(64), primary_key=True),
-    Column("day", Date, nullable=False),  # Of the last wrong try.
-    Column("tries", SmallInteger, nullable=False),  # On that day.
-    Column("wrong", Integer, nullable=False),  # In all.
+    Column("day", Date, nullable=False),  # The day of the last wrong try.
+    Column("tries", SmallInteger, nullable=False),  # The wrong tries on that day.
+    Column("wrong", Integer, nullable=False),  # All wrong tries.
 )
 # The applications that use the consent proxy, such as a Cozy stack.
 PROXY_CLIENTS = _table(
     "proxy_clients",
-    Column("id", _sortable(32), primary_key=True),  # Its client_id.
+    Column("id", _sortable(32), primary_key=True),  # The client_id of OAuth.
     _tenant(),
     Column("name", String(100), nullable=False),
     Column("hash", String(64), nullable=False),  # SHA-256 of the secret, hexadecimal.
-    Column("redirect_uris", Text, nullable=False),  # Exact addresses with a space between them.
-    Column("pkce", Boolean, nullable=False),  # Whether each of its requests must have a code challenge.
-    # Whether the rules after 0.2.0 apply: the client must send its address with a code, and gets the issuer.
+    Column("redirect_uris", Text, nullable=False),  # Exact addresses, separated by spaces.
+    Column("pkce", Boolean, nullable=False),  # Whether each request must have a code challenge.
+    # Whether the rules after 0.2.0 apply: the client must send its redirect address with a code, and gets the issuer.
     Column("strict", Boolean, nullable=False, server_default=false()),
     Column("numbers_in_redirect", Boolean, nullable=False, server_default=true()),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
 )
-# A meter that a client of the proxy may read, until the grant ends.
+# Each row lets a client of the proxy read one meter, until the grant ends.
 PROXY_GRANTS = _table(
     "proxy_grants",
     Column("id", _sortable(32), primary_key=True),
     Column("client_id", _sortable(32), ForeignKey("proxy_clients.id"), nullable=False, index=True),
     Column("supplier", String(32), nullable=False),
-    # Keyed hash of supplier and meter, as in erasures; empty: not known.
+    # Keyed hash of supplier and meter, as in ``erasures``; empty if unknown.
     Column("meter", String(64), nullable=False, index=True),
     Column("proof", _word(Proof, 16), nullable=False),
     Column("vouched_by", String(100)),
     Column("granted_at", UtcDateTime, nullable=False),
-    Column("browser", String(64)),  # SHA-256 of the name of the browser that brought the consent, hexadecimal.
-    Column("data_from", Date),  # The first day that may be read: before it the meter was another person's.
-    Column("consent_until", Date),  # The last day on which anything is read.
-    Column("access_hash", String(64), nullable=False),  # SHA-256 of the access token in force; empty for one of v4.
+    Column("browser", String(64)),  # SHA-256 of the name of the consent's browser, hexadecimal.
+    Column("data_from", Date),  # The first day that may be read; before, another person had the meter.
+    Column("consent_until", Date),  # The last day on which data may be read.
+    Column("access_hash", String(64), nullable=False),  # SHA-256 of the valid access token; empty for a grant of v4.
     Column("access_expires_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Column("end_reason", String(64), nullable=False),
-    # SHA-256 of the code for which it was granted, with the code's challenge. The grants of a holder's token (v4), one
-    # for each of its meters, share it.
+    # SHA-256 of the code for which the grant was given, with the code's challenge. All grants that belong to the same
+    # holder's token (v4), one for each meter, have the same hash.
     Column("code_hash", String(64), index=True),
     Column("last_used_on", Date),
 )
-# The refresh tokens of a grant; those of v4 are the holder's own. One of ours that is used again ends the grant.
+# The refresh tokens of grants: with v4 the holder's own tokens, otherwise ours. If one of our own tokens is used again,
+# its grant ends.
 PROXY_REFRESH_TOKENS = _table(
     "proxy_refresh_tokens",
     Column("hash", String(64), primary_key=True),
@@ -411,12 +414,13 @@ PROXY_REFRESH_TOKENS = _table(
     Column("issued_at", UtcDateTime, nullable=False),
     Column("used_at", UtcDateTime),
 )
-# A household: the accounts that its browsers may see. Only ``sealed`` is trusted, under a key that only the web
-# application has; the rows of ``household_accounts`` make accounts findable, and deleting one removes the account.
+# A household: the accounts that its browsers may see. Only ``sealed`` is trusted, because its key is one that only the
+# web application has. The rows of ``household_accounts`` only make accounts findable; deleting such a row removes the
+# account from the household.
 HOUSEHOLDS = _table(
     "households",
     Column("id", _sortable(32), primary_key=True),
-    Column("sealed", Text, nullable=False),  # JSON: each account with the session number that it had.
+    Column("sealed", Text, nullable=False),  # JSON: each account, with its session number when it was added.
     Column("created_at", UtcDateTime, nullable=False),
 )
 HOUSEHOLD_ACCOUNTS = _table(
@@ -424,7 +428,7 @@ HOUSEHOLD_ACCOUNTS = _table(
     Column("household_id", _sortable(32), ForeignKey("households.id"), primary_key=True),
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True, index=True),
 )
-# A household's mail address, to which a link to sign in may be sent. Only an address that was confirmed is here.
+# A household's mail address, to which a link to sign in may be sent. The table contains only confirmed addresses.
 MAIL_ADDRESSES = _table(
     "mail_addresses",
     Column("household_id", _sortable(32), ForeignKey("households.id"), primary_key=True),
@@ -441,7 +445,7 @@ OPERATORS = _table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("signed_in_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
-    # A name is free again once its operator has ended.
+    # A name may be used again once its operator has ended.
     Index(
         "ix_operators_name",
         "name",
@@ -450,40 +454,40 @@ OPERATORS = _table(
         postgresql_where=text("ended_at IS NULL"),
     ),
 )
-# Sessions, recovery codes and links (``domain.sessions``). The secret's hash, kind, owner and end are sealed, under a
-# key that only the web application has. The other columns are for lists and for deleting.
+# Sessions, recovery codes and links (``domain.sessions``). The secret's hash, the kind, the owner and the end are
+# sealed, with a key that only the web application has. The other columns are only for lists and for deleting.
 ACCESS_KEYS = _table(
     "access_keys",
     Column("id", _sortable(32), primary_key=True),
-    Column("kind", String(16), nullable=False),  # A KeyKind.
+    Column("kind", String(16), nullable=False),  # The value of a KeyKind.
     Column("owner", _sortable(32), nullable=False),  # The id of a household or of an operator.
     Column("sealed", Text, nullable=False),
     Column("device", String(100), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    Column("last_seen_at", UtcDateTime, nullable=False, index=True),  # Used to delete expired ones.
+    Column("last_seen_at", UtcDateTime, nullable=False, index=True),  # Indexed to delete expired keys.
     Column("expires_at", UtcDateTime),
     Index("ix_access_keys_owner", "owner", "kind"),
 )
-# Who did what to which account, when, from where, and with which result. Rows are appended and never changed.
+# Who did what to which account, when, from which address, and with which result. Rows are appended and never changed.
 AUDIT_LOG = _table(
     "audit_log",
-    Column("id", _sortable(32), primary_key=True),  # Sorts by time: the moment in µs, then random letters.
+    Column("id", _sortable(32), primary_key=True),  # Sorts by time: the time in µs, then random letters.
     Column("at", UtcDateTime, nullable=False, index=True),
     Column("tenant", _sortable(32)),  # NULL: the whole installation, or unknown.
-    Column("actor_kind", String(16), nullable=False),  # A worker.domain.audit_entry.ActorKind.
-    Column("actor", String(100), nullable=False),  # Id of session or token, name of operator or of the machine's user.
+    Column("actor_kind", String(16), nullable=False),  # The value of an ActorKind (``domain.audit_entry``).
+    Column("actor", String(100), nullable=False),  # Id of session or token, name of operator or machine's user.
     Column("action", String(64), nullable=False),
     Column("account_id", _sortable(32)),
     Column("subject", String(100)),  # A further object of the action, such as the id of a token.
-    Column("address", String(64)),  # From where; NULL for commands.
+    Column("address", String(64)),  # The IP address; NULL for commands.
     Column("outcome", String(64), nullable=False),  # ``ok``, or the code of the refusal.
     Index("ix_audit_log_account_id", "account_id", "at"),
 )
 
 
-# The audit log is append-only for every writer to the database: no row changes or is deleted early. A new table gets
-# these triggers when it is created, an older one by its migration. If they change, or if SQLite rebuilds the table, a
-# migration must create them again.
+# The audit log is append-only for every writer to the database: no row can be changed, or deleted early. A new table
+# gets these triggers when it is created, an older table by its migration. If the triggers change, or if SQLite rebuilds
+# the table, a migration must create them again.
 _AUDIT_REFUSAL: Final = "audit_log is append-only"
 _AUDIT_KEPT: Final = f"{AUDIT_KEPT.days} days"
 _AUDIT_TRIGGERS: Final = {
@@ -518,20 +522,20 @@ def _make_append_only(_table: Table, connection: Connection, **_: Any) -> None:
         connection.exec_driver_sql(statement)
 
 
-# All changes of stored readings, in their order.
+# All changes of stored readings, in the order in which they were made.
 READING_CHANGES = _table(
     "reading_changes",
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("doctype", _word(Doctype, 32), primary_key=True),
     Column("key", _sortable(20), primary_key=True),
-    # When the supplier sent the new value. Old rows are deleted by it.
+    # When the supplier sent the new value; indexed to delete old rows.
     Column("changed_at", UtcDateTime, primary_key=True, index=True),
     Column("became_amount", BigInteger, primary_key=True),
     Column("was_amount", BigInteger, nullable=False),
     Column("first_seen", UtcDateTime),  # When the day of the old value was first stored.
     Column("run_id", _sortable(64), nullable=False),
 )
-# The changes recorded by 0.2.0, each once; its workers still write here while both versions run.
+# The changes recorded by 0.2.0, each only once; workers of 0.2.0 still write to this table while both versions run.
 CORRECTIONS = _table(
     "corrections",
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
@@ -540,7 +544,7 @@ CORRECTIONS = _table(
     Column("was_amount", BigInteger, primary_key=True),  # Part of the key, so a repeat adds no row.
     Column("became_amount", BigInteger, primary_key=True),
     Column("first_seen", UtcDateTime),  # When the day of the old value was first stored.
-    # When the supplier sent the new value. Old rows are deleted by it.
+    # When the supplier sent the new value; indexed to delete old rows.
     Column("changed_at", UtcDateTime, nullable=False, index=True),
     Column("run_id", _sortable(64), nullable=False),
 )
@@ -549,7 +553,7 @@ FRESHNESS = _table(
     Column("hour", UtcDateTime, primary_key=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("active", Integer, nullable=False),
-    Column("complete", Integer, nullable=False),  # The active accounts with a complete yesterday.
+    Column("complete", Integer, nullable=False),  # The active accounts whose readings of yesterday are complete.
 )
 RAW_ANSWERS = _table(
     "raw_answers",
@@ -557,11 +561,11 @@ RAW_ANSWERS = _table(
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False),
     Column("month", String(7), nullable=False),  # The UTC month of the request, for example "2024-07".
     Column("first_at", UtcDateTime, nullable=False),
-    Column("last_at", UtcDateTime, nullable=False, index=True),  # Old rows are deleted by it.
+    Column("last_at", UtcDateTime, nullable=False, index=True),  # Indexed to delete old rows.
     Column("packed", Boolean, nullable=False),  # Whether this row is a packed month.
     Column("sealed", LargeBinary, nullable=False),  # Made by pack_raw_answers; it contains the meter's number.
     Index("ix_raw_answers_account_id", "account_id", "month"),
-    Index("ix_raw_answers_packed", "packed", "month", "account_id"),  # The months to pack are found by it.
+    Index("ix_raw_answers_packed", "packed", "month", "account_id"),  # To find the months to pack.
 )
 QUARANTINE = _table(
     "quarantine",
@@ -573,7 +577,7 @@ QUARANTINE = _table(
     Column("first_seen", UtcDateTime, nullable=False),
     Column("last_seen", UtcDateTime, nullable=False),
     Column("times", BigInteger, nullable=False),
-    Column("sealed_sample", LargeBinary, nullable=False),  # Made by to_sample; without the meter's number.
+    Column("sealed_sample", LargeBinary, nullable=False),  # Made by to_sample; it doesn't contain the meter's number.
 )
 POLICIES = _table(
     "policies",
@@ -583,24 +587,24 @@ POLICIES = _table(
     Column("applied_at", UtcDateTime, nullable=False),
     Column("arithmetic", Text, nullable=False),  # The plan behind the choice, as JSON.
 )
-# The outputs to which changed measures are sent, for all accounts of a tenant, or for one.
+# The outputs to which changed measures are sent; each is for all accounts of a tenant, or for one account.
 OUTPUTS = _table(
     "outputs",
     Column("id", _sortable(32), primary_key=True),
     _tenant(),
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),  # NULL: for all accounts of the tenant.
     Column("kind", String(32), nullable=False),
-    Column("sealed", Text, nullable=False),  # JSON: its address, its secret and its further options.
+    Column("sealed", Text, nullable=False),  # JSON: the output's address, secret and further options.
     Column("created_at", UtcDateTime, nullable=False),
     Column("last_sent_at", UtcDateTime),
-    Column("tries", Integer, nullable=False),  # Deliveries in a row that failed.
+    Column("tries", Integer, nullable=False),  # How many deliveries in a row have failed.
     Column("failing_since", UtcDateTime),
-    Column("next_try_at", UtcDateTime),  # Until then nothing is sent; NULL: at once.
+    Column("next_try_at", UtcDateTime),  # Until then nothing is sent; NULL: it may be sent at once.
     Column("last_code", String(64), nullable=False),  # Empty if the last delivery succeeded.
     Column("last_error", String(200), nullable=False),
     Index("ix_outputs_tenant", "tenant"),
 )
-# The outbox of unsent changes: one row for each output, account and series, however much changes meanwhile.
+# The outbox of unsent changes: one row for each output, account and series, however often the readings change.
 OUTPUT_CHANGES = _table(
     "output_changes",
     Column("output_id", _sortable(32), ForeignKey("outputs.id"), primary_key=True),
@@ -608,24 +612,24 @@ OUTPUT_CHANGES = _table(
     Column("series", _word(Series, 32), primary_key=True),
     Column("first_at", UtcDateTime, nullable=False),  # The start of the first reading that may have changed.
     Column("last_at", UtcDateTime, nullable=False),
-    Column("writers", Integer, nullable=False),  # Windows that have noted their change and not closed it yet.
-    Column("number", BigInteger, nullable=False),  # Changes with each note and close.
-    Column("since", UtcDateTime, nullable=False),  # Since when something waits.
-    Column("turn_at", UtcDateTime, nullable=False),  # The order of the delivery: ``since``, but later after a failure.
-    Column("noted_at", UtcDateTime, nullable=False),  # The last note; after a while its writer counts as killed.
+    Column("writers", Integer, nullable=False),  # How many windows have noted a change here but not yet closed it.
+    Column("number", BigInteger, nullable=False),  # Changes whenever a window notes or closes a change.
+    Column("since", UtcDateTime, nullable=False),  # Since when a change waits to be sent.
+    Column("turn_at", UtcDateTime, nullable=False),  # The order of deliveries: ``since``, but later after a failure.
+    Column("noted_at", UtcDateTime, nullable=False),  # The last note; a window with an old note counts as killed.
     Index("ix_output_changes_output_id", "output_id", "turn_at", "account_id"),
 )
 # Readings that were removed from the measures after they were sent to an output, until the output has deleted them too.
 OUTPUT_REMOVALS = _table(
     "output_removals",
-    # Workers of another version remove an output without deleting these rows.
+    # CASCADE, because workers of another version remove an output without deleting these rows.
     Column("output_id", _sortable(32), ForeignKey("outputs.id", ondelete="CASCADE"), primary_key=True),
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True, index=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("key", _sortable(20), primary_key=True),
-    Column("day", String(10)),  # Its local day if the output can't delete it; NULL until that is known.
+    Column("day", String(10)),  # The local day of a reading that the output can't delete; else NULL.
 )
-# The tables from which a removal deletes the account's rows. Its token is deleted separately.
+# The tables from which a removal deletes the account's rows. The account's token is deleted separately.
 PERSONAL = (
     *(SERIES_OUTCOMES, USAGE_POINTS, ACCOUNT_DETAILS, READING_CHANGES, CORRECTIONS, RAW_ANSWERS),
     *(OUTPUT_REMOVALS, OUTPUT_CHANGES, OUTPUTS),

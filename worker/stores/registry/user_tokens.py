@@ -1,8 +1,9 @@
 """The table of users' OAuth tokens, sealed. The accounts of one consent share one token.
 
-A refresh token works only once, so copies in several rows would become invalid as soon as one is used: accounts of one
-consent share the row. A new consent adds a new row, which replaces the old one. A renewed token is stored before it is
-used. After the last account of a token is removed, stopped or closed, its row waits until the supplier has revoked it.
+A refresh token works only once, so if it were copied to several rows, using one copy would make the others invalid.
+That is why the accounts of one consent share one row. A new consent adds a new row, which replaces the old row. A
+renewed token is stored before it is used. When the last account of a token is removed, stopped or closed, the token's
+row waits until the supplier has revoked the token.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class ExpiringToken:
-    """A token whose access token expires soon; ``account_id`` is one of the ready accounts that use it."""
+    """A token whose access token expires soon; ``account_id`` is one of the active accounts that use it."""
 
     id: str
     account_id: str
@@ -31,32 +32,31 @@ class ExpiringToken:
 
 @dataclass(frozen=True, slots=True)
 class UnusedToken:
-    """A token that no account has used since the real moment ``since``."""
+    """A token that no account has used since ``since``, by the real clock."""
 
     id: str
     since: datetime
 
 
 class TokenTable(SealedTable):
-    """The table of users' tokens, whose texts are secrets. ``expires_at`` is when the access token expires."""
+    """The table of users' tokens, whose texts are secrets. ``expires_at`` is the time when the access token expires."""
 
     def load(self, account_id: str) -> str | None:
-        """Return the last saved token text, or None. Raises OperatorFault if its encryption key is missing."""
+        """Return the account's token; None without a token. Raises OperatorFault if the encryption key is missing."""
         query = select(TOKENS.c.id, TOKENS.c.sealed).join(TOKEN_USERS).where(TOKEN_USERS.c.account_id == account_id)
         return self._unseal(query)
 
     def find_token_id(self, account_id: str) -> str | None:
-        """Return the id of the account's token, or None. A consent changes the id, a renewal does not."""
+        """Return the id of the account's token; None without one. A new consent changes the id; a renewal does not."""
         token_id: str | None = self._database.scalar(_token_id_of(account_id))
         return token_id
 
     def list_accounts_of(self, token_id: str) -> list[str]:
-        """Return the ids of the accounts that use a token."""
         query = select(TOKEN_USERS.c.account_id).where(TOKEN_USERS.c.token_id == token_id)
         return [row.account_id for row in self._database.fetch(query.order_by(TOKEN_USERS.c.account_id))]
 
     def save(self, account_id: str, token_text: str, expires_at: datetime | None = None) -> None:
-        """Save the token in place of the account's previous one. It is on disk when this returns.
+        """Save the token in place of the account's previous token. It is on disk when this returns.
 
         Raises UnknownAccount, also for a removed account.
         """
@@ -69,30 +69,30 @@ class TokenTable(SealedTable):
                 self._renew(connection, token_id, token_text, expires_at)
 
     def save_renewed(self, token_id: str, token_text: str, expires_at: datetime | None = None) -> bool:
-        """Save a renewed token. Returns False if a new consent has replaced the token meanwhile."""
+        """Save a renewed token. Returns False, and saves nothing, if a new consent has replaced the token meanwhile."""
         with self._database.writing() as connection:
             return self._renew(connection, token_id, token_text, expires_at)
 
-    # Renewals that were interrupted.
+    # Renewals that may be interrupted.
 
     def mark_refresh_started(self, token_id: str) -> bool:
-        """Record that the refresh token is about to be used, and return whether an earlier renewal is unfinished."""
+        """Record that the refresh token is about to be sent; return whether an earlier renewal is unfinished."""
         has_id = TOKENS.c.id == token_id
         with self._database.writing() as connection:
-            # The moment of the first unfinished renewal stays, until a renewal is saved.
+            # The time of the first unfinished renewal stays in the row until a renewal is saved.
             pending = connection.execute(select(TOKENS.c.refreshing_since).where(has_id)).scalar()
             if pending is None:
                 connection.execute(update(TOKENS).where(has_id).values(refreshing_since=datetime.now(UTC)))
         return pending is not None
 
     def clear_refresh_started(self, token_id: str) -> None:
-        """Record that the refresh token was not used after all."""
+        """Record that the refresh token was not sent after all."""
         self._database.change(update(TOKENS).where(TOKENS.c.id == token_id).values(refreshing_since=None))
 
     def list_expiring(self, after: datetime, before: datetime, today: date, limit: int = PAGE) -> list[ExpiringToken]:
-        """Return the tokens of active accounts with ``after`` < expiry <= ``before``, the next to expire first.
+        """Return the tokens of active accounts that expire after ``after``, up to ``before``; earliest expiry first.
 
-        ``today`` is the date in Europe/Paris: accounts whose consent has ended by then don't count.
+        ``today`` is the date in Europe/Paris; accounts whose consent ended before this day don't count.
         """
         until = ACCOUNTS.c.consent_until
         account = func.min(TOKEN_USERS.c.account_id).label("account_id")
@@ -107,10 +107,10 @@ class TokenTable(SealedTable):
         )
         return [ExpiringToken(*row) for row in self._database.fetch(query)]
 
-    # Tokens without accounts, which the supplier has yet to revoke.
+    # Tokens without accounts, which are still to be revoked at the supplier.
 
     def list_to_revoke(self, limit: int = PAGE) -> list[UnusedToken]:
-        """Return the tokens that no account uses any more, the longest waiting first."""
+        """Return the tokens that no account uses any more, longest waiting first."""
         query = select(TOKENS.c.id, TOKENS.c.revoke_since).where(TOKENS.c.revoke_since.is_not(None))
         rows = self._database.fetch(query.order_by(TOKENS.c.revoke_since, TOKENS.c.id).limit(limit))
         return [UnusedToken(*row) for row in rows]
@@ -121,18 +121,18 @@ class TokenTable(SealedTable):
         return self._unseal(select(TOKENS.c.id, TOKENS.c.sealed).where(*is_it))
 
     def delete_unused(self, token_id: str) -> None:
-        """Delete a token that no account uses."""
+        """Delete a token, if no account uses it."""
         self._database.change(delete(TOKENS).where(TOKENS.c.id == token_id, TOKENS.c.revoke_since.is_not(None)))
 
-    # Statements inside a transaction of the registry.
+    # Functions that run inside the caller's transaction.
 
     def assign_new(
         self, connection: Connection, account_ids: Sequence[str], token_text: str, expires_at: datetime | None
     ) -> None:
-        """Insert a token that these accounts share, replacing their previous ones. The caller has locked them.
+        """Insert a token that these accounts share from now on. The caller has locked the accounts.
 
-        A previous token that no account uses any more is deleted, not revoked, because a revocation could end the
-        consent, which continues with the new one.
+        The new token replaces the accounts' previous tokens. A previous token that no account uses any more is deleted
+        but not revoked, because its revocation could end the consent, which continues with the new token.
         """
         for account_id in account_ids:
             detach_token(connection, account_id, revoke=False)
@@ -156,15 +156,15 @@ class TokenTable(SealedTable):
 
 
 def detach_token(connection: Connection, account_id: str, *, revoke: bool = True) -> int:
-    """Detach the account from its token, and return the number detached (0 or 1).
+    """Detach the account from its token; return how many accounts were detached (0 or 1).
 
-    A token without accounts then waits for its revocation at the supplier; without ``revoke`` it is deleted.
+    A token without accounts then waits to be revoked at the supplier. If ``revoke`` is false, it is deleted instead.
     """
     token_id = connection.execute(_token_id_of(account_id)).scalar()
     if token_id is None:
         return 0
-    # Two accounts of one consent may be removed at the same time. The second waits here for the first, and then sees
-    # that the token has no other account.
+    # Two accounts of one consent may be removed at the same time. The second removal waits here for the first, and then
+    # sees that the token has no other account.
     connection.execute(select(TOKENS.c.id).where(TOKENS.c.id == token_id).with_for_update())
     connection.execute(delete(TOKEN_USERS).where(TOKEN_USERS.c.account_id == account_id))
     is_used = select(TOKEN_USERS.c.account_id).where(TOKEN_USERS.c.token_id == token_id).exists()

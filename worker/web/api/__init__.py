@@ -21,17 +21,18 @@ address: 429 says in `Retry-After` when to come back. Lists come in pages; follo
 """
 _PREFIX: Final = "/api"
 _BY_TOKEN: Final[dict[str, list[str]]] = {"token": []}
-_SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {  # FastAPI can describe "or", not "and".
+# FastAPI itself can describe only alternative schemes, not two schemes that a call needs together.
+_SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {
     "get": [_BY_TOKEN, {"session": []}],
     "post": [_BY_TOKEN],
     "patch": [_BY_TOKEN],
     "delete": [_BY_TOKEN, {"session": [], "csrf": []}],
 }
-_FOR_CLIENTS: Final = ("/api/invitations", "/api/audit")  # A household's session opens none of these.
+_FOR_CLIENTS: Final = ("/api/invitations", "/api/audit")  # A household's session may call none of these.
 
 
 async def refuse_unknown_query(request: Request, _: CallerDep) -> None:
-    """Refuse a query parameter that the route does not describe: a misspelt one must not widen the request.
+    """Refuse a query parameter that the route does not describe: ignoring a misspelt filter would return too much.
 
     An unauthenticated caller is refused first.
     """

@@ -24,31 +24,11 @@ from worker.errors import MeterElsewhere
 from worker.runtime.consent_parts import build_series_chooser, erase, stop_consent
 from worker.runtime.stores import Stores
 from worker.stores.registry import Registry
+from worker.web import dependencies
+from worker.web.api import schemas
 from worker.web.api.callers import Caller, MayErase, MayStop, ReadAccounts, ReadAsClient, ReadAudit, WriteAccounts
-from worker.web.api.schemas import (
-    AccountId,
-    AccountPage,
-    AccountSearch,
-    AuditPage,
-    AuditRow,
-    NewAccount,
-    Receipt,
-    SeriesChoices,
-    SeriesSwitches,
-    error_responses,
-)
-from worker.web.dependencies import (
-    Day,
-    LastId,
-    RegistryDep,
-    StoresDep,
-    SyncDep,
-    VisitDep,
-    load_accounts,
-    publish_backfills,
-    publish_revocation,
-    switch_series,
-)
+from worker.web.api.schemas import AccountId, AccountPage, SeriesSwitches, error_responses
+from worker.web.dependencies import Day, LastId, RegistryDep, StoresDep, SyncDep, VisitDep
 from worker.web.error_pages import HttpRefusal, meter_elsewhere
 from worker.web.request_audit import note_subject
 
@@ -65,7 +45,7 @@ def list_accounts(
     limit: Annotated[int, Query(ge=1, le=MOST_ACCOUNTS, description="Accounts a page.")] = 100,
     after: LastId = "",
 ) -> AccountPage:
-    """All accounts of a client's service but the removed ones; a household's own for a session."""
+    """List the accounts of the client's service, except removed ones; for a session, list the household's own."""
     # One account more than requested shows whether there is a next page.
     accounts = _page_accounts(caller, registry, after, limit + 1)
     page = [_summarize(account, caller) for account in accounts[:limit]]
@@ -74,41 +54,43 @@ def list_accounts(
 
 
 def _page_accounts(caller: Caller, registry: Registry, after: str, limit: int) -> list[Account]:
-    """Return the next page by id of the accounts that the caller may see, without removed ones."""
+    """Return the next accounts that the caller may see, sorted by id; removed accounts are left out."""
     if caller.session is None:
         return registry.accounts.page(after, limit, tenant=caller.tenant)
-    own = load_accounts(registry, caller.session)
+    own = dependencies.load_accounts(registry, caller.session)
     existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
     return sorted(existing, key=lambda account: account.id)[:limit]
 
 
 @router.post("/accounts/search", summary="Find the account of a meter", responses=error_responses(400, 411, 413, 422))
-def search_accounts(search: AccountSearch, registry: RegistryDep, caller: ReadAsClient) -> AccountPage:
-    """Find the account of your service that reads this meter; the list is empty where none does, or another service's.
+def search_accounts(search: schemas.AccountSearch, registry: RegistryDep, caller: ReadAsClient) -> AccountPage:
+    """Find the account of your service that reads this meter; the list is empty if no account of your service does.
 
-    For programs. The number is in the body, because addresses are logged.
+    Only for clients with a token. The meter's number is sent in the body, because URLs are logged.
     """
     supplier, number = (ENEDIS, search.usage_point) if search.usage_point else (GRDF, search.pce)
-    found = caller.find_accounts(registry, supplier.name, number.upper())
-    return AccountPage(accounts=[_summarize(account, caller) for account in found], next=None)
+    of_meter = registry.accounts.find_by_meter(number.upper(), tenant=caller.tenant)
+    found = [_summarize(account, caller) for account in of_meter if account.supplier == supplier.name]
+    return AccountPage(accounts=found, next=None)
 
 
 @router.get("/accounts/{account_id}", summary="Show an account", responses=error_responses(404, 422))
 def read_account(account_id: AccountId, registry: RegistryDep, caller: ReadAccounts) -> AccountSummary:
-    """Its state and consent; nothing of its measures."""
+    """Show the account's state and consent, without its measures."""
     return _summarize(caller.load_account(registry, account_id), caller)
 
 
 @router.post("/accounts", summary="Add an account", status_code=201, responses=error_responses(400, 409, 411, 413, 422))
-def add_account(new: NewAccount, visit: VisitDep, caller: WriteAccounts, response: Response) -> AccountSummary:
+def add_account(new: schemas.NewAccount, visit: VisitDep, caller: WriteAccounts, response: Response) -> AccountSummary:
     """Add the account of a meter whose holder has consented to your application, and start its first sync.
 
     You vouch for the consent: your token's name, `reference` and `consented_on` are kept as its evidence. A meter that
-    has an account gives 409 `account_exists` and its id, and nothing is changed. If the account is another service's,
-    or was until its data were erased (by version 0.2.0: anybody's), it is 409 `METER_ELSEWHERE` without the id: ask the
-    operator. A meter of your own whose holder has had its data erased gives 409 `meter_erased`, unless `consented_on`
-    is a day after the erasure. Where each holder has a token of its own (enedis-v4), only the consent page can add an
-    account: 409 `consent_needed`.
+    has an account gives 409 `account_exists` and its id, and nothing is changed. If the account belongs to another
+    service, or belonged to one when its data were erased, the answer is 409 `METER_ELSEWHERE` without the id: ask the
+    operator. The answer is the same if version 0.2.0 erased the meter's data, because it did not record the service. A
+    meter of your service whose holder has had its data erased gives 409 `meter_erased`, unless `consented_on` is a day
+    after the erasure. Where each holder has a token of its own (enedis-v4), only the consent page can add an account:
+    409 `consent_needed`.
     """
     if visit.sync.suppliers.main.account_tokens:
         raise HttpRefusal(
@@ -132,14 +114,14 @@ def add_account(new: NewAccount, visit: VisitDep, caller: WriteAccounts, respons
     if not created:
         message = f"account {account.id} has this meter already, nothing was changed: invite its holder to the account"
         raise HttpRefusal(409, "account_exists", message)
-    publish_backfills(visit.stores, [account.id])
+    dependencies.publish_backfills(visit.stores, [account.id])
     response.headers["Location"] = f"/api/accounts/{account.id}"
     return _summarize(account, caller)
 
 
 @router.post("/accounts/{account_id}/pause", summary="Stop automatic runs", responses=error_responses(404, 409, 422))
 def pause_account(account_id: AccountId, stores: StoresDep, caller: WriteAccounts) -> AccountSummary:
-    """Stop its automatic runs; what is stored stays."""
+    """Stop the account's automatic runs; its stored data stay."""
     return _set_state(stores, caller, account_id, AccountState.PAUSED)
 
 
@@ -147,7 +129,7 @@ def pause_account(account_id: AccountId, stores: StoresDep, caller: WriteAccount
     "/accounts/{account_id}/resume", summary="Let an account run again", responses=error_responses(404, 409, 422)
 )
 def resume_account(account_id: AccountId, stores: StoresDep, caller: WriteAccounts) -> AccountSummary:
-    """Let a paused account run again, or one that needed its owner."""
+    """Let an account run again after it was paused or needed action by its owner."""
     return _set_state(stores, caller, account_id, AccountState.READY)
 
 
@@ -155,45 +137,46 @@ def resume_account(account_id: AccountId, stores: StoresDep, caller: WriteAccoun
     "/accounts/{account_id}/stop", summary="Stop an account's consent", responses=error_responses(404, 409, 422)
 )
 def stop_account(account_id: AccountId, stores: StoresDep, sync: SyncDep, caller: MayStop) -> AccountSummary:
-    """End its consent here: nothing is asked any more, its own token and proxy grants end, what is stored stays.
+    """End the account's consent here; its stored data stay.
 
-    Only a new consent lets it run again. Safe to repeat. The sharing at Enedis itself is ended in the holder's Enedis
-    account.
+    Its data are no longer requested, and its own token and proxy grants end. Only a new consent lets the account run
+    again. Safe to repeat. The sharing at Enedis itself is ended in the holder's Enedis account.
     """
     caller.load_account(stores.registry, account_id)
     try:
         stop_consent(stores, account_id, _actor(caller))
     except ValueError as error:
         raise HttpRefusal(409, "wrong_state", str(error)) from None
-    publish_revocation(stores, sync)
+    dependencies.publish_revocation(stores, sync)
     return _summarize(caller.load_account(stores.registry, account_id), caller)
 
 
 @router.delete("/accounts/{account_id}", summary="Erase an account", responses=error_responses(404, 422))
-def remove_account(account_id: AccountId, stores: StoresDep, sync: SyncDep, caller: MayErase) -> Receipt:
-    """Its measures, tokens and state, now and for good; the receipt counts them. The scope is `erase:accounts`.
+def remove_account(account_id: AccountId, stores: StoresDep, sync: SyncDep, caller: MayErase) -> schemas.Receipt:
+    """Erase the account's measures, tokens and state, now and for good; the receipt counts what was erased.
 
-    The meter stays closed to every consent that began before. To connect it again its holder consents again, with v5
-    and 2026 by an invitation; in 2026 they first delete the share in their Enedis account.
+    A token needs the scope `erase:accounts`. The meter stays closed to every consent that began before the erasure. To
+    connect the meter again, its holder must consent again, with v5 and 2026 through an invitation; in 2026 they must
+    first delete the share in their Enedis account.
 
-    Safe to repeat, and to be repeated where the answer was lost or 503: what was left over is erased then.
+    Safe to repeat. If the answer was lost or was 503, repeat the call: it then erases what was left over.
     """
     caller.load_account(stores.registry, account_id, include_removed=True)
-    receipt = Receipt(account=account_id, erased=erase(stores, account_id, _actor(caller)))
-    publish_revocation(stores, sync)
+    receipt = schemas.Receipt(account=account_id, erased=erase(stores, account_id, _actor(caller)))
+    dependencies.publish_revocation(stores, sync)
     return receipt
 
 
 @router.get("/accounts/{account_id}/status", summary="Show an account's state", responses=error_responses(404, 422))
 def read_status(account_id: AccountId, registry: RegistryDep, sync: SyncDep, caller: ReadAccounts) -> AccountStatus:
-    """History, last day stored and last error of each series."""
+    """Show the history, the last stored day and the last error of each series."""
     account = caller.load_account(registry, account_id)
     return status_of(account, sync.history)
 
 
 @router.get("/accounts/{account_id}/series", summary="Show an account's series", responses=error_responses(404, 422))
 def read_series(account_id: AccountId, stores: StoresDep, caller: ReadAccounts) -> AccountSeries:
-    """Every series that there is: how it is switched, whether it is asked for, and when it was asked last."""
+    """Show every series: how it is switched, whether it is collected, and when it was last requested."""
     caller.load_account(stores.registry, account_id)
     return build_series_chooser(stores).load(account_id)
 
@@ -204,17 +187,18 @@ def read_series(account_id: AccountId, stores: StoresDep, caller: ReadAccounts) 
     responses=error_responses(400, 404, 409, 411, 413, 422),
 )
 def choose_series(
-    account_id: AccountId, choices: SeriesChoices, stores: StoresDep, caller: WriteAccounts
+    account_id: AccountId, choices: schemas.SeriesChoices, stores: StoresDep, caller: WriteAccounts
 ) -> SeriesSwitches:
-    """Set the switches of the series that are named; the others stay.
+    """Set the switches of the named series; the other series stay as they are.
 
-    A series that is switched on is asked for at once, its history too. What is stored stays where one is switched off.
-    One that the supplier's API does not have gives 409 `not_offered`, and nothing is changed. Safe to repeat.
+    A series that is switched on is requested at once, with its history. If a series is switched off, its stored data
+    stay. A series that the supplier's API does not have gives 409 `not_offered`, and nothing is changed. Safe to
+    repeat.
     """
     caller.load_account(stores.registry, account_id)
     switches = {Series(name): SeriesSwitch(switch) for name, switch in choices.series.items()}
     try:
-        switch_series(stores, account_id, switches)
+        dependencies.switch_series(stores, account_id, switches)
     except ValueError as error:
         raise HttpRefusal(409, "not_offered", str(error)) from None
     chosen = build_series_chooser(stores).load(account_id)
@@ -240,20 +224,19 @@ def read_audit(
     until: Annotated[Day | None, Query(description="Only entries up to the end of this day.")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES, description="Entries a page.")] = 100,
     before: LastId = "",
-) -> AuditPage:
-    """Who did what to the accounts, tokens and invitations of the client's service, the newest entry first.
+) -> schemas.AuditPage:
+    """Show who did what to the accounts, tokens and invitations of the client's service, newest entry first.
 
-    Pages, API and commands leave entries, refused tries too; what workers do by themselves does not. Entries are kept
-    for 400 days, and nobody changes one.
+    Pages, API calls and commands leave entries, also if they are refused; what workers do by themselves leaves none.
+    Entries are kept for 400 days, and are never changed.
     """
-    wanted = AuditFilter(account, actor, action, None, *days_of(since, until))
-    # One entry more than requested shows whether there is a next page.
-    entries = caller.page_audit(registry, wanted, limit + 1, before)
-    page = [AuditRow.model_validate(entry) for entry in entries[:limit]]
+    wanted = AuditFilter(account, actor, action, caller.tenant, *days_of(since, until))
+    entries = registry.audit.page(wanted, limit + 1, before=before)
+    page = [schemas.AuditRow.model_validate(entry) for entry in entries[:limit]]
     facts = {"account": account, "actor": actor, "action": action, "since": since, "until": until, "limit": limit}
     query = urlencode({name: value for name, value in facts.items() if value is not None})
     more = len(entries) > limit
-    return AuditPage(entries=page, next=f"/api/audit?{query}&before={page[-1].id}" if more else None)
+    return schemas.AuditPage(entries=page, next=f"/api/audit?{query}&before={page[-1].id}" if more else None)
 
 
 def _actor(caller: Caller) -> str:

@@ -1,16 +1,16 @@
 """Authentication and authorization of API calls: clients by bearer token, households by browser session.
 
 A client's scopes apply to the accounts and invitations of its token's tenant; a household reads, stops and removes the
-accounts of its session. Everything else is unknown to them. Only ``Caller`` decides what a caller may see, and routes
-load and list only through it. Calls are refused by default: each route names the dependency from here that admits a
-caller.
+accounts of its session. Other accounts are unknown to them. Only ``Caller`` decides what a caller may see, and routes
+load and list only through ``Caller``. Calls are refused by default: each route names the dependency from this module
+that admits its callers.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Final
 
@@ -20,8 +20,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from config.settings import Settings
 from worker.domain.account import DEFAULT_TENANT, Account
-from worker.domain.audit_entry import ActorKind, AuditEntry, AuditFilter
-from worker.domain.invitation import Invitation
+from worker.domain.audit_entry import ActorKind
 from worker.domain.sessions import Scope
 from worker.errors import UnknownAccount
 from worker.logs import fields
@@ -33,14 +32,13 @@ from worker.web.error_pages import HttpRefusal
 from worker.web.request_audit import note_actor
 
 log = logging.getLogger("releve.api")
-REALM: Final = 'Bearer realm="releve"'
 CSRF_HEADER: Final = "X-CSRF-Token"
 _HOUSEHOLD_SCOPES: Final = frozenset({Scope.READ_ACCOUNTS, Scope.READ_MEASURES})
-# A secret of 256 bits can't be guessed, and the right one is always accepted. These limits make attempts visible and
+# A secret of 256 bits can't be guessed, and the right secret is always accepted. These limits make attempts visible and
 # cheap.
-BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)  # By address.
+BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)  # Counted by address.
 BAD_TOKENS_OF_ID: Final = Rate("bad-token-id", calls=50, window_s=300)  # By the id of the token named in the attempt.
-ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, by address.
+ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, counted by address.
 # Only for the OpenAPI description: the headers are read below, so that each refusal has its reason.
 _bearer = HTTPBearer(auto_error=False, scheme_name="token", description="Create one with `releve access add-token`.")
 _cookie = APIKeyCookie(
@@ -70,7 +68,7 @@ class Caller:
     tenant: str = DEFAULT_TENANT
 
     def load_account(self, registry: Registry, account_id: str, *, include_removed: bool = False) -> Account:
-        """Return an account that the caller may see. Raises UnknownAccount, as for one that doesn't exist."""
+        """Return an account that the caller may see. Raises UnknownAccount for any other, as if it did not exist."""
         if self.session is not None and account_id not in self.session.accounts:
             raise UnknownAccount("not an account of this session")
         account = (registry.accounts.get if include_removed else registry.accounts.get_existing)(account_id)
@@ -80,10 +78,10 @@ class Caller:
         return account
 
     def reload_account(self, registry: Registry, access: WebAccess, account_id: str) -> Account:
-        """Return an account shown to the caller earlier, if the token or session is open and still shows it.
+        """Return an account shown to the caller earlier, if the caller may still see the account.
 
-        For streams: it counts no call and records no visit. Raises UnknownAccount if the account was removed, and
-        HttpRefusal 401.
+        Streams use this method, because it counts no call and records no visit. Raises UnknownAccount if the account
+        was removed, and HttpRefusal 401 if the token or session has ended or no longer gives access to the account.
         """
         account = registry.accounts.get_existing(account_id)
         if self.session is None:
@@ -94,23 +92,6 @@ class Caller:
         if not still_sees:
             raise _unauthorized("this token or session has ended", ', error="invalid_token"')
         return account
-
-    def find_accounts(self, registry: Registry, supplier: str, usage_point_id: str) -> list[Account]:
-        """Return the account of the client's tenant that reads this meter; empty if only another tenant's does."""
-        found = registry.accounts.find_by_meter(usage_point_id, tenant=self.tenant)
-        return [account for account in found if account.supplier == supplier]
-
-    def page_audit(self, registry: Registry, wanted: AuditFilter, limit: int, before: str) -> list[AuditEntry]:
-        """Return the next page of the audit trail of the client's tenant, newest entry first."""
-        return registry.audit.page(replace(wanted, tenant=self.tenant), limit, before=before)
-
-    def page_invitations(self, registry: Registry, after: str, limit: int, *, open_only: bool) -> list[Invitation]:
-        """Return the next page by id of the client's invitations."""
-        return registry.invitations.page(after, limit, open_only=open_only, tenant=self.tenant)
-
-    def revoke_invitation(self, registry: Registry, invitation_id: str) -> Invitation:
-        """Revoke an invitation of the client's. Raises UnknownInvitation, as for one that doesn't exist."""
-        return registry.invitations.revoke(invitation_id, tenant=self.tenant)
 
 
 def _identify(
@@ -134,9 +115,10 @@ def count_household(visit: dependencies.Visit) -> Caller:
 
 
 def _identify_client(visit: dependencies.Visit, authorization: str) -> Caller:
-    """Return the client of a bearer token. Raises HttpRefusal 401, or 429 after too many bad ones or calls.
+    """Return the client of a bearer token. Raises HttpRefusal 401, or 429 after too many calls or bad tokens.
 
-    A good token is accepted first: other people's attempts from its address, or with its id, can't lock it out.
+    A valid token is accepted before bad tokens are counted, so other people's attempts from the client's address, or
+    with the token's id, can't lock the client out.
     """
     scheme, text = get_authorization_scheme_param(authorization)
     text = text.strip() if scheme.lower() == "bearer" else ""
@@ -150,9 +132,13 @@ def _identify_client(visit: dependencies.Visit, authorization: str) -> Caller:
 
 
 def _count_bad_token(visit: dependencies.Visit, text: str) -> None:
-    """Count a bad token by its address, and by the existing token that it names, if any. Raises HttpRefusal 429."""
+    """Count a bad token by the caller's address and, if the text contains the id of an existing token, by this id.
+
+    Raises HttpRefusal 429.
+    """
     subjects = [(BAD_TOKENS, visit.address)]
-    if (token_id := visit.registry.api_tokens.find_named(text)) is not None:  # Otherwise made-up ids would fill Redis.
+    # Only ids of existing tokens are counted, because made-up ids would fill Redis.
+    if (token_id := visit.registry.api_tokens.find_named(text)) is not None:
         subjects.append((BAD_TOKENS_OF_ID, token_id))
     for rate, subject in subjects:
         _count_call(visit, rate, subject)
@@ -167,9 +153,9 @@ CallerDep = Annotated[Caller, Depends(_identify)]
 
 
 def require_scope(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """Return a dependency that returns a caller with the scope. Raises HttpRefusal 403."""
+    """Return a dependency that returns the caller, and raises HttpRefusal 403 if the caller lacks the scope."""
 
-    # FastAPI would run a function without async in a thread, which this one doesn't need.
+    # FastAPI would run a function without async in a thread, which this function doesn't need.
     async def check(caller: CallerDep) -> Caller:
         _check_scope(caller, scope)
         return caller
@@ -226,7 +212,7 @@ def _unauthorized(message: str, extra: str = "") -> HttpRefusal:
 
 
 def _challenge(extra: str = "") -> dict[str, str]:
-    return {"WWW-Authenticate": REALM + extra}
+    return {"WWW-Authenticate": f'Bearer realm="releve"{extra}'}
 
 
 ReadAccounts = Annotated[Caller, Depends(require_scope(Scope.READ_ACCOUNTS))]
@@ -235,5 +221,5 @@ ReadAudit = Annotated[Caller, Depends(require_scope(Scope.READ_AUDIT))]
 WriteAccounts = Annotated[Caller, Depends(require_scope(Scope.WRITE_ACCOUNTS))]
 ReadAsClient = Annotated[Caller, Depends(check_reading_client)]
 MayStop = Annotated[Caller, Depends(require_scope_or_page(Scope.WRITE_ACCOUNTS))]
-MayImport = MayStop  # The same two: a program that may write, and the household's own page.
+MayImport = MayStop  # The same callers: a program that may write, and the household's own page.
 MayErase = Annotated[Caller, Depends(require_scope_or_page(Scope.ERASE_ACCOUNTS))]

@@ -7,14 +7,8 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query
 
-from worker.accounts.invitations import (
-    InvitationSummary,
-    Inviter,
-    MeterHasAccount,
-    MeterHasNoAccount,
-    NoMailService,
-    SentInvitation,
-)
+from worker.accounts import invitations
+from worker.accounts.invitations import InvitationSummary, Inviter, SentInvitation
 from worker.clients.enedis import ENEDIS
 from worker.clients.grdf import GRDF
 from worker.domain.invitation import Invitation
@@ -47,10 +41,11 @@ _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"model": Fault, "descr
     responses={**error_responses(400, 404, 411, 413, 422), **_REFUSALS},
 )
 def invite(new: NewInvitation, visit: VisitDep, caller: WriteAccounts) -> SentInvitation:
-    """Make a secret link, good once and for 72 hours, by which one person consents. You vouch for who gets it.
+    """Create a secret link through which one person consents; it works once, within 72 hours.
 
-    With `account` it is the same person as before, and the history is kept; a closed account only opens its history.
-    With `usage_point` or `pce` the meter gets an account. Unfinished older invitations for the same are revoked.
+    You vouch for the person who gets the link. With `account`, this is the same person as before, and the history is
+    kept; for a closed account, the link only opens its history. With `usage_point` or `pce`, the meter gets an account.
+    Older invitations for the same account or meter are revoked, unless they were used.
     """
     inviter = build_inviter(visit.stores)
     try:
@@ -59,13 +54,13 @@ def invite(new: NewInvitation, visit: VisitDep, caller: WriteAccounts) -> SentIn
         invitation, link = _create(inviter, visit, new, caller)
     except MeterElsewhere:
         raise meter_elsewhere() from None
-    except MeterHasAccount as error:
+    except invitations.MeterHasAccount as error:
         # The error's own text is for the command line.
         message = f"this meter has the account {error.account_id}: invite that account, or set new_holder"
         raise HttpRefusal(409, "meter_has_account", message) from None
-    except MeterHasNoAccount:
+    except invitations.MeterHasNoAccount:
         raise HttpRefusal(409, "meter_has_no_account", "this meter has no account: leave out new_holder") from None
-    except NoMailService:
+    except invitations.NoMailService:
         raise HttpRefusal(409, "no_mail_service", "no mail service is set up: send the link yourself") from None
     note_subject(visit.request, invitation.id, account_id=invitation.account_id)
     mailed = bool(new.mail) and inviter.mail(invitation, link, str(new.mail)) is None
@@ -80,28 +75,29 @@ def list_invitations(
     after: LastId = "",
     open_only: Annotated[bool, Query(alias="open", description="Only invitations that can still be used.")] = False,
 ) -> InvitationPage:
-    """All invitations of the client's service without their secrets and meters; ended ones stay for a week."""
-    # One more than requested shows whether there is a next page.
-    invitations = caller.page_invitations(registry, after, limit + 1, open_only=open_only)
-    page = [_summarize(invitation) for invitation in invitations[:limit]]
-    more = len(invitations) > limit
+    """List the invitations of the client's service, without secrets and meters.
+
+    Invitations that have ended are listed for a week.
+    """
+    # One invitation more than requested shows whether there is a next page.
+    found = registry.invitations.page(after, limit + 1, open_only=open_only, tenant=caller.tenant)
+    page = [_summarize(invitation) for invitation in found[:limit]]
+    more = len(found) > limit
     path = f"/api/invitations?limit={limit}{'&open=true' if open_only else ''}&after="
     return InvitationPage(invitations=page, next=f"{path}{page[-1].invitation}" if more else None)
 
 
 @router.delete(
-    "/invitations/{invitation_id}",
-    summary="Revoke an invitation",
-    responses={**error_responses(422), **_UNKNOWN},
+    "/invitations/{invitation_id}", summary="Revoke an invitation", responses={**error_responses(422), **_UNKNOWN}
 )
 def revoke_invitation(
     invitation_id: Annotated[str, Path(pattern=r"^[a-z0-9]{12}$", description="The invitation's id.")],
     caller: WriteAccounts,
     registry: RegistryDep,
 ) -> InvitationSummary:
-    """End it at once. Safe to repeat; one that was used stays used."""
+    """End the invitation at once. Safe to repeat; a used invitation stays used."""
     try:
-        return _summarize(caller.revoke_invitation(registry, invitation_id))
+        return _summarize(registry.invitations.revoke(invitation_id, tenant=caller.tenant))
     except UnknownInvitation:
         raise HttpRefusal(404, "unknown_invitation", "no such invitation") from None
 

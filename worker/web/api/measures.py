@@ -77,17 +77,17 @@ def read_measures(
         Day | None, Query(alias="to", description="Last day, **included**. Default: today.", examples=["2024-07-31"])
     ] = None,
     limit: Annotated[
-        int | None,
-        Query(ge=1, le=MOST_DOCUMENTS, description="Documents a page. Default: 1000 for JSON, all for CSV."),
+        int | None, Query(ge=1, le=MOST_DOCUMENTS, description="Documents a page. Default: 1000 for JSON, all for CSV.")
     ] = None,
     after: Annotated[
         str | None, Query(pattern=_KEY, description="A document's key, as in the link to the next page.")
     ] = None,
     form: Annotated[file_formats.Form, Query(alias="format")] = file_formats.Form.JSON,
 ) -> Response:
-    """Documents as `releve show --format json` prints them, in time order; `load` is in kWh, of powers in kVA.
+    """Return documents as `releve show --format json` prints them, in time order.
 
-    What the period `from` or `to` lies in counts as a whole: by month, `from=2024-07-15` gives all of July.
+    `load` is in kWh, or in kVA for powers. Periods are never cut: with `by=month`, `from=2024-07-15` returns all of
+    July.
     """
     usual = daily_of(supplier=caller.load_account(stores.registry, account_id).supplier)
     doctype = file_formats.find_asked_doctype(series or usual, by)
@@ -123,7 +123,7 @@ def _query(parameters: Mapping[str, object], after: str) -> str:
 
 
 class ImportedSeries(BaseModel):
-    """As a line of `releve import --json`."""
+    """One series of an imported file, like a line of `releve import --json`."""
 
     file: str = Field(description="File name, with meter numbers shortened to their last digits.")
     format: str = Field(examples=["enedis-hour"])
@@ -178,11 +178,12 @@ async def import_measures(
     caller: MayImport,
     dry_run: Annotated[bool, Query(description="Only show what is new in the files; store nothing.")] = False,
 ) -> ImportAnswer:
-    """Store the readings of files that people download, 32 MB at most; each is recognised by its content.
+    """Store the readings of files that people have downloaded; each file is recognised by its content.
 
-    Send one part `file` for each file, or a ZIP. Answers that were asked for after a file was made stay, nothing is
-    deleted, and a second import changes nothing. A file of another meter is refused, and stops no other one. Where all
-    are refused, the answer is 422 `file_refused`. Of a household's session the page's CSRF value is needed.
+    Send one part `file` for each file, or a ZIP; at most 32 MB in all. Readings that were requested from the supplier
+    after a file was made are kept, nothing is deleted, and a second import changes nothing. A file of another meter is
+    refused, but the other files are imported. If all files are refused, the answer is 422 `file_refused`. A household's
+    session must also send its page's CSRF value.
     """
     account = await run_in_threadpool(caller.load_account, visit.registry, account_id)
     try:
@@ -234,8 +235,7 @@ def list_schemas(sync: SyncDep) -> dict[str, Any]:
 )
 def read_schema(
     doctype: Annotated[
-        str,
-        Path(description="A full name, as in the list.", examples=["com.grandlyon.enedis.day"], max_length=80),
+        str, Path(description="A full name, as in the list.", examples=["com.grandlyon.enedis.day"], max_length=80)
     ],
     sync: SyncDep,
 ) -> JSONResponse:

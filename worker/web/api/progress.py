@@ -33,9 +33,9 @@ from worker.web.error_pages import HttpRefusal
 log = logging.getLogger("releve.api")
 router = APIRouter(tags=["progress"])
 POLL_EVERY_S: Final = 2.0
-LONGEST_S: Final = 900.0  # Then the browser reconnects.
+LONGEST_S: Final = 900.0  # After this time, the browser reconnects.
 MOST_STREAMS: Final = 400  # In one process.
-MOST_OF_SESSION: Final = 4  # Tabs of one household's browser.
+MOST_OF_SESSION: Final = 4  # For the tabs of one browser.
 MOST_OF_TOKEN: Final = 200
 _RECONNECT_MS: Final = 3000
 _EVENT: Final = {
@@ -52,7 +52,7 @@ _streams = asyncio.Semaphore(MOST_STREAMS)
 
 
 class StreamCounter:
-    """The open streams per caller: by session for a household, and by token for a client."""
+    """Counts the open streams of each caller: by session for a household, and by token for a client."""
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
@@ -63,7 +63,7 @@ class StreamCounter:
             raise HttpRefusal(503, "too_many_streams", "ask /progress every few seconds instead", wait_s=30)
 
     async def count(self, caller: Caller, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Yield the events of a stream, which counts until its end.
+        """Yield the events of a stream, which is counted until it ends.
 
         Yields nothing if the caller has opened its maximum of streams since ``check``; a browser then reconnects.
         """
@@ -92,12 +92,10 @@ _limits = StreamCounter()
 
 
 @router.get(
-    "/accounts/{account_id}/progress",
-    summary="Progress of the first sync",
-    responses=error_responses(404, 422),
+    "/accounts/{account_id}/progress", summary="Progress of the first sync", responses=error_responses(404, 422)
 )
 def read_progress(account_id: AccountId, registry: RegistryDep, sync: SyncDep, caller: ReadAccounts) -> AccountProgress:
-    """Days done and wanted by series; ask again every few seconds, or watch the stream."""
+    """Show how many days are fetched and wanted, by series. Call again every few seconds, or watch the stream."""
     return progress_of(caller.load_account(registry, account_id), sync.history)
 
 
@@ -123,17 +121,17 @@ async def watch_progress(
     caller: ReadAccounts,
     last_event_id: Annotated[str | None, Header(description="Sent by browsers that reconnect.")] = None,
 ) -> Response:
-    """Server-sent events, for `EventSource`. Where no stream can be had (503), poll `/progress`."""
-    # The registry is queried in a thread, as everywhere.
+    """Send the progress as server-sent events, for `EventSource`. If no stream is available (503), poll `/progress`."""
+    # Queries of the registry block, so they run in a thread.
     await run_in_threadpool(caller.load_account, registry, account_id, include_removed=True)
     if last_event_id in ("loaded", "removed"):
         return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
     _limits.check(caller)
     load = partial(load_watched, registry, sync, access, caller, account_id)
-    await run_in_threadpool(load)  # Here an error is answered with its own status, which a stream can't do any more.
-    return EventSourceResponse(
-        _limits.count(caller, stream_events(load))
-    )  # The response's comments keep the connection alive, one every 15 s.
+    # Loaded once before the stream begins, because only now can an error be answered with its own status.
+    await run_in_threadpool(load)
+    # The response's comments keep the connection alive, one every 15 s.
+    return EventSourceResponse(_limits.count(caller, stream_events(load)))
 
 
 async def stream_events(
@@ -141,9 +139,8 @@ async def stream_events(
 ) -> AsyncIterator[bytes]:
     """Yield the bytes of one stream, until the history is loaded, the account is removed, or ``longest_s`` is over.
 
-    ``load`` is called in a thread. If it raises HttpRefusal, the watcher's rights have ended, and so does the stream; a
-    browser that reconnects gets the refusal. After another failure the watcher keeps the last progress. The times are
-    only for tests.
+    ``load`` is called in a thread. If it raises HttpRefusal, the caller may no longer watch, and the stream ends; a
+    browser that reconnects gets the refusal. After any other failure the stream goes on. Only tests pass the times.
     """
     end_at = asyncio.get_running_loop().time() + longest_s
     last = None
@@ -174,7 +171,7 @@ def load_watched(registry: Registry, sync: Sync, access: WebAccess, caller: Call
     """Return the progress of an account shown to the caller earlier, as long as the caller may see it.
 
     Raises UnknownAccount if the account was removed, and HttpRefusal if the caller's token or session has ended, or no
-    longer shows it.
+    longer gives access to the account.
     """
     return progress_of(caller.reload_account(registry, access, account_id), sync.history)
 

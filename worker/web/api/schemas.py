@@ -1,4 +1,4 @@
-"""Schemas used only by the API (pydantic), and the descriptions of its errors for OpenAPI."""
+"""Schemas used only by the API (pydantic), and the descriptions of the API's errors for OpenAPI."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AccountId = Annotated[
 
 
 class Fault(BaseModel):
-    """What every refusal and failure answers."""
+    """The body of every refusal and failure."""
 
     error: str = Field(description="Code for programs; it does not change.", examples=["unknown_account"])
     message: str = Field(description="Text for people, one line.", examples=["no such account, or you may not see it"])
@@ -65,7 +65,7 @@ class NewAccount(BaseModel):
 
 
 class AccountSearch(BaseModel):
-    """One of `usage_point` and `pce`."""
+    """Exactly one of `usage_point` and `pce`."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -76,7 +76,7 @@ class AccountSearch(BaseModel):
         },
     )
 
-    # Not nullable: a null field would count as a property, of which the schema allows exactly one.
+    # The fields aren't nullable, because a null field would count as a property, and the schema allows exactly one.
     usage_point: str = Field("", pattern=r"^[0-9]{14}$", description="An electricity meter (PDL, PRM).")
     pce: str = Field("", pattern=r"^([0-9]{14}|GI[0-9]{6})$", description="A gas meter (PCE).")
 
@@ -98,14 +98,14 @@ class SeriesChoices(BaseModel):
 
 
 class SeriesSwitches(BaseModel):
-    """The switches alone: who may choose need not read when something was asked for."""
+    """Only the switches: a client that may choose series need not be allowed to read when they were requested."""
 
     account: str = Field(examples=[EXAMPLE_ID])
     series: dict[Series, SeriesSwitch]
 
 
 class NewInvitation(BaseModel):
-    """One of `account`, `usage_point` and `pce`."""
+    """Exactly one of `account`, `usage_point` and `pce`."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -158,8 +158,7 @@ class AuditRow(BaseModel):
     id: str = Field(description="Sorts by time.", examples=["0064f0b1a3c2d81f3a9c0b7e5d"])
     at: datetime
     actor_kind: str = Field(
-        description="Kind of actor: household, operator, token, client, command or visitor.",
-        examples=["token"],
+        description="Kind of actor: household, operator, token, client, command or visitor.", examples=["token"]
     )
     actor: str = Field(
         description="The id of a session, token or client; the name of an operator or user. Empty for a visitor.",
@@ -180,22 +179,22 @@ class AuditPage(BaseModel):
 
 
 class Receipt(BaseModel):
-    """What a removal erased; zeros where it was erased before."""
+    """What the erasure of an account has removed; zeros if the account was erased before."""
 
     account: str = Field(examples=[EXAMPLE_ID])
     erased: dict[str, int] = Field(examples=[{"documents": 3152, "usage_points": 1, "tokens": 0, "state_keys": 6}])
 
 
 def _describe_details(schema: dict[str, Any]) -> None:
-    """Add the further fields of all doctypes to the schema of a document."""
+    """Add the fields that only some doctypes have to the schema of a document."""
     for detail in (detail for doctype in Doctype for detail in doctype.details):
         schema["properties"].setdefault(detail.name, detail_schema(detail))
 
 
 class Measure(BaseModel):
-    """A stored document. `fold` is 1 in the second pass of the autumn hour and absent elsewhere.
+    """A stored document. `fold` is 1 in the hour that is repeated in autumn, and absent elsewhere.
 
-    The fields after it belong to some series alone; `GET /api/schemas` lists the doctypes and their fields.
+    The fields after `fold` exist only for some series; `GET /api/schemas` lists the doctypes and their fields.
     """
 
     model_config = ConfigDict(json_schema_extra=_describe_details)
@@ -216,7 +215,7 @@ class Measure(BaseModel):
 
 
 class MeasurePage(BaseModel):
-    """`series`, `doctype` and `unit` are there where the call names a series."""
+    """A page of documents. For electricity, `series`, `doctype` and `unit` are only set if the call names a series."""
 
     account: str = Field(examples=[EXAMPLE_ID])
     series: Series | None = Field(None)

@@ -1,4 +1,4 @@
 """Pages for people, one file each: those of households and of operators, and the endpoints of the OAuth proxy.
 
-``worker.web.asgi`` lists those that a fleet has, and those that a home has.
+``worker.web.asgi`` lists the pages of a fleet and those of a home.
 """

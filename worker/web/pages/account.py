@@ -1,7 +1,7 @@
 """The page of an account: progress of the first sync, charts, and the state of the connection with what to do.
 
-The chart and the figures show the energy of each stored series of daily values. Why values are missing from a chart, or
-the newest day is late, is explained in the sentences of ``releve explain``.
+The chart and the figures show the energy of each stored series of daily values. The sentences of ``releve explain`` say
+why values are missing from a chart, or why the newest day is late.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from worker.web.rendering import render, words_of
 from worker.web.texts import Words
 
 router = APIRouter()
-# Whether all is well, the household must wait, or it must act.
+# What each state means for the household: all is well, it must wait, or it must act.
 KINDS: Final[dict[str, str]] = {
     AccountState.NEW: "wait",
     AccountState.READY: "good",
@@ -65,8 +65,8 @@ KINDS: Final[dict[str, str]] = {
 RATE_LIMITED: Final = "state.rate_limited"
 RETRYING: Final = "state.retrying"
 _GAP_REACH: Final = timedelta(days=30)
-_TOLERANCE: Final = timedelta(days=2)  # For values that come some days after their day anyway.
-_MOST_NAMED: Final = 3  # Days with a value set aside.
+_TOLERANCE: Final = timedelta(days=2)  # For series whose values normally come some days late.
+_MOST_NAMED: Final = 3  # At most this many days with an impossible value, which was set aside, are named.
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,10 @@ class StoredFlow:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who reads the account's data, from when until when, both days included; None where unknown."""
+    """The service that reads the account's data, from the day ``since`` to the day ``until``.
+
+    Both days are included; ``until`` is None if unknown.
+    """
 
     service: str
     since: date
@@ -93,9 +96,9 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class AskedSpan:
-    """What a reader asks to see: the length of a span, a day in it, what it is compared with, and the unit.
+    """What a person asks to see: the length of the span, a day in it, what it is compared with, and the unit.
 
-    ``has_prices``: euros can be shown.
+    ``has_prices``: whether euros can be shown.
     """
 
     view: View
@@ -173,7 +176,7 @@ def show_account(
 
 
 def _span_query(by: View | None, at: date | None, compare: Against, unit: Unit) -> str:
-    """Return the query that shows the same span on another page; empty if none was requested."""
+    """Return the query that shows the same span on another page; empty if no span was requested."""
     chosen = {"by": by, "at": at, "compare": compare, "unit": unit}
     asked = urlencode({name: one for name, one in chosen.items() if one not in (None, Against.PREVIOUS, Unit.KWH)})
     return f"?{asked}" if asked else ""
@@ -225,7 +228,7 @@ def connection_of(account: Account, status: AccountStatus, why_late: str) -> tup
     ``why_late``: why the newest day is missing; empty if nothing is late.
     """
     if account.reason in (ConsentStopped.code, FilesOnly.code):
-        return "wait", f"code.{account.reason}"  # The household knows this: it was its own action.
+        return "wait", f"code.{account.reason}"  # The household stopped the consent or uses only files.
     if account.state is AccountState.ACTION_NEEDED:
         return KINDS[account.state], f"code.{account.reason}"
     if account.state is AccountState.NEW:
@@ -244,12 +247,12 @@ def connection_of(account: Account, status: AccountStatus, why_late: str) -> tup
 
 
 def _count_gaps(history: History, account: Account, today: date) -> dict[str, Any]:
-    """Return how many days of the last month have no total yet, and how many have a total but no curve."""
+    """Return how many days of the last month lack their daily value, and how many have one but lack the curve."""
     coverage = coverage_of(account.id, history)
     first, series = today - _GAP_REACH, daily_of(supplier=account.supplier)
     daily, curves = coverage.get(series), find_curve(series)
     curve = coverage.get(curves) if curves else None
-    # The newest total may come at any moment, so it isn't counted.
+    # The newest daily value may come at any moment, so it isn't counted.
     due = today - series.description.published_after_days * ONE_DAY
     return {
         "unpublished_days": sum(first <= gap.day < due for gap in (daily.open_days if daily else ())),
@@ -283,19 +286,19 @@ def build_chart(
 ) -> tuple[Chart | None, dict[str, Any] | None]:
     """Return the chart of the requested span, None while nothing is stored; and the row of its costs, if it shows them.
 
-    A day before the first stored one gets an empty chart that says why. A day after yesterday, or after the last stored
-    day of an inactive account, is replaced by that day, with the reason.
+    A day before the first stored day gets an empty chart that says why. A day after yesterday is replaced with
+    yesterday or, for an inactive account, with the last stored day; the chart says why.
     """
     if not flows:
         return None, None
     first, last, at = min(flow.first for flow in flows), max(flow.last for flow in flows), asked.at
     newest = max(last, asked.today - ONE_DAY) if account.active else last
-    # The first years of the calendar have nothing to compare with.
+    # Python's calendar begins with the year 1, so its first years have no earlier year to compare with.
     shown = first if at and at.year < MINYEAR + 2 else min(at or last, newest)
     span, daily = Span.containing(asked.view, shown), flows[0].daily
 
     def next_day(flow: StoredFlow) -> date:
-        # In a home with only files nothing counts as missing: the next file may have it.
+        # For an account of files only, nothing counts as missing, because the next file may contain it.
         return date.min if account.files_only and span.view is not View.DAY else flow.last + ONE_DAY
 
     def read(flow: StoredFlow) -> SpanMeasures:
@@ -306,7 +309,7 @@ def build_chart(
         return replace(found, days_set_aside=tuple(set_aside[:_MOST_NAMED]), reasons=reasons)
 
     measures, *fed = map(read, flows)
-    # At the ends of the calendar the day isn't explained.
+    # A day in the first or the last year of the calendar isn't explained.
     if at is not None and not span.start <= at < span.end and at.year not in (MINYEAR, MAXYEAR):
         reason = words.choose(explainer.explain_days(account, daily, [at])[at].sentences)
         measures = replace(measures, reasons=tuple(filter(None, (reason, *measures.reasons))))
@@ -330,13 +333,13 @@ def build_chart(
 def build_figures(
     measures: MeasureStore, account_id: str, flows: Sequence[StoredFlow], words: Words, unit: Unit
 ) -> list[Summary]:
-    """Return the energies of the last day, its month and its year, each compared with the one before.
+    """Return the energies of the last day, its month and its year, each compared with the previous one.
 
-    ``unit``: that of the charts they lead to.
+    ``unit``: the unit of the charts to which the figures link.
     """
     if not flows:
         return []
-    newest = flows[0].last  # Only the curve may be known for this day.
+    newest = flows[0].last  # Perhaps only the curve is known for this day, and no daily value.
     window = DateWindow(date(newest.year - 2, 1, 1), newest + ONE_DAY)
     days, *days_of_others = (read_days(measures, account_id, window, flow.daily) for flow in flows)
     last, figures = max(days, default=None), list[Summary]()
@@ -354,7 +357,7 @@ def explain_gaps(
 ) -> Iterator[str]:
     """Yield a sentence for each reason why values of the chart are missing.
 
-    There are none for the months of a year: their days explain it.
+    Nothing is yielded for the months of a year, because the charts of the months explain the gaps.
     """
     if measures.span.view is View.DAY:
         yield from _explain_day(explainer, account, daily, measures, words)
@@ -365,7 +368,7 @@ def explain_gaps(
 def explain_lateness(
     explainer: Explainer, account: Account, daily: Series, status: AccountStatus, today: date, words: Words
 ) -> str:
-    """Return why the newest day that should be stored is missing; empty if it's there, or can't have come yet."""
+    """Return why the newest day that should be stored is missing; empty if the day is stored or not published yet."""
     series = status.series.get(daily)
     if series is None or series.last_day is None:
         return ""
@@ -380,7 +383,10 @@ def explain_lateness(
 def _explain_day(
     explainer: Explainer, account: Account, daily: Series, measures: SpanMeasures, words: Words
 ) -> Iterator[str]:
-    """Yield why a day has no total, or else no complete curve; for a complete day, whether it came from a file."""
+    """Yield why a day has no total or no complete curve.
+
+    A complete day gets a sentence only if its values came from a file.
+    """
     curve, day = find_curve(daily), measures.span.start
     lacks_curve = curve is not None and (measures.empty or measures.gaps > 0)
     series = daily if measures.total is None else (curve if lacks_curve else None)
@@ -392,14 +398,14 @@ def _explain_day(
     if explanation is None or explanation.reason.is_complete:
         return
     if explanation.reason is Reason.NOT_ASKED_YET and explanation.stored.amount is not None:
-        return  # The ledger was lost.
+        return  # A value is stored, so the reason is wrong: the ledger was lost.
     yield words.choose(explanation.sentences)
 
 
 def _explain_days(
     explainer: Explainer, account: Account, daily: Series, measures: SpanMeasures, today: date, words: Words
 ) -> Iterator[str]:
-    """Yield for each reason how many days of a week or month are missing, and why."""
+    """Yield, for each reason, a sentence that says how many days of a week or month are missing, and why."""
     days = [slot.start.date() for slot in measures.slots if slot.gap or (measures.empty and slot.energy is None)]
     explanations = explainer.explain_days(account, daily, [day for day in days if day < today])
     by_reason: dict[Reason, list[date]] = {}
@@ -407,14 +413,14 @@ def _explain_days(
         by_reason.setdefault(explanation.reason, []).append(day)
     for reason, missing in by_reason.items():
         newest = explanations[missing[-1]]
-        if measures.empty:  # Nothing is drawn, so nothing is hatched.
+        if measures.empty:  # A chart without bars shows no gaps that could be counted.
             yield words.choose(newest.sentences)
         else:
             yield _describe_gaps(reason, len(missing), newest, daily, words)
 
 
 def _describe_gaps(reason: Reason, number: int, newest: SeriesExplanation, daily: Series, words: Words) -> str:
-    """Return how many days are missing and why; if the reason has no text for several, explain the newest day."""
+    """Return how many days are missing and why; if the reason has no text for several days, explain the last one."""
     if has_text(f"chart.gaps.{reason}.one"):
         return words.count(f"chart.gaps.{reason}", number, supplier=words(f"supplier.{daily.description.supplier}"))
     count = words.count("chart.gaps.days", number)

@@ -1,8 +1,8 @@
 """Forms of an account's page: choose its series, stop its consent, remove it, join it with another account of the home.
 
 A home has one account per supplier, and only accounts that this browser's session shows are ever named. The sum of a
-home's energies (kWh) is made only on request, and says what is added. It covers the days known for all its accounts,
-because otherwise it would add unequal times.
+home's energies (kWh) is made only on request, and names what is added. The sum covers only the days that are known for
+all accounts of the home; otherwise it would add up unequal times.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_
 class Box:
     """A series on the page. ``state``: ``on``, ``off`` or ``ended``, as in the keys of its texts.
 
-    ``kept``: it can't be switched off here, because the page's totals are computed from it.
+    ``kept``: whether the series can't be switched off here, because the page's totals are computed from it.
     """
 
     series: Series
@@ -73,9 +73,10 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """``accounts``: those of a home that the session shows, in the order of suppliers; only one if nothing is joined.
+    """The joined accounts of one home, as far as this session may see them.
 
-    ``joinable``: accounts of the session that may be joined to the home.
+    ``accounts``: sorted by supplier; only one if nothing is joined. ``joinable``: the session's other accounts that may
+    be joined.
     """
 
     accounts: list[Account]
@@ -88,9 +89,10 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class SummedSpan:
-    """A day, month or year in words. ``parts``: the keys of the energies' names, and the share of each in the total.
+    """The sum of a home's energies over a day, month or year, in words.
 
-    ``note``: how many days are summed, if not all.
+    ``parts``: the key of each energy's name, and the energy's share in the total. ``note``: how many days are summed,
+    if not all.
     """
 
     title: str
@@ -99,7 +101,7 @@ class SummedSpan:
     note: str
 
 
-# An account that another person has taken over is only shown, and so is one that can't be stopped.
+# An account that another person has taken over, or that can't be stopped, has its page, but not these forms.
 Choosable = Annotated[Account, Depends(own_account(lambda account: account.may_choose_series))]
 Stoppable = Annotated[Account, Depends(own_account(lambda account: account.may_be_stopped, "#connection"))]
 
@@ -118,7 +120,7 @@ def save_series(
     series: Annotated[list[str] | None, Form()] = None,
     before: Annotated[list[str] | None, Form()] = None,
 ) -> Response:
-    """Switch the series whose box was changed. ``before``: the series that the form showed as ticked.
+    """Switch each series whose box was changed. ``before``: the series that the form showed as ticked.
 
     An unchanged series continues to follow the service's setting.
     """
@@ -141,12 +143,18 @@ def _load_boxes(stores: Stores, account: Account) -> list[Box]:
     return [
         Box(
             series,
-            "ended" if shown.switch is SeriesSwitch.ENDED else ("on" if shown.collected else "off"),
+            _name_state(shown.switch, shown.collected),
             kept=shown.collected and series is daily_of(supplier=account.supplier),
         )
         for series, shown in build_series_chooser(stores).load(account.id).series.items()
         if shown.offered
     ]
+
+
+def _name_state(switch: SeriesSwitch, collected: bool) -> str:
+    if switch is SeriesSwitch.ENDED:
+        return "ended"
+    return "on" if collected else "off"
 
 
 @router.get("/accounts/{account_id}/stop")
@@ -162,8 +170,8 @@ def stop_account(stores: StoresDep, sync: SyncDep, account: Stoppable) -> Respon
 
 
 def describe_grants(stores: Stores, sync: Sync, account: Account) -> dict[str, Any]:
-    """Return, for a page, what clients of the proxy may read of the account's meter, each with the client's name."""
-    today, meters = sync.history.today(), meters_of(stores, account)
+    """Return the page's values about the proxy's grants for the account's meter, each with its client's name."""
+    today, meters = sync.history.today(), meters_of(stores.registry, account)
     grants = stores.registry.proxy_grants.list_grants(meter_digests=meters)
     names = {client.id: client.name for client in stores.registry.proxy_clients.list_clients()} if grants else {}
     in_force = [(names[grant.client_id], grant) for grant in grants if not grant.is_over(today)]
@@ -172,8 +180,7 @@ def describe_grants(stores: Stores, sync: Sync, account: Account) -> dict[str, A
 
 @router.post("/accounts/{account_id}/grants/{grant_id}/end", dependencies=[account_form("#grants")])
 def end_grant(stores: StoresDep, account: OwnAccount, grant_id: str) -> Response:
-    """End the grant of a client of the proxy for the account's meter."""
-    if not stores.registry.proxy_grants.end(grant_id, EndReason.WITHDRAWN, meters_of(stores, account)):
+    if not stores.registry.proxy_grants.end(grant_id, EndReason.WITHDRAWN, meters_of(stores.registry, account)):
         raise UnknownAccount("no grant for the meter of this account")
     return RedirectResponse(f"/accounts/{account.id}#grants", 303)
 
@@ -202,7 +209,7 @@ def remove_account(request: Request, stores: StoresDep, sync: SyncDep, account: 
 
 
 def receipt_of(erased: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Return the counts of an erasure that its receipt shows."""
+    """Return the counts of an erasure that the page of its receipt shows."""
     return [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
 
 
@@ -223,7 +230,7 @@ def find_home(registry: Registry, session: Session, account: Account) -> Home:
 
 
 def _share_home(account: Account, others: Iterable[Account]) -> list[Account]:
-    """Return those of the others that are joined with the account."""
+    """Return the accounts in ``others`` that are joined with this account."""
     return [other for other in others if account.home and other.home == account.home and other.id != account.id]
 
 
@@ -248,7 +255,7 @@ def part_accounts(registry: RegistryDep, session: SessionDep, account: OwnAccoun
 def build_sum(stores: Stores, accounts: Sequence[Account], at: date | None, words: Words) -> list[SummedSpan]:
     """Return the sums of a day, its month and its year; empty while one of the accounts has no daily value.
 
-    ``at``: the day; without it, or if it is too late, the last day that all accounts have.
+    ``at``: the day; if it is None or too late, the last day that all accounts have is taken.
     """
     series = [daily_of(supplier=account.supplier) for account in accounts]
     pairs = list(zip(accounts, series, strict=True))

@@ -1,13 +1,13 @@
-"""The cards below the chart of an account's page, if it has any: power, registers, billed periods, contract.
+"""The cards below the chart of an account's page, if there are any: power, registers, billed periods, contract.
 
-- Power: the maximum of each day, of the month and of the year, compared with the subscribed power. A day's chart is
-  that of its month, because a day has one maximum power.
+- Power: the maximum of each day, of the month and of the year, compared with the subscribed power. For a day, the
+  card shows the day's month, because a day has only one maximum power.
 - Registers: by tariff period, what the meter showed and the sums of month and year. Periods are named as the supplier
   sends them, with an explanation if there is one (``register.<name>``).
 - Billed periods of gas: a table of them, and their months next to the sums of the days. Days and periods are two
   measures of the same gas, so they are shown next to each other and never added up.
 - Contract: subscribed power, tariff and off-peak hours; for gas the frequency of readings, the tariff and the annual
-  reference consumption. Both show since when it is in force, and what it was before.
+  reference consumption. The card also shows since when the contract is in force, and the earlier contracts.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _RANGE: Final = re.compile(r"(\d{1,2})h(\d{2})?-(\d{1,2})h(\d{2})?", re.IGNORECA
 
 @dataclass(frozen=True, slots=True)
 class PowerRow:
-    """A day or month in words."""
+    """The maximum power of a day or month, in words."""
 
     label: str
     power: str
@@ -66,7 +66,7 @@ class PowerRow:
 
 @dataclass(frozen=True, slots=True)
 class PowerCard:
-    """All values for the template. ``highest``: title of a time, and its maximum power with the instant."""
+    """All values for the template. ``highest``: the title of each span, with the maximum power and its time."""
 
     series: Series
     view: View
@@ -129,7 +129,7 @@ class PeriodRow:
 
 @dataclass(frozen=True, slots=True)
 class BilledMonth:
-    """A month: what was published for it, the sum of its days, and the difference."""
+    """A month: the energy published for the month, the sum of its days, and the difference."""
 
     label: str
     published: str
@@ -142,7 +142,7 @@ class BilledMonth:
 class BilledCard:
     """All values for the template. ``year``: the year shown. ``last``: the newest period in a sentence.
 
-    ``deviation``: a sentence about the month on the page; empty if it can't be compared.
+    ``deviation``: a sentence about the month on the page; empty if the month can't be compared.
     """
 
     series: Series
@@ -155,9 +155,10 @@ class BilledCard:
 
 @dataclass(frozen=True, slots=True)
 class ContractCard:
-    """All values for the template. ``title``: its key. ``facts``: keys of their names, and values.
+    """All values for the template.
 
-    ``changes``: the days on which another contract was found, each with that contract in a few words; newest first.
+    ``title``: the key of the title. ``facts``: the key of each fact's name, and the value. ``changes``: the days on
+    which another contract was found, each with that contract in a few words; newest first.
     """
 
     series: Series
@@ -197,14 +198,14 @@ def _is_power(series: Series) -> bool:
 def build_power(
     measures: MeasureStore, account_id: str, series: Series, contracts: Sequence[Entry], at: Span, words: Words
 ) -> PowerCard | None:
-    """Return the maximum powers of the span's year; None if none is stored."""
+    """Return the card with the maximum powers of the span's year; None if no maximum power is stored."""
     year = Span.containing(View.YEAR, at.start)
     entries = read_entries(measures, account_id, series, DateWindow(year.start, year.end))
     return to_power(series, to_peaks(entries, contracts), contracts, at, words) if entries else None
 
 
 def to_power(series: Series, peaks: Sequence[Peak], contracts: Sequence[Entry], at: Span, words: Words) -> PowerCard:
-    """Return the card for ``at``; ``peaks``: those of its year."""
+    """Return the card for the span ``at``. ``peaks``: the maximum powers of the year of ``at``."""
     span = at if at.view is View.YEAR else Span.containing(View.MONTH, at.start)
     by_slot = _peaks_by_slot(span, peaks)
     slots = _power_slots(by_slot, peaks[-1].day + ONE_DAY)
@@ -234,7 +235,7 @@ def to_power(series: Series, peaks: Sequence[Peak], contracts: Sequence[Entry], 
 
 
 def _peaks_by_slot(span: Span, peaks: Sequence[Peak]) -> dict[Span, Peak | None]:
-    """Return the maximum power of each day of a month, or of each month of a year."""
+    """Return the maximum power of each day of a month, or of each month of a year; None if it is not stored."""
     view = View.DAY if span.view is View.MONTH else View.MONTH
     slots = dict.fromkeys(Span.containing(view, day) for day in span.days())
     return {slot: _find_highest_within(slot, peaks) for slot in slots}
@@ -258,7 +259,7 @@ def _power_slots(by_slot: Mapping[Span, Peak | None], next_day: date) -> tuple[S
 
 
 def _highest_in_words(at: Span, peaks: Sequence[Peak], words: Words) -> Iterator[tuple[str, str]]:
-    """Yield the maximum power of the span, and of its month and year where these are longer."""
+    """Yield the maximum power of the span, and of its month and year if these are longer than the span."""
     longer = [view for view in (View.MONTH, View.YEAR) if len(Span.containing(view, at.start).days()) > len(at.days())]
     for view in (at.view, *longer):
         span = Span.containing(view, at.start)
@@ -277,7 +278,7 @@ def _peak_in_words(peak: Peak, words: Words, *, with_day: bool) -> str:
 
 
 def _days_above(peaks: Sequence[Peak], year: int, words: Words) -> str:
-    """Return on how many days the subscribed power was exceeded; empty if that is unknown."""
+    """Return on how many days the subscribed power was exceeded; empty if no subscribed power is known."""
     if all(peak.subscribed is None for peak in peaks):
         return ""
     number = sum(peak.exceeds for peak in peaks)
@@ -296,7 +297,7 @@ def _power_row(label: str, peak: Peak | None, limit: int | None, view: View, wor
 def build_registers(
     measures: MeasureStore, account_id: str, series: Series, at: Span, words: Words, today: date
 ) -> RegistersCard | None:
-    """Return the registers of the span's year; None if none is stored."""
+    """Return the card with the registers of the span's year; None if no registers are stored."""
     year = Span.containing(View.YEAR, at.start)
     # The midnight that ends the year's last day belongs to the next day.
     entries = read_entries(measures, account_id, series, DateWindow(year.start, year.end + ONE_DAY))
@@ -304,7 +305,7 @@ def build_registers(
 
 
 def to_registers(series: Series, entries: Sequence[Entry], at: Span, words: Words, today: date) -> RegistersCard:
-    """Return the card for ``at``; ``entries``: those of its year, in order."""
+    """Return the card for the span ``at``. ``entries``: the register readings of the year of ``at``, in order."""
     year = Span.containing(View.YEAR, at.start)
     days = [energy for energy in day_energies(entries) if year.start <= energy.day < year.end]
     months = month_energies(days, today)
@@ -321,7 +322,7 @@ def to_registers(series: Series, entries: Sequence[Entry], at: Span, words: Word
         shown=title_of(span, words),
         year=str(year.start.year),
         rows=[
-            # A tariff period whose name we do not know has no words.
+            # A tariff period with an unknown name has no explanation.
             RegisterRow(
                 name, words.known(f"register.{name}", ""), _kwh(registers.get(name), words), _kwh(sums.get(name), words)
             )
@@ -359,7 +360,7 @@ def _kwh(watt_hours: int | None, words: Words) -> str:
 
 
 def _registers_notes(entries: Sequence[Entry], shown: Sequence[MonthEnergy], words: Words) -> Iterator[str]:
-    """Yield what the totals lack: days without a value, and days from which counting starts again."""
+    """Yield what the totals lack: days without a value, and days on which the registers began a new sequence."""
     if lacking := sum(energy.lacking for energy in shown):
         yield words.count("registers.lacking", lacking)
     for sequence_break in find_breaks(entries):
@@ -367,7 +368,7 @@ def _registers_notes(entries: Sequence[Entry], shown: Sequence[MonthEnergy], wor
 
 
 def build_billed(measures: MeasureStore, account_id: str, series: Series, at: Span, words: Words) -> BilledCard | None:
-    """Return the periods of the year shown on the page; None if no period is stored."""
+    """Return the card with the billed periods of the year shown on the page; None if no period is stored."""
     periods = read_entries(measures, account_id, series)
     if not periods:
         return None
@@ -426,7 +427,7 @@ def _billed_month(month: IntervalMonth, comparison: MonthComparison | None, plac
 
 
 def _describe_deviation(month: MonthComparison, words: Words) -> str:
-    """Compare a month's days with what was published for it, in a sentence with both numbers."""
+    """Return a sentence that compares the sum of a month's days with the energy published for the month."""
     if month.difference == 0:
         key = "gas.billed.equal"
     else:
@@ -442,7 +443,7 @@ def _describe_deviation(month: MonthComparison, words: Words) -> str:
 
 
 def to_contract(series: Series, entries: Sequence[Entry], words: Words) -> ContractCard | None:
-    """Return the contract in force and earlier ones; None if none is stored. ``entries``: in order."""
+    """Return the card with the current contract and earlier contracts; None without any. ``entries``: in order."""
     if not entries:
         return None
     is_gas = series.is_gas
@@ -467,7 +468,7 @@ def _describe_power_contract(entry: Entry, words: Words) -> dict[str, str]:
 
 
 def describe_off_peak(text: str, words: Words) -> str:
-    """Return ``22:00 – 06:00, 12:30 – 14:00``; a text of any other form is returned as it was sent."""
+    """Return off-peak hours such as ``22:00 – 06:00, 12:30 – 14:00``; a text of another form stays as it was sent."""
     match = _OFF_PEAK.fullmatch(text.strip())
     parts = [_RANGE.fullmatch(part.strip()) for part in match[1].split(";")] if match else []
     ranges = [
@@ -477,7 +478,7 @@ def describe_off_peak(text: str, words: Words) -> str:
     ]
     if not parts or len(ranges) < len(parts):
         return text
-    # A range is not broken over two lines.
+    # No-break spaces keep each range on one line.
     return ", ".join(ranges).replace(" – ", "\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}")
 
 
@@ -499,7 +500,7 @@ def _day_in_words(text: str, words: Words) -> str:
 
 
 def describe_gas_contract(entry: Entry, words: Words) -> dict[str, str]:
-    """Return what is known of a contract, by the keys of the names; unknown values are empty."""
+    """Return the facts of a gas contract by the keys of their names; unknown values are empty."""
     details = entry.details or {}
     return {
         "gas.contract.frequency": in_words("frequency", details.get("frequency") or "", words),

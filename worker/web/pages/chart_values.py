@@ -7,10 +7,10 @@ compared over the days that both have; otherwise an unfinished month would alway
 A day's slots are its steps of whatever length and its gaps, each with the same time of the day before. Steps of both
 days are added up until their bounds agree, so that each slot is the same time on both days. A gap is time that no step
 covers. The slots are contiguous, and their lengths add up to 23, 24 or 25 hours. Consumption and production are shown
-on one grid, the coarser: a slot that is partly a gap then has the energy of the rest.
+on one grid, the coarser of the two: a slot that is partly a gap has the energy of its other part.
 
-The further fields of a day's gas are shown in words: volume, coefficient, index, and whether the value is provisional.
-An unknown word from the supplier is shown as it was sent.
+A day of gas also has a volume, a coefficient, two index readings and a status such as provisional, shown in words. An
+unknown word from the supplier is shown as it was sent.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _ONE_WEEK: Final = timedelta(days=7)
 PROVISIONAL: Final = "provisional"
 _UNITS: Final = {"volume": "m³", "coefficient": "kWh/m³", "index_start": "m³", "index_end": "m³"}
 _WORDS: Final = ("quality", "status")
-_UNSAID: Final = ("measured", "final")  # Left out in a table.
+_UNSAID: Final = ("measured", "final")  # Words that a table leaves out.
 Days = Mapping[date, int]  # Civil day -> energy in milliwatt-hours, or its cost in millionths of a euro.
 DayDetails = Mapping[date, Mapping[str, Any]]
 
@@ -62,11 +62,11 @@ class View(StrEnum):
     YEAR = "year"
 
 
-CALENDAR_VIEWS: Final = (View.DAY, View.MONTH, View.YEAR)  # Each lies within the next.
+CALENDAR_VIEWS: Final = (View.DAY, View.MONTH, View.YEAR)  # Each span lies within the next one.
 
 
 class Against(StrEnum):
-    """What a week or month is compared with: the previous one, or the same one of the previous year."""
+    """What a week or month is compared with: the one before it, or the same week or month a year earlier."""
 
     PREVIOUS = "previous"
     YEAR = "year"
@@ -108,7 +108,10 @@ class Span:
         return Span(self.view, self.end)
 
     def compared(self, against: Against) -> Span:
-        """Return the span to compare this one with. The same week of the previous year has the same weekdays."""
+        """Return the span with which this span is compared.
+
+        With ``Against.YEAR``, a week is compared with the week that begins 52 weeks earlier, on the same weekday.
+        """
         if against is Against.YEAR and self.view is View.WEEK:
             return Span(self.view, self.start - 52 * _ONE_WEEK)
         if against is Against.YEAR and self.view is View.MONTH:
@@ -123,12 +126,13 @@ class Span:
 class Slot:
     """One bar: ``energy`` in this span, ``before`` in its counterpart in the compared span, in milliwatt-hours.
 
-    ``start`` is the local time of a step, or midnight of a day or of a month's first day. ``overhang``: how long its
-    last step continues after the day. ``repeated`` marks time in the second pass of the autumn hour. ``pending`` marks
-    a slot in the future or not yet published, where a missing value is no gap. ``carried``: a step that began on the
-    previous day, and is counted there, covers the slot or its beginning. ``uncovered``: how much of the slot is a gap
-    next to known steps, in the common grid of two series. ``missing_days`` counts the past days of a month that have no
-    value, ``known_days`` its days that have one. ``incomplete`` marks the cost of a day that is known only in part.
+    ``start`` is the local time of a step, or midnight of a day or of a month's first day. ``overhang``: how long the
+    slot's last step continues after the day. ``repeated`` marks a slot in the second pass of the hour that is repeated
+    in autumn. ``pending`` marks a slot in the future or not yet published, where a missing value is no gap.
+    ``carried``: a step that began on the previous day, and is counted there, covers the slot or its beginning.
+    ``uncovered``: how much of the slot is a gap next to known steps, in the common grid of two series. ``missing_days``
+    counts the past days of a month that have no value, ``known_days`` the days of the month that have a value.
+    ``incomplete`` marks the cost of a day that is known only in part.
     """
 
     start: datetime
@@ -150,7 +154,7 @@ class Slot:
 
     @property
     def unfinished(self) -> bool:
-        """Whether some days of a month are known and others still to come."""
+        """Whether some days of a month are known and others are still to come."""
         return 0 < self.known_days < self.length.days - self.missing_days
 
     @property
@@ -161,9 +165,10 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The energy of two spans over the time that both have.
+    """The energy of two spans, summed only over the time for which both have values.
 
-    ``number``: how many days that is, or minutes of a day. ``whole``: whether that is all of both spans.
+    ``number``: the length of that time, in days, or in minutes for a single day. ``whole``: True if no part of either
+    span is left out.
     """
 
     energy: int
@@ -182,9 +187,9 @@ class SpanMeasures:
     """Values of one chart. ``total``: None if nothing is known; ``curve``: the sum of a day's complete curve.
 
     ``days_set_aside``: days for which the supplier sent a value that no meter can reach. ``days``: the span's days that
-    have a value of their own. ``details``: the further fields of days that have some. ``reasons``: why values are
-    missing, in sentences. ``computed``: those of ``days`` that are the sum of their curve. ``against``: what the span
-    is compared with. ``unpriced``: days that have no price.
+    have a value of their own. ``details``: the additional fields of each day that has any. ``reasons``: why values are
+    missing, in sentences. ``computed``: the days whose value was computed as the sum of their curve. ``against``: what
+    the span is compared with. ``unpriced``: the days without a price.
     """
 
     span: Span
@@ -203,7 +208,7 @@ class SpanMeasures:
 
     @property
     def other(self) -> Span:
-        """The span that this one is compared with."""
+        """The span with which this span is compared."""
         return self.span.compared(self.against)
 
     @property
@@ -228,9 +233,9 @@ def read_measures(
     daily: Series | None = None,
     against: Against = Against.PREVIOUS,
 ) -> SpanMeasures:
-    """Read a span and the one it is compared with, for the consumption or the direction of ``daily``.
+    """Read a span and the span with which it is compared.
 
-    ``next_day``: the first unpublished day.
+    ``next_day``: the first unpublished day. ``daily``: the series of daily values; consumption if None.
     """
     daily = daily or daily_of()
     other = span.compared(against)
@@ -260,14 +265,14 @@ def read_days(measures: MeasureStore, account_id: str, window: DateWindow, daily
 def read_entries(
     measures: MeasureStore, account_id: str, series: Series, window: DateWindow | None = None
 ) -> list[Entry]:
-    """Read the readings of a series of days in the window, or all, in order."""
+    """Read the readings of a series in key order: those of the window, or all if there is no window."""
     doctype = series.inputs
     keys = key_range(window, doctype) if window else ALL_KEYS
     return [to_entry(document) for document in measures.read(account_id, {doctype: keys})[doctype]]
 
 
 def first_day(measures: MeasureStore, account_id: str, doctype: Doctype) -> date | None:
-    """Read the first day with a document of this doctype."""
+    """Read the first day that has a document of this doctype; None if there is no document."""
     documents = measures.read(account_id, {doctype: ALL_KEYS}, limit=1)[doctype]
     return to_reading(documents[0], doctype).start.date() if documents else None
 
@@ -292,7 +297,7 @@ def measures_by_day(span: Span, days: Days, next_day: date, against: Against = A
 def measures_by_step(span: Span, readings: Iterable[IntervalReading], days: Days, next_day: date) -> SpanMeasures:
     """Return a day by the steps of its load curve.
 
-    The day's total is the supplier's own if there is one, because some steps may be missing.
+    The day's total is the supplier's daily value if there is one, because some steps may be missing.
     """
     slots = day_slots(span.start, readings, pending=span.start >= next_day)
     energies = [slot.energy for slot in slots if slot.energy is not None]
@@ -339,7 +344,7 @@ def _slots_by_month(span: Span, other: Span, days: Days, next_day: date) -> Iter
 
 
 def _counterpart(span: Span, other: Span, day: date) -> date | None:
-    """Return the same day of another week, month or year; None if it doesn't exist, such as 31 April."""
+    """Return the same day of another week, month or year; None if there is no such day, for example 31 April."""
     if span.view is View.WEEK:
         return other.start + (day - span.start)
     try:
@@ -367,7 +372,7 @@ class _Step(NamedTuple):
 
     @classmethod
     def on_clock_of(cls, day: date, reading: IntervalReading) -> _Step | None:
-        """Return where the step lies on the clock of ``day``; None if that clock shows no such time."""
+        """Return where the step lies on the clock of ``day``; None if the clock of this day never shows that time."""
         overhang = _overhang(reading)
         length = reading.length // _MINUTE - overhang
         start = reading.start.astimezone(UTC)
@@ -382,7 +387,7 @@ class _Step(NamedTuple):
 
 
 def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool = False) -> tuple[Slot, ...]:
-    """Return the slots of a day; ``readings`` are those of the day and of the day before."""
+    """Return the slots of a day. ``readings``: the steps of that day and of the day before."""
     by_day: dict[date, list[IntervalReading]] = {day: [], day - ONE_DAY: []}
     for reading in readings:
         by_day.setdefault(civil_date(reading.start), []).append(reading)
@@ -391,7 +396,8 @@ def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool =
     carried_until = max((_overhang(reading) for reading in by_day[day - ONE_DAY]), default=0)
     gaps = find_uncovered(carried_until, day_length(day) // _MINUTE, ((step.start, step.end) for step in now))
     on_clock = (_Step.on_clock_of(day, reading) for reading in by_day[day - ONE_DAY])
-    # A step that a gap, or a step counted with the day before, cuts through has no equal time for comparison.
+    # A step of the day before is left out if the edge of a gap, or of a carried step, cuts through it, because no slot
+    # could then show the same time of both days.
     edges = {carried_until, *(edge for gap in gaps for edge in gap)}
     before = [step for step in on_clock if step and not any(step.is_cut_at(edge) for edge in edges)]
     midnight = local_midnight(day).astimezone(UTC)
@@ -452,7 +458,7 @@ def _missing_of(slots: Iterable[Slot]) -> timedelta:
 def _common_bounds(
     carried_until: int, now: Iterable[_Step], before: Iterable[_Step], gaps: Iterable[tuple[int, int]], end: int
 ) -> list[int]:
-    """Return the bounds that lie inside no step of either day; in a gap also each half-hour."""
+    """Return the bounds that lie inside no step of either day; in a gap, each half-hour is a bound too."""
     steps = [*now, *before]
     inside = {minute for step in steps for minute in range(step.start + 1, step.end)}
     half_hours = (
@@ -471,7 +477,7 @@ def _overhang(reading: IntervalReading) -> int:
 
 
 def _minute_of(day: date, clock: datetime) -> int | None:
-    """Return the minute of a day at which its clock shows the same time; None if it never does."""
+    """Return the minute of a day at which its clock shows the time of ``clock``; None if it never shows that time."""
     moment = datetime.combine(day, clock.time(), PARIS).astimezone(UTC)
     shown = moment.astimezone(PARIS)
     if (shown.time(), shown.fold) != (clock.time(), clock.fold):
@@ -480,7 +486,7 @@ def _minute_of(day: date, clock: datetime) -> int | None:
 
 
 def describe_day(details: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
-    """Return the known figures with their units, each with the key of its name."""
+    """Return the known details of a day of gas in words, each with the key of its name."""
     numbers = [
         (f"gas.{name}", with_unit(details[name], unit, words)) for name, unit in _UNITS.items() if name in details
     ]
@@ -493,7 +499,7 @@ def with_unit(value: Any, unit: str, words: Words) -> str:
 
 
 def list_marks(details: Mapping[str, Any], words: Words) -> list[str]:
-    """Return a table's remarks on a value, such as ``provisoire``; none for a measured and final one."""
+    """Return a table's remarks on a value, such as ``provisoire``; empty for a measured and final value."""
     known = {name: str(details[name]) for name in reversed(_WORDS) if name in details}
     return [in_words(name, value, words) for name, value in known.items() if value not in _UNSAID]
 
@@ -522,5 +528,5 @@ def _count_provisional(details: DayDetails) -> int:
 
 
 def in_words(name: str, value: Any, words: Words) -> str:
-    """Return the words for a value of this name; one that nobody knows as it was sent."""
+    """Return the words for a value of the field ``name``; an unknown value is returned as it was sent."""
     return words.known(f"gas.{name}.{value}", str(value))

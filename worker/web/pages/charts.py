@@ -1,11 +1,11 @@
 """The chart of an account's page: the span to show, its figures in words, the drawings, the table, and the links.
 
-It shows the consumption, and with solar panels also the energy fed into the grid; for a meter that only feeds in, only
-that. Gas has no values within a day, so a day is shown in figures.
+The chart shows the consumption and, with solar panels, also the energy fed into the grid; for a meter that only feeds
+in, it shows only the energy fed in. Gas has no values within a day, so a day of gas is shown in figures.
 
-With panels the meter sees only the exchange with the grid: what panels make and the home uses at once passes no meter.
-So drawn and fed-in energy are never added up, and their difference is named for what it is: more drawn than fed in, or
-more fed in than drawn.
+With panels the meter sees only the exchange with the grid: energy that the panels make and the home uses at once passes
+no meter. So drawn and fed-in energy are never added up, and their difference is named for what it is: more drawn than
+fed in, or more fed in than drawn.
 
 Links are queries of the account's own page, and drawings are SVG, made on the server: both work without scripts, and
 the drawings take their colours from the page's style sheet.
@@ -13,9 +13,9 @@ the drawings take their colours from the page's style sheet.
 A bar is as wide as its time is long; for a day its height is the mean power (kW), otherwise the energy (kWh) or the
 maximum power (kVA), or what it costs (€). The previous span is a pale wide bar behind a solid narrow one: both can be
 read at 48 bars on a phone. Energy fed into the grid hangs below the axis, to the same scale, because drawn and fed-in
-energy are not parts of one sum. A gap is hatched and a measured zero is a line. The second pass of the autumn hour has
-its own background, and so have off-peak hours. In front of each slot is a target for the pointer, as high as the chart;
-it is a link if the slot leads somewhere.
+energy are not parts of one sum. A gap is hatched and a measured zero is a line. The second pass of the hour that is
+repeated in autumn has its own background, and so have off-peak hours. In front of each slot is a target for the
+pointer, as high as the chart; it is a link if the slot leads somewhere.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ _VIEW_WITHIN: Final = {View.WEEK: View.DAY, View.MONTH: View.DAY, View.YEAR: Vie
 _ONE_WATT_HOUR: Final = 1000  # In milliwatt-hours: daily values are sent in watt-hours.
 _UNKNOWN: Final = "–"
 _AN_HOUR: Final = timedelta(hours=1)
-_SMALLEST_TOP: Final = 0.05  # In thousands of the unit, so that a standby consumption doesn't fill the chart.
+_SMALLEST_TOP: Final = 0.05  # In thousands of the unit. With a lower top, a standby use would fill the chart.
 _TICKS: Final = 4
 _FACTORS: Final = {Unit.KWH: (1, 2, 2.5, 5, 10), Unit.EUR: (1, 2, 5, 10)}  # Quarters of a cent are no round numbers.
 _CENTS: Final = 2  # Decimals of a euro.
-_BEFORE_SHARE, _NOW_SHARE = 0.84, 0.5  # Widths of the bars in a slot.
+_BEFORE_SHARE, _NOW_SHARE = 0.84, 0.5  # The widths of the bars, as shares of their slot.
 _ROUND: Final = 3.0
 _TOP, _MARGIN_BOTTOM = 16, 24
 _DIGIT_PX: Final = 7
@@ -100,7 +100,7 @@ class TableRow:
     """A slot in words, for the table and for the line above the chart when the pointer is on the slot.
 
     ``fed`` and ``balance``: energy fed in, and energy drawn minus fed in; empty in a table without these columns.
-    ``href``: its link, empty for a step of a day.
+    ``href``: the slot's link; empty for a step of a day.
     """
 
     label: str
@@ -116,7 +116,7 @@ class TableRow:
 class Summary:
     """A span in words; ``href``: the query of its chart on the account's own page. ``fed``: the energy fed in.
 
-    ``known``: how many of its days are known; empty if all are.
+    ``known``: how many days of the span are known, in words; empty if all are.
     """
 
     title: str
@@ -132,9 +132,9 @@ class Summary:
 class Chart:
     """All values of one span for the template. Addresses are queries of the account's own page.
 
-    ``kind``: what its bars above the axis show, which ends the names of its colours. ``balance``: a sentence, empty if
+    ``kind``: what the bars above the axis show; the names of their colours end in it. ``balance``: a sentence, empty if
     unknown. ``title_before``: empty if costs are compared with none. ``facts``: a day's further figures, with the keys
-    of their names. ``has_bands``: off-peak hours are marked.
+    of their names. ``has_bands``: whether off-peak hours are marked.
     """
 
     view: View
@@ -167,7 +167,7 @@ def to_chart(
     has_prices: bool = False,
     off_peak: Sequence[tuple[int, int]] = (),
 ) -> Chart:
-    """Return the chart. ``first`` and ``last``: the stored days; its links lead to days between these.
+    """Return the chart. ``first`` and ``last``: the first and the last day to which its links lead.
 
     ``daily``: the series of its daily values, by default electricity consumption. ``fed``: the energy fed into the
     grid, if both are stored. ``has_prices``: it can also be shown in the other unit. ``off_peak``: the off-peak hours
@@ -207,7 +207,7 @@ def _symbol(unit: Unit) -> str:
 
 
 def _kind_of(daily: Series) -> str:
-    """Return the name of such a chart in texts and colours: ``consumption``, ``production`` or ``gas``."""
+    """Return the name of a series' chart in texts and colours: ``consumption``, ``production`` or ``gas``."""
     described = daily.description
     return "gas" if described.quantity is Quantity.GAS else described.direction.value
 
@@ -219,7 +219,7 @@ def _describe_chart(summary: Summary, kind: str, fed: SpanMeasures | None, words
 
 
 def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = None, unit: Unit = Unit.KWH) -> Summary:
-    """Return a span in words. ``fed``: the energy fed in during it, shown if known. ``unit``: that of its chart."""
+    """Return a span in words. ``fed``: the energy fed in during the span, shown if known. ``unit``: the chart's."""
     span = measures.span
     comparison, trend = _describe_change(measures, words)
     total = _describe_total(measures, words)
@@ -231,7 +231,7 @@ def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = N
 def _describe_known_days(measures: SpanMeasures, words: Words) -> str:
     """Return how many days of a week, month or year are known, or that a day's value has not been sent yet.
 
-    Empty if all are known, or none.
+    Empty if all days are known, or no day is.
     """
     if measures.span.view is View.DAY:
         return "" if measures.days or measures.total is None else words("chart.of_steps")
@@ -273,7 +273,7 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
     if slot.incomplete:
         notes.append(words("cost.incomplete"))
     if slot.gap:
-        # The curve may still have a part of such a day.
+        # A day without a total may still have a part of its curve.
         notes.append(words("chart.gap.total" if view in (View.WEEK, View.MONTH) else "chart.gap"))
     elif slot.uncovered:
         notes.append(words("chart.uncovered", time=_time_text(slot.uncovered // timedelta(minutes=1), words)))
@@ -292,7 +292,7 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
 
 
 def _with_marks(row: TableRow, slot: Slot, measures: SpanMeasures, words: Words) -> TableRow:
-    """Return the row with the remarks in the details of its day or days."""
+    """Return the row with remarks, such as ``provisoire``, on the slot's day or days."""
     day, by_day = slot.start.date(), measures.span.view is not View.YEAR
     within = {other: details for other, details in measures.details.items() if by_day or other.month == day.month}
     marks = list_marks(measures.details.get(day, {}), words) if by_day else count_marks(within, words)
@@ -398,9 +398,9 @@ def _time_text(minutes: int, words: Words) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Energy drawn minus energy fed in (mWh), over the days for which both are known; negative: more was fed in.
+    """Energy drawn minus energy fed in (mWh), over the days for which both are known; negative if more was fed in.
 
-    ``whole``: whether these are all days for which either is known.
+    ``whole``: True if no day is left out, that is, every day known for one direction is known for the other too.
     """
 
     energy: int
@@ -428,10 +428,10 @@ def describe_balance(balance: Balance, view: View, words: Words) -> str:
 
 
 def rows_of_both(drawn: SpanMeasures, fed: SpanMeasures) -> list[tuple[int | None, int | None]]:
-    """Return, for each slot of ``drawn``, the energy fed in during the same time, and the energy drawn minus that.
+    """Return, for each slot of ``drawn``, the energy fed in during its time, and the energy drawn minus energy fed in.
 
-    Both have slots of the same time (``on_one_grid``). The difference is None if it would compare unequal times: in a
-    month some days, and in a slot some steps, may be known for only one direction.
+    The slots of both have the same times (``on_one_grid``). The difference is None if it would compare unequal times:
+    in a month some days, and in a slot some steps, may be known for only one direction.
     """
     rows: list[tuple[int | None, int | None]] = []
     for slot, other in zip(drawn.slots, fed.slots, strict=True):
@@ -450,7 +450,7 @@ def _have_same_time(slot: Slot, other: Slot, drawn: SpanMeasures, fed: SpanMeasu
 
 
 def build_navigation(measures: SpanMeasures, first: date, last: date, words: Words, *, has_prices: bool) -> Navigation:
-    """Return the links of a chart; ``first`` and ``last``: they lead to days between these."""
+    """Return the links of a chart, which lead to days from ``first`` to ``last``."""
     span, against, unit = measures.span, measures.against, measures.unit
     day = min(span.end - ONE_DAY, last)
     units = [Link(query_of(span.view, max(span.start, first), against, one), _symbol(one), one is unit) for one in Unit]
@@ -471,7 +471,10 @@ def build_navigation(measures: SpanMeasures, first: date, last: date, words: Wor
 
 
 def list_slot_queries(measures: SpanMeasures, first: date, last: date) -> list[str | None]:
-    """Return the query that each slot leads to: a day of a week or month, a month of a year; None if it has no data."""
+    """Return the query of each slot's link, which leads to the slot's day or month.
+
+    None for a step of a day, and for a slot without a day from ``first`` to ``last``.
+    """
     within = _VIEW_WITHIN.get(measures.span.view)
     return [
         query_of(within, slot.start.date(), measures.against, measures.unit)
@@ -557,7 +560,7 @@ class Scale:
         steps_down = _steps_to(max(down), step) if down else 0
         unit_px = (bottom - _TOP) / ((steps_up + steps_down) * step)
         zero = _TOP + steps_up * step * unit_px
-        step_energy = round(step * MILLIWATT_HOURS_PER_KWH)  # A round number as a float, and exact in mWh.
+        step_energy = round(step * MILLIWATT_HOURS_PER_KWH)  # Whole mWh are exact, unlike the float.
         places = count_places([step_energy], least=0)
         places = _CENTS if places and unit is Unit.EUR else places
         ranks = [*range(steps_up + 1), *range(-1, -steps_down - 1, -1)]
@@ -590,7 +593,7 @@ def draw_chart(
     levels = [None if limit is None else limit / MILLIWATT_HOURS_PER_KWH for limit in limits]
     up = [height for group in (*heights, levels) for height in group if height is not None]
     bottom = size.height - _MARGIN_BOTTOM
-    # Space is kept below the axis even without a value there, or the scale would change with the first one.
+    # Space is kept below the axis even if no value is there yet; otherwise the first value would change the scale.
     scale = Scale.over(up, [height or 0.0 for height in fed_heights], bottom, measures.unit, words)
     positions = _positions(measures, scale.margin, size.width)
     fed_positions = _positions(fed, scale.margin, size.width) if fed else []
@@ -667,7 +670,7 @@ def _limit_path(levels: Sequence[float | None], positions: Positions, scale: Sca
 
 
 def _heights(slot: Slot, view: View) -> tuple[float | None, float | None]:
-    """Return the heights of the bars of now and before: in kW of mean power for a day, else in kWh or kVA."""
+    """Return the heights of a slot's two bars, now and before: in kW of mean power for a day, else in kWh or kVA."""
     hours = (slot.length + slot.overhang) / _AN_HOUR if view is View.DAY else 1.0
     now, before = (
         None if value is None else value / MILLIWATT_HOURS_PER_KWH / hours for value in (slot.energy, slot.before)
@@ -676,7 +679,7 @@ def _heights(slot: Slot, view: View) -> tuple[float | None, float | None]:
 
 
 def _positions(measures: SpanMeasures, left: float, right: float) -> Positions:
-    """Return where each slot begins, and its width: a day's slots by their time, others all alike."""
+    """Return where each slot begins, and its width: by time for a day, otherwise the same width for all slots."""
     weights = [slot.length / _AN_HOUR if measures.span.view is View.DAY else 1.0 for slot in measures.slots]
     scale, x = (right - left) / sum(weights), left
     places = []
@@ -701,7 +704,7 @@ def _steps_to(value: float, step: float) -> int:
 
 
 def _labels(measures: SpanMeasures, words: Words, size: Size) -> list[str]:
-    """Return a label for each slot; most are empty if they would crowd the axis."""
+    """Return a label for each slot; where labels would crowd the axis, most of them are empty."""
     view, slots = measures.span.view, measures.slots
     if view is View.YEAR:
         width = "abbreviated" if size.labels >= len(slots) else "narrow"

@@ -1,15 +1,16 @@
 """A household's consent: an invitation, the way to the supplier's page, and the proof by a meter reading.
 
-The secret of an invitation is in the fragment of its link, which no server and no log sees. A small script puts it into
-the field; without scripts the person pastes it. Loading the page doesn't use it up, because mail programs load links
-too. The button binds the invitation to this browser and leads to the supplier's page.
+The secret of an invitation is in the fragment of its link, which no server and no log sees. A small script puts the
+secret into the form; without scripts the person pastes the link. Loading the page doesn't use the invitation up,
+because mail programs load links too. The button binds the invitation to this browser and leads to the supplier's page.
 
-Each consent begun keeps a key in Redis for a quarter of an hour, so starts are limited. Strangers at one address share
-a count. An invited person and a household have their own, so that no stranger at the same address locks them out. A
-page loaded by another site's page, not by a person, begins nothing.
+Each start of a consent keeps a key in Redis for a quarter of an hour, so starts are limited. Strangers at one address
+share a count. An invited person and a household have counts of their own, so that no stranger at the same address locks
+them out. If another site's page loads one of these pages by itself, without a person, no consent begins.
 
-Without another proof a person proves that it is their meter by typing what its display shows (P4). That page belongs to
-the browser's last connection request and shows nothing about its meter. A task compares what is typed.
+Without another proof, people prove that a meter is theirs by typing what its display shows (P4). The page for this
+belongs to the browser's last connection request, and shows nothing about the meter. A task compares the typed reading
+with the supplier's values.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ from worker.web.request_audit import note_subject
 
 router = APIRouter()
 CONSENT_STARTS: Final = Rate("consent", calls=60)
-# A secret of 256 bits can't be guessed; this keeps wrong ones from costing us. The right one is always accepted.
+# A secret of 256 bits can't be guessed; this limit only keeps wrong secrets from costing us. The right secret is always
+# accepted.
 WRONG_INVITATIONS: Final = Rate("invitation", calls=20)
 _AN_HOUR_S: Final = 3600
 REQUEST_TRIES: Final = Rate("reading-request", calls=5, window_s=_AN_HOUR_S)
@@ -56,10 +58,10 @@ _PRETENDER: Final = "simulator"
 
 
 def require_person(request: Request) -> None:
-    """Refuse a page that another site's page loads as an image or frame; a person must navigate to it.
+    """Refuse a request by which another site's page loads our page as an image or frame, without a person's action.
 
-    Browsers tell this by headers (Fetch Metadata, https://www.w3.org/TR/fetch-metadata/); one that sends none may be an
-    old browser, and is accepted.
+    Browsers show by headers how a page is loaded (Fetch Metadata, https://www.w3.org/TR/fetch-metadata/). A browser
+    that sends no such header may be old, and is accepted.
     """
     headers = request.headers
     is_foreign, mode = headers.get("Sec-Fetch-Site") == "cross-site", headers.get("Sec-Fetch-Mode", "navigate")
@@ -69,7 +71,7 @@ def require_person(request: Request) -> None:
 
 @router.get("/invitation")
 def show_invitation(visit: ConsentVisitDep) -> Response:
-    """Show the form. It shows nothing about the invitation, which the server has not seen."""
+    """Show the form, which tells nothing about the invitation, because the server has not seen it yet."""
     form_to = [visit.sync.suppliers.main.endpoints.authorize_url]
     return render_with_form(visit.request, "invitation.html", form_to=form_to, several=gas_suffix(visit.sync))
 
@@ -86,14 +88,14 @@ def open_invitation(visit: ConsentVisitDep, invitation: Annotated[str, Form(max_
 
 @router.get("/invitation/again", dependencies=[Depends(require_person)])
 def choose_again(visit: ConsentVisitDep) -> Response:
-    """Lead back to the supplier's page with the invitation whose consent named another meter."""
+    """Redirect to the supplier's page again, with an invitation whose consent was given for another meter."""
     own = visit.find_request()
     invited = visit.consent.connector.outcomes.find_invited(own) if own else None
     if invited is None or invited.invitation.used_at is not None:
         return visit.page("invitation_over")
     account = visit.registry.accounts.account_of(invited.invitation)
     if account is not None and account.state is AccountState.CLOSED:
-        return RedirectResponse("/invitation", 303)  # Its history is opened by the form there.
+        return RedirectResponse("/invitation", 303)  # The form there opens the account's history.
     return _go_on(visit, invited.invitation)
 
 
@@ -122,7 +124,7 @@ def _go_on(visit: ConsentVisit, invitation: Invitation) -> Response:
     if invitation.account_id is not None and account is None:
         return visit.page("invitation_over")
     if account is not None and account.state is AccountState.CLOSED:
-        # It needs no new consent, because nothing is read for it any more.
+        # A closed account needs no new consent, because nothing is requested for it any more.
         with visit.registry.database.writing() as connection:
             used = visit.registry.invitations.use(connection, invitation.id)
         return open_accounts(visit, [account], invitation.id) if used else visit.page("invitation_over")
@@ -135,10 +137,10 @@ def _go_on(visit: ConsentVisit, invitation: Invitation) -> Response:
 
 
 def _open_again(visit: ConsentVisit, secret: str) -> Response | None:
-    """Return the account to the browser that used this invitation for it, once; None to others.
+    """Open the account again for the browser that has used this invitation; None if nothing may be opened.
 
-    A crash may have kept the session from a browser whose consent is recorded. A session that was opened and has ended
-    since is not opened again: the device may be lost.
+    After a crash, a browser may have no session although its consent is recorded. If the browser got a session that
+    has ended since, it gets no other session, because the device may be lost.
     """
     registry = visit.registry
     invitation = registry.invitations.find(secret)
@@ -156,11 +158,11 @@ def _open_again(visit: ConsentVisit, secret: str) -> Response | None:
             return None
         return open_accounts(visit, [account], invitation.id)
     if any(right.page for right in registry.rights.of_browser(mine)):
-        return RedirectResponse(RIGHT_STATE, 303)  # It was used for a right that waits for its holder.
+        return RedirectResponse(RIGHT_STATE, 303)  # The invitation was used to declare a right.
     return None
 
 
-# Declared before ``/connect/{supplier}``, which matches it too.
+# Declared before ``/connect/{supplier}``, which would match this path too.
 @router.get("/connect/reading")
 def show_reading_form(visit: ConsentVisitDep) -> Response:
     """Show the form to the browser whose last request has no proof yet."""
@@ -178,7 +180,7 @@ async def read_registers(request: Request) -> dict[str, str]:
 
 @router.post("/connect/reading", dependencies=[browser_form("/")])
 def type_reading(visit: ConsentVisitDep, typed: Annotated[dict[str, str], Depends(read_registers)]) -> Response:
-    """Take the values on the display, in whole kWh."""
+    """Accept the register values (whole kWh) read on the display, and let a task compare them with the supplier's."""
     readings = {name: parse_displayed(text) for name, text in typed.items()}
     known = {name: kwh for name, kwh in readings.items() if kwh is not None}
     if not known or len(known) < len(readings):
@@ -204,7 +206,10 @@ def type_reading(visit: ConsentVisitDep, typed: Annotated[dict[str, str], Depend
 @router.get(_OUTCOME)
 @router.post(_OUTCOME, dependencies=[browser_form(_OUTCOME)])
 def show_outcome(visit: ConsentVisitDep) -> Response:
-    """Show the outcome; the page reloads itself until there is one. Its button opens the account."""
+    """Show the outcome of the reading; the page reloads itself until there is an outcome.
+
+    A button on the page opens the account.
+    """
     own = visit.find_request()
     return visit.page("no_reading") if own is None else answer_request(visit, own, opens=visit.is_form)
 
@@ -240,17 +245,18 @@ def redirect_to_supplier(
 
 
 def begin_flow(visit: ConsentVisit, flow: ConsentFlow, callback_path: str, usage_point_id: str | None) -> Response:
-    """Store a flow that begins now, and redirect to the supplier's page, which shows the browser's new name.
+    """Store a flow that begins now, and redirect to the supplier's page.
 
-    Only a simulator gets ``callback_path`` and ``usage_point_id``: the supplier knows our callback address from our
-    contract, and the holder chooses the meter on its page.
+    The response also sets the cookie with the browser's new name. Only a simulator gets ``callback_path`` and
+    ``usage_point_id``: the supplier knows our callback address from our contract, and the holder chooses the meter on
+    the supplier's page.
     """
     consents = visit.consent.supplier_of(flow.supplier)
     hint = usage_point_id if usage_point_id and consents.is_meter(usage_point_id) else None
     begun = replace(flow, begun_on=consents.today().isoformat(), begun_at=real_clock().isoformat())
     try:
-        consents.consent_page("")  # It raises its error before anything is stored.
-    except ValueError:  # The sandbox's customers have already consented.
+        consents.consent_page("")  # Called here only to raise an error before anything is stored.
+    except ValueError:  # The sandbox has no page: its customers have already consented.
         return visit.rename(visit.page("no_consent_page"))
     page = consents.consent_page(ConsentFlows(visit.stores.redis).start(begun))
     hints = {name: value for name, value in _hints(visit, flow, callback_path, hint).items() if value}
@@ -260,7 +266,7 @@ def begin_flow(visit: ConsentVisit, flow: ConsentFlow, callback_path: str, usage
 def _hints(
     visit: ConsentVisit, flow: ConsentFlow, callback_path: str, usage_point_id: str | None
 ) -> Mapping[str, str | None]:
-    """Return the parameters that only a simulator gets in its page's address; GRDF's already has our callback."""
+    """Return the parameters that only a simulator gets; the address of GRDF's page already has our callback."""
     settings = visit.settings
     if flow.supplier == visit.sync.suppliers.main.supplier.name:
         hints = {"redirect_uri": settings.public_url + callback_path, "usage_point_id": usage_point_id}
@@ -269,9 +275,10 @@ def _hints(
 
 
 def count_start(visit: ConsentVisit, invitation: Invitation | None) -> int:
-    """Count a start. Return 0 if it is within the rate, else the seconds until the next one is.
+    """Count a start of a consent. Return 0 if it is within the rate, else the seconds until the next start is allowed.
 
-    ``invitation``: the one that it begins with; without it, an invitation that this browser has opened counts as well.
+    ``invitation``: the invitation with which the consent begins; without one, an invitation that this browser has
+    opened counts as well.
     """
     session = visit.session
     if session.household is not None and session.accounts:
@@ -284,6 +291,9 @@ def count_start(visit: ConsentVisit, invitation: Invitation | None) -> int:
 
 
 def refuse_invitation(visit: ConsentVisit) -> Response:
-    """Return the page of an invitation that opens nothing, and count it: after too many, no more are checked."""
+    """Count an attempt with an invalid invitation, and return the page that says that the invitation is over.
+
+    After too many attempts from this address, return the page that asks the visitor to wait.
+    """
     wait_s = visit.count_call(WRONG_INVITATIONS, visit.address)
     return visit.page("too_many", wait_s) if wait_s else visit.page("invitation_over")

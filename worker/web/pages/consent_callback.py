@@ -1,14 +1,14 @@
 """The way back from the supplier's page: the callback, the page with its outcome, and the names of a browser.
 
-Anybody can type the address of a callback, so it becomes only a connection request (``domain.connection_request``),
-which changes nothing without a proof. A state works once, and only in the browser that began. The first answer gives
-the browser a new name, to which the request is bound, before there is an outcome. While the request waits, the page
-reloads itself, and only the browser with this name gets the outcome. The name opens a session once: with the callback,
-or with the button of the page that shows the outcome of a reading or the state of a right. If the supplier must be
-asked, a task does it.
+Anybody can type the address of a callback, so a callback becomes only a connection request
+(``domain.connection_request``), which changes nothing without a proof. A callback's state works once, and only in the
+browser that began the consent. The first answer gives the browser a new name, and binds the request to this name,
+before there is an outcome. While the request waits, the page reloads itself, and only the browser with this name gets
+the outcome. The name opens a session once: with the callback, or with the button of the page that shows the outcome of
+a reading or the state of a right. If the supplier must be asked, a task asks.
 
 The names of a browser are random texts in a cookie, a new one for each handshake. The outcome of a handshake is bound
-to a name that its own answer sets, never to one that the browser had before. So a person who has planted a name in
+to a name that its own answer sets, never to a name that the browser had before. So a person who has planted a name in
 somebody's browser sees nothing of what that browser does afterwards. All names of a browser are tried to find what it
 may continue, so that its tabs are independent.
 
@@ -59,13 +59,13 @@ from worker.web.request_audit import note_event
 
 router = APIRouter()
 log = logging.getLogger("releve.web")
-PORTAL_SUFFIX: Final = "_parent"  # Enedis' 2026 portal sometimes appends it to the redirect address.
+PORTAL_SUFFIX: Final = "_parent"  # Enedis' 2026 portal sometimes appends this to the redirect address.
 BROWSER_COOKIE: Final = "releve_connect"
-MOST_NAMES: Final = 30  # More than the tries of a person with one invitation, whose name must stay.
+MOST_NAMES: Final = 30  # One invitation needs fewer; the name that opened the invitation must stay.
 _NAME: Final = re.compile(r"([0-9a-f]{8})[A-Za-z0-9_-]{32}", re.ASCII)
 _STATE: Final = re.compile(rf"[A-Za-z0-9_-]{{20,{LONGEST_STATE}}}", re.ASCII)
 _SHORTEST_WAIT_S: Final = 2
-_PUBLISHED: Final = Rate("request-published", calls=1, window_s=_SHORTEST_WAIT_S)  # However often the page is loaded.
+_PUBLISHED: Final = Rate("request-published", calls=1, window_s=_SHORTEST_WAIT_S)  # However often the page reloads.
 _LONGEST_WAIT_S: Final = 60
 _START_AGAIN: Final = (f"/connect/{ENEDIS.name}", "connect.again")
 _HOME: Final = ("/", "connect.home")
@@ -108,13 +108,13 @@ _FAILURES: Final = ("access_denied", "server_error", "no_usage_point")  # Other 
 
 @dataclass(frozen=True, slots=True)
 class BrowserNames:
-    """The names of one browser, the newest first; none for a browser that has begun no consent lately."""
+    """The names of one browser, newest first; empty if the browser has begun no consent lately."""
 
     texts: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def hashes(self) -> tuple[str, ...]:
-        """The names as the stores know them, the newest first: readers of the stores can't make the cookie."""
+        """The hashes of the names, newest first, as stored: nobody can make the cookie from the hashes."""
         return tuple(hashlib.sha256(text.encode()).hexdigest() for text in self.texts)
 
     @property
@@ -122,17 +122,20 @@ class BrowserNames:
         return self.hashes[0]
 
     def with_new(self) -> BrowserNames:
-        """Return the names with a new one in front; the oldest beyond thirty is dropped."""
+        """Return the names with a new one in front; beyond thirty names, the oldest is dropped."""
         name = f"{int(real_clock().timestamp()):08x}{secrets.token_urlsafe(24)}"
         return BrowserNames((name, *self.texts)[:MOST_NAMES])
 
 
 class ConsentVisit(dependencies.Visit):
-    """A visit to the pages of consent, which know a browser by its names."""
+    """A visit to the consent pages.
+
+    They recognize a browser by its names: random texts that we put in its cookie.
+    """
 
     @cached_property
     def names(self) -> BrowserNames:
-        """The names in the browser's cookie, without any older than a request can be.
+        """The names in the browser's cookie, without names that are older than any request can be.
 
         Names need no signature: nothing is bound to a name that we have not made. The time in a name is part of what is
         hashed, so nobody can extend its life.
@@ -142,12 +145,12 @@ class ConsentVisit(dependencies.Visit):
 
     @cached_property
     def renamed(self) -> BrowserNames:
-        """The browser's names with a new one, which ``rename`` gives it."""
+        """The browser's names with a new one in front; ``rename`` sets these names in the browser's cookie."""
         return self.names.with_new()
 
     @property
     def is_form(self) -> bool:
-        """Whether a form has been sent; else a page is looked at."""
+        """Whether the request sends a form; otherwise it only loads a page."""
         return self.request.method == "POST"
 
     def rename(self, response: Response) -> Response:
@@ -156,17 +159,16 @@ class ConsentVisit(dependencies.Visit):
         return response
 
     def find_request(self) -> ConnectionRequest | None:
-        """Return the browser's last connection request."""
         return self.consent.requests.of_browser(self.names.hashes)
 
     def page(self, name: str, wait_s: int = 0, *, supplier: str = ENEDIS.name, **words: str) -> Response:
-        """Return the page of an outcome; with ``wait_s`` it reloads itself after so many seconds.
+        """Return the page of an outcome; with ``wait_s`` the page reloads itself after so many seconds.
 
-        ``supplier``: the one whose consent the page is about; ``words``: further facts for its texts.
+        ``supplier``: the supplier whose consent the page is about. ``words``: more facts for the page's texts.
         """
         status, action = _PAGES[name]
         if action is _START_AGAIN and dependencies.needs_invitation(self.sync, supplier):
-            action = _INVITATION  # Without one, a new start would lead to no account.
+            action = _INVITATION  # Without an invitation, a new start would lead to no account.
         facts = {"supplier": words_of(self.request)(f"supplier.{supplier}"), "digits": "…", **words}
         return render_message(self.request, f"connect.{name}", status, action, facts, reload_s=wait_s)
 
@@ -192,7 +194,7 @@ def confirm_new_holder(visit: ConsentVisitDep, connection: Annotated[str, Form(m
 
 
 def answer_callback(visit: ConsentVisit, supplier: str) -> Response:
-    """Answer a callback of a supplier with a consent page here, on whichever of our addresses it came."""
+    """Answer a callback of one of our suppliers, at whichever of our addresses it arrived."""
     if len(visit.request.scope["query_string"]) > LONGEST_QUERY:
         return visit.page("too_long")
     callback = visit.consent.supplier_of(supplier).read_callback(visit.request.query_params.multi_items())
@@ -213,7 +215,8 @@ def answer_callback(visit: ConsentVisit, supplier: str) -> Response:
     flows.end(callback.state)
     if own.asks_supplier:
         _publish_once(visit.stores, own)
-    # The outcome comes with the next load: after a crash in between, it must not belong to a name that no browser has.
+    # The outcome comes only with the next load, which shows that the browser has its new name. After a crash in
+    # between, an outcome must not belong to a name that no browser has.
     return visit.rename(_waiting_page(visit, own) if own.state is RequestState.ASKING else answer_request(visit, own))
 
 
@@ -239,10 +242,10 @@ def _receive(visit: ConsentVisit, callback: Callback, flow: ConsentFlow) -> Conn
 
 
 def _answer_repeated(visit: ConsentVisit, callback: Callback, supplier: str) -> Response:
-    """Answer a callback whose state is used, with the outcome, for the browser that it belongs to.
+    """Answer a callback whose state was used before; the browser to which the request belongs gets the outcome.
 
-    A browser that has only an earlier name has loaded the callback twice at once, and gets the new name with the other
-    answer; or somebody has planted the name.
+    A browser that has only an earlier name may have loaded the callback twice at once; the answer to the other load
+    gives it the new name. But somebody may also have planted the name, so such a browser doesn't get the outcome.
     """
     names = visit.names.hashes
     own = visit.consent.requests.get(_request_id(callback.state))
@@ -261,13 +264,13 @@ def _is_shown(own: ConnectionRequest, session: dependencies.Session) -> bool:
 
 
 def _stateless_page(visit: ConsentVisit, callback: Callback, supplier: str) -> Response:
-    """Return the page of a callback whose state leads to nothing of this browser's."""
+    """Return the page of a callback whose state belongs to no request of this browser."""
     page = _failure_page(callback.failure) if callback.failure else "unknown_state"
     return visit.page(page, supplier=supplier)
 
 
 def answer_request(visit: ConsentVisit, own: ConnectionRequest, *, opens: bool = True) -> Response:
-    """Answer with the outcome of the browser's own request. ``opens``: whether that may open a session."""
+    """Answer with the outcome of the browser's own request. ``opens``: whether the answer may open a session."""
     match own.state:
         case RequestState.ASKING:
             return _waiting_page(visit, own)
@@ -281,7 +284,7 @@ def answer_request(visit: ConsentVisit, own: ConnectionRequest, *, opens: bool =
         case RequestState.UNPROVEN:
             return _unproven_page(visit, own)
         case RequestState.REFUSED if own.caller is not None and own.page != "invitation_over":
-            # The caller must learn that it failed, with an OAuth error code if there is one.
+            # The proxy's client must learn that the consent failed, with an OAuth error code if there is one.
             error = "server_error" if own.page in _PAGES_WITHOUT_ERROR else own.page
             return RedirectResponse(own.caller.address(error=error, error_description="the consent was not given"), 302)
         case RequestState.DECLARED:
@@ -304,13 +307,13 @@ def _take_on(visit: ConsentVisit, own: ConnectionRequest) -> ConnectionRequest:
 
 
 def _publish_once(stores: Stores, own: ConnectionRequest) -> None:
-    """Publish the task that asks the supplier, once in two seconds at most."""
+    """Publish the task that asks the supplier, at most once in two seconds."""
     if not RateLimiter(stores.redis).count_call(_PUBLISHED, own.id):
         publish_request(stores, own)
 
 
 def publish_request(stores: Stores, own: ConnectionRequest) -> None:
-    """Publish the task of a request. If the message is lost or the browser is closed, beat's task does it."""
+    """Publish the task of a request. If the message is lost or the browser is closed, a task of beat takes over."""
     try:
         enqueue_request(own.id, vouched=own.vouched, broker_url=stores.broker_url)
     except StoreUnavailable as error:
@@ -318,7 +321,7 @@ def publish_request(stores: Stores, own: ConnectionRequest) -> None:
 
 
 def _unproven_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
-    """Return the page of a request without a proof: the same for every meter, with a link to P4 if that's possible."""
+    """Return the page of an unproven request, the same for every meter; it links to the reading's form if useful."""
     if own.page == "reading_wrong":
         return visit.page(own.page)
     connector = visit.consent.connector
@@ -335,7 +338,7 @@ def _unproven_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
 def lead_to_accounts(
     visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], name: str, *, opens: bool
 ) -> Response:
-    """Lead to the accounts; without ``opens``, a browser whose session has to be opened first gets the button for it.
+    """Redirect to the accounts; without ``opens``, a browser that needs a new session gets a button that opens it.
 
     The button sends its form to the page's own address. ``name``: as for ``open_accounts``.
     """
@@ -348,15 +351,15 @@ def lead_to_accounts(
 
 
 def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], name: str) -> Response:
-    """Lead to the accounts, in a session that shows them; a browser that sees none of them yet gets the session once.
+    """Redirect to the accounts, in a session that shows all of them; a new session is opened if necessary.
 
-    ``name``: what the session opens by: the hash of a browser's name or the id of an invitation. A person who copies it
-    later gets no other session.
+    ``name``: the hash of a browser's name, or the id of an invitation. A name opens only one session, so a person who
+    copies the name later gets none.
 
-    A session that shows other meters may be another person's, who left it open or had this person sign in to it. So the
-    person is asked whether the accounts join these. If one of the accounts has taken over a meter from an account of
-    the session, that household's session ends in this browser, without asking. Nor is anybody asked in a home, or for
-    accounts that the household has had before.
+    A session that shows other meters may belong to another person, who left it open or had this person sign in to it.
+    So the person is asked whether the accounts join those of this session. If one of the accounts has taken over a
+    meter from an account of the session, the session ends in this browser, without asking. Nobody is asked in a home's
+    installation either, or about accounts that the household has had before.
     """
     session = visit.session
     if all(session.shows(account) for account in accounts):
@@ -373,9 +376,10 @@ def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAcc
 def _find_asked_about(
     registry: Registry, session: dependencies.Session, accounts: Sequence[Account | ConnectedAccount]
 ) -> list[Account]:
-    """Return the accounts that the session shows; none if a new account has taken over the meter of one of its own.
+    """Return the session's accounts to name in the question whether the new accounts join them.
 
-    Closing the one and making the other have the same time, so this is still visible after a crash.
+    Empty if a new account has taken over the meter of an account of the session. A takeover closes the old account and
+    creates the new one at the same time, so the equal times show the takeover even after a crash.
     """
     known = registry.accounts.get_many([*session.accounts, *(account.id for account in accounts)])
     made = [known[account.id].created_at for account in accounts if account.id in known]
@@ -393,7 +397,7 @@ def join_meters(
 ) -> Response:
     """Open the accounts that the browser was asked about: in its session's household, or in a new one.
 
-    ``offer`` is sealed for this session, so that no other page can send it.
+    ``offer`` is encrypted for this session, so that no other page can send it.
     """
     try:
         name, accounts = json.loads(visit.access.sealer.unseal(offer, f"offer/{visit.session.sid}"))
@@ -419,7 +423,7 @@ def _open(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], n
 
 
 def _waiting_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
-    """Return a page that reloads itself after the next try."""
+    """Return a page that reloads itself soon after the request is tried again."""
     if own.next_try_at is None or not own.page:
         return visit.page("working", _SHORTEST_WAIT_S, supplier=own.supplier)
     left_s = (own.next_try_at - datetime.now(UTC)).total_seconds() + _SHORTEST_WAIT_S
@@ -432,7 +436,7 @@ def _failure_page(failure: str) -> str:
 
 
 def _request_id(state: str) -> str:
-    """Return the id of the request that a state leads to. It may be logged, because it gives no access."""
+    """Return the id of the request that a state leads to. The id may be logged, because it gives no access."""
     return hashlib.sha256(state.encode()).hexdigest()[:32]
 
 

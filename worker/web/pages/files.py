@@ -1,9 +1,9 @@
 """Files of an account's measures: the page and the files to download, and the import of a household's own files.
 
 The page of downloads has links to a file of each doctype, and a form for a range of days. The form is for energies,
-which have several periods. Other series have at most one document a day, so one small file each. Files are complete,
-for a spreadsheet in the reader's language or for programs. The page of imports shows the contents of the files, and the
-result.
+which have several periods. Other series have at most one document a day, so each of them has one small file. Files are
+complete, for a spreadsheet in the reader's language or for programs. The page of imports shows the contents of the
+files, and the result.
 """
 
 from __future__ import annotations
@@ -53,14 +53,17 @@ FirstDays = dict[Doctype, date | None]
 
 @dataclass(frozen=True, slots=True)
 class FileGroup:
-    """Files under one heading: the key of its title; the key of each file's name, and its query without format."""
+    """Files under one heading. ``title``: the key of the heading.
+
+    ``files``: the key of each file's name, and the file's query without its format.
+    """
 
     title: str
     files: list[tuple[str, str]]
 
 
 class Columns(StrEnum):
-    """Columns of CSV: those for a spreadsheet, or the stored fields for programs."""
+    """The columns of a CSV file: for a spreadsheet, or the stored fields for programs."""
 
     TIMES = "times"
     FIELDS = "fields"
@@ -68,7 +71,7 @@ class Columns(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A series of a file, for the page: ``facts`` are the keys of names, with values."""
+    """A series of a file, for the page. ``facts``: the key of each fact's name, and the value."""
 
     file: str
     facts: tuple[tuple[str, str], ...]
@@ -98,7 +101,7 @@ def show_download(visit: VisitDep, account: OwnAccount) -> Response:
 
 
 def _first_days(measures: MeasureStore, account_id: str, known: list[Series]) -> FirstDays:
-    """Return the doctypes with documents of the account; those by day with their first day."""
+    """Return the doctypes that have documents of the account: each with its first day, or None if not by day."""
     wanted = [doctype for series in known for doctype in series.doctypes]
     stored = measures.read(account_id, dict.fromkeys(wanted, ALL_KEYS), limit=1)
     return {
@@ -159,7 +162,7 @@ def show_import_form(request: Request, account: Choosable) -> Response:
 
 @router.post("/accounts/{account_id}/import")
 async def import_into_account(visit: VisitDep, account: OwnAccount) -> Response:
-    """Take files, only from our own form, and show what was found in them."""
+    """Accept files, but only from our own form, and show what was found in them."""
     try:
         form = await read_files(visit.request)
     except MultiPartException:

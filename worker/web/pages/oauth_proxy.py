@@ -5,11 +5,11 @@
    address with a code of ours.
 3. The client exchanges the code at ``/token``, and later renews its token there, in plain OAuth 2.0 (RFC 6749, 4.1.3
    and 6).
-4. With v5 and 2026 it reads the one meter of its grant at ``/data``, as the supplier sends it: the application's own
-   token never leaves us.
+4. With v5 and 2026, the client reads the data of the one meter of its grant at ``/data``, in the supplier's own form.
+   The application's own token never leaves us.
 
 The supplier accepts 100 characters of state and knows one callback address, so the client's state and address are kept
-in Redis. Clients are made by ``releve access add-client``.
+in Redis. Clients are created with ``releve access add-client``.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _REFUSED_ANSWERS: Final = {
 }
 _basic = HTTPBasic(realm="releve", auto_error=False)
 _bearer = HTTPBearer(auto_error=False)
-# A secret of 256 bits can't be guessed, and the right one is always accepted. These limits make attempts visible and
+# A secret of 256 bits can't be guessed, and the right secret is always accepted. These limits make attempts visible and
 # cheap.
 _WRONG_OF_ADDRESS: Final = Rate("proxy-address", calls=10, window_s=300)
 _WRONG_OF_CLIENT: Final = Rate("proxy-client", calls=50, window_s=300)
@@ -84,7 +84,10 @@ _WRONG_TOKENS: Final = Rate("proxy-token", calls=60, window_s=300)
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """A valid request for a consent, to be shown to the person. ``parameters``: as sent, to be sent again."""
+    """A valid request for a consent, to be shown to the person.
+
+    ``parameters``: the parameters as received, which the page's form sends again.
+    """
 
     client: ProxyClient
     caller: ProxyCaller
@@ -92,7 +95,7 @@ class AuthorizationRequest:
     parameters: Mapping[str, str] = field(repr=False)
 
     def flow(self, supplier: str, browser: str, invitation_id: str | None = None) -> ConsentFlow:
-        """Return the consent flow that this request begins in a browser, given as the hash of its newest name."""
+        """Return the consent flow that this request begins. ``browser``: the hash of the browser's newest name."""
         return ConsentFlow(supplier, browser, invitation=invitation_id, tenant=self.client.tenant, caller=self.caller)
 
 
@@ -112,12 +115,12 @@ class AuthorizationForm(BaseModel):
 
 @router.get("/{supplier}/auth")
 def show_client(visit: ConsentVisitDep, supplier: str) -> Response:
-    """Show who requests the data, and the button that leads on. Nothing is stored before it is pressed."""
+    """Show which client requests the data, and a button that continues. Nothing is stored before the button is used."""
     asked, main = read_authorization_request(visit, visit.request.query_params.multi_items()), visit.sync.suppliers.main
     return render_with_form(
         visit.request,
         "proxy.html",
-        # If the supplier shows no page, the same chain of redirects leads to the client.
+        # If the supplier shows no page, its redirects lead straight to the client.
         form_to=[main.endpoints.authorize_url, asked.caller.redirect_uri],
         action=f"/proxy/{supplier}/auth",
         client=asked.client.name,
@@ -130,7 +133,7 @@ def show_client(visit: ConsentVisitDep, supplier: str) -> Response:
 
 @router.post("/{supplier}/auth")
 def lead_on(visit: ConsentVisitDep, supplier: str, form: Annotated[AuthorizationForm, Form()]) -> Response:
-    """Begin the consent that the person agreed to, in this browser, and lead on to the supplier's page."""
+    """Begin the consent to which the person agreed, in this browser, and redirect to the supplier's page."""
     check_own_form(visit.request, form.csrf, "/")
     sent = form.model_dump(include={*_FIELDS})
     pairs = [(name, sent[name]) for name in _FIELDS if sent[name]]
@@ -154,7 +157,7 @@ def lead_on(visit: ConsentVisitDep, supplier: str, form: Annotated[Authorization
 def receive_callback(visit: ConsentVisitDep) -> Response:
     """Receive a person who comes back from the supplier's page.
 
-    The supplier knows only one address of ours, so a household of our own may come here too.
+    The supplier knows only one address of ours, so people who connect a meter to this service itself may come here too.
     """
     return answer_callback(visit, visit.sync.suppliers.main.supplier.name)
 
@@ -168,7 +171,7 @@ def read_authorization_request(visit: Visit, pairs: list[tuple[str, str]]) -> Au
     parameters = dict(pairs)
     client = visit.registry.proxy_clients.find(parameters.get("client_id", ""))
     redirect_uri = parameters.get("redirect_uri", "")
-    # A repeated parameter may mean its other value to another reader.
+    # Another program may take the other value of a repeated parameter.
     if client is None or redirect_uri not in client.redirect_uris or len(parameters) < len(pairs):
         raise EarlyAnswer(render_message(visit.request, "proxy.unknown", 400, ("/", "connect.home")))
     state, challenge = parameters.get("state", ""), parameters.get("code_challenge") or None
@@ -185,7 +188,7 @@ def read_authorization_request(visit: Visit, pairs: list[tuple[str, str]]) -> Au
 def _find_fault(
     client: ProxyClient, parameters: Mapping[str, str], *, has_state: bool, challenge: str | None
 ) -> tuple[str, str] | None:
-    """Return the error of a request that can't be served, with its description; None if it can."""
+    """Return the error of a request that can't be served, with its description; None if it can be served."""
     if parameters.get("response_type", "code") != "code":
         return "unsupported_response_type", "only response_type=code is supported"
     if not has_state:
@@ -201,14 +204,15 @@ def _find_fault(
 
 
 def _find_opened(visit: ConsentVisit, asked: AuthorizationRequest) -> Invitation | None:
-    """Return the invitation of the client's tenant that this browser has opened earlier."""
+    """Return the invitation of the client's tenant that this browser has opened earlier; None if there is none."""
     return visit.registry.invitations.find_opened(visit.names.hashes, asked.client.tenant)
 
 
 def _open_invitation(visit: ConsentVisit, asked: AuthorizationRequest, secret: str) -> Invitation | None:
-    """Bind the invitation to the browser's new name and return it; without one, the one the browser opened earlier.
+    """Bind the invitation with this secret to the browser's new name, and return the invitation.
 
-    None for an unknown invitation or one of another tenant, which stays unchanged.
+    Without a secret, return the invitation that the browser opened earlier. None for an unknown invitation, or for
+    another tenant's, which stays unchanged.
     """
     if not secret:
         return _find_opened(visit, asked)
@@ -246,15 +250,15 @@ def issue_token(
     except WorkerError as error:
         raise to_refusal(error) from error
     if form.get("grant_type") == "refresh_token":
-        leave_out(visit.request)  # A client comes each hour, and gets no further access.
+        leave_out(visit.request)  # A client renews each hour, which gives it no further access.
     return answer
 
 
 def authenticate_client(visit: Visit, form: Mapping[str, str], basic: HTTPBasicCredentials | None) -> ProxyClient:
     """Return the client whose id and secret came in a Basic header or in the form (RFC 6749, 2.3.1).
 
-    Raises HttpRefusal 400 if they came in both, 401 if they are wrong, and 429 after too many wrong ones of an address
-    or a client.
+    Raises HttpRefusal 400 if they came in both, 401 if they are wrong, and 429 after too many wrong secrets from an
+    address or for a client.
     """
     if basic and form.get("client_secret"):
         raise HttpRefusal(400, "invalid_request", "authenticate the client in the header or in the form, not in both")
@@ -262,7 +266,7 @@ def authenticate_client(visit: Visit, form: Mapping[str, str], basic: HTTPBasicC
     client = visit.registry.proxy_clients.authenticate(*sent)
     if client is not None:
         return client
-    known = visit.registry.proxy_clients.find(sent[0])  # Otherwise made-up ids would fill Redis.
+    known = visit.registry.proxy_clients.find(sent[0])  # Made-up ids aren't counted: they would fill Redis.
     waits_s = [visit.count_call(_WRONG_OF_ADDRESS, visit.address)]
     waits_s += [visit.count_call(_WRONG_OF_CLIENT, known.id)] if known else []
     log.warning("proxy client refused", extra=fields(address=visit.address, client=known.id if known else None))
@@ -291,7 +295,7 @@ def _answer(grants: ProxyGrants, client: ProxyClient, form: Mapping[str, str]) -
 
 
 def to_refusal(error: WorkerError) -> HttpRefusal:
-    """Return an error in OAuth's terms. The supplier's own text stays in our log."""
+    """Return the refusal for an error, with OAuth's codes. The supplier's own text stays in our log."""
     if isinstance(error, InvalidGrant):
         return HttpRefusal(400, "invalid_grant", str(error))
     log.warning("proxy call refused", extra=fields(code=error.code, reason=str(error)))
@@ -334,7 +338,7 @@ def read_data(
     try:
         return _to_response(visit.consent.proxy_grants.read(grant, query))
     except OtherMeter:
-        # The same for every other meter, known here or not.
+        # The answer is the same for every other meter, whether it is known here or not.
         message = "this token is not for this meter"
         raise HttpRefusal(403, "insufficient_scope", message, _challenge("insufficient_scope")) from None
     except TooEarly as error:

@@ -2,15 +2,15 @@
 
 A session is a row of the registry, opened by the text in the browser's cookie.
 
-A link replaces the password, because only a person with access to the machine can make one. Its secret is in the
+A link replaces the password, because only a person with access to the machine can make a link. Its secret is in the
 fragment, like that of an invitation, and loading the page doesn't use it up.
 
 On a loopback address the password or the link is enough. Elsewhere the code of the second factor is always required,
 and checked only after the password, so that no answer confirms a code to somebody who lacks the password. Limits lock
 nobody out. Wrong attempts are counted by their address and name: beyond the limit one attempt in ten seconds is
-checked, because each costs a hash. Codes are counted by what their person has already shown: the operator's password, a
-session or a link. Beyond twenty an hour, one code in 30 s is checked, so that a person with a guessed password would
-need months to guess a code. The codes of a new link from the command line have their own count.
+checked, because each check computes a hash. Codes are counted by what the person has already shown: the operator's
+password, a session or a link. Beyond twenty an hour, one code in 30 s is checked, so that a person with a guessed
+password would need months to guess a code. The codes of a new link from the command line have their own count.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _FRESH: Final = timedelta(hours=1)
 
 
 class OperatorVisit(Visit):
-    """The visit of a signed-in operator. ``key``: of the session."""
+    """The visit of a signed-in operator. ``key``: the key of the operator's session."""
 
     def __init__(self, request: Request, key: AccessKey, operator: Operator) -> None:
         super().__init__(request)
@@ -99,7 +99,7 @@ def require_operator(visit: VisitDep) -> OperatorVisit:
 
 
 def require_form(visit: VisitDep, csrf: Csrf = "") -> OperatorVisit:
-    """Return the operator whose page sent this form. Raises FormRefused."""
+    """Return the visit of the operator whose page sent this form. Raises FormRefused for any other form."""
     operator = load_operator(visit)
     if operator is None or not visit.access.signer.is_valid_csrf_token(operator.key.id, csrf):
         raise FormRefused(PATH)
@@ -107,12 +107,12 @@ def require_form(visit: VisitDep, csrf: Csrf = "") -> OperatorVisit:
 
 
 OperatorDep = Annotated[OperatorVisit, Depends(require_operator)]
-OperatorForm = Annotated[OperatorVisit, Depends(require_form)]  # By a form on the operator's own page.
+OperatorForm = Annotated[OperatorVisit, Depends(require_form)]  # For a form sent from the operator's own page.
 
 
 @dataclass(frozen=True, slots=True)
 class SignInRefusal:
-    """Why a sign-in is refused: a text's key and the answer's status. ``wait_s``: seconds to wait beyond the limit."""
+    """Why a sign-in is refused: a text's key and the answer's status. ``wait_s``: seconds to wait, 0 for none."""
 
     text: str
     status: int = 403
@@ -120,7 +120,7 @@ class SignInRefusal:
 
 
 def sign_in_page(visit: Visit, refusal: SignInRefusal | None = None, name: str = "") -> Response:
-    """Return the sign-in form, with the cookie that its hidden field belongs to."""
+    """Return the sign-in form, with the cookie to which its hidden field belongs."""
     return _form_page(visit, "operator_login.html", refusal, typed_name=name)
 
 
@@ -132,7 +132,6 @@ def log_in(
     code: Annotated[str, Form()] = "",
     csrf: Csrf = "",
 ) -> Response:
-    """Sign an operator in by name, password and code."""
     try:
         check_own_form(visit.request, csrf, PATH)
     except FormRefused:
@@ -143,7 +142,7 @@ def log_in(
 
 @router.get("/link")
 def show_link(visit: VisitDep) -> Response:
-    """Show the form of a link. It shows nothing about the link, which the server has not seen."""
+    """Show the form for a sign-in link; it tells nothing about the link, which the server has not seen."""
     return _link_page(visit)
 
 
@@ -207,7 +206,6 @@ def open_operator_session(visit: Visit, operator: Operator, *, to: str = PATH) -
 
 
 def needs_code(visit: Visit) -> bool:
-    """Return whether the code of the second factor is required."""
     return not is_on_this_machine(visit.request, visit.settings.public_url)
 
 
@@ -216,7 +214,7 @@ def check_operator(
 ) -> Operator | SignInRefusal:
     """Return the operator with this name, password and code, or why the sign-in is refused.
 
-    ``session``: that of an operator who confirms again; its codes are counted separately.
+    ``session``: the session of a signed-in operator who confirms again; codes are then counted by session.
     """
     limiter, subject = RateLimiter(visit.stores.redis), _subject(visit, name)
     # Beyond the limit one attempt in ten seconds is checked.
@@ -230,10 +228,7 @@ def check_operator(
 
 
 def _check_code(visit: Visit, operator: Operator, code: str, shown: str) -> SignInRefusal | None:
-    """Use up the operator's code if one is required, and return why it is refused.
-
-    ``shown``: the id of what the person has already shown, by which codes are counted.
-    """
+    """Use up the operator's code; return why the code is refused, or None if it is accepted or not required."""
     if not needs_code(visit):
         return None
     if visit.count_call(_CODES, shown):
@@ -256,13 +251,16 @@ def refuse_try(visit: Visit, name: str) -> SignInRefusal:
 
 
 def check_again(visit: OperatorVisit, password: str, code: str) -> SignInRefusal | None:
-    """Check password and code of a signed-in operator again; return why they are refused."""
+    """Check the password and code of a signed-in operator again; return why they are refused, or None if accepted."""
     checked = check_operator(visit, visit.operator.name, password, code, visit.key)
     return checked if isinstance(checked, SignInRefusal) else None
 
 
 def check_fresh(visit: OperatorVisit, password: str, code: str) -> SignInRefusal | None:
-    """Check password and code again if the last time is over an hour ago; return why they are refused."""
+    """Check password and code again if the last check is over an hour ago.
+
+    Return why they are refused; None if they are accepted or need no check.
+    """
     if visit.is_fresh:
         return None
     refusal = check_again(visit, password, code)
@@ -273,7 +271,7 @@ def check_fresh(visit: OperatorVisit, password: str, code: str) -> SignInRefusal
 
 
 def _subject(visit: Visit, name: str) -> str:
-    """Return what wrong attempts are counted by: the address, and the name as one of 16 groups.
+    """Return the subject by which wrong attempts are counted: the address, and the name as one of 16 groups.
 
     Groups limit the hashes and Redis keys that one address can cause, and the count doesn't reveal which names exist.
     """

@@ -1,9 +1,9 @@
 """Forms of the operator's page: erase an account, invite, upload a proof, and change the operator's own access.
 
-To erase an account the operator gives password and code again. The link of an invitation is shown once. Proofs are
-those of consents, which the supplier awaits. Their upload has its own route, because its body is large: the sender is
-checked before it is read, and the size during reading. The files are kept in private temporary files, and then sealed
-and passed to the worker that sends them on.
+To erase an account the operator gives password and code again. The link of an invitation is shown once. The proofs of
+consent that a supplier awaits are uploaded here. The upload has its own route, because the body is large: the sender is
+checked before the body is read, and the size while it is read. The files are kept in private temporary files, then
+encrypted and passed to the worker that sends them to the supplier.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ from worker.web.request_audit import note_refusal, note_subject
 
 log = logging.getLogger("releve.web")
 router = APIRouter(prefix=PATH)
-_INVITATIONS: Final = f"{PATH}#invitations"  # Where a form leads back to.
+_INVITATIONS: Final = f"{PATH}#invitations"  # The part of the page to which a form returns.
 _PROOFS: Final = f"{PATH}#proofs"
 _OWN_ACCESS: Final = f"{PATH}#access"
 _LONGEST_ID: Final = 32
-_METER: Final = re.compile(r"[0-9]{14}")  # Of electricity; a gas meter's number may have the same form.
-_UNUSUAL: Final = re.compile(r"[^A-Za-z0-9._-]+")  # In a file's name.
+_METER: Final = re.compile(r"[0-9]{14}")  # An electricity meter's number; a gas meter's may have the same form.
+_UNUSUAL: Final = re.compile(r"[^A-Za-z0-9._-]+")  # Characters that don't belong in a file's name.
 _MOST_FIELDS: Final = 2
 _FAULTS: Final[Mapping[type[Exception], tuple[str, int]]] = {
     UnknownAccount: ("operator.invite.unknown", 404),
@@ -68,7 +68,7 @@ _FAULTS: Final[Mapping[type[Exception], tuple[str, int]]] = {
 
 
 def require_uploader(visit: VisitDep) -> None:
-    """Check that an operator sends the body, before it is read. Raises FormRefused."""
+    """Check that an operator sends the body, before the body is read. Raises FormRefused."""
     if load_operator(visit) is None:
         raise FormRefused(PATH)
 
@@ -162,7 +162,7 @@ def _is_meter(whom: str, energy: str) -> bool:
 
 @router.post("/rights/{right_id}/proofs", dependencies=[Depends(require_uploader)])
 async def upload(right_id: str, visit: VisitDep) -> Response:
-    """Take one to three files of a proof."""
+    """Accept one to three files as the proof of a right's consent."""
     try:
         form = await read_upload(visit.request, LARGEST_UPLOAD, most_files=MOST_PROOFS, most_fields=_MOST_FIELDS)
     except MultiPartException:
@@ -188,13 +188,13 @@ def _take_proofs(visit: Visit, right_id: str, form: FormData) -> Response:
     log.info("proof taken", extra=fields(right=right_id, files=len(files)))
     try:
         enqueue_proofs(broker_url=visit.stores.broker_url)
-    except StoreUnavailable as error:  # Beat's task sends it later.
+    except StoreUnavailable as error:  # A task of beat sends the proof later.
         log.warning("proof not published", extra=fields(right=right_id, reason=str(error)))
     return RedirectResponse(_PROOFS, 303)
 
 
 def _plain_name(name: str) -> str:
-    """Return a generic file name with the suffix only: it goes to the supplier, and the name may be a person's."""
+    """Return a generic file name with the same suffix, because the supplier gets it: the original may name a person."""
     suffix = _UNUSUAL.sub("", PurePath(name).suffix)[:8]
     return f"proof{suffix}"
 
@@ -211,7 +211,7 @@ def change_password(
     new: Annotated[str, Form()] = "",
     again: Annotated[str, Form()] = "",
 ) -> Response:
-    """Set a new password. All sessions end, including copies of this one; this browser gets a new one."""
+    """Set a new password. All sessions end, including copies of this one; this browser gets a new session."""
     operator = visit.operator
     fault = "differ" if new != again else find_password_fault(new, operator.name)
     if fault:

@@ -1,6 +1,6 @@
 """The operator's pages: the fleet in numbers, the search and lists of accounts, and the audit trail.
 
-The first page also has the open invitations and the operator's own access, and no account ids except those of the
+The first page also has the open invitations and the operator's own access; it shows no account ids except those of the
 invitations. Accounts are searched for by meter or id, and listed if they have an error or an ending consent. A meter's
 number is sent only in a form, never in an address, and no page shows it again. No page here shows a measure.
 """
@@ -56,8 +56,8 @@ ACCOUNTS_A_PAGE: Final = 100
 ENTRIES_A_PAGE: Final = 50
 ENDING_WITHIN: Final = timedelta(days=30)
 _MOST_DAYS: Final = 10
-_LONGEST: Final = 100  # Of a searched text.
-_FILTERS: Final = ("account", "actor", "action", "since", "until")  # Of the audit trail.
+_LONGEST: Final = 100  # The most characters of a searched text.
+_FILTERS: Final = ("account", "actor", "action", "since", "until")
 
 
 @router.get("")
@@ -90,7 +90,7 @@ def _page_values(stores: Stores, sync: Sync, consent: Consent) -> dict[str, Any]
     overview, now = stores.registry.overview, stores.now()
     completeness, today = stores.registry.completeness, sync.history.today()
     has_begun = night_start(now, sync.history.nightly_at).astimezone(PARIS).date() == today
-    # Before the night's run no account has yesterday's data, which would look like a failure of all.
+    # Before the night's run no account has yesterday's data, which would look as if all accounts had failed.
     told_day = today if has_begun else today - ONE_DAY
     # Series requested once a week rarely have yesterday's data.
     nightly = [series for series in stores.registry.outcomes.list_in_use() if series.is_nightly]
@@ -129,7 +129,7 @@ def _check_processes(stores: Stores, queues: Mapping[str, int] | None) -> list[C
 
 
 def _further_quotas(sync: Sync) -> list[dict[str, Any]]:
-    """Return quota and gate of each supplier besides the first one; the quota by day if it has a daily limit."""
+    """Return the quota and the gate of each supplier except the main one; the quota by day if it has a daily limit."""
     presets = {name: clients.endpoints.preset for name, clients in sync.suppliers.items()}
     del presets[sync.suppliers.main.supplier.name]
     states = {name: sync.ledgers[name].state(preset.quota_names) for name, preset in presets.items()}
@@ -140,7 +140,7 @@ def _further_quotas(sync: Sync) -> list[dict[str, Any]]:
 
 
 def _invitations(stores: Stores, consent: Consent) -> dict[str, Any]:
-    """Return the newest open invitations, whether there are more, and the tenants' titles if there are several."""
+    """Return the page's values about invitations: the newest open ones, whether there are more, the form's choices."""
     newest = stores.registry.invitations.list_invitations(open_only=True, limit=MOST_INVITATIONS + 1)
     return {
         "tenants": _titles_of_tenants(stores.registry),
@@ -152,7 +152,7 @@ def _invitations(stores: Stores, consent: Consent) -> dict[str, Any]:
 
 
 def _fresh_hours(stores: Stores, nightly: Sequence[Series]) -> dict[datetime, dict[Series, HourFreshness | None]]:
-    """Return, for each stored hour of the last day, how many active accounts had the whole previous day."""
+    """Return, for each stored hour of the last day, how many active accounts had all readings of the day before."""
     rows = stores.registry.completeness.list_freshness_since(stores.now() - timedelta(hours=24))
     hours: dict[datetime, dict[Series, HourFreshness | None]] = {}
     for row in rows:
@@ -162,7 +162,7 @@ def _fresh_hours(stores: Stores, nightly: Sequence[Series]) -> dict[datetime, di
 
 
 def _queues(stores: Stores) -> dict[str, int] | None:
-    """Return the length of each queue; None if the broker doesn't answer, so that the page is shown without them."""
+    """Return the length of each queue; None if the broker doesn't answer, so that the rest of the page can be shown."""
     try:
         return queue_lengths(stores.broker_url)
     except StoreUnavailable as error:
@@ -172,7 +172,7 @@ def _queues(stores: Stores) -> dict[str, int] | None:
 
 @router.post("/search")
 def search(visit: OperatorForm, wanted: Annotated[str, Form(max_length=_LONGEST)] = "") -> Response:
-    """Lead to the account of a meter or id; list both if two meters have the same number."""
+    """Redirect to the account of a meter or id; list both accounts if two meters have the same number."""
     accounts = _find(visit.registry, "".join(wanted.split()))
     if not accounts:
         note_refusal(visit.request, "operator.search.unknown")
@@ -187,7 +187,7 @@ def search(visit: OperatorForm, wanted: Annotated[str, Form(max_length=_LONGEST)
 
 @router.get("/accounts")
 def list_accounts(visit: OperatorDep) -> Response:
-    """List the accounts with an error code; without a code those whose consent ends within a month."""
+    """List the accounts with an error code; without a code, list the accounts whose consent ends within a month."""
     code, after = _query_text(visit, "code"), _query_text(visit, "after")
     overview, most = visit.registry.overview, ACCOUNTS_A_PAGE + 1
     rows: Sequence[Mapping[str, Any]]
@@ -253,21 +253,21 @@ def _name_tenant(registry: Registry, account: Account) -> str:
 
 
 def _titles_of_tenants(registry: Registry) -> dict[str, str]:
-    """Return the titles of the tenants by id; empty if there is only one."""
+    """Return the titles of the tenants by id; empty if there is only one tenant."""
     tenants = {tenant.id: tenant.title or tenant.id for tenant in registry.tenants.list_tenants()}
     return tenants if len(tenants) > 1 else {}
 
 
 @router.get("/audit")
 def show_audit(visit: OperatorDep) -> Response:
-    """Show a page of the trail; an invalid filter is ignored, like an empty one."""
+    """Show a page of the audit trail; an invalid filter is ignored, like an empty filter."""
     request = visit.request
     typed = {name: request.query_params.get(name, "").strip()[:_LONGEST] for name in _FILTERS}
     days = _parse_day(typed["since"]), _parse_day(typed["until"])
     action = typed["action"] if typed["action"] in set(AuditAction) else ""
     wanted = AuditFilter(_to_text(typed["account"]), _to_text(typed["actor"]), action or None, None, *days_of(*days))
     before = _query_text(visit, "before")
-    # One entry more than shown reveals whether there are older ones.
+    # One entry more than shown reveals whether there are older entries.
     entries = visit.registry.audit.page(wanted, ENTRIES_A_PAGE + 1, before=before)
     shown, more = entries[:ENTRIES_A_PAGE], len(entries) > ENTRIES_A_PAGE
     kept = {name: text for name, text in typed.items() if text}

@@ -1,9 +1,9 @@
 """The first page of a home: its meters, a form for a gateway's token, a password for other devices.
 
 A home is reached without TLS and, on its own computer, without a password. So a page on the internet may try two ways
-in: it makes its own name lead to this address (DNS rebinding), which shows in ``Host``; or it sends a form here from
-its own address, which shows in ``Origin`` and ``Sec-Fetch-Site``. ``refuse_foreign`` refuses both, for all pages of a
-home.
+in: it makes its own host name lead to this address (DNS rebinding), which shows in ``Host``; or it sends a form here
+from its own address, which shows in ``Origin`` and ``Sec-Fetch-Site``. ``refuse_foreign`` refuses both, for all pages
+of a home.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ router = APIRouter()
 # The Referrer-Policy of a home's pages: without any referrer, a browser hides the origin of our own forms too.
 OWN_PAGES: Final = "same-origin"
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
-_FOREIGN_SITES: Final = ("cross-site", "same-site")  # The latter: another port or subdomain of one domain.
+_FOREIGN_SITES: Final = ("cross-site", "same-site")  # "same-site": another port or subdomain of the same domain.
 _OWN_FORM: Final = (Depends(require_household), session_form("/"))
 _LONGEST_TOKEN: Final = 8000
 
@@ -53,7 +53,7 @@ def add_token(
     token: Annotated[str, Form(max_length=_LONGEST_TOKEN)] = "",
     usage_point: Annotated[str, Form(max_length=20)] = "",
 ) -> Response:
-    """Add the accounts of a gateway's token, or give it to existing ones, as `releve home add` does."""
+    """Add the accounts of a gateway's token, or give the token to existing accounts, as `releve home add` does."""
     meter = usage_point.replace(" ", "")
     if meter and not (len(meter) == 14 and meter.isdecimal() and meter.isascii()):
         return _page(visit, 422, fault="own_home.token.meter")
@@ -68,7 +68,7 @@ def add_token(
     visit.access.home.ensure_household()
     ids = [one.account.id for one in added]
     note_subject(visit.request, account_id=ids[0])
-    # The account's page shows the result.
+    # The result is ignored here: the account's page shows it.
     build_inline(visit.stores, visit.sync, print_line=lambda line: None).ask_once(ids[0])
     publish_backfills(visit.stores, ids)
     return RedirectResponse(f"/accounts/{ids[0]}" if len(ids) == 1 else "/", 303)
@@ -76,12 +76,12 @@ def add_token(
 
 @router.post("/home/password", dependencies=_OWN_FORM)
 def make_password(visit: VisitDep) -> Response:
-    """Make the home's password and show it, once; the previous one stops working."""
+    """Make the home's password and show it once; the previous password stops working."""
     return _page(visit, password=visit.access.home.create_password())
 
 
 def _page(visit: Visit, status: int = 200, *, fault: str = "", password: str = "") -> Response:
-    """Return the page. ``fault``: the key of what is wrong with the token; ``password``: a new one, to be saved."""
+    """Return the page. ``fault``: the key of what is wrong with the token. ``password``: a new password to be saved."""
     accounts = load_accounts(visit.registry, visit.session)
     return render(
         visit.request,
@@ -97,7 +97,7 @@ def _page(visit: Visit, status: int = 200, *, fault: str = "", password: str = "
 
 
 def refuse_foreign(request: Request, public_url: str) -> HttpRefusal | None:
-    """Return why a request is refused; None if it comes from a page of this home, or from no page at all."""
+    """Return why a request is refused: a foreign host name, or a form or script from another site; None if accepted."""
     public, host = urlsplit(public_url), _host_of(request)
     if not host or (is_public_host(host) and host != public.hostname):
         return HttpRefusal(421, "foreign_host", "this host name is not allowed: set RELEVE_PUBLIC_URL to it")

@@ -42,7 +42,7 @@ def show_access(visit: VisitDep, household: HouseholdDep) -> Response:
 
 @router.post("/access/kept", dependencies=_OWN_FORM)
 def keep_code(visit: VisitDep, household: HouseholdDep) -> Response:
-    """Forget the text of the code, because its person has saved it."""
+    """Forget the text of the code, because the person has saved it."""
     details = visit.session.details
     if code := details.pop(CODE, ""):
         visit.access.ways_back.keep_code(household.id, code)
@@ -52,7 +52,7 @@ def keep_code(visit: VisitDep, household: HouseholdDep) -> Response:
 
 @router.post("/access/code", dependencies=_OWN_FORM)
 def make_code(visit: VisitDep, household: HouseholdDep) -> Response:
-    """Make a new code; the previous one stops working."""
+    """Make a new code; the previous code stops working."""
     access, session = visit.access, visit.session
     code = access.ways_back.create_code(household.id)
     access.keys.set_details(session.own_key, {**session.details, CODE: code})
@@ -90,7 +90,7 @@ def choose_notices(access: AccessDep, household: HouseholdDep, wanted: Annotated
 
 
 def read_ticket(visit: VisitDep, ticket: str) -> str:
-    """Return the household's id in a mailed link. Raises EarlyAnswer for an invalid link."""
+    """Return the id of the household in a mailed link. Raises EarlyAnswer if the link is invalid."""
     household_id = visit.access.signer.read_ticket(ticket)
     if household_id is None:
         raise EarlyAnswer(refuse_link(visit, "access.notices_over", (PATH, "access.title")))
@@ -99,7 +99,7 @@ def read_ticket(visit: VisitDep, ticket: str) -> str:
 
 @router.get("/access/notices/off/{ticket}", dependencies=[Depends(read_ticket)])
 def show_notices_off(request: Request) -> Response:
-    """Show the button that switches notices off; programs that follow links in mails must not do so."""
+    """Show the button that switches notices off; loading the page, as mail programs do, must not switch them off."""
     return render(request, "notices_off.html", action=request.url.path)
 
 
@@ -121,7 +121,7 @@ def show_confirm_form(request: Request) -> Response:
 
 @router.post("/access/confirm", dependencies=[browser_form(_CONFIRM)])
 def confirm_address(visit: VisitDep, link: Annotated[str, Form(max_length=2000)] = "") -> Response:
-    """Confirm the address to which the link was mailed. It opens no session."""
+    """Confirm the address to which the link was mailed. This opens no session."""
     is_valid, before = visit.access.ways_back.confirm_address(link)
     if not is_valid:
         return refuse_link(visit, "access.confirm_over", (PATH, "access.again"))
@@ -131,7 +131,7 @@ def confirm_address(visit: VisitDep, link: Annotated[str, Form(max_length=2000)]
 
 
 def _tell(response: Response, access: WebAccess, what: str, row: MailAddress | None) -> Response:
-    """Return the answer; after it is sent, mail the address what has changed."""
+    """Return the answer; after it is sent, a mail tells the address in ``row`` what has changed."""
     if row is not None and access.mails.sends_mail:
         response.background = BackgroundTask(access.mails.mail_change, what, row)
     return response

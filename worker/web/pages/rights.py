@@ -1,7 +1,7 @@
 """Declaring a right of access to gas data: the form, or the supplier's own page instead, and the right's state.
 
-A form opens with an invitation of this browser, or from an account of its session; nobody else declares a meter. What
-is typed is kept until it is declared: without an invitation, until the operator has accepted it. A task asks the
+A form opens only with an invitation that this browser has opened, or from an account of its session. The typed data are
+kept until the right is declared; without an invitation, this waits for the operator's approval. A task asks the
 supplier, so the page with the state reloads itself, like other pages that wait.
 """
 
@@ -56,11 +56,11 @@ _LONGEST: Final = 254  # For an e-mail address; the other fields are shorter.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormPlace:
-    """The place of a form, and what is known there.
+    """Where a form is, and what is known there.
 
-    ``path``: its own address. ``meter``: the meter that it is for, if that is fixed. ``invitation``: the one that the
-    browser has opened; ``account``: the session's, if there is no invitation. ``tenant``: the owner of the service that
-    will read the data.
+    ``path``: the form's own address. ``meter``: the meter of the form; None if the person types its number.
+    ``invitation``: the invitation that the browser has opened. ``account``: the session's account to which the form
+    belongs, if there is no invitation. ``tenant``: the owner of the service that will read the data.
     """
 
     path: str
@@ -71,7 +71,7 @@ class FormPlace:
 
     @property
     def digits(self) -> str:
-        """The last digits of a fixed meter; empty if the person types its number."""
+        """The last digits of the form's meter; empty if the person types its number."""
         return f"…{self.meter[-4:]}" if self.meter else ""
 
 
@@ -90,7 +90,7 @@ class TypedRight(BaseModel):
     csrf: str = Field(default="", repr=False)
 
     def to_declaration(self, meter: str | None) -> HouseholdDeclaration:
-        """Return the declaration for the fixed meter, or for the typed one."""
+        """Return the declaration for the meter of the form, or else for the typed meter."""
         typed = self.pce.replace(" ", "").upper()
         return HouseholdDeclaration(
             meter=meter or typed,
@@ -104,8 +104,8 @@ class TypedRight(BaseModel):
 def find_place(visit: ConsentVisitDep, invitation_id: str = "", account_id: str = "") -> FormPlace:
     """Return what is known at the address of a form.
 
-    Raises EarlyAnswer if its invitation is no longer this browser's, and UnknownAccount for an account that the session
-    does not show.
+    Raises EarlyAnswer if the invitation can't be used in this browser now, and UnknownAccount for an account that the
+    session does not show.
     """
     registry = visit.registry
     if GRDF.name not in visit.sync.suppliers:
@@ -137,10 +137,10 @@ def show_form(visit: ConsentVisitDep, place: PlaceDep) -> Response:
 @router.post("/invitation/{invitation_id}/right")
 @router.post("/accounts/{account_id}/gas")
 def declare(visit: ConsentVisitDep, place: PlaceDep, typed: Annotated[TypedRight, Form()]) -> Response:
-    """Take a declaration, which a task then makes at the supplier; a form with faults is shown again."""
+    """Accept a declaration, which a task then sends to the supplier; a form with faults is shown again."""
     check_own_form(visit.request, typed.csrf, place.path)
     declaration = typed.to_declaration(place.meter)
-    # In the form's order.
+    # The faults are in the order of the form's fields.
     if faults := (*declaration.faults(), *(() if typed.consent else ("consent",))):
         return render_form(visit, place, typed, faults)
     if wait_s := visit.count_call(DECLARATIONS, visit.address):
@@ -170,7 +170,7 @@ def declare(visit: ConsentVisitDep, place: PlaceDep, typed: Annotated[TypedRight
 @router.post("/invitation/{invitation_id}/right/page")
 @router.post("/accounts/{account_id}/gas/page")
 def go_to_supplier(visit: ConsentVisitDep, place: PlaceDep, csrf: Csrf = "") -> Response:
-    """Lead to the supplier's own page (Client Connect), if it is offered."""
+    """Redirect to the supplier's own page (Client Connect), if people may consent there."""
     check_own_form(visit.request, csrf, place.path)
     if not offers_consent_page(visit.settings):
         return visit.page("no_consent_page")
@@ -180,9 +180,9 @@ def go_to_supplier(visit: ConsentVisitDep, place: PlaceDep, csrf: Csrf = "") -> 
 @router.get(RIGHT_STATE)
 @router.post(RIGHT_STATE, dependencies=[browser_form(RIGHT_STATE)])
 def show_state(visit: ConsentVisitDep) -> Response:
-    """Show the state of the browser's newest declaration; the page reloads itself until it is decided.
+    """Show the state of the browser's newest declaration; the page reloads itself until there is a decision.
 
-    Its button opens the account that the right has opened or renewed.
+    A button on the page opens the account that the right has opened or renewed.
     """
     if GRDF.name not in visit.sync.suppliers:
         return visit.page("no_right")
@@ -197,7 +197,7 @@ def show_state(visit: ConsentVisitDep) -> Response:
 
 @router.get(AGAIN)
 def show_form_again(visit: ConsentVisitDep) -> Response:
-    """Lead back to the form from which the browser's last declaration came."""
+    """Redirect to the form from which the browser's last declaration came."""
     own = visit.find_request()
     if own is not None and own.supplier == GRDF.name and own.invitation_id is not None:
         return RedirectResponse(f"/invitation/{own.invitation_id}/right", 303)
@@ -206,7 +206,7 @@ def show_form_again(visit: ConsentVisitDep) -> Response:
 
 
 def render_form(visit: ConsentVisit, place: FormPlace, typed: TypedRight, faults: tuple[str, ...] = ()) -> Response:
-    """Return the page of the form, with what was typed and its faults, if any."""
+    """Return the page of the form, with what was typed, and with the faults if there are any."""
     words, endpoints = words_of(visit.request), visit.sync.suppliers[GRDF.name].endpoints
     offers_page = offers_consent_page(visit.settings)
     return render_with_form(

@@ -1,11 +1,12 @@
 """How households sign in without a supplier, by a recovery code or a mailed link, and the page of their sessions.
 
-A right code or link is always accepted; wrong ones are counted after they were checked. Neither the text of a page nor
+A valid code or link is always accepted; wrong ones are counted after they were checked. Neither the text of a page nor
 its timing reveals whether a code or an address is known. Loading a page changes nothing, because mail programs load
 links too.
 
-The page of sessions shows which browsers see the household's meters, with forms that end them. ``others`` are browsers
-of another household that sees one of the same accounts, such as one that connected the same meter by itself.
+The page of sessions shows which browsers see the household's meters, with forms that end their sessions. ``others`` are
+browsers of other households that see one of the same accounts, for example because they connected the same meter
+themselves.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def sign_in_by_code(visit: VisitDep, code: Annotated[str, Form(max_length=200)] 
 
 @router.post("/sign-in/mail", dependencies=[Depends(require_mail), browser_form(PATH)])
 def mail_sign_in_link(visit: VisitDep, address: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = "") -> Response:
-    """Answer every address alike. Whether it is known is looked up only after the answer is sent."""
+    """Answer every address alike. Whether the address is known is looked up only after the answer is sent."""
     address = address.strip()
     if not is_mail_address(address):
         return _sign_in_page(visit, 422, "sign_in.no_address", address=address)
@@ -96,7 +97,7 @@ def mail_sign_in_link(visit: VisitDep, address: Annotated[str, Form(max_length=L
 
 @router.get("/sign-in/link")
 def show_link_form(request: Request) -> Response:
-    """Show the button that uses a link; its secret is in the fragment, which the server does not see."""
+    """Show the button that uses a mailed link; the link's secret is in the fragment, which the server does not see."""
     return link_page(request, "sign_in.link", "/sign-in/link")
 
 
@@ -107,7 +108,7 @@ def sign_in_by_link(visit: VisitDep, link: Annotated[str, Form(max_length=2000)]
     if household is None:
         return refuse_link(visit, "sign_in.link_over", (PATH, "sign_in.again"))
     is_same = session.household is not None and session.household.id == household.id
-    details = session.key.details if session.key and is_same else {}  # A code not saved yet stays shown.
+    details = session.key.details if session.key and is_same else {}  # A code that isn't saved yet stays shown.
     own = load_accounts(visit.registry, Session(household=household))
     return _enter(visit, household, details, f"/accounts/{own[0].id}" if len(own) == 1 else "/")
 
@@ -145,12 +146,12 @@ def log_out(visit: VisitDep) -> Response:
 
 
 def link_page(request: Request, name: str, action: str) -> Response:
-    """Return a page with the button that uses a mailed link; its texts begin with ``name``."""
+    """Return the page on which a person confirms a mailed link. ``name``: the prefix of the keys of its texts."""
     return render_with_form(request, "link.html", form_life_s=_FORM_LIFE_S, texts=name, action=action)
 
 
 def refuse_link(visit: Visit, name: str, action: tuple[str, str]) -> Response:
-    """Return the page of an invalid link, counted by address."""
+    """Return the page of an invalid link, and count the attempt by the client's address."""
     if wait_s := visit.count_call(WRONG_OF_ADDRESS, visit.address):
         minutes = {"minutes": str(math.ceil(wait_s / 60))}
         return render_message(visit.request, "sign_in.slow", 429, action, minutes, wait_s=wait_s)
@@ -167,7 +168,7 @@ def _enter(visit: Visit, household: Household, details: Mapping[str, str], to: s
 
 
 def _refuse_code(visit: Visit, code: str, fault: str) -> Response:
-    """Return the page of a wrong code, which is counted by address, and by address and the code's id."""
+    """Return the page of a wrong code, and count the attempt by address, and by address and code id."""
     code_id = RecoveryTexts().read_id(code)
     wait_s = visit.count_call(WRONG_OF_ADDRESS, visit.address)
     if not wait_s and code_id is not None:  # Beyond the first limit, made-up ids must not fill Redis.
@@ -197,7 +198,7 @@ def _sign_in_page(
 
 
 def _other_households(visit: Visit, own: Household) -> list[str]:
-    """Return the other households that see an account of this one, with its present session number."""
+    """Return the ids of the other households that also see one of the accounts that this household sees now."""
     numbers = {account.id: account.session_number for account in load_accounts(visit.registry, visit.session)}
     ids = visit.registry.sessions.households_of(numbers)
     others = (visit.access.households.load(id_) for id_ in ids if id_ != own.id)
@@ -207,7 +208,7 @@ def _other_households(visit: Visit, own: Household) -> list[str]:
 def _after_end(visit: Visit) -> Response:
     """Return the answer after the browser's own session has ended."""
     response = RedirectResponse("/", 303, {"Clear-Site-Data": '"cache", "storage"'})
-    # The names of consents that it has begun could open an account again.
+    # The browser's names from its consents could open an account again.
     for cookie in (SESSION_COOKIE, BROWSER_COOKIE):
         delete_cookie(visit.request, response, cookie)
     return response

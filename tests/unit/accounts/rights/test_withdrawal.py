@@ -151,7 +151,7 @@ def test_gas_that_is_taken_away_leaves_its_accounts_and_says_so_once(
         assert bare.consent.right_sweep.run().checked == 0
         assert withdraw(bare) == 0
         assert caplog.text.count("RELEVE_GRDF_CLIENT_ID") == 1
-        assert bare.sync.due.night(NOW).jobs == []
+        assert [due.claim_night(NOW).jobs for due in bare.sync.due] == [[]]
         with pytest.raises(OperatorFault, match="RELEVE_GRDF_CLIENT_ID"):
             bare.sync.suppliers.client_of(account)
 

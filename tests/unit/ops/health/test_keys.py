@@ -82,7 +82,7 @@ def test_what_only_release_0_2_0_reads_is_a_fault_in_registry_and_backups(
     with opened_registry(url, key) as registry:
         registry.database.change(update(TOKENS).values(sealed=seal_as_before("a token", key)))
         assert_result(
-            check_token_keys(connections), Level.FAIL, "1 Fernet texts", "version 0.2.0", "`releve secrets rotate`"
+            check_token_keys(connections), Level.FAIL, "1 Fernet texts", "version 0.2.0", "`releve keys rotate`"
         )
         registry.database.change(update(TOKENS).values(sealed=registry_sealer(key).seal("a token", "tokens.sealed/x")))
         account, given = (

@@ -20,6 +20,7 @@ from worker.domain.completeness import DayMark, DayState
 from worker.domain.series import Series
 from worker.domain.sessions import Scope
 from worker.runtime.consent_parts import erase
+from worker.stores.registry.outcomes import RunOutcome
 from worker.web.api.callers import CSRF_HEADER
 
 METER = "30001640000042"
@@ -38,7 +39,7 @@ def search(operator: TestClient, whom: str) -> Response:
 
 def record(service: ApiService, account: str, code: str | None, **changes: Any) -> None:
     usual: dict[str, Any] = {"code": code, "message": "", "last_day": None, "stored": False}
-    service.parts.stores.registry.outcomes.record(account, Series.DAILY, "run", NOW, **(usual | changes))
+    service.parts.stores.registry.outcomes.record(account, Series.DAILY, "run", NOW, RunOutcome(**usual | changes))
 
 
 def test_the_customer_who_calls_is_found_by_the_meter(service: ApiService, operator: TestClient) -> None:

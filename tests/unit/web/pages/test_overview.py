@@ -17,7 +17,7 @@ from worker.domain.completeness import COMPLETE
 from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.series import Series
 from worker.runtime.supplier_settings import ledger_of
-from worker.stores.registry.outcomes import HourFreshness
+from worker.stores.registry.outcomes import HourFreshness, RunOutcome
 
 OPERATE = Path(__file__).parents[4] / "docs/how-to/operate.md"
 
@@ -35,11 +35,7 @@ def record_day(service: ApiService, account_id: str, last_day: date, code: str |
         Series.DAILY,
         "r1",
         NOW,
-        code=code,
-        message="",
-        last_day=last_day,
-        stored=True,
-        days={last_day: COMPLETE},
+        RunOutcome(code=code, message="", last_day=last_day, stored=True, days={last_day: COMPLETE}),
     )
 
 
@@ -120,7 +116,7 @@ def test_the_page_says_what_doctor_says_of_workers_and_beat_and_what_the_night_c
 
 def test_each_place_that_the_page_of_ten_questions_names_is_there(service: ApiService) -> None:
     service.parts.stores.registry.outcomes.record(
-        service.add(11), Series.DAILY, "r1", NOW, code="CODE", message="", last_day=None, stored=False
+        service.add(11), Series.DAILY, "r1", NOW, RunOutcome(code="CODE", message="", last_day=None, stored=False)
     )
     browser, page = log_in(service)
     questions = re.findall(r"^\| [^|]+\? \|.*$", OPERATE.read_text(encoding="utf-8"), re.M)

@@ -1,20 +1,20 @@
-"""The migrations of the registry's schema, run by the program itself with Alembic and without an alembic.ini.
+"""The migrations of the registry's schema, which this program runs with Alembic, without an alembic.ini.
 
 A new step is a file ``versions/<number>_<name>.py`` whose ``down_revision`` is the previous step. Workers of the
-previous version may continue while it runs, so each step declares its phase, and a test checks that it only does what
-the phase allows:
+previous version may keep running during a step, so each step declares its phase, and a test checks that the step only
+does what this phase allows:
 
 1. ``expand`` adds tables, indexes, and columns that may be NULL or have a server default.
 2. ``fill`` writes rows.
 3. ``tighten`` removes or forbids what workers of the previous version no longer use: a column is dropped one release
    after its last use, and a renaming takes three releases.
 
-Each step is a transaction of its own, so that no table stays locked while rows are filled. Importing Alembic takes a
-tenth of a second, so it is imported only for an upgrade.
+Each step runs in its own transaction, so that no table stays locked while a later step fills rows. Importing Alembic
+takes a tenth of a second, so it is imported only for an upgrade.
 
 The workers' PostgreSQL role may read and write the registry's rows, but not change its tables. `releve migrate`,
-connected as the owner of the tables, sets it up by ``set_up_role`` and ``grant_rows``, which are safe to repeat and
-return what they did.
+connected as the owner of the tables, sets up this role with ``set_up_role`` and ``grant_rows``, which are safe to
+repeat and return what they did.
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ from worker.stores.registry.tables import AUDIT_LOG, METADATA
 
 _FOLDER = Path(__file__).parent
 _VERSION = table("alembic_version", column("version_num"))
-# "Relev" in ASCII, because PostgreSQL identifies advisory locks by numbers.
+# "Relev" in ASCII. PostgreSQL identifies advisory locks by numbers.
 _LOCK: Final = 0x52656C6576
-# While a step waits for a table, all others wait behind it, so it gives up before a worker's call does.
+# While a step waits for the lock on a table, all other statements on the table wait behind it, so the step gives up
+# before a worker's call does.
 _LOCK_TIMEOUT: Final = "5s"
 _RIGHTS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _APPEND_ONLY: Final = (AUDIT_LOG.name,)
-_STEPS_TABLE: Final = "alembic_version"  # A worker reads the schema's step when it starts.
+_STEPS_TABLE: Final = "alembic_version"  # Each worker reads the schema's step from this table when it starts.
 _ROLE_EXISTS: Final = text("SELECT 1 FROM pg_roles WHERE rolname = :role")
 _HAS_RIGHT: Final = text("SELECT has_table_privilege(:role, quote_ident(:table), :right)")
 
 
 class MigrationPhase(StrEnum):
-    """The kind of changes that a step makes while workers of the previous version still run; see the module."""
+    """The kind of changes that a step makes while workers of the previous version still run; see the module's text."""
 
     EXPAND = "expand"
     FILL = "fill"
@@ -52,9 +53,10 @@ class MigrationPhase(StrEnum):
 
 
 def require_schema(database: Database) -> None:
-    """Create the tables of an empty registry, or check existing ones; every process calls this when it starts.
+    """Create the tables of an empty registry, or check existing tables. Every process calls this when it starts.
 
-    Raises StoreUnavailable, and OperatorFault for older tables: only `releve migrate` changes them, after a backup.
+    Raises StoreUnavailable. Raises OperatorFault for older tables, because only `releve migrate` changes them, after a
+    backup.
     """
     step, newest = find_step(database), newest_step()
     if step is None:
@@ -67,10 +69,10 @@ def require_schema(database: Database) -> None:
 
 
 def upgrade_schema(database: Database) -> tuple[str | None, str]:
-    """Create or upgrade the tables, and return the migration step before and after.
+    """Create or upgrade the tables; return the migration step before and the step after.
 
-    Processes that do this at the same time take turns. After an error the schema is at the step before the failed one,
-    and the next call continues from there. Raises StoreUnavailable, and OperatorFault like ``find_step``.
+    Processes that do this at the same time take turns. If a step fails, the schema stays at the step before it, and the
+    next call continues from there. Raises StoreUnavailable, and OperatorFault like ``find_step``.
     """
     before, newest = find_step(database), newest_step()
     steps = [newest] if before is None else [step for step in sorted(known_steps()) if step > before]
@@ -87,7 +89,7 @@ def upgrade_schema(database: Database) -> tuple[str | None, str]:
 
 
 def find_step(database: Database) -> str | None:
-    """Return the step of the registry's tables; None for an empty one.
+    """Return the migration step of the registry's tables; None if the registry is empty.
 
     Raises StoreUnavailable, and OperatorFault for a step from which this version can't upgrade.
     """
@@ -112,9 +114,9 @@ def find_step_fault(step: str) -> str:
 
 
 def _take_step(connection: Connection, step: str) -> None:
-    """Create the newest tables in an empty database, or take one step, inside the caller's transaction.
+    """In an empty database, create the newest tables; otherwise take one step. Both use the caller's transaction.
 
-    A new database takes no steps; see Alembic's page "Building an Up to Date Database from Scratch".
+    An empty database takes no steps; see Alembic's page "Building an Up to Date Database from Scratch".
     """
     from alembic import command
     from alembic.config import Config
@@ -130,26 +132,26 @@ def _take_step(connection: Connection, step: str) -> None:
 
 
 def current_step(connection: Connection) -> str | None:
-    """Return the step of the database's schema; None for an empty database."""
+    """Return the migration step of the database's schema; None if the database is empty."""
     if not inspect(connection).has_table(_VERSION.name):
         return None
     return connection.execute(select(_VERSION.c.version_num)).scalar()
 
 
 def newest_step() -> str:
-    """Return the newest step, which this program needs."""
+    """Return the newest migration step, at which this program needs the tables to be."""
     return max(known_steps())
 
 
 def known_steps() -> set[str]:
-    """Return all steps of this program, for example {"0007", "0008"}."""
+    """Return all migration steps of this program, for example {"0007", "0008"}."""
     return {file.name.partition("_")[0] for file in _FOLDER.glob("versions/[0-9]*_*.py")}
 
 
 def set_up_role(owner: Database, url: str) -> str:
-    """Create the role that ``url`` names, or change its password to the one in ``url``.
+    """Create the role that ``url`` names, or change the role's password to the one in ``url``.
 
-    Returns ``made``, ``changed``, or ``there`` if the role could already log in.
+    Returns ``made``, ``changed``, or ``there`` if the role could log in already.
     """
     parsed = make_url(url)
     role, password = parsed.username or "", str(parsed.password or "")
@@ -165,9 +167,9 @@ def set_up_role(owner: Database, url: str) -> str:
 
 
 def grant_rows(owner: Database, url: str) -> str:
-    """Grant that role all rows of every current table, but no change of the audit log's.
+    """Let the role in ``url`` read and write the rows of every table, except that it can't change the audit log's.
 
-    Returns ``made``, or ``there`` if nothing was missing.
+    Returns ``made``, or ``there`` if no right was missing.
     """
     from psycopg import sql  # Imported late: every process loads this module, and most have no PostgreSQL.
 
@@ -188,9 +190,10 @@ def grant_rows(owner: Database, url: str) -> str:
 
 
 def _execute_with_password(connection: Connection, statement: str, role: str, password: str) -> None:
-    """Execute a statement about a role and its password, with the SCRAM verifier instead of the password.
+    """Execute a statement about a role, in which the SCRAM verifier stands for the password.
 
-    The statement is sent over the network and may be written to the server's log.
+    The password itself is not used, because the statement is sent over the network and may be written to the server's
+    log.
     """
     from psycopg import Connection as Driver
     from psycopg import sql

@@ -1,4 +1,4 @@
-"""The Alembic environment: runs the steps in the transaction of ``migrations.upgrade_schema``."""
+"""The Alembic environment: it runs the steps in the transaction that ``migrations.upgrade_schema`` has opened."""
 
 from __future__ import annotations
 

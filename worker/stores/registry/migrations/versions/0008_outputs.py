@@ -1,4 +1,4 @@
-"""Outputs, and the outbox of their unsent changes."""
+"""Migration: the tables of outputs, and of their changes that are still to be sent (the outbox)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ down_revision = "0007"
 phase = MigrationPhase.EXPAND
 
 def upgrade() -> None:
-    """Create both tables, empty."""
+    """Create both tables, without rows."""
     op.create_table(
         "outputs",
         sa.Column("id", _sortable(), nullable=False),

@@ -1,4 +1,4 @@
-"""Rules for the proxy's clients, codes and days of grants, the tenant of erased meters, and the ledger's known end."""
+"""Migration: stricter rules for proxy clients, two columns of grants, erased meters' tenant, the ledger's known end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ phase = MigrationPhase.EXPAND
 
 
 def upgrade() -> None:
-    """Add the columns and the empty table; by the defaults, the rules for older clients stay the same."""
+    """Add the columns and the empty table. By their defaults, the rules for existing clients stay the same."""
     op.add_column("proxy_clients", sa.Column("strict", sa.Boolean, nullable=False, server_default=sa.false()))
     op.add_column("proxy_clients", sa.Column("numbers_in_redirect", sa.Boolean, nullable=False, server_default=sa.true()))
     op.add_column("proxy_grants", sa.Column("code_hash", sa.String(64)))

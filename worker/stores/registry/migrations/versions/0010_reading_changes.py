@@ -1,4 +1,4 @@
-"""The journal that keeps each change of a stored reading."""
+"""Migration: the journal that keeps each change of a stored reading."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ phase = MigrationPhase.EXPAND
 
 
 def upgrade() -> None:
-    """Create the empty table; the changes recorded by 0.2.0 stay in their table."""
+    """Create the empty table. The changes that 0.2.0 recorded stay in their own table."""
     op.create_table(
         "reading_changes",
         sa.Column("account_id", _sortable(32), nullable=False),

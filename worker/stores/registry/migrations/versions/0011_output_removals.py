@@ -1,4 +1,4 @@
-"""Readings that were removed from the measures but may still exist at outputs."""
+"""Migration: the readings that were removed from the measures but may still exist in outputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ phase = MigrationPhase.EXPAND
 
 
 def upgrade() -> None:
-    """Create the table, empty."""
+    """Create the table, without rows."""
     op.create_table(
         "output_removals",
         sa.Column("output_id", _sortable(32), nullable=False),
