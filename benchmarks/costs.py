@@ -30,6 +30,7 @@ from worker.accounts.prices import AccountTariff, read_costs  # noqa: E402
 from worker.domain.documents import Entry, to_document  # noqa: E402
 from worker.domain.prices import PERIODS, Colour, Option, Price  # noqa: E402
 from worker.domain.prices.choices import OffPeakHours, TariffChoices  # noqa: E402
+from worker.domain.prices.cost import rows_by_day  # noqa: E402
 from worker.domain.series import Doctype, Period  # noqa: E402
 from worker.domain.windows import ONE_DAY, DateWindow  # noqa: E402
 from worker.stores.measures import open_measures  # noqa: E402
@@ -106,7 +107,7 @@ def run(measures: MeasureStore, times: int) -> dict[str, Mapping[str, float]]:
         def read_rows(
             account_id: str, tariff: AccountTariff, window: DateWindow = window, by: Period = by
         ) -> list[Any]:
-            return list(read_costs(measures, account_id, tariff, window).rows(by))
+            return list(rows_by_day(window, by, *read_costs(measures, account_id, tariff, window)))
 
         def read_kwh(view: View = view) -> object:
             return read_measures(measures, "whole", Span(view, YEAR.start), YEAR.end)

@@ -21,12 +21,12 @@ from tests.support.profiles import examples
 from tests.unit.domain.prices import reference
 from tests.unit.domain.prices.reference import DAY, Contract, midnight, minutes_of_day
 from tests.unit.domain.prices.samples import Case, cases, steps_between, to_entry, to_terms
-from worker.accounts.prices import AccountTariff, hourly_rows, read_costs
+from worker.accounts.prices import AccountTariff, read_costs, read_hours
 from worker.domain.completeness import civil_day
 from worker.domain.documents import Entry, period_key, to_document
 from worker.domain.prices import PERIODS, Option, Price
 from worker.domain.prices.choices import OffPeakHours, TariffChoices
-from worker.domain.prices.cost import ONLY_PERIOD
+from worker.domain.prices.cost import ONLY_PERIOD, rows_by_day, rows_by_hour
 from worker.domain.prices.energy import EnergySource
 from worker.domain.series import Doctype, Period
 from worker.domain.windows import DateWindow
@@ -78,17 +78,15 @@ def test_periods_add_up_to_the_day_whatever_the_steps_holes_and_hours(measures: 
     account, days = uuid.uuid4().hex[:12], list(case.contracts)
     store(measures, account, Doctype.MINUTE, case.entries)
     window = DateWindow(days[0], days[-1] + DAY)
-    costs = read_costs(measures, account, tariff_of(case.contracts, case.colours), window)
+    costs, _ = read_costs(measures, account, tariff_of(case.contracts, case.colours), window)
     expected = reference.by_day(case.steps, case.contracts, case.colours)
-    assert {day: one.by_period for day, one in costs.by_day.items()} == {
-        day: one.by_period for day, one in expected.items()
-    }
+    assert {day: one.by_period for day, one in costs.items()} == {day: one.by_period for day, one in expected.items()}
     for day, known in expected.items():
         euros, subscription = reference.cost_of(known.by_period, CENTS, Decimal(120), day)
-        assert costs.by_day[day].total == euros + subscription
-        assert bool(costs.by_day[day].known) == (known.covered == minutes_of_day(day))
+        assert costs[day].total == euros + subscription
+        assert bool(costs[day].known) == (known.covered == minutes_of_day(day))
     by_hour = reference.by_hour(case.steps, case.contracts, case.colours)
-    rows = [*hourly_rows(measures, account, tariff_of(case.contracts, case.colours), window)]
+    rows = rows_by_hour(window, *read_hours(measures, account, tariff_of(case.contracts, case.colours), window))
     minutes = {datetime.fromisoformat(row["start"]).astimezone(UTC): row["minutes"] for row in rows}
     assert {start: number for start, number in minutes.items() if number} == {
         start: known.minutes for start, known in by_hour.items()
@@ -122,13 +120,13 @@ def test_the_curve_is_read_only_for_days_without_registers_and_no_step_counts_tw
         return read(account_id, ranges)
 
     monkeypatch.setattr(measures, "read", recording)
-    costs = read_costs(measures, account, tariff_of({MONDAY: NIGHT}), window)
+    costs, _ = read_costs(measures, account, tariff_of({MONDAY: NIGHT}), window)
     by_curve = {day for day in window.dates() if day in lacking or day + DAY in lacking}
-    assert {day for day, one in costs.by_day.items() if one.source is EnergySource.CURVE} == by_curve
+    assert {day for day, one in costs.items() if one.source is EnergySource.CURVE} == by_curve
     of_steps = Counter[date]()
     for entry in curve(MONDAY, 90):
         of_steps[civil_day(entry.key)] += entry.amount
-    assert {day: sum(one.by_period.values()) for day, one in costs.by_day.items()} == {
+    assert {day: sum(one.by_period.values()) for day, one in costs.items()} == {
         day: of_steps[day] if day in by_curve else 6_000_000 for day in window.dates()
     }
     assert len(asked) == 3
@@ -139,8 +137,8 @@ def test_the_curve_is_read_only_for_days_without_registers_and_no_step_counts_tw
 def test_a_step_at_the_end_of_what_is_read_at_once_counts_once(measures: ByDoctype, account: str) -> None:
     window = DateWindow(MONDAY, MONDAY + 70 * DAY)
     store(measures, account, Doctype.MINUTE, curve(MONDAY, 70))
-    costs = read_costs(measures, account, tariff_of({MONDAY: NIGHT}), window)
-    energies = sum(sum(one.by_period.values()) for one in costs.by_day.values())
+    costs, _ = read_costs(measures, account, tariff_of({MONDAY: NIGHT}), window)
+    energies = sum(sum(one.by_period.values()) for one in costs.values())
     assert energies == sum(entry.amount for entry in curve(MONDAY, 70))
 
 
@@ -152,12 +150,12 @@ def test_days_by_daily_values_and_what_panels_feed_in_stand_side_by_side(measure
     paid = Price(date(2024, 7, 1), None, {ONLY_PERIOD: Decimal("0.1")})
     choices = TariffChoices(production=(paid,)).put("electricity", price(date(2024, 7, 1), Option.BASE))
     costs = read_costs(measures, account, tariff_of({}, choices=[choices], has_panels=True), window)
-    rows = [*costs.rows(Period.MONTH)]
+    rows = [*rows_by_day(window, Period.MONTH, *costs)]
     assert [(row["production_kwh"], row["production_eur"]) for row in rows] == [("3.000", None), ("5.000", "0.50")]
     assert [row["total_eur"] for row in rows] == [None, f"{3 * CENTS['base'] + 20 / Decimal(31):.2f}"]
     assert [(row["days"], row["expected_days"], row["source"]) for row in rows] == [(0, 2, None), (2, 2, "daily")]
     without = read_costs(measures, account, tariff_of({}, choices=[choices]), window)
-    assert not any("production_kwh" in row for row in without.rows(Period.MONTH))
+    assert not any("production_kwh" in row for row in rows_by_day(window, Period.MONTH, *without))
 
 
 def test_gas_is_priced_by_days_and_by_published_periods_where_there_are_none(measures: ByDoctype, account: str) -> None:
@@ -170,8 +168,8 @@ def test_gas_is_priced_by_days_and_by_published_periods_where_there_are_none(mea
         Price(date(2024, 2, 1), None, {ONLY_PERIOD: Decimal("0.2")}),
     ]
     tariff = tariff_of({}, supplier="grdf", choices=[TariffChoices(gas=tuple(prices))])
-    costs = read_costs(measures, account, tariff, window)
-    assert costs.by_day[date(2024, 1, 5)].total == Fraction(27 * 10 * 1 + 33 * 10 * 2, 10)
-    assert sum(one.total for day, one in costs.by_day.items() if day > date(2024, 3, 1)) == 8
-    rows = [*costs.rows(Period.YEAR)]
+    costs, _ = read_costs(measures, account, tariff, window)
+    assert costs[date(2024, 1, 5)].total == Fraction(27 * 10 * 1 + 33 * 10 * 2, 10)
+    assert sum(one.total for day, one in costs.items() if day > date(2024, 3, 1)) == 8
+    rows = [*rows_by_day(window, Period.YEAR, costs)]
     assert [(row["total_eur"], row["estimated"], row["source"]) for row in rows] == [("101.00", True, "mixed")]

@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from worker.domain import series
 from worker.domain.account import Account
@@ -32,7 +32,7 @@ from worker.domain.prices.choices import (
     price_of,
     terms_by_day,
 )
-from worker.domain.prices.cost import ONLY_PERIOD, Cost, Key, price_energies, price_intervals, rows_by_day, rows_by_hour
+from worker.domain.prices.cost import ONLY_PERIOD, Cost, Key, price_energies, price_intervals
 from worker.domain.prices.energy import PeriodEnergies, energies_by_day, energies_of_curve, energies_of_days
 from worker.domain.prices.regulated import FILES, RegulatedTariff, read_tariff
 from worker.domain.prices.tempo import read_colours, write_colours
@@ -116,18 +116,6 @@ class AccountTariff:
         first, last = (format_day(day, language) for day in (days.start, days.end - ONE_DAY))
         text = translate(f"cost.no_price.{'day' if days.days == 1 else 'days'}", language, first=first, last=last)
         return f"{text} {self.describe(choice, language)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """What the days of a window cost; ``paid``: what is paid for production, None without panels."""
-
-    window: DateWindow
-    by_day: Mapping[date, Cost]
-    paid: Mapping[date, Cost] | None = None
-
-    def rows(self, by: series.Period) -> Iterator[dict[str, Any]]:
-        return rows_by_day(self.window, by, self.by_day, self.paid)
 
 
 def load_tariff(registry: Registry, measures: MeasureStore, account: Account) -> AccountTariff:
@@ -248,10 +236,15 @@ def suggest(measures: MeasureStore, account: Account) -> dict[str, str]:
     return {"option": option or (Option.HPHC if hours else ""), "power": power, "hours": hours}
 
 
-def read_costs(measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow) -> Costs:
-    """Return what the days of a window cost; the curve is read only for days that nothing else tells."""
+def read_costs(
+    measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow
+) -> tuple[dict[date, Cost], dict[date, Cost] | None]:
+    """Return what the days of a window cost, and what is paid for their production, which is None without panels.
+
+    The curve is read only for days that have neither daily values nor registers.
+    """
     if tariff.kind == "gas":
-        return Costs(window, _read_gas(measures, account_id, tariff, window))
+        return _read_gas(measures, account_id, tariff, window), None
     terms = tariff.terms(window)
     options = {one.option for one in terms.values()}
     needed = {
@@ -269,35 +262,25 @@ def read_costs(measures: MeasureStore, account_id: str, tariff: AccountTariff, w
         tariff.colours,
     )
     paid = _price_production(energies_of_days(stored[_FED.inputs], ONLY_PERIOD), tariff) if tariff.has_panels else None
-    return Costs(window, price_energies(energies, lambda day: terms[day].price), paid)
+    return price_energies(energies, lambda day: terms[day].price), paid
 
 
-def hourly_rows(
+def read_hours(
     measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow
-) -> Iterator[dict[str, Any]]:
-    """Return a row for each hour of a window, by the curve. Raises PricesRefused for gas, which has no curve."""
-    if tariff.kind == "gas":
-        raise PricesRefused("gas has no hours: ask for days, months or years")
-    fed = _read_fed_hours(measures, account_id, tariff, window) if tariff.has_panels else None
-    return rows_by_hour(window, read_hours(measures, account_id, tariff, window), fed)
+) -> tuple[dict[str, Cost], dict[str, Cost] | None]:
+    """Return costs as ``read_costs`` does, but of hours of electricity, by the keys of their documents."""
 
+    def read(direction: series.Direction, terms: Mapping[date, Terms]) -> dict[str, PeriodEnergies]:
+        steps = _read_steps(measures, account_id, direction, terms)
+        return energies_of_curve(terms, steps, tariff.colours, by_hour=True)
 
-def read_hours(measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow) -> dict[str, Cost]:
-    """Return what the hours of a window of electricity cost, by the keys of their documents."""
     terms = tariff.terms(window)
-    steps = _read_steps(measures, account_id, series.Direction.CONSUMPTION, terms)
-    hours = energies_of_curve(terms, steps, tariff.colours, by_hour=True)
-    return price_energies(hours, lambda day: terms[day].price)
-
-
-def _read_fed_hours(
-    measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow
-) -> dict[str, Cost]:
-    one_period = dict.fromkeys(window.dates(), Terms(Option.BASE))
-    steps = _read_steps(measures, account_id, series.Direction.PRODUCTION, one_period)
-    hours = energies_of_curve(one_period, steps, {}, by_hour=True).items()
-    energies = {key: replace(one, by_period={ONLY_PERIOD: sum(one.by_period.values())}) for key, one in hours}
-    return _price_production(energies, tariff)
+    costs = price_energies(read(series.Direction.CONSUMPTION, terms), lambda day: terms[day].price)
+    if not tariff.has_panels:
+        return costs, None
+    fed = read(series.Direction.PRODUCTION, dict.fromkeys(window.dates(), Terms(Option.BASE)))
+    sums = {key: replace(one, by_period={ONLY_PERIOD: sum(one.by_period.values())}) for key, one in fed.items()}
+    return costs, _price_production(sums, tariff)
 
 
 def _price_production(energies: Mapping[Key, PeriodEnergies], tariff: AccountTariff) -> dict[Key, Cost]:

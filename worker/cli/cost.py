@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any
 
 import click
 
-from worker.accounts.prices import hourly_rows, load_tariff, read_costs
+from worker.accounts.prices import load_tariff, read_costs, read_hours
 from worker.cli import parameters
 from worker.cli.command_audit import READS, command
 from worker.cli.printing import print_table
 from worker.domain.prices.choices import RegulatedChoice
+from worker.domain.prices.cost import DATE_LENGTHS, rows_by_day, rows_by_hour
 from worker.domain.series import Period
 from worker.domain.totals import calendar_month
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow
-
-_LENGTHS: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}  # Of the text of a period's start.
 
 
 @command(audit=READS)
@@ -46,18 +45,20 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
             raise click.ClickException(f"no price is set for this account: `releve prices set {account_id} …`")
         window = _window(tariff.today, period, first, last)
         if period is Period.HOUR:
-            rows = list(hourly_rows(stores.measures, account_id, tariff, window))
+            if tariff.kind == "gas":
+                raise click.UsageError("gas has no hours: use --by day, --by month or --by year")
+            rows = list(rows_by_hour(window, *read_hours(stores.measures, account_id, tariff, window)))
         else:
-            costs = read_costs(stores.measures, account_id, tariff, window)
-            if period is Period.DAY and any(one.expected > 1 for one in costs.by_day.values()):
+            days, paid = read_costs(stores.measures, account_id, tariff, window)
+            if period is Period.DAY and any(one.expected > 1 for one in days.values()):
                 raise click.UsageError("this meter is read by periods of several days: use --by month or --by year")
-            rows = list(costs.rows(period))
+            rows = list(rows_by_day(window, period, days, paid))
     if as_json:
         parameters.print_json_lines(rows)
         return
     unpriced = list(tariff.list_unpriced(window))
-    days = {day for part, _ in unpriced for day in part.dates()}
-    print_table([_to_cells(row, period, days) for row in rows])
+    lacking = {day for part, _ in unpriced for day in part.dates()}
+    print_table([_to_cells(row, period, lacking) for row in rows])
     click.echo("amounts in euros; fixed: the subscription, about what a bill counts")
     for part, choice in unpriced:
         click.echo(tariff.describe_unpriced(part, choice, "en"))
@@ -99,6 +100,6 @@ def _to_cells(row: Mapping[str, Any], period: Period, unpriced: Collection[date]
 
 def _format_start(start: str, period: Period) -> str:
     if period is not Period.HOUR:
-        return start[: _LENGTHS[period]]
+        return start[: DATE_LENGTHS[period]]
     is_second = datetime.fromisoformat(start).astimezone(PARIS).fold
     return f"{start[:10]} {start[11:16]}{' (winter time)' if is_second else ''}"

@@ -31,9 +31,8 @@ def fetch_text(url: str, hosts: Collection[str], longest: int) -> str:
         session.mount("https://", BoundedHttp(longest, _LONGEST_S))
         for _ in range(_MOST_CALLS):
             host = host_of(url)
-            if (
-                not url.lower().startswith("https://") or host not in hosts or "\\" in url
-            ):  # Parsers find other hosts in it.
+            # Parsers find different hosts in a URL with a backslash.
+            if not url.lower().startswith("https://") or host not in hosts or "\\" in url:
                 raise FileNotFetched(f"{whose} https:// on a named host")
             answer = _call(session, url, host)
             if not answer.is_redirect:

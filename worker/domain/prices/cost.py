@@ -30,7 +30,7 @@ Key = TypeVar("Key", date, str)
 ONLY_PERIOD: Final = "price"  # Of gas and of production.
 _HOUR: Final = timedelta(hours=1)
 _ORDER: Final = [*(period for periods in PERIODS.values() for period in periods), ONLY_PERIOD]
-_DATE_LENGTHS: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}
+DATE_LENGTHS: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}  # How much of an ISO date names a period.
 
 
 def price_energies(energies: Mapping[Key, PeriodEnergies], price_on: PriceOn) -> dict[Key, Cost]:
@@ -82,7 +82,7 @@ def rows_by_day(
 
     ``paid``: what is paid for production, where there are panels.
     """
-    for _, group in groupby(window.dates(), key=lambda day: str(day)[: _DATE_LENGTHS[period]]):
+    for _, group in groupby(window.dates(), key=lambda day: str(day)[: DATE_LENGTHS[period]]):
         days = list(group)
         yield row_of_days(DateWindow(days[0], days[-1] + ONE_DAY), costs, paid)
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Row, delete, insert, or_, select, update
+from sqlalchemy import Row, insert, or_, select, update
 
 from worker.domain.account import DEFAULT_TENANT
 from worker.errors import DataError, UnknownTenant
 from worker.stores.database import ClockedTable, Database, SealedTable, build_insert, place_of
 from worker.stores.encryption import SecretTexts
-from worker.stores.registry.tables import API_TOKENS, TENANT_PRICES, TENANTS
+from worker.stores.registry.tables import API_TOKENS, TENANTS
 
 _TEXTS: Final = SecretTexts("releve")
 USUAL_LIFE: Final = timedelta(days=90)
@@ -205,17 +205,17 @@ class TenantTable(SealedTable):
 
     def load_prices(self) -> dict[str, dict[str, Any]]:
         """Return by tenant what its accounts pay that have told no prices of their own, where that is set."""
-        return {row.tenant: json.loads(row.prices) for row in self._database.fetch(select(TENANT_PRICES))}
+        rows = self._database.fetch(select(TENANTS.c.id, TENANTS.c.prices).where(TENANTS.c.prices.is_not(None)))
+        return {tenant: json.loads(prices) for tenant, prices in rows}
 
     def save_prices(self, tenant: str, prices: Mapping[str, Any] | None) -> None:
         """Replace these prices; None removes them. Raises UnknownTenant."""
         require_tenant(self._database, tenant)
-        if prices is None:
-            self._database.change(delete(TENANT_PRICES).where(TENANT_PRICES.c.tenant == tenant))
-            return
-        values = {"prices": json.dumps(prices), "saved_at": self._now()}
-        row = build_insert(self._database.dialect, TENANT_PRICES).values(tenant=tenant, **values)
-        self._database.change(row.on_conflict_do_update(index_elements=[TENANT_PRICES.c.tenant], set_=values))
+        values = {"prices": None if prices is None else json.dumps(prices)}
+        row = build_insert(self._database.dialect, TENANTS).values(
+            id=tenant, title="", created_at=self._now(), **values
+        )
+        self._database.change(row.on_conflict_do_update(index_elements=[TENANTS.c.id], set_=values))
 
     def list_tenants(self) -> list[Tenant]:
         """Return all tenants by id, but the default tenant first."""

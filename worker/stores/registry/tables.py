@@ -88,20 +88,14 @@ def belongs_to(table: Table, tenant: str | None) -> tuple[ColumnElement[bool], .
     return () if tenant is None else (table.c.tenant == tenant,)
 
 
-# The tenants that were given a name or a webhook. The default tenant exists even without a row.
+# The tenants that were given a name, a webhook or prices. The default tenant exists even without a row.
 TENANTS = _table(
     "tenants",
     Column("id", _sortable(32), primary_key=True),
     Column("title", String(100), nullable=False),  # The service's name, as households read it.
     Column("sealed_webhook", Text),  # JSON: the URL, and the secret that signs the notices.
     Column("created_at", UtcDateTime, nullable=False),
-)
-# Without a reference to the tenants: the default one exists without a row.
-TENANT_PRICES = _table(
-    "tenant_prices",
-    Column("tenant", _sortable(32), primary_key=True),
-    Column("prices", Text, nullable=False),  # JSON: what its accounts pay that have told no prices of their own.
-    Column("saved_at", UtcDateTime, nullable=False),
+    Column("prices", Text),  # JSON: what accounts pay that have no prices of their own.
 )
 # Files that were published for everybody, such as the regulated prices: the newest copy of each.
 PUBLIC_FILES = _table(

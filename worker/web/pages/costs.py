@@ -44,12 +44,12 @@ def price_measures(
     # The costs of another year would take as long again.
     windows = [span] if energy.span.view is View.YEAR else merge_windows([other, span])
     read = [read_costs(measures, account_id, tariff, window) for window in windows]
-    costs = {day: cost for one in read for day, cost in one.by_day.items()}
+    costs = {day: cost for days, _ in read for day, cost in days.items()}
     sums = sum_months(costs) if energy.span.view is View.YEAR else costs
     amounts = dict.fromkeys(costs, 0) | {day: _floor(cost.total) for day, cost in sums.items()}
     whole = {day: amount for day, amount in amounts.items() if costs[day].known}
     if energy.span.view is View.DAY and find_curve(daily):
-        hours = read_hours(measures, account_id, tariff, DateWindow(other.start, span.end))
+        hours, _ = read_hours(measures, account_id, tariff, DateWindow(other.start, span.end))
         shown = _by_hour(energy.span, hours, whole, next_day)
     else:
         shown = measures_by_day(energy.span, whole, next_day, energy.against)
@@ -58,7 +58,7 @@ def price_measures(
             measures_by_day(energy.span, amounts, next_day, energy.against).slots if whole != amounts else shown.slots
         )
         shown = replace(shown, slots=tuple(map(_mark_part, slots, shown.slots)))
-    row = row_of_days(span, sums, read[-1].paid)
+    row = row_of_days(span, sums, read[-1][1])
     lacks_costs = any(day not in costs for day in span.dates())
     unpriced = list(tariff.list_unpriced(span)) if lacks_costs else []
     days_unpriced = frozenset(day for days, _ in unpriced for day in days.dates())

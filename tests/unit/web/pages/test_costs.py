@@ -19,7 +19,7 @@ from tests.support.panel_homes import PanelHome, store_home
 from worker.accounts.prices import load_tariff, read_costs, set_prices
 from worker.domain.prices import Option
 from worker.domain.prices.choices import OffPeakHours, Terms, read_hours
-from worker.domain.prices.cost import row_of_days
+from worker.domain.prices.cost import row_of_days, rows_by_day
 from worker.domain.prices.energy import EnergySource, PeriodEnergies, off_peak_minutes
 from worker.domain.prices.own_prices import read_own_prices
 from worker.domain.prices.regulated import FILES
@@ -57,7 +57,7 @@ def row_of(service: ApiService, account: str, first: date, last: date) -> dict[s
     """Return what the command says that days cost."""
     stores, window = service.parts.stores, DateWindow(first, last + ONE_DAY)
     tariff = load_tariff(stores.registry, stores.measures, stores.registry.accounts.get_existing(account))
-    return next(read_costs(stores.measures, account, tariff, window).rows(Period.YEAR))
+    return next(rows_by_day(window, Period.YEAR, *read_costs(stores.measures, account, tariff, window)))
 
 
 def in_french(number: str) -> str:
@@ -190,7 +190,8 @@ def test_days_whose_periods_are_unknown_and_days_with_holes_are_told(service: Ap
     assert "1 jour n’est compté qu’en partie : sa courbe a des trous." in page and "1 jour sur 31" in page
     assert slots_of(page)["mer. 24 juil."][-1].startswith("jour incomplet")
     tariff = load_tariff(registry, measures, owner)
-    total = next(read_costs(measures, other, tariff, DateWindow(date(2024, 7, 1), TODAY)).rows(Period.YEAR))
+    july = DateWindow(date(2024, 7, 1), TODAY)
+    total = next(rows_by_day(july, Period.YEAR, *read_costs(measures, other, tariff, july)))
     assert f"<strong>{in_french(total['total_eur'])} €</strong>" in page
 
 

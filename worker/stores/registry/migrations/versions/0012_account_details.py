@@ -14,7 +14,7 @@ phase = MigrationPhase.EXPAND
 
 
 def upgrade() -> None:
-    """Create the tables, empty."""
+    """Create the tables and the column, empty."""
     op.create_table(
         "account_details",
         sa.Column("account_id", _sortable(32), nullable=False),
@@ -24,13 +24,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_id", "kind", name="pk_account_details"),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_account_details_account_id"),
     )
-    op.create_table(
-        "tenant_prices",
-        sa.Column("tenant", _sortable(32), nullable=False),
-        sa.Column("prices", sa.Text, nullable=False),
-        sa.Column("saved_at", UtcDateTime, nullable=False),
-        sa.PrimaryKeyConstraint("tenant", name="pk_tenant_prices"),
-    )
+    op.add_column("tenants", sa.Column("prices", sa.Text))
     op.create_table(
         "public_files",
         sa.Column("name", _sortable(64), nullable=False),
