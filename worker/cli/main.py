@@ -86,7 +86,7 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
     },
     "Try it out": {
         "demo": ListedCommand("drill.demo", "Connect three pretend homes and show a week."),
-        "simulate": ListedCommand("worker.cli.simulate", "Run a simulator of the suppliers."),
+        "simulate": ListedCommand("simulator.command", "Run a simulator of the suppliers."),
         "drill": ListedCommand("drill.command", "Test fault tolerance: kill parts, then compare."),
     },
 }

@@ -10,10 +10,10 @@ import requests
 from click.testing import CliRunner, Result
 
 from simulator.application import serve
+from simulator.command import simulate
 from simulator.switches import SimulatorOptions
 from tests.support.simulators import serve_in_background
 from tests.support.waiting import DEADLINE_S
-from worker.cli.simulate import simulate
 
 
 @pytest.mark.sockets

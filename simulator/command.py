@@ -1,4 +1,4 @@
-"""`releve simulate`: the interfaces of Enedis and GRDF, and a gateway, for trials."""
+"""`releve simulate`: serves the interfaces of Enedis and GRDF, and a gateway, for trials."""
 
 from __future__ import annotations
 
