@@ -9,11 +9,11 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Final
 
-from worker.accounts.prices import load_copies
+from worker.accounts.prices import CHOICES_JSON, load_copies
 from worker.clients.endpoints import host_of
 from worker.clients.published_files import FileNotFetched, fetch_text
 from worker.domain.prices import Option, PricesRefused
-from worker.domain.prices.choices import RegulatedChoice, TariffChoices
+from worker.domain.prices.choices import RegulatedChoice
 from worker.domain.prices.regulated import FILES, read_tariff
 from worker.domain.windows import PARIS
 from worker.logs import fields
@@ -74,7 +74,7 @@ def read_from_folder(folder: Path, today: date) -> ReadCopy:
 def uses_regulated(registry: Registry) -> bool:
     """Return whether an account, or a tenant by default, is on the regulated tariff."""
     told = [*registry.tenants.load_prices().values(), *registry.account_details.load_all(PRICES).values()]
-    choices = (one for each in map(TariffChoices.from_json, told) for one in each.electricity)
+    choices = (one for each in map(CHOICES_JSON.validate_python, told) for one in each.electricity)
     return any(isinstance(one, RegulatedChoice) for one in choices)
 
 

@@ -16,6 +16,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
+from pydantic import TypeAdapter
+
 from worker.domain import series
 from worker.domain.account import Account
 from worker.domain.completeness import interval_days
@@ -44,6 +46,7 @@ from worker.stores.registry.account_details import PRICES
 from worker.stores.registry.public_files import PublicFile
 from worker.texts import format_day, translate
 
+CHOICES_JSON: Final = TypeAdapter(TariffChoices)
 COLOURS_FILE: Final = "tempo_days.csv"
 BEGINNING: Final = date(2000, 1, 1)
 _SHIPPED: Final = Path(__file__).parents[1] / "data" / "prices"
@@ -167,7 +170,7 @@ def load_choices(registry: Registry, owner: Owner) -> TariffChoices | None:
         stored = registry.account_details.load(owner.id, PRICES)
     else:
         stored = registry.tenants.load_prices().get(owner)
-    return None if stored is None else TariffChoices.from_json(stored)
+    return None if stored is None else CHOICES_JSON.validate_python(stored)
 
 
 def set_prices(
@@ -211,7 +214,7 @@ def remove_prices(registry: Registry, owner: Owner) -> bool:
 
 
 def _save_choices(registry: Registry, owner: Owner, choices: TariffChoices | None) -> None:
-    stored = choices.to_json() if choices else None
+    stored = CHOICES_JSON.dump_python(choices, mode="json") if choices else None
     if not isinstance(owner, Account):
         registry.tenants.save_prices(owner, stored)
     elif stored:

@@ -22,6 +22,7 @@ from worker.accounts.price_files import (
     update_files,
     uses_regulated,
 )
+from worker.accounts.prices import CHOICES_JSON
 from worker.clients.published_files import FileNotFetched
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.prices import Option, Price
@@ -36,8 +37,8 @@ TODAY = date(2026, 2, 3)
 SHIPPED = date(2025, 8, 1)
 MORE_HPHC = HPHC + "01/08/2025;;9;152,76;223,56;0,1065;0,1635;0,1465;0,2081\n"
 FIRST = date(2026, 1, 1)
-REGULATED = TariffChoices((RegulatedChoice(FIRST, Option.BASE, 6),)).to_json()
-OWN = TariffChoices((Price(FIRST, None, {"base": Decimal("0.2")}),)).to_json()
+REGULATED = CHOICES_JSON.dump_python(TariffChoices((RegulatedChoice(FIRST, Option.BASE, 6),)), mode="json")
+OWN = CHOICES_JSON.dump_python(TariffChoices((Price(FIRST, None, {"base": Decimal("0.2")}),)), mode="json")
 
 
 @pytest.fixture

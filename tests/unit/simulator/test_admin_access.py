@@ -9,12 +9,12 @@ import pytest
 import requests
 from starlette.testclient import TestClient
 
+from simulator import command as simulate_module
 from simulator.application import create_app
 from simulator.switches import SimulatorOptions
 from tests.support.commands import run_releve
 from tests.support.simulators import serve_in_background
 from tests.support.waiting import DEADLINE_S
-from worker.cli import simulate as simulate_module
 
 JSON = "application/json"
 SWITCH = b'{"unsubscribed_apis": []}'

@@ -12,6 +12,7 @@ from config import celery_options
 from tasks import upkeep
 from tests.support.parts import use_parts
 from tests.unit.conftest import Household
+from worker.accounts.prices import CHOICES_JSON
 from worker.clients.published_files import FileNotFetched
 from worker.domain.prices import Option
 from worker.domain.prices.choices import RegulatedChoice, TariffChoices
@@ -33,7 +34,7 @@ def asked(household: Household, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def use(household: Household, *choices: RegulatedChoice) -> None:
-    told = TariffChoices(choices).to_json()
+    told = CHOICES_JSON.dump_python(TariffChoices(choices), mode="json")
     household.registry.account_details.save(household.add_another(), PRICES, told)
 
 

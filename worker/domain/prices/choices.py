@@ -7,13 +7,11 @@ activation, but not before a day on which others were told. Before that they are
 
 from __future__ import annotations
 
-import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
-from decimal import Decimal
 from itertools import pairwise
 from typing import Any, Final, Self, TypeVar
 
@@ -95,17 +93,6 @@ class TariffChoices:
         """Return the days after today on which choices begin, in order."""
         choices = (*self.electricity, *self.gas, *self.production, *self.hours)
         return sorted({one.first for one in choices if one.first > today})
-
-    def to_json(self) -> dict[str, Any]:
-        hours = [(one.first, format_hours(one.ranges)) for one in self.hours]
-        stored: dict[str, Any] = json.loads(json.dumps(asdict(self) | {"hours": hours}, default=str))
-        return stored
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        kinds: dict[str, Any] = {kind: tuple(map(_choice_from_json, stored[kind])) for kind in KINDS}
-        hours = tuple(OffPeakHours(date.fromisoformat(day), read_hours(text)) for day, text in stored["hours"])
-        return cls(**kinds, hours=hours, supplier=stored["supplier"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,15 +177,6 @@ def minutes_of(ranges: Iterable[TimeRange]) -> Iterator[tuple[int, int]]:
         yield first, last if first < last else DAY_MINUTES
         if 0 < last <= first:
             yield 0, last
-
-
-def _choice_from_json(stored: Mapping[str, Any]) -> RegulatedChoice | Price:
-    first = date.fromisoformat(stored["first"])
-    if "option" in stored:
-        return RegulatedChoice(first, Option(stored["option"]), stored["power"])
-    last = date.fromisoformat(stored["last"]) if stored["last"] else None
-    energy = {period: Decimal(amount) for period, amount in stored["energy"].items()}
-    return Price(first, last, energy, Decimal(stored["subscription"]))
 
 
 def _read_range(number: int, text: str) -> tuple[TimeRange, ...]:

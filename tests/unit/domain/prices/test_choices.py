@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date, time
 from decimal import Decimal
 
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.accounts.prices import CHOICES_JSON
 from worker.domain.documents import Entry
 from worker.domain.prices import PERIODS, Option, Price, PricesRefused
 from worker.domain.prices.choices import (
@@ -287,6 +287,6 @@ def test_choices_are_the_same_after_they_were_stored(
         choices = choices.put("electricity", price)
     for given_hours in hours:
         choices = choices.put("hours", given_hours)
-    assert TariffChoices.from_json(json.loads(json.dumps(choices.to_json()))) == choices
+    assert CHOICES_JSON.validate_json(CHOICES_JSON.dump_json(choices)) == choices
     days = [one.first for one in choices.electricity]
     assert days == sorted(set(days))

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import many
+from worker.accounts.prices import CHOICES_JSON
 from worker.domain.prices import PERIODS, Option, Price, PricesRefused, find_misfit, own_prices
 from worker.domain.prices.choices import TariffChoices, option_of
 from worker.domain.prices.own_prices import check_own_prices, read_own_prices
@@ -296,12 +297,6 @@ def test_a_written_file_is_read_back_whatever_the_order_of_its_blocks(
         assert refusal(text).startswith("it has no prices")
 
 
-@given(made_prices)
-@many
-def test_stored_prices_are_read_back(prices: TariffChoices) -> None:
-    assert TariffChoices.from_json(json.loads(json.dumps(prices.to_json()))) == prices
-
-
 values = st.sampled_from(
     [
         *("0.19", "1", "-1", "0", "0,19", '"0,19"', "nan", "inf", "1e999999", "1e-999999", "0e-999999", "9" * 290),
@@ -339,7 +334,7 @@ def test_any_text_is_refused_in_one_line_or_gives_possible_prices_that_follow_ea
         assert str(refused).isprintable()
         assert len(str(refused)) < 300
         return
-    assert TariffChoices.from_json(json.loads(json.dumps(prices.to_json()))) == prices
+    assert CHOICES_JSON.validate_json(CHOICES_JSON.dump_json(prices)) == prices
     for rows in (own(prices), prices.gas, prices.production):
         assert find_misfit(rows) is None
         assert all(0 < amount <= 5 for price in rows for amount in price.energy.values())
