@@ -96,7 +96,7 @@ class RecentAnswers:
         return " ".join([str(self.forgotten_us), *map(str, self.answers)])
 
     def with_answer(self, answer: Answered) -> RecentAnswers:
-        """Return these answers plus ``answer``, without those that needn't be listed any more."""
+        """Return these answers plus ``answer``, without the answers that needn't be listed any more."""
         return self._keep_latest({*self.answers, answer})
 
     def with_part(self, answer: Answered) -> RecentAnswers:
@@ -185,7 +185,7 @@ def ranges_to_read(job: WindowJob) -> dict[Doctype, KeyRange]:
     """Return the ranges of keys to read: of the affected totals, then of their readings. The store reads in this order.
 
     For a load curve the ranges begin an hour earlier and end an hour later, because a step may span midnight. For
-    states and billed periods all rows are read, because the neighbours of a day may be years away; they are few.
+    states and billed periods all rows are read: they are few, and the row next to a day may be years away.
     """
     series, window = messages.series_of(job), messages.window_of(job)
     if series.is_state or series.has_intervals:
@@ -220,8 +220,8 @@ def compare(
 ) -> Changes:
     """Return the entries that the store lacks or has with another value, and the changes of their totals.
 
-    New values above what a meter can deliver are set aside (rule K7). Stored values stay, except daily values above
-    ``daily_limit_kwh``, which are removed.
+    New values above what a meter can deliver are not stored but set aside (rule K7). Stored values stay, except daily
+    values above both ``daily_limit_kwh`` and what the contract allows, which are removed.
     """
     series, window, ranges = messages.series_of(job), messages.window_of(job), ranges_to_read(job)
     recent, inputs = known.recent, known.documents[series.inputs]
@@ -229,7 +229,7 @@ def compare(
     latest = now + CLOCK_ERROR
     later_keys = _later_keys(job, inputs, facts, recent, latest)
     if series.is_state:
-        # A later answer that repeated the previous row has no row of its own; only the list shows its day.
+        # A later answer that repeated the previous row has no row of its own; only the recent answers show its day.
         listed = recent.days_listed_later(Answered.of(job, facts), _to_us(latest))
         return _compare_states(job, entries, facts, stored, recent, later_keys | {str(day) for day in listed})
     # A stored period, or a step, that begins before the window may cover days of the window.

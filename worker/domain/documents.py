@@ -43,9 +43,9 @@ MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
 MILLIWATT_HOURS_PER_WH: Final = 1000
 DAY_PLACES: Final = 3
 STEP_PLACES: Final = 4
-# The energy that a meter of 36 kVA, the most for a home, delivers in the longest day, of 25 hours (rule K7).
+# The most energy that a meter of 36 kVA, the largest for a home, can deliver in a day of 25 hours (rule K7).
 DAILY_LIMIT_KWH: Final = 900.0
-# The amount of a removed reading in the journal of corrections; the energy of a removed step is in other steps.
+# In the journal of corrections, this amount marks a removed reading; the energy of a removed step is in other steps.
 REMOVED: Final = -1
 # The original konnector fills parts of the date that a period doesn't have with these values. No reader may use them.
 PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
@@ -58,8 +58,8 @@ PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
 _MINUTE: Final = timedelta(minutes=1)
 _MOST_PLACES: Final = 6
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
-# Amounts are rounded to a multiple of this number. The energy of gas isn't rounded: the supplier sends it in whole kWh,
-# or with two and more decimals.
+# An amount is rounded to a multiple of its doctype's number. The energy of gas isn't rounded: the supplier sends whole
+# kWh, or two and more decimals.
 _LAST_PLACES: Final[dict[Doctype, int]] = {
     doctype: 1 if doctype.series.description.quantity is Quantity.GAS else 10 ** (6 - _DECIMALS[doctype.period])
     for doctype in Doctype
@@ -101,7 +101,7 @@ class Entry(NamedTuple):
 
 
 def packed_doctype(series: Series) -> str:
-    """Return the doctype under which the packed layout stores a series."""
+    """Return the doctype under which the packed layout (``packing``) stores a series."""
     return f"{series.inputs.prefix}packed-{series.value.replace('_', '-')}"
 
 
@@ -328,7 +328,10 @@ class Interval(NamedTuple):
 
 @dataclass
 class Cluster:
-    """Steps that overlap directly or through other steps, in time order; ``bounds``: their distinct intervals."""
+    """Steps of an answer (``newcomers``) and stored steps that overlap directly or through other steps, in time order.
+
+    ``bounds``: the distinct intervals of these steps.
+    """
 
     newcomers: list[Entry] = field(default_factory=list)
     stored: list[Entry] = field(default_factory=list)

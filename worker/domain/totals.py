@@ -101,7 +101,7 @@ def count_days(window: DateWindow, known: Container[date]) -> tuple[int, int]:
 
 
 def count_inputs(keys: Iterable[str], inputs: Iterable[Entry], doctype: Doctype) -> dict[str, dict[str, int]]:
-    """Return the counts of the totals with these keys, by name; empty for readings.
+    """Map each key to the two counts of its total, by their names; the counts are empty for readings.
 
     ``inputs``: all stored readings of the totals; not iterated if there is nothing to count.
     """
@@ -118,7 +118,7 @@ def count_inputs(keys: Iterable[str], inputs: Iterable[Entry], doctype: Doctype)
 
 
 def with_counts(documents: Sequence[Document], inputs: Iterable[Document], doctype: Doctype) -> list[Document]:
-    """Return the documents; totals get their counts."""
+    """Return the documents, with the two counts of each total added."""
     counts = count_inputs(map(key_of, documents), map(to_entry, inputs), doctype)
     return [document | counts[key_of(document)] for document in documents]
 
@@ -255,7 +255,7 @@ class IntervalMonth:
     """The sum of the billed periods that begin in a month; ``amount`` as in ``documents.Entry``.
 
     ``key``: the month, such as 2024-07. ``span``: from the first day of the first period to the end of the last period.
-    ``days``: the number of days in all periods, lower than that of ``span`` if there is a gap between periods.
+    ``days``: the number of days in all periods, lower than ``span.days`` if there is a gap between periods.
     ``coefficients``: the distinct coefficients (kWh per m³) of the periods.
     """
 

@@ -29,7 +29,7 @@ row of the footer names the registers of the energy supplier (F) and of the dist
 
 Other people's tools:
 
-    debut;fin;kW                                                       a browser's extension (October 2025)
+    debut;fin;kW                                                       a browser extension (October 2025)
     2025-10-01T00:00:00+02:00;2025-10-01T00:30:00+02:00;"0,412"
 
     Courbe de charge Linky (pas 30 min) - PRM 99000000000011           the script of a price simulator (July 2026)

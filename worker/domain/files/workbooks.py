@@ -29,7 +29,7 @@ from worker.domain.files.cells import DAMAGE, MAX_BYTES, MEGABYTE, FileFault, So
 MAX_MEMBERS: Final = 500
 MAX_UNPACKED: Final = 256 * MEGABYTE
 _LARGEST_RATIO: Final = 200  # Real curves compress to a twentieth.
-_SMALL: Final = MEGABYTE  # Smaller members may have any ratio.
+_SMALL: Final = MEGABYTE  # Smaller members may have any compression ratio.
 _ENCRYPTED: Final = 0x1
 _END: Final = b"PK\x05\x06"
 _END_64: Final = b"PK\x06\x07"
@@ -48,7 +48,7 @@ _OTHER_BOOKS: Final = ("xl/workbook.bin", "content.xml")
 
 
 def open_archive(content: BinaryIO, source: Source) -> ZipFile:
-    """Open an archive. Raises FileRefused for a damaged archive, and if a member exceeds a limit."""
+    """Open an archive. Raises FileRefused if it is damaged or too large, or if a member is too large or unsupported."""
     _check_directory(content, source)
     content.seek(0)
     try:
@@ -75,7 +75,7 @@ def members_of(archive: ZipFile) -> Iterator[ZipInfo]:
 
 
 def open_member(archive: ZipFile, member: ZipInfo, source: Source) -> BinaryIO:
-    """Return the content of a member. Raises FileRefused."""
+    """Return the content of a member. Raises FileRefused if the archive is damaged."""
     try:
         return cast(BinaryIO, archive.open(member))
     except DAMAGE:
@@ -121,7 +121,7 @@ def is_workbook(names: list[str]) -> bool:
 
 
 def explain_other_book(names: list[str]) -> str | None:
-    """Return why an archive with these members is an unsupported document; None if it isn't one."""
+    """Return why an archive with these members is an unsupported document; None if it isn't such a document."""
     lower = {name.lower() for name in names}
     if any(name.endswith(".iwa") or name == "index.zip" for name in lower):
         return "a Numbers document is not supported: export it as .xlsx or .csv"
@@ -270,7 +270,7 @@ def _column_of(letters: str) -> int:
 
 @contextmanager
 def _refuse_damage(source: Source, reason: str) -> Iterator[None]:
-    """Turn the errors of the reader of workbooks, including panics, into FileRefused."""
+    """Turn the errors of the reader of workbooks, including panics of its Rust code, into FileRefused."""
     try:
         yield
     except BaseException as error:
