@@ -85,7 +85,7 @@ class RecentAnswers:
 
     @classmethod
     def parse(cls, text: str) -> RecentAnswers:
-        """Parse a text that ``str`` returned; an empty text means no answers. Raises ValueError."""
+        """Parse a text that ``str`` returned; an empty text means no answers. Raises ValueError for other texts."""
         if not text:
             return cls()
         forgotten, *answers = text.split(" ")
@@ -129,7 +129,7 @@ class RecentAnswers:
         return {day for listed in later for day in listed.days_in(answer.window)}
 
     def days_beyond(self, window: DateWindow, latest_us: int) -> set[date]:
-        """Return the days of a window that an answer with a time after ``latest_us`` covers."""
+        """Return the days of a window that are also covered by an answer requested after ``latest_us``."""
         return {day for listed in self.answers if listed.asked_us > latest_us for day in listed.days_in(window)}
 
     def days_in_doubt(self, finished: FinishedAnswer) -> set[date]:
@@ -145,7 +145,7 @@ class RecentAnswers:
 
 
 def _merge_parts(answers: Collection[Answered], asked_us: int) -> Iterator[Answered]:
-    """Yield the answers; those requested at ``asked_us`` are merged into one if their windows touch."""
+    """Yield the answers; answers requested at ``asked_us`` are merged into one if their windows touch."""
     yield from (answer for answer in answers if answer.asked_us != asked_us)
     windows = [(one.window.start, one.window.end) for one in answers if one.asked_us == asked_us]
     yield from (Answered(asked_us, DateWindow(*span)) for span in merge_spans(windows))
@@ -200,9 +200,9 @@ def ranges_to_read(job: WindowJob) -> dict[Doctype, KeyRange]:
 
 
 class Known(NamedTuple):
-    """What is known before an answer is compared: the ``documents`` in ``ranges_to_read``, and the recent answers.
+    """What is known before an answer is compared: recent answers, and the stored ``documents`` of ``ranges_to_read``.
 
-    The recent answers must be read before the documents.
+    The recent answers must be read first; else an answer stored in between would be listed, but its documents missing.
     """
 
     recent: RecentAnswers
@@ -286,8 +286,8 @@ def compare(
 def depend_on_contract(changes: Changes, daily_limit_kwh: float) -> bool:
     """Return whether these changes, which were computed without the contract, might be different with the contract.
 
-    This is so if a value above twice the smallest possible contract would be written, or if a value was set aside or a
-    daily value is removed.
+    This is so if a value above twice the power of the smallest contract would be written, or if a value was set aside,
+    or if a daily value is removed.
     """
     series = messages.series_of(changes)
     # The energy at twice 3 kVA, the smallest contract: for steps in half a day (``most_of``), else in the shortest day.
@@ -304,7 +304,7 @@ def _compare_states(
     recent: RecentAnswers,
     later_keys: Collection[str],
 ) -> Changes:
-    """Return the changes of a series of states (see ``totals``); a day is covered if the answer has its state."""
+    """Return the changes of a series of states (see ``totals``); a day counts as stored if the answer has its state."""
     series = messages.series_of(job)
     changes = compare_states(entries, stored, later_keys)
     return Changes(

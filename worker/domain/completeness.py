@@ -95,7 +95,7 @@ class DayMark:
 
     @property
     def asked(self) -> bool:
-        """Whether the day was requested, or needn't be requested; all other days belong to the history."""
+        """Whether the day was requested, or needn't be; all other days are requested when the history is loaded."""
         ended = self.complete or self.state in (DayState.ABSENT, DayState.BEFORE)
         return ended or self.asked_at_age is not None
 
@@ -118,7 +118,7 @@ class DayLedger:
 
     @classmethod
     def parse(cls, text: str) -> DayLedger:
-        """Parse a text that ``str`` returned; an empty text is an empty ledger. Raises ValueError."""
+        """Parse a text that ``str`` returned; an empty text is an empty ledger. Raises ValueError for other texts."""
         if not text:
             return cls()
         first_day, *runs = text.split(" ")
@@ -170,7 +170,7 @@ class DayLedger:
         return DayLedger(start, marks)
 
     def with_file(self, marks: Mapping[date, DayMark]) -> DayLedger:
-        """Return a ledger with the marks of a file, which never change the supplier's first day with data (``with_floor``)."""
+        """Return a ledger with the marks of a file; these never change the supplier's first day with data."""
         floors = [day for day, mark in self.days() if mark.state is DayState.BEFORE]
         marked = self.with_marks(marks)
         return marked.with_floor(floors[-1] + ONE_DAY) if floors else marked
@@ -335,7 +335,7 @@ def _minute_of_end(day: date) -> int:
 
 @lru_cache(maxsize=8192)  # All accounts have the same keys in one night.
 def civil_day(key: str) -> date:
-    """Return the meter's local day that contains a key in UTC."""
+    """Return the meter's local day that contains the instant of a key in UTC."""
     return civil_date(datetime.fromisoformat(key))
 
 
@@ -350,7 +350,7 @@ def last_day_of(entry: Entry, series: Series) -> date:
 
 
 def interval_days(entry: Entry) -> DateWindow:
-    """Return the days of a stored billed period."""
+    """Return the days of a billed period, from its key to the detail ``ends_on``."""
     return DateWindow(date.fromisoformat(entry.key), date.fromisoformat((entry.details or {})["ends_on"]))
 
 
@@ -364,7 +364,7 @@ class Hole(StrEnum):
     NOT_ACTIVATED = "not_activated"  # The holder must switch the collection on.
     NOT_YET_ACTIVATED = "not_yet_activated"  # The collection was switched on later; the curve of this day never comes.
     TRANSMISSION = "transmission"  # Days before and after have a curve.
-    LATE = "late"  # This is one of the newest days, which are too few to decide.
+    LATE = "late"  # One of the newest days without a curve, which are too few to tell the reason.
     NOTHING = "nothing"  # There is no daily value either: the day is late or absent.
 
 

@@ -3,7 +3,7 @@
 The fields are those of the original konnector's doctypes: ``load`` in kWh and the local civil time as numbers. Keys of
 minutes and hours are in UTC, so the two passes of the autumn hour have different keys and keys sort as time does.
 ``fold`` is 1 in the second pass and absent elsewhere. ``step`` is the length of a load-curve step in minutes and absent
-for the usual 30. Some doctypes have further fields (``series.Detail``). A document of each doctype is shown in
+for the usual 30. Some doctypes have additional fields (``series.Detail``). A document of each doctype is shown in
 docs/reference/documents.md.
 
 Energy is computed in whole milliwatt-hours (mWh), the sixth decimal of a kWh, and never in floats, which would round a
@@ -74,8 +74,8 @@ class Entry(NamedTuple):
     """A document in its shortest form. Tasks pass it to each other as a JSON array, so the order of fields is fixed.
 
     ``amount``: millionths of the unit of ``load``, such as mWh. ``revision``, ``created_at`` and ``replaced_amount``
-    are taken from the stored document that the entry replaces, and None for a new document. ``details``: the further
-    fields of the doctype.
+    are taken from the stored document that the entry replaces, and None for a new document. ``details``: the
+    additional fields of the doctype.
     """
 
     key: str
@@ -229,7 +229,7 @@ def to_entry(document: Document) -> Entry:
 
 
 def details_of(document: Document) -> Document | None:
-    """Return the further fields of a document; None if it has none."""
+    """Return the additional fields of a document; None if it has none."""
     return {name: document[name] for name in _DETAIL_NAMES if name in document} or None
 
 
@@ -379,7 +379,7 @@ def keep_last(readings: Sequence[windows.IntervalReading]) -> list[windows.Inter
 
     If readings overlap, all steps of one *grid* (same length, same offset) are treated like an answer of their own. The
     grid whose last step comes latest in ``readings`` counts as the latest answer and replaces steps of other grids as
-    ``settle`` does. A zero never replaces a measured value.
+    ``settle`` does. A zero never replaces another value.
     """
     in_time_order = sorted(readings, key=lambda reading: reading.start.astimezone(UTC))
     if not any(first.start.astimezone(UTC) + first.length > second.start for first, second in pairwise(in_time_order)):

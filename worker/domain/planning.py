@@ -25,7 +25,7 @@ from worker.domain.windows import history_length
 HOURS_A_DAY: Final = 24
 _CURVE: Final = curve_of(daily_of())
 USUAL_SHARES: Final = Shares.parse(USUAL_FLOORS, USUAL_CEILINGS)
-# The quota's ledger uses four fifths of the allowed calls per second, so that jitter never exceeds the limit.
+# The quota ledger uses four fifths of the allowed calls per second, so that jitter never makes it exceed the limit.
 _PACE: Final = 4, 5
 # If the quota is small, curves are requested less often, and then daily values too. Curves are never requested more
 # often than daily values.
@@ -97,7 +97,7 @@ class QuotaBudget:
     """The quota of one application for all series together; a limit that is None doesn't exist.
 
     The night leaves the other lanes their floors of each hour and of each day, and stops at its own ceiling.
-    ``shares``: these floors and ceilings.
+    ``shares``: the floors and ceilings of all lanes.
     """
 
     per_hour: int | None

@@ -90,7 +90,7 @@ def total_key(input_key: str, doctype: Doctype) -> str:
 
 
 def count_names(period: Period) -> tuple[str, ...]:
-    """Return the names of the two counts of a total by this period; empty for minutes and days, which are readings."""
+    """Return the names of the two counts that a total of this period has; empty for minutes and days."""
     of_days = ("days", "expected_days")
     return {Period.HOUR: ("minutes", "expected_minutes"), Period.MONTH: of_days, Period.YEAR: of_days}.get(period, ())
 
@@ -193,7 +193,7 @@ def activation_in(entries: Sequence[Entry], series: Series, answered_on: date) -
 
 
 def lacking_in(entries: Sequence[Entry], series: Series) -> list[Series]:
-    """Return the series that the meter doesn't have according to its newest contract; empty for other readings."""
+    """Return the series that the meter doesn't have according to its newest contract; empty without a contract."""
     if not series.is_state or not entries:
         return []
     frequency = (entries[-1].details or {}).get(FREQUENCY)
@@ -284,7 +284,7 @@ def calendar_month(key: str) -> DateWindow:
 
 
 def _calendar_days(key: str) -> DateWindow:
-    """Return the days of a month or a year."""
+    """Return the days of a month or a year, such as 2024-07 or 2024."""
     return calendar_month(key) if "-" in key else DateWindow(date(int(key), 1, 1), date(int(key) + 1, 1, 1))
 
 

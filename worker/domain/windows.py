@@ -58,7 +58,7 @@ class DateWindow:
 
     @classmethod
     def parse(cls, text: str) -> DateWindow:
-        """Parse a text that ``str`` returned, such as ``2024-01-01/2024-01-08``. Raises ValueError."""
+        """Parse a text that ``str`` returned, such as ``2024-01-01/2024-01-08``. Raises ValueError for other texts."""
         start, _, end = text.partition("/")
         return cls(date.fromisoformat(start), date.fromisoformat(end))
 
@@ -71,7 +71,7 @@ class DateWindow:
 class IntervalReading:
     """A reading for the time that begins at ``start`` (zone-aware, Europe/Paris) and lasts ``length``.
 
-    ``details``: the further fields of the reading's doctype (``series.Doctype``), as far as the supplier sent them.
+    ``details``: the additional fields of the reading's doctype (``series.Doctype``), as far as the supplier sent them.
     """
 
     start: datetime
@@ -139,7 +139,7 @@ def plan_look_back(today: date, series: Series, last_complete: date | None = Non
 def newest_wanted_day(today: date, series: Series) -> date:
     """Return the newest day that should be stored by now.
 
-    It is yesterday, or earlier for a series that is published late or isn't requested every night.
+    This is yesterday, or earlier for a series that is published late or isn't requested every night.
     """
     return today - timedelta(days=series.description.cadence_nights - 1 + series.description.published_after_days)
 

@@ -178,7 +178,7 @@ class _BoundedReader(io.RawIOBase):
 
 
 def open_bounded(stream: BinaryIO, source: Source) -> io.BufferedReader:
-    """Return a reader of a file that is bounded and supports ``peek``."""
+    """Return a reader that supports ``peek`` and reads at most ``MAX_BYTES`` of a file."""
     return io.BufferedReader(_BoundedReader(stream, source))
 
 
@@ -271,7 +271,7 @@ class TableLine:
             self.fail(f"no column {missing[0]!r}; the header must have {', '.join(columns)}")
 
     def moment(self, column: str, is_iso: bool = False) -> datetime:
-        """Return a time as written: in naive local time, or with its offset. ``is_iso``: refuse French dates."""
+        """Return the time in a cell as written: naive (local), or with its offset. ``is_iso``: refuse French dates."""
         cell = self.cell(column)
         moment = None if is_iso and isinstance(cell, str) and "/" in cell else _to_moment(cell)
         if moment is None:
@@ -281,7 +281,7 @@ class TableLine:
         return moment
 
     def number_or_none(self, column: str) -> Decimal | None:
-        """Return a number with all its digits; None for a mark of a missing value."""
+        """Return the number in a cell with all its digits; None for a mark of a missing value."""
         cell = self.cell(column)
         if cell is None or (isinstance(cell, str) and cell.casefold() in _MISSING):
             return None
@@ -321,7 +321,7 @@ class Table:
     below: Iterator[TableLine]
 
     def rows(self, *needed: str) -> Iterator[TableLine]:
-        """Yield the rows below the header, with their columns. Raises FileRefused if the header lacks a needed column.
+        """Yield the rows below the header, with its columns. Raises FileRefused if the header lacks a needed column.
 
         A repeated header is skipped, because people concatenate files.
         """

@@ -104,7 +104,7 @@ def _times(value: Decimal | None, factor: int) -> Decimal | None:
 
 
 def data_rows(table: Table, columns: tuple[str, ...]) -> Iterator[TableLine]:
-    """Yield the rows of data, without the notes below them: rows with a value only in the first of ``columns``."""
+    """Yield the rows of data. Notes below them, which have a value only in the first of ``columns``, are left out."""
     note: TableLine | None = None
     rows = 0
     for line in table.rows(*columns):

@@ -84,7 +84,7 @@ def explain_bytes(start: bytes) -> str | None:
 
 
 def explain_flux(code: str) -> str | None:
-    """Return why a JSON with this code of a flux is unsupported; None if the code is supported or unknown."""
+    """Return why a JSON with this flux code is unsupported; None if the code is supported or unknown."""
     return _FLUXES.get(code)
 
 

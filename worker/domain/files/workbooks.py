@@ -48,7 +48,7 @@ _OTHER_BOOKS: Final = ("xl/workbook.bin", "content.xml")
 
 
 def open_archive(content: BinaryIO, source: Source) -> ZipFile:
-    """Open an archive. Raises FileRefused if it is damaged or too large, or if a member is too large or unsupported."""
+    """Open an archive. Raises FileRefused if it is damaged, or if it or a member is too large or unsupported."""
     _check_directory(content, source)
     content.seek(0)
     try:
@@ -135,7 +135,7 @@ def explain_other_book(names: list[str]) -> str | None:
 
 
 def read_sheets(archive: ZipFile, source: Source) -> Iterator[tuple[Source, Iterator[TableLine]]]:
-    """Yield each sheet of a workbook with its rows, in the workbook's order. Raises FileRefused."""
+    """Yield each sheet of a workbook with its rows, in the workbook's order. Raises FileRefused if a check fails."""
     checked = _copy_checked(archive, source)
     with _refuse_damage(source, "a damaged or protected workbook: save it again as .xlsx"):
         book = CalamineWorkbook.from_filelike(checked)
@@ -152,7 +152,7 @@ def read_sheets(archive: ZipFile, source: Source) -> Iterator[tuple[Source, Iter
 
 
 def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
-    """Return a new archive with the parts of a workbook, all of which are checked first. Raises FileRefused."""
+    """Return a new archive with the checked parts of a workbook. Raises FileRefused if a check fails."""
     copy = io.BytesIO()
     checker, seen = _Checker(source), set[str]()
     parts = [member for member in archive.infolist() if member.filename.lower().endswith(_PARTS)]

@@ -16,7 +16,7 @@ from worker.domain.parsing.values import ParsedAnswer
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow
 
-# A parser takes an answer and the requested window. It raises MalformedAnswer if the answer isn't one of its series.
+# A parser takes an answer of its series and the requested window. It raises MalformedAnswer for any other answer.
 Parser = Callable[[Json, DateWindow], ParsedAnswer]
 
 

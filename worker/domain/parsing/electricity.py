@@ -127,7 +127,10 @@ def _row_label(row: RawRow) -> Label | None:
 
 
 def _ranked_end(row: RawRow, length: timedelta) -> datetime | None:
-    """Return the end of a ranked step. Ranks count elapsed steps, so a clock change makes no difference."""
+    """Return the end of a step that has a rank and no label; None if its rank or origin is unusable.
+
+    Ranks count elapsed steps, so a clock change makes no difference.
+    """
     origin, rank = parse_day(row.origin), _to_rank(row.rank)
     if origin is None or rank is None:
         return None

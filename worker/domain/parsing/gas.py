@@ -205,6 +205,6 @@ def object_of(fields: Mapping[str, Json], name: str) -> Mapping[str, Json]:
 
 
 def _translate(raw: Json, words: Mapping[str, str]) -> str | None:
-    """Return our word for a word of the supplier, or an unknown word in lower case; None without a word."""
+    """Translate a word of the supplier; an unknown word is only put in lower case. None if ``raw`` isn't a text."""
     text = parse_text(raw)
     return None if text is None else words.get(to_plain(text), text.lower())

@@ -117,7 +117,8 @@ def is_newest_first(ends: Sequence[datetime]) -> bool:
     """Return whether most naive end labels are earlier than their predecessors; False if a label has an offset.
 
     Comparing only the first and the last label isn't enough, because people concatenate files, and the newer file may
-    come first. A single backward jump within a day may be the end of the autumn hour's first pass.
+    come first. A single backward jump within a day isn't enough either: it may be the end of the autumn hour's
+    first pass.
     """
     if len(ends) < 2 or any(end.tzinfo is not None for end in ends):
         return False
