@@ -136,7 +136,7 @@ class RecentAnswers:
         """Return the days to request again, because it isn't certain that the latest answer for them was stored."""
         answer, unseen = finished.answer, set(self.answers) - set(finished.seen.answers) - {finished.answer}
         if self.forgotten_us > finished.seen.forgotten_us:
-            return set(answer.window.dates())  # An unseen answer may no longer be listed.
+            return set(answer.window.dates())  # An answer that this one didn't see may no longer be listed.
         # An unseen answer and this one were compared with the store at the same time, neither knowing of the other.
         crossing = {other for other in unseen if finished.wrote or other.asked_us <= answer.asked_us}
         if finished.overwrote:

@@ -356,7 +356,7 @@ class Settlement:
 
 
 def interval_of(entry: Entry) -> Interval:
-    """Return the time of a step or of a billed period."""
+    """Return the span of time of a step or of a billed period."""
     start = _minute_of(entry.key)
     return Interval(start, start + length_of(entry))
 
