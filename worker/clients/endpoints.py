@@ -27,7 +27,7 @@ _FAILURE: Final = re.compile(r"[a-z_-]{2,40}", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class StateCall:
-    """A call for the current state of a meter, such as its contract; it has no days.
+    """A call for the current state of a meter, such as its contract, so no days are sent.
 
     ``name``: the key under which the call's answer stands in the payload of the series. ``path``: may contain
     ``{meter}``; otherwise the meter is sent as a parameter. ``kept``: the fields of the answer that leave the client,

@@ -58,7 +58,7 @@ class SupplierClients:
         return self.endpoints.preset.token_mode == "user"  # noqa: S105 - a mode, no secret
 
     def client_of(self, account: Account) -> SupplierClient:
-        """Return the client for the series of an account. Use it at once, because the consent is checked only here."""
+        """Return the client for the series of an account. Use the client at once: consent is checked only here."""
         tokens = self.tokens_of(account)
         return self._build_client(self._open_session(tokens)) if self.account_tokens else self.application_client
 

@@ -236,7 +236,7 @@ def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[D
 def classify(reply: Reply, now: datetime) -> Answer:
     """Return what the reply to a request for data means. A payload is ``{"records": […]}``: the values in their order.
 
-    ``now`` is zone-aware; it turns the time in a 429 into a wait. Raises TransientError, AccountError,
+    ``now`` (zone-aware) is needed for the wait after a 429. Raises TransientError, AccountError,
     SeriesNotOffered, MalformedAnswer, RequestRefused or OperatorFault. Of the body, error texts contain only the digits
     of the code.
     """
@@ -280,7 +280,7 @@ def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
 
 
 def raise_by_status(reply: Reply, now: datetime) -> None:
-    """Raise an error if the status alone (401, 429, 3xx, 5xx) decides, or if the body, a gateway's page, isn't JSON."""
+    """Raise an error if the status alone (401, 429, 3xx, 5xx) decides, or if the body isn't JSON (a gateway's page)."""
     if reply.status == 429:
         raise errors.SupplierLimited("GRDF: quota used up (429)", wait_of(reply, now))
     if reply.status >= 500 or reply.status // 100 == 3:
