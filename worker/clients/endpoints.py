@@ -94,7 +94,7 @@ class Preset:
         sandbox: bool = False,
         token_url: str | None = None,
     ) -> Endpoints:
-        """Return this preset on its own hosts, or on the hosts that are given.
+        """Return the endpoints of this preset on its own hosts, or on the given ones.
 
         ``authorize_url`` may be a whole address or a host. If only ``base_url`` is given, the consent page and the
         tokens are on its host, too, so a simulated supplier never sends a person to the real page. But if the preset

@@ -204,7 +204,7 @@ class Permits(Protocol):
 
 
 class SupplierSession:
-    """Sends signed requests for one account (v4) or for the whole application (v5, 2026).
+    """Sends requests with the token of one account (v4) or of the whole application (v5, 2026).
 
     A session is cheap to create, because the connections belong to ``transport``, which all sessions share.
     """
@@ -324,7 +324,7 @@ class Transport:
         on_unsent: Callable[[], None] = lambda: None,
         **content: Any,
     ) -> Reply:
-        """Send one signed request and read its answer to the end; redirects are not followed.
+        """Send one request with the token, and read the answer to its end; redirects are not followed.
 
         With ``limits``, a success is read value by value, and of a refusal only the beginning is read; if there is
         more, the connection is closed. Raises SupplierUnavailable if there is no answer; if the request wasn't even

@@ -125,7 +125,7 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
 
     If the answer is lost after the supplier has used up the refresh token, the consent is lost, and the next refusal
     looks like that of a withdrawn consent. So the store sets a mark before each renewal. If a token is refused although
-    the mark was set before, an earlier answer was lost.
+    the mark was still set from an earlier renewal, the answer to that renewal was lost.
     """
 
     def _request_token(self, stored: Token | None) -> Token:

@@ -78,7 +78,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 class DatabaseUse(NamedTuple):
     """What a database is used for, in words for the operator.
 
-    ``setting`` is the name of the setting with its URL; ``forms`` are the forms that this URL may have.
+    ``setting`` is the name of the setting that contains the URL; ``forms`` are the forms that this URL may have.
     """
 
     name: str
@@ -356,7 +356,7 @@ def _postgresql_timeouts(timeout_s: float) -> dict[str, str]:
     return {
         "connect_timeout": str(min(10, whole_s)),
         "options": f"-c statement_timeout={whole_s * 1000}",
-        "tcp_user_timeout": str(whole_s * 1000),  # For a server that vanishes without closing its connection.
+        "tcp_user_timeout": str(whole_s * 1000),  # Limits waiting for a server that vanishes silently.
         "keepalives_idle": "10",
         "keepalives_interval": "5",
         "keepalives_count": "3",

@@ -17,7 +17,7 @@ and a random salt, so there is no limit on the number of texts per key. A sealed
 Versions before 0.2.0 sealed with Fernet (``gAAAA…``), which doesn't bind a text to a place. Release 0.2.0 still reads
 such a text, and its ``releve keys rotate`` seals it again; this version refuses it.
 
-To change the key, put the new key first in the setting, run ``releve keys rotate``, then remove the old key.
+To change the key, put the new key first in the setting, run ``releve secrets rotate``, then remove the old key.
 """
 
 from __future__ import annotations

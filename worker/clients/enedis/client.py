@@ -32,7 +32,7 @@ from worker.domain.series import Series
 from worker.domain.windows import DateWindow, civil_date
 
 USAGE_POINT: Final = re.compile(r"[0-9]{14}")
-_METER_FIELD: Final = "usage_point_id"  # The key in the contracts of all generations of the API.
+_METER_FIELD: Final = "usage_point_id"  # The key of the meter's number in all contracts.
 _ANOTHER_METER: Final = "the supplier answered for another meter than the one asked for"
 # Codes are compared in lower case, with "-" instead of "_" and spaces.
 _KIND_BY_CODE: Final = {

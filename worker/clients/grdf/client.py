@@ -3,7 +3,7 @@
     HTTP 200, 400, 500   {"pce": {…}, "consommation": null, "statut_restitution": {"code": "1000008", "message": "…"}}
     rights               {"code_statut_traitement": "1000000006", "message_retour_traitement": "Le PCE est inconnu."}
 
-A refusal comes with a success status, in place of the first record. Its code, a number or a text, decides what the
+A refusal may come with a success status, in place of the first record. Its code, a number or a text, decides what the
 refusal means. GRDF publishes all of its texts but only few of its codes, so if a code is unknown, the text decides. An
 empty ``statut_restitution`` is no refusal.
 
@@ -112,8 +112,8 @@ _MEANING_BY_TEXT: Final[Sequence[tuple[str, Meaning]]] = (
     ("rencontre une erreur|erreur technique|retenter|ulterieurement", _OUTAGE),
     ("format|obligatoire|doi(ven)?t etre renseigne|parametre|date de debut", _BAD_REQUEST),
 )
-_WAITS_CODE: Final = "0000000002"  # A success: the right waits for its holder.
-_TOO_MANY_CODE: Final = "2000000009"  # A list has more meters than GRDF accepts.
+_WAITS_CODE: Final = "0000000002"  # The code of a success: the right waits until its holder accepts.
+_TOO_MANY_CODE: Final = "2000000009"  # The code for a list with more meters than GRDF accepts.
 _CODE_FORM: Final = re.compile(r"\d{1,10}", re.ASCII)
 _NO_CODE: Final = re.compile(r"0*")
 _LONGEST_MESSAGE: Final = 200
@@ -182,7 +182,7 @@ class GrdfClient(SeriesClient):
             except (errors.AccountError, errors.OperatorFault, errors.SeriesNotOffered):
                 if call.required:
                     raise
-                continue  # Only this part isn't covered by the right.
+                continue  # The right doesn't cover this part, which is left out.
             if answer.kind is AnswerKind.DATA:
                 body.update(keep_fields(dict(clean_names(answer.payload["records"][0])), call.kept))
             elif call.required:

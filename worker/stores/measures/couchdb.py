@@ -65,7 +65,7 @@ class UserRefused(StoreUnavailable):
 
 
 class ServerUnsuitable(StoreUnavailable):
-    """The server isn't CouchDB, or has an unsuitable version."""
+    """The server isn't CouchDB, or is older than version 3."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,7 @@ def _write_once(
 ) -> list[PackId]:
     """Write the packs once; return those that another writer replaced first, so that they must be tried again.
 
-    The ids of rows that lost their race in the other packs are added to ``lost``.
+    In the other packs, the ids of rows that another writer changed first are added to ``lost``.
     """
     with _codec_errors():
         decisions = {

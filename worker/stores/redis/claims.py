@@ -159,7 +159,7 @@ class ClaimStore(PrefixedKeys):
         """Forget all starts of a step, because the step has ended."""
         self._redis.delete(self._key("starts", step))
 
-    # -- Windows of the history that failed
+    # -- Failed windows of a history
 
     def count_failure(self, account_id: str, series: Series, window: DateWindow) -> None:
         """Count a failure of a window. All counts of the series expire a day after its last failure."""

@@ -1,4 +1,4 @@
-"""Connections to Redis: the client, its errors, command batches, and key prefixes.
+"""Connections to Redis: the client, its errors, and the prefix of all keys.
 
 Redis holds nothing that can't be lost, so every error here becomes a StoreUnavailable: the caller tries again later.
 """

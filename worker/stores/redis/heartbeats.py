@@ -72,7 +72,7 @@ class Heartbeats(PrefixedKeys):
         seconds, microseconds = self._redis.time()
         return float(seconds) + float(microseconds) / 1e6
 
-    # -- Workers
+    # -- Heartbeats of workers
 
     def record_worker(self, worker: str, heartbeat: WorkerHeartbeat) -> None:
         """Write the heartbeat of a worker process.
@@ -128,7 +128,7 @@ class Heartbeats(PrefixedKeys):
             if raw is None or now - json.loads(raw)["seen_at"] > ALIVE_S
         ]
 
-    # -- Beat, and the whole way from beat through a queue to a worker
+    # -- The times of beat, and of its test task on the whole way to a worker
 
     def record_beat(self) -> None:
         """Record that beat has published a task."""

@@ -121,7 +121,7 @@ class ConnectionRequests(PrefixedKeys):
         return next((request for request in requests if request is not None and request.browser in names), None)
 
     def bind(self, request: ConnectionRequest) -> None:
-        """Make the request findable by its browser's present name, and for an erasure by all names of this browser."""
+        """Make the request findable by its browser's present name and, for an erasure, by all of its names."""
         with self._redis.pipeline() as pipe:
             pipe.set(self._key("connection_requests", "browser", request.browser), request.id, ex=_REQUEST_LIFE_S)
             self._note(pipe, request, [f"browser {name}" for name in request.names])
@@ -283,7 +283,7 @@ _FLOW_JSON: Final = TypeAdapter(ConsentFlow)
 
 
 class ConsentFlows(PrefixedKeys):
-    """The consent flows in Redis, by their state."""
+    """The consent flows in Redis, by their ``state``."""
 
     def start(self, flow: ConsentFlow) -> str:
         """Store a new flow and return its state, a text of 43 random characters."""
@@ -307,7 +307,7 @@ class ConsentFlows(PrefixedKeys):
     # -- Codes of the consent proxy
 
     def store_code(self, code: str, sealed: str) -> None:
-        """Store the sealed facts behind a code for 15 minutes; the code may be new or just redeemed."""
+        """Store the encrypted facts that a code stands for, for 15 minutes; the code may be new or just redeemed."""
         self._redis.set(self._key("proxy_code", _digest(code)), sealed, ex=_FLOW_LIFE_S)
 
     def redeem_code(self, code: str, check: Callable[[str], _Facts]) -> _Facts | None:
