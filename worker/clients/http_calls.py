@@ -150,7 +150,7 @@ class _BoundedBody:
         self._reading: _Reading = getattr(_current, "reading", _Reading())
 
     def stream(self, amt: int = _CHUNK, decode_content: bool = True) -> Iterator[bytes]:
-        """Yield the body in pieces; of a refusal, only the beginning. Raises AnswerTooLarge and SupplierTooSlow."""
+        """Yield the body in pieces, but only the beginning of a refusal. Raises AnswerTooLarge and SupplierTooSlow."""
         try:
             while piece := self._raw.read1(min(amt, _CHUNK), decode_content=decode_content):
                 self._read += len(piece)

@@ -326,9 +326,9 @@ class Transport:
     ) -> Reply:
         """Send one request with the token, and read the answer to its end; redirects are not followed.
 
-        With ``limits``, a success is read value by value, and of a refusal only the beginning is read; if there is
-        more, the connection is closed. Raises SupplierUnavailable if there is no answer; if the request wasn't even
-        sent, ``on_unsent`` is called first.
+        With ``limits``, a success is read value by value, but only the beginning of a refusal is read. If an
+        answer isn't read to its end, the connection is closed. Raises SupplierUnavailable if there is no answer; if the
+        request wasn't even sent, ``on_unsent`` is called first.
         """
         # A forked child must not use its parent's connection.
         if getattr(self._local, "pid", None) != os.getpid():

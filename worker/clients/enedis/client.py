@@ -98,8 +98,8 @@ def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[D
 def classify(reply: Reply, now: datetime) -> Answer:
     """Return what the reply to a request for data means. ``now`` (zone-aware) is needed for the wait after a 429.
 
-    Raises TransientError, AccountError, SeriesNotOffered, RequestRefused or OperatorFault. Of the body, error texts
-    contain only the code, whose form is checked.
+    Raises TransientError, AccountError, SeriesNotOffered, RequestRefused or OperatorFault. Error texts quote
+    only the code from the body, after a check of its form.
     """
     payload, code, status = reply.json, reply.code, reply.meant_status
     if status == 429 or (status < 500 and (_QUOTA_CODE.fullmatch(code) or _over_quota(payload))):

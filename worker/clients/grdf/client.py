@@ -237,8 +237,8 @@ def classify(reply: Reply, now: datetime) -> Answer:
     """Return what the reply to a request for data means. A payload is ``{"records": […]}``: the values in their order.
 
     ``now`` (zone-aware) is needed for the wait after a 429. Raises TransientError, AccountError,
-    SeriesNotOffered, MalformedAnswer, RequestRefused or OperatorFault. Of the body, error texts contain only the digits
-    of the code.
+    SeriesNotOffered, MalformedAnswer, RequestRefused or OperatorFault. Error texts quote only the digits of the code
+    from the body.
     """
     if reply.status // 100 == 2:
         return _classify_success(reply, now)
@@ -256,8 +256,8 @@ def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
     """Return None if a call about rights succeeded, or the error if it only tells the state of the right.
 
     Such an error says that the right exists already, waits for its holder, or isn't found. For all other errors, raises
-    TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault. Of the body, error texts contain
-    only the digits of the code.
+    TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault. Error texts quote only
+    the digits of the code from the body.
     """
     is_success = reply.status // 100 == 2
     if not is_success:

@@ -73,7 +73,7 @@ def list_rights(session: SupplierSession, meters: Sequence[str]) -> list[RightRe
     """Return all rights to read the consumption of these meters, in GRDF's order, with one call.
 
     Raises ValueError for more than 1 000 meters, and TransientError, MalformedAnswer, RequestRefused or OperatorFault.
-    Without meters there is no call.
+    If ``meters`` is empty, no call is made.
     """
     if len(meters) > LONGEST_LIST:
         raise ValueError(f"GRDF lists rights of at most {LONGEST_LIST} meters at once")

@@ -81,7 +81,7 @@ def redis_errors() -> Iterator[None]:
 
 
 def _describe_error(error: RedisError) -> str:
-    """Return the reason of an error in plain words; for a refusal by Redis only its code (OOM, NOAUTH, READONLY).
+    """Return the reason for an error in plain words, but only the code of a refusal by Redis (OOM, NOAUTH, READONLY).
 
     The rest of the refusal may quote the arguments of our command.
     """
