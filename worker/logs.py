@@ -90,7 +90,7 @@ class Redactor:
         return _METER.sub(lambda match: match["ours"] or MASK, text)
 
     def mask_value(self, value: Any) -> Any:
-        """Return the value, masked, also inside lists and mappings. A number stays one, unless it is a meter number."""
+        """Mask a value, also inside lists and mappings. A number stays a number, unless it is a meter number."""
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int | float):

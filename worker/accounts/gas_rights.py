@@ -231,7 +231,7 @@ def _page_of(error: RightRefused | UnknownUsagePoint) -> str:
 def open_by_right(
     outcomes: ProvenRequests, right: Right, covers: Collection[Series] | None = None, *, anew: bool = False
 ) -> Account | None:
-    """Return the account that an active right has opened or renewed; None if the right may not open one.
+    """Open or renew the account of an active right, and return the account; None if the right may not open an account.
 
     ``covers``: the series that the right covers; None if unknown. ``anew``: whether the person who declares the right
     vouches for a consent given since the meter's data were erased. The caller starts the backfill. Safe to repeat.

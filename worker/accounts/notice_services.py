@@ -84,7 +84,7 @@ def _leads_astray(host: str, networks: Sequence[Network]) -> bool:
     """Return whether a host name resolves to a private network that the operator has not named."""
     with suppress(ValueError):
         ip_address(host)
-        return False  # Addresses were checked with the settings.
+        return False  # IP addresses were checked with the settings.
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:

@@ -6,7 +6,7 @@
    unproven, so that nobody learns who reads a meter. The number of new accounts without an invitation is limited.
 2. If a meter's data were erased, only a proof newer than the erasure opens an account for the meter.
 3. Accounts, token, dates, evidence and the use of the invitation are written in one transaction. After a crash, the
-   step is repeated; if the transaction was committed, the evidence identifies the same browser.
+   step is repeated; if the transaction was committed, the evidence shows that this browser opened the accounts.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class ProvenRequests:
     ) -> ConnectionRequest:
         """Mark the invitation as used, and give the client a code for the invited meter.
 
-        Raises RequestEnded if the invitation has ended, or the meter's data were erased after it.
+        Raises RequestEnded if the invitation has ended, or the meter's data were erased after the invitation was made.
         """
         if invited is None or invited.usage_point_id is None or invited.invitation.used_at is not None:
             raise RequestEnded("invitation_over")
@@ -228,8 +228,8 @@ class ProvenRequests:
         """Return whether the account belongs to the request's person, known by session, browser or the inviter's word.
 
         If the inviter says that the holder is new, session and browser don't count, because the previous holder may
-        have left them behind. Only an account that this same invitation has opened is then the person's: the step is
-        repeated after a crash.
+        have left them behind. In this case, only an account that this same invitation has opened is the person's, which
+        happens if the step is repeated after a crash.
         """
         if invited is not None and invited.is_for_new_holder:
             return self.has_opened(invited.invitation, account, request.names)
@@ -347,7 +347,7 @@ class ProvenRequests:
     ) -> None:
         """Mark the invitation as used, and close the accounts of other persons.
 
-        Raises what ``lock_meters`` does, and RequestEnded if the invitation was used or revoked meanwhile.
+        Raises what ``lock_meters`` raises, and RequestEnded if the invitation was used or revoked meanwhile.
         """
         but_of = request.names if request.caller is None else None
         self.lock_meters(connection, request.supplier, before, but_of)
@@ -393,7 +393,7 @@ class ProvenRequests:
     def record_closures(
         self, connection: Connection, others: Sequence[Account], now: datetime, actor: str | None
     ) -> None:
-        """Record the ends of the other persons' consents as evidence, then write their accounts to the ledger."""
+        """Record the ends of the other persons' consents as evidence, then write the closures to the ledger."""
         for account in others:
             self.registry.consents.end_closed(connection, account.id, now, actor)
         for account in others:

@@ -61,7 +61,7 @@ class RightSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class RightSweep:
-    """Checks the rights. ``suppliers``: the clients of the suppliers that are set up, by name."""
+    """Checks the rights at the suppliers that are set up; ``suppliers``: the clients of these suppliers, by name."""
 
     suppliers: Mapping[str, SupplierClients]
     outcomes: ProvenRequests
@@ -127,8 +127,8 @@ class RightSweep:
     def _should_open(self, right: Right) -> bool:
         """Return whether a right is active and must open its account.
 
-        A right must if it has never opened an account, or if the account was suspended or paused because its last right
-        had ended.
+        It must do so if it has never opened an account, or if the account was suspended or paused because its last
+        right had ended.
         """
         if not right.is_in_force(civil_date(self.outcomes.now())):
             return False
@@ -138,7 +138,7 @@ class RightSweep:
         return account.state in (AccountState.ACTION_NEEDED, AccountState.PAUSED) and account.reason == RightEnded.code
 
     def _adopt(self, account: Account, records: Sequence[RightRecord]) -> list[Right]:
-        """Store and return the right of an account that has none here; empty if the supplier lists none.
+        """Store and return the right that the supplier lists for an account without one here; empty if it lists none.
 
         The holder has given such a right on the supplier's own page.
         """
@@ -187,7 +187,7 @@ class UnknownRight(DataError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnHolder:
-    """The holder of the contract: either ``name`` or ``company``, and the meter's postcode. It is stored nowhere."""
+    """The holder of the contract: either ``name`` or ``company``, and the meter's postcode. None of this is stored."""
 
     postcode: str
     name: str | None = None
