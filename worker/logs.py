@@ -145,7 +145,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 _TRACEBACKS: Final = logging.Formatter()
-REDACTOR: Final = Redactor()  # The only one of the process. Code that reads a secret calls `REDACTOR.add_secrets`.
+REDACTOR: Final = Redactor()  # The process's only redactor. Code that reads a secret calls `REDACTOR.add_secrets`.
 
 _NO_CONTEXT: Final[Mapping[str, Any]] = {}
 _context: ContextVar[Mapping[str, Any]] = ContextVar("releve.logs", default=_NO_CONTEXT)

@@ -61,8 +61,8 @@ from worker.stores.redis.locks import Locks
 from worker.stores.registry.erased_meters import ReadingTryTable
 
 log = logging.getLogger("releve.consents")
-# The lifetime of a step's lock. It is longer than the supplier's slowest answer; if the process is killed, others wait
-# this long. A running step extends its lock up to _LONGEST_STEP_S.
+# The lifetime of a step's lock. It is longer than the supplier's slowest answer; if the process is killed, other
+# processes wait this long. A running step extends its lock up to _LONGEST_STEP_S.
 _STEP_S: Final = 90.0
 _LONGEST_STEP_S: Final = 600.0
 # A reading is compared with registers at midnight. An answer's newest registers are normally those of yesterday or,

@@ -103,8 +103,8 @@ class Explanation:
 
     ``sentences``: the reason to read aloud, by language. ``proof``: the newest proof of consent. ``discrepancies`` is
     None if nothing of the day is stored, so nothing could be compared. ``month``: the sum of the month's days compared
-    with the energy that was published for the month; None if the two can't be compared. ``outputs``: the outputs to
-    which the account's changes are sent, and what waits there.
+    with the energy that was published for the month; None if the two can't be compared. ``outputs``: the states of the
+    outputs to which the account's changes are sent.
     """
 
     account: Account

@@ -196,7 +196,7 @@ class HouseholdMails:
             log.warning("sign-in link not mailed", extra=fields(reason=str(error)))
 
     def mail_change(self, what: str, row: MailAddress) -> None:
-        """Mail to an address what has changed, ``new_code`` or ``new_address``; a failure is only logged."""
+        """Mail a notice of a ``new_code`` or ``new_address`` to an address; a failure is only logged."""
         try:
             if not self.limiter.count_call(_CHANGES_TOLD, f"{what}:{self.addresses.hash(row.address)}"):
                 self._mail(f"access.mail.{what}", row.address, row.language, [], f"{what}.{row.household_id}")

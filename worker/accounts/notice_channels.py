@@ -79,7 +79,7 @@ class NotifyService:
 
 
 class NoticeLog:
-    """The log, used if no other channel is set up."""
+    """The channel that writes to the log, used if no other channel is set up."""
 
     def send(self, message: Message) -> None:
         notice = message.notice

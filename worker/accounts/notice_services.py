@@ -106,7 +106,7 @@ def is_mail(url: str) -> bool:
 
 
 def is_mail_address(text: str) -> bool:
-    """Return whether the text is one mail address, without a name."""
+    """Return whether the text is one mail address, without a display name."""
     from apprise.utils.parse import is_email
 
     parts = is_email(text)  # type: ignore[no-untyped-call]

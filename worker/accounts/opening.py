@@ -97,7 +97,7 @@ class Invited:
 class ProvenRequests:
     """Concludes proven requests.
 
-    ``suppliers``: the consents of each supplier that has a consent page here.
+    ``suppliers``: by name, the ``SupplierConsents`` of each supplier that has a consent page.
     """
 
     suppliers: Mapping[str, SupplierConsents]
@@ -228,8 +228,8 @@ class ProvenRequests:
         """Return whether the account belongs to the request's person, known by session, browser or the inviter's word.
 
         If the inviter says that the holder is new, session and browser don't count, because the previous holder may
-        have left them behind. In this case, only an account that this same invitation has opened is the person's, which
-        happens if the step is repeated after a crash.
+        have left them behind. In this case, an account is the person's only if this same invitation has opened it,
+        before a crash after which the step is repeated.
         """
         if invited is not None and invited.is_for_new_holder:
             return self.has_opened(invited.invitation, account, request.names)
@@ -266,7 +266,8 @@ class ProvenRequests:
     ) -> list[Account]:
         """Write accounts, evidence and closures in one transaction, and return the accounts.
 
-        Raises RequestEnded if the invitation was used or revoked meanwhile, or if a meter was erased after the proof.
+        Raises RequestEnded if the invitation was used or revoked meanwhile, or a meter's data were erased after the
+        proof.
         """
         now = self.now()
         first_day, last_day = self._consent_days(request, proven, now)

@@ -12,7 +12,7 @@ In exchange for a code or a refresh token, a client gets tokens, but never the a
   client that renews them.
 - v5, 2026: opaque tokens of ours, valid for the meter of that code alone (``stores.registry.proxy``).
 
-Data (v5, 2026) are fetched from the supplier with our own token. A grant is for one meter. Each such call counts in the
+Data (v5, 2026) are fetched from the supplier with our own token. A grant is for one meter. Each fetch counts in the
 quota's ledger like a worker's call, in the lane of backfills, so a Cozy stack that fetches for many households leaves
 the rest of the quota to people who wait. Nothing is stored.
 

@@ -68,7 +68,7 @@ class RightSweep:
     refusals: RefusalPolicy
 
     def run(self, *, pending_only: bool = False) -> RightSummary:
-        """Check the rights of each supplier that registers any, and return what was found. Safe to repeat.
+        """Check the rights at each supplier that registers rights, and return what was found. Safe to repeat.
 
         ``pending_only``: check only the rights that wait for the holder. Raises what the client raises.
         """
@@ -147,7 +147,7 @@ class RightSweep:
         return [adopted] if adopted else []
 
     def _announce_proof(self, right: Right) -> None:
-        """Notify the operator that a proof is awaited, again shortly before its last day, and if it was rejected."""
+        """Notify the operator of an awaited proof, once more shortly before its last day, and of a rejected proof."""
         if right.proof is ProofState.REJECTED:
             self.refusals.tell_operator(NoticeKind.RIGHT_PROOF_REJECTED, right.id, right.proof_until)
         elif right.proof is ProofState.AWAITED:
@@ -196,7 +196,7 @@ class OwnHolder:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnRights:
-    """Adds accounts of the operator's own meters, and sends the supplier the proofs of consents."""
+    """Adds accounts for the operator's own meters, and sends the supplier the proofs of consents."""
 
     clients_of: Callable[[str], SupplierClients]
     outcomes: ProvenRequests

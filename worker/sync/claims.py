@@ -63,7 +63,7 @@ def most_waiting(calls_per_hour: int | None, share: int = 6) -> int:
 
 
 def lane_of(kind: str, series: Series) -> str:
-    """Return the lane, which is also the queue, of a kind of run. Raises KeyError for a kind without a lane."""
+    """Return the lane of a kind of run; its queue has the same name. Raises KeyError for a kind without a lane."""
     if kind == BACKFILL:
         return HISTORY_LANES[series]
     return {**dict.fromkeys(LOOK_BACKS, NIGHTLY_LANE), REPAIR: REPAIR_LANE}[kind]
@@ -171,7 +171,7 @@ class WindowClaims:
             self.progress.release_claims(lane, claims)
 
     def drop_lost(self, *lanes: str) -> int:
-        """Drop the claims whose message is lost, for example by a killed broker; return the number of these claims."""
+        """Drop the claims whose message is lost, for example in a crash of the broker; return their number."""
         old = {lane: self.progress.claims_in(lane, self.claim_ttl_s, older_than_s=LOST_AFTER_S) for lane in lanes}
         # A scan of the broker costs more than all else here, so the broker is scanned only if there are old claims.
         words = self.words_in_broker() if any(old.values()) else None

@@ -1,7 +1,8 @@
 """The windows that are due, claimed as far as there is room: one query per lane and supplier (``stores.registry.due``).
 
 1. A lane's room is what the quota allows in ten minutes, minus the lane's claims in flight.
-2. The query returns the due rows in order. Rows in flight are still due, so the query asks for as many more rows.
+2. The query returns the due rows in order. Rows in flight are still due, so the query also asks for as many rows as are
+   in flight.
 3. Rows in flight, and series that an incident holds, are left out; the other rows are claimed, each by one process.
 4. Rows that were requested between the query and the claim, or may no longer be requested, are released. The
    registry shows such rows, because an outcome is written before its claim ends.
@@ -148,7 +149,7 @@ class DueWindows:
         return [] if job is None else [job]
 
     def has_history_room(self, series: Series) -> bool:
-        """Return whether one more window of a history may be in flight."""
+        """Return whether the lane of this series' histories has room for one more window."""
         lane = HISTORY_LANES[series]
         return self.room(lane, most_waiting(self.calls_per_hour), self.in_flight(lane)) > 0
 
@@ -232,7 +233,7 @@ class GatewayWindows(DueWindows):
         return Due(jobs, more=False)
 
     def claim_catch_up(self, since: datetime, before: datetime) -> Due:
-        """Claim nothing: for a gateway, the catch-up is part of the night."""
+        """Claim nothing: for a gateway, the catch-up is part of ``claim_night``."""
         return Due([], more=False)
 
     def claim_next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
@@ -240,7 +241,7 @@ class GatewayWindows(DueWindows):
         return super().claim_next_of_history(account_id, series) if self.has_history_room(series) else []
 
     def claim_repairs(self) -> list[WindowJob]:
-        """Claim the newest open days of each series, during the accounts' hours."""
+        """Claim the newest open days of each series; nothing outside the accounts' hours."""
         return super().claim_repairs() if is_asking_hour(self.now()) else []
 
     def _list_rows(self) -> list[DueRow]:

@@ -317,7 +317,7 @@ class FileAccounts:
             )
 
     def find(self, file: FileSeries, meter: str | None = None, tenant: str | None = None) -> Account | None:
-        """Return the account of the file's meter, or None. Raises FileRefused if the meter's number is unknown."""
+        """Return the account of the file's meter; None if it has none. Raises FileRefused if the number is unknown."""
         number = require_number(file, meter)
         operator = file.series.description.supplier
         accounts = self.registry.accounts.find_by_meter(number, tenant=tenant)

@@ -116,7 +116,7 @@ class History:
                 yield messages.to_job(job["account_id"], daily, part, job["run_id"], None)
 
     def days_without_daily(self, account_id: str, daily: Series) -> list[date]:
-        """Return the days that, in the registry, the curve covers completely and for which no daily value can come."""
+        """Return the days that the curve covers completely, by the ledgers, and for which no daily value can come."""
         ledgers = self.registry.completeness.load_ledgers(account_id)
         told, steps = ledgers[account_id, daily], ledgers[account_id, curve_of(daily)]
         days = [day for day, mark in steps.days() if mark.complete and not told.mark_of(day).complete]
@@ -143,7 +143,7 @@ def rebuild_days(
 
 
 def rebuild_ledger(known: DayLedger, covered: Mapping[date, timedelta]) -> DayLedger:
-    """Return the ledger of the stored documents, with the marks of ``known`` for what the documents don't show.
+    """Return the ledger built from the stored documents, with the marks of ``known`` for what documents don't show.
 
     ``covered``: how much of each day is stored.
     """

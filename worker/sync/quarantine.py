@@ -107,7 +107,7 @@ class AnswerWatch:
             )
 
     def _take_count(self, fingerprint: str, now: datetime) -> int:
-        """Count once more, and return the count to write now; 0 if writing must wait."""
+        """Count a deviation once more, and return the count to write now; 0 if writing must wait."""
         with self._lock:
             if len(self._counts) >= _MAX_COUNTS and fingerprint not in self._counts:
                 self._counts.clear()
