@@ -167,7 +167,7 @@ def _send_mail(mail: Any, subject: str, text: str, notice_id: str) -> bool:
     """Send a mail, and return whether the mail server accepted it for every address.
 
     The library composes and transports the mail, but its own ``send`` isn't used: it gives each mail a new Message-ID,
-    even if the URL sets one of ours (``+Message-ID=``), so that the mail has two.
+    even if the URL sets one of ours (``+Message-ID=``), so that the mail would have two of them.
     """
     from apprise import NotifyFormat
     from apprise.exception import AppriseException

@@ -143,8 +143,8 @@ class ProvenRequests:
         before = {number: self.registry.accounts.find(request.supplier, number) for number in proven.usage_points}
         known = [account for account in before.values() if account]
         others = [account for account in known if not self.is_same_person(account, request, invited)]
-        # An invitation is valid for its tenant alone. Without an invitation, persons renew their own account, at
-        # whichever tenant the account is.
+        # An invitation is valid for its tenant alone. Without an invitation, persons renew their own account, whichever
+        # tenant has it.
         bound = others if request.invitation_id is None else known
         if any(account.tenant != request.tenant for account in bound):
             log.info("another tenant's account reads the meter", extra=fields(request=request.id))

@@ -47,7 +47,7 @@ from worker.stores.redis.pending_consents import ProofFiles
 log = logging.getLogger("releve.rights")
 consents_log = logging.getLogger("releve.consents")
 _Listed = TypeVar("_Listed", Right, RightRecord)
-REMINDER: Final = timedelta(days=3)  # How long before the last day for a proof the operator is reminded.
+REMINDER: Final = timedelta(days=3)  # How long before a proof's last day the operator is reminded.
 
 
 @dataclass(slots=True)

@@ -81,7 +81,7 @@ class Recorder(Protocol):
     """
 
     def recent_answers(self, job: WindowJob) -> RecentAnswers:
-        """Return the recently recorded answers for the job's series."""
+        """Return the answers that were recently recorded for the job's account and series."""
         ...
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
