@@ -39,9 +39,9 @@ _HTTP_CODES: Final = {400: "invalid_request", 404: "not_found", 405: "method_not
 
 
 class HttpRefusal(Exception):
-    """An error that ends a request with its answer: ``code`` is for programs, the message a line for people.
+    """An error that ends a request and describes the answer: ``code`` is for programs, the message a line for people.
 
-    ``wait_s``: seconds until the caller may try again; 0 for any time.
+    ``wait_s``: seconds until the caller may try again; 0 if there is no need to wait.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
 """Authentication and authorization of API calls: clients by bearer token, households by browser session.
 
 A client's scopes apply to the accounts and invitations of its token's tenant; a household reads, stops and removes the
-accounts of its session. Other accounts are unknown to them. Only ``Caller`` decides what a caller may see, and routes
-load and list only through ``Caller``. Calls are refused by default: each route names the dependency from this module
-that admits its callers.
+accounts of its session. Any other account is refused as unknown. Only ``Caller`` decides what a caller may see, and
+routes load and list only through ``Caller``. Calls are refused by default: each route names the dependency from this
+module that admits its callers.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _identify(
 
 
 def count_household(visit: dependencies.Visit) -> Caller:
-    """Count a call of a household, and return it as a caller. Raises HttpRefusal 429."""
+    """Count a household's call, and return the household as a caller. Raises HttpRefusal 429."""
     _count_call(visit, _api_rate(visit.settings), f"session:{visit.session.sid}")
     return Caller(_HOUSEHOLD_SCOPES, visit.session)
 

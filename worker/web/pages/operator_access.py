@@ -2,8 +2,8 @@
 
 A session is a row of the registry, opened by the text in the browser's cookie.
 
-A link replaces the password, because only a person with access to the machine can make a link. Its secret is in the
-fragment, like that of an invitation, and loading the page doesn't use it up.
+A link replaces the password, because only a person with access to the machine can make a link. The link's secret is in
+the fragment, like an invitation's secret, and loading the page doesn't use the link up.
 
 On a loopback address the password or the link is enough. Elsewhere the code of the second factor is always required,
 and checked only after the password, so that no answer confirms a code to somebody who lacks the password. Limits lock
@@ -232,7 +232,8 @@ def _check_code(visit: Visit, operator: Operator, code: str, shown: str) -> Sign
     if not needs_code(visit):
         return None
     if visit.count_call(_CODES, shown):
-        # Refusals are noted as the operator's: the trail has a limit for all visitors together, which is soon used up.
+        # Noted under the operator's name, because all visitors without a name share one limit in the audit trail, which
+        # is soon used up.
         note_actor(visit.request, ActorKind.OPERATOR, operator.name)
         note_refusal(visit.request, TOO_MANY_CODES)
         if wait_s := visit.count_call(_LATE_CODES, shown):

@@ -162,7 +162,7 @@ def _is_meter(whom: str, energy: str) -> bool:
 
 @router.post("/rights/{right_id}/proofs", dependencies=[Depends(require_uploader)])
 async def upload(right_id: str, visit: VisitDep) -> Response:
-    """Accept one to three files as the proof of a right's consent."""
+    """Accept one to three files that prove the consent to an access right."""
     try:
         form = await read_upload(visit.request, LARGEST_UPLOAD, most_files=MOST_PROOFS, most_fields=_MOST_FIELDS)
     except MultiPartException:
@@ -194,7 +194,7 @@ def _take_proofs(visit: Visit, right_id: str, form: FormData) -> Response:
 
 
 def _plain_name(name: str) -> str:
-    """Return a generic file name with the same suffix, because the supplier gets it: the original may name a person."""
+    """Return a generic name with the file's suffix: the supplier gets the name, and the original may name a person."""
     suffix = _UNUSUAL.sub("", PurePath(name).suffix)[:8]
     return f"proof{suffix}"
 

@@ -1,8 +1,8 @@
 """Declaring a right of access to gas data: the form, or the supplier's own page instead, and the right's state.
 
 A form opens only with an invitation that this browser has opened, or from an account of its session. The typed data are
-kept until the right is declared; without an invitation, this waits for the operator's approval. A task asks the
-supplier, so the page with the state reloads itself, like other pages that wait.
+kept until the right is declared; without an invitation, the declaration waits for the operator's approval. A task asks
+the supplier, so the page with the state reloads itself, like other pages that wait.
 """
 
 from __future__ import annotations

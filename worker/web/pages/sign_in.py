@@ -1,8 +1,8 @@
 """How households sign in without a supplier, by a recovery code or a mailed link, and the page of their sessions.
 
-A valid code or link is always accepted; wrong ones are counted after they were checked. Neither the text of a page nor
-its timing reveals whether a code or an address is known. Loading a page changes nothing, because mail programs load
-links too.
+A valid code or link is always accepted; wrong codes and links are counted only after the check. Neither the text of a
+page nor its timing reveals whether a code or an address is known. Loading a page changes nothing, because mail programs
+load links too.
 
 The page of sessions shows which browsers see the household's meters, with forms that end their sessions. ``others`` are
 browsers of other households that see one of the same accounts, for example because they connected the same meter
