@@ -43,9 +43,9 @@ MOST_THREADS: Final = 4
 
 @dataclass(frozen=True, kw_only=True)
 class OutputDelivery:
-    """The delivery of the outbox to the outputs.
+    """Sends each output its changes from the outbox.
 
-    ``notify``: called at each failure of an output that has failed for a day.
+    ``notify``: called at each failure of an output that has been failing for a day.
     """
 
     outputs: OutputTable

@@ -60,7 +60,7 @@ def parse_address(url: str) -> str:
 
 @dataclass(frozen=True)
 class HomeAssistantAddress:
-    """The WebSocket of a Home Assistant, and the token."""
+    """The address of a Home Assistant's WebSocket, and the access token for it."""
 
     url: str = field(repr=False)
     token: str = field(repr=False)

@@ -1,14 +1,14 @@
 """Time series over the line protocol: InfluxDB 1, 2 and 3, and VictoriaMetrics.
 
-The options determine the kind of server, and so the path and the header of the credentials:
+The options determine the kind of server, and so the path and the header with the credentials:
 
 ================================== ===================== ======================================
 options                            path                  credentials
 ================================== ===================== ======================================
-``bucket``, ``org`` if it has one  ``/api/v2/write``     a token: InfluxDB 2
+``bucket``, perhaps ``org``        ``/api/v2/write``     a token: InfluxDB 2
 ``database`` and a secret          ``/api/v3/write_lp``  a token: InfluxDB 3
 ``database`` and ``user``          ``/write``            a password: InfluxDB 1
-no ``database``, or no secret      ``/write``            none, or ``user``: VictoriaMetrics
+no ``database``, or no secret      ``/write``            none, or a password: VictoriaMetrics
 ================================== ===================== ======================================
 
 Stored measures become lines, with one measurement for each granularity:

@@ -64,7 +64,11 @@ class EnergyFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class MqttOutput:
-    """The output to a broker, with the topic and the language of the accounts' figures."""
+    """The output to an MQTT broker.
+
+    ``base_topic``: the first part of the topics with figures. ``discovery_prefix``: the first part of the topics with
+    descriptions of sensors. ``language``: the language of the sensors' names.
+    """
 
     broker: MqttBroker
     measures: MeasureStore

@@ -93,7 +93,7 @@ def answers_head(path: str) -> bool:
 
 
 def _find_methods(request: Request) -> str:
-    """Return all methods of the path, because the router would name only the methods of its first matching route."""
+    """Return all methods that the path accepts; the router would name only those of its first matching route."""
     routes = [route for route in request.app.routes if not isinstance(route, Mount)]
     asked = {name: {**request.scope, "method": name} for name in ("GET", "POST", "PUT", "PATCH", "DELETE")}
     found = [name for name in asked if any(route.matches(asked[name])[0] is Match.FULL for route in routes)] or ["GET"]

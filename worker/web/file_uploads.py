@@ -34,7 +34,7 @@ from worker.web.request_audit import leave_out, note_refusal, note_subject
 LARGEST_UPLOAD: Final = MOST_PROOFS * LARGEST_PROOF + 64 * 1024
 # For files of measures from a household or its program: all files of an import together.
 LARGEST_IMPORT: Final = 32 * 1024 * 1024
-# The routes that take files, each with the most bytes of its body. All others refuse multipart bodies. A route
+# The routes that take files, each with the most bytes of its body. All other routes refuse multipart bodies. A route
 # listed here checks the sender before it reads the body, and reads the body in pieces (``asgi``).
 UPLOADS: Final = {
     re.compile(r"/operator/rights/[0-9a-z]{1,40}/proofs"): LARGEST_UPLOAD,
@@ -46,7 +46,7 @@ _LONGEST_FIELD: Final = 1024
 _MOST_FIELDS: Final = 4
 # An import takes some seconds of processor time, and memory for the largest file.
 IMPORTS: Final = Rate("import", calls=60, window_s=3600)  # Counted by account.
-_MOST_AT_ONCE: Final = 2  # In one process, which serves pages at the same time.
+_MOST_AT_ONCE: Final = 2  # Imports at once in one process, which also serves pages.
 _AGAIN_S: Final = 10
 _holders: set[str] = set()  # The ids of the households and accounts that are importing now.
 _lock = Lock()

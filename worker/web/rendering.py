@@ -161,7 +161,7 @@ def words_of(request: Request) -> Words:
 
 @cache
 def static_address(name: str) -> str:
-    """Return the address of a static file. It changes with the content, so that no cache shows an old file."""
+    """Return the address of a static file. The address changes with the content, so that no cache shows an old file."""
     content = (_FOLDER / "static" / name).read_bytes()
     return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:10]}"
 

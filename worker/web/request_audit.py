@@ -89,7 +89,7 @@ UNRECORDED: Final[Mapping[str, str]] = {
     "POST /access/kept": "it hides a code that its household has written down",
     "POST /api/accounts/search": "it only reads, and a meter's number must not be in an address",
 }
-_SUBJECTS: Final = ("invitation_id", "right_id", "key_id", "grant_id")  # Parameters of paths.
+_SUBJECTS: Final = ("invitation_id", "right_id", "key_id", "grant_id")  # Path parameters that name a request's subject.
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 # A row is kept for 400 days, so refused attempts must not fill the registry. What an actor has done is always recorded.
 # This limit is for the refused attempts of one actor, or for all attempts from a visitor's address.

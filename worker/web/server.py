@@ -137,13 +137,13 @@ class WebServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
-    """The limits of one process. IPv6 addresses count by their /64.
+    """The limits of one process. IPv6 addresses of the same /64 network count together.
 
     ``head_s`` and ``body_s``: how long a head or a body may take. A body may take longer if it arrives at ``body_rate``
     bytes a second or faster. ``rest_s`` and ``rest_bytes``: how long a body may continue after its answer is sent, and
     how many of its bytes are read in all. A body of at most ``dropped_bytes`` is read to its end if it arrives at
-    ``dropped_rate`` bytes a second or faster, because browsers show the answer only then. ``stalled_s``: how long a
-    client may receive nothing of an answer.
+    ``dropped_rate`` bytes a second or faster, because browsers show the answer only after they have sent the whole
+    body. ``stalled_s``: how long a client may receive nothing of an answer.
     """
 
     connections: int = 1000
@@ -199,7 +199,7 @@ class LimitedConnection(ABC):
 
     @abstractmethod
     def phase(self) -> Phase | None:
-        """Return the phase that the client must end; None while the server waits for the application alone."""
+        """Return the phase that the client must end; None while only the application is working."""
 
     @abstractmethod
     def cut(self) -> None:
@@ -377,7 +377,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
 
 
 class RepetitionFilter(logging.Filter):
-    """Lets each kind of line through once a minute. ``only``: the messages that it filters; None for all."""
+    """Lets each kind of line through once a minute. ``only``: the messages that are filtered; None for all."""
 
     def __init__(self, only: frozenset[str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """API routes of accounts: list, find, show, add, pause, resume, stop and erase them, and choose their series.
 
-Also the audit trail, in which a client sees who did what to its service's accounts.
+One more route shows the audit trail, in which a client sees who did what to its service's accounts.
 """
 
 from __future__ import annotations

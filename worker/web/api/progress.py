@@ -172,7 +172,7 @@ async def stream_events(
 
 
 def load_watched(registry: Registry, sync: Sync, access: WebAccess, caller: Caller, account_id: str) -> AccountProgress:
-    """Return the progress of an account shown to the caller earlier, as long as the caller may see it.
+    """Return the progress of an account shown to the caller earlier, if the caller may still see the account.
 
     Raises UnknownAccount if the account was removed, and HttpRefusal if the caller's token or session has ended, or no
     longer gives access to the account.

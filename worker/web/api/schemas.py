@@ -65,7 +65,7 @@ class NewAccount(BaseModel):
 
 
 class AccountSearch(BaseModel):
-    """Exactly one of `usage_point` and `pce`."""
+    """Give exactly one of `usage_point` and `pce`."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -98,14 +98,14 @@ class SeriesChoices(BaseModel):
 
 
 class SeriesSwitches(BaseModel):
-    """Only the switches, because a client may be allowed to choose series, but not to read when they were requested."""
+    """Switches only: a client may be allowed to choose series, but not to read when these series were requested."""
 
     account: str = Field(examples=[EXAMPLE_ID])
     series: dict[Series, SeriesSwitch]
 
 
 class NewInvitation(BaseModel):
-    """Exactly one of `account`, `usage_point` and `pce`."""
+    """Give exactly one of `account`, `usage_point` and `pce`."""
 
     model_config = ConfigDict(
         extra="forbid",

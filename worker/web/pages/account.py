@@ -63,7 +63,7 @@ RATE_LIMITED: Final = "state.rate_limited"
 RETRYING: Final = "state.retrying"
 _GAP_REACH: Final = timedelta(days=30)
 _TOLERANCE: Final = timedelta(days=2)  # For series whose values normally come some days late.
-_MOST_NAMED: Final = 3  # At most this many days with an impossible value, which was set aside, are named.
+_MOST_NAMED: Final = 3  # The page names at most this many days whose impossible value was set aside.
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +254,10 @@ def _count_gaps(history: History, account: Account, today: date) -> dict[str, An
 
 
 def find_flows(stores: Stores, account: Account, known: Sequence[Series]) -> list[StoredFlow]:
-    """Return the directions with stored energy, consumption first. ``known``: the series collected or with readings."""
+    """Return the directions with stored energy, consumption first.
+
+    ``known``: the series that are collected for the account or have readings.
+    """
     outcomes = stores.registry.outcomes.load(account.id)
     flows = []
     for daily in dailies_of(account.supplier):

@@ -2,8 +2,8 @@
 
 - Power: the maximum of each day, of the month and of the year, compared with the subscribed power. For a day, the
   card shows the day's month, because a day has only one maximum power.
-- Registers: for each tariff period, the newest reading of its register, and the energy of the month or year. Periods
-  are named as the supplier sends them, with an explanation if there is one (``register.<name>``).
+- Registers: for each tariff period, the year's last reading of its register, and the energy of the month or year.
+  Periods are named as the supplier sends them, with an explanation if there is one (``register.<name>``).
 - Billed periods of gas: a table of the periods, and a table that compares the energy published for each month with the
   sum of its days. Days and periods are two measures of the same gas, so they are shown next to each other and never
   added up.
@@ -82,7 +82,7 @@ class PowerCard:
 
 @dataclass(frozen=True, slots=True)
 class RegisterRow:
-    """A tariff period, or the total: the register's newest reading, and the energy of the month or year on the page."""
+    """A tariff period, or the total: the year's last register reading, and the energy of the month or year shown."""
 
     name: str
     about: str
@@ -159,7 +159,7 @@ class ContractCard:
     """All values for the template.
 
     ``title``: the key of the title. ``facts``: the key of each fact's name, and the value. ``changes``: the days on
-    which another contract was found, each with that contract in a few words; newest first.
+    which a new contract was found, each with this contract in a few words; newest first.
     """
 
     series: Series

@@ -466,7 +466,7 @@ def _overhang(reading: IntervalReading) -> int:
 
 
 def _minute_of(day: date, clock: datetime) -> int | None:
-    """Return the minute of a day at which its clock shows the time of ``clock``; None if it never shows that time."""
+    """Return the minute of a day at which its clock shows the time of ``clock``; None if that day has no such time."""
     moment = datetime.combine(day, clock.time(), PARIS).astimezone(UTC)
     shown = moment.astimezone(PARIS)
     if (shown.time(), shown.fold) != (clock.time(), clock.fold):

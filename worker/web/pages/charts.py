@@ -14,8 +14,8 @@ A bar is as wide as its time is long; for a day its height is the mean power (kW
 maximum power (kVA). The previous span is a pale wide bar behind a solid narrow one: both can be read at 48 bars on a
 phone. Energy fed into the grid hangs below the axis, to the same scale, because drawn and fed-in energy are not parts
 of one sum. A gap is hatched and a measured zero is a line. The second pass of the hour that is repeated in autumn has
-its own background. In front of each slot is a target for the pointer, as high as the chart; it is a link if the slot
-leads somewhere.
+its own background. In front of each slot is a target for the pointer, as high as the chart; the target is a link if the
+slot leads to another chart.
 """
 
 from __future__ import annotations
@@ -539,7 +539,7 @@ def draw_chart(
     limits: Sequence[int | None] = (),
     links: Sequence[Link | None] = (),
 ) -> Markup:
-    """Return a chart as an ``<svg>`` element. ``title`` is its text for screen readers.
+    """Return a chart as an ``<svg>`` element. ``title`` is the chart's text for screen readers.
 
     ``fed``: the series drawn below the axis. ``limits``: the level of a line across each slot, in the unit of the
     slots. ``links``: where each slot leads, with its text for screen readers.

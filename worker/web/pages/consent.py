@@ -88,7 +88,7 @@ def open_invitation(visit: ConsentVisitDep, invitation: Annotated[str, Form(max_
 
 @router.get("/invitation/again", dependencies=[Depends(require_person)])
 def choose_again(visit: ConsentVisitDep) -> Response:
-    """Redirect to the supplier's page again, with an invitation whose consent was given for another meter."""
+    """Redirect to the supplier's page again, because the consent was given for a meter other than the invitation's."""
     own = visit.find_request()
     invited = visit.consent.connector.outcomes.find_invited(own) if own else None
     if invited is None or invited.invitation.used_at is not None:
@@ -139,8 +139,8 @@ def _go_on(visit: ConsentVisit, invitation: Invitation) -> Response:
 def _open_again(visit: ConsentVisit, secret: str) -> Response | None:
     """Open the account again for the browser that has used this invitation; None if nothing may be opened.
 
-    After a crash, a browser may have no session although its consent is recorded. If the browser got a session that
-    has ended since, it gets no other session, because the device may be lost.
+    After a crash, a browser may have no session although its consent is recorded. If the browser got a session that has
+    ended since, it gets no other session, because the device may have been lost.
     """
     registry = visit.registry
     invitation = registry.invitations.find(secret)
@@ -245,7 +245,7 @@ def redirect_to_supplier(
 
 
 def begin_flow(visit: ConsentVisit, flow: ConsentFlow, callback_path: str, usage_point_id: str | None) -> Response:
-    """Store a flow that begins now, and redirect to the supplier's page.
+    """Store a consent flow that begins now, and redirect to the supplier's page.
 
     The response also sets the cookie with the browser's new name. Only a simulator gets ``callback_path`` and
     ``usage_point_id``: the supplier knows our callback address from our contract, and the holder chooses the meter on

@@ -65,7 +65,7 @@ MOST_NAMES: Final = 30  # One invitation needs fewer; the name that opened the i
 _NAME: Final = re.compile(r"([0-9a-f]{8})[A-Za-z0-9_-]{32}", re.ASCII)
 _STATE: Final = re.compile(rf"[A-Za-z0-9_-]{{20,{LONGEST_STATE}}}", re.ASCII)
 _SHORTEST_WAIT_S: Final = 2
-_PUBLISHED: Final = Rate("request-published", calls=1, window_s=_SHORTEST_WAIT_S)  # However often the page reloads.
+_PUBLISHED: Final = Rate("request-published", calls=1, window_s=_SHORTEST_WAIT_S)  # Even if the page reloads sooner.
 _LONGEST_WAIT_S: Final = 60
 _START_AGAIN: Final = (f"/connect/{ENEDIS.name}", "connect.again")
 _HOME: Final = ("/", "connect.home")
@@ -135,7 +135,7 @@ class ConsentVisit(dependencies.Visit):
         """The names in the browser's cookie, without names that are older than any request can be.
 
         Names need no signature: nothing is bound to a name that we have not made. The time in a name is part of what is
-        hashed, so nobody can extend its life.
+        hashed, so nobody can extend the name's life.
         """
         texts = (dependencies.read_cookie(self.request, BROWSER_COOKIE) or "").split(".", MOST_NAMES)[:MOST_NAMES]
         return BrowserNames(tuple(text for text in texts if _is_current(text)))

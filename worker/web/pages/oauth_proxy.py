@@ -213,7 +213,7 @@ def _open_invitation(visit: ConsentVisit, asked: AuthorizationRequest, secret: s
     """Bind the invitation with this secret to the browser's new name, and return the invitation.
 
     Without a secret, return the invitation that the browser opened earlier. None for an unknown invitation, or for
-    another tenant's, which stays unchanged.
+    another tenant's invitation, which stays unchanged.
     """
     if not secret:
         return _find_opened(visit, asked)
@@ -224,7 +224,7 @@ def _open_invitation(visit: ConsentVisit, asked: AuthorizationRequest, secret: s
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """Return the form's fields. A repeated name is refused, because another reader might take the other value."""
+    """Return the form's fields. A repeated name is refused, because another program might take the other value."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
         raise HttpRefusal(400, "invalid_request", f"send {_FORM_TYPE}")
     try:

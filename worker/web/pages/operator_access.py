@@ -142,7 +142,7 @@ def log_in(
 
 @router.get("/link")
 def show_link(visit: VisitDep) -> Response:
-    """Show the form for a sign-in link; it tells nothing about the link, which the server has not seen."""
+    """Show the form for a sign-in link; the form tells nothing about the link, which the server has not seen."""
     return _link_page(visit)
 
 
@@ -243,7 +243,7 @@ def _check_code(visit: Visit, operator: Operator, code: str, shown: str) -> Sign
 
 
 def refuse_try(visit: Visit, name: str) -> SignInRefusal:
-    """Count a wrong attempt, and return its refusal."""
+    """Count a wrong attempt to sign in, and return the refusal."""
     log.warning("operator login refused", extra=fields(address=visit.address))
     wait_s = visit.count_call(_WRONG_TRIES, _subject(visit, name))
     note_refusal(visit.request, "operator.wrong")

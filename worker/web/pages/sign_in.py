@@ -208,7 +208,7 @@ def _other_households(visit: Visit, own: Household) -> list[str]:
 def _after_end(visit: Visit) -> Response:
     """Return the answer after the browser's own session has ended."""
     response = RedirectResponse("/", 303, {"Clear-Site-Data": '"cache", "storage"'})
-    # The browser's names from its consents could open an account again.
+    # The browser's names (``BROWSER_COOKIE``) could open an account again.
     for cookie in (SESSION_COOKIE, BROWSER_COOKIE):
         delete_cookie(visit.request, response, cookie)
     return response
