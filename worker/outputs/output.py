@@ -1,4 +1,4 @@
-"""The interface of an output, and the description of its kind.
+"""The interface of an output, and the description of a kind of output.
 
 To add an output, add a module beside this one with a class that implements ``Output``, and a line to ``kinds.py``
 (docs/how-to/add-an-output.md).

@@ -88,7 +88,7 @@ class Session:
 
     @property
     def own_key(self) -> AccessKey:
-        """The session's key; only to be used if the session is not empty."""
+        """The session's key, which only a session that is not empty has."""
         assert self.key is not None  # noqa: S101 - the caller has checked that there is a household
         return self.key
 

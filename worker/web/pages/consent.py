@@ -111,7 +111,7 @@ def invite_to_pretend_home(
     if account is None:
         made = invitations.create(InvitationPurpose.METER, ENEDIS.name, _PRETENDER, usage_point_id=meter)
     else:
-        # Pretend homes belong to everybody.
+        # Pretend homes belong to everybody, so anybody may be invited to an account that exists.
         made = invitations.create(InvitationPurpose.ACCOUNT, ENEDIS.name, _PRETENDER, account_id=account.id)
     opened = invitations.open(made[1], visit.renamed.newest)
     return visit.page("invitation_over") if opened is None else _go_on(visit, opened)

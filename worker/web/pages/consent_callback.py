@@ -379,7 +379,7 @@ def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAcc
 def _find_asked_about(
     registry: Registry, session: dependencies.Session, accounts: Sequence[Account | ConnectedAccount]
 ) -> list[Account]:
-    """Return the session's accounts to name in the question whether the new accounts join them.
+    """Return the session's accounts that the page names when it asks whether the new accounts join them.
 
     Empty if a new account has taken over the meter of an account of the session. A takeover closes the old account and
     creates the new one at the same time, so the equal times show the takeover even after a crash.

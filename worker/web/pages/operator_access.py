@@ -232,8 +232,8 @@ def _check_code(visit: Visit, operator: Operator, code: str, shown: str) -> Sign
     if not needs_code(visit):
         return None
     if visit.count_call(_CODES, shown):
-        # Noted under the operator's name, because all visitors without a name share one limit in the audit trail, which
-        # is soon used up.
+        # The refusal is noted under the operator's name, because all visitors without a name share one limit of the
+        # audit trail, which is soon used up.
         note_actor(visit.request, ActorKind.OPERATOR, operator.name)
         note_refusal(visit.request, TOO_MANY_CODES)
         if wait_s := visit.count_call(_LATE_CODES, shown):
