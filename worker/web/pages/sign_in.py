@@ -84,7 +84,7 @@ def sign_in_by_code(visit: VisitDep, code: Annotated[str, Form(max_length=200)] 
 
 @router.post("/sign-in/mail", dependencies=[Depends(require_mail), browser_form(PATH)])
 def mail_sign_in_link(visit: VisitDep, address: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = "") -> Response:
-    """Answer every address alike; only after the answer is sent, a known address is looked up and gets a link."""
+    """Answer every address alike. After the answer is sent, the address is looked up; a known address gets a link."""
     address = address.strip()
     if not is_mail_address(address):
         return _sign_in_page(visit, 422, "sign_in.no_address", address=address)
