@@ -35,7 +35,7 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
     """Show incidents and their cost: first the open ones, then the closed ones, newest first.
 
     An incident opens by itself when many accounts fail alike. It closes by itself when test calls succeed. Open one by
-    hand for an announced maintenance; close one by hand if it is a mistake.
+    hand for an announced maintenance; close it by hand if it was opened by mistake.
 
     \b
     Examples:

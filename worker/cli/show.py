@@ -135,7 +135,7 @@ def _find_doctype(series: Series, by: Period) -> Doctype:
 
 
 def _default_days(doctype: Doctype) -> int | None:
-    """Return how many days a table or plot shows by default; None, meaning all days, for sparse documents."""
+    """Return how many days a table or plot shows by default; None (all days) for series with few documents."""
     is_sparse = doctype.series.is_state or doctype.series.has_intervals
     return None if is_sparse else _DEFAULT_DAYS.get(doctype.period)
 
@@ -174,7 +174,7 @@ def plot_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
 def table_of_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
     """Return a table with a row for each document: period, load, and then the further columns of the CSV.
 
-    A column of numbers or marks that no document has is left out.
+    Columns of numbers, counts and the mark ``computed`` are left out if no document has a value for them.
     """
     columns = exports.csv_columns(doctype, exports.find_tariff_periods(documents, doctype))
     numbers = {detail.name for detail in doctype.details if detail.type is DetailType.NUMBER} | {

@@ -81,7 +81,7 @@ class WorkerActivity:
         return int(getattr(controller, "max_concurrency", None) or pool.num_processes)
 
     def queues(self) -> list[Any]:
-        """Return the queues that the worker consumes now; an operator can take some away while it runs."""
+        """Return the queues that the worker consumes now; an operator can take some away while the worker runs."""
         task_consumer = getattr(self.consumer, "task_consumer", None)
         return list(task_consumer.queues) if task_consumer is not None else []
 
