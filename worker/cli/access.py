@@ -399,7 +399,7 @@ def add_token(
 ) -> None:
     """Create a token and print it.
 
-    It is shown once, because only its hash is stored.
+    The token is shown once, because only its hash is stored.
 
     Two weeks before the token expires, the operator gets a notice, and `releve doctor` warns. A token can read ALL
     accounts of its tenant: give it to your own programs, not to households.

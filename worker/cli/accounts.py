@@ -272,8 +272,8 @@ def add(
 ) -> None:
     """Add an account for a meter whose holder has consented.
 
-    Its backfill is queued. You confirm the consent: your name, the reference and the day are stored as its proof.
-    Without --consented the account has the state `new` until the supplier's first answer confirms or refuses the
+    The account's backfill is queued. You confirm the consent: your name, the reference and the day are stored as its
+    proof. Without --consented the account has the state `new` until the supplier's first answer confirms or refuses the
     consent.
 
     A meter that already has an account is refused. A meter whose data were erased is refused, too, unless --consented

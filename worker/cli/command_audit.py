@@ -98,7 +98,7 @@ def note_result(subject: str | None = None, *, account_id: str | None = None) ->
 
 
 def machine_user() -> str:
-    """Return the name of the user who runs this process; under sudo, of the user who called sudo."""
+    """Return the name of the user who runs this process; under sudo, the name of the user who called sudo."""
     return os.environ.get("SUDO_USER") or shell_user_name()
 
 

@@ -70,9 +70,9 @@ def explain(
     DAY is like 2024-07-10, yesterday, or -2 for two days ago. Default: yesterday. The sentences are in French if
     LC_ALL, LC_MESSAGES or LANG says so, otherwise in English.
 
-    --days shows how many days of each series are complete, partial, late or missing, and when each open (not yet
-    complete) day is tried next. --corrections shows old and new values, when each value was first seen, and the run
-    that changed it.
+    --days shows how many days of each series are complete, partial, late or missing, and lists the open days, for which
+    more readings may come, with their next try. --corrections shows old and new values, when each value was first seen,
+    and the run that changed it.
 
     \b
     Examples:
@@ -196,7 +196,7 @@ def _clock(at: datetime) -> str:
 
 
 def _print_corrections(stores: Stores, sync: Sync, account: Account, day: date, as_json: bool) -> None:
-    """Print the corrections as JSON, or as a table for each run that made some, under its time and id, oldest first."""
+    """Print the corrections as JSON, or as a table for each run, under the run's time and id, oldest run first."""
     corrections = sorted(build_explainer(stores, sync).list_corrections(account, day), key=_run_of)
     if as_json:
         rows = [correction_to_json(correction) for correction in corrections]
@@ -247,7 +247,7 @@ def _name(correction: Correction) -> str:
 
 
 def print_days(sync: Sync, accounts: Iterable[Account], *, brief: bool, as_json: bool) -> None:
-    """Print how many days of each series are in each state and, unless ``brief``, also list the open days."""
+    """Print how many days of each series are in each state; unless ``brief``, also list the days not yet final."""
     for account in accounts:
         covered = coverage_of(account.id, sync.history)
         if as_json:

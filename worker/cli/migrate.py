@@ -94,7 +94,7 @@ def migrate(layout: str | None, account_ids: tuple[str, ...], as_json: bool) -> 
 
 
 def _steps(settings: Settings) -> Iterator[MigrationStep]:
-    """Do the steps in order, and yield each step after it is done. Raises ConfigError or a WorkerError."""
+    """Do the update's steps in order, and yield each step after it is done. Raises ConfigError or a WorkerError."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as opened:
         registry = open_registry(settings, opened, as_owner=True)
@@ -130,7 +130,8 @@ def _save_registry(settings: Settings, database: Database, label: str) -> Migrat
             "backup of the registry: not made, because there is no backup key here; run `releve backup` where it is",
             "left",
         )
-    # The name differs from those of `releve backup`, because `releve restore DIR` takes the newest of those files.
+    # The name is not like those of `releve backup`, because `releve restore DIR` takes the newest file with such a
+    # name.
     path = settings.data_dir / f"releve-registry-{label}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip"
     rows = back_up_older_registry(settings, database, path)
     return MigrationStep(f"backup of the registry ({rows} rows), for a rollback: {path}", "made")

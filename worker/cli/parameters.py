@@ -250,13 +250,13 @@ def describe_amount(amount: int | None, series: Series) -> str:
 
 
 def name_beside_key(series: Series) -> str:
-    """Return a series' name and a blank, to be put before a key; empty for series that most accounts have."""
+    """Return a series' name and a blank, to put before a document's key; empty for series that most accounts have."""
     is_usual = series in usual_series(series.description.supplier) and (series.is_daily_energy or series.has_steps)
     return "" if is_usual else f"{series.value} "
 
 
 def describe_month(month: MonthComparison) -> str:
-    """Describe how a month's days compare with its published value; a difference above 1 m³ is no error."""
+    """Describe how the sum of a month's days compares with the published value; a difference is never an error."""
     daily, published, allowed = (format_kwh(amount) for amount in (month.daily, month.published, month.allowed))
     if month.agrees:
         return f"{month.key}: {daily} kWh by days, {published} kWh published: they agree within 1 m³ ({allowed} kWh)"

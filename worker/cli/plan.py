@@ -237,7 +237,7 @@ def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
 
 
 def _describe_hours(alone: float, beside: float) -> str:
-    """Return how long a nightly sync takes by itself and, if that differs, while the queues' other lanes are busy."""
+    """Return how long a nightly sync takes alone and, if that differs, while the other lanes make calls, too."""
     hours, longer = f"{alone:.1f} h", f"{beside:.1f} h"
     return hours if hours == longer else f"{hours}, {longer} if other lanes are busy,"
 

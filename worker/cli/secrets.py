@@ -91,8 +91,8 @@ def add(
     secret stays. An empty RELEVE_WEBHOOK_SECRET or RELEVE_NOTIFY_URL deletes the stored value. If root runs the
     command, each file belongs to the user that reads it.
 
-    Put a new key FIRST in RELEVE_TOKEN_KEYS. Keep the old ones until you have run `releve secrets rotate`.
-    RELEVE_SESSION_KEY and RELEVE_BACKUP_KEYS take such keys, too.
+    Put a new key FIRST in RELEVE_TOKEN_KEYS. Keep the old keys until you have run `releve secrets rotate`.
+    RELEVE_SESSION_KEY and RELEVE_BACKUP_KEYS take keys of this kind, too.
 
     \b
     Examples:

@@ -54,7 +54,7 @@ _DEFAULT_DAYS: Final = {Period.MINUTE: 7, Period.HOUR: 7, Period.DAY: 31}
 def show(account_id: str, name: str | None, by: str, first: date | None, last: date | None, form: str) -> None:
     """Print the stored data of ACCOUNT in time order; `load` is in kWh, or in kVA for power.
 
-    Without --from and --to, csv and json print everything; table and plot print the last days.
+    Without --from and --to, csv and json print everything; table and plot print only the last days.
 
     A series of published periods can also be shown by month: each month has the sum of the periods that begin in it,
     and the number of their days.
@@ -105,7 +105,7 @@ def _show_months(
     last: date | None,
     form: str,
 ) -> None:
-    """Print a series of periods by month; the months are computed here and not stored."""
+    """Print a series of published periods by month; the months are computed here and not stored."""
     window = _window(first, last, sync.history.today(), None)
     documents = measures.read(account_id, {series.inputs: key_range(window, series.inputs)})[series.inputs]
     rows = [exports.to_month_fields(month) for month in months_of_intervals(map(to_entry, documents))]

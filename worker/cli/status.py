@@ -393,7 +393,7 @@ def sparkline(counts: Sequence[Counts | None]) -> str:
 
 
 def print_freshness(today: date, now: Sequence[HourFreshness], hours: Sequence[HourFreshness]) -> None:
-    """Print the share of each series now, then by hour of the day as a line of bars and as a table."""
+    """Print each series' share of complete accounts: now, then by hour of the day as a line of bars and as a table."""
     for row in now:
         click.echo(_describe_fresh(today, row))
     if not hours:

@@ -214,7 +214,7 @@ def open_checked(settings: Settings, path: Path, *, without_ledger: bool) -> Ite
 
 
 def _check_keys(archive: Archive, sealer: Sealer) -> None:
-    """Raise BackupRefused if any table has sealed values, but our keys open none of the first ones."""
+    """Raise BackupRefused if any table has sealed values, but our keys open none of the first values."""
     for column in TEXT_SEALS:
         table, name, key = column.seals.table.name, column.seals.name, column.key.name
         rows = [row for row in islice(archive.rows(table_member(table)), _SEALS_CHECKED) if row[name]]
@@ -226,10 +226,10 @@ def _check_keys(archive: Archive, sealer: Sealer) -> None:
 
 
 def _read_ledger(ledger: LedgerFile, archive: Archive, *, without_ledger: bool) -> tuple[list[LedgerEntry], bool]:
-    """Return all entries of the ledger, and whether it is the ledger that belongs to the backup, and complete.
+    """Return all entries of the ledger, and True if it is the complete ledger that belongs to the backup.
 
-    If it isn't, raise LedgerRefused, unless ``without_ledger``. Even then the entries of a ledger found here are
-    returned, because accounts that it names must not come back.
+    Otherwise raise LedgerRefused or, with ``without_ledger``, return False and the entries of the ledger found here,
+    because accounts that these entries name must not come back.
     """
     try:
         signature = archive.manifest["ledger_signature"]
@@ -306,7 +306,7 @@ class _Replay:
             self.registry.erasures.remember(self._connection, entry.meter, entry.at, entry.forget_on, entry.tenant)
 
     def apply(self, account: Account, moments: dict[LedgerKind, datetime]) -> None:
-        """Repeat on a restored account what happened to it at these moments."""
+        """Repeat on a restored account what the ledger says happened to it at these moments."""
         if (erased_at := moments.get(LedgerKind.ERASED)) is not None:
             if account.state is not AccountState.DELETED:
                 self.registry.accounts.remove(account.id, self._now)

@@ -270,7 +270,7 @@ def _metrics_of(part: Callable[[], Samples]) -> list[Metric]:
 class FleetSources:
     """The sources of the fleet's metrics. Each connects when first asked, so a source that is down blocks no other.
 
-    Raises ConfigError.
+    The constructor raises ConfigError.
     """
 
     def __init__(self, settings: Settings, stack: ExitStack) -> None:

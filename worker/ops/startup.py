@@ -190,7 +190,7 @@ def _check_couchdb(settings: Settings) -> None:
 
 
 def _check_layout(stores: Stores) -> None:
-    """Raise ConfigError if the store has documents in the other layout.
+    """Raise ConfigError if the measure store has documents in a layout other than that of the settings.
 
     If a store is down, that is only logged, because tasks wait for it.
     """
@@ -263,7 +263,7 @@ def check_plain_http(public_url: str, *, wanted: bool) -> str | None:
 
 
 def find_plain_http(settings: Settings, public_url: str, host: str = "127.0.0.1") -> str | None:
-    """Return the result of ``check_plain_http``, but allow plain http within a home's own network. Raises ConfigError.
+    """Check as ``check_plain_http`` does, but only warn of plain http within a home's own network. Raises ConfigError.
 
     ``host``: the address that the web service listens on.
     """

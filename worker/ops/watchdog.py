@@ -109,7 +109,7 @@ class Heartbeat:
         self._beat()
 
     def stop(self) -> None:
-        """Stop the thread and forget this worker; call it once the worker takes no more messages."""
+        """Stop the thread and forget this worker; call it when the worker takes no more messages."""
         self._stop_event.set()
         if self._thread.ident is not None:
             # Otherwise the thread could write a heartbeat after the worker was forgotten.
@@ -311,7 +311,8 @@ class BrokerProbe:
     def _answers(self, connection: Connection, timeout_s: float) -> bool:
         """Return whether the worker answers a ping.
 
-        A missing answer counts only once the worker has answered before, because some brokers don't deliver pings.
+        A missing answer counts only after the worker has answered an earlier ping, because some brokers don't deliver
+        pings.
         """
         mailbox: Any = self._mailbox(connection)
         channel = connection.default_channel
