@@ -71,8 +71,8 @@ def migrate(layout: str | None, account_ids: tuple[str, ...], as_json: bool) -> 
     return to the version before. Workers of that version may keep running.
 
     With RELEVE_REGISTRY_ADMIN_URL and RELEVE_MEASURES_ADMIN_URL it also creates the users of RELEVE_REGISTRY_URL and
-    RELEVE_MEASURES_URL. They can read and write rows and documents, nothing else. It also finishes the setup of a new
-    CouchDB. You can repeat the command safely.
+    RELEVE_MEASURES_URL. These users can read and write rows and documents, nothing else. The command also finishes the
+    setup of a new CouchDB. You can repeat the command safely.
 
     --layout moves the measures in CouchDB to another layout; stop workers, beat and web first. Each account is copied,
     read back and compared by counts, sums and documents. Only then is the old copy erased. If the move is interrupted,

@@ -43,7 +43,7 @@ from worker.stores.registry.outputs import OutputState
 from worker.sync.claims import LANES, WindowClaims
 from worker.texts import translate_code
 
-_FEW: Final = 20  # The accounts are listed below the summary if they are no more than this.
+_FEW: Final = 20  # If there are no more accounts than this, they are listed below the summary.
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _UNKNOWN: Final = "·"
 Counts = tuple[int, int]  # How many accounts are complete, and how many are active (at least one).

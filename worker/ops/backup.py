@@ -87,9 +87,9 @@ class BackupSummary:
 def back_up(stores: Stores, path: Path, *, allow_empty: bool = False, without_ledger: bool = False) -> BackupSummary:
     """Write a backup to ``path``; the file appears only when it is complete.
 
-    Raises BackupRefused, also for a registry without accounts unless ``allow_empty``. Raises LedgerRefused, unless
-    ``without_ledger``, if the ledger of erasures, which a restore needs, can't be read or lacks entries that the
-    registry knows of. Raises StoreUnavailable.
+    Raises StoreUnavailable and BackupRefused, which a registry without accounts causes, too, unless ``allow_empty``. A
+    restore needs the ledger of erasures: unless ``without_ledger``, LedgerRefused is raised if the ledger can't be read
+    or lacks entries that the registry knows of.
     """
     if not allow_empty:
         _require_accounts(stores.registry)
@@ -241,7 +241,7 @@ def _read_ledger(ledger: LedgerFile, archive: Archive, *, without_ledger: bool) 
 
 
 def _check_registry(settings: Settings) -> None:
-    """Raise BackupRefused if the registry has rows but no keys, because opening it later would create new keys.
+    """Raise BackupRefused if the registry has rows, but the keys are missing: opening it later would create new keys.
 
     If the keys are there, an earlier run of the same restore may have filled the registry; Redis has a record of
     restores, and is asked later.

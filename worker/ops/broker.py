@@ -228,7 +228,7 @@ class FormerDeliveries(bootsteps.StartStopStep):
 
         messages = current.stores().broker
         if messages is None:
-            return  # RabbitMQ requeues by itself.
+            return  # RabbitMQ itself requeues the messages.
         try:
             # A home has only one worker, so what earlier workers held is requeued at once, too.
             workers = messages.workers_with_messages() if current.stores().settings.is_home else [WORKER_ID]

@@ -41,7 +41,7 @@ _REJECTION_TEXTS: Final = {
     "INVALID_TASK_ERROR": "a message with wrong arguments was discarded: run the same version in all workers",
     "MESSAGE_DECODE_ERROR": "an unreadable message was discarded: run the same version in all workers",
 }
-_OTHER_LABEL: Final = "other"  # For tasks that are not ours: the number of label values must stay bounded.
+_OTHER_LABEL: Final = "other"  # The label of all tasks that are not ours, so that there are few labels.
 log = logging.getLogger("releve.metrics")
 
 
