@@ -33,7 +33,7 @@ class AuditTable(SqlTable):
         return entry
 
     def page(self, wanted: AuditFilter, limit: int, *, before: str = "") -> list[AuditEntry]:
-        """Return the newest ``wanted`` entries; with ``before``, only entries older than the one with this id."""
+        """Return the newest entries that match ``wanted``; with ``before``, only those older than this entry id."""
         older = (_C.id < before,) if before else ()
         query = select(AUDIT_LOG).where(*_conditions(wanted), *older).order_by(_C.id.desc()).limit(limit)
         return [_to_entry(row) for row in self._database.fetch(query)]

@@ -1,4 +1,4 @@
-"""The recorded consents, and refusals that may end them: suspension and reinstatement of accounts, and erasure.
+"""The recorded consents, their erasure, and the suppliers' refusals, which may suspend accounts and end consents.
 
 An operator must be able to prove that the holder of a meter agreed, so the evidence outlives the account for the number
 of days that the operator has set. The evidence is a chain of rows that are never changed (``evidence``); the meter's
@@ -113,7 +113,7 @@ class ConsentTable(SealedTable):
         self._chain.append_given(connection, {**row, "dates_from": consent.dates_from}, personal)
 
     def browser_of(self, account_id: str) -> str | None:
-        """Return the hashed name of the browser in which the current consent was given; None without one."""
+        """Return the hashed name of the browser in which the consent in force was given; None if there is neither."""
         query = CONSENT_QUERY.where(_of(account_id), IN_FORCE).order_by(_NUMBER.desc()).limit(1)
         with self._database.reading() as connection:
             newest = connection.execute(query).one_or_none()
@@ -129,7 +129,7 @@ class ConsentTable(SealedTable):
         return newest
 
     def list_proofs(self, account_id: str) -> list[ConsentProof]:
-        """Return all proofs of an account, the newest first. The account may be removed."""
+        """Return all proofs of an account, even of a removed account, the newest first."""
         with self._database.reading() as connection:
             account_rows.get(connection, account_id)
             return self._proofs_of(connection, account_id)[::-1]
@@ -218,7 +218,7 @@ class ConsentTable(SealedTable):
     def end_closed(self, connection: Connection, account_id: str, now: datetime, actor: str | None) -> None:
         """End the consent of an account that this transaction has closed.
 
-        ``actor`` has proved that they hold the meter.
+        ``actor``: the person who has proved that they hold the meter.
         """
         self._chain.end(connection, account_id, EndReason.HOLDER_CHANGED.value, now, actor)
 
@@ -316,7 +316,7 @@ def _copy_dates_to_account(connection: Connection, proof: ConsentProof) -> None:
 
 
 class PendingRefusals(SealedTable):
-    """The table of pending refusals. A method that changes an account's rows raises UnknownAccount."""
+    """The table of pending refusals. Methods that take an account id and write raise UnknownAccount."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         super().__init__(database, sealer)
@@ -376,7 +376,7 @@ class PendingRefusals(SealedTable):
             return connection.execute(query).scalar_one()
 
     def count_accounts_asked(self, since: datetime, limit: int, supplier: str) -> int:
-        """Return the number of a supplier's accounts with an outcome since ``since``.
+        """Return the number of a supplier's accounts for which a run has reported its outcome since ``since``.
 
         The count stops at ``limit``, so that the query doesn't take long.
         """
@@ -412,7 +412,8 @@ class PendingRefusals(SealedTable):
                 with suppress(WrongState):  # The account was stopped by its household or reactivated meanwhile.
                     account_rows.apply(connection, account_id, AccountEvent.REINSTATED, now, code)
                     reinstated.append(account_id)
-            # This comes after the outcomes, because a success, too, locks an outcome before it clears refusals.
+            # The refusals are changed after the rows of ``series_outcomes``: a success locks both in the same order,
+            # which avoids deadlocks.
             connection.execute(update(PENDING_REFUSALS).where(*pending).values(times=0))
             for account_id in reinstated:
                 self._chain.continue_ended(connection, account_id, code, since, now)
@@ -445,7 +446,7 @@ class PendingRefusals(SealedTable):
     def end_proof(self, account_id: str, reason: str, now: datetime) -> None:
         """End the open proof of an account, if the account is suspended for this reason.
 
-        Until now the reason was in doubt.
+        The account was suspended earlier, when it was still in doubt whether the consent had ended.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)

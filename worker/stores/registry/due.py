@@ -1,9 +1,9 @@
 """The series that are due, in the order in which they are requested, and the policies of the fleet.
 
-There is one query per lane, on ``series_outcomes``. A row is written once, at the end of a window; publishing a window
-writes nothing here. So if a message or Redis is lost, or a feeder is killed, the row is still due, in the same order.
-Each query reads a partial index (``tables.SERIES_OUTCOMES``); docs/reference/benchmarks.md has measurements with a
-million accounts.
+Each reason for a request (the night, a retry, a history, a repair …) is a lane with its own query on
+``series_outcomes``. A row is written once, at the end of a window; publishing a window writes nothing here. So if a
+message or Redis is lost, or the publishing process is killed, the row is still due, in the same order. Each query reads
+a partial index (``tables.SERIES_OUTCOMES``); docs/reference/benchmarks.md has measurements with a million accounts.
 
 A policy is an operator's choice of how often the fleet's series are requested, with its first night and its plan.
 """
@@ -34,7 +34,7 @@ _FLOOR_LIFE_S: Final = 60.0
 
 
 class DueRow(NamedTuple):
-    """A series that is due. The index of each lane contains all these fields."""
+    """A series that is due for an account."""
 
     account_id: str
     series: Series
@@ -62,7 +62,7 @@ class AppliedPolicy:
 
 
 class DueTable(SqlTable):
-    """The lanes: each is a query for the rows that are due.
+    """The queries for the rows that are due, one for each lane.
 
     No query returns a row whose ``ask_until``, the last day of the consent, has passed at the caller's time.
     """

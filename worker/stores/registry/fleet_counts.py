@@ -30,9 +30,9 @@ class CodeCount:
 
 @dataclass(frozen=True, slots=True)
 class ErrorCount:
-    """The number of accounts with this code, as their reason or in a series; ``last_at`` is the latest run's end.
+    """The number of accounts that wait under this code, or have a series whose last run ended with it.
 
-    ``last_at`` is None if no series has the code, so that it is only the reason under which accounts wait.
+    ``last_at``: the end of the latest of these runs; None if no series has the code.
     """
 
     code: str
@@ -42,7 +42,7 @@ class ErrorCount:
 
 @dataclass(frozen=True, slots=True)
 class FailingSeries:
-    """A series whose last run ended with an error code. ``since``: its last good answer; None if it never had one."""
+    """A series whose last run ended with an error code. ``since``: the time of its last success, or None."""
 
     account_id: str
     series: Series

@@ -73,7 +73,7 @@ class HouseholdTable(SealedTable):
     """The table of households. A row that was not sealed with our key counts as missing."""
 
     def create(self, accounts: Mapping[str, int]) -> Household:
-        """Create a household with these accounts; ``accounts``: the session number of each."""
+        """Create a household. ``accounts``: the ids of its accounts, each with the account's session number."""
         household = Household(secrets.token_hex(8), self._now(), {})
         with self._database.writing() as connection:
             sealed = self._seal(household.id, {})

@@ -29,7 +29,7 @@ from worker.stores.registry import account_rows
 from worker.stores.registry.tables import INVITATIONS, belongs_to
 
 _TEXTS: Final = SecretTexts("invite")  # Our logs recognise the text by this prefix and mask it.
-_PLAIN: Final = tuple(name for name in Invitation.__dataclass_fields__ if name != "usage_point_id")  # Unsealed columns.
+_PLAIN: Final = tuple(name for name in Invitation.__dataclass_fields__ if name != "usage_point_id")  # Not sealed.
 
 
 class UnknownInvitation(DataError):
@@ -94,7 +94,7 @@ class InvitationTable(SealedTable):
         return None if row is None else self._to_invitation(row)
 
     def find(self, secret_text: str) -> Invitation | None:
-        """Return the invitation with this secret, whatever its state, or None. Raises OperatorFault like ``get``."""
+        """Return the invitation with this secret, whatever its state; None if there is none. Raises like ``get``."""
         with self._database.reading() as connection:
             row = _find_row(connection, secret_text)
         return None if row is None else self._to_invitation(row)

@@ -1,6 +1,6 @@
-"""The outcomes of accounts' series and when these are due again (``series_outcomes``), and freshness counts.
+"""The outcomes of accounts' series, the times when the series are due again, and the counts of freshness.
 
-``series_switches`` decides which rows exist. A run's report changes the other columns by these rules. The verdict
+Outcomes and times are in ``series_outcomes``. A run's report changes its row by these rules. The verdict
 (code, message, run) is the one of the newest run: a late task of an older run doesn't overwrite it. The facts (last
 success, last stored day, anything ever stored) only grow, in whatever order the runs report. The marks of days, which
 form a ledger for each account and series, are merged; the ledger is in the registry and not in the measure store,
@@ -106,7 +106,7 @@ class SeriesOutcome:
     ``answer``: the class of the last look-back's answer. ``again_at``: when the series is tried again after a failure.
     ``history_due_at``: when the history continues; None if it is loaded. ``failures``: how many look-backs in a row
     have failed. ``every``: after how many nights the series has its next turn: 1, or more for a curve that isn't
-    collected. ``repair_on``: the first date on which an open day is due.
+    collected. ``repair_on``: when an open day (``DayMark.open``) is next due.
     """
 
     run_id: str
@@ -369,9 +369,9 @@ class CompletenessTable(SqlTable):
         return dict(self._database.fetch(select(_C.series, func.count()).where(_ACTIVE).group_by(_C.series)))
 
     def find_stored(self, among: Collection[Series]) -> set[Series]:
-        """Return those of the series that have stored readings for an account for which they are still collected.
+        """Return the series in ``among`` that have stored readings of an account for which they are still collected.
 
-        Readings of accounts for which the series is no longer collected could not be requested again.
+        Other accounts' readings don't count, because they could not be requested again.
         """
         rows = select(_C.series).where(_ACTIVE, _C.last_day > NO_DAY)  # One look-up in the index per series.
         stored = [rows.where(_C.series == one).exists() for one in among]

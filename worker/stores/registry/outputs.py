@@ -69,8 +69,8 @@ _OUTPUTS_OF: Final = (
     .where(ACCOUNTS.c.id == sa.bindparam("account_id"), NOT_REMOVED)
     .order_by(OUTPUTS.c.id)
 )
-# The lock prevents the account and the output from being removed before the row exists. Rows are locked in the same
-# order as in a removal.
+# The lock prevents the account and the output from being removed before the outbox row exists. Rows are locked in the
+# same order as in a removal.
 _OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=True, of=[ACCOUNTS, OUTPUTS])
 
 
@@ -78,7 +78,7 @@ _OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=Tru
 class WaitingChange:
     """A row of the outbox as a delivery has read it; ``number`` differs after every change of the row.
 
-    ``removed``: the keys of the removed readings that lie in the part, sorted.
+    ``removed``: the keys of the removed readings between ``first`` and ``last``, sorted.
     """
 
     output_id: str
@@ -334,7 +334,10 @@ def _merging(statement: Any, writers: sa.ColumnElement[int], *, notes: bool) -> 
 
 
 class OutputTable(SealedTable):
-    """The table of outputs. A method that takes an id raises UnknownOutput."""
+    """The table of outputs.
+
+    For a missing output, ``get``, ``load_options``, ``remove`` and ``record_failure`` raise UnknownOutput.
+    """
 
     def __init__(self, database: Database, sealer: Sealer, writer_expiry: timedelta) -> None:
         """``writer_expiry``: after this time, a window that noted a change and hasn't closed it counts as killed."""
@@ -454,7 +457,7 @@ def list_outputs_of(database: Database, account_id: str, tenant: str) -> list[Ou
 def _states(
     conditions: Iterable[sa.ColumnElement[bool]], counted: Iterable[sa.ColumnElement[bool]] = ()
 ) -> sa.Select[Any]:
-    """Return the query of outputs, in which the waiting changes that meet the conditions ``counted`` are counted."""
+    """Return the query for outputs; it counts only the waiting changes that meet the conditions ``counted``."""
     accounts = sa.func.count(sa.distinct(_ROW.account_id)).label("waiting")
     waiting = sa.select(_ROW.output_id, accounts, sa.func.min(_ROW.since).label("since")).where(*counted)
     found = waiting.group_by(_ROW.output_id).subquery()

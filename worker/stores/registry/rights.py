@@ -175,9 +175,9 @@ class RightTable(SealedTable):
     def withdraw_meter(self, connection: Connection, account: Account, *, of_everybody: bool = False) -> int:
         """Mark an account's rights for withdrawal at the supplier.
 
-        Returns how many rights of the account's meter now wait for this; 0 if the supplier registers no rights. If no
-        right of the meter waits then, a row is inserted for a right that the supplier may have all the same.
-        ``of_everybody``: the rights of all holders of the meter are withdrawn, for an erasure.
+        Returns how many rights of the account's meter now wait to be withdrawn; 0 if the supplier registers no rights,
+        or the account has no meter. If none waits, a row is inserted for a right that the supplier may have all the
+        same. ``of_everybody``: the rights of all holders of the meter are withdrawn, for an erasure.
         """
         if account.supplier not in REGISTERING or account.usage_point_id is None:
             return 0
@@ -246,7 +246,7 @@ def withdraw_rights(connection: Connection, account_id: str) -> int:
 
 
 def withdraw_waiting(connection: Connection, meter: str, moment: datetime) -> None:
-    """Mark for withdrawal the rights of a meter that have no account and were begun by ``moment``.
+    """Mark a meter's rights for withdrawal if they have no account and a person began them at or before ``moment``.
 
     ``meter``: the meter's keyed hash.
     """
