@@ -310,8 +310,8 @@ class OperatorTable(SealedTable):
     def add(self, name: str, password: str | None = None, totp_key: str | None = None) -> Operator:
         """Add an operator. Raises OperatorRefused for an unsuitable name or password.
 
-        Without a password, the operator can open the page only with a link; without a second factor, the page opens
-        only on the loopback interface.
+        Without a password, the operator can sign in only with a link; without a second factor, only on the loopback
+        interface.
         """
         name = plain_name(name)
         if not is_name(name):

@@ -55,7 +55,7 @@ class GivenConsent:
 
     ``reference``: the number that the supplier, or the person who vouches for the consent, has given the consent.
     ``line`` and ``answer_digest``: the supplier's endpoint whose answer proved the consent, and the SHA-256 of that
-    answer; None if no call proved it.
+    answer; None if no call to the supplier proved the consent.
     """
 
     kind: ConsentKind
@@ -80,7 +80,7 @@ class ConsentTable(SealedTable):
     def record(
         self, connection: Connection, account_ids: Sequence[str], consent: GivenConsent, now: datetime
     ) -> list[ConsentProof]:
-        """Record a consent in the transaction that adds its accounts, and return the proof of each.
+        """Record a consent in the transaction that adds its accounts, and return each account's proof.
 
         The accounts get the dates of the consent; their pending refusals and undelivered notices are deleted. If the
         consent is already in force, which is recognised by its dates and its reference (a callback page was loaded
@@ -113,14 +113,14 @@ class ConsentTable(SealedTable):
         self._chain.append_given(connection, {**row, "dates_from": consent.dates_from}, personal)
 
     def browser_of(self, account_id: str) -> str | None:
-        """Return the hashed name of the browser in which the consent in force was given; None if there is neither."""
+        """Return the hashed name of the browser in which the consent in force was given; None if unknown."""
         query = CONSENT_QUERY.where(_of(account_id), IN_FORCE).order_by(_NUMBER.desc()).limit(1)
         with self._database.reading() as connection:
             newest = connection.execute(query).one_or_none()
         return None if newest is None else newest.browser
 
     def newest_proofs(self, account_ids: Sequence[str]) -> dict[str, ConsentProof]:
-        """Return the newest proof of each of these accounts that has one, by account id."""
+        """Return the newest proof of each account, by account id; accounts without a proof are left out."""
         newest: dict[str, ConsentProof] = {}
         for first in range(0, len(account_ids), _BATCH):
             of_batch = CONSENT_EVIDENCE.c.account_id.in_(account_ids[first : first + _BATCH])
@@ -163,7 +163,7 @@ class ConsentTable(SealedTable):
         """Return the accounts, except removed ones, in the order in which their consents end.
 
         With ``until``, only accounts whose consent ends by this day are returned; otherwise accounts without an end
-        date come last. ``state`` and ``tenant`` select the accounts in this state or of this tenant. ``limit`` is the
+        date come last. ``state`` selects the accounts in this state, ``tenant`` those of this tenant. ``limit`` is the
         largest number of accounts.
         """
         query = ACCOUNT_QUERY.where(NOT_REMOVED if state is None else ACCOUNTS.c.state == state)
@@ -202,7 +202,7 @@ class ConsentTable(SealedTable):
             at_end(connection)
 
     def close(self, connection: Connection, account_id: str, now: datetime) -> None:
-        """Close an account because another person has proved that they hold its meter; the caller has locked it.
+        """Close an account that the caller has locked, because another person has proved that they hold its meter.
 
         Its history stays, but the account has no meter any more, and its sessions end. The caller then records the end
         of its consent with ``end_closed``, after it has locked all accounts.
@@ -230,7 +230,7 @@ class ConsentTable(SealedTable):
         """End the proofs of a removed account, erase their personal parts, and delete proofs that needn't be kept.
 
         A row stays for ``keep_days`` days after the end of its consent, and as long as an older row must stay. Returns
-        the numbers of rows by kind. The call is safe to repeat.
+        how many rows of each kind were deleted, and how many proofs stay. The call is safe to repeat.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
@@ -249,7 +249,7 @@ class ConsentTable(SealedTable):
         }
 
     def expire_and_erase(self, now: datetime, today: date, keep_days: int) -> tuple[int, int]:
-        """End the expired proofs, and erase proofs that were kept long enough; return how many were ended and erased.
+        """End the expired proofs, and erase proofs that were kept long enough; return both numbers.
 
         Removals that were interrupted are finished first. The call is safe to repeat.
         """
@@ -376,7 +376,7 @@ class PendingRefusals(SealedTable):
             return connection.execute(query).scalar_one()
 
     def count_accounts_asked(self, since: datetime, limit: int, supplier: str) -> int:
-        """Return the number of a supplier's accounts for which a run has reported its outcome since ``since``.
+        """Return the number of a supplier's accounts for which a run has reported an outcome since ``since``.
 
         The count stops at ``limit``, so that the query doesn't take long.
         """
@@ -432,7 +432,7 @@ class PendingRefusals(SealedTable):
 
         With ``consent_ended``, the account's open proof ends, too. Returns True if the account was suspended. Returns
         False, and changes nothing, if the account was already suspended for the same reason, is closed, was stopped by
-        its holder, or if ``reason`` is an ended consent but the consent has not ended.
+        its holder, or if ``reason`` says that the consent has ended although it has not.
         """
         with suppress(WrongState), self._database.writing() as connection:
             _, step = account_rows.apply(connection, account_id, AccountEvent.REFUSED, now, reason)

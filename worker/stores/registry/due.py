@@ -127,7 +127,7 @@ class DueTable(SqlTable):
         return self._list(_rows(today, *due).order_by(_C.next_ask, _C.account_id).limit(limit))
 
     def load_unchanged(self, rows: Collection[DueRow], today: date) -> dict[tuple[str, Series], SeriesDays]:
-        """Return the days of those rows that may be requested today and weren't requested since they were read."""
+        """Return the days of the ``rows`` that may be requested today and whose ``asked_at`` is still the same."""
         asked_at = {(row.account_id, row.series): row.asked_at for row in rows}
         columns = _C.account_id, _C.series, _C.asked_at, _C.last_complete, _C.days
         wanted = tuple_(_C.account_id, _C.series).in_(list(asked_at))
@@ -150,7 +150,7 @@ class DueTable(SqlTable):
     def count_due_tonight(self, series: Series, nights: int, before: datetime, today: date) -> int:
         """Return how many rows are still due in the night that began at ``before``.
 
-        ``nights``: in how many nights each row has one turn.
+        ``nights``: each row has one turn in this many nights.
         """
         due = 0
         for every in (1, NIGHTS_WITHOUT_CURVE):
@@ -188,10 +188,10 @@ def _waits_for_no_try(now: datetime) -> ColumnElement[bool]:
 
 
 class PolicyTable(SqlTable):
-    """The table of policies; each row is the policy from its first night on."""
+    """The table of policies; each row is the policy that applies from its first night on."""
 
     def load_current(self, today: date) -> FleetPolicy:
-        """Return the policy in force. If none was chosen, it is the default: every account is due every night."""
+        """Return the policy in force: if none was chosen, the default, by which every account is due every night."""
         begun = [row.policy for row in self.list_all() if row.since <= today]
         return begun[-1] if begun else FleetPolicy()
 
@@ -206,7 +206,7 @@ class PolicyTable(SqlTable):
         ]
 
     def apply(self, policy: FleetPolicy, since: date, now: datetime, arithmetic: Mapping[str, Any]) -> None:
-        """Apply ``policy`` from the night of ``since`` on; it replaces policies that begin in that night or later."""
+        """Apply ``policy`` from the night of ``since`` on; policies that begin in that night or later are replaced."""
         columns = {
             "daily_every": policy.daily_every,
             "curve_every": policy.curve_every,

@@ -108,7 +108,7 @@ class ReadingTryTable(_HashedMeters):
         return int(most) >= MOST_WRONG
 
     def forget(self, supplier: str, usage_point_id: str) -> bool:
-        """Delete a meter's wrong tries, after a right try or for an operator; return whether there were any."""
+        """Delete a meter's wrong tries, after a correct try or for an operator; return whether there were any."""
         return bool(self._database.change(delete(READING_TRIES).where(self._is_meter(supplier, usage_point_id))))
 
     def _is_meter(self, supplier: str, usage_point_id: str) -> ColumnElement[bool]:

@@ -118,7 +118,7 @@ class EvidenceChain:
         connection.execute(update(CONSENT_EVIDENCE).where(of_account).values(sealed_personal=None))
 
     def drop_ended_before(self, connection: Connection, moment: datetime) -> Counter[str]:
-        """Delete the chain's first rows, whose consents ended by ``moment``; the last of these rows is the new anchor.
+        """Delete the rows at the chain's beginning whose consents ended by ``moment``; the last one is the new anchor.
 
         If a row must be kept, all rows after it stay, too. Returns the number of deleted consents by account id.
         """
@@ -230,7 +230,7 @@ class EvidenceCheck(SealedTable):
         return ChainSummary(rows, head or START, faults)
 
     def export(self, account_id: str) -> list[dict[str, Any]]:
-        """Return the rows of an account, which may be removed, in order and as values that JSON can represent.
+        """Return the rows of an account, even a removed one, in order and as values that JSON can represent.
 
         ``personal`` says whether meter and reference are ``kept``, ``erased`` or ``unreadable`` (changed, or sealed
         with a key that is lost). Rows that can't be read at all are left out; ``verify`` reports them. Raises

@@ -93,7 +93,7 @@ class Overview(SqlTable):
         return [FailingSeries(*row) for row in self._database.fetch(query)]
 
     def page_ending(self, first: date, last: date, after: str = "", limit: int = 100) -> list[tuple[str, date]]:
-        """Return a page of the accounts in use whose consent ends between these days, each with its last day.
+        """Return a page of the accounts in use whose consent ends from ``first`` to ``last``, each with that day.
 
         The accounts are in the order of their ids, starting after ``after``.
         """
@@ -104,7 +104,7 @@ class Overview(SqlTable):
         return [(row.id, row.consent_until) for row in rows]
 
     def list_last_errors(self) -> list[CodeCount]:
-        """Return the error codes of the last runs by series, the most frequent first; ended series are left out."""
+        """Return the most frequent error codes of last runs, counted for each series; ended series are left out."""
         columns = SERIES_OUTCOMES.c
         number = func.count().label("number")
         query = (

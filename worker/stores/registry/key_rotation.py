@@ -107,7 +107,7 @@ def rotate_seals(database: Database, sealer: Sealer, column: SealedColumn) -> in
 
     Rows are locked page by page, each page in its own transaction, so that workers can continue and an interruption
     loses nothing. The call is safe to repeat. Values that no key can unseal are left as they are, and after the last
-    page the call raises OperatorFault; if the column isn't ``is_kept``, their rows are deleted instead.
+    page the call raises OperatorFault; if they needn't be kept (``is_kept``), their rows are deleted instead.
     """
     done, unreadable, after = 0, 0, ""
     while rows := _rotate_page(database, sealer, column, after):

@@ -88,7 +88,7 @@ def build_notices(
 ) -> list[Notice]:
     """Return a new notice for each channel.
 
-    A notice with an account is for the account's owner, a notice without one for the operator.
+    A notice with an account is for the account's owner, a notice without an account is for the operator.
     """
     return [Notice(new_id(), account_id, kind, reason, about, channel, now, now) for channel in channels]
 

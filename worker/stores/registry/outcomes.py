@@ -201,9 +201,9 @@ class OutcomeTable(SeriesChoice):
     ) -> None:
         """Record that a part of a file is stored. A file isn't a supplier's answer, so verdict and due times stay.
 
-        ``to_marks``: a function that takes the ledger and returns the marks of the file's days. If the series isn't
-        collected for the account, it gets a row, so that its stored readings are known. Raises UnknownAccount, also for
-        a removed account.
+        ``to_marks``: a function that takes the ledger and returns the marks of the file's days. If the series has no
+        row, because it isn't collected for the account, a row is inserted, so that its stored readings are known.
+        Raises UnknownAccount, also for a removed account.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)  # Accounts are locked before their series.
@@ -414,7 +414,7 @@ def _known_days(row: Row[Any], wanted: DateWindow | None) -> DayLedger:
     """Return the ledger of a row. If version 0.2.0 has loaded the history, BEFORE marks the day before its start.
 
     Version 0.2.0 kept the start of a history only in Redis, so the stored ledger lacks this mark. A curve doesn't get
-    one, because its depth is a setting, and days that are added by a change of the setting are to be loaded.
+    this mark, because its depth is a setting, and days that are added by a change of the setting are to be loaded.
     """
     ledger, has_fixed_depth = DayLedger.parse(row.days), row.series.description.history_days is not None
     if wanted is None or ledger.start is None or row.history_due_at is not None or not has_fixed_depth:

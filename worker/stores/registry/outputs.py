@@ -144,9 +144,9 @@ class OutboxTable(SqlTable):
     def noting(self, account_id: str, series: Series) -> Iterator[Callable[[ChangedPart], None]]:
         """Yield a function that notes a part before its readings are written; at the end, the noted parts are closed.
 
-        Nothing is noted if the account has no output, or if the series is a state. The parts are closed even if the
-        block raises an error, because the readings that were written until then stay. If closing fails, the part is
-        sent later, as if the window had been killed.
+        Nothing is noted if the account has no output, or if the series is a state (``Series.is_state``). The parts are
+        closed even if the block raises an error, because the readings that were written until then stay. If closing
+        fails, the part is sent later, as if the window had been killed.
         """
         parts: list[ChangedPart] = []
         noted: set[str] = set()
@@ -210,8 +210,8 @@ class OutboxTable(SqlTable):
     ) -> int:
         """Enqueue everything from ``first`` on for an output; return the number of enqueued rows.
 
-        There is one row for each account and series. ``deleted``: the readings from ``first`` on that the output
-        couldn't delete have now been deleted there. ``within``: an open transaction to use.
+        There is one row for each account and series. ``deleted``: whether the readings from ``first`` on that the
+        output couldn't delete have now been deleted there. ``within``: an open transaction to use.
         """
         now, database = self._now(), self._database.join(within) if within is not None else self._database
         with database.writing() as connection:
@@ -396,7 +396,7 @@ class OutputTable(SealedTable):
         return waiting
 
     def list_due(self, now: datetime) -> list[str]:
-        """Return the ids of outputs that have something to send and may try it now; failing outputs come last."""
+        """Return the ids of outputs that have something to send and may be tried now; failing outputs come last."""
         ready = sa.exists().where(OUTPUT_CHANGES.c.output_id == OUTPUTS.c.id, is_ready(now, self._writer_expiry))
         next_try = OUTPUTS.c.next_try_at
         may_try = sa.or_(next_try.is_(None), next_try <= now, next_try > now + OUTPUT_DELAYS[-1])

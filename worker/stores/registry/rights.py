@@ -1,8 +1,7 @@
 """The table of access rights, which are declared, checked, used to open an account, and withdrawn at the supplier.
 
 The meter's number, the supplier's id of a right and the digest of the supplier's answer are sealed; a meter is found by
-its keyed hash. A right that waits to be withdrawn doesn't count any more: only the withdrawal reads its row, and then
-deletes it.
+its keyed hash. A right that waits to be withdrawn doesn't count any more; its row is deleted after the withdrawal.
 """
 
 from __future__ import annotations
@@ -154,7 +153,7 @@ class RightTable(SealedTable):
     def lock(self, connection: Connection, right: Right) -> bool:
         """Lock a right; return whether it is still as it was when ``right`` was read.
 
-        This means that it exists, isn't withdrawn, and has opened no account since then.
+        The right then still exists, doesn't wait to be withdrawn, and has opened no account since.
         """
         query = select(_C.account_id, _C.opened_at).where(_C.id == right.id, _LIVE).with_for_update()
         row = connection.execute(query).first()

@@ -162,7 +162,7 @@ def _placed_after(last: Correction | None, correction: Correction) -> Correction
 
 class RawAnswerTable(SealedTable):
     def record_answer(self, account_id: str, answer: RawAnswer) -> None:
-        """Store an answer; it is on disk when this returns. Raises UnknownAccount, also for a removed account."""
+        """Store an answer, which is on disk when this returns. Raises UnknownAccount, also for a removed account."""
         # Sealing takes most of the time, so it happens before the transaction.
         row = self._to_row(account_id, month_of(answer.asked_at), [answer])
         with self._database.writing() as connection:

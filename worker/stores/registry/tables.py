@@ -2,7 +2,8 @@
 
 The usage point id (the meter's number) is personal data. It is stored unencrypted in ``usage_points`` and nowhere else:
 the registry must find an account by its meter, and an index of keyed hashes would break when keys are rotated. This row
-is deleted when the account is removed. All other tables and stores name an account only by its id.
+is deleted when the account is removed. All other tables and stores name an account only by its id. The name of a
+browser is a random text in its cookie.
 """
 
 from __future__ import annotations
