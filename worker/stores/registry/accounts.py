@@ -117,7 +117,7 @@ class AccountTable(SqlTable):
         def insert(connection: Connection) -> list[tuple[Account, bool]]:
             if before is not None:
                 before(connection)
-            # Two consents for the same meters must lock them in the same order, or they deadlock.
+            # Two consents for the same meters must lock the accounts in the same order, or they deadlock.
             sorted_numbers = sorted(set(usage_point_ids), key=lambda number: number or "")
             rows = {
                 number: account_rows.find_or_insert(

@@ -45,7 +45,7 @@ from worker.stores.registry.tables import (
 )
 from worker.stores.registry.user_tokens import detach_token
 
-_BATCH: Final = 500  # The most accounts in one query, because servers limit the number of parameters.
+_BATCH: Final = 500  # The largest number of accounts in one query: servers limit the parameters.
 _NUMBER: Final = CONSENT_EVIDENCE.c.sequence
 
 

@@ -102,7 +102,7 @@ class DueTable(SqlTable):
 
         Rows that lack the most days come first.
         """
-        # ``coalesce`` keeps servers from using the nights' index here and then sorting a million rows.
+        # ``coalesce`` keeps servers from using the index of ``list_nightly`` here and then sorting a million rows.
         asked_at = func.coalesce(_C.asked_at, NEVER)
         lacking = _C.every == 1, _C.last_day < yesterday, asked_at < before, asked_at >= (since or NEVER)
         query = _rows(civil_date(now), _waits_for_no_try(now), _C.series == series, *lacking)

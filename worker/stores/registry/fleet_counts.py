@@ -15,7 +15,7 @@ from worker.stores.registry.account_rows import IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.notices import MAX_ATTEMPTS
 from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES
 
-_MOST_ERRORS: Final = 20  # The most error codes on the operator's page.
+_MOST_ERRORS: Final = 20  # The largest number of error codes on the operator's page.
 
 
 @dataclass(frozen=True, slots=True)

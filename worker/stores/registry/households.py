@@ -112,7 +112,7 @@ class HouseholdTable(SealedTable):
             return len(found)
 
     def list_showing(self, account_id: str) -> list[Household]:
-        """Return the households that include the account, with the session numbers that are stored there."""
+        """Return the households that include the account, each with the session numbers that it stores."""
         with self._database.reading() as connection:
             rows = [self._load(connection, one) for one in find_households(connection, account_id)]
         return [household for household in rows if household is not None and account_id in household.accounts]

@@ -250,7 +250,7 @@ class OutcomeTable(SeriesChoice):
             return RecentAnswers.parse(connection.execute(_ANSWERED, _key(account_id, series)).scalar() or "")
 
     def end(self, account_id: str, series: Series, run_id: str, message: str, now: datetime) -> bool:
-        """End a series because the supplier says that it doesn't offer it; return whether the series has ended.
+        """End a series that the supplier says it doesn't offer; return whether the series has ended.
 
         A series with stored readings doesn't end: the supplier has offered it before, so one such answer isn't
         believed.

@@ -48,14 +48,14 @@ from worker.stores.registry.tables import (
 )
 
 log = logging.getLogger("releve.outputs")
-# If a change has this as its ``first``, the whole series is sent.
+# A change whose ``first`` is this moment stands for the whole series.
 BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _ROW: Final = OUTPUT_CHANGES.c
 _GONE: Final = OUTPUT_REMOVALS.c
 KeptReadings = Collection[tuple[Series, str]]  # Readings that the output keeps, each by its series and key.
 _STATES: Final = tuple(series for series in Series if series.is_state)
 _CURVES: Final = tuple(series for series in Series if series.has_steps)
-_MOST_DUE: Final = 500  # The most outputs in one round of deliveries.
+_MOST_DUE: Final = 500  # The largest number of outputs in one round of deliveries.
 # The condition that an output is for an account: either only for this account, or for all accounts of its tenant.
 _IS_SENT_TO: Final = sa.or_(
     OUTPUTS.c.account_id == ACCOUNTS.c.id,

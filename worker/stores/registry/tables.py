@@ -199,7 +199,7 @@ CONSENT_EVIDENCE = _table(
     Column("kind", _word(ConsentKind, 16), nullable=False),  # How the consent reached us.
     Column("proof", _word(Proof, 16), nullable=False),
     Column("actor", String(100)),  # The person who vouched or invited, or who ended the consent.
-    Column("browser", String(64)),  # SHA-256 of the name of the consent's browser, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the consenting browser's name, hexadecimal.
     Column("recorded_at", UtcDateTime, nullable=False),  # When the consent was given, or ended.
     Column("consent_from", Date),
     Column("consent_until", Date),
@@ -231,7 +231,7 @@ CONSENT_PROOFS = _table(
     Column("reference", String(64)),  # The supplier's number of the consent, if it has one.
     Column("proof", _word(Proof, 16), nullable=False, server_default=Proof.NONE.value),
     Column("vouched_by", String(100)),  # The person who asserted the consent, or who invited its holder.
-    Column("browser", String(64)),  # SHA-256 of the name of the consent's browser, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the consenting browser's name, hexadecimal.
     Column("consented_at", UtcDateTime, nullable=False),
     Column("consent_from", Date),
     Column("consent_until", Date),
@@ -378,7 +378,7 @@ PROXY_GRANTS = _table(
     Column("proof", _word(Proof, 16), nullable=False),
     Column("vouched_by", String(100)),
     Column("granted_at", UtcDateTime, nullable=False),
-    Column("browser", String(64)),  # SHA-256 of the name of the consent's browser, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the consenting browser's name, hexadecimal.
     Column("data_from", Date),  # The first day that may be read; before, another person had the meter.
     Column("consent_until", Date),  # The last day on which data may be read.
     Column("access_hash", String(64), nullable=False),  # SHA-256 of the valid access token; empty for a v4 grant.
