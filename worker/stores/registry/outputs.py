@@ -96,7 +96,7 @@ class OutputState:
     """An output, without its sealed options.
 
     ``account_id``: None if the output is for all accounts of its tenant. ``waiting``: how many accounts have unsent
-    changes; the oldest of these changes waits since ``waiting_since``. ``code`` and ``error`` describe the last
+    changes; the oldest of these changes has waited since ``waiting_since``. ``code`` and ``error`` describe the last
     failure, and are empty after a success. ``failing_since``: when the first of the failures in a row happened.
     """
 

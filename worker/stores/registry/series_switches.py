@@ -116,7 +116,7 @@ def switch_series(
     fleet: Collection[Series],
     now: datetime,
 ) -> None:
-    """Set the switch of a series. If the series is collected only from now on, the series and its history are due.
+    """Set the switch of a series. If this starts its collection, the series and its history are due at once.
 
     Nothing changes if the switch is already in this position. Raises UnknownAccount.
     """

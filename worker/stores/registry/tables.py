@@ -458,9 +458,10 @@ AUDIT_LOG = _table(
     "audit_log",
     Column("id", _sortable(32), primary_key=True),  # Sorts by time: the time in µs, then random letters.
     Column("at", UtcDateTime, nullable=False, index=True),
-    Column("tenant", _sortable(32)),  # NULL: the whole installation, or unknown.
+    Column("tenant", _sortable(32)),  # NULL: the entry is about the whole installation, or its tenant is unknown.
     Column("actor_kind", String(16), nullable=False),  # The value of an ActorKind (``domain.audit_entry``).
-    Column("actor", String(100), nullable=False),  # Id of session or token, name of operator or machine's user.
+    # The id of a session or token, or the name of an operator or of a user of this machine.
+    Column("actor", String(100), nullable=False),
     Column("action", String(64), nullable=False),
     Column("account_id", _sortable(32)),
     Column("subject", String(100)),  # A further object of the action, such as the id of a token.
@@ -471,8 +472,8 @@ AUDIT_LOG = _table(
 
 
 # The audit log is append-only for every writer to the database: no row can be changed, nor deleted before AUDIT_KEPT is
-# over. A new table gets these triggers when it is created, an older table by its migration. If the triggers change, or
-# if SQLite rebuilds the table, a migration must create them again.
+# over. A new table gets these triggers when it is created; an older table gets them from a migration. If the triggers
+# change, or if SQLite rebuilds the table, a migration must create them again.
 _AUDIT_REFUSAL: Final = "audit_log is append-only"
 _AUDIT_KEPT: Final = f"{AUDIT_KEPT.days} days"
 _AUDIT_TRIGGERS: Final = {
