@@ -44,8 +44,8 @@ class NewConsent:
     """The dates and the token of a consent. Without ``token_needed``, the application's own token is used.
 
     ``data_from``: the first day whose data may be read for a new account. ``offered``: by usage point, the series that
-    the consent covers; the usage point's other series are not requested. A usage point is missing if its covered series
-    are unknown.
+    the consent covers; the usage point's other series are not requested. A usage point is missing here if its covered
+    series are unknown.
     """
 
     consent_from: date | None = None

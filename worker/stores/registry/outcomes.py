@@ -1,11 +1,11 @@
 """The outcomes of accounts' series, the times when the series are due again, and the counts of freshness.
 
-Outcomes and times are in ``series_outcomes``. A run's report changes its row by these rules. The verdict
-(code, message, run) is the one of the newest run: a late task of an older run doesn't overwrite it. The facts (last
-success, last stored day, anything ever stored) only grow, in whatever order the runs report. The marks of days, which
-form a ledger for each account and series, are merged; the ledger is in the registry and not in the measure store,
-because the mark of a day must change in the same transaction as the outcome of its window. The caller sets the times at
-which the row is due again (``due.py``).
+Outcomes and times are in ``series_outcomes``; ``series_switches`` decides which rows exist. A run's report changes its
+row by these rules. The verdict (code, message, run) is the one of the newest run: a late task of an older run doesn't
+overwrite it. The facts (last success, last stored day, anything ever stored) only grow, in whatever order the runs
+report. The marks of days, which form a ledger for each account and series, are merged; the ledger is in the registry
+and not in the measure store, because the mark of a day must change in the same transaction as the outcome of its
+window. The caller sets the times at which the row is due again (``due.py``).
 """
 
 from __future__ import annotations
