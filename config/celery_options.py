@@ -113,7 +113,8 @@ _ARGUMENTS: dict[str, tuple[object, ...]] = {
 # memory card.
 _NOT_OF_A_HOME = {"conclude requests", "withdraw rights", "check pending rights", "check rights"}
 if _settings.is_home:
-    broker_transport_options["unacked_restore_interval"] = 600  # A home's worker also restores messages when it starts.
+    # Ten minutes are enough, because a home's worker also restores messages when it starts.
+    broker_transport_options["unacked_restore_interval"] = 600
     _SCHEDULE = tuple(
         (name, task, crontab(minute=f"*/{max(2, int(when / 60))}") if isinstance(when, float) else when, expires)
         for name, task, when, expires in _SCHEDULE

@@ -4,8 +4,8 @@ A check raises ValueError with a text for the operator that doesn't repeat the v
 password.
 
 Redis and RabbitMQ deliver messages in different ways, so options, queues and exchange depend on the scheme of the
-broker's URL: Redis, Redis Sentinel or RabbitMQ. The comments hold for RabbitMQ 4.0, kombu 5.7 and Celery 5.7: read in
-their documentation and sources, then tried on a real server.
+broker's URL: Redis, Redis Sentinel or RabbitMQ. The comments hold for RabbitMQ 4.0, kombu 5.7 and Celery 5.7: they were
+read in the documentation and sources, then tried on a real server.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def check_notify_hosts(urls: Sequence[str], networks: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class BrokerOptions:
-    """What Celery needs to know about a broker.  ``url`` is None for the embedded Redis, whose address comes later."""
+    """What Celery needs to know about a broker. ``url`` is None for the embedded Redis: its address is known later."""
 
     url: str | None
     kind: Literal["redis", "rabbitmq"]

@@ -32,7 +32,7 @@ _A_DAY_S: Final = 24 * 3600
 # Added to AUDIT_KEPT: the database refuses, by its own clock, to delete younger entries.
 _CLOCKS_DIFFER: Final = timedelta(hours=1)
 OUTPUT_EXPIRES_S: Final = 60  # The next round publishes the delivery again.
-KEEP_ENDED_RIGHTS: Final = timedelta(days=30)  # So that a person can see what became of a right.
+KEEP_ENDED_RIGHTS: Final = timedelta(days=30)  # Meanwhile a person can see what became of a right.
 KEEP_INVITATIONS: Final = timedelta(days=7)  # Counted from their end, so that an operator can see what became of them.
 
 
@@ -52,7 +52,7 @@ def renew_tokens() -> None:
 
 @shared_task(name="tasks.upkeep.follow_fleet_series", base=ControlTask)
 def follow_fleet_series(names: str) -> None:
-    """Apply beat's RELEVE_SERIES to all accounts that follow it, when the setting has changed and once a day."""
+    """Apply beat's RELEVE_SERIES to all accounts that follow this setting, when it has changed and once a day."""
     stores = current.stores()
     fleet = [series for series in complete_fleet(parse_series(names)) if is_offered(stores.settings, series)]
     if stores.windows.get_text(_FLEET_SERIES) != names:
@@ -139,7 +139,7 @@ def expire_consents() -> None:
 
 @shared_task(name="tasks.upkeep.repair_open_days", base=ControlTask)
 def repair_open_days() -> None:
-    """Publish the open days that are due, unless an incident is open.  A second run finds these days in flight."""
+    """Publish the incomplete days that are due, unless an incident is open. A second run finds these days in flight."""
     if current.sync().incidents.is_open():
         return
     for due in current.sync().due:
@@ -227,7 +227,7 @@ def deliver_due_outputs() -> None:
 
 @shared_task(name="tasks.upkeep.note_daily_outputs", base=ControlTask)
 def note_daily_outputs() -> None:
-    """Send yesterday's data again to the outputs whose figures change with the date. Safe to repeat."""
+    """Make yesterday's data due again for the outputs whose figures change with the date. Safe to repeat."""
     current.outputs().note_daily()
 
 

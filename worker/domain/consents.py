@@ -2,8 +2,8 @@
 
 A duration is an ISO 8601 duration of years, months, weeks and days.
 
-An erased meter stays closed to everything that began earlier: another tab, an invitation, a consent still in force at
-the supplier. Moments are in real time, even if the fleet's time is simulated; days are in the fleet's time.
+An erased meter stays closed to everything that began before the erasure: another tab, an invitation, a consent still in
+force at the supplier. Moments are in real time, even if the fleet's time is simulated; days are in the fleet's time.
 
 Proof P4 compares the reading that a person takes from the meter's display with the supplier's registers. The reading
 must lie between the values of the newest known midnight and the most that the home can have reached since then
@@ -81,8 +81,8 @@ class ConsentProof:
     """The proof that a holder consented, when and for how long.
 
     It doesn't contain the meter's number, which the table keeps encrypted; ``names_meter`` says whether the table has
-    the number. ``consent_until`` is the last day, included. ``reference``: the number of the consent, which the
-    supplier or ``vouched_by`` has given it. ``browser``: the SHA-256 of the name of the browser that came back with the
+    the number. ``consent_until`` is the last day, included. ``reference``: the number that the supplier or
+    ``vouched_by`` has given to the consent. ``browser``: the SHA-256 of the name of the browser that came back with the
     consent.
     """
 
@@ -159,7 +159,7 @@ def _parts(duration: str) -> tuple[int, int, int, int]:
 def forget_on(erased_on: date, consent_until: date | None) -> date:
     """Return the day on which an erasure is forgotten: the day after the consent's last day, ``consent_until``.
 
-    It is at most three years after the erasure (also if ``consent_until`` is unknown), and at least eight days.
+    This day is at least eight days and at most three years after the erasure; three years if ``consent_until`` is None.
     """
     latest = last_day_of(erased_on, _LONGEST_CONSENT) + timedelta(days=1)
     after_consent = latest if consent_until is None else consent_until + timedelta(days=1)
@@ -191,7 +191,7 @@ def is_asserted_younger(erased_on: date, consented_on: date | None, *, anew: boo
 
 
 def parse_displayed(text: str) -> int | None:
-    """Return the whole kWh of a display, such as ``012 345``; None for anything else."""
+    """Return the whole kWh in a text typed from a meter's display, such as ``012 345``; None for any other text."""
     digits = "".join(text.split()).removesuffix("kWh")
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS else None
 

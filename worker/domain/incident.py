@@ -41,17 +41,17 @@ class IncidentKind(StrEnum):
 
     @property
     def holds(self) -> bool:
-        """Whether an open incident of this kind stops all calls but probes, so that no failure counts as an attempt."""
+        """Whether an open incident of this kind stops all calls but probes; failures then don't count as attempts."""
         return self not in _MAX_DURATION
 
     @property
     def max_duration(self) -> timedelta | None:
-        """How long refusals count as the supplier's mistake even if all probes fail; None for kinds that hold."""
+        """How long refusals count as the supplier's mistake even if all probes fail; None for a kind that ``holds``."""
         return _MAX_DURATION.get(self)
 
 
 # Enedis sent wrong refusals for days (consents) and for weeks (holders: ha-linky, issues 193 and 202). There must be a
-# limit nevertheless: consents that were all given on one day also end on one day.
+# limit nevertheless: consents that were all given on one day also end on one day, and these refusals are right.
 _MAX_DURATION: Final = {
     IncidentKind.CONSENT: timedelta(days=3),
     IncidentKind.HOLDER: timedelta(days=45),
@@ -182,7 +182,7 @@ class Incident:
 
     @property
     def series(self) -> list[Series]:
-        """The series that the incident concerns: one if it holds, all for an incident of refusals."""
+        """The series that the incident concerns: one if the incident holds windows, all for an incident of refusals."""
         return [series for series in Series if series.value == self.slot] or list(Series)
 
     def expiry_reason(self, now: datetime) -> str:

@@ -37,7 +37,7 @@ class InvitationState(StrEnum):
 class InvitationEvent(StrEnum):
     OPENED = "opened"  # A browser opens it; from then on, no other browser can use it.
     USED = "used"  # The invitation has proved the consent of the invited person.
-    REVOKED = "revoked"  # It is revoked by hand, by a newer invitation, or with the account or meter that it names.
+    REVOKED = "revoked"  # It is revoked by hand, by a newer invitation, or when its account or meter is erased.
     EXPIRED = "expired"  # 72 hours have passed.
     DELETED = "deleted"  # It is deleted, days after it expired.
 

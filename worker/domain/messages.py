@@ -57,7 +57,7 @@ class AnswerFacts(TypedDict):
     last_day: str | None  # The last local day with a reading.
     floor: str | None  # The first day for which the supplier has data, if this window's calls have found it.
     activated_on: str | None  # The day on which the contract began, if the answer has it.
-    lacks: list[str]  # If the answer is a contract: the series that the meter doesn't have according to it.
+    lacks: list[str]  # If the answer is a contract: the series that, according to it, the meter lacks.
     open: dict[str, int]  # The stored minutes of each incomplete day (``completeness.open_days``).
 
 

@@ -171,6 +171,6 @@ class Scope(StrEnum):
 
     READ_ACCOUNTS = "read:accounts"  # List accounts, their states, and the progress of their first sync.
     READ_MEASURES = "read:measures"
-    WRITE_ACCOUNTS = "write:accounts"  # Add, invite, pause, resume and stop accounts; it permits reading nothing.
+    WRITE_ACCOUNTS = "write:accounts"  # Add, invite, pause, resume and stop accounts; the scope permits no reading.
     READ_AUDIT = "read:audit"  # Read the audit entries of the token's tenant.
-    ERASE_ACCOUNTS = "erase:accounts"  # Erase accounts permanently with their measures; it permits nothing else.
+    ERASE_ACCOUNTS = "erase:accounts"  # Erase accounts permanently with their measures; the scope permits nothing else.

@@ -137,7 +137,7 @@ def stored_secret(data_dir: Path, name: str, make: Callable[[], str]) -> str:
 
 
 def mark_home(settings: Settings) -> None:
-    """Mark the data folder as a home's. Settings that were read before don't show the mark."""
+    """Mark the data folder as a home's. Settings that were read before lack a home's defaults."""
     mark = settings.home_mark()
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text("This data folder is that of a home: see `releve home --help`.\n", encoding="utf-8")
