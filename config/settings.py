@@ -32,7 +32,7 @@ class ConfigError(Exception):
     """Some settings are invalid; the text has one line for each error, which says what to do."""
 
 
-# The defaults of a home: the longest history of the load curve, and an earlier start of the night, for gateways.
+# The defaults of a home: the longest history of the load curve, and the time from which gateways may be called.
 _OF_A_HOME: Final = {"history_load_days": 745, "nightly_at": "06:00"}
 
 

@@ -291,7 +291,8 @@ def _tls_of(url: str) -> dict[str, Any] | None:
     for host in url.split(";"):
         options |= dict(parse_qsl(host.partition("?")[2]))
     reqs = options.pop("ssl_cert_reqs", "required")
-    # Without server_hostname py-amqp checks the certificate, but not its name.  For None kombu takes the host's name.
+    # Without server_hostname py-amqp checks the certificate, but not its name. If it is None, kombu uses the host's
+    # name.
     hostname = {} if reqs == "none" else {"server_hostname": None}
     return {option.removeprefix("ssl_"): value for option, value in options.items()} | {
         "cert_reqs": _CERT_REQS[reqs],

@@ -80,7 +80,8 @@ def tick() -> None:
 
 @shared_task(name="tasks.upkeep.prune_raw_answers", base=ControlTask)
 def prune_raw_answers() -> None:
-    """Delete raw answers and unknown answers that are too old, and pack each past month into one row.
+    """Delete raw and unexpected answers that are too old, and pack an account's raw answers of a past month into one
+    row.
 
     Data that was deleted since the last run, such as an erased meter with its readings, then also disappears from
     SQLite's files.

@@ -1,8 +1,8 @@
 """Access rights: consents that a supplier registers after it has asked the meter's holder itself (GRDF).
 
-A right is declared for a meter, or given on the supplier's own page. A declared right waits until the holder answers
-the supplier's email. The supplier doesn't tell us when a right ends, so we ask once a day. We may have several rights
-for a meter; one active right is enough.
+Relève declares a right for a meter, or the holder gives one on the supplier's own page. A declared right waits until
+the holder answers the supplier's email. The supplier doesn't tell us when a right ends, so we ask once a day. We may
+have several rights for a meter; one active right is enough.
 
 Source: GRDF, swagger of ADICT v2 and the digest of its kit.
 """

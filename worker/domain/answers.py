@@ -141,7 +141,7 @@ class DeviationKind(StrEnum):
     VALUE = "impossible_value"
 
 
-@dataclass(frozen=True)  # It has no slots, because the cached fingerprint needs an instance dictionary.
+@dataclass(frozen=True)  # The class has no slots, because the cached fingerprint needs an instance dictionary.
 class Deviation:
     """One deviation of an answer from its expected shape.
 

@@ -128,7 +128,7 @@ class ConnectionRequest:
     ``invitation_id``: the invitation with which the request was begun; ``tenant``: the invitation's tenant, to which a
     new account belongs.
     ``begun_on``: the day (Europe/Paris) on which the person was sent to the supplier's page, and ``begun_at`` the
-    moment; None if unknown. ``session``: the accounts of the browser's session with their numbers.
+    moment; None if unknown. ``session``: the accounts of the browser's session with their session numbers.
     ``usage_points``, ``autorisation_id`` and ``code``: the content of the callback, which depends on the API's
     generation.
     ``was_unknown``: whether the supplier once didn't know the consent. Then somebody may have guessed the consent's

@@ -28,7 +28,8 @@ from worker.domain.windows import civil_date
 REQUEST_LIFE: Final = timedelta(days=7)
 MOST_TRIES_A_DAY: Final = 3  # Per meter, over all people who try.
 MOST_WRONG: Final = 10  # Per meter; then only an operator can open the meter to readings again.
-_LEAST_MARGIN_WH: Final = 10_000  # The registers' sum may always have risen by this much since midnight.
+# However little time has passed since midnight, the registers' sum may have risen by this much.
+_LEAST_MARGIN_WH: Final = 10_000
 _DURATION: Final = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
 _LONGEST_CONSENT: Final = "P3Y"  # None of our suppliers accepts a longer consent.
 # For this long after an erasure, a consent flow that began before the erasure may still arrive with its request.
@@ -54,7 +55,7 @@ class Proof(StrEnum):
 
     NONE = "none"
     EXCHANGE = "exchange"  # P1: the supplier's own token answer names the meter (v4).
-    INVITED = "invited"  # P2, in 2026 with P3: the browser of the consent has opened an invitation for this meter.
+    INVITED = "invited"  # P2, in 2026 with P3: the consent's browser has opened an invitation for this meter.
     REGISTER = "register"  # P4, in 2026 with P3: the person has read the meter's registers from its display.
     RIGHT = "right"  # P5: the supplier itself asked the holder, for a person who was invited or signed in.
     OWN = "own"  # The contract is the operator's own, so nobody has to consent.
@@ -62,11 +63,11 @@ class Proof(StrEnum):
 
 
 class EndReason(StrEnum):
-    """Why a consent, or a grant of the proxy, ended; after a refusal, its error code is the reason instead."""
+    """Why a consent or a grant of the proxy ended; after a refusal, the refusal's error code is the reason instead."""
 
     RENEWED = "renewed"  # A newer consent replaced this one.
     EXPIRED = "expired"
-    REMOVED = "removed"  # Its account was removed.
+    REMOVED = "removed"  # The account was removed.
     HOLDER_CHANGED = "holder_changed"  # Another person proved that the meter is theirs.
     WITHDRAWN = "withdrawn"  # The household stopped the consent in Relève.
     CLIENT_REVOKED = "client_revoked"  # The client of the proxy that had the grant was revoked.

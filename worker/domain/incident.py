@@ -21,7 +21,7 @@ from worker.errors import AccountError, ConsentEnded, RequestRefused, SeriesNotO
 # A window whose claim begins with this text is a probe: it is requested although the incident holds all other windows.
 PROBE: Final = "probe/"
 PROBES_TO_PASS: Final = 3
-# An incident of the second family needs refusals of at least this share of the requested accounts.
+# An incident of refusals opens only if at least this share of the requested accounts is refused.
 LEAST_SHARE_OF_REFUSALS: Final = 0.2
 # The longest wait between two rounds of probes, as a multiple of the first wait.
 LONGEST_WAIT: Final = 15
@@ -71,7 +71,7 @@ SLOTS: Final = (*(series.value for series in Series), *(kind.value for kind in R
 
 
 def kind_of(error: WorkerError) -> IncidentKind | None:
-    """Return the kind of incident that many errors like this one open.
+    """Return the kind of incident that opens if there are many errors like this one.
 
     None if the error isn't the supplier's fault: an error of a store or of the quota, or a bug.
     """
@@ -144,8 +144,8 @@ class ProbeResult(StrEnum):
 def judge_probe(kind: IncidentKind, error: WorkerError | None) -> ProbeResult:
     """Return what a probe says about an open incident of this kind; ``error`` is None if the supplier answered.
 
-    For kinds that hold, a probe passes even if the supplier refuses the account. During an outage, answers with new
-    tokens may be lost for all probed accounts; the supplier then refuses their old tokens, and the incident would
+    For kinds that hold windows, a probe passes even if the supplier refuses the account. During an outage, answers with
+    new tokens may be lost for all probed accounts; the supplier then refuses their old tokens, and the incident would
     never end. A probe says nothing if no call was made, because the account is gone or its consent has ended.
     """
     if isinstance(error, ConsentEnded | UnknownAccount):

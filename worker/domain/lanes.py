@@ -19,7 +19,7 @@ BROKER_PREFIX: Final = "releve:celery:"
 
 
 class Lane(StrEnum):
-    """The queues, and two lanes for work that came through no queue."""
+    """The queues, and two lanes for work that came through none of these queues."""
 
     STEPS = "steps"
     CONTROL = "control"

@@ -32,7 +32,7 @@ FIRST_DELAY_S: Final = 2.0
 # A worker keeps a delayed message in memory until it is due, so longer waits are left to the next scheduled run.
 LONGEST_DELAY_S: Final = 60.0
 # Delays after which a window is tried again if its retries have failed: after the first time, the second time and so
-# on. If it then still fails, the series waits for its next night.
+# on. If the window then still fails, the series waits for its next night.
 WINDOW_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120))
 # Delays after each attempt to send a notice: the first seven add up to about a day; no attempt follows the last delay.
 NOTICE_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720, 720))

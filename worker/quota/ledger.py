@@ -49,8 +49,8 @@ RAMP_SPACING_US: Final = 250_000
 BUCKETS: Final = 160
 # A lane that is above its floor leaves a four-hundredth of the limit to each lane that is served before it.
 _LEFT: Final = 400
-# A lane that is above its floor waits only for this share of its patience, so that the lanes served before it can book
-# permits further ahead.
+# A lane that is above its floor waits only for this share of its patience, by ``_rank``, so that the lanes served
+# before it can book permits further ahead.
 _PERCENT_OF_PATIENCE: Final = (85, 65, 45, 25, 15)
 # A caller waits for up to four slots of the pace, so that consecutive calls succeed even at one call per second.
 _SLOTS_WAITED_FOR: Final = 4
@@ -219,7 +219,7 @@ class QuotaLedger(PrefixedKeys):
         self._close_script = redis.register_script(lua_scripts.CLOSE_GATE)
 
     def take_permit(self, api: str) -> str:
-        """Take a permit that keeps within every limit; wait until it may be used, at most a few slots of the pace.
+        """Take a permit that keeps within every limit; wait until it may be used, for at most a few slots of the pace.
 
         ``api`` is the name under which the supplier counts the call. If there is no permit in time, raises RateLimited
         with the time to wait, and takes nothing; if the wait is known to be too long, raises at once. Between two

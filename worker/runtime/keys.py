@@ -77,7 +77,7 @@ def build_sealer(settings: Settings, purpose: Purpose, *, keep_new: bool = True)
 
 
 def open_backup_sealer(settings: Settings) -> Sealer:
-    """Return the sealer that opens backups. Raises ConfigError also without a key: a new key opens no backup."""
+    """Return the sealer that opens backups. Raises ConfigError also if there is no key: a new one opens no backup."""
     if not has_keys(settings, "backup_keys"):
         raise ConfigError(
             "no key of backups is given: put it into RELEVE_BACKUP_KEYS, or bring back the file backup.keys of the "

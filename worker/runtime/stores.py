@@ -97,7 +97,7 @@ def open_database(url: str, setting: str, opened: ExitStack) -> Database:
 def open_registry(
     settings: Settings, opened: ExitStack, keys: Keys | None = None, *, as_owner: bool = False
 ) -> Registry:
-    """Return the registry without checking its tables; ``opened`` closes it. Tables without secrets need no key.
+    """Return the registry without checking its tables; ``opened`` closes it. Only tables with secrets need a key.
 
     The registry connects at first use. ``as_owner``: connect as the user that may change the tables. Raises ConfigError
     if the address is invalid.
