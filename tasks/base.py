@@ -54,7 +54,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
     max_retries = MAX_RETRIES
     # Expected errors are logged in one line, without a traceback.
     throws = (WorkerError,)
-    # A log line does not quote the sealed message.
+    # With this, no log line quotes a sealed message.
     resultrepr_maxsize = 0
     Request = "tasks.base:QuietRequest"
 

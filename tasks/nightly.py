@@ -31,7 +31,7 @@ def nightly_sync(before: str | None = None) -> None:
     """Request the last days of every active account, as fast as the quota allows.
 
     1. A series is due if it wasn't requested since the night began, or since ``before`` (a date or a moment).
-    2. Due series are published, the longest waiting first, until ten minutes of quota are in flight
+    2. Due series are published, the longest waiting first, until the windows in flight need ten minutes of quota
        (``worker.sync.due``).
     3. While more are due, the task runs again some seconds later.
 
@@ -64,7 +64,7 @@ def catch_up(run: str | None = None) -> None:
     now = stores.now().astimezone(PARIS)
     run = run or f"catch-up:{now:%Y-%m-%dT%H}"
     before = datetime.strptime(run, "catch-up:%Y-%m-%dT%H").replace(tzinfo=PARIS)
-    # What is still missing tomorrow belongs to the next night.
+    # A catch-up of an earlier day does nothing: the next night requests what is still missing.
     if before.date() != now.date():
         return
     night = _this_night()

@@ -80,11 +80,10 @@ def tick() -> None:
 
 @shared_task(name="tasks.upkeep.prune_raw_answers", base=ControlTask)
 def prune_raw_answers() -> None:
-    """Delete raw and unexpected answers that are too old, and pack an account's raw answers of a past month into one
-    row.
+    """Delete raw and unexpected answers that are too old, and pack the raw answers of past months.
 
-    Data that was deleted since the last run, such as an erased meter with its readings, then also disappears from
-    SQLite's files.
+    An account's answers of one month become one row. Data that was deleted since the last run, such as an erased meter
+    with its readings, then also disappears from SQLite's files.
     """
     stores, registry = current.stores(), current.stores().registry
     now = stores.now()
@@ -242,7 +241,10 @@ def create_missing_curve_notices() -> None:
 
 @shared_task(name="tasks.upkeep.create_consent_reminders", base=ControlTask)
 def create_consent_reminders() -> None:
-    """Create reminders for consents that end within 30 and within 7 days, and for API tokens, each once."""
+    """Create reminders for consents that end within 30 and within 7 days, and for API tokens that end soon.
+
+    Each reminder is created only once.
+    """
     from worker.accounts.notices import notify_ending_tokens
     from worker.runtime.sync_parts import build_channels
 

@@ -75,7 +75,7 @@ TRANSITIONS: Final = Transitions[RequestState, RequestEvent, RequestState | None
     (_E.OTHER_PERSON, (_S.ASKING, _S.HELD), _S.CHOICE),
     (_E.TOO_MANY, (_S.ASKING, _S.CHOICE), _S.HELD),
     (_E.UNVOUCHED, (_S.ASKING,), _S.HELD),
-    (_E.OTHER_BY_READING, (_S.ASKING, _S.CHOICE, _S.HELD), _S.HELD),  # CHOICE: in 0.2.0 the person could choose.
+    (_E.OTHER_BY_READING, (_S.ASKING, _S.CHOICE, _S.HELD), _S.HELD),  # CHOICE: 0.2.0 still let the person choose.
     (_E.LET_IN, (_S.HELD,), _S.CONNECTED),
     (_E.VOUCHED, (_S.HELD,), _S.ASKING),
     (_E.TURNED_AWAY, (_S.HELD,), _S.REFUSED),

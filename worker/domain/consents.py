@@ -55,7 +55,7 @@ class Proof(StrEnum):
 
     NONE = "none"
     EXCHANGE = "exchange"  # P1: the supplier's own token answer names the meter (v4).
-    INVITED = "invited"  # P2, in 2026 with P3: the consent's browser has opened an invitation for this meter.
+    INVITED = "invited"  # P2, in 2026 with P3: the browser that gave the consent opened an invitation for this meter.
     REGISTER = "register"  # P4, in 2026 with P3: the person has read the meter's registers from its display.
     RIGHT = "right"  # P5: the supplier itself asked the holder, for a person who was invited or signed in.
     OWN = "own"  # The contract is the operator's own, so nobody has to consent.

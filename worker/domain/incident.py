@@ -37,7 +37,7 @@ class IncidentKind(StrEnum):
     HOLDER = "holder"
     METER = "meter"
     LOGIN = "login"
-    BY_HAND = "by_hand"  # An operator opened it, for example for an announced maintenance.
+    BY_HAND = "by_hand"  # An operator opened the incident, for example for an announced maintenance.
 
     @property
     def holds(self) -> bool:
@@ -79,7 +79,7 @@ def kind_of(error: WorkerError) -> IncidentKind | None:
 
 
 def slot_of(kind: IncidentKind, series: Series) -> str:
-    """Return the slot of an incident: the series if its kind holds, else the kind."""
+    """Return the slot of an incident: the series if the kind of incident holds windows, else the kind."""
     return series.value if kind.holds else kind.value
 
 

@@ -197,7 +197,7 @@ def _hold_reason(today: date, account: Account) -> Reason | None:
 
 
 def _failure_reason(facts: DayFacts) -> Reason | None:
-    """Return why the last call failed; None if it didn't, and for a partial day, whose reason is PARTIAL."""
+    """Return why the last call failed; None if it didn't fail, or if the day is partial (its reason is PARTIAL)."""
     if facts.failure is None or facts.mark.state is DayState.PARTIAL:
         return None
     return _REASON_BY_FAILURE[facts.failure]

@@ -135,8 +135,8 @@ class Turn:
     """The facts that decide when a row of the registry is requested next.
 
     ``nightly_at``: when a night begins. ``nights``: the number of nights from one turn to the next. ``asked_at``: when
-    the look-back was last requested. ``again_at``: when a failed look-back is tried again. ``last_day`` and
-    ``last_complete``: the newest day with a reading, and the newest complete day. ``repair_on``: the first date on
+    the series' last days were last requested. ``again_at``: when a failed request for them is tried again. ``last_day``
+    and ``last_complete``: the newest day with a reading, and the newest complete day. ``repair_on``: the first date on
     which the repair includes the row. ``history_at``: when loading the history continues; None if it is loaded.
     ``lacks_curve``: whether the row's curve isn't collected, and so is requested only once a week. ``hours``: the
     allowed hours of the account; None if any time is allowed.

@@ -270,8 +270,8 @@ class QuotaLedger(PrefixedKeys):
     def close_gate(self, retry_after_s: float, permit: str = "", code: str = "") -> None:
         """Close the gate for all workers and APIs, unless the gate is already closed for longer.
 
-        ``permit`` is the permit of the refused call, if known. ``code`` is the code of its error, with which all calls
-        fail until the gate opens.
+        ``permit`` is the permit of the refused call, if known. ``code`` is the code of that call's error, with which
+        all calls fail until the gate opens.
         """
         if retry_after_s <= 0:
             return
