@@ -449,7 +449,7 @@ class SplitFetch:
     data_from: date | None = None
     payloads: list[tuple[DateWindow, Json]] = field(default_factory=list, repr=False)
     floor: date | None = None
-    end: date | None = None
+    end: date = date.min
 
     def fetch(self, window: DateWindow) -> SplitFetch:
         """Request the whole window, in as many pieces as necessary; return self. Raises ``fetch_piece``'s errors."""

@@ -160,7 +160,7 @@ class WindowSync:
         # today.
         data_from = None if series.is_state else account.first_day
         split = SplitFetch(lambda piece: self.supplier_of(account).ask(series, meter, piece), data_from).fetch(window)
-        answered_window = DateWindow(window.start, split.end or window.end)
+        answered_window = DateWindow(window.start, split.end)
         answer = RawAnswer(series, asked_at, answered_window, split.payloads, split.floor)
         self.observe(account.id, answer)
         return answer
