@@ -47,7 +47,7 @@ worker_pool = "threads"
 worker_concurrency = 16
 worker_enable_remote_control = True
 worker_send_task_events = False  # Flower turns these events on while it runs.
-task_send_sent_event = False  # These events would cost one more message per task; the time of receipt is enough.
+task_send_sent_event = False  # Such an event would cost one more message per task; the time of receipt is known anyway.
 worker_cancel_long_running_tasks_on_connection_loss = False
 worker_redirect_stdouts = False  # Log lines are formatted by worker/logs.py, through Celery's setup_logging signal.
 # Queues, in the order in which a worker on Redis serves them.
@@ -114,7 +114,8 @@ _ARGUMENTS: dict[str, tuple[object, ...]] = {
 # memory card.
 _NOT_OF_A_HOME = {"conclude requests", "withdraw rights", "check pending rights", "check rights"}
 if _settings.is_home:
-    broker_transport_options["unacked_restore_interval"] = 600  # A home's worker also restores messages when it starts.
+    # Ten minutes are enough, because a home's worker also restores messages when it starts.
+    broker_transport_options["unacked_restore_interval"] = 600
     _SCHEDULE = tuple(
         (name, task, crontab(minute=f"*/{max(2, int(when / 60))}") if isinstance(when, float) else when, expires)
         for name, task, when, expires in _SCHEDULE

@@ -26,14 +26,14 @@ SIMULATOR_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - everybody ma
 _FURTHER_HOSTS: Final = ("enedis_authorize_url", "grdf_authorize_url", "grdf_token_url")
 UP_ADDRESS: Final = "up.url"  # File in the data folder with the address of the pages of `releve up`.
 _REGULATOR: Final = "https://www.cre.fr/fileadmin/Documents/Open_data/Marches_de_detail"
-_UNKNOWN: Final[Any] = object()  # Stands for the value of another field if that is invalid.
+_UNKNOWN: Final[Any] = object()  # Stands for the value of another field if that field is invalid.
 
 
 class ConfigError(Exception):
     """Some settings are invalid; the text has one line for each error, which says what to do."""
 
 
-# The defaults of a home: the longest history of the load curve, and an earlier start of the night, for gateways.
+# The defaults of a home: the longest history of the load curve, and the time from which gateways may be called.
 _OF_A_HOME: Final = {"history_load_days": 745, "nightly_at": "06:00"}
 
 
@@ -357,7 +357,7 @@ class Settings(BaseSettings):
     @field_validator("pretend_now", "pretend_homes")
     @classmethod
     def _check_pretence(cls, value: Any, info: ValidationInfo) -> Any:
-        # A field's validator, because a model's validator would not run if another field is invalid.
+        # This is a field's validator, because a model's validator would not run if another field is invalid.
         if value and validation.is_home_of(info.data.get("home"), info.data.get("data_dir")):
             if validation.is_gateway_production(info.data.get("gateway_url")):
                 raise ValueError("is for the simulator only: unset it, or set RELEVE_GATEWAY_URL to the simulator")
@@ -451,7 +451,7 @@ class Settings(BaseSettings):
 
     @property
     def pretends(self) -> bool:
-        """Whether a pretend setting is on.
+        """Whether ``pretend_homes`` or ``pretend_now`` is set.
 
         Don't guess this from the supplier's host name: a private gateway isn't Enedis' host either, but has real
         meters.
@@ -518,7 +518,7 @@ class Settings(BaseSettings):
         return _secret(self.measures_admin_url) or self.measures()
 
     def ledger(self) -> Path:
-        """Return the path of the ledger of erasures."""
+        """Return the path of the ledger of erasures, in data_dir by default."""
         return self.ledger_file or self.data_dir / "ledger.ndjson"
 
     def notify_urls(self) -> list[str]:

@@ -4,8 +4,8 @@ A check raises ValueError with a text for the operator that doesn't repeat the v
 password.
 
 Redis and RabbitMQ deliver messages in different ways, so options, queues and exchange depend on the scheme of the
-broker's URL: Redis, Redis Sentinel or RabbitMQ. The comments hold for RabbitMQ 4.0, kombu 5.7 and Celery 5.7: read in
-their documentation and sources, then tried on a real server.
+broker's URL: Redis, Redis Sentinel or RabbitMQ. The comments hold for RabbitMQ 4.0, kombu 5.7 and Celery 5.7: they were
+read in the documentation and sources, then tried on a real server.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def check_notify_hosts(urls: Sequence[str], networks: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class BrokerOptions:
-    """What Celery needs to know about a broker.  ``url`` is None for the embedded Redis, whose address comes later."""
+    """What Celery needs to know about a broker. ``url`` is None for the embedded Redis: its address is known later."""
 
     url: str | None
     kind: Literal["redis", "rabbitmq"]
@@ -291,7 +291,8 @@ def _tls_of(url: str) -> dict[str, Any] | None:
     for host in url.split(";"):
         options |= dict(parse_qsl(host.partition("?")[2]))
     reqs = options.pop("ssl_cert_reqs", "required")
-    # Without server_hostname py-amqp checks the certificate, but not its name.  For None kombu takes the host's name.
+    # Without server_hostname py-amqp checks the certificate, but not its name. If it is None, kombu uses the host's
+    # name.
     hostname = {} if reqs == "none" else {"server_hostname": None}
     return {option.removeprefix("ssl_"): value for option, value in options.items()} | {
         "cert_reqs": _CERT_REQS[reqs],

@@ -60,7 +60,7 @@ def simulate(host: str, port: int, admin_token: str | None, **options: Any) -> N
     With --data it serves recordings. It prints each file that it serves or skips, and refuses other meters as the
     supplier does.
 
-    Its clock starts at RELEVE_PRETEND_NOW, if set. /__sim__/ controls it while it runs.
+    The simulator's clock starts at RELEVE_PRETEND_NOW, if set. Requests to /__sim__/ control the running simulator.
 
     \b
     Example:

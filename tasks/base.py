@@ -46,16 +46,15 @@ _WAITS: Final = "releve_waits"  # A message header: how often the message has wa
 class WindowTask(Task):  # type: ignore[type-arg]
     """A step of a window's chain.  Its first argument is the window, or the sealed message of the previous step.
 
-    A step that kills its workers is given up: the starts of a step are counted under the claim that all messages of the
-    step name.
+    A step that keeps killing its workers is given up; to notice this, its starts are counted (``step_of``).
     """
 
     abstract = True
     acks_late = True
     max_retries = MAX_RETRIES
-    # Expected errors: one line in the log, no traceback.
+    # Expected errors are logged in one line, without a traceback.
     throws = (WorkerError,)
-    # A log line does not quote the sealed message.
+    # With this, no log line quotes a sealed message.
     resultrepr_maxsize = 0
     Request = "tasks.base:QuietRequest"
 
@@ -73,7 +72,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
         return f"{job['account_id']}:{job['series']}:{self.name}:{job['claim'] or job['run_id']}"
 
     def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
-        """Publish as Task does; logs, events and Flower show a message's window, not its sealed readings."""
+        """Publish like ``Task``; logs, events and Flower show a message's window, not its sealed readings."""
         if args:
             options["argsrepr"] = _window_line(args)
         return super().apply_async(args, kwargs, *rest, **options)
@@ -81,8 +80,8 @@ class WindowTask(Task):  # type: ignore[type-arg]
     def retry_later(self, error: TransientError) -> NoReturn:
         """Retry after a countdown, or raise the error if the wait is long: the reconciler then republishes the window.
 
-        An incident also raises the error: a message that waits for the incident's end would cost memory, and after the
-        incident the window is due again anyway.
+        The error is also raised during an incident: a message that waits for the incident's end would cost memory, and
+        after the incident the window is due again anyway.
         """
         if isinstance(error, IncidentOpen):
             raise error

@@ -1,6 +1,6 @@
 """The nightly run, its catch-up, the backfill of histories, and the reconciler that publishes lost windows again.
 
-A history has one window of each series in flight: the end of a window's chain starts the next window.
+A history has at most one window of each series in flight: the end of a window's chain starts the next window.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def nightly_sync(before: str | None = None) -> None:
     """Request the last days of every active account, as fast as the quota allows.
 
     1. A series is due if it wasn't requested since the night began, or since ``before`` (a date or a moment).
-    2. Due series are published, the longest waiting first, until ten minutes of quota are in flight
+    2. Due series are published, the longest waiting first, until the windows in flight need ten minutes of quota
        (``worker.sync.due``).
     3. While more are due, the task runs again some seconds later.
 
@@ -53,18 +53,18 @@ def nightly_sync(before: str | None = None) -> None:
 
 @shared_task(name="tasks.nightly.sync_account", base=ControlTask)
 def sync_account(account_id: str, run: str) -> None:
-    """Publish the look-back of one account, requested by hand under the name ``run``."""
+    """Publish the windows of one account's last days, requested by hand under the name ``run``."""
     publish(current.sync().claims.claim_look_backs(account_id))
 
 
 @shared_task(name="tasks.nightly.catch_up", base=ControlTask)
 def catch_up(run: str | None = None) -> None:
-    """Request yesterday's data for accounts that still lack it, once each afternoon hour, at the pace of the night."""
+    """Request yesterday's data for accounts that still lack it, in portions as in ``nightly_sync``."""
     stores = current.stores()
     now = stores.now().astimezone(PARIS)
     run = run or f"catch-up:{now:%Y-%m-%dT%H}"
     before = datetime.strptime(run, "catch-up:%Y-%m-%dT%H").replace(tzinfo=PARIS)
-    # What is still missing tomorrow belongs to the next night.
+    # A catch-up of an earlier day does nothing: the next night requests what is still missing.
     if before.date() != now.date():
         return
     night = _this_night()
@@ -133,7 +133,7 @@ def _only_once(name: str) -> bool:
 
 
 def _is_first_of_tick(name: str) -> bool:
-    """Return True once per tick, however many beat processes there are."""
+    """Return True only once in each ``reconcile_every_s`` seconds, however many beat processes there are."""
     every_s = current.stores().settings.reconcile_every_s
     tick = int(datetime.now(PARIS).timestamp() / every_s)
     return current.stores().windows.slot(f"{name}:{tick}", 2 * every_s)

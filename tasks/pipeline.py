@@ -53,7 +53,10 @@ def store(message: SealedMessage) -> None:
 
 
 def window_chain(job: WindowJob) -> Signature:
-    """Return a window's chain, which begins in its lane; a history's chain ends by publishing the next window."""
+    """Return a window's chain, which begins in the window's lane.
+
+    The chain of a history's window ends by publishing the history's next window.
+    """
     args = (job["account_id"], job["series"], job["start"], job["end"])
     first = fetch.s(*args, run_id=job["run_id"], claim=job["claim"]).set(queue=queue_of(job))
     steps = [first, filter_known.s(), aggregate.s(), store.s()]

@@ -32,7 +32,7 @@ _A_DAY_S: Final = 24 * 3600
 # Added to AUDIT_KEPT: the database refuses, by its own clock, to delete younger entries.
 _CLOCKS_DIFFER: Final = timedelta(hours=1)
 OUTPUT_EXPIRES_S: Final = 60  # The next round publishes the delivery again.
-KEEP_ENDED_RIGHTS: Final = timedelta(days=30)  # So that a person can see what became of a right.
+KEEP_ENDED_RIGHTS: Final = timedelta(days=30)  # Meanwhile a person can see what became of a right.
 KEEP_INVITATIONS: Final = timedelta(days=7)  # Counted from their end, so that an operator can see what became of them.
 
 
@@ -52,7 +52,7 @@ def renew_tokens() -> None:
 
 @shared_task(name="tasks.upkeep.follow_fleet_series", base=ControlTask)
 def follow_fleet_series(names: str) -> None:
-    """Apply beat's RELEVE_SERIES to all accounts that follow it, when the setting has changed and once a day."""
+    """Apply beat's RELEVE_SERIES to all accounts that follow this setting, when it has changed and once a day."""
     stores = current.stores()
     fleet = [series for series in complete_fleet(parse_series(names)) if is_offered(stores.settings, series)]
     if stores.windows.get_text(_FLEET_SERIES) != names:
@@ -80,10 +80,10 @@ def tick() -> None:
 
 @shared_task(name="tasks.upkeep.prune_raw_answers", base=ControlTask)
 def prune_raw_answers() -> None:
-    """Delete raw answers and unknown answers that are too old, and pack each past month into one row.
+    """Delete raw and unexpected answers that are too old, and pack the raw answers of past months.
 
-    Data that was deleted since the last run, such as an erased meter with its readings, then also disappears from
-    SQLite's files.
+    An account's answers of one month become one row. Data that was deleted since the last run, such as an erased meter
+    with its readings, then also disappears from SQLite's files.
     """
     stores, registry = current.stores(), current.stores().registry
     now = stores.now()
@@ -139,7 +139,7 @@ def expire_consents() -> None:
 
 @shared_task(name="tasks.upkeep.repair_open_days", base=ControlTask)
 def repair_open_days() -> None:
-    """Publish the open days that are due, unless an incident is open.  A second run finds these days in flight."""
+    """Publish the incomplete days that are due, unless an incident is open. A second run finds these days in flight."""
     if current.sync().incidents.is_open():
         return
     for due in current.sync().due:
@@ -227,7 +227,7 @@ def deliver_due_outputs() -> None:
 
 @shared_task(name="tasks.upkeep.note_daily_outputs", base=ControlTask)
 def note_daily_outputs() -> None:
-    """Send yesterday's data again to the outputs whose figures change with the date. Safe to repeat."""
+    """Make yesterday's data due again for the outputs whose figures change with the date. Safe to repeat."""
     current.outputs().note_daily()
 
 
@@ -241,7 +241,10 @@ def create_missing_curve_notices() -> None:
 
 @shared_task(name="tasks.upkeep.create_consent_reminders", base=ControlTask)
 def create_consent_reminders() -> None:
-    """Create reminders for consents that end within 30 and within 7 days, and for API tokens, each once."""
+    """Create reminders for consents that end within 30 and within 7 days, and for API tokens that end soon.
+
+    Each reminder is created only once.
+    """
     from worker.accounts.notices import notify_ending_tokens
     from worker.runtime.sync_parts import build_channels
 

@@ -48,7 +48,7 @@ app.config_from_object("config.celery_options")
 app.steps["consumer"].add(FormerDeliveries)
 task_signals.install()
 _resources = ExitStack()
-# At exit, this process stops using the embedded Redis server, which ends with its last user.
+# At exit, this process stops using the embedded Redis server; the last process to do so stops the server.
 atexit.register(_resources.close)
 
 # `celery -A worker flower` loads this module before Flower reads its options, so Flower's defaults are set here.
@@ -82,7 +82,7 @@ def _use_embedded_broker(sender: Celery, **_: Any) -> None:
 
 @signals.worker_init.connect
 def _prepare_worker(sender: Any, **_: Any) -> None:
-    """Check the settings, and write heartbeats before the first message is taken; watch the worker once it is ready."""
+    """Check the settings; start the heartbeat before the first message is taken, and later the watchdog."""
     from worker.ops.startup import prepare_worker
     from worker.ops.watchdog import start_heartbeat, start_watchdog
     from worker.runtime import current
@@ -139,7 +139,7 @@ def enqueue_revocation(*, broker_url: str) -> None:
 
 
 def enqueue_withdrawal(*, broker_url: str) -> None:
-    """Enqueue the withdrawal of rights that no household needs any more."""
+    """Enqueue the withdrawal of the access rights that no household needs any more."""
     enqueue(WITHDRAWAL_TASK, broker_url=broker_url)
 
 

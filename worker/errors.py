@@ -218,7 +218,7 @@ class RefreshTokenDead(ConsentRevoked):
 
 
 class RefreshAnswerLost(RefreshTokenDead):
-    """The supplier used up the refresh token, but its answer with the next one was lost."""
+    """The supplier used up the refresh token, but the answer with the next refresh token was lost."""
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"
     incident = None  # Such errors are no incident, because the token is really lost: only a new consent helps.

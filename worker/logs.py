@@ -90,7 +90,7 @@ class Redactor:
         return _METER.sub(lambda match: match["ours"] or MASK, text)
 
     def mask_value(self, value: Any) -> Any:
-        """Return the value, masked, also inside lists and mappings. A number stays one, unless it is a meter number."""
+        """Mask a value, also inside lists and mappings. A number stays a number, unless it is a meter number."""
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int | float):
@@ -145,7 +145,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 _TRACEBACKS: Final = logging.Formatter()
-REDACTOR: Final = Redactor()  # The only one of the process. Code that reads a secret calls `REDACTOR.add_secrets`.
+REDACTOR: Final = Redactor()  # The process's only redactor. Code that reads a secret calls `REDACTOR.add_secrets`.
 
 _NO_CONTEXT: Final[Mapping[str, Any]] = {}
 _context: ContextVar[Mapping[str, Any]] = ContextVar("releve.logs", default=_NO_CONTEXT)

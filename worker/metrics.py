@@ -34,8 +34,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # Nobody needs the s
 class Definition:
     """The definition of a metric, from which the metric and its entry on the reference page are made.
 
-    ``name``: as in Prometheus, without the suffixes of a histogram. ``labels``: the possible values of each label,
-    empty for a label of OPEN_LABELS.
+    ``name``: the name in Prometheus, without the suffixes of a histogram. ``labels``: the possible values of each
+    label; empty for a label in OPEN_LABELS.
     """
 
     kind: MetricKind
@@ -45,7 +45,7 @@ class Definition:
 
 
 class MetricRegistry:
-    """The definitions of one endpoint's metrics, in the order of its reference page. Its methods create metrics."""
+    """Creates the metrics of one endpoint, and keeps their definitions in the order of the reference page."""
 
     def __init__(self) -> None:
         self.definitions: list[Definition] = []
@@ -196,5 +196,5 @@ TASKS_RUNNING: Final = WORKER_METRICS.gauge("releve_tasks_running", "Running tas
 
 
 def error_kind(error: BaseException) -> str:
-    """Return the kind of this error, one of ERROR_KINDS; any other exception counts as unexpected."""
+    """Return the kind of this error, one of ERROR_KINDS; any other exception counts as ``unforeseen``."""
     return (error if isinstance(error, WorkerError) else WorkerError).kind

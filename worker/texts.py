@@ -68,10 +68,10 @@ def translate(key: str, language: str, **facts: Any) -> str:
 
 
 def translate_code(code: str, part: str, language: str, **facts: Any) -> str:
-    """Return a text of an error code, or of the code's family, because another version may have stored an unknown code.
+    """Return the text ``part`` of an error code, or else of the code's family: ``A`` is the family of ``A.B``.
 
-    A code of no known family counts as an unknown error. The result is empty if neither the code nor its family has a
-    text for this part.
+    A code without a known family, which another version may have stored, counts as an unknown error. The result is
+    empty if neither the code nor its family has a text for this part.
     """
     words = code.split(".")
     names = [".".join(words[:length]) for length in range(len(words), 0, -1)]

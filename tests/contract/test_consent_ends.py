@@ -112,7 +112,7 @@ LAST_DAYS = st.one_of(
 def test_each_lane_asks_on_the_last_day_and_none_after_it(registry: Registry) -> None:
     add_ready(registry)
 
-    @settings(max_examples=examples(25, desk=8), deadline=None)
+    @settings(max_examples=examples(25, desk=8))
     @given(LAST_DAYS, st.integers(-26 * 60, 26 * 60))
     def walk_over_midnight(last_day: date, minutes: int) -> None:
         midnight = local_midnight(last_day + ONE_DAY).astimezone(UTC)

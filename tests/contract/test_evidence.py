@@ -38,9 +38,7 @@ DAY = timedelta(days=1)
 TODAY = NOW.date()
 UNTIL = TODAY + 400 * DAY
 WITHDRAWN = "USER_ACTION_NEEDED.OAUTH_OUTDATED"
-few = settings(
-    max_examples=examples(15, desk=5), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+few = settings(max_examples=examples(15, desk=5), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @dataclass

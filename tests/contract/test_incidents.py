@@ -79,7 +79,7 @@ def test_calls_of_long_ago_and_of_a_clock_that_was_set_back_do_not_count(bench: 
     assert bench.count() == FailureCount(0, 0)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.sampled_from([None, OUTAGE, IncidentKind.ANSWERS]), st.integers(0, 400)))
 )

@@ -271,7 +271,7 @@ def test_a_write_leaves_the_documents_it_was_given_alone(store: DoctypeView, acc
     assert without_revision(store.read(account, *ALL_KEYS)) == copies
 
 
-@settings(max_examples=examples(15, desk=5), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15, desk=5), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(energies=st.lists(st.integers(0, 10**12), min_size=1, max_size=60))
 def test_a_load_of_six_decimals_comes_back_equal(store: DoctypeView, energies: list[int]) -> None:
     account = uuid.uuid4().hex[:12]
@@ -283,7 +283,7 @@ def test_a_load_of_six_decimals_comes_back_equal(store: DoctypeView, energies: l
     assert without_revision(store.read(account, *ALL_KEYS)) == documents
 
 
-@settings(max_examples=examples(15, desk=5), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15, desk=5), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_writes_in_any_order_and_twice_give_the_same_content(store: DoctypeView, data: Any) -> None:
     account = uuid.uuid4().hex[:12]

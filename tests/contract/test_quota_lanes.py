@@ -28,7 +28,6 @@ ALL: Final = 1e9
 
 once_per_example = settings(
     max_examples=examples(15, desk=5),
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
 )

@@ -131,7 +131,7 @@ def test_accounts_tokens_and_invitations_belong_to_the_default_tenant_unless_it_
     assert their_token.tenant == THEIRS
 
 
-@settings(max_examples=examples(15, desk=5), deadline=None)  # Each example writes to a file.
+@settings(max_examples=examples(15, desk=5))
 @given(tenants=st.lists(st.sampled_from((OURS, THEIRS, "third")), max_size=12), limit=st.integers(1, 5))
 def test_pages_and_lists_of_a_tenant_have_its_own_rows_and_no_others(
     tmp_path_factory: pytest.TempPathFactory, tenants: list[str], limit: int

@@ -12,7 +12,7 @@ from tests.fuzz.gas_laws import GAS_LAWS
 from tests.fuzz.laws import LAWS
 
 EXAMPLES = int(os.environ.get("RELEVE_FUZZ_EXAMPLES", "60"))
-_budget = settings(max_examples=EXAMPLES, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck))
+_budget = settings(max_examples=EXAMPLES, print_blob=True, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("name", [*LAWS, *GAS_LAWS, *FILE_LAWS])

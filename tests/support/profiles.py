@@ -1,4 +1,7 @@
-"""How thoroughly tests explore: with few examples, or with all of them where TEST_PROFILE=full (`make test-rest`)."""
+"""How thoroughly tests explore: with few examples, or with all of them where TEST_PROFILE=full (`make test-rest`).
+
+No example has a deadline, because tests do not measure time.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from hypothesis import settings
 FULL: Final = os.environ.get("TEST_PROFILE") == "full"
 DESK_EXAMPLES: Final = 20
 
-settings.register_profile("desk", max_examples=DESK_EXAMPLES)
-settings.register_profile("full")
+settings.register_profile("desk", max_examples=DESK_EXAMPLES, deadline=None)
+settings.register_profile("full", deadline=None)
 
 
 def load_profile() -> None:

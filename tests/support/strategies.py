@@ -17,9 +17,9 @@ ALL_DAYS: Final = [FIRST_DAY + number * ONE_DAY for number in range((LAST_DAY - 
 CLOCK_CHANGE_DAYS: Final = [day for day in ALL_DAYS if day_length(day) != timedelta(hours=24)]
 STEPS: Final = (5, 10, 15, 20, 30, 60)
 
-few = settings(max_examples=examples(25), deadline=None)
-several = settings(max_examples=examples(40), deadline=None)
-many = settings(max_examples=examples(100), deadline=None)
+few = settings(max_examples=examples(25))
+several = settings(max_examples=examples(40))
+many = settings(max_examples=examples(100))
 
 days = st.one_of(st.sampled_from(CLOCK_CHANGE_DAYS), st.dates(FIRST_DAY, LAST_DAY))
 watts = st.integers(0, 36_000)

@@ -62,8 +62,8 @@ class TokenAccount:
 class AccountAssertion:
     """Adds accounts with evidence of kind ``asserted``.
 
-    ``token_of``: the tenant whose program vouches; None if the operator vouches. ``waits_under``: if set, a new
-    account begins suspended, with this code of a refusal as the reason, and nothing is requested for the account.
+    ``token_of``: the tenant whose program vouches; None if the operator vouches. ``waits_under``: if set, a new account
+    begins suspended, with this error code as the reason, and nothing is requested for the account.
     """
 
     supplier: str
@@ -89,8 +89,8 @@ class AccountAssertion:
         Account and evidence are written in one transaction. With ``consented_on``, the day on which the holder
         consented, the account is ``ready`` at once. Otherwise the account is ``new`` until the supplier's first answer,
         but its data are requested like those of a ready one. The caller has checked that a token is given if each
-        account needs its own, and enqueues the backfill. ``anew``: the holder has consented since the meter's data were
-        erased.
+        account needs its own token, and enqueues the backfill. ``anew``: the holder has consented since the meter's
+        data were erased.
 
         Raises ValueError if ``reference`` or ``consented_on`` is not acceptable. Raises MeterElsewhere if another
         tenant's account reads the meter or, with ``token_of``, if the meter's last erased account belonged to another
@@ -146,7 +146,7 @@ class AccountAssertion:
         )
 
     def add_by_token(self, token: str, vouched_by: str, usage_points: Sequence[str] = ()) -> list[TokenAccount]:
-        """Give a gateway's token to the accounts of all its meters, and return the accounts; missing ones are created.
+        """Give a gateway's token to the accounts of the token's meters, creating missing accounts; return the accounts.
 
         If one account can't take the token, no account is changed. Only the gateway can check the token's signature, so
         the token proves nothing: the evidence is ``asserted``, and an account that was made by a consent at the

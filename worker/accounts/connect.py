@@ -13,9 +13,9 @@
 A request from a client of the proxy makes no account: once it is proven, the client gets a code. A request that
 declares a right makes no account either: the supplier asks the holder, and ``gas_rights.RightDeclarations`` takes over.
 
-For proof P4, one meter's registers are requested from the supplier once and compared with what the person has typed.
-These calls are made only after a reading was typed, and with the small quota of ``Lane.STRANGERS``, even if the person
-was invited. The answers are dropped, because nobody has consented to keeping them yet.
+For proof P4 (a typed reading), one meter's registers are requested from the supplier once and compared with what the
+person has typed. These calls are made only after a reading was typed, and with the small quota of ``Lane.STRANGERS``,
+even if the person was invited. The answers are dropped, because nobody has consented to keeping them yet.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ from worker.stores.redis.locks import Locks
 from worker.stores.registry.erased_meters import ReadingTryTable
 
 log = logging.getLogger("releve.consents")
-# The lifetime of a step's lock. It is longer than the supplier's slowest answer; if the process is killed, others wait
-# this long. A running step extends its lock up to _LONGEST_STEP_S.
+# The lifetime of a step's lock. It is longer than the supplier's slowest answer; if the process is killed, other
+# processes wait this long. A running step extends its lock up to _LONGEST_STEP_S.
 _STEP_S: Final = 90.0
 _LONGEST_STEP_S: Final = 600.0
-# The newest midnight in an answer is normally yesterday's; until the supplier publishes in the morning, it is the
-# midnight of the day before. With an older midnight, too wide a range of readings would be accepted. Earlier midnights
-# show how much the home uses in a day.
+# A reading is compared with registers at midnight. An answer's newest registers are normally those of yesterday or,
+# until the supplier publishes in the morning, of the day before. With older registers, too wide a range of readings
+# would be accepted. The registers of earlier midnights show how much the home uses in a day.
 _OLDEST_NEWEST: Final = timedelta(days=2)
 _LOOK_BACK: Final = timedelta(days=15)
 
@@ -164,7 +164,7 @@ class AccountConnector:
     def let_in(self, request_id: str, *, by: str) -> ConnectionRequest | None:
         """Connect a request that waits for the operator, or allow its right to be declared; return the request.
 
-        None if no waiting request has this id. If the supplier must be asked next, the caller publishes the request.
+        None if no waiting request has this id. If the supplier must be asked next, the caller enqueues the request.
         """
         request = self._load(request_id, None, RequestState.HELD)
         if request is None:
@@ -186,7 +186,7 @@ class AccountConnector:
         return request
 
     def _lock(self, request_id: str) -> AbstractContextManager[None]:
-        """Lock the request for one step; to compare a reading, a step calls the supplier up to four times."""
+        """Lock the request for one step, which may be long: comparing a reading takes up to four supplier calls."""
         return self.locks.lock(f"connection_request:{request_id}", _STEP_S, most_s=_LONGEST_STEP_S)
 
     def _load(self, request_id: str, names: Sequence[str] | None, state: RequestState) -> ConnectionRequest | None:
@@ -242,7 +242,7 @@ class AccountConnector:
             return request.after(RequestEvent.REFUSED, page="unusable")
 
     def _prove(self, request: ConnectionRequest) -> ConnectionRequest:
-        """Ask the supplier at most once; return the request proven, unproven or still waiting."""
+        """Seek a proof in the supplier's answer or the typed reading, and return the request with the outcome."""
         if request.supplier not in self.outcomes.suppliers:
             raise OperatorFault(f"{request.supplier} is not set up any more")
         answer = self.outcomes.suppliers[request.supplier].ask(request)
@@ -294,8 +294,8 @@ class AccountConnector:
 class MeterReadings:
     """Compares a typed reading with the meter's registers.
 
-    ``client_of``: returns a supplier's client with the application's token. ``offered``: whether the supplier serves
-    registers.
+    ``client_of``: returns, for a supplier's name, a client with the application's token. ``offered``: whether the
+    supplier serves registers.
     """
 
     client_of: Callable[[str], SupplierClient]
@@ -308,8 +308,8 @@ class MeterReadings:
         """Return the meter that the request's reading proves; None if the reading proves no meter or can't be compared.
 
         The consent must name exactly one meter, and must begin on the day on which the person was sent to the supplier.
-        A consent that begins earlier existed before, because the supplier gives the same holder the same id again. A
-        consent that begins later didn't exist yet. Raises TransientError if the supplier can't answer now; this does
+        A consent that begins earlier is an old consent: the supplier gives the same holder the same id again. A consent
+        that begins later did not exist on that day. Raises TransientError if the supplier can't answer now; this does
         not count as a try.
         """
         meter = meters[0] if len(meters) == 1 else None

@@ -70,8 +70,8 @@ class StoredDay:
 
     Each of the other fields is for one kind of series. ``registers``: the energy by tariff period. ``breaks``: where
     this energy is missing because a new sequence of registers begins. ``peak``: the maximum power compared with the
-    subscribed power. ``state``: the row in force. ``gas``: the day or period, with the values from which its energy was
-    converted. ``computed``: whether the daily value was computed from the curve.
+    subscribed power. ``state``: the row in force on the day. ``gas``: the day or period, with the values from which its
+    energy was converted. ``computed``: whether the daily value was computed from the curve.
     """
 
     amount: int | None
@@ -103,8 +103,8 @@ class Explanation:
 
     ``sentences``: the reason to read aloud, by language. ``proof``: the newest proof of consent. ``discrepancies`` is
     None if nothing of the day is stored, so nothing could be compared. ``month``: the sum of the month's days compared
-    with the energy that was published for the month; None if the two can't be compared. ``outputs``: the outputs to
-    which the account's changes are sent, and what waits there.
+    with the energy that was published for the month; None if the two can't be compared. ``outputs``: the states of the
+    outputs to which the account's changes are sent.
     """
 
     account: Account
@@ -172,7 +172,7 @@ class Explainer:
         return {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
 
     def list_corrections(self, account: Account, day: date) -> Iterator[Correction]:
-        """Yield the day's corrections: first of the daily value, then of the steps in order of time, then of others.
+        """Yield the day's corrections: of the daily value, of the steps in order of time, then of the other series.
 
         For a series of periods, yield the corrections of the period that contains the day.
         """
@@ -214,7 +214,7 @@ def _explain_series(
     calls = [call for call in _calls_of(series, state, outcome) if day in call.window]
     in_force = stored.state is not None and stored.state.key <= day.isoformat()
     if series.is_state:
-        wanted = in_force or stored.state is None  # A state from before the first stored one can't be requested.
+        wanted = in_force or stored.state is None  # A state from before the first stored state can't be requested.
     else:
         wanted_window = known.history.wanted_window(series)
         wanted = wanted_window is not None and wanted_window.start <= day
@@ -271,7 +271,7 @@ def _calls_of(series: Series, state: Mapping[str, str], outcome: SeriesOutcome |
 
 
 def _partial_series(reason_series: Collection[Series], explanations: Mapping[Series, SeriesExplanation]) -> Series:
-    """Return the first partial series, because the sentence quotes its half-hours, or any series if none is partial."""
+    """Return the first series whose day is partial, as the sentence quotes its half-hours; else any series."""
     partial = (series for series in reason_series if explanations[series].mark.state is DayState.PARTIAL)
     return next(partial, next(iter(reason_series)))
 
@@ -336,7 +336,7 @@ def period_of(day: date, rows: Iterable[Entry]) -> Entry | None:
 
 
 def compare_month(day: date, known: Iterable[Series], entries: EntriesByDoctype) -> MonthComparison | None:
-    """Compare the sum of the month's days with the energy published for the month; None if either sum is incomplete."""
+    """Compare the sum of the month's days with the energy published for the month; None unless both are complete."""
     daily = next((series for series in known if series.is_daily_energy), None)
     published = next((series for series in known if series.has_intervals), None)
     if daily is None or published is None:

@@ -194,8 +194,8 @@ class RightDeclarations:
     ) -> Right:
         """Store the right, and mark the invitation as used.
 
-        Raises RequestEnded if the invitation was used or revoked, or the meter erased, in the meantime. In that case, a
-        right that was registered just now is marked to be withdrawn.
+        Raises RequestEnded if the invitation was used or revoked, or the meter's data were erased, in the meantime. In
+        that case, a right that was registered just now is marked to be withdrawn.
         """
         page = ""
         with self.outcomes.registry.database.writing() as connection:
@@ -212,7 +212,7 @@ class RightDeclarations:
         return right
 
     def _is_erased(self, erased_at: datetime | None, request: ConnectionRequest) -> bool:
-        """Return whether the meter was erased since the person began this request."""
+        """Return whether the meter's data were erased after the person began this request."""
         return erased_at is not None and not is_younger(Proof.RIGHT, erased_at, request.begun_at, None)
 
 
@@ -231,7 +231,7 @@ def _page_of(error: RightRefused | UnknownUsagePoint) -> str:
 def open_by_right(
     outcomes: ProvenRequests, right: Right, covers: Collection[Series] | None = None, *, anew: bool = False
 ) -> Account | None:
-    """Return the account that an active right has opened or renewed; None if the right may not open one.
+    """Open or renew the account of an active right, and return the account; None if the right may not open an account.
 
     ``covers``: the series that the right covers; None if unknown. ``anew``: whether the person who declares the right
     vouches for a consent given since the meter's data were erased. The caller starts the backfill. Safe to repeat.

@@ -1,8 +1,8 @@
 """How a household signs in: with its recovery code, a mailed link or, in a home's installation, its one password.
 
-A code is made with the household and works once; signing in with a code makes the next one. The text of the new code is
-kept in the details of the session that made it, so that the page can show it until the person confirms that they have
-kept it.
+The first code is made together with the household. A code works once: signing in with it makes the next code. The text
+of a new code is kept in the details of the session that made it, so that the page can show the code until the person
+confirms that they have kept it.
 
 One kind of mailed link confirms the household's address, the other kind signs in. Nothing shows whether an address is
 known: the caller answers before ``mail_sign_in`` runs. A link's secret follows the #, which browsers don't send.
@@ -121,7 +121,7 @@ class HouseholdAccess:
         return self.households.load(key.owner) if key else None
 
     def confirm_address(self, link: str) -> tuple[bool, MailAddress | None]:
-        """Set the address to which this link was mailed; return whether the link was valid, and the replaced address.
+        """Confirm the address to which a link was mailed; return whether the link was valid, and the replaced address.
 
         The replaced address is None if the household had none or the new address is the same.
         """
@@ -196,7 +196,7 @@ class HouseholdMails:
             log.warning("sign-in link not mailed", extra=fields(reason=str(error)))
 
     def mail_change(self, what: str, row: MailAddress) -> None:
-        """Mail to an address what has changed, ``new_code`` or ``new_address``; a failure is only logged."""
+        """Mail a notice of a ``new_code`` or ``new_address`` to an address; a failure is only logged."""
         try:
             if not self.limiter.count_call(_CHANGES_TOLD, f"{what}:{self.addresses.hash(row.address)}"):
                 self._mail(f"access.mail.{what}", row.address, row.language, [], f"{what}.{row.household_id}")

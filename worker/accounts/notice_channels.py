@@ -79,7 +79,7 @@ class NotifyService:
 
 
 class NoticeLog:
-    """The log, used if no other channel is set up."""
+    """The channel that writes to the log, used if no other channel is set up."""
 
     def send(self, message: Message) -> None:
         notice = message.notice
@@ -121,7 +121,7 @@ class NoticeChannels:
         return (*self.names(tenant), *([HOUSEHOLD_CHANNEL] if is_mail else []))
 
     def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | None:
-        """Return a channel; None if the channel isn't set up. Raises NotDelivered without the key to decrypt it."""
+        """Return a channel; None if it isn't set up. Raises NotDelivered if a webhook can't be decrypted."""
         if name == HOUSEHOLD_CHANNEL:
             return self.household
         if tenant == DEFAULT_TENANT or self.tenants is None or name not in (WEBHOOK, LOG):

@@ -84,7 +84,7 @@ def _leads_astray(host: str, networks: Sequence[Network]) -> bool:
     """Return whether a host name resolves to a private network that the operator has not named."""
     with suppress(ValueError):
         ip_address(host)
-        return False  # Addresses were checked with the settings.
+        return False  # IP addresses were checked with the settings.
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
@@ -106,7 +106,7 @@ def is_mail(url: str) -> bool:
 
 
 def is_mail_address(text: str) -> bool:
-    """Return whether the text is one mail address, without a name."""
+    """Return whether the text is one mail address, without a display name."""
     from apprise.utils.parse import is_email
 
     parts = is_email(text)  # type: ignore[no-untyped-call]
@@ -167,7 +167,7 @@ def _send_mail(mail: Any, subject: str, text: str, notice_id: str) -> bool:
     """Send a mail, and return whether the mail server accepted it for every address.
 
     The library composes and transports the mail, but its own ``send`` isn't used: it gives each mail a new Message-ID,
-    even if the URL sets one of ours (``+Message-ID=``), so that the mail has two.
+    even if the URL sets one of ours (``+Message-ID=``), so that the mail would have two of them.
     """
     from apprise import NotifyFormat
     from apprise.exception import AppriseException

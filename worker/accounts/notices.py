@@ -127,7 +127,7 @@ def notify_missing_curves(registry: Registry, refusals: RefusalPolicy) -> int:
 
 
 def notify_ending_tokens(tokens: ApiTokenTable, notices: NoticeTable, channels: NoticeChannels, now: datetime) -> int:
-    """Insert notices to the operator for API tokens that end soon, once per token; return how many tokens got one.
+    """Insert notices to the operator for API tokens that end soon, once per token; return how many got a notice.
 
     ``now``: when to send the notices. Tokens end by the real time, even if the fleet's time is simulated.
     """

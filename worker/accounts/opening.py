@@ -6,7 +6,7 @@
    unproven, so that nobody learns who reads a meter. The number of new accounts without an invitation is limited.
 2. If a meter's data were erased, only a proof newer than the erasure opens an account for the meter.
 3. Accounts, token, dates, evidence and the use of the invitation are written in one transaction. After a crash, the
-   step is repeated; if the transaction was committed, the evidence identifies the same browser.
+   step is repeated; if the transaction was committed, the evidence shows that this browser opened the accounts.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Invited:
 class ProvenRequests:
     """Concludes proven requests.
 
-    ``suppliers``: the consents of each supplier that has a consent page here.
+    ``suppliers``: by name, the ``SupplierConsents`` of each supplier that has a consent page.
     """
 
     suppliers: Mapping[str, SupplierConsents]
@@ -143,8 +143,8 @@ class ProvenRequests:
         before = {number: self.registry.accounts.find(request.supplier, number) for number in proven.usage_points}
         known = [account for account in before.values() if account]
         others = [account for account in known if not self.is_same_person(account, request, invited)]
-        # An invitation is valid for its tenant alone. Without an invitation, persons renew their own account, at
-        # whichever tenant the account is.
+        # An invitation is valid for its tenant alone. Without an invitation, persons renew their own account, whichever
+        # tenant has it.
         bound = others if request.invitation_id is None else known
         if any(account.tenant != request.tenant for account in bound):
             log.info("another tenant's account reads the meter", extra=fields(request=request.id))
@@ -193,7 +193,7 @@ class ProvenRequests:
     ) -> ConnectionRequest:
         """Mark the invitation as used, and give the client a code for the invited meter.
 
-        Raises RequestEnded if the invitation has ended, or the meter's data were erased after it.
+        Raises RequestEnded if the invitation has ended, or the meter's data were erased after the invitation was made.
         """
         if invited is None or invited.usage_point_id is None or invited.invitation.used_at is not None:
             raise RequestEnded("invitation_over")
@@ -228,8 +228,8 @@ class ProvenRequests:
         """Return whether the account belongs to the request's person, known by session, browser or the inviter's word.
 
         If the inviter says that the holder is new, session and browser don't count, because the previous holder may
-        have left them behind. Only an account that this same invitation has opened is then the person's: the step is
-        repeated after a crash.
+        have left them behind. In this case, an account is the person's only if this same invitation has opened it,
+        before a crash after which the step is repeated.
         """
         if invited is not None and invited.is_for_new_holder:
             return self.has_opened(invited.invitation, account, request.names)
@@ -266,7 +266,8 @@ class ProvenRequests:
     ) -> list[Account]:
         """Write accounts, evidence and closures in one transaction, and return the accounts.
 
-        Raises RequestEnded if the invitation was used or revoked meanwhile, or if a meter was erased after the proof.
+        Raises RequestEnded if the invitation was used or revoked meanwhile, or a meter's data were erased after the
+        proof.
         """
         now = self.now()
         first_day, last_day = self._consent_days(request, proven, now)
@@ -347,7 +348,7 @@ class ProvenRequests:
     ) -> None:
         """Mark the invitation as used, and close the accounts of other persons.
 
-        Raises what ``lock_meters`` does, and RequestEnded if the invitation was used or revoked meanwhile.
+        Raises what ``lock_meters`` raises, and RequestEnded if the invitation was used or revoked meanwhile.
         """
         but_of = request.names if request.caller is None else None
         self.lock_meters(connection, request.supplier, before, but_of)
@@ -393,7 +394,7 @@ class ProvenRequests:
     def record_closures(
         self, connection: Connection, others: Sequence[Account], now: datetime, actor: str | None
     ) -> None:
-        """Record the ends of the other persons' consents as evidence, then write their accounts to the ledger."""
+        """Record the ends of the other persons' consents as evidence, then write the closures to the ledger."""
         for account in others:
             self.registry.consents.end_closed(connection, account.id, now, actor)
         for account in others:

@@ -7,12 +7,12 @@ revoked (RFC 6749, 4.1.2).
 
 In exchange for a code or a refresh token, a client gets tokens, but never the application's own:
 
-- v4: the supplier's own token of the holder, once its answer names a meter (P1). A refresh token is bound to the client
-  that got it here. Tokens from release 0.2.0, which stored no rows for them, are bound to the first client that renews
-  them.
+- v4: the supplier's own token for the holder, once the supplier's answer names a meter (proof P1). A refresh token is
+  bound to the client that got it here. Tokens from release 0.2.0, which stored no rows for them, are bound to the first
+  client that renews them.
 - v5, 2026: opaque tokens of ours, valid for the meter of that code alone (``stores.registry.proxy``).
 
-Data (v5, 2026) are fetched from the supplier with our own token. A grant is for one meter. Each such call counts in the
+Data (v5, 2026) are fetched from the supplier with our own token. A grant is for one meter. Each fetch counts in the
 quota's ledger like a worker's call, in the lane of backfills, so a Cozy stack that fetches for many households leaves
 the rest of the quota to people who wait. Nothing is stored.
 
@@ -110,7 +110,7 @@ class OtherMeter(Exception):
 
 
 class TooEarly(Exception):
-    """The query begins before the day, passed as the argument, from which the grant allows reading."""
+    """The query begins before the first day that the grant allows to be read; the argument is this day."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ class ProxyCodes:
     sealer: Sealer
 
     def hand_over(self, request: ConnectionRequest, code: ProxyCode) -> ConnectionRequest:
-        """Issue a code, and return the request with the client's address, to which the person takes the code."""
+        """Issue a code, and return the request with the client's address, to which the browser takes the code."""
         ids = {"usage_point_id": ",".join(code.usage_points), "autorisation_id": code.autorisation_id or ""}
         named = {name: value for name, value in ids.items() if value and code.caller.numbers_in_redirect}
         text = secrets.token_urlsafe(32)
@@ -255,8 +255,8 @@ class ProxyGrants:
     def _store(self, facts: ProxyCode, code_hash: str, store: Callable[[Connection, NewGrant], Any]) -> list[Any]:
         """Store a grant for each meter, or one grant without a meter if an older token names none.
 
-        Returns what ``store`` returned for each grant. Raises InvalidGrant if the consent was stopped or a meter
-        erased.
+        Returns what ``store`` returned for each grant. Raises InvalidGrant if the consent was stopped or a meter's data
+        were erased.
         """
         with self.registry.database.writing() as connection:
             # Erasures and stops of a consent take this lock too, so either this code sees them, or they end the new
@@ -296,7 +296,7 @@ class ProxyGrants:
 
 
 def _meter_fields(usage_points: Sequence[str]) -> TokenAnswer:
-    """Return the meters under both field names that clients read. A Cozy stack keeps ``oauth_callback_results``."""
+    """Return the meters under both field names; a Cozy stack stores the fields as ``oauth_callback_results``."""
     joined = ",".join(usage_points)
     return {"usage_point_id": joined, "usage_points_id": joined}
 

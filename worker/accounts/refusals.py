@@ -74,8 +74,8 @@ def is_confirmed(refusal: PendingRefusal) -> bool:
 class RefusalPolicy:
     """The policy that suspends accounts and writes the notices for their owners.
 
-    A notice is inserted once for each of its tenant's ``channels``. ``incidents`` decides whether many accounts get the
-    same refusal.
+    A notice is inserted once for each of the ``channels`` of the account's tenant. ``incidents`` decides whether many
+    accounts get the same refusal.
     """
 
     registry: Registry
@@ -211,7 +211,8 @@ class RefusalPolicy:
         """Open an incident, and reinstate the accounts, if many of a supplier's accounts are refused alike.
 
         Returns whether an incident was opened. ``uncounted``: how many refusals are not yet in the tables. ``asked``:
-        how many accounts the supplier was asked about; if 0, the accounts with an outcome are counted.
+        how many accounts the supplier was asked about; if 0, the accounts with an outcome in the last
+        MASS_REFUSAL_WINDOW are counted.
         """
         kind = kind_of(error)
         if kind is None or not self.incidents.may_open(kind):

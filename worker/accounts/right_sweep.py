@@ -47,7 +47,7 @@ from worker.stores.redis.pending_consents import ProofFiles
 log = logging.getLogger("releve.rights")
 consents_log = logging.getLogger("releve.consents")
 _Listed = TypeVar("_Listed", Right, RightRecord)
-REMINDER: Final = timedelta(days=3)  # How long before the last day for a proof the operator is reminded.
+REMINDER: Final = timedelta(days=3)  # How long before a proof's last day the operator is reminded.
 
 
 @dataclass(slots=True)
@@ -61,14 +61,14 @@ class RightSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class RightSweep:
-    """Checks the rights. ``suppliers``: the clients of the suppliers that are set up, by name."""
+    """Checks the rights at the suppliers that are set up; ``suppliers``: the clients of these suppliers, by name."""
 
     suppliers: Mapping[str, SupplierClients]
     outcomes: ProvenRequests
     refusals: RefusalPolicy
 
     def run(self, *, pending_only: bool = False) -> RightSummary:
-        """Check the rights of each supplier that registers any, and return what was found. Safe to repeat.
+        """Check the rights at each supplier that registers rights, and return what was found. Safe to repeat.
 
         ``pending_only``: check only the rights that wait for the holder. Raises what the client raises.
         """
@@ -127,8 +127,8 @@ class RightSweep:
     def _should_open(self, right: Right) -> bool:
         """Return whether a right is active and must open its account.
 
-        A right must if it has never opened an account, or if the account was suspended or paused because its last right
-        had ended.
+        It must do so if it has never opened an account, or if the account was suspended or paused because its last
+        right had ended.
         """
         if not right.is_in_force(civil_date(self.outcomes.now())):
             return False
@@ -138,7 +138,7 @@ class RightSweep:
         return account.state in (AccountState.ACTION_NEEDED, AccountState.PAUSED) and account.reason == RightEnded.code
 
     def _adopt(self, account: Account, records: Sequence[RightRecord]) -> list[Right]:
-        """Store and return the right of an account that has none here; empty if the supplier lists none.
+        """Store and return the right that the supplier lists for an account without one here; empty if it lists none.
 
         The holder has given such a right on the supplier's own page.
         """
@@ -147,7 +147,7 @@ class RightSweep:
         return [adopted] if adopted else []
 
     def _announce_proof(self, right: Right) -> None:
-        """Notify the operator that a proof is awaited, again shortly before its last day, and if it was rejected."""
+        """Notify the operator of an awaited proof, once more shortly before its last day, and of a rejected proof."""
         if right.proof is ProofState.REJECTED:
             self.refusals.tell_operator(NoticeKind.RIGHT_PROOF_REJECTED, right.id, right.proof_until)
         elif right.proof is ProofState.AWAITED:
@@ -187,7 +187,7 @@ class UnknownRight(DataError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnHolder:
-    """The holder of the contract: either ``name`` or ``company``, and the meter's postcode. It is stored nowhere."""
+    """The holder of the contract: either ``name`` or ``company``, and the meter's postcode. None of this is stored."""
 
     postcode: str
     name: str | None = None
@@ -196,7 +196,7 @@ class OwnHolder:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnRights:
-    """Adds accounts of the operator's own meters, and sends the supplier the proofs of consents."""
+    """Adds accounts for the operator's own meters, and sends the supplier the proofs of consents."""
 
     clients_of: Callable[[str], SupplierClients]
     outcomes: ProvenRequests

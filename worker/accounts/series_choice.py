@@ -1,4 +1,4 @@
-"""The choice of the series of one account, by the command line, the API or a page."""
+"""The choice of the series that are collected for an account, on the command line, in the API or on a page."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def coverage_to_json(account_id: str, coverage: Mapping[Series, Coverage]) -> di
 
 
 def explanation_to_json(explanation: Explanation) -> dict[str, Any]:
-    """Return an explanation as JSON: energies in kWh, moments in UTC, gaps in the meter's zone."""
+    """Return an explanation as JSON: energies in kWh, moments in UTC, gaps in the meter's time zone."""
     account, day, discrepancies = explanation.account, explanation.day, explanation.discrepancies
     return {
         "account": account.id,

@@ -96,8 +96,8 @@ def revoke_tokens(
 ) -> int:
     """Revoke the tokens that wait to be revoked, and return how many were revoked. Safe to repeat.
 
-    ``revoke`` takes a token's text. ``lock`` blocks renewals of the token with this id. If the supplier doesn't answer
-    or makes us wait, the other tokens wait for the next run.
+    ``revoke`` takes a token's text. ``lock`` takes a token's id and blocks renewals of the token. If the supplier
+    doesn't answer or makes us wait, the other tokens wait for the next run.
     """
     revoked = 0
     for token in tokens.list_to_revoke(_MOST_AT_ONCE):

@@ -1,6 +1,6 @@
-"""The `releve` command: the module ``main`` has the group of commands and the exit codes, other modules the commands.
+"""The `releve` command: the module ``main`` has the command group and the exit codes, other modules have the commands.
 
-Exit codes: 0 success, 1 failure, 2 wrong use, 130 interrupted.  An error is one line that says what to do.
+Exit codes: 0 success, 1 failure, 2 wrong use, 130 interrupted. An error is printed as one line that says what to do.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command of this process. If `releve health` finds no fault, no other module of this package is loaded."""
+    """Run the command in ``sys.argv``. If `releve health` finds no fault, no other module of this package is loaded."""
     if sys.argv[1:2] == ["health"]:
         from worker.ops.quick_health import is_well
 

@@ -1,8 +1,8 @@
 """Access for people and programs: `releve access` and `releve tenants`.
 
-Operators use the page /operator. A grant says which data of one meter a client of the consent proxy may read; with v4,
-the grants for all meters of one holder's token end together. Tenants are the services that share this installation of
-Relève, each with its own accounts, tokens and webhook.
+Operators use the page /operator. A grant says which data of one meter a client of the consent proxy may read; with
+Enedis' API v4, one token of a holder covers all their meters, so the grants for these meters end together. Tenants are
+the services that share this installation of Relève, each with its own accounts, tokens and webhook.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _NO_SESSION_KEY: Final = (
 )
 _CODE_TRIES: Final = 3
 _SCOPE_HELP: Final = f"What the token allows: {', '.join(sessions.Scope)}. Repeat it for several."
-_LONGEST_NAME: Final = 100  # For the name of a token or client.
+_LONGEST_NAME: Final = 100  # In characters, for the name of a token or client.
 _password_option = click.option(
     "--password",
     type=parameters.FROM_INPUT,
@@ -83,7 +83,7 @@ def warn_without_operators(settings: Settings, access: WebAccess) -> None:
 
 def _is_elsewhere(settings: Settings) -> bool:
     """Return whether the web application runs on another machine, where a session key made here would be unknown."""
-    # Without this setting, registry and pages are on this machine, so the key may be created here.
+    # Without RELEVE_REGISTRY_URL, registry and pages are on this machine, so the key may be created here.
     return settings.registry_url is not None and not has_keys(settings, "session_key")
 
 
@@ -124,7 +124,7 @@ _ENDS: Final = {
 
 
 def _load(registry: Registry, kind: str, account_id: str | None, kinds: frozenset[sessions.KeyKind]) -> Iterator[Row]:
-    """Yield the rows of one kind; grants that are no longer in force are left out."""
+    """Yield the rows of one ``kind`` (``operator``, ``session``, …) for `releve access list`, except ended grants."""
     grants, clients = registry.proxy_grants, registry.proxy_clients
     match kind:
         case "operator" if _is_elsewhere(get_settings()) or has_keys(get_settings(), "session_key"):
@@ -210,9 +210,9 @@ def list_access(
 ) -> None:
     """List operators, sessions, tokens, clients and grants.
 
-    Secrets are not shown, and sessions have no names of people. Revoked tokens and clients are listed, too, but only
-    grants that are in force. A grant was `last used` on the day of its last read; with v4, on the day when the token
-    was last renewed.
+    Secrets are not shown, and no session shows a person's name. Revoked tokens and clients are listed, too; ended
+    grants are not. The column `last used` of a grant has the day on which its client last read data or, with v4, last
+    renewed the token.
 
     \b
     Examples:
@@ -254,10 +254,10 @@ def remove(
 ) -> None:
     """End an operator, session, token, client or grant.
 
-    ID is the id that `releve access list` shows; for an operator, it is the name. A browser is signed out at its next
-    request; recovery codes stay valid, so that a household can sign in again. An operator's sessions end, and the name
-    can be used again. If you end a client, all its grants end. After a grant has ended, its client must ask the person
-    again. With v4 an access token stays valid for up to 3.5 hours.
+    ID is the id that `releve access list` shows; for an operator, it is the name. If you end a session, its browser is
+    signed out at its next request; recovery codes stay valid, so that a household can sign in again. If you end an
+    operator, their sessions end, and the name can be used again. If you end a client, all its grants end. After a grant
+    has ended, its client must ask the person again. With v4 an access token stays valid for up to 3.5 hours.
 
     \b
     Examples:
@@ -287,7 +287,7 @@ def remove(
 def add_operator(name: str, password: str | None, no_second_factor: bool, as_json: bool) -> None:
     """Add the operator NAME.
 
-    They sign in with a password and the codes of an authenticator app (TOTP).
+    The operator signs in with a password and the codes of an authenticator app (TOTP).
 
     The password must have 12 characters or more and be hard to guess. The app's key is printed once.
 
@@ -319,7 +319,7 @@ def add_operator(name: str, password: str | None, no_second_factor: bool, as_jso
 def set_password(name: str, password: str | None) -> None:
     """Set a new password of the operator NAME.
 
-    Their sessions end. The second factor stays: to replace it, remove the operator and add them again.
+    The operator's sessions end. The second factor stays: to replace it, remove the operator and add them again.
 
     \b
     Example:
@@ -337,8 +337,8 @@ def set_password(name: str, password: str | None) -> None:
 def make_link(name: str) -> None:
     """Print a link that signs the operator NAME in.
 
-    It works once, for 10 minutes, and replaces the password. On machines other than this one, the second factor is
-    needed as well.
+    The link works once, within 10 minutes, and replaces the password. On machines other than this one, the second
+    factor is needed as well.
 
     \b
     Example:
@@ -399,7 +399,7 @@ def add_token(
 ) -> None:
     """Create a token and print it.
 
-    It is shown once, because only its hash is stored.
+    The token is shown once, because only its hash is stored.
 
     Two weeks before the token expires, the operator gets a notice, and `releve doctor` warns. A token can read ALL
     accounts of its tenant: give it to your own programs, not to households.
@@ -425,7 +425,7 @@ def add_token(
 
 
 def _checked_name(name: str, hint: str) -> str:
-    """Return a name without surrounding blanks. Raises BadParameter, which names the parameter ``hint``."""
+    """Return a name without surrounding blanks. Raises BadParameter if the parameter ``hint`` is empty or too long."""
     if not 0 < len(name.strip()) <= _LONGEST_NAME:
         raise click.BadParameter(f"it must have 1 to {_LONGEST_NAME} characters", param_hint=hint)
     return name.strip()
@@ -517,7 +517,7 @@ def tenants(
     no_webhook: bool,
     as_json: bool,
 ) -> None:
-    """List the tenants that share this installation, or add or change the tenant NAME; a single one needs no setup.
+    """List the tenants that share this installation, or add or change the tenant NAME; a single tenant needs no setup.
 
     Other commands take NAME with --tenant. NAME can't be changed. Accounts, tokens and invitations without a tenant
     belong to `default`, whose webhook is RELEVE_WEBHOOK_URL. Addresses and secrets of webhooks are not shown.

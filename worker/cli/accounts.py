@@ -43,7 +43,7 @@ from worker.runtime.sync_parts import Sync, build_explainer, build_sync
 from worker.stores.registry.api_tokens import require_tenant
 from worker.texts import translate, translate_code
 
-_MOST_DAYS: Final = 5  # So many missing days of each series are listed; further days are only counted.
+_MOST_DAYS: Final = 5  # At most so many missing days of each series are listed; the others are only counted.
 _TODAY: Final = "today"
 _ACCOUNTS: Final = Listing("account, state, tenant, supplier, created_at, reason", "no accounts yet")
 
@@ -107,7 +107,7 @@ def _series_rows(result: AccountSeries) -> list[dict[str, str]]:
 def check_gas(
     usage_point: str | None, pce: str | None, own: bool, postcode: str | None, holder: str | None, company: str | None
 ) -> OwnHolder | None:
-    """Return the holder of the operator's own gas contract; None if none is given.
+    """Return the holder of the operator's own gas contract; None if the options name no holder.
 
     Raises UsageError for options that conflict.
     """
@@ -218,7 +218,7 @@ def account_series(
         if begins:
             try:
                 parameters.enqueue_history(stores, account_id)
-            except StoreUnavailable as error:  # If the message is lost, beat repeats it.
+            except StoreUnavailable as error:  # If the message is lost, beat sends it again.
                 warn(f"{error}: the history follows by itself")
         result = chooser.load(account_id)
     if as_json:
@@ -272,8 +272,9 @@ def add(
 ) -> None:
     """Add an account for a meter whose holder has consented.
 
-    Its backfill is queued. You confirm the consent: your name, the reference and the day are stored as its proof.
-    Without --consented the account is new until the supplier's first answer confirms or refuses it.
+    The account's backfill is queued. You confirm the consent: your name, the reference and the day are stored as its
+    proof. Without --consented the account has the state `new` until the supplier's first answer confirms or refuses the
+    consent.
 
     A meter that already has an account is refused. A meter whose data were erased is refused, too, unless --consented
     is the day of the erasure or later, or you give --anew.
@@ -414,8 +415,8 @@ def remove(account_id: str, yes: bool, as_json: bool) -> None:
     The command prints what was erased. The proof of its consent stays for RELEVE_KEEP_CONSENT_PROOF_DAYS, without the
     meter and the reference. Consents that began before the erasure can't be used for this meter any more.
 
-    The holder can consent again later: with v5 and 2026, `releve invite` makes the link for it. With 2026 they first
-    delete the share in their Enedis account.
+    The holder can consent again later: with v5 and 2026, `releve invite` makes the link for that. With 2026 the holder
+    must first delete the share in their Enedis account.
 
     \b
     Example:
@@ -456,7 +457,7 @@ def _set_state(account_id: str, state: AccountState) -> None:
 
 
 def _publish_revocation(stores: Stores, sync: Sync) -> None:
-    """Enqueue the revocation of the account's token (v4) and rights; if the message is lost, beat sends it again."""
+    """Enqueue the revocation of tokens (v4) and rights of erased accounts; beat sends a lost message again."""
     # Imported here because other commands need no Celery.
     from worker.app import enqueue_revocation, enqueue_withdrawal
 

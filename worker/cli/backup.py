@@ -27,7 +27,7 @@ FILE_PREFIX: Final = "releve-backup-"
 
 
 @command(audit=with_options(AuditAction.BACKUP_MAKE, shown=None))
-@click.argument("target", metavar="[FILE|DIR]", required=False)  # As text, because a Path drops a trailing slash.
+@click.argument("target", metavar="[FILE|DIR]", required=False)  # Kept as text: a Path drops a trailing slash.
 @click.option("--show", "shown", metavar="FILE", type=click.Path(path_type=Path), help="Check and show this backup.")
 @click.option("--allow-empty", is_flag=True, help="Also back up a registry without accounts.")
 @click.option("--without-ledger", is_flag=True, help="Back up even though the ledger of erasures has lost lines.")
@@ -36,11 +36,11 @@ def backup(target: str | None, shown: Path | None, allow_empty: bool, without_le
     """Back up the registry and the measures to FILE, or to a new file in DIR; workers may keep running.
 
     The file is encrypted and signed with RELEVE_BACKUP_KEYS (or backup.keys in RELEVE_DATA_DIR). A restore also needs
-    the token keys, the erasure keys and the ledger of erasures. Keep the keys away from the backup, but keep the
-    ledger with it. After --without-ledger the ledger counts as whole again: delete older backups, because a restore of
-    one could bring erased accounts back.
+    the token keys, the erasure keys and the ledger of erasures. Keep the keys away from the backup, but keep the ledger
+    with it. After a backup with --without-ledger, the ledger counts as complete again: delete all older backups,
+    because restoring one of them could bring erased accounts back.
 
-    --show reads a whole backup, and needs no more than its keys; the databases are not opened.
+    --show reads and checks a whole backup. It needs only the backup's keys, and opens no database.
 
     \b
     Examples:
@@ -102,7 +102,7 @@ def _show(file: Path, as_json: bool) -> None:
     print_table([{"member": name, "rows": member["lines"]} for name, member in manifest["members"].items()])
 
 
-@command(audit=AuditAction.BACKUP_RESTORE)  # The entry is written to the restored registry.
+@command(audit=AuditAction.BACKUP_RESTORE)  # The audit entry is written to the restored registry.
 @click.argument("target", metavar="FILE|DIR", type=click.Path(path_type=Path))
 @click.option("--without-ledger", is_flag=True, help="Restore even though the ledger of erasures is lost.")
 @click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
@@ -111,10 +111,10 @@ def restore(target: Path, without_ledger: bool, yes: bool, as_json: bool) -> Non
     """Restore a backup from FILE, or the newest one in DIR; stop everything else first.
 
     The registry must be empty, except for operators. The databases may be of another kind than those of the backup. If
-    interrupted, run the same command again. Workers fetch newer data by themselves afterwards.
+    the restore is interrupted, run the same command again. Workers fetch newer data by themselves afterwards.
 
-    The ledger of erasures (RELEVE_LEDGER_FILE) is applied: accounts erased, stopped or closed since the backup stay so.
-    API tokens, invitations, proxy clients and sessions of the backup are ended.
+    The ledger of erasures (RELEVE_LEDGER_FILE) is applied: accounts that were erased, stopped or closed since the
+    backup stay in that state. API tokens, invitations, proxy clients and sessions of the backup are ended.
 
     \b
     Examples:
@@ -167,4 +167,4 @@ def _newest(folder: Path) -> Path:
     backups = sorted(folder.glob(f"{FILE_PREFIX}*.zip"))
     if not backups:
         raise BackupRefused(f"there is no {FILE_PREFIX}….zip in {folder}: name the file itself")
-    return backups[-1]  # The names differ only in the time (UTC), so the last backup is the newest.
+    return backups[-1]  # The names differ only in the time (UTC), so the last name is the newest backup's.

@@ -21,20 +21,26 @@ from worker.errors import OperatorFault, WorkerError
 READS: Final = "it only reads"
 SERVES: Final = "it runs a service, whose own doors record"
 OWN_DATA: Final = "it works on pretended homes of its own"
-_NOTES: Final = "worker.cli.command_audit"  # The key of the notes in the context of a command.
-# What a command records: an action; or a function that returns the action for the parameters, None if such a call only
-# reads; or, as text, the reason why the command records nothing.
+_NOTES: Final = "worker.cli.command_audit"  # The key of a command's notes in click's ``Context.meta``.
+# A ``Finder`` returns the action to record for a call with these parameters, None if that call only reads. An ``Audit``
+# is the action that a command always records, a finder, or a text that says why the command records nothing.
 Finder = Callable[[Mapping[str, Any]], AuditAction | None]
 Audit = AuditAction | Finder | str
 
 
 def with_options(otherwise: AuditAction | None = None, **actions: AuditAction | None) -> Finder:
-    """Return a function that returns the action of the first given option in ``actions``, else ``otherwise``."""
+    """Return a finder for a command whose options decide about the action.
+
+    The finder returns the action of the first option in ``actions`` that the call sets, else ``otherwise``.
+    """
     return lambda given: next((action for name, action in actions.items() if given[name]), otherwise)
 
 
 class Command(click.Command):
-    """A command that records its ``audit``. ``subject``: the parameter that names what the command acts on."""
+    """A command that records the action of ``audit`` in the audit trail.
+
+    ``subject``: the name of the parameter that says what the command acts on.
+    """
 
     def __init__(self, *args: Any, audit: Audit, subject: str = "", **options: Any) -> None:
         super().__init__(*args, **options)
@@ -47,7 +53,7 @@ class Command(click.Command):
         return None if isinstance(self.audit, str) else self.audit(parameters)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, and write its entry to the audit trail."""
+        """Run the command, and write an entry to the audit trail if this call has an action to record."""
         action = self.find_action(ctx.params)
         if action is None:
             return super().invoke(ctx)
@@ -85,14 +91,14 @@ def only_looks() -> bool:
 
 
 def note_result(subject: str | None = None, *, account_id: str | None = None) -> None:
-    """Note what the running command acts on, for its audit entry, if the command's parameters don't say so."""
+    """Note for the audit entry what the running command acts on, if no parameter of the command says it."""
     context = click.get_current_context(silent=True)
     if context is not None:
         context.meta[_NOTES] = (subject, account_id)
 
 
 def machine_user() -> str:
-    """Return the name of the machine's user; under sudo, the name of the user who called sudo."""
+    """Return the name of the user who runs this process; under sudo, the name of the user who called sudo."""
     return os.environ.get("SUDO_USER") or shell_user_name()
 
 
@@ -132,7 +138,7 @@ def _to_entry(context: click.Context, action: AuditAction, outcome: str, subject
 
 
 def _append(entry: AuditEntry) -> None:
-    """Write an entry. If that fails, print a line, unless the command itself has failed and printed its own."""
+    """Write an audit entry. If that fails, print a line, unless the command itself has failed and printed a line."""
     try:
         _append_to_registry(entry)
     except (WorkerError, ConfigError) as error:

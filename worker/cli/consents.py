@@ -58,7 +58,7 @@ _RIGHTS: Final = Listing(
 
 
 class _ConsentGroup(Group):
-    """The commands for consents; commands for gas are shown only if gas is set up."""
+    """The command group `releve consents`, which has commands for gas only if gas is set up."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in super().list_commands(ctx) if name not in _OF_GAS or shows_gas(ctx)]
@@ -354,7 +354,7 @@ def refuse(request_id: str) -> None:
 def unblock(usage_point: str) -> None:
     """Allow a meter reading as proof for METER again.
 
-    After too many wrong readings, Relève accepts no more.
+    After too many wrong readings, Relève accepts no further reading as proof.
 
     \b
     Example:

@@ -15,9 +15,9 @@ from worker.ops.health_checks import run_checks
 @command(audit=READS)
 @json_option
 def doctor(as_json: bool) -> int:
-    """Check settings, clocks, keys, servers, workers and beat; print one line each, and how to fix a fault.
+    """Check settings, clocks, keys, servers, workers and beat; print a line for each, with the remedy for a fault.
 
-    It changes nothing. The exit code is 1 if a line begins with FAIL. A line with warn can wait.
+    The command changes nothing. The exit code is 1 if a line begins with FAIL. A line with warn can wait.
 
     \b
     Example:

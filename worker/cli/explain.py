@@ -42,7 +42,7 @@ class _CommandOfDay(Command):
 
 
 def _to_day_or_days_ago(text: str) -> date | int:
-    """Return the date that a text names; for ``yesterday`` and numbers like -1, return a number of days ago."""
+    """Return the date that a text names; for ``yesterday`` and numbers like -1, return how many days ago."""
     if match := _DAYS_AGO.fullmatch(text.replace(_NEGATIVE, "-")):
         return int(match[1])
     return 1 if text == "yesterday" else parameters.to_day(text)
@@ -70,8 +70,9 @@ def explain(
     DAY is like 2024-07-10, yesterday, or -2 for two days ago. Default: yesterday. The sentences are in French if
     LC_ALL, LC_MESSAGES or LANG says so, otherwise in English.
 
-    --days shows how many days of each series are complete, partial, late or missing, and when each open day is tried
-    next. --corrections shows old and new values, when each value was first seen, and the run that changed it.
+    --days shows how many days of each series are complete, partial, late or missing, and lists the open days, for which
+    more readings may come, with their next try. --corrections shows old and new values, when each value was first seen,
+    and the run that changed it.
 
     \b
     Examples:
@@ -195,7 +196,7 @@ def _clock(at: datetime) -> str:
 
 
 def _print_corrections(stores: Stores, sync: Sync, account: Account, day: date, as_json: bool) -> None:
-    """Print a table for each run that changed something, under the run's time and id; the oldest run comes first."""
+    """Print the corrections as JSON, or as a table for each run, under the run's time and id, oldest run first."""
     corrections = sorted(build_explainer(stores, sync).list_corrections(account, day), key=_run_of)
     if as_json:
         rows = [correction_to_json(correction) for correction in corrections]
@@ -246,7 +247,7 @@ def _name(correction: Correction) -> str:
 
 
 def print_days(sync: Sync, accounts: Iterable[Account], *, brief: bool, as_json: bool) -> None:
-    """Print how many days of each series are in each state and, unless ``brief``, also list the open days."""
+    """Print how many days of each series are in each state; unless ``brief``, also list the days not yet final."""
     for account in accounts:
         covered = coverage_of(account.id, sync.history)
         if as_json:
@@ -280,7 +281,7 @@ def _print_account(account_id: str, coverage: Mapping[Series, Coverage], brief: 
 
 
 def awaited_days(coverage: Coverage) -> list[date]:
-    """Return the newest days, oldest first, that no reading covers yet; empty unless the series consists of periods."""
+    """Return the newest days that no billed period covers yet, oldest first; empty for series without such periods."""
     awaited: list[date] = []
     for open_day in reversed(coverage.open_days if coverage.series.has_intervals else ()):
         if open_day.day != (awaited[-1] - ONE_DAY if awaited else coverage.last):

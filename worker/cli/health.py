@@ -61,7 +61,7 @@ def ready(role: str, url: str | None) -> int:
 
 
 def _run_checks(checks_of: Callable[[str, CheckConnections], Iterator[CheckResult]], role: str, url: str | None) -> int:
-    """Print one line for each failed check, and return the exit code."""
+    """Print one line for each failed check; return the exit code, 1 if a check failed."""
     with ExitStack() as stack:
         connections = CheckConnections(
             get_settings(), stack, start_embedded=False, address=url or USUAL_ADDRESSES.get(role, "")

@@ -108,7 +108,7 @@ class _Import:
     def _take_series(self, file: FileSeries) -> None:
         try:
             account = self._account_of(file)
-        except FileRefused as error:  # The same file may hold series of another meter that has an account.
+        except FileRefused as error:  # Go on: the same file may hold series of a meter that has an account.
             self.refused += 1
             warn(str(error))
             return

@@ -34,8 +34,8 @@ _INCIDENTS: Final = Listing(
 def incidents(opening: bool, closing: bool, as_json: bool) -> None:
     """Show incidents and their cost: first the open ones, then the closed ones, newest first.
 
-    An incident opens by itself when many accounts fail alike. It closes by itself when test calls succeed. Open one by
-    hand for an announced maintenance; close one by hand if it is a mistake.
+    An incident opens by itself when many accounts fail alike. It closes by itself when test calls succeed. Open an
+    incident by hand for an announced maintenance; close an incident by hand if it was opened by mistake.
 
     \b
     Examples:

@@ -93,8 +93,9 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
 COMMANDS: Final[Mapping[str, ListedCommand]] = {name: one for group in GROUPS.values() for name, one in group.items()}
 
 # The commands of 0.2.0 and their replacements; the first match counts.
-# A key with an option, such as "completeness --rebuild", matches a call of that command with the option anywhere. The
-# option then becomes the replacement's last word (--rebuild-days), and the command its other words (verify).
+# A key with an option, such as "completeness --rebuild", matches a call of that command with the option anywhere. In
+# that call, the replacement's last word (--rebuild-days) takes the place of the option, and its other words (verify)
+# take the place of the command.
 # If a replacement ends with "=", the first argument of the call becomes the value of that option.
 ALIASES: Final[Mapping[str, str]] = {
     "history": "explain --corrections",

@@ -67,17 +67,17 @@ class MigrationStep:
 def migrate(layout: str | None, account_ids: tuple[str, ...], as_json: bool) -> int:
     """Update registry and measure store to this version; run it before you start workers of a new version.
 
-    It first backs up an older registry into RELEVE_DATA_DIR, encrypted like other backups, so that you can return to
-    the version before. Workers of that version may keep running.
+    The command first backs up an older registry into RELEVE_DATA_DIR, encrypted like other backups, so that you can
+    return to the version before. Workers of that version may keep running.
 
     With RELEVE_REGISTRY_ADMIN_URL and RELEVE_MEASURES_ADMIN_URL it also creates the users of RELEVE_REGISTRY_URL and
-    RELEVE_MEASURES_URL. They can read and write rows and documents, nothing else. It also finishes the setup of a new
-    CouchDB. You can repeat the command safely.
+    RELEVE_MEASURES_URL. These users can read and write rows and documents, nothing else. The command also finishes the
+    setup of a new CouchDB. You can repeat the command safely.
 
     --layout moves the measures in CouchDB to another layout; stop workers, beat and web first. Each account is copied,
-    read back and compared by counts, sums and documents. Only then is the old copy erased. If interrupted, run the same
-    command again. Then set RELEVE_LAYOUT and start the workers. The exit code is 1 if the old layout still has measures
-    of accounts that are unknown.
+    read back and compared by counts, sums and documents. Only then is the old copy erased. If the move is interrupted,
+    run the same command again. Then set RELEVE_LAYOUT and start the workers. The exit code is 1 if the old layout still
+    has measures of accounts that are unknown.
 
     \b
     Examples:
@@ -94,7 +94,7 @@ def migrate(layout: str | None, account_ids: tuple[str, ...], as_json: bool) -> 
 
 
 def _steps(settings: Settings) -> Iterator[MigrationStep]:
-    """Do the steps in order, and yield each step after it is done. Raises ConfigError or a WorkerError."""
+    """Do the update's steps in order, and yield each step after it is done. Raises ConfigError or a WorkerError."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as opened:
         registry = open_registry(settings, opened, as_owner=True)
@@ -130,7 +130,8 @@ def _save_registry(settings: Settings, database: Database, label: str) -> Migrat
             "backup of the registry: not made, because there is no backup key here; run `releve backup` where it is",
             "left",
         )
-    # Not named like the files of `releve backup`, because `releve restore DIR` takes the newest of those files.
+    # The name is not like those of `releve backup`, because `releve restore DIR` takes the newest file with such a
+    # name.
     path = settings.data_dir / f"releve-registry-{label}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip"
     rows = back_up_older_registry(settings, database, path)
     return MigrationStep(f"backup of the registry ({rows} rows), for a rollback: {path}", "made")
@@ -155,7 +156,7 @@ def _measures(settings: Settings, registry: Registry, opened: ExitStack) -> Iter
             )
     prepared, layout = store.prepare(), Layout(settings.layout)
     lost = find_lost(registry, [*filter(prepared.get, prepared)], layout)
-    # If the other layout still has measures, nothing is lost: `releve migrate --layout` moves them here.
+    # If the other layout still has measures, nothing is lost: `releve migrate --layout` moves them to this layout.
     is_lost = bool(lost) and not store.has_other_layout()
     for doctype, was_missing in prepared.items():
         yield MigrationStep(f"measures {doctype}", "made" if was_missing else "there")

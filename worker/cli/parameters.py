@@ -93,7 +93,7 @@ def chosen_accounts(registry: Registry, account_id: str | None) -> Iterator[Acco
 
 
 def enqueue_history(stores: Stores, *account_ids: str) -> None:
-    """Enqueue the backfill of accounts whose rows are committed; if a message is lost, beat's reconciler repeats it."""
+    """Enqueue the backfill of accounts, whose rows must be committed; beat's reconciler sends a lost message again."""
     from worker.app import enqueue_backfill  # Imported here because most commands need no Celery.
 
     for account_id in account_ids:
@@ -161,7 +161,7 @@ ANY_METER: Final = Checked("METER|-", _read_meter)
 
 
 def _check_dash(text: str) -> str:
-    """Return the text if it is ``-`` (standard input). Raises ValueError for any other text, taken to be the secret."""
+    """Return the text if it is ``-`` (standard input). Raises ValueError for any other text, presumably the secret."""
     if text != "-":
         seen = "here it is visible to others and stays in the shell's history"
         raise ValueError(f"{seen}: give - and write it to standard input")
@@ -182,17 +182,17 @@ def read_secret(option: str | None, name: str, prompt: str, *, confirmed: bool =
 
 
 def tenant_option(text: str, default: str | None = None) -> Callable[[_Command], _Command]:
-    """Return the option ``--tenant``, with its help ``text`` and its ``default``."""
+    """Return a decorator that adds the option ``--tenant`` to a command. ``text``: the option's help."""
     return click.option("--tenant", type=TENANT_NAME, default=default, help=text)
 
 
 def shell_user() -> str:
-    """Return the user of the command line in the form in which the registry records who vouches, like ``cli:alice``."""
+    """Return the shell's user in the form in which a consent's proof records who vouches for it, like ``cli:alice``."""
     return f"cli:{shell_user_name()}"
 
 
 def confirm_on_terminal(question: str, yes: bool, *, if_not: str) -> None:
-    """Ask a person at a terminal whether to continue; scripts are not asked.
+    """Unless ``yes``, ask a person at a terminal whether to continue; scripts are not asked.
 
     Raises ClickException with the text ``if_not`` if the answer is no.
     """
@@ -201,7 +201,7 @@ def confirm_on_terminal(question: str, yes: bool, *, if_not: str) -> None:
 
 
 def require_confirmation(question: str, yes: bool, *, if_not: str) -> None:
-    """Ask at a terminal whether to continue. Raises ClickException after a no, and in a script without ``yes``."""
+    """Unless ``yes``, ask whether to continue. Raises ClickException after a no, or if there is no terminal."""
     if not yes and not sys.stdin.isatty():
         raise click.ClickException(f"{if_not}: there is no terminal to ask for confirmation, give --yes")
     if not yes:
@@ -234,7 +234,7 @@ def print_result(value: Mapping[str, Any], *lines: str, as_json: bool) -> None:
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str) -> None:
-    """Print each row as it comes, as a line of JSON or of a table; a table without rows is the text ``empty``."""
+    """Print each row as soon as it comes, as a line of JSON or of a table; print ``empty`` for a table without rows."""
     rows = iter(rows)
     if as_json:
         print_json_lines(rows)
@@ -250,13 +250,13 @@ def describe_amount(amount: int | None, series: Series) -> str:
 
 
 def name_beside_key(series: Series) -> str:
-    """Return a series' name and a blank, to be put before a key; empty for series that most accounts have."""
+    """Return a series' name and a blank, to put before a document's key; empty for series that most accounts have."""
     is_usual = series in usual_series(series.description.supplier) and (series.is_daily_energy or series.has_steps)
     return "" if is_usual else f"{series.value} "
 
 
 def describe_month(month: MonthComparison) -> str:
-    """Describe how a month's days compare with its published value; a difference above 1 m³ is no error."""
+    """Describe how the sum of a month's days compares with the published value; a difference is never an error."""
     daily, published, allowed = (format_kwh(amount) for amount in (month.daily, month.published, month.allowed))
     if month.agrees:
         return f"{month.key}: {daily} kWh by days, {published} kWh published: they agree within 1 m³ ({allowed} kWh)"
@@ -267,7 +267,7 @@ def describe_month(month: MonthComparison) -> str:
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """Print an object as one line of JSON. With ``--json``, a list prints one such line for each row."""
+    """Print an object as one line of JSON. A command that lists rows prints one such line for each row."""
     click.echo(json.dumps(value, ensure_ascii=False))
 
 

@@ -73,8 +73,8 @@ def plan(
     few nights; one call returns seven days, so no day is lost. If that is not enough, daily values are asked for less
     often, too.
 
-    Without --accounts, the accounts of each supplier are planned with its own quota. --apply changes the first
-    supplier's plan only. The exit code is 1 if a plan doesn't fit; --apply applies it anyway.
+    Without --accounts, each supplier's accounts are planned with that supplier's quota. --apply changes only Enedis'
+    plan. The exit code is 1 if a plan doesn't fit; --apply applies it anyway.
 
     \b
     Examples:
@@ -237,7 +237,7 @@ def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
 
 
 def _describe_hours(alone: float, beside: float) -> str:
-    """Return how long a night takes by itself and, if that differs, while the other lanes are busy."""
+    """Return how long a nightly sync takes alone and, if that differs, while the other lanes make calls, too."""
     hours, longer = f"{alone:.1f} h", f"{beside:.1f} h"
     return hours if hours == longer else f"{hours}, {longer} if other lanes are busy,"
 

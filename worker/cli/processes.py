@@ -229,7 +229,7 @@ def metrics(host: str, port: int, once: bool) -> int:
 
 
 def _serve(registry: CollectorRegistry, host: str, port: int) -> None:
-    """Serve until interrupted. Raises ClickException if the port is taken."""
+    """Serve the metrics until Ctrl-C. Raises ClickException if the port is taken."""
     from prometheus_client import start_http_server
 
     with refusing_taken_port(host, port):

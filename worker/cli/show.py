@@ -54,7 +54,7 @@ _DEFAULT_DAYS: Final = {Period.MINUTE: 7, Period.HOUR: 7, Period.DAY: 31}
 def show(account_id: str, name: str | None, by: str, first: date | None, last: date | None, form: str) -> None:
     """Print the stored data of ACCOUNT in time order; `load` is in kWh, or in kVA for power.
 
-    Without --from and --to, csv and json print everything; table and plot print the last days.
+    Without --from and --to, csv and json print everything; table and plot print only the last days.
 
     A series of published periods can also be shown by month: each month has the sum of the periods that begin in it,
     and the number of their days.
@@ -105,7 +105,7 @@ def _show_months(
     last: date | None,
     form: str,
 ) -> None:
-    """Print a series of periods by month; the months are computed here and not stored."""
+    """Print a series of published periods by month; the months are computed here and not stored."""
     window = _window(first, last, sync.history.today(), None)
     documents = measures.read(account_id, {series.inputs: key_range(window, series.inputs)})[series.inputs]
     rows = [exports.to_month_fields(month) for month in months_of_intervals(map(to_entry, documents))]
@@ -135,7 +135,7 @@ def _find_doctype(series: Series, by: Period) -> Doctype:
 
 
 def _default_days(doctype: Doctype) -> int | None:
-    """Return how many days a table or plot shows by default; None, meaning all days, for sparse documents."""
+    """Return how many days a table or plot shows by default; None (all days) for series with few documents."""
     is_sparse = doctype.series.is_state or doctype.series.has_intervals
     return None if is_sparse else _DEFAULT_DAYS.get(doctype.period)
 
@@ -174,7 +174,7 @@ def plot_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
 def table_of_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
     """Return a table with a row for each document: period, load, and then the further columns of the CSV.
 
-    A column of numbers or marks that no document has is left out.
+    Columns of numbers, counts and the mark ``computed`` are left out if no document has a value for them.
     """
     columns = exports.csv_columns(doctype, exports.find_tariff_periods(documents, doctype))
     numbers = {detail.name for detail in doctype.details if detail.type is DetailType.NUMBER} | {

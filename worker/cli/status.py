@@ -43,7 +43,7 @@ from worker.stores.registry.outputs import OutputState
 from worker.sync.claims import LANES, WindowClaims
 from worker.texts import translate_code
 
-_FEW: Final = 20  # At most so many accounts are listed below the summary.
+_FEW: Final = 20  # If there are no more accounts than this, they are listed below the summary.
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _UNKNOWN: Final = "·"
 Counts = tuple[int, int]  # How many accounts are complete, and how many are active (at least one).
@@ -189,8 +189,9 @@ def status(
 ) -> None:
     """Show the state of all accounts in numbers, or one account in detail with its last error and what to do.
 
-    The numbers are: accounts by state and by error, how many have yesterday's data, the quota and open incidents. Up to
-    20 accounts are listed below them. --error, --state, --limit and --all list accounts instead.
+    The numbers are: accounts by state and by error, how many have yesterday's data, the quota and open incidents. If
+    there are no more than 20 accounts, they are listed below the numbers. --error, --state, --limit and --all list
+    accounts instead.
 
     --freshness shows the share of active accounts with all of yesterday's data: now, and by hour over the last days.
     For a series that is requested once a week, or that comes some days later, the newest day that should be stored
@@ -392,7 +393,7 @@ def sparkline(counts: Sequence[Counts | None]) -> str:
 
 
 def print_freshness(today: date, now: Sequence[HourFreshness], hours: Sequence[HourFreshness]) -> None:
-    """Print the share of each series now, then by hour of the day as a line of bars and as a table."""
+    """Print each series' share of complete accounts: now, then by hour of the day as a line of bars and as a table."""
     for row in now:
         click.echo(_describe_fresh(today, row))
     if not hours:

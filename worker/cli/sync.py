@@ -86,7 +86,7 @@ def _require_active(sync: Sync, account: Account) -> None:
 
 
 def _run_inline(stores: Stores, sync: Sync, accounts: list[Account], *, history: bool, as_json: bool) -> int:
-    """Run the windows in this process; return the exit code, which is 1 if an account failed.
+    """Fetch the accounts' data in this process; return the exit code, which is 1 if an account failed.
 
     A failure is printed at once; the run then continues with the other accounts.
     """
@@ -118,8 +118,8 @@ def _run_inline(stores: Stores, sync: Sync, accounts: list[Account], *, history:
 def sync(account_id: str | None, everybody: bool, history: bool, inline: bool, wait: bool, as_json: bool) -> int:
     """Fetch the last days of every series of an account again: 30 of daily values, 7 of load curves.
 
-    With --history: 36 months of daily values, then the other series. If stopped, it continues where it stopped.
-    RELEVE_HISTORY_LOAD_DAYS limits the days of load curve.
+    With --history: 36 months of daily values, then the other series. If the command is stopped, run it again: it
+    continues where it stopped. RELEVE_HISTORY_LOAD_DAYS limits the days of load curve.
 
     \b
     Examples:

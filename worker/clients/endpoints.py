@@ -27,7 +27,7 @@ _FAILURE: Final = re.compile(r"[a-z_-]{2,40}", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class StateCall:
-    """A call for the current state of a meter, such as its contract; it has no days.
+    """A call for the current state of a meter, such as its contract, so no days are sent.
 
     ``name``: the key under which the call's answer stands in the payload of the series. ``path``: may contain
     ``{meter}``; otherwise the meter is sent as a parameter. ``kept``: the fields of the answer that leave the client,
@@ -94,7 +94,7 @@ class Preset:
         sandbox: bool = False,
         token_url: str | None = None,
     ) -> Endpoints:
-        """Return this preset on its own hosts, or on the hosts that are given.
+        """Return the endpoints of this preset on its own hosts, or on the given ones.
 
         ``authorize_url`` may be a whole address or a host. If only ``base_url`` is given, the consent page and the
         tokens are on its host, too, so a simulated supplier never sends a person to the real page. But if the preset

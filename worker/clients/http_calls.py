@@ -42,17 +42,17 @@ _CHUNK: Final = 16 * 1024
 # Parts are JSON values; each takes up to 300 bytes once it is parsed. A year of registers, which is a long answer, has
 # 20 000.
 MOST_BYTES, _MOST_PARTS = 8 * _MEGABYTE, 200_000
-_LARGEST_RATIO: Final = 100  # The ratio of decompressed to compressed bytes, beyond the first megabyte.
+_LARGEST_RATIO: Final = 100  # The most decompressed bytes per compressed byte; applies beyond the first megabyte.
 _LARGE_BYTES, _LARGE_PARTS = 256 * 1024, 10_000
 # Only the GNU C library has these two functions. Without mallopt, each thread's heap keeps up to 64 MB that it has
 # allocated once.
 _set_memory, _trim_memory = (getattr(ctypes.CDLL(None), name, lambda *_: 0) for name in ("mallopt", "malloc_trim"))
 _set_memory(-3, _LARGE_BYTES)  # M_MMAP_THRESHOLD: a larger block is returned to the system once freed.
-_LONGEST_REFUSAL: Final = 64 * 1024  # In bytes; what comes after them is not read.
+_LONGEST_REFUSAL: Final = 64 * 1024  # Bytes of a refusal that are read; the rest is not.
 
 
 class BoundedHttp(HTTPAdapter):
-    """An adapter that allows each call ``longest_s`` seconds in total, and a decompressed body ``most_bytes``.
+    """An adapter that gives each call ``longest_s`` seconds in total, and reads at most ``most_bytes`` decompressed.
 
     Its calls raise AnswerTooLarge for a larger body, and SupplierTooSlow if the time runs out.
     """
@@ -125,7 +125,7 @@ def one_large_reader() -> Iterator[None]:
     """Let only one thread at a time read a large body; the thread keeps the lock until the end of the block.
 
     The block includes parsing, because a parsed body takes up to 90 MB. Even unparsed, 16 bodies would take 128 MB. The
-    limits of one body apply to all bodies that are read in the block together. Waiting for the lock counts as part of
+    limits of one body apply to the sum of all bodies that are read in the block. Waiting for the lock counts as part of
     the call's time. Small bodies don't wait.
     """
     if hasattr(_current, "reading"):  # An outer block is active and will end the reading.
@@ -150,7 +150,7 @@ class _BoundedBody:
         self._reading: _Reading = getattr(_current, "reading", _Reading())
 
     def stream(self, amt: int = _CHUNK, decode_content: bool = True) -> Iterator[bytes]:
-        """Yield the body in pieces; of a refusal, only the beginning. Raises AnswerTooLarge and SupplierTooSlow."""
+        """Yield the body in pieces, but only the beginning of a refusal. Raises AnswerTooLarge and SupplierTooSlow."""
         try:
             while piece := self._raw.read1(min(amt, _CHUNK), decode_content=decode_content):
                 self._read += len(piece)

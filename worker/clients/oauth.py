@@ -185,7 +185,7 @@ class OAuthClient:
         return response
 
     def _raise_refusal(self, reply: Reply, permit: str) -> NoReturn:
-        """Raise the error that an answer without a token stands for; after a 429, also close the gate."""
+        """Raise the error that an answer without a token stands for; after a 429, also stop all calls for a while."""
         title, code, now = self.endpoints.preset.title, reply.code, datetime.now(UTC)
         if reply.status == 429:
             wait_s = wait_of(reply, now)

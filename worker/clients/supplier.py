@@ -38,7 +38,7 @@ class SupplierClient(Protocol):
     """The client for the series of one account or of the whole application."""
 
     def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
-        """Request one window of a series; the window's end is excluded. Each HTTP call takes a permit.
+        """Request one window of a series; the window's end is excluded. Each HTTP call counts for the quota.
 
         Only needed fields leave the client, which include no name, address, email or telephone number. Raises
         TransientError, AccountError, SeriesNotOffered (the meter has no such series), MalformedAnswer, RequestRefused
@@ -69,9 +69,9 @@ class ConsentCalls:
     address of the consent page, or raises ValueError if there is none. ``read_callback``: reads the query of a
     callback, and raises nothing. ``meters_of_grant``: takes the answer to a code, our client id and the current time;
     returns the meters that the answer names. ``meter``: the pattern of a meter's number. ``sends_redirect``: whether
-    the address of our callback must be sent again when a code is exchanged. ``shared_meters``: takes the number of a
-    consent (2026); returns its meters and the SHA-256 of the answer, in one call. ``shared_path``: the endpoint of this
-    call.
+    the address of our callback must be sent again when a code is exchanged. ``shared_meters``: takes a session, the
+    number of a consent (2026) and the current time; returns its meters and the SHA-256 of the answer, in one call.
+    ``shared_path``: the endpoint of this call.
     """
 
     page: Callable[[Endpoints, str, str, str, str], str]
@@ -159,7 +159,7 @@ class SupplierConsents:
         return self.account_tokens or self.calls.sends_redirect
 
     def consent_duration(self) -> str:
-        """Return the ISO 8601 duration for which consent is requested. The API of 2026 doesn't accept years in it."""
+        """Return the ISO 8601 duration for which consent is requested. The API of 2026 accepts none in years."""
         preset = self.endpoints.preset
         duration = self.duration or preset.consent_duration
         return without_years(duration) if preset.consent_style == "autorisation" else duration

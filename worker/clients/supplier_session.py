@@ -1,8 +1,9 @@
-"""A session with a supplier: it takes permits, renews a refused token once, and raises refusals as our errors.
+"""A session with a supplier: it counts calls for the quota, renews a refused token, and raises refusals as our errors.
 
-Callers never see a status code. No request is sent without a permit, and no other module sends requests to a supplier.
-A ``Transport`` may be used by several threads and after a fork, because they don't share connections. A ``Reply`` is
-one complete HTTP answer. ``Permits`` and ``TokenProvider`` are the interfaces of the quota and of the token's source.
+Callers never see a status code. No request is sent without a permit from the quota, and no other module sends requests
+to a supplier. A ``Transport`` may be used by several threads and after a fork, because they don't share connections. A
+``Reply`` is one complete HTTP answer. ``Permits`` and ``TokenProvider`` are the interfaces of the quota and of the
+token's source.
 
 ``SplitFetch`` fetches a window in several requests if the supplier finds it too long, too early or too late.
 """
@@ -41,7 +42,7 @@ from worker.metrics import ANSWERS, CALL_SECONDS, CALLS, NO_ANSWER, OTHER, TOKEN
 
 ResultT = TypeVar("ResultT")
 FetchPiece = Callable[[DateWindow], Answer]
-# The limits for calls that change something, and for the token endpoint.
+# The limits for answers to calls that change something, and for answers of the token endpoint.
 SHORT_ANSWER: Final = StreamLimits(stream_bytes=64 * 1024)
 # These codes come from OAuth, and from WSO2, which is the API gateway of many suppliers.
 BAD_TOKEN_CODES: Final = {"900901", "900902", "900903", "unauthorized", "invalid-token"}
@@ -203,7 +204,7 @@ class Permits(Protocol):
 
 
 class SupplierSession:
-    """Sends signed requests for one account (v4) or for the whole application (v5, 2026).
+    """Sends requests with the token of one account (v4) or of the whole application (v5, 2026).
 
     A session is cheap to create, because the connections belong to ``transport``, which all sessions share.
     """
@@ -226,7 +227,7 @@ class SupplierSession:
         With ``limits``, the answer is read value by value, and only as far as the limits allow. Raises RateLimited,
         SupplierUnavailable, LoginFailed (for a user's token), TokenNeeded or TokenRefused (for a gateway's token),
         OperatorFault (for the application's token), and the errors of ``interpret``. If ``interpret`` raises
-        RateLimited, the gate is closed for all workers before the error is passed on.
+        RateLimited, all workers' requests are stopped for a while (``close_gate``) before the error is passed on.
         """
         # A GET has no Content-Type, because the API of 2026 answered 500 to a GET that had one.
         return self._request("GET", path, interpret, limits, params=params)
@@ -296,7 +297,7 @@ class Transport:
 
     ``token_url`` may be on a host other than ``base_url``; both may begin with ``http://`` if the supplier is
     simulated, which ``Preset.endpoints`` checks. ``timeouts``: the most seconds to connect, and between two bytes of
-    the answer. ``user_agent``: None means that of the library.
+    the answer. ``user_agent``: None means the library's own.
     """
 
     def __init__(
@@ -323,11 +324,11 @@ class Transport:
         on_unsent: Callable[[], None] = lambda: None,
         **content: Any,
     ) -> Reply:
-        """Send one signed request and read its answer to the end; redirects are not followed.
+        """Send one request with the token, and read the answer to its end; redirects are not followed.
 
-        With ``limits``, a success is read value by value, and of a refusal only the beginning is read; if there is
-        more, the connection is closed. Raises SupplierUnavailable if there is no answer; if the request wasn't even
-        sent, ``on_unsent`` is called first.
+        With ``limits``, a success is read value by value, but only the beginning of a refusal is read. If an
+        answer isn't read to its end, the connection is closed. Raises SupplierUnavailable if there is no answer; if the
+        request wasn't even sent, ``on_unsent`` is called first.
         """
         # A forked child must not use its parent's connection.
         if getattr(self._local, "pid", None) != os.getpid():
@@ -448,7 +449,7 @@ class SplitFetch:
     data_from: date | None = None
     payloads: list[tuple[DateWindow, Json]] = field(default_factory=list, repr=False)
     floor: date | None = None
-    end: date | None = None
+    end: date = date.min
 
     def fetch(self, window: DateWindow) -> SplitFetch:
         """Request the whole window, in as many pieces as necessary; return self. Raises ``fetch_piece``'s errors."""
@@ -501,7 +502,7 @@ def find_floor(fetch_piece: FetchPiece, refused_window: DateWindow) -> Iterator[
 
 
 def _next_length(window: DateWindow) -> int:
-    """Return the length of the next pieces: half the window, but 6 of 7 days, as Enedis sometimes refuses exactly 7."""
+    """Return the next pieces' length: half the window, but 6 days of 7, because Enedis sometimes refuses exactly 7."""
     if window.days == 1:
         raise errors.RequestRefused("the supplier says that a window of one day is too long")
     return 6 if window.days == 7 else (window.days + 1) // 2

@@ -28,7 +28,7 @@ SUPPLIERS: Final = {supplier.name: supplier for supplier in (ENEDIS, GRDF, GATEW
 
 @dataclass(frozen=True, kw_only=True)
 class SupplierClients:
-    """The clients of one supplier in one process; they share addresses, transport, tokens and permits.
+    """The clients of one supplier in one process; they share addresses, transport, tokens and quota.
 
     If each account has its own token, it also has its own client; otherwise one client serves all accounts.
     ``user_tokens`` returns the store for an account's token. ``report`` is called with each undocumented refusal.
@@ -58,7 +58,7 @@ class SupplierClients:
         return self.endpoints.preset.token_mode == "user"  # noqa: S105 - a mode, no secret
 
     def client_of(self, account: Account) -> SupplierClient:
-        """Return the client for the series of an account. Use it at once, because the consent is checked only here."""
+        """Return the client for the series of an account. Use the client at once: consent is checked only here."""
         tokens = self.tokens_of(account)
         return self._build_client(self._open_session(tokens)) if self.account_tokens else self.application_client
 

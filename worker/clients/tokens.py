@@ -61,7 +61,7 @@ class TokenStore(Protocol):
 class RotatingTokenStore(TokenStore, Protocol):
     """A token store with a mark, which says that the refresh token was sent and no answer has been read yet.
 
-    The two methods may be called only inside ``renewal_lock``. ``save`` clears the mark, too.
+    The two methods below may be called only inside ``renewal_lock``. ``save`` clears the mark, too.
     """
 
     def mark_refresh_sent(self) -> bool:
@@ -125,7 +125,7 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
 
     If the answer is lost after the supplier has used up the refresh token, the consent is lost, and the next refusal
     looks like that of a withdrawn consent. So the store sets a mark before each renewal. If a token is refused although
-    the mark was set before, an earlier answer was lost.
+    the mark was still set from an earlier renewal, the answer to that renewal was lost.
     """
 
     def _request_token(self, stored: Token | None) -> Token:
@@ -141,7 +141,7 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
                 return newest
             if was_sent_before:
                 raise errors.RefreshAnswerLost(_ANSWER_LOST) from None
-            # A refusal is an answer, so another window that tries next must not conclude that an answer was lost.
+            # A refusal is an answer, so the next attempt must not conclude that an answer was lost.
             self._store.clear_refresh_sent()
             raise
         except (errors.RateLimited, errors.OperatorFault, errors.RequestRefused):
@@ -154,8 +154,8 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
 class ApplicationTokens(_StoredToken[TokenStore]):
     """The application's token (v5, 2026), which is requested with our credentials and shared by all accounts.
 
-    The last token is also kept in memory. If another worker has replaced it early, because the supplier refused it, the
-    supplier also refuses this copy, and then the new token is read from the store.
+    The last token is also kept in memory. If another worker has replaced this token early, because the supplier
+    refused it, the supplier also refuses the copy, and then the new token is read from the store.
     """
 
     _last: Token | None = None

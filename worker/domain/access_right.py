@@ -1,8 +1,8 @@
 """Access rights: consents that a supplier registers after it has asked the meter's holder itself (GRDF).
 
-A right is declared for a meter, or given on the supplier's own page. It waits until the holder answers an email from
-the supplier. The supplier doesn't tell us when a right ends, so we ask once a day. We may have several rights for a
-meter; one active right is enough.
+Relève declares a right for a meter, or the holder gives one on the supplier's own page. A declared right waits until
+the holder answers the supplier's email. The supplier doesn't tell us when a right ends, so we ask once a day. We may
+have several rights for a meter; one active right is enough.
 
 Source: GRDF, swagger of ADICT v2 and the digest of its kit.
 """
@@ -170,14 +170,15 @@ class Right:
 
     ``id`` is our own and reveals nothing; ``meter`` and ``supplier_id``, the supplier's number of the right, are
     personal data and kept sealed. ``supplier_id`` is None until the supplier has listed the right. ``account_id``: the
-    account that got its consent from the right, or is to renew it; ``opened_at``: when this account got the consent.
-    ``vouched_by``: who has invited the person, has accepted the person's request, or has declared a right for their own
-    meter. ``invited_at``: when the invitation was created or the accepted request was begun. ``for_new_holder``:
-    whether the invitation is for a person other than the holder of the meter's account. ``is_found``: whether the right
-    existed before anybody declared it here. ``browser``: SHA-256 of the name of the browser that declared the right;
-    ``begun_at``: when the person began. ``line`` and ``digest``: the supplier's endpoint that registered the right, and
-    the SHA-256 of its answer. ``withdraw_since``: since when the right waits to be withdrawn at the supplier.
-    ``begun_at``, ``invited_at`` and ``withdraw_since`` are in real time, even if the fleet's time is simulated.
+    account that got its consent from the right, or whose consent the right is to renew; ``opened_at``: when this
+    account got the consent. ``vouched_by``: who has invited the person, has accepted the person's request, or has
+    declared a right for their own meter. ``invited_at``: when the invitation was created or the accepted request was
+    begun. ``for_new_holder``: whether the invitation is for a person other than the holder of the meter's account.
+    ``is_found``: whether the right existed before anybody declared it here. ``browser``: SHA-256 of the name of the
+    browser that declared the right; ``begun_at``: when the person sent the declaration. ``line`` and ``digest``: the
+    supplier's endpoint that registered the right, and the SHA-256 of its answer. ``withdraw_since``: since when the
+    right waits to be withdrawn at the supplier. ``begun_at``, ``invited_at`` and ``withdraw_since`` are in real time,
+    even if the fleet's time is simulated.
     """
 
     id: str
@@ -207,7 +208,7 @@ class Right:
     digest: str | None = field(default=None, repr=False)
 
     def after(self, record: RightRecord, now: datetime) -> Right:
-        """Return the right updated with the supplier's record; a day that the record lacks stays."""
+        """Return the right updated with the supplier's record; a day that the record lacks keeps its old value."""
         return replace(
             self,
             supplier_id=record.id,
@@ -266,6 +267,9 @@ def is_postcode(text: str) -> bool:
 
 
 def best_record(records: Sequence[RightRecord], *roles: RightRole) -> RightRecord | None:
-    """Return the best record with one of these roles; None if no such right allows reading now or later."""
+    """Return the record with one of these roles whose state comes first in ``HOPEFUL_STATES``, or None.
+
+    None means that no such right allows reading now or later.
+    """
     usable = [record for record in records if record.role in roles and record.state in HOPEFUL_STATES]
     return min(usable, key=lambda record: HOPEFUL_STATES.index(record.state), default=None)

@@ -31,7 +31,7 @@ _TENANT_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 class AccountState(StrEnum):
     """The states of an account; an operator sets ``paused``, the others follow from events."""
 
-    NEW = "new"  # The account has no usage point or no token yet, or no answer of the supplier has confirmed it yet.
+    NEW = "new"  # The account has no usage point or no token yet, or no answer from the supplier has confirmed it yet.
     READY = "ready"
     PAUSED = "paused"
     ACTION_NEEDED = "action_needed"  # The account's owner must act; automatic runs skip the account.
@@ -112,7 +112,7 @@ class Account:
     sessions. ``data_from``: the first day that may be read, because before that day the meter was another person's.
     ``activated_on``: the day on which the contract began, according to the supplier. ``tenant``: the service to which
     the account belongs. ``home``: a random text shared by the accounts that a household has joined as one home.
-    ``is_vouched``: whether somebody vouches for the consent without giving its day, and no answer of the supplier has
+    ``is_vouched``: whether somebody vouches for the consent without giving its day, and no answer from the supplier has
     confirmed the consent yet.
     """
 
@@ -181,7 +181,8 @@ class Account:
     def refusal_on(self, today: date) -> AccountError | None:
         """Return why nothing may be requested for this account today (Europe/Paris); None if requests are allowed.
 
-        A paused account, for example, is no reason: automatic runs skip it, but a person may still start a request.
+        A pause, for example, is no reason: automatic runs skip a paused account, but a person may still start a
+        request.
         """
         match self.state:
             case AccountState.DELETED:
@@ -201,7 +202,7 @@ class Account:
 
     @property
     def may_be_stopped(self) -> bool:
-        """Whether the household has given a consent for this account that it can still stop."""
+        """Whether the household has given a consent for this account and can still stop this consent."""
         return self.state in OPEN_STATES and self.reason not in (ConsentStopped.code, FilesOnly.code)
 
     @property
@@ -226,7 +227,7 @@ class Account:
 
     @property
     def unconfirmed(self) -> bool:
-        """Whether somebody vouches for the consent, and no answer of the supplier has confirmed it yet."""
+        """Whether somebody vouches for the consent, and no answer from the supplier has confirmed it yet."""
         return self.state is AccountState.NEW and self.is_vouched
 
 

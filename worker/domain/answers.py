@@ -1,4 +1,4 @@
-"""Answers of a supplier: the class of one reply, the raw answer of a window, and deviations from expected answers.
+"""Answers from a supplier: the class of one reply, the raw answer for a window, and deviations from expected answers.
 
 Raw answers are kept so that they can be parsed again, as compressed text with one JSON line per answer:
 
@@ -10,9 +10,9 @@ both series shrinks from 930 kB to 10 kB).
 
 A *deviation* has a kind, a place and a short detail, all without values. The same deviation in another answer has the
 same fingerprint. Deviations inform the operator early; no reading is rejected because of them, because only the parser
-refuses answers. A *sample* of the answer is kept. It contains no meter number: it is stored without an account, so the
-erasure of an account wouldn't delete it. It keeps one item of each form from each list, because hundreds of points look
-alike.
+refuses answers. A *sample* of the answer is kept. The sample contains no meter number, because it belongs to no
+account, so no erasure would delete it. Of each list, the sample has one item of each form, because hundreds of points
+look alike.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MAX_DEPTH: Final = 12
 _MAX_TEXT_LENGTH: Final = 200
 _METER_NUMBER: Final = re.compile(r"\d{14}|GI\d{6}")
 _NO_METER_NUMBER: Final = "0" * 14
-_MIN_LONG_NUMBER: Final = 10**12  # A number this long may be a meter's.
+_MIN_LONG_NUMBER: Final = 10**12  # A number of this size may be a meter's number.
 _MAX_DETAIL_LENGTH: Final = 60
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,40}", re.ASCII)
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. /-]{0,30}", re.ASCII)
@@ -71,9 +71,9 @@ class Answer:
 class RawAnswer:
     """All bodies that a supplier sent for one window, unparsed.
 
-    ``window``: the days that could be requested. ``pieces``: the bodies, each with its days. The bodies contain the
-    meter's number, so no ``repr`` shows them. ``floor``: the first day for which the supplier has data, if it was
-    found.
+    ``window``: the requested days, except last days that the supplier didn't accept yet. ``pieces``: the bodies, each
+    with its days. The bodies contain the meter's number, so no ``repr`` shows them. ``floor``: the first day for which
+    the supplier has data, if the window began before this day.
     """
 
     series: Series
@@ -121,13 +121,13 @@ def _from_json(line: dict[str, Any]) -> RawAnswer:
 
 
 def size_of(body: Json) -> int:
-    """Return the approximate size of a body in memory, counting 32 bytes for each of its values and names."""
+    """Return the approximate size of a body in memory: for each value and name, 32 bytes and the length of its text."""
     inner = [*body, *body.values()] if isinstance(body, dict) else body
     return 32 + (sum(map(size_of, inner)) if isinstance(inner, list) else len(str(inner)))
 
 
 def parse_text(raw: Json) -> str | None:
-    """Return a short text with normalized whitespace; None for an empty text and for anything else."""
+    """Return the text with normalized whitespace; None if it is blank, longer than 200 characters, or not a text."""
     text = " ".join(raw.split()) if isinstance(raw, str) and len(raw) <= _LONGEST_TEXT else ""
     return text or None
 
@@ -141,7 +141,7 @@ class DeviationKind(StrEnum):
     VALUE = "impossible_value"
 
 
-@dataclass(frozen=True)  # It has no slots, because the cached fingerprint needs an instance dictionary.
+@dataclass(frozen=True)  # The class has no slots, because the cached fingerprint needs an instance dictionary.
 class Deviation:
     """One deviation of an answer from its expected shape.
 
@@ -173,7 +173,7 @@ def mask_unless_code(text: str) -> str:
 
 
 def names_of(value: Mapping[str, Json]) -> str:
-    """Return the names of the first fields of an object, sorted and joined by commas."""
+    """Return the names of the first 12 fields of an object, sorted and joined by commas."""
     return ",".join(sorted(clean_name(name) for name in islice(value, 12)))[:_MAX_DETAIL_LENGTH]
 
 
@@ -189,7 +189,7 @@ def to_sample(answer: Json) -> str:
 
 
 def to_masked(sample: str) -> Json:
-    """Return a sample with its names unchanged; in its values each digit becomes 9 and each letter ``a``.
+    """Return a sample with cleaned names (``clean_name``); in its values each digit becomes 9 and each letter ``a``.
 
     A truncated sample isn't valid JSON, so it is masked as one text.
     """

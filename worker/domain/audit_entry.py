@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from worker.domain.windows import ONE_DAY, local_midnight
 
-AUDIT_KEPT: Final = timedelta(days=400)  # The database's triggers contain it too, so a change needs a migration.
+AUDIT_KEPT: Final = timedelta(days=400)  # The database's triggers contain this time too, so a change needs a migration.
 DONE: Final = "ok"  # The outcome of a completed action; any other outcome is the code of a refusal or failure.
 TOO_MANY_CODES: Final = "operator.codes"  # The outcome if a one-time code is refused because too many were tried.
 LONGEST_ACTOR: Final = 100
@@ -160,7 +160,8 @@ class AuditFilter:
 def days_of(since: date | None, until: date | None) -> tuple[datetime | None, datetime | None]:
     """Return ``since`` and ``until`` of a filter that allows these local days, the day ``until`` included.
 
-    A bound is None if its day is None, before the first possible entry, or after the last.
+    The first is None if ``since`` is None or not after the first possible day; the second is None if ``until`` is None
+    or not before the last possible day.
     """
     start = local_midnight(since) if since and since > _FIRST_DAY else None
     return start, local_midnight(until + ONE_DAY) if until and until < _LAST_DAY else None

@@ -1,4 +1,4 @@
-"""The last calls to the supplier for a series: when, for which window, and what class of answer.
+"""The last calls to the supplier for a series: the time, the window and the class of answer of each.
 
 For each class of answer and kind of run, the last call for a series is kept as one field of the series' progress hash:
 
@@ -90,10 +90,11 @@ def calls_from_fields(state: Mapping[str, str]) -> list[Call]:
 def last_failure(
     calls: Iterable[Call], day: date, asked_on: date | None, last_success: datetime | None
 ) -> AnswerClass | None:
-    """Return why the last call for a day failed; None if it didn't fail.
+    """Return why the last call for a day failed; None if the last call didn't fail or there was none.
 
     ``asked_on``: the date of the last answer for the day, from the ledger of days. It is needed because ``calls`` may
-    lack the call with this answer, if a newer call for another window has replaced it.
+    lack the call with this answer, if a newer call for another window has replaced it. ``last_success``: when the
+    series was last fetched successfully.
     """
     last = max((call for call in calls if day in call.window), key=lambda call: call.at, default=None)
     if last is None or last.answer.is_answer:

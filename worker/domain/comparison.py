@@ -85,7 +85,7 @@ class RecentAnswers:
 
     @classmethod
     def parse(cls, text: str) -> RecentAnswers:
-        """Parse a text that ``str`` returned; an empty text means no answers. Raises ValueError."""
+        """Parse a text that ``str`` returned; an empty text means no answers. Raises ValueError for other texts."""
         if not text:
             return cls()
         forgotten, *answers = text.split(" ")
@@ -96,7 +96,7 @@ class RecentAnswers:
         return " ".join([str(self.forgotten_us), *map(str, self.answers)])
 
     def with_answer(self, answer: Answered) -> RecentAnswers:
-        """Return these answers plus ``answer``, without those that needn't be listed any more."""
+        """Return these answers plus ``answer``, without the answers that needn't be listed any more."""
         return self._keep_latest({*self.answers, answer})
 
     def with_part(self, answer: Answered) -> RecentAnswers:
@@ -129,14 +129,14 @@ class RecentAnswers:
         return {day for listed in later for day in listed.days_in(answer.window)}
 
     def days_beyond(self, window: DateWindow, latest_us: int) -> set[date]:
-        """Return the days of a window that an answer with a time after ``latest_us`` covers."""
+        """Return the days of a window that are also covered by an answer requested after ``latest_us``."""
         return {day for listed in self.answers if listed.asked_us > latest_us for day in listed.days_in(window)}
 
     def days_in_doubt(self, finished: FinishedAnswer) -> set[date]:
         """Return the days to request again, because it isn't certain that the latest answer for them was stored."""
         answer, unseen = finished.answer, set(self.answers) - set(finished.seen.answers) - {finished.answer}
         if self.forgotten_us > finished.seen.forgotten_us:
-            return set(answer.window.dates())  # An unseen answer may no longer be listed.
+            return set(answer.window.dates())  # An answer that this one didn't see may no longer be listed.
         # An unseen answer and this one were compared with the store at the same time, neither knowing of the other.
         crossing = {other for other in unseen if finished.wrote or other.asked_us <= answer.asked_us}
         if finished.overwrote:
@@ -145,7 +145,7 @@ class RecentAnswers:
 
 
 def _merge_parts(answers: Collection[Answered], asked_us: int) -> Iterator[Answered]:
-    """Yield the answers; those requested at ``asked_us`` are merged into one if their windows touch."""
+    """Yield the answers; answers requested at ``asked_us`` are merged into one if their windows touch."""
     yield from (answer for answer in answers if answer.asked_us != asked_us)
     windows = [(one.window.start, one.window.end) for one in answers if one.asked_us == asked_us]
     yield from (Answered(asked_us, DateWindow(*span)) for span in merge_spans(windows))
@@ -185,7 +185,7 @@ def ranges_to_read(job: WindowJob) -> dict[Doctype, KeyRange]:
     """Return the ranges of keys to read: of the affected totals, then of their readings. The store reads in this order.
 
     For a load curve the ranges begin an hour earlier and end an hour later, because a step may span midnight. For
-    states and billed periods all rows are read, because the neighbours of a day may be years away; they are few.
+    states and billed periods all rows are read: they are few, and the row next to a day may be years away.
     """
     series, window = messages.series_of(job), messages.window_of(job)
     if series.is_state or series.has_intervals:
@@ -200,9 +200,9 @@ def ranges_to_read(job: WindowJob) -> dict[Doctype, KeyRange]:
 
 
 class Known(NamedTuple):
-    """What is known before an answer is compared: the ``documents`` in ``ranges_to_read``, and the recent answers.
+    """What is known before an answer is compared: recent answers, and the stored ``documents`` of ``ranges_to_read``.
 
-    The recent answers must be read before the documents.
+    The recent answers must be read first; else an answer stored in between would be listed, but its documents missing.
     """
 
     recent: RecentAnswers
@@ -220,8 +220,8 @@ def compare(
 ) -> Changes:
     """Return the entries that the store lacks or has with another value, and the changes of their totals.
 
-    New values above what a meter can deliver are set aside (rule K7). Stored values stay, except daily values above
-    ``daily_limit_kwh``, which are removed.
+    New values above what a meter can deliver are not stored but set aside (rule K7). Stored values stay, except daily
+    values above both ``daily_limit_kwh`` and what the contract allows, which are removed.
     """
     series, window, ranges = messages.series_of(job), messages.window_of(job), ranges_to_read(job)
     recent, inputs = known.recent, known.documents[series.inputs]
@@ -229,7 +229,7 @@ def compare(
     latest = now + CLOCK_ERROR
     later_keys = _later_keys(job, inputs, facts, recent, latest)
     if series.is_state:
-        # A later answer that repeated the previous row has no row of its own; only the list shows its day.
+        # A later answer that repeated the previous row has no row of its own; only the recent answers show its day.
         listed = recent.days_listed_later(Answered.of(job, facts), _to_us(latest))
         return _compare_states(job, entries, facts, stored, recent, later_keys | {str(day) for day in listed})
     # A stored period, or a step, that begins before the window may cover days of the window.
@@ -286,8 +286,8 @@ def compare(
 def depend_on_contract(changes: Changes, daily_limit_kwh: float) -> bool:
     """Return whether these changes, which were computed without the contract, might be different with the contract.
 
-    This is so if a value above twice the smallest possible contract would be written, or if a value was set aside or a
-    daily value is removed.
+    This is so if a value above twice the power of the smallest contract would be written, or if a value was set aside,
+    or if a daily value is removed.
     """
     series = messages.series_of(changes)
     # The energy at twice 3 kVA, the smallest contract: for steps in half a day (``most_of``), else in the shortest day.
@@ -304,7 +304,7 @@ def _compare_states(
     recent: RecentAnswers,
     later_keys: Collection[str],
 ) -> Changes:
-    """Return the changes of a series of states (see ``totals``); a day is covered if the answer has its state."""
+    """Return the changes of a series of states (see ``totals``); a day counts as stored if the answer has its state."""
     series = messages.series_of(job)
     changes = compare_states(entries, stored, later_keys)
     return Changes(

@@ -12,17 +12,18 @@ first day and one mark for each day from then on. Runs of equal marks are writte
 
 Three years of a healthy meter take 20 bytes.
 
-Open days are requested again when they are 1, 2, 4 and 8 days old, then weekly. A day without a reading counts as
-absent for good when it is ``GIVE_UP_AGE`` days old. A day is due at once if two answers crossed, that is, if they were
-compared with the store at the same time. A day without an age was never requested: the history requests it.
+*Open* days, for which more may come, are requested again when they are 1, 2, 4 and 8 days old, then weekly. A day
+without a reading counts as absent for good when it is ``GIVE_UP_AGE`` days old. A day is due at once if two answers
+crossed, that is, if they were compared with the store at the same time. Any other open day without an age is requested
+as part of the history.
 
 Enedis collects a load curve only if the holder has switched its collection on; daily values are always collected. The
 answer is ``no_data_found`` both for a curve that isn't collected and for a gap. So for each direction the ledgers of
 daily values and curve are compared to classify a *hole*:
 
-* many days in a row up to the newest with a daily value and no curve: the collection is not switched on;
-* a single day without a curve between days with one: a gap in the transmission;
-* a day without a daily value either: the supplier has published nothing, yet or ever.
+* many days in a row, up to the newest day, have a daily value and no curve: the collection is not switched on;
+* a single day has no curve, but the days before and after have one: there is a gap in the transmission;
+* a day has no daily value either: the supplier has published nothing yet, or never will.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class DayState(StrEnum):
     ABSENT = "a"  # The day was requested until ``GIVE_UP_AGE``, and nothing came.
     BEFORE = "b"  # The day lies before activation, consent or the supplier's history; the answer doesn't say which.
     UNKNOWN = "u"  # The day was never requested.
-    SET_ASIDE = "s"  # A value that no meter can deliver (rule K7) was not stored; other values of the day may be.
+    SET_ASIDE = "s"  # A value beyond what a meter can deliver (rule K7) wasn't stored; other values of the day may be.
     AGAIN = "r"  # All of the day is stored, but two answers crossed, so the day is requested again.
 
 
@@ -74,8 +75,8 @@ class DayMark:
     """The state of one day.
 
     ``half_hours``: how many half-hours are stored of a partial day, or of a day with a value set aside.
-    ``asked_at_age``: the day's age in days when it was last requested. It is None for a day that isn't requested again,
-    that came only from a file, or whose documents were lost.
+    ``asked_at_age``: the day's age in days when it was last requested. It is None for a day that is complete, isn't
+    requested any more, came only from a file, or lost its documents.
     """
 
     state: DayState
@@ -94,7 +95,7 @@ class DayMark:
 
     @property
     def asked(self) -> bool:
-        """Whether the day was requested, or needn't be requested; all other days belong to the history."""
+        """Whether the day was requested, or needn't be; all other days are requested when the history is loaded."""
         ended = self.complete or self.state in (DayState.ABSENT, DayState.BEFORE)
         return ended or self.asked_at_age is not None
 
@@ -117,7 +118,7 @@ class DayLedger:
 
     @classmethod
     def parse(cls, text: str) -> DayLedger:
-        """Parse a text that ``str`` returned; an empty text is an empty ledger. Raises ValueError."""
+        """Parse a text that ``str`` returned; an empty text is an empty ledger. Raises ValueError for other texts."""
         if not text:
             return cls()
         first_day, *runs = text.split(" ")
@@ -155,7 +156,7 @@ class DayLedger:
         }
 
     def with_marks(self, new_marks: Mapping[date, DayMark]) -> DayLedger:
-        """Return a ledger in which these days have these marks."""
+        """Return a ledger with the new marks, which replace marks of the same days; days without a mark are UNKNOWN."""
         if not new_marks:
             return self
         ends = [self.start, self.start + (len(self.marks) - 1) * ONE_DAY] if self.start else []
@@ -169,7 +170,7 @@ class DayLedger:
         return DayLedger(start, marks)
 
     def with_file(self, marks: Mapping[date, DayMark]) -> DayLedger:
-        """Return a ledger with the marks of a file. The supplier's floor stays, even if the file has days before it."""
+        """Return a ledger with the marks of a file; these never change the supplier's first day with data."""
         floors = [day for day, mark in self.days() if mark.state is DayState.BEFORE]
         marked = self.with_marks(marks)
         return marked.with_floor(floors[-1] + ONE_DAY) if floors else marked
@@ -187,7 +188,7 @@ class DayLedger:
     def asked_windows(self, first_day: date = date.min) -> list[DateWindow]:
         """Return the requested days, in windows that may overlap.
 
-        All days before a day that is marked BEFORE, or before the account's ``first_day``, count as requested.
+        All days up to a day that is marked BEFORE, and all days before the account's ``first_day``, count as requested.
         """
         windows, floor, end = list[DateWindow](), first_day, self.start or date.min
         for mark, equal_marks in groupby(self.marks):
@@ -199,7 +200,7 @@ class DayLedger:
         return [DateWindow(date.min, floor), *windows] if floor > date.min else windows
 
     def ask_again(self, days: Iterable[date]) -> DayLedger:
-        """Return a ledger in which these days are due at once; days that are neither complete nor open don't change."""
+        """Return a ledger in which these days are due again; days that are neither complete nor open don't change."""
         marks = {day: self.mark_of(day) for day in days}
         again = {
             day: DayMark(DayState.AGAIN) if mark.complete else replace(mark, asked_at_age=0)
@@ -238,9 +239,8 @@ def never_comes(mark: DayMark, asked: bool) -> bool:
 def next_ask(day: date, mark: DayMark, series: Series) -> date | None:
     """Return when the repair requests an open day again; None if it never does.
 
-    If a series isn't requested every night, its days are repaired only once they are older than its look-back, at the
-    same ages as in other series (ASKED_AT_AGES: weekly by then). So the repair never requests it more often than its
-    cadence allows.
+    The days of a series that isn't requested every night are repaired only once they are older than its look-back. At
+    those ages ASKED_AT_AGES are weekly, so the repair requests the series no more often than its cadence allows.
 
     A state is never repaired, because a past state can't be requested later. A day that was never requested isn't
     repaired either, because it belongs to the history.
@@ -286,7 +286,7 @@ def mark_days(
     """Return a mark for each day of a window that was requested today.
 
     ``stored_minutes``: the stored minutes of each incomplete day, from ``open_days``. ``floor``: the first day for
-    which the supplier has data, if it was found. ``set_aside``: the days with a value that was set aside.
+    which the supplier has data, if it was found. ``set_aside``: the days with a value that wasn't stored.
     ``give_up_age``: the age in days from which on an empty day counts as absent.
     """
     marks = {}
@@ -335,7 +335,7 @@ def _minute_of_end(day: date) -> int:
 
 @lru_cache(maxsize=8192)  # All accounts have the same keys in one night.
 def civil_day(key: str) -> date:
-    """Return the meter's local day that contains a key in UTC."""
+    """Return the meter's local day that contains the instant of a key in UTC."""
     return civil_date(datetime.fromisoformat(key))
 
 
@@ -345,12 +345,12 @@ def civil_day_of(key: str, series: Series) -> date:
 
 
 def last_day_of(entry: Entry, series: Series) -> date:
-    """Return the last local day of a reading."""
+    """Return the last local day of a reading; for a step, the day on which it starts."""
     return interval_days(entry).end - ONE_DAY if series.has_intervals else civil_day_of(entry.key, series)
 
 
 def interval_days(entry: Entry) -> DateWindow:
-    """Return the days of a stored billed period."""
+    """Return the days of a billed period, from its key to the detail ``ends_on``."""
     return DateWindow(date.fromisoformat(entry.key), date.fromisoformat((entry.details or {})["ends_on"]))
 
 
@@ -364,7 +364,7 @@ class Hole(StrEnum):
     NOT_ACTIVATED = "not_activated"  # The holder must switch the collection on.
     NOT_YET_ACTIVATED = "not_yet_activated"  # The collection was switched on later; the curve of this day never comes.
     TRANSMISSION = "transmission"  # Days before and after have a curve.
-    LATE = "late"  # This is one of the newest days, which are too few to decide.
+    LATE = "late"  # One of the newest days without a curve, which are too few to tell the reason.
     NOTHING = "nothing"  # There is no daily value either: the day is late or absent.
 
 
@@ -386,7 +386,7 @@ def find_missing_curve(daily: DayLedger, curve: DayLedger) -> MissingCurve | Non
         return None
     count, since, day = 0, newest, newest
     while day >= curve.start and curve.mark_of(day).state in _EMPTY:
-        if daily.mark_of(day).complete:  # A day without a value proves nothing.
+        if daily.mark_of(day).complete:  # A day without a daily value proves nothing.
             count, since = count + 1, day
         day -= ONE_DAY
     last_curve = max(_days_in(curve, _CURVE), default=None)
@@ -435,7 +435,8 @@ def _days_in(curve: DayLedger, states: Collection[DayState]) -> list[date]:
 class SeriesDay:
     """A day of a series.
 
-    ``asked_next``: when the day is requested again; None if never. ``hole``: why a curve lacks the day; else None.
+    ``asked_next``: when the day is requested again; None if never. ``hole``: why the curve lacks the day; None if the
+    day isn't lacking, or the series isn't a curve.
     """
 
     day: date
@@ -458,10 +459,11 @@ class SeriesDay:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The summary of one series. ``first`` and ``last``: the first and the last day of its ledger, None if it is empty.
+    """The summary of one series.
 
-    ``counts``: the number of days by state. ``first_stored``: the first day with a stored reading. ``missing``: since
-    when a curve is missing, if its collection isn't switched on.
+    ``first`` and ``last``: the first and the last day of the series' ledger; None if the ledger is empty. ``counts``:
+    the number of days by state. ``first_stored``: the first day with a stored reading. ``missing``: since when a curve
+    is missing, if its collection isn't switched on.
     """
 
     series: Series

@@ -22,20 +22,20 @@ from worker.domain.transitions import Transitions, WrongState
 
 MOST_METERS: Final = 10  # Per callback; a callback with more meters is refused as a whole.
 LONGEST_QUERY: Final = 2048  # In bytes.
-# The supplier knows a consent of 2026 only some seconds after it was given. After this many tries, the consent's id
-# counts as unknown.
+# With Enedis' API of 2026, the supplier knows a consent only some seconds after it was given. After this many tries,
+# the consent's id counts as unknown.
 MOST_UNKNOWN: Final = 12
-OTHER_METER: Final = "other_meter"  # The page for a consent whose meter isn't that of the invitation.
+OTHER_METER: Final = "other_meter"  # The page for a consent that doesn't name the invitation's meter.
 _WAITS_S: Final = (2, 3, 5, 10, 20, 40, 60, 120, 300)  # The wait before the next try, by the number of earlier tries.
 
 
 class RequestState(StrEnum):
     ASKING = "asking"  # The supplier is asked until it answers.
-    CHOICE = "choice"  # The meter is proven, but it has an account of another person: the person who connects chooses.
+    CHOICE = "choice"  # The proven meter has an account of another person; the person says whether they have moved in.
     # The request waits for the operator: there are too many new accounts, the typed reading would close another
     # account, or a gas request came without an invitation.
     HELD = "held"
-    UNPROVEN = "unproven"  # There is no proof; the person may still type a reading of the meter's display (P4).
+    UNPROVEN = "unproven"  # There is no proof; the person may still type a reading of the meter's display (proof P4).
     CONNECTED = "connected"
     HANDED_OVER = "handed_over"  # A client of the proxy gets a code for the request, and no account is created.
     DECLARED = "declared"  # A right is declared to the supplier, which asks the holder (``access_right.TRANSITIONS``).
@@ -46,15 +46,15 @@ class RequestEvent(StrEnum):
     NO_ANSWER = "no_answer"  # The supplier doesn't answer, or a rate limit applies.
     PROVEN = "proven"  # The meter is proven to be the person's; in ``choice`` the person has confirmed it.
     NOT_PROVEN = "not_proven"  # There is no proof, or an account of another tenant reads the meter.
-    OTHER_PERSON = "other_person"  # The meter is proven, but it has an account of another person.
+    OTHER_PERSON = "other_person"  # The meter is proven, but another person has an account for it.
     TOO_MANY = "too_many"  # The meter is proven, but there are too many new accounts.
     UNVOUCHED = "unvouched"  # The request declares a right, and nobody has invited the person.
-    OTHER_BY_READING = "other_by_reading"  # Only a reading proves the meter, and it has an account of another person.
+    OTHER_BY_READING = "other_by_reading"  # Only a reading proves the meter, and another person has an account for it.
     LET_IN = "let_in"  # The operator accepts the request.
     VOUCHED = "vouched"  # The operator vouches for a request that declares a right.
     TURNED_AWAY = "turned_away"  # The operator refuses the request.
     READING_TYPED = "reading_typed"  # The person has typed a reading of the meter's display.
-    HANDED_OVER = "handed_over"  # A client of the proxy gets a proven meter, or a code of v4, which may become a proof.
+    HANDED_OVER = "handed_over"  # A client of the proxy gets a proven meter, or a v4 code, which can prove one later.
     DECLARED = "declared"  # The supplier has registered the right that the household declares.
     REFUSED = "refused"  # The supplier refuses the request, or its invitation has ended.
     REPLACED = "replaced"  # A newer request of the same browser replaces this one.
@@ -75,7 +75,7 @@ TRANSITIONS: Final = Transitions[RequestState, RequestEvent, RequestState | None
     (_E.OTHER_PERSON, (_S.ASKING, _S.HELD), _S.CHOICE),
     (_E.TOO_MANY, (_S.ASKING, _S.CHOICE), _S.HELD),
     (_E.UNVOUCHED, (_S.ASKING,), _S.HELD),
-    (_E.OTHER_BY_READING, (_S.ASKING, _S.CHOICE, _S.HELD), _S.HELD),  # CHOICE: in 0.2.0 the person could choose.
+    (_E.OTHER_BY_READING, (_S.ASKING, _S.CHOICE, _S.HELD), _S.HELD),  # CHOICE: 0.2.0 still let the person choose.
     (_E.LET_IN, (_S.HELD,), _S.CONNECTED),
     (_E.VOUCHED, (_S.HELD,), _S.ASKING),
     (_E.TURNED_AWAY, (_S.HELD,), _S.REFUSED),
@@ -123,13 +123,14 @@ class ConnectedAccount:
 class ConnectionRequest:
     """A callback and its progress.
 
-    ``browser``: SHA-256 of the secret name that the browser got when it came back; only this browser sees the outcome.
-    ``known_as``: the hashes of the browser's earlier names. ``address``: the browser's IP address.
+    ``browser``: SHA-256 of the secret name that the browser got when it came back from the supplier; only this browser
+    sees the outcome. ``known_as``: the hashes of the browser's earlier names. ``address``: the browser's IP address.
     ``invitation_id``: the invitation with which the request was begun; ``tenant``: the invitation's tenant, to which a
     new account belongs.
     ``begun_on``: the day (Europe/Paris) on which the person was sent to the supplier's page, and ``begun_at`` the
-    moment; None if unknown. ``session``: the accounts of the browser's session with their numbers.
-    ``usage_points``, ``autorisation_id`` and ``code``: the content of the callback, by generation.
+    moment; None if unknown. ``session``: the accounts of the browser's session with their session numbers.
+    ``usage_points``, ``autorisation_id`` and ``code``: the content of the callback, which depends on the API's
+    generation.
     ``was_unknown``: whether the supplier once didn't know the consent. Then somebody may have guessed the consent's
     number before it was given to its holder, so no reading can prove the consent.
     ``new_holder``: whether the person has said that the meter's account is another person's.
@@ -179,13 +180,13 @@ class ConnectionRequest:
         return replace(self, state=state, **changes)
 
     def waiting(self, page: str, now: datetime, wait_s: float | None = None) -> Self:
-        """Return the request with its next try, after the usual wait, or after ``wait_s`` if that is longer."""
+        """Return the request with its next try set: after the usual wait, or after ``wait_s`` if that is longer."""
         usual = _WAITS_S[min(self.tries, len(_WAITS_S) - 1)]
         next_try_at = now + timedelta(seconds=max(usual, wait_s or 0.0))
         return self.after(RequestEvent.NO_ANSWER, tries=self.tries + 1, next_try_at=next_try_at, page=page)
 
     def for_other_meter(self, kind: ConsentKind, meters: Sequence[SharedMeter]) -> Self:
-        """Return the unproven request whose consent names only other meters than the invitation.
+        """Return the request as unproven, because its consent doesn't name the invitation's meter.
 
         The new ``usage_points`` are the meters that the request's page may show: none for a consent of 2026 whose
         number may have been guessed.
@@ -249,10 +250,10 @@ def find_proof(
     - P1: the supplier's own token answer names the meters (``CODE``, ``ID_TOKEN``).
     - P2: the consent was begun with an invitation that names one of the meters; only this meter is proven.
     - P3, needed in addition to P2 in 2026 (``AUTORISATION``): the consent isn't older than the day on which the request
-      was begun. Without P3 an old or guessed id would do, because the same holder gets the same id again.
+      was begun. Without P3 an old or guessed id would be enough, because the same holder gets the same id again.
 
-    ``invited_meter``: the meter of the invitation that the browser opened, or of its account; None without an
-    invitation.
+    ``invited_meter``: the meter of the invitation that the browser opened, or of that invitation's account; None
+    without an invitation.
     """
     if kind in (ConsentKind.CODE, ConsentKind.ID_TOKEN):
         return (Proof.EXCHANGE, tuple(meters)) if meters else None

@@ -2,8 +2,8 @@
 
 A duration is an ISO 8601 duration of years, months, weeks and days.
 
-An erased meter stays closed to everything that began earlier: another tab, an invitation, a consent still in force at
-the supplier. Moments are in real time, even if the fleet's time is simulated; days are in the fleet's time.
+An erased meter stays closed to everything that began before the erasure: another tab, an invitation, a consent still in
+force at the supplier. Moments are in real time, even if the fleet's time is simulated; days are in the fleet's time.
 
 Proof P4 compares the reading that a person takes from the meter's display with the supplier's registers. The reading
 must lie between the values of the newest known midnight and the most that the home can have reached since then
@@ -28,7 +28,8 @@ from worker.domain.windows import civil_date
 REQUEST_LIFE: Final = timedelta(days=7)
 MOST_TRIES_A_DAY: Final = 3  # Per meter, over all people who try.
 MOST_WRONG: Final = 10  # Per meter; then only an operator can open the meter to readings again.
-_LEAST_MARGIN_WH: Final = 10_000  # The registers' sum may always have risen by this much since midnight.
+# However little time has passed since midnight, the registers' sum may have risen by this much.
+_LEAST_MARGIN_WH: Final = 10_000
 _DURATION: Final = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
 _LONGEST_CONSENT: Final = "P3Y"  # None of our suppliers accepts a longer consent.
 # For this long after an erasure, a consent flow that began before the erasure may still arrive with its request.
@@ -54,7 +55,7 @@ class Proof(StrEnum):
 
     NONE = "none"
     EXCHANGE = "exchange"  # P1: the supplier's own token answer names the meter (v4).
-    INVITED = "invited"  # P2, in 2026 with P3: the browser of the consent has opened an invitation for this meter.
+    INVITED = "invited"  # P2, in 2026 with P3: the browser that gave the consent opened an invitation for this meter.
     REGISTER = "register"  # P4, in 2026 with P3: the person has read the meter's registers from its display.
     RIGHT = "right"  # P5: the supplier itself asked the holder, for a person who was invited or signed in.
     OWN = "own"  # The contract is the operator's own, so nobody has to consent.
@@ -62,11 +63,11 @@ class Proof(StrEnum):
 
 
 class EndReason(StrEnum):
-    """Why a consent, or a grant of the proxy, ended; after a refusal, its error code is the reason instead."""
+    """Why a consent or a grant of the proxy ended; after a refusal, the refusal's error code is the reason instead."""
 
     RENEWED = "renewed"  # A newer consent replaced this one.
     EXPIRED = "expired"
-    REMOVED = "removed"  # Its account was removed.
+    REMOVED = "removed"  # The account was removed.
     HOLDER_CHANGED = "holder_changed"  # Another person proved that the meter is theirs.
     WITHDRAWN = "withdrawn"  # The household stopped the consent in Relève.
     CLIENT_REVOKED = "client_revoked"  # The client of the proxy that had the grant was revoked.
@@ -81,8 +82,8 @@ class ConsentProof:
     """The proof that a holder consented, when and for how long.
 
     It doesn't contain the meter's number, which the table keeps encrypted; ``names_meter`` says whether the table has
-    the number. ``consent_until`` is the last day, included. ``reference``: the number of the consent, which the
-    supplier or ``vouched_by`` has given it. ``browser``: the SHA-256 of the name of the browser that came back with the
+    the number. ``consent_until`` is the last day, included. ``reference``: the number that the supplier or
+    ``vouched_by`` has given to the consent. ``browser``: the SHA-256 of the name of the browser that came back with the
     consent.
     """
 
@@ -159,7 +160,7 @@ def _parts(duration: str) -> tuple[int, int, int, int]:
 def forget_on(erased_on: date, consent_until: date | None) -> date:
     """Return the day on which an erasure is forgotten: the day after the consent's last day, ``consent_until``.
 
-    It is at most three years after the erasure (also if ``consent_until`` is unknown), and at least eight days.
+    This day is at least eight days and at most three years after the erasure; three years if ``consent_until`` is None.
     """
     latest = last_day_of(erased_on, _LONGEST_CONSENT) + timedelta(days=1)
     after_consent = latest if consent_until is None else consent_until + timedelta(days=1)
@@ -191,7 +192,7 @@ def is_asserted_younger(erased_on: date, consented_on: date | None, *, anew: boo
 
 
 def parse_displayed(text: str) -> int | None:
-    """Return the whole kWh of a display, such as ``012 345``; None for anything else."""
+    """Return the whole kWh in a text typed from a meter's display, such as ``012 345``; None for any other text."""
     digits = "".join(text.split()).removesuffix("kWh")
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS else None
 

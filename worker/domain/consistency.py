@@ -19,7 +19,7 @@ provisional although it should be final, days whose registers and curve give dif
 exact law for gas, because its supplier rounds each day's volume to whole m³, and may correct a period's volume when the
 period is published. So the two sums of a month may differ by one m³ of gas; a larger difference is reported with both
 numbers.
-Source: measured on one home of 35 months (GRDF): 1 month equal, the others off by -10 to +12 kWh.
+Source: 35 months measured at one home (GRDF): the sums of 1 month were equal, the others differed by -10 to +12 kWh.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ PROVISIONAL: Final = "provisional"  # The status of a document, as the parsers t
 # In kWh per m³; used if neither the days nor the periods have a coefficient. In France it is about 10 to 12.
 USUAL_COEFFICIENT: Final = Decimal("11.2")
 _ONE_PERCENT: Final = 100
-_ONE_VOLT_AMPERE: Final = 1000  # In mVA: the tolerance, because powers are rounded to whole watts and volt-amperes.
+_ONE_VOLT_AMPERE: Final = 1000  # In mVA: the tolerance, because both powers are rounded to whole W or VA.
 _ONE_HOUR_MINUTES: Final = 60
 
 
@@ -133,7 +133,7 @@ def check_stored(series: Series, expected: Iterable[date], stored: Collection[da
     """Yield each run of ``expected`` days without a document, oldest first.
 
     ``expected``: the days that are stored according to the registry. ``stored``: the days with a document. A series of
-    states has a row only for each change, so there a day has a document if it or any earlier day has a row.
+    states has a row only for each change, so there a day has a document if that day or an earlier day has a row.
     """
     if stored and series.is_state:
         first = min(stored)
@@ -179,9 +179,9 @@ def beyond(
 def most_of(series: Series, entry: Entry, limit_kwh: float, contracts: Sequence[Entry]) -> float:
     """Return the most that a meter can deliver in the time of a daily value or a step, in milliwatt-hours.
 
-    For consumption, the limit is twice the day's subscribed power according to ``contracts`` (rows in key order). For
-    production, or without a known contract, a day's limit is ``limit_kwh``; a step's limit is its energy at the
-    constant power that adds up to ``limit_kwh`` in half a day.
+    For consumption, the limit is the energy at twice the day's subscribed power according to ``contracts`` (rows in key
+    order). For production, or without a known contract, a day's limit is ``limit_kwh``; a step's limit is its energy at
+    the constant power that adds up to ``limit_kwh`` in half a day.
     """
     minutes = length_of(entry)
     if contracts and series.description.direction is Direction.CONSUMPTION:
@@ -298,7 +298,7 @@ def _is_shifted(day: date, curve: Mapping[date, Sequence[Entry]], energy: int, v
 
 
 def compared_with(series: Series) -> Series | None:
-    """Return the series with whose values a law compares the readings of this series; None without such a law."""
+    """Return the series whose values a law compares with this series' readings; None if there is no such law."""
     return series.description.bounds or series.description.adds_up_to
 
 

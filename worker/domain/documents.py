@@ -3,7 +3,7 @@
 The fields are those of the original konnector's doctypes: ``load`` in kWh and the local civil time as numbers. Keys of
 minutes and hours are in UTC, so the two passes of the autumn hour have different keys and keys sort as time does.
 ``fold`` is 1 in the second pass and absent elsewhere. ``step`` is the length of a load-curve step in minutes and absent
-for the usual 30. Some doctypes have further fields (``series.Detail``). A document of each doctype is shown in
+for the usual 30. Some doctypes have additional fields (``series.Detail``). A document of each doctype is shown in
 docs/reference/documents.md.
 
 Energy is computed in whole milliwatt-hours (mWh), the sixth decimal of a kWh, and never in floats, which would round a
@@ -44,9 +44,9 @@ MILLIWATT_HOURS_PER_KWH: Final = 1_000_000
 MILLIWATT_HOURS_PER_WH: Final = 1000
 DAY_PLACES: Final = 3
 STEP_PLACES: Final = 4
-# The energy that a meter of 36 kVA, the most for a home, delivers in the longest day, of 25 hours (rule K7).
+# The most energy that a meter of 36 kVA, the largest for a home, can deliver in a day of 25 hours (rule K7).
 DAILY_LIMIT_KWH: Final = 900.0
-# The amount of a removed reading in the journal of corrections; the energy of a removed step is in other steps.
+# In the journal of corrections, this amount marks a removed reading; the energy of a removed step is in other steps.
 REMOVED: Final = -1
 # The original konnector fills parts of the date that a period doesn't have with these values. No reader may use them.
 PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
@@ -59,8 +59,8 @@ PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
 _MINUTE: Final = timedelta(minutes=1)
 _MOST_PLACES: Final = 6
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
-# Amounts are rounded to a multiple of this number. The energy of gas isn't rounded: the supplier sends it in whole kWh,
-# or with two and more decimals.
+# An amount is rounded to a multiple of its doctype's number. The energy of gas isn't rounded: the supplier sends whole
+# kWh, or two and more decimals.
 _LAST_PLACES: Final[dict[Doctype, int]] = {
     doctype: 1 if doctype.series.description.quantity is Quantity.GAS else 10 ** (6 - _DECIMALS[doctype.period])
     for doctype in Doctype
@@ -75,8 +75,8 @@ class Entry(NamedTuple):
     """A document in its shortest form. Tasks pass it to each other as a JSON array, so the order of fields is fixed.
 
     ``amount``: millionths of the unit of ``load``, such as mWh. ``revision``, ``created_at`` and ``replaced_amount``
-    are taken from the stored document that the entry replaces, and None for a new document. ``details``: the further
-    fields of the doctype.
+    are taken from the stored document that the entry replaces, and None for a new document. ``details``: the
+    additional fields of the doctype.
     """
 
     key: str
@@ -102,7 +102,7 @@ class Entry(NamedTuple):
 
 
 def packed_doctype(series: Series) -> str:
-    """Return the doctype under which the packed layout stores a series."""
+    """Return the doctype under which the packed layout (``packing``) stores a series."""
     return f"{series.inputs.prefix}packed-{series.value.replace('_', '-')}"
 
 
@@ -230,7 +230,7 @@ def to_entry(document: Document) -> Entry:
 
 
 def details_of(document: Document) -> Document | None:
-    """Return the further fields of a document; None if it has none."""
+    """Return the additional fields of a document; None if it has none."""
     return {name: document[name] for name in _DETAIL_NAMES if name in document} or None
 
 
@@ -328,7 +328,10 @@ class Interval(NamedTuple):
 
 @dataclass
 class Cluster:
-    """Steps that overlap directly or through other steps, in time order; ``bounds``: their distinct intervals."""
+    """Steps of an answer (``newcomers``) and stored steps that overlap directly or through other steps, in time order.
+
+    ``bounds``: the distinct intervals of these steps.
+    """
 
     newcomers: list[Entry] = field(default_factory=list)
     stored: list[Entry] = field(default_factory=list)
@@ -353,7 +356,7 @@ class Settlement:
 
 
 def interval_of(entry: Entry) -> Interval:
-    """Return the time of a step or of a billed period."""
+    """Return the span of time of a step or of a billed period."""
     start = _minute_of(entry.key)
     return Interval(start, start + length_of(entry))
 
@@ -376,7 +379,7 @@ def keep_last(readings: Sequence[windows.IntervalReading]) -> list[windows.Inter
 
     If readings overlap, all steps of one *grid* (same length, same offset) are treated like an answer of their own. The
     grid whose last step comes latest in ``readings`` counts as the latest answer and replaces steps of other grids as
-    ``settle`` does. A zero never replaces a measured value.
+    ``settle`` does. A zero never replaces another value.
     """
     in_time_order = sorted(readings, key=lambda reading: reading.start.astimezone(UTC))
     if not any(first.start.astimezone(UTC) + first.length > second.start for first, second in pairwise(in_time_order)):

@@ -1,9 +1,10 @@
 """Exports of stored documents: fields of JSON, columns of CSV, spreadsheets for people, and JSON Schemas.
 
-Every CSV begins with the same columns, ``PUBLIC_FIELDS``. They are followed by the further fields of the doctype, and
-then by the counts of a total (``totals``) or, for days, by the column ``computed``. A detail with energies has one
-column for each tariff period (``registers.HP``, in Wh), so that each row is still one document. Only the documents show
-which tariff periods exist (``find_tariff_periods``). An empty cell is a value that the supplier didn't send.
+Every CSV begins with the same columns, ``PUBLIC_FIELDS``. They are followed by the *details*, which are the further
+fields of the doctype, and then by the counts of a total (``totals``) or, for days with a curve, by the column
+``computed``. A detail with energies has one column for each tariff period (``registers.HP``, in Wh), so that each row
+is still one document. Only the documents show which tariff periods exist (``find_tariff_periods``). An empty cell is a
+value that the supplier didn't send.
 
 Spreadsheets have rows such as ``2024-07-25 00:30``, ``2024-07-25 01:00``, ``0.206``. A cell is a date, a local time or
 a number, never a text from the supplier, so no cell can be a formula. The supplier's texts (calendars, tariffs,
@@ -290,7 +291,7 @@ def document_schema(doctype: Doctype) -> Schema:
 
 
 def detail_schema(detail: Detail) -> Schema:
-    """Return the schema of a further field, which is absent if the supplier sends no value."""
+    """Return the schema of a detail, a field that is absent if the supplier sends no value."""
     if detail.type is DetailType.ENERGIES:
         energies = {"type": "integer", "minimum": 0}
         return {"type": "object", "additionalProperties": energies, "description": _sentence(detail)}

@@ -21,7 +21,7 @@ from worker.errors import AccountError, ConsentEnded, RequestRefused, SeriesNotO
 # A window whose claim begins with this text is a probe: it is requested although the incident holds all other windows.
 PROBE: Final = "probe/"
 PROBES_TO_PASS: Final = 3
-# An incident of the second family needs refusals of at least this share of the requested accounts.
+# An incident of refusals opens only if at least this share of the requested accounts is refused.
 LEAST_SHARE_OF_REFUSALS: Final = 0.2
 # The longest wait between two rounds of probes, as a multiple of the first wait.
 LONGEST_WAIT: Final = 15
@@ -37,21 +37,21 @@ class IncidentKind(StrEnum):
     HOLDER = "holder"
     METER = "meter"
     LOGIN = "login"
-    BY_HAND = "by_hand"  # An operator opened it, for example for an announced maintenance.
+    BY_HAND = "by_hand"  # An operator opened the incident, for example for an announced maintenance.
 
     @property
     def holds(self) -> bool:
-        """Whether an open incident of this kind stops all calls but probes, so that no failure counts as an attempt."""
+        """Whether an open incident of this kind stops all calls but probes; failures then don't count as attempts."""
         return self not in _MAX_DURATION
 
     @property
     def max_duration(self) -> timedelta | None:
-        """How long refusals count as the supplier's mistake even if all probes fail; None for kinds that hold."""
+        """How long refusals count as the supplier's mistake even if all probes fail; None for a kind that ``holds``."""
         return _MAX_DURATION.get(self)
 
 
 # Enedis sent wrong refusals for days (consents) and for weeks (holders: ha-linky, issues 193 and 202). There must be a
-# limit nevertheless: consents that were all given on one day also end on one day.
+# limit nevertheless: consents that were all given on one day also end on one day, and these refusals are right.
 _MAX_DURATION: Final = {
     IncidentKind.CONSENT: timedelta(days=3),
     IncidentKind.HOLDER: timedelta(days=45),
@@ -71,7 +71,7 @@ SLOTS: Final = (*(series.value for series in Series), *(kind.value for kind in R
 
 
 def kind_of(error: WorkerError) -> IncidentKind | None:
-    """Return the kind of incident that many errors like this one open.
+    """Return the kind of incident that opens if there are many errors like this one.
 
     None if the error isn't the supplier's fault: an error of a store or of the quota, or a bug.
     """
@@ -79,7 +79,7 @@ def kind_of(error: WorkerError) -> IncidentKind | None:
 
 
 def slot_of(kind: IncidentKind, series: Series) -> str:
-    """Return the slot of an incident: the series if its kind holds, else the kind."""
+    """Return the slot of an incident: the series if the kind of incident holds windows, else the kind."""
     return series.value if kind.holds else kind.value
 
 
@@ -144,8 +144,8 @@ class ProbeResult(StrEnum):
 def judge_probe(kind: IncidentKind, error: WorkerError | None) -> ProbeResult:
     """Return what a probe says about an open incident of this kind; ``error`` is None if the supplier answered.
 
-    For kinds that hold, a probe passes even if the supplier refuses the account. During an outage, answers with new
-    tokens may be lost for all probed accounts; the supplier then refuses their old tokens, and the incident would
+    For kinds that hold windows, a probe passes even if the supplier refuses the account. During an outage, answers with
+    new tokens may be lost for all probed accounts; the supplier then refuses their old tokens, and the incident would
     never end. A probe says nothing if no call was made, because the account is gone or its consent has ended.
     """
     if isinstance(error, ConsentEnded | UnknownAccount):
@@ -182,7 +182,7 @@ class Incident:
 
     @property
     def series(self) -> list[Series]:
-        """The series that the incident concerns: one if it holds, all for an incident of refusals."""
+        """The series that the incident concerns: one if the incident holds windows, all for an incident of refusals."""
         return [series for series in Series if series.value == self.slot] or list(Series)
 
     def expiry_reason(self, now: datetime) -> str:

@@ -27,19 +27,19 @@ class InvitationPurpose(StrEnum):
 
 
 class InvitationState(StrEnum):
-    SENT = "sent"  # Nobody has opened it.
-    OPENED = "opened"  # A browser has opened it, and no other browser can use it.
+    SENT = "sent"  # Nobody has opened the invitation.
+    OPENED = "opened"  # A browser has opened the invitation, and no other browser can use it.
     USED = "used"
     REVOKED = "revoked"
     EXPIRED = "expired"
 
 
 class InvitationEvent(StrEnum):
-    OPENED = "opened"  # A browser opens it; from then on, no other browser can use it.
+    OPENED = "opened"  # A browser opens the invitation; from then on, no other browser can use it.
     USED = "used"  # The invitation has proved the consent of the invited person.
-    REVOKED = "revoked"  # It is revoked by hand, by a newer invitation, or with the account or meter that it names.
+    REVOKED = "revoked"  # The invitation is revoked by hand, by a newer one, or when its account or meter is erased.
     EXPIRED = "expired"  # 72 hours have passed.
-    DELETED = "deleted"  # It is deleted, days after it expired.
+    DELETED = "deleted"  # The invitation is deleted, days after it expired.
 
 
 _S, _E = InvitationState, InvitationEvent

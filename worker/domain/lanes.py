@@ -19,7 +19,7 @@ BROKER_PREFIX: Final = "releve:celery:"
 
 
 class Lane(StrEnum):
-    """The queues, and two lanes for work that came through no queue."""
+    """The queues, and two lanes for work that came through none of these queues."""
 
     STEPS = "steps"
     CONTROL = "control"
@@ -100,7 +100,7 @@ def leave_lane(token: Token[Lane]) -> None:
 
 @contextmanager
 def in_lane(lane: Lane) -> Iterator[None]:
-    """Work in this lane during the block, for calls outside a task."""
+    """Set the lane of the calling thread during the block; used for calls outside a task."""
     token = _LANE.set(lane)
     try:
         yield

@@ -31,7 +31,7 @@ LOOK_BACKS: Final = frozenset({NIGHTLY, CATCH_UP, AGAIN, LOOK_BACK})
 
 
 class WindowJob(TypedDict):
-    """The window that a message is about, and its run."""
+    """The window that a message is about, and the window's run."""
 
     account_id: str
     series: str
@@ -57,7 +57,7 @@ class AnswerFacts(TypedDict):
     last_day: str | None  # The last local day with a reading.
     floor: str | None  # The first day for which the supplier has data, if this window's calls have found it.
     activated_on: str | None  # The day on which the contract began, if the answer has it.
-    lacks: list[str]  # If the answer is a contract: the series that the meter doesn't have according to it.
+    lacks: list[str]  # If the answer is a contract: the series that the meter lacks according to this contract.
     open: dict[str, int]  # The stored minutes of each incomplete day (``completeness.open_days``).
 
 
@@ -178,7 +178,7 @@ def window_fields(job: WindowJob) -> dict[str, str]:
 
 
 def split_claim(claim: str | None) -> tuple[str, str]:
-    """Split a claim into the kind of its run and its text in Redis; both are empty for None."""
+    """Split a claim into the kind of its run and the claim's text in Redis; both are empty for None."""
     kind, _, text = (claim or "").partition("/")
     return kind, text
 
@@ -199,7 +199,7 @@ def is_backfill(job: WindowJob) -> bool:
 
 
 def published_at(job: WindowJob) -> datetime:
-    """Return when the window's run began, which is the moment in its id."""
+    """Return when the window's run began, which is the moment in the run's id."""
     return datetime.strptime(job["run_id"], _RUN_ID).replace(tzinfo=UTC)
 
 

@@ -98,7 +98,7 @@ class ProxyGrant:
     end_reason: str = ""
 
     def is_over(self, today: date) -> bool:
-        """Return whether the client may read nothing any more; ``today`` is the date in Europe/Paris."""
+        """Return whether the grant no longer allows the client to read; ``today`` is the date in Europe/Paris."""
         return self.ended_at is not None or (self.consent_until is not None and today > self.consent_until)
 
 

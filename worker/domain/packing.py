@@ -207,9 +207,9 @@ def key_at(pack: str, place: int, doctype: Doctype) -> str:
 
 
 def pack_range(first_key: str, end_key: str, doctype: Doctype) -> tuple[str, str]:
-    """Return the range of packs that contain every key with ``first_key <= key < end_key``.
+    """Return the range of pack keys, end excluded, that covers every document key with ``first_key <= key < end_key``.
 
-    Both ends may be any texts, not only keys of documents.
+    Both arguments may be any texts, not only keys of documents.
     """
     if doctype.period in _UNIT:
         return _first_day(first_key), _end_day(end_key)

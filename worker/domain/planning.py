@@ -1,9 +1,10 @@
 """Capacity planning: how often a quota allows a fleet to be read, and how much quota remains for the other lanes.
 
-A *night* requests the look-back of each account, and may use the quota of its hours except the floors of the other
-lanes. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7 days of curve, so an account costs one
-call per series and turn, however many nights lie between two turns. Monthly totals are computed from daily values, so
-the call for the curve doesn't replace the call for daily values. A series has its turn no more often than its cadence.
+A *night* requests the look-back of each account, and may use the quota of its hours except the guaranteed shares
+(*floors*) of the other lanes. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7 days of curve,
+so an account costs one call per series and turn, however many nights lie between two turns. Monthly totals are computed
+from daily values, so the call for the curve doesn't replace the call for daily values. A series has a turn no more
+often than its cadence allows.
 Each supplier has its own quota, so a fleet is planned for one supplier at a time.
 Source of the limits: Enedis, guide d'implémentation Data Connect v5, and its 2026 swagger (mesure_synchrone_auto v2);
 the presets of GRDF for gas.
@@ -24,7 +25,7 @@ from worker.domain.windows import history_length
 HOURS_A_DAY: Final = 24
 _CURVE: Final = curve_of(daily_of())
 USUAL_SHARES: Final = Shares.parse(USUAL_FLOORS, USUAL_CEILINGS)
-# The ledger uses four fifths of the allowed calls per second, so that jitter never makes it exceed the limit.
+# The quota ledger uses four fifths of the allowed calls per second, so that jitter never makes it exceed the limit.
 _PACE: Final = 4, 5
 # If the quota is small, curves are requested less often, and then daily values too. Curves are never requested more
 # often than daily values.
@@ -96,7 +97,7 @@ class QuotaBudget:
     """The quota of one application for all series together; a limit that is None doesn't exist.
 
     The night leaves the other lanes their floors of each hour and of each day, and stops at its own ceiling.
-    ``shares``: these floors and ceilings.
+    ``shares``: the floors and ceilings of all lanes.
     """
 
     per_hour: int | None
@@ -116,23 +117,23 @@ class QuotaBudget:
 
     @property
     def pace_limit(self) -> int | None:
-        """The calls per hour that the limit per second allows at the ledger's pace."""
+        """The calls per hour that ``per_second`` allows at the ledger's pace (``_PACE``); None without this limit."""
         return None if self.per_second is None else self.per_second * 3600 * _PACE[0] // _PACE[1]
 
     @property
     def hour_limit(self) -> int | None:
-        """The calls that an hour allows: the limit per hour, or ``pace_limit`` if that is lower."""
+        """The calls that an hour allows: ``per_hour``, or ``pace_limit`` if lower; None if both are None."""
         return min((limit for limit in (self.per_hour, self.pace_limit) if limit is not None), default=None)
 
     @property
     def day_limit(self) -> int | None:
-        """The calls that 24 hours allow: 24 times ``hour_limit``, or the limit per day if that is lower."""
+        """The calls that 24 hours allow: 24 times ``hour_limit``, or ``per_day`` if lower; None if both are None."""
         of_hours = None if self.hour_limit is None else self.hour_limit * HOURS_A_DAY
         return min((limit for limit in (of_hours, self.per_day) if limit is not None), default=None)
 
     @property
     def night_limit(self) -> int | None:
-        """The largest number of calls that a night may make."""
+        """The largest number of calls that a night may make; None without a limit."""
         calls = (None if self.hour_limit is None else self.hour_limit * self.night_hours, self.per_day)
         return min((limit * self.nights_percent // 100 for limit in calls if limit is not None), default=None)
 
@@ -256,7 +257,7 @@ TYPICAL_POLICIES: Final[Mapping[str, FleetPolicy]] = {
 
 
 def plan_fleet(fleet: Fleet, quota: QuotaBudget) -> Plan:
-    """Return the plan with the freshest policy that the quota allows."""
+    """Return the plan with the freshest policy that the quota allows, or else with the policy of the fewest calls."""
     policies = [replace(policy, supplier=fleet.supplier) for policy in POLICIES_FRESHEST_FIRST]
     plans = (Plan(fleet, quota, policy) for policy in policies)
     return next((plan for plan in plans if plan.fits), Plan(fleet, quota, policies[-1]))

@@ -99,7 +99,7 @@ class DayFacts:
 
     @property
     def awaits_reading(self) -> bool:
-        """Whether the period of this day can't be published before the meter is read again, however long that takes."""
+        """Whether the day's billed period can't be published before the next reading of the meter, however late."""
         return self.of_periods and not self.later and self.mark.state in (DayState.LATE, DayState.ABSENT)
 
 
@@ -182,7 +182,7 @@ def _final_reason(facts: DayFacts) -> Reason | None:
 def _hold_reason(today: date, account: Account) -> Reason | None:
     """Return the reason why no calls are made for the account; None if calls are made."""
     if isinstance(refusal := account.refusal_on(today), ConsentEnded):
-        return Reason(refusal.code.lower())  # This reason and this code have the same name.
+        return Reason(refusal.code.lower())  # The reason has the name of the error's code.
     match account.state:
         case AccountState.NEW:
             return None if account.unconfirmed else Reason.NOT_CONNECTED
@@ -197,7 +197,7 @@ def _hold_reason(today: date, account: Account) -> Reason | None:
 
 
 def _failure_reason(facts: DayFacts) -> Reason | None:
-    """Return why the last call failed; None if it didn't, and for a partial day, whose reason is PARTIAL."""
+    """Return why the last call failed; None if it didn't fail, or if the day is partial (its reason is PARTIAL)."""
     if facts.failure is None or facts.mark.state is DayState.PARTIAL:
         return None
     return _REASON_BY_FAILURE[facts.failure]

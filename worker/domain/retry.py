@@ -32,7 +32,7 @@ FIRST_DELAY_S: Final = 2.0
 # A worker keeps a delayed message in memory until it is due, so longer waits are left to the next scheduled run.
 LONGEST_DELAY_S: Final = 60.0
 # Delays after which a window is tried again if its retries have failed: after the first time, the second time and so
-# on. If it then still fails, the series waits for its next night.
+# on. If the window then still fails, the series waits for its next night.
 WINDOW_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120))
 # Delays after each attempt to send a notice: the first seven add up to about a day; no attempt follows the last delay.
 NOTICE_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720, 720))
@@ -76,7 +76,7 @@ def retry_delay_s(retries: int, asked_s: float | None, jitter: Callable[[], floa
 
 
 def quota_wait_s(headers: Mapping[str, str], envelope: Mapping[str, Json], now: datetime) -> float:
-    """Return the seconds until the next call is allowed: from the body, else from ``Retry-After``, else a minute.
+    """Return the seconds until the next call is allowed, by the body or by ``Retry-After``; otherwise a minute.
 
     A moment in the past also means a minute, and no wait is longer than a day. ``now`` is zone-aware. If the answer's
     header ``Date`` is close to ``now``, it is used instead of ``now``, because it shows the supplier's clock.
@@ -144,7 +144,7 @@ def _seconds_until(moment: datetime, now: datetime) -> float:
     try:
         wait_s = (moment - now).total_seconds()
     except OverflowError:
-        # A date near the years 1 and 9999 leaves the calendar when it is converted to another zone.
+        # A date near the year 1 or 9999 leaves the calendar when it is converted to another zone.
         return _DEFAULT_WAIT_S
     return min(wait_s, _LONGEST_WAIT_S) if wait_s > 0 else _DEFAULT_WAIT_S
 

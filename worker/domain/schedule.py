@@ -86,7 +86,7 @@ def start_of_afternoon(day: date) -> datetime:
 
 
 def is_asking_hour(now: datetime) -> bool:
-    """Return whether calls are allowed now for any account."""
+    """Return whether ``now`` lies in the hours of a morning or an afternoon."""
     return any(_is_within(hours, now) for hours in (_MORNING, _AFTERNOON))
 
 
@@ -135,9 +135,9 @@ class Turn:
     """The facts that decide when a row of the registry is requested next.
 
     ``nightly_at``: when a night begins. ``nights``: the number of nights from one turn to the next. ``asked_at``: when
-    the look-back was last requested. ``again_at``: when a failed look-back is tried again. ``last_day`` and
-    ``last_complete``: the newest day with a reading, and the newest complete day. ``repair_on``: the first date on
-    which the repair takes the row. ``history_at``: when loading the history continues; None if it is loaded.
+    the series' last days were last requested. ``again_at``: when a failed request for them is tried again. ``last_day``
+    and ``last_complete``: the newest day with a reading, and the newest complete day. ``repair_on``: the first date on
+    which the repair includes the row. ``history_at``: when loading the history continues; None if it is loaded.
     ``lacks_curve``: whether the row's curve isn't collected, and so is requested only once a week. ``hours``: the
     allowed hours of the account; None if any time is allowed.
     """
@@ -195,7 +195,7 @@ def _next_night(now: datetime, turn: Turn) -> datetime:
 
 
 def _next_catch_ups(series: Series, now: datetime, turn: Turn) -> Iterator[datetime]:
-    """Yield the next catch-up that takes the row, if there is one today or tomorrow (see ``_is_caught_up``)."""
+    """Yield the next catch-up that includes the row, if there is one today or tomorrow (see ``_is_caught_up``)."""
     if not series.catches_up or turn.lacks_curve:
         return
     for today in (civil_date(now), civil_date(now) + ONE_DAY):

@@ -4,9 +4,9 @@ Windows, lanes, quota, stores, completeness, audit, pages, API and command line 
 add a member of ``Series`` with its description here, a parser, and its path in the supplier's presets
 (docs/how-to/add-a-series.md).
 
-A *doctype* is a kind of stored document. Its ``load`` is in kWh, kVA or m³ (``Quantity.load_unit``).
-Source of limits and depths: Enedis, guide d'implémentation Data Connect v5, and the swagger mesure_synchrone_auto v2 of
-2026. They don't state the longest window and the depth of registers, so those of daily energy are assumed.
+A *doctype* is a kind of stored document. The field ``load`` is in kWh, kVA or m³ (``Quantity.load_unit``).
+Source of the longest windows and histories: Enedis, guide d'implémentation Data Connect v5, and the swagger
+mesure_synchrone_auto v2 of 2026. These don't state the limits of registers, so the limits of daily energy are assumed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from worker.domain.lanes import Lane
 
 ENEDIS_DOCTYPES: Final = "com.grandlyon.enedis."
 GRDF_DOCTYPES: Final = "com.grandlyon.grdf."
-FREQUENCY: Final = "frequency"  # The detail of a contract that says how often the meter is read.
-# The values of GRDF's doctypes begin with this, to differ from Enedis' values; their full names don't.
+FREQUENCY: Final = "frequency"  # The field of a gas contract that says how often the meter is read.
+# The values of GRDF's doctypes begin with this prefix, to differ from Enedis' values; the full names don't have it.
 _GAS: Final = "gas."
 
 
@@ -37,16 +37,16 @@ class Period(StrEnum):
 
 
 class DetailType(StrEnum):
-    """Types of a document's further fields."""
+    """Types of a document's additional fields (``Detail``)."""
 
     TEXT = "text"
     NUMBER = "number"  # A decimal number.
-    ENERGIES = "energies"  # An object with Wh by the name of the tariff period.
+    ENERGIES = "energies"  # An object that maps the name of each tariff period to Wh.
 
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """A further field of a doctype's documents; absent if the supplier sends no value."""
+    """A field that a doctype's documents have besides ``load`` and the time; absent if the supplier sends no value."""
 
     name: str
     type: DetailType
@@ -185,8 +185,8 @@ class Granularity(StrEnum):
 class SeriesLabel:
     """The texts about a series on pages, by language.
 
-    ``title``: its name as a heading. ``object``: its name inside a sentence. ``about``: one sentence that explains the
-    series to a household.
+    ``title``: the series' name as a heading. ``object``: the name inside a sentence. ``about``: one sentence that
+    explains the series to a household.
     """
 
     title: Mapping[str, str]
@@ -203,7 +203,7 @@ class SeriesDescription:
     """All properties in which one series differs from others.
 
     ``supplier``: the grid operator that measures the series.
-    ``inputs``: the doctype of its readings. ``totals``: the doctypes of the totals computed from its readings.
+    ``inputs``: the doctype of the series' readings. ``totals``: the doctypes of totals computed from these readings.
     ``look_back_days``: how many days each run requests again. ``open_days``: the age in days up to which a day is
     requested again, because a value may still come or change.
     ``max_window_days``: how many days the supplier accepts in one call.
@@ -215,9 +215,9 @@ class SeriesDescription:
     ``history_lane``: the quota lane in which the history is loaded.
     ``days_read_at_once``: how many days of stored readings are read in one request to the store.
     ``optional``: whether the supplier collects the series only if the meter's holder has switched its collection on.
-    ``adds_up_to``: the series whose daily values are the sums of its readings; None if there is no such law.
-    ``bounds``: the curve whose steps may not be above its readings; None if there is no such law.
-    ``tells_activation``: whether an answer tells the day on which the contract began, with which all histories begin.
+    ``adds_up_to``: the series whose daily values are the sums of this series' readings; None if there is no such law.
+    ``bounds``: the curve whose steps may not be above this series' readings; None if there is no such law.
+    ``tells_activation``: whether an answer tells when the contract began; earlier days of any series aren't requested.
     ``speaks_for_account``: whether a refusal of this series alone may suspend the account.
     ``not_of_meters_read``: the reading frequencies, as in a contract, of the meters that don't have this series.
     """
@@ -290,7 +290,7 @@ class Series(StrEnum):
 
     @property
     def has_daily_limit(self) -> bool:
-        """Whether rule K7 limits the values, because they are daily electric energy."""
+        """Whether each value is electric energy of one day, which may not exceed what a meter can deliver (rule K7)."""
         return self.is_daily_energy and SERIES_DESCRIPTIONS[self].quantity is Quantity.ENERGY
 
     @property
@@ -320,9 +320,9 @@ class Series(StrEnum):
 
     @property
     def packs(self) -> bool:
-        """Whether the packed layout packs the documents of this series.
+        """Whether the packed layout stores many values of this series in one document (``packing``).
 
-        Documents with further fields aren't packed, because they are few and their fields aren't only numbers.
+        Documents with additional fields aren't packed, because they are few and their fields aren't only numbers.
         """
         return not any(doctype.details for doctype in self.doctypes)
 
@@ -332,7 +332,7 @@ class Series(StrEnum):
         return (self.inputs, *self.totals)
 
 
-# Other series are variants of these three with another direction or another energy.
+# Some series below are copies of these three descriptions with another direction or another energy.
 _LOAD_CURVE: Final = SeriesDescription(
     quantity=Quantity.POWER,
     granularity=Granularity.STEP,
@@ -575,7 +575,7 @@ def suppliers_of(series: Series) -> list[str]:
 
 
 def of_supplier(supplier: str, series: Iterable[Series] = Series) -> list[Series]:
-    """Return the series, out of ``series``, that this supplier has, in the order of ``series``."""
+    """Return the members of ``series`` that this supplier has, in the same order."""
     operator = grid_operator_of(supplier)
     return [one for one in series if one.description.supplier == operator]
 
@@ -589,7 +589,7 @@ _USUAL: Final = (*USUAL_SERIES, *USUAL_GAS_SERIES)
 def complete_fleet(named: Iterable[Series]) -> tuple[Series, ...]:
     """Return the series that a fleet collects, in the order of ``Series``.
 
-    They are the named series, and the usual series of each supplier of which no series is named.
+    These are the named series, plus the usual series of each supplier for which no series is named.
     """
     chosen = set(named)
     suppliers = {series.description.supplier for series in chosen}
@@ -605,7 +605,7 @@ def usual_series(supplier: str) -> list[Series]:
 def parse_series(text: str) -> tuple[Series, ...]:
     """Read names like ``daily,load_curve`` and return their series, each once, in the order of ``Series``.
 
-    Raises ValueError, which says what to write instead.
+    Raises ValueError with a text that says what to write instead.
     """
     names = {part.strip() for part in text.split(",")} - {""}
     if not names or not names <= {series.value for series in Series}:
@@ -614,7 +614,7 @@ def parse_series(text: str) -> tuple[Series, ...]:
 
 
 def daily_of(direction: Direction = Direction.CONSUMPTION, supplier: str = "enedis") -> Series:
-    """Return a supplier's series of daily energy in a direction; without one, its first series."""
+    """Return a supplier's series of daily energy in a direction, or its first series if it has no such series."""
     offered = of_supplier(supplier)
     energies = (series for series in offered if series.is_daily_energy and series.description.direction is direction)
     return next(energies, offered[0])
@@ -644,7 +644,7 @@ def with_days(series: Collection[Series]) -> list[Series]:
 
 
 def registers_of(direction: Direction = Direction.CONSUMPTION) -> Series:
-    """Return the series of the meter's registers of a direction."""
+    """Return the series of the meter's registers for one direction."""
     return next(
         series
         for series in Series
@@ -653,12 +653,12 @@ def registers_of(direction: Direction = Direction.CONSUMPTION) -> Series:
 
 
 def contract_series(supplier: str = "enedis") -> Series:
-    """Return the series of contracts that a supplier has."""
+    """Return a supplier's series of contracts, of which each supplier has one."""
     return next(series for series in of_supplier(supplier) if series.is_state)
 
 
 def intervals_of(supplier: str) -> Series:
-    """Return the series of billed periods that a supplier has."""
+    """Return a supplier's series of billed periods, which only a supplier of gas has."""
     return next(series for series in of_supplier(supplier) if series.has_intervals)
 
 

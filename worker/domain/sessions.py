@@ -26,7 +26,7 @@ import pyotp
 LONGEST_NAME: Final = 32
 SHORTEST_PASSWORD: Final = 12
 LONGEST_PASSWORD: Final = 200
-_ESTIMATED: Final = 72  # zxcvbn accepts no more characters, because its time grows with their number.
+_ESTIMATED: Final = 72  # zxcvbn accepts at most this many characters, because its time grows with their number.
 _LEAST_SCORE: Final = 3  # On zxcvbn's scale from 0 to 4: more than 10^8 guesses.
 _OUR_WORDS: Final = ("releve", "relève", "operator", "linky", "enedis", "grdf")
 _NAME: Final = re.compile(rf"[\w.-]{{1,{LONGEST_NAME}}}")
@@ -145,7 +145,7 @@ def find_password_fault(password: str, name: str) -> PasswordFault | None:
 
 
 def new_totp_key() -> str:
-    """Return a new key of a second factor, in base 32."""
+    """Return a new key for a second factor, in base 32."""
     return pyotp.random_base32()
 
 
@@ -171,6 +171,6 @@ class Scope(StrEnum):
 
     READ_ACCOUNTS = "read:accounts"  # List accounts, their states, and the progress of their first sync.
     READ_MEASURES = "read:measures"
-    WRITE_ACCOUNTS = "write:accounts"  # Add, invite, pause, resume and stop accounts; it permits reading nothing.
+    WRITE_ACCOUNTS = "write:accounts"  # Add, invite, pause, resume and stop accounts; the scope permits no reading.
     READ_AUDIT = "read:audit"  # Read the audit entries of the token's tenant.
-    ERASE_ACCOUNTS = "erase:accounts"  # Erase accounts permanently with their measures; it permits nothing else.
+    ERASE_ACCOUNTS = "erase:accounts"  # Erase accounts permanently with their measures; the scope permits nothing else.

@@ -50,7 +50,7 @@ class Statistic:
 
 
 def _statistics_of(daily: Series) -> Iterator[Statistic]:
-    """Yield the statistics of a series of daily energy. Billed periods have none, being the same energy again."""
+    """Yield the statistics of a series of daily energy. Billed periods have none: they are the same energy again."""
     statistic = Statistic(
         name="gas" if daily.is_gas else daily.description.direction.value,
         series=frozenset(series for series in (daily, find_curve(daily)) if series),

@@ -107,7 +107,7 @@ def find_breaks(entries: Sequence[Entry]) -> Iterator[SequenceBreak]:
 
 
 def month_energies(days: Iterable[DayEnergy], today: date) -> list[MonthEnergy]:
-    """Return the sums of the months in which the energy of a day is known, oldest first; ``days`` in order.
+    """Return the sums of the months in which the energy of at least one day is known, oldest first; ``days`` in order.
 
     Days from ``today`` on don't count as lacking.
     """

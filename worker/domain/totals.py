@@ -90,7 +90,7 @@ def total_key(input_key: str, doctype: Doctype) -> str:
 
 
 def count_names(period: Period) -> tuple[str, ...]:
-    """Return the names of the two counts of a total by this period; empty for minutes and days, which are readings."""
+    """Return the names of the two counts that a total of this period has; empty for minutes and days."""
     of_days = ("days", "expected_days")
     return {Period.HOUR: ("minutes", "expected_minutes"), Period.MONTH: of_days, Period.YEAR: of_days}.get(period, ())
 
@@ -101,7 +101,7 @@ def count_days(window: DateWindow, known: Container[date]) -> tuple[int, int]:
 
 
 def count_inputs(keys: Iterable[str], inputs: Iterable[Entry], doctype: Doctype) -> dict[str, dict[str, int]]:
-    """Return the counts of the totals with these keys, by name; empty for readings.
+    """Map each key to the two counts of its total, by their names; the counts are empty for readings.
 
     ``inputs``: all stored readings of the totals; not iterated if there is nothing to count.
     """
@@ -118,7 +118,7 @@ def count_inputs(keys: Iterable[str], inputs: Iterable[Entry], doctype: Doctype)
 
 
 def with_counts(documents: Sequence[Document], inputs: Iterable[Document], doctype: Doctype) -> list[Document]:
-    """Return the documents; totals get their counts."""
+    """Return the documents, with the two counts of each total added."""
     counts = count_inputs(map(key_of, documents), map(to_entry, inputs), doctype)
     return [document | counts[key_of(document)] for document in documents]
 
@@ -193,7 +193,7 @@ def activation_in(entries: Sequence[Entry], series: Series, answered_on: date) -
 
 
 def lacking_in(entries: Sequence[Entry], series: Series) -> list[Series]:
-    """Return the series that the meter doesn't have according to its newest contract; empty for other readings."""
+    """Return the series that the meter doesn't have according to its newest contract; empty without a contract."""
     if not series.is_state or not entries:
         return []
     frequency = (entries[-1].details or {}).get(FREQUENCY)
@@ -255,7 +255,7 @@ class IntervalMonth:
     """The sum of the billed periods that begin in a month; ``amount`` as in ``documents.Entry``.
 
     ``key``: the month, such as 2024-07. ``span``: from the first day of the first period to the end of the last period.
-    ``days``: the number of days in all periods, lower than that of ``span`` if there is a gap between periods.
+    ``days``: the number of days in all periods, lower than ``span.days`` if there is a gap between periods.
     ``coefficients``: the distinct coefficients (kWh per m³) of the periods.
     """
 
@@ -284,7 +284,7 @@ def calendar_month(key: str) -> DateWindow:
 
 
 def _calendar_days(key: str) -> DateWindow:
-    """Return the days of a month or a year."""
+    """Return the days of a month or a year, such as 2024-07 or 2024."""
     return calendar_month(key) if "-" in key else DateWindow(date(int(key), 1, 1), date(int(key) + 1, 1, 1))
 
 

@@ -5,8 +5,8 @@ requests the *look-back*, which is the last days of a series, again. So values t
 corrects or fills in are stored without further action. A *backfill* is the history before the look-back, in windows
 that are marked done one by one. ``today`` is always an argument, so that a test can choose the day.
 
-Amounts are integers, in the sixth decimal of a document's ``load``: milliwatt-hours of energy, millivolt-amperes of
-apparent power. So sums of stored and of fetched values are exact.
+Amounts are integers, in millionths of the unit of a document's ``load``: milliwatt-hours of energy, millivolt-amperes
+of apparent power. So sums of stored and of fetched values are exact.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class DateWindow:
 
     @classmethod
     def parse(cls, text: str) -> DateWindow:
-        """Parse a text that ``str`` returned, such as ``2024-01-01/2024-01-08``. Raises ValueError."""
+        """Parse a text that ``str`` returned, such as ``2024-01-01/2024-01-08``. Raises ValueError for other texts."""
         start, _, end = text.partition("/")
         return cls(date.fromisoformat(start), date.fromisoformat(end))
 
@@ -71,7 +71,7 @@ class DateWindow:
 class IntervalReading:
     """A reading for the time that begins at ``start`` (zone-aware, Europe/Paris) and lasts ``length``.
 
-    ``details``: the further fields of the reading's doctype (``series.Doctype``), as far as the supplier sent them.
+    ``details``: the additional fields of the reading's doctype (``series.Doctype``), as far as the supplier sent them.
     """
 
     start: datetime
@@ -92,7 +92,7 @@ def merge_spans(spans: Iterable[tuple[Point, Point]]) -> list[tuple[Point, Point
 
 
 def find_uncovered(start: Point, end: Point, spans: Iterable[tuple[Point, Point]]) -> list[tuple[Point, Point]]:
-    """Return the parts from ``start`` to ``end`` that no span covers, in order."""
+    """Return the parts of the time from ``start`` to ``end`` that no span covers, in order."""
     uncovered: list[tuple[Point, Point]] = []
     for first, after in merge_spans(spans):
         if first >= end:
@@ -124,8 +124,8 @@ def day_length(day: date) -> timedelta:
 def plan_look_back(today: date, series: Series, last_complete: date | None = None) -> DateWindow:
     """Return the look-back of a series: the window of the last days up to yesterday (its excluded end is today).
 
-    After a gap it begins earlier, on the day after ``last_complete``, or as early as one call can reach. While values
-    of the previous month may still become final, it begins no later than the first of that month.
+    After a gap the window begins earlier, on the day after ``last_complete``, but no earlier than one call can reach.
+    While values of the previous month may still become final, it begins no later than the first of that month.
     """
     described = series.description
     start = today - timedelta(days=described.look_back_days)
@@ -139,13 +139,13 @@ def plan_look_back(today: date, series: Series, last_complete: date | None = Non
 def newest_wanted_day(today: date, series: Series) -> date:
     """Return the newest day that should be stored by now.
 
-    It is yesterday, or earlier for a series that is published late or isn't requested every night.
+    This is yesterday, or earlier for a series that is published late or isn't requested every night.
     """
     return today - timedelta(days=series.description.cadence_nights - 1 + series.description.published_after_days)
 
 
 def history_length(series: Series, curve_days: int) -> int:
-    """Return the number of days of a series' history; ``curve_days`` is the setting of the installation."""
+    """Return the number of days of a series' history; ``curve_days`` is the setting for load curves."""
     days = series.description.history_days
     return curve_days if days is None else days
 
@@ -259,7 +259,7 @@ class HistoryDays:
     def _until_last_turn(self) -> DateWindow | None:
         """Return the wanted days, without the days that the next turn will request.
 
-        If the series isn't requested every night, the days since its last turn aren't missing yet.
+        If the series has a turn (is requested) only every few nights, the days since its last turn aren't missing yet.
         """
         if self.wanted is None or self.series.is_nightly:
             return self.wanted

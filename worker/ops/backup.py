@@ -11,12 +11,12 @@ last, so that its refresh tokens are as new as possible: a token that was used a
 3. Redis forgets what it knew about other stores, and the requests and flows of people who were connecting.
 4. The registry is filled. In the same transaction everything that gives somebody access is ended (``end_rights``), and
    the ledger is applied (``replay_ledger``): nobody ever sees what was erased or stopped after the backup. For
-   series that were stored while the backup was made, the ledger of days is rebuilt from the restored measures, and
-   days that are missing there are requested again.
+   series that were stored while the backup was made, the ledger of days (the state of each day) is rebuilt from the
+   restored measures, and days that are missing there are requested again.
 
-For each account the ledger's final entry counts: an erased account never comes back, a closed one is never read again,
-and a stopped consent stays stopped unless the backup has a later consent. The entries are applied with the same
-functions as the original events.
+For each account the most final entry of the ledger of erasures counts: an erased account never comes back, a closed
+one is never read again, and a stopped consent stays stopped unless the backup has a later consent. The entries are
+applied with the same functions as the original events.
 
 An interrupted restore continues when it is run again. A complete restore changes nothing when it is run again: Redis
 remembers for a week which rows were written, and a registry that has other rows by then is refused.
@@ -61,7 +61,7 @@ from worker.stores.registry.tables import AUDIT_LOG
 from worker.sync.history import rebuild_days
 from worker.sync.verification import all_accounts
 
-PAGE_SIZE: Final = 500  # Documents in memory, or in one request to the store, at the same time.
+PAGE_SIZE: Final = 500  # At most so many documents are in memory, or in one request to the store, at the same time.
 _CLOCK_SKEW: Final = timedelta(minutes=5)  # The machine that removes an account may have a different clock.
 FILLED: Final = (
     "nothing was changed: the registry already has accounts; set RELEVE_REGISTRY_URL (or RELEVE_DATA_DIR) to an "
@@ -87,9 +87,9 @@ class BackupSummary:
 def back_up(stores: Stores, path: Path, *, allow_empty: bool = False, without_ledger: bool = False) -> BackupSummary:
     """Write a backup to ``path``; the file appears only when it is complete.
 
-    Raises BackupRefused, also if the registry has no accounts, unless ``allow_empty``. A restore will need the ledger
-    of erasures: raises LedgerRefused if the ledger can't be read, or if it lacks entries that the registry knows of,
-    unless ``without_ledger``. Raises StoreUnavailable.
+    Raises StoreUnavailable and BackupRefused, which a registry without accounts causes, too, unless ``allow_empty``. A
+    restore needs the ledger of erasures: unless ``without_ledger``, LedgerRefused is raised if the ledger can't be read
+    or lacks entries that the registry knows of.
     """
     if not allow_empty:
         _require_accounts(stores.registry)
@@ -107,10 +107,10 @@ def back_up(stores: Stores, path: Path, *, allow_empty: bool = False, without_le
 
 
 def back_up_older_registry(settings: Settings, database: Database, path: Path) -> int:
-    """Back up only the registry, with the tables of an older version, and return the number of rows.
+    """Back up only the registry, whose tables are those of an older version, and return the number of rows.
 
-    That version can restore the file into an empty registry; the measures stay as they are. Raises the same errors as
-    ``back_up``.
+    The older version can restore the file into an empty registry; the measures stay as they are. Raises the same errors
+    as ``back_up``.
     """
     made_at = clock_from(settings.pretend_now)().isoformat(timespec="seconds")
     ledger = ledger_file(settings, Keys(settings)).position()
@@ -214,7 +214,7 @@ def open_checked(settings: Settings, path: Path, *, without_ledger: bool) -> Ite
 
 
 def _check_keys(archive: Archive, sealer: Sealer) -> None:
-    """Raise BackupRefused if, for any table, our keys open none of the first sealed values."""
+    """Raise BackupRefused if any table has sealed values, but our keys open none of the first values."""
     for column in TEXT_SEALS:
         table, name, key = column.seals.table.name, column.seals.name, [one.name for one in column.key]
         rows = [row for row in islice(archive.rows(table_member(table)), _SEALS_CHECKED) if row[name]]
@@ -226,10 +226,10 @@ def _check_keys(archive: Archive, sealer: Sealer) -> None:
 
 
 def _read_ledger(ledger: LedgerFile, archive: Archive, *, without_ledger: bool) -> tuple[list[LedgerEntry], bool]:
-    """Return all entries of the ledger, and whether it is the ledger that belongs to the backup, and complete.
+    """Return all entries of the ledger, and True if it is the complete ledger that belongs to the backup.
 
-    If it isn't, raise LedgerRefused, unless ``without_ledger``. Even then the entries of a ledger found here are
-    returned, because accounts that it names must not come back.
+    Otherwise raise LedgerRefused or, with ``without_ledger``, return False and the entries of the ledger found here,
+    because accounts that these entries name must not come back.
     """
     try:
         signature = archive.manifest["ledger_signature"]
@@ -241,7 +241,7 @@ def _read_ledger(ledger: LedgerFile, archive: Archive, *, without_ledger: bool) 
 
 
 def _check_registry(settings: Settings) -> None:
-    """Raise BackupRefused if the registry has rows but no keys, because opening it later would create new keys.
+    """Raise BackupRefused if the registry has rows, but the keys are missing: opening it later would create new keys.
 
     If the keys are there, an earlier run of the same restore may have filled the registry; Redis has a record of
     restores, and is asked later.
@@ -296,14 +296,17 @@ class _Replay:
         self._now = stores.now()
 
     def remember(self, entry: LedgerEntry) -> None:
-        """Remember an erased meter until its retention ends, and schedule the withdrawal of rights without account."""
+        """Remember an erased meter until the entry's ``forget_on``.
+
+        Also schedule the withdrawal of the meter's access rights that have no account.
+        """
         if entry.meter is not None:
             withdraw_waiting(self._connection, entry.meter, entry.at)
         if entry.meter is not None and entry.forget_on is not None and entry.forget_on > civil_date(self._now):
             self.registry.erasures.remember(self._connection, entry.meter, entry.at, entry.forget_on, entry.tenant)
 
     def apply(self, account: Account, moments: dict[LedgerKind, datetime]) -> None:
-        """Repeat on a restored account what happened to it at these moments."""
+        """Repeat on a restored account what the ledger says happened to it at these moments."""
         if (erased_at := moments.get(LedgerKind.ERASED)) is not None:
             if account.state is not AccountState.DELETED:
                 self.registry.accounts.remove(account.id, self._now)
@@ -468,7 +471,10 @@ def _rebuild_newest(stores: Stores, sync: Sync, archive: Archive, connection: Co
 
 
 def _restore_measures(measures: MeasureStore, archive: Archive, entries: Iterable[LedgerEntry]) -> tuple[int, int]:
-    """Write the documents that the store lacks, except erased ones; return how many were written and already there."""
+    """Write the documents that the store lacks, except those of erased accounts.
+
+    Return how many documents were written, and how many were already there.
+    """
     erased = _erased_since(archive, entries)
     for account_id in sorted(erased):
         measures.erase(account_id)  # An earlier erasure may have been interrupted.
@@ -491,7 +497,10 @@ def _erased_since(archive: Archive, entries: Iterable[LedgerEntry]) -> set[str]:
 def _restore_documents(
     rows: Iterable[Row], store: MeasureStore, doctype: Doctype, left_out: Collection[str]
 ) -> tuple[int, int]:
-    """Write the documents that the store lacks; return how many were written, and how many were already there."""
+    """Write the documents that the store lacks; return how many were written, and how many were already there.
+
+    ``left_out``: the accounts whose documents are neither written nor counted.
+    """
     written = already_stored = 0
     for account_id, documents in groupby(rows, key=lambda row: str(row["_id"]).partition(":")[0]):
         while page := [dict(row) for row in islice(documents, PAGE_SIZE)]:

@@ -192,7 +192,7 @@ class ArchiveWriter:
 
 @contextmanager
 def write_archive(path: Path, sealer: Sealer, made_at: str) -> Iterator[ArchiveWriter]:
-    """Open a new archive; ``path`` exists only after the block has ended without an error.
+    """Open a new archive; ``path`` exists only after the ``with`` block has ended without an error.
 
     Missing parent folders are created, and removed again after an error. Raises BackupRefused.
     """
@@ -204,7 +204,7 @@ def write_archive(path: Path, sealer: Sealer, made_at: str) -> Iterator[ArchiveW
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w+b") as raw:
-            # Sealed data doesn't compress, so it is only stored.
+            # Sealed data can't be compressed, so the ZIP file stores it as it is.
             with zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as file:
                 yield ArchiveWriter(file, sealer, made_at)
             # The content must be on disk before the rename, or a power cut could leave an empty file with this name.
@@ -221,7 +221,7 @@ def write_archive(path: Path, sealer: Sealer, made_at: str) -> Iterator[ArchiveW
 
 
 class Archive:
-    """Reader of a finished archive.  Call ``check`` first: only then is its content known to be whole."""
+    """Reader of a finished archive. Call ``check`` first: only then is the content known to be unchanged."""
 
     def __init__(self, path: Path, file: zipfile.ZipFile, sealer: Sealer) -> None:
         self.path = path

@@ -44,7 +44,8 @@ from worker.errors import StoreUnavailable, UnexpectedError, WorkerError
 from worker.metrics import MESSAGES_GIVEN_BACK
 
 WORKER_ID: Final = f"{platform.node() or 'host'}-{os.getpid()}-{secrets.token_hex(3)}".replace(":", "-")
-PUBLISHED_AT: Final = "releve_published_at"  # A message header: seconds since 1970, like 1721890800.25.
+# The header of a message with the time of its publishing, in seconds since 1970, like 1721890800.25.
+PUBLISHED_AT: Final = "releve_published_at"
 log = logging.getLogger("releve.broker")
 
 # -- errors
@@ -54,7 +55,7 @@ log = logging.getLogger("releve.broker")
 def broker_errors() -> Iterator[None]:
     """Turn the errors of kombu, py-amqp and redis-py into StoreUnavailable; also usable as a decorator.
 
-    redis-py's own errors are in the list because kombu passes them on when an open connection is cut.
+    redis-py's own errors are included because kombu passes them on when an open connection is cut.
     """
     try:
         yield
@@ -63,7 +64,7 @@ def broker_errors() -> Iterator[None]:
 
 
 def to_worker_error(error: object) -> WorkerError:
-    """Return our error for the error that ended a task; a failure of the broker is StoreUnavailable, not a bug."""
+    """Return the error that ended a task as a WorkerError; a broker's failure becomes StoreUnavailable, not a bug."""
     if isinstance(error, Reject):
         error = vars(error)["reason"]
     if isinstance(error, OperationalError | AMQPError | RedisError):
@@ -133,7 +134,7 @@ def oldest_ages(connection: Connection, queues: Iterable[Queue]) -> dict[str, fl
     now = time.time()
     ages: dict[str, float] = {}
     for queue in queues:
-        # The oldest message is at the right end of the queue's list, like ``releve:celery:nightly``.
+        # Redis holds the queue as a list (key like ``releve:celery:nightly``); its right end is the oldest message.
         raw = channel.client.lindex(channel.global_keyprefix + queue.name, -1)
         if (moment := now if raw is None else _published_at(raw)) is not None:
             ages[queue.name] = max(0.0, now - moment)  # The publisher's clock may be ahead of ours.
@@ -181,7 +182,8 @@ class _LostWhereRefused:
             return super().read_response(*args, **options)  # type: ignore[misc]
         except redis.ResponseError as refusal:
             if isinstance(refusal, OutOfMemoryError | ReadOnlyError) or str(refusal).startswith("MISCONF"):
-                self.disconnect()  # type: ignore[attr-defined]  # The rest of a transaction's answers stays unread.
+                # After a refused transaction, unread answers may be left on the connection.
+                self.disconnect()  # type: ignore[attr-defined]
                 raise ConnectionError(f"Redis refuses writes: {refusal}") from None
             raise
 
@@ -203,9 +205,9 @@ class SentinelTransport(kombu_redis.SentinelTransport):
 
 
 def register_transports() -> None:
-    """Make ``redis://``, ``rediss://`` and ``sentinel://`` URLs use these transports in this process.
+    """Make ``redis://``, ``rediss://`` and ``sentinel://`` URLs use the transports of this module in this process.
 
-    These transports also serve sockets and failover addresses.
+    The transports also serve Unix sockets and failover addresses.
     """
     for scheme, transport in (("redis", RedisTransport), ("rediss", RedisTransport), ("sentinel", SentinelTransport)):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:{transport.__name__}"
@@ -226,7 +228,7 @@ class FormerDeliveries(bootsteps.StartStopStep):
 
         messages = current.stores().broker
         if messages is None:
-            return  # RabbitMQ requeues by itself.
+            return  # RabbitMQ itself requeues the messages.
         try:
             # A home has only one worker, so what earlier workers held is requeued at once, too.
             workers = messages.workers_with_messages() if current.stores().settings.is_home else [WORKER_ID]

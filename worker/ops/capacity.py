@@ -78,7 +78,7 @@ def is_applied(plan: Plan) -> bool:
 
 
 def log_capacity(registry: Registry, settings: Settings, run: str, today: date) -> FleetCapacity:
-    """Log the calls that this night needs and the quota of each supplier; as a warning if the quota is too small.
+    """Log, for each supplier, the calls that this night needs and the quota; as a warning if the quota is too small.
 
     Return the capacity of the main supplier. The nights of other suppliers follow the cadence of each series instead of
     a policy.

@@ -119,7 +119,7 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One line of `releve doctor`: a check's whole result, named in ``check``, or a single finding, without a name."""
+    """One line of `releve doctor`: the result of ``check``, or one of its findings (``check`` is empty)."""
 
     level: Level
     text: str

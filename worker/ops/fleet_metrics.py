@@ -270,7 +270,7 @@ def _metrics_of(part: Callable[[], Samples]) -> list[Metric]:
 class FleetSources:
     """The sources of the fleet's metrics. Each connects when first asked, so a source that is down blocks no other.
 
-    Raises ConfigError.
+    The constructor raises ConfigError.
     """
 
     def __init__(self, settings: Settings, stack: ExitStack) -> None:
@@ -369,7 +369,7 @@ class FleetSources:
         yield RESTARTS, sum(worker.restarts for worker in workers)
 
     def _audit(self) -> Samples:
-        """Yield the numbers of the last audit, with 0 for each law and cause without a discrepancy."""
+        """Yield the results of the last audit of stored data, with 0 for each law and cause without a discrepancy."""
         if (last := load_audit_summary(ProgressStore(self._redis))) is None:
             return
         at, summary = last

@@ -22,7 +22,7 @@ log = logging.getLogger("releve")
 
 
 class BeatInWorker(bootsteps.StartStopStep):
-    """Step of a worker that runs beat in a thread."""
+    """A worker's start-up step, which runs beat in a thread."""
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
@@ -49,7 +49,7 @@ class BeatInWorker(bootsteps.StartStopStep):
 def main() -> int:
     """Run the worker until SIGTERM; return its exit code."""
     app.steps["worker"].add(BeatInWorker)
-    # Gossip and mingle need other workers.
+    # Gossip and mingle are of use only with other workers.
     worker = app.Worker(concurrency=1, without_gossip=True, without_mingle=True)
     worker.start()
     return worker.exitcode or 0

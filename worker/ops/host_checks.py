@@ -1,6 +1,6 @@
 """Checks of this machine: settings, credentials, keys, Python, time zone data, disk, and its clock.
 
-Token keys and session key must be present, able to open what is stored, and private; their age is shown.
+Token keys must open what is stored. The key files that exist must be private, and their age is shown.
 
 The clock is compared with the servers' clocks, because the age of tokens, claims and heartbeats is measured by these
 clocks.
@@ -42,7 +42,7 @@ from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.evidence import find_left_behind
 from worker.stores.registry.key_rotation import TEXT_SEALS, count_old_form
 
-# So many texts of each kind are checked, the oldest ones first; a million would take minutes.
+# At most so many encrypted texts of each kind are checked, the oldest first; a million would take minutes.
 MAX_SEALS_CHECKED: Final = 2_000
 OTHERS: Final = 0o077  # The permission bits of all users but the owner.
 WARN_S: Final = 5.0
@@ -128,7 +128,10 @@ def _describe_oldest(seals: list[str]) -> str:
 
 
 def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
-    """Return the sealed tokens and proofs of the registry, each with the place to which it is bound."""
+    """Return the oldest sealed tokens and proofs of the registry.
+
+    Each comes with the place (table, column and row) for which it was sealed.
+    """
     seals: list[tuple[str, str]] = []
     if not connections.registry_is_current:
         return seals
@@ -199,7 +202,7 @@ def _supplier(connections: CheckConnections, name: str) -> float | None:
 
 
 def _date_at(url: str, *, use_proxies: bool = False) -> float | None:
-    """Return the time in the answer's Date header, or None. No login is sent, because even a refusal has a date."""
+    """Return the time in the answer's Date header; None without one. No login is sent: even a refusal has a date."""
     with requests.Session() as session:
         session.trust_env = use_proxies
         date = session.head(url, timeout=5.0).headers.get("Date")
@@ -254,7 +257,7 @@ def _describe_home(settings: Settings) -> str:
 
 
 def check_plain_connections(connections: CheckConnections) -> Found:
-    """Name the servers that are reached without TLS; warn about each of them outside private networks."""
+    """Name the servers that are reached without TLS; warn about each server outside private networks."""
     plain = plain_connections(connections.settings)
     for connection in plain:
         if connection.is_public:

@@ -116,8 +116,8 @@ REDIS_USERS: Final = (
         ("+@pubsub", *_READ_AND_WRITE, *_CONNECT),
         more=("+llen", *_read(*_QUEUES)),
     ),
-    # The metrics of the fleet include nothing secret or personal. KEDA counts messages with a script, for which Redis
-    # requires write permission, whatever the script calls.
+    # The metrics of the fleet include nothing secret or personal. KEDA (an autoscaler) counts messages with a script,
+    # for which Redis requires write permission, whatever the script calls.
     RedisUser(
         "metrics",
         _read(

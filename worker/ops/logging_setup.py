@@ -1,4 +1,4 @@
-"""Set-up of logging for processes and for commands; the secrets in the settings are masked first."""
+"""Set-up of logging for processes and for commands, with the secrets of the settings masked in every line."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ FLOWER_USER: Final = "releve"
 _PASSWORD_FILE: Final = "flower.password"  # noqa: S105 - This is the name of a file.
 FLOWER_PORT: Final = 5555
 _MAX_TASKS: Final = 5_000  # So many tasks take about 10 MB.
-_OFFLINE_S: Final = 3_600  # Flower forgets workers that are offline this long: autoscaling ends many.
+_OFFLINE_S: Final = 3_600  # Flower forgets workers that are offline this long, because autoscaling ends many.
 _COLUMNS: Final = "name,state,args,runtime,retries,received,worker"
 SIMULATOR_CREDENTIALS: Final = {
     "enedis_client_id": Settings.model_fields["enedis_client_id"].default,
@@ -107,7 +107,10 @@ def check_enedis_credentials(settings: Settings) -> None:
 
 
 def own_credentials(settings: Settings) -> str:
-    """Return the setting that names the application's id at a real supplier; empty if only the simulator's is set."""
+    """Return the name of the setting that has the application's id at a real supplier.
+
+    The name is empty if only the simulator's id, or none, is set.
+    """
     known = {SIMULATOR_CREDENTIALS["enedis_client_id"], None, ""}
     names = ("enedis_client_id", "grdf_client_id")
     return next((f"{PREFIX}{name.upper()}" for name in names if getattr(settings, name) not in known), "")
@@ -187,7 +190,7 @@ def _check_couchdb(settings: Settings) -> None:
 
 
 def _check_layout(stores: Stores) -> None:
-    """Raise ConfigError if the store has documents in the other layout.
+    """Raise ConfigError if the measure store has documents in a layout other than that of the settings.
 
     If a store is down, that is only logged, because tasks wait for it.
     """
@@ -226,7 +229,7 @@ def prepare_beat(stack: ExitStack) -> Callable[..., None]:
 
 
 class BeatScheduler(PersistentScheduler):
-    """Celery's own scheduler; it also creates the folder of its file, and sends its first tick at once.
+    """Celery's own scheduler; it also creates the folder of its file, and sends the first ``tick`` at once.
 
     The folder is created here because beat opens the file before Relève's checks run.
     """
@@ -236,7 +239,7 @@ class BeatScheduler(PersistentScheduler):
     def setup_schedule(self) -> None:
         Path(self.schedule_filename).parent.mkdir(parents=True, exist_ok=True)
         super().setup_schedule()
-        # The tick is due at once: it shows `releve doctor` that beat and workers are running.
+        # This test task is due at once: it shows `releve doctor` that beat and workers are running.
         self.schedule["tick"].last_run_at = datetime.fromtimestamp(0, UTC)
 
 
@@ -260,7 +263,7 @@ def check_plain_http(public_url: str, *, wanted: bool) -> str | None:
 
 
 def find_plain_http(settings: Settings, public_url: str, host: str = "127.0.0.1") -> str | None:
-    """Return the result of ``check_plain_http``, but allow plain http within a home's own network. Raises ConfigError.
+    """Check as ``check_plain_http`` does, but only warn of plain http within a home's own network. Raises ConfigError.
 
     ``host``: the address that the web service listens on.
     """
@@ -349,7 +352,7 @@ def _postgres_hosts(url: str) -> list[str | None]:
 
 
 def set_flower_defaults(settings: Settings) -> None:
-    """Set the defaults before Flower reads its options.  Raises ConfigError."""
+    """Set Flower's defaults; call this before Flower reads its options. Raises ConfigError."""
     from flower.options import options  # Imported here because `releve up` does not need Flower's own modules.
 
     our_login = [f"{FLOWER_USER}:{flower_password(settings)}"]

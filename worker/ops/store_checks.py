@@ -39,7 +39,7 @@ _HOW_TO_CLOSE: Final = (
 _UNSOUND_COUCHDB: Final = "3.5.1"
 LONG_S: Final = 300.0
 REPAIR: Final = "`releve verify --all --repair`"
-_FEW: Final = 3  # At most so many databases are named.
+_FEW: Final = 3  # If more databases are missing, only the first is named.
 
 # -- CouchDB
 
@@ -108,7 +108,7 @@ def _is_admin(server: CouchServer) -> bool:
 
 
 def check_measures(connections: CheckConnections) -> Found:
-    """Check that the database of each doctype answers, and has the layout of the settings."""
+    """Check that the measures have the layout and shards of the settings, and count the databases that answer."""
     layout = Layout(connections.settings.layout)
     server = connections.couchdb
     if server is None:

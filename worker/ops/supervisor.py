@@ -43,7 +43,7 @@ _LOGS_EVERY_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class PartPlan:
-    """What to start, in this order. ``grace_s``: how long each part has to end. ``lines``: printed once all parts run.
+    """What to start, in this order. ``lines``: printed when all parts run. ``grace_s``: the time each part gets to end.
 
     ``logs``: the folder of the log files; if empty, the parts log to standard error. ``redis_in``: the data folder of
     the embedded Redis, which is started first; None without one.

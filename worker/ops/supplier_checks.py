@@ -1,6 +1,6 @@
 """Checks of the suppliers, their quota and their incidents, of the API's tokens, of outputs and of workers.
 
-Each supplier's quota is compared with the number of its accounts; GRDF's quota only if gas is set up. Workers are
+Each supplier's quota is compared with the calls for its accounts; GRDF is checked only if gas is set up. Workers are
 judged by the heartbeats that they write to Redis, and by the messages that wait for them. Checks that read a store
 raise StoreUnavailable.
 """
@@ -76,7 +76,7 @@ def check_token(connections: CheckConnections, supplier: str | None = None) -> F
 
 
 def check_incidents(connections: CheckConnections) -> Found:
-    """Warn about each open incident and closed gate, which explain why no new data come."""
+    """Warn about each open incident and each closed gate (pause of all calls): they explain why no new data come."""
     for preset in supplier_settings.chosen_presets(connections.settings).values():
         quota = supplier_settings.ledger_of(preset, connections.settings, connections.redis).state(())
         if closed_s := math.ceil(quota.opens_in_s):
@@ -101,7 +101,7 @@ def check_quota_now(connections: CheckConnections, supplier: str | None = None) 
 
 
 def check_pace(connections: CheckConnections, supplier: str) -> Found:
-    """Check that a supplier can be called now: its gate is open, and some of its quota is left."""
+    """Check that a supplier can be called now: its gate is open (no pause), and some of its quota is left."""
     preset = supplier_settings.chosen_presets(connections.settings)[supplier]
     ledger = supplier_settings.ledger_of(preset, connections.settings, connections.redis)
     with redis_errors():

@@ -41,7 +41,7 @@ _REJECTION_TEXTS: Final = {
     "INVALID_TASK_ERROR": "a message with wrong arguments was discarded: run the same version in all workers",
     "MESSAGE_DECODE_ERROR": "an unreadable message was discarded: run the same version in all workers",
 }
-_OTHER_LABEL: Final = "other"  # For tasks that are not ours: the number of label values must stay bounded.
+_OTHER_LABEL: Final = "other"  # The label of all tasks that are not ours, so that there are few labels.
 log = logging.getLogger("releve.metrics")
 
 
@@ -63,9 +63,9 @@ def install() -> None:
 
 
 def _begin_at_zero(**_: Any) -> None:
-    """Create the series of retries and failures with 0.
+    """Create the counters of retries and failures with the value 0.
 
-    Prometheus sees no increase in a series that first appears with a count of 1.
+    Prometheus sees no increase in a counter that first appears with the value 1.
     """
     for name in filter(_is_ours, current_app.tasks):
         TASK_RETRIES.labels(name)
@@ -158,7 +158,7 @@ def _configure_early(instance: Any, **_: Any) -> None:
 
 
 def _quiet_tasks() -> None:
-    """Log only at DEBUG that a task was sent, received and done: a dozen lines a minute, thousands each night.
+    """Log only at DEBUG that a task was sent, received or done: these are a dozen lines a minute, thousands each night.
 
     Errors and retries are always logged, and a task's result has its own lines.
     """
@@ -184,7 +184,7 @@ def _hide_message_bodies() -> None:
 
 
 def _open_endpoint(**_: Any) -> None:
-    """Open the endpoint of a worker that is ready, if the settings name a port."""
+    """Serve the metrics of the worker, which is ready now, if the settings name a port."""
     settings = get_settings()
     if settings.metrics_port and (server := serve_metrics(settings.metrics_host, settings.metrics_port)):
         # A child process that outlives its worker would otherwise keep the port.

@@ -81,7 +81,7 @@ class WorkerActivity:
         return int(getattr(controller, "max_concurrency", None) or pool.num_processes)
 
     def queues(self) -> list[Any]:
-        """Return the queues that the worker consumes now; an operator can take some away while it runs."""
+        """Return the queues that the worker consumes now; an operator can take some away while the worker runs."""
         task_consumer = getattr(self.consumer, "task_consumer", None)
         return list(task_consumer.queues) if task_consumer is not None else []
 
@@ -109,7 +109,7 @@ class Heartbeat:
         self._beat()
 
     def stop(self) -> None:
-        """Stop the thread and forget this worker; call it once the worker takes no more messages."""
+        """Stop the thread and forget this worker; call it when the worker takes no more messages."""
         self._stop_event.set()
         if self._thread.ident is not None:
             # Otherwise the thread could write a heartbeat after the worker was forgotten.
@@ -311,7 +311,8 @@ class BrokerProbe:
     def _answers(self, connection: Connection, timeout_s: float) -> bool:
         """Return whether the worker answers a ping.
 
-        A missing answer counts only once the worker has answered before, because some brokers don't deliver pings.
+        A missing answer counts only after the worker has answered an earlier ping, because some brokers don't deliver
+        pings.
         """
         mailbox: Any = self._mailbox(connection)
         channel = connection.default_channel

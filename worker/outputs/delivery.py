@@ -34,7 +34,7 @@ from worker.stores.registry.accounts import AccountTable
 from worker.stores.registry.outputs import BEGINNING, KeptReadings, OutboxTable, OutputState, OutputTable, WaitingChange
 
 log = logging.getLogger("releve.outputs")
-LONGEST_RUN_S: Final = 60.0  # The next run continues the delivery.
+LONGEST_RUN_S: Final = 60.0  # The next run sends the rest.
 NOTICE_AFTER: Final = timedelta(days=1)
 _LOCK_S: Final = 30.0
 _MOST_LOCKED_S: Final = 1800.0  # An account with many years of data may take long.
@@ -43,9 +43,9 @@ MOST_THREADS: Final = 4
 
 @dataclass(frozen=True, kw_only=True)
 class OutputDelivery:
-    """The delivery of the outbox to the outputs.
+    """Sends each output its changes from the outbox.
 
-    ``notify``: called at each failure of an output that has failed for a day.
+    ``notify``: called at each failure of an output that has been failing for a day.
     """
 
     outputs: OutputTable
@@ -74,9 +74,10 @@ class OutputDelivery:
 
     @contextmanager
     def paused(self, state: OutputState) -> Iterator[None]:
-        """Hold back deliveries during the block if the output can forget; a delivery could send forgotten data again.
+        """Hold back deliveries during the block, if this kind of output can remove sent data (``forget``).
 
-        Waits for a running delivery, for at most ``LONGEST_RUN_S``.
+        Otherwise a delivery could send removed data again. Waits at most ``LONGEST_RUN_S`` for a running delivery;
+        after that the block runs all the same.
         """
         kind = self.kinds.get(state.kind)
         with ExitStack() as held:
@@ -215,7 +216,7 @@ class DeliveryThreads:
     def __init__(self, deliver: Callable[[str], object], most: int = MOST_THREADS) -> None:
         self._deliver, self._most = deliver, most
         self._lock = threading.Lock()
-        self._waiting: dict[str, None] = {}  # The ids of the outputs, oldest first.
+        self._waiting: dict[str, None] = {}  # The ids of the queued outputs, longest-waiting first.
         self._running: set[str] = set()
         self._threads = 0
 

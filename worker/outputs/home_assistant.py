@@ -1,4 +1,4 @@
-"""Home Assistant: long-term statistics, which fill its energy dashboard, also for the past.
+"""Home Assistant: long-term statistics, which fill its energy dashboard for past days too.
 
 These are *external* statistics with our own identifiers, such as ``releve:home_consumption``; Home Assistant computes
 none of them itself. A row is addressed by the statistic's identifier and by its hour, so sending it again overwrites
@@ -42,7 +42,7 @@ ROWS_A_MESSAGE: Final = 1000
 _SINCE_MEAN_TYPE: Final = (2025, 11)
 _NO_MEAN: Final = 0
 _HOUR: Final = timedelta(hours=1)
-_CLOSE: Final = 1e-7  # A difference below the last decimal place that is sent.
+_CLOSE: Final = 1e-7  # Numbers that differ by less are equal: the last decimal that is sent is larger.
 # The pauses before each try to read the rows back. A thousand new rows take a second or two on a good machine, and ten
 # times as long on a small one.
 _READ_BACK_AFTER_S: Final = (0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 10.0, 15.0, 20.0)
@@ -173,7 +173,7 @@ def _to_json(row: StatisticRow) -> dict[str, Any]:
 
 
 def _start_of(stored: Mapping[str, Any]) -> datetime:
-    """Return the start of a row; Home Assistant sends milliseconds, and until version 2023.2 a text."""
+    """Return the start of a row, which Home Assistant sends in milliseconds, or until version 2023.2 as a text."""
     start = stored["start"]
     return datetime.fromisoformat(start) if isinstance(start, str) else datetime.fromtimestamp(start / 1000, UTC)
 
@@ -216,7 +216,7 @@ class StatisticReader:
         return 0 if oldest is None else self._sum_before(oldest, end)
 
     def _has_values(self, oldest: date, today: date) -> bool:
-        """Return whether any document has the field of the statistic, which some documents lack."""
+        """Return whether any daily document has the statistic's field; ``load`` is in all of them."""
         if self.statistic.detail == "load":
             return True
         return any(self._read_daily(year) for year in _years(DateWindow(oldest, max(oldest, today) + ONE_DAY)))
@@ -228,7 +228,7 @@ class StatisticReader:
     def _sum_before(self, oldest: date, end: date) -> int:
         """Return the sum of the days from ``oldest`` to the one before ``end``.
 
-        Hours are read only for years with days without a daily value, which are few.
+        Hours are read only for the few years in which a daily value is missing.
         """
         total = 0
         for year in _years(DateWindow(oldest, end)) if oldest < end else ():

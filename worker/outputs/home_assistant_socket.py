@@ -26,7 +26,7 @@ from worker.errors import NotDelivered
 from worker.outputs.output import OutputRefused
 
 TIMEOUT_S: Final = 30.0
-_LONGEST_MESSAGE: Final = 16 * 1024**2  # The rows of three years, read back, have 4 MB.
+_LONGEST_MESSAGE: Final = 16 * 1024**2  # The rows of three years take 4 MB when they are read back.
 OLDEST_VERSION: Final = (2022, 8)  # The first version with recorder/import_statistics.
 _SCHEMES: Final = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _EXAMPLE: Final = "http://homeassistant.local:8123"
@@ -60,7 +60,7 @@ def parse_address(url: str) -> str:
 
 @dataclass(frozen=True)
 class HomeAssistantAddress:
-    """The WebSocket of a Home Assistant, and the token."""
+    """The address of a Home Assistant's WebSocket, and the access token for it."""
 
     url: str = field(repr=False)
     token: str = field(repr=False)
@@ -97,7 +97,7 @@ class HomeAssistantSession:
 
     @classmethod
     def begin(cls, socket: ClientConnection, token: str, timeout_s: float) -> HomeAssistantSession:
-        """Send the token, and return the session if the version and the user's rights suffice."""
+        """Send the token, and return the session. Raises OutputRefused or NotDelivered, as ``check`` does."""
         if _receive(socket, timeout_s).get("type") != "auth_required":
             raise OutputRefused(_NO_HOME_ASSISTANT)
         socket.send(json.dumps({"type": "auth", "access_token": token}))
@@ -148,7 +148,7 @@ class HomeAssistantSession:
 
 
 def parse_version(text: str) -> Version:
-    """Return year and month of a version such as 2026.11.0b1. Raises OutputRefused for another text."""
+    """Return the year and month of a version such as 2026.11.0b1. Raises OutputRefused for another text."""
     if not (match := re.match(r"(\d{1,4})\.(\d{1,3})(?!\d)", text)):
         raise OutputRefused("Home Assistant does not report its version")
     return int(match[1]), int(match[2])

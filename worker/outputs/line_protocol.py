@@ -1,14 +1,14 @@
 """Time series over the line protocol: InfluxDB 1, 2 and 3, and VictoriaMetrics.
 
-The options determine the kind of server, and so the path and the header of the credentials:
+The options determine the kind of server, and so the path and the header with the credentials:
 
 ================================== ===================== ======================================
 options                            path                  credentials
 ================================== ===================== ======================================
-``bucket``, ``org`` if it has one  ``/api/v2/write``     a token: InfluxDB 2
+``bucket``, perhaps ``org``        ``/api/v2/write``     a token: InfluxDB 2
 ``database`` and a secret          ``/api/v3/write_lp``  a token: InfluxDB 3
 ``database`` and ``user``          ``/write``            a password: InfluxDB 1
-no ``database``, or no secret      ``/write``            none, or ``user``: VictoriaMetrics
+no ``database``, or no secret      ``/write``            none, or a password: VictoriaMetrics
 ================================== ===================== ======================================
 
 Stored measures become lines, with one measurement for each granularity:
@@ -58,7 +58,7 @@ from worker.stores.measures.stored_range import find_stored_range
 from worker.stores.registry.outputs import KeptReadings
 
 _IN_UTC: Final = (Period.MINUTE, Period.HOUR)
-_ALL_REGISTERS: Final = "total"  # The tariff period of a meter with only one register.
+_ALL_REGISTERS: Final = "total"  # The tag ``period`` of a meter with only one register.
 _SPECIAL: Final = re.compile(r"([,= ])")
 _NOT_IN_A_TAG: Final = re.compile(r"[\x00-\x1f\x7f\\]+")
 _MOST_LINES: Final = 5_000
@@ -113,13 +113,13 @@ class LineProtocolOutput:
         return kept
 
     def _gone(self, change: Change, doctype: Doctype, starts: Sequence[datetime]) -> list[str]:
-        """Return the keys of the periods that contain these instants, without the periods that have a stored value."""
+        """Return the keys of the periods that contain these instants, except periods that still have a stored value."""
         keys = sorted({period_key(start, doctype) for start in starts})
         stored = self.measures.read(change.account.id, {doctype: (keys[0], f"{keys[-1]} ")})[doctype]
         return sorted({*keys}.difference(map(key_of, stored)))
 
     def _delete(self, session: requests.Session, change: Change, doctype: Doctype, keys: Sequence[str]) -> bool:
-        """Delete the points from the first to the last of these keys; return whether the server did so."""
+        """Delete the points from the first to the last of these keys; return whether the server has deleted them."""
         url = self.target.url.removesuffix("write")
         if url == self.target.url:
             return False  # InfluxDB 3 deletes no points.
@@ -244,7 +244,7 @@ MEASUREMENTS: Final = (*_ENERGY.values(), MAX_POWER, REGISTER, REGISTER_DAY, *_G
 
 
 def to_lines(change: Change, measures: MeasureStore) -> Iterator[str]:
-    """Yield a line for each stored value of the changed part and each affected total, the oldest first.
+    """Yield a line for each stored value of the changed part and each affected total; by measurement, oldest first.
 
     Raises StoreUnavailable.
     """

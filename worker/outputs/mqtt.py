@@ -45,8 +45,8 @@ _LONGEST_TOPIC: Final = 200  # The most characters of a topic's first part.
 class EnergyFigures:
     """The figures of one series of daily energy, in kWh; a figure is None if nothing is known of its period.
 
-    ``month`` and ``year``: the sums of the known days of the current month and year. ``counts``: the numbers of these
-    days, for example as ``month_days``.
+    ``month`` and ``year``: the sums of the known days of the current month and year. ``counts``: for example how many
+    days of the month are known (``month_days``), of how many (``month_expected_days``).
     """
 
     series: Series
@@ -64,7 +64,11 @@ class EnergyFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class MqttOutput:
-    """The output to a broker, with the topic and the language of the accounts' figures."""
+    """The output to an MQTT broker.
+
+    ``base_topic``: the first part of the topics with figures. ``discovery_prefix``: the first part of the topics with
+    descriptions of sensors. ``language``: the language of the sensors' names.
+    """
 
     broker: MqttBroker
     measures: MeasureStore
@@ -149,7 +153,7 @@ def _sensors(figures: Sequence[EnergyFigures], state_topic: str) -> Iterator[tup
 def _attributes(name: str, state_topic: str) -> dict[str, str]:
     """Return the templates that turn the counts of a total into attributes of its sensor.
 
-    They use ``get``, because an older retained state has no counts.
+    The templates use ``get``, because a state that an older version has published lacks the counts.
     """
     counts = ", ".join(f"'{count}': value_json.get('{name}_{count}')" for count in count_names(Period.MONTH))
     return {"json_attributes_topic": state_topic, "json_attributes_template": f"{{{{ {{{counts}}} | tojson }}}}"}

@@ -97,7 +97,7 @@ class MqttBroker:
 
 
 class _ClosingTlsSocket(ssl.SSLSocket):
-    """A socket that is closed if the handshake fails, which paho doesn't do."""
+    """A TLS socket that closes itself if the handshake fails, because paho would leave it open."""
 
     def do_handshake(self, block: bool = False) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The interface of an output, and the description of its kind.
+"""The interface of an output, and the description of a kind of output.
 
 To add an output, add a module beside this one with a class that implements ``Output``, and a line to ``kinds.py``
 (docs/how-to/add-an-output.md).
@@ -30,7 +30,7 @@ class OutputAccount:
     """The part of an account that outputs see.
 
     ``label``: a short name in lower-case letters, digits and underscores, by default the account's id.
-    ``consent_until``: the last day of the consent, or of a gateway's token.
+    ``consent_until``: the last day on which the consent, or the token for a gateway, is valid.
     """
 
     id: str
@@ -67,8 +67,8 @@ class Output(Protocol):
         """Send the values of these parts as they are stored now; safe to repeat.
 
         The changes belong to one account and are sorted, oldest first. Returns the ``removed`` readings that the
-        receiver keeps, or None. Raises NotDelivered if a later try may succeed, OutputRefused if it can't, or
-        StoreUnavailable.
+        receiver keeps, or None if it keeps none. Raises NotDelivered if a later try may succeed, OutputRefused if it
+        can't, or StoreUnavailable.
         """
         ...
 
@@ -93,10 +93,10 @@ class OutputKind:
     """A kind of output: its name, the help of its options, and the function that builds such an output.
 
     ``secret``: what the hidden prompt asks for, such as "long-lived access token"; None if there is no secret.
-    ``daily``: whether the output's figures change with the date even without new readings; then yesterday of each
-    account's daily series is noted as changed once a day. ``options``: the further options NAME=VALUE with their help.
+    ``daily``: whether the output's figures change with the date even without new readings; then, once a day, yesterday
+    is noted as changed in each account's daily series. ``options``: the further options NAME=VALUE with their help.
     ``build`` raises ValueError with one clear line for a wrong option. ``forget`` removes accounts' data from the
-    receiver, if its protocol has a simple way; it raises the errors of ``Output.send``.
+    receiver, and raises the errors of ``Output.send``; None if the protocol has no simple way to remove data.
     """
 
     name: str

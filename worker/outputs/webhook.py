@@ -1,8 +1,8 @@
 """Measures for a service: signed POST requests, each with at most 5 000 readings of one series of an account.
 
 A request has all readings from its ``from`` to its ``until``, and the receiver replaces that span: a reading that the
-request doesn't contain no longer exists. docs/reference/measures-webhook.schema.json describes the body. The webhook of
-notices is a different one (``accounts.notice_channels``).
+request doesn't contain no longer exists. docs/reference/measures-webhook.schema.json describes the body. Notices have a
+separate webhook (``accounts.notice_channels``).
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ a permit counts against all limits or none, and the clocks of the hosts don't ma
 calls are too many; the supplier refuses them, and its 429 closes the gate.
 
 The floor of a lane is the share of the quota that is reserved for it. Other lanes may borrow the unused part of a
-floor, evenly over the window: a lane gets a permit if the other lanes can still get their floors afterwards, evenly
-over the rest of the window; calls that leave the sliding window by then are taken into account. So no quota stays
-unused, and a lane that begins to work gets its floor back step by step, beginning at once.
+floor: a lane gets a permit if the other lanes can still get their floors afterwards, spread evenly over the rest of the
+window. Calls that leave the sliding window by then no longer count. So no quota stays unused, and a lane that begins to
+work gets its floor back step by step, beginning at once.
 
 A 429 closes the gate for all workers. The gate reopens by itself, gradually: within a minute the pace grows from a
 twentieth to the full pace, so the first calls test whether the supplier is ready. If a call is refused within ten
@@ -44,19 +44,20 @@ HOUR_MS: Final = 3_600_000
 RAMP_US: Final = 60_000_000  # After a closure, the gate opens gradually over this time.
 # If there is no limit per second, the gate's ramp ends at four calls per second.
 RAMP_SPACING_US: Final = 250_000
-# A bucket of the hourly window is 22.5 s long. A call may wait up to one bucket longer than needed.
+# Each window has this many buckets; in the hourly window a bucket is 22.5 s long. A call may wait up to one bucket
+# longer than needed.
 BUCKETS: Final = 160
 # A lane that is above its floor leaves a four-hundredth of the limit to each lane that is served before it.
 _LEFT: Final = 400
-# A lane that is above its floor waits only for this share of its patience, so that the lanes served before it can book
-# permits further ahead.
+# A lane that is above its floor waits only for this share of its patience, by ``_rank``, so that the lanes served
+# before it can book permits further ahead.
 _PERCENT_OF_PATIENCE: Final = (85, 65, 45, 25, 15)
 # A caller waits for up to four slots of the pace, so that consecutive calls succeed even at one call per second.
 _SLOTS_WAITED_FOR: Final = 4
 _SHORTEST_WAIT_S: Final = 1.0
 _SHORTEST_SLEEP_S: Final = 0.001
 _JITTER: Final = 0.1
-# The number must be the same as in ``lua_scripts.TAKE_PERMIT``.
+# The share of the full pace with which the gate begins to open; ``lua_scripts.TAKE_PERMIT`` contains the same number.
 _FIRST_PACE: Final = 0.05
 _REFUSAL_MEMORY_US: Final = RAMP_US + 600_000_000
 # This limits the time that we add to the wait; the wait that the supplier asks for isn't limited here.
@@ -218,7 +219,7 @@ class QuotaLedger(PrefixedKeys):
         self._close_script = redis.register_script(lua_scripts.CLOSE_GATE)
 
     def take_permit(self, api: str) -> str:
-        """Take a permit that keeps within every limit; wait until it may be used, at most a few slots of the pace.
+        """Take a permit that keeps within every limit; wait until it may be used, for at most a few slots of the pace.
 
         ``api`` is the name under which the supplier counts the call. If there is no permit in time, raises RateLimited
         with the time to wait, and takes nothing; if the wait is known to be too long, raises at once. Between two
@@ -269,8 +270,8 @@ class QuotaLedger(PrefixedKeys):
     def close_gate(self, retry_after_s: float, permit: str = "", code: str = "") -> None:
         """Close the gate for all workers and APIs, unless the gate is already closed for longer.
 
-        ``permit`` is the permit of the refused call, if known. ``code`` is the code of its error, with which all calls
-        fail until the gate opens.
+        ``permit`` is the permit of the refused call, if known. ``code`` is the code of that call's error, with which
+        all calls fail until the gate opens.
         """
         if retry_after_s <= 0:
             return

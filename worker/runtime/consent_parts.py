@@ -60,7 +60,7 @@ class Consent:
     proxy_grants: ProxyGrants
 
     def supplier_of(self, supplier: str) -> SupplierConsents:
-        """Return a supplier's side of a consent. Raises OperatorFault if the supplier has no consent page here."""
+        """Return the part for a supplier's consents. Raises OperatorFault if the supplier has no consent page here."""
         if supplier not in self.suppliers:
             raise OperatorFault(f"{supplier} has no consent page here")
         return self.suppliers[supplier]
@@ -188,7 +188,7 @@ def stop_consent(stores: Stores, account_id: str, actor: str = HOUSEHOLD) -> Non
 
 
 def meters_of(registry: Registry, account: Account) -> list[str]:
-    """Return the keyed hashes of the account's meter; empty if the account no longer has a meter."""
+    """Return the account's meter hashed under each key; empty if the account no longer has a meter."""
     number = account.usage_point_id
     return [] if number is None else registry.erasures.digests(account.supplier, number)
 

@@ -77,7 +77,7 @@ def build_sealer(settings: Settings, purpose: Purpose, *, keep_new: bool = True)
 
 
 def open_backup_sealer(settings: Settings) -> Sealer:
-    """Return the sealer that opens backups. Raises ConfigError also without a key: a new key opens no backup."""
+    """Return the sealer that opens backups. Raises ConfigError also if there is no key: a new one opens no backup."""
     if not has_keys(settings, "backup_keys"):
         raise ConfigError(
             "no key of backups is given: put it into RELEVE_BACKUP_KEYS, or bring back the file backup.keys of the "
@@ -137,7 +137,7 @@ def stored_secret(data_dir: Path, name: str, make: Callable[[], str]) -> str:
 
 
 def mark_home(settings: Settings) -> None:
-    """Mark the data folder as a home's. Settings that were read before don't show the mark."""
+    """Mark the data folder as a home's. Settings that were read before lack a home's defaults."""
     mark = settings.home_mark()
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text("This data folder is that of a home: see `releve home --help`.\n", encoding="utf-8")

@@ -97,7 +97,7 @@ def open_database(url: str, setting: str, opened: ExitStack) -> Database:
 def open_registry(
     settings: Settings, opened: ExitStack, keys: Keys | None = None, *, as_owner: bool = False
 ) -> Registry:
-    """Return the registry without checking its tables; ``opened`` closes it. Tables without secrets need no key.
+    """Return the registry without checking its tables; ``opened`` closes it. Only tables with secrets need a key.
 
     The registry connects at first use. ``as_owner``: connect as the user that may change the tables. Raises ConfigError
     if the address is invalid.
@@ -125,12 +125,12 @@ def open_current_registry(settings: Settings, opened: ExitStack, keys: Keys | No
 
 
 def ledger_file(settings: Settings, keys: Keys) -> LedgerFile:
-    """Return the file of the ledger of erasures, without what the registry knows of the ledger."""
+    """Return the file of the ledger of erasures alone, without the registry's record that ``known_ledger`` adds."""
     return LedgerFile(settings.ledger(), keys.hashes)
 
 
 def known_ledger(settings: Settings, registry: Registry) -> KnownLedger:
-    """Return the ledger of erasures, together with what the registry knows of the ledger."""
+    """Return the ledger of erasures: its file, and the registry's record of the last signature and entry count."""
     return KnownLedger(registry.database, LedgerFile(settings.ledger(), registry.hashes))
 
 

@@ -81,7 +81,7 @@ def configured_suppliers(settings: Settings) -> Mapping[str, SupplierSettings]:
 
 
 def main_supplier(settings: Settings) -> str:
-    """Return the supplier of electricity, which is always there: Enedis, or the gateway in a home's installation."""
+    """Return the name of the electricity supplier, which is always set up: Enedis, or in a home the gateway."""
     return GATEWAY.name if settings.is_home else ENEDIS.name
 
 

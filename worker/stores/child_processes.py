@@ -93,7 +93,7 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class ChildExit:
-    """The unrequested exit of a child process; a negative ``code`` is the signal that ended the child."""
+    """An exit that ``Supervisor.collect_exits`` returns; a negative ``code`` is the signal that ended the child."""
 
     name: str
     code: int
@@ -107,7 +107,7 @@ class ChildExit:
 
 @dataclass
 class _Child:
-    """A named child: its command, and its process while it runs; times are those of the monotonic clock."""
+    """A named child; ``process`` is None while the child doesn't run. Times are those of the monotonic clock."""
 
     name: str
     argv: Sequence[str]
@@ -124,7 +124,7 @@ class Supervisor:
     """Starts named child processes, restarts those with ``respawn_after_s``, and ends all in reverse order of start.
 
     ``grace_s`` is the time that each child has to end by itself after SIGTERM. ``poll_s`` is the interval between
-    checks whether a child has ended.
+    checks for ended children.
     """
 
     def __init__(self, *, grace_s: float = 10.0, poll_s: float = POLL_S) -> None:
@@ -180,7 +180,7 @@ class Supervisor:
     def wait_until_ready(self, name: str, is_ready: Callable[[], bool], timeout_s: float = START_S) -> None:
         """Wait until ``is_ready`` returns true for a new child; until then ``is_ready`` may raise OSError.
 
-        Raises WorkerError, with the last line of the child's log, if the child ends or isn't ready in time.
+        Raises ProcessFailed, with the last line of the child's log, if the child ends or isn't ready in time.
         """
         child, deadline = self._children[name], time.monotonic() + timeout_s
         while child.process is not None and child.process.poll() is None and time.monotonic() < deadline:
@@ -191,10 +191,11 @@ class Supervisor:
         raise ProcessFailed(f"{name} did not start: {last_log_line(child.log_path) or 'it left no log'}")
 
     def collect_exits(self) -> list[ChildExit]:
-        """Return the new exits of children that weren't asked to end, and kill the rest of their process groups.
+        """Return the new exits of children, and kill the rest of their process groups.
 
-        Each exit is returned once. This method also restarts the children whose restart is due, and kills children that
-        still run when their grace after ``terminate`` is over.
+        Each exit is returned once, but never one that ``stop_child`` or ``kill_child`` caused. This method also
+        restarts the children whose restart is due, and kills children that still run when their grace after
+        ``terminate`` is over.
         """
         exits, now = [], time.monotonic()
         for child in list(self._children.values()):
@@ -226,11 +227,11 @@ class Supervisor:
             child.process.terminate()
 
     def is_ending(self, name: str) -> bool:
-        """Return whether the child was asked to end and still runs."""
+        """Return whether ``terminate`` was called for the child, and its exit hasn't been collected yet."""
         return self._children[name].terminated_at is not None
 
     def kill(self, name: str) -> None:
-        """Kill the child and its whole group with SIGKILL; ``collect_exits`` reports the exit as unrequested."""
+        """Kill the child and its whole group with SIGKILL; ``collect_exits`` reports this exit."""
         if pid := self.pid(name):
             process_guard.signal_group(pid, signal.SIGKILL)
 
@@ -307,11 +308,11 @@ def bound_log(path: Path) -> None:
 
 
 def answers(url: str) -> bool:
-    """Return whether the HTTP server at ``url`` answers without an error. Raises OSError if no server answers."""
-    # This is imported here, because it would enlarge every supervisor, even one that waits for no server.
+    """Return True if the HTTP server at ``url`` answers with success; an error status or no answer raises OSError."""
+    # Imported here, because the module would take memory in every supervisor, even in one that waits for no server.
     from urllib.request import ProxyHandler, build_opener
 
-    opener = build_opener(ProxyHandler({}))  # Our children are reached without the proxies of the environment.
+    opener = build_opener(ProxyHandler({}))  # Children are reached directly, even if the environment names a proxy.
     with opener.open(url, timeout=ANSWER_S) as answer:
         return bool(answer.status < 400)
 

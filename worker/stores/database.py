@@ -78,7 +78,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 class DatabaseUse(NamedTuple):
     """What a database is used for, in words for the operator.
 
-    ``setting`` is the name of the setting with its URL; ``forms`` are the forms that this URL may have.
+    ``setting`` is the name of the setting that contains the URL; ``forms`` are the forms that this URL may have.
     """
 
     name: str
@@ -106,13 +106,13 @@ class Database:
         """
         self._use = use
         self._engine = _open_engine(_parse_url(url, use), timeout_s)
-        self._writing_engine = self._engine.execution_options(writes=True)  # Shares the engine's connections.
+        self._writing_engine = self._engine.execution_options(writes=True)  # Both engines share their connections.
         self._joined: Connection | None = None
         self.on_commit: Callable[[list[Any]], object] = lambda notes: None
         weakref.finalize(self, self._engine.dispose)
 
     def join(self, connection: Connection) -> Database:
-        """Return this database, but with calls that run in an open transaction instead of opening their own."""
+        """Return a copy of this database whose calls run in the transaction of ``connection``, not in their own."""
         joined = copy(self)
         joined._joined = connection
         return joined
@@ -215,8 +215,8 @@ class Database:
     def empty_log(self) -> None:
         """Empty SQLite's write-ahead log, which still contains deleted rows, unless another connection uses the log.
 
-        The call doesn't wait for other connections, because writers would have to wait for it. On PostgreSQL it does
-        nothing.
+        The call doesn't wait for other connections, because writers would then have to wait for this call. On
+        PostgreSQL it does nothing.
         """
         if self.dialect != "sqlite":
             return
@@ -271,7 +271,7 @@ class Database:
 
 
 class SqlTable:
-    """Base class of the classes for tables of one database; each of their public methods raises StoreUnavailable."""
+    """Base class for the classes that read and write tables; all of their public methods may raise StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -289,7 +289,7 @@ class ClockedTable(SqlTable):
 
 
 class SealedTable(ClockedTable):
-    """Base class for tables with sealed columns. A method that unseals raises OperatorFault if the key is missing."""
+    """Base class for tables with sealed (encrypted) columns. Decrypting raises OperatorFault if the key is missing."""
 
     def __init__(self, database: Database, sealer: Sealer, now: Clock = real_clock) -> None:
         super().__init__(database, now)
@@ -297,12 +297,12 @@ class SealedTable(ClockedTable):
 
 
 def note_for_commit(connection: Connection, notes: Iterable[Any]) -> None:
-    """Add notes to this transaction; after its commit, ``Database.on_commit`` is called with all its notes."""
+    """Add notes to this transaction; after its commit, ``Database.on_commit`` is called with all notes."""
     connection.info[_NOTES].extend(notes)
 
 
 def place_of(column: Column[Any], *row_key: str) -> str:
-    """Return the place of a sealed value (``encryption.Sealer``), such as ``tokens.sealed/k3q7d0fr2mxx``."""
+    """Return the place to pass to ``encryption.Sealer`` for this value, such as ``tokens.sealed/k3q7d0fr2mxx``."""
     return f"{column.table.name}.{column.name}/{'/'.join(row_key)}"
 
 
@@ -356,7 +356,7 @@ def _postgresql_timeouts(timeout_s: float) -> dict[str, str]:
     return {
         "connect_timeout": str(min(10, whole_s)),
         "options": f"-c statement_timeout={whole_s * 1000}",
-        "tcp_user_timeout": str(whole_s * 1000),  # For a server that vanishes without closing its connection.
+        "tcp_user_timeout": str(whole_s * 1000),  # Limits waiting for a server that vanishes silently.
         "keepalives_idle": "10",
         "keepalives_interval": "5",
         "keepalives_count": "3",

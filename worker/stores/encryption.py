@@ -17,7 +17,7 @@ and a random salt, so there is no limit on the number of texts per key. A sealed
 Versions before 0.2.0 sealed with Fernet (``gAAAA…``), which doesn't bind a text to a place. Release 0.2.0 still reads
 such a text, and its ``releve keys rotate`` seals it again; this version refuses it.
 
-To change the key, put the new key first in the setting, run ``releve keys rotate``, then remove the old key.
+To change the key, put the new key first in the setting, run ``releve secrets rotate``, then remove the old key.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MIN_KEY_LENGTH: Final = 32
 # Of random texts with 32 hexadecimal digits, one in 25 million has fewer different characters.
 _MIN_DIFFERENT_CHARACTERS: Final = 8
 _VERSION: Final = b"\x02"
-OLD_FORM: Final = "gAAAA"  # Texts sealed by a version before 0.2.0 begin with it.
+OLD_FORM: Final = "gAAAA"  # Texts sealed by a version before 0.2.0 begin with this.
 _HEADER_BYTES: Final = 9
 _SALT_BYTES: Final = 16
 _NONCE: Final = bytes(12)  # The nonce may be constant, because each key encrypts only one text.

@@ -50,7 +50,7 @@ class LedgerKind(StrEnum):
 class LedgerEntry:
     """One entry of the ledger.
 
-    Only an erasure has ``meter``, ``forget_on`` and ``tenant`` (``registry.erased_meters``).
+    Only an erasure has ``meter``, ``forget_on`` and ``tenant`` (see ``registry.erased_meters``).
     """
 
     kind: LedgerKind
@@ -111,14 +111,14 @@ class LedgerFile:
         return LedgerPosition(ledger_id, len(signatures) - 1, signatures[-1])
 
     def read_since(self, position: LedgerPosition) -> list[LedgerEntry]:
-        """Return all entries of the ledger. Raises LedgerRefused if the ledger was never at this position.
+        """Return all entries, older ones included. Raises LedgerRefused if the ledger was never at this position.
 
         A ledger that has lost entries before or after the position is refused too. The same event may occur twice.
         """
         return self._read(position)[2]
 
     def read_all(self) -> list[LedgerEntry]:
-        """Return the entries of whatever ledger is at the path; none if there is no file. Raises LedgerRefused."""
+        """Return the entries of whatever ledger is at the path; none without a file. Raises LedgerRefused."""
         return self._read()[2] if self.path.exists() else []
 
     def _read(self, known: LedgerPosition | None = None) -> tuple[str, list[str], list[LedgerEntry]]:
@@ -146,7 +146,7 @@ class LedgerFile:
 
     def _check_since(self, known: LedgerPosition, signatures: list[str], links: list[str | None]) -> None:
         """Raise LedgerRefused if the ledger was never at the position ``known``, or if a later line is missing."""
-        # Without this check, a duplicated line of release 0.2.0 could replace a removed line.
+        # Without the check for duplicates, a duplicated line of release 0.2.0 could replace a removed line.
         if not known.is_in(signatures) or len(set(signatures)) < len(signatures):
             raise LedgerRefused(f"{self.path} has lost entries: put its newest copy back")
         linked = any(links[: known.entries + 1])

@@ -1,7 +1,7 @@
 """Listening sockets, bound before a server takes them over, so that the caller gets the error if a port is in use.
 
-The module also has a small Redis client for the supervisor of `releve up`, whose memory redis-py would double. It is a
-separate file because the simulator may import no other module of the stores.
+The module also has a small Redis client for the supervisor of `releve up`, whose memory redis-py would double. This
+is a separate file, because the simulator may import no other module of the stores.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The token stores: users' tokens in the registry, the application's token in Redis, both encrypted.
 
-Clients and stores don't import each other. These classes implement protocols that ``worker.clients.tokens`` defines. To
-them, a token is only a text.
+Clients and stores don't import each other. These classes implement protocols that ``worker.clients.tokens`` defines,
+and treat a token as a text without structure.
 """
 
 from __future__ import annotations

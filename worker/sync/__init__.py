@@ -1,4 +1,4 @@
-"""The sync of windows: which windows are due, their claims, four steps and results; incidents, repair and audit.
+"""The sync finds and claims the windows that are due, runs their four steps, records the results, and audits accounts.
 
 Everything here that reads or writes a store raises StoreUnavailable; other errors are named where they are raised.
 """

@@ -46,8 +46,8 @@ REPAIR_LANE: Final = "repair"
 HISTORY_LANES: Final = {series: series.description.history_lane.value for series in Series}
 LANES: Final = tuple(dict.fromkeys((NIGHTLY_LANE, REPAIR_LANE, *HISTORY_LANES.values())))
 _UNLIMITED_BACKLOG: Final = 2_000
-# If a claim is older than this and the broker has no message of it, the message is lost. The message of a younger claim
-# may still be on its way.
+# If a claim is older than this and the broker has no message with it, the message is lost. The message of a younger
+# claim may still be on its way.
 LOST_AFTER_S: Final = 20.0
 # A step that has lost this many workers within the time below is not given to another worker.
 MOST_LOSSES: Final = 3
@@ -55,12 +55,15 @@ LOSSES_COUNTED_S: Final = 3600
 
 
 def most_waiting(calls_per_hour: int | None, share: int = 6) -> int:
-    """Return how many windows may be in flight in a lane: 1/``share`` of the hourly quota, but at least 20."""
+    """Return how many windows of a lane may be in flight.
+
+    This is 1/``share`` of the hourly quota, but at least 20; a fixed number if there is no hourly quota.
+    """
     return _UNLIMITED_BACKLOG if calls_per_hour is None else max(20, calls_per_hour // share)
 
 
 def lane_of(kind: str, series: Series) -> str:
-    """Return the lane, which is also the queue, of a kind of run. Raises KeyError for a kind without a lane."""
+    """Return the lane of a kind of run; its queue has the same name. Raises KeyError for a kind without a lane."""
     if kind == BACKFILL:
         return HISTORY_LANES[series]
     return {**dict.fromkeys(LOOK_BACKS, NIGHTLY_LANE), REPAIR: REPAIR_LANE}[kind]
@@ -96,7 +99,7 @@ class WindowClaims:
         return self.progress.claims_in(lane, self.claim_ttl_s)
 
     def claim(self, kind: str, pairs: Sequence[tuple[str, Series]]) -> dict[tuple[str, Series], str]:
-        """Claim pairs of account and series in one lane; return the claims of free pairs, in the form that jobs use."""
+        """Claim pairs of account and series in one lane; return the claims of pairs that were free, as used in jobs."""
         if not pairs:
             return {}
         members = [member_of(account_id, series) for account_id, series in pairs]
@@ -168,7 +171,7 @@ class WindowClaims:
             self.progress.release_claims(lane, claims)
 
     def drop_lost(self, *lanes: str) -> int:
-        """Drop the claims whose message is lost, for example by a killed broker; return the number of these claims."""
+        """Drop the claims whose message is lost, for example in a crash of the broker; return their number."""
         old = {lane: self.progress.claims_in(lane, self.claim_ttl_s, older_than_s=LOST_AFTER_S) for lane in lanes}
         # A scan of the broker costs more than all else here, so the broker is scanned only if there are old claims.
         words = self.words_in_broker() if any(old.values()) else None

@@ -1,7 +1,8 @@
 """The windows that are due, claimed as far as there is room: one query per lane and supplier (``stores.registry.due``).
 
 1. A lane's room is what the quota allows in ten minutes, minus the lane's claims in flight.
-2. The query returns the due rows in order. Rows in flight are still due, so the query asks for as many more rows.
+2. The query returns the due rows in order. Rows in flight are still due, so the query also asks for as many rows as are
+   in flight.
 3. Rows in flight, and series that an incident holds, are left out; the other rows are claimed, each by one process.
 4. Rows that were requested between the query and the claim, or may no longer be requested, are released. The
    registry shows such rows, because an outcome is written before its claim ends.
@@ -32,7 +33,7 @@ from worker.stores.redis.claims import member_of, series_of_member
 from worker.stores.registry.due import DueRow, DueTable, PolicyTable, SeriesDays
 from worker.sync.claims import HISTORY_LANES, LANES, NIGHTLY_LANE, REPAIR_LANE, WindowClaims, most_waiting
 
-_AGAIN_SHARE: Final = 10  # A tenth of the nightly room is kept for tries after a failure.
+_AGAIN_SHARE: Final = 10  # At most a tenth of the nightly limit is used for tries after a failure.
 _REPAIR_SHARE: Final = 10  # Each hourly run of the repair may use a tenth of an hour's quota.
 MOST_HISTORIES: Final = 500  # Histories begun in one call; limited because each history's days are read.
 _MOST_ROWS: Final = 1_000  # More rows than a gateway's quota could ever serve.
@@ -100,8 +101,8 @@ class DueWindows:
     def claim_catch_up(self, since: datetime, before: datetime) -> Due:
         """Claim the series that lack yesterday's reading and were not requested since ``before``.
 
-        ``since``: the beginning of the night. A series with a turn every few nights is claimed only if it had its turn
-        then.
+        ``since``: the beginning of the night. A series with a turn every few nights is claimed only if its turn was
+        this night.
         """
         in_flight, today = self.in_flight(NIGHTLY_LANE), civil_date(self.now())
         room = self.room(NIGHTLY_LANE, most_waiting(self.calls_per_hour), in_flight)
@@ -148,7 +149,7 @@ class DueWindows:
         return [] if job is None else [job]
 
     def has_history_room(self, series: Series) -> bool:
-        """Return whether one more window of a history may be in flight."""
+        """Return whether the lane of this series' histories has room for one more window."""
         lane = HISTORY_LANES[series]
         return self.room(lane, most_waiting(self.calls_per_hour), self.in_flight(lane)) > 0
 
@@ -162,7 +163,7 @@ class DueWindows:
         return -(-active // nights) - asked - waiting
 
     def _claim(self, kind: str, rows: Sequence[DueRow], in_flight: set[str], limit: int) -> list[WindowJob]:
-        """Claim the first rows that are free, and add them to ``in_flight``."""
+        """Claim the first rows that are free, add them to ``in_flight``, and return their jobs."""
         open_series = {series for series in {row.series for row in rows} if not self.claims.is_held(series)}
         wanted = (row for row in rows if row.series in open_series)
         free = [row for row in wanted if member_of(row.account_id, row.series) not in in_flight][: max(0, limit)]
@@ -193,7 +194,7 @@ def _window(kind: str, series: Series, days: SeriesDays, today: date) -> DateWin
 class GatewayWindows(DueWindows):
     """The due windows of a gateway's accounts.
 
-    ``calls_in_half_a_day``: the limit of its ledger; ``calls_left``: returns how many of these calls are left now.
+    ``calls_in_half_a_day``: the gateway's quota; ``calls_left``: returns how many of these calls are left now.
     """
 
     calls_in_half_a_day: int
@@ -209,7 +210,7 @@ class GatewayWindows(DueWindows):
     def in_flight(self, lane: str) -> set[str]:
         """Return the members of a lane's claims.
 
-        For nights and repairs also the members whose hour has not come, so that they aren't claimed yet.
+        In the lanes of nights and repairs, members whose hour has not come are added, so that they aren't claimed yet.
         """
         members = super().in_flight(lane)
         if lane not in (NIGHTLY_LANE, REPAIR_LANE):
@@ -219,7 +220,10 @@ class GatewayWindows(DueWindows):
         return members | {member_of(row.account_id, row.series) for row in hidden}
 
     def claim_night(self, before: datetime) -> Due:
-        """Claim look-backs of series not requested since ``before``; in the afternoon also of series lacking days."""
+        """Claim look-backs of series that were not requested since ``before``; nothing outside the accounts' hours.
+
+        In the afternoon, also claim the look-backs of series that lack yesterday's reading.
+        """
         now = self.now()
         if not is_asking_hour(now):
             return Due([], more=False)
@@ -229,7 +233,7 @@ class GatewayWindows(DueWindows):
         return Due(jobs, more=False)
 
     def claim_catch_up(self, since: datetime, before: datetime) -> Due:
-        """Claim nothing: for a gateway, the catch-up is part of the night."""
+        """Claim nothing: for a gateway, the catch-up is part of ``claim_night``."""
         return Due([], more=False)
 
     def claim_next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
@@ -237,7 +241,7 @@ class GatewayWindows(DueWindows):
         return super().claim_next_of_history(account_id, series) if self.has_history_room(series) else []
 
     def claim_repairs(self) -> list[WindowJob]:
-        """Claim the newest open days of each series, during the accounts' hours."""
+        """Claim the newest open days of each series; nothing outside the accounts' hours."""
         return super().claim_repairs() if is_asking_hour(self.now()) else []
 
     def _list_rows(self) -> list[DueRow]:

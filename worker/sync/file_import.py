@@ -270,7 +270,7 @@ def _energy_of(series: Series, entries: Sequence[Entry], total: int) -> int | No
 
 
 def _mark_of(day: date, known: DayLedger, minutes: int | None, changed: bool) -> DayMark:
-    """Return the mark of a day for which a file has a value. ``minutes``: how much is stored; None for all."""
+    """Return the mark of a day for which a file has a value. ``minutes``: the stored part; None for the whole day."""
     before = known.mark_of(day)
     if minutes is None:
         stays = before.state is DayState.AGAIN or (before.complete and not changed)
@@ -317,7 +317,7 @@ class FileAccounts:
             )
 
     def find(self, file: FileSeries, meter: str | None = None, tenant: str | None = None) -> Account | None:
-        """Return the account of the file's meter; None without one. Raises FileRefused if the number is unknown."""
+        """Return the account of the file's meter; None if it has none. Raises FileRefused if the number is unknown."""
         number = require_number(file, meter)
         operator = file.series.description.supplier
         accounts = self.registry.accounts.find_by_meter(number, tenant=tenant)
@@ -337,7 +337,7 @@ class FileAccounts:
 
 
 def number_of(file: FileSeries, meter: str | None) -> str | None:
-    """Return the meter's number, from the file or as given; None without both. Raises FileRefused if they differ."""
+    """Return the number that the file or ``meter`` gives, None if neither does. Raises FileRefused if they differ."""
     number = file.usage_point
     if number is not None and number.isdecimal():
         number = number.zfill(14)  # Spreadsheets drop leading zeros.

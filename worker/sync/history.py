@@ -52,7 +52,7 @@ _GATEWAY_CURVE_DAYS: Final = 70
 class History:
     """The histories of all accounts.
 
-    ``curve_days``: the days of load curve to fetch; 0 for none. ``nightly_at``: when a night begins.
+    ``curve_days``: how many days of load curve to fetch; 0 for none. ``nightly_at``: when a night begins.
     """
 
     registry: Registry
@@ -77,8 +77,7 @@ class History:
         return self.load(account_id, series)[series].missing_windows()
 
     def reachable_windows(self, account_id: str, known: HistoryDays) -> tuple[list[DateWindow], datetime | None]:
-        """Return the missing windows that may be fetched now, and when the remaining windows may be; None if none
-        remain.
+        """Return the missing windows that may be fetched now, and when more may be fetched; None if these are all.
 
         For a gateway, the newest ten weeks of curves may be fetched on the first day, and ten more weeks on each
         further day, all curves of the account together. The first day is the one on which the account's data could
@@ -117,7 +116,7 @@ class History:
                 yield messages.to_job(job["account_id"], daily, part, job["run_id"], None)
 
     def days_without_daily(self, account_id: str, daily: Series) -> list[date]:
-        """Return the days that, by the registry, the curve covers completely and for which no daily value can come."""
+        """Return the days that the curve covers completely, by the ledgers, and for which no daily value can come."""
         ledgers = self.registry.completeness.load_ledgers(account_id)
         told, steps = ledgers[account_id, daily], ledgers[account_id, curve_of(daily)]
         days = [day for day, mark in steps.days() if mark.complete and not told.mark_of(day).complete]
@@ -144,7 +143,7 @@ def rebuild_days(
 
 
 def rebuild_ledger(known: DayLedger, covered: Mapping[date, timedelta]) -> DayLedger:
-    """Return the ledger of the stored documents, with the marks of ``known`` for what the documents don't show.
+    """Return the ledger built from the stored documents, with the marks of ``known`` for what documents don't show.
 
     ``covered``: how much of each day is stored.
     """

@@ -76,7 +76,7 @@ class Incidents:
         return all(self.is_held(series) for series in self.registry.outcomes.list_in_use())
 
     def is_held(self, series: Series) -> bool:
-        """Return whether an incident holds all windows of this series."""
+        """Return whether an open incident holds this series: only probes and people may request its windows."""
         return series.value in self.store.open_incidents()
 
     def hold_back(self, job: WindowJob) -> None:
@@ -143,7 +143,7 @@ class Incidents:
         return incident.kind
 
     def may_open(self, kind: IncidentKind) -> bool:
-        """Return whether refusals of this kind could open an incident now; False while they count against accounts."""
+        """Return whether refusals of this kind may open an incident now; if not, they count against the accounts."""
         return self.thresholds.accounts > 0 and not is_believed(kind, self.store.closed_incidents(), self.now())
 
     def open_if_incident(self, kind: IncidentKind, failures: FailureCount) -> bool:
@@ -159,7 +159,7 @@ class Incidents:
         return sorted(self.store.open_incidents().values(), key=lambda incident: incident.began_at)
 
     def open_by_hand(self) -> list[Incident]:
-        """Hold all series for a day at most, and return the incidents that hold them."""
+        """Open an incident by hand for each series, for a day at most, and return the incidents opened by hand."""
         kind = IncidentKind.BY_HAND
         for series in self.registry.outcomes.list_in_use():
             self._open_incident(series.value, kind, FailureCount(0, 0))
@@ -196,7 +196,7 @@ class Incidents:
             self._insert_notices(past, NoticeKind.INCIDENT_OVER)
 
     def _open_incident(self, slot: str, kind: IncidentKind, failures: FailureCount) -> None:
-        """Open an incident with the windows that failed before it, unless its slot has one."""
+        """Open an incident with the windows that failed before it, unless another is open in its slot."""
         incident, minutes = Incident(secrets.token_hex(6), slot, kind, self.now()), self.thresholds.minutes
         failed: list[WindowJob] = []
         for series in incident.series:

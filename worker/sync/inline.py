@@ -53,7 +53,7 @@ class Inline:
                 )
 
     def ask_once(self, account_id: str) -> str:
-        """Sync the last days of an account's first series in one try; return a failure's code; empty without one."""
+        """Sync the last days of an account's first series in one try; return the error's code, empty if none."""
         for series in self.claims.registry.outcomes.collected(account_id)[:1]:
             job = self.claims.manual_look_back(account_id, series)
             try:

@@ -20,7 +20,7 @@ from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
 from worker.stores.measures.measure_store import Document, DocumentsByDoctype, MeasureStore
 
-# Days of load curve in memory and in one request.
+# How many days of a load curve are read in one request and kept in memory.
 _CURVE_DAYS: Final = 31
 _OTHER_WRITER: Final = "another process writes to the store: stop workers, beat and web, and run it again"
 # Recomputes the totals of an account, series and window, and returns the number of documents written.

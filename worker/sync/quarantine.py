@@ -107,7 +107,7 @@ class AnswerWatch:
             )
 
     def _take_count(self, fingerprint: str, now: datetime) -> int:
-        """Count once more, and return the count to write now; 0 if writing must wait."""
+        """Count a deviation once more, and return the count to write now; 0 if writing must wait."""
         with self._lock:
             if len(self._counts) >= _MAX_COUNTS and fingerprint not in self._counts:
                 self._counts.clear()
@@ -158,9 +158,10 @@ def replay_account(
     run_id: str,
     wanted: DateWindow | None = None,
 ) -> ReplayCounts:
-    """Replay all answers, or their days within ``wanted``, oldest first; safe to repeat.
+    """Replay all answers, or their days within ``wanted``; safe to repeat.
 
-    So the newest answer's values are stored last. Only corrections and the marks of days are recorded.
+    The oldest answer comes first, so that the newest answer's values are stored last. Only corrections and the marks of
+    days are recorded.
 
     Raises UnknownAccount or TransientError; answers replayed before the error stay stored.
     """
@@ -211,7 +212,7 @@ class _ReplayRecorder:
 
 
 def _changed_marks(known: DayLedger, marks: Mapping[date, DayMark]) -> Iterable[tuple[date, DayMark]]:
-    """Yield the marks that an old answer changes; a later request for the same day still counts."""
+    """Yield the marks that a replayed answer changes; an open day keeps the age at which it was last requested."""
     for day, mark in marks.items():
         before = known.mark_of(day)
         if mark.complete and before.complete:

@@ -197,7 +197,7 @@ def _last_day(outcome: SeriesOutcome | None) -> dict[date, timedelta]:
 
 
 def _days_of_stale_totals(findings: Sequence[Discrepancy]) -> dict[Series, list[date]]:
-    """Return, by series, a day of each total that can be recomputed."""
+    """Return, by series, a day in the period of each total that can be recomputed."""
     days: defaultdict[Series, list[date]] = defaultdict(list)
     for finding in findings:
         if not finding.cause.repairable or finding.law is Law.DAY:
@@ -432,7 +432,7 @@ def _steps_within(steps: Sequence[Entry], window: DateWindow, series: Series) ->
 
 
 def all_accounts(accounts: AccountTable, after: str | None = None) -> Iterator[Account]:
-    """Yield all accounts that are not erased, active or not, by id."""
+    """Yield all accounts that are not erased, active or not, in the order of their ids."""
     while page := accounts.page(after):
         yield from page
         after = page[-1].id
@@ -446,7 +446,7 @@ def sample_accounts(accounts: AccountTable, number: int) -> Iterator[Account]:
 
 
 def save_audit_summary(progress: ProgressStore, audit: AuditSummary, now: datetime) -> None:
-    """Store the summary of an audit for a day, until the next audit."""
+    """Store the summary of an audit for a day; the next audit replaces the summary."""
     summary = {"at": now.isoformat(timespec="seconds"), **audit.as_json()}
     progress.put_text(_SUMMARY_NAME, json.dumps(summary), _SUMMARY_TTL_S)
 

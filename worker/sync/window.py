@@ -16,8 +16,9 @@
    race against another run repeat step 2 without a new call to the supplier. The outbox (``stores.registry.outputs``)
    is told which part is about to be written and, after the mark, that it was written. So if a window is killed in
    between and its refresh then finds no change, outputs still get the part.
-5. After the mark, days for which no supplier will report a value are computed from the curve. If a worker is killed
-   before this, the message of step 4 stays in the queue, and what is already written stays.
+
+After the mark, ``store`` also computes from the curve the days for which no supplier will report a value. If a worker
+is killed before this, the message of step 4 stays in the queue, and what is already written stays.
 
 A worker may therefore be killed at any moment: the window is refreshed again, nothing is missing, and what was already
 stored stays as it is.
@@ -80,7 +81,7 @@ class Recorder(Protocol):
     """
 
     def recent_answers(self, job: WindowJob) -> RecentAnswers:
-        """Return the recently recorded answers for the job's series."""
+        """Return the answers that were recently recorded for the job's account and series."""
         ...
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
@@ -159,7 +160,7 @@ class WindowSync:
         # today.
         data_from = None if series.is_state else account.first_day
         split = SplitFetch(lambda piece: self.supplier_of(account).ask(series, meter, piece), data_from).fetch(window)
-        answered_window = DateWindow(window.start, split.end or window.end)
+        answered_window = DateWindow(window.start, split.end)
         answer = RawAnswer(series, asked_at, answered_window, split.payloads, split.floor)
         self.observe(account.id, answer)
         return answer
@@ -202,7 +203,7 @@ class WindowSync:
         left_out: int = 0,
         floor: date | None = None,
     ) -> Fetched:
-        """Return the readings of an answer or a file in the form for ``filter_known``, without impossible days (K7).
+        """Return the readings of an answer or a file in the form for ``filter_known``, without impossible daily values.
 
         ``told_at``: when the answer was requested, or the file was made. If two answers differ, the later answer has
         priority.
@@ -371,7 +372,7 @@ class WindowSync:
         return changes
 
     def read_contracts(self, account_id: str, series: Series) -> list[Entry]:
-        """Return the rows of the contract of a series' meter, in key order."""
+        """Return the stored rows of the contract of the account's meter, in key order."""
         doctype = contract_series(series.description.supplier).inputs
         return [to_entry(document) for document in self.measures.read(account_id, {doctype: ALL_KEYS})[doctype]]
 

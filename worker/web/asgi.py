@@ -77,8 +77,8 @@ LONGEST_FORM: Final = 16 * 1024
 class RequestGuard:
     """Middleware for every request.
 
-    It refuses, unread, a body that is too long or of the wrong kind. It records requests that change something, and
-    adds the security headers to every answer.
+    It refuses a body that is too long or of the wrong kind without reading the body, records requests that change
+    something, and adds the security headers to every answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -100,7 +100,8 @@ class RequestGuard:
                 await record_request(request, message["status"])
                 headers = MutableHeaders(scope=message)
                 if message["status"] == _SLASH_REDIRECT and "Location" in headers:
-                    # The router takes the host from the request, which may contain anything.
+                    # The router puts the host that the request names into the redirect, and a request may name any
+                    # host.
                     headers["Location"] = "/" + headers["Location"].removeprefix(str(request.base_url)).lstrip("/\\")
                 if settings.is_home:
                     headers.setdefault("Referrer-Policy", own_home.OWN_PAGES)
@@ -121,7 +122,7 @@ class RequestGuard:
 
 
 async def _record_visits(request: Request) -> None:
-    """Record the noted visits, after a part of the answer is sent; a failure to record doesn't affect the answer."""
+    """Record the visits of ``note_visit``, after a part of the answer is sent; a failure doesn't affect the answer."""
     visits, request.state.visits = getattr(request.state, "visits", {}), {}
     for record in visits.values():
         try:

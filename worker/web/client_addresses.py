@@ -1,6 +1,6 @@
-"""Clients by address and device: the address by which limits count, whether it is local, and the trusted proxies.
+"""The addresses of clients, by which limits count and which may be local, the trusted proxies, and names of devices.
 
-A device is named as its person would name it, from the browser's User-Agent.
+A device's name is what its owner would call it, found in the browser's User-Agent.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ _SYSTEMS: Final = (
 def client_address(request: Request) -> str:
     """Return the address under which limits count a request: an IPv4 address or an IPv6 network.
 
-    Behind a reverse proxy, uvicorn must trust the proxy (FORWARDED_ALLOW_IPS), or all clients share its address.
+    Behind a reverse proxy, uvicorn must trust the proxy (FORWARDED_ALLOW_IPS), or all clients count under the proxy's
+    address.
     """
     return network_of(request.client.host if request.client else "local")
 

@@ -5,9 +5,9 @@ or the browser's ``Visit`` if its helpers need several parts. Every page of an a
 ``OwnAccount``, which lets a browser see only its own accounts.
 
 A session is a row of the registry, opened by the text in the browser's cookie. A household's session shows the accounts
-of its household, each with the session number that the account had when the household got it. If the account's number
-has been raised since, the session no longer shows the account. A cookie that is forged, expired or of another kind
-gives an empty session.
+of its household, each with the session number that the account had when the household got the account. If the account's
+number has been raised since, the session no longer shows the account. A cookie that is forged, expired or of another
+kind gives an empty session.
 
 Browsers on the home's own computer need not sign in. They share one session of the home's household, made when the web
 starts. Each check of ``is_local`` closes a way in for others: other machines reach a container's port through a
@@ -61,7 +61,7 @@ log = logging.getLogger("releve.web")
 SESSION_COOKIE: Final = "releve_session"
 OPERATOR_COOKIE: Final = "releve_operator"
 FORM_COOKIE: Final = "releve_form"
-RIGHT_STATE: Final = "/connect/right/state"  # The page where a browser sees the state of the right that it declared.
+RIGHT_STATE: Final = "/connect/right/state"  # The page with the state of the access right that the browser declared.
 DEVICE: Final = "127.0.0.1"  # How the page of sessions names the home's own computer.
 _NUMBER: Final = re.compile(r"\s*[-+]?[\d.]*(e[-+]?\d+)?\s*", re.IGNORECASE)
 _FORWARDED: Final = ("forwarded", "via", "x-real-ip", "true-client-ip", "cf-connecting-ip")
@@ -88,7 +88,7 @@ class Session:
 
     @property
     def own_key(self) -> AccessKey:
-        """The key of a session that is not empty."""
+        """The session's key, which only a session that is not empty has."""
         assert self.key is not None  # noqa: S101 - the caller has checked that there is a household
         return self.key
 
@@ -113,7 +113,7 @@ def load_session(access: WebAccess, cookie: str | None) -> Session:
 
 
 def reload_session(access: WebAccess, session: Session) -> Session | None:
-    """Reload a session; None if it has ended."""
+    """Return the session as it is stored now; None if it has ended."""
     if session.key is None or not access.keys.is_open(session.key):
         return None
     household = access.households.load(session.key.owner)
@@ -130,10 +130,10 @@ def open_session(
 ) -> tuple[Session, str]:
     """Return a new session that shows these accounts and those of ``session``, and the text for its cookie.
 
-    The previous session ends, because its rights change (protection against session fixation). The accounts join its
-    household, so that the household's other browsers see them too. If ``joins`` is False, a new household is made
-    instead, because somebody may have planted the session. A new household gets a recovery code, which the session
-    shows until the person has saved the code.
+    The previous session ends, because its rights change (protection against session fixation). The accounts join the
+    household of ``session``, so that the household's other browsers see them too. If ``joins`` is False, a new
+    household is made instead, because somebody may have planted the session's cookie. A new household gets a recovery
+    code, which the session shows until the person has saved the code.
     """
     numbers = {account.id: account.session_number for account in accounts}
     household = access.households.add(session.household.id, numbers) if session.household and joins else None
@@ -184,7 +184,7 @@ def names_proxy(public_url: str) -> bool:
 
 
 def is_local(request: Request) -> bool:
-    """Return whether a request comes from this computer, by its addresses, and was not forwarded."""
+    """Return whether a request comes from this computer, judging by its addresses, and was not forwarded."""
     peer = request.client.host if request.client else ""
     if not is_loopback_host(peer) or not is_loopback_host(request.url.hostname or ""):
         return False
@@ -229,7 +229,8 @@ def get_session(request: Request) -> Session:
         note_household(request, session)
         if session.key is not None:
             note_visit(request, session.key.id, partial(access.keys.record_visit, session.key))
-            if settings_of(request).is_home:  # Notices, erasures and lists of sessions use the stored accounts.
+            # Notices, erasures and lists of sessions use the accounts that are stored for the home's household.
+            if settings_of(request).is_home:
                 note_visit(request, "home", access.home.ensure_household)
     return session
 
@@ -275,14 +276,14 @@ def _session_of_home(request: Request, access: WebAccess, session: Session) -> S
 
 
 def _refuse_number(value: object) -> object:
-    """Refuse a number, which pydantic would take for seconds since 1970. Raises ValueError."""
+    """Return the value. Raises ValueError for a number, which pydantic would take for seconds since 1970."""
     if isinstance(value, (int, float)) or _NUMBER.fullmatch(str(value)):
         raise ValueError("write a day like 2024-07-25")
     return value
 
 
 Day = Annotated[date, BeforeValidator(_refuse_number)]
-Csrf = Annotated[str, Form()]  # The hidden field of a form.
+Csrf = Annotated[str, Form()]  # A form's hidden field with the CSRF token.
 LastId = Annotated[str, Query(max_length=32, pattern=r"^[a-z0-9]*$", description="The last id of the page before.")]
 SessionDep = Annotated[Session, Depends(get_session)]
 VisitDep = Annotated[Visit, Depends(Visit)]
@@ -295,7 +296,7 @@ def note_household(request: Request, session: Session) -> None:
 
 
 def set_cookie(request: Request, response: Response, name: str, value: str, max_age_s: int) -> None:
-    """Set a cookie that scripts can't read and that other sites send only with a plain link.
+    """Set a cookie that scripts can't read, and that browsers send from other sites only when a person follows a link.
 
     If browsers use https, the cookie requires https, and its name has the prefix ``__Host-``, so that no other host and
     no unencrypted connection can plant one.
@@ -452,7 +453,10 @@ def has_shares(sync: Sync, supplier: str) -> bool:
 
 
 def publish_backfills(stores: Stores, account_ids: Iterable[str]) -> None:
-    """Publish the backfills after the commit. A lost message does no harm: the reconciler finds the accounts."""
+    """Publish the accounts' backfill tasks; to be called after the commit.
+
+    A lost message does no harm, because the reconciler finds the accounts.
+    """
     for account_id in account_ids:
         try:
             enqueue_backfill(account_id, broker_url=stores.broker_url)
@@ -461,7 +465,7 @@ def publish_backfills(stores: Stores, account_ids: Iterable[str]) -> None:
 
 
 def switch_series(stores: Stores, account_id: str, switches: Mapping[Series, SeriesSwitch]) -> None:
-    """Set these switches of an account, and publish its backfill if a series is collected that was not before.
+    """Set these switches of an account, and publish its backfill if a series is now collected that was not before.
 
     Raises ValueError, before anything is changed, for a series that the supplier does not offer.
     """
@@ -470,7 +474,7 @@ def switch_series(stores: Stores, account_id: str, switches: Mapping[Series, Ser
 
 
 def publish_revocation(stores: Stores, sync: Sync) -> None:
-    """Publish the revocation of tokens and rights that no account uses any more.
+    """Publish the tasks that revoke the tokens and withdraw the access rights that no account uses any more.
 
     A lost message does no harm, because beat sends it again.
     """

@@ -39,9 +39,9 @@ _HTTP_CODES: Final = {400: "invalid_request", 404: "not_found", 405: "method_not
 
 
 class HttpRefusal(Exception):
-    """An error that ends a request with its answer: ``code`` is for programs, the message a line for people.
+    """An error that ends a request and describes the answer: ``code`` is for programs, the message a line for people.
 
-    ``wait_s``: seconds until the caller may try again; 0 for any time.
+    ``wait_s``: seconds until the caller may try again; 0 if there is no need to wait.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ def answers_head(path: str) -> bool:
 
 
 def _find_methods(request: Request) -> str:
-    """Return all methods of the path, because the router would name only the methods of its first matching route."""
+    """Return all methods that the path accepts; the router would name only those of its first matching route."""
     routes = [route for route in request.app.routes if not isinstance(route, Mount)]
     asked = {name: {**request.scope, "method": name} for name in ("GET", "POST", "PUT", "PATCH", "DELETE")}
     found = [name for name in asked if any(route.matches(asked[name])[0] is Match.FULL for route in routes)] or ["GET"]

@@ -2,7 +2,7 @@
 
 The formats are JSON and CSV with the stored fields, and spreadsheets for people. A spreadsheet is written as programs
 in its reader's country expect it (Excel reads a file by the settings of the machine): in French with semicolons and
-decimal commas. The byte order mark says that it is UTF-8.
+decimal commas. The byte order mark tells these programs that the file is in UTF-8.
 
 A range is read, and its file sent, page by page. If the store fails in the middle, or the reader's session or token
 ends, the connection is closed before the end of the body: browsers and clients then see a failed download, and nobody
@@ -45,7 +45,7 @@ from worker.web.error_pages import AbortedAnswer, HttpRefusal
 
 log = logging.getLogger("releve.web")
 CSV_TYPE: Final = "text/csv; charset=utf-8"
-_FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # Between these days, keys sort by time.
+_FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # Keys of documents sort by time only between these days.
 _BYTE_ORDER_MARK: Final = "\ufeff"
 _SEPARATORS: Final = {"fr": ";", "en": ","}  # Between cells.
 _DECIMAL_SIGNS: Final = {"fr": ",", "en": "."}

@@ -35,27 +35,27 @@ LARGEST_UPLOAD: Final = MOST_PROOFS * LARGEST_PROOF + 64 * 1024
 # For files of measures from a household or its program: all files of an import together.
 LARGEST_IMPORT: Final = 32 * 1024 * 1024
 LARGEST_PRICES: Final = 256 * 1024
-# The routes that take files, each with the most bytes of its body. All others refuse multipart bodies. A route
+# The routes that take files, each with the most bytes of its body. All other routes refuse multipart bodies. A route
 # listed here checks the sender before it reads the body, and reads the body in pieces (``asgi``).
 UPLOADS: Final = {
     re.compile(r"/operator/rights/[0-9a-z]{1,40}/proofs"): LARGEST_UPLOAD,
     re.compile(r"(/api)?/accounts/[a-z0-9]{1,32}/import"): LARGEST_IMPORT,
     re.compile(r"/accounts/[a-z0-9]{1,32}/prices"): LARGEST_PRICES,
 }
-FIELD: Final = "file"  # The name of the part with each file.
-MOST_FILES: Final = 200  # Two years of weekly exports.
+FIELD: Final = "file"  # The name of each multipart part that has a file.
+MOST_FILES: Final = 200  # Enough for two years of weekly exports.
 _LONGEST_FIELD: Final = 1024
 _MOST_FIELDS: Final = 4
 # An import takes some seconds of processor time, and memory for the largest file.
 IMPORTS: Final = Rate("import", calls=60, window_s=3600)  # Counted by account.
-_MOST_AT_ONCE: Final = 2  # In one process, which serves pages at the same time.
+_MOST_AT_ONCE: Final = 2  # Imports at once in one process, which also serves pages.
 _AGAIN_S: Final = 10
-_holders: set[str] = set()  # The holders of the taken slots; each has at most one.
+_holders: set[str] = set()  # The ids of the households and accounts that are importing now.
 _lock = Lock()
 
 
 async def read_upload(request: Request, most_bytes: int, *, most_files: int, most_fields: int) -> FormData:
-    """Return the fields and files of a multipart body; the caller closes them.
+    """Return the form (fields and files) of a multipart body; the caller must close the form.
 
     A file beyond a megabyte is kept in a temporary file without a name. Raises MultiPartException if the body isn't
     valid multipart, and HttpRefusal 413 if the body is longer than ``most_bytes``.
@@ -106,7 +106,7 @@ class ImportReport:
 
 
 async def read_files(request: Request) -> FormData:
-    """Return the form with its files; the caller closes it. Raises MultiPartException and HttpRefusal."""
+    """Return the form with its files; the caller must close the form. Raises MultiPartException and HttpRefusal."""
     return await read_upload(request, LARGEST_IMPORT, most_files=MOST_FILES, most_fields=_MOST_FIELDS)
 
 
@@ -132,7 +132,7 @@ def import_files(
                 for file in read_file(PurePath(part.filename).name, part.file):
                     try:
                         check(file, account)
-                    except FileRefused as error:  # Another series of the same file may be of this meter.
+                    except FileRefused as error:  # Another series of the same file may belong to this meter.
                         report.refused.append(RefusedUpload.of(error))
                         continue
                     report.series.append(importer.compare(file, account.id, account.data_from))

@@ -69,7 +69,7 @@ def render(
 ) -> HTMLResponse:
     """Render the template ``name`` with ``values``.
 
-    ``wait_s``: seconds until the reader may try again, also a value of the template. ``form_to``: addresses on other
+    ``wait_s``: seconds until the reader may try again; the template has this value too. ``form_to``: addresses on other
     sites to which the page's form leads.
 
     Every template also has ``t`` (Words), ``session``, ``csrf`` (the session's token), ``languages`` (each with this
@@ -143,7 +143,7 @@ def render_message(
 
 
 def _session_of(request: Request) -> Session:
-    """Return the browser's session; an empty one if the registry is down, for the page that says so."""
+    """Return the browser's session; an empty session if the registry is down, so that the error page can be shown."""
     try:
         return get_session(request)
     except StoreUnavailable:
@@ -161,7 +161,7 @@ def words_of(request: Request) -> Words:
 
 @cache
 def static_address(name: str) -> str:
-    """Return the address of a static file. It changes with the content, so that no cache shows an old file."""
+    """Return the address of a static file. The address changes with the content, so that no cache shows an old file."""
     content = (_FOLDER / "static" / name).read_bytes()
     return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:10]}"
 
@@ -183,7 +183,7 @@ def _address_in_language(request: Request, language: str) -> str:
 def _policy_with_form_to(addresses: Iterable[str | None]) -> str:
     """Return the content policy of a page with a form that leads to other sites.
 
-    Browsers check the redirects that answer a form as targets of the form.
+    Browsers apply ``form-action`` also to the redirects with which a form is answered.
     """
     parts = [urlsplit(address or "") for address in addresses]
     origins = " ".join(f"{part.scheme}://{part.netloc}" for part in parts)

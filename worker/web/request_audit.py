@@ -91,12 +91,12 @@ UNRECORDED: Final[Mapping[str, str]] = {
     "POST /access/kept": "it hides a code that its household has written down",
     "POST /api/accounts/search": "it only reads, and a meter's number must not be in an address",
 }
-_SUBJECTS: Final = ("invitation_id", "right_id", "key_id", "grant_id")  # Parameters of paths.
+_SUBJECTS: Final = ("invitation_id", "right_id", "key_id", "grant_id")  # Path parameters that name a request's subject.
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 # A row is kept for 400 days, so refused attempts must not fill the registry. What an actor has done is always recorded.
 # This limit is for the refused attempts of one actor, or for all attempts from a visitor's address.
 TRIES: Final = Rate("audit-tries", calls=60, window_s=3600)
-REFUSED_VISITORS: Final = Rate("audit-visitors", calls=1000, window_s=3600)  # From all visitors together.
+REFUSED_VISITORS: Final = Rate("audit-visitors", calls=1000, window_s=3600)  # Refusals of all visitors together.
 # The times of the last refused attempts that this process recorded without Redis, as one count for all callers.
 _WITHOUT_REDIS: Final = deque[datetime](maxlen=TRIES.calls)
 

@@ -8,10 +8,10 @@ but has no option for what is added here: the limit on connections, which applie
 and bodies, and the refusal of requests that two parsers may read differently.
 
 ``ConnectionRegister`` admits connections and, once a second, cuts those that are overdue. One sweep over at most a
-thousand connections replaces a timer for each. All its methods are called by the event loop.
+thousand connections replaces a timer for each. All methods of the register are called by the event loop.
 
-The thread of ``releve web`` mails notices to households, because workers can't read their addresses. Workers insert the
-notices. With several web processes each notice is still sent once: a sender claims it first.
+The thread of ``releve web`` mails notices to households, because workers can't read the households' addresses. Workers
+insert the notices. With several web processes each notice is still sent once: a sender claims it first.
 """
 
 from __future__ import annotations
@@ -137,13 +137,13 @@ class WebServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
-    """The limits of one process. IPv6 addresses count by their /64.
+    """The limits of one process. IPv6 addresses of the same /64 network count together.
 
     ``head_s`` and ``body_s``: how long a head or a body may take. A body may take longer if it arrives at ``body_rate``
     bytes a second or faster. ``rest_s`` and ``rest_bytes``: how long a body may continue after its answer is sent, and
     how many of its bytes are read in all. A body of at most ``dropped_bytes`` is read to its end if it arrives at
-    ``dropped_rate`` bytes a second or faster, because browsers show the answer only then. ``stalled_s``: how long a
-    client may receive nothing of an answer.
+    ``dropped_rate`` bytes a second or faster, because browsers show the answer only after they have sent the whole
+    body. ``stalled_s``: how long a client may receive nothing of an answer.
     """
 
     connections: int = 1000
@@ -185,7 +185,7 @@ class PhaseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A phase that must end; a later phase of the same kind has another ``mark``."""
+    """A phase that the client must end in time; a later phase of the same kind has another ``mark``."""
 
     kind: PhaseKind
     mark: Hashable
@@ -199,7 +199,7 @@ class LimitedConnection(ABC):
 
     @abstractmethod
     def phase(self) -> Phase | None:
-        """Return the phase that the client must end; None while the server waits for the application alone."""
+        """Return the phase that the client must end; None while only the application is working."""
 
     @abstractmethod
     def cut(self) -> None:
@@ -247,7 +247,7 @@ class ConnectionRegister:
         return True
 
     def sweep(self, now: float) -> None:
-        """Cut each connection whose phase takes too long, and log what happened since the last line."""
+        """Cut each connection whose phase takes too long, and log how many were cut or refused since the last line."""
         for connection, (known, since) in list(self._phases.items()):
             phase = connection.phase()
             if phase is None or (known is not None and phase != known):
@@ -338,7 +338,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
     def send_400_response(self, msg: str) -> None:
         """Answer 400 to invalid HTTP; if an answer has begun or is over, only close the connection.
 
-        The application, if it is working on the request, is told that nobody listens.
+        The application, if it is working on the request, is told that the client is gone.
         """
         try:
             super().send_400_response(msg)
@@ -377,7 +377,7 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
 
 
 class RepetitionFilter(logging.Filter):
-    """Lets each kind of line through once a minute. ``only``: the messages that it filters; None for all."""
+    """Lets each kind of line through once a minute. ``only``: the messages that are filtered; None for all."""
 
     def __init__(self, only: frozenset[str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()

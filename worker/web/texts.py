@@ -77,7 +77,7 @@ class Words:
         return format_decimal(Decimal(value), "#,##0." + "0" * places, self.locale)
 
     def energy(self, milliwatt_hours: int, places: int | None = None) -> str:
-        """Return an energy such as ``212 kWh``, with about three figures unless ``places`` gives their decimals."""
+        """Return an energy such as ``212 kWh``, with about three significant digits, or with ``places`` decimals."""
         usual = _usual_places(milliwatt_hours) if places is None else places
         return f"{self.kwh(milliwatt_hours, usual)}\N{NO-BREAK SPACE}kWh"
 

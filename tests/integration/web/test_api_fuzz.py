@@ -64,7 +64,7 @@ def fuzz(service: ApiService, label: str, send: Callable[[Any], None]) -> None:
     operation = described[path][method]
     for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
 
-        @settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=12, database=None, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy(generation_mode=mode))
         def draw(case: Any) -> None:
             send(case)

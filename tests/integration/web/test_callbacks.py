@@ -109,7 +109,7 @@ def address_of(house: House, browser: TestClient, callback: Mapping[str, Any]) -
 
 
 @pytest.mark.generations
-@settings(max_examples=examples(40) // 2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40) // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(thrown=st.lists(callbacks(), min_size=4, max_size=8))
 def test_no_callback_changes_anything_without_a_proof(house: House, thrown: list[dict[str, Any]]) -> None:
     service = house.service

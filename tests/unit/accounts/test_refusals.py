@@ -169,7 +169,7 @@ def test_a_removed_account_is_refused(harness: PolicyHarness) -> None:
             harness.refusals.record_refusal(account, error)
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(40))
 @given(st.lists(st.tuples(st.sampled_from(["refused", "fine"]), st.integers(0, 8)), max_size=10))
 def test_an_account_is_set_aside_when_refused_twice_six_hours_apart_without_a_success_between(
     shared: PolicyHarness, events: list[tuple[str, int]]

@@ -140,7 +140,7 @@ def run_events(world: World, events: Sequence[Any]) -> None:
 KILLED_AND_DONE_AGAIN: Final = [("corrects", 1), ("window", (0, 6, "write")), ("window", (0, 6, ""))]
 
 
-@settings(max_examples=examples(100), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(100), suppress_health_check=list(HealthCheck))
 @given(st.lists(EVENT, max_size=12))
 @example([*KILLED_AND_DONE_AGAIN, ("delivers", False, None)])
 @example([("corrects", 1), ("window", (0, 6, "half")), ("waits", 20), ("delivers", False, (0, 6, ""))])

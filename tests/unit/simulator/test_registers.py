@@ -66,7 +66,7 @@ def _meters(draw: st.DrawFn) -> tuple[Meter, date]:
     return Meter(home, switches, day + 3 * ONE_DAY), day
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(60))
 @given(_meters(), DIRECTIONS)
 def test_energy_is_conserved_across_curve_day_and_registers(
     pretended: tuple[Meter, date], direction: Direction
@@ -95,7 +95,7 @@ def _check_registers(before: RegisterReading, after: RegisterReading, wh: Any) -
         assert set(after.registers) == {0}
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(60))
 @given(_meters())
 def test_the_highest_power_is_inside_the_highest_half_hour(pretended: tuple[Meter, date]) -> None:
     meter, day = pretended
@@ -109,7 +109,7 @@ def test_the_highest_power_is_inside_the_highest_half_hour(pretended: tuple[Mete
     assert peak.volt_amperes >= highest.watts >= (meter.daily(day) or 0) / 24.5
 
 
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(30))
 @given(_meters())
 def test_each_half_hour_counts_in_the_period_that_is_in_force(pretended: tuple[Meter, date]) -> None:
     meter, day = pretended

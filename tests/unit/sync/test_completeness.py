@@ -49,7 +49,7 @@ def sync(household: Household, home: str, values: dict[date, int], rows: dict[da
     household.look_back(home)
 
 
-@settings(max_examples=examples(8, desk=4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(8, desk=4), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from([SPRING, AUTUMN]),
     st.dictionaries(st.integers(1, 30), st.integers(1, 45), max_size=5),

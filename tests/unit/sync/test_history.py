@@ -327,7 +327,7 @@ def test_a_deeper_history_of_curves_is_loaded_when_the_setting_is_raised(househo
     assert deeper.history.count_days(account, CURVE) == (60, 60)
 
 
-@settings(max_examples=examples(8, desk=4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(8, desk=4), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.permutations(range(4)), st.sets(st.integers(0, 4)), st.integers(0, 4))
 def test_windows_in_any_order_with_losses_of_redis_between_them_leave_the_same_days(
     household: Household, order: list[int], losses: set[int], stored: int

@@ -219,7 +219,7 @@ def test_probes_and_whoever_asks_by_hand_are_let_through(fleet: Fleet) -> None:
             fleet.household.window_sync.fetch(by_hand)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, 7), st.sampled_from(ALL_ERRORS)), min_size=1, max_size=12))
 def test_no_attempt_is_counted_and_no_account_set_aside_while_one_holds(
     lasting: Fleet, failures: list[tuple[int, WorkerError]]

@@ -129,7 +129,7 @@ def test_steps_are_counted_apart_and_an_erased_account_leaves_none(workers: Work
     workers.finish("d")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(["dies", "lives", "ends"])), max_size=20))
 def test_a_step_is_given_up_when_three_workers_ended_in_it_and_else_never(
     household: Household, events: list[tuple[str, str]]

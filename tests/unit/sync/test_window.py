@@ -75,7 +75,7 @@ def test_days_give_the_same_store_in_whatever_windows_and_order_they_come(values
     assert revisions(measures) == before
 
 
-@settings(max_examples=examples(25, desk=8), deadline=None)
+@settings(max_examples=examples(25, desk=8))
 @given(
     st.permutations(range(7)), st.sampled_from([date(2024, 3, 28), date(2024, 10, 24), date(2024, 7, 1)]), st.randoms()
 )

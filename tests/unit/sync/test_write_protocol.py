@@ -288,7 +288,6 @@ def explored(number: int, steps: int, desk: int = DESK_EXAMPLES) -> settings:
     return settings(
         max_examples=examples(number, desk),
         stateful_step_count=steps,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
 

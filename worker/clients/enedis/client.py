@@ -32,7 +32,7 @@ from worker.domain.series import Series
 from worker.domain.windows import DateWindow, civil_date
 
 USAGE_POINT: Final = re.compile(r"[0-9]{14}")
-_METER_FIELD: Final = "usage_point_id"  # In the contracts of all generations of the API.
+_METER_FIELD: Final = "usage_point_id"  # The key of the meter's number in all contracts.
 _ANOTHER_METER: Final = "the supplier answered for another meter than the one asked for"
 # Codes are compared in lower case, with "-" instead of "_" and spaces.
 _KIND_BY_CODE: Final = {
@@ -96,10 +96,10 @@ def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[D
 
 
 def classify(reply: Reply, now: datetime) -> Answer:
-    """Return what the reply to a request for data means. ``now`` is zone-aware; it turns the time in a 429 into a wait.
+    """Return what the reply to a request for data means. ``now`` (zone-aware) is needed for the wait after a 429.
 
-    Raises TransientError, AccountError, SeriesNotOffered, RequestRefused or OperatorFault. Of the body, error texts
-    contain only the code, whose form is checked.
+    Raises TransientError, AccountError, SeriesNotOffered, RequestRefused or OperatorFault. Error texts quote
+    only the code from the body, after a check of its form.
     """
     payload, code, status = reply.json, reply.code, reply.meant_status
     if status == 429 or (status < 500 and (_QUOTA_CODE.fullmatch(code) or _over_quota(payload))):
@@ -119,7 +119,7 @@ def classify(reply: Reply, now: datetime) -> Answer:
 
 
 def unexpected_refusal(reply: Reply) -> Deviation | None:
-    """Return how a refusal deviates from the documentation: by an unknown code, or by no code where one is expected.
+    """Return how a refusal deviates from the documentation: by an unknown code, or by a missing one.
 
     Returns None for a documented refusal, for measures (AnswerWatch checks these), for an answer that isn't JSON, and
     for an outage without a code.

@@ -1,4 +1,4 @@
-"""The consent of Enedis: the callback, and the usage points (meters) of a consent.
+"""Consent at Enedis: the callback, and the usage points (meters) that a consent covers.
 
     v4, v5      GET /callback?code=c0de&state=abc0&usage_point_id=98765432109876
     2026        GET /callback?autorisation_id=900001&state=abc0
@@ -54,7 +54,7 @@ def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Call
 
 
 def usage_points_of_grant(grant: Grant, client_id: str, now: datetime) -> tuple[str, ...]:
-    """Return the meters that a token answer names in ``usage_points_id`` (v4) or, if there are none, its ``id_token``.
+    """Return the meters that a token answer names in ``usage_points_id`` (v4) or, if none are there, in ``id_token``.
 
     Raises MalformedAnswer if the ``id_token`` isn't a token, is for another application, or has expired.
     """
@@ -67,7 +67,7 @@ def usage_points_of_grant(grant: Grant, client_id: str, now: datetime) -> tuple[
 
 @one_large_reader()
 def fetch_shared_meters(session: SupplierSession, autorisation_id: int, now: datetime) -> tuple[list[SharedMeter], str]:
-    """Fetch the meters of a consent (2026), each with its first and last day, in the supplier's order; one call.
+    """Fetch the meters of a consent (2026), each with its first and last day, in the supplier's order, by one call.
 
     Returns the meters, and the SHA-256 of the answer's bytes in hexadecimal. There are no meters as long as the
     supplier does not know the consent yet; the call may be repeated without harm. Raises TransientError, AccountError,

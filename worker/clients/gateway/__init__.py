@@ -1,4 +1,4 @@
-"""Gateways as a supplier, such as conso-api: they pass Enedis' answers on to the holder of a token."""
+"""Gateways (such as conso-api) as a supplier; a gateway passes Enedis' answers on to the holder of a token."""
 
 from __future__ import annotations
 

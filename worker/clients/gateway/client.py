@@ -25,7 +25,7 @@ from worker.domain.retry import retry_after_s
 
 # The gateway doesn't say how long to wait, and further calls would keep our address banned.
 _BANNED_FOR_S: Final = 24 * 3600.0
-# While a gateway is down, retries some seconds apart, as for Enedis, would use up the few calls that the gateway
+# While a gateway is down, retries every few seconds, as with Enedis, would use up the few calls that the gateway
 # allows.
 _UNWELL_FOR_S: Final = 3600.0
 _KEYS_OF_ENEDIS: Final = {"error", "fault", "code"}

@@ -1,9 +1,9 @@
 """The API of conso-api, which private gateways may use, too: paths, parameters, limits, shapes of answers.
 
-Each path is the type of the series; the parameters are ``pointId``, ``dateDebut`` and ``dateFin`` (excluded); the token
-of the home is sent as the bearer token. The author of conso-api bans addresses that make 100 calls or more in a
-half-day, so Relève makes 60 at most. Answers are passed on from Enedis: from v5 as the content of ``meter_reading``
-without this key, from 2026 as Enedis sends them.
+Each path is the series' name in Enedis' API of 2026; the parameters are ``pointId``, ``dateDebut`` and ``dateFin``
+(excluded); the token of the home is sent as the bearer token. The author of conso-api bans addresses that make 100
+calls or more in a half-day, so Relève makes 60 at most. Answers are passed on from Enedis: from v5 as the content of
+``meter_reading`` without this key, from 2026 as Enedis sends them.
 
 Source: conso.boris.sh, its documentation and its code in November 2026 (bokub/conso-api), and recorded answers.
 """

@@ -3,7 +3,7 @@
     HTTP 200, 400, 500   {"pce": {…}, "consommation": null, "statut_restitution": {"code": "1000008", "message": "…"}}
     rights               {"code_statut_traitement": "1000000006", "message_retour_traitement": "Le PCE est inconnu."}
 
-A refusal comes with a success status, in place of the first record. Its code, a number or a text, decides what the
+A refusal may come with a success status, in place of the first record. Its code, a number or a text, decides what the
 refusal means. GRDF publishes all of its texts but only few of its codes, so if a code is unknown, the text decides. An
 empty ``statut_restitution`` is no refusal.
 
@@ -112,8 +112,8 @@ _MEANING_BY_TEXT: Final[Sequence[tuple[str, Meaning]]] = (
     ("rencontre une erreur|erreur technique|retenter|ulterieurement", _OUTAGE),
     ("format|obligatoire|doi(ven)?t etre renseigne|parametre|date de debut", _BAD_REQUEST),
 )
-_WAITS_CODE: Final = "0000000002"  # A success: the right waits for its holder.
-_TOO_MANY_CODE: Final = "2000000009"  # A list has more meters than GRDF accepts.
+_WAITS_CODE: Final = "0000000002"  # The code of a success: the right waits until its holder accepts.
+_TOO_MANY_CODE: Final = "2000000009"  # The code for a list with more meters than GRDF accepts.
 _CODE_FORM: Final = re.compile(r"\d{1,10}", re.ASCII)
 _NO_CODE: Final = re.compile(r"0*")
 _LONGEST_MESSAGE: Final = 200
@@ -182,7 +182,7 @@ class GrdfClient(SeriesClient):
             except (errors.AccountError, errors.OperatorFault, errors.SeriesNotOffered):
                 if call.required:
                     raise
-                continue  # Only this part isn't covered by the right.
+                continue  # The right doesn't cover this part, which is left out.
             if answer.kind is AnswerKind.DATA:
                 body.update(keep_fields(dict(clean_names(answer.payload["records"][0])), call.kept))
             elif call.required:
@@ -236,9 +236,9 @@ def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[D
 def classify(reply: Reply, now: datetime) -> Answer:
     """Return what the reply to a request for data means. A payload is ``{"records": […]}``: the values in their order.
 
-    ``now`` is zone-aware; it turns the time in a 429 into a wait. Raises TransientError, AccountError,
-    SeriesNotOffered, MalformedAnswer, RequestRefused or OperatorFault. Of the body, error texts contain only the digits
-    of the code.
+    ``now`` (zone-aware) is needed for the wait after a 429. Raises TransientError, AccountError,
+    SeriesNotOffered, MalformedAnswer, RequestRefused or OperatorFault. Error texts quote only the digits of the code
+    from the body.
     """
     if reply.status // 100 == 2:
         return _classify_success(reply, now)
@@ -256,8 +256,8 @@ def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
     """Return None if a call about rights succeeded, or the error if it only tells the state of the right.
 
     Such an error says that the right exists already, waits for its holder, or isn't found. For all other errors, raises
-    TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault. Of the body, error texts contain
-    only the digits of the code.
+    TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault. Error texts quote only
+    the digits of the code from the body.
     """
     is_success = reply.status // 100 == 2
     if not is_success:
@@ -280,7 +280,7 @@ def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
 
 
 def raise_by_status(reply: Reply, now: datetime) -> None:
-    """Raise an error if the status alone (401, 429, 3xx, 5xx) decides, or if the body, a gateway's page, isn't JSON."""
+    """Raise an error if the status alone (401, 429, 3xx, 5xx) decides, or if the body isn't JSON (a gateway's page)."""
     if reply.status == 429:
         raise errors.SupplierLimited("GRDF: quota used up (429)", wait_of(reply, now))
     if reply.status >= 500 or reply.status // 100 == 3:

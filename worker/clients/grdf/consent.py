@@ -3,7 +3,7 @@
     PUT  /pce/{meter}/droit_acces        {"role_tiers": "AUTORISE_CONTRAT_FOURNITURE", "code_postal": "99099", …}
       201                                {"id_droit_acces": "…", "etat_droit_acces": "A valider",
                                           "code_statut_traitement": "0000000002", "message_retour_traitement": "…"}
-    POST /droits_acces                   {"id_pce": ["…"]}; then a right per line, or ``liste_acces``, and the status
+    POST /droits_acces                   {"id_pce": ["…"]}; answer: one right per line or ``liste_acces``, then a status
     PATCH /droit_acces/{right}           {}
     PUT  /droit_acces/{right}/preuves    a form with up to three fields ``preuves``
     callback                             ?code=c0de&iss=…&client_id=…&state=abc0, or ?error=access_denied&state=abc0
@@ -60,10 +60,10 @@ _LIST_LIMITS: Final = StreamLimits(value_bytes=8 * 1024**2)
 
 
 def declare_right(session: SupplierSession, declaration: RightDeclaration) -> DeclaredRight:
-    """Declare a right; GRDF then emails its holder.
+    """Declare a right; GRDF then emails the holder of the meter's contract.
 
     The call may be repeated: if the right exists already, the result has no id. Raises TransientError,
-    UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault; no text of an error names a person.
+    UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault; no error text names a person.
     """
     path = RIGHT_OF_METER.replace("{meter}", quote(declaration.meter, safe=""))
     return session.put(path, _to_body(declaration), _read_declared)
@@ -73,7 +73,7 @@ def list_rights(session: SupplierSession, meters: Sequence[str]) -> list[RightRe
     """Return all rights to read the consumption of these meters, in GRDF's order, with one call.
 
     Raises ValueError for more than 1 000 meters, and TransientError, MalformedAnswer, RequestRefused or OperatorFault.
-    Without meters there is no call.
+    If ``meters`` is empty, no call is made.
     """
     if len(meters) > LONGEST_LIST:
         raise ValueError(f"GRDF lists rights of at most {LONGEST_LIST} meters at once")

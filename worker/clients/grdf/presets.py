@@ -52,7 +52,7 @@ _Day = Annotated[Any, check_scalar(lambda value: value in (None, "") or parse_da
 _Scalar = Annotated[Any, check_scalar(lambda value: True)]
 # According to the swagger, the word "null" may stand for a missing object.
 _or_null = BeforeValidator(lambda value: None if value == "null" else value)
-# The value is a number, either alone or in the field ``car_actuelle`` of an object.
+# The yearly reference is a number, either alone or in the field ``car_actuelle`` of an object.
 _CURRENT: Final = BeforeValidator(lambda value: value.get("car_actuelle") if isinstance(value, dict) else value)
 
 

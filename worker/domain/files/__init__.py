@@ -39,7 +39,7 @@ def read_file(name: str, content: BinaryIO) -> Iterator[FileSeries]:
 
     A file has several series if it has several meters, or registers and the daily energy between their midnights. Time
     and memory are bounded. Raises FileRefused; for an archive, only after its other files were read, and with the
-    reason of the first refused file.
+    reason for the first refused file.
     """
     source = Source.of(name)
     content.seek(0)

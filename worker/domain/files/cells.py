@@ -51,7 +51,7 @@ _YEARS: Final = range(1980, 2100)  # Near the ends of the calendar no time zone 
 _MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "null", "none", "nan", "-", "--"})
 _NUMBER: Final = re.compile(r"[+-]?\d{1,12}(?:[.,]\d{0,12})?", re.ASCII)
 _GROUPED: Final = re.compile(r"\d{1,3}(?:[\u0020\u00a0\u202f]\d{3})+(?:[.,]\d{0,12})?", re.ASCII)
-_PLACES: Final = Decimal("1e-9")  # Smaller decimals of a workbook's number come from its binary form.
+_PLACES: Final = Decimal("1e-9")  # Smaller decimals of a workbook's number are errors of the binary form.
 _LARGEST: Final = 10**12  # No meter shows more.
 _ISO: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 _FRENCH: Final = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?:[ T]+(\d{1,2})[:hH](\d\d)(?::(\d\d))?)?", re.ASCII)
@@ -71,7 +71,7 @@ _PRODUCTION: Final = re.compile(r"(?<![a-z])prod(?:uction)?(?![a-z])")
 class FileFault(StrEnum):
     """Why a file is refused; pages have a sentence for each (``import.why``)."""
 
-    DAMAGED = "damaged"  # The file is damaged, truncated or was changed; the text names the row.
+    DAMAGED = "damaged"  # The file is damaged, truncated or changed; the error's text names the row, if any.
     EMPTY = "empty"
     UNKNOWN = "unknown"
     UNSUPPORTED = "unsupported"  # The file is recognised, but not supported.
@@ -178,7 +178,7 @@ class _BoundedReader(io.RawIOBase):
 
 
 def open_bounded(stream: BinaryIO, source: Source) -> io.BufferedReader:
-    """Return a reader of a file that is bounded and supports ``peek``."""
+    """Return a reader that supports ``peek`` and reads at most ``MAX_BYTES`` of a file."""
     return io.BufferedReader(_BoundedReader(stream, source))
 
 
@@ -257,7 +257,7 @@ class TableLine:
         return self.cells[index] if index < len(self.cells) else None
 
     def names(self) -> dict[str, int]:
-        """Return the place of each column by its plain name, if this row is a header."""
+        """Take this row as a header: return the place of each column by its plain name."""
         names: dict[str, int] = {}
         for index, cell in enumerate(self.cells):
             if isinstance(cell, str) and (name := plain_name(cell)):
@@ -271,7 +271,7 @@ class TableLine:
             self.fail(f"no column {missing[0]!r}; the header must have {', '.join(columns)}")
 
     def moment(self, column: str, is_iso: bool = False) -> datetime:
-        """Return a time as written: in naive local time, or with its offset. ``is_iso``: refuse French dates."""
+        """Return the time in a cell as written: naive (local), or with its offset. ``is_iso``: refuse French dates."""
         cell = self.cell(column)
         moment = None if is_iso and isinstance(cell, str) and "/" in cell else _to_moment(cell)
         if moment is None:
@@ -281,7 +281,7 @@ class TableLine:
         return moment
 
     def number_or_none(self, column: str) -> Decimal | None:
-        """Return a number with all its digits; None for a mark of a missing value."""
+        """Return the number in a cell with all its digits; None for a mark of a missing value."""
         cell = self.cell(column)
         if cell is None or (isinstance(cell, str) and cell.casefold() in _MISSING):
             return None
@@ -321,7 +321,7 @@ class Table:
     below: Iterator[TableLine]
 
     def rows(self, *needed: str) -> Iterator[TableLine]:
-        """Yield the rows below the header, with their columns. Raises FileRefused if the header lacks a needed column.
+        """Yield the rows below the header, with its columns. Raises FileRefused if the header lacks a needed column.
 
         A repeated header is skipped, because people concatenate files.
         """
@@ -427,7 +427,7 @@ def _to_number(cell: Any) -> Decimal | None:
 
 
 def digits_of(cell: Any) -> str:
-    """Return a meter's number as text; workbooks may have a number, spreadsheet exports ``="0123"``."""
+    """Return a meter's number as text; a workbook may store a number, and a spreadsheet may export ``="0123"``."""
     if isinstance(cell, float) and math.isfinite(cell) and cell == int(cell):
         return str(int(cell)) if abs(cell) < _LARGEST * 1000 else ""
     return "" if cell is None else str(cell).strip("'\"= ")
@@ -448,7 +448,7 @@ def number_in_name(name: str) -> str | None:
 
 
 def time_in_name(name: str) -> datetime | None:
-    """Return when the portal wrote a file, according to the file's name; None if the name doesn't tell.
+    """Return the time at which the portal wrote a file, from the file's name; None if the name has no time.
 
     A name with only a date means the first instant of that day.
     """

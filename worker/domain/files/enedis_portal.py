@@ -43,7 +43,7 @@ _NOTHING: Final = frozenset({"", "null"})
 
 
 class _Of(NamedTuple):
-    """The meter and direction of a curve."""
+    """The meter and direction of a curve, or of indexes."""
 
     usage_point: str | None
     direction: Direction
@@ -132,7 +132,10 @@ def _read_r64(table: Table) -> Iterator[FileSeries]:
 
 
 def _rows(table: Table, *needed: str) -> Iterator[TableLine]:
-    """Yield the rows of data up to the footer, which begins with Periode. Raises FileRefused for any other text."""
+    """Yield the rows of data up to the footer, which begins with Periode.
+
+    Raises FileRefused for any other row that begins with text.
+    """
     for line in table.rows(*needed):
         first = str(line.cells[0]).lstrip("'\"= ")
         if first and not first[:1].isdigit():
@@ -229,7 +232,7 @@ def _registers(quantity: dict[str, Any], source: Source) -> Iterator[tuple[str, 
 def _point(
     source: Source, place: int, measure: dict[str, Any], quantity: dict[str, Any], point: dict[str, Any]
 ) -> TableLine:
-    """Return a point as a row of a table, so that the same rules apply to its values."""
+    """Return a JSON point as a row of a table, so that its values are read by the same rules as cells."""
     if place > cells.MAX_ROWS:
         source.refuse_size(f"more than {cells.MAX_ROWS} values: split the file by year", place)
     told = {name: point.get(name) for name in ("d", "v", "p", "n", "iv", "ec")}

@@ -29,7 +29,7 @@ row of the footer names the registers of the energy supplier (F) and of the dist
 
 Other people's tools:
 
-    debut;fin;kW                                                       a browser's extension (October 2025)
+    debut;fin;kW                                                       a browser extension (October 2025)
     2025-10-01T00:00:00+02:00;2025-10-01T00:30:00+02:00;"0,412"
 
     Courbe de charge Linky (pas 30 min) - PRM 99000000000011           the script of a price simulator (July 2026)
@@ -104,7 +104,7 @@ def _times(value: Decimal | None, factor: int) -> Decimal | None:
 
 
 def data_rows(table: Table, columns: tuple[str, ...]) -> Iterator[TableLine]:
-    """Yield the rows of data, without the notes below them: rows with a value only in the first of ``columns``."""
+    """Yield the rows of data. Notes below them, which have a value only in the first of ``columns``, are left out."""
     note: TableLine | None = None
     rows = 0
     for line in table.rows(*columns):

@@ -1,4 +1,4 @@
-"""Series of a file: its rows are converted to the form of an answer of 2026 and parsed by the parsers of answers.
+"""Series of a file: rows are converted to the form of Enedis' answers of 2026 and parsed by the parsers of answers.
 
 If a file has only the ends of a curve's steps, the length of each step is inferred from the neighbouring ends.
 """
@@ -50,7 +50,7 @@ class IndexRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The origin of a series' rows; ``exported_at``: when the file was exported, None if unknown."""
+    """Where the rows of a series come from; ``exported_at``: when the file was exported, None if unknown."""
 
     source: Source
     format: str
@@ -74,7 +74,7 @@ class Origin:
 def build_curve(origin: Origin, rows: Sequence[StepRow], usual: int = USUAL_STEP_MINUTES) -> FileSeries:
     """Return the curve of these rows, which are in the order of the file.
 
-    ``usual``: the length in minutes of a step without neighbours, if the file doesn't have it.
+    ``usual``: the length in minutes of a step that has no neighbours, and whose length isn't in the file.
     """
     lengths = [row.minutes for row in rows]
     if None in lengths:
@@ -121,7 +121,7 @@ def _steps_of(readings: Iterable[IntervalReading]) -> tuple[int, ...]:
 
 
 def build_days(origin: Origin, days: Sequence[tuple[date, Decimal | None]]) -> FileSeries:
-    """Return the series of daily energy with these values in Wh, None for a missing value."""
+    """Return the series of daily energy from ``days``: each day with its Wh, or with None if the value is missing."""
     points = [{"d": day.isoformat(), "v": _to_text(value), "p": "P1D"} for day, value in days]
     series = daily_of(origin.direction)
     parsed = parse_daily({"grandeur": [origin.grandeur("EA", "Wh", points=points)]}, series)

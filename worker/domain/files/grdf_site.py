@@ -5,9 +5,9 @@
     Date de relevé | Index de début de période (m3) | Index de fin… | Volume consommé (m3) | Energie consommée (kWh) | …
     24/11/2020     | 12163                          | 12175         | 12                   | 133                     | …
 
-The sheet is always called "Historique par mois". A PCE stored as a number has lost its leading zeros. The row with the
-address is dropped. Numbers and qualities are converted to the form of GRDF's API, so that the parser of its answers can
-read them.
+The sheet is always called "Historique par mois". A PCE (the number of a delivery point) that is stored as a number has
+lost its leading zeros. The row with the address is dropped. Numbers and qualities are converted to the form of GRDF's
+API, so that the parser of its answers can read them.
 """
 
 from __future__ import annotations

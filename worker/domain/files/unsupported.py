@@ -69,7 +69,7 @@ UNKNOWN: Final = f"unknown format: {_SITE}, or daily gas from GRDF"
 
 
 def explain_bytes(start: bytes) -> str | None:
-    """Return why a file with this beginning is unsupported; None if the beginning doesn't show it."""
+    """Return why a file with this beginning is unsupported; None if the beginning shows no reason."""
     text = start.lstrip(b"\xef\xbb\xbf \r\n\t")
     if _HTML.search(text[:2048]):
         return "a web page instead of the file: log in again and download it"
@@ -84,12 +84,12 @@ def explain_bytes(start: bytes) -> str | None:
 
 
 def explain_flux(code: str) -> str | None:
-    """Return why a JSON with this code of a flux is unsupported; None if the code is supported or unknown."""
+    """Return why a JSON with this flux code is unsupported; None if the code is supported or unknown."""
     return _FLUXES.get(code)
 
 
 def explain_rows(rows: Iterable[TableLine]) -> str | None:
-    """Return why a table with these first rows is unsupported; None if the rows don't show it."""
+    """Return why a table with these first rows is unsupported; None if the rows show no reason."""
     for line in rows:
         first = plain_name(str(line.cells[0]))
         for beginning, reason in _BEGINNINGS:

@@ -29,7 +29,7 @@ from worker.domain.files.cells import DAMAGE, MAX_BYTES, MEGABYTE, FileFault, So
 MAX_MEMBERS: Final = 500
 MAX_UNPACKED: Final = 256 * MEGABYTE
 _LARGEST_RATIO: Final = 200  # Real curves compress to a twentieth.
-_SMALL: Final = MEGABYTE  # Smaller members may have any ratio.
+_SMALL: Final = MEGABYTE  # Smaller members may have any compression ratio.
 _ENCRYPTED: Final = 0x1
 _END: Final = b"PK\x05\x06"
 _END_64: Final = b"PK\x06\x07"
@@ -48,7 +48,7 @@ _OTHER_BOOKS: Final = ("xl/workbook.bin", "content.xml")
 
 
 def open_archive(content: BinaryIO, source: Source) -> ZipFile:
-    """Open an archive. Raises FileRefused for a damaged archive, and if a member exceeds a limit."""
+    """Open an archive. Raises FileRefused if it is damaged, or if it or a member is too large or unsupported."""
     _check_directory(content, source)
     content.seek(0)
     try:
@@ -75,7 +75,7 @@ def members_of(archive: ZipFile) -> Iterator[ZipInfo]:
 
 
 def open_member(archive: ZipFile, member: ZipInfo, source: Source) -> BinaryIO:
-    """Return the content of a member. Raises FileRefused."""
+    """Return the content of a member. Raises FileRefused if the archive is damaged."""
     try:
         return cast(BinaryIO, archive.open(member))
     except DAMAGE:
@@ -121,7 +121,7 @@ def is_workbook(names: list[str]) -> bool:
 
 
 def explain_other_book(names: list[str]) -> str | None:
-    """Return why an archive with these members is an unsupported document; None if it isn't one."""
+    """Return why an archive with these members is an unsupported document; None if it isn't such a document."""
     lower = {name.lower() for name in names}
     if any(name.endswith(".iwa") or name == "index.zip" for name in lower):
         return "a Numbers document is not supported: export it as .xlsx or .csv"
@@ -135,7 +135,7 @@ def explain_other_book(names: list[str]) -> str | None:
 
 
 def read_sheets(archive: ZipFile, source: Source) -> Iterator[tuple[Source, Iterator[TableLine]]]:
-    """Yield each sheet of a workbook with its rows, in the workbook's order. Raises FileRefused."""
+    """Yield each sheet of a workbook with its rows, in the workbook's order. Raises FileRefused if a check fails."""
     checked = _copy_checked(archive, source)
     with _refuse_damage(source, "a damaged or protected workbook: save it again as .xlsx"):
         book = CalamineWorkbook.from_filelike(checked)
@@ -152,7 +152,7 @@ def read_sheets(archive: ZipFile, source: Source) -> Iterator[tuple[Source, Iter
 
 
 def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
-    """Return a new archive with the parts of a workbook, all of which are checked first. Raises FileRefused."""
+    """Return a new archive with the checked parts of a workbook. Raises FileRefused if a check fails."""
     copy = io.BytesIO()
     checker, seen = _Checker(source), set[str]()
     parts = [member for member in archive.infolist() if member.filename.lower().endswith(_PARTS)]
@@ -270,7 +270,7 @@ def _column_of(letters: str) -> int:
 
 @contextmanager
 def _refuse_damage(source: Source, reason: str) -> Iterator[None]:
-    """Turn the errors of the reader of workbooks, including panics, into FileRefused."""
+    """Turn the errors of the reader of workbooks, including panics of its Rust code, into FileRefused."""
     try:
         yield
     except BaseException as error:

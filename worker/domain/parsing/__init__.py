@@ -16,17 +16,17 @@ from worker.domain.parsing.values import ParsedAnswer
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow
 
-# A parser takes an answer and the requested window. It raises MalformedAnswer if this isn't an answer of the series.
+# A parser takes an answer of its series and the requested window. It raises MalformedAnswer for any other answer.
 Parser = Callable[[Json, DateWindow], ParsedAnswer]
 
 
 def parse(payload: Json, series: Series, window: DateWindow) -> ParsedAnswer:
-    """Parse an answer of a series to the request for a window. Raises MalformedAnswer."""
+    """Parse the answer to a request for this series and window. Raises MalformedAnswer."""
     return PARSERS[series](payload, window)
 
 
 def _for(series: Series, parse_series: Callable[[Json, Series], ParsedAnswer]) -> Parser:
-    """Return a parser that ignores the window, for answers that contain their days."""
+    """Return a parser that ignores the window, because the points of the answer have dates of their own."""
     return lambda payload, window: parse_series(payload, series)
 
 

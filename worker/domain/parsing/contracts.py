@@ -1,4 +1,4 @@
-"""The parsers of contracts of electricity and gas; the reading belongs to the last day of the requested window.
+"""The parsers of contracts of electricity and gas; they return a reading for the last day of the requested window.
 
 An answer has the state of the day of the request. The clients have already removed names and addresses, and only the
 fields below are read.
@@ -26,7 +26,7 @@ Gas: how often the meter is read, the tariff, the yearly reference consumption (
      "donnees_contractuelles": {"car": 9426, "tarif_acheminement": "T2", "date_mes": "2020-12-07"}}
 
 Newer answers have ``"car": {"car_actuelle": 9426}``. The contractual part may be missing. Source: GRDF, swagger of
-ADICT v2 (the number) and the digest of its kit 1.9 (the object); recorded answers.
+ADICT v2 (``car`` as a number) and the digest of its kit 1.9 (as an object); recorded answers.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _object(raw: Json) -> Mapping[str, Json]:
 
 
 def _parse_power(raw: Json) -> int | None:
-    """Return a power in millionths of a kVA, sent as ``9 kVA`` or as value and unit; None for anything else."""
+    """Convert a power, sent as ``9 kVA`` or as value and unit, to millionths of a kVA; None for anything else."""
     if isinstance(raw, dict):
         value, unit = raw.get("value"), parse_text(raw.get("unit"))
     else:
@@ -125,7 +125,10 @@ def _parse_power(raw: Json) -> int | None:
 
 
 def parse_gas_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
-    """Parse the contract in force to one reading; its amount is the CAR in millionths of a kWh, 0 if unknown."""
+    """Parse the contract in force to one reading.
+
+    The amount is the yearly reference consumption (CAR) in millionths of a kWh, 0 if unknown.
+    """
     fields = clean_names(payload)
     if not {TECHNICAL, CONTRACTUAL} & fields.keys():
         raise WrongShape("the answer is not about a gas contract")

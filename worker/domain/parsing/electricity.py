@@ -61,7 +61,7 @@ _ROOTS_OF_REGISTERS: Final = ("contexte", *values.ROOTS_2026)
 
 
 def parse_daily(payload: Json, series: Series = Series.DAILY) -> ParsedAnswer:
-    """Parse Wh per local day; the date is read as text, without a time zone."""
+    """Parse the energy in Wh of each local day; the date is read as text, without a time zone."""
     rows = values.open_envelope(payload, series)
     readings = []
     for row in rows:
@@ -72,7 +72,7 @@ def parse_daily(payload: Json, series: Series = Series.DAILY) -> ParsedAnswer:
 
 
 def parse_load_curve(payload: Json, series: Series = Series.LOAD_CURVE) -> ParsedAnswer:
-    """Parse the mean power (W) of steps, labelled by their end in local time, to their energy and start.
+    """Convert the mean power (W) of steps, which are labelled by their local end, to the energy and start of each.
 
     A point's own step length takes precedence over the header's, because the length may change within a day.
     """
@@ -127,7 +127,10 @@ def _row_label(row: RawRow) -> Label | None:
 
 
 def _ranked_end(row: RawRow, length: timedelta) -> datetime | None:
-    """Return the end of a ranked step. Ranks count elapsed steps, so a clock change makes no difference."""
+    """Return the end of a step that has a rank and no label; None if its rank or origin is unusable.
+
+    Ranks count elapsed steps, so a clock change makes no difference.
+    """
     origin, rank = parse_day(row.origin), _to_rank(row.rank)
     if origin is None or rank is None:
         return None

@@ -11,11 +11,11 @@ A gas day runs from six to six, local time, and is named by the day on which it 
 is the supplier's value: it is not volume x coefficient, and volumes are not the differences of indexes. A record with
 "Absence de Données", or with an energy that is null, isn't a reading; an energy of zero is a reading.
 
-If several days have the same start, the day with the latest end counts, and of equal ends the last in the answer. A
-record over several days counts for its first day, and not at all if another of its days has its own record. Of
-overlapping periods, the period with the latest end counts, and of equal ends the last in the answer. Records of another
-kind (hours, injections, the other series), and records of GRDF's customer site, whose names are spelt differently, are
-left out.
+If several daily records begin on the same day, the record with the latest end counts; if the ends are equal, the last
+record in the answer. A record over several days counts for its first day, and not at all if another of its days has its
+own record. Of overlapping periods, the period with the latest end counts; if the ends are equal, the last in the
+answer. Records of another kind (hours, injections, the other series), and records of GRDF's customer site, whose names
+are spelt differently, are left out.
 
 GRDF has misspelt one of its own names with a colon at its end (``"perim_donnees_techniques:"``), so spaces and colons
 at the end of names are ignored. Its words come with and without accents, in upper or lower case.
@@ -51,7 +51,7 @@ _LONGEST: Final = timedelta(days=3 * 366)  # A longer record is a mistake.
 
 
 def parse_gas_days(payload: Json) -> ParsedAnswer:
-    """Parse the energy of gas days in millionths of a kWh; the details have the same names as in documents."""
+    """Parse the energy of gas days in millionths of a kWh; the readings' details are named as in documents."""
     readings, dropped, differing = _read(payload, is_daily=True)
     by_day: dict[date, IntervalReading] = {}
     for reading in readings:
@@ -87,7 +87,7 @@ def _read(payload: Json, is_daily: bool) -> tuple[list[IntervalReading], int, in
         fields = clean_names(record)
         consumption = object_of(fields, "consommation")
         if not consumption and object_of(fields, "statut_restitution"):
-            continue  # This record only has the supplier's status of its answer.
+            continue  # This record has no measures, only the status of the answer.
         is_of_series = bool(consumption) and _is_of_series(consumption, is_daily)
         if is_of_series and _is_gap(consumption):
             continue
@@ -154,7 +154,7 @@ def _details_of(fields: Mapping[str, Json], consumption: Mapping[str, Json]) -> 
 
 
 def _indexes_of(fields: Mapping[str, Json]) -> tuple[int | float | None, int | float | None]:
-    """Return a record's indexes at its beginning and end: of the meter, or if both are missing, of its converter."""
+    """Return the meter's indexes at the record's beginning and end; if both are missing, those of the converter."""
     began, ended = object_of(fields, "releve_debut"), object_of(fields, "releve_fin")
     pairs = (
         (
@@ -205,6 +205,6 @@ def object_of(fields: Mapping[str, Json], name: str) -> Mapping[str, Json]:
 
 
 def _translate(raw: Json, words: Mapping[str, str]) -> str | None:
-    """Return our word for a word of the supplier, or an unknown word in lower case; None without a word."""
+    """Translate a word of the supplier; an unknown word is only put in lower case. None if ``raw`` isn't a text."""
     text = parse_text(raw)
     return None if text is None else words.get(to_plain(text), text.lower())

@@ -1,4 +1,4 @@
-"""The times of steps: their lengths, and local end labels as instants, so that no hour is lost at a clock change.
+"""The times of steps: how lengths are parsed, and how local end labels become instants without losing an hour.
 
 Enedis labels each step with its END in French local time, without an offset. On the autumn day the labels of one hour
 occur twice and only their order distinguishes them; in spring the labels of one hour are missing. These rules apply in
@@ -37,7 +37,7 @@ _MINUTES_PER_DAY: Final = 24 * 60
 _LONGEST_STEP: Final = len("PT99H9999M")
 # A day is labelled by its date alone or by its midnight. A label with another time of day belongs to a maximum power.
 _DAY: Final = re.compile(r"(20\d\d)-(\d\d)-(\d\d)(?:[T ]00:00(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
-# Only whole minutes are accepted, because keys have no seconds, so two steps could have the same key.
+# Only whole minutes are accepted, because keys have no seconds: with seconds, two steps could get the same key.
 _LABEL: Final = re.compile(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d(?::00)?(?:\.0{1,6})?(?:Z|[+-]\d\d:?\d\d)?", re.ASCII)
 _DURATION = re.compile(r"PT(?:(\d{1,2})H)?(?:(\d{1,4})M)?", re.ASCII)
 
@@ -85,7 +85,7 @@ def parse_step_minutes(raw: Json) -> int | None:
     return _read_step_minutes(text) if len(text) <= _LONGEST_STEP else None
 
 
-@lru_cache(maxsize=64)  # All points of an answer have the same length.
+@lru_cache(maxsize=64)  # Most points of an answer have the same length.
 def _read_step_minutes(text: str) -> int | None:
     if text.isascii() and text.isdigit() and len(text) <= 5:
         seconds = int(text)
@@ -114,10 +114,11 @@ def to_starts(labels: Sequence[Label]) -> list[datetime]:
 
 
 def is_newest_first(ends: Sequence[datetime]) -> bool:
-    """Return whether most naive end labels are earlier than the label before; False for labels with an offset.
+    """Return whether most naive end labels are earlier than their predecessors; False if a label has an offset.
 
     Comparing only the first and the last label isn't enough, because people concatenate files, and the newer file may
-    come first. A single backward jump within a day may be the end of the autumn hour's first pass.
+    come first. A single backward jump within a day isn't enough either: it may be the end of the autumn hour's
+    first pass.
     """
     if len(ends) < 2 or any(end.tzinfo is not None for end in ends):
         return False
@@ -169,7 +170,7 @@ def _is_rising(instants: Sequence[datetime]) -> bool:
 
 
 def _is_explained_by_clock_change(day: date, ends: Sequence[datetime]) -> bool:
-    """Return whether the clock change alone explains the disorder of these labels; if not, rows changed places."""
+    """Return whether the clock change alone explains the disorder of these labels; else the rows are out of order."""
     if day_length(day) < timedelta(hours=24):
         skipped = [end for end in ends if end.hour == _CLOCK_CHANGE_HOUR]
         others = [end for end in ends if end.hour != _CLOCK_CHANGE_HOUR]

@@ -1,6 +1,6 @@
 """Shared code of all parsers: values of points, the envelopes of Enedis answers, and the result of a parser.
 
-The points are extracted from their envelopes; the shape of an answer shows its generation.
+Points are extracted from the envelope of the answer, whose shape shows the generation of the supplier's API:
 
 ========================= =============================================================
 v4, v5                    ``meter_reading.interval_reading[] {value, date, interval_length}``
@@ -39,7 +39,7 @@ _DATE: Final = re.compile(r"(20\d\d|19\d\d)-\d\d-\d\d(?:[+-]\d\d:?\d\d|Z)?", re.
 
 
 class MeasuredQuantity(NamedTuple):
-    """An answer's description of its quantity; ``kind`` and ``aggregate`` are optional fields of v4 and v5."""
+    """How answers name a quantity; ``kind`` and ``aggregate`` are optional fields of v4 and v5."""
 
     unit: str
     kind: str
@@ -50,7 +50,7 @@ class MeasuredQuantity(NamedTuple):
 QUANTITIES: Final = {
     Quantity.ENERGY: MeasuredQuantity("Wh", "energy", "sum", "EA"),
     Quantity.POWER: MeasuredQuantity("W", "power", "average", "PA"),
-    # In 2026 the three phases of a meter are also sent, as PMA1 to PMA3.
+    # Answers of 2026 also have the three phases of a meter, as PMA1 to PMA3.
     Quantity.APPARENT_POWER: MeasuredQuantity("VA", "power", "maximum", "PMA"),
 }
 
@@ -109,10 +109,10 @@ def parse_number(raw: Json) -> Decimal | None:
 
 
 def parse_decimal(raw: Json) -> Decimal | None:
-    """Parse a finite number of zero or more with all its digits; None for anything that ``parse_number`` rejects."""
+    """Parse a finite number of zero or more with all its digits, also with an exponent; None for anything else."""
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         return None
-    # The shortest text of a float is the number as sent.
+    # ``repr`` returns the shortest text of a float, which is the number as sent.
     text = raw.strip() if isinstance(raw, str) else repr(raw) if isinstance(raw, float) else _digits_of_number(raw)
     try:
         number = Decimal(text) if _DECIMAL.fullmatch(text) else None
@@ -126,7 +126,7 @@ def _digits_of_number(number: int | float) -> str:
     if isinstance(number, int):
         # Python refuses to write an integer of more than 4300 digits.
         return str(number) if -1 <= number < _LARGEST else ""
-    return format(number, "f") if number >= 0 else ""  # With its six decimals, -1e-7 would become zero.
+    return format(number, "f") if number >= 0 else ""  # Six decimals would turn -1e-7 into zero.
 
 
 def to_energy(raw: Json, minutes: int) -> int | None:
@@ -173,7 +173,7 @@ def to_plain(text: str) -> str:
 
 
 def open_envelope(payload: Json, series: Series) -> list[RawRow]:
-    """Return the points of an answer in the answer's order. Raises MalformedAnswer for any other shape or unit."""
+    """Return the points in the order of the answer. Raises MalformedAnswer for an unknown shape or a wrong unit."""
     if not isinstance(payload, dict):
         raise WrongShape("the answer is not a JSON object of measures")
     if any(root in payload for root in ROOTS_2026):
@@ -222,7 +222,7 @@ def _rows_2026(payload: dict[str, Json], series: Series) -> Iterator[RawRow]:
 def pick_quantities_2026(raw: Json, series: Series) -> Iterator[dict[str, Json]]:
     """Yield the items of a ``grandeur`` list that belong to this series; the others are for other series.
 
-    Raises MalformedAnswer for another shape or unit.
+    Raises MalformedAnswer for an unknown shape or a wrong unit.
     """
     described = series.description
     for item in list_of_objects(raw, "grandeur"):
@@ -234,13 +234,13 @@ def pick_quantities_2026(raw: Json, series: Series) -> Iterator[dict[str, Json]]
 
 
 def _check_unit(unit: Json, series: Series) -> None:
-    """Raise WrongUnit if the answer names another unit: reading W as Wh would double every half-hour."""
+    """Raise WrongUnit if the answer names a wrong unit, because reading W as Wh would double every half-hour."""
     if unit is not None and unit != (expected := QUANTITIES[series.description.quantity].unit):
         raise WrongUnit(f"the unit of {series.value} is not {expected}")
 
 
 def _check_kind(reading_type: dict[str, Json], series: Series) -> None:
-    """Raise WrongUnit if the answer names another kind or aggregate: a day's maximum power has the same shape."""
+    """Raise WrongUnit for another kind or aggregate, because an answer of maximum powers has the same shape."""
     quantity = QUANTITIES[series.description.quantity]
     for name, expected in (("measurement_kind", quantity.kind), ("aggregate", quantity.aggregate)):
         if reading_type.get(name) not in (None, expected):

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 RECHECK_S: Final = 60.0
-_LAYOUT_DELAY_S: Final = 900.0  # Waiting doesn't change a layout, so the window is left to the next scheduled run.
+# Retries never wait this long, so a task isn't retried; the next scheduled run tries again.
+_LAYOUT_DELAY_S: Final = 900.0
 _COUCHDB: Final = "couchdb+"
 
 
@@ -149,7 +150,7 @@ class InstrumentedStore:
         self._store.close()
 
     def has_other_layout(self) -> bool:
-        """Return whether the other layout has readings, which would be fetched from the supplier again, not read."""
+        """Return whether the other layout has readings. This store can't see them, so they would be fetched again."""
         return not all(database.is_empty() for database in self._others)
 
     @contextmanager

@@ -1,8 +1,9 @@
 """CouchDB: the measure store in the plain layout, requests over HTTP, and the set-up of a server.
 
-There is one database per doctype, partitioned by account if the server supports it. The first write creates a database.
-Whether the server supports partitions is not requested separately: the store tries to read a partition, and the process
-remembers a failure. An account is read in one request per doctype, and written in one request per 500 documents.
+There is one database per doctype, partitioned by account if the server supports it. A database is created by its
+first write. Whether the server supports partitions is not requested separately: the store tries to read a partition,
+and the process remembers a failure. An account is read in one request per doctype, and each doctype is written in one
+request per 500 documents.
 
     database   com-grandlyon-enedis-day
     document   {"_id": "k9x4w:2024-07-25", "_rev": "1-967a…", "load": 7.654321, "year": 2024, …}
@@ -46,7 +47,9 @@ _NOT_AN_ANSWER: Final = (AttributeError, TypeError, ValueError, OSError, HTTPExc
 MOST_DOCUMENTS_A_REQUEST: Final = 500
 # This limit is sent with each read: without one, a server with a cap on partition reads silently leaves out the rest.
 _MOST_ROWS: Final = 1_000_000
-_FRUITLESS_ROUNDS: Final = 3  # One fruitless round is normal, because the package may have sent the deletion twice.
+# An erasure ends after so many rounds in a row that delete nothing. One such round is normal, because the package may
+# have sent the deletion twice.
+_FRUITLESS_ROUNDS: Final = 3
 # The first text is from CouchDB 3, the second from CouchDB 1 and 2 and pouchdb-server.
 _NO_DATABASE: Final = {"Database does not exist.", "no_db_file"}
 # Errors of single rows that are the server's fault; any other error except a conflict is a refusal.
@@ -62,12 +65,12 @@ class UserRefused(StoreUnavailable):
 
 
 class ServerUnsuitable(StoreUnavailable):
-    """The server isn't CouchDB, or has an unsuitable version."""
+    """The server isn't CouchDB, or is older than version 3."""
 
 
 @dataclass(frozen=True, slots=True)
 class CouchAnswer:
-    """An answer of CouchDB: its body, or for a refusal (4xx) its ``error`` and ``reason``, empty if not JSON."""
+    """An answer from CouchDB. A refusal (4xx) has no ``body``; ``error`` and ``reason`` are empty if it isn't JSON."""
 
     status: int
     body: Json = field(default=None, repr=False)
@@ -82,8 +85,8 @@ class CouchAnswer:
 class CouchStore(MeasureStore):
     """One database per doctype.
 
-    There are no transactions: if a worker is killed between writing two doctypes, old totals stay, which the next run
-    computes again.
+    There are no transactions: if a worker is killed between writing two doctypes, old totals stay until the next run
+    computes them again.
     """
 
     def __init__(self, databases: Mapping[Doctype, CouchDatabase]) -> None:
@@ -101,7 +104,7 @@ class CouchStore(MeasureStore):
         lost: DocumentsByDoctype = {}
         for doctype in dict.fromkeys([*documents, *removals]):
             rows = [*documents.get(doctype, ()), *removals.get(doctype, ())]
-            if lost.get(doctype.series.inputs):  # The readings of these totals lost their race.
+            if lost.get(doctype.series.inputs):  # Other writers changed readings of these totals first.
                 lost[doctype] = rows
                 continue
             deletions = [deletion_of(document) for document in removals.get(doctype, ())]
@@ -162,7 +165,7 @@ class CouchDatabase:
             raise self._unexpected_answer() from None
 
     def look_up(self, ids: Sequence[str]) -> list[Document]:
-        """Return the existing documents with these ids, which may be of several accounts; one request per 500 ids.
+        """Return the existing documents with these ids, also from several accounts, with one request per 500 ids.
 
         The row of a document that never existed has ``error``; the row of a deleted document has ``doc`` null. Source:
         CouchDB 3.5, POST /{db}/_all_docs.
@@ -181,10 +184,10 @@ class CouchDatabase:
         return documents
 
     def write(self, documents: Sequence[Document]) -> list[Document]:
-        """Write documents, 500 per request, and return those that lost a race; a document with ``_deleted`` is deleted.
+        """Write documents, 500 per request, and return those that another writer changed first.
 
-        The package may send a request twice when the connection breaks. The documents then lose against their own first
-        write, which is harmless, because the store already has their content.
+        A document with ``_deleted`` is deleted. The package may send a request twice when the connection breaks. The
+        documents are then returned, too, which is harmless, because the store already has their content.
         """
         lost: list[Document] = []
         for first in range(0, len(documents), MOST_DOCUMENTS_A_REQUEST):
@@ -256,7 +259,7 @@ class CouchDatabase:
         if answer.ok or answer.reason in _NO_DATABASE:
             return self._rows_of(answer)
         whole = self._server.request("GET", self.name, "_all_docs", **everything)
-        if whole.ok and answer.status == 400:  # "database is not partitioned": an administrator has created it.
+        if whole.ok and answer.status == 400:  # "database is not partitioned": an administrator created the database.
             self._partitioned = False
         elif whole.ok:  # The path of a partition doesn't exist before CouchDB 3.
             self._server.partitions = False
@@ -273,7 +276,7 @@ class CouchDatabase:
         return rows
 
     def _bulk(self, documents: Sequence[Document]) -> set[str]:
-        """Write at most 500 documents in one request and return the ids of those that lost a race.
+        """Write at most 500 documents in one request and return the ids of those that another writer changed first.
 
         ``_bulk_docs`` is not atomic: it answers 201 even if single documents failed, so each row is checked.
         """
@@ -331,10 +334,10 @@ class CouchServer:
         return f"CouchServer({self.origin!r})"
 
     def request(self, method: str, *path: str, body: Json = None, **query: str | int) -> CouchAnswer:
-        """Send a request, and return a success or a refusal (4xx); 401 and 403 raise an error.
+        """Send a request, and return the answer if it is a success or a refusal for good (4xx).
 
-        After a lost connection the package sends the request again, so a repeat must be harmless. Raises
-        StoreUnavailable for 401, 403 and every other answer, and WriteRefused for a body that can't be written as JSON.
+        After a lost connection the package sends the request again, so a repeat must be harmless. Raises UserRefused
+        for 401 and 403, StoreUnavailable for any other answer or none, and WriteRefused for a body that can't be JSON.
         """
         # Two threads or processes on one connection would read each other's answers. A child process leaves the entry
         # of its parent alone: dropping that entry could close a connection that the parent uses.
@@ -367,7 +370,7 @@ class CouchServer:
         return vars(self._of_thread).setdefault(str(os.getpid()), resource)
 
     def _refusal(self, failure: http.HTTPError, database: str) -> CouchAnswer:
-        """Return a 4xx answer as a CouchAnswer instead of an exception."""
+        """Return a refusal for good as a CouchAnswer. Raises UserRefused or StoreUnavailable for any other failure."""
         is_other = isinstance(failure, http.ServerError)
         status, text = failure.args[0] if is_other else (_STATUS_OF[type(failure)], failure.args[0])
         place = database or "its first page"
@@ -410,7 +413,7 @@ class _NoCache(http.Cache):  # type: ignore[misc]  # The package has no types.
 
 
 class _BoundedResponse(HTTPResponse):
-    """An answer limited to ``MOST_BYTES``; the package reads any answer as a whole."""
+    """An answer limited to ``MOST_BYTES``; the package itself would read an answer of any size."""
 
     def read(self, amt: int | None = None) -> bytes:
         if amt is not None or 0 <= (self.length or -1) <= MOST_BYTES:
@@ -437,7 +440,7 @@ class _Connection(http.ConnectionPool):  # type: ignore[misc]
         """Do nothing, because the connection never left the pool."""
 
     def close(self) -> None:
-        """Close the connection, even if an answer still holds it."""
+        """Close the connection, even if an answer still uses it."""
         for connection in (one for connections in self.conns.values() for one in connections):
             connection.close()
 
@@ -445,7 +448,8 @@ class _Connection(http.ConnectionPool):  # type: ignore[misc]
 def check_server(server: CouchServer) -> str:
     """Return the server's version.
 
-    Raises ServerUnsuitable if the server isn't CouchDB or is older than version 3, and StoreUnavailable.
+    Raises ServerUnsuitable if the server isn't CouchDB or is older than version 3, and StoreUnavailable if there is no
+    answer.
     """
     welcome = server.request("GET", "").body
     known = isinstance(welcome, dict) and ("couchdb" in welcome or _STAND_IN in welcome)
@@ -525,7 +529,7 @@ def limit_revisions(admin: CouchServer, database: str, count: int) -> str:
 
 
 def read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
-    """Return the JSON object at a path; None if there is none (404). Raises StoreUnavailable and WriteRefused."""
+    """Return the JSON object at a path; None for 404. Raises WriteRefused for another refusal, and StoreUnavailable."""
     answer = server.request("GET", *path)
     if answer.status == 404:
         return None
@@ -536,7 +540,7 @@ def read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
 
 def _can_log_in(user: CouchServer) -> bool:
     try:
-        return user.request("GET", "_session").ok  # CouchDB refuses a wrong password here, and requires no rights.
+        return user.request("GET", "_session").ok  # CouchDB checks the password here, but requires no rights.
     except UserRefused:
         return False
 

@@ -35,11 +35,13 @@ class MeasureStore(Protocol):
     def write(self, documents: Rows, removals: Rows = NO_ROWS) -> DocumentsByDoctype:
         """Write and remove documents, and return those that lost a race; all others were written or removed.
 
-        Without ``_rev`` a document is created; with it, exactly that revision is replaced or removed. A document loses
-        a race if another writer has changed the stored revision first. The ids within a doctype must be different.
+        Without ``_rev`` a document is created; with ``_rev``, exactly that revision is replaced or removed. A document
+        loses a race if another writer has changed the stored revision first. The ids within a doctype must be
+        different.
 
         Doctypes are written in the order in which they are given, in which readings must come before totals. If a
-        reading loses its race, its totals lose theirs too, because they were computed from another reading.
+        reading loses its race, totals of its series lose theirs too, because they were computed from a reading other
+        than the stored one.
         """
         ...
 
@@ -57,7 +59,7 @@ class MeasureStore(Protocol):
     def prepare(self) -> dict[str, bool]:
         """Create each doctype's database or table; return for each whether it was missing. It is safe to repeat.
 
-        The set-up of a system calls this method; without it, the first write creates them.
+        The set-up of a system calls this method; otherwise the first write creates the databases or tables.
         """
         ...
 

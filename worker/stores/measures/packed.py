@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from worker.stores.measures.couchdb import CouchDatabase, CouchStore
 
 MOST_RACES: Final = 20  # After so many lost races for one pack, the store counts as unavailable.
-# The smallest number of values in a complete pack, for reads with a limit: the hours of a day, or the months of a year.
+# A complete pack has at least this many values of each doctype (hours of a day, months of a year). From this number, a
+# read with a limit computes how many packs to request.
 _FEWEST_HOURS, _FEWEST_MONTHS = 23, 12
 _ALL_PACKS: Final = ("", "~")
 PackId = tuple[str, str]  # The account id and the pack's key, such as ("k9x4w", "2024-07-25").
@@ -38,7 +39,7 @@ PackId = tuple[str, str]  # The account id and the pack's key, such as ("k9x4w",
 class ValueWrite(NamedTuple):
     """One value to write or, if ``value`` is None, to remove.
 
-    Without ``revision`` the value is created; with it, exactly that revision is replaced or removed.
+    Without ``revision`` the value is created; otherwise exactly that revision is replaced or removed.
     """
 
     key: str
@@ -54,7 +55,7 @@ class PackDecision:
     """The result of applying changes to one pack.
 
     ``fields``: the pack to store, with ``_deleted`` if no value is left; None if nothing changes. ``conflicting``: the
-    keys that lost a race.
+    keys whose stored values another writer changed first.
     """
 
     fields: dict[str, Any] | None
@@ -64,7 +65,7 @@ class PackDecision:
 class PackedStore(MeasureStore):
     """The measure store in the packed layout, with one database of packs for each series.
 
-    ``unpacked`` stores the documents that are never packed.
+    ``unpacked`` stores the doctypes that are never packed.
     """
 
     def __init__(self, databases: Mapping[Series, CouchDatabase], unpacked: CouchStore) -> None:
@@ -74,7 +75,7 @@ class PackedStore(MeasureStore):
         return f"PackedStore({', '.join(map(repr, self._databases.values()))})"
 
     def read(self, account_id: str, ranges: Ranges, limit: int | None = None) -> DocumentsByDoctype:
-        """Read the doctypes of one series from the same snapshot; if there is no ``limit``, with one request."""
+        """Read all doctypes of a series from the same packs; without a ``limit``, one request per series is enough."""
         documents: DocumentsByDoctype = {doctype: [] for doctype in ranges}
         for series in dict.fromkeys(doctype.series for doctype in ranges):
             if not series.packs:
@@ -171,7 +172,7 @@ def _write_once(
 ) -> list[PackId]:
     """Write the packs once; return those that another writer replaced first, so that they must be tried again.
 
-    The ids of rows that lost their race in the other packs are added to ``lost``.
+    In the other packs, the ids of rows that another writer changed first are added to ``lost``.
     """
     with _codec_errors():
         decisions = {

@@ -37,7 +37,7 @@ VALUES: Final = (*_REQUIRED, *_OPTIONAL)
 _OTHER_FIELDS: Final = ("_id", "_rev", "source_account")
 _DETAIL_COLUMNS: Final[dict[DetailType, TypeEngine[Any]]] = {
     DetailType.TEXT: sa.String(),
-    DetailType.NUMBER: sa.Double(),  # A double's shortest decimal text is the number that was stored.
+    DetailType.NUMBER: sa.Double(),  # Python prints a double as the decimal number that was stored.
     DetailType.ENERGIES: sa.JSON(none_as_null=True),
 }
 _NO_REVISION: Final = 0  # No row has this revision.
@@ -59,7 +59,7 @@ def _table(doctype: Doctype) -> sa.Table:
         sa.Column("updated_at", sa.String),
         *(sa.Column(detail.name, _DETAIL_COLUMNS[detail.type]) for detail in doctype.details),
         sa.Column("revision", sa.Integer, nullable=False),
-        sqlite_with_rowid=False,  # Rows are stored in key order: a range is contiguous, each key stored once.
+        sqlite_with_rowid=False,  # Rows are stored in key order: a range is contiguous, and each key is stored once.
     )
 
 
@@ -127,7 +127,7 @@ class SqlStore:
         with self._writing() as connection:
             for doctype in lost:
                 rows = [*documents.get(doctype, ()), *removals.get(doctype, ())]
-                if lost.get(doctype.series.inputs):  # The readings of these totals lost their race.
+                if lost.get(doctype.series.inputs):  # Other writers changed readings of these totals first.
                     lost[doctype] = rows
                     continue
                 won = self._write_rows(connection, doctype, documents.get(doctype, ()), removals.get(doctype, ()))
@@ -137,7 +137,7 @@ class SqlStore:
     def _write_rows(
         self, connection: sa.Connection, doctype: Doctype, documents: Sequence[Document], removals: Sequence[Document]
     ) -> set[str]:
-        """Write and remove rows of one table, and return the ids of those that won their race."""
+        """Write and remove rows of one table, and return the ids of those that no other writer changed first."""
         statements, won = self._statements[doctype], set[str]()
         # Rows are written in the order of their ids, so that two writers never deadlock.
         documents = sorted(documents, key=_BY_ID)

@@ -18,7 +18,7 @@ MOST_DOCUMENTS: Final = 5000  # The most documents of one page, which is held in
 
 @dataclass
 class StoredRange:
-    """A range of an account's documents: keys from ``first`` (after ``after``, if set) to just before ``end``."""
+    """Documents of an account, from the key ``first`` to before ``end``. ``after``: the last key that was read."""
 
     measures: MeasureStore
     account_id: str
@@ -54,7 +54,7 @@ class StoredRange:
             yield from documents
 
     def read_tariff_periods(self) -> set[str]:
-        """Return the tariff periods that occur in the whole range, so that each of its pages has the same columns."""
+        """Return the tariff periods in the whole range; with them, every page of a CSV gets the same columns."""
         if not csv_varies(self.doctype):
             return set()
         return find_tariff_periods(replace(self, after=None).iterate(), self.doctype)

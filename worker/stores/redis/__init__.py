@@ -45,7 +45,7 @@ class Sentinels:
     def client_options(self) -> dict[str, Any]:
         """Return redis-py's options for a connection to a Sentinel.
 
-        Each Sentinel gets only one short try, because there are other Sentinels.
+        Each Sentinel gets only one short try, because the others can answer, too.
         """
         options: dict[str, Any] = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), 2)
         return options | {"password": self.sentinel_password, "retry": Retry(NoBackoff(), 0)}

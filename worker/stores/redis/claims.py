@@ -3,13 +3,13 @@
 Everything here may be lost; a lost key only causes repeated work. All keys have the prefix ``releve:``; all values are
 texts:
 
-    inflight:<lane>               sorted set: k9x4w:daily 1721890000123456, k9x4w:load_curve 1721890000123457
+    inflight:<lane>               sorted set of claims: k9x4w:daily 1721890000123456, k9x4w:load_curve 172189000…
     slot:<name>                   1 if a scheduled task has run, such as resume_night:28698123
-    failures:<account>:<series>   hash: how often windows of the history failed, 2024-07-11/2024-07-18 to 2
+    failures:<account>:<series>   hash: how often windows of the history failed, 2024-07-11/2024-07-18 → 2
     starts:<step>                 sorted set: processes that have begun a step and not ended it, host-17-a1b2c3/17
                                   1721890000; step: k9x4w:daily:tasks.pipeline.store:nightly/1721890000123456
     history_loaded:<series>:<letters>
-                                  hash: account to 1 if its whole history is loaded, k9x4w 1
+                                  hash: 1 for an account whose whole history is loaded, k9x4w → 1
     task:<account>:<series>       hash: the state of the last run as long as it is needed: state ok, window
                                   2024-06-25/2024-07-25, run_id 20240725T041209.000001, error "",
                                   answer:data:backfill 2024-07-25T04:12:09+00:00 2024-06-25/2024-07-25
@@ -17,8 +17,8 @@ texts:
     text:<name>                   a text, such as the summary of the last audit
     lock:<name>                   ``locks``
 
-A claim prevents a window from being published twice; after the claim's expiry (``RELEVE_INFLIGHT_EXPIRY_S``) lost work
-can be published again. The claims of a lane are its backlog. The score is the time of the claim in µs by the clock of
+A claim prevents a window from being queued twice; after the claim's expiry (``RELEVE_INFLIGHT_EXPIRY_S``) lost work
+can be queued again. The claims of a lane are its backlog. The score is the time of the claim in µs by the clock of
 Redis, and all claims made by one run of the script differ. So the score also identifies the holder: a message that was
 delivered twice can't release the claim of the next window.
 
@@ -147,7 +147,7 @@ class ClaimStore(PrefixedKeys):
         return list(self._run(_BEGIN, self._key("starts", step), process, counted_s, most))
 
     def mark_lost(self, step: str, worker: str) -> None:
-        """Record that the process in which the living ``worker`` began a step died in the middle of the step."""
+        """Record that the child process of ``worker`` that had begun a step has died; the worker itself lives."""
         key = self._key("starts", step)
         starts: Any = self._redis.zrange(key, 0, -1, withscores=True)
         for process, began_at in starts:
@@ -159,7 +159,7 @@ class ClaimStore(PrefixedKeys):
         """Forget all starts of a step, because the step has ended."""
         self._redis.delete(self._key("starts", step))
 
-    # -- Windows of the history that failed
+    # -- Failed windows of a history
 
     def count_failure(self, account_id: str, series: Series, window: DateWindow) -> None:
         """Count a failure of a window. All counts of the series expire a day after its last failure."""
@@ -208,7 +208,7 @@ class ProgressStore(ClaimStore, Locks):
     def forget_loaded(self, histories: Collection[tuple[str, Series]]) -> None:
         """Delete the flags that say that these histories are loaded.
 
-        If Redis fails, nothing is deleted and no error is raised; the next claim then corrects the flags.
+        If Redis fails, no error is raised; the next claim then corrects the flags.
         """
         with suppress(RedisError), self._redis.pipeline(transaction=False) as pipe:
             for account_id, series in histories:
@@ -218,7 +218,7 @@ class ProgressStore(ClaimStore, Locks):
     def record_success(
         self, account_id: str, series: str, call: Call, loaded: bool, *, brief: bool = False, **fields: str
     ) -> None:
-        """Set these fields and the answer of a good run; they expire after 15 minutes, or 90 days if a failure is left.
+        """Set these fields and the answer of a good run for 15 minutes, or for 90 days if an earlier failure stays.
 
         ``loaded``: whether the whole history of the series is loaded; the same call to Redis records this.
 
@@ -276,7 +276,7 @@ class ProgressStore(ClaimStore, Locks):
     # -- The end of an account
 
     def forget(self, account_id: str) -> int:
-        """Delete all keys and fields of the account, and return their number; scans all keys.
+        """Delete all keys and fields of the account, and return their number. The call scans all keys.
 
         Locks are left to expire, because the process that removes the account may hold one of them.
         """
@@ -292,7 +292,7 @@ class ProgressStore(ClaimStore, Locks):
         )
 
     def forget_all(self) -> int:
-        """Delete the keys of all accounts and return their number; scans all keys. Locks are left to expire."""
+        """Delete the keys of all accounts and return their number. It scans all keys; locks are left to expire."""
         return self._unlink_kinds(ACCOUNT_KINDS)
 
     def _forget_histories(self, account_id: str) -> int:

@@ -1,4 +1,4 @@
-"""Connections to Redis: the client, its errors, command batches, and key prefixes.
+"""Connections to Redis: the client, its errors, and the prefix of all keys.
 
 Redis holds nothing that can't be lost, so every error here becomes a StoreUnavailable: the caller tries again later.
 """
@@ -81,12 +81,12 @@ def redis_errors() -> Iterator[None]:
 
 
 def _describe_error(error: RedisError) -> str:
-    """Return the reason of an error in plain words; for a refusal by Redis only its code (OOM, NOAUTH, READONLY).
+    """Return the reason for an error in plain words, but only the code of a refusal by Redis (OOM, NOAUTH, READONLY).
 
     The rest of the refusal may quote the arguments of our command.
     """
     if isinstance(error, MasterNotFoundError):
-        answered = " : " not in str(error)  # The text quotes each Sentinel's error after a colon.
+        answered = " : " not in str(error)  # If Sentinels fail, the text quotes their errors after a colon.
         known = "know no such master, or it is down: check master=NAME in RELEVE_REDIS_URL"
         return f"its Sentinels {known if answered else 'do not answer: check that they run, and their addresses'}"
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -142,7 +142,7 @@ class PrefixedKeys:
             yield page
 
     def _unlink_kinds(self, kinds: Collection[str]) -> int:
-        """Delete our keys whose first part is one of ``kinds``, and return their number; scans all keys."""
+        """Delete our keys whose first part is one of ``kinds``, and return their number. It scans all keys."""
         return sum(
             int(self._redis.unlink(*keys))
             for page in self._scan("*")

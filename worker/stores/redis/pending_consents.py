@@ -2,13 +2,13 @@
 
 If a key is lost, the person starts again, or the operator uploads the files again.
 
-Connection requests are sealed and live for at most seven days; a browser has at most one. Each request needs the start
-of a consent, and the number of starts is limited by IP address. There is no limit per meter, because strangers who name
-a meter could use up the limit of its holder. The registry contains nothing about a request before the request is
-proven.
+Connection requests are encrypted and live for at most seven days; a browser has at most one. Each request requires that
+a consent was started, and the number of starts is limited by IP address. There is no limit per meter, because strangers
+who name a meter could use up the limit of its holder. The registry contains nothing about a request before the request
+is proven.
 
     connection_request:<id>                sealed JSON of a ConnectionRequest
-    connection_requests:browser:<hash>     the id of the request whose outcome is for the browser with this name
+    connection_requests:browser:<hash>     the id of the request of the browser whose name has this hash
     connection_requests:opened:<name>      the id of the session that was opened by <name>, which may open only one: the
                                            hash of a browser's name, or the id of an invitation
     connection_requests:about:<digest>     sorted set of ids of the last requests that name a meter, an account or a
@@ -17,16 +17,16 @@ proven.
     connection_requests:held               sorted set of ids that wait for the operator, by the second of their start
 
 A consent flow is the data for the browser's return from the supplier's consent page. The supplier returns only a
-``state`` of at most 100 characters; everything else is stored here under it, for 15 minutes. A state works once: the
-first callback with it becomes a connection request.
+``state`` of at most 100 characters; everything else is stored here under the state, for 15 minutes. A state works once:
+the first callback with it becomes a connection request.
 
     consent_flow:<state>       {"supplier":"enedis","browser":"…","begun_on":"2024-07-25",…}: the flow, deleted by
                                the first callback
-    proxy_code:<hash of code>  sealed text: the facts behind a code of the proxy; a code works once
+    proxy_code:<hash of code>  encrypted text: the facts behind a code of the consent proxy; a code works once
 
-The files of a proof wait here, sealed, between the operator's page and the worker that sends them, for at most a day.
+The files that prove a consent wait here for at most a day, between the operator's page and the worker that sends them.
 
-    proof_files:<right>        list: a sealed JSON for each file, {"name": "consent.pdf", "content": "<base64>"}
+    proof_files:<right>        list: an encrypted JSON for each file, {"name": "consent.pdf", "content": "<base64>"}
     proof_files:waiting        set of the ids of rights with files
     proof_files:fault:<right>  the code with which the supplier refused the last files; empty for another fault
 """
@@ -121,7 +121,7 @@ class ConnectionRequests(PrefixedKeys):
         return next((request for request in requests if request is not None and request.browser in names), None)
 
     def bind(self, request: ConnectionRequest) -> None:
-        """Make the request findable by its browser's present name, and for an erasure by all names of this browser."""
+        """Make the request findable by its browser's present name and, for an erasure, by all of its names."""
         with self._redis.pipeline() as pipe:
             pipe.set(self._key("connection_requests", "browser", request.browser), request.id, ex=_REQUEST_LIFE_S)
             self._note(pipe, request, [f"browser {name}" for name in request.names])
@@ -190,7 +190,7 @@ class ConnectionRequests(PrefixedKeys):
             yield request_id, request if request is not None and request.state is RequestState.HELD else None
 
     def forget(self, request_id: str) -> None:
-        """Remove the id of a request that no longer exists from the index of due requests."""
+        """Remove from the index of due requests the id of a request that no longer exists."""
         self._redis.zrem(self._key("connection_requests", "due"), request_id)
 
     def end_for(self, account_id: str, usage_point_id: str | None, browser: str | None) -> int:
@@ -214,7 +214,7 @@ class ConnectionRequests(PrefixedKeys):
         return deleted
 
     def forget_all(self) -> int:
-        """Delete all requests and their indexes, and return the number of deleted keys; scans all keys."""
+        """Delete all requests and their indexes, and return the number of deleted keys. It scans all keys."""
         return self._unlink_kinds({"connection_request", "connection_requests"})
 
     def _ids_of(self, names: Sequence[str]) -> list[str]:
@@ -232,7 +232,7 @@ class ConnectionRequests(PrefixedKeys):
         with self._redis.pipeline() as pipe:
             if request.state is RequestState.ASKING:
                 at = request.next_try_at or request.created_at
-                pipe.zadd(due, {request.id: math.ceil(at.timestamp())})  # Rounded up, so never listed before it is due.
+                pipe.zadd(due, {request.id: math.ceil(at.timestamp())})  # Rounded up: not listed too early.
             else:
                 pipe.zrem(due, request.id)
             if request.state is RequestState.HELD:
@@ -246,7 +246,7 @@ class ConnectionRequests(PrefixedKeys):
             pipe.execute()
 
     def _note(self, pipe: Pipeline, request: ConnectionRequest, subjects: Sequence[str]) -> None:
-        """Add the request to the indexes of its subjects, in which an erasure looks it up."""
+        """Add the request to the indexes of its subjects, in which an erasure searches."""
         for key in map(self._about, subjects):
             pipe.zadd(key, {request.id: int(request.created_at.timestamp())})
             pipe.zremrangebyrank(key, 0, -_MOST_ABOUT - 1)
@@ -265,9 +265,9 @@ class ConsentFlow:
     """A consent flow in progress.
 
     ``browser``: SHA-256 of the name that the browser got at the start. ``invitation``: the id of the invitation with
-    which the flow was begun; ``tenant`` is that of the invitation. ``begun_on``: the day in Europe/Paris, ISO 8601.
-    ``begun_at``: the real time, ISO 8601; empty if unknown. ``caller``: the client of the proxy that requested the
-    consent.
+    which the flow was begun; ``tenant``: the tenant of the invitation. ``begun_on``: the day in Europe/Paris, ISO 8601.
+    ``begun_at``: the real time, ISO 8601; empty if unknown. ``caller``: the client that requested the consent
+    through our proxy.
     """
 
     supplier: str
@@ -283,7 +283,7 @@ _FLOW_JSON: Final = TypeAdapter(ConsentFlow)
 
 
 class ConsentFlows(PrefixedKeys):
-    """The consent flows in Redis, by their state."""
+    """The consent flows in Redis, by their ``state``."""
 
     def start(self, flow: ConsentFlow) -> str:
         """Store a new flow and return its state, a text of 43 random characters."""
@@ -301,13 +301,13 @@ class ConsentFlows(PrefixedKeys):
         self._redis.delete(self._key("consent_flow", state))
 
     def forget_all(self) -> int:
-        """Delete all flows and codes, and return the number of deleted keys; scans all keys."""
+        """Delete all flows and codes, and return the number of deleted keys. It scans all keys."""
         return self._unlink_kinds({"consent_flow", "proxy_code"})
 
     # -- Codes of the consent proxy
 
     def store_code(self, code: str, sealed: str) -> None:
-        """Store the sealed facts behind a code for 15 minutes; the code may be new or just redeemed."""
+        """Store the encrypted facts that a code stands for, for 15 minutes; the code may be new or just redeemed."""
         self._redis.set(self._key("proxy_code", _digest(code)), sealed, ex=_FLOW_LIFE_S)
 
     def redeem_code(self, code: str, check: Callable[[str], _Facts]) -> _Facts | None:
@@ -328,7 +328,7 @@ class ConsentFlows(PrefixedKeys):
 
 
 def place_of_code(code: str) -> str:
-    """Return the place (``encryption.Sealer``) for which the facts behind a code are sealed."""
+    """Return the place to pass to ``encryption.Sealer`` for the facts behind a code."""
     return f"proxy_code/{_digest(code)}"
 
 

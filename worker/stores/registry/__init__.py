@@ -45,9 +45,9 @@ _WRITER_EXPIRY: Final = timedelta(minutes=10)
 
 
 def _table(place: str, *further: str) -> Any:
-    """Return a property that builds a table from the database and the registry's attributes named in ``further``.
+    """Return a cached property that builds a table from the database and the registry attributes named in ``further``.
 
-    ``place`` is the table's class, with its module.
+    ``place``: the module and the class of the table, such as ``due.DueTable``.
     """
     module, _, name = place.partition(".")
 
@@ -59,7 +59,7 @@ def _table(place: str, *further: str) -> Any:
 
 
 class RegistryKeys(Protocol):
-    """The sealers and hashes of a registry; ``worker.runtime.keys.Keys`` creates each at its first use."""
+    """The keys that a registry needs; ``worker.runtime.keys.Keys`` reads each key when it is first used."""
 
     @property
     def registry(self) -> Sealer: ...
@@ -71,7 +71,7 @@ class RegistryKeys(Protocol):
 class Registry:
     """The tables of one registry. The module and the keys of a table are loaded when the table is first used.
 
-    Every method of a table raises StoreUnavailable.
+    Every method of a table may raise StoreUnavailable.
     """
 
     tokens: TokenTable = _table("user_tokens.TokenTable", "sealer")
@@ -133,7 +133,7 @@ class Registry:
         return self.keys.hashes
 
     def join(self, connection: Connection) -> Registry:
-        """Return this registry, but with tables whose calls run inside the transaction of ``connection``."""
+        """Return a copy of this registry whose tables run all their calls inside the transaction of ``connection``."""
         return Registry(
             self.database.join(connection),
             self.keys,
@@ -143,6 +143,6 @@ class Registry:
         )
 
     def schema_version(self) -> str | None:
-        """Return the last migration step that was applied; None before the first step."""
+        """Return the migration step of the registry's tables; None if the registry is empty."""
         with self.database.reading() as connection:
             return migrations.current_step(connection)

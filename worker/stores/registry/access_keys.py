@@ -6,10 +6,11 @@ Its letters are Crockford's base 32, which has no I, L, O and U; a typed I, L or
 letters are random (140 bits), so nobody can guess a code, and one round of SHA-256 is enough to store it safely. The
 row of a code is found by another hash of the letters. Source: https://www.crockford.com/base32.html
 
-The content of a key, and an operator's argon2id password hash, key of the second factor and last used step, are sealed
-in their row, with an encryption key that only the web application has. A person who can write to the tables, but
-doesn't have this encryption key, can end sessions but can't create a session or an operator. Listing and ending access
-keys doesn't need it, so a process that can't create sessions can still end any session.
+The content of a key is sealed in its row, with an encryption key that only the web application has; so are an
+operator's argon2id password hash, and the secret and the last used time step of the second factor. A person who can
+write to the tables, but doesn't have this encryption key, can end sessions but can't create a session or an operator.
+Listing and ending access keys needs no encryption key, so a process that can't create sessions can still end any
+session.
 """
 
 from __future__ import annotations
@@ -284,7 +285,7 @@ class OperatorRefused(DataError):
 
 
 class UnknownOperator(DataError):
-    """The error for a name that no operator has."""
+    """The error for an operator who doesn't exist or whose row can't be unsealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,8 +310,8 @@ class OperatorTable(SealedTable):
     def add(self, name: str, password: str | None = None, totp_key: str | None = None) -> Operator:
         """Add an operator. Raises OperatorRefused for an unsuitable name or password.
 
-        Without a password, the operator can open the page only with a link; without a second factor, the page opens
-        only on the loopback interface.
+        Without a password, the operator can sign in only with a link; without a second factor, only on the loopback
+        interface.
         """
         name = plain_name(name)
         if not is_name(name):

@@ -40,7 +40,7 @@ _GIVEN = CONSENT_EVIDENCE.alias()
 _NEWEST = select(func.max(_GIVEN.c.sequence)).where(
     _GIVEN.c.account_id == CONSENT_EVIDENCE.c.account_id, _GIVEN.c.event == EvidenceEvent.GIVEN
 )
-# The condition that the newest consent is one that was only asserted, without a start day.
+# The condition that a person has only asserted the account's newest consent, without a start day.
 _WORD = select(CONSENT_EVIDENCE.c.sequence).where(
     CONSENT_EVIDENCE.c.account_id == ACCOUNTS.c.id,
     CONSENT_EVIDENCE.c.sequence == _NEWEST.scalar_subquery(),
@@ -50,8 +50,8 @@ _WORD = select(CONSENT_EVIDENCE.c.sequence).where(
 _ANSWER = select(SERIES_OUTCOMES.c.series).where(
     SERIES_OUTCOMES.c.account_id == ACCOUNTS.c.id, SERIES_OUTCOMES.c.last_success_at.is_not(None)
 )
-# The condition on the state comes first, so that the evidence of a ready account isn't looked up. A ``new`` account
-# meets the condition even if an answer is stored already; the next answer makes the account ready.
+# The condition for ``Account.is_vouched``. The state is tested first, so that the evidence of a ready account isn't
+# looked up. A ``new`` account meets the condition even if an answer is stored already; the next answer makes it ready.
 IS_VOUCHED = and_(
     ACCOUNTS.c.state != AccountState.READY,
     _WORD.exists(),
@@ -95,7 +95,7 @@ def lock(connection: Connection, account_id: str, *, shared: bool = False, inclu
 
 
 def reads(supplier: str, usage_point_id: str) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions for the account that reads this usage point, which is neither closed nor removed."""
+    """Return the conditions for the account, neither closed nor removed, that reads this usage point."""
     usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
     return NOT_REMOVED, *(USAGE_POINTS.c[name] == value for name, value in usage_point.items())
 
@@ -118,8 +118,8 @@ def find_or_insert(
     """Return the id of the account that reads this usage point, and whether it is new.
 
     The account is locked and gets the consent dates in ``consent``. A new account is in state ``new`` and belongs to
-    ``tenant``; it gets a row for each of ``series`` that its supplier has. An existing account keeps its tenant. Raises
-    IntegrityError if another process inserts the same usage point at the same time.
+    ``tenant``; it gets a row of ``series_outcomes`` for each of ``series`` that its supplier offers. An existing
+    account keeps its tenant. Raises IntegrityError if another process inserts the same usage point at the same time.
     """
     usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
     if usage_point_id is not None and (known := find_locked(connection, supplier, usage_point_id)) is not None:
@@ -137,7 +137,10 @@ def find_or_insert(
 
 
 def fails_with(code: str) -> ColumnElement[bool]:
-    """Return the condition for accounts with this error code, or a narrower code like ``VENDOR_DOWN.TIMEOUT``."""
+    """Return the condition for accounts that wait under ``code``, or have a series whose last run ended with it.
+
+    A narrower code counts, too: ``VENDOR_DOWN.TIMEOUT`` for ``VENDOR_DOWN``.
+    """
     columns = SERIES_OUTCOMES.c
     series = select(columns.account_id).where(
         columns.account_id == ACCOUNTS.c.id,

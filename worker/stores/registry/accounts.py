@@ -51,8 +51,9 @@ Inserted = TypeVar("Inserted")
 class NewConsent:
     """The dates and the token of a consent. Without ``token_needed``, the application's own token is used.
 
-    ``data_from``: the first day whose data may be read for a new account. ``offered``: the series that the consent
-    covers, by usage point, for those usage points for which this is known; their other series are not requested.
+    ``data_from``: the first day whose data may be read for a new account. ``offered``: by usage point, the series that
+    the consent covers; the usage point's other series are not requested. A usage point is missing here if its covered
+    series are unknown.
     """
 
     consent_from: date | None = None
@@ -78,8 +79,8 @@ class NewConsent:
 class AccountTable(SqlTable):
     """The table of accounts and of their usage points.
 
-    A method that takes an account id raises UnknownAccount for a missing account; a method that writes raises it for a
-    removed account, too. Moments are zone-aware, in UTC.
+    A method that takes an account id raises UnknownAccount for a missing account and, if the method writes (except
+    ``remove``), for a removed account. Moments are zone-aware, in UTC.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class AccountTable(SqlTable):
         def insert(connection: Connection) -> list[tuple[Account, bool]]:
             if before is not None:
                 before(connection)
-            # Two consents for the same meters must lock them in the same order, or they deadlock.
+            # Two consents for the same meters must lock the accounts in the same order, or they deadlock.
             sorted_numbers = sorted(set(usage_point_ids), key=lambda number: number or "")
             rows = {
                 number: account_rows.find_or_insert(
@@ -187,7 +188,7 @@ class AccountTable(SqlTable):
         return self._insert(insert)
 
     def _insert(self, insert: Callable[[Connection], Inserted]) -> Inserted:
-        """Run a transaction that may insert accounts; run it again if another process has inserted one meanwhile."""
+        """Run a transaction that may insert accounts; repeat it if another process has inserted the same account."""
         for _ in range(3):
             # Another process may insert the same usage point between our query and our insert. The server's error
             # message quotes the meter's number, so the error isn't passed on.
@@ -213,7 +214,10 @@ class AccountTable(SqlTable):
         return accounts[0] if accounts else None
 
     def find_by_meter(self, usage_point_id: str, *, tenant: str | None = None) -> Sequence[Account]:
-        """Return the accounts of any supplier that read a meter with this number; ``tenant``: only of this tenant."""
+        """Return the accounts of any supplier that read a meter with this number.
+
+        With ``tenant``, only this tenant's accounts are returned.
+        """
         query = ACCOUNT_QUERY.where(NOT_REMOVED, USAGE_POINTS.c.usage_point_id == usage_point_id)
         return self._accounts(query.where(*belongs_to(ACCOUNTS, tenant)))
 
@@ -243,9 +247,9 @@ class AccountTable(SqlTable):
     ) -> list[Account]:
         """Return the next page of accounts by id, starting after the id ``after``; empty after the last page.
 
-        Removed accounts are left out. ``tenant`` and ``state`` select the accounts that belong to this tenant or are in
-        this state. ``code`` selects the accounts that wait under this error code or a narrower code, or that have a
-        series whose last run ended with such a code.
+        Removed accounts are left out. ``tenant`` selects the accounts of this tenant, ``state`` those in this state.
+        ``code`` selects the accounts that wait under this error code or a narrower code, or that have a series whose
+        last run ended with such a code.
         """
         query = ACCOUNT_QUERY.where(NOT_REMOVED, *belongs_to(ACCOUNTS, tenant), ACCOUNTS.c.id > (after or ""))
         if state is not None:
@@ -279,7 +283,7 @@ class AccountTable(SqlTable):
         return self._accounts(query.limit(limit))
 
     def state_since(self, account_id: str) -> datetime:
-        """Return since when the account has its state or, if it waits, its reason."""
+        """Return the time since which the account has had its state or, if it waits, its reason."""
         query = select(ACCOUNTS.c.state_since).where(ACCOUNTS.c.id == account_id)
         with self._database.reading() as connection:
             since: datetime | None = connection.execute(query).scalar()
@@ -307,13 +311,13 @@ class AccountTable(SqlTable):
         return account.usage_point_id if account else None
 
     def set_state(self, account_id: str, state: AccountState, reason: str = "", *, now: datetime) -> None:
-        """Set the account's state; ``reason`` is the code that led to it, empty if all is well.
+        """Set the account's state; ``reason`` is the code that led to the state, empty if all is well.
 
         A paused account keeps its reason, and waits under this reason again when it would become ``ready``. A paused
         account that is set to ``action_needed`` stays paused and only takes the new reason. An account that was never
         confirmed becomes ``new`` again instead of ``ready``. Raises ValueError for ``new``, ``closed`` and ``deleted``,
-        which only ``add``, another holder and ``remove`` set, and for ``ready`` without a usage point or if the newest
-        consent on record has ended.
+        which are set only by ``add``, by a change of the holder and by ``remove``, and for ``ready`` without a usage
+        point or if the newest consent on record has ended.
         """
         if state not in _SET_BY:
             raise ValueError(f"an account can't be set to {state}")

@@ -191,7 +191,7 @@ class TenantTable(SealedTable):
             raise _unknown(tenant)
 
     def title_of(self, tenant: str) -> str | None:
-        """Return the name of the tenant that households read; None if it has none."""
+        """Return the tenant's name, which households read; None if the tenant has no name."""
         title: str | None = self._database.scalar(select(TENANTS.c.title).where(TENANTS.c.id == tenant))
         return title
 
@@ -199,7 +199,7 @@ class TenantTable(SealedTable):
         return bool(self._database.scalar(select(_HAS_WEBHOOK).where(TENANTS.c.id == tenant)))
 
     def find_webhook(self, tenant: str) -> WebhookTarget | None:
-        """Return the tenant's webhook; None if it has none. Raises OperatorFault if the key for it is missing."""
+        """Return the tenant's webhook; None without one. Raises OperatorFault if the key for it is missing."""
         sealed = self._database.scalar(select(TENANTS.c.sealed_webhook).where(TENANTS.c.id == tenant))
         return None if sealed is None else WebhookTarget(**json.loads(self._sealer.unseal(sealed, _place_of(tenant))))
 

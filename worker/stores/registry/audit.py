@@ -20,9 +20,10 @@ _C = AUDIT_LOG.c
 
 class AuditTable(SqlTable):
     def append(self, entry: AuditEntry) -> AuditEntry:
-        """Append an entry and return it. An entry without a tenant gets its account's tenant, if the account exists.
+        """Append an entry and return it.
 
-        So a person who may read only the entries of one tenant can't learn whether an account of another tenant exists.
+        An entry without a tenant gets its account's tenant, or stays without one if there is no such account. In both
+        cases, a person of another tenant doesn't see the entry, and can't learn whether the account exists.
         """
         with self._database.writing() as connection:
             if entry.tenant is None and entry.account_id is not None:
@@ -33,7 +34,10 @@ class AuditTable(SqlTable):
         return entry
 
     def page(self, wanted: AuditFilter, limit: int, *, before: str = "") -> list[AuditEntry]:
-        """Return the newest ``wanted`` entries; with ``before``, only entries older than the one with this id."""
+        """Return the newest entries that match ``wanted``, at most ``limit``.
+
+        ``before``: the id of an entry; only older entries are returned.
+        """
         older = (_C.id < before,) if before else ()
         query = select(AUDIT_LOG).where(*_conditions(wanted), *older).order_by(_C.id.desc()).limit(limit)
         return [_to_entry(row) for row in self._database.fetch(query)]

@@ -1,4 +1,4 @@
-"""The recorded consents, and refusals that may end them: suspension and reinstatement of accounts, and erasure.
+"""The recorded consents, their erasure, and the suppliers' refusals, which may suspend accounts and end consents.
 
 An operator must be able to prove that the holder of a meter agreed, so the evidence outlives the account for the number
 of days that the operator has set. The evidence is a chain of rows that are never changed (``evidence``); the meter's
@@ -46,7 +46,7 @@ from worker.stores.registry.tables import (
 )
 from worker.stores.registry.user_tokens import detach_token
 
-_BATCH: Final = 500  # The most accounts in one query, because servers limit the number of parameters.
+_BATCH: Final = 500  # The largest number of accounts in one query: servers limit the parameters.
 _NUMBER: Final = CONSENT_EVIDENCE.c.sequence
 
 
@@ -56,7 +56,7 @@ class GivenConsent:
 
     ``reference``: the number that the supplier, or the person who vouches for the consent, has given the consent.
     ``line`` and ``answer_digest``: the supplier's endpoint whose answer proved the consent, and the SHA-256 of that
-    answer; None if no call proved it.
+    answer; None if no call to the supplier proved the consent.
     """
 
     kind: ConsentKind
@@ -81,7 +81,7 @@ class ConsentTable(SealedTable):
     def record(
         self, connection: Connection, account_ids: Sequence[str], consent: GivenConsent, now: datetime
     ) -> list[ConsentProof]:
-        """Record a consent in the transaction that adds its accounts, and return the proof of each.
+        """Record a consent in the transaction that adds its accounts, and return each account's proof.
 
         The accounts get the dates of the consent; their pending refusals and undelivered notices are deleted. If the
         consent is already in force, which is recognised by its dates and its reference (a callback page was loaded
@@ -114,14 +114,14 @@ class ConsentTable(SealedTable):
         self._chain.append_given(connection, {**row, "dates_from": consent.dates_from}, personal)
 
     def browser_of(self, account_id: str) -> str | None:
-        """Return the hashed name of the browser in which the current consent was given; None without one."""
+        """Return the hashed name of the browser in which the consent in force was given; None if unknown."""
         query = CONSENT_QUERY.where(_of(account_id), IN_FORCE).order_by(_NUMBER.desc()).limit(1)
         with self._database.reading() as connection:
             newest = connection.execute(query).one_or_none()
         return None if newest is None else newest.browser
 
     def newest_proofs(self, account_ids: Sequence[str]) -> dict[str, ConsentProof]:
-        """Return the newest proof of each of these accounts that has one, by account id."""
+        """Return the newest proof of each account, by account id; accounts without a proof are left out."""
         newest: dict[str, ConsentProof] = {}
         for first in range(0, len(account_ids), _BATCH):
             of_batch = CONSENT_EVIDENCE.c.account_id.in_(account_ids[first : first + _BATCH])
@@ -130,7 +130,7 @@ class ConsentTable(SealedTable):
         return newest
 
     def list_proofs(self, account_id: str) -> list[ConsentProof]:
-        """Return all proofs of an account, the newest first. The account may be removed."""
+        """Return all proofs of an account, even of a removed account, the newest first."""
         with self._database.reading() as connection:
             account_rows.get(connection, account_id)
             return self._proofs_of(connection, account_id)[::-1]
@@ -164,7 +164,7 @@ class ConsentTable(SealedTable):
         """Return the accounts, except removed ones, in the order in which their consents end.
 
         With ``until``, only accounts whose consent ends by this day are returned; otherwise accounts without an end
-        date come last. ``state`` and ``tenant`` select the accounts in this state or of this tenant. ``limit`` is the
+        date come last. ``state`` selects the accounts in this state, ``tenant`` those of this tenant. ``limit`` is the
         largest number of accounts.
         """
         query = ACCOUNT_QUERY.where(NOT_REMOVED if state is None else ACCOUNTS.c.state == state)
@@ -203,7 +203,7 @@ class ConsentTable(SealedTable):
             at_end(connection)
 
     def close(self, connection: Connection, account_id: str, now: datetime) -> None:
-        """Close an account because another person has proved that they hold its meter; the caller has locked it.
+        """Close an account that the caller has locked, because another person has proved that they hold its meter.
 
         Its history stays, but the account has no meter and no details any more, and its sessions end. The caller then
         records the end of its consent with ``end_closed``, after it has locked all accounts.
@@ -220,7 +220,7 @@ class ConsentTable(SealedTable):
     def end_closed(self, connection: Connection, account_id: str, now: datetime, actor: str | None) -> None:
         """End the consent of an account that this transaction has closed.
 
-        ``actor`` has proved that they hold the meter.
+        ``actor``: the person who has proved that they hold the meter.
         """
         self._chain.end(connection, account_id, EndReason.HOLDER_CHANGED.value, now, actor)
 
@@ -232,7 +232,7 @@ class ConsentTable(SealedTable):
         """End the proofs of a removed account, erase their personal parts, and delete proofs that needn't be kept.
 
         A row stays for ``keep_days`` days after the end of its consent, and as long as an older row must stay. Returns
-        the numbers of rows by kind. The call is safe to repeat.
+        how many rows of each kind were deleted, and how many proofs stay. The call is safe to repeat.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
@@ -251,7 +251,7 @@ class ConsentTable(SealedTable):
         }
 
     def expire_and_erase(self, now: datetime, today: date, keep_days: int) -> tuple[int, int]:
-        """End the expired proofs, and erase proofs that were kept long enough; return how many were ended and erased.
+        """End the expired proofs, and erase proofs that were kept long enough; return both numbers.
 
         Removals that were interrupted are finished first. The call is safe to repeat.
         """
@@ -322,7 +322,7 @@ def _copy_dates_to_account(connection: Connection, proof: ConsentProof) -> None:
 
 
 class PendingRefusals(SealedTable):
-    """The table of pending refusals. A method that changes an account's rows raises UnknownAccount."""
+    """The table of pending refusals. Methods that take an account id and write raise UnknownAccount."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         super().__init__(database, sealer)
@@ -382,7 +382,7 @@ class PendingRefusals(SealedTable):
             return connection.execute(query).scalar_one()
 
     def count_accounts_asked(self, since: datetime, limit: int, supplier: str) -> int:
-        """Return the number of a supplier's accounts with an outcome since ``since``.
+        """Return the number of a supplier's accounts for which a run has reported an outcome since ``since``.
 
         The count stops at ``limit``, so that the query doesn't take long.
         """
@@ -418,7 +418,8 @@ class PendingRefusals(SealedTable):
                 with suppress(WrongState):  # The account was stopped by its household or reactivated meanwhile.
                     account_rows.apply(connection, account_id, AccountEvent.REINSTATED, now, code)
                     reinstated.append(account_id)
-            # This comes after the outcomes, because a success, too, locks an outcome before it clears refusals.
+            # The refusals are changed after the rows of ``series_outcomes``: a success locks both in the same order,
+            # which avoids deadlocks.
             connection.execute(update(PENDING_REFUSALS).where(*pending).values(times=0))
             for account_id in reinstated:
                 self._chain.continue_ended(connection, account_id, code, since, now)
@@ -437,7 +438,7 @@ class PendingRefusals(SealedTable):
 
         With ``consent_ended``, the account's open proof ends, too. Returns True if the account was suspended. Returns
         False, and changes nothing, if the account was already suspended for the same reason, is closed, was stopped by
-        its holder, or if ``reason`` is an ended consent but the consent has not ended.
+        its holder, or if ``reason`` says that the consent has ended although it has not.
         """
         with suppress(WrongState), self._database.writing() as connection:
             _, step = account_rows.apply(connection, account_id, AccountEvent.REFUSED, now, reason)
@@ -451,7 +452,7 @@ class PendingRefusals(SealedTable):
     def end_proof(self, account_id: str, reason: str, now: datetime) -> None:
         """End the open proof of an account, if the account is suspended for this reason.
 
-        Until now the reason was in doubt.
+        The account was suspended earlier, when it was still in doubt whether the consent had ended.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)

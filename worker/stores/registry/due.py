@@ -1,9 +1,9 @@
 """The series that are due, in the order in which they are requested, and the policies of the fleet.
 
-There is one query per lane, on ``series_outcomes``. A row is written once, at the end of a window; publishing a window
-writes nothing here. So if a message or Redis is lost, or a feeder is killed, the row is still due, in the same order.
-Each query reads a partial index (``tables.SERIES_OUTCOMES``); docs/reference/benchmarks.md has measurements with a
-million accounts.
+Each reason for a request (the night, a retry, a history, a repair …) is a lane with its own query on
+``series_outcomes``. A row is written once, at the end of a window; publishing a window writes nothing here. So if a
+message or Redis is lost, or the publishing process is killed, the row is still due, in the same order. Each query reads
+a partial index (``tables.SERIES_OUTCOMES``); docs/reference/benchmarks.md has measurements with a million accounts.
 
 A policy is an operator's choice of how often the fleet's series are requested, with its first night and its plan.
 """
@@ -34,7 +34,7 @@ _FLOOR_LIFE_S: Final = 60.0
 
 
 class DueRow(NamedTuple):
-    """A series that is due. The index of each lane contains all these fields."""
+    """A series that is due for an account."""
 
     account_id: str
     series: Series
@@ -62,7 +62,7 @@ class AppliedPolicy:
 
 
 class DueTable(SqlTable):
-    """The lanes: each is a query for the rows that are due.
+    """The queries for the rows that are due, one for each lane.
 
     No query returns a row whose ``ask_until``, the last day of the consent, has passed at the caller's time.
     """
@@ -102,7 +102,7 @@ class DueTable(SqlTable):
 
         Rows that lack the most days come first.
         """
-        # ``coalesce`` keeps servers from using the nights' index here and then sorting a million rows.
+        # ``coalesce`` keeps servers from using the index of ``list_nightly`` here and then sorting a million rows.
         asked_at = func.coalesce(_C.asked_at, NEVER)
         lacking = _C.every == 1, _C.last_day < yesterday, asked_at < before, asked_at >= (since or NEVER)
         query = _rows(civil_date(now), _waits_for_no_try(now), _C.series == series, *lacking)
@@ -127,7 +127,7 @@ class DueTable(SqlTable):
         return self._list(_rows(today, *due).order_by(_C.next_ask, _C.account_id).limit(limit))
 
     def load_unchanged(self, rows: Collection[DueRow], today: date) -> dict[tuple[str, Series], SeriesDays]:
-        """Return the days of those rows that may be requested today and weren't requested since they were read."""
+        """Return the days of the ``rows`` that may be requested today and whose ``asked_at`` is still the same."""
         asked_at = {(row.account_id, row.series): row.asked_at for row in rows}
         columns = _C.account_id, _C.series, _C.asked_at, _C.last_complete, _C.days
         wanted = tuple_(_C.account_id, _C.series).in_(list(asked_at))
@@ -150,7 +150,7 @@ class DueTable(SqlTable):
     def count_due_tonight(self, series: Series, nights: int, before: datetime, today: date) -> int:
         """Return how many rows are still due in the night that began at ``before``.
 
-        ``nights``: in how many nights each row has one turn.
+        ``nights``: each row has one turn in this many nights.
         """
         due = 0
         for every in (1, NIGHTS_WITHOUT_CURVE):
@@ -188,10 +188,10 @@ def _waits_for_no_try(now: datetime) -> ColumnElement[bool]:
 
 
 class PolicyTable(SqlTable):
-    """The table of policies; each row is the policy from its first night on."""
+    """The table of policies; each row is the policy that applies from its first night on."""
 
     def load_current(self, today: date) -> FleetPolicy:
-        """Return the policy in force. If none was chosen, it is the default: every account is due every night."""
+        """Return the policy in force: if none was chosen, the default, by which every account is due every night."""
         begun = [row.policy for row in self.list_all() if row.since <= today]
         return begun[-1] if begun else FleetPolicy()
 
@@ -206,7 +206,7 @@ class PolicyTable(SqlTable):
         ]
 
     def apply(self, policy: FleetPolicy, since: date, now: datetime, arithmetic: Mapping[str, Any]) -> None:
-        """Apply ``policy`` from the night of ``since`` on; it replaces policies that begin in that night or later."""
+        """Apply ``policy`` from the night of ``since`` on; policies that begin in that night or later are replaced."""
         columns = {
             "daily_every": policy.daily_every,
             "curve_every": policy.curve_every,

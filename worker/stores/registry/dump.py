@@ -1,7 +1,7 @@
 """Dump and restore of the whole registry for backups, as rows of values that JSON can represent.
 
-Tokens, proofs and answers stay sealed. A dump is a snapshot of the registry, even while others write. A restore inserts
-all rows or none.
+Tokens, proofs and answers stay sealed. A dump is a snapshot of the registry, even while other processes write. A
+restore inserts all rows or none.
 
 A dump can't contain revocations that came later. So everything in it that gives access is restored as ended: API
 tokens, invitations, clients of the proxy with their grants, and sessions. A dump doesn't contain operators, or

@@ -1,9 +1,9 @@
-"""Keyed hashes of erased meters, and of meters with failed attempts to prove them by their display (P4).
+"""Keyed hashes of erased meters, and of meters for which people failed to prove by a reading that they hold them.
 
-A person who reads these tables doesn't learn a meter's number. An erased meter can't be opened by a proof older than
-the erasure. Its row is deleted when its consent would have ended, at most three years after the erasure. For each
-meter, all people together have three wrong tries a day and ten in total. The rows with wrong tries stay, because
-forgetting them would allow further guesses.
+A person who reads these tables doesn't learn a meter's number. A proof of consent from before the erasure gives no
+access to an erased meter again. The row of an erased meter is deleted when the account's consent would have ended, at
+most three years after the erasure. For each meter, all people together have three wrong tries a day and ten in total.
+The rows with wrong tries never expire, because that would allow further guesses.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class ReadingTryTable(_HashedMeters):
         return not self._database.fetch(query)
 
     def count_wrong(self, supplier: str, usage_point_id: str, today: date) -> bool:
-        """Count a wrong try; return whether it was the last allowed one, until an operator opens the meter again."""
+        """Count a wrong try; return whether further tries are forbidden until an operator calls ``forget``."""
         is_meter = self._is_meter(supplier, usage_point_id)
         counted = {"tries": case((_C.day == today, _C.tries + 1), else_=1), "day": today, "wrong": _C.wrong + 1}
         newest = self.digests(supplier, usage_point_id)[0]
@@ -108,7 +108,7 @@ class ReadingTryTable(_HashedMeters):
         return int(most) >= MOST_WRONG
 
     def forget(self, supplier: str, usage_point_id: str) -> bool:
-        """Delete a meter's wrong tries, after a right try or for an operator; return whether there were any."""
+        """Delete a meter's wrong tries, after a correct try or for an operator; return whether there were any."""
         return bool(self._database.change(delete(READING_TRIES).where(self._is_meter(supplier, usage_point_id))))
 
     def _is_meter(self, supplier: str, usage_point_id: str) -> ColumnElement[bool]:

@@ -2,7 +2,8 @@
 
 Every method of ``EvidenceChain`` works inside its caller's transaction. An append locks the chain's head until the
 transaction ends. To avoid deadlocks, a transaction takes all its other locks before its first append, except the lock
-on the ledger's end. ``EvidenceCheck`` checks the chain, and exports the rows that an operator hands out in a dispute.
+on the end of the erasure ledger. ``EvidenceCheck`` checks the chain, and exports the rows that an operator hands out in
+a dispute.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _END: Final = CONSENT_EVIDENCE.alias("ending")
 _ITS_END: Final = and_(_END.c.consent_id == CONSENT_EVIDENCE.c.consent_id, _END.c.event == EvidenceEvent.ENDED)
 # A consent in force has no row ``ended``.
 ENDED_AT, IN_FORCE = _END.c.recorded_at, _END.c.sequence.is_(None)
-# Each consent, joined with the row of its end.
+# Each consent, joined with the row of its end, if it has ended.
 CONSENT_QUERY: Final = (
     select(CONSENT_EVIDENCE, ENDED_AT.label("ended_at"), _END.c.end_reason.label("ended_because"))
     .select_from(CONSENT_EVIDENCE.outerjoin(_END, _ITS_END))
@@ -63,7 +64,7 @@ class EvidenceChain:
         self._sealer = sealer
 
     def append_given(self, connection: Connection, row: Mapping[str, Any], personal: PersonalPart) -> None:
-        """Append a consent; ``row`` has its columns, except those of the chain and the personal part."""
+        """Append a consent. ``row``: the consent's columns, without those of the chain and of the personal part."""
         sealed = self._sealer.seal(personal.to_text(), _place_of_personal(row["consent_id"]))
         columns = {"event": EvidenceEvent.GIVEN, "end_reason": "", "personal_digest": personal.digest}
         self._append(connection, {**row, **columns}, sealed)
@@ -91,7 +92,7 @@ class EvidenceChain:
     def continue_ended(
         self, connection: Connection, account_id: str, reason: str, since: datetime, now: datetime
     ) -> None:
-        """Append a consent that continues the account's newest one, if that ended for ``reason`` since ``since``.
+        """If the account's newest consent has ended for ``reason`` since ``since``, append a consent that continues it.
 
         The new consent has the same facts. The end was the supplier's mistake, but an ended consent is never opened
         again: its rows stay.
@@ -103,9 +104,11 @@ class EvidenceChain:
         consent_id = new_id()
         columns = {"event": EvidenceEvent.GIVEN, "end_reason": "", "consent_id": consent_id, "recorded_at": now}
         same = {name: row[name] for name in (*_FACTS, "personal_digest")}
-        # The personal part keeps its own key, because its text is the same, and an erasure deletes both copies.
+        # The personal part is copied with the key of its digest, so the digest stays the same. An erasure deletes both
+        # copies.
         personal = self.open_personal(row["sealed_personal"], row["consent_id"])
-        # If no key opens the personal part, only the earlier row keeps it.
+        # If no key opens the personal part, its sealed text is copied as it is; only in the earlier row can it ever be
+        # unsealed.
         sealed = personal and self._sealer.seal(personal.to_text(), _place_of_personal(consent_id))
         self._append(connection, {**same, **columns, "actor": SUPPLIER_INCIDENT}, sealed or row["sealed_personal"])
 
@@ -115,7 +118,7 @@ class EvidenceChain:
         connection.execute(update(CONSENT_EVIDENCE).where(of_account).values(sealed_personal=None))
 
     def drop_ended_before(self, connection: Connection, moment: datetime) -> Counter[str]:
-        """Delete the rows at the chain's beginning whose consents ended by ``moment``, and move the anchor after them.
+        """Delete the rows at the chain's beginning whose consents ended by ``moment``; the last one is the new anchor.
 
         If a row must be kept, all rows after it stay, too. Returns the number of deleted consents by account id.
         """
@@ -144,7 +147,7 @@ class EvidenceChain:
         return Counter(account_id for event, account_id in gone if event is EvidenceEvent.GIVEN)
 
     def open_end(self, end: ChainEnd, sealed: str) -> ChainPoint | None:
-        """Return the row that a sealed end of the chain names; None if no key opens it or its form is wrong."""
+        """Return the row that a sealed end of the chain names; None if the text can't be unsealed or is malformed."""
         try:
             return ChainPoint.from_text(end, self._sealer.unseal(sealed, _place_of_end(end)))
         except (OperatorFault, ValueError):
@@ -227,7 +230,7 @@ class EvidenceCheck(SealedTable):
         return ChainSummary(rows, head or START, faults)
 
     def export(self, account_id: str) -> list[dict[str, Any]]:
-        """Return the rows of an account, which may be removed, in order and as values that JSON can represent.
+        """Return the rows of an account, even a removed one, in order and as values that JSON can represent.
 
         ``personal`` says whether meter and reference are ``kept``, ``erased`` or ``unreadable`` (changed, or sealed
         with a key that is lost). Rows that can't be read at all are left out; ``verify`` reports them. Raises

@@ -15,7 +15,7 @@ from worker.stores.registry.account_rows import IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.notices import MAX_ATTEMPTS
 from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES
 
-_MOST_ERRORS: Final = 20  # The most error codes on the operator's page.
+_MOST_ERRORS: Final = 20  # The largest number of error codes on the operator's page.
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,9 @@ class CodeCount:
 
 @dataclass(frozen=True, slots=True)
 class ErrorCount:
-    """The number of accounts with this code, as their reason or in a series; ``last_at`` is the latest run's end.
+    """The number of accounts that wait under this code, or have a series whose last run ended with it.
 
-    ``last_at`` is None if no series has the code, so that it is only the reason under which accounts wait.
+    ``last_at``: the end of the latest of these runs; None if no series has the code.
     """
 
     code: str
@@ -42,7 +42,7 @@ class ErrorCount:
 
 @dataclass(frozen=True, slots=True)
 class FailingSeries:
-    """A series whose last run ended with an error code. ``since``: its last good answer; None if it never had one."""
+    """A series whose last run ended with an error code. ``since``: the time of its last success, or None."""
 
     account_id: str
     series: Series
@@ -93,7 +93,7 @@ class Overview(SqlTable):
         return [FailingSeries(*row) for row in self._database.fetch(query)]
 
     def page_ending(self, first: date, last: date, after: str = "", limit: int = 100) -> list[tuple[str, date]]:
-        """Return a page of the accounts in use whose consent ends between these days, each with its last day.
+        """Return a page of the accounts in use whose consent ends from ``first`` to ``last``, each with that day.
 
         The accounts are in the order of their ids, starting after ``after``.
         """
@@ -104,7 +104,7 @@ class Overview(SqlTable):
         return [(row.id, row.consent_until) for row in rows]
 
     def list_last_errors(self) -> list[CodeCount]:
-        """Return the error codes of the last runs by series, the most frequent first; ended series are left out."""
+        """Return the most frequent error codes of last runs, counted for each series; ended series are left out."""
         columns = SERIES_OUTCOMES.c
         number = func.count().label("number")
         query = (

@@ -73,7 +73,7 @@ class HouseholdTable(SealedTable):
     """The table of households. A row that was not sealed with our key counts as missing."""
 
     def create(self, accounts: Mapping[str, int]) -> Household:
-        """Create a household with these accounts; ``accounts``: the session number of each."""
+        """Create a household. ``accounts``: the ids of its accounts, each with the account's session number."""
         household = Household(secrets.token_hex(8), self._now(), {})
         with self._database.writing() as connection:
             sealed = self._seal(household.id, {})
@@ -87,7 +87,7 @@ class HouseholdTable(SealedTable):
             return self._load(connection, household_id)
 
     def find_first(self) -> Household | None:
-        """Return the household that was created first, in a home installation the only one; None if there is none."""
+        """Return the oldest household, which in a home installation is the only one; None if there is none."""
         query = select(HOUSEHOLDS.c.id).order_by(HOUSEHOLDS.c.created_at, HOUSEHOLDS.c.id).limit(1)
         with self._database.reading() as connection:
             first = connection.execute(query).scalar()
@@ -112,7 +112,7 @@ class HouseholdTable(SealedTable):
             return len(found)
 
     def list_showing(self, account_id: str) -> list[Household]:
-        """Return the households that include the account, with the session numbers that are stored there."""
+        """Return the households that include the account, each with the session numbers that it stores."""
         with self._database.reading() as connection:
             rows = [self._load(connection, one) for one in find_households(connection, account_id)]
         return [household for household in rows if household is not None and account_id in household.accounts]
@@ -150,7 +150,7 @@ def find_households(connection: Connection, account_id: str) -> list[str]:
 
 
 def forget_account(connection: Connection, account_id: str) -> None:
-    """Remove the account from every household, inside the transaction that erases it. No key is needed."""
+    """Remove the account from every household, inside the transaction that erases the account. No key is needed."""
     households = find_households(connection, account_id)
     connection.execute(delete(HOUSEHOLD_ACCOUNTS).where(HOUSEHOLD_ACCOUNTS.c.account_id == account_id))
     end_empty(connection, households)
@@ -222,7 +222,7 @@ class MailAddressTable(SealedTable):
         return self._unseal(rows[0]) if rows else None
 
     def remove(self, household_id: str) -> None:
-        """Remove the household's address. It is safe to repeat."""
+        """Remove the household's address. The call is safe to repeat."""
         self._database.change(delete(MAIL_ADDRESSES).where(MAIL_ADDRESSES.c.household_id == household_id))
 
     def find(self, address: str) -> list[MailAddress]:

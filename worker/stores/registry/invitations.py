@@ -29,7 +29,7 @@ from worker.stores.registry import account_rows
 from worker.stores.registry.tables import INVITATIONS, belongs_to
 
 _TEXTS: Final = SecretTexts("invite")  # Our logs recognise the text by this prefix and mask it.
-_PLAIN: Final = tuple(name for name in Invitation.__dataclass_fields__ if name != "usage_point_id")  # Unsealed columns.
+_PLAIN: Final = tuple(name for name in Invitation.__dataclass_fields__ if name != "usage_point_id")  # Not sealed.
 
 
 class UnknownInvitation(DataError):
@@ -94,7 +94,10 @@ class InvitationTable(SealedTable):
         return None if row is None else self._to_invitation(row)
 
     def find(self, secret_text: str) -> Invitation | None:
-        """Return the invitation with this secret, whatever its state, or None. Raises OperatorFault like ``get``."""
+        """Return the invitation with this secret, whatever its state; None if there is none.
+
+        Raises OperatorFault like ``get``.
+        """
         with self._database.reading() as connection:
             row = _find_row(connection, secret_text)
         return None if row is None else self._to_invitation(row)
@@ -160,8 +163,8 @@ class InvitationTable(SealedTable):
     def end_for(self, connection: Connection, account_id: str | None, usage_point_id: str | None) -> int:
         """Revoke the open invitations that name the account or the meter, and return their number.
 
-        The meter's number is also deleted from finished invitations. The transaction that removes the account calls
-        this.
+        The meter's number is also deleted from finished invitations. This is called in the transaction that removes the
+        account.
         """
         named = _find_by_account(connection, account_id) | self._find_by_meter(connection, usage_point_id)
         revoked = self._revoke_open(connection, named)

@@ -116,8 +116,8 @@ def rotate_seals(database: Database, sealer: Sealer, column: SealedColumn) -> in
     """Seal all values of a column again with the first key, and return how many were sealed.
 
     Rows are locked page by page, each page in its own transaction, so that workers can continue and an interruption
-    loses nothing. The call is safe to repeat. If some values can't be unsealed, it raises OperatorFault at the end,
-    after all other values were sealed.
+    loses nothing. The call is safe to repeat. Values that no key can unseal are left as they are, and after the last
+    page the call raises OperatorFault; if they needn't be kept (``is_kept``), their rows are deleted instead.
     """
     done, unreadable, after = 0, 0, tuple("" for _ in column.key)
     while rows := _rotate_page(database, sealer, column, after):

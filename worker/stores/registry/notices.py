@@ -34,8 +34,8 @@ class NoticeTable(SqlTable):
     def list_due(self, now: datetime, *, to_households: bool = False) -> list[str]:
         """Return the ids of the notices that are due, longest waiting first.
 
-        With ``to_households``, these are the notices to households, otherwise all others. The web application sends
-        those to households, because only it can read their addresses.
+        With ``to_households``, these are the notices to households, otherwise all others. The web application sends the
+        notices to households, because only it can read their addresses.
         """
         channel = NOTICES.c.channel
         is_wanted = channel == HOUSEHOLD_CHANNEL if to_households else channel != HOUSEHOLD_CHANNEL
@@ -88,7 +88,7 @@ def build_notices(
 ) -> list[Notice]:
     """Return a new notice for each channel.
 
-    A notice with an account is for the account's owner, a notice without one for the operator.
+    A notice with an account is for the account's owner, a notice without an account is for the operator.
     """
     return [Notice(new_id(), account_id, kind, reason, about, channel, now, now) for channel in channels]
 

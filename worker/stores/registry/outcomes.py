@@ -1,11 +1,11 @@
-"""The outcomes of accounts' series and when these are due again (``series_outcomes``), and freshness counts.
+"""The outcomes of accounts' series, the times when the series are due again, and the counts of freshness.
 
-``series_switches`` decides which rows exist. A run's report changes the other columns by these rules. The verdict
-(code, message, run) is the one of the newest run: a late task of an older run doesn't overwrite it. The facts (last
-success, last stored day, anything ever stored) only grow, in whatever order the runs report. The marks of days, which
-form a ledger for each account and series, are merged; the ledger is in the registry and not in the measure store,
-because the mark of a day must change in the same transaction as the outcome of its window. The caller sets the times at
-which the row is due again (``due.py``).
+Outcomes and times are in ``series_outcomes``; ``series_switches`` decides which rows exist. A run's report changes its
+row by these rules. The verdict (code, message, run) is the one of the newest run: a late task of an older run doesn't
+overwrite it. The facts (last success, last stored day, anything ever stored) only grow, in whatever order the runs
+report. The marks of days, which form a ledger for each account and series, are merged; the ledger is in the registry
+and not in the measure store, because the mark of a day must change in the same transaction as the outcome of its
+window. The caller sets the times at which the row is due again (``due.py``).
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class SeriesOutcome:
     ``answer``: the class of the last look-back's answer. ``again_at``: when the series is tried again after a failure.
     ``history_due_at``: when the history continues; None if it is loaded. ``failures``: how many look-backs in a row
     have failed. ``every``: after how many nights the series has its next turn: 1, or more for a curve that isn't
-    collected. ``repair_on``: the first date on which an open day is due.
+    collected. ``repair_on``: when an open day (``DayMark.open``) is next due.
     """
 
     run_id: str
@@ -201,9 +201,9 @@ class OutcomeTable(SeriesChoice):
     ) -> None:
         """Record that a part of a file is stored. A file isn't a supplier's answer, so verdict and due times stay.
 
-        ``to_marks``: a function that takes the ledger and returns the marks of the file's days. If the series isn't
-        collected for the account, it gets a row, so that its stored readings are known. Raises UnknownAccount, also for
-        a removed account.
+        ``to_marks``: a function that takes the ledger and returns the marks of the file's days. If the series has no
+        row, because it isn't collected for the account, a row is inserted, so that its stored readings are known.
+        Raises UnknownAccount, also for a removed account.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)  # Accounts are locked before their series.
@@ -250,7 +250,7 @@ class OutcomeTable(SeriesChoice):
             return RecentAnswers.parse(connection.execute(_ANSWERED, _key(account_id, series)).scalar() or "")
 
     def end(self, account_id: str, series: Series, run_id: str, message: str, now: datetime) -> bool:
-        """End a series because the supplier says that it doesn't offer it; return whether the series has ended.
+        """End a series that the supplier says it doesn't offer; return whether the series has ended.
 
         A series with stored readings doesn't end: the supplier has offered it before, so one such answer isn't
         believed.
@@ -369,9 +369,9 @@ class CompletenessTable(SqlTable):
         return dict(self._database.fetch(select(_C.series, func.count()).where(_ACTIVE).group_by(_C.series)))
 
     def find_stored(self, among: Collection[Series]) -> set[Series]:
-        """Return those of the series that have stored readings for an account for which they are still collected.
+        """Return the series in ``among`` that have stored readings of an account for which they are still collected.
 
-        Readings of accounts for which the series is no longer collected could not be requested again.
+        Other accounts' readings don't count, because they could not be requested again.
         """
         rows = select(_C.series).where(_ACTIVE, _C.last_day > NO_DAY)  # One look-up in the index per series.
         stored = [rows.where(_C.series == one).exists() for one in among]
@@ -414,7 +414,7 @@ def _known_days(row: Row[Any], wanted: DateWindow | None) -> DayLedger:
     """Return the ledger of a row. If version 0.2.0 has loaded the history, BEFORE marks the day before its start.
 
     Version 0.2.0 kept the start of a history only in Redis, so the stored ledger lacks this mark. A curve doesn't get
-    one, because its depth is a setting, and days that are added by a change of the setting are to be loaded.
+    this mark, because its depth is a setting, and days that are added by a change of the setting are to be loaded.
     """
     ledger, has_fixed_depth = DayLedger.parse(row.days), row.series.description.history_days is not None
     if wanted is None or ledger.start is None or row.history_due_at is not None or not has_fixed_depth:

@@ -48,14 +48,14 @@ from worker.stores.registry.tables import (
 )
 
 log = logging.getLogger("releve.outputs")
-# If a change has this as its ``first``, the whole series is sent.
+# A change whose ``first`` is this moment stands for the whole series.
 BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _ROW: Final = OUTPUT_CHANGES.c
 _GONE: Final = OUTPUT_REMOVALS.c
 KeptReadings = Collection[tuple[Series, str]]  # Readings that the output keeps, each by its series and key.
 _STATES: Final = tuple(series for series in Series if series.is_state)
 _CURVES: Final = tuple(series for series in Series if series.has_steps)
-_MOST_DUE: Final = 500  # The most outputs in one round of deliveries.
+_MOST_DUE: Final = 500  # The largest number of outputs in one round of deliveries.
 # The condition that an output is for an account: either only for this account, or for all accounts of its tenant.
 _IS_SENT_TO: Final = sa.or_(
     OUTPUTS.c.account_id == ACCOUNTS.c.id,
@@ -69,8 +69,8 @@ _OUTPUTS_OF: Final = (
     .where(ACCOUNTS.c.id == sa.bindparam("account_id"), NOT_REMOVED)
     .order_by(OUTPUTS.c.id)
 )
-# The lock prevents the account and the output from being removed before the row exists. Rows are locked in the same
-# order as in a removal.
+# The lock prevents the account and the output from being removed before the outbox row exists. Rows are locked in the
+# same order as in a removal.
 _OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=True, of=[ACCOUNTS, OUTPUTS])
 
 
@@ -78,7 +78,7 @@ _OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=Tru
 class WaitingChange:
     """A row of the outbox as a delivery has read it; ``number`` differs after every change of the row.
 
-    ``removed``: the keys of the removed readings that lie in the part, sorted.
+    ``removed``: the keys of the removed readings between ``first`` and ``last``, sorted.
     """
 
     output_id: str
@@ -96,7 +96,7 @@ class OutputState:
     """An output, without its sealed options.
 
     ``account_id``: None if the output is for all accounts of its tenant. ``waiting``: how many accounts have unsent
-    changes; the oldest of these changes waits since ``waiting_since``. ``code`` and ``error`` describe the last
+    changes; the oldest of these changes has waited since ``waiting_since``. ``code`` and ``error`` describe the last
     failure, and are empty after a success. ``failing_since``: when the first of the failures in a row happened.
     """
 
@@ -144,9 +144,9 @@ class OutboxTable(SqlTable):
     def noting(self, account_id: str, series: Series) -> Iterator[Callable[[ChangedPart], None]]:
         """Yield a function that notes a part before its readings are written; at the end, the noted parts are closed.
 
-        Nothing is noted if the account has no output, or if the series is a state. The parts are closed even if the
-        block raises an error, because the readings that were written until then stay. If closing fails, the part is
-        sent later, as if the window had been killed.
+        Nothing is noted if the account has no output, or if the series is a state (``Series.is_state``). The parts are
+        closed even if the block raises an error, because the readings that were written until then stay. If closing
+        fails, the part is sent later, as if the window had been killed.
         """
         parts: list[ChangedPart] = []
         noted: set[str] = set()
@@ -210,8 +210,8 @@ class OutboxTable(SqlTable):
     ) -> int:
         """Enqueue everything from ``first`` on for an output; return the number of enqueued rows.
 
-        There is one row for each account and series. ``deleted``: the readings from ``first`` on that the output
-        couldn't delete have now been deleted there. ``within``: an open transaction to use.
+        There is one row for each account and series. ``deleted``: whether the readings from ``first`` on that the
+        output couldn't delete have now been deleted there. ``within``: an open transaction to use.
         """
         now, database = self._now(), self._database.join(within) if within is not None else self._database
         with database.writing() as connection:
@@ -334,7 +334,10 @@ def _merging(statement: Any, writers: sa.ColumnElement[int], *, notes: bool) -> 
 
 
 class OutputTable(SealedTable):
-    """The table of outputs. A method that takes an id raises UnknownOutput."""
+    """The table of outputs.
+
+    For a missing output, ``get``, ``load_options``, ``remove`` and ``record_failure`` raise UnknownOutput.
+    """
 
     def __init__(self, database: Database, sealer: Sealer, writer_expiry: timedelta) -> None:
         """``writer_expiry``: after this time, a window that noted a change and hasn't closed it counts as killed."""
@@ -393,7 +396,7 @@ class OutputTable(SealedTable):
         return waiting
 
     def list_due(self, now: datetime) -> list[str]:
-        """Return the ids of outputs that have something to send and may try it now; failing outputs come last."""
+        """Return the ids of outputs that have something to send and may be tried now; failing outputs come last."""
         ready = sa.exists().where(OUTPUT_CHANGES.c.output_id == OUTPUTS.c.id, is_ready(now, self._writer_expiry))
         next_try = OUTPUTS.c.next_try_at
         may_try = sa.or_(next_try.is_(None), next_try <= now, next_try > now + OUTPUT_DELAYS[-1])
@@ -454,7 +457,7 @@ def list_outputs_of(database: Database, account_id: str, tenant: str) -> list[Ou
 def _states(
     conditions: Iterable[sa.ColumnElement[bool]], counted: Iterable[sa.ColumnElement[bool]] = ()
 ) -> sa.Select[Any]:
-    """Return the query of outputs, in which the waiting changes that meet the conditions ``counted`` are counted."""
+    """Return the query for outputs; it counts only the waiting changes that meet the conditions ``counted``."""
     accounts = sa.func.count(sa.distinct(_ROW.account_id)).label("waiting")
     waiting = sa.select(_ROW.output_id, accounts, sa.func.min(_ROW.since).label("since")).where(*counted)
     found = waiting.group_by(_ROW.output_id).subquery()

@@ -108,7 +108,7 @@ class ProxyClientTable(ClockedTable):
         return _to_client(row) if row is not None and is_right and row.revoked_at is None else None
 
     def revoke(self, client_id: str) -> ProxyClient:
-        """Revoke the client, end its grants, and return it. Raises UnknownProxyClient.
+        """Revoke the client, end its grants, and return the client. Raises UnknownProxyClient.
 
         The call is safe to repeat: the time of the first revocation stays.
         """
@@ -150,7 +150,7 @@ class ProxyGrantTable(ClockedTable):
         return ProxyTokens(access, self._add_refresh_token(connection, grant_id))
 
     def bind(self, connection: Connection, facts: NewGrant, refresh_token: str | None) -> None:
-        """Create a grant for a holder's own token (v4) in the caller's transaction."""
+        """Create a grant in the caller's transaction, and bind to it the refresh token that the supplier gave (v4)."""
         grant_id = new_id()
         self._insert(connection, grant_id, facts, access_hash="")
         self._bind_token(connection, grant_id, refresh_token)

@@ -1,8 +1,7 @@
 """The table of access rights, which are declared, checked, used to open an account, and withdrawn at the supplier.
 
 The meter's number, the supplier's id of a right and the digest of the supplier's answer are sealed; a meter is found by
-its keyed hash. A right that waits to be withdrawn doesn't count any more: only the withdrawal reads its row, and then
-deletes it.
+its keyed hash. A right that waits to be withdrawn doesn't count any more; its row is deleted after the withdrawal.
 """
 
 from __future__ import annotations
@@ -154,7 +153,7 @@ class RightTable(SealedTable):
     def lock(self, connection: Connection, right: Right) -> bool:
         """Lock a right; return whether it is still as it was when ``right`` was read.
 
-        This means that it exists, isn't withdrawn, and has opened no account since then.
+        The right then still exists, doesn't wait to be withdrawn, and has opened no account since.
         """
         query = select(_C.account_id, _C.opened_at).where(_C.id == right.id, _LIVE).with_for_update()
         row = connection.execute(query).first()
@@ -175,9 +174,9 @@ class RightTable(SealedTable):
     def withdraw_meter(self, connection: Connection, account: Account, *, of_everybody: bool = False) -> int:
         """Mark an account's rights for withdrawal at the supplier.
 
-        Returns how many rights of the account's meter now wait for this; 0 if the supplier registers no rights. If no
-        right of the meter waits then, a row is inserted for a right that the supplier may have all the same.
-        ``of_everybody``: the rights of all holders of the meter are withdrawn, for an erasure.
+        Returns how many rights of the account's meter now wait to be withdrawn; 0 if the supplier registers no rights,
+        or the account has no meter. If none waits, a row is inserted for a right that the supplier may have all the
+        same. ``of_everybody``: the rights of all holders of the meter are withdrawn, for an erasure.
         """
         if account.supplier not in REGISTERING or account.usage_point_id is None:
             return 0
@@ -246,7 +245,7 @@ def withdraw_rights(connection: Connection, account_id: str) -> int:
 
 
 def withdraw_waiting(connection: Connection, meter: str, moment: datetime) -> None:
-    """Mark for withdrawal the rights of a meter that have no account and were begun by ``moment``.
+    """Mark a meter's rights for withdrawal if they have no account and a person began them at or before ``moment``.
 
     ``meter``: the meter's keyed hash.
     """

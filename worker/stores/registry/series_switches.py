@@ -57,7 +57,7 @@ class SeriesChoice(SqlTable):
             switch_series(connection, account_id, series, to, self.fleet, now)
 
     def follow_fleet(self, fleet: Sequence[Series], now: datetime) -> int:
-        """Update the rows of all accounts to the fleet's series; return for how many accounts rows were changed.
+        """Update the rows of all accounts to the fleet's series; return the number of accounts with changed rows.
 
         Missing rows are inserted. The accounts are updated page by page, each page in its own transaction; the call is
         safe to repeat, also after an interruption. Raises StoreUnavailable.
@@ -96,7 +96,7 @@ class SeriesChoice(SqlTable):
         return self._series_where(_C.account_id == account_id, sa.or_(_C.collected, _C.ever_stored))
 
     def list_in_use(self) -> list[Series]:
-        """Return the series of the fleet, and those collected for any active account, in the order of ``Series``."""
+        """Return the fleet's series and all series collected for active accounts, in the order of ``Series``."""
         of_active = sa.select(_C.account_id).where(sa.text(ACTIVE))
         asked = [sa.select(sa.literal(one.value)).where(of_active.where(_C.series == one).exists()) for one in Series]
         with self._database.reading() as connection:
@@ -116,7 +116,7 @@ def switch_series(
     fleet: Collection[Series],
     now: datetime,
 ) -> None:
-    """Set the switch of a series. If the series was not collected before, it and its history are due at once.
+    """Set the switch of a series. If this starts its collection, the series and its history are due at once.
 
     Nothing changes if the switch is already in this position. Raises UnknownAccount.
     """
@@ -145,7 +145,7 @@ def insert_unasked(connection: sa.Connection, account_id: str, series: Series, n
 
 
 def end_series(connection: sa.Connection, account_id: str, series: Series, message: str, now: datetime) -> None:
-    """End a series that the supplier doesn't offer for this account's meter. Its stored readings stay."""
+    """End a series that the supplier doesn't offer for the meter, or the consent doesn't cover. Its readings stay."""
     values = {"switch": SeriesSwitch.ENDED, "collected": False, "active": False, "again_at": None, "updated_at": now}
     _update(
         connection, account_id, series, {**values, "last_code": SeriesNotOffered.code, "last_message": message[:500]}

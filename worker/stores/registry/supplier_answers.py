@@ -66,12 +66,12 @@ _IN_SPAN: Final = select(*_BOTH).where(*_OF_SERIES, *_IN_KEYS).order_by(_BOTH.ke
 
 
 class CorrectionTable(SqlTable):
-    """The journal of corrections, together with the table of 0.2.0, which is only read here."""
+    """The journal of corrections, together with the table of 0.2.0, into which this version inserts nothing."""
 
     def record(self, corrections: Iterable[Correction]) -> None:
         """Insert each correction unless the newest entry of its reading records the same. Raises UnknownAccount.
 
-        That a REMOVED reading was stored again is recorded only if the newest entry says that it was removed.
+        If a removed reading was stored again, this is recorded only if the newest entry records the removal.
         """
         rows = list(corrections)
         keys, known = sorted(row.key for row in rows), {(row.account_id, row.doctype) for row in rows}
@@ -96,7 +96,7 @@ class CorrectionTable(SqlTable):
                 connection.execute(insert.on_conflict_do_nothing(), changes)
 
     def withdraw(self, account_id: str, doctype: Doctype, run_id: str, stored: Mapping[str, int]) -> None:
-        """Delete the changes of a run that didn't lead to the stored values.
+        """Delete the changes that a run has recorded but that didn't lead to the stored values.
 
         ``stored``: the stored amount of each reading that the run has written.
         """
@@ -162,7 +162,7 @@ def _placed_after(last: Correction | None, correction: Correction) -> Correction
 
 class RawAnswerTable(SealedTable):
     def record_answer(self, account_id: str, answer: RawAnswer) -> None:
-        """Store an answer; it is on disk when this returns. Raises UnknownAccount, also for a removed account."""
+        """Store an answer, which is on disk when this returns. Raises UnknownAccount, also for a removed account."""
         # Sealing takes most of the time, so it happens before the transaction.
         row = self._to_row(account_id, month_of(answer.asked_at), [answer])
         with self._database.writing() as connection:
@@ -271,7 +271,7 @@ class QuarantineTable(SealedTable):
     ) -> QuarantineResult:
         """Count a deviation; a new deviation is inserted, with a sealed sample.
 
-        The notices that ``notices`` returns for the result are inserted in the same transaction.
+        For NEW and FULL, the notices that ``notices`` returns are inserted in the same transaction.
         """
         with self._database.writing() as connection:
             has_fingerprint = _QUARANTINE.fingerprint == deviation.fingerprint

@@ -1,8 +1,9 @@
-"""The registry's SQL tables. A change here needs a migration; a test compares the tables of both.
+"""The registry's SQL tables. A change here needs a migration; a test checks that the migrations lead to these tables.
 
 The usage point id (the meter's number) is personal data. It is stored unencrypted in ``usage_points`` and nowhere else:
-the registry must find an account by its meter, and an index of keyed hashes would break when keys are rotated. The row
-is deleted when the account is removed. All other tables and stores use only the account id.
+the registry must find an account by its meter, and an index of keyed hashes would break when keys are rotated. This row
+is deleted when the account is removed. All other tables and stores name an account only by its id. The name of a
+browser is a random text in its cookie.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def _word(kind: type[StrEnum], length: int) -> Enum:
 
 NEVER: Final = datetime(2000, 1, 1, tzinfo=UTC)  # NEVER sorts first, so rows that were never requested come first.
 NO_DAY: Final = date(2000, 1, 1)
-ACTIVE: Final = "active = true"  # The condition of the lanes' indexes, in SQL that SQLite and PostgreSQL share.
+ACTIVE: Final = "active = true"  # The condition of the partial indexes, in SQL that is valid in SQLite and PostgreSQL.
 METADATA = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -88,7 +89,7 @@ def belongs_to(table: Table, tenant: str | None) -> tuple[ColumnElement[bool], .
     return () if tenant is None else (table.c.tenant == tenant,)
 
 
-# The tenants that were given a name, a webhook or prices. The default tenant exists even without a row.
+# The tenants that have a name (``title``) or prices. The default tenant exists even without a row.
 TENANTS = _table(
     "tenants",
     Column("id", _sortable(32), primary_key=True),
@@ -155,8 +156,9 @@ TOKEN_USERS = _table(
     Column("token_id", _sortable(32), ForeignKey("tokens.id"), nullable=False, index=True),
 )
 # A row for each series that is or was collected for an account (``series_switches.py``): when the series was requested
-# and when it is due, and its last outcome. The partial indexes have the same order as the lanes' queries (``due.py``).
-# A query must repeat an index's condition word for word.
+# when it is due, and how its last run ended. The partial indexes have the order of the queries in ``due.py``. A query
+# must repeat an index's condition word for word, or the server doesn't use the index. A look-back is a request for the
+# latest days.
 _R = "series_outcomes"
 SERIES_OUTCOMES = _table(
     _R,
@@ -165,18 +167,20 @@ SERIES_OUTCOMES = _table(
     Column("switch", _word(SeriesSwitch, 8), nullable=False, server_default=SeriesSwitch.FLEET),
     Column("switch_before", _word(SeriesSwitch, 8)),  # The switch's position before a consent left the series out.
     Column("collected", Boolean, nullable=False, server_default=true()),  # Follows the switch and RELEVE_SERIES.
-    # This follows ``collected`` and accounts.state; a join would have to read each paused account.
+    # Whether the series is collected and the account is active. The account's part is copied here, because a join would
+    # have to read each paused account.
     Column("active", Boolean, nullable=False),
     Column("ask_until", Date),  # The last day of the consent, after which nothing is requested. NULL: no known end.
-    Column("every", SmallInteger, nullable=False),  # Nights between two look-backs; 7 without a load curve.
+    # A look-back is due every so many nights: 1, or 7 if a load curve isn't collected.
+    Column("every", SmallInteger, nullable=False),
     Column("asked_at", UtcDateTime, nullable=False),  # When the last look-back ended; NEVER before the first one.
     Column("last_answer", _word(AnswerClass, 16)),  # The class of the last look-back's answer.
     Column("again_at", UtcDateTime),  # The next try after a failure; until then the row is not due.
     Column("failures", SmallInteger, nullable=False),  # How many look-backs in a row have failed.
-    Column("history_due_at", UtcDateTime),  # When the history continues; NULL if it is loaded.
+    Column("history_due_at", UtcDateTime),  # When the history is loaded further; NULL if all of it is loaded.
     Column("days", Text, nullable=False),  # The text of a DayLedger, some 20 bytes for a healthy meter.
     Column("answered", Text),  # The text of RecentAnswers, some 90 bytes.
-    Column("next_ask", Date),  # When the first open day is requested again; NULL if no day is open.
+    Column("next_ask", Date),  # When an open day (DayMark.open) is next requested; NULL: never.
     Column("last_complete", Date),
     Column("last_day", Date, nullable=False),  # The last civil day with a stored reading; NO_DAY without one.
     Column("run_id", _sortable(64), nullable=False),  # Empty as long as no window has ended.
@@ -198,8 +202,8 @@ SERIES_OUTCOMES = _table(
 )
 # The evidence of consents: rows are appended and never changed. Each row has its own hash and the hash of the previous
 # row. A consent is a row ``given``; its end is a row ``ended`` with the same consent_id. The meter and the reference
-# are sealed in ``sealed_personal``, outside the chain; the chain contains only their digest, under a key that is sealed
-# with them. An erasure deletes the sealed part.
+# are sealed in ``sealed_personal``, which the hashes don't cover; they cover only a keyed digest of this part, whose
+# key is sealed in the part itself. An erasure deletes the sealed part.
 CONSENT_EVIDENCE = _table(
     "consent_evidence",
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
@@ -208,10 +212,10 @@ CONSENT_EVIDENCE = _table(
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False, index=True),
     Column("tenant", _sortable(32), nullable=False),
     Column("supplier", String(32), nullable=False),
-    Column("kind", _word(ConsentKind, 16), nullable=False),  # What the callback contained.
+    Column("kind", _word(ConsentKind, 16), nullable=False),  # How the consent reached us.
     Column("proof", _word(Proof, 16), nullable=False),
     Column("actor", String(100)),  # The person who vouched or invited, or who ended the consent.
-    Column("browser", String(64)),  # SHA-256 of the name of the consent's browser, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the consenting browser's name, hexadecimal.
     Column("recorded_at", UtcDateTime, nullable=False),  # When the consent was given, or ended.
     Column("consent_from", Date),
     Column("consent_until", Date),
@@ -224,8 +228,8 @@ CONSENT_EVIDENCE = _table(
     Column("hash", String(64), nullable=False),
     UniqueConstraint("consent_id", "event"),
 )
-# The two ends of the chain of evidence, sealed, so that nobody can move them without the token keys. The row ``head``
-# is also the lock for appending.
+# The two ends of the chain of evidence, sealed, so that nobody can move them without the token keys. A transaction that
+# appends evidence locks the row ``head``.
 CONSENT_CHAIN = _table(
     "consent_chain",
     Column("name", _sortable(8), primary_key=True),
@@ -239,11 +243,11 @@ CONSENT_PROOFS = _table(
     Column("id", _sortable(32), primary_key=True),
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False, index=True),
     Column("supplier", String(32), nullable=False),
-    Column("kind", _word(ConsentKind, 16), nullable=False),  # What the callback contained.
+    Column("kind", _word(ConsentKind, 16), nullable=False),  # How the consent reached us.
     Column("reference", String(64)),  # The supplier's number of the consent, if it has one.
     Column("proof", _word(Proof, 16), nullable=False, server_default=Proof.NONE.value),
     Column("vouched_by", String(100)),  # The person who asserted the consent, or who invited its holder.
-    Column("browser", String(64)),  # SHA-256 of the name of the consent's browser, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the consenting browser's name, hexadecimal.
     Column("consented_at", UtcDateTime, nullable=False),
     Column("consent_from", Date),
     Column("consent_until", Date),
@@ -252,8 +256,8 @@ CONSENT_PROOFS = _table(
     Column("ended_at", UtcDateTime, index=True),
     Column("end_reason", String(64), nullable=False),
 )
-# The meters of erased accounts, so that no older proof opens these meters again. They are stored as hashes; computing a
-# hash needs the erasure keys.
+# The meters of erased accounts: a proof of consent from before the erasure gives no access to such a meter again. The
+# meters are stored as hashes; computing a hash needs the erasure keys.
 ERASURES = _table(
     "erasures",
     Column("meter", String(64), primary_key=True),  # Keyed hash of supplier and meter, hexadecimal.
@@ -262,27 +266,29 @@ ERASURES = _table(
     Column("forget_on", Date, nullable=False, index=True),
     Column("tenant", String(32)),  # The tenant of the account; NULL if an older version erased it.
 )
-# The known end of the ledger of erasures (``stores.erasure_ledger``), in a single row.
+# The end of the file of erasures (``stores.erasure_ledger``) as it was last recorded, in a single row.
 LEDGER_END = _table(
     "ledger_end",
     Column("id", String(32), primary_key=True),
     Column("entries", Integer, nullable=False),
     Column("signature", String(64), nullable=False),  # The signature of the last line.
 )
-# The access rights that a supplier registers. Name, postcode and email of a declaration are in no table.
+# The access rights that a supplier registers. The name, postcode and email that a person declares are stored in no
+# table.
 RIGHTS = _table(
     "rights",
     Column("id", _sortable(32), primary_key=True),
     _tenant(),
     Column("supplier", String(32), nullable=False),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),  # Opened or renewed by the right.
+    # The account that the right has opened or renewed, or is to renew.
+    Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),
     Column("meter", String(64), nullable=False, index=True),  # Keyed hash of supplier and meter, as in ``erasures``.
     Column("sealed", Text, nullable=False),  # JSON: the meter, the supplier's id of the right, the answer's digest.
     Column("sealed_at", UtcDateTime, nullable=False),
     Column("role", _word(RightRole, 16), nullable=False),
     Column("state", _word(RightState, 16), nullable=False),  # The state according to the supplier.
     Column("state_since", UtcDateTime, nullable=False),
-    Column("opened_at", UtcDateTime),  # When the account got the consent.
+    Column("opened_at", UtcDateTime),  # When the account got its consent from the right.
     Column("proof", _word(ProofState, 16)),
     Column("proof_until", Date),
     Column("first_day", Date),
@@ -353,7 +359,7 @@ API_TOKENS = _table(
     Column("expires_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
 )
-# Wrong tries to prove a meter by a reading from its display; ``meter`` is the meter's keyed hash.
+# Failed tries to prove, by a reading from the meter's display, that one holds the meter. ``meter``: its keyed hash.
 READING_TRIES = _table(
     "reading_tries",
     Column("meter", String(64), primary_key=True),
@@ -370,7 +376,8 @@ PROXY_CLIENTS = _table(
     Column("hash", String(64), nullable=False),  # SHA-256 of the secret, hexadecimal.
     Column("redirect_uris", Text, nullable=False),  # Exact addresses, separated by spaces.
     Column("pkce", Boolean, nullable=False),  # Whether each request must have a code challenge.
-    # Whether the rules after 0.2.0 apply: the client must send its redirect address with a code, and gets the issuer.
+    # Whether the rules after 0.2.0 apply: the client must send its redirect address again with each code, and our
+    # answers name their issuer (RFC 9207).
     Column("strict", Boolean, nullable=False, server_default=false()),
     Column("numbers_in_redirect", Boolean, nullable=False, server_default=true()),
     Column("created_at", UtcDateTime, nullable=False),
@@ -387,10 +394,10 @@ PROXY_GRANTS = _table(
     Column("proof", _word(Proof, 16), nullable=False),
     Column("vouched_by", String(100)),
     Column("granted_at", UtcDateTime, nullable=False),
-    Column("browser", String(64)),  # SHA-256 of the name of the consent's browser, hexadecimal.
+    Column("browser", String(64)),  # SHA-256 of the consenting browser's name, hexadecimal.
     Column("data_from", Date),  # The first day that may be read; before, another person had the meter.
     Column("consent_until", Date),  # The last day on which data may be read.
-    Column("access_hash", String(64), nullable=False),  # SHA-256 of the valid access token; empty for a grant of v4.
+    Column("access_hash", String(64), nullable=False),  # SHA-256 of the valid access token; empty for a v4 grant.
     Column("access_expires_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Column("end_reason", String(64), nullable=False),
@@ -399,8 +406,8 @@ PROXY_GRANTS = _table(
     Column("code_hash", String(64), index=True),
     Column("last_used_on", Date),
 )
-# The refresh tokens of grants: with v4 the holder's own tokens, otherwise ours. If one of our own tokens is used again,
-# its grant ends.
+# The refresh tokens of grants. With v4 of Enedis' API, these are the tokens that the supplier issued for the holder;
+# otherwise we issue them. If a token that we issued is used a second time, its grant ends.
 PROXY_REFRESH_TOKENS = _table(
     "proxy_refresh_tokens",
     Column("hash", String(64), primary_key=True),
@@ -408,13 +415,13 @@ PROXY_REFRESH_TOKENS = _table(
     Column("issued_at", UtcDateTime, nullable=False),
     Column("used_at", UtcDateTime),
 )
-# A household: the accounts that its browsers may see. Only ``sealed`` is trusted, because its key is one that only the
-# web application has. The rows of ``household_accounts`` only make accounts findable; deleting such a row removes the
-# account from the household.
+# A household: the accounts that its browsers may see. Only the column ``sealed`` is trusted, because only the web
+# application has its key. The rows of ``household_accounts`` only make accounts findable; deleting such a row removes
+# the account from the household.
 HOUSEHOLDS = _table(
     "households",
     Column("id", _sortable(32), primary_key=True),
-    Column("sealed", Text, nullable=False),  # JSON: each account, with its session number when it was added.
+    Column("sealed", Text, nullable=False),  # JSON: each account's id, and its session number when it was added.
     Column("created_at", UtcDateTime, nullable=False),
 )
 HOUSEHOLD_ACCOUNTS = _table(
@@ -448,8 +455,8 @@ OPERATORS = _table(
         postgresql_where=text("ended_at IS NULL"),
     ),
 )
-# Sessions, recovery codes and links (``domain.sessions``). The secret's hash, the kind, the owner and the end are
-# sealed, with a key that only the web application has. The other columns are only for lists and for deleting.
+# Sessions, recovery codes and links (``domain.sessions``). The secret's hash, the kind, the owner and the expiry are
+# sealed, with a key that only the web application has. The unsealed columns are used only to list and to delete keys.
 ACCESS_KEYS = _table(
     "access_keys",
     Column("id", _sortable(32), primary_key=True),
@@ -467,9 +474,10 @@ AUDIT_LOG = _table(
     "audit_log",
     Column("id", _sortable(32), primary_key=True),  # Sorts by time: the time in µs, then random letters.
     Column("at", UtcDateTime, nullable=False, index=True),
-    Column("tenant", _sortable(32)),  # NULL: the whole installation, or unknown.
+    Column("tenant", _sortable(32)),  # NULL: the entry is about the whole installation, or its tenant is unknown.
     Column("actor_kind", String(16), nullable=False),  # The value of an ActorKind (``domain.audit_entry``).
-    Column("actor", String(100), nullable=False),  # Id of session or token, name of operator or machine's user.
+    # The id of a session or token, or the name of an operator or of a user of this machine.
+    Column("actor", String(100), nullable=False),
     Column("action", String(64), nullable=False),
     Column("account_id", _sortable(32)),
     Column("subject", String(100)),  # A further object of the action, such as the id of a token.
@@ -479,9 +487,9 @@ AUDIT_LOG = _table(
 )
 
 
-# The audit log is append-only for every writer to the database: no row can be changed, or deleted early. A new table
-# gets these triggers when it is created, an older table by its migration. If the triggers change, or if SQLite rebuilds
-# the table, a migration must create them again.
+# The audit log is append-only for every writer to the database: no row can be changed, nor deleted before AUDIT_KEPT is
+# over. A new table gets these triggers when it is created; an older table gets them from a migration. If the triggers
+# change, or if SQLite rebuilds the table, a migration must create them again.
 _AUDIT_REFUSAL: Final = "audit_log is append-only"
 _AUDIT_KEPT: Final = f"{AUDIT_KEPT.days} days"
 _AUDIT_TRIGGERS: Final = {
@@ -516,7 +524,7 @@ def _make_append_only(_table: Table, connection: Connection, **_: Any) -> None:
         connection.exec_driver_sql(statement)
 
 
-# All changes of stored readings, in the order in which they were made.
+# The changes of stored readings; a reading that has changed several times has several rows.
 READING_CHANGES = _table(
     "reading_changes",
     Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
@@ -556,7 +564,7 @@ RAW_ANSWERS = _table(
     Column("month", String(7), nullable=False),  # The UTC month of the request, for example "2024-07".
     Column("first_at", UtcDateTime, nullable=False),
     Column("last_at", UtcDateTime, nullable=False, index=True),  # Indexed to delete old rows.
-    Column("packed", Boolean, nullable=False),  # Whether this row is a packed month.
+    Column("packed", Boolean, nullable=False),  # Whether this row holds all answers of its month.
     Column("sealed", LargeBinary, nullable=False),  # Made by pack_raw_answers; it contains the meter's number.
     Index("ix_raw_answers_account_id", "account_id", "month"),
     Index("ix_raw_answers_packed", "packed", "month", "account_id"),  # To find the months to pack.
@@ -609,8 +617,10 @@ OUTPUT_CHANGES = _table(
     Column("writers", Integer, nullable=False),  # How many windows have noted a change here but not yet closed it.
     Column("number", BigInteger, nullable=False),  # Changes whenever a window notes or closes a change.
     Column("since", UtcDateTime, nullable=False),  # Since when a change waits to be sent.
-    Column("turn_at", UtcDateTime, nullable=False),  # The order of deliveries: ``since``, but later after a failure.
-    Column("noted_at", UtcDateTime, nullable=False),  # The last note; a window with an old note counts as killed.
+    # Deliveries are sorted by this time: ``since``, or the time of the last failure.
+    Column("turn_at", UtcDateTime, nullable=False),
+    # When a window last noted a change; a window with an old note counts as killed.
+    Column("noted_at", UtcDateTime, nullable=False),
     Index("ix_output_changes_output_id", "output_id", "turn_at", "account_id"),
 )
 # Readings that were removed from the measures after they were sent to an output, until the output has deleted them too.
@@ -623,7 +633,7 @@ OUTPUT_REMOVALS = _table(
     Column("key", _sortable(20), primary_key=True),
     Column("day", String(10)),  # The local day of a reading that the output can't delete; else NULL.
 )
-# The tables from which a removal deletes the account's rows. The account's token is deleted separately.
+# The tables from which the removal of an account deletes its rows. The account's token is deleted separately.
 PERSONAL = (
     *(SERIES_OUTCOMES, USAGE_POINTS, ACCOUNT_DETAILS, READING_CHANGES, CORRECTIONS, RAW_ANSWERS),
     *(OUTPUT_REMOVALS, OUTPUT_CHANGES, OUTPUTS),

@@ -56,7 +56,7 @@ class TokenTable(SealedTable):
         return [row.account_id for row in self._database.fetch(query.order_by(TOKEN_USERS.c.account_id))]
 
     def save(self, account_id: str, token_text: str, expires_at: datetime | None = None) -> None:
-        """Save the token in place of the account's previous token. It is on disk when this returns.
+        """Save the token in place of the account's previous token. The token is on disk when this returns.
 
         Raises UnknownAccount, also for a removed account.
         """
@@ -90,7 +90,7 @@ class TokenTable(SealedTable):
         self._database.change(update(TOKENS).where(TOKENS.c.id == token_id).values(refreshing_since=None))
 
     def list_expiring(self, after: datetime, before: datetime, today: date, limit: int = PAGE) -> list[ExpiringToken]:
-        """Return the tokens of active accounts that expire after ``after``, up to ``before``; earliest expiry first.
+        """Return active accounts' tokens whose expiry is after ``after`` and at most ``before``, earliest expiry first.
 
         ``today`` is the date in Europe/Paris; accounts whose consent ended before this day don't count.
         """
@@ -158,7 +158,8 @@ class TokenTable(SealedTable):
 def detach_token(connection: Connection, account_id: str, *, revoke: bool = True) -> int:
     """Detach the account from its token; return how many accounts were detached (0 or 1).
 
-    A token without accounts then waits to be revoked at the supplier. If ``revoke`` is false, it is deleted instead.
+    A token without accounts then waits to be revoked at the supplier. If ``revoke`` is false, such a token is deleted
+    instead.
     """
     token_id = connection.execute(_token_id_of(account_id)).scalar()
     if token_id is None:

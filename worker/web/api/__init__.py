@@ -59,7 +59,7 @@ class _DescribedApp(FastAPI):
 
 
 def create_described_app() -> FastAPI:
-    """Return an application without routes that describes only the API's routes."""
+    """Return an application, still without routes, whose OpenAPI description names how each call is authenticated."""
     return _DescribedApp(
         title="Relève",
         version=version("releve"),

@@ -1,6 +1,6 @@
 """API routes of accounts: list, find, show, add, pause, resume, stop and erase them, and choose their series.
 
-Also the audit trail, in which a client sees who did what to its service's accounts.
+One more route shows the audit trail, in which a client sees who did what to its service's accounts.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def list_accounts(
 
 
 def _page_accounts(caller: Caller, registry: Registry, after: str, limit: int) -> list[Account]:
-    """Return the next accounts that the caller may see, sorted by id; removed accounts are left out."""
+    """Return the accounts after the id ``after`` that the caller may see, sorted by id, without removed accounts."""
     if caller.session is None:
         return registry.accounts.page(after, limit, tenant=caller.tenant)
     own = dependencies.load_accounts(registry, caller.session)
@@ -84,13 +84,13 @@ def read_account(account_id: AccountId, registry: RegistryDep, caller: ReadAccou
 def add_account(new: schemas.NewAccount, visit: VisitDep, caller: WriteAccounts, response: Response) -> AccountSummary:
     """Add the account of a meter whose holder has consented to your application, and start its first sync.
 
-    You vouch for the consent: your token's name, `reference` and `consented_on` are kept as its evidence. A meter that
-    has an account gives 409 `account_exists` and its id, and nothing is changed. If the account belongs to another
-    service, or belonged to one when its data were erased, the answer is 409 `METER_ELSEWHERE` without the id: ask the
-    operator. The answer is the same if version 0.2.0 erased the meter's data, because it did not record the service. A
-    meter of your service whose holder has had its data erased gives 409 `meter_erased`, unless `consented_on` is a day
-    after the erasure. Where each holder has a token of its own (enedis-v4), only the consent page can add an account:
-    409 `consent_needed`.
+    You vouch for the consent: your token's name, `reference` and `consented_on` are kept as its evidence. If the meter
+    already has an account, the answer is 409 `account_exists` with the account's id, and nothing is changed. If the
+    account belongs to another service, or belonged to one when its data were erased, the answer is 409
+    `METER_ELSEWHERE` without the id: ask the operator. The answer is the same if version 0.2.0 erased the meter's data,
+    because it did not record the service. A meter of your service whose holder has had its data erased gives 409
+    `meter_erased`, unless `consented_on` is later than the day of the erasure. With enedis-v4, where each holder has
+    their own token, only the consent page can add an account: 409 `consent_needed`.
     """
     if visit.sync.suppliers.main.account_tokens:
         raise HttpRefusal(
@@ -140,7 +140,7 @@ def stop_account(account_id: AccountId, stores: StoresDep, sync: SyncDep, caller
     """End the account's consent here; its stored data stay.
 
     Its data are no longer requested, and its own token and proxy grants end. Only a new consent lets the account run
-    again. Safe to repeat. The sharing at Enedis itself is ended in the holder's Enedis account.
+    again. Safe to repeat. The sharing at Enedis itself continues until the holder ends it in their Enedis account.
     """
     caller.load_account(stores.registry, account_id)
     try:
@@ -156,8 +156,8 @@ def remove_account(account_id: AccountId, stores: StoresDep, sync: SyncDep, call
     """Erase the account's measures, tokens and state, now and for good; the receipt counts what was erased.
 
     A token needs the scope `erase:accounts`. The meter stays closed to every consent that began before the erasure. To
-    connect the meter again, its holder must consent again, with v5 and 2026 through an invitation; in 2026 they must
-    first delete the share in their Enedis account.
+    connect the meter again, its holder must consent again: with enedis-v5 and enedis-2026 through an invitation, and
+    with enedis-2026 only after they have deleted the share in their Enedis account.
 
     Safe to repeat. If the answer was lost or was 503, repeat the call: it then erases what was left over.
     """
@@ -169,7 +169,7 @@ def remove_account(account_id: AccountId, stores: StoresDep, sync: SyncDep, call
 
 @router.get("/accounts/{account_id}/status", summary="Show an account's state", responses=error_responses(404, 422))
 def read_status(account_id: AccountId, registry: RegistryDep, sync: SyncDep, caller: ReadAccounts) -> AccountStatus:
-    """Show the history, the last stored day and the last error of each series."""
+    """Show, for each series, the progress of the history, the last stored day and the last error."""
     account = caller.load_account(registry, account_id)
     return status_of(account, sync.history)
 
@@ -227,7 +227,7 @@ def read_audit(
 ) -> schemas.AuditPage:
     """Show who did what to the accounts, tokens and invitations of the client's service, newest entry first.
 
-    Pages, API calls and commands leave entries, also if they are refused; what workers do by themselves leaves none.
+    Pages, API calls and commands leave entries, even if they are refused; what workers do by themselves leaves none.
     Entries are kept for 400 days, and are never changed.
     """
     wanted = AuditFilter(account, actor, action, caller.tenant, *days_of(since, until))
@@ -240,7 +240,7 @@ def read_audit(
 
 
 def _actor(caller: Caller) -> str:
-    """Return who ends a consent, as named in its evidence."""
+    """Return the caller's name in the evidence that records the end of a consent."""
     return HOUSEHOLD if caller.token_id is None else f"token:{caller.token_id}"
 
 

@@ -1,9 +1,9 @@
 """Authentication and authorization of API calls: clients by bearer token, households by browser session.
 
 A client's scopes apply to the accounts and invitations of its token's tenant; a household reads, stops and removes the
-accounts of its session. Other accounts are unknown to them. Only ``Caller`` decides what a caller may see, and routes
-load and list only through ``Caller``. Calls are refused by default: each route names the dependency from this module
-that admits its callers.
+accounts of its session. Any other account is refused as unknown. Only ``Caller`` decides what a caller may see, and
+routes load and list only through ``Caller``. Calls are refused by default: each route names the dependency from this
+module that admits its callers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _HOUSEHOLD_SCOPES: Final = frozenset({Scope.READ_ACCOUNTS, Scope.READ_MEASURES})
 # A secret of 256 bits can't be guessed, and the right secret is always accepted. These limits make attempts visible and
 # cheap.
 BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)  # Counted by address.
-BAD_TOKENS_OF_ID: Final = Rate("bad-token-id", calls=50, window_s=300)  # By the id of the token named in the attempt.
+BAD_TOKENS_OF_ID: Final = Rate("bad-token-id", calls=50, window_s=300)  # Counted by the id in the bad token.
 ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, counted by address.
 # Only for the OpenAPI description: the headers are read below, so that each refusal has its reason.
 _bearer = HTTPBearer(auto_error=False, scheme_name="token", description="Create one with `releve access add-token`.")
@@ -68,7 +68,7 @@ class Caller:
     tenant: str = DEFAULT_TENANT
 
     def load_account(self, registry: Registry, account_id: str, *, include_removed: bool = False) -> Account:
-        """Return an account that the caller may see. Raises UnknownAccount for any other, as if it did not exist."""
+        """Return an account that the caller may see. Raises UnknownAccount for others, as if they did not exist."""
         if self.session is not None and account_id not in self.session.accounts:
             raise UnknownAccount("not an account of this session")
         account = (registry.accounts.get if include_removed else registry.accounts.get_existing)(account_id)
@@ -109,7 +109,7 @@ def _identify(
 
 
 def count_household(visit: dependencies.Visit) -> Caller:
-    """Count a call of a household, and return it as a caller. Raises HttpRefusal 429."""
+    """Count a household's call, and return the household as a caller. Raises HttpRefusal 429."""
     _count_call(visit, _api_rate(visit.settings), f"session:{visit.session.sid}")
     return Caller(_HOUSEHOLD_SCOPES, visit.session)
 

@@ -43,9 +43,9 @@ _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"model": Fault, "descr
 def invite(new: NewInvitation, visit: VisitDep, caller: WriteAccounts) -> SentInvitation:
     """Create a secret link through which one person consents; it works once, within 72 hours.
 
-    You vouch for the person who gets the link. With `account`, this is the same person as before, and the history is
-    kept; for a closed account, the link only opens its history. With `usage_point` or `pce`, the meter gets an account.
-    Older invitations for the same account or meter are revoked, unless they were used.
+    You vouch for the person who gets the link. With `account`, the link is for the same person as before, and the
+    history is kept; for a closed account, the link only opens the history. With `usage_point` or `pce`, the meter gets
+    an account. Older invitations for the same account or meter are revoked, unless they were used.
     """
     inviter = build_inviter(visit.stores)
     try:
@@ -75,7 +75,7 @@ def list_invitations(
     after: LastId = "",
     open_only: Annotated[bool, Query(alias="open", description="Only invitations that can still be used.")] = False,
 ) -> InvitationPage:
-    """List the invitations of the client's service, without secrets and meters.
+    """List the invitations of the client's service, without their secrets and meter numbers.
 
     Invitations that have ended are listed for a week.
     """

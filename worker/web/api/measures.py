@@ -247,5 +247,5 @@ def read_schema(
 
 
 def _doctypes(sync: Sync) -> dict[str, Doctype]:
-    """Return the doctypes of the suppliers that are set up, by name."""
+    """Return the doctypes of the suppliers that are set up, by full name."""
     return {one.full_name: one for one in Doctype if not sync.suppliers.keys().isdisjoint(suppliers_of(one.series))}

@@ -2,7 +2,7 @@
 
 Each stream queries the registry every two seconds. Only a few households can be in their first sync at once, because
 the supplier's quota lets only about one account a second through. The streams of one process are limited, in total and
-per caller; callers beyond that poll the single answer.
+per caller; callers beyond these limits must poll the single answer.
 """
 
 from __future__ import annotations
@@ -95,7 +95,10 @@ _limits = StreamCounter()
     "/accounts/{account_id}/progress", summary="Progress of the first sync", responses=error_responses(404, 422)
 )
 def read_progress(account_id: AccountId, registry: RegistryDep, sync: SyncDep, caller: ReadAccounts) -> AccountProgress:
-    """Show how many days are fetched and wanted, by series. Call again every few seconds, or watch the stream."""
+    """Show, for each series, how many days are fetched and how many are wanted.
+
+    Call again every few seconds, or watch the stream.
+    """
     return progress_of(caller.load_account(registry, account_id), sync.history)
 
 
@@ -140,7 +143,8 @@ async def stream_events(
     """Yield the bytes of one stream, until the history is loaded, the account is removed, or ``longest_s`` is over.
 
     ``load`` is called in a thread. If it raises HttpRefusal, the caller may no longer watch, and the stream ends; a
-    browser that reconnects gets the refusal. After any other failure the stream goes on. Only tests pass the times.
+    browser that reconnects gets the refusal. After any other failure the stream goes on. Only tests pass
+    ``poll_every_s`` and ``longest_s``.
     """
     end_at = asyncio.get_running_loop().time() + longest_s
     last = None
@@ -168,7 +172,7 @@ async def stream_events(
 
 
 def load_watched(registry: Registry, sync: Sync, access: WebAccess, caller: Caller, account_id: str) -> AccountProgress:
-    """Return the progress of an account shown to the caller earlier, as long as the caller may see it.
+    """Return the progress of an account shown to the caller earlier, if the caller may still see the account.
 
     Raises UnknownAccount if the account was removed, and HttpRefusal if the caller's token or session has ended, or no
     longer gives access to the account.

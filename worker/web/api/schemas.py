@@ -65,7 +65,7 @@ class NewAccount(BaseModel):
 
 
 class AccountSearch(BaseModel):
-    """Exactly one of `usage_point` and `pce`."""
+    """Give exactly one of `usage_point` and `pce`."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -98,14 +98,14 @@ class SeriesChoices(BaseModel):
 
 
 class SeriesSwitches(BaseModel):
-    """Only the switches: a client that may choose series need not be allowed to read when they were requested."""
+    """Switches only: a client may be allowed to choose series, but not to read when these series were requested."""
 
     account: str = Field(examples=[EXAMPLE_ID])
     series: dict[Series, SeriesSwitch]
 
 
 class NewInvitation(BaseModel):
-    """Exactly one of `account`, `usage_point` and `pce`."""
+    """Give exactly one of `account`, `usage_point` and `pce`."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -179,7 +179,7 @@ class AuditPage(BaseModel):
 
 
 class Receipt(BaseModel):
-    """What the erasure of an account has removed; zeros if the account was erased before."""
+    """How much the erasure of an account has removed, by kind; zeros if the account was erased before."""
 
     account: str = Field(examples=[EXAMPLE_ID])
     erased: dict[str, int] = Field(examples=[{"documents": 3152, "usage_points": 1, "tokens": 0, "state_keys": 6}])
@@ -192,7 +192,7 @@ def _describe_details(schema: dict[str, Any]) -> None:
 
 
 class Measure(BaseModel):
-    """A stored document. `fold` is 1 in the hour that is repeated in autumn, and absent elsewhere.
+    """A stored document. `fold` is 1 in the second pass of the hour that is repeated in autumn, and absent elsewhere.
 
     The fields after `fold` exist only for some series; `GET /api/schemas` lists the doctypes and their fields.
     """

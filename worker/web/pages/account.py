@@ -1,4 +1,4 @@
-"""The page of an account: progress of the first sync, charts, and the state of the connection with what to do.
+"""The page of an account: progress of the first sync, charts, and the state of the connection with advice.
 
 The chart and the figures show the energy of each stored series of daily values. The sentences of ``releve explain`` say
 why values are missing from a chart, or why the newest day is late.
@@ -66,12 +66,15 @@ RATE_LIMITED: Final = "state.rate_limited"
 RETRYING: Final = "state.retrying"
 _GAP_REACH: Final = timedelta(days=30)
 _TOLERANCE: Final = timedelta(days=2)  # For series whose values normally come some days late.
-_MOST_NAMED: Final = 3  # At most this many days with an impossible value, which was set aside, are named.
+_MOST_NAMED: Final = 3  # The page names at most this many days whose impossible value was set aside.
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFlow:
-    """The stored energy of a series of daily values, with its curve, from its ``first`` to its ``last`` day."""
+    """The stored energy in one direction: a series of daily values (``daily``) and its load curve, if there is one.
+
+    ``first`` and ``last``: the oldest and the newest day with a stored value of either series.
+    """
 
     daily: Series
     first: date
@@ -183,7 +186,11 @@ def _span_query(by: View | None, at: date | None, compare: Against, unit: Unit) 
 
 
 def _may_add_gas(sync: Sync, account: Account, suppliers: Sequence[str]) -> bool:
-    """Return whether the page offers to connect a gas meter too: gas is set up, and this home has none yet."""
+    """Return whether the page offers to connect a gas meter too.
+
+    True if gas is set up, no account of the home (or that may join it) is for gas, and the household may still choose
+    the account's series.
+    """
     return GRDF.name in sync.suppliers and GRDF.name not in suppliers and account.may_choose_series
 
 
@@ -211,7 +218,7 @@ def _explain_lack_of_days(measures: MeasureStore, sync: Sync, account: Account, 
 
 
 def _find_reader(stores: Stores, account: Account, today: date, words: Words) -> Reader | None:
-    """Return who may read the data by the consent in force; None if nobody may any more."""
+    """Return who may read the data under the consent in force; None if nobody may any more."""
     if account.refusal_on(today) is not None:
         return None
     proof = stores.registry.consents.newest_proofs([account.id]).get(account.id)
@@ -263,7 +270,10 @@ def _count_gaps(history: History, account: Account, today: date) -> dict[str, An
 
 
 def find_flows(stores: Stores, account: Account, known: Sequence[Series]) -> list[StoredFlow]:
-    """Return the directions with stored energy, consumption first. ``known``: the account's series."""
+    """Return the directions with stored energy, consumption first.
+
+    ``known``: the series that are collected for the account or have readings.
+    """
     outcomes = stores.registry.outcomes.load(account.id)
     flows = []
     for daily in dailies_of(account.supplier):
@@ -333,7 +343,7 @@ def build_chart(
 def build_figures(
     measures: MeasureStore, account_id: str, flows: Sequence[StoredFlow], words: Words, unit: Unit
 ) -> list[Summary]:
-    """Return the energies of the last day, its month and its year, each compared with the previous one.
+    """Return the sums of the last day, its month and its year, each with a comparison; empty without a daily value.
 
     ``unit``: the unit of the charts to which the figures link.
     """
@@ -420,7 +430,7 @@ def _explain_days(
 
 
 def _describe_gaps(reason: Reason, number: int, newest: SeriesExplanation, daily: Series, words: Words) -> str:
-    """Return how many days are missing and why; if the reason has no text for several days, explain the last one."""
+    """Return how many days are missing and why; if the reason has no text for several days, explain the newest day."""
     if has_text(f"chart.gaps.{reason}.one"):
         return words.count(f"chart.gaps.{reason}", number, supplier=words(f"supplier.{daily.description.supplier}"))
     count = words.count("chart.gaps.days", number)

@@ -57,7 +57,7 @@ _RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A series on the page. ``state``: ``on``, ``off`` or ``ended``, as in the keys of its texts.
+    """The tick box of a series. ``state``: ``on``, ``off`` or ``ended``, as in the keys of its texts.
 
     ``kept``: whether the series can't be switched off here, because the page's totals are computed from it.
     """
@@ -89,7 +89,7 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class SummedSpan:
-    """The sum of a home's energies over a day, month or year, in words.
+    """The sum of a home's energies over a day, month or year, as texts for the page.
 
     ``parts``: the key of each energy's name, and the energy's share in the total. ``note``: how many days are summed,
     if not all.
@@ -170,7 +170,7 @@ def stop_account(stores: StoresDep, sync: SyncDep, account: Stoppable) -> Respon
 
 
 def describe_grants(stores: Stores, sync: Sync, account: Account) -> dict[str, Any]:
-    """Return the page's values about the proxy's grants for the account's meter, each with its client's name."""
+    """Return the template's values about the OAuth proxy's grants for the account's meter, with the clients' names."""
     today, meters = sync.history.today(), meters_of(stores.registry, account)
     grants = stores.registry.proxy_grants.list_grants(meter_digests=meters)
     names = {client.id: client.name for client in stores.registry.proxy_clients.list_clients()} if grants else {}

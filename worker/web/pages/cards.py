@@ -2,10 +2,11 @@
 
 - Power: the maximum of each day, of the month and of the year, compared with the subscribed power. For a day, the
   card shows the day's month, because a day has only one maximum power.
-- Registers: by tariff period, what the meter showed and the sums of month and year. Periods are named as the supplier
-  sends them, with an explanation if there is one (``register.<name>``).
-- Billed periods of gas: a table of them, and their months next to the sums of the days. Days and periods are two
-  measures of the same gas, so they are shown next to each other and never added up.
+- Registers: for each tariff period, the year's last reading of its register, and the energy of the month or year.
+  Periods are named as the supplier sends them, with an explanation if there is one (``register.<name>``).
+- Billed periods of gas: a table of the periods, and a table that compares the energy published for each month with the
+  sum of its days. Days and periods are two measures of the same gas, so they are shown next to each other and never
+  added up.
 - Contract: subscribed power, tariff and off-peak hours; for gas the frequency of readings, the tariff and the annual
   reference consumption. The card also shows since when the contract is in force, and the earlier contracts.
 """
@@ -81,7 +82,7 @@ class PowerCard:
 
 @dataclass(frozen=True, slots=True)
 class RegisterRow:
-    """A tariff period, or the total: what the meter showed, and the energy of the month or year shown."""
+    """A tariff period, or the total: the year's last register reading, and the energy of the month or year shown."""
 
     name: str
     about: str
@@ -158,7 +159,7 @@ class ContractCard:
     """All values for the template.
 
     ``title``: the key of the title. ``facts``: the key of each fact's name, and the value. ``changes``: the days on
-    which another contract was found, each with that contract in a few words; newest first.
+    which a new contract was found, each with this contract in a few words; newest first.
     """
 
     series: Series
@@ -360,7 +361,7 @@ def _kwh(watt_hours: int | None, words: Words) -> str:
 
 
 def _registers_notes(entries: Sequence[Entry], shown: Sequence[MonthEnergy], words: Words) -> Iterator[str]:
-    """Yield what the totals lack: days without a value, and days on which the registers began a new sequence."""
+    """Yield notes on the days that the totals lack, and on each break in the registers, such as a replaced meter."""
     if lacking := sum(energy.lacking for energy in shown):
         yield words.count("registers.lacking", lacking)
     for sequence_break in find_breaks(entries):
@@ -443,7 +444,7 @@ def _describe_deviation(month: MonthComparison, words: Words) -> str:
 
 
 def to_contract(series: Series, entries: Sequence[Entry], words: Words) -> ContractCard | None:
-    """Return the card with the current contract and earlier contracts; None without any. ``entries``: in order."""
+    """Return the card with the current and earlier contracts; None if none is stored. ``entries``: oldest first."""
     if not entries:
         return None
     is_gas = series.is_gas

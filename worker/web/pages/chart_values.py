@@ -4,10 +4,10 @@ Energy is in whole milliwatt-hours; gas has no values within a day. An unknown v
 compared over the days that both have; otherwise an unfinished month would always look thrifty. Functions named
 ``read_…`` and ``first_day`` read the store and raise StoreUnavailable; the others are pure.
 
-A day's slots are its steps of whatever length and its gaps, each with the same time of the day before. Steps of both
-days are added up until their bounds agree, so that each slot is the same time on both days. A gap is time that no step
-covers. The slots are contiguous, and their lengths add up to 23, 24 or 25 hours. Consumption and production are shown
-on one grid, the coarser of the two: a slot that is partly a gap has the energy of its other part.
+A day's slots are its steps of whatever length and its gaps, each compared with the same time of the day before. Steps
+of both days are added up until their bounds agree, so that each slot is the same time on both days. A gap is time that
+no step covers. The slots are contiguous, and their lengths add up to 23, 24 or 25 hours. Consumption and production are
+shown on one grid, the coarser of the two: a slot that is partly a gap has the energy of its other part.
 
 A day of gas also has a volume, a coefficient, two index readings and a status such as provisional, shown in words. An
 unknown word from the supplier is shown as it was sent.
@@ -66,7 +66,7 @@ CALENDAR_VIEWS: Final = (View.DAY, View.MONTH, View.YEAR)  # Each span lies with
 
 
 class Against(StrEnum):
-    """What a week or month is compared with: the one before it, or the same week or month a year earlier."""
+    """What a week or month is compared with: the previous week or month, or the same one a year earlier."""
 
     PREVIOUS = "previous"
     YEAR = "year"
@@ -124,7 +124,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One bar: ``energy`` in this span, ``before`` in its counterpart in the compared span, in milliwatt-hours.
+    """One bar: ``energy`` in the slot's time, and ``before`` in the same time of the compared span, in milliwatt-hours.
 
     ``start`` is the local time of a step, or midnight of a day or of a month's first day. ``overhang``: how long the
     slot's last step continues after the day. ``repeated`` marks a slot in the second pass of the hour that is repeated
@@ -167,8 +167,8 @@ class Slot:
 class Comparison:
     """The energy of two spans, summed only over the time for which both have values.
 
-    ``number``: the length of that time, in days, or in minutes for a single day. ``whole``: True if no part of either
-    span is left out.
+    ``number``: the length of that time in days; for a single day in minutes, or 0 if the daily values are compared.
+    ``whole``: True if no part of either span is left out.
     """
 
     energy: int
@@ -272,7 +272,7 @@ def read_entries(
 
 
 def first_day(measures: MeasureStore, account_id: str, doctype: Doctype) -> date | None:
-    """Read the first day that has a document of this doctype; None if there is no document."""
+    """Return the first day that has a document of this doctype; None if there is no document."""
     documents = measures.read(account_id, {doctype: ALL_KEYS}, limit=1)[doctype]
     return to_reading(documents[0], doctype).start.date() if documents else None
 
@@ -477,7 +477,7 @@ def _overhang(reading: IntervalReading) -> int:
 
 
 def _minute_of(day: date, clock: datetime) -> int | None:
-    """Return the minute of a day at which its clock shows the time of ``clock``; None if it never shows that time."""
+    """Return the minute of a day at which its clock shows the time of ``clock``; None if that day has no such time."""
     moment = datetime.combine(day, clock.time(), PARIS).astimezone(UTC)
     shown = moment.astimezone(PARIS)
     if (shown.time(), shown.fold) != (clock.time(), clock.fold):
@@ -511,7 +511,7 @@ def count_marks(details: DayDetails, words: Words) -> list[str]:
 
 
 def notes_on_marks(details: DayDetails, is_day: bool, supplier: str, words: Words) -> Iterator[str]:
-    """Yield the notes below a chart on values that may still change."""
+    """Yield notes for below a chart of gas: when a gas day begins, and how many values may still change."""
     if is_day and details:
         yield words("gas.day")
     if provisional := _count_provisional(details):

@@ -15,7 +15,7 @@ maximum power (kVA), or what it costs (€). The previous span is a pale wide ba
 read at 48 bars on a phone. Energy fed into the grid hangs below the axis, to the same scale, because drawn and fed-in
 energy are not parts of one sum. A gap is hatched and a measured zero is a line. The second pass of the hour that is
 repeated in autumn has its own background, and so have off-peak hours. In front of each slot is a target for the
-pointer, as high as the chart; it is a link if the slot leads somewhere.
+pointer, as high as the chart; the target is a link if the slot leads to another chart.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _VIEW_WITHIN: Final = {View.WEEK: View.DAY, View.MONTH: View.DAY, View.YEAR: Vie
 _ONE_WATT_HOUR: Final = 1000  # In milliwatt-hours: daily values are sent in watt-hours.
 _UNKNOWN: Final = "–"
 _AN_HOUR: Final = timedelta(hours=1)
-_SMALLEST_TOP: Final = 0.05  # In thousands of the unit. With a lower top, a standby use would fill the chart.
+_SMALLEST_TOP: Final = 0.05  # In kW, kWh or kVA. With a lower top, a device on standby would fill the chart.
 _TICKS: Final = 4
 _FACTORS: Final = {Unit.KWH: (1, 2, 2.5, 5, 10), Unit.EUR: (1, 2, 5, 10)}  # Quarters of a cent are no round numbers.
 _CENTS: Final = 2  # Decimals of a euro.
@@ -77,9 +77,9 @@ class Link:
 class Navigation:
     """The links of one chart.
 
-    ``first`` and ``last``: the links lead to days between these. ``date``: the value of the date field.
-    ``comparisons``: what the span can be compared with, ``units``: the units it can be shown in; each empty if there is
-    no choice.
+    ``first`` and ``last``: the first and the last day to which the links lead. ``date``: the value of the date field.
+    ``comparisons``: what the span can be compared with, ``units``: the units in which it can be shown; each is empty if
+    there is no choice.
     """
 
     view: View
@@ -132,9 +132,10 @@ class Summary:
 class Chart:
     """All values of one span for the template. Addresses are queries of the account's own page.
 
-    ``kind``: what the bars above the axis show; the names of their colours end in it. ``balance``: a sentence, empty if
-    unknown. ``title_before``: empty if costs are compared with none. ``facts``: a day's further figures, with the keys
-    of their names. ``has_bands``: whether off-peak hours are marked.
+    ``kind``: what the bars above the axis show; the names of their colours end in this word. ``balance``: a sentence
+    that compares the energy drawn with the energy fed in; empty if unknown. ``title_before``: empty if costs are
+    compared with none. ``facts``: a day's further figures, with the keys of their names. ``has_bands``: whether
+    off-peak hours are marked.
     """
 
     view: View
@@ -170,8 +171,8 @@ def to_chart(
     """Return the chart. ``first`` and ``last``: the first and the last day to which its links lead.
 
     ``daily``: the series of its daily values, by default electricity consumption. ``fed``: the energy fed into the
-    grid, if both are stored. ``has_prices``: it can also be shown in the other unit. ``off_peak``: the off-peak hours
-    of a day, in minutes since it began.
+    grid, if the account has stored both directions. ``has_prices``: whether it can also be shown in the other unit.
+    ``off_peak``: the off-peak hours of a day, in minutes since it began.
     """
     daily = daily or daily_of()
     span = measures.span
@@ -219,7 +220,7 @@ def _describe_chart(summary: Summary, kind: str, fed: SpanMeasures | None, words
 
 
 def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = None, unit: Unit = Unit.KWH) -> Summary:
-    """Return a span in words. ``fed``: the energy fed in during the span, shown if known. ``unit``: the chart's."""
+    """Return a span in words. ``fed``: the energy fed in during the span; None if unknown. ``unit``: the chart's."""
     span = measures.span
     comparison, trend = _describe_change(measures, words)
     total = _describe_total(measures, words)
@@ -324,12 +325,12 @@ def slot_label(slot: Slot, view: View, words: Words) -> str:
 
 
 def _wall_clock_end(start: datetime, length: timedelta) -> datetime:
-    """Return the local time at the end of a step: in the night of March, the step from 01:30 ends at 03:00."""
+    """Return the local time at the end of a step; when clocks go forward, the step from 01:30 ends at 03:00."""
     return datetime.fromtimestamp(start.timestamp() + length.total_seconds(), start.tzinfo)
 
 
 def _describe_change(measures: SpanMeasures, words: Words) -> tuple[str, str]:
-    """Return the comparison with the previous span in words, and the trend.
+    """Return the comparison with the other span in words, and the trend; both are empty if nothing can be compared.
 
     For example ``−8 % par rapport à juin 2024 (23 jours comparés)`` and ``less``.
     """
@@ -580,7 +581,7 @@ def draw_chart(
     links: Sequence[Link | None] = (),
     bands: Sequence[tuple[int, int]] = (),
 ) -> Markup:
-    """Return a chart as an ``<svg>`` element. ``title`` is its text for screen readers.
+    """Return a chart as an ``<svg>`` element. ``title`` is the chart's text for screen readers.
 
     ``fed``: the series drawn below the axis. ``limits``: the level of a line across each slot, in the unit of the
     slots. ``links``: where each slot leads, with its text for screen readers. ``bands``: the minutes of a day that have
@@ -634,9 +635,9 @@ def draw_chart(
 def _bars(
     values: Sequence[float | None], positions: Positions, partial: Sequence[bool], share: float, scale: Scale
 ) -> list[tuple[str, bool]]:
-    """Return the path of each known value's bar, and whether it shows only a part; negative values hang below zero.
+    """Return the path of each known value's bar, and whether the value is only partial.
 
-    ``-0.0`` is a zero below the axis.
+    Negative values, and the zero ``-0.0``, hang below the axis.
     """
     paths = []
     for (x, width), value, is_partial in zip(positions, values, partial, strict=True):
@@ -714,7 +715,7 @@ def _labels(measures: SpanMeasures, words: Words, size: Size) -> list[str]:
     if view is View.MONTH:
         every = 1 if size.labels >= len(slots) else (2 if size is WIDE else 5)
         return [str(slot.start.day) if (slot.start.day - 1) % every == 0 else "" for slot in slots]
-    hours = 2 if size is WIDE else 6  # In the autumn night the label of 2 h comes twice.
+    hours = 2 if size is WIDE else 6  # When clocks go back in autumn, the label of 2 h comes twice.
     return [
         words("chart.hour", hour=slot.start.hour) if slot.start.minute == 0 and slot.start.hour % hours == 0 else ""
         for slot in slots

@@ -8,9 +8,9 @@ Each start of a consent keeps a key in Redis for a quarter of an hour, so starts
 share a count. An invited person and a household have counts of their own, so that no stranger at the same address locks
 them out. If another site's page loads one of these pages by itself, without a person, no consent begins.
 
-Without another proof, people prove that a meter is theirs by typing what its display shows (P4). The page for this
-belongs to the browser's last connection request, and shows nothing about the meter. A task compares the typed reading
-with the supplier's values.
+Without another proof, people prove that a meter is theirs by typing what its display shows. The page for this belongs
+to the browser's last connection request, and shows nothing about the meter. A task compares the typed reading with the
+supplier's values.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from worker.web.request_audit import note_subject
 
 router = APIRouter()
 CONSENT_STARTS: Final = Rate("consent", calls=60)
-# A secret of 256 bits can't be guessed; this limit only keeps wrong secrets from costing us. The right secret is always
+# A secret of 256 bits can't be guessed; this limit only keeps wrong secrets cheap for us. The right secret is always
 # accepted.
 WRONG_INVITATIONS: Final = Rate("invitation", calls=20)
 _AN_HOUR_S: Final = 3600
@@ -88,7 +88,7 @@ def open_invitation(visit: ConsentVisitDep, invitation: Annotated[str, Form(max_
 
 @router.get("/invitation/again", dependencies=[Depends(require_person)])
 def choose_again(visit: ConsentVisitDep) -> Response:
-    """Redirect to the supplier's page again, with an invitation whose consent was given for another meter."""
+    """Redirect to the supplier's page again, because the consent was given for a meter other than the invitation's."""
     own = visit.find_request()
     invited = visit.consent.connector.outcomes.find_invited(own) if own else None
     if invited is None or invited.invitation.used_at is not None:
@@ -111,7 +111,7 @@ def invite_to_pretend_home(
     if account is None:
         made = invitations.create(InvitationPurpose.METER, ENEDIS.name, _PRETENDER, usage_point_id=meter)
     else:
-        # Pretend homes belong to everybody.
+        # Pretend homes belong to everybody, so anybody may be invited to an account that exists.
         made = invitations.create(InvitationPurpose.ACCOUNT, ENEDIS.name, _PRETENDER, account_id=account.id)
     opened = invitations.open(made[1], visit.renamed.newest)
     return visit.page("invitation_over") if opened is None else _go_on(visit, opened)
@@ -139,8 +139,8 @@ def _go_on(visit: ConsentVisit, invitation: Invitation) -> Response:
 def _open_again(visit: ConsentVisit, secret: str) -> Response | None:
     """Open the account again for the browser that has used this invitation; None if nothing may be opened.
 
-    After a crash, a browser may have no session although its consent is recorded. If the browser got a session that
-    has ended since, it gets no other session, because the device may be lost.
+    After a crash, a browser may have no session although its consent is recorded. If the browser got a session that has
+    ended since, it gets no other session, because the device may have been lost.
     """
     registry = visit.registry
     invitation = registry.invitations.find(secret)
@@ -165,14 +165,14 @@ def _open_again(visit: ConsentVisit, secret: str) -> Response | None:
 # Declared before ``/connect/{supplier}``, which would match this path too.
 @router.get("/connect/reading")
 def show_reading_form(visit: ConsentVisitDep) -> Response:
-    """Show the form to the browser whose last request has no proof yet."""
+    """Show the form for a meter reading, if a reading can prove the browser's last connection request."""
     if visit.consent.connector.find_unproven(visit.names.hashes) is None:
         return visit.page("no_reading")
     return render_with_form(visit.request, "reading.html", contracts=DISPLAYED_PERIODS, typed={}, unread=False)
 
 
 async def read_registers(request: Request) -> dict[str, str]:
-    """Return the typed register values, by tariff period; an empty field means that the display doesn't show it."""
+    """Return the typed register values, by tariff period, without those left empty because the display lacks them."""
     form = await request.form()
     registers = [name for periods in DISPLAYED_PERIODS.values() for name in periods]
     return {name: text for name in registers if (text := str(form.get(_REGISTER_FIELD + name, "")).strip())}
@@ -231,9 +231,9 @@ def redirect_to_supplier(
     invitation: Invitation | None = None,
     tenant: str = DEFAULT_TENANT,
 ) -> Response:
-    """Store a flow of this browser and redirect to the supplier's page; only a simulator gets ``usage_point_id``.
+    """Store the consent flow that this browser begins, and redirect to the supplier's page.
 
-    ``tenant``: the owner of a new account if there is no invitation.
+    Only a simulator gets ``usage_point_id``. ``tenant``: the owner of a new account if there is no invitation.
     """
     if wait_s := count_start(visit, invitation):
         return visit.rename(visit.page("too_many", wait_s))
@@ -245,7 +245,7 @@ def redirect_to_supplier(
 
 
 def begin_flow(visit: ConsentVisit, flow: ConsentFlow, callback_path: str, usage_point_id: str | None) -> Response:
-    """Store a flow that begins now, and redirect to the supplier's page.
+    """Store a consent flow that begins now, and redirect to the supplier's page.
 
     The response also sets the cookie with the browser's new name. Only a simulator gets ``callback_path`` and
     ``usage_point_id``: the supplier knows our callback address from our contract, and the holder chooses the meter on
@@ -277,8 +277,8 @@ def _hints(
 def count_start(visit: ConsentVisit, invitation: Invitation | None) -> int:
     """Count a start of a consent. Return 0 if it is within the rate, else the seconds until the next start is allowed.
 
-    ``invitation``: the invitation with which the consent begins; without one, an invitation that this browser has
-    opened counts as well.
+    The start is counted by household; without one, by ``invitation`` or else by an invitation that this browser has
+    opened; without any, by address.
     """
     session = visit.session
     if session.household is not None and session.accounts:

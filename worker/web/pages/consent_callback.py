@@ -65,7 +65,7 @@ MOST_NAMES: Final = 30  # One invitation needs fewer; the name that opened the i
 _NAME: Final = re.compile(r"([0-9a-f]{8})[A-Za-z0-9_-]{32}", re.ASCII)
 _STATE: Final = re.compile(rf"[A-Za-z0-9_-]{{20,{LONGEST_STATE}}}", re.ASCII)
 _SHORTEST_WAIT_S: Final = 2
-_PUBLISHED: Final = Rate("request-published", calls=1, window_s=_SHORTEST_WAIT_S)  # However often the page reloads.
+_PUBLISHED: Final = Rate("request-published", calls=1, window_s=_SHORTEST_WAIT_S)  # Even if the page reloads sooner.
 _LONGEST_WAIT_S: Final = 60
 _START_AGAIN: Final = (f"/connect/{ENEDIS.name}", "connect.again")
 _HOME: Final = ("/", "connect.home")
@@ -102,7 +102,7 @@ _PAGES: Final = {  # Name of a page -> its status and the next action.
     )
     for name in names
 }
-_PAGES_WITHOUT_ERROR: Final = ("code_refused", "unusable")  # OAuth has no error codes for them.
+_PAGES_WITHOUT_ERROR: Final = ("code_refused", "unusable")  # OAuth has no error codes for these pages.
 _FAILURES: Final = ("access_denied", "server_error", "no_usage_point")  # Other failures share the page ``refused``.
 
 
@@ -128,17 +128,14 @@ class BrowserNames:
 
 
 class ConsentVisit(dependencies.Visit):
-    """A visit to the consent pages.
-
-    They recognize a browser by its names: random texts that we put in its cookie.
-    """
+    """A visit to the consent pages, which recognize a browser by its names: random texts in one of its cookies."""
 
     @cached_property
     def names(self) -> BrowserNames:
         """The names in the browser's cookie, without names that are older than any request can be.
 
         Names need no signature: nothing is bound to a name that we have not made. The time in a name is part of what is
-        hashed, so nobody can extend its life.
+        hashed, so nobody can extend the name's life.
         """
         texts = (dependencies.read_cookie(self.request, BROWSER_COOKIE) or "").split(".", MOST_NAMES)[:MOST_NAMES]
         return BrowserNames(tuple(text for text in texts if _is_current(text)))
@@ -313,7 +310,10 @@ def _publish_once(stores: Stores, own: ConnectionRequest) -> None:
 
 
 def publish_request(stores: Stores, own: ConnectionRequest) -> None:
-    """Publish the task of a request. If the message is lost or the browser is closed, a task of beat takes over."""
+    """Publish the task that continues a request.
+
+    If the message is lost or the browser is closed, a periodic task of beat continues the request.
+    """
     try:
         enqueue_request(own.id, vouched=own.vouched, broker_url=stores.broker_url)
     except StoreUnavailable as error:
@@ -321,7 +321,10 @@ def publish_request(stores: Stores, own: ConnectionRequest) -> None:
 
 
 def _unproven_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
-    """Return the page of an unproven request, the same for every meter; it links to the reading's form if useful."""
+    """Return the page of an unproven request, the same for every meter.
+
+    The page links to the form for a meter reading if a reading can prove the request.
+    """
     if own.page == "reading_wrong":
         return visit.page(own.page)
     connector = visit.consent.connector
@@ -376,7 +379,7 @@ def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAcc
 def _find_asked_about(
     registry: Registry, session: dependencies.Session, accounts: Sequence[Account | ConnectedAccount]
 ) -> list[Account]:
-    """Return the session's accounts to name in the question whether the new accounts join them.
+    """Return the session's accounts that the page names when it asks whether the new accounts join them.
 
     Empty if a new account has taken over the meter of an account of the session. A takeover closes the old account and
     creates the new one at the same time, so the equal times show the takeover even after a crash.
@@ -395,7 +398,7 @@ def join_meters(
     offer: Annotated[str, Form(max_length=4000)] = "",
     choice: Annotated[str, Form(max_length=10)] = "",
 ) -> Response:
-    """Open the accounts that the browser was asked about: in its session's household, or in a new one.
+    """Open the accounts that the browser was asked about: in its session's household, or in a new household.
 
     ``offer`` is encrypted for this session, so that no other page can send it.
     """
@@ -423,7 +426,7 @@ def _open(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], n
 
 
 def _waiting_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
-    """Return a page that reloads itself soon after the request is tried again."""
+    """Return a page that reloads itself shortly after the next try of the request."""
     if own.next_try_at is None or not own.page:
         return visit.page("working", _SHORTEST_WAIT_S, supplier=own.supplier)
     left_s = (own.next_try_at - datetime.now(UTC)).total_seconds() + _SHORTEST_WAIT_S

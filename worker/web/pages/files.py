@@ -1,9 +1,9 @@
 """Files of an account's measures: the page and the files to download, and the import of a household's own files.
 
 The page of downloads has links to a file of each doctype, and a form for a range of days. The form is for energies,
-which have several periods. Other series have at most one document a day, so each of them has one small file. Files are
-complete, for a spreadsheet in the reader's language or for programs. The page of imports shows the contents of the
-files, and the result.
+which have several periods. Other series have at most one document a day, so each of them has one small file. Each file
+has all documents of its range, for a spreadsheet in the reader's language or for programs. The page of imports shows
+the contents of the files, and the result.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def show_download(visit: VisitDep, account: OwnAccount) -> Response:
 
 
 def _first_days(measures: MeasureStore, account_id: str, known: list[Series]) -> FirstDays:
-    """Return the doctypes that have documents of the account: each with its first day, or None if not by day."""
+    """Return the doctypes of which the account has documents; the first day for a daily doctype, None for others."""
     wanted = [doctype for series in known for doctype in series.doctypes]
     stored = measures.read(account_id, dict.fromkeys(wanted, ALL_KEYS), limit=1)
     return {

@@ -1,12 +1,12 @@
-"""The OAuth proxy, for clients with their own accounts, such as Cozy stacks: one callback address at the supplier.
+"""The OAuth proxy, through which clients with their own accounts, such as Cozy stacks, share one callback address.
 
 1. A client sends the person to ``/auth``, whose page names the client. Its button leads to the supplier's page.
 2. The supplier sends the person to ``/redirect``. If the consent is proven, the person continues to the client's own
    address with a code of ours.
 3. The client exchanges the code at ``/token``, and later renews its token there, in plain OAuth 2.0 (RFC 6749, 4.1.3
    and 6).
-4. With v5 and 2026, the client reads the data of the one meter of its grant at ``/data``, in the supplier's own form.
-   The application's own token never leaves us.
+4. With enedis-v5 and enedis-2026, the client reads the data of the one meter of its grant at ``/data``, in the
+   supplier's own form. The application's own token never leaves us.
 
 The supplier accepts 100 characters of state and knows one callback address, so the client's state and address are kept
 in Redis. Clients are created with ``releve access add-client``.
@@ -86,7 +86,8 @@ _WRONG_TOKENS: Final = Rate("proxy-token", calls=60, window_s=300)
 class AuthorizationRequest:
     """A valid request for a consent, to be shown to the person.
 
-    ``parameters``: the parameters as received, which the page's form sends again.
+    ``hint``: the number of the meter that the client suggests. ``parameters``: the parameters as received, which the
+    page's form sends again.
     """
 
     client: ProxyClient
@@ -212,7 +213,7 @@ def _open_invitation(visit: ConsentVisit, asked: AuthorizationRequest, secret: s
     """Bind the invitation with this secret to the browser's new name, and return the invitation.
 
     Without a secret, return the invitation that the browser opened earlier. None for an unknown invitation, or for
-    another tenant's, which stays unchanged.
+    another tenant's invitation, which stays unchanged.
     """
     if not secret:
         return _find_opened(visit, asked)
@@ -223,7 +224,7 @@ def _open_invitation(visit: ConsentVisit, asked: AuthorizationRequest, secret: s
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """Return the form's fields. A repeated name is refused, because another reader might take the other value."""
+    """Return the form's fields. A repeated name is refused, because another program might take the other value."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
         raise HttpRefusal(400, "invalid_request", f"send {_FORM_TYPE}")
     try:
@@ -250,7 +251,7 @@ def issue_token(
     except WorkerError as error:
         raise to_refusal(error) from error
     if form.get("grant_type") == "refresh_token":
-        leave_out(visit.request)  # A client renews each hour, which gives it no further access.
+        leave_out(visit.request)  # Not in the audit trail: clients renew each hour, and gain no access.
     return answer
 
 

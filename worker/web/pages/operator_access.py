@@ -2,8 +2,8 @@
 
 A session is a row of the registry, opened by the text in the browser's cookie.
 
-A link replaces the password, because only a person with access to the machine can make a link. Its secret is in the
-fragment, like that of an invitation, and loading the page doesn't use it up.
+A link replaces the password, because only a person with access to the machine can make a link. The link's secret is in
+the fragment, like an invitation's secret, and loading the page doesn't use the link up.
 
 On a loopback address the password or the link is enough. Elsewhere the code of the second factor is always required,
 and checked only after the password, so that no answer confirms a code to somebody who lacks the password. Limits lock
@@ -142,7 +142,7 @@ def log_in(
 
 @router.get("/link")
 def show_link(visit: VisitDep) -> Response:
-    """Show the form for a sign-in link; it tells nothing about the link, which the server has not seen."""
+    """Show the form for a sign-in link; the form tells nothing about the link, which the server has not seen."""
     return _link_page(visit)
 
 
@@ -232,7 +232,8 @@ def _check_code(visit: Visit, operator: Operator, code: str, shown: str) -> Sign
     if not needs_code(visit):
         return None
     if visit.count_call(_CODES, shown):
-        # Refusals are noted as the operator's: the trail has a limit for all visitors together, which is soon used up.
+        # The refusal is noted under the operator's name, because all visitors without a name share one limit of the
+        # audit trail, which is soon used up.
         note_actor(visit.request, ActorKind.OPERATOR, operator.name)
         note_refusal(visit.request, TOO_MANY_CODES)
         if wait_s := visit.count_call(_LATE_CODES, shown):
@@ -242,7 +243,7 @@ def _check_code(visit: Visit, operator: Operator, code: str, shown: str) -> Sign
 
 
 def refuse_try(visit: Visit, name: str) -> SignInRefusal:
-    """Count a wrong attempt, and return its refusal."""
+    """Count a wrong attempt to sign in, and return the refusal."""
     log.warning("operator login refused", extra=fields(address=visit.address))
     wait_s = visit.count_call(_WRONG_TRIES, _subject(visit, name))
     note_refusal(visit.request, "operator.wrong")

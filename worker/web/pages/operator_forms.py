@@ -2,7 +2,7 @@
 
 To erase an account the operator gives password and code again. The link of an invitation is shown once. The proofs of
 consent that a supplier awaits are uploaded here. The upload has its own route, because the body is large: the sender is
-checked before the body is read, and the size while it is read. The files are kept in private temporary files, then
+checked before the body is read, and the size during the reading. The files are kept in private temporary files, then
 encrypted and passed to the worker that sends them to the supplier.
 """
 
@@ -57,7 +57,7 @@ _INVITATIONS: Final = f"{PATH}#invitations"  # The part of the page to which a f
 _PROOFS: Final = f"{PATH}#proofs"
 _OWN_ACCESS: Final = f"{PATH}#access"
 _LONGEST_ID: Final = 32
-_METER: Final = re.compile(r"[0-9]{14}")  # An electricity meter's number; a gas meter's may have the same form.
+_METER: Final = re.compile(r"[0-9]{14}")  # An electricity meter's number; a gas meter's number may look the same.
 _UNUSUAL: Final = re.compile(r"[^A-Za-z0-9._-]+")  # Characters that don't belong in a file's name.
 _MOST_FIELDS: Final = 2
 _FAULTS: Final[Mapping[type[Exception], tuple[str, int]]] = {
@@ -162,7 +162,7 @@ def _is_meter(whom: str, energy: str) -> bool:
 
 @router.post("/rights/{right_id}/proofs", dependencies=[Depends(require_uploader)])
 async def upload(right_id: str, visit: VisitDep) -> Response:
-    """Accept one to three files as the proof of a right's consent."""
+    """Accept one to three files that prove the consent to an access right."""
     try:
         form = await read_upload(visit.request, LARGEST_UPLOAD, most_files=MOST_PROOFS, most_fields=_MOST_FIELDS)
     except MultiPartException:
@@ -194,7 +194,7 @@ def _take_proofs(visit: Visit, right_id: str, form: FormData) -> Response:
 
 
 def _plain_name(name: str) -> str:
-    """Return a generic file name with the same suffix, because the supplier gets it: the original may name a person."""
+    """Return a generic name with the file's suffix: the supplier gets the name, and the original may name a person."""
     suffix = _UNUSUAL.sub("", PurePath(name).suffix)[:8]
     return f"proof{suffix}"
 

@@ -152,7 +152,7 @@ def _invitations(stores: Stores, consent: Consent) -> dict[str, Any]:
 
 
 def _fresh_hours(stores: Stores, nightly: Sequence[Series]) -> dict[datetime, dict[Series, HourFreshness | None]]:
-    """Return, for each stored hour of the last day, how many active accounts had all readings of the day before."""
+    """Return how many active accounts had all readings of the day before, by hour of the last day and by series."""
     rows = stores.registry.completeness.list_freshness_since(stores.now() - timedelta(hours=24))
     hours: dict[datetime, dict[Series, HourFreshness | None]] = {}
     for row in rows:

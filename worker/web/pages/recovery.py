@@ -52,7 +52,7 @@ def keep_code(visit: VisitDep, household: HouseholdDep) -> Response:
 
 @router.post("/access/code", dependencies=_OWN_FORM)
 def make_code(visit: VisitDep, household: HouseholdDep) -> Response:
-    """Make a new code; the previous code stops working."""
+    """Make a new recovery code; the previous code stops working."""
     access, session = visit.access, visit.session
     code = access.ways_back.create_code(household.id)
     access.keys.set_details(session.own_key, {**session.details, CODE: code})
@@ -64,7 +64,7 @@ def make_code(visit: VisitDep, household: HouseholdDep) -> Response:
 def give_address(
     visit: VisitDep, household: HouseholdDep, address: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = ""
 ) -> Response:
-    """Mail the link that confirms an address. The previous address stays in use until then."""
+    """Mail the link that confirms an address. The previous address stays in use until the new one is confirmed."""
     address = address.strip()
     if not is_mail_address(address):
         return _access_page(visit, household, 422, "sign_in.no_address", address)

@@ -1,8 +1,8 @@
 """Declaring a right of access to gas data: the form, or the supplier's own page instead, and the right's state.
 
 A form opens only with an invitation that this browser has opened, or from an account of its session. The typed data are
-kept until the right is declared; without an invitation, this waits for the operator's approval. A task asks the
-supplier, so the page with the state reloads itself, like other pages that wait.
+kept until the right is declared; without an invitation, the declaration waits for the operator's approval. A task asks
+the supplier, so the page with the state reloads itself, like other pages that wait.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from worker.web.rendering import render_with_form, words_of
 
 router = APIRouter()
 AGAIN: Final = "/connect/right/again"
-# Each declaration takes a call of the supplier's quota, which all households share.
+# Each declaration takes a call from the supplier's quota, which all households share.
 DECLARATIONS: Final = Rate("right-declared", calls=20, window_s=3600)
 _WAITS: Final = {"right_pending": 60, "right_proof": 60, "right_to_check": 300}  # Seconds until a page reloads.
 _LONGEST: Final = 254  # For an e-mail address; the other fields are shorter.
@@ -197,7 +197,10 @@ def show_state(visit: ConsentVisitDep) -> Response:
 
 @router.get(AGAIN)
 def show_form_again(visit: ConsentVisitDep) -> Response:
-    """Redirect to the form from which the browser's last declaration came."""
+    """Redirect to a form for another declaration: the last invitation's, or else that of the session's first account.
+
+    Without either, redirect to the page for invitations.
+    """
     own = visit.find_request()
     if own is not None and own.supplier == GRDF.name and own.invitation_id is not None:
         return RedirectResponse(f"/invitation/{own.invitation_id}/right", 303)

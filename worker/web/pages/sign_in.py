@@ -1,8 +1,8 @@
 """How households sign in without a supplier, by a recovery code or a mailed link, and the page of their sessions.
 
-A valid code or link is always accepted; wrong ones are counted after they were checked. Neither the text of a page nor
-its timing reveals whether a code or an address is known. Loading a page changes nothing, because mail programs load
-links too.
+A valid code or link is always accepted; wrong codes and links are counted only after the check. Neither the text of a
+page nor its timing reveals whether a code or an address is known. Loading a page changes nothing, because mail programs
+load links too.
 
 The page of sessions shows which browsers see the household's meters, with forms that end their sessions. ``others`` are
 browsers of other households that see one of the same accounts, for example because they connected the same meter
@@ -84,7 +84,7 @@ def sign_in_by_code(visit: VisitDep, code: Annotated[str, Form(max_length=200)] 
 
 @router.post("/sign-in/mail", dependencies=[Depends(require_mail), browser_form(PATH)])
 def mail_sign_in_link(visit: VisitDep, address: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = "") -> Response:
-    """Answer every address alike. Whether the address is known is looked up only after the answer is sent."""
+    """Answer every address alike. After the answer is sent, the address is looked up; a known address gets a link."""
     address = address.strip()
     if not is_mail_address(address):
         return _sign_in_page(visit, 422, "sign_in.no_address", address=address)
@@ -208,7 +208,7 @@ def _other_households(visit: Visit, own: Household) -> list[str]:
 def _after_end(visit: Visit) -> Response:
     """Return the answer after the browser's own session has ended."""
     response = RedirectResponse("/", 303, {"Clear-Site-Data": '"cache", "storage"'})
-    # The browser's names from its consents could open an account again.
+    # The browser's names (``BROWSER_COOKIE``) could open an account again.
     for cookie in (SESSION_COOKIE, BROWSER_COOKIE):
         delete_cookie(visit.request, response, cookie)
     return response

@@ -73,7 +73,7 @@ def test_the_secret_of_one_token_does_not_open_another(tokens: ApiTokenTable) ->
     assert tokens.find(f"releve_{one.id}_{text.split('_', 2)[2]}") is None
 
 
-@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text())
 def test_no_other_text_opens_anything(tokens: ApiTokenTable, text: str) -> None:
     assert tokens.find(text) is None

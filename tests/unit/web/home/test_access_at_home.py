@@ -134,6 +134,8 @@ def test_wrong_passwords_are_slowed_and_the_right_one_is_heard(home: ApiService)
         for number in range(WRONG_OF_ADDRESS.calls + 1)
     ]
     assert answers[0] == 403 and answers[-1] == 429
+    refused = guesser.post("/sign-in/link", data={**form, "link": f"sign_in_{'0' * 43}"})
+    assert (refused.status_code, "again in 5 min" in refused.text) == (429, True)
     assert enter(guesser, password).status_code == 303
 
 

@@ -167,7 +167,7 @@ def set_up_role(owner: Database, url: str) -> str:
 
 
 def grant_rows(owner: Database, url: str) -> str:
-    """Let the role in ``url`` read and write the rows of every table, except that it can't change the audit log's.
+    """Let the role in ``url`` read and write the rows of every table, but not change the rows of the audit log.
 
     Returns ``made``, or ``there`` if no right was missing.
     """

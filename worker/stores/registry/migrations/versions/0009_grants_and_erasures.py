@@ -1,4 +1,4 @@
-"""Migration: stricter rules for proxy clients, two columns of grants, erased meters' tenant, the ledger's known end."""
+"""Migration: columns for proxy clients' rules, for grants and for erased meters' tenant; the table ``ledger_end``."""
 
 from __future__ import annotations
 
