@@ -4,21 +4,18 @@ The entry is written in one place, after the route has answered. The code that a
 (``note_actor``), and a route names what it made (``note_subject``). A route that only sometimes opens something, such
 as a callback, notes that as a separate event (``note_event``).
 
-A new route that changes something needs a line in ``ACTIONS``, or a line with the reason in ``UNRECORDED``; a test
-names the missing line.
+The name of a route that changes something is the audit action of its requests; a test finds the routes without one.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from fastapi import FastAPI, Request
-from fastapi.routing import iter_route_contexts
+from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from worker.domain.audit_entry import DONE, Actor, ActorKind, AuditAction, AuditEntry, new_entry
@@ -30,69 +27,7 @@ from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.client_addresses import client_address
 
 log = logging.getLogger("releve.audit")
-ACTIONS: Final[Mapping[str, AuditAction]] = {
-    "POST /api/accounts": AuditAction.ACCOUNT_ADD,
-    "POST /api/accounts/{account_id}/pause": AuditAction.ACCOUNT_PAUSE,
-    "POST /api/accounts/{account_id}/resume": AuditAction.ACCOUNT_RESUME,
-    "POST /api/accounts/{account_id}/stop": AuditAction.ACCOUNT_STOP,
-    "PATCH /api/accounts/{account_id}/series": AuditAction.ACCOUNT_SERIES,
-    "DELETE /api/accounts/{account_id}": AuditAction.ACCOUNT_ERASE,
-    "POST /api/accounts/{account_id}/import": AuditAction.ACCOUNT_IMPORT,
-    "POST /api/invitations": AuditAction.INVITATION_CREATE,
-    "DELETE /api/invitations/{invitation_id}": AuditAction.INVITATION_REVOKE,
-    "POST /accounts/{account_id}/stop": AuditAction.ACCOUNT_STOP,
-    "POST /accounts/{account_id}/grants/{grant_id}/end": AuditAction.GRANT_END,
-    "POST /accounts/{account_id}/import": AuditAction.ACCOUNT_IMPORT,
-    "POST /accounts/{account_id}/series": AuditAction.ACCOUNT_SERIES,
-    "POST /accounts/{account_id}/prices": AuditAction.PRICES_SET,
-    "POST /accounts/{account_id}/prices/remove": AuditAction.PRICES_REMOVE,
-    "POST /accounts/{account_id}/remove": AuditAction.ACCOUNT_ERASE,
-    "POST /accounts/{account_id}/home": AuditAction.ACCOUNT_JOIN,
-    "POST /accounts/{account_id}/home/part": AuditAction.ACCOUNT_PART,
-    "POST /accounts/{account_id}/gas": AuditAction.RIGHT_DECLARE,
-    "POST /accounts/{account_id}/gas/page": AuditAction.RIGHT_DECLARE,
-    "POST /invitation/{invitation_id}/right": AuditAction.RIGHT_DECLARE,
-    "POST /invitation/{invitation_id}/right/page": AuditAction.RIGHT_DECLARE,
-    "POST /invitation": AuditAction.INVITATION_OPEN,
-    "POST /invitation/pretend": AuditAction.INVITATION_OPEN,
-    "POST /connect/new-holder": AuditAction.CONSENT_NEW_HOLDER,
-    "POST /connect/reading": AuditAction.READING_TRY,
-    "POST /proxy/{supplier}/auth": AuditAction.CONSENT_BEGIN,
-    "POST /proxy/{supplier}/token": AuditAction.GRANT_TOKEN,
-    "POST /home/token": AuditAction.ACCOUNT_TOKEN,
-    "POST /home/password": AuditAction.RECOVERY_CODE,
-    "POST /sign-in/code": AuditAction.SESSION_OPEN,
-    "POST /sign-in/link": AuditAction.SESSION_OPEN,
-    "POST /sign-in/mail": AuditAction.SIGN_IN_MAIL,
-    "POST /access/code": AuditAction.RECOVERY_CODE,
-    "POST /access/address": AuditAction.ADDRESS_GIVE,
-    "POST /access/address/remove": AuditAction.ADDRESS_REMOVE,
-    "POST /access/notices": AuditAction.ADDRESS_NOTICES,
-    "POST /access/notices/off/{ticket}": AuditAction.ADDRESS_NOTICES,
-    "POST /access/confirm": AuditAction.ADDRESS_CONFIRM,
-    "POST /access/log-out": AuditAction.SESSION_END,
-    "POST /access/sessions/{key_id}/end": AuditAction.SESSION_END,
-    "POST /access/sessions/end-others": AuditAction.SESSION_END_OTHERS,
-    "POST /operator/search": AuditAction.ACCOUNT_FIND,
-    "POST /operator/login": AuditAction.SESSION_OPEN,
-    "POST /operator/link": AuditAction.SESSION_OPEN,
-    "POST /operator/logout": AuditAction.SESSION_END,
-    "POST /operator/sessions/end-others": AuditAction.SESSION_END_OTHERS,
-    "POST /operator/password": AuditAction.OPERATOR_PASSWORD,
-    "POST /operator/erase": AuditAction.ACCOUNT_ERASE,
-    "POST /operator/invitations": AuditAction.INVITATION_CREATE,
-    "POST /operator/invitations/{invitation_id}/revoke": AuditAction.INVITATION_REVOKE,
-    "POST /operator/rights/{right_id}/proofs": AuditAction.RIGHT_PROOF,
-}
-UNRECORDED: Final[Mapping[str, str]] = {
-    "POST /connect/join": "what it opens has entries of its own",
-    "POST /connect/reading/outcome": "what it opens has entries of its own",
-    "POST /connect/right/state": "what it opens has entries of its own",
-    "POST /access/kept": "it hides a code that its household has written down",
-    "POST /api/accounts/search": "it only reads, and a meter's number must not be in an address",
-}
 _SUBJECTS: Final = ("invitation_id", "right_id", "key_id", "grant_id")  # Path parameters that name a request's subject.
-_SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 # A row is kept for 400 days, so refused attempts must not fill the registry. What an actor has done is always recorded.
 # This limit is for the refused attempts of one actor, or for all attempts from a visitor's address.
 TRIES: Final = Rate("audit-tries", calls=60, window_s=3600)
@@ -168,20 +103,6 @@ async def record_request(request: Request, status: int) -> None:
         await run_in_threadpool(_write, request.app.state.stores, entries)
 
 
-def describe_route(request: Request) -> str | None:
-    """Return the method and the declared path of the route that served a request; None if no route did."""
-    paths: dict[int, str] | None = getattr(request.app.state, "audit_paths", None)
-    if paths is None:
-        paths = request.app.state.audit_paths = _paths_of(request.app)
-    path = paths.get(id(request.scope.get("route")))
-    return None if path is None else f"{request.method} {path}"
-
-
-def _paths_of(app: FastAPI) -> dict[int, str]:
-    """Return the whole path of each route, because a route itself lacks the prefixes of its routers."""
-    return {id(route.original_route): str(route.path) for route in iter_route_contexts(app.routes)}
-
-
 def _note_of(request: Request) -> AuditNote:
     note: AuditNote | None = getattr(request.state, "audit", None)
     if note is None:
@@ -190,15 +111,14 @@ def _note_of(request: Request) -> AuditNote:
 
 
 def _to_entries(request: Request, status: int) -> list[AuditEntry]:
-    note = _note_of(request)
-    route = None if request.method in _SAFE_METHODS else describe_route(request)
+    note, action = _note_of(request), getattr(request.scope.get("route"), "name", "")
     made = [(event, DONE) for event in note.events]
-    if route is not None and route in ACTIONS and (status >= 400 or not note.is_left_out):
+    if isinstance(action, AuditAction) and (status >= 400 or not note.is_left_out):
         parameters = request.path_params
         account_id = note.account_id or parameters.get("account_id")
         subject = note.subject or next((parameters[name] for name in _SUBJECTS if name in parameters), None)
         outcome = DONE if status < 400 else note.refusal or f"status_{status}"
-        made.insert(0, (AuditEvent(ACTIONS[route], account_id, subject), outcome))
+        made.insert(0, (AuditEvent(action, account_id, subject), outcome))
     actor = Actor(note.actor_kind, note.actor, client_address(request))
     return [
         new_entry(

@@ -58,21 +58,21 @@ def session_of(parts: Parts, browser: TestClient) -> str:
 
 
 def test_every_route_that_changes_something_is_recorded_or_says_why_not(service: ApiService) -> None:
-    changing = {
+    unrecorded = {
         f"{method} {route.path}"
         for app in (service.app, pretend_app(is_home=True))
         for route in iter_route_contexts(app.routes)
-        if not isinstance(route.original_route, Mount)
+        if not isinstance(route.original_route, Mount) and not isinstance(route.name, AuditAction)
         for method in route.methods or ()
         if method not in ("GET", "HEAD", "OPTIONS")
     }
-    known = audit.ACTIONS.keys() | audit.UNRECORDED.keys()
-    assert sorted(changing - known) == [], (
-        "add them to ACTIONS in worker/web/request_audit.py, or to UNRECORDED with the reason"
-    )
-    assert sorted(known - changing) == [], "take them out of worker/web/request_audit.py, or put the routes back"
-    assert audit.ACTIONS.keys().isdisjoint(audit.UNRECORDED)
-    assert all(audit.UNRECORDED.values())
+    assert unrecorded == {
+        "POST /connect/join",  # What it opens has entries of its own.
+        "POST /connect/reading/outcome",
+        "POST /connect/right/state",
+        "POST /access/kept",  # It hides a code that its household has written down.
+        "POST /api/accounts/search",  # It only reads, and a meter's number must not be in an address.
+    }, "give the route an AuditAction as its name"
 
 
 # The API

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.routing import APIRoute
 
 from worker.web.api import accounts, invitations, measures, progress
 from worker.web.api.callers import CallerDep
@@ -58,6 +60,12 @@ class _DescribedApp(FastAPI):
         return schema
 
 
+def _operation_id(route: APIRoute) -> str:
+    """Return the id in FastAPI's own form, but with the function's name: the route's name may be an audit action."""
+    name = re.sub(r"\W", "_", f"{route.endpoint.__name__}{route.path_format}")
+    return f"{name}_{min(route.methods).lower()}"
+
+
 def create_described_app() -> FastAPI:
     """Return an application, still without routes, whose OpenAPI description names how each call is authenticated."""
     return _DescribedApp(
@@ -67,4 +75,5 @@ def create_described_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        generate_unique_id_function=_operation_id,
     )

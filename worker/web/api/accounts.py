@@ -80,7 +80,13 @@ def read_account(account_id: AccountId, registry: RegistryDep, caller: ReadAccou
     return _summarize(caller.load_account(registry, account_id), caller)
 
 
-@router.post("/accounts", summary="Add an account", status_code=201, responses=error_responses(400, 409, 411, 413, 422))
+@router.post(
+    "/accounts",
+    name=AuditAction.ACCOUNT_ADD,
+    summary="Add an account",
+    status_code=201,
+    responses=error_responses(400, 409, 411, 413, 422),
+)
 def add_account(new: schemas.NewAccount, visit: VisitDep, caller: WriteAccounts, response: Response) -> AccountSummary:
     """Add the account of a meter whose holder has consented to your application, and start its first sync.
 
@@ -119,14 +125,22 @@ def add_account(new: schemas.NewAccount, visit: VisitDep, caller: WriteAccounts,
     return _summarize(account, caller)
 
 
-@router.post("/accounts/{account_id}/pause", summary="Stop automatic runs", responses=error_responses(404, 409, 422))
+@router.post(
+    "/accounts/{account_id}/pause",
+    name=AuditAction.ACCOUNT_PAUSE,
+    summary="Stop automatic runs",
+    responses=error_responses(404, 409, 422),
+)
 def pause_account(account_id: AccountId, stores: StoresDep, caller: WriteAccounts) -> AccountSummary:
     """Stop the account's automatic runs; its stored data stay."""
     return _set_state(stores, caller, account_id, AccountState.PAUSED)
 
 
 @router.post(
-    "/accounts/{account_id}/resume", summary="Let an account run again", responses=error_responses(404, 409, 422)
+    "/accounts/{account_id}/resume",
+    name=AuditAction.ACCOUNT_RESUME,
+    summary="Let an account run again",
+    responses=error_responses(404, 409, 422),
 )
 def resume_account(account_id: AccountId, stores: StoresDep, caller: WriteAccounts) -> AccountSummary:
     """Let an account run again after it was paused or needed action by its owner."""
@@ -134,7 +148,10 @@ def resume_account(account_id: AccountId, stores: StoresDep, caller: WriteAccoun
 
 
 @router.post(
-    "/accounts/{account_id}/stop", summary="Stop an account's consent", responses=error_responses(404, 409, 422)
+    "/accounts/{account_id}/stop",
+    name=AuditAction.ACCOUNT_STOP,
+    summary="Stop an account's consent",
+    responses=error_responses(404, 409, 422),
 )
 def stop_account(account_id: AccountId, stores: StoresDep, sync: SyncDep, caller: MayStop) -> AccountSummary:
     """End the account's consent here; its stored data stay.
@@ -151,7 +168,12 @@ def stop_account(account_id: AccountId, stores: StoresDep, sync: SyncDep, caller
     return _summarize(caller.load_account(stores.registry, account_id), caller)
 
 
-@router.delete("/accounts/{account_id}", summary="Erase an account", responses=error_responses(404, 422))
+@router.delete(
+    "/accounts/{account_id}",
+    name=AuditAction.ACCOUNT_ERASE,
+    summary="Erase an account",
+    responses=error_responses(404, 422),
+)
 def remove_account(account_id: AccountId, stores: StoresDep, sync: SyncDep, caller: MayErase) -> schemas.Receipt:
     """Erase the account's measures, tokens and state, now and for good; the receipt counts what was erased.
 
@@ -183,6 +205,7 @@ def read_series(account_id: AccountId, stores: StoresDep, caller: ReadAccounts) 
 
 @router.patch(
     "/accounts/{account_id}/series",
+    name=AuditAction.ACCOUNT_SERIES,
     summary="Choose an account's series",
     responses=error_responses(400, 404, 409, 411, 413, 422),
 )

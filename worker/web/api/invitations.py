@@ -11,6 +11,7 @@ from worker.accounts import invitations
 from worker.accounts.invitations import InvitationSummary, Inviter, SentInvitation
 from worker.clients.enedis import ENEDIS
 from worker.clients.grdf import GRDF
+from worker.domain.audit_entry import AuditAction
 from worker.domain.invitation import Invitation
 from worker.errors import MeterElsewhere
 from worker.runtime.consent_parts import build_inviter
@@ -36,6 +37,7 @@ _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"model": Fault, "descr
 
 @router.post(
     "/invitations",
+    name=AuditAction.INVITATION_CREATE,
     summary="Invite a person",
     status_code=201,
     responses={**error_responses(400, 404, 411, 413, 422), **_REFUSALS},
@@ -88,7 +90,10 @@ def list_invitations(
 
 
 @router.delete(
-    "/invitations/{invitation_id}", summary="Revoke an invitation", responses={**error_responses(422), **_UNKNOWN}
+    "/invitations/{invitation_id}",
+    name=AuditAction.INVITATION_REVOKE,
+    summary="Revoke an invitation",
+    responses={**error_responses(422), **_UNKNOWN},
 )
 def revoke_invitation(
     invitation_id: Annotated[str, Path(pattern=r"^[a-z0-9]{12}$", description="The invitation's id.")],

@@ -18,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.formparsers import MultiPartException
 
 from worker.accounts.status import EXAMPLE_ID
+from worker.domain.audit_entry import AuditAction
 from worker.domain.documents import key_of
 from worker.domain.exports import document_schema, to_public_fields
 from worker.domain.files.cells import FileFault
@@ -167,6 +168,7 @@ class ImportAnswer(BaseModel):
 
 @router.post(
     "/accounts/{account_id}/import",
+    name=AuditAction.ACCOUNT_IMPORT,
     tags=["accounts"],
     summary="Import files of measures",
     responses=error_responses(404, 411, 413, 422),

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.domain.account import Account, AccountState
+from worker.domain.audit_entry import AuditAction
 from worker.domain.consents import EndReason
 from worker.domain.evidence import HOUSEHOLD
 from worker.domain.series import Series, SeriesSwitch, daily_of
@@ -113,7 +114,7 @@ def show_series_form(
     return render(request, "series.html", account=account, boxes=_load_boxes(stores, account), saved=bool(saved))
 
 
-@router.post("/accounts/{account_id}/series", dependencies=[account_form("/series")])
+@router.post("/accounts/{account_id}/series", name=AuditAction.ACCOUNT_SERIES, dependencies=[account_form("/series")])
 def save_series(
     visit: VisitDep,
     account: Choosable,
@@ -162,7 +163,7 @@ def show_stop_form(request: Request, stores: StoresDep, sync: SyncDep, account: 
     return render(request, "stop.html", account=account, **describe_grants(stores, sync, account))
 
 
-@router.post("/accounts/{account_id}/stop", dependencies=[account_form("/stop")])
+@router.post("/accounts/{account_id}/stop", name=AuditAction.ACCOUNT_STOP, dependencies=[account_form("/stop")])
 def stop_account(stores: StoresDep, sync: SyncDep, account: Stoppable) -> Response:
     stop_consent(stores, account.id)
     publish_revocation(stores, sync)
@@ -178,7 +179,9 @@ def describe_grants(stores: Stores, sync: Sync, account: Account) -> dict[str, A
     return {"grants": in_force, "token_lives_on": sync.suppliers.main.account_tokens}
 
 
-@router.post("/accounts/{account_id}/grants/{grant_id}/end", dependencies=[account_form("#grants")])
+@router.post(
+    "/accounts/{account_id}/grants/{grant_id}/end", name=AuditAction.GRANT_END, dependencies=[account_form("#grants")]
+)
 def end_grant(stores: StoresDep, account: OwnAccount, grant_id: str) -> Response:
     if not stores.registry.proxy_grants.end(grant_id, EndReason.WITHDRAWN, meters_of(stores.registry, account)):
         raise UnknownAccount("no grant for the meter of this account")
@@ -190,7 +193,7 @@ def show_remove_form(request: Request, settings: SettingsDep, account: OwnAccoun
     return render(request, "remove.html", account=account, is_home=settings.is_home)
 
 
-@router.post("/accounts/{account_id}/remove", dependencies=[account_form("/remove")])
+@router.post("/accounts/{account_id}/remove", name=AuditAction.ACCOUNT_ERASE, dependencies=[account_form("/remove")])
 def remove_account(request: Request, stores: StoresDep, sync: SyncDep, account: OwnAccount) -> Response:
     erased = erase(stores, account.id, HOUSEHOLD)
     publish_revocation(stores, sync)
@@ -234,7 +237,7 @@ def _share_home(account: Account, others: Iterable[Account]) -> list[Account]:
     return [other for other in others if account.home and other.home == account.home and other.id != account.id]
 
 
-@router.post("/accounts/{account_id}/home", dependencies=[account_form()])
+@router.post("/accounts/{account_id}/home", name=AuditAction.ACCOUNT_JOIN, dependencies=[account_form()])
 def join_accounts(
     registry: RegistryDep, session: SessionDep, account: OwnAccount, other: Annotated[str, Form(max_length=32)] = ""
 ) -> Response:
@@ -245,7 +248,7 @@ def join_accounts(
     return RedirectResponse(f"/accounts/{account.id}", 303)
 
 
-@router.post("/accounts/{account_id}/home/part", dependencies=[account_form()])
+@router.post("/accounts/{account_id}/home/part", name=AuditAction.ACCOUNT_PART, dependencies=[account_form()])
 def part_accounts(registry: RegistryDep, session: SessionDep, account: OwnAccount) -> Response:
     """Separate the accounts of this home again; nothing else changes."""
     registry.homes.part([one.id for one in find_home(registry, session, account).accounts])

@@ -26,6 +26,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.clients.enedis import ENEDIS
 from worker.domain.account import DEFAULT_TENANT, AccountState
+from worker.domain.audit_entry import AuditAction
 from worker.domain.clock import real_clock
 from worker.domain.consents import parse_displayed
 from worker.domain.invitation import Invitation, InvitationPurpose
@@ -76,7 +77,7 @@ def show_invitation(visit: ConsentVisitDep) -> Response:
     return render_with_form(visit.request, "invitation.html", form_to=form_to, several=gas_suffix(visit.sync))
 
 
-@router.post("/invitation", dependencies=[browser_form("/invitation")])
+@router.post("/invitation", name=AuditAction.INVITATION_OPEN, dependencies=[browser_form("/invitation")])
 def open_invitation(visit: ConsentVisitDep, invitation: Annotated[str, Form(max_length=2000)] = "") -> Response:
     """Bind the invitation to this browser, and continue to the supplier's page, or to a closed account's history."""
     secret = invitation.strip().rpartition("#")[2]  # The whole link may be pasted.
@@ -99,7 +100,7 @@ def choose_again(visit: ConsentVisitDep) -> Response:
     return _go_on(visit, invited.invitation)
 
 
-@router.post("/invitation/pretend")
+@router.post("/invitation/pretend", name=AuditAction.INVITATION_OPEN)
 def invite_to_pretend_home(
     visit: ConsentVisitDep, usage_point_id: Annotated[str, Form(pattern=r"^([0-9]{14})?$")] = ""
 ) -> Response:
@@ -178,7 +179,7 @@ async def read_registers(request: Request) -> dict[str, str]:
     return {name: text for name in registers if (text := str(form.get(_REGISTER_FIELD + name, "")).strip())}
 
 
-@router.post("/connect/reading", dependencies=[browser_form("/")])
+@router.post("/connect/reading", name=AuditAction.READING_TRY, dependencies=[browser_form("/")])
 def type_reading(visit: ConsentVisitDep, typed: Annotated[dict[str, str], Depends(read_registers)]) -> Response:
     """Accept the register values (whole kWh) read on the display, and let a task compare them with the supplier's."""
     readings = {name: parse_displayed(text) for name, text in typed.items()}

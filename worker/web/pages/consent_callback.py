@@ -180,7 +180,7 @@ def receive_callback(supplier: str, visit: ConsentVisitDep) -> Response:
     return answer_callback(visit, name) if name in visit.sync.suppliers else visit.page("unknown_supplier")
 
 
-@router.post("/connect/new-holder", dependencies=[dependencies.browser_form("/")])
+@router.post("/connect/new-holder", name=AuditAction.CONSENT_NEW_HOLDER, dependencies=[dependencies.browser_form("/")])
 def confirm_new_holder(visit: ConsentVisitDep, connection: Annotated[str, Form(max_length=64)] = "") -> Response:
     """Continue with a proven request that closes another person's account of the meter."""
     own = visit.consent.connector.choose_new_holder(connection, visit.names.hashes)

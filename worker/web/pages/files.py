@@ -21,6 +21,7 @@ from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException
 
 from worker.domain.account import Account
+from worker.domain.audit_entry import AuditAction
 from worker.domain.documents import ALL_KEYS, to_reading
 from worker.domain.series import (
     Doctype,
@@ -160,7 +161,7 @@ def show_import_form(request: Request, account: Choosable) -> Response:
     return _import_page(request, account)
 
 
-@router.post("/accounts/{account_id}/import")
+@router.post("/accounts/{account_id}/import", name=AuditAction.ACCOUNT_IMPORT)
 async def import_into_account(visit: VisitDep, account: OwnAccount) -> Response:
     """Accept files, but only from our own form, and show what was found in them."""
     try:

@@ -29,7 +29,7 @@ from starlette.requests import ClientDisconnect
 from worker.accounts.proxy_grants import InvalidGrant, OtherMeter, ProxyGrants, TokenAnswer, TooEarly, read_query
 from worker.clients.enedis import ENEDIS
 from worker.domain.answers import Answer, AnswerKind
-from worker.domain.audit_entry import ActorKind
+from worker.domain.audit_entry import ActorKind, AuditAction
 from worker.domain.invitation import Invitation
 from worker.domain.oauth_proxy import (
     CHALLENGE_METHOD,
@@ -132,7 +132,7 @@ def show_client(visit: ConsentVisitDep, supplier: str) -> Response:
     )
 
 
-@router.post("/{supplier}/auth")
+@router.post("/{supplier}/auth", name=AuditAction.CONSENT_BEGIN)
 def lead_on(visit: ConsentVisitDep, supplier: str, form: Annotated[AuthorizationForm, Form()]) -> Response:
     """Begin the consent to which the person agreed, in this browser, and redirect to the supplier's page."""
     check_own_form(visit.request, form.csrf, "/")
@@ -237,7 +237,7 @@ async def read_form(request: Request) -> dict[str, str]:
     return dict(pairs)
 
 
-@router.post("/{supplier}/token")
+@router.post("/{supplier}/token", name=AuditAction.GRANT_TOKEN)
 def issue_token(
     visit: VisitDep,
     form: Annotated[dict[str, str], Depends(read_form)],

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from worker.domain.audit_entry import TOO_MANY_CODES, ActorKind
+from worker.domain.audit_entry import TOO_MANY_CODES, ActorKind, AuditAction
 from worker.domain.clock import real_clock
 from worker.domain.sessions import AccessKey, KeyKind, Operator, plain_name
 from worker.logs import fields
@@ -124,7 +124,7 @@ def sign_in_page(visit: Visit, refusal: SignInRefusal | None = None, name: str =
     return _form_page(visit, "operator_login.html", refusal, typed_name=name)
 
 
-@router.post("/login")
+@router.post("/login", name=AuditAction.SESSION_OPEN)
 def log_in(
     visit: VisitDep,
     name: Annotated[str, Form()] = "",
@@ -146,7 +146,7 @@ def show_link(visit: VisitDep) -> Response:
     return _link_page(visit)
 
 
-@router.post("/link")
+@router.post("/link", name=AuditAction.SESSION_OPEN)
 def use_link(
     visit: VisitDep,
     link: Annotated[str, Form(max_length=2000)] = "",
@@ -168,7 +168,7 @@ def use_link(
     return _let_in(visit, operator)
 
 
-@router.post("/logout")
+@router.post("/logout", name=AuditAction.SESSION_END)
 def log_out(visit: OperatorForm) -> Response:
     """End the session: a copy of its cookie no longer works."""
     visit.access.keys.end(visit.key.id)

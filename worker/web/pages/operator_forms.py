@@ -28,6 +28,7 @@ from worker.clients.grdf import GRDF
 from worker.clients.grdf.consent import LARGEST_PROOF, MOST_PROOFS
 from worker.domain.access_right import is_gas_meter
 from worker.domain.account import DEFAULT_TENANT
+from worker.domain.audit_entry import AuditAction
 from worker.domain.sessions import KeyKind, find_password_fault
 from worker.errors import MeterElsewhere, StoreUnavailable, UnknownAccount, UnknownTenant
 from worker.logs import fields
@@ -73,7 +74,7 @@ def require_uploader(visit: VisitDep) -> None:
         raise FormRefused(PATH)
 
 
-@router.post("/erase")
+@router.post("/erase", name=AuditAction.ACCOUNT_ERASE)
 def erase_account(
     visit: OperatorForm,
     account: Annotated[str, Form()] = "",
@@ -97,7 +98,7 @@ def erase_account(
     return render(request, "operator_erased.html", account_id=account_id, receipt=receipt, moment=now)
 
 
-@router.post("/invitations")
+@router.post("/invitations", name=AuditAction.INVITATION_CREATE)
 def invite(
     visit: OperatorForm,
     whom: Annotated[str, Form()] = "",
@@ -146,7 +147,7 @@ def invite(
     return render(visit.request, "operator_invitation.html", **values)
 
 
-@router.post("/invitations/{invitation_id}/revoke")
+@router.post("/invitations/{invitation_id}/revoke", name=AuditAction.INVITATION_REVOKE)
 def revoke(visit: OperatorForm, invitation_id: str) -> Response:
     try:
         revoked = visit.registry.invitations.revoke(invitation_id)
@@ -160,7 +161,7 @@ def _is_meter(whom: str, energy: str) -> bool:
     return is_gas_meter(whom.upper()) if energy == GRDF.name else _METER.fullmatch(whom) is not None
 
 
-@router.post("/rights/{right_id}/proofs", dependencies=[Depends(require_uploader)])
+@router.post("/rights/{right_id}/proofs", name=AuditAction.RIGHT_PROOF, dependencies=[Depends(require_uploader)])
 async def upload(right_id: str, visit: VisitDep) -> Response:
     """Accept one to three files that prove the consent to an access right."""
     try:
@@ -203,7 +204,7 @@ def _refuse_proofs(visit: Visit, fault: str, status: int = 422) -> Response:
     return render_message(visit.request, f"operator.proofs.{fault}", status, (_PROOFS, "operator.proofs.back"))
 
 
-@router.post("/password")
+@router.post("/password", name=AuditAction.OPERATOR_PASSWORD)
 def change_password(
     visit: OperatorForm,
     password: Annotated[str, Form()] = "",
@@ -222,7 +223,7 @@ def change_password(
     return open_operator_session(visit, operator, to=_OWN_ACCESS)
 
 
-@router.post("/sessions/end-others")
+@router.post("/sessions/end-others", name=AuditAction.SESSION_END_OTHERS)
 def end_other_sessions(visit: OperatorForm) -> Response:
     visit.access.keys.end_of([visit.operator.id], [KeyKind.OPERATOR_SESSION], but=visit.key.id)
     return RedirectResponse(_OWN_ACCESS, 303)

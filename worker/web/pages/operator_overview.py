@@ -170,7 +170,7 @@ def _queues(stores: Stores) -> dict[str, int] | None:
         return None
 
 
-@router.post("/search")
+@router.post("/search", name=AuditAction.ACCOUNT_FIND)
 def search(visit: OperatorForm, wanted: Annotated[str, Form(max_length=_LONGEST)] = "") -> Response:
     """Redirect to the account of a meter or id; list both accounts if two meters have the same number."""
     accounts = _find(visit.registry, "".join(wanted.split()))

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.accounts.asserted_accounts import MeterConnected, MeterErased
+from worker.domain.audit_entry import AuditAction
 from worker.domain.evidence import HOUSEHOLD
 from worker.domain.networks import is_public_host
 from worker.runtime.sync_parts import build_inline
@@ -47,7 +48,7 @@ def show_own_home(visit: VisitDep) -> Response:
     return _page(visit)
 
 
-@router.post("/home/token", dependencies=_OWN_FORM)
+@router.post("/home/token", name=AuditAction.ACCOUNT_TOKEN, dependencies=_OWN_FORM)
 def add_token(
     visit: VisitDep,
     token: Annotated[str, Form(max_length=_LONGEST_TOKEN)] = "",
@@ -74,7 +75,7 @@ def add_token(
     return RedirectResponse(f"/accounts/{ids[0]}" if len(ids) == 1 else "/", 303)
 
 
-@router.post("/home/password", dependencies=_OWN_FORM)
+@router.post("/home/password", name=AuditAction.RECOVERY_CODE, dependencies=_OWN_FORM)
 def make_password(visit: VisitDep) -> Response:
     """Make the home's password and show it once; the previous password stops working."""
     return _page(visit, password=visit.access.home.create_password())

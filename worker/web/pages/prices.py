@@ -15,6 +15,7 @@ from fastapi.responses import RedirectResponse
 
 from worker.accounts.prices import BEGINNING, load_tariff, remove_prices, set_prices, suggest
 from worker.domain.account import Account
+from worker.domain.audit_entry import AuditAction
 from worker.domain.prices import Option, PricesRefused
 from worker.domain.prices.choices import format_hours, read_hours
 from worker.domain.prices.own_prices import read_own_prices
@@ -38,7 +39,7 @@ async def read_typed(request: Request) -> dict[str, str]:
     return {name: str(text) for name, text in (await request.form()).items()}
 
 
-@router.post("/accounts/{account_id}/prices", dependencies=[account_form("/prices")])
+@router.post("/accounts/{account_id}/prices", name=AuditAction.PRICES_SET, dependencies=[account_form("/prices")])
 def save_prices(visit: VisitDep, account: Choosable, typed: Annotated[dict[str, str], Depends(read_typed)]) -> Response:
     """Set what the form says. ``field``: where a fault is, as its text's key ends."""
     field, wanted = "own", dict[str, Any]()
@@ -63,7 +64,9 @@ def save_prices(visit: VisitDep, account: Choosable, typed: Annotated[dict[str, 
     return RedirectResponse(f"/accounts/{account.id}/prices?saved=yes", 303)
 
 
-@router.post("/accounts/{account_id}/prices/remove", dependencies=[account_form("/prices")])
+@router.post(
+    "/accounts/{account_id}/prices/remove", name=AuditAction.PRICES_REMOVE, dependencies=[account_form("/prices")]
+)
 def forget_prices(visit: VisitDep, account: Choosable) -> Response:
     remove_prices(visit.registry, account)
     return RedirectResponse(f"/accounts/{account.id}/prices", 303)

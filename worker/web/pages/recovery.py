@@ -10,6 +10,7 @@ from starlette.background import BackgroundTask
 
 from worker.accounts.household_access import CODE
 from worker.accounts.notice_services import is_mail_address
+from worker.domain.audit_entry import AuditAction
 from worker.domain.sessions import KEY_LIVES, KeyKind
 from worker.runtime.web_access import WebAccess
 from worker.stores.redis.locks import Rate
@@ -50,7 +51,7 @@ def keep_code(visit: VisitDep, household: HouseholdDep) -> Response:
     return RedirectResponse(f"{PATH}#code", 303)
 
 
-@router.post("/access/code", dependencies=_OWN_FORM)
+@router.post("/access/code", name=AuditAction.RECOVERY_CODE, dependencies=_OWN_FORM)
 def make_code(visit: VisitDep, household: HouseholdDep) -> Response:
     """Make a new recovery code; the previous code stops working."""
     access, session = visit.access, visit.session
@@ -60,7 +61,7 @@ def make_code(visit: VisitDep, household: HouseholdDep) -> Response:
     return _tell(RedirectResponse(f"{PATH}#code", 303), access, "new_code", address)
 
 
-@router.post("/access/address", dependencies=[Depends(require_mail), *_OWN_FORM])
+@router.post("/access/address", name=AuditAction.ADDRESS_GIVE, dependencies=[Depends(require_mail), *_OWN_FORM])
 def give_address(
     visit: VisitDep, household: HouseholdDep, address: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = ""
 ) -> Response:
@@ -76,13 +77,13 @@ def give_address(
     return RedirectResponse(f"{PATH}#mail", 303)
 
 
-@router.post("/access/address/remove", dependencies=_OWN_FORM)
+@router.post("/access/address/remove", name=AuditAction.ADDRESS_REMOVE, dependencies=_OWN_FORM)
 def remove_address(access: AccessDep, household: HouseholdDep) -> Response:
     before = access.ways_back.remove_address(household.id)
     return _tell(RedirectResponse(f"{PATH}#mail", 303), access, "new_address", before)
 
 
-@router.post("/access/notices", dependencies=_OWN_FORM)
+@router.post("/access/notices", name=AuditAction.ADDRESS_NOTICES, dependencies=_OWN_FORM)
 def choose_notices(access: AccessDep, household: HouseholdDep, wanted: Annotated[bool, Form()] = False) -> Response:
     """Switch the notices to the household's address on or off."""
     access.ways_back.addresses.set_notices(household.id, wanted=wanted)
@@ -103,7 +104,7 @@ def show_notices_off(request: Request) -> Response:
     return render(request, "notices_off.html", action=request.url.path)
 
 
-@router.post("/access/notices/off/{ticket}")
+@router.post("/access/notices/off/{ticket}", name=AuditAction.ADDRESS_NOTICES)
 def switch_notices_off(visit: VisitDep, household_id: Annotated[str, Depends(read_ticket)]) -> Response:
     """Switch off the notices of a household by a mailed link, which grants no access and needs no session.
 
@@ -119,7 +120,7 @@ def show_confirm_form(request: Request) -> Response:
     return link_page(request, "access.confirm", _CONFIRM)
 
 
-@router.post("/access/confirm", dependencies=[browser_form(_CONFIRM)])
+@router.post("/access/confirm", name=AuditAction.ADDRESS_CONFIRM, dependencies=[browser_form(_CONFIRM)])
 def confirm_address(visit: VisitDep, link: Annotated[str, Form(max_length=2000)] = "") -> Response:
     """Confirm the address to which the link was mailed. This opens no session."""
     is_valid, before = visit.access.ways_back.confirm_address(link)

@@ -18,6 +18,7 @@ from config.settings import Settings
 from worker.clients.grdf import GRDF
 from worker.domain.access_right import HouseholdDeclaration, Right
 from worker.domain.account import Account, AccountState
+from worker.domain.audit_entry import AuditAction
 from worker.domain.clock import real_clock
 from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.invitation import Invitation
@@ -134,8 +135,8 @@ def show_form(visit: ConsentVisitDep, place: PlaceDep) -> Response:
     return render_form(visit, place, TypedRight())
 
 
-@router.post("/invitation/{invitation_id}/right")
-@router.post("/accounts/{account_id}/gas")
+@router.post("/invitation/{invitation_id}/right", name=AuditAction.RIGHT_DECLARE)
+@router.post("/accounts/{account_id}/gas", name=AuditAction.RIGHT_DECLARE)
 def declare(visit: ConsentVisitDep, place: PlaceDep, typed: Annotated[TypedRight, Form()]) -> Response:
     """Accept a declaration, which a task then sends to the supplier; a form with faults is shown again."""
     check_own_form(visit.request, typed.csrf, place.path)
@@ -167,8 +168,8 @@ def declare(visit: ConsentVisitDep, place: PlaceDep, typed: Annotated[TypedRight
     return visit.rename(RedirectResponse(RIGHT_STATE, 303))
 
 
-@router.post("/invitation/{invitation_id}/right/page")
-@router.post("/accounts/{account_id}/gas/page")
+@router.post("/invitation/{invitation_id}/right/page", name=AuditAction.RIGHT_DECLARE)
+@router.post("/accounts/{account_id}/gas/page", name=AuditAction.RIGHT_DECLARE)
 def go_to_supplier(visit: ConsentVisitDep, place: PlaceDep, csrf: Csrf = "") -> Response:
     """Redirect to the supplier's own page (Client Connect), if people may consent there."""
     check_own_form(visit.request, csrf, place.path)

@@ -22,6 +22,7 @@ from starlette.background import BackgroundTask
 
 from worker.accounts.household_access import CODE
 from worker.accounts.notice_services import is_mail_address
+from worker.domain.audit_entry import AuditAction
 from worker.domain.sessions import KeyKind
 from worker.logs import fields
 from worker.stores.redis.locks import Rate
@@ -69,7 +70,7 @@ def show_sign_in(visit: VisitDep) -> Response:
     return _sign_in_page(visit, 200)
 
 
-@router.post("/sign-in/code", dependencies=[browser_form(PATH)])
+@router.post("/sign-in/code", name=AuditAction.SESSION_OPEN, dependencies=[browser_form(PATH)])
 def sign_in_by_code(visit: VisitDep, code: Annotated[str, Form(max_length=200)] = "") -> Response:
     """Open a session of the household with this code; the page that follows shows the next code."""
     if visit.settings.is_home:
@@ -82,7 +83,7 @@ def sign_in_by_code(visit: VisitDep, code: Annotated[str, Form(max_length=200)] 
     return _enter(visit, household, {CODE: new_code}, "/access")
 
 
-@router.post("/sign-in/mail", dependencies=[Depends(require_mail), browser_form(PATH)])
+@router.post("/sign-in/mail", name=AuditAction.SIGN_IN_MAIL, dependencies=[Depends(require_mail), browser_form(PATH)])
 def mail_sign_in_link(visit: VisitDep, address: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = "") -> Response:
     """Answer every address alike. After the answer is sent, the address is looked up; a known address gets a link."""
     address = address.strip()
@@ -101,7 +102,7 @@ def show_link_form(request: Request) -> Response:
     return link_page(request, "sign_in.link", "/sign-in/link")
 
 
-@router.post("/sign-in/link", dependencies=[browser_form(PATH)])
+@router.post("/sign-in/link", name=AuditAction.SESSION_OPEN, dependencies=[browser_form(PATH)])
 def sign_in_by_link(visit: VisitDep, link: Annotated[str, Form(max_length=2000)] = "") -> Response:
     """Open a session of the household to which this link was mailed, in whichever browser it is used."""
     household, session = visit.access.ways_back.use_sign_in_link(link), visit.session
@@ -124,14 +125,14 @@ def show_sessions(visit: VisitDep) -> Response:
     return render(visit.request, "sessions.html", own=mine, others=others, is_home=visit.settings.is_home)
 
 
-@router.post("/access/sessions/{key_id}/end", dependencies=[session_form(_SESSIONS)])
+@router.post("/access/sessions/{key_id}/end", name=AuditAction.SESSION_END, dependencies=[session_form(_SESSIONS)])
 def end_session(visit: VisitDep, household: HouseholdDep, key_id: str) -> Response:
     """End one session of the household; no error if it has already ended."""
     visit.registry.sessions.end(key_id, owners=[household.id])
     return _after_end(visit) if key_id == visit.session.sid else RedirectResponse(_SESSIONS, 303)
 
 
-@router.post("/access/sessions/end-others", dependencies=[session_form(_SESSIONS)])
+@router.post("/access/sessions/end-others", name=AuditAction.SESSION_END_OTHERS, dependencies=[session_form(_SESSIONS)])
 def end_other_sessions(visit: VisitDep, household: HouseholdDep) -> Response:
     """End all other sessions that see a meter of this household, and remove its accounts from other households."""
     visit.access.households.remove_from_others(list(visit.session.accounts), household.id)
@@ -139,7 +140,7 @@ def end_other_sessions(visit: VisitDep, household: HouseholdDep) -> Response:
     return RedirectResponse(_SESSIONS, 303)
 
 
-@router.post("/access/log-out", dependencies=[session_form(_SESSIONS)])
+@router.post("/access/log-out", name=AuditAction.SESSION_END, dependencies=[session_form(_SESSIONS)])
 def log_out(visit: VisitDep) -> Response:
     visit.registry.sessions.end(visit.session.sid)
     return _after_end(visit)
