@@ -46,7 +46,15 @@ async def refuse_unknown_query(request: Request, _: CallerDep) -> None:
         )
 
 
-router = APIRouter(prefix=_PREFIX, dependencies=[Depends(refuse_unknown_query)])
+def _operation_id(route: APIRoute) -> str:
+    """Return the id in FastAPI's own form, but with the function's name: the route's name may be an audit action."""
+    name = re.sub(r"\W", "_", f"{route.endpoint.__name__}{route.path_format}")
+    return f"{name}_{min(route.methods or ()).lower()}"
+
+
+router = APIRouter(
+    prefix=_PREFIX, dependencies=[Depends(refuse_unknown_query)], generate_unique_id_function=_operation_id
+)
 for _routes in (accounts.router, accounts.audit_router, invitations.router, measures.router, progress.router):
     router.include_router(_routes)
 
@@ -60,12 +68,6 @@ class _DescribedApp(FastAPI):
         return schema
 
 
-def _operation_id(route: APIRoute) -> str:
-    """Return the id in FastAPI's own form, but with the function's name: the route's name may be an audit action."""
-    name = re.sub(r"\W", "_", f"{route.endpoint.__name__}{route.path_format}")
-    return f"{name}_{min(route.methods).lower()}"
-
-
 def create_described_app() -> FastAPI:
     """Return an application, still without routes, whose OpenAPI description names how each call is authenticated."""
     return _DescribedApp(
@@ -75,5 +77,4 @@ def create_described_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
-        generate_unique_id_function=_operation_id,
     )
