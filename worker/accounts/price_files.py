@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final
@@ -42,12 +42,27 @@ class FileUpdate:
 
 
 def update_files(registry: Registry, read_copy: ReadCopy, options: Iterable[Option] = Option) -> list[FileUpdate]:
-    """Take a copy of each option's file, and return what became of it; one that is refused changes nothing.
+    """Take a copy of each option's file, and return what became of it; a file that is refused changes nothing.
 
     ``read_copy`` may raise FileNotFetched and PricesRefused.
     """
-    before = load_copies(registry)
-    return [_update_file(registry, read_copy, option, before.get(FILES[option])) for option in options]
+    copies, updates = load_copies(registry), list[FileUpdate]()
+    for option in options:
+        name, before = FILES[option], copies.get(FILES[option])
+        rows_before = read_tariff(before.text, option, before.copied_on).rows if before else 0
+        try:
+            copy = read_copy(option)
+            text = copy.text.replace("\0", "")  # PostgreSQL stores none.
+            tariff = read_tariff(text, option, copy.copied_on, rows_before)
+            if before and copy.copied_on < before.copied_on:
+                raise PricesRefused("it is older than the copy in use")
+        except (FileNotFetched, PricesRefused) as error:
+            updates.append(FileUpdate(name, before.copied_on if before else None, refused=str(error)))
+            log.warning("prices not updated", extra=fields(**asdict(updates[-1])))
+        else:
+            registry.public_files.save(name, text, copy.copied_on)
+            updates.append(FileUpdate(name, copy.copied_on, tariff.rows - rows_before))
+    return updates
 
 
 def fetch_from(addresses: Mapping[Option, str], today: date) -> ReadCopy:
@@ -76,20 +91,3 @@ def uses_regulated(registry: Registry) -> bool:
     told = [*registry.tenants.load_prices().values(), *registry.account_details.load_all(PRICES).values()]
     choices = (one for each in map(CHOICES_JSON.validate_python, told) for one in each.electricity)
     return any(isinstance(one, RegulatedChoice) for one in choices)
-
-
-def _update_file(registry: Registry, read_copy: ReadCopy, option: Option, before: PublicFile | None) -> FileUpdate:
-    name = FILES[option]
-    rows_before = read_tariff(before.text, option, before.copied_on).rows if before else 0
-    try:
-        copy = read_copy(option)
-        text = copy.text.replace("\0", "")  # PostgreSQL stores none.
-        tariff = read_tariff(text, option, copy.copied_on, rows_before)
-        if before and copy.copied_on < before.copied_on:
-            raise PricesRefused("it is older than the copy in use")
-    except (FileNotFetched, PricesRefused) as error:
-        copied_on = before.copied_on if before else None
-        log.warning("prices not updated", extra=fields(file=name, reason=str(error), copied_on=copied_on))
-        return FileUpdate(name, copied_on, refused=str(error))
-    registry.public_files.save(name, text, copy.copied_on)
-    return FileUpdate(name, copy.copied_on, tariff.rows - rows_before)

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Engine,
     Row,
     Select,
+    String,
     Table,
     TypeDecorator,
     UpdateBase,
@@ -51,6 +52,11 @@ _NOTES: Final = "notes"
 _MISSING_TABLE_ERRORS: Final = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn")
 # All engines of this process, for the hooks around a fork.
 _ENGINES: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def sortable(length: int) -> String:
+    """Return a text type whose values every server sorts by bytes, as Python sorts strings."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
 class UtcDateTime(TypeDecorator[datetime]):

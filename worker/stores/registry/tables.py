@@ -47,12 +47,7 @@ from worker.domain.evidence import DatesSource, EvidenceEvent
 from worker.domain.invitation import InvitationPurpose
 from worker.domain.notice import NoticeKind
 from worker.domain.series import Doctype, Series, SeriesSwitch
-from worker.stores.database import UtcDateTime
-
-
-def _sortable(length: int) -> String:
-    """Return a text type whose values every server sorts by bytes, as Python sorts strings."""
-    return String(length).with_variant(String(length, collation="C"), "postgresql")
+from worker.stores.database import UtcDateTime, sortable
 
 
 def _word(kind: type[StrEnum], length: int) -> Enum:
@@ -81,7 +76,7 @@ def _table(name: str, *parts: SchemaItem) -> Table:
 
 def _tenant() -> Column[str]:
     """Return the column with the tenant to which a row belongs; the default tenant if none is given."""
-    return Column("tenant", _sortable(32), nullable=False, server_default=DEFAULT_TENANT)
+    return Column("tenant", sortable(32), nullable=False, server_default=DEFAULT_TENANT)
 
 
 def belongs_to(table: Table, tenant: str | None) -> tuple[ColumnElement[bool], ...]:
@@ -92,7 +87,7 @@ def belongs_to(table: Table, tenant: str | None) -> tuple[ColumnElement[bool], .
 # The tenants that have a name (``title``) or prices. The default tenant exists even without a row.
 TENANTS = _table(
     "tenants",
-    Column("id", _sortable(32), primary_key=True),
+    Column("id", sortable(32), primary_key=True),
     Column("title", String(100), nullable=False),  # The service's name, as households read it.
     Column("sealed_webhook", Text),  # JSON: the URL, and the secret that signs the notices.
     Column("created_at", UtcDateTime, nullable=False),
@@ -101,13 +96,13 @@ TENANTS = _table(
 # Files that were published for everybody, such as the regulated prices: the newest copy of each.
 PUBLIC_FILES = _table(
     "public_files",
-    Column("name", _sortable(64), primary_key=True),
+    Column("name", sortable(64), primary_key=True),
     Column("text", Text, nullable=False),
     Column("copied_on", Date, nullable=False),
 )
 ACCOUNTS = _table(
     "accounts",
-    Column("id", _sortable(32), primary_key=True),
+    Column("id", sortable(32), primary_key=True),
     _tenant(),
     Column("supplier", String(32), nullable=False),
     Column("state", _word(AccountState, 16), nullable=False),
@@ -125,7 +120,7 @@ ACCOUNTS = _table(
 )
 USAGE_POINTS = _table(
     "usage_points",
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("supplier", String(32), nullable=False),  # Electricity and gas meters may share a number.
     Column("usage_point_id", String(32), nullable=False),
     Column("direction", String(16), nullable=False),
@@ -134,14 +129,14 @@ USAGE_POINTS = _table(
 # What a household or an operator tells about an account.
 ACCOUNT_DETAILS = _table(
     "account_details",
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
-    Column("kind", _sortable(32), primary_key=True),  # What it is about, such as prices.
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("kind", sortable(32), primary_key=True),  # What it is about, such as prices.
     Column("sealed", Text, nullable=False),  # JSON.
     Column("sealed_at", UtcDateTime, nullable=False),
 )
 TOKENS = _table(
     "tokens",
-    Column("id", _sortable(32), primary_key=True),
+    Column("id", sortable(32), primary_key=True),
     Column("sealed", Text, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     # When the access token expires; NULL if unknown. Tokens are renewed before this time.
@@ -152,8 +147,8 @@ TOKENS = _table(
 )
 TOKEN_USERS = _table(
     "token_users",
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
-    Column("token_id", _sortable(32), ForeignKey("tokens.id"), nullable=False, index=True),
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("token_id", sortable(32), ForeignKey("tokens.id"), nullable=False, index=True),
 )
 # A row for each series that is or was collected for an account (``series_switches.py``): when the series was requested
 # when it is due, and how its last run ended. The partial indexes have the order of the queries in ``due.py``. A query
@@ -162,7 +157,7 @@ TOKEN_USERS = _table(
 _R = "series_outcomes"
 SERIES_OUTCOMES = _table(
     _R,
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("switch", _word(SeriesSwitch, 8), nullable=False, server_default=SeriesSwitch.FLEET),
     Column("switch_before", _word(SeriesSwitch, 8)),  # The switch's position before a consent left the series out.
@@ -183,7 +178,7 @@ SERIES_OUTCOMES = _table(
     Column("next_ask", Date),  # When an open day (DayMark.open) is next requested; NULL: never.
     Column("last_complete", Date),
     Column("last_day", Date, nullable=False),  # The last civil day with a stored reading; NO_DAY without one.
-    Column("run_id", _sortable(64), nullable=False),  # Empty as long as no window has ended.
+    Column("run_id", sortable(64), nullable=False),  # Empty as long as no window has ended.
     Column("last_code", String(64)),
     Column("last_message", Text, nullable=False),
     Column("last_success_at", UtcDateTime),
@@ -208,9 +203,9 @@ CONSENT_EVIDENCE = _table(
     "consent_evidence",
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("event", _word(EvidenceEvent, 16), nullable=False),
-    Column("consent_id", _sortable(32), nullable=False),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False, index=True),
-    Column("tenant", _sortable(32), nullable=False),
+    Column("consent_id", sortable(32), nullable=False),
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("tenant", sortable(32), nullable=False),
     Column("supplier", String(32), nullable=False),
     Column("kind", _word(ConsentKind, 16), nullable=False),  # How the consent reached us.
     Column("proof", _word(Proof, 16), nullable=False),
@@ -232,7 +227,7 @@ CONSENT_EVIDENCE = _table(
 # appends evidence locks the row ``head``.
 CONSENT_CHAIN = _table(
     "consent_chain",
-    Column("name", _sortable(8), primary_key=True),
+    Column("name", sortable(8), primary_key=True),
     Column("sequence", BigInteger, nullable=False),
     Column("hash", String(64), nullable=False),
     Column("sealed", Text, nullable=False),
@@ -240,8 +235,8 @@ CONSENT_CHAIN = _table(
 # The consents from before step 0004. Release 0.2.0 has moved them into the evidence; this table isn't used any more.
 CONSENT_PROOFS = _table(
     "consent_proofs",
-    Column("id", _sortable(32), primary_key=True),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("id", sortable(32), primary_key=True),
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), nullable=False, index=True),
     Column("supplier", String(32), nullable=False),
     Column("kind", _word(ConsentKind, 16), nullable=False),  # How the consent reached us.
     Column("reference", String(64)),  # The supplier's number of the consent, if it has one.
@@ -277,11 +272,11 @@ LEDGER_END = _table(
 # table.
 RIGHTS = _table(
     "rights",
-    Column("id", _sortable(32), primary_key=True),
+    Column("id", sortable(32), primary_key=True),
     _tenant(),
     Column("supplier", String(32), nullable=False),
     # The account that the right has opened or renewed, or is to renew.
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), index=True),
     Column("meter", String(64), nullable=False, index=True),  # Keyed hash of supplier and meter, as in ``erasures``.
     Column("sealed", Text, nullable=False),  # JSON: the meter, the supplier's id of the right, the answer's digest.
     Column("sealed_at", UtcDateTime, nullable=False),
@@ -307,12 +302,12 @@ RIGHTS = _table(
 )
 INVITATIONS = _table(
     "invitations",
-    Column("id", _sortable(32), primary_key=True),
+    Column("id", sortable(32), primary_key=True),
     _tenant(),
     Column("hash", String(64), nullable=False),  # SHA-256 of the secret, hexadecimal.
     Column("purpose", _word(InvitationPurpose, 16), nullable=False),
     Column("supplier", String(32), nullable=False),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), index=True),
     Column("sealed_usage_point", Text),
     Column("created_by", String(100), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
@@ -324,7 +319,7 @@ INVITATIONS = _table(
 )
 PENDING_REFUSALS = _table(
     "pending_refusals",
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("code", String(64), primary_key=True),
     Column("first_seen", UtcDateTime, nullable=False),
     Column("last_seen", UtcDateTime, nullable=False),
@@ -333,10 +328,10 @@ PENDING_REFUSALS = _table(
 )
 NOTICES = _table(
     "notices",
-    Column("id", _sortable(32), primary_key=True),
-    Column("key", _sortable(160), nullable=False, unique=True),  # Only one notice is sent for each key.
+    Column("id", sortable(32), primary_key=True),
+    Column("key", sortable(160), nullable=False, unique=True),  # Only one notice is sent for each key.
     # NULL for a notice to the operator, about the fleet.
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), index=True),
     Column("kind", _word(NoticeKind, 32), nullable=False),
     Column("reason", String(64), nullable=False),
     Column("about", String(64), nullable=False),
@@ -349,7 +344,7 @@ NOTICES = _table(
 )
 API_TOKENS = _table(
     "api_tokens",
-    Column("id", _sortable(32), primary_key=True),
+    Column("id", sortable(32), primary_key=True),
     _tenant(),
     Column("name", String(100), nullable=False),
     Column("hash", String(64), nullable=False),  # SHA-256 of the secret, hexadecimal.
@@ -370,7 +365,7 @@ READING_TRIES = _table(
 # The applications that use the consent proxy, such as a Cozy stack.
 PROXY_CLIENTS = _table(
     "proxy_clients",
-    Column("id", _sortable(32), primary_key=True),  # The client_id of OAuth.
+    Column("id", sortable(32), primary_key=True),  # The client_id of OAuth.
     _tenant(),
     Column("name", String(100), nullable=False),
     Column("hash", String(64), nullable=False),  # SHA-256 of the secret, hexadecimal.
@@ -386,8 +381,8 @@ PROXY_CLIENTS = _table(
 # Each row lets a client of the proxy read one meter, until the grant ends.
 PROXY_GRANTS = _table(
     "proxy_grants",
-    Column("id", _sortable(32), primary_key=True),
-    Column("client_id", _sortable(32), ForeignKey("proxy_clients.id"), nullable=False, index=True),
+    Column("id", sortable(32), primary_key=True),
+    Column("client_id", sortable(32), ForeignKey("proxy_clients.id"), nullable=False, index=True),
     Column("supplier", String(32), nullable=False),
     # Keyed hash of supplier and meter, as in ``erasures``; empty if unknown.
     Column("meter", String(64), nullable=False, index=True),
@@ -411,7 +406,7 @@ PROXY_GRANTS = _table(
 PROXY_REFRESH_TOKENS = _table(
     "proxy_refresh_tokens",
     Column("hash", String(64), primary_key=True),
-    Column("grant_id", _sortable(32), ForeignKey("proxy_grants.id"), nullable=False, index=True),
+    Column("grant_id", sortable(32), ForeignKey("proxy_grants.id"), nullable=False, index=True),
     Column("issued_at", UtcDateTime, nullable=False),
     Column("used_at", UtcDateTime),
 )
@@ -420,19 +415,19 @@ PROXY_REFRESH_TOKENS = _table(
 # the account from the household.
 HOUSEHOLDS = _table(
     "households",
-    Column("id", _sortable(32), primary_key=True),
+    Column("id", sortable(32), primary_key=True),
     Column("sealed", Text, nullable=False),  # JSON: each account's id, and its session number when it was added.
     Column("created_at", UtcDateTime, nullable=False),
 )
 HOUSEHOLD_ACCOUNTS = _table(
     "household_accounts",
-    Column("household_id", _sortable(32), ForeignKey("households.id"), primary_key=True),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True, index=True),
+    Column("household_id", sortable(32), ForeignKey("households.id"), primary_key=True),
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), primary_key=True, index=True),
 )
 # A household's mail address, to which a link to sign in may be sent. The table contains only confirmed addresses.
 MAIL_ADDRESSES = _table(
     "mail_addresses",
-    Column("household_id", _sortable(32), ForeignKey("households.id"), primary_key=True),
+    Column("household_id", sortable(32), ForeignKey("households.id"), primary_key=True),
     Column("hash", String(64), nullable=False, index=True),  # Keyed hash of the address, hexadecimal.
     Column("sealed", Text, nullable=False),
     Column("language", String(8), nullable=False),
@@ -440,8 +435,8 @@ MAIL_ADDRESSES = _table(
 )
 OPERATORS = _table(
     "operators",
-    Column("id", _sortable(32), primary_key=True),
-    Column("name", _sortable(32), nullable=False),
+    Column("id", sortable(32), primary_key=True),
+    Column("name", sortable(32), nullable=False),
     Column("sealed", Text, nullable=False),  # JSON: the password's argon2id hash, the secret of the second factor.
     Column("created_at", UtcDateTime, nullable=False),
     Column("signed_in_at", UtcDateTime),
@@ -459,9 +454,9 @@ OPERATORS = _table(
 # sealed, with a key that only the web application has. The unsealed columns are used only to list and to delete keys.
 ACCESS_KEYS = _table(
     "access_keys",
-    Column("id", _sortable(32), primary_key=True),
+    Column("id", sortable(32), primary_key=True),
     Column("kind", String(16), nullable=False),  # The value of a KeyKind.
-    Column("owner", _sortable(32), nullable=False),  # The id of a household or of an operator.
+    Column("owner", sortable(32), nullable=False),  # The id of a household or of an operator.
     Column("sealed", Text, nullable=False),
     Column("device", String(100), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
@@ -472,14 +467,14 @@ ACCESS_KEYS = _table(
 # Who did what to which account, when, from which address, and with which result. Rows are appended and never changed.
 AUDIT_LOG = _table(
     "audit_log",
-    Column("id", _sortable(32), primary_key=True),  # Sorts by time: the time in µs, then random letters.
+    Column("id", sortable(32), primary_key=True),  # Sorts by time: the time in µs, then random letters.
     Column("at", UtcDateTime, nullable=False, index=True),
-    Column("tenant", _sortable(32)),  # NULL: the entry is about the whole installation, or its tenant is unknown.
+    Column("tenant", sortable(32)),  # NULL: the entry is about the whole installation, or its tenant is unknown.
     Column("actor_kind", String(16), nullable=False),  # The value of an ActorKind (``domain.audit_entry``).
     # The id of a session or token, or the name of an operator or of a user of this machine.
     Column("actor", String(100), nullable=False),
     Column("action", String(64), nullable=False),
-    Column("account_id", _sortable(32)),
+    Column("account_id", sortable(32)),
     Column("subject", String(100)),  # A further object of the action, such as the id of a token.
     Column("address", String(64)),  # The IP address; NULL for commands.
     Column("outcome", String(64), nullable=False),  # ``ok``, or the code of the refusal.
@@ -527,28 +522,28 @@ def _make_append_only(_table: Table, connection: Connection, **_: Any) -> None:
 # The changes of stored readings; a reading that has changed several times has several rows.
 READING_CHANGES = _table(
     "reading_changes",
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("doctype", _word(Doctype, 32), primary_key=True),
-    Column("key", _sortable(20), primary_key=True),
+    Column("key", sortable(20), primary_key=True),
     # When the supplier sent the new value; indexed to delete old rows.
     Column("changed_at", UtcDateTime, primary_key=True, index=True),
     Column("became_amount", BigInteger, primary_key=True),
     Column("was_amount", BigInteger, nullable=False),
     Column("first_seen", UtcDateTime),  # When the day of the old value was first stored.
-    Column("run_id", _sortable(64), nullable=False),
+    Column("run_id", sortable(64), nullable=False),
 )
 # The changes recorded by 0.2.0, each only once; workers of 0.2.0 still write to this table while both versions run.
 CORRECTIONS = _table(
     "corrections",
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True),
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("doctype", _word(Doctype, 32), primary_key=True),
-    Column("key", _sortable(20), primary_key=True),
+    Column("key", sortable(20), primary_key=True),
     Column("was_amount", BigInteger, primary_key=True),  # Part of the key, so a repeat adds no row.
     Column("became_amount", BigInteger, primary_key=True),
     Column("first_seen", UtcDateTime),  # When the day of the old value was first stored.
     # When the supplier sent the new value; indexed to delete old rows.
     Column("changed_at", UtcDateTime, nullable=False, index=True),
-    Column("run_id", _sortable(64), nullable=False),
+    Column("run_id", sortable(64), nullable=False),
 )
 FRESHNESS = _table(
     "freshness",
@@ -559,8 +554,8 @@ FRESHNESS = _table(
 )
 RAW_ANSWERS = _table(
     "raw_answers",
-    Column("id", _sortable(32), primary_key=True),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), nullable=False),
+    Column("id", sortable(32), primary_key=True),
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), nullable=False),
     Column("month", String(7), nullable=False),  # The UTC month of the request, for example "2024-07".
     Column("first_at", UtcDateTime, nullable=False),
     Column("last_at", UtcDateTime, nullable=False, index=True),  # Indexed to delete old rows.
@@ -571,7 +566,7 @@ RAW_ANSWERS = _table(
 )
 QUARANTINE = _table(
     "quarantine",
-    Column("fingerprint", _sortable(16), primary_key=True),
+    Column("fingerprint", sortable(16), primary_key=True),
     Column("kind", _word(DeviationKind, 32), nullable=False),
     Column("place", String(200), nullable=False),
     Column("detail", String(64), nullable=False),
@@ -592,9 +587,9 @@ POLICIES = _table(
 # The outputs to which changed measures are sent; each is for all accounts of a tenant, or for one account.
 OUTPUTS = _table(
     "outputs",
-    Column("id", _sortable(32), primary_key=True),
+    Column("id", sortable(32), primary_key=True),
     _tenant(),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), index=True),  # NULL: for all accounts of the tenant.
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), index=True),  # NULL: for all accounts of the tenant.
     Column("kind", String(32), nullable=False),
     Column("sealed", Text, nullable=False),  # JSON: the output's address, secret and further options.
     Column("created_at", UtcDateTime, nullable=False),
@@ -609,8 +604,8 @@ OUTPUTS = _table(
 # The outbox of unsent changes: one row for each output, account and series, however often the readings change.
 OUTPUT_CHANGES = _table(
     "output_changes",
-    Column("output_id", _sortable(32), ForeignKey("outputs.id"), primary_key=True),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True, index=True),
+    Column("output_id", sortable(32), ForeignKey("outputs.id"), primary_key=True),
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), primary_key=True, index=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("first_at", UtcDateTime, nullable=False),  # The start of the first reading that may have changed.
     Column("last_at", UtcDateTime, nullable=False),
@@ -627,10 +622,10 @@ OUTPUT_CHANGES = _table(
 OUTPUT_REMOVALS = _table(
     "output_removals",
     # CASCADE, because workers of another version remove an output without deleting these rows.
-    Column("output_id", _sortable(32), ForeignKey("outputs.id", ondelete="CASCADE"), primary_key=True),
-    Column("account_id", _sortable(32), ForeignKey("accounts.id"), primary_key=True, index=True),
+    Column("output_id", sortable(32), ForeignKey("outputs.id", ondelete="CASCADE"), primary_key=True),
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), primary_key=True, index=True),
     Column("series", _word(Series, 32), primary_key=True),
-    Column("key", _sortable(20), primary_key=True),
+    Column("key", sortable(20), primary_key=True),
     Column("day", String(10)),  # The local day of a reading that the output can't delete; else NULL.
 )
 # The tables from which the removal of an account deletes its rows. The account's token is deleted separately.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from worker.stores.database import UtcDateTime
+from worker.stores.database import UtcDateTime, sortable
 from worker.stores.registry.migrations import MigrationPhase
 
 
@@ -16,9 +16,9 @@ def upgrade() -> None:
     """Create both tables, without rows."""
     op.create_table(
         "outputs",
-        sa.Column("id", _sortable(), nullable=False),
-        sa.Column("tenant", _sortable(), nullable=False, server_default="default"),
-        sa.Column("account_id", _sortable()),
+        sa.Column("id", sortable(32), nullable=False),
+        sa.Column("tenant", sortable(32), nullable=False, server_default="default"),
+        sa.Column("account_id", sortable(32)),
         sa.Column("kind", sa.String(32), nullable=False),
         sa.Column("sealed", sa.Text, nullable=False),
         sa.Column("created_at", UtcDateTime, nullable=False),
@@ -35,8 +35,8 @@ def upgrade() -> None:
     op.create_index("ix_outputs_tenant", "outputs", ["tenant"])
     op.create_table(
         "output_changes",
-        sa.Column("output_id", _sortable(), nullable=False),
-        sa.Column("account_id", _sortable(), nullable=False),
+        sa.Column("output_id", sortable(32), nullable=False),
+        sa.Column("account_id", sortable(32), nullable=False),
         sa.Column("series", sa.String(32), nullable=False),
         sa.Column("first_at", UtcDateTime, nullable=False),
         sa.Column("last_at", UtcDateTime, nullable=False),
@@ -51,6 +51,3 @@ def upgrade() -> None:
     )
     op.create_index("ix_output_changes_output_id", "output_changes", ["output_id", "turn_at", "account_id"])
     op.create_index("ix_output_changes_account_id", "output_changes", ["account_id"])
-
-def _sortable() -> sa.String:
-    return sa.String(32).with_variant(sa.String(32, collation="C"), "postgresql")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from worker.stores.database import UtcDateTime
+from worker.stores.database import UtcDateTime, sortable
 from worker.stores.registry.migrations import MigrationPhase
 
 revision = "0010"
@@ -17,21 +17,17 @@ def upgrade() -> None:
     """Create the empty table. The changes that 0.2.0 recorded stay in their own table."""
     op.create_table(
         "reading_changes",
-        sa.Column("account_id", _sortable(32), nullable=False),
+        sa.Column("account_id", sortable(32), nullable=False),
         sa.Column("doctype", sa.String(32), nullable=False),
-        sa.Column("key", _sortable(20), nullable=False),
+        sa.Column("key", sortable(20), nullable=False),
         sa.Column("changed_at", UtcDateTime, nullable=False),
         sa.Column("became_amount", sa.BigInteger, nullable=False),
         sa.Column("was_amount", sa.BigInteger, nullable=False),
         sa.Column("first_seen", UtcDateTime),
-        sa.Column("run_id", _sortable(64), nullable=False),
+        sa.Column("run_id", sortable(64), nullable=False),
         sa.PrimaryKeyConstraint(
             "account_id", "doctype", "key", "changed_at", "became_amount", name="pk_reading_changes"
         ),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_reading_changes_account_id"),
     )
     op.create_index("ix_reading_changes_changed_at", "reading_changes", ["changed_at"])
-
-
-def _sortable(length: int) -> sa.String:
-    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")

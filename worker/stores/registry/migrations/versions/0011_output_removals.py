@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from worker.stores.database import sortable
 from worker.stores.registry.migrations import MigrationPhase
 
 revision = "0011"
@@ -16,10 +17,10 @@ def upgrade() -> None:
     """Create the table, without rows."""
     op.create_table(
         "output_removals",
-        sa.Column("output_id", _sortable(32), nullable=False),
-        sa.Column("account_id", _sortable(32), nullable=False),
+        sa.Column("output_id", sortable(32), nullable=False),
+        sa.Column("account_id", sortable(32), nullable=False),
         sa.Column("series", sa.String(32), nullable=False),
-        sa.Column("key", _sortable(20), nullable=False),
+        sa.Column("key", sortable(20), nullable=False),
         sa.Column("day", sa.String(10)),
         sa.PrimaryKeyConstraint("output_id", "account_id", "series", "key", name="pk_output_removals"),
         sa.ForeignKeyConstraint(
@@ -28,7 +29,3 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_output_removals_account_id"),
     )
     op.create_index("ix_output_removals_account_id", "output_removals", ["account_id"])
-
-
-def _sortable(length: int) -> sa.String:
-    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from worker.stores.database import UtcDateTime
+from worker.stores.database import UtcDateTime, sortable
 from worker.stores.registry.migrations import MigrationPhase
 
 revision = "0012"
@@ -17,8 +17,8 @@ def upgrade() -> None:
     """Create the tables and the column, empty."""
     op.create_table(
         "account_details",
-        sa.Column("account_id", _sortable(32), nullable=False),
-        sa.Column("kind", _sortable(32), nullable=False),
+        sa.Column("account_id", sortable(32), nullable=False),
+        sa.Column("kind", sortable(32), nullable=False),
         sa.Column("sealed", sa.Text, nullable=False),
         sa.Column("sealed_at", UtcDateTime, nullable=False),
         sa.PrimaryKeyConstraint("account_id", "kind", name="pk_account_details"),
@@ -27,12 +27,8 @@ def upgrade() -> None:
     op.add_column("tenants", sa.Column("prices", sa.Text))
     op.create_table(
         "public_files",
-        sa.Column("name", _sortable(64), nullable=False),
+        sa.Column("name", sortable(64), nullable=False),
         sa.Column("text", sa.Text, nullable=False),
         sa.Column("copied_on", sa.Date, nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_public_files"),
     )
-
-
-def _sortable(length: int) -> sa.String:
-    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
