@@ -93,8 +93,8 @@ CASES: dict[Any, tuple[dict[str, str], list[str]]] = {
         ],
     ),
     words.length_of_the_documentation: (
-        {"docs/a.md": "word " * 27_000, "SECURITY.md": "word " * 1_502},
-        ["docs:1: 28502 words, more than 28501"],
+        {"docs/a.md": "word " * 27_000, "SECURITY.md": "word " * 1_601},
+        ["docs:1: 28601 words, more than 28600"],
     ),
     screens.quotes: (
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final
@@ -58,7 +58,8 @@ def update_files(registry: Registry, read_copy: ReadCopy, options: Iterable[Opti
                 raise PricesRefused("it is older than the copy in use")
         except (FileNotFetched, PricesRefused) as error:
             updates.append(FileUpdate(name, before.copied_on if before else None, refused=str(error)))
-            log.warning("prices not updated", extra=fields(**asdict(updates[-1])))
+            facts = fields(file=name, reason=str(error), copied_on=updates[-1].copied_on)
+            log.warning("prices not updated", extra=facts)
         else:
             registry.public_files.save(name, text, copy.copied_on)
             updates.append(FileUpdate(name, copy.copied_on, tariff.rows - rows_before))
