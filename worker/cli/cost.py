@@ -64,8 +64,6 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
         click.echo(tariff.describe_unpriced(part, choice, "en"))
     if isinstance(now := tariff.choice_on(tariff.today), RegulatedChoice):
         click.echo(f"today: {tariff.describe(now, 'en')}")
-    for day in sorted({day for one in tariff.choices for day in one.starts_later(tariff.today)}):
-        click.echo(f"other prices or hours from {day} on")
 
 
 def _window(today: date, period: Period, first: date | None, last: date | None) -> DateWindow:

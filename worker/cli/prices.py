@@ -93,7 +93,8 @@ def set_tariff(
         regulated = (Option(option), power) if option and power else None
         set_prices(stores.registry, owner, regulated=regulated, own=own, hours=ranges, first=first)
     result = {"account": account_id, "tenant": tenant, "set": True}
-    parameters.print_result(result, "the prices are set", as_json=as_json)
+    line = f"the prices are set{f', from {first} on' if first else ''}: `releve prices show` lists all"
+    parameters.print_result(result, line, as_json=as_json)
 
 
 @prices.command(audit=READS)

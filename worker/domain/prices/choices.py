@@ -89,11 +89,6 @@ class TariffChoices:
                 choices = replace(choices, **kept).put(kind, *prices)
         return choices
 
-    def starts_later(self, today: date) -> list[date]:
-        """Return the days after today on which choices begin, in order."""
-        choices = (*self.electricity, *self.gas, *self.production, *self.hours)
-        return sorted({one.first for one in choices if one.first > today})
-
 
 @dataclass(frozen=True, slots=True)
 class Terms:

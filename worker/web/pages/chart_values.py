@@ -78,6 +78,10 @@ class Unit(StrEnum):
     KWH = "kwh"
     EUR = "eur"
 
+    @property
+    def symbol(self) -> str:
+        return "€" if self is Unit.EUR else "kWh"
+
 
 @dataclass(frozen=True, slots=True)
 class Span:

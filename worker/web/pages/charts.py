@@ -151,11 +151,6 @@ class Chart:
     facts: list[tuple[str, str]] = field(default_factory=list)
     has_bands: bool = False
 
-    @property
-    def symbol(self) -> str:
-        """The unit of the figures in the table."""
-        return _symbol(self.navigation.unit)
-
 
 def to_chart(
     measures: SpanMeasures,
@@ -201,10 +196,6 @@ def to_chart(
         facts=describe_day(measures.details.get(span.start, {}), words) if span.view is View.DAY else [],
         has_bands=bool(off_peak),
     )
-
-
-def _symbol(unit: Unit) -> str:
-    return "€" if unit is Unit.EUR else "kWh"
 
 
 def _kind_of(daily: Series) -> str:
@@ -308,7 +299,7 @@ def _describe_bar(row: TableRow, unit: Unit, words: Words) -> str:
     if row.energy == _UNKNOWN:
         return words("chart.bar.unknown", label=row.label, note=row.note or words("chart.unknown"))
     key = "chart.bar.both" if row.fed else "chart.bar"
-    return words(key, label=row.label, energy=row.energy, unit=_symbol(unit), fed=row.fed)
+    return words(key, label=row.label, energy=row.energy, unit=unit.symbol, fed=row.fed)
 
 
 def _in_table(energy: int | None, words: Words, places: int) -> str:
@@ -454,7 +445,7 @@ def build_navigation(measures: SpanMeasures, first: date, last: date, words: Wor
     """Return the links of a chart, which lead to days from ``first`` to ``last``."""
     span, against, unit = measures.span, measures.against, measures.unit
     day = min(span.end - ONE_DAY, last)
-    units = [Link(query_of(span.view, max(span.start, first), against, one), _symbol(one), one is unit) for one in Unit]
+    units = [Link(query_of(span.view, max(span.start, first), against, one), one.symbol, one is unit) for one in Unit]
     after = span.after if span.after.end > first else Span.containing(span.view, first)
     return Navigation(
         view=span.view,

@@ -137,13 +137,6 @@ def test_a_file_replaces_regulated_choices_that_begin_on_its_days_and_no_others(
     assert regulated.with_own(own_file("", own(date(2024, 1, 1)))).electricity == (before, own(date(2024, 1, 1)))
 
 
-def test_choices_that_begin_later_are_told_by_their_days() -> None:
-    choices = TariffChoices((own(date(2024, 1, 1)), RegulatedChoice(date(2024, 3, 1), Option.BASE, 6)))
-    choices = choices.put("hours", OffPeakHours(date(2024, 2, 1), NIGHT))
-    assert choices.starts_later(date(2023, 12, 31)) == [date(2024, 1, 1), date(2024, 2, 1), date(2024, 3, 1)]
-    assert choices.starts_later(date(2024, 2, 1)) == [date(2024, 3, 1)]
-
-
 def test_a_households_choice_outranks_the_operators_from_its_first_day_on() -> None:
     household = TariffChoices().put("electricity", own(date(2024, 3, 10), last=date(2024, 3, 10)))
     operator = on_peak_hours(OffPeakHours(date(2020, 1, 1), NOON))

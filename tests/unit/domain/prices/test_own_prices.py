@@ -93,12 +93,6 @@ def test_a_form_with_the_same_names_gives_the_same_prices() -> None:
     assert check_own_prices(form).gas == READ.gas
 
 
-def test_prices_that_begin_later_are_told_by_their_days() -> None:
-    assert READ.starts_later(date(2025, 7, 1)) == [date(2025, 8, 1), date(2026, 2, 1)]
-    assert READ.starts_later(date(2025, 8, 1)) == [date(2026, 2, 1)]
-    assert READ.starts_later(date(2026, 2, 1)) == []
-
-
 ELECTRICITY: Final = "[[electricity]]\nfrom = 2026-02-01\nsubscription = 15.65\nbase = 0.19\n"
 WANTED: Final = "base, or hp and hc, or blue_hp and blue_hc and white_hp and white_hc and red_hp and red_hc"
 
