@@ -42,6 +42,10 @@ NOT_RUN = {
     "drill": "tests/acceptance/test_drill.py",
     "consents check": "tests/integration/test_rights_by_hand.py",
     "consents proof": "tests/integration/test_rights_by_hand.py",
+    **dict.fromkeys(
+        ("cost", *(f"prices {word}" for word in ("remove", "set", "show", "tempo", "update"))),
+        "tests/integration/test_prices_by_hand.py",
+    ),
     **dict.fromkeys(("home", "home add", "home password"), "tests/integration/test_home_by_hand.py"),
 }
 # The words of the others; ACCOUNT stands for an account, FOLDER for a folder of the test.

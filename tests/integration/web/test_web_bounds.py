@@ -18,7 +18,7 @@ from tests.support.proxy_stack import ProxyStack
 from tests.support.web_server import RunningServer, running_server, statuses
 from worker.accounts.proxy_grants import MOST_AT_ONCE
 from worker.web.asgi import LONGEST_FORM
-from worker.web.file_uploads import LARGEST_IMPORT, LARGEST_UPLOAD, UPLOADS
+from worker.web.file_uploads import LARGEST_IMPORT, LARGEST_PRICES, LARGEST_UPLOAD, UPLOADS
 
 pytestmark = pytest.mark.sockets
 
@@ -66,9 +66,12 @@ def test_n2_a_gigabyte_told_is_refused_without_reading(service: ApiService, web:
         web.ahead_s = 0
 
 
+UPLOAD_PATHS = ["/accounts/a1b2/import", "/accounts/a1b2/prices", "/operator/rights/a1b2/proofs"]
+
+
 def test_n2_forms_are_urlencoded_and_short_in_every_route(service: ApiService, web: RunningServer) -> None:
     uploads = [path for path in posts(service) if any(route.fullmatch(path) for route in UPLOADS)]
-    assert len(posts(service)) > 12 and uploads == ["/accounts/a1b2/import", "/operator/rights/a1b2/proofs"]
+    assert len(posts(service)) > 12 and uploads == UPLOAD_PATHS
     for path in posts(service):
         if path not in uploads:
             for length, content_type, status in (
@@ -88,10 +91,14 @@ def test_n2_an_upload_is_read_for_nobody_who_is_not_logged_in(web: RunningServer
         assert statuses(connection.recv(65536)) == [403]
     with web.send(request("POST", path, LARGEST_UPLOAD + 1, MULTIPART)) as connection:
         assert statuses(connection.recv(65536)) == [413]
-    for path, status in (("/accounts/a1b2/import", 404), ("/api/accounts/a1b2/import", 401)):
-        with web.send(request("POST", path, LARGEST_IMPORT, MULTIPART)) as connection:
+    for path, largest, status in (
+        ("/accounts/a1b2/import", LARGEST_IMPORT, 404),
+        ("/api/accounts/a1b2/import", LARGEST_IMPORT, 401),
+        ("/accounts/a1b2/prices", LARGEST_PRICES, 404),
+    ):
+        with web.send(request("POST", path, largest, MULTIPART)) as connection:
             assert statuses(connection.recv(65536)) == [status], path
-        with web.send(request("POST", path, LARGEST_IMPORT + 1, MULTIPART)) as connection:
+        with web.send(request("POST", path, largest + 1, MULTIPART)) as connection:
             assert statuses(connection.recv(65536)) == [413], path
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Row, insert, or_, select, update
+from sqlalchemy import Row, func, insert, or_, select, update
 
 from worker.domain.account import DEFAULT_TENANT
 from worker.errors import DataError, UnknownTenant
@@ -219,7 +219,8 @@ class TenantTable(SealedTable):
 
     def list_tenants(self) -> list[Tenant]:
         """Return all tenants by id, but the default tenant first."""
-        query = select(TENANTS.c.id, TENANTS.c.title, _HAS_WEBHOOK, TENANTS.c.created_at).order_by(TENANTS.c.id)
+        title = func.nullif(TENANTS.c.title, "").label("title")
+        query = select(TENANTS.c.id, title, _HAS_WEBHOOK, TENANTS.c.created_at).order_by(TENANTS.c.id)
         rows: dict[str, Any] = {row.id: Tenant(**row._asdict()) for row in self._database.fetch(query)}
         default = rows.pop(DEFAULT_TENANT, Tenant(DEFAULT_TENANT))
         return [default, *rows.values()]

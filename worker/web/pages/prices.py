@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import RedirectResponse
+from starlette.concurrency import run_in_threadpool
 
 from worker.accounts.prices import BEGINNING, load_tariff, remove_prices, set_prices, suggest
 from worker.domain.account import Account
@@ -20,7 +21,7 @@ from worker.domain.prices import Option, PricesRefused
 from worker.domain.prices.choices import format_hours, read_hours
 from worker.domain.prices.own_prices import read_own_prices
 from worker.domain.windows import DateWindow
-from worker.web.dependencies import Visit, VisitDep, account_form
+from worker.web.dependencies import Visit, VisitDep, account_form, check_session_form
 from worker.web.pages.account_forms import Choosable
 from worker.web.rendering import render, words_of
 from worker.web.request_audit import note_refusal
@@ -35,13 +36,16 @@ def show_prices(visit: VisitDep, account: Choosable, saved: Annotated[str, Query
     return _render(visit, account, {}, saved=bool(saved))
 
 
-async def read_typed(request: Request) -> dict[str, str]:
-    return {name: str(text) for name, text in (await request.form()).items()}
+@router.post("/accounts/{account_id}/prices", name=AuditAction.PRICES_SET)
+async def save_prices(visit: VisitDep, account: Choosable) -> Response:
+    """Set what the form says. The form, which may be long, is read only from a browser that sees the account."""
+    typed = {name: str(text) for name, text in (await visit.request.form()).items()}
+    return await run_in_threadpool(_save, visit, account, typed)
 
 
-@router.post("/accounts/{account_id}/prices", name=AuditAction.PRICES_SET, dependencies=[account_form("/prices")])
-def save_prices(visit: VisitDep, account: Choosable, typed: Annotated[dict[str, str], Depends(read_typed)]) -> Response:
-    """Set what the form says. ``field``: where a fault is, as its text's key ends."""
+def _save(visit: Visit, account: Account, typed: Mapping[str, str]) -> Response:
+    check_session_form(visit.access, visit.session, typed.get("csrf", ""), f"/accounts/{account.id}/prices")
+    # ``field``: where a fault is, as its text's key ends.
     field, wanted = "own", dict[str, Any]()
     try:
         if "own" in typed:
