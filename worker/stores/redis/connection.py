@@ -10,14 +10,14 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from types import FunctionType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from redis import Redis, RedisError, ResponseError
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
-from redis.sentinel import MasterNotFoundError, Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from worker.domain.retry import REDIS_FIRST_DELAY_S, REDIS_LONGEST_DELAY_S, REDIS_RETRIES
 from worker.errors import StoreUnavailable
@@ -61,8 +61,17 @@ def _connect_to_master(sentinels: Sentinels, options: Mapping[str, Any]) -> Redi
         password=sentinels.password,
         **options,
     )
-    master: Redis = client.master_for(sentinels.master)  # type: ignore[no-untyped-call]
+    master: Redis = client.master_for(sentinels.master, _MasterClient)  # type: ignore[no-untyped-call]
     return master
+
+
+class _MasterClient(Redis):
+    """A client whose end closes the connections to the Sentinels too, which redis-py leaves open."""
+
+    def close(self) -> None:
+        super().close()
+        for sentinel in cast(SentinelConnectionPool, self.connection_pool).sentinel_manager.sentinels:
+            sentinel.close()
 
 
 def is_redis(url: str) -> bool:
