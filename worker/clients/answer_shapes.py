@@ -17,8 +17,8 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from worker.domain.answers import Deviation, DeviationKind, Json, clean_name, mask_text, mask_unless_code, names_of
 
 MAX_DEVIATIONS: Final = 20  # The most deviations that are reported for one answer.
-# A key for an object of ``kept`` in ``keep_fields``: if the supplier sends a text or number instead of this object, it
-# is kept.
+# A key for an object of ``kept`` in ``keep_fields``: if the supplier sends a text or number instead of this object, the
+# text or number is kept.
 ITSELF: Final = ""
 _Parts = tuple[DeviationKind, str, str]  # Kind, place and detail.
 # The kind of deviation for each error type of pydantic; any other type counts as an unexpected shape.
@@ -124,9 +124,9 @@ def _models_in(annotation: Any) -> Iterator[type[AnswerPart]]:
 def keep_fields(body: Json, kept: Mapping[str, Json] | None) -> Json:
     """Return a body with only the fields in ``kept``; each item of a list is reduced in the same way.
 
-    The value of a name in ``kept`` is None or an object of further names. If it is None, the body's value is kept, but
-    a list or object becomes null, because it might contain unknown data. If it is an object, a text or number in the
-    body becomes null, unless the object has the key ITSELF.
+    The value of a name in ``kept`` is None or an object of further names. For None, the body's value is kept, but a
+    list or object becomes null, because it might contain unknown data. For an object of names, a text or number in the
+    body becomes null, unless the key ITSELF is among the names.
     """
     if kept is None:
         return None if isinstance(body, dict | list) else body

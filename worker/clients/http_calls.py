@@ -52,7 +52,7 @@ _LONGEST_REFUSAL: Final = 64 * 1024  # The most bytes that are read of a refusal
 
 
 class BoundedHttp(HTTPAdapter):
-    """An adapter that limits each call to ``longest_s`` seconds, and its decompressed body to ``most_bytes`` bytes.
+    """An adapter that limits a call to ``longest_s`` seconds, and the answer to ``most_bytes`` decompressed bytes.
 
     Its calls raise AnswerTooLarge for a larger body, and SupplierTooSlow if the time runs out.
     """
@@ -150,7 +150,7 @@ class _BoundedBody:
         self._reading: _Reading = getattr(_current, "reading", _Reading())
 
     def stream(self, amt: int = _CHUNK, decode_content: bool = True) -> Iterator[bytes]:
-        """Yield the body in pieces, but only the beginning of a refusal. Raises AnswerTooLarge and SupplierTooSlow."""
+        """Yield the body in pieces, but only the beginning of a refusal. Raises AnswerTooLarge or SupplierTooSlow."""
         try:
             while piece := self._raw.read1(min(amt, _CHUNK), decode_content=decode_content):
                 self._read += len(piece)

@@ -159,7 +159,7 @@ class SupplierConsents:
         return self.account_tokens or self.calls.sends_redirect
 
     def consent_duration(self) -> str:
-        """Return the ISO 8601 duration for which consent is requested; for the API of 2026, it is not in years."""
+        """Return the ISO 8601 duration for which consent is requested; without years for the API of 2026."""
         preset = self.endpoints.preset
         duration = self.duration or preset.consent_duration
         return without_years(duration) if preset.consent_style == "autorisation" else duration
@@ -196,7 +196,7 @@ class SupplierConsents:
         """Return the meters of a callback. The supplier is asked to confirm them, in one call; with v5, it isn't asked.
 
         Raises UnknownUsagePoint if the supplier's answer to a code names no meter, or not all meters of the callback.
-        Also raises the errors of the calls.
+        Also raises the errors of ``OAuthClient`` and of a session.
         """
         if request.code is not None:
             grant, confirmed = self.confirm_code(request.code, request.usage_points)

@@ -296,9 +296,9 @@ class SupplierSession:
 class Transport:
     """The connections to one supplier, with timeouts and a session per thread; it turns network errors into ours.
 
-    ``token_url`` may be on a host other than ``base_url``. Both may begin with ``http://``, which ``Preset.endpoints``
-    allows only in local and private networks, for a simulator. ``timeouts``: the most seconds to connect, and between
-    two bytes of the answer. ``user_agent``: None means the library's own.
+    ``token_url`` may be on a host other than ``base_url``. Both may begin with ``http://`` if the supplier is
+    simulated. ``Preset.endpoints`` refuses ``http://`` for public hosts. ``timeouts``: the most seconds to connect, and
+    between two bytes of the answer. ``user_agent``: None means the library's own.
     """
 
     def __init__(
@@ -325,11 +325,11 @@ class Transport:
         on_unsent: Callable[[], None] = lambda: None,
         **content: Any,
     ) -> Reply:
-        """Send one request with the token, and read the answer to its end; redirects are not followed.
+        """Send one request with the token, and read the answer; redirects are not followed.
 
-        With ``limits``, a success is read value by value, but only the beginning of a refusal is read. If an
-        answer isn't read to its end, the connection is closed. Raises SupplierUnavailable if there is no answer; if the
-        request wasn't even sent, ``on_unsent`` is called first.
+        Of a refusal, only the beginning is read. With ``limits``, a success is read value by value, as far as the
+        limits allow. If an answer isn't read to its end, the connection is closed. Raises SupplierUnavailable if there
+        is no answer; if the request wasn't even sent, ``on_unsent`` is called first.
         """
         # A forked child must not use its parent's connection.
         if getattr(self._local, "pid", None) != os.getpid():

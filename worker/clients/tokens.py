@@ -8,9 +8,9 @@ An ``id_token`` names meters in its claims:
     GRDF   {"consentements": "[{"pce": "01234567890123", "id_accreditation": "…"}]"}, a text that holds JSON
     Enedis {"usage_point_id": "98765432109876"}
 
-GRDF sends an ``id_token``. No answer from Enedis with an ``id_token`` is known, but the claims of one are in the
-documentation of the original konnector (the connector of Cozy for Enedis), so they are read, too. Source: OpenID
-Connect Core 1.0; the code of aeneria-app (ConsentementDetail.php).
+GRDF sends an ``id_token``. No answer from Enedis with an ``id_token`` is known. But the original konnector, whose form
+of documents Relève uses, has the claims in its documentation, so they are read, too. Source: OpenID Connect Core 1.0;
+the code of aeneria-app (ConsentementDetail.php).
 """
 
 from __future__ import annotations
@@ -203,8 +203,8 @@ def usage_points_from_id_token(id_token: str, client_id: str, now: datetime) -> 
 
     The token must be issued for our application (``aud``) and must not have expired (``exp``) at ``now``, which may be
     simulated. The signature isn't checked, because a token that comes from the token endpoint over TLS needs no such
-    check (OpenID Connect Core 1.0, 3.1.3.7), and only the supplier has the key. Raises MalformedAnswer for any other
-    text.
+    check (OpenID Connect Core 1.0, 3.1.3.7), and only the supplier has the key. Raises MalformedAnswer if the text
+    isn't such a token.
     """
     options: Options = {
         "verify_signature": False,

@@ -39,7 +39,7 @@ _KIND_BY_CODE: Final = {
     "no-data-found": AnswerKind.NO_DATA,
     "stm-err-0000014": AnswerKind.NO_DATA,
     "stm-err-0000020": AnswerKind.NO_DATA,
-    "adam-err0075": AnswerKind.NO_DATA,  # The customer objects to the load curve, but not to daily values.
+    "adam-err0075": AnswerKind.NO_DATA,  # The customer objects to the load curve. Daily values are available.
     "adam-err0123": AnswerKind.BEFORE_HISTORY,
     "adam-err0125": AnswerKind.BEFORE_HISTORY,
     "adam-dc-0016": AnswerKind.BEFORE_HISTORY,
@@ -89,7 +89,7 @@ def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[D
     if deviation := unexpected_refusal(reply):
         report(deviation)
     # By Enedis' error table the end may be yesterday at the latest, but usually Enedis accepts today, too. A refusal
-    # does not name the wrong parameter; if the end was today, it is taken for "end too late".
+    # does not name the wrong parameter. The refusal counts as "end too late" only if the end was today.
     if reply.status == 400 and reply.code in _INVALID_REQUEST_CODES and end == civil_date(now):
         return Answer(AnswerKind.END_TOO_LATE)
     return classify(reply, now)
@@ -195,8 +195,8 @@ class EnedisClient(SeriesClient):
 
         The current state of a contract takes one call (v4, v5) or three calls (2026), in which ``window`` is not sent.
         The payload has each answer under the name that the preset gives to the call, with only the fields that the
-        preset lists. If the application isn't subscribed to the API of a call, its answer is left out, unless the call
-        is required.
+        preset lists. If the consent or the application doesn't cover the API of a call, a required call raises the
+        error; the answer of any other call is left out.
 
         Raises TransientError, AccountError, SeriesNotOffered, MalformedAnswer (also for another meter's answer),
         RequestRefused or OperatorFault. Source: Enedis, swaggers of the metering data v5 and customers_upc v5,

@@ -54,7 +54,7 @@ def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Call
 
 
 def usage_points_of_grant(grant: Grant, client_id: str, now: datetime) -> tuple[str, ...]:
-    """Return the meters in ``usage_points_id`` of a token answer (v4); if it names none, those in the ``id_token``.
+    """Return the meters that a token answer names: those in ``usage_points_id`` (v4), else those in the ``id_token``.
 
     Raises MalformedAnswer if the ``id_token`` isn't a token, is for another application, or has expired.
     """

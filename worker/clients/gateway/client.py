@@ -25,7 +25,8 @@ from worker.domain.retry import retry_after_s
 
 # The gateway doesn't say how long to wait, and further calls would keep our address banned.
 _BANNED_FOR_S: Final = 24 * 3600.0
-# Enedis is called again after a few seconds. While a gateway is down, this would use up the few calls that it allows.
+# While a gateway is down, we wait longer than we do for Enedis. Retries every few seconds would use up the few calls
+# that the gateway allows.
 _UNWELL_FOR_S: Final = 3600.0
 _KEYS_OF_ENEDIS: Final = {"error", "fault", "code"}
 _INVALID_PARAMETERS: Final = "Paramètres invalides"

@@ -191,7 +191,7 @@ class GrdfClient(SeriesClient):
 
 
 def _check_meter(records: Sequence[Json], meter: str) -> None:
-    """Raise MalformedAnswer if a record names another meter; a meter sent as a JSON number gets its leading zeros."""
+    """Raise MalformedAnswer if a record names another meter. Leading zeros that a JSON number has lost are added."""
     for record in records:
         named = object_of(clean_names(record), "pce").get("id_pce")
         text = str(named).zfill(14) if isinstance(named, int) and 0 <= named < 10**14 else named
@@ -253,7 +253,7 @@ def classify(reply: Reply, now: datetime) -> Answer:
 
 
 def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
-    """Return None if a call about rights succeeded; return the error if it is no failure but the state of a right.
+    """Return None if a call about rights succeeded; return an error that is no failure, but tells a right's state.
 
     Such an error says that the right exists already, waits for its holder, or isn't found. Any other error is raised as
     TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault. Error texts quote only the digits

@@ -1,8 +1,8 @@
 """GRDF's API ADICT: hosts, paths, scope, limits, shapes of answers. Its sandbox ("bas") is on the host of production.
 
-Production is called under /adict/v2 here, but under /adict/v6 by one public client. If GRDF requires v6, base URL and
-scope can be changed by settings. According to one public client, the contract for fewer than 5 000 meters has the
-limits per second and per day that are set here.
+Relève calls production under /adict/v2, but one public client calls it under /adict/v6. The base URL and the scope can
+therefore be changed by settings. The limits per second and per day are those of the contract for fewer than 5 000
+meters; they are known from one public client.
 
 Answers, as the client returns them, are expected in these shapes:
 
