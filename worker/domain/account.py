@@ -57,7 +57,7 @@ class Step:
     """The consequences of an event.
 
     ``states``: the account gets the first of these states that fits it, or the last if none fits. ``action_needed``
-    fits only an account with a reason to wait, ``new`` only an account with ``is_vouched``. Other states fit always.
+    fits only an account with a reason to wait, ``new`` only an account with ``is_vouched``. The others always fit.
     ``keeps_reason``: whether the account's reason stays. Otherwise the account gets the reason of the event, which is
     empty except for a refusal and a stop.
     ``due``: whether the account's series and their histories are due at once, if the event leaves the account active.

@@ -113,8 +113,8 @@ class RecentAnswers:
     def days_answered_later(self, answer: Answered, latest_us: int) -> set[date]:
         """Return the days of an answer that are also covered by an answer requested later.
 
-        All days, if an unlisted answer was requested later, because its days are unknown. An answer with a request time
-        after ``latest_us`` doesn't count.
+        If an unlisted answer was requested later, all days are returned: its days are unknown. An answer with a request
+        time after ``latest_us`` doesn't count.
         """
         if answer.asked_us < self.forgotten_us <= latest_us:
             return set(answer.window.dates())

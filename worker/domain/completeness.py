@@ -239,9 +239,9 @@ def never_comes(mark: DayMark, asked: bool) -> bool:
 def next_ask(day: date, mark: DayMark, series: Series) -> date | None:
     """Return the day on which the repair requests an open day again; None if the repair never does.
 
-    A day to request AGAIN is due at once. Other days of a series that isn't requested every night are not
-    repaired before they are older than the series' look-back. At those ages ASKED_AT_AGES are a week apart, so the
-    repair requests the series no more often than the series' cadence allows.
+    A day in the state AGAIN is due at once. Other days of a series that isn't requested every night aren't repaired
+    before they are older than the series' look-back. At those ages ASKED_AT_AGES are a week apart, so the repair
+    requests the series no more often than the series' cadence allows.
 
     A state is never repaired, because a past state can't be requested later. A day without an age isn't repaired
     either, because it belongs to the history.

@@ -81,10 +81,10 @@ class EndReason(StrEnum):
 class ConsentProof:
     """The proof that a holder consented, when and for how long.
 
-    The meter's number is kept only in the table of evidence, encrypted. ``names_meter``: whether the table has the
-    number. ``consent_until`` is the last day, included. ``reference``: the number that the supplier or ``vouched_by``
-    has given to the consent. ``browser``: the SHA-256 of the secret name of the browser that came back with the
-    consent.
+    The meter's number is not in this object: the table of evidence keeps it, encrypted. ``names_meter``: whether the
+    table has the number. ``consent_until`` is the last day, included. ``reference``: the number that the supplier or
+    ``vouched_by`` has given to the consent. ``browser``: the SHA-256 of the secret name of the browser that came back
+    with the consent.
     """
 
     id: str
@@ -160,7 +160,7 @@ def _parts(duration: str) -> tuple[int, int, int, int]:
 def forget_on(erased_on: date, consent_until: date | None) -> date:
     """Return the day on which an erasure is forgotten: the day after ``consent_until``, the consent's last day.
 
-    It is remembered for at least eight days and at most three years; for three years if ``consent_until`` is None.
+    An erasure is remembered for eight days at least and three years at most; three years if ``consent_until`` is None.
     """
     latest = last_day_of(erased_on, _LONGEST_CONSENT) + timedelta(days=1)
     after_consent = latest if consent_until is None else consent_until + timedelta(days=1)
