@@ -327,9 +327,10 @@ class Interval(NamedTuple):
 
 @dataclass
 class Cluster:
-    """Steps of an answer (``newcomers``) and stored steps that overlap directly or through other steps, in time order.
+    """Steps that overlap directly or through other steps of the cluster.
 
-    ``bounds``: the distinct intervals of these steps.
+    ``newcomers``: the steps of an answer. ``stored``: the stored steps. Both are in time order. ``bounds``: the
+    distinct intervals of all these steps.
     """
 
     newcomers: list[Entry] = field(default_factory=list)

@@ -46,7 +46,7 @@ class IncidentKind(StrEnum):
 
     @property
     def max_duration(self) -> timedelta | None:
-        """How long an incident of refusals lasts at most; then they are believed. None for a kind that ``holds``."""
+        """After this time, refusals of this kind are believed and the incident ends. None for a kind that ``holds``."""
         return _MAX_DURATION.get(self)
 
 
@@ -66,8 +66,8 @@ BY_HAND_LASTS: Final = timedelta(hours=24)
 # open no incident. Otherwise true refusals would open the next incident within the hour, and no account would ever
 # be suspended.
 _BELIEF_LASTS: Final = {"believed": timedelta(days=7), "by_hand": timedelta(days=1)}
-# A holding incident covers a single series, because a supplier may fail to send the curve but still send daily values.
-# An incident of refusals covers all series. Each slot has at most one open incident.
+# At most one incident is open in each slot. The slot of a holding incident is a single series, because a supplier may
+# fail to send the curve but still send daily values. An incident of refusals covers all series; its slot is its kind.
 SLOTS: Final = (*(series.value for series in Series), *(kind.value for kind in REFUSALS))
 
 

@@ -155,7 +155,7 @@ class Source:
 
 
 class _BoundedReader(io.RawIOBase):
-    """A reader of at most MAX_BYTES of a file. Raises FileRefused for longer and for damaged files.
+    """A reader of a file of at most MAX_BYTES. Raises FileRefused if the file is longer or damaged.
 
     Closing the reader leaves the file open.
     """
