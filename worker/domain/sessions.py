@@ -5,7 +5,7 @@ its secret text, which only the key's holder has. A session belongs to its *owne
 do the keys that open a session.
 
 Operators are the people who run this Relève. Each has a name, a password and usually a second factor (TOTP). Keys,
-passwords and codes are checked by ``stores.registry.access_keys``; ``web.pages`` checks what a session may do.
+passwords and codes are checked by ``stores.registry.access_keys``; ``web`` checks what a session may do.
 
 Scopes are what a client of the API may do with its token.
 """

@@ -64,7 +64,7 @@ def _statistics_of(daily: Series) -> Iterator[Statistic]:
         yield replace(statistic, name=f"{statistic.name}_{_VOLUME}", detail=_VOLUME, unit="m³", unit_class=_VOLUME)
 
 
-# Billed periods have no statistics, because the daily values already contain their energy.
+# Billed periods have no statistics, because the daily values contain their energy.
 STATISTICS: Final = tuple(
     statistic for series in Series if series.is_daily_energy for statistic in _statistics_of(series)
 )
