@@ -247,7 +247,7 @@ MEASUREMENTS: Final = (*_ENERGY.values(), MAX_POWER, REGISTER, REGISTER_DAY, *_G
 def to_lines(change: Change, measures: MeasureStore) -> Iterator[str]:
     """Yield a line for each stored value of the changed part, and for each affected total.
 
-    The lines are sorted by measurement, then by time. Raises StoreUnavailable.
+    The lines are grouped by measurement, each group oldest first. Raises StoreUnavailable.
     """
     for doctype in change.series.doctypes:
         match doctype.series.description.granularity:
@@ -273,7 +273,7 @@ def energy_measurement(doctype: Doctype) -> Measurement:
 def _changed_entries(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[Entry]:
     """Yield the stored entries of all periods from the change's first instant to its last.
 
-    The details of a total are its counts, such as the number of known days.
+    In the entry of a total, ``details`` are its counts, such as the number of known days.
     """
     first, last = period_key(change.first, doctype), period_key(change.last, doctype)
     for document in find_stored_range(measures, change.account.id, doctype, _days(change)).iterate():

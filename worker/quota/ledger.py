@@ -12,8 +12,8 @@ coming window. Calls that leave the sliding window during this time are no longe
 a lane that begins to work gets its floor back step by step, beginning at once.
 
 A 429 closes the gate for all workers. The gate reopens by itself, gradually: within a minute the pace grows from a
-twentieth to the full pace, so the first calls test whether the supplier is ready. If a call is refused within ten
-minutes after the gate has fully opened, the gate closes for twice as long as the supplier asked, the next time for four
+twentieth to the full pace, so the first calls test whether the supplier is ready. If a call is refused while the gate
+opens, or within ten minutes after that, the gate closes for twice as long as the supplier asked, the next time for four
 times as long, and so on. The longer wait is at most an hour, unless the supplier itself asks for more. Calls that are
 under way when the gate closes may all be refused; together they count as one refusal.
 
@@ -114,7 +114,7 @@ class Limits:
 
     @property
     def windows(self) -> tuple[QuotaSpan, ...]:
-        """The limits per hour and per day, as far as they are set."""
+        """The limit per hour and the limit per day, if they are set."""
         limits = (("hourly", self.per_hour, self.hour_ms), ("daily", self.per_day, self.day_hours * HOUR_MS))
         return tuple(QuotaSpan(name, calls, length_ms * 1000) for name, calls, length_ms in limits if calls)
 
@@ -300,7 +300,7 @@ class QuotaLedger(PrefixedKeys):
         return 0.0, max(_FIRST_PACE, (now_us - opens_us) / RAMP_US)
 
     def used_by_lane(self, api: str) -> dict[Lane, int]:
-        """Return the number of permits of the last hour by lane, except released ones; 0 without a limit per hour."""
+        """Return how many permits each lane took in the last hour, except released ones; 0 without a limit per hour."""
         return self._used_within("hourly", api)
 
     def used_in_a_day(self, api: str) -> int:

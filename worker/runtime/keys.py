@@ -114,9 +114,9 @@ def _read_keys(settings: Settings, name: str, keep_new: bool = True) -> list[str
 
 
 def stored_secret(data_dir: Path, name: str, make: Callable[[], str]) -> str:
-    """Return the secret in a file of ``data_dir``, which is created at first use.
+    """Return the secret in a file of ``data_dir``; create the file if it is missing.
 
-    Two processes that start at the same time agree on one secret: the file is linked into place as a whole, and the
+    Two processes that create it at the same time get the same secret: each links a finished file into place, and the
     second link fails.
     """
     path = data_dir / name

@@ -183,7 +183,7 @@ def redis_address(settings: Settings, resources: ExitStack) -> str:
 
 
 def build_broker_messages(settings: Settings, redis_url: str, opened: ExitStack) -> BrokerMessages | None:
-    """Return the view of the broker's messages; None for a broker other than Redis, which redelivers by itself."""
+    """Return the view of the broker's messages; None if the broker isn't Redis: others redeliver by themselves."""
     url = settings.broker_address() or redis_url
     if not is_redis(url):
         return None

@@ -74,7 +74,7 @@ class Sync:
 
 
 def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
-    """Build the parts for windows. ``suppliers``: replaces the suppliers of the settings."""
+    """Build the parts of ``Sync``. ``suppliers``: replaces the suppliers of the settings."""
     settings, registry, windows, now = stores.settings, stores.registry, stores.windows, stores.now
     channels = build_channels(settings, registry.tenants)
     # A supplier's due windows and its clients share one quota.

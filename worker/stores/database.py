@@ -213,7 +213,7 @@ class Database:
             return connection.execute(statement).rowcount
 
     def empty_log(self) -> None:
-        """Empty SQLite's write-ahead log, which still contains deleted rows, unless another connection uses the log.
+        """Empty SQLite's write-ahead log, because it still contains deleted rows. A log in use is left alone.
 
         The call doesn't wait for other connections, because writers would then have to wait for this call. On
         PostgreSQL it does nothing.
@@ -396,7 +396,7 @@ def _create_file(url: URL) -> None:
 
 @contextmanager
 def _without_foreign_keys(connection: Connection) -> Iterator[None]:
-    """Switch off SQLite's foreign key checks during the block, which is only possible outside a transaction."""
+    """Switch off SQLite's foreign key checks during the block. Must be called outside a transaction."""
     if connection.dialect.name != "sqlite":
         yield
         return
