@@ -1,4 +1,4 @@
-"""The ledger: an append-only file of erasures and ended consents, which are applied after a backup is restored.
+"""The ledger: an append-only file of erasures and ended consents, which a restore of a backup applies once more.
 
 A backup doesn't contain later erasures, and the registry may be lost. So a process writes each erasure, stopped consent
 and closed account to the ledger first, and only then to the registry. If the registry's transaction then fails, the

@@ -5,9 +5,9 @@ changes and replaces each as a whole; if another writer has replaced a pack firs
 again, value by value. If all values to write are new, no pack is read first: usually the pack doesn't exist yet, and if
 it does, the store reports a conflict.
 
-The revision of a value, such as ``3-9f2c04ab``, consists of the version that the pack had when the value was written,
+The revision of a value, such as ``3-9f2c04ab``, consists of the version that the pack got when the value was written,
 and a random salt drawn when the pack was created. A writer can replace a pack only if it has read the pack's last
-state, so two writes never make the same version; a pack created after an erasure has another salt. A writer names the
+state, so two writes never make the same version. A pack created after an erasure has another salt. A writer names the
 revision of the value that it replaces, so changes of other values in the same pack don't conflict with it.
 """
 
