@@ -66,7 +66,7 @@ def _connect_to_master(sentinels: Sentinels, options: Mapping[str, Any]) -> Redi
 
 
 class _MasterClient(Redis):
-    """A client whose end closes the connections to the Sentinels too, which redis-py leaves open."""
+    """A client whose ``close`` also closes the connections to the Sentinels; redis-py leaves those open."""
 
     def close(self) -> None:
         super().close()
@@ -90,9 +90,10 @@ def redis_errors() -> Iterator[None]:
 
 
 def _describe_error(error: RedisError) -> str:
-    """Return the reason for an error in plain words, but only the code of a refusal by Redis (OOM, NOAUTH, READONLY).
+    """Return the reason for an error in plain words.
 
-    The rest of the refusal may quote the arguments of our command.
+    If Redis refused a command, return only the code of the refusal (OOM, NOAUTH, READONLY), because the rest of its
+    text may quote the command's arguments.
     """
     if isinstance(error, MasterNotFoundError):
         answered = " : " not in str(error)  # If Sentinels fail, the text quotes their errors after a colon.
@@ -151,7 +152,7 @@ class PrefixedKeys:
             yield page
 
     def _unlink_kinds(self, kinds: Collection[str]) -> int:
-        """Delete our keys whose first part is one of ``kinds``, and return their number. It scans all keys."""
+        """Delete our keys whose first part is one of ``kinds``, and return their number. The call scans all keys."""
         return sum(
             int(self._redis.unlink(*keys))
             for page in self._scan("*")
