@@ -13,8 +13,8 @@ A household's mail address gets sign-in links, and notices about the household's
 The row of an address is written when the household has confirmed the address with a mailed link. The address is sealed
 with the same key, and found by a keyed hash. So a person who can write to the table but doesn't have this key can't add
 an address, or move one to another household. The sealed text is ``{"address": "anne@example.org", "notices": true}``.
-It is only the address if the address was confirmed before notices existed. Such an address gets no notices until its
-household asks for them.
+If the address was confirmed before notices existed, the sealed text is just the address. Such an address gets no
+notices until its household asks for them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class HomeTable(SqlTable):
 
 @dataclass(frozen=True, slots=True)
 class Household:
-    """A household. ``accounts``: the account ids, the oldest first, each with its session number as last stored."""
+    """A household. ``accounts``: account ids in the order of addition, each with its session number as last stored."""
 
     id: str
     created_at: datetime
@@ -157,7 +157,7 @@ def forget_account(connection: Connection, account_id: str) -> None:
 
 
 def end_empty(connection: Connection, household_ids: Collection[str]) -> None:
-    """Delete the households without accounts among these, with their sessions, codes and mail addresses."""
+    """Delete the households among these that have no account left, and their sessions, codes and mail addresses."""
     if not household_ids:
         return
     query = select(HOUSEHOLD_ACCOUNTS.c.household_id).where(HOUSEHOLD_ACCOUNTS.c.household_id.in_(household_ids))

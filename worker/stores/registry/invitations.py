@@ -164,8 +164,8 @@ class InvitationTable(SealedTable):
     def end_for(self, connection: Connection, account_id: str | None, usage_point_id: str | None) -> int:
         """Revoke the open invitations that name the account or the meter, and return how many were revoked.
 
-        The meter's number is also deleted from the finished invitations that name either. ``connection``: the
-        transaction that removes the account.
+        The meter's number is deleted from all invitations that name the account or the meter, even finished ones.
+        ``connection``: the transaction that removes the account.
         """
         named = _find_by_account(connection, account_id) | self._find_by_meter(connection, usage_point_id)
         revoked = self._revoke_open(connection, named)

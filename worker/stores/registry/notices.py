@@ -86,10 +86,7 @@ class NoticeTable(SqlTable):
 def build_notices(
     channels: Iterable[str], kind: NoticeKind, reason: str, about: str, now: datetime, account_id: str | None = None
 ) -> list[Notice]:
-    """Return a new notice for each channel. ``account_id``: the notice is for this account's owner.
-
-    Without ``account_id``, the notice is for the operator.
-    """
+    """Return a new notice for each channel. It is for the account's owner or, without ``account_id``, the operator."""
     return [Notice(new_id(), account_id, kind, reason, about, channel, now, now) for channel in channels]
 
 

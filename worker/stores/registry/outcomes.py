@@ -3,9 +3,9 @@
 Outcomes and times are in the table ``series_outcomes``; ``series_switches.py`` decides which rows exist. When a run
 reports, its row changes by these rules. The verdict (code, message, run id) is the newest run's: a late report of an
 older run doesn't replace it. The facts are the latest success, the latest stored day, and whether anything was ever
-stored, so the order of the reports doesn't matter. The marks of days form a ledger for each account and series; new
-marks are merged into it. The ledger is in the registry and not in the measure store, because a day's mark must change
-in the same transaction as the outcome. The caller sets the times at which the row is due again (``due.py``).
+stored; for them, the order of the reports doesn't matter. The marks of days form a ledger for each account and series.
+New marks are merged into it. The ledger is in the registry and not in the measure store, because a day's mark must
+change in the same transaction as the outcome. The caller sets the times at which the row is due again (``due.py``).
 """
 
 from __future__ import annotations
@@ -443,7 +443,7 @@ def _first_day(row: Row[Any]) -> date:
 def _add_days(row: Row[Any], known: DayLedger, told: RunOutcome) -> tuple[DayLedger, dict[str, str]]:
     """Return the ledger with the days of a run added, and the column ``answered`` if the run has an answer.
 
-    A day whose readings came from a file keeps its mark if the answer didn't change it.
+    A day whose readings came from a file keeps its mark if the answer is complete for this day and changes nothing.
     """
     days, answer = dict(told.days), told.answer
     if answer:
@@ -467,7 +467,7 @@ def _add_answer(
 ) -> tuple[DayLedger, str]:
     """Return the ledger, and the text of the row's answers with one more answer.
 
-    In the ledger, the days for which ``days_in_doubt`` can't tell which answer was stored are due again.
+    In the ledger, the days that ``RecentAnswers.days_in_doubt`` returns are due again.
     """
     recent = RecentAnswers.parse(row.answered or "")
     return ledger.ask_again(recent.days_in_doubt(answer)), str(add(recent, answer.answer))
@@ -529,6 +529,6 @@ def _may_lack_curve(ledger: DayLedger) -> bool:
 
 
 def _to_showable(message: str) -> str:
-    """Return the message, which may come from a supplier, as a printable line without anything like a secret."""
+    """Return a message, perhaps a supplier's, as one printable line without anything that looks like a secret."""
     printable = "".join(character if character.isprintable() else " " for character in message)
     return _SECRET.sub("…", " ".join(printable.split()))[:_MAX_MESSAGE_LENGTH]

@@ -7,9 +7,9 @@ table until the output has deleted the reading, or until the reading is stored a
 
 Before a window writes readings, it notes in the outbox the part that it is about to change. After its outcome is
 recorded, it closes the part. A row isn't sent while a window has noted a part and not closed it. If the window is
-killed before it closes the part, the row is sent later (``is_ready``); no later window would note the part, because its
-readings are already stored. After a delivery, a row is deleted only if no window has noted or closed a part in it since
-the delivery read it.
+killed before it closes the part, the row is sent later (``is_ready``). Otherwise the change could be lost: the readings
+may be stored already, and then the next window notes no part. After a delivery, a row is deleted only if no window has
+noted or closed a part in it since the delivery read it.
 """
 
 from __future__ import annotations
@@ -173,9 +173,9 @@ class OutboxTable(SqlTable):
     ) -> list[str]:
         """Insert or widen the outbox row of each output of the account, and return the ids of these outputs.
 
-        ``noted``: the outputs in whose rows this window is already counted as a writer. ``closes``: False to count the
-        window in the other rows, too; True to end its counting in all rows. An output that was created after the note
-        gets its row from the closing call.
+        ``noted``: the outputs whose rows already count this window as a writer. If ``closes`` is False, the rows of the
+        other outputs count it from now on. If True, no row counts it any more, and an output that was created since the
+        note gets its row.
         """
         account = {"account_id": account_id}
         if not noted:
@@ -459,7 +459,7 @@ def list_outputs_of(database: Database, account_id: str, tenant: str) -> list[Ou
 def _states(
     conditions: Iterable[sa.ColumnElement[bool]], counted: Iterable[sa.ColumnElement[bool]] = ()
 ) -> sa.Select[Any]:
-    """Return the query for the outputs that meet ``conditions``, with the waiting changes that meet ``counted``."""
+    """Return the query for the outputs that meet ``conditions``. ``counted``: conditions on the changes to count."""
     accounts = sa.func.count(sa.distinct(_ROW.account_id)).label("waiting")
     waiting = sa.select(_ROW.output_id, accounts, sa.func.min(_ROW.since).label("since")).where(*counted)
     found = waiting.group_by(_ROW.output_id).subquery()

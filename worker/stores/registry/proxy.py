@@ -46,8 +46,6 @@ class UnknownProxyClient(DataError):
 
 @dataclass(frozen=True, slots=True)
 class ProxyTokens:
-    """A new pair of tokens for a grant."""
-
     access: str = field(repr=False)
     refresh: str = field(repr=False)
 
@@ -270,7 +268,7 @@ class ProxyGrantTable(ClockedTable):
                 log.warning("code used twice: grant ended", extra=fields(client=client_id))
 
     def first_day_of(self, meter_digests: Collection[str]) -> date | None:
-        """Return the latest ``data_from`` of a meter's grants: its present holder's first day; None if unknown."""
+        """Return the first day of a meter's present holder: the latest ``data_from`` of its grants, None if unknown."""
         query = select(func.max(PROXY_GRANTS.c.data_from)).where(PROXY_GRANTS.c.meter.in_(meter_digests))
         day: date | None = self._database.scalar(query)
         return day
@@ -302,7 +300,7 @@ class ProxyGrantTable(ClockedTable):
     def list_grants(
         self, client_id: str | None = None, meter_digests: Collection[str] | None = None
     ) -> list[ProxyGrant]:
-        """Return all grants, or those of a client or meter, the oldest first. Ended grants are included."""
+        """Return all grants, or only those of a client or meter, the oldest first. Ended grants are included."""
         of_client = () if client_id is None else (PROXY_GRANTS.c.client_id == client_id,)
         query = select(*_GRANT_COLUMNS).where(*of_client, *_is_of(meter_digests))
         rows = self._database.fetch(query.order_by(PROXY_GRANTS.c.granted_at, PROXY_GRANTS.c.id))
@@ -312,7 +310,7 @@ class ProxyGrantTable(ClockedTable):
 def end_grants(connection: Connection, reason: EndReason, now: datetime, *which: ColumnElement[bool]) -> int:
     """End the open grants that meet the conditions, and return how many were ended.
 
-    Grants that were given for the same code as one of these grants end, too: with v4, they share its tokens.
+    Grants that were given for the same code as one of these grants end, too: with v4, such grants share their tokens.
     """
     of_same_code = PROXY_GRANTS.c.code_hash.in_(select(PROXY_GRANTS.c.code_hash).where(*which).correlate(None))
     ending = update(PROXY_GRANTS).where(PROXY_GRANTS.c.ended_at.is_(None), or_(and_(true(), *which), of_same_code))

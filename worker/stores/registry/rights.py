@@ -1,7 +1,7 @@
 """The table of access rights, which are declared, checked, used to open an account, and withdrawn at the supplier.
 
 The meter's number, the supplier's id of a right and the digest of the supplier's answer are sealed; a meter is found by
-its keyed hash. A right that waits to be withdrawn gives no access; its row is deleted after the withdrawal.
+its keyed hash. A right that waits to be withdrawn is no longer used; its row is deleted after the withdrawal.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class RightTable(SealedTable):
         return self._list(_C.supplier == supplier, _LIVE, _C.id > after, *only, limit=limit)
 
     def list_awaiting_proof(self, limit: int = PAGE) -> list[Right]:
-        """Return rights for which the supplier is waiting for a proof or has rejected one, by id."""
+        """Return rights for which the supplier is waiting for a proof or has rejected one, sorted by id."""
         return self._list(_LIVE, _C.proof.in_((ProofState.AWAITED, ProofState.REJECTED)), limit=limit)
 
     def of_meter(self, supplier: str, meter: str) -> list[Right]:
@@ -151,9 +151,9 @@ class RightTable(SealedTable):
         self._database.change(update(RIGHTS).where(_C.id == before.id, _LIVE).values(values))
 
     def lock(self, connection: Connection, right: Right) -> bool:
-        """Lock the row of a right; return whether the right may still be used as read in ``right``.
+        """Lock the row of a right; return whether the row is unchanged since ``right`` was read from it.
 
-        True if the right exists, doesn't wait to be withdrawn, and has opened no account since it was read.
+        Unchanged means that the row exists, doesn't wait to be withdrawn, and has opened no account since then.
         """
         query = select(_C.account_id, _C.opened_at).where(_C.id == right.id, _LIVE).with_for_update()
         row = connection.execute(query).first()
@@ -246,7 +246,7 @@ def withdraw_rights(connection: Connection, account_id: str) -> int:
 
 
 def withdraw_waiting(connection: Connection, meter: str, moment: datetime) -> None:
-    """Mark a meter's rights without an account for withdrawal, if a person began them at or before ``moment``.
+    """Mark a meter's rights for withdrawal that have no account and that a person began at or before ``moment``.
 
     ``meter``: the meter's keyed hash.
     """

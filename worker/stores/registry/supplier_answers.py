@@ -32,7 +32,7 @@ _RAW = RAW_ANSWERS.c
 PAGE = 50
 _QUARANTINE = QUARANTINE.c
 _ENTRY = [column for column in _QUARANTINE if column is not _QUARANTINE.sealed_sample]
-# If every answer of a supplier had a new deviation, the table would fill the disk, and the notices the mailbox.
+# Without this limit, a supplier whose every answer deviates in a new way would fill the disk and the mailbox.
 MAX_ROWS: Final = 200
 
 
@@ -71,8 +71,7 @@ class CorrectionTable(SqlTable):
     def record(self, corrections: Iterable[Correction]) -> None:
         """Insert each correction unless the newest entry of its reading records the same. Raises UnknownAccount.
 
-        A correction whose ``was_amount`` is ``REMOVED`` may also stand for a new reading, which has no entries; this
-        isn't recorded.
+        If ``was_amount`` is ``REMOVED`` and the reading has no entries, the reading is new, and nothing is recorded.
         """
         rows = list(corrections)
         keys, known = sorted(row.key for row in rows), {(row.account_id, row.doctype) for row in rows}
@@ -97,7 +96,7 @@ class CorrectionTable(SqlTable):
                 connection.execute(insert.on_conflict_do_nothing(), changes)
 
     def withdraw(self, account_id: str, doctype: Doctype, run_id: str, stored: Mapping[str, int]) -> None:
-        """Delete a run's changes that aren't part of the series of changes that led to the stored amounts.
+        """Delete those of a run's changes that aren't part of the chain of changes to the stored amounts.
 
         ``stored``: the stored amount of each reading that the run has written.
         """
@@ -140,9 +139,9 @@ def _reading_of(correction: Correction) -> tuple[str, Doctype, str]:
 
 
 def _is_told(last: Correction | None, correction: Correction) -> bool:
-    """Return whether the newest entry already records this change, or whether the change is just a new reading.
+    """Return whether the newest entry already records this change, or the change is only a new reading.
 
-    A removal is the same as an earlier one only if both removed the same value.
+    Two removals are the same change only if they removed the same value.
     """
     if last is None:
         return correction.was_amount == REMOVED
@@ -155,7 +154,7 @@ def _is_told(last: Correction | None, correction: Correction) -> bool:
 
 
 def _placed_after(last: Correction | None, correction: Correction) -> Correction:
-    """Return the change. If it follows the newest entry within a second, its time is just after that entry's."""
+    """Return the change. If it follows the newest entry in the same second, its time is set just after that entry's."""
     if last is None or last.became_amount != correction.was_amount:
         return correction
     in_same_second = timedelta() <= last.changed_at - correction.changed_at < _A_SECOND
@@ -164,7 +163,7 @@ def _placed_after(last: Correction | None, correction: Correction) -> Correction
 
 class RawAnswerTable(SealedTable):
     def record_answer(self, account_id: str, answer: RawAnswer) -> None:
-        """Store an answer on disk before returning. Raises UnknownAccount, also for a removed account."""
+        """Store an answer. It is on disk when this returns. Raises UnknownAccount, also for a removed account."""
         # Sealing takes most of the time, so it happens before the transaction.
         row = self._to_row(account_id, month_of(answer.asked_at), [answer])
         with self._database.writing() as connection:
