@@ -1,6 +1,6 @@
 """Listening sockets that a server takes over. The caller binds them, so it gets the error if a port is in use.
 
-The module also has a small Redis client for the supervisor of `releve up`: redis-py would double the supervisor's
+The module has a small Redis client for the supervisor of `releve up`: redis-py would double the supervisor's
 memory. The sockets have their own module, because the simulator may import no other module of the stores.
 """
 
