@@ -1,4 +1,4 @@
-"""Values for charts and tables: a day by half-hours, a week or month by days, a year by months, each with a comparison.
+"""Values for charts and tables: a day by its steps, a week or month by days, a year by months, each with a comparison.
 
 Energy is in whole milliwatt-hours. Gas has no values within a day. An unknown value is None, never zero. Two spans are
 compared only over the days that both have; otherwise an unfinished month would always look thrifty. Functions named

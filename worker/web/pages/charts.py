@@ -4,8 +4,8 @@ The chart shows the consumption and, with solar panels, also the energy fed into
 in, it shows only the energy fed in. Gas has no values within a day, so a day of gas is shown in figures.
 
 With panels the meter sees only the exchange with the grid: energy that the panels make and the home uses at once passes
-no meter. So drawn and fed-in energy are never added up, and their difference is named for what it is: more drawn than
-fed in, or more fed in than drawn.
+no meter. So drawn and fed-in energy are never added up, and their difference is shown in words: more drawn than fed in,
+or more fed in than drawn.
 
 Links are queries of the account's own page, and drawings are SVG made on the server, so both work without scripts. The
 drawings take their colours from the page's style sheet.
