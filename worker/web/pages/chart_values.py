@@ -467,7 +467,7 @@ def _overhang(reading: IntervalReading) -> int:
 
 
 def _minute_of(day: date, clock: datetime) -> int | None:
-    """Return how many minutes after the day's midnight its clock shows the time of ``clock``; None if it never does."""
+    """Return the minutes from midnight until ``day`` has the clock time of ``clock``; None if it has no such time."""
     moment = datetime.combine(day, clock.time(), PARIS).astimezone(UTC)
     shown = moment.astimezone(PARIS)
     if (shown.time(), shown.fold) != (clock.time(), clock.fold):
