@@ -151,7 +151,7 @@ def _session_of(request: Request) -> Session:
 
 
 def refuse_form(request: Request, back: str) -> HTMLResponse:
-    """Answer 403 to a form that isn't from our own page (CSRF). Another site can't know the hidden field of our forms."""
+    """Answer 403 to a form that isn't from our own page (CSRF). Another site can't know our forms' hidden field."""
     return render_message(request, "csrf", 403, (back, "message.again"))
 
 
