@@ -25,7 +25,7 @@ broker_transport_options = _broker.transport_options
 broker_use_ssl = _broker.use_ssl
 broker_heartbeat = 30  # On RabbitMQ a dead worker's messages come back after two heartbeats instead of minutes.
 result_backend = None  # A window's outcome is in Redis and the registry, not in Celery's results.
-task_ignore_result = True  # This saves Redis commands, and no task fails because its result can't be written.
+task_ignore_result = True  # Saves Redis commands, and avoids failures when a result can't be written.
 imports = ("tasks.pipeline", "tasks.nightly", "tasks.consent", "tasks.upkeep")
 task_serializer = "json"
 accept_content = ["json"]
@@ -103,15 +103,15 @@ _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("tick", "upkeep.tick", 60.0, 60),
     ("follow fleet series", "upkeep.follow_fleet_series", 60.0, 60),
 )
-# The arguments of tasks, by the entry's name. Beat passes the series of its own setting, so that a worker with another
-# setting doesn't undo the change.
+# The arguments of tasks, by the entry's name. Beat passes its own RELEVE_SERIES, so that all workers apply the same
+# value, even a worker whose own setting is still another.
 _ARGUMENTS: dict[str, tuple[object, ...]] = {
     "follow fleet series": (_settings.series,),
     "check pending rights": (True,),
 }
-# A home has no consent pages or rights, one worker and few calls: a round every two minutes is enough, and lets a small
-# computer sleep. All rounds start together, because in each second with a change Redis writes at least 4 kB to the
-# memory card.
+# A home has only one worker, few calls, and neither consent pages nor rights. A round every two minutes is enough, and
+# lets a small computer sleep in between. All rounds start in the same second, because Redis writes at least 4 kB to the
+# memory card in each second in which something changes.
 _NOT_OF_A_HOME = {"conclude requests", "withdraw rights", "check pending rights", "check rights"}
 if _settings.is_home:
     # Ten minutes are enough, because a home's worker also restores messages when it starts.

@@ -33,7 +33,8 @@ class ConfigError(Exception):
     """Some settings are invalid; the text has one line for each error, which says what to do."""
 
 
-# The defaults of a home: the longest history of the load curve, and the time from which gateways may be called.
+# Defaults of a home: how many days the load curve's history goes back at most, and the hour from which gateways allow
+# calls.
 _OF_A_HOME: Final = {"history_load_days": 745, "nightly_at": "06:00"}
 
 
@@ -442,7 +443,7 @@ class Settings(BaseSettings):
 
     @property
     def speaks_to_production(self) -> bool:
-        """Whether any host is a supplier's own or a public gateway, with real meters behind it."""
+        """Whether Relève calls hosts of a supplier, or of the public gateway, that serve real meters."""
         if validation.is_gas_production(self.grdf_url, self.grdf_client_id):
             return True
         if self.is_home:

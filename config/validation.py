@@ -4,8 +4,8 @@ A check raises ValueError with a text for the operator that doesn't repeat the v
 password.
 
 Redis and RabbitMQ deliver messages in different ways, so options, queues and exchange depend on the scheme of the
-broker's URL: Redis, Redis Sentinel or RabbitMQ. The comments hold for RabbitMQ 4.0, kombu 5.7 and Celery 5.7: they were
-read in the documentation and sources, then tried on a real server.
+broker's URL: Redis, Redis Sentinel or RabbitMQ. The comments hold for RabbitMQ 4.0, kombu 5.7 and Celery 5.7: what
+they say was taken from the documentation and sources, then tried on a real server.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ GAS_PRODUCTION_DOMAIN: Final = "grdf.fr"
 GATEWAY_DOMAIN: Final = "conso.boris.sh"
 MAIL_ADDRESS: Final = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+\.[^\s@<>,;]+")
 MIN_WEBHOOK_SECRET: Final = 32
-# The compose file names these files even if they are empty.
+# Only these files may be empty: the compose file names them even where the settings are not used.
 OPTIONAL_FILES: Final = frozenset({"webhook_secret", "notify_url"})
 UNREADABLE: Final[Any] = object()  # Stands for a value whose file can't be read or is empty.
 _CERT_REQS: Final = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
@@ -43,7 +43,7 @@ _ANY_DAY: Final = date(2001, 1, 1)
 
 
 def is_production(enedis_url: str | None, sandbox: bool) -> bool:
-    """Return whether the settings mean Enedis' own hosts, with real meters behind them."""
+    """Return whether the settings lead to Enedis' hosts for real meters, not to its sandbox or other hosts."""
     if enedis_url is None:
         return not sandbox
     from worker.clients.endpoints import host_of
@@ -53,14 +53,14 @@ def is_production(enedis_url: str | None, sandbox: bool) -> bool:
 
 
 def is_gas_production(grdf_url: str | None, grdf_client_id: str | None) -> bool:
-    """Return whether gas is read from GRDF's own hosts, which serve the sandbox too."""
+    """Return whether gas is read from GRDF's own hosts. These also serve GRDF's sandbox, so the sandbox counts too."""
     if not grdf_client_id:
         return False
     return grdf_url is None or _is_in_domain(grdf_url, GAS_PRODUCTION_DOMAIN)
 
 
 def is_gateway_production(gateway_url: str | None) -> bool:
-    """Return whether a home's measures come from a public gateway, with real meters behind it."""
+    """Return whether a home's measures come from the public gateway, which serves real meters."""
     return gateway_url is None or _is_in_domain(gateway_url, GATEWAY_DOMAIN)
 
 
@@ -95,7 +95,7 @@ def check_http_url(url: str) -> None:
 
 
 def check_networks(text: str) -> None:
-    """Raise ValueError unless these are networks with commas between them."""
+    """Raise ValueError unless the text is a list of networks with commas between them."""
     # Imported late, here and below, because few installations set networks.
     from worker.domain.networks import parse_networks
 
@@ -137,7 +137,7 @@ def check_contact(text: str) -> None:
 
 
 def check_notify_urls(urls: str) -> None:
-    """Raise ValueError if one of the URLs, separated by spaces, names no service that can send notices."""
+    """Raise ValueError if one of ``urls``, a list with spaces between, names no service that can send notices."""
     # Imported late, because few installations set this, and the module loads apprise.
     from worker.accounts.notice_services import load_service
 
@@ -278,7 +278,7 @@ def _redis_options(visibility_timeout_s: int) -> dict[str, Any]:
         "health_check_interval": 10,
         "socket_keepalive": True,
         "retry_on_timeout": True,
-        "queue_order_strategy": "priority",  # The first queue is emptied first.
+        "queue_order_strategy": "priority",  # A worker takes from a queue only if all queues before it are empty.
         "priority_steps": [0],  # Our messages have no priority; kombu would poll four lists a queue.
     }
 
@@ -291,8 +291,8 @@ def _tls_of(url: str) -> dict[str, Any] | None:
     for host in url.split(";"):
         options |= dict(parse_qsl(host.partition("?")[2]))
     reqs = options.pop("ssl_cert_reqs", "required")
-    # Without server_hostname py-amqp checks the certificate, but not its name. If it is None, kombu uses the host's
-    # name.
+    # Without server_hostname py-amqp checks the certificate, but not which host it is for. If the option is None, kombu
+    # uses the host's name.
     hostname = {} if reqs == "none" else {"server_hostname": None}
     return {option.removeprefix("ssl_"): value for option, value in options.items()} | {
         "cert_reqs": _CERT_REQS[reqs],

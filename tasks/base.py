@@ -1,4 +1,4 @@
-"""Base classes of our tasks: which errors are expected, when a step is retried, and what a failed window records.
+"""Base classes of tasks: which errors are expected, when a step is retried, and what is recorded when a window fails.
 
 Readings are sealed between steps, so that neither the broker nor Flower can read them.
 """
@@ -67,7 +67,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
             self.retry_later(error)
 
     def step_of(self, args: Any, kwargs: Any) -> str:
-        """Return the name by which a step's starts are counted, which is the same in all messages of the step."""
+        """Return the name under which a step's starts are counted. All messages of the step give the same name."""
         job = _job_from(args, kwargs)
         return f"{job['account_id']}:{job['series']}:{self.name}:{job['claim'] or job['run_id']}"
 
@@ -78,7 +78,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
         return super().apply_async(args, kwargs, *rest, **options)
 
     def retry_later(self, error: TransientError) -> NoReturn:
-        """Retry after a countdown, or raise the error if the wait is long: the reconciler then republishes the window.
+        """Retry after a countdown. If the wait is long, raise the error: the reconciler will publish the window again.
 
         The error is also raised during an incident: a message that waits for the incident's end would cost memory, and
         after the incident the window is due again anyway.
@@ -89,7 +89,7 @@ class WindowTask(Task):  # type: ignore[type-arg]
             raise error
         retries, waits = self.request.retries, self.request.get(_WAITS) or 0
         if isinstance(error, RateLimited):
-            # Waiting for a permit is not a failed attempt, but each further wait may be longer.
+            # A wait for a permit isn't counted as a failure, but the next wait for a permit may be longer.
             delay_s, waits = retry_delay_s(retries, error.retry_after_s, random.random), waits + 1
         else:
             delay_s = retry_delay_s(retries - waits, error.retry_after_s, random.random)
@@ -184,7 +184,7 @@ class QuietRequest(Request):
     """A request that shows only the short form of its arguments, because messages carry sealed readings."""
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
-        """Record that a process of this worker's pool has died, because nobody else would know."""
+        """Record that the pool process that ran a step has died. Others see only that the worker itself lives."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)  # Billiard may have wrapped the error.
         if isinstance(error, WorkerLostError) and isinstance(self.task, WindowTask):
             with suppress(StoreUnavailable):

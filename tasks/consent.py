@@ -25,7 +25,7 @@ def conclude(request_id: str) -> None:
 
 @shared_task(name="tasks.consent.conclude_due", base=ControlTask)
 def conclude_due() -> None:
-    """Publish the requests whose next attempt is due, because the browser may be closed, or the message lost."""
+    """Publish the requests whose next attempt is due. Their browser may be closed, or their message lost."""
     requests = current.consent().requests
     requests.clean_held()
     for request_id in requests.list_due(real_clock(), _PAGE):
@@ -38,7 +38,7 @@ def conclude_due() -> None:
 
 @shared_task(name="tasks.consent.check_rights", base=ControlTask)
 def check_rights(pending_only: bool = False) -> None:
-    """Ask the suppliers for the state of all rights, or only of rights that wait for their holder.
+    """Ask the suppliers for the state of all rights, or only of rights whose holder hasn't answered yet.
 
     The histories of new accounts are started. Safe to repeat.
     """

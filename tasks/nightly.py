@@ -90,7 +90,7 @@ def backfill_account(account_id: str) -> None:
 
 @shared_task(name="tasks.nightly.resume_backfills", base=ControlTask)
 def resume_backfills() -> None:
-    """Continue histories that are due and have no window in flight, also histories whose message was lost."""
+    """Continue histories that are due and have no window in flight. A window whose message was lost isn't in flight."""
     if _is_first_of_tick("resume_backfills"):
         current.sync().claims.drop_lost(*set(HISTORY_LANES.values()))
         for due in current.sync().due:
@@ -100,7 +100,7 @@ def resume_backfills() -> None:
 
 @shared_task(name="tasks.nightly.resume_night", base=ControlTask)
 def resume_night() -> None:
-    """Publish windows that this night lost or hasn't published yet, new accounts, and retries after failures."""
+    """Publish the night's due windows: those lost or not published yet, those to retry, and those of new accounts."""
     if _is_first_of_tick("resume_night"):
         current.sync().claims.drop_lost(NIGHTLY_LANE, REPAIR_LANE)
         night = _this_night()

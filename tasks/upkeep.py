@@ -23,22 +23,22 @@ from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.outcomes import HourFreshness
 
 log = logging.getLogger("releve.tasks")
-# The most months that one hourly run packs, which takes some minutes.
+# The most months that one hourly run packs. So many take some minutes.
 MAX_MONTHS_PACKED: Final = 5_000
 KEEP_UNKNOWN_ANSWERS: Final = timedelta(days=400)
 KEEP_FRESHNESS: Final = timedelta(days=400)
 _FLEET_SERIES: Final = "fleet-series"
 _A_DAY_S: Final = 24 * 3600
-# Added to AUDIT_KEPT: the database refuses, by its own clock, to delete younger entries.
+# Added to AUDIT_KEPT, because the database refuses to delete younger entries, and its clock may differ from ours.
 _CLOCKS_DIFFER: Final = timedelta(hours=1)
-OUTPUT_EXPIRES_S: Final = 60  # The next round publishes the delivery again.
+OUTPUT_EXPIRES_S: Final = 60  # An expired message isn't missed, because the next round publishes another.
 KEEP_ENDED_RIGHTS: Final = timedelta(days=30)  # Meanwhile a person can see what became of a right.
 KEEP_INVITATIONS: Final = timedelta(days=7)  # Counted from their end, so that an operator can see what became of them.
 
 
 @shared_task(name="tasks.upkeep.renew_tokens", base=ControlTask)
 def renew_tokens() -> None:
-    """Renew the application's or the users' tokens before they expire, so that no worker waits for a renewal."""
+    """Renew users' and applications' tokens before they expire, so that no worker waits for a renewal."""
     from worker.accounts import token_upkeep
 
     stores, sync = current.stores(), current.sync()
@@ -52,7 +52,7 @@ def renew_tokens() -> None:
 
 @shared_task(name="tasks.upkeep.follow_fleet_series", base=ControlTask)
 def follow_fleet_series(names: str) -> None:
-    """Apply beat's RELEVE_SERIES to all accounts that follow this setting, when it has changed and once a day."""
+    """Apply beat's RELEVE_SERIES to all accounts that follow it, once a day and whenever beat's value changes."""
     stores = current.stores()
     fleet = [series for series in complete_fleet(parse_series(names)) if is_offered(stores.settings, series)]
     if stores.windows.get_text(_FLEET_SERIES) != names:
@@ -82,8 +82,8 @@ def tick() -> None:
 def prune_raw_answers() -> None:
     """Delete raw and unexpected answers that are too old, and pack the raw answers of past months.
 
-    An account's answers of one month become one row. Data that was deleted since the last run, such as an erased meter
-    with its readings, then also disappears from SQLite's files.
+    An account's answers of one month become one row. At the end, what was deleted since the last run, such as an
+    erased meter's readings, also disappears from SQLite's files.
     """
     stores, registry = current.stores(), current.stores().registry
     now = stores.now()
@@ -93,7 +93,7 @@ def prune_raw_answers() -> None:
     registry.database.empty_log()
     stores.measures.empty_log()
     if stores.erasure_ledger.file.path.exists() and stores.erasure_ledger.find() is None:
-        stores.erasure_ledger.accept()  # Version 0.2.0 wrote the file, and `releve migrate` may have run without it.
+        stores.erasure_ledger.accept()  # Written by version 0.2.0; `releve migrate` ran without this file.
     if erased or packed:
         log.info("raw answers pruned", extra=fields(erased=erased, months_packed=packed))
 
@@ -124,7 +124,7 @@ def expire_consents() -> None:
     refusals, today = current.sync().refusals, current.sync().history.today()
     suspended = refusals.suspend_ended_consents()
     ended, erased = refusals.apply_retention(stores.settings.keep_consent_proof_days)
-    # Invitations follow real time, even if the fleet's time is simulated.
+    # Invitations end by the real clock, even if the fleet's clock (``stores.now``) is simulated.
     registry.invitations.delete_before(real_clock() - KEEP_INVITATIONS)
     registry.sessions.delete_over()
     registry.audit.delete_before(real_clock() - AUDIT_KEPT - _CLOCKS_DIFFER)

@@ -105,7 +105,7 @@ def _prepare_beat(**_: Any) -> None:
 def open_broker(broker_url: str) -> Iterator[Connection]:
     """Take a connection to this broker from kombu's pool, and give it back at the end.
 
-    The URL is a parameter, because the Celery app itself stays with the first broker that it connected to.
+    The URL is a parameter, because the Celery app keeps using the first broker that it has connected to.
     """
     pool = connections[app.connection_for_write(broker_url, connect_timeout=5)]
     with broker_errors(), pool.acquire(block=True) as connection:
@@ -154,7 +154,7 @@ def enqueue(task: str, *args: str, broker_url: str, queue: str = Lane.CONTROL) -
 
 
 def queue_lengths(broker_url: str) -> dict[str, int]:
-    """Return the number of waiting messages of each queue, whether the broker is Redis or RabbitMQ."""
+    """Return how many messages wait in each queue; the broker may be Redis or RabbitMQ."""
     with open_broker(broker_url) as connection:
         return lengths_of(connection, app.conf.task_queues)
 

@@ -1,22 +1,22 @@
 """The error tree: its first level decides what Relève does about an error, the second level names its origin.
 
-A task retries a ``TransientError``. An ``AccountError`` suspends the account until its owner acts. A ``DataError`` is
-reported, and the window is not fetched again in this run. Celery sends errors between processes, so each error can be
-rebuilt from its message alone. No message holds a token, a meter number or a payload.
+A task retries a ``TransientError``. An ``AccountError`` makes the account wait until its holder acts. A ``DataError``
+is reported, and the window is not fetched again in this run. Celery sends errors between processes, so each error can
+be rebuilt from its message alone. No message holds a token, a meter number or a payload.
 
 All facts about an error are attributes of its class; a subclass sets only those that differ:
 
-``code``           The code shown for the account; each cause has its own. If cozy-konnector-libs has a word for the
-                   cause, the code begins with that word (``VENDOR_DOWN.TIMEOUT``), like the library's own codes. The
-                   code's texts for people are in ``locales/codes.json``. Empty for an error that concerns no account.
+``code``           The code shown for the account; each cause has its own. If cozy-konnector-libs has a code for the
+                   error, our code begins with it, as in ``VENDOR_DOWN.TIMEOUT``. The texts that explain a code to
+                   people are in ``locales/codes.json``. Empty for an error that concerns no account.
 ``answer_class``   The class under which a failed call is remembered.
-``incident``       The kind of incident (a value of ``IncidentKind``) to which the same error on many accounts leads;
-                   None if such errors say nothing about the supplier.
+``incident``       The kind of incident (a value of ``IncidentKind``) that opens if many accounts have this error; None
+                   if the error says nothing about the supplier.
 ``kind``           The value that stands for the error in the labels of metrics.
 ``suspends``       Whether an account may be suspended with this code.
 ``renewable``      Whether a new consent solves the problem.
-``while_closed``   Only for a refusal that closes the gate: the error message of every call until the gate opens again;
-                   ``{}`` stands for the supplier's name.
+``while_closed``   Only for a refusal that closes the supplier's gate (``quota.ledger``): the error message of every
+                   call until the gate opens again. ``{}`` stands for the supplier's name.
 ``remedy``         Advice in the reference of errors, in Markdown; None if the texts of the code already give advice.
 
 ``tools.error_reference`` prints the first paragraph of each class's docstring.
@@ -159,7 +159,7 @@ class StoreUnavailable(TransientError):
 
 
 class NotDelivered(TransientError):
-    """The receiver of a notice, or an output, did not accept what was sent. Relève sends it again later."""
+    """An output, or the receiver of a notice, did not accept what Relève sent. Relève sends it again later."""
 
     remedy = (
         "Check `RELEVE_WEBHOOK_URL` or `RELEVE_NOTIFY_URL`, or run `releve outputs list`. A notice is dropped after "
@@ -168,7 +168,7 @@ class NotDelivered(TransientError):
 
 
 class PageNotReady(TransientError):
-    """A page of Relève, or of a server that it started, does not answer correctly yet."""
+    """A page of Relève, or of a server that Relève started, does not answer correctly yet."""
 
     remedy = "The error text names the page."
 
@@ -221,7 +221,7 @@ class RefreshAnswerLost(RefreshTokenDead):
     """The supplier used up the refresh token, but the answer with the next refresh token was lost."""
 
     code: ClassVar[str] = "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST"
-    incident = None  # Such errors are no incident, because the token is really lost: only a new consent helps.
+    incident = None  # The supplier has no problem: the token is lost, and only a new consent helps.
 
 
 class RightEnded(ConsentRevoked):
@@ -267,7 +267,7 @@ class AccountClosed(ConsentEnded):
     """Another person holds the meter now, so no call was made. The former holder keeps the history."""
 
     code: ClassVar[str] = "ACCOUNT_CLOSED"
-    suspends = False  # The account stays closed.
+    suspends = False  # The account is already closed, and stays so.
     renewable: ClassVar[bool] = False  # The new holder's consent belongs to another account.
 
 

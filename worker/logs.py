@@ -1,4 +1,4 @@
-"""Logging: each line has a message, fields and its task's context, is text or JSON, and shows no secrets.
+"""Logging: each line is text or JSON, and has a message, fields and its task's context. Secrets are masked.
 
 ``log.info("window stored", extra=fields(account_id=…, created=4))`` writes one line to the console, ``… window stored
 account_id=… created=4``, or one JSON object in which numbers stay numbers. Every line written during a task also has
@@ -49,9 +49,9 @@ _PATTERNS: Final = (
     (re.compile(r"(droit_acces/)(?!\?)[\w%-]+"), rf"\1{MASK}"),
     (re.compile(r"proxy(?:client|access|refresh)_[a-z0-9]{12}_[\w-]{43}"), MASK),  # A secret or token of our proxy.
 )
-# Fourteen digits are a meter number, unless they are part of a hash or a trace id, or the decimals of a number. GI and
-# six digits are a gas meter's number. The digits of an escape sequence right before a number (%22, \x22) are not part
-# of the number.
+# Fourteen digits are a meter number, unless they are the decimals of a number, or part of a hash or of a trace id. GI
+# and six digits are a gas meter's number. The digits of an escape sequence right before a meter number (%22, \x22) are
+# not part of the meter number.
 _BEFORE_METER: Final = (
     r"(?:(?<![0-9])(?<![0-9]\.)|(?<=%[\dA-Fa-f]{2})|(?<=\\x[\da-f]{2})|(?<=\\u[\da-f]{4})|(?<=\\U[\da-f]{8}))"
 )
@@ -150,14 +150,14 @@ REDACTOR: Final = Redactor()  # The process's only redactor. Code that reads a s
 _NO_CONTEXT: Final[Mapping[str, Any]] = {}
 _context: ContextVar[Mapping[str, Any]] = ContextVar("releve.logs", default=_NO_CONTEXT)
 _NEEDS_QUOTES: Final = re.compile(r"[\s\"=]|^$")
-# At DEBUG, celery.pool logs whole messages with a household's consumption. The other loggers log too much as well.
+# At DEBUG, these loggers write too much. celery.pool even writes whole messages with a household's consumption.
 _NEVER_AT_DEBUG: Final = ("celery.pool", "amqp", "python_multipart", "celery.utils.functional", "sse_starlette")
 
 
 def fields(**values: Any) -> dict[str, dict[str, Any]]:
     """Return the argument ``extra=`` of a log call.
 
-    All fields share one attribute of the record, because a field's name may be that of a standard attribute, like
+    All fields share one attribute of the record, because a field may have the name of a standard attribute, such as
     ``created``.
     """
     return {"fields": values}
@@ -187,7 +187,7 @@ def configure(
             handler.close()
     root.addHandler(_handler(form, logfile))
     root.setLevel(level)
-    logging.captureWarnings(takeover)  # Python would print warnings unmasked.
+    logging.captureWarnings(takeover)  # Otherwise, Python would print warnings unmasked.
     for name in _NEVER_AT_DEBUG:
         logging.getLogger(name).setLevel(logging.INFO)
 
@@ -205,7 +205,7 @@ def _is_ours(handler: logging.Handler) -> bool:
 
 
 def add_context(record: logging.LogRecord) -> bool:
-    """Add the task's context, and the task's name and id if Celery gives them, to a record; a filter for handlers."""
+    """Add the task's context to a record, and also the task's name and id if Celery gives them. Used as a filter."""
     celery: dict[str, Any] = {}
     if isinstance(data := getattr(record, "data", None), Mapping):
         celery = {"task": data.get("name"), "task_id": data.get("id")}

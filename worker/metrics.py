@@ -26,7 +26,7 @@ OPEN_LABELS: Final[Mapping[str, str]] = {
     "queue": "the queues of `config/celery_options.py`",
     "task": "the tasks' names, `tasks.…`",
 }
-REGISTRY: Final = CollectorRegistry()  # The library's default registry belongs to Flower.
+REGISTRY: Final = CollectorRegistry()  # The library's default registry has Flower's metrics, not ours.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # Nobody needs the start time of each series.
 
 
@@ -196,5 +196,5 @@ TASKS_RUNNING: Final = WORKER_METRICS.gauge("releve_tasks_running", "Running tas
 
 
 def error_kind(error: BaseException) -> str:
-    """Return the kind of this error, one of ERROR_KINDS; any other exception counts as ``unforeseen``."""
+    """Return the kind of a WorkerError, one of ERROR_KINDS; for any other exception, return ``unforeseen``."""
     return (error if isinstance(error, WorkerError) else WorkerError).kind

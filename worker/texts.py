@@ -68,10 +68,10 @@ def translate(key: str, language: str, **facts: Any) -> str:
 
 
 def translate_code(code: str, part: str, language: str, **facts: Any) -> str:
-    """Return the text ``part`` of an error code, or else of the code's family: ``A`` is the family of ``A.B``.
+    """Return the text ``part`` of an error code or, if the code has none, of its family: ``A`` for ``A.B``.
 
-    A code without a known family, which another version may have stored, counts as an unknown error. The result is
-    empty if neither the code nor its family has a text for this part.
+    Another version may have stored a code that is unknown here. If its family is unknown too, the code counts as an
+    unknown error. The result is empty if there is no text for this part.
     """
     words = code.split(".")
     names = [".".join(words[:length]) for length in range(len(words), 0, -1)]

@@ -36,7 +36,8 @@ class SentinelRedis:
         self.leader, self.replica = free_port(), free_port()
         self._start("leader", self.leader)
         self._start("replica", self.replica, "--replicaof", "127.0.0.1", str(self.leader))
-        _until(lambda: _client(self.replica).info("replication")["master_link_status"] == "up")
+        with _client(self.replica) as replica:
+            _until(lambda: replica.info("replication")["master_link_status"] == "up")
         self.sentinels = [self._start_sentinel(number) for number in range(3)]
         _until(lambda: all(self._knows_all(port) for port in self.sentinels))
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.sentinels)
@@ -54,7 +55,8 @@ class SentinelRedis:
         options += ["--requirepass", PASSWORD, "--masterauth", PASSWORD, "--dir", str(self._folder), *more_options]
         options += ["--repl-diskless-sync-delay", "0"]
         self._children.start(name, [self._program, *options], log_path=self._folder / f"{name}.log")
-        _until(lambda: _client(port).ping())
+        with _client(port) as client:
+            _until(client.ping)
 
     def _start_sentinel(self, number: int) -> int:
         port, config = free_port(), self._folder / f"sentinel-{number}.conf"
@@ -90,7 +92,8 @@ def tls_redis(certificates: Certificates) -> Iterator[str]:
         options += ["--requirepass", PASSWORD, "--maxmemory-policy", "noeviction", "--dir", str(folder)]
         children.start("redis", [_program(), *options], log_path=folder / "redis.log")
         url = f"rediss://:{PASSWORD}@127.0.0.1:{port}/0"
-        _until(lambda: redis.Redis.from_url(url, ssl_ca_certs=str(certificates.authority)).ping())
+        with redis.Redis.from_url(url, ssl_ca_certs=str(certificates.authority)) as client:
+            _until(client.ping)
         yield url
 
 

@@ -44,6 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if seed := config.getoption("--shuffle"):
+        config.pluginmanager.register(Shuffle(seed))
+
+
 class Shuffle:
     """Another order of files, and of the tests in each, by a seed; before pytest groups them by their fixtures."""
 

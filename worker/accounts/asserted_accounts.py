@@ -84,18 +84,18 @@ class AccountAssertion:
         anew: bool = False,
         tenant: str = DEFAULT_TENANT,
     ) -> tuple[Account, bool]:
-        """Return the tenant's account of a usage point, and whether it is new; an existing account stays as it is.
+        """Return the tenant's account of a usage point, and whether it is new. An account that existed is not changed.
 
-        Account and evidence are written in one transaction. With ``consented_on``, the day on which the holder
-        consented, the account is ``ready`` at once. Otherwise the account is ``new`` until the supplier's first answer,
-        but its data are requested like those of a ready one. The caller has checked that a token is given if each
-        account needs its own token, and enqueues the backfill. ``anew``: the holder has consented since the meter's
-        data were erased.
+        Account and evidence are written in one transaction. ``consented_on``: the day on which the holder consented.
+        With this day, a new account is ``ready`` at once; without it, the account is ``new`` until the supplier's first
+        answer, but its data are requested like those of a ready account. ``anew``: the holder has consented since the
+        meter's data were erased. If each account needs its own token, the caller must give ``token``. The caller must
+        enqueue the backfill.
 
         Raises ValueError if ``reference`` or ``consented_on`` is not acceptable. Raises MeterElsewhere if another
-        tenant's account reads the meter or, with ``token_of``, if the meter's last erased account belonged to another
-        tenant. Raises MeterErased if the meter's data were erased, and neither ``anew`` nor ``consented_on`` shows a
-        newer consent.
+        tenant's account reads the meter. With ``token_of``, also raises MeterElsewhere if the meter's last erased
+        account belonged to another tenant. Raises MeterErased if the meter's data were erased, unless ``anew`` or
+        ``consented_on`` shows a newer consent.
         """
         now = self.now()
         _check_reference(reference, usage_point_id)
@@ -137,7 +137,7 @@ class AccountAssertion:
         erased_at, erased_of = erasure
         if self.token_of not in (None, erased_of):
             raise MeterElsewhere("the operator must add this meter: its data were erased at another tenant")
-        # The erasure is stored in real time, but the fleet's clock may be simulated.
+        # The erasure is stored in real time. The difference is added, because the fleet's clock may be simulated.
         erased_on = civil_date(erased_at + (self.now() - self.real_now()))
         if is_asserted_younger(erased_on, consented_on, anew=anew, on_the_day=self.token_of is None):
             return
@@ -146,17 +146,19 @@ class AccountAssertion:
         )
 
     def add_by_token(self, token: str, vouched_by: str, usage_points: Sequence[str] = ()) -> list[TokenAccount]:
-        """Give a gateway's token to the accounts of the token's meters, creating missing accounts; return the accounts.
+        """Store a gateway's token in the accounts of its meters, create missing accounts, and return the accounts.
 
-        If one account can't take the token, no account is changed. Only the gateway can check the token's signature, so
-        the token proves nothing: the evidence is ``asserted``, and an account that was made by a consent at the
-        supplier is never changed.
+        If one account can't take the token, no account is changed. An account that was made by a consent at the
+        supplier never takes a token. The evidence is only ``asserted``, because only the gateway can check the token's
+        signature.
 
-        The token's dates become the dates of the consent. ``usage_points``: the meters, required if the token names
-        none. The caller enqueues the backfills. Raises ValueError, whose text is one line without the token, if the
-        text is not a token, the token has expired, or the meters are missing or don't belong to the token. Raises
-        MeterConnected if a meter's account was made by a consent at the supplier, and MeterErased if a meter's data
-        were erased after the token was made.
+        The token's dates become the dates of the consent. ``usage_points``: the meters; required if the token names
+        none. The caller must enqueue the backfills.
+
+        Raises ValueError if the text is not a token, if the token has expired, or if the meters are missing or don't
+        belong to the token; the error's text is one line without the token. Raises MeterConnected if a meter's account
+        was made by a consent at the supplier. Raises MeterErased if a meter's data were erased after the token was
+        made.
         """
         token = token.strip()
         facts, meters = read_gateway_token(token), choose_meters(token, usage_points)
@@ -194,11 +196,14 @@ class AccountAssertion:
         ]
 
     def count_missing(self, token: str, usage_points: Sequence[str] = ()) -> int:
-        """Return how many meters of the token have no account here.  Raises ValueError like ``add_by_token``."""
+        """Return how many meters of the token have no account here. Raises ValueError like ``add_by_token``."""
         return sum(self._find_own(meter) is None for meter in choose_meters(token, usage_points))
 
     def _find_own(self, meter: str) -> Account | None:
-        """Return the meter's account if it may take the token; None if the meter has none.  Raises MeterConnected."""
+        """Return the gateway's account of a meter; None if there is none.
+
+        Raises MeterConnected if an account of the meter was made by a consent at the supplier.
+        """
         own = None
         for account in self.registry.accounts.find_by_meter(meter):
             if account.supplier == self.supplier:
@@ -233,7 +238,7 @@ def _check_reference(reference: str | None, usage_point_id: str) -> None:
     if len(reference) > MAX_REFERENCE_LENGTH or not reference.isprintable():
         raise ValueError(f"a reference must be one line of at most {MAX_REFERENCE_LENGTH} characters")
     if usage_point_id in reference:
-        # Commands show the whole reference until an erasure removes it, but only the last digits of a meter's number.
+        # Commands show a reference in full, but only the last digits of a meter's number.
         raise ValueError("a reference must not contain the meter's number, because it is shown unmasked")
 
 

@@ -2,18 +2,18 @@
 
 ``AccountConnector.conclude`` takes a request one step further:
 
-1. If the supplier's answer can be part of a proof, the supplier is asked: a code of API v4 is exchanged for the
-   holder's tokens, and an authorisation of API 2026 for its meters. This is one call, and the web never makes it. The
-   answer is stored with the request before anything else, because a code works only once.
-2. A proof is sought (``find_proof``, and ``MeterReadings`` if the person has typed what the meter shows). Without a
-   proof the request ends here as unproven, and nothing else has changed.
-3. The request is concluded (``opening.ProvenRequests``): the accounts are written in one transaction and the request is
-   saved as connected, or it waits for the person or the operator.
+1. The supplier is asked, unless its answer can't be part of a proof. A code of API v4 is exchanged for the holder's
+   tokens, or an authorisation of API 2026 for its meters. This takes one call, which the web never makes. The answer is
+   stored with the request before anything else is done, because a code works only once.
+2. A proof is sought with ``find_proof`` and, if the person has typed what the meter shows, with ``MeterReadings``.
+   Without a proof, the request ends here as unproven.
+3. ``opening.ProvenRequests`` concludes the request. Either the accounts are written in one transaction and the request
+   is saved as connected, or the request waits for the person or the operator.
 
 A request from a client of the proxy makes no account: once it is proven, the client gets a code. A request that
 declares a right makes no account either: the supplier asks the holder, and ``gas_rights.RightDeclarations`` takes over.
 
-For proof P4 (a typed reading), one meter's registers are requested from the supplier once and compared with what the
+For proof P4 (a typed reading), the supplier is asked for the registers of one meter, which are compared with what the
 person has typed. These calls are made only after a reading was typed, and with the small quota of ``Lane.STRANGERS``,
 even if the person was invited. The answers are dropped, because nobody has consented to keeping them yet.
 """
@@ -76,7 +76,8 @@ _LOOK_BACK: Final = timedelta(days=15)
 class AccountConnector:
     """Turns a callback into accounts.
 
-    The caller of ``conclude`` enqueues the backfill of the connected accounts; a lost message does no harm.
+    The caller of ``conclude`` must enqueue the backfill of the connected accounts. A lost message does no harm, because
+    the reconciler sends it again.
     """
 
     outcomes: ProvenRequests
@@ -86,7 +87,7 @@ class AccountConnector:
     real_now: Clock = real_clock
 
     def receive(self, callback: Callback, request: ConnectionRequest) -> ConnectionRequest:
-        """Return the request with the values of its callback: to be concluded, or already ended. Does no I/O."""
+        """Return the request with the values of its callback. A callback can also end the request. Does no I/O."""
         if callback.failure:
             return request.after(RequestEvent.REFUSED, page=callback.failure)
         takes_code = self.outcomes.suppliers[request.supplier].takes_code
@@ -122,9 +123,10 @@ class AccountConnector:
             return after
 
     def choose_new_holder(self, request_id: str, names: Sequence[str]) -> ConnectionRequest | None:
-        """Connect the request of a new holder who has asked to close the previous person's account; return the request.
+        """Connect the request of a person who has asked to close the previous holder's account, and return the request.
 
-        None if no request of this browser waits for this choice. ``names``: the browser's names, as hashes.
+        Returns None if the request doesn't wait for this choice or is not this browser's. ``names``: the hashes of the
+        browser's names.
         """
         request = self._load(request_id, names, RequestState.CHOICE)
         return request and self._finish_saved(replace(request, new_holder=True))
@@ -132,11 +134,12 @@ class AccountConnector:
     def compare_reading(
         self, names: Sequence[str], readings: Mapping[str, int], *, browser: str, session: Mapping[str, int]
     ) -> ConnectionRequest | None:
-        """Prepare the browser's unproven request for one more try with the typed meter reading, and return it.
+        """Save the typed reading with the browser's unproven request, for one more try, and return the request.
 
-        None if the browser has no request that a reading can prove (see ``find_unproven``). ``names``: the browser's
-        names, as hashes. ``readings``: whole kWh by tariff period. From now on the request belongs to the person who
-        typed the reading: to ``browser``, the browser's new name, and to ``session``.
+        Returns None if the browser has no request that a reading can prove (see ``find_unproven``). ``names``: the
+        hashes of the browser's names. ``readings``: whole kWh by tariff period. The request now belongs to the person
+        who typed the reading. ``browser``: the hash of the browser's new name. ``session``: the accounts of this
+        person's session.
         """
         unproven = self.find_unproven(names)
         if unproven is None:
@@ -162,9 +165,10 @@ class AccountConnector:
         return request if self.meter_readings.offered and not request.was_unknown else None
 
     def let_in(self, request_id: str, *, by: str) -> ConnectionRequest | None:
-        """Connect a request that waits for the operator, or allow its right to be declared; return the request.
+        """Accept a request that waits for the operator, and return it; None if no waiting request has this id.
 
-        None if no waiting request has this id. If the supplier must be asked next, the caller enqueues the request.
+        If the request declares a right, the supplier must be asked next, and the caller must enqueue the request. Any
+        other request is connected at once.
         """
         request = self._load(request_id, None, RequestState.HELD)
         if request is None:
@@ -308,9 +312,8 @@ class MeterReadings:
         """Return the meter that the request's reading proves; None if the reading proves no meter or can't be compared.
 
         The consent must name exactly one meter, and must begin on the day on which the person was sent to the supplier.
-        A consent that begins earlier is an old consent: the supplier gives the same holder the same id again. A consent
-        that begins later did not exist on that day. Raises TransientError if the supplier can't answer now; this does
-        not count as a try.
+        If the consent begins earlier, it is an old one, whose id the supplier has returned again. If it begins later,
+        it did not exist on that day. Raises TransientError if the supplier can't answer now; such a try is not counted.
         """
         meter = meters[0] if len(meters) == 1 else None
         if not self.offered or meter is None or meter.since != request.begun_on:
@@ -330,9 +333,9 @@ class MeterReadings:
         return None
 
     def _compare(self, request: ConnectionRequest, meter: str, today: date) -> bool | None:
-        """Return whether the reading is right.
+        """Return whether the reading is right; None if the supplier gives no recent registers to compare it with.
 
-        None, which doesn't count as a try, if the supplier gives no recent registers to compare the reading with.
+        None does not count as a try.
         """
         midnights = self._ask_midnights(request.supplier, meter, DateWindow(today - _LOOK_BACK, today))
         if not midnights or civil_date(max(midnights)) < today - _OLDEST_NEWEST:

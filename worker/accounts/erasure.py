@@ -1,7 +1,7 @@
 """Erasing an account: its measures, tokens and state are deleted; the evidence of its consent is kept by policy.
 
-The erasure is written to the ledger before anything else, so that a restored backup can't undo it, and the registry
-remembers the meter, so that no proof older than the erasure opens an account for that meter again
+The erasure is written to the ledger before anything is deleted, so that a restored backup can't undo the erasure. The
+registry remembers the meter: only a proof newer than the erasure opens an account for this meter again
 (``domain.consents``).
 """
 
@@ -40,7 +40,7 @@ def remove_account(
     if account.state is not AccountState.DELETED:
         meters = registry.erasures.digests(account.supplier, account.usage_point_id) if account.usage_point_id else []
         last_day = forget_on(civil_date(now), account.consent_until)
-        # A closed account no longer has a meter, so the ledger's entry has none either.
+        # The account of a previous holder no longer has a meter, so the ledger's entry names none.
         closes = (meters[0], last_day, account.tenant) if meters else ()
         ledger.append(LedgerEntry(LedgerKind.ERASED, account.id, erased_at, *closes))
 

@@ -1,6 +1,6 @@
-"""The explanation of one day of one account: the reason as a sentence, stored values, calls, corrections, totals.
+"""The explanation of one day of one account: the reason as a sentence, the stored values, calls and corrections.
 
-The stored values of the civil day are compared, series by series, with their totals and with the other series. The
+For each series, the values stored for the civil day are compared with their totals and with the other series. The
 sentences, for support people to read aloud, are in worker/locales/reasons.json.
 """
 
@@ -63,13 +63,14 @@ EntriesByDoctype = Mapping[Doctype, Sequence[Entry]]
 class StoredDay:
     """What is stored for a day of a series; ``amount`` is None if nothing is stored.
 
-    ``amount`` is the day's energy, the maximum power, the index at the midnight that begins the day, the subscribed
-    power in force, or the energy of the period that contains the day, as in ``documents.Entry``. ``half_hours``: how
-    many half-hours of the day the curve covers; a value for the whole day covers all of them. ``gaps``: the start and
-    end of each part of the day that the curve doesn't cover.
+    ``amount`` depends on the kind of series: it is the day's energy, the day's maximum power, the index at the midnight
+    that begins the day, the subscribed power in force, or the energy of the period that contains the day. Its unit is
+    that of ``documents.Entry``. ``half_hours``: how many half-hours of the day the curve covers; a value for the whole
+    day covers all of them, a state covers none. ``gaps``: the start and end of each part of the day that the curve
+    doesn't cover.
 
-    Each of the other fields is for one kind of series. ``registers``: the energy by tariff period. ``breaks``: where
-    this energy is missing because a new sequence of registers begins. ``peak``: the maximum power compared with the
+    Each of the other fields is for one kind of series. ``registers``: the energy by tariff period. ``breaks``: where a
+    new sequence of registers begins, so that this energy is missing. ``peak``: the maximum power compared with the
     subscribed power. ``state``: the row in force on the day. ``gas``: the day or period, with the values from which its
     energy was converted. ``computed``: whether the daily value was computed from the curve.
     """
@@ -172,7 +173,7 @@ class Explainer:
         return {doctype: [to_entry(document) for document in documents] for doctype, documents in stored.items()}
 
     def list_corrections(self, account: Account, day: date) -> Iterator[Correction]:
-        """Yield the day's corrections: of the daily value, of the steps in order of time, then of the other series.
+        """Yield the day's corrections: of the daily value, of the curve in order of time, then of the other series.
 
         For a series of periods, yield the corrections of the period that contains the day.
         """
@@ -214,7 +215,8 @@ def _explain_series(
     calls = [call for call in _calls_of(series, state, outcome) if day in call.window]
     in_force = stored.state is not None and stored.state.key <= day.isoformat()
     if series.is_state:
-        wanted = in_force or stored.state is None  # A state from before the first stored state can't be requested.
+        # If the first stored state begins after the day, the state of the day can't be requested any more.
+        wanted = in_force or stored.state is None
     else:
         wanted_window = known.history.wanted_window(series)
         wanted = wanted_window is not None and wanted_window.start <= day
@@ -264,14 +266,14 @@ def _calls_of(series: Series, state: Mapping[str, str], outcome: SeriesOutcome |
     if outcome is not None and outcome.asked_at is not None and outcome.answer is not None:
         asked_on = civil_date(outcome.asked_at)
         last = Call(outcome.asked_at, plan_look_back(asked_on, series), AnswerClass(outcome.answer), NIGHTLY)
-        # The progress hash of a failed run already holds this call.
+        # After a failed run, the progress hash already holds this call.
         if not any(call.answer is last.answer and abs(call.at - last.at) < _MINUTE for call in calls):
             calls = sorted([last, *calls], key=lambda call: call.at, reverse=True)
     return calls
 
 
 def _partial_series(reason_series: Collection[Series], explanations: Mapping[Series, SeriesExplanation]) -> Series:
-    """Return the first series whose day is partial, as the sentence quotes its half-hours; else any series."""
+    """Return a series whose day is partial, because the sentence quotes its half-hours; if none is, any series."""
     partial = (series for series in reason_series if explanations[series].mark.state is DayState.PARTIAL)
     return next(partial, next(iter(reason_series)))
 
@@ -336,7 +338,7 @@ def period_of(day: date, rows: Iterable[Entry]) -> Entry | None:
 
 
 def compare_month(day: date, known: Iterable[Series], entries: EntriesByDoctype) -> MonthComparison | None:
-    """Compare the sum of the month's days with the energy published for the month; None unless both are complete."""
+    """Compare the sum of a month's days with the energy published for the month; None if one of them isn't complete."""
     daily = next((series for series in known if series.is_daily_energy), None)
     published = next((series for series in known if series.has_intervals), None)
     if daily is None or published is None:
@@ -374,7 +376,10 @@ def _between(series: Series, day: date, entries: EntriesByDoctype, corrected: se
 
 
 def _in_totals(series: Series, day: date, entries: EntriesByDoctype) -> list[Discrepancy]:
-    """Return the totals that disagree with their readings: hours of the day's steps, or the day's month and year."""
+    """Return the totals that disagree with their readings.
+
+    For a series of steps, these are totals of the day's hours; for another series, of the day's month and year.
+    """
     discrepancies: list[Discrepancy] = []
     for doctype in series.totals:
         if series.has_steps:

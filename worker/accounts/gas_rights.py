@@ -1,23 +1,23 @@
 """Rights to read the gas data of households: declared, opened as accounts, and withdrawn at the supplier.
 
-Anybody could declare a stranger's meter with their own e-mail address, and the accounts of a session say nothing about
-this meter. So a declaration needs an invitation for the meter, opened in the same browser, or the operator's approval.
-Without an invitation, the declaration waits for the operator in encrypted form; no more declarations may wait than new
-accounts are allowed per day. The right is stored as soon as the supplier has registered it, in one transaction with the
-use of the invitation. What the person has typed is dropped when the request ends.
+Anybody could declare a stranger's meter with their own e-mail address, and being signed in proves nothing about this
+meter. So a declaration needs an invitation for the meter, opened in the same browser, or the operator's approval.
+Without an invitation, the declaration waits in encrypted form for the operator, and counts towards the limit of new
+accounts per day. The right is stored as soon as the supplier has registered it, in one transaction with the use of the
+invitation. What the person has typed is dropped when the request ends.
 
 If the supplier already has a right for the meter, that right is looked up and used, because the answer to our
-declaration may have been lost. If only the operator has approved the declaration, a right that another browser has
-declared here is not used, and neither is another person's account.
+declaration may have been lost. A declaration that only the operator has approved doesn't use a right that another
+browser has declared here, unless that right belongs to the person's own account.
 
-An active right opens an account for a meter that has none. It changes an existing account only if the person who
-declared the right has shown that the account is theirs, or was invited as the meter's new holder; then the previous
-account is closed. A meter whose data were erased needs a proof newer than the erasure. Account, dates, evidence and the
-right's own row are written in one transaction.
+An active right opens an account for a meter that has none. It renews an existing account if the person who declared the
+right has shown that the account is theirs. If the person was invited as the meter's new holder, the previous account is
+closed and a new one is opened. A meter whose data were erased needs a proof newer than the erasure. Account, dates,
+evidence and the right's own row are written in one transaction.
 
-When a household stops its consent or has its account erased, the right stays in its row until the supplier has
-withdrawn it, for seven days at most. Then the row is deleted, and only the keyed hash that remembers the erasure is
-left of the meter.
+When a household stops its consent or has its account erased, the right's row stays until the supplier has withdrawn the
+right, but not for more than seven days. Then the row is deleted. After an erasure, only the keyed hash that remembers
+the erasure is left of the meter.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ class RightDeclarations:
     locks: Locks
 
     def begin(self, request: ConnectionRequest) -> ConnectionRequest:
-        """Store a request that declares a right, and return it: to be concluded, held for the operator, or ended.
+        """Store a request that declares a right, and return it: to be declared, held for the operator, or ended.
 
-        The caller has checked the declaration's form. No supplier is asked.
+        The caller must have checked the declaration's form. No supplier is asked.
         """
         if request.invitation_id is None and self.outcomes.count_new_accounts(request, 1):
             request = replace(request, declaration=None).after(RequestEvent.REFUSED, page="right_too_many")
@@ -92,9 +92,10 @@ class RightDeclarations:
         return request
 
     def conclude(self, request: ConnectionRequest, declaration: HouseholdDeclaration) -> ConnectionRequest:
-        """Declare the right, and return the request: either declared, or waiting with the reason.
+        """Declare the right, and return the request: declared, held for the operator, or waiting for its next try.
 
-        Raises RequestEnded with the name of the page that says why there is no right, and whatever the client raises.
+        Raises RequestEnded if no right can be declared; the error has the name of the page that says why. Also raises
+        the errors of the client.
         """
         rights = self.outcomes.registry.rights
         name = f"right:{rights.lock_name(request.supplier, declaration.meter)}"
@@ -102,7 +103,7 @@ class RightDeclarations:
             right = rights.of_request(request.id)  # Not None if this step stored the right before a crash.
             if right is None:
                 if request.invitation_id is None and request.vouched_by is None:
-                    return _hold(request)  # A request of release 0.2.0, where a session was enough.
+                    return _hold(request)  # Made by release 0.2.0, to which a session was enough.
                 if rights.is_being_withdrawn(request.supplier, declaration.meter):
                     return request.waiting("unavailable", self.outcomes.real_now())
                 right = self._declare(request, declaration)
@@ -231,10 +232,11 @@ def _page_of(error: RightRefused | UnknownUsagePoint) -> str:
 def open_by_right(
     outcomes: ProvenRequests, right: Right, covers: Collection[Series] | None = None, *, anew: bool = False
 ) -> Account | None:
-    """Open or renew the account of an active right, and return the account; None if the right may not open an account.
+    """Open or renew the account of an active right, and return it; None if the right must not open an account.
 
     ``covers``: the series that the right covers; None if unknown. ``anew``: whether the person who declares the right
-    vouches for a consent given since the meter's data were erased. The caller starts the backfill. Safe to repeat.
+    vouches that the holder has consented since the meter's data were erased. The caller must start the backfill. Safe
+    to repeat.
     """
     registry, now = outcomes.registry, outcomes.now()
     before = registry.accounts.find(right.supplier, right.meter)
@@ -270,7 +272,8 @@ def open_by_right(
         if erased_at and not is_younger(proof_of(right), erased_at, right.begun_at, right.invited_at):
             raise RequestEnded("erased_since")
         registry.rights.mark_opened(connection, right.id, account_ids[0], now)
-        # Recording evidence locks the chain of evidence; after that, only evidence and ledger entries may be written.
+        # Recording evidence locks the chain of evidence. After that, only evidence and ledger entries may be written,
+        # because other locks could cause a deadlock.
         registry.consents.record(connection, account_ids, given, now)
         outcomes.record_closures(connection, others, now, right.vouched_by or HOUSEHOLD)
 
@@ -303,8 +306,9 @@ def open_by_right(
 def proof_of(right: Right) -> Proof:
     """Return which kind of proof a right gives.
 
-    A right of the role ``OWN`` is a proof of its own kind. For a right that existed before it was declared here, the
-    inviter or the operator vouches. Otherwise the supplier has asked the holder.
+    A right of the role ``OWN`` is a proof of its own kind. For a right that the supplier had before it was declared
+    here, the proof is the word of the inviter or the operator. For any other right, the supplier itself has asked the
+    holder.
     """
     if right.role is RightRole.OWN:
         return Proof.OWN
@@ -315,7 +319,7 @@ def withdraw_rights(rights: RightTable, clients_of: Callable[[str], SupplierClie
     """Withdraw the rights that are marked to be withdrawn, and return how many were withdrawn. Safe to repeat.
 
     If the supplier doesn't answer, refuses the application or makes us wait, the other rights wait for the next run. A
-    right that could not be withdrawn for seven days is deleted here.
+    right that could not be withdrawn for seven days is deleted from the registry only.
     """
     withdrawn = 0
     for right in rights.list_to_withdraw(_MOST_AT_ONCE):
@@ -342,7 +346,7 @@ def _withdraw(right: Right, clients: SupplierClients) -> None:
     if right.supplier_id is not None:
         clients.rights.withdraw(session, right.supplier_id)
         return
-    # The right was given on the supplier's own page, and no sweep has found it yet.
+    # The right was given on the supplier's own page, and no sweep has found its id yet.
     listed = clients.rights.list_rights(session, [right.meter])
     records = [record for record in listed if record.meter == right.meter]
     while record := best_record(records, *RightRole):

@@ -6,10 +6,11 @@ confirms that they have kept it.
 
 One kind of mailed link confirms the household's address, the other kind signs in. Nothing shows whether an address is
 known: the caller answers before ``mail_sign_in`` runs. A link's secret follows the #, which browsers don't send.
-Somebody with a copied session could change the code or the address, so a confirmed address is told of these changes.
+Somebody with a copied session could change the code or the address, so these changes are mailed to a confirmed address.
 
-Each kind of mail has its own rate limit. At most two sign-in mails are sent within the lifetime of a link. So even if a
-stranger has asked for these mails, the newest link stays valid until the next mail may be sent.
+Each kind of mail has its own rate limit. A new sign-in link ends the earlier ones, and at most two sign-in mails are
+sent within the lifetime of a link. So a stranger who asks for mails can't end the newest link: it stays valid until
+the next mail may be sent.
 
 A home's installation has one household, which sees all accounts. Its password is a recovery code that works any number
 of times. The text of the password isn't stored: a person who has forgotten it makes another one.
@@ -52,8 +53,8 @@ _SIGN_IN_PATH, _CONFIRM_PATH = "/sign-in/link", "/access/confirm"
 class WaysBack:
     """The ways in which a household can get back in.
 
-    ``shown_code``: the code that this session still shows. ``code_since``: when the code that the person has kept was
-    made; None if there is none. ``pending``: an address that waits to be confirmed.
+    ``shown_code``: the code that this session shows until it is confirmed as kept. ``code_since``: when the kept code
+    was made; None if no code was kept. ``pending``: an address that waits to be confirmed.
     """
 
     shown_code: str = field(default="", repr=False)
@@ -196,7 +197,10 @@ class HouseholdMails:
             log.warning("sign-in link not mailed", extra=fields(reason=str(error)))
 
     def mail_change(self, what: str, row: MailAddress) -> None:
-        """Mail a notice of a ``new_code`` or ``new_address`` to an address; a failure is only logged."""
+        """Mail a notice that a household's code or address was changed; a failure is only logged.
+
+        ``what``: ``new_code`` or ``new_address``. ``row``: where to mail; for ``new_address`` the previous address.
+        """
         try:
             if not self.limiter.count_call(_CHANGES_TOLD, f"{what}:{self.addresses.hash(row.address)}"):
                 self._mail(f"access.mail.{what}", row.address, row.language, [], f"{what}.{row.household_id}")
@@ -210,9 +214,9 @@ class HouseholdMails:
         """
         notice = message.notice
         account = self.registry.accounts.get_existing(notice.account_id or "")
-        # Closing the account has raised its session number.
+        # Closing the account has raised its session number, but the household still holds the number before.
         number = account.session_number - (notice.kind is NoticeKind.ACCOUNT_CLOSED)
-        # Households that hold an older session number no longer see the account.
+        # A household that holds a smaller number no longer sees the account.
         households = self.households.list_showing(account.id)
         own = [household.id for household in households if household.accounts[account.id] >= number]
         rows = [row for row in map(self.addresses.load, own) if row is not None and row.notices]
@@ -253,7 +257,7 @@ class HouseholdMails:
         return fault is None
 
     def _mail_notice(self, row: MailAddress, notice: Notice, account: Account) -> str | None:
-        """Mail a notice to one household; return why the mail was not accepted; None if accepted."""
+        """Mail a notice to one household, and return why the mail was not accepted; None if it was accepted."""
         off = f"{self.public_url}{OFF_PATH}/{self.signer.make_ticket(row.household_id)}"
         headers = {"List-Unsubscribe": f"<{off}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
         subject, text = compose_household_mail(notice, account, row.language, self.public_url, off)

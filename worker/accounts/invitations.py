@@ -28,7 +28,7 @@ log = logging.getLogger("releve.invitations")
 
 
 class MeterHasAccount(DataError):
-    """The invited meter already has an account, and no new holder was named; ``account_id`` is the account's id."""
+    """The meter already has an account, and the invitation isn't for a new holder; ``account_id``: that account."""
 
     def __init__(self, message: str, account_id: str = "") -> None:
         super().__init__(message)
@@ -36,7 +36,7 @@ class MeterHasAccount(DataError):
 
 
 class MeterHasNoAccount(DataError):
-    """The meter whose holder is said to be new has no account."""
+    """The invitation is for a meter's new holder, but the meter has no account."""
 
 
 class NoMailService(DataError):
@@ -50,10 +50,10 @@ class Inviter:
     mail_service: MailService = field(default=MailService(), repr=False)
 
     def invite_account(self, account_id: str, by: str) -> tuple[Invitation, str]:
-        """Invite the holder of an account to consent again, or to open the history of a closed account.
+        """Invite the holder of an account to consent again or, if the account is closed, to see its history.
 
-        ``by`` is who vouches for the person who gets the link. The invitation belongs to the account's tenant. Raises
-        UnknownAccount, also if the account was removed.
+        ``by``: who vouches for the person who gets the link. The invitation belongs to the account's tenant. Raises
+        UnknownAccount if the account doesn't exist or was removed.
         """
         account = self.registry.accounts.get_existing(account_id)
         return self._create(InvitationPurpose.ACCOUNT, account.supplier, by, account_id=account.id)
@@ -61,12 +61,11 @@ class Inviter:
     def invite_meter(
         self, supplier: str, usage_point_id: str, by: str, *, new_holder: bool = False, tenant: str = DEFAULT_TENANT
     ) -> tuple[Invitation, str]:
-        """Invite the holder of a meter to connect it; the caller has checked the form of its number.
+        """Invite the holder of a meter to connect it. The caller must have checked the form of the meter's number.
 
-        ``new_holder``: the meter has an account, but of another person; that account is closed when the new holder
-        connects. Raises MeterHasAccount if the meter has an account but ``new_holder`` isn't set, MeterHasNoAccount if
-        ``new_holder`` is set but the meter has no account, and MeterElsewhere if another tenant's account reads the
-        meter.
+        ``new_holder``: the meter has another person's account, which is closed when the new holder connects. Raises
+        MeterHasAccount if the meter has an account but ``new_holder`` isn't set, MeterHasNoAccount if ``new_holder`` is
+        set but the meter has no account, and MeterElsewhere if another tenant's account reads the meter.
         """
         account = self.registry.accounts.find(supplier, usage_point_id)
         if account is not None:

@@ -3,12 +3,12 @@
 The channels are a signed webhook, services by their apprise URLs, or the log if neither is set up. A webhook belongs to
 a tenant, and the services to the operator. If one of the services sends mail, households are mailed too, each in its
 language, to its confirmed address. Only the web application has the channel to households, because no other process can
-read addresses. The household of a previous holder gets only the notice of the account's end, because it holds an older
-session number.
+read addresses. A previous holder's household gets only the notice that the account ends. Later notices don't reach it,
+because it holds an older session number than the account.
 
 Subjects and texts are in ``locales/notices.json`` and ``codes.json``; a program gets them in French and English, a
-person in one language. They contain no meter number, no token and no link: a program that forwards notices to a
-household makes an invitation first.
+person in one language. They contain no meter number, no token and no link. A program that forwards a notice to a
+household needs a link, and makes an invitation to get one.
 """
 
 from __future__ import annotations
@@ -107,7 +107,10 @@ class NoticeChannels:
     household: Channel | None = None
 
     def names(self, tenant: str = DEFAULT_TENANT) -> tuple[str, ...]:
-        """Return the channels' names for notices about a tenant's accounts, or, without ``tenant``, to the operator."""
+        """Return the names of the channels for notices about a tenant's accounts.
+
+        Without ``tenant``, these are also the channels for notices to the operator.
+        """
         if tenant == DEFAULT_TENANT or self.tenants is None:
             return tuple(self.of_settings)
         own = (WEBHOOK,) if self.tenants.has_webhook(tenant) else ()
@@ -115,7 +118,7 @@ class NoticeChannels:
         return (*own, *services) or (LOG,)
 
     def names_for_account(self, tenant: str) -> tuple[str, ...]:
-        """Return what ``names`` returns and, if there is a mail service, the channel to the account's household."""
+        """Return the result of ``names`` and, if there is a mail service, the name of the channel to households."""
         services = (channel for channel in self.of_settings.values() if isinstance(channel, NotifyService))
         is_mail = any(notice_services.is_mail(service.url) for service in services)
         return (*self.names(tenant), *([HOUSEHOLD_CHANNEL] if is_mail else []))
@@ -139,10 +142,10 @@ class NoticeChannels:
 class NoticeDescription:
     """The description of one kind of notice; its subject is the text ``notice.<kind>.subject``.
 
-    ``text``: the key of the notice's text, in which ``{reason}`` stands for the notice's reason. A text for one reason
-    alone has a key that ends in ``.<reason>.text``. ``offers_consent``: whether the notice recommends a new consent, if
-    its reason is one that a new consent cures. ``mail``: the word for this kind in the text keys of its mail to
-    households; empty if it isn't mailed to them.
+    ``text``: the key of the notice's text, in which ``{reason}`` stands for the notice's reason. If there is a text
+    whose key ends in ``.<reason>.text``, it is used for that reason instead. ``offers_consent``: the notice recommends
+    a new consent, unless its reason is one that a new consent can't cure. ``mail``: the word for this kind in the text
+    keys of the mail to households; empty if households get no mail of this kind.
     """
 
     text: str

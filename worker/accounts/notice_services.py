@@ -44,7 +44,8 @@ def load_service(url: str) -> Apprise:
     library_log = logging.getLogger("apprise")
     library_log.propagate = False
     library_log.setLevel(logging.DEBUG)
-    # A redirect would send a notice to another host, and icons are fetched from the library's server.
+    # Redirects are off, because they could send a notice to another host. Icons are off, because they come from the
+    # library's server.
     asset = AppriseAsset(app_id="Releve", app_desc="", app_url="", http_redirects=False, image_url_mask="")
     service = Apprise(asset=asset)
     if not service.add(url):
@@ -115,7 +116,7 @@ def is_mail_address(text: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class MailService:
-    """The first mail service among the notices' URLs, for mails to single addresses; there may be none.
+    """Sends mails to single addresses with the first mail service in the notices' URLs, if there is one.
 
     ``networks``: private networks in which the service may be.
     """
@@ -166,8 +167,8 @@ def _send(service: Apprise, subject: str, text: str, notice_id: str, networks: S
 def _send_mail(mail: Any, subject: str, text: str, notice_id: str) -> bool:
     """Send a mail, and return whether the mail server accepted it for every address.
 
-    The library composes and transports the mail, but its own ``send`` isn't used: it gives each mail a new Message-ID,
-    even if the URL sets one of ours (``+Message-ID=``), so that the mail would have two of them.
+    The library composes and transports the mail, but its own ``send`` isn't used, because it gives each mail a new
+    Message-ID. If the URL set our Message-ID (``+Message-ID=``), the mail would have two of them.
     """
     from apprise import NotifyFormat
     from apprise.exception import AppriseException

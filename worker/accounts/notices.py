@@ -112,9 +112,10 @@ class NoticeSender:
 
 
 def notify_missing_curves(registry: Registry, refusals: RefusalPolicy) -> int:
-    """Insert notices for active accounts whose curve is not switched on, and return how many accounts were notified.
+    """Insert notices for active accounts whose load curve is missing, and return how many accounts were notified.
 
-    An account is notified once each time its curve stops. Accounts are read a page at a time.
+    An account is notified once if its curve has never begun, and once each time its curve stops. Accounts are read a
+    page at a time.
     """
     notified, after = 0, None
     while page := registry.accounts.page_active(after):
@@ -129,7 +130,7 @@ def notify_missing_curves(registry: Registry, refusals: RefusalPolicy) -> int:
 def notify_ending_tokens(tokens: ApiTokenTable, notices: NoticeTable, channels: NoticeChannels, now: datetime) -> int:
     """Insert notices to the operator for API tokens that end soon, once per token; return how many got a notice.
 
-    ``now``: when to send the notices. Tokens end by the real time, even if the fleet's time is simulated.
+    ``now``: when to send the notices, by the fleet's time, which may be simulated. Tokens end by the real time.
     """
     notified = 0
     for token in tokens.list_ending():
@@ -140,7 +141,7 @@ def notify_ending_tokens(tokens: ApiTokenTable, notices: NoticeTable, channels: 
 
 
 def notify_failing_output(notices: NoticeTable, channels: NoticeChannels, output: OutputState, now: datetime) -> None:
-    """Insert the notice to the operator that an output receives nothing, once each time the output begins to fail."""
+    """Insert the operator's notice that an output receives nothing, once each time the output begins to fail."""
     assert output.failing_since is not None  # noqa: S101 - the delivery calls this for outputs that fail
     about = f"{output.id}@{civil_date(output.failing_since).isoformat()}"
     notices.insert_new(build_notices(channels.names(), NoticeKind.OUTPUT_FAILS, output.code, about, now))

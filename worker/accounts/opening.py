@@ -1,8 +1,8 @@
 """How a proven connection request ends: with accounts, or with a code for the proxy's client that asked.
 
-1. Each meter's account is found or made. Another person's account is closed if the new person has asked for this or the
-   invitation is for a new holder; the account's household is notified. A typed reading may be a guess, so it closes no
-   account without the operator's approval. If another person's account belongs to another tenant, the request ends as
+1. Each meter's account is found or made. Another person's account is closed, and its household notified, if the new
+   person has asked for this or was invited as the meter's new holder. If the proof is a typed reading, which may be a
+   guess, the operator must approve this. If another person's account belongs to another tenant, the request ends as
    unproven, so that nobody learns who reads a meter. The number of new accounts without an invitation is limited.
 2. If a meter's data were erased, only a proof newer than the erasure opens an account for the meter.
 3. Accounts, token, dates, evidence and the use of the invitation are written in one transaction. After a crash, the
@@ -65,7 +65,7 @@ class NewAccountLimits:
     in_all: int
 
     def rates(self, request: ConnectionRequest) -> list[tuple[Rate, str]]:
-        """Return each limit as a rate, with the subject for which new accounts are counted."""
+        """Return each limit as a rate, with the subject that is limited: this browser, this address or ``all``."""
         return [
             (Rate("new-accounts-browser", self.by_browser, _A_DAY_S), request.names[-1]),  # The browser's oldest name.
             (Rate("new-accounts-address", self.by_address, _A_DAY_S), request.address),
@@ -125,7 +125,7 @@ class ProvenRequests:
         return Invited(invitation, self.registry.accounts.meter_of(invitation))
 
     def conclude(self, request: ConnectionRequest) -> ConnectionRequest:
-        """Write the accounts of a proven request and return the request: concluded, or with the reason why it waits."""
+        """Conclude a proven request and return it: connected, handed over to a client, waiting, or unproven."""
         proven = request.proven
         if proven is None:
             raise ValueError("a request without a proof makes no account")
@@ -135,16 +135,16 @@ class ProvenRequests:
         if request.caller is not None:
             return self._hand_over(request, request.caller, proven, invited)
         if invited is not None and invited.usage_point_id not in proven.usage_points:
-            invited = None  # The supplier's answer alone proves another meter.
+            invited = None  # The proof is for other meters than the invitation.
         if invited is not None and invited.is_for_new_holder and invited.usage_point_id is not None:
-            # The invitation replaces the holder of this meter only. The answer's other meters are left out: this
-            # person's own accounts for them would be taken for the former holder's, and closed.
+            # The invitation makes this person the new holder of one meter only. The answer's other meters are left out.
+            # If this person has accounts for them, these accounts would be taken for the former holder's and be closed.
             proven = replace(proven, usage_points=(invited.usage_point_id,))
         before = {number: self.registry.accounts.find(request.supplier, number) for number in proven.usage_points}
         known = [account for account in before.values() if account]
         others = [account for account in known if not self.is_same_person(account, request, invited)]
-        # An invitation is valid for its tenant alone. Without an invitation, persons renew their own account, whichever
-        # tenant has it.
+        # With an invitation, every account must belong to the invitation's tenant. Without one, persons may renew their
+        # own account at any tenant.
         bound = others if request.invitation_id is None else known
         if any(account.tenant != request.tenant for account in bound):
             log.info("another tenant's account reads the meter", extra=fields(request=request.id))
@@ -200,7 +200,7 @@ class ProvenRequests:
         meter, now = invited.usage_point_id, self.now()
         account = self.registry.accounts.find(request.supplier, meter)
         if account is not None and account.tenant != invited.invitation.tenant:
-            return request.after(RequestEvent.NOT_PROVEN, proven=None, page="")  # Nobody learns who reads a meter.
+            return request.after(RequestEvent.NOT_PROVEN, proven=None, page="")  # So nobody learns who reads a meter.
         others = [account] if account and invited.is_for_new_holder else []
         code = ProxyCode(
             caller=caller,
@@ -228,8 +228,8 @@ class ProvenRequests:
         """Return whether the account belongs to the request's person, known by session, browser or the inviter's word.
 
         If the inviter says that the holder is new, session and browser don't count, because the previous holder may
-        have left them behind. In this case, an account is the person's only if this same invitation has opened it,
-        before a crash after which the step is repeated.
+        have left them behind. Then the account is the person's only if this same invitation has opened it. This happens
+        if the step is repeated after a crash.
         """
         if invited is not None and invited.is_for_new_holder:
             return self.has_opened(invited.invitation, account, request.names)
@@ -248,9 +248,11 @@ class ProvenRequests:
         return is_used and self.registry.consents.browser_of(account.id) in invitation.names_of_invited(names)
 
     def count_new_accounts(self, request: ConnectionRequest, new: int) -> bool:
-        """Count the new accounts of a request, only once per request, and return whether a limit is exceeded."""
+        """Count a request's new accounts unless they were counted before; return whether a limit is exceeded."""
         rates = self.limits.rates(request)
-        if self.limiter.count_call(_ONCE, request.id):  # The accounts were counted before a crash.
+        if self.limiter.count_call(_ONCE, request.id):
+            # The accounts were counted before a crash. A limit that is reached isn't exceeded, so each limit is one
+            # higher here.
             bounds = [(replace(rate, calls=rate.calls + 1), subject) for rate, subject in rates]
             return any(self.limiter.closed_for_s(bound, subject) for bound, subject in bounds)
         waits_s = [self.limiter.count_call(rate, subject) for _ in range(new) for rate, subject in rates]
@@ -295,13 +297,13 @@ class ProvenRequests:
         )
 
         def finish(connection: Connection, account_ids: Sequence[str]) -> None:
-            # This comes last in the transaction: the accounts are locked by now, so no erasure can come in between, and
-            # the ledger gets no entry for a request that is refused after all.
+            # By now the accounts are locked, so no erasure can come between this check and the commit. The ledger,
+            # which is written last, gets no entry for a request that is refused here.
             self._check_not_erased(connection, request, invited)
-            # The rights of an earlier consent have ended; the sweep looks up what the supplier has now.
+            # These rights belong to an earlier consent. The sweep looks up which rights the supplier has now.
             forget_rights(connection, account_ids)
-            # Recording evidence locks the chain of evidence; after that, only evidence and ledger entries may be
-            # written.
+            # Recording evidence locks the chain of evidence. After that, only evidence and ledger entries may be
+            # written, because other locks could cause a deadlock.
             self.registry.consents.record(connection, account_ids, given, now)
             self.record_closures(connection, others, now, given.vouched_by or HOUSEHOLD)
 
@@ -328,8 +330,8 @@ class ProvenRequests:
     ) -> date | None:
         """Return the first day whose data the person may see; None if there is no limit.
 
-        This day is today if another person's account is closed (``others``). Otherwise it is the first day of the
-        meter's present holder according to the proxy's grants.
+        If accounts of other persons are closed (``others``), this day is today. Otherwise it is the first day of the
+        meter's present holder, as far as the proxy's grants show it.
         """
         if others:
             return civil_date(now)

@@ -1,20 +1,20 @@
 """What the OAuth proxy gives its clients: codes, tokens in exchange for them, and the data of a meter.
 
-A proven consent, or a v4 code, is handed over to a client as a code of ours. The code is random, works once, for 15
-minutes, and only for the client, address and challenge of its request. The consent or v4 code behind it is kept,
-encrypted, in Redis under the hash of our code. If a client sends a code again, the tokens that it got for the code are
-revoked (RFC 6749, 4.1.2).
+A client of the proxy gets a code of ours for a proven consent (v5, 2026) or for the supplier's code (v4). Our code is
+random. It works once, within 15 minutes, and only with the client, address and challenge of its request. The consent or
+the supplier's code is kept in Redis, encrypted, under the hash of our code. If a client sends our code again, the
+tokens that it got for the code are revoked (RFC 6749, 4.1.2).
 
 In exchange for a code or a refresh token, a client gets tokens, but never the application's own:
 
 - v4: the supplier's own token for the holder, once the supplier's answer names a meter (proof P1). A refresh token is
-  bound to the client that got it here. Tokens from release 0.2.0, which stored no rows for them, are bound to the first
-  client that renews them.
-- v5, 2026: opaque tokens of ours, valid for the meter of that code alone (``stores.registry.proxy``).
+  bound to the client that got it here. Release 0.2.0 stored no rows for its tokens, so each of them is bound to the
+  first client that renews it.
+- v5, 2026: opaque tokens of ours, valid only for the meter of the code (``stores.registry.proxy``).
 
-Data (v5, 2026) are fetched from the supplier with our own token. A grant is for one meter. Each fetch counts in the
-quota's ledger like a worker's call, in the lane of backfills, so a Cozy stack that fetches for many households leaves
-the rest of the quota to people who wait. Nothing is stored.
+Data (v5, 2026) are fetched from the supplier with our own token, and aren't stored. A grant is for one meter. Each
+fetch counts in the quota's ledger like a worker's call, in the lane of backfills, so a Cozy stack that fetches for many
+households leaves the rest of the quota to people who wait.
 
 Only requests of the proxy's clients make the web wait for a supplier, and the number of threads that wait is limited.
 """
@@ -63,16 +63,17 @@ LONGEST_WINDOW_DAYS: Final = 3 * 366
 _DEFAULT_TOKEN_LIFE_S: Final = 12_600
 _NO_SUCH_CODE: Final = "this code is unknown, used, expired or another client's"
 _NO_SUCH_TOKEN: Final = "this refresh token is unknown or used, or its consent has ended: consent again"  # noqa: S105
-TokenAnswer = dict[str, Any]  # The JSON of RFC 6749, 5.1, with the meters as a Cozy stack keeps them.
+# The JSON of RFC 6749, 5.1; after a code, also the meters, in the fields that a Cozy stack stores.
+TokenAnswer = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyCode:
     """What a code stands for: a proven meter with its consent (v5, 2026), or the supplier's own code (v4).
 
-    ``usage_points``: the proven meters, or with v4 the meters in the callback, which proves nothing yet. ``data_from``:
-    the first day that may be read; None unless the meter was another person's before. ``begun_at``: when the person was
-    sent to the supplier's page; None if unknown.
+    ``usage_points``: the proven meters (v5, 2026), or the meters in the callback, which are not proven yet (v4).
+    ``data_from``: the first day that may be read; None if no other person is known to have held the meter before.
+    ``begun_at``: when the person was sent to the supplier's page; None if unknown.
     """
 
     caller: ProxyCaller
@@ -168,9 +169,9 @@ class SupplierCalls:
 class ProxyGrants:
     """The use case behind the token endpoint and the data route of the proxy.
 
-    ``refresh_token`` exchanges a holder's refresh token at the supplier (v4); ``client_of`` returns, for a supplier's
-    name, the client that fetches measures from this supplier. Every method that calls the supplier raises what the
-    client raises, and ProxyBusy if too many calls are under way; ``exchange`` and ``refresh`` raise InvalidGrant.
+    ``refresh_token`` exchanges a holder's refresh token at the supplier (v4). ``client_of`` returns, for a supplier's
+    name, the client that fetches measures from this supplier. Every method that calls the supplier raises the client's
+    errors, and ProxyBusy if too many calls are under way. ``exchange`` and ``refresh`` also raise InvalidGrant.
     """
 
     codes: ProxyCodes
@@ -253,14 +254,14 @@ class ProxyGrants:
         self._store(replace(facts, proof=Proof.EXCHANGE, consent_until=until), code_hash, bind)
 
     def _store(self, facts: ProxyCode, code_hash: str, store: Callable[[Connection, NewGrant], Any]) -> list[Any]:
-        """Store a grant for each meter, or one grant without a meter if an older token names none.
+        """Store a grant for each meter, or one grant without a meter if a token of release 0.2.0 names none.
 
         Returns what ``store`` returned for each grant. Raises InvalidGrant if the consent was stopped or a meter's data
         were erased.
         """
         with self.registry.database.writing() as connection:
-            # Erasures and stops of a consent take this lock too, so either this code sees them, or they end the new
-            # grant later.
+            # Erasures and stops of a consent take this lock too. So they have either come before and are seen below, or
+            # they come later and end the new grant.
             numbers = sorted(facts.usage_points)
             known = [id_ for number in numbers if (id_ := account_rows.find_locked(connection, facts.supplier, number))]
             reasons = {account_rows.get(connection, account_id).reason for account_id in known}
@@ -319,7 +320,7 @@ def _token_answer(access: str, life_s: int, refresh: str | None) -> TokenAnswer:
 def read_query(preset: Preset, path: str, parameters: Mapping[str, str]) -> DataQuery | None:
     """Return the query of a request for one of the supplier's paths; None for a path without a series of measures.
 
-    Contract data are not passed on, because they tell about more than the meter.
+    Contract data are not passed on, because they describe more than the meter.
 
     Raises ValueError, whose text says what is wrong without repeating a value.
     """

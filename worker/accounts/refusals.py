@@ -2,9 +2,9 @@
 
 Some refusals are certain, and suspend the account at once: a dead token, a gateway's missing token, a login refused
 twice, and a right that the supplier lists as ended. "No consent" (ADAM-DC-0008) and "not the holder" (ADAM-DC-0007) are
-not certain: suppliers have sent both by mistake for days, Enedis the second one for weeks in 2026
-(https://github.com/bokub/ha-linky/issues/193). These two, and a gateway's refusal of a token, must be seen twice, hours
-apart, with no success between. If many accounts get the same refusal at once, that is an incident
+not certain: suppliers have sent both by mistake for days. In 2026, Enedis sent ADAM-DC-0007 by mistake for weeks
+(https://github.com/bokub/ha-linky/issues/193). These two refusals, and a gateway's refusal of a token, must be seen
+twice, hours apart, with no success between. If many accounts get the same refusal at once, that is an incident
 (``worker.sync.incidents``), and none of them is suspended.
 """
 
@@ -44,8 +44,8 @@ from worker.sync.incidents import Incidents
 log = logging.getLogger("releve.refusals")
 # A pending refusal is confirmed by a second refusal at least this long after the first.
 CONFIRMATION_INTERVAL: Final = timedelta(hours=6)
-# First refusals within this time are counted together. The time is shorter than the wait before a refused account is
-# requested again, so that second tries in one night do not look like new refusals.
+# Accounts whose first refusal came within this time are counted together. The time is shorter than the wait before a
+# refused account is requested again, so second tries in one night do not look like new refusals.
 MASS_REFUSAL_WINDOW: Final = timedelta(hours=1)
 # An incident reinstates the accounts that were refused up to this long before it was recognized.
 REINSTATEMENT_PERIOD: Final = timedelta(hours=6)
@@ -74,8 +74,8 @@ def is_confirmed(refusal: PendingRefusal) -> bool:
 class RefusalPolicy:
     """The policy that suspends accounts and writes the notices for their owners.
 
-    A notice is inserted once for each of the ``channels`` of the account's tenant. ``incidents`` decides whether many
-    accounts get the same refusal.
+    A notice is inserted once for each channel of the account's tenant. ``incidents`` decides whether the refusals are
+    so many that they are an incident.
     """
 
     registry: Registry
@@ -86,8 +86,8 @@ class RefusalPolicy:
     def record_refusal(self, account_id: str, error: AccountError, *, during_incident: bool = False) -> Ruling:
         """Record a refusal by the supplier, and suspend the account if the refusal is certain or confirmed.
 
-        With ``during_incident`` an open incident explains the refusal, and nothing is recorded. Raises UnknownAccount
-        if the account was removed meanwhile.
+        ``during_incident``: whether an open incident explains the refusal; then nothing is recorded, unless the consent
+        has ended. Raises UnknownAccount if the account was removed meanwhile.
         """
         now = self.now()
         if isinstance(error, ConsentEnded):
@@ -97,7 +97,7 @@ class RefusalPolicy:
             return Ruling.INCIDENT
         account = self.registry.accounts.get(account_id)
         if is_certain(error):
-            # Certain refusals are counted by the accounts that they have suspended; this account isn't suspended yet.
+            # Certain refusals are counted as suspended accounts, and this account isn't suspended yet.
             if self._open_incident_if_many(error, account.supplier, now, uncounted=1):
                 return Ruling.INCIDENT
         elif account.state is not AccountState.ACTION_NEEDED:
@@ -108,7 +108,7 @@ class RefusalPolicy:
             if not is_confirmed(refusal):
                 return Ruling.PENDING
         else:
-            # Already suspended: somebody synced the account by hand.
+            # Already suspended: somebody requested the data by hand.
             return Ruling.SUSPENDED
         self._set_aside(account_id, type(error), now)
         return Ruling.SUSPENDED
@@ -117,8 +117,8 @@ class RefusalPolicy:
         """Suspend the account if its consent has ended by now, and return whether the suspension is new.
 
         The end is certain, because it follows from the consent's own last day and not from a supplier's answer. The
-        proof of the consent is ended by ``apply_retention``, on the proof's own date. Raises UnknownAccount if the
-        account was removed meanwhile.
+        proof of the consent is ended later, by ``apply_retention``. Raises UnknownAccount if the account was removed
+        meanwhile.
         """
         return self._set_aside(account_id, ConsentEnded, self.now())
 
@@ -139,11 +139,12 @@ class RefusalPolicy:
     def set_aside_without_right(
         self, account_ids: Collection[str], asked: int, *, checked: Collection[str | None]
     ) -> int:
-        """Suspend the accounts for which a supplier lists no active right; return how many were suspended.
+        """Suspend the accounts for which a supplier lists no active right; return how many were suspended for that.
 
-        Their consents end too, except those of the accounts in ``checked``, whose rights the supplier is checking
-        again. ``asked``: the number of accounts whose rights were listed. If so many rights have ended at once that the
-        supplier must be wrong, that is an incident, and no account is suspended.
+        Their consents end too, except for the accounts in ``checked``, whose rights the supplier is checking again.
+        ``asked``: how many accounts' rights were listed. If so many rights are listed as ended that the supplier must
+        be wrong, that is an incident, and no account is suspended for it. Accounts whose consent is past its last day
+        are suspended in any case.
         """
         now, today, error = self.now(), civil_date(self.now()), RightEnded("the supplier lists its right as ended")
         accounts = self.registry.accounts.get_many(account_ids).values()
@@ -189,7 +190,7 @@ class RefusalPolicy:
         return new_notices
 
     def insert_missing_curve_notices(self, account: Account, last_curve: date | None) -> list[Notice]:
-        """Insert notices that the account's curve is not collected, once each time the curve stops; return them."""
+        """Insert notices that the account's load curve is missing, once each time it stops; return the new notices."""
         subject = last_curve.isoformat() if last_curve else "never"
         kind = NoticeKind.CURVE_NOT_ACTIVATED
         channels = self.channels.names_for_account(account.tenant)
@@ -208,7 +209,7 @@ class RefusalPolicy:
     def _open_incident_if_many(
         self, error: AccountError, supplier: str, now: datetime, uncounted: int = 0, asked: int = 0
     ) -> bool:
-        """Open an incident, and reinstate the accounts, if many of a supplier's accounts are refused alike.
+        """Open an incident, and reinstate the accounts, if many of a supplier's accounts get the same refusal.
 
         Returns whether an incident was opened. ``uncounted``: how many refusals are not yet in the tables. ``asked``:
         how many accounts the supplier was asked about; if 0, the accounts with an outcome in the last
@@ -220,7 +221,8 @@ class RefusalPolicy:
         since, pending, certain = now - MASS_REFUSAL_WINDOW, self.registry.pending_refusals, is_certain(error)
         refused = pending.count_newly_refused(error.code, since, certain=certain, supplier=supplier) + uncounted
         if not asked:
-            # Beyond this limit the share is too small for an incident, so there is no need to count further.
+            # If more accounts than this were asked, the share of refusals is too small for an incident, so counting
+            # stops here.
             limit = math.ceil(refused / LEAST_SHARE_OF_REFUSALS) + 1
             asked = pending.count_accounts_asked(since, limit=limit, supplier=supplier)
         if not self.incidents.open_if_incident(kind, FailureCount(refused, max(asked, refused))):

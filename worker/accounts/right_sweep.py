@@ -2,12 +2,12 @@
 
 The supplier doesn't report changes of rights, so it is asked with lists of meters: every quarter of an hour about the
 rights that wait for the holder, and once a day about all rights. A right that has become active opens its account. An
-account without an active right is suspended at once, because the supplier itself says that the right has ended. If so
-many rights have ended that the supplier must be wrong, that is an incident, and no account is suspended
+account without an active right is suspended at once, because the supplier itself says that the right has ended. If the
+supplier lists so many ended rights that it must be wrong, that is an incident, and no account is suspended
 (``accounts.refusals``).
 
-The contract of an own meter is the operator's, so nobody else has to consent, and the operator vouches. Proofs uploaded
-on the operator's page wait in encrypted form until a worker sends them to the supplier.
+The contract of an own meter is the operator's. So nobody else has to consent, and the operator vouches. The proof of a
+consent that a supplier demands is uploaded on the operator's page, and waits in encrypted form until a worker sends it.
 """
 
 from __future__ import annotations
@@ -138,7 +138,9 @@ class RightSweep:
         return account.state in (AccountState.ACTION_NEEDED, AccountState.PAUSED) and account.reason == RightEnded.code
 
     def _adopt(self, account: Account, records: Sequence[RightRecord]) -> list[Right]:
-        """Store and return the right that the supplier lists for an account without one here; empty if it lists none.
+        """Store and return the right that the supplier lists for an account that has none in the registry.
+
+        The holder gave it on the supplier's own page. Returns an empty list if the supplier lists no right.
 
         The holder has given such a right on the supplier's own page.
         """
@@ -207,12 +209,12 @@ class OwnRights:
         """Add an own meter, and return its right and its account; the account is None if the right is not active yet.
 
         If the supplier already has an active right for the meter, that right is used; otherwise a right is declared
-        with ``holder``. An own meter whose right has ended keeps its account. ``by``: who vouches. ``anew``: whether a
-        meter whose data were erased is to be added again. The caller enqueues the backfill.
+        with ``holder``. If the right of an own meter has ended, its account is kept and renewed. ``by``: who vouches.
+        ``anew``: whether a meter whose data were erased is to be added again. The caller must enqueue the backfill.
 
-        Raises DeclarationNeeded, MeterErased, MeterElsewhere, RightRefused, UnknownUsagePoint, and what the client
-        raises; RightChanging while a right of the meter is being withdrawn; ValueError if the meter has an account
-        whose data are collected or that was a household's.
+        Raises DeclarationNeeded, MeterErased, MeterElsewhere, RightRefused, UnknownUsagePoint and the errors of the
+        client. Raises RightChanging while a right of the meter is being withdrawn. Raises ValueError if the meter has
+        an account that was a household's or whose data are collected.
         """
         account = self.outcomes.registry.accounts.find(supplier, meter)
         if account is not None:
@@ -254,17 +256,17 @@ class OwnRights:
             self.outcomes.registry.rights.insert(connection, right, instead_of=same)
         if right.state is not RightState.ACTIVE:
             return right, None
-        # The last argument is True, because the check for an erasure was made above.
+        # An erasure was looked for above, so the account is opened without looking again.
         return right, open_by_right(self.outcomes, right, record.covers if record else None, anew=True)
 
     def _may_renew(self, account: Account) -> bool:
-        """Return whether an account waits for a right, and was opened for an own meter on the operator's word."""
+        """Return whether the account of an own meter (``Proof.OWN``) waits because its right or consent has ended."""
         proofs = self.outcomes.registry.consents.list_proofs(account.id)
         waits = account.state is AccountState.ACTION_NEEDED and account.reason in (RightEnded.code, ConsentEnded.code)
         return waits and bool(proofs) and proofs[0].proof is Proof.OWN
 
     def _look_up(self, supplier: str, meter: str) -> RightRecord | None:
-        """Return the best right that the supplier lists for this meter; None if there is none or all have ended."""
+        """Return the right that the supplier lists for this meter, an active one first; None if all have ended."""
         clients = self.clients_of(supplier)
         listed = clients.rights.list_rights(clients.application_session(), [meter])
         return best_record([record for record in listed if record.meter == meter], *RightRole)
@@ -325,7 +327,7 @@ class OwnRights:
 
 
 def _with_record(right: Right, record: RightRecord) -> Right:
-    """Return ``right`` completed with the record of a right that existed before; the result counts as an own right."""
+    """Return ``right`` with the data of ``record``, which the supplier had before, and marked as an own right."""
     return replace(right.after(record, right.state_since), role=RightRole.OWN, is_found=True)
 
 

@@ -2,7 +2,7 @@
 
 The models are for the command line, the API and the pages; the API's reference shows the descriptions of their fields.
 Coverage, explanations and corrections are converted to JSON here, also for the support bundle. The summary of a home,
-for `releve home`, says what is stored, what is missing, when the next request is due and what ends when.
+for `releve home`, says what is stored, what is missing, when the next request is due and when each consent ends.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def _status_by_series(known: AccountDays) -> dict[Series, SeriesStatus]:
 
 
 def _next_try(known: AccountDays, series: Series, outcome: SeriesOutcome) -> datetime | None:
-    """Return when the series is tried again after a failure, or when its waiting history continues; None if never."""
+    """Return when a series is tried again after a failure or a wait for a rate limit; None if it isn't."""
     if outcome.again_at is not None:
         return known.turn_of(series).opens(outcome.again_at)
     if outcome.code in _PACING:
@@ -360,7 +360,7 @@ def _causes(code: str, supplier: str) -> dict[str, str]:
 
 
 def _kind_to_json(stored: StoredDay) -> dict[str, Any]:
-    """Return the fields that only one kind of series has; empty for daily energy and curves."""
+    """Return the fields that only one kind of series has; empty for curves and the daily energy of electricity."""
     if stored.registers or stored.breaks:
         energies = stored.registers.by_period if stored.registers else {}
         periods = [{"period": period, "energy_kwh": watt_hours / 1000} for period, watt_hours in energies.items()]
@@ -379,8 +379,9 @@ def _kind_to_json(stored: StoredDay) -> dict[str, Any]:
 class HomeSeries:
     """The state of one series of the home.
 
-    ``first``: the first stored day. ``missing``: the number of days that are still to be requested or may still come.
-    ``asked_next``: None if nothing is requested. ``error``: the code of the last failure; None after a success.
+    ``first``: the first stored day. ``missing``: the number of days whose values have not been requested yet or may
+    still arrive. ``asked_next``: None if nothing is requested. ``error``: the code of the last failure; None after a
+    success.
     """
 
     first: date | None
@@ -403,8 +404,8 @@ class HomeAccount:
 class HomeSummary:
     """The summary of a home's installation.
 
-    ``has_password``: whether browsers on other machines can sign in. ``gate_code``: the code of the error because of
-    which the supplier is not asked now; empty if there is none.
+    ``has_password``: whether browsers on other machines can sign in. ``gate_code``: the code of the error that stops
+    all calls to the supplier now; empty if there is none.
     """
 
     accounts: list[HomeAccount]
@@ -420,7 +421,7 @@ class HomeSummary:
 
 
 def summarize_home(*, history: History, supplier: str, has_password: bool, gate_code: str) -> HomeSummary:
-    """Return the summary of the home. ``supplier``: the supplier whose accounts each need a token."""
+    """Return the summary of the home. ``supplier``: its accounts need a token each, other accounts need none."""
     registry, accounts = history.registry, []
     for account in registry.accounts.list_accounts():
         has_token = account.supplier != supplier or registry.tokens.find_token_id(account.id) is not None

@@ -1,10 +1,10 @@
 """The users' tokens at the supplier: renewed before they expire, and revoked when no account uses them any more.
 
-Only tokens that are still valid are renewed here: an expired token is renewed by the next call that needs it, so an
-idle fleet costs little. A tick of beat spends at most a tenth of a minute's quota, on the tokens that expire first.
+Only tokens that are still valid are renewed here; an expired token is renewed by the next call that needs it. A tick of
+beat makes at most a tenth of the calls that the quota allows per minute. It renews the tokens that expire first.
 
-If a household has its account erased or stops its consent, deleting our copy of its token is not enough: a person with
-another copy could renew it. A token waits in its row until the supplier has revoked it, for seven days at most.
+When a household has its account erased or stops its consent, the supplier must revoke the token, because anyone with
+another copy could go on renewing it. The token's row is kept until then, but for seven days at most.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from worker.sync.claims import WindowClaims
 
 log = logging.getLogger("releve.tokens")
 _TICKS_PER_HOUR: Final = 60
-_QUOTA_DIVISOR: Final = 10  # A tick spends a tenth of a minute's quota.
+_QUOTA_DIVISOR: Final = 10  # A tick makes a tenth of the calls that the quota allows per minute.
 _MOST_AT_ONCE: Final = 200
 _LONGEST_WAIT: Final = timedelta(days=7)
 
@@ -63,7 +63,7 @@ def renew_tokens(
     for ending in registry.tokens.list_expiring(now, ahead, today, most):
         try:
             token = tokens_of(registry.accounts.get(ending.account_id)).current()
-            # If the token still ends soon, it was not renewed; a later tick has time for another try.
+            # After a TransientError, ``current`` returns the old token, which ends soon; a later tick tries again.
             renewed += not token.ends_within(RENEW_AHEAD_S)
         except RateLimited as error:
             log.info("renewal stopped", extra=fields(renewed=renewed, reason=str(error)))
@@ -71,7 +71,7 @@ def renew_tokens(
         except TransientError as error:
             log.warning("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
         except (ConsentEnded, UnknownAccount) as error:
-            # The error concerns this account alone; other accounts may use the same token.
+            # The token is not lost: other accounts may use it, so no account is suspended.
             log.info("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
         except AccountError as error:
             _suspend(registry.tokens.list_accounts_of(ending.id), error, refusals, claims)
@@ -81,7 +81,7 @@ def renew_tokens(
 def _suspend(account_ids: Iterable[str], error: AccountError, refusals: RefusalPolicy, claims: WindowClaims) -> None:
     for account_id in account_ids:
         log.warning("token lost", extra=fields(account_id=account_id, code=error.code, reason=str(error)))
-        # All series need the token, so the failure is recorded for the daily series alone.
+        # All series need the token, but one record is enough: the daily series gets it.
         refusals.incidents.record_failure(claims.manual_look_back(account_id, daily_of()), error)
         during_incident = refusals.incidents.find_excuse(error) is not None
         with suppress(UnknownAccount):  # The account was removed meanwhile.

@@ -9,7 +9,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command in ``sys.argv``. If `releve health` finds no fault, no other module of this package is loaded."""
+    """Run the command in ``sys.argv``. `releve health` loads other modules of this package only if it finds a fault."""
     if sys.argv[1:2] == ["health"]:
         from worker.ops.quick_health import is_well
 

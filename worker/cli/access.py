@@ -1,8 +1,8 @@
 """Access for people and programs: `releve access` and `releve tenants`.
 
-Operators use the page /operator. A grant says which data of one meter a client of the consent proxy may read; with
-Enedis' API v4, one token of a holder covers all their meters, so the grants for these meters end together. Tenants are
-the services that share this installation of Relève, each with its own accounts, tokens and webhook.
+Operators use the page /operator. A grant says which data of one meter a client of the consent proxy may read. With
+Enedis' API v4 one token covers all meters of a holder, so the grants for these meters end together. Tenants are the
+services that share this installation of Relève. Each tenant has its own accounts, tokens and webhook.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def warn_without_operators(settings: Settings, access: WebAccess) -> None:
 
 
 def _is_elsewhere(settings: Settings) -> bool:
-    """Return whether the web application runs on another machine, where a session key made here would be unknown."""
+    """Return whether the web application runs on another machine; it wouldn't know a session key made here."""
     # Without RELEVE_REGISTRY_URL, registry and pages are on this machine, so the key may be created here.
     return settings.registry_url is not None and not has_keys(settings, "session_key")
 
@@ -254,8 +254,8 @@ def remove(
 ) -> None:
     """End an operator, session, token, client or grant.
 
-    ID is the id that `releve access list` shows; for an operator, it is the name. If you end a session, its browser is
-    signed out at its next request; recovery codes stay valid, so that a household can sign in again. If you end an
+    ID is the id that `releve access list` shows; for an operator, it is the name. If you end a session, the browser is
+    signed out at its next request. Recovery codes stay valid, so that a household can sign in again. If you end an
     operator, their sessions end, and the name can be used again. If you end a client, all its grants end. After a grant
     has ended, its client must ask the person again. With v4 an access token stays valid for up to 3.5 hours.
 
@@ -337,8 +337,8 @@ def set_password(name: str, password: str | None) -> None:
 def make_link(name: str) -> None:
     """Print a link that signs the operator NAME in.
 
-    The link works once, within 10 minutes, and replaces the password. On machines other than this one, the second
-    factor is needed as well.
+    The link works once, within 10 minutes, and replaces the password. In a browser on another machine, the operator
+    must also give a code of the second factor.
 
     \b
     Example:
@@ -425,7 +425,7 @@ def add_token(
 
 
 def _checked_name(name: str, hint: str) -> str:
-    """Return a name without surrounding blanks. Raises BadParameter if the parameter ``hint`` is empty or too long."""
+    """Return a name without outer blanks. If it is empty or too long, raise BadParameter for the parameter ``hint``."""
     if not 0 < len(name.strip()) <= _LONGEST_NAME:
         raise click.BadParameter(f"it must have 1 to {_LONGEST_NAME} characters", param_hint=hint)
     return name.strip()
@@ -478,8 +478,8 @@ def add_client(
 def set_client(client_id: str, pkce: bool, numbers_in_redirect: bool) -> None:
     """Apply the rules for new clients to an existing client.
 
-    The client must then send its redirect_uri when it exchanges a code, and Relève's answers to the client name their
-    issuer (iss).
+    From then on, the client must send its redirect_uri when it exchanges a code, and Relève adds the issuer (iss) to
+    its answers.
 
     \b
     Examples:

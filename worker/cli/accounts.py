@@ -43,7 +43,7 @@ from worker.runtime.sync_parts import Sync, build_explainer, build_sync
 from worker.stores.registry.api_tokens import require_tenant
 from worker.texts import translate, translate_code
 
-_MOST_DAYS: Final = 5  # At most so many missing days of each series are listed; the others are only counted.
+_MOST_DAYS: Final = 5  # At most this many missing days are listed for each series; the others are only counted.
 _TODAY: Final = "today"
 _ACCOUNTS: Final = Listing("account, state, tenant, supplier, created_at, reason", "no accounts yet")
 
@@ -107,9 +107,9 @@ def _series_rows(result: AccountSeries) -> list[dict[str, str]]:
 def check_gas(
     usage_point: str | None, pce: str | None, own: bool, postcode: str | None, holder: str | None, company: str | None
 ) -> OwnHolder | None:
-    """Return the holder of the operator's own gas contract; None if the options name no holder.
+    """Return who holds the contract of the operator's own gas meter; None if the options name no holder.
 
-    Raises UsageError for options that conflict.
+    Raises UsageError for options that are missing, conflict or have wrong values.
     """
     if usage_point is None and pce is None:
         raise click.UsageError("Missing option '--usage-point'.")
@@ -276,8 +276,8 @@ def add(
     proof. Without --consented the account has the state `new` until the supplier's first answer confirms or refuses the
     consent.
 
-    A meter that already has an account is refused. A meter whose data were erased is refused, too, unless --consented
-    is the day of the erasure or later, or you give --anew.
+    A meter that already has an account is refused. A meter whose data were erased is refused, too, unless you give
+    --anew, or --consented is the day of the erasure or later.
 
     With enedis-v4 each holder has a token: give --token-file. enedis-v5 and enedis-2026 need no token file.
 
@@ -457,7 +457,7 @@ def _set_state(account_id: str, state: AccountState) -> None:
 
 
 def _publish_revocation(stores: Stores, sync: Sync) -> None:
-    """Enqueue the revocation of tokens (v4) and rights of erased accounts; beat sends a lost message again."""
+    """Enqueue the tasks that revoke tokens (v4) and withdraw rights of erased accounts; beat repeats lost messages."""
     # Imported here because other commands need no Celery.
     from worker.app import enqueue_revocation, enqueue_withdrawal
 

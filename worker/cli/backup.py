@@ -37,7 +37,7 @@ def backup(target: str | None, shown: Path | None, allow_empty: bool, without_le
 
     The file is encrypted and signed with RELEVE_BACKUP_KEYS (or backup.keys in RELEVE_DATA_DIR). A restore also needs
     the token keys, the erasure keys and the ledger of erasures. Keep the keys away from the backup, but keep the ledger
-    with it. After a backup with --without-ledger, the ledger counts as complete again: delete all older backups,
+    with it. --without-ledger accepts the ledger as complete although it has lost lines. Then delete all older backups,
     because restoring one of them could bring erased accounts back.
 
     --show reads and checks a whole backup. It needs only the backup's keys, and opens no database.

@@ -22,14 +22,14 @@ READS: Final = "it only reads"
 SERVES: Final = "it runs a service, whose own doors record"
 OWN_DATA: Final = "it works on pretended homes of its own"
 _NOTES: Final = "worker.cli.command_audit"  # The key of a command's notes in click's ``Context.meta``.
-# A ``Finder`` returns the action to record for a call with these parameters, None if that call only reads. An ``Audit``
-# is the action that a command always records, a finder, or a text that says why the command records nothing.
+# A ``Finder`` takes a call's parameters and returns the action to record; None if the call only reads. An ``Audit`` is
+# the action that a command always records, a finder, or a text that says why the command records nothing.
 Finder = Callable[[Mapping[str, Any]], AuditAction | None]
 Audit = AuditAction | Finder | str
 
 
 def with_options(otherwise: AuditAction | None = None, **actions: AuditAction | None) -> Finder:
-    """Return a finder for a command whose options decide about the action.
+    """Return a finder for a command whose options decide which action is recorded.
 
     The finder returns the action of the first option in ``actions`` that the call sets, else ``otherwise``.
     """
@@ -91,7 +91,7 @@ def only_looks() -> bool:
 
 
 def note_result(subject: str | None = None, *, account_id: str | None = None) -> None:
-    """Note for the audit entry what the running command acts on, if no parameter of the command says it."""
+    """Set subject and account of the running command's audit entry; needed if no parameter of the command has them."""
     context = click.get_current_context(silent=True)
     if context is not None:
         context.meta[_NOTES] = (subject, account_id)
@@ -148,7 +148,7 @@ def _append(entry: AuditEntry) -> None:
 
 
 def _append_to_registry(entry: AuditEntry) -> None:
-    # Imported here because most commands need no database driver when they start.
+    # Imported here so that commands start without loading a database driver.
     from worker.ops.check_results import missing_sqlite_file
     from worker.runtime.stores import open_registry
 

@@ -144,9 +144,9 @@ def consents(
 def verify(as_json: bool) -> None:
     """Check the chain of consent proofs.
 
-    The command names each changed, missing or foreign row; the exit code is then 1. It prints the number of rows and
-    the hash of the last row. Write that hash down elsewhere, on paper or in another system: it shows later whether
-    somebody has replaced the registry with an older one.
+    The command names each row that was changed, is missing, or lies outside the chain; the exit code is then 1. It
+    prints the number of rows and the hash of the last row. Write that hash down elsewhere, on paper or in another
+    system: it shows later whether somebody has replaced the registry with an older one.
 
     \b
     Example:
@@ -169,8 +169,8 @@ def show(account_id: str) -> None:
     """Print an account's consent proofs as JSON.
 
     Use the output in a dispute: it has the stored rows with their hashes, and says whether the chain verifies. Meter
-    and reference are in clear text until the account is removed. A removed account works, too, as long as its proofs
-    are kept.
+    and reference are in clear text until the account is removed. The command also works for a removed account, as
+    long as its proofs are kept.
 
     \b
     Example:
@@ -308,8 +308,8 @@ def accept(request_id: str) -> None:
     """Connect the meters of a request.
 
     The person sees the new accounts at the next visit with the same browser. The account in the column `closes` of
-    `releve consents --requests` is closed. If the request declares an access right, you vouch for the meter: a worker
-    declares the right to the supplier, which asks the holder.
+    `releve consents --requests` is closed. If the request declares an access right, you vouch for the meter by
+    accepting. A worker then declares the right to the supplier, and the supplier asks the holder.
 
     \b
     Example:

@@ -225,9 +225,9 @@ def _to_row(correction: Correction) -> dict[str, Any]:
 
 
 def _describe_value(amount: int, doctype: Doctype) -> str:
-    """Return the amount as text or, for a removed reading, what became of it.
+    """Return the amount as text; for a removed reading, return a text that says what holds its energy now.
 
-    The energy of a removed step is part of other steps; a removed daily value was impossible.
+    A removed step or billed period is part of others. A removed daily value was impossible, and nothing replaces it.
     """
     if amount != REMOVED:
         return parameters.describe_amount(amount, doctype.series)
@@ -281,7 +281,7 @@ def _print_account(account_id: str, coverage: Mapping[Series, Coverage], brief: 
 
 
 def awaited_days(coverage: Coverage) -> list[date]:
-    """Return the newest days that no billed period covers yet, oldest first; empty for series without such periods."""
+    """Return the days after the newest billed period, oldest first; empty for series without billed periods."""
     awaited: list[date] = []
     for open_day in reversed(coverage.open_days if coverage.series.has_intervals else ()):
         if open_day.day != (awaited[-1] - ONE_DAY if awaited else coverage.last):

@@ -1,4 +1,4 @@
-"""Options, commands and names for gas, which help texts show only if gas is set up."""
+"""Options, commands and names for gas; help texts show them only if gas is set up."""
 
 from __future__ import annotations
 

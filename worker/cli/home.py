@@ -50,7 +50,7 @@ def make_home(settings: Settings) -> Settings:
 
 
 def _has_accounts_of_enedis(settings: Settings) -> bool:
-    """Return whether the registry exists and has active accounts of Enedis, which a home could no longer read."""
+    """Return whether the registry exists and has active accounts of Enedis, whose meters a home can't read."""
     if missing_sqlite_file(settings.registry()):
         return False
     with ExitStack() as opened:
@@ -103,10 +103,10 @@ def home(context: click.Context, as_json: bool) -> None:
 def add(token: str | None, usage_points: Sequence[str], known_only: bool, as_json: bool) -> None:
     """Add your meters with the gateway's token.
 
-    The token has your meters' numbers and its expiry date. A hidden prompt asks for the token, which is stored
-    encrypted. One call then asks the gateway whether it accepts the token; your meters are added in any case. A meter
-    that came from a file gets the token, and a newer token replaces an older one. The backfill is queued: `releve up`
-    runs it.
+    Most tokens contain the numbers of your meters and an expiry date. A hidden prompt asks for the token, which is
+    stored encrypted. One call then asks the gateway whether it accepts the token; your meters are added in any case. A
+    meter that came from a file gets the token, and a newer token replaces an older one. The backfill is queued: `releve
+    up` runs it.
 
     \b
     Examples:
@@ -118,7 +118,7 @@ def add(token: str | None, usage_points: Sequence[str], known_only: bool, as_jso
         _require_home()
     text = parameters.read_secret(token, "token", "token of the gateway (hidden)").strip()
     try:
-        choose_meters(text, usage_points)  # A text that is no token must not turn this installation into a home's.
+        choose_meters(text, usage_points)  # Checked first: a wrong token must not change the installation.
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     make_home(get_settings())

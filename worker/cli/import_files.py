@@ -48,8 +48,8 @@ def import_files(
 ) -> int:
     """Import readings from files: exports of customer areas and portals, their ZIPs, and files of other tools.
 
-    Each file's format is found by its content. An answer of the supplier that is newer than a file has priority.
-    Nothing is deleted, and importing a file twice changes nothing.
+    Each file's format is found by its content. An answer of the supplier has priority over an older file. Nothing
+    is deleted, and importing a file twice changes nothing.
 
     A file of a meter without an account is refused. In a home's installation the account is added instead, and `releve
     home add` can add a token later. A new data folder becomes a home's installation.
@@ -90,7 +90,7 @@ class _Import:
         self.chosen = self.stores.registry.accounts.get_existing(self.account_id) if self.account_id else None
 
     def take(self, path: Path) -> None:
-        """Import a file, or print one line that says why it is refused; readings before the fault are stored."""
+        """Import a file. If it is refused, print a line that says why; what was read before the fault is stored."""
         try:
             if not path.is_file():  # Opening a pipe would wait for a writer.
                 raise OSError("it is no regular file: save its content first")
@@ -167,7 +167,7 @@ class _Import:
             yield lambda days: progress.advance(bar, days)
 
     def end(self) -> None:
-        """Note for the audit trail how many days were stored, and the account if all files are of the same account."""
+        """Give the audit entry the numbers of new, same and different days, and the account if there is only one."""
         if self.dry_run and not self.as_json:
             click.echo("nothing was written (--dry-run)")
         account_id = next(iter(self.accounts)) if len(self.accounts) == 1 else None

@@ -93,10 +93,10 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
 COMMANDS: Final[Mapping[str, ListedCommand]] = {name: one for group in GROUPS.values() for name, one in group.items()}
 
 # The commands of 0.2.0 and their replacements; the first match counts.
-# A key with an option, such as "completeness --rebuild", matches a call of that command with the option anywhere. In
-# that call, the replacement's last word (--rebuild-days) takes the place of the option, and its other words (verify)
-# take the place of the command.
-# If a replacement ends with "=", the first argument of the call becomes the value of that option.
+# The key "completeness --rebuild" matches each call of `completeness` that has --rebuild, wherever the option stands.
+# In that call the replacement's last word (--rebuild-days) replaces the option, and its other words (verify) replace
+# the command.
+# If a replacement ends with "=", its last word is an option, whose value is the first argument of the call.
 ALIASES: Final[Mapping[str, str]] = {
     "history": "explain --corrections",
     "completeness --rebuild": "verify --rebuild-days",
@@ -187,7 +187,7 @@ def _names(arguments: Sequence[str]) -> list[str]:
 
 
 def _give_value(option: str, arguments: list[str]) -> list[str]:
-    """Give an option that ends in ``=`` the first argument as value; without an argument, append the option alone."""
+    """Make the first argument the value of ``option``, like ``--meter=``; without any, append the bare option."""
     for place, word in enumerate(arguments):
         if word == "-" or not word.startswith("-"):
             return [*arguments[:place], option + word, *arguments[place + 1 :]]
@@ -235,7 +235,7 @@ class LazyGroup(click.Group):
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
-    """Print the version; click's own option would find out the version at every start, perhaps by running git."""
+    """Print the version. With click's own option, every start of a command would look it up, which may run git."""
     if asked and not ctx.resilient_parsing:
         click.echo(f"releve, version {describe_version()}")
         ctx.exit()

@@ -67,8 +67,8 @@ class MigrationStep:
 def migrate(layout: str | None, account_ids: tuple[str, ...], as_json: bool) -> int:
     """Update registry and measure store to this version; run it before you start workers of a new version.
 
-    The command first backs up an older registry into RELEVE_DATA_DIR, encrypted like other backups, so that you can
-    return to the version before. Workers of that version may keep running.
+    The command first backs up an older registry to an encrypted file in RELEVE_DATA_DIR, so that you can return to the
+    previous version. Workers of the previous version may keep running.
 
     With RELEVE_REGISTRY_ADMIN_URL and RELEVE_MEASURES_ADMIN_URL it also creates the users of RELEVE_REGISTRY_URL and
     RELEVE_MEASURES_URL. These users can read and write rows and documents, nothing else. The command also finishes the
@@ -130,8 +130,7 @@ def _save_registry(settings: Settings, database: Database, label: str) -> Migrat
             "backup of the registry: not made, because there is no backup key here; run `releve backup` where it is",
             "left",
         )
-    # The name is not like those of `releve backup`, because `releve restore DIR` takes the newest file with such a
-    # name.
+    # The name differs from the names of `releve backup`, so that `releve restore DIR` never takes this file.
     path = settings.data_dir / f"releve-registry-{label}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip"
     rows = back_up_older_registry(settings, database, path)
     return MigrationStep(f"backup of the registry ({rows} rows), for a rollback: {path}", "made")

@@ -93,7 +93,7 @@ def chosen_accounts(registry: Registry, account_id: str | None) -> Iterator[Acco
 
 
 def enqueue_history(stores: Stores, *account_ids: str) -> None:
-    """Enqueue the backfill of accounts, whose rows must be committed; beat's reconciler sends a lost message again."""
+    """Enqueue the backfill of accounts. Commit their rows first. Beat's reconciler sends a lost message again."""
     from worker.app import enqueue_backfill  # Imported here because most commands need no Celery.
 
     for account_id in account_ids:
@@ -121,7 +121,7 @@ def to_day(text: str) -> date:
 
 
 def _to_days(text: str) -> timedelta:
-    """Return the time span of a text like 30 or 30d, in days. Raises ValueError if the text has another form."""
+    """Return the time span of a number of days, like 30 or 30d. Raises ValueError if the text has another form."""
     match = _DAY_COUNT.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a number of days: write it like 30")
@@ -148,7 +148,7 @@ def _to_gas_meter(text: str) -> str:
 def _read_meter(text: str) -> str:
     """Return the number of an electricity or gas meter, without blanks; if the text is ``-``, read standard input."""
     number = "".join((sys.stdin.readline() if text == "-" else text).split()).upper()
-    return number if is_gas_meter(number) else _to_usage_point(number)  # 14 digits may be a number of either kind.
+    return number if is_gas_meter(number) else _to_usage_point(number)  # Both kinds may have 14 digits.
 
 
 DAY: Final = Checked("YYYY-MM-DD", to_day)
@@ -161,7 +161,7 @@ ANY_METER: Final = Checked("METER|-", _read_meter)
 
 
 def _check_dash(text: str) -> str:
-    """Return the text if it is ``-`` (standard input). Raises ValueError for any other text, presumably the secret."""
+    """Return the text if it is ``-`` (standard input). Raises ValueError for other texts, which may be the secret."""
     if text != "-":
         seen = "here it is visible to others and stays in the shell's history"
         raise ValueError(f"{seen}: give - and write it to standard input")
@@ -187,7 +187,7 @@ def tenant_option(text: str, default: str | None = None) -> Callable[[_Command],
 
 
 def shell_user() -> str:
-    """Return the shell's user in the form in which a consent's proof records who vouches for it, like ``cli:alice``."""
+    """Return the shell's user as ``cli:alice``: consent proofs name the person who vouches in this form."""
     return f"cli:{shell_user_name()}"
 
 
@@ -234,7 +234,7 @@ def print_result(value: Mapping[str, Any], *lines: str, as_json: bool) -> None:
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool, empty: str) -> None:
-    """Print each row as soon as it comes, as a line of JSON or of a table; print ``empty`` for a table without rows."""
+    """Print the rows as lines of JSON or as a table; print ``empty`` instead of a table without rows."""
     rows = iter(rows)
     if as_json:
         print_json_lines(rows)
@@ -250,7 +250,7 @@ def describe_amount(amount: int | None, series: Series) -> str:
 
 
 def name_beside_key(series: Series) -> str:
-    """Return a series' name and a blank, to put before a document's key; empty for series that most accounts have."""
+    """Return a series' name and a blank, to stand before a document's key; empty for usual daily values and curves."""
     is_usual = series in usual_series(series.description.supplier) and (series.is_daily_energy or series.has_steps)
     return "" if is_usual else f"{series.value} "
 

@@ -67,11 +67,11 @@ def plan(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Compute whether the nightly syncs fit the quota, and how often each series can be asked for.
+    """Compute whether the nightly syncs fit the quota, and how often each series can be requested.
 
-    Daily values have priority. If the quota is too small for all series every night, load curves are asked for every
-    few nights; one call returns seven days, so no day is lost. If that is not enough, daily values are asked for less
-    often, too.
+    Daily values have priority. If the quota is too small for all series every night, load curves are requested only
+    every few nights. One call returns seven days, so no day is lost. If that is not enough, daily values are requested
+    less often, too.
 
     Without --accounts, each supplier's accounts are planned with that supplier's quota. --apply changes only Enedis'
     plan. The exit code is 1 if a plan doesn't fit; --apply applies it anyway.
@@ -237,7 +237,7 @@ def _lines(result: Plan, values: dict[str, Any]) -> list[str]:
 
 
 def _describe_hours(alone: float, beside: float) -> str:
-    """Return how long a nightly sync takes alone and, if that differs, while the other lanes make calls, too."""
+    """Return the hours of a nightly sync alone and, if they differ, its hours while other lanes make calls, too."""
     hours, longer = f"{alone:.1f} h", f"{beside:.1f} h"
     return hours if hours == longer else f"{hours}, {longer} if other lanes are busy,"
 

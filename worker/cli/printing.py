@@ -1,4 +1,4 @@
-"""Tables and lines for people. A table is printed row by row: its first rows determine the widths of the columns."""
+"""Tables and lines for people. A table's first rows set its column widths; later rows are printed as they come."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 from worker.domain.windows import PARIS
 from worker.stores.registry.outputs import OutputState
 
-_SAMPLE: Final = 200  # So many rows are examined before the first row is printed.
+_SAMPLE: Final = 200  # This many rows are examined before the first row is printed.
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
 Row = Mapping[str, Any]
 Cells = list[str]
@@ -27,7 +27,7 @@ def local_text(moment: datetime | None) -> str:
 
 
 def print_table(rows: Iterable[Row], columns: Mapping[str, str] | None = None) -> None:
-    """Print each row as it comes; a dash stands for no value, and moments are shown in Europe/Paris.
+    """Print a table; a dash stands for no value, and moments are shown in Europe/Paris.
 
     ``columns``: the title of each column and the name of its value; None shows all values under their own names. A
     table fits the width of the terminal (80 columns without a terminal), but texts are broken only at blanks. If the
@@ -48,13 +48,13 @@ def print_table(rows: Iterable[Row], columns: Mapping[str, str] | None = None) -
 
 
 def _fit(titles: Cells, sample: Sequence[Cells], room: int) -> tuple[list[int], str]:
-    """Return the width of each column, enough for its longest text if there is room, and the gap between columns."""
+    """Return the widths of the columns and the gap between them. If there is room, each longest text fits."""
     columns = [*zip(*sample, strict=True)]
     least = [max(map(_longest_word, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
     wanted = [max(map(len, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
     gap = "  " if sum(least) + 2 * (len(least) - 1) <= room else " "
     room -= len(gap) * (len(least) - 1)
-    # Text that does not fit into the last column is printed below the row.
+    # The last column may be narrower than its longest word, because such a text is printed below its row.
     least[-1] = max(_longest_word(titles[-1]), min(least[-1], room - sum(least[:-1])))
     while sum(wanted) > room and wanted != least:
         # The column with the most room to spare is narrowed: a column of sentences rather than a column of dates.
@@ -64,7 +64,7 @@ def _fit(titles: Cells, sample: Sequence[Cells], room: int) -> tuple[list[int], 
 
 
 def _lines(cells: Cells, widths: list[int], gap: str, room: int) -> Iterator[str]:
-    """Yield the lines of a row; shorter cells are blank in the later lines."""
+    """Yield the lines of a row; a cell that has fewer lines than another is blank in the last lines."""
     last, width = cells[-1], room - sum(widths[:-1]) - len(gap) * (len(widths) - 1)
     is_below = len(widths) > 1 and _longest_word(last) > max(width, widths[-1])
     broken = [_break(text, width) for text, width in zip([*cells[:-1], "" if is_below else last], widths, strict=True)]

@@ -1,6 +1,6 @@
 """`releve up`, `web` and `metrics`: a whole installation on one machine, the web service, and the fleet's metrics.
 
-`up` needs real credentials. `metrics` serves Prometheus, or prints the metrics once, without loading the web service.
+`up` needs real credentials. `metrics` serves Prometheus, or prints the metrics once. It doesn't load the web service.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _check_port(host: str, port: int, free_by: float) -> None:
 
 
 def _check_flower(settings: Settings, flower_port: int, port_free_by: float) -> None:
-    """Raise ConfigError for anything that would end Flower right after its start, and the other processes with it."""
+    """Raise ConfigError if Flower would end right after its start, because all other processes would end with it."""
     startup.flower_password(settings)
     try:
         _check_port(LOOPBACK, flower_port, port_free_by)

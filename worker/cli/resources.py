@@ -33,7 +33,7 @@ class Listing:
         self.print_all(shown, as_json=as_json, has_tenants=has_tenants)
 
     def print_all(self, rows: Iterable[Row], *, as_json: bool, has_tenants: bool = False, empty: str = "") -> None:
-        """Print each row as it comes. ``has_tenants``: whether to show the column ``tenant``."""
+        """Print all rows. ``has_tenants``: whether to show the column ``tenant``."""
         columns = dict(map(_to_column, self.columns.split(", ")))
         if not has_tenants:
             columns = {title: name for title, name in columns.items() if name != "tenant"}
@@ -47,6 +47,6 @@ def _to_column(text: str) -> tuple[str, str]:
 
 
 def require_known(found: object, what: str, list_command: str) -> None:
-    """Raise ClickException if nothing was ``found``, because the given id is unknown."""
+    """Raise ClickException if ``found`` is false, which means that the given id is unknown."""
     if not found:
         raise click.ClickException(f"no {what} has this id: `releve {list_command}` shows the ids")

@@ -47,7 +47,7 @@ def rotate() -> None:
 
     RELEVE_TOKEN_KEYS protects tokens, consent proofs, kept answers and webhooks. RELEVE_SESSION_KEY protects sessions,
     codes, mail addresses and operators; only the web application has it. Run the command where the web application
-    runs. Elsewhere the command leaves what RELEVE_SESSION_KEY protects unchanged, and says so.
+    runs. Elsewhere, data protected by RELEVE_SESSION_KEY stays unchanged, and the command says so.
 
     \b
     Examples:

@@ -56,8 +56,8 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
 
     Without --from and --to, csv and json print everything; table and plot print only the last days.
 
-    A series of published periods can also be shown by month: each month has the sum of the periods that begin in it,
-    and the number of their days.
+    A series of billed periods can also be shown by month: a month has the sum of the periods that begin in it, and the
+    number of their days.
 
     \b
     Examples:
@@ -105,7 +105,7 @@ def _show_months(
     last: date | None,
     form: str,
 ) -> None:
-    """Print a series of published periods by month; the months are computed here and not stored."""
+    """Print a series of billed periods by month; the months are computed here and not stored."""
     window = _window(first, last, sync.history.today(), None)
     documents = measures.read(account_id, {series.inputs: key_range(window, series.inputs)})[series.inputs]
     rows = [exports.to_month_fields(month) for month in months_of_intervals(map(to_entry, documents))]
@@ -174,7 +174,7 @@ def plot_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
 def table_of_loads(documents: Sequence[Document], doctype: Doctype) -> Table:
     """Return a table with a row for each document: period, load, and then the further columns of the CSV.
 
-    Columns of numbers, counts and the mark ``computed`` are left out if no document has a value for them.
+    A column of numbers or counts, or the column ``computed``, is left out if no document has a value for it.
     """
     columns = exports.csv_columns(doctype, exports.find_tariff_periods(documents, doctype))
     numbers = {detail.name for detail in doctype.details if detail.type is DetailType.NUMBER} | {
@@ -200,7 +200,7 @@ def _unit(doctype: Doctype) -> str:
 
 
 def _format_loads(documents: Sequence[Document], doctype: Doctype) -> list[str]:
-    """Return the energies in kWh, exactly and with equally many decimals, so that they add up to the stored total."""
+    """Return the exact energies in kWh, with the same number of decimals, so that they add up to the stored total."""
     energies = [to_amount(document["load"]) for document in documents]
     places = count_places(energies, STEP_PLACES if doctype.period in (Period.MINUTE, Period.HOUR) else DAY_PLACES)
     return [format_kwh(energy, places) for energy in energies]

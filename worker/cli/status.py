@@ -1,7 +1,8 @@
 """The state of accounts: `releve status` and `support-bundle`, and the progress bars of `sync`.
 
 The summary of `releve status` names no account, and the number of its queries does not depend on the number of
-accounts. Freshness is the share of active accounts for which yesterday is complete, now and by hour of the day.
+accounts. Freshness is the share of active accounts for which yesterday is complete. It is shown as of now, and by
+hour of the day.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from worker.texts import translate_code
 _FEW: Final = 20  # If there are no more accounts than this, they are listed below the summary.
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _UNKNOWN: Final = "·"
-Counts = tuple[int, int]  # How many accounts are complete, and how many are active (at least one).
+Counts = tuple[int, int]  # How many accounts are complete; how many are active, which is never 0.
 _POLL_S: Final = 0.5
 # If the next try of a history is further away than this, the history has failed too often today.
 _GIVEN_UP: Final = timedelta(hours=1)
@@ -416,7 +417,7 @@ def print_freshness(today: date, now: Sequence[HourFreshness], hours: Sequence[H
 def look_back_progress(
     registry: Registry, asked_before: Mapping[str, Mapping[Series, datetime | None]], account: Account
 ) -> tuple[int, int]:
-    """Return how many series were requested since ``asked_before`` was read, and how many there are.
+    """Return how many of an account's series were requested since ``asked_before`` was read, and how many it has.
 
     Requests without success count, too.
     """
@@ -484,7 +485,7 @@ def wait_with_progress(
 
 
 class _StallDetector:
-    """Detects accounts that neither advance nor have work in flight for three rounds of the reconciler."""
+    """Detects accounts without progress and without work in flight during three rounds of the reconciler."""
 
     def __init__(self, settings: Settings, claims: WindowClaims) -> None:
         self._claims = claims
@@ -492,7 +493,7 @@ class _StallDetector:
         self._last_change: dict[str, tuple[int, float]] = {}
 
     def is_stalled(self, account: Account, done: int) -> bool:
-        """Record how much is done; return True if it has not changed for too long, with no work in flight."""
+        """Record how much is done; return True if this has not changed for too long, and no work is in flight."""
         now = time.monotonic()
         known, since = self._last_change.get(account.id, (-1, now))
         if done != known or self._is_in_flight(account):

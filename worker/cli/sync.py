@@ -51,10 +51,9 @@ def _run_queued(
     wait: bool,
     as_json: bool,
 ) -> int:
-    """Enqueue work for the accounts and return the exit code; with ``wait``, show progress until it is done.
+    """Enqueue work for the accounts; return the exit code. With ``wait``, first show progress until the work is done.
 
-    Raises ClickException if ``wait`` is set but no worker is alive, and for an account that workers would silently
-    skip.
+    Raises ClickException if ``wait`` is set but no worker is alive, or if workers would silently skip an account.
     """
     from worker.app import enqueue_backfill, enqueue_look_back  # Imported here because not every command needs Celery.
 
@@ -116,10 +115,11 @@ def _run_inline(stores: Stores, sync: Sync, accounts: list[Account], *, history:
 @click.option("--wait", is_flag=True, help="Queue it, then show progress until it is done.")
 @parameters.json_option
 def sync(account_id: str | None, everybody: bool, history: bool, inline: bool, wait: bool, as_json: bool) -> int:
-    """Fetch the last days of every series of an account again: 30 of daily values, 7 of load curves.
+    """Fetch the last days of every series of an account again: 30 days of daily values, 7 days of load curves.
 
-    With --history: 36 months of daily values, then the other series. If the command is stopped, run it again: it
-    continues where it stopped. RELEVE_HISTORY_LOAD_DAYS limits the days of load curve.
+    With --history: fetch 36 months of daily values, then the history of the other series. If the command is stopped,
+    run it again: it continues where it stopped. RELEVE_HISTORY_LOAD_DAYS limits how many days of load curve are
+    fetched.
 
     \b
     Examples:
@@ -153,12 +153,13 @@ def verify(
 ) -> int:
     """Check that readings and totals agree: minutes with hours, load curve with days, days with months and years.
 
-    Registers are compared with daily values, and the maximum power with the load curve. Days are reported, too, if the
-    registry says that they are stored but the measures lack them. A new meter or tariff calendar is only a note, and so
-    are differences in the supplier's own data (docs/explanation/data-quality.md).
+    Registers are compared with daily values, and the maximum power with the load curve. A day is also reported if the
+    registry says that it is stored but the measures lack it. A new meter or tariff calendar is only a note, and so are
+    differences in the supplier's own data (docs/explanation/data-quality.md).
 
-    The exit code is 1 if something is wrong. After --repair, readings that were asked for again count as wrong until
-    they arrive. With --rebuild-days the command checks nothing, and counts the days like `releve explain --days`.
+    The exit code is 1 if something is wrong. Readings that --repair asks for again count as wrong until they arrive.
+    With --rebuild-days the command checks nothing: it recomputes the state of each day, and prints how many days are in
+    each state, as `releve explain --days` does.
 
     \b
     Examples:
@@ -212,7 +213,7 @@ def _rebuild(stores: Stores, sync: Sync, accounts: Iterable[Account]) -> Iterato
 
 
 def _notes(result: AuditResult) -> list[dict[str, Any]]:
-    """Return the notes, which are no faults: new sequences of registers, deviating months, days not final in time."""
+    """Return what is noted but isn't wrong: new sequences of registers, deviating months, days not final in time."""
     account = {"account": result.account_id}
     breaks = [
         {**account, "series": series.value, **to_row(sequence_break, "last", "day", "cause")}
@@ -306,9 +307,10 @@ def replay(account_id: str | None, everybody: bool, first: date | None, last: da
 @click.option("--remove", "to_remove", is_flag=True, help="Delete the sample. It is reported if it comes again.")
 @parameters.json_option
 def quarantine(sample_id: str | None, raw: bool, to_remove: bool, as_json: bool) -> None:
-    """List supplier answers that Relève does not understand, newest first; show the form of one, or delete it.
+    """List the answers of suppliers that Relève does not understand, newest first; with an ID, show or delete one.
 
-    In the form of an answer each digit is shown as 9, and each letter is shown as `a`. The list has no values.
+    Without --raw only the form of an answer is shown: 9 for each digit, and `a` for each letter. The list contains no
+    values from answers.
 
     \b
     Examples:
@@ -330,7 +332,6 @@ def quarantine(sample_id: str | None, raw: bool, to_remove: bool, as_json: bool)
         parameters.print_result({"id": sample_id}, "cleared", as_json=as_json)
         return
     entry, sample = row
-    # Without --raw no value of the household is shown, only the form.
     shown = _parse(sample) if raw else to_masked(sample)
     facts = _sample_row(entry)
     lines = [f"{name:11} {value}" for name, value in facts.items()]

@@ -17,8 +17,8 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from worker.domain.answers import Deviation, DeviationKind, Json, clean_name, mask_text, mask_unless_code, names_of
 
 MAX_DEVIATIONS: Final = 20  # The most deviations that are reported for one answer.
-# Put this key into an object of ``kept`` if the supplier may send a plain text or number in its place; that value is
-# then kept.
+# A key for an object of ``kept`` in ``keep_fields``: if the supplier sends a text or number instead of this object, the
+# text or number is kept.
 ITSELF: Final = ""
 _Parts = tuple[DeviationKind, str, str]  # Kind, place and detail.
 # The kind of deviation for each error type of pydantic; any other type counts as an unexpected shape.
@@ -124,9 +124,9 @@ def _models_in(annotation: Any) -> Iterator[type[AnswerPart]]:
 def keep_fields(body: Json, kept: Mapping[str, Json] | None) -> Json:
     """Return a body with only the fields in ``kept``; each item of a list is reduced in the same way.
 
-    ``kept`` consists of nested objects whose leaves are None. Where ``kept`` has a leaf, a text, number or null in the
-    body is kept; anything else might contain unknown data and becomes null. Where ``kept`` has an object, a text or
-    number in the body becomes null, too, unless this object of ``kept`` has the key ITSELF.
+    The value of a name in ``kept`` is None or an object of further names. For None, the body's value is kept, but a
+    list or object becomes null, because it might contain unknown data. For an object of names, a text or number in the
+    body becomes null, unless the key ITSELF is among the names.
     """
     if kept is None:
         return None if isinstance(body, dict | list) else body
@@ -138,7 +138,10 @@ def keep_fields(body: Json, kept: Mapping[str, Json] | None) -> Json:
 
 
 def keep_meter(body: Json, field: str, meter: str) -> Json:
-    """Return a body without the list items that only name other meters; ``field`` is the key of meter numbers."""
+    """Return a body without the list items that name meters but not this one; items that name no meter stay.
+
+    ``field``: the key of meter numbers.
+    """
     if isinstance(body, dict):
         return {name: keep_meter(value, field, meter) for name, value in body.items()}
     if not isinstance(body, list):

@@ -31,8 +31,8 @@ class StateCall:
 
     ``name``: the key under which the call's answer stands in the payload of the series. ``path``: may contain
     ``{meter}``; otherwise the meter is sent as a parameter. ``kept``: the fields of the answer that leave the client,
-    as ``keep_fields`` takes them; names, addresses and all other fields don't leave it. ``required``: whether the
-    series has no answer if this call has none.
+    as ``keep_fields`` takes them; names, addresses and all other fields don't leave it. ``required``: if True and this
+    call has no answer, the whole series has none.
     """
 
     name: str
@@ -51,10 +51,10 @@ class Preset:
     precedes the paths if the base URL has no path. ``token_base_url``: the host of the token endpoint, if it isn't the
     data host. ``scope``: the scope that is requested with the application's token. ``form_credentials``: whether
     credentials are sent in the form instead of a header. ``state_calls``: the calls for each series that is a current
-    state; their answers are combined. ``calls_per_day``: the most calls within any ``quota_day_hours``. ``ledger``: the
-    name under which calls are counted, if it isn't the preset's name. ``quota_by_api``: whether each API has its own
-    quota; otherwise all calls for data share one. ``domain``: the domain of the hosts that serve real meters; hosts
-    with one of ``sandbox_labels`` in their names don't.
+    state; their answers are combined. ``calls_per_day``: the most calls within any period of ``quota_day_hours`` hours.
+    ``ledger``: the name under which calls are counted, if it isn't the preset's name. ``quota_by_api``: whether each
+    API has its own quota; otherwise all calls for data share one. ``domain``: the domain of the hosts that serve real
+    meters; a host of this domain with one of ``sandbox_labels`` in its name serves none.
     """
 
     name: str
@@ -97,9 +97,9 @@ class Preset:
         """Return the endpoints of this preset on its own hosts, or on the given ones.
 
         ``authorize_url`` may be a whole address or a host. If only ``base_url`` is given, the consent page and the
-        tokens are on its host, too, so a simulated supplier never sends a person to the real page. But if the preset
-        has a ``token_base_url`` and ``base_url`` is on the supplier's own host, so that only the version in the path
-        differs, the preset's own page and token host are used. Raises ValueError with the reason.
+        tokens are on its host, too, so a simulated supplier never sends a person to the real page. There is one
+        exception: if the preset has a ``token_base_url`` and ``base_url`` is on the supplier's own host, the preset's
+        own page and token host are used. Raises ValueError if an address may not be used; its text says why.
         """
         own = self.sandbox_base_url if sandbox else self.base_url
         own_page = self.sandbox_authorize_url if sandbox else self.authorize_url
@@ -153,7 +153,7 @@ class Endpoints:
 
     @property
     def production(self) -> bool:
-        """Whether the hosts serve real meters; a simulated time is then forbidden."""
+        """Whether the API or the consent page is on a host that serves real meters."""
         return any(
             self.preset.owns(url) and self.preset.sandbox_labels.isdisjoint(host_of(url).split("."))
             for url in (self.base_url, self.authorize_url)
@@ -210,7 +210,7 @@ def _allows_plain_http(host: str) -> bool:
 class Callback:
     """The callback of the consent page; ``failure`` is empty after a success, else a short word to show.
 
-    ``code``: in v4 of Enedis it is exchanged for tokens, at GRDF for the meters; in v5 of Enedis it is ignored.
+    ``code``: exchanged for tokens in v4 of Enedis, and for the meters at GRDF; ignored in v5 of Enedis.
     """
 
     state: str = field(repr=False)

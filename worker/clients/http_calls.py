@@ -1,16 +1,16 @@
-"""HTTP calls with limits on time and size, only to allowed addresses, and signed requests to webhooks.
+"""HTTP calls with limits on their time, size and addresses, and signed requests to webhooks.
 
-The timeouts of the package requests apply between two bytes, so an answer that trickles in never times out, and the
-package reads an answer of any size. Here a call has ``longest_s`` seconds from its start to the last byte, and a body
-is decompressed in small pieces until it ends or exceeds its limits. A call that exceeds a limit is ended, and its
-connection is closed. This needs urllib3 2.6, which decompresses no more than requested and refuses a body with more
-than five compressions on top of each other. Only one thread of the process at a time reads a large body
+The timeouts of the package requests apply between two bytes, so an answer that trickles in never times out. The package
+also reads an answer of any size. ``BoundedHttp`` gives a call ``longest_s`` seconds from its start to the last byte,
+and decompresses a body in small pieces until the body ends or exceeds a limit. A call that exceeds a limit is ended,
+and its connection is closed. This needs urllib3 2.6, which decompresses no more than requested and refuses a body with
+more than five compressions on top of each other. Only one thread of the process at a time reads a large body
 (``one_large_reader``).
 
 A tenant's webhook can't reach a private network, unless the operator has named this network (``GuardedHttp``). The IP
-address of the open connection is checked before anything is sent, so a host name can't hide another address. A
-connection without TLS may only reach this machine and the named networks. Notices and measures are sent in signed POST
-requests.
+address of the open connection is checked before anything is sent, so a host name can't hide another address. Without
+TLS, no other addresses can be reached than this machine and the named networks. Notices and measures are sent in signed
+POST requests.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ SIGNATURE_HEADER: Final = "X-Releve-Signature"
 TIMEOUTS_S: Final = (5.0, 15.0)
 _MEGABYTE: Final = 1024**2
 _CHUNK: Final = 16 * 1024
-# Parts are JSON values; each takes up to 300 bytes once it is parsed. A year of registers, which is a long answer, has
-# 20 000.
+# ``_MOST_PARTS`` limits the number of JSON values, because a parsed value takes up to 300 bytes. A year of registers,
+# which is a long answer, has 20 000 values.
 MOST_BYTES, _MOST_PARTS = 8 * _MEGABYTE, 200_000
 _LARGEST_RATIO: Final = 100  # The most decompressed bytes per compressed byte; applies beyond the first megabyte.
 _LARGE_BYTES, _LARGE_PARTS = 256 * 1024, 10_000
-# Only the GNU C library has these two functions. Without mallopt, each thread's heap keeps up to 64 MB that it has
-# allocated once.
+# Only the GNU C library has these two functions. Without mallopt, each thread's heap would keep up to 64 MB of freed
+# memory.
 _set_memory, _trim_memory = (getattr(ctypes.CDLL(None), name, lambda *_: 0) for name in ("mallopt", "malloc_trim"))
 _set_memory(-3, _LARGE_BYTES)  # M_MMAP_THRESHOLD: a larger block is returned to the system once freed.
-_LONGEST_REFUSAL: Final = 64 * 1024  # Bytes of a refusal that are read; the rest is not.
+_LONGEST_REFUSAL: Final = 64 * 1024  # The most bytes that are read of a refusal.
 
 
 class BoundedHttp(HTTPAdapter):
-    """An adapter that gives each call ``longest_s`` seconds in total, and reads at most ``most_bytes`` decompressed.
+    """An adapter that limits a call to ``longest_s`` seconds, and the answer to ``most_bytes`` decompressed bytes.
 
     Its calls raise AnswerTooLarge for a larger body, and SupplierTooSlow if the time runs out.
     """
@@ -106,14 +106,14 @@ class _Call:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-_current = threading.local()  # Each thread's ``_Call``, which the thread's connection needs, and its ``_Reading``.
+_current = threading.local()  # Each thread's ``call``, which the thread's connection uses, and ``reading``.
 _large_turn = threading.Lock()
 
 
 class _Reading:
     """How much a thread has read.
 
-    ``length``: bytes. ``parts``: commas and opening brackets among them, about one per JSON value.
+    ``length``: the number of bytes. ``parts``: the number of commas and opening brackets, about one per JSON value.
     """
 
     length = parts = 0
@@ -124,9 +124,9 @@ class _Reading:
 def one_large_reader() -> Iterator[None]:
     """Let only one thread at a time read a large body; the thread keeps the lock until the end of the block.
 
-    The block includes parsing, because a parsed body takes up to 90 MB. Even unparsed, 16 bodies would take 128 MB. The
-    limits of one body apply to the sum of all bodies that are read in the block. Waiting for the lock counts as part of
-    the call's time. Small bodies don't wait.
+    The caller must also parse the body in the block, because a parsed body takes up to 90 MB. Even unparsed, 16 bodies
+    would take 128 MB. The limits of one body apply to the sum of all bodies that are read in the block. Waiting for the
+    lock counts as part of the call's time. Small bodies don't wait.
     """
     if hasattr(_current, "reading"):  # An outer block is active and will end the reading.
         yield
@@ -150,7 +150,7 @@ class _BoundedBody:
         self._reading: _Reading = getattr(_current, "reading", _Reading())
 
     def stream(self, amt: int = _CHUNK, decode_content: bool = True) -> Iterator[bytes]:
-        """Yield the body in pieces, but only the beginning of a refusal. Raises AnswerTooLarge and SupplierTooSlow."""
+        """Yield the body in pieces, but only the beginning of a refusal. Raises AnswerTooLarge or SupplierTooSlow."""
         try:
             while piece := self._raw.read1(min(amt, _CHUNK), decode_content=decode_content):
                 self._read += len(piece)
@@ -228,7 +228,7 @@ class AddressRefused(Exception):
 
 
 def _check_peer(sock: socket.socket, host: str, networks: Sequence[Network], *, is_plain: bool) -> socket.socket:
-    """Return the socket of a new connection, over which nothing was sent yet, if its address may be called.
+    """Check the address of a new connection before anything is sent, and return the connection's socket.
 
     If the name ``host`` has led to an address that may not be called, closes the socket and raises AddressRefused.
     """
@@ -244,7 +244,7 @@ def _check_peer(sock: socket.socket, host: str, networks: Sequence[Network], *, 
 
 
 class GuardedHttp(BoundedHttp):
-    """An adapter that calls only public addresses over https, this machine, and the networks that the operator names.
+    """An adapter that calls only this machine, the networks that the operator names, and public addresses with https.
 
     For any other address it raises AddressRefused before anything is sent.
     """

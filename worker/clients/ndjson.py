@@ -106,7 +106,10 @@ class _ValueReader:
                 yield self._take()
 
     def finish(self) -> Iterator[Json]:
-        """Yield a last number or word that only the end of the answer completes. Raises if the answer is incomplete."""
+        """Yield the last value if it is a number or word, because only the answer's end shows that it is complete.
+
+        Raises SupplierUnavailable if the answer breaks off or is empty.
+        """
         if self._depth or self._in_text:
             _raise_cut()
         if self._value:

@@ -85,7 +85,8 @@ class OAuthClient:
     def exchange_code(self, code: str, redirect_uri: str | None = None) -> Grant:
         """Exchange a code for the user's tokens; the credentials are sent in the form.
 
-        A code works once, and for 180 s. ``redirect_uri``: the callback's address, if the supplier requires it again.
+        A code works only once and expires after 180 s. ``redirect_uri``: the callback's address, if the supplier
+        requires it again.
         """
         client, form = WebApplicationClient(self.client_id), {"code": code, "include_client_id": True}
         return self._to_grant(*self._request_token(client, OAuth2Session.fetch_token, redirect_uri, **form))
@@ -143,7 +144,7 @@ class OAuthClient:
         replies: list[Reply] = []
         check = partial(self._check_response, permit, replies)
         with self.transport.token_session(client, partial(self.permits.release_permit, permit)) as session:
-            session.redirect_uri = redirect_uri  # oauthlib takes the address to send with a code from here.
+            session.redirect_uri = redirect_uri  # oauthlib sends this address together with a code.
             session.register_compliance_hook("access_token_response", check)
             session.register_compliance_hook("refresh_token_response", check)
             url, timeouts = as_signed(self.endpoints.token_url), self.transport.timeouts
@@ -152,7 +153,7 @@ class OAuthClient:
                     session, url, client_secret=self.client_secret, timeout=timeouts, **form
                 )
             except (OAuth2Error, ValueError, OverflowError) as error:
-                # Some errors of requests are ValueErrors, too; the transport turns these into our own errors.
+                # Some errors of the package requests are ValueErrors, too. The transport turns them into our own.
                 if isinstance(error, requests.RequestException):
                     raise
                 # "from None", because the text of the library's error quotes the answer.
@@ -162,7 +163,7 @@ class OAuthClient:
         return answer, replies[-1].digest
 
     def _check_response(self, permit: str, replies: list[Reply], response: requests.Response) -> requests.Response:
-        """Check an answer before oauthlib parses it and loses the status, which decides which error to raise.
+        """Check an answer before oauthlib parses it: oauthlib drops the status, which we need to choose an error.
 
         The unchanged answer is added to ``replies``.
         """

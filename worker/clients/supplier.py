@@ -40,7 +40,7 @@ class SupplierClient(Protocol):
     def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
         """Request one window of a series; the window's end is excluded. Each HTTP call counts for the quota.
 
-        Only needed fields leave the client, which include no name, address, email or telephone number. Raises
+        Only the needed fields of an answer leave the client: no name, address, email or telephone number. Raises
         TransientError, AccountError, SeriesNotOffered (the meter has no such series), MalformedAnswer, RequestRefused
         or OperatorFault.
         """
@@ -70,8 +70,8 @@ class ConsentCalls:
     callback, and raises nothing. ``meters_of_grant``: takes the answer to a code, our client id and the current time;
     returns the meters that the answer names. ``meter``: the pattern of a meter's number. ``sends_redirect``: whether
     the address of our callback must be sent again when a code is exchanged. ``shared_meters``: takes a session, the
-    number of a consent (2026) and the current time; returns its meters and the SHA-256 of the answer, in one call.
-    ``shared_path``: the endpoint of this call.
+    number of a consent (2026) and the current time; makes one call, and returns the consent's meters and the SHA-256 of
+    the answer. ``shared_path``: the endpoint of this call.
     """
 
     page: Callable[[Endpoints, str, str, str, str], str]
@@ -88,9 +88,9 @@ class RightCalls:
     """The calls of a supplier that registers rights of access; each takes a session of the application.
 
     ``declare`` raises RightRefused and UnknownUsagePoint. ``list_rights`` takes at most ``longest_list`` meters, and
-    returns only the rights of these meters. ``withdraw`` and ``upload`` take the supplier's id of a right; a right that
-    doesn't exist any more counts as withdrawn. ``upload`` sends one to three files, by name and content. All of them
-    also raise the errors of a session.
+    returns only the rights of these meters. ``withdraw`` and ``upload`` take the supplier's id of a right. ``withdraw``
+    raises no error for a right that doesn't exist any more. ``upload`` sends one to three files, by name and content.
+    All four also raise the errors of a session.
     """
 
     declare: Callable[[SupplierSession, RightDeclaration], DeclaredRight]
@@ -155,11 +155,11 @@ class SupplierConsents:
 
     @property
     def takes_code(self) -> bool:
-        """Whether a callback contains a code whose exchange is a part of the proof."""
+        """Whether each callback must have a code, which we exchange as proof of the consent (v4, GRDF)."""
         return self.account_tokens or self.calls.sends_redirect
 
     def consent_duration(self) -> str:
-        """Return the ISO 8601 duration for which consent is requested. The API of 2026 accepts none in years."""
+        """Return the ISO 8601 duration for which consent is requested; without years for the API of 2026."""
         preset = self.endpoints.preset
         duration = self.duration or preset.consent_duration
         return without_years(duration) if preset.consent_style == "autorisation" else duration
@@ -183,20 +183,20 @@ class SupplierConsents:
         """Exchange a code; return the answer, and the meters that it names.
 
         ``usage_points``: the meters that the callback names. Raises UnknownUsagePoint if the answer names no meter, or
-        not all of ``usage_points``, and the errors of the client.
+        not all of ``usage_points``. Also raises the errors of ``OAuthClient``.
         """
         grant = self.exchange_code(code)
         confirmed = self.calls.meters_of_grant(grant, self.client_id, self.now())
         if not confirmed or not set(usage_points) <= set(confirmed):
-            # If the supplier doesn't name the meters, this isn't a consent; the token is discarded.
+            # No consent to read these meters is proven, so the token is discarded.
             raise UnknownUsagePoint("the supplier does not confirm the meter: connect again")
         return grant, confirmed
 
     def ask(self, request: ConnectionRequest) -> ConsentAnswer:
-        """Return the meters of a callback, which the supplier confirms in at most one call (in v5 without a call).
+        """Return the meters of a callback. The supplier is asked to confirm them, in one call; with v5, it isn't asked.
 
-        Raises UnknownUsagePoint if the answer to a code doesn't name the callback's meters, and the errors of the
-        client.
+        Raises UnknownUsagePoint if the supplier's answer to a code names no meter, or not all meters of the callback.
+        Also raises the errors of ``OAuthClient`` and of a session.
         """
         if request.code is not None:
             grant, confirmed = self.confirm_code(request.code, request.usage_points)

@@ -1,9 +1,9 @@
 """A session with a supplier: it counts calls for the quota, renews a refused token, and raises refusals as our errors.
 
 Callers never see a status code. No request is sent without a permit from the quota, and no other module sends requests
-to a supplier. A ``Transport`` may be used by several threads and after a fork, because they don't share connections. A
-``Reply`` is one complete HTTP answer. ``Permits`` and ``TokenProvider`` are the interfaces of the quota and of the
-token's source.
+to a supplier. A ``Transport`` may be used by several threads and after a fork, because each thread and each process has
+its own connections. A ``Reply`` is one complete HTTP answer. ``Permits`` and ``TokenProvider`` are the interfaces of
+the quota and of the token's source.
 
 ``SplitFetch`` fetches a window in several requests if the supplier finds it too long, too early or too late.
 """
@@ -58,8 +58,9 @@ _CODE_FORM: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0
 _NESTING: Final = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _LOGIN_FAILED: Final = "{} refused the token again right after its renewal: the holder must consent again"
 _APPLICATION_REFUSED: Final = "{} refuses the application's fresh token: check its credentials and subscriptions"
-# At DEBUG, the first two loggers write tokens and secrets, and the third writes the query with the meter's number, for
-# malformed headers even at WARNING. Nothing is lost by these levels, because failures are raised as our errors.
+# At DEBUG, the first two loggers write tokens and secrets. The third writes the query, which contains the meter's
+# number: at DEBUG always, and about malformed headers even at WARNING. These levels hide no failure, because failures
+# are raised as our own errors.
 _LEVELS: Final = {"requests_oauthlib": logging.INFO, "oauthlib": logging.INFO, "urllib3.connectionpool": logging.ERROR}
 for _name, _level in _LEVELS.items():
     logging.getLogger(_name).setLevel(_level)
@@ -113,7 +114,7 @@ class Reply:
 
     @property
     def meant_status(self) -> int:
-        """The supplier's status, which a proxy may send in the body of a success instead of as the HTTP status."""
+        """The status of an error that a proxy puts into the body of a success; for other answers, the HTTP status."""
         inner = self.json.get("status") if isinstance(self.json, dict) else None
         return inner if 200 <= self.status < 300 and isinstance(inner, int) and 400 <= inner < 600 else self.status
 
@@ -122,8 +123,8 @@ def token_refused(reply: Reply, mode: TokenMode) -> bool:
     """Return whether a reply refuses the token, and not something else.
 
     With a user's token (v4), a 403 with an empty body, or with ``invalid_token`` in a header, refuses the token; any
-    other 403 refuses the consent. A gateway's 401 refuses the token, unless the gateway passes on a 401 from Enedis,
-    which refuses the gateway itself.
+    other 403 refuses the consent. A gateway's own 401 refuses the token. If a gateway passes on a 401 from Enedis,
+    Enedis refuses the gateway, not the token.
     """
     if mode == "bearer":
         return reply.status == 401 and (reply.json is None or reply.envelope is reply.json)
@@ -150,7 +151,7 @@ def _is_too_deep(body: bytes, most: int = StreamLimits().depth) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An access token, the refresh token for the next one, and when the access token expires (seconds since 1970)."""
+    """An access token, when it expires (seconds since 1970), and the refresh token that is exchanged for new tokens."""
 
     access: str = field(repr=False)
     refresh: str | None = field(default=None, repr=False)
@@ -239,11 +240,11 @@ class SupplierSession:
         return self._request("POST", path, interpret, limits, json=body)
 
     def put(self, path: str, body: Json, interpret: Callable[[Reply], ResultT]) -> ResultT:
-        """Send a PUT with a JSON body, to which the answer is short; otherwise like ``get``."""
+        """Send a PUT with a JSON body, and read a short answer; otherwise like ``get``."""
         return self._request("PUT", path, interpret, SHORT_ANSWER, json=body)
 
     def patch(self, path: str, body: Json, interpret: Callable[[Reply], ResultT]) -> ResultT:
-        """Send a PATCH with a JSON body, to which the answer is short; otherwise like ``get``."""
+        """Send a PATCH with a JSON body, and read a short answer; otherwise like ``get``."""
         return self._request("PATCH", path, interpret, SHORT_ANSWER, json=body)
 
     def put_files(
@@ -295,9 +296,9 @@ class SupplierSession:
 class Transport:
     """The connections to one supplier, with timeouts and a session per thread; it turns network errors into ours.
 
-    ``token_url`` may be on a host other than ``base_url``; both may begin with ``http://`` if the supplier is
-    simulated, which ``Preset.endpoints`` checks. ``timeouts``: the most seconds to connect, and between two bytes of
-    the answer. ``user_agent``: None means the library's own.
+    ``token_url`` may be on a host other than ``base_url``. Both may begin with ``http://`` if the supplier is
+    simulated. ``Preset.endpoints`` refuses ``http://`` for public hosts. ``timeouts``: the most seconds to connect, and
+    between two bytes of the answer. ``user_agent``: None means the library's own.
     """
 
     def __init__(
@@ -324,11 +325,11 @@ class Transport:
         on_unsent: Callable[[], None] = lambda: None,
         **content: Any,
     ) -> Reply:
-        """Send one request with the token, and read the answer to its end; redirects are not followed.
+        """Send one request with the token, and read the answer; redirects are not followed.
 
-        With ``limits``, a success is read value by value, but only the beginning of a refusal is read. If an
-        answer isn't read to its end, the connection is closed. Raises SupplierUnavailable if there is no answer; if the
-        request wasn't even sent, ``on_unsent`` is called first.
+        Of a refusal, only the beginning is read. With ``limits``, a success is read value by value, as far as the
+        limits allow. If an answer isn't read to its end, the connection is closed. Raises SupplierUnavailable if there
+        is no answer; if the request wasn't even sent, ``on_unsent`` is called first.
         """
         # A forked child must not use its parent's connection.
         if getattr(self._local, "pid", None) != os.getpid():
@@ -355,7 +356,7 @@ class Transport:
         """Open a session for one exchange with the token endpoint. No other session shares its state.
 
         ``client`` must have no scope. Otherwise oauthlib would compare this scope with the scope of the answer and, if
-        the supplier has added a word, raise a Warning, by which the token would be lost.
+        the supplier has added a word, raise a Warning; the token would then be lost.
         """
         with _network_errors(on_unsent), self._new_session(client, "token") as session:
             yield session
@@ -391,7 +392,7 @@ class _CountedHttp(BoundedHttp):
 
 
 def _read_bounded(response: requests.Response, limits: StreamLimits) -> Reply:
-    """Return the values of a success, or the beginning of a refusal with the values in this beginning."""
+    """Return the reply with its values in ``streamed``. Of a refusal, only the beginning is read; it is in ``body``."""
     # If the answer was read to its end, closing returns the connection to the pool; otherwise it cuts the connection.
     with closing(response):
         body = b"" if response.status_code // 100 == 2 else response.content
@@ -401,7 +402,7 @@ def _read_bounded(response: requests.Response, limits: StreamLimits) -> Reply:
 
 @contextmanager
 def _network_errors(on_unsent: Callable[[], None]) -> Iterator[None]:
-    """Turn every failure of the network into SupplierUnavailable; all errors of requests are OSErrors."""
+    """Turn each OSError, which includes all errors of the package requests, into SupplierUnavailable."""
     try:
         yield
     except OSError as error:
@@ -502,7 +503,10 @@ def find_floor(fetch_piece: FetchPiece, refused_window: DateWindow) -> Iterator[
 
 
 def _next_length(window: DateWindow) -> int:
-    """Return the next pieces' length: half the window, but 6 days of 7, because Enedis sometimes refuses exactly 7."""
+    """Return the length of the next pieces: half the window, rounded up.
+
+    A window of 7 days is split after 6 days, because Enedis sometimes refuses exactly 7 days.
+    """
     if window.days == 1:
         raise errors.RequestRefused("the supplier says that a window of one day is too long")
     return 6 if window.days == 7 else (window.days + 1) // 2

@@ -118,7 +118,7 @@ class SupplierClients:
 class Suppliers(dict[str, SupplierClients]):
     """The clients of the suppliers that are set up, by name.
 
-    The first supplier is the main one, whose electricity readings are collected.
+    The first supplier is ``main``: electricity readings are collected from it.
     """
 
     @property
@@ -131,7 +131,7 @@ class Suppliers(dict[str, SupplierClients]):
         return not REGISTERING.isdisjoint(self)
 
     def clients_of(self, supplier: str) -> SupplierClients:
-        """Return the clients of a supplier. Raises OperatorFault if the supplier isn't set up (any more)."""
+        """Return the clients of a supplier. Raises OperatorFault if the supplier isn't set up."""
         if supplier not in self:
             setting = "HOME" if is_gateway(supplier) else f"{supplier.upper()}_CLIENT_ID"
             raise OperatorFault(f"{supplier} is not set up here: set RELEVE_{setting}")

@@ -8,9 +8,9 @@ An ``id_token`` names meters in its claims:
     GRDF   {"consentements": "[{"pce": "01234567890123", "id_accreditation": "…"}]"}, a text that holds JSON
     Enedis {"usage_point_id": "98765432109876"}
 
-GRDF sends an ``id_token``. No answer from Enedis with an ``id_token`` is known, but the documentation of the original
-konnector mentions its claims, so they are read, too. Source: OpenID Connect Core 1.0; the code of aeneria-app
-(ConsentementDetail.php).
+GRDF sends an ``id_token``. No answer from Enedis with an ``id_token`` is known. But the original konnector, whose form
+of documents Relève uses, has the claims in its documentation, so they are read, too. Source: OpenID Connect Core 1.0;
+the code of aeneria-app (ConsentementDetail.php).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class RotatingTokenStore(TokenStore, Protocol):
         """Set the mark before the refresh token is sent; return whether the mark was set already."""
 
     def clear_refresh_sent(self) -> None:
-        """Clear the mark, because the supplier has not used up the refresh token."""
+        """Clear the mark; to be called if no answer with new tokens can have been lost."""
 
 
 StoreT = TypeVar("StoreT", bound=TokenStore)
@@ -97,7 +97,7 @@ class _StoredToken(Generic[StoreT]):
         except errors.TransientError:
             if token is None or token.ends_within(0):
                 raise
-            # The token was to be renewed ahead of time, so the current token still works.
+            # The current token has not expired yet, so it still works.
             return token
 
     def renew(self, refused: Token | None) -> Token:
@@ -124,8 +124,8 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
     """A user's token (v4). A refresh token works once; exchanging it returns the next pair of tokens.
 
     If the answer is lost after the supplier has used up the refresh token, the consent is lost, and the next refusal
-    looks like that of a withdrawn consent. So the store sets a mark before each renewal. If a token is refused although
-    the mark was still set from an earlier renewal, the answer to that renewal was lost.
+    looks like that of a withdrawn consent. So the store sets a mark before each renewal. If the supplier refuses the
+    refresh token while the mark is still set from an earlier renewal, the answer to that renewal was lost.
     """
 
     def _request_token(self, stored: Token | None) -> Token:
@@ -154,8 +154,9 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
 class ApplicationTokens(_StoredToken[TokenStore]):
     """The application's token (v5, 2026), which is requested with our credentials and shared by all accounts.
 
-    The last token is also kept in memory. If another worker has replaced this token early, because the supplier
-    refused it, the supplier also refuses the copy, and then the new token is read from the store.
+    A copy of the last token is kept in memory. Another worker may replace the token in the store before it expires,
+    because the supplier has refused it. The supplier then also refuses the copy, and ``renew`` returns the new token
+    from the store.
     """
 
     _last: Token | None = None
@@ -202,8 +203,8 @@ def usage_points_from_id_token(id_token: str, client_id: str, now: datetime) -> 
 
     The token must be issued for our application (``aud``) and must not have expired (``exp``) at ``now``, which may be
     simulated. The signature isn't checked, because a token that comes from the token endpoint over TLS needs no such
-    check (OpenID Connect Core 1.0, 3.1.3.7), and only the supplier has the key. Raises MalformedAnswer for any other
-    text.
+    check (OpenID Connect Core 1.0, 3.1.3.7), and only the supplier has the key. Raises MalformedAnswer if the text
+    isn't such a token.
     """
     options: Options = {
         "verify_signature": False,

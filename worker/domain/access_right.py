@@ -1,4 +1,4 @@
-"""Access rights: consents that a supplier registers after it has asked the meter's holder itself (GRDF).
+"""Access rights: consents that the supplier itself gets from the meter's holder and registers (GRDF).
 
 Relève declares a right for a meter, or the holder gives one on the supplier's own page. A declared right waits until
 the holder answers the supplier's email. The supplier doesn't tell us when a right ends, so we ask once a day. We may
@@ -39,7 +39,7 @@ class RightState(StrEnum):
 
 
 class ProofState(StrEnum):
-    """The state, at the supplier, of the proof of a consent."""
+    """How far the supplier has come with the proof of a consent."""
 
     AWAITED = "awaited"  # The supplier waits for the proof until a certain day, after which the right ends.
     IN_REVIEW = "in_review"
@@ -63,15 +63,15 @@ class OurState(StrEnum):
 
     DECLARED = "declared"
     FOUND = "found"  # The right existed at the supplier before anybody declared it here.
-    OPENED = "opened"  # An account has got its consent from the right.
+    OPENED = "opened"  # The right has opened or renewed an account.
     WITHDRAWING = "withdrawing"  # The right must still be withdrawn at the supplier.
 
 
 class RightEvent(StrEnum):
     OPENED = "opened"  # The supplier lists the right as active, and its account gets the consent.
     STOPPED = "stopped"  # The household stops the right, or its account is erased.
-    FORGOTTEN = "forgotten"  # Another consent or another holder has replaced the right.
-    ENDED = "ended"  # The right ended at the supplier a month ago.
+    FORGOTTEN = "forgotten"  # A newer entry for the same right replaces it, or another person holds the meter now.
+    ENDED = "ended"  # A month has passed since the right ended at the supplier.
     WITHDRAWN = "withdrawn"  # The right was withdrawn at the supplier, or we gave up after seven days.
 
 
@@ -117,7 +117,7 @@ class HouseholdDeclaration:
 class RightDeclaration:
     """The declaration of a right; exactly one of ``name`` and ``company`` is set.
 
-    Name, postcode and email are personal data, which is dropped once the right is declared. ``first_day`` to
+    Name, postcode and email are personal data, which is dropped after the declaration. ``first_day`` to
     ``last_day``: the days of the right, ends included. ``data_from``: the first day whose consumption may be read.
     """
 
@@ -134,10 +134,11 @@ class RightDeclaration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RightRecord:
-    """A right as the supplier lists it; a day is None if it is unknown, and last days are included.
+    """A right as the supplier lists it. A day is None if it is unknown.
 
-    ``id``: the supplier's number of the right, which is personal data like the meter. ``covers``: the series that the
-    right covers, None if unknown. ``proof_until``: the last day for sending the awaited proof.
+    ``id``: the supplier's number of the right. ``id`` and ``meter`` are personal data. ``last_day`` is included.
+    ``covers``: the series that the right covers; None if unknown. ``proof_until``: the last day for sending the awaited
+    proof.
     """
 
     id: str = field(repr=False)
@@ -168,17 +169,16 @@ class DeclaredRight:
 class Right:
     """A right in our registry: its state at the supplier, and the person for whom it was declared.
 
-    ``id`` is our own and reveals nothing; ``meter`` and ``supplier_id``, the supplier's number of the right, are
-    personal data and kept sealed. ``supplier_id`` is None until the supplier has listed the right. ``account_id``: the
-    account that got its consent from the right, or whose consent the right is to renew; ``opened_at``: when this
-    account got the consent. ``vouched_by``: who has invited the person, has accepted the person's request, or has
-    declared a right for their own meter. ``invited_at``: when the invitation was created or the accepted request was
-    begun. ``for_new_holder``: whether the invitation is for a person other than the holder of the meter's account.
-    ``is_found``: whether the right existed before anybody declared it here. ``browser``: SHA-256 of the name of the
-    browser that declared the right; ``begun_at``: when the person sent the declaration. ``line`` and ``digest``: the
-    supplier's endpoint that registered the right, and the SHA-256 of its answer. ``withdraw_since``: since when the
-    right waits to be withdrawn at the supplier. ``begun_at``, ``invited_at`` and ``withdraw_since`` are in real time,
-    even if the fleet's time is simulated.
+    ``id`` is our own and reveals nothing. ``supplier_id``: the supplier's number of the right; None until the
+    supplier has listed the right. ``meter`` and ``supplier_id`` are personal data and kept sealed. ``account_id``: the
+    account that the right has opened or renewed, or is to renew. ``opened_at``: when the right did so.
+    ``vouched_by``: who created the invitation, accepted the request, or added a meter of their own. ``invited_at``:
+    when the invitation was created, or when the accepted request was begun. ``for_new_holder``: whether the invitation
+    is for a person other than the holder of the meter's account. ``is_found``: whether the right existed before anybody
+    declared it here. ``browser``: SHA-256 of the secret name of the browser that declared the right. ``begun_at``: when
+    the person sent the declaration. ``line`` and ``digest``: the supplier's endpoint that registered the right, and the
+    SHA-256 of its answer. ``withdraw_since``: since when the right waits to be withdrawn at the supplier. ``begun_at``,
+    ``invited_at`` and ``withdraw_since`` are in real time, even if the fleet's time is simulated.
     """
 
     id: str
@@ -246,7 +246,7 @@ class Right:
 
     @property
     def page(self) -> str:
-        """The name of the page that shows the right's progress; empty once the account's page does so."""
+        """The name of the page that shows the right's progress; empty if the account's page shows it."""
         if self.ours is OurState.WITHDRAWING:
             return "right_withdrawn"
         if self.state is RightState.ACTIVE:
@@ -262,14 +262,13 @@ def is_gas_meter(text: str) -> bool:
 
 
 def is_postcode(text: str) -> bool:
-    """Return whether a text has the form of a French postcode."""
     return _POSTCODE.fullmatch(text) is not None
 
 
 def best_record(records: Sequence[RightRecord], *roles: RightRole) -> RightRecord | None:
-    """Return the record with one of these roles whose state comes first in ``HOPEFUL_STATES``, or None.
+    """Return the best record with one of these roles: its state comes first in ``HOPEFUL_STATES``.
 
-    None means that no such right allows reading now or later.
+    None if no record with these roles has such a state.
     """
     usable = [record for record in records if record.role in roles and record.state in HOPEFUL_STATES]
     return min(usable, key=lambda record: HOPEFUL_STATES.index(record.state), default=None)

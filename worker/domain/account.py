@@ -1,4 +1,4 @@
-"""An account, which is one consent to read one meter, with its states and its tenant.
+"""Accounts, their states and their tenants. An account is one consent to read one meter.
 
 Tenants are services that share one Relève, each with its own accounts, API tokens, invitations and webhook. With only
 one service, everything belongs to the default tenant.
@@ -31,7 +31,7 @@ _TENANT_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 class AccountState(StrEnum):
     """The states of an account; an operator sets ``paused``, the others follow from events."""
 
-    NEW = "new"  # The account has no usage point or no token yet, or no answer from the supplier has confirmed it yet.
+    NEW = "new"  # The account still lacks its usage point, its token, or an answer from the supplier that confirms it.
     READY = "ready"
     PAUSED = "paused"
     ACTION_NEEDED = "action_needed"  # The account's owner must act; automatic runs skip the account.
@@ -56,11 +56,11 @@ class AccountEvent(StrEnum):
 class Step:
     """The consequences of an event.
 
-    ``states``: the account gets the first of these states that applies to it, or else the last. ``action_needed``
-    applies to an account that has a reason to wait, ``new`` to an account that is only vouched for.
+    ``states``: the account gets the first of these states that fits it, or the last if none fits. ``action_needed``
+    fits only an account with a reason to wait, ``new`` only an account with ``is_vouched``. The others always fit.
     ``keeps_reason``: whether the account's reason stays. Otherwise the account gets the reason of the event, which is
     empty except for a refusal and a stop.
-    ``due``: whether the account's series and their histories are due at once, if the account is then active.
+    ``due``: whether the account's series and their histories are due at once, if the event leaves the account active.
     ``ends_refusals``, ``ends_notices``: whether pending refusals, or undelivered notices, are deleted.
     ``tells``: whether the household gets a notice.
     """
@@ -108,12 +108,12 @@ class Account:
 
     ``id`` is short and says nothing about its owner. ``usage_point_id``, the meter's number, is personal data and is
     never written to a log or a message. ``reason`` is the error code that led to this state, or empty. A browser's
-    session shows the account while both have the same ``session_number``; raising the account's number ends all
-    sessions. ``data_from``: the first day that may be read, because before that day the meter was another person's.
-    ``activated_on``: the day on which the contract began, according to the supplier. ``tenant``: the service to which
-    the account belongs. ``home``: a random text shared by the accounts that a household has joined as one home.
-    ``is_vouched``: whether somebody vouches for the consent without giving its day, and no answer from the supplier has
-    confirmed the consent yet.
+    session shows the account while the number noted in the session equals ``session_number``. Raising
+    ``session_number`` ends the account's sessions. ``data_from``: the first day that may be read, because before that
+    day the meter was another person's. ``activated_on``: the day on which the contract began, according to the
+    supplier. ``tenant``: the service to which the account belongs. ``home``: a random text shared by the accounts that
+    a household has joined as one home. ``is_vouched``: whether somebody vouches for the consent without giving its day,
+    and no answer from the supplier has confirmed the consent yet.
     """
 
     id: str
@@ -207,7 +207,7 @@ class Account:
 
     @property
     def may_choose_series(self) -> bool:
-        """Whether the household may choose which series are collected, now or once its consent is in force again."""
+        """Whether the household may choose the series to collect, even if its consent isn't in force at the moment."""
         return self.state in OPEN_STATES
 
     @property

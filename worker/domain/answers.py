@@ -1,6 +1,6 @@
 """Answers from a supplier: the class of one reply, the raw answer for a window, and deviations from expected answers.
 
-Raw answers are kept so that they can be parsed again, as compressed text with one JSON line per answer:
+Raw answers are kept so that they can be parsed again. They are compressed text with one JSON line per answer:
 
     {"series": "daily", "at": "2024-07-25T06:00:00+00:00", "window": "2024-06-25/2024-07-25",
      "pieces": [["2024-06-25/2024-07-25", {"meter_reading": …}]], "floor": null}
@@ -8,11 +8,10 @@ Raw answers are kept so that they can be parsed again, as compressed text with o
 Many lines are compressed together, because each night's answer repeats most of the previous one (measured: a month of
 both series shrinks from 930 kB to 10 kB).
 
-A *deviation* has a kind, a place and a short detail, all without values. The same deviation in another answer has the
-same fingerprint. Deviations inform the operator early; no reading is rejected because of them, because only the parser
-refuses answers. A *sample* of the answer is kept. The sample contains no meter number, because it belongs to no
-account, so no erasure would delete it. Of each list, the sample has one item of each form, because hundreds of points
-look alike.
+A *deviation* has a kind, a place and a short detail. None of them contains a reading. The same deviation in another
+answer has the same fingerprint. Deviations inform the operator early. They cause no refusal: only the parser refuses
+answers. A *sample* of the answer is kept. The sample belongs to no account, so an erasure wouldn't delete it; therefore
+it contains no meter number. Of each list, it has one item of each form, because hundreds of points look alike.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class AnswerKind(StrEnum):
     """Kinds of answers that aren't errors."""
 
     DATA = "data"
-    NO_DATA = "no_data"  # Nothing was measured, or the holder hasn't switched on the curve or objects to it.
+    NO_DATA = "no_data"  # Nothing was measured, the curve isn't switched on, or the holder objects to the curve.
     BEFORE_HISTORY = "before_history"  # The window starts before activation, consent or the supplier's history.
     TOO_LONG = "too_long"  # The window has more days than the supplier accepts.
     END_TOO_LATE = "end_too_late"  # The window must end one day earlier.
@@ -61,7 +60,7 @@ class AnswerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One classified answer. Only an answer of the kind DATA has a ``payload``, which no ``repr`` shows."""
+    """One classified answer. ``payload``: None unless the kind is DATA; no ``repr`` shows it."""
 
     kind: AnswerKind
     payload: Json = field(default=None, repr=False)
@@ -167,7 +166,10 @@ def mask_text(text: str) -> str:
 
 
 def mask_unless_code(text: str) -> str:
-    """Return a code unchanged and any other text masked; a long number, maybe of a meter, isn't a code."""
+    """Return a code unchanged, and any other text masked.
+
+    A text with eight digits in a row isn't a code: it may contain a meter's number.
+    """
     is_code = _CODE.fullmatch(text) and not re.search(r"\d{8}", text)
     return text if is_code else mask_text(text)
 
@@ -189,7 +191,7 @@ def to_sample(answer: Json) -> str:
 
 
 def to_masked(sample: str) -> Json:
-    """Return a sample with cleaned names (``clean_name``); in its values each digit becomes 9 and each letter ``a``.
+    """Return a sample's content with cleaned names (``clean_name``) and masked values (``mask_text``).
 
     A truncated sample isn't valid JSON, so it is masked as one text.
     """

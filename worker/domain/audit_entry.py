@@ -22,7 +22,7 @@ LONGEST_ACTOR: Final = 100
 _FIRST_DAY, _LAST_DAY = date(2026, 1, 1), date(2099, 12, 31)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_OUTCOME: Final = 64
-# The forms of an account's id, of a subject (another id, or the name of a setting), and of a possible meter's number.
+# The forms of an account's id, of a subject (another id, or a setting's name), and of what may be a meter's number.
 _ACCOUNT: Final = re.compile(r"[a-z][a-z0-9]{0,31}")
 _SUBJECT: Final = re.compile(r"[a-z0-9_-]{1,40}")
 _METER: Final = re.compile(r"(gi)?[0-9_-]+")
@@ -158,10 +158,10 @@ class AuditFilter:
 
 
 def days_of(since: date | None, until: date | None) -> tuple[datetime | None, datetime | None]:
-    """Return ``since`` and ``until`` of a filter that allows these local days, the day ``until`` included.
+    """Return the moments ``since`` and ``until`` of an ``AuditFilter`` for these local days, both days included.
 
-    The first is None if ``since`` is None or not after the first possible day; the second is None if ``until`` is None
-    or not before the last possible day.
+    None means no limit: for ``since`` if its day is None or not after ``_FIRST_DAY``, for ``until`` if its day is None
+    or not before ``_LAST_DAY``.
     """
     start = local_midnight(since) if since and since > _FIRST_DAY else None
     return start, local_midnight(until + ONE_DAY) if until and until < _LAST_DAY else None

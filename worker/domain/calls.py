@@ -1,4 +1,4 @@
-"""The last calls to the supplier for a series: the time, the window and the class of answer of each.
+"""The last calls to the supplier for a series, each with its time, its window and its class of answer.
 
 For each class of answer and kind of run, the last call for a series is kept as one field of the series' progress hash:
 
@@ -29,7 +29,7 @@ class AnswerClass(StrEnum):
     NO_DATA = "no_data"
     UNUSABLE = "unusable"  # The answer had points, but none could be used.
     BEFORE_HISTORY = "before_history"
-    QUOTA = "quota"  # Our ledger had no permit, or the supplier answered 429.
+    QUOTA = "quota"  # Our own rate limit was reached, or the supplier answered 429.
     BANNED = "banned"  # A gateway has blocked our address.
     OUTAGE = "outage"
     CONSENT = "consent"
@@ -92,9 +92,9 @@ def last_failure(
 ) -> AnswerClass | None:
     """Return why the last call for a day failed; None if the last call didn't fail or there was none.
 
-    ``asked_on``: the date of the last answer for the day, from the ledger of days. It is needed because ``calls`` may
-    lack the call with this answer, if a newer call for another window has replaced it. ``last_success``: when the
-    series was last fetched successfully.
+    ``asked_on``: the date of the last answer for the day, from the ledger of days. ``calls`` may lack the call that got
+    this answer: a newer call for another window may have replaced it. ``last_success``: when the series was last
+    fetched successfully.
     """
     last = max((call for call in calls if day in call.window), key=lambda call: call.at, default=None)
     if last is None or last.answer.is_answer:

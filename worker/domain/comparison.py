@@ -1,21 +1,21 @@
 """The comparison of an answer with the store: the readings to write and to remove, and the changes of their totals.
 
-Of two answers for the same time, the answer that was requested last counts (rule K6). A document has the time of the
-answer that wrote it. An answer that only confirms documents writes nothing, so the times of answers are also kept in
-``RecentAnswers``, as one short text for each account and series:
+If two answers cover the same day, the answer that was requested last counts (rule K6). A document contains the request
+time of the answer that wrote it. An answer that only confirms documents writes nothing, so request times are also kept
+in ``RecentAnswers``, as one short text for each account and series:
 
     1721890000123456 2024-06-25/2024-07-25@1721976400123456 2024-07-18/2024-07-25@1721980000123456
 
-    1721890000123456    When the newest answer that is no longer listed was requested, in µs since 1970; 0 for none.
-    …/…@…               A window, and when the answer stored for it was requested.
+    1721890000123456    The request time of the newest unlisted answer, in µs since 1970; 0 if there is none.
+    …/…@…               A listed answer: its window and its request time.
 
-The answers of the last 24 hours are listed, at most eight. An answer that was requested before an unlisted answer never
-replaces a stored reading. A file counts as an answer that was requested when the file was created. A file is stored in
-parts, which are listed as one answer.
+The stored answers of the last 24 hours are listed, at most eight. An answer that was requested before an unlisted one
+never replaces a stored reading. A file counts as an answer that was requested when the file was created. A file is
+stored in parts, which are listed as one answer.
 
-Clocks of workers differ. A time of up to ``CLOCK_ERROR`` in the future counts; a later time says nothing about the
-order of answers. An answer with such a time only fills empty places, and the days on which it contradicts another
-answer are requested again.
+Clocks of workers differ. A request time up to ``CLOCK_ERROR`` in the future counts. A later time is wrong and says
+nothing about the order of answers: an answer with such a time only fills empty places, and the days on which it
+contradicts another answer are requested again.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Answered(NamedTuple):
 class RecentAnswers:
     """The recent answers of one series, in the order of their requests.
 
-    ``forgotten_us``: when the newest answer that is no longer listed was requested; 0 if all are listed.
+    ``forgotten_us``: the request time of the newest answer that isn't listed any more; 0 if all are listed.
     """
 
     answers: tuple[Answered, ...] = ()
@@ -113,8 +113,8 @@ class RecentAnswers:
     def days_answered_later(self, answer: Answered, latest_us: int) -> set[date]:
         """Return the days of an answer that are also covered by an answer requested later.
 
-        These are all days if an unlisted answer was requested later. An answer with a time after ``latest_us`` doesn't
-        count.
+        If an unlisted answer was requested later, all days are returned: its days are unknown. An answer with a request
+        time after ``latest_us`` doesn't count.
         """
         if answer.asked_us < self.forgotten_us <= latest_us:
             return set(answer.window.dates())
@@ -136,8 +136,8 @@ class RecentAnswers:
         """Return the days to request again, because it isn't certain that the latest answer for them was stored."""
         answer, unseen = finished.answer, set(self.answers) - set(finished.seen.answers) - {finished.answer}
         if self.forgotten_us > finished.seen.forgotten_us:
-            return set(answer.window.dates())  # An answer that this one didn't see may no longer be listed.
-        # An unseen answer and this one were compared with the store at the same time, neither knowing of the other.
+            return set(answer.window.dates())  # An answer that ``answer`` didn't see may have left the list.
+        # Each unseen answer was compared with the store at the same time as ``answer``: neither saw the other's values.
         crossing = {other for other in unseen if finished.wrote or other.asked_us <= answer.asked_us}
         if finished.overwrote:
             crossing |= {other for other in self.answers if other.asked_us == answer.asked_us} - {answer}
@@ -155,9 +155,10 @@ def _merge_parts(answers: Collection[Answered], asked_us: int) -> Iterator[Answe
 class FinishedAnswer:
     """What an answer has changed in the store.
 
-    ``seen``: the answers that were known when this answer was compared with the store. ``wrote``: whether it changed
-    the store; ``overwrote``: whether it replaced or removed a value. ``late_days``: the days on which one of its values
-    was skipped because of a later answer. ``changed_days``: the days on which it wrote a value.
+    ``seen``: the recent answers that were known when ``answer`` was compared with the store. ``wrote``: whether
+    ``answer`` changed the store. ``overwrote``: whether ``answer`` replaced or removed a value. ``late_days``: the days
+    on which a value of ``answer`` was skipped because of a later answer, or overwrote a value although an answer with a
+    wrong time covers the day. ``changed_days``: the days on which ``answer`` wrote a value.
     """
 
     answer: Answered
@@ -182,7 +183,9 @@ class FinishedAnswer:
 
 
 def ranges_to_read(job: WindowJob) -> dict[Doctype, KeyRange]:
-    """Return the ranges of keys to read: of the affected totals, then of their readings. The store reads in this order.
+    """Return the keys to read: first those of the affected totals, then those of all readings in these totals.
+
+    The store reads in this order.
 
     For a load curve the ranges begin an hour earlier and end an hour later, because a step may span midnight. For
     states and billed periods all rows are read: they are few, and the row next to a day may be years away.
@@ -200,9 +203,9 @@ def ranges_to_read(job: WindowJob) -> dict[Doctype, KeyRange]:
 
 
 class Known(NamedTuple):
-    """What is known before an answer is compared: recent answers, and the stored ``documents`` of ``ranges_to_read``.
+    """What an answer is compared with: the recent answers, and the stored ``documents`` of ``ranges_to_read``.
 
-    The recent answers must be read first; else an answer stored in between would be listed, but its documents missing.
+    The recent answers must be read first. Otherwise an answer stored in between would be listed without its documents.
     """
 
     recent: RecentAnswers
@@ -220,8 +223,8 @@ def compare(
 ) -> Changes:
     """Return the entries that the store lacks or has with another value, and the changes of their totals.
 
-    New values above what a meter can deliver are not stored but set aside (rule K7). Stored values stay, except daily
-    values above both ``daily_limit_kwh`` and what the contract allows, which are removed.
+    New values above what a meter can deliver are not stored but set aside (rule K7). A stored daily value is removed if
+    it is above ``daily_limit_kwh`` and also above what the contract allows. Other stored values stay, however high.
     """
     series, window, ranges = messages.series_of(job), messages.window_of(job), ranges_to_read(job)
     recent, inputs = known.recent, known.documents[series.inputs]
@@ -229,7 +232,7 @@ def compare(
     latest = now + CLOCK_ERROR
     later_keys = _later_keys(job, inputs, facts, recent, latest)
     if series.is_state:
-        # A later answer that repeated the previous row has no row of its own; only the recent answers show its day.
+        # A later answer with an unchanged state wrote no row, so only the recent answers show that it covers a day.
         listed = recent.days_listed_later(Answered.of(job, facts), _to_us(latest))
         return _compare_states(job, entries, facts, stored, recent, later_keys | {str(day) for day in listed})
     # A stored period, or a step, that begins before the window may cover days of the window.
@@ -290,7 +293,8 @@ def depend_on_contract(changes: Changes, daily_limit_kwh: float) -> bool:
     or if a daily value is removed.
     """
     series = messages.series_of(changes)
-    # The energy at twice 3 kVA, the smallest contract: for steps in half a day (``most_of``), else in the shortest day.
+    # The energy at twice 3 kVA, the smallest contract's power: for steps in 12 hours, as ``most_of`` takes it; for
+    # daily values in the shortest day.
     smallest_kwh = 2 * 3 * (12 if series.has_steps else 23)
     high = beyond(series, messages.to_entries(changes["changed"]), min(daily_limit_kwh, smallest_kwh))
     return bool(high or changes["facts"]["set_aside"] or (series.has_daily_limit and changes["replaced"]))
@@ -304,7 +308,7 @@ def _compare_states(
     recent: RecentAnswers,
     later_keys: Collection[str],
 ) -> Changes:
-    """Return the changes of a series of states (see ``totals``); a day counts as stored if the answer has its state."""
+    """Return the changes of a series of states (see ``totals``). A day counts as stored if the answer has it."""
     series = messages.series_of(job)
     changes = compare_states(entries, stored, later_keys)
     return Changes(
@@ -349,7 +353,7 @@ def _later_keys(
 
 
 def _sums_within(keys: KeyRange, entries: Iterable[Entry], doctype: Doctype) -> dict[str, int]:
-    """Return the sums of the entries by the key of their total, only for totals in the range ``keys``."""
+    """Return the sums of the entries by the key of their total, for totals with a key in the range ``keys``."""
     first_key, end_key = keys
     return {key: energy for key, energy in total_entries(entries, doctype).items() if first_key <= key < end_key}
 

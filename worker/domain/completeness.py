@@ -1,4 +1,4 @@
-"""The complete and incomplete days of a series, as one short text per account and series, and causes of missing curves.
+"""The days of a series: which are complete (one short text per account and series), and why one has no curve.
 
 A *mark* says how much of one local day is stored, and how old the day was when it was last requested. A *ledger* has a
 first day and one mark for each day from then on. Runs of equal marks are written together:
@@ -13,13 +13,13 @@ first day and one mark for each day from then on. Runs of equal marks are writte
 Three years of a healthy meter take 20 bytes.
 
 *Open* days, for which more may come, are requested again when they are 1, 2, 4 and 8 days old, then weekly. A day
-without a reading counts as absent for good when it is ``GIVE_UP_AGE`` days old. A day is due at once if two answers
-crossed, that is, if they were compared with the store at the same time. Any other open day without an age is requested
-as part of the history.
+without a reading counts as absent for good when it is ``GIVE_UP_AGE`` days old. A complete or open day is due at
+once if it isn't certain that its latest answer was stored (``RecentAnswers.days_in_doubt``). Any other open day whose
+mark has no age is requested as part of the history.
 
 Enedis collects a load curve only if the holder has switched its collection on; daily values are always collected. The
-answer is ``no_data_found`` both for a curve that isn't collected and for a gap. So for each direction the ledgers of
-daily values and curve are compared to classify a *hole*:
+answer is ``no_data_found`` both for a curve that isn't collected and for a gap. So the reason for a *hole*, a day
+without a curve, is found by a comparison with the daily values of the same direction:
 
 * many days in a row, up to the newest day, have a daily value and no curve: the collection is not switched on;
 * a single day has no curve, but the days before and after have one: there is a gap in the transmission;
@@ -66,8 +66,8 @@ class DayState(StrEnum):
     ABSENT = "a"  # The day was requested until ``GIVE_UP_AGE``, and nothing came.
     BEFORE = "b"  # The day lies before activation, consent or the supplier's history; the answer doesn't say which.
     UNKNOWN = "u"  # The day was never requested.
-    SET_ASIDE = "s"  # A value beyond what a meter can deliver (rule K7) wasn't stored; other values of the day may be.
-    AGAIN = "r"  # All of the day is stored, but two answers crossed, so the day is requested again.
+    SET_ASIDE = "s"  # A value beyond what a meter can deliver (rule K7) wasn't stored; other values may be stored.
+    AGAIN = "r"  # All of the day is stored, but perhaps not from the latest answer: it is requested again.
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class DayMark:
 
     @property
     def asked(self) -> bool:
-        """Whether the day was requested, or needn't be; all other days are requested when the history is loaded."""
+        """Whether loading the history skips the day, because it was requested already or needn't be requested."""
         ended = self.complete or self.state in (DayState.ABSENT, DayState.BEFORE)
         return ended or self.asked_at_age is not None
 
@@ -170,7 +170,7 @@ class DayLedger:
         return DayLedger(start, marks)
 
     def with_file(self, marks: Mapping[date, DayMark]) -> DayLedger:
-        """Return a ledger with the marks of a file; these never change the supplier's first day with data."""
+        """Return a ledger with the marks of a file. A file never changes the supplier's first day with data."""
         floors = [day for day, mark in self.days() if mark.state is DayState.BEFORE]
         marked = self.with_marks(marks)
         return marked.with_floor(floors[-1] + ONE_DAY) if floors else marked
@@ -232,18 +232,19 @@ class DayLedger:
 
 
 def never_comes(mark: DayMark, asked: bool) -> bool:
-    """Return whether no value can come any more for a missing day. ``asked``: whether the day is requested at all."""
+    """Return whether a missing day can't get a value any more. ``asked``: whether automatic runs request the day."""
     return not asked or mark.state in (DayState.ABSENT, DayState.BEFORE)
 
 
 def next_ask(day: date, mark: DayMark, series: Series) -> date | None:
-    """Return when the repair requests an open day again; None if it never does.
+    """Return the day on which the repair requests an open day again; None if the repair never does.
 
-    The days of a series that isn't requested every night are repaired only once they are older than its look-back. At
-    those ages ASKED_AT_AGES are weekly, so the repair requests the series no more often than its cadence allows.
+    A day in the state AGAIN is due at once. Other days of a series that isn't requested every night aren't repaired
+    before they are older than the series' look-back. At those ages ASKED_AT_AGES are a week apart, so the repair
+    requests the series no more often than the series' cadence allows.
 
-    A state is never repaired, because a past state can't be requested later. A day that was never requested isn't
-    repaired either, because it belongs to the history.
+    A state is never repaired, because a past state can't be requested later. A day without an age isn't repaired
+    either, because it belongs to the history.
     """
     if series.is_state:
         return None
@@ -335,7 +336,7 @@ def _minute_of_end(day: date) -> int:
 
 @lru_cache(maxsize=8192)  # All accounts have the same keys in one night.
 def civil_day(key: str) -> date:
-    """Return the meter's local day that contains the instant of a key in UTC."""
+    """Return the local day, in the meter's zone, of a key that is a moment in UTC."""
     return civil_date(datetime.fromisoformat(key))
 
 
@@ -363,8 +364,8 @@ class Hole(StrEnum):
 
     NOT_ACTIVATED = "not_activated"  # The holder must switch the collection on.
     NOT_YET_ACTIVATED = "not_yet_activated"  # The collection was switched on later; the curve of this day never comes.
-    TRANSMISSION = "transmission"  # Days before and after have a curve.
-    LATE = "late"  # One of the newest days without a curve, which are too few to tell the reason.
+    TRANSMISSION = "transmission"  # A later day has a curve.
+    LATE = "late"  # No later day has a curve, but too few days lack it to tell the reason.
     NOTHING = "nothing"  # There is no daily value either: the day is late or absent.
 
 
@@ -372,7 +373,8 @@ class Hole(StrEnum):
 class MissingCurve:
     """A load curve whose collection isn't switched on.
 
-    ``since``: the first day without a curve. ``last_curve``: the last day with a curve; None if there never was one.
+    ``since``: the day from which on there are daily values but no curve. ``last_curve``: the last day with a curve;
+    None if there never was one.
     """
 
     since: date

@@ -31,7 +31,7 @@ _WAITS_S: Final = (2, 3, 5, 10, 20, 40, 60, 120, 300)  # The wait before the nex
 
 class RequestState(StrEnum):
     ASKING = "asking"  # The supplier is asked until it answers.
-    CHOICE = "choice"  # The proven meter has an account of another person; the person says whether they have moved in.
+    CHOICE = "choice"  # The proven meter has another person's account; the new person must say whether they moved in.
     # The request waits for the operator: there are too many new accounts, the typed reading would close another
     # account, or a gas request came without an invitation.
     HELD = "held"
@@ -44,7 +44,7 @@ class RequestState(StrEnum):
 
 class RequestEvent(StrEnum):
     NO_ANSWER = "no_answer"  # The supplier doesn't answer, or a rate limit applies.
-    PROVEN = "proven"  # The meter is proven to be the person's; in ``choice`` the person has confirmed it.
+    PROVEN = "proven"  # The person has proved the meter; in ``choice``, they have also said that they moved in.
     NOT_PROVEN = "not_proven"  # There is no proof, or an account of another tenant reads the meter.
     OTHER_PERSON = "other_person"  # The meter is proven, but another person has an account for it.
     TOO_MANY = "too_many"  # The meter is proven, but there are too many new accounts.
@@ -54,12 +54,12 @@ class RequestEvent(StrEnum):
     VOUCHED = "vouched"  # The operator vouches for a request that declares a right.
     TURNED_AWAY = "turned_away"  # The operator refuses the request.
     READING_TYPED = "reading_typed"  # The person has typed a reading of the meter's display.
-    HANDED_OVER = "handed_over"  # A client of the proxy gets a proven meter, or a v4 code, which can prove one later.
+    HANDED_OVER = "handed_over"  # A client of the proxy gets our code for a proven meter, or for an unused code of v4.
     DECLARED = "declared"  # The supplier has registered the right that the household declares.
     REFUSED = "refused"  # The supplier refuses the request, or its invitation has ended.
     REPLACED = "replaced"  # A newer request of the same browser replaces this one.
     ERASED = "erased"  # The account, the meter or the browser that the request names is erased.
-    EXPIRED = "expired"  # Seven days have passed, or a quarter of an hour since the request ended.
+    EXPIRED = "expired"  # Seven days have passed since the request began, or a quarter of an hour since it ended.
 
 
 _S, _E = RequestState, RequestEvent
@@ -75,7 +75,7 @@ TRANSITIONS: Final = Transitions[RequestState, RequestEvent, RequestState | None
     (_E.OTHER_PERSON, (_S.ASKING, _S.HELD), _S.CHOICE),
     (_E.TOO_MANY, (_S.ASKING, _S.CHOICE), _S.HELD),
     (_E.UNVOUCHED, (_S.ASKING,), _S.HELD),
-    (_E.OTHER_BY_READING, (_S.ASKING, _S.CHOICE, _S.HELD), _S.HELD),  # CHOICE: 0.2.0 still let the person choose.
+    (_E.OTHER_BY_READING, (_S.ASKING, _S.CHOICE, _S.HELD), _S.HELD),  # CHOICE: the request is from release 0.2.0.
     (_E.LET_IN, (_S.HELD,), _S.CONNECTED),
     (_E.VOUCHED, (_S.HELD,), _S.ASKING),
     (_E.TURNED_AWAY, (_S.HELD,), _S.REFUSED),
@@ -88,11 +88,12 @@ TRANSITIONS: Final = Transitions[RequestState, RequestEvent, RequestState | None
 
 @dataclass(frozen=True, slots=True)
 class ProvenMeters:
-    """The proven meters, the dates of the consent, and the token if each account has its own.
+    """The proven meters, with the dates and the token of their consent.
 
-    ``since`` and ``until`` are the first and the last day according to the supplier, or None. ``line`` and
-    ``answer_digest``: the supplier's endpoint that was called, and the SHA-256 of its answer; None without a call.
-    ``offered``: the series that the consent covers, by meter, as far as the supplier says so.
+    ``token``: None if data are read with the application's token. ``since`` and ``until``: the consent's first and last
+    day according to the supplier; None if unknown. ``line`` and ``answer_digest``: the supplier's endpoint that was
+    called, and the SHA-256 of its answer; None without a call. ``offered``: the series that the consent covers, by
+    meter, as far as the supplier says so.
     """
 
     proof: Proof
@@ -125,17 +126,18 @@ class ConnectionRequest:
 
     ``browser``: SHA-256 of the secret name that the browser got when it came back from the supplier; only this browser
     sees the outcome. ``known_as``: the hashes of the browser's earlier names. ``address``: the browser's IP address.
-    ``invitation_id``: the invitation with which the request was begun; ``tenant``: the invitation's tenant, to which a
+    ``invitation_id``: the invitation with which the request was begun. ``tenant``: the invitation's tenant, to which a
     new account belongs.
-    ``begun_on``: the day (Europe/Paris) on which the person was sent to the supplier's page, and ``begun_at`` the
-    moment; None if unknown. ``session``: the accounts of the browser's session with their session numbers.
+    ``begun_on`` and ``begun_at``: the day (Europe/Paris) and the moment at which the person was sent to the supplier's
+    page; ``begun_at`` is None if unknown. ``session``: the accounts of the browser's session, with their session
+    numbers.
     ``usage_points``, ``autorisation_id`` and ``code``: the content of the callback, which depends on the API's
     generation.
-    ``was_unknown``: whether the supplier once didn't know the consent. Then somebody may have guessed the consent's
-    number before it was given to its holder, so no reading can prove the consent.
+    ``was_unknown``: whether the supplier has ever answered that it doesn't know the consent. Then somebody may have
+    guessed a number that no consent had yet, so no reading can prove the consent.
     ``new_holder``: whether the person has said that the meter's account is another person's.
-    ``caller``: the client of the proxy for which the request was made, if any; ``returns_to``: the address to which the
-    client's code was sent.
+    ``caller``: the client of the proxy for which the request was made, if any. ``returns_to``: the client's address, to
+    which the browser takes our code.
     ``readings``: the display's registers as typed by the person, in kWh by tariff period.
     ``declaration``: the person's input for the declaration of a right; deleted once the request is final.
     ``vouched_by``: the operator who has accepted the request.
@@ -203,7 +205,7 @@ class ConnectionRequest:
 
     @property
     def is_final(self) -> bool:
-        """Whether the request has ended, so that no newer request replaces it."""
+        """Whether the request has ended. A newer request replaces only requests that haven't ended."""
         return self.state not in _WAITING
 
     @property
@@ -228,7 +230,7 @@ class ConnectionRequest:
 
     @property
     def keeps_code(self) -> bool:
-        """Whether the request's code of v4 is exchanged only when a client of the proxy redeems our code."""
+        """Whether the supplier's code (v4) stays unused until a client of the proxy redeems our code."""
         return self.caller is not None and self.code is not None
 
     @property
@@ -250,7 +252,7 @@ def find_proof(
     - P1: the supplier's own token answer names the meters (``CODE``, ``ID_TOKEN``).
     - P2: the consent was begun with an invitation that names one of the meters; only this meter is proven.
     - P3, needed in addition to P2 in 2026 (``AUTORISATION``): the consent isn't older than the day on which the request
-      was begun. Without P3 an old or guessed id would be enough, because the same holder gets the same id again.
+      was begun. Without P3 a guessed id would be enough, and so would an old one: a holder gets the same id again.
 
     ``invited_meter``: the meter of the invitation that the browser opened, or of that invitation's account; None
     without an invitation.

@@ -1,4 +1,4 @@
-"""Consents: their proof, also by a meter's display, their duration, and the rules after an erasure.
+"""Consents: their proofs, their durations, and the rules after an erasure.
 
 A duration is an ISO 8601 duration of years, months, weeks and days.
 
@@ -32,7 +32,7 @@ MOST_WRONG: Final = 10  # Per meter; then only an operator can open the meter to
 _LEAST_MARGIN_WH: Final = 10_000
 _DURATION: Final = re.compile(r"P(?=\d)(?:(\d{1,4})Y)?(?:(\d{1,4})M)?(?:(\d{1,4})W)?(?:(\d{1,4})D)?", re.ASCII)
 _LONGEST_CONSENT: Final = "P3Y"  # None of our suppliers accepts a longer consent.
-# For this long after an erasure, a consent flow that began before the erasure may still arrive with its request.
+# A consent begun before an erasure may still reach us for this long after the erasure.
 _SHORTEST_MEMORY: Final = REQUEST_LIFE + timedelta(days=1)
 _WH_PER_KWH: Final = 1000
 _DAY: Final = timedelta(days=1)
@@ -44,7 +44,7 @@ class ConsentKind(StrEnum):
 
     CODE = "code"  # v4: the callback has a code, which we exchange for the holder's tokens.
     USAGE_POINT = "usage_point"  # v5: the callback names the meter.
-    AUTORISATION = "autorisation"  # 2026: the callback names a consent, for whose meter we ask the supplier.
+    AUTORISATION = "autorisation"  # 2026: the callback names a consent; we ask the supplier which meters it covers.
     ID_TOKEN = "id_token"  # noqa: S105 - GRDF: the callback has a code, which we exchange for an id token.
     RIGHT = "right"  # The supplier registers an access right, and asks the holder itself (GRDF).
     ASSERTED = "asserted"  # The person who added the account asserts the consent; there was no callback.
@@ -54,10 +54,10 @@ class Proof(StrEnum):
     """The proof that the meter's holder consented; docs/explanation/ownership.md explains the strength of each."""
 
     NONE = "none"
-    EXCHANGE = "exchange"  # P1: the supplier's own token answer names the meter (v4).
+    EXCHANGE = "exchange"  # P1: the supplier's own token answer names the meter (v4, GRDF).
     INVITED = "invited"  # P2, in 2026 with P3: the browser that gave the consent opened an invitation for this meter.
     REGISTER = "register"  # P4, in 2026 with P3: the person has read the meter's registers from its display.
-    RIGHT = "right"  # P5: the supplier itself asked the holder, for a person who was invited or signed in.
+    RIGHT = "right"  # P5: the supplier itself asked the holder; the person was invited, or accepted by the operator.
     OWN = "own"  # The contract is the operator's own, so nobody has to consent.
     ASSERTED = "asserted"  # An operator or a service vouches for the consent.
 
@@ -81,10 +81,10 @@ class EndReason(StrEnum):
 class ConsentProof:
     """The proof that a holder consented, when and for how long.
 
-    It doesn't contain the meter's number, which the table keeps encrypted; ``names_meter`` says whether the table has
-    the number. ``consent_until`` is the last day, included. ``reference``: the number that the supplier or
-    ``vouched_by`` has given to the consent. ``browser``: the SHA-256 of the name of the browser that came back with the
-    consent.
+    The meter's number is not in this object: the table of evidence keeps it, encrypted. ``names_meter``: whether the
+    table has the number. ``consent_until`` is the last day, included. ``reference``: the number that the supplier or
+    ``vouched_by`` has given to the consent. ``browser``: the SHA-256 of the secret name of the browser that came back
+    with the consent.
     """
 
     id: str
@@ -111,8 +111,8 @@ class ConsentProof:
 class PendingRefusal:
     """An unconfirmed refusal of an account, which may be the supplier's mistake.
 
-    ``times``: how often the account was refused since its last success, or since the last incident of refusals; 0
-    during such an incident.
+    ``times``: how often the account was refused. An incident that explains the refusals sets the number to 0; a success
+    deletes the row.
     """
 
     account_id: str
@@ -158,9 +158,9 @@ def _parts(duration: str) -> tuple[int, int, int, int]:
 
 
 def forget_on(erased_on: date, consent_until: date | None) -> date:
-    """Return the day on which an erasure is forgotten: the day after the consent's last day, ``consent_until``.
+    """Return the day on which an erasure is forgotten: the day after ``consent_until``, the consent's last day.
 
-    This day is at least eight days and at most three years after the erasure; three years if ``consent_until`` is None.
+    An erasure is remembered for eight days at least and three years at most; three years if ``consent_until`` is None.
     """
     latest = last_day_of(erased_on, _LONGEST_CONSENT) + timedelta(days=1)
     after_consent = latest if consent_until is None else consent_until + timedelta(days=1)
@@ -172,8 +172,7 @@ def is_younger(proof: Proof, erased_at: datetime, begun_at: datetime | None, inv
 
     ``begun_at``: when the person was sent to the supplier's page. ``invited_at``: when the consent's invitation was
     created. An unknown moment counts as older than the erasure. In 2026 the proof itself has already checked that the
-    consent isn't older than the day of ``begun_at``. A right about which the supplier has asked the holder is as young
-    as its declaration.
+    consent isn't older than the day of ``begun_at``. For a right, ``begun_at`` is when the person sent the declaration.
     """
     if begun_at is None or begun_at <= erased_at:
         return False
@@ -200,9 +199,9 @@ def parse_displayed(text: str) -> int | None:
 def confirms(displayed: Mapping[str, int], midnights: Mapping[datetime, Mapping[str, int]], now: datetime) -> bool:
     """Return whether the meter's display can show these values now.
 
-    No register may be below its value at the newest midnight. For each day since then, all registers together may have
-    risen by twice the highest difference of two consecutive midnights, and in any case by 10 kWh in all. ``displayed``:
-    whole kWh by tariff period. ``midnights``: Wh by tariff period, at each known midnight.
+    No register may be below its value at the newest midnight. Since then, all registers together may have risen by
+    10 kWh, or by twice the highest daily use for each day, if this is more. ``displayed``: whole kWh by tariff period.
+    ``midnights``: Wh by tariff period, at each known midnight.
     """
     newest = max(midnights, default=now)
     registers = midnights.get(newest, {})
@@ -217,7 +216,7 @@ def confirms(displayed: Mapping[str, int], midnights: Mapping[datetime, Mapping[
 
 
 def _highest_day_wh(midnights: Mapping[datetime, Mapping[str, int]]) -> int:
-    """Return the highest use in Wh between two consecutive midnights; 0 if there are none.
+    """Return the highest use in Wh between two consecutive midnights; 0 if no two midnights can be compared.
 
     A day on which registers appeared or fell doesn't count, because its meter or contract has changed.
     """

@@ -1,24 +1,24 @@
 """The laws that connect stored documents, and the likely cause of each difference.
 
-First of all, the days that are stored according to the registry must have documents.
+Each day that is stored according to the registry must have a document.
 
-Six laws of energy, for consumption and production each: no two steps overlap in time, the steps of an hour add up to
-the hour, the curve of a complete day to the day's value (to the watt-hour), the days of a month to the month, the days
-of a year to the year, and no day or step is more than a meter can deliver. The law of the day doesn't apply to a day
-with a gap in its curve. The recordings of real meters satisfy all six (tests/integration/test_real_recordings.py).
+Six laws of energy hold for consumption and for production. No two steps overlap in time. The steps of an hour add up to
+the hour. The curve of a day without gaps adds up to the day's value, to the watt-hour. The days of a month add up to
+the month, and the days of a year to the year. No day or step is more than a meter can deliver. The recordings of real
+meters satisfy all six laws (tests/integration/test_real_recordings.py).
 
-Registers and daily values are counted by the same meter, so the registers of a day's tariff periods add up to the day's
-value to the watt-hour. Apparent power (VA) is never below active power (W), and a day's maximum is never below the mean
-of a step, so if a step is above the maximum power, one of the two is wrong. The public recordings satisfy both laws:
-two meters' registers, and the only day with a recorded maximum power and curve
+Registers and daily values are counted by the same meter, so the energies of a day's tariff periods add up to the day's
+value, to the watt-hour. Apparent power (VA) is never below active power (W), and a day's maximum power is never below
+the mean power of a step. So if a step is above the day's maximum power, one of the two is wrong. The public recordings
+satisfy both laws: the registers of two meters, and the only day that has both a maximum power and a curve
 (tests/integration/test_recorded_registers.py).
 
-Three differences are reported to the operator but are no faults, so nothing repairs them: days whose value is still
-provisional although it should be final, days whose registers and curve give different energies by tariff period, and
-*deviations* of gas, that is months whose days and published periods (two separate series) differ too much. There is no
-exact law for gas, because its supplier rounds each day's volume to whole m³, and may correct a period's volume when the
-period is published. So the two sums of a month may differ by one m³ of gas; a larger difference is reported with both
-numbers.
+Three differences are reported to the operator but are no faults, so nothing repairs them. One is a day whose value is
+still provisional although it should be final. Another is a day whose registers and curve give different energies by
+tariff period. The third is a *deviation* of gas: the sum of a month's days differs too much from the sum of its
+published periods, which are a separate series. There is no exact law for these two sums, because the supplier rounds
+each day's volume to whole m³, and may correct a period's volume when the period is published. So the two sums may
+differ by one m³ of gas; a larger difference is reported with both sums.
 Source: 35 months measured at one home (GRDF): the sums of 1 month were equal, the others differed by -10 to +12 kWh.
 """
 
@@ -99,7 +99,7 @@ class Cause(StrEnum):
 
     @property
     def told(self) -> str:
-        """The cause in words; a replaced meter is only a guess, because the meter's index is unknown."""
+        """The cause in words. ``METER_REPLACED`` gets a "perhaps": without the meter's index it is only a guess."""
         return f"perhaps {self}" if self is Cause.METER_REPLACED else str(self)
 
     @property
@@ -114,7 +114,8 @@ class Discrepancy:
 
     ``expected``: the value according to the law, for example the sum of the finer documents. ``stored``: the stored
     value. Both are amounts (millionths of the unit of ``load``), and None if there is no document. ``key``: the key of
-    the document; for missing documents the window of their days, "2024-07-01/2024-07-08" with the end excluded.
+    the document. For missing documents, ``key`` is the window of their days, such as "2024-07-01/2024-07-08"; the
+    second day is excluded.
     ``series``: the series whose readings are added up or checked.
     """
 
@@ -133,7 +134,8 @@ def check_stored(series: Series, expected: Iterable[date], stored: Collection[da
     """Yield each run of ``expected`` days without a document, oldest first.
 
     ``expected``: the days that are stored according to the registry. ``stored``: the days with a document. A series of
-    states has a row only for each change, so there a day has a document if that day or an earlier day has a row.
+    states has a row only for each change, which also counts for later days. So only days before the first row have no
+    document.
     """
     if stored and series.is_state:
         first = min(stored)
@@ -167,7 +169,7 @@ def beyond(
 ) -> dict[str, int]:
     """Return the amounts of the readings that are more than a meter can deliver (rule K7), by key.
 
-    Only daily values of electricity and steps are checked.
+    Only steps and the daily values of electricity are checked; for any other series, the result is empty.
     """
     if not (series.has_daily_limit or series.has_steps):
         return {}
@@ -180,8 +182,8 @@ def most_of(series: Series, entry: Entry, limit_kwh: float, contracts: Sequence[
     """Return the most that a meter can deliver in the time of a daily value or a step, in milliwatt-hours.
 
     For consumption, the limit is the energy at twice the day's subscribed power according to ``contracts`` (rows in key
-    order). For production, or without a known contract, a day's limit is ``limit_kwh``; a step's limit is its energy at
-    the constant power that adds up to ``limit_kwh`` in half a day.
+    order). For production, or without a known contract, a day's limit is ``limit_kwh``, and a step's limit is its share
+    of ``limit_kwh`` spread over half a day.
     """
     minutes = length_of(entry)
     if contracts and series.description.direction is Direction.CONSUMPTION:
@@ -305,7 +307,7 @@ def compared_with(series: Series) -> Series | None:
 def check_registers(
     series: Series, energies: Iterable[DayEnergy], days: Iterable[Entry], corrected: Collection[date] = ()
 ) -> Iterator[Discrepancy]:
-    """Compare the sum over the tariff periods of each day with the day's value, to the watt-hour.
+    """Compare the sum of each day's tariff periods with the day's value, to the watt-hour.
 
     ``energies``: from ``tariffs.day_energies``, which leaves out days with a missing midnight or changed registers.
     ``days``: the daily values. Values computed from the curve are left out, because the curve's steps are rounded.
@@ -356,10 +358,10 @@ def check_peaks(
 
 
 def overdue_days(series: Series, rows: Iterable[Entry], today: date) -> list[date]:
-    """Return the provisional days of months whose values should be final by now, in the order of the rows.
+    """Return the days that are still provisional although their month should be final, in the order of the rows.
 
-    The values of a month become final by the day ``settles_on`` of the next month; without ``settles_on``, the series
-    has no such days.
+    The values of a month become final by the day ``settles_on`` of the next month. If the series has no ``settles_on``,
+    the list is empty.
     """
     settles_on = series.description.settles_on
     if settles_on is None:
@@ -399,8 +401,8 @@ def compare_months(
     """Compare the calendar months that are complete in both series, the oldest first.
 
     ``daily``: rows of days. ``published``: rows of billed periods; a month is compared only if its periods cover
-    exactly the calendar month. The allowed difference is one m³, at the highest coefficient of the month's days and
-    periods, or at ``usual_coefficient`` if they have none.
+    exactly the calendar month. The allowed difference is the energy of one m³. It is computed with the highest
+    coefficient of the month's days and periods; if they have none, with ``usual_coefficient``.
     """
     days_by_month: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
     for entry in daily:

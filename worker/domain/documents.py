@@ -1,14 +1,14 @@
 """Documents: how readings and totals are stored, their keys, fields and rounding, and which overlapping steps count.
 
-The fields are those of the original konnector's doctypes: ``load`` in kWh and the local civil time as numbers. Keys of
-minutes and hours are in UTC, so the two passes of the autumn hour have different keys and keys sort as time does.
-``fold`` is 1 in the second pass and absent elsewhere. ``step`` is the length of a load-curve step in minutes and absent
-for the usual 30. Some doctypes have additional fields (``series.Detail``). A document of each doctype is shown in
-docs/reference/documents.md.
+The fields are those of the original konnector's doctypes: ``load`` in kWh, and the local civil time as numbers. Keys
+of minutes and hours are in UTC. So the two passes of the autumn hour have different keys, and keys sort as time does.
+``fold`` is 1 in the second pass and absent elsewhere. ``step`` is the length of a load-curve step in minutes; it is
+absent for the usual 30. Some doctypes have additional fields (``series.Detail``). A document of each doctype is shown
+in docs/reference/documents.md.
 
-Energy is computed in whole milliwatt-hours (mWh), the sixth decimal of a kWh, and never in floats, which would round a
-half by chance or to the even neighbour. A half is rounded away from zero. Values are shown in kWh, shares and changes
-in percent.
+Energy is computed in whole milliwatt-hours (mWh); one mWh is the sixth decimal of a kWh. A half is rounded away from
+zero. Energy is never computed in floats, because they would round a half by chance or to the even neighbour. Values are
+shown in kWh, shares and changes in percent.
 
 Listed values are shown with all their decimals (``count_places``), so that they add up to their total exactly. A total
 shown with fewer decimals is the rounded true total, never the sum of rounded parts. Days are whole Wh, so they have 3
@@ -18,8 +18,8 @@ decimals. Half-hours are measured in whole watts, so their energy is a multiple 
 
 Stored steps of a meter never overlap in time (rules K5 and K6). Steps with different bounds that overlap, directly or
 through others, form a *cluster*, which is treated as a whole. If the steps of the later answer cover all the time of
-the earlier steps, they replace the earlier steps; if they cover less, the earlier steps stay. If all readings have the
-same bounds, the value of the later answer simply counts.
+the earlier steps, they replace the earlier steps; if they cover less, the earlier steps stay. If a step of the later
+answer has the same bounds as the only step that it overlaps, its value replaces the earlier value.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ DAY_PLACES: Final = 3
 STEP_PLACES: Final = 4
 # The most energy that a meter of 36 kVA, the largest for a home, can deliver in a day of 25 hours (rule K7).
 DAILY_LIMIT_KWH: Final = 900.0
-# In the journal of corrections, this amount marks a removed reading; the energy of a removed step is in other steps.
+# In the journal of corrections, this amount stands for no reading: there was none before, or it was removed.
 REMOVED: Final = -1
 # The original konnector fills parts of the date that a period doesn't have with these values. No reader may use them.
 PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
@@ -59,8 +59,8 @@ PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
 _MINUTE: Final = timedelta(minutes=1)
 _MOST_PLACES: Final = 6
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
-# An amount is rounded to a multiple of its doctype's number. The energy of gas isn't rounded: the supplier sends whole
-# kWh, or two and more decimals.
+# An amount is rounded to a multiple of its doctype's number. For gas the number is 1, so that no decimal is lost: the
+# supplier sends whole kWh, or two and more decimals.
 _LAST_PLACES: Final[dict[Doctype, int]] = {
     doctype: 1 if doctype.series.description.quantity is Quantity.GAS else 10 ** (6 - _DECIMALS[doctype.period])
     for doctype in Doctype
@@ -89,7 +89,7 @@ class Entry(NamedTuple):
 
     @property
     def reading(self) -> tuple[Any, ...]:
-        """The shortest array of the reading, without the fields that are taken from a stored document."""
+        """The entry without the fields of a stored document, as a short array that ``Entry`` can be made from."""
         return self[:3] if self.details is None else (*self[:3], None, None, None, self.details)
 
     @property
@@ -140,10 +140,10 @@ def start_of(key: str) -> datetime:
 
 
 def touched_window(window: windows.DateWindow, series: Series) -> windows.DateWindow:
-    """Return the days whose readings make up the totals that the window affects: whole months or years.
+    """Return the days of the readings that are needed to recompute the totals of the window's days.
 
-    For totals by hour these are the window's own days: no hour spans two days, because the zone's offset from UTC is a
-    whole number of hours.
+    These are whole years or months if the series has totals by year or month. Otherwise they are the window's own days:
+    no total by hour needs other days, because the zone's offset from UTC is a whole number of hours.
     """
     periods, last = {doctype.period for doctype in series.totals}, window.end - timedelta(days=1)
     if Period.YEAR in periods:
@@ -200,7 +200,7 @@ def _instant_fields(details: Mapping[str, Any]) -> Document:
     return {"hour": at.hour, "minute": at.minute}
 
 
-# All accounts have the same keys in one night. The result is shared, so callers must copy it.
+# In one night, all accounts have the same keys. Callers must copy the result, because the cache returns it again.
 @lru_cache(maxsize=8192)
 def civil_fields(key: str, doctype: Doctype) -> dict[str, int]:
     """Return the fields that tell the local start of a document's period: ``year`` to ``minute``, and ``fold``."""
@@ -219,7 +219,6 @@ def to_timestamp(instant: datetime) -> str:
 
 
 def to_entry(document: Document) -> Entry:
-    """Return a stored document as an entry."""
     # This function runs for every document of a night, so for speed it calls none of our other functions.
     get = document.get
     amount = round(document["load"] * MILLIWATT_HOURS_PER_KWH)
@@ -328,9 +327,10 @@ class Interval(NamedTuple):
 
 @dataclass
 class Cluster:
-    """Steps of an answer (``newcomers``) and stored steps that overlap directly or through other steps, in time order.
+    """Steps that overlap directly or through other steps of the cluster.
 
-    ``bounds``: the distinct intervals of these steps.
+    ``newcomers``: the steps of an answer. ``stored``: the stored steps. Both are in time order. ``bounds``: the
+    distinct intervals of all these steps.
     """
 
     newcomers: list[Entry] = field(default_factory=list)
@@ -368,7 +368,7 @@ def length_of(entry: Entry) -> int:
     return USUAL_STEP_MINUTES if entry.is_computed else entry.step or USUAL_STEP_MINUTES
 
 
-@lru_cache(maxsize=8192)  # All accounts have the same keys in one night.
+@lru_cache(maxsize=8192)  # In one night, all accounts have the same keys.
 def _minute_of(key: str) -> int:
     moment = datetime.fromisoformat(key)
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) // 60
@@ -377,9 +377,9 @@ def _minute_of(key: str) -> int:
 def keep_last(readings: Sequence[windows.IntervalReading]) -> list[windows.IntervalReading]:
     """Return the readings of one answer in time order without overlaps; ``readings`` in the order of the answer.
 
-    If readings overlap, all steps of one *grid* (same length, same offset) are treated like an answer of their own. The
-    grid whose last step comes latest in ``readings`` counts as the latest answer and replaces steps of other grids as
-    ``settle`` does. A zero never replaces another value.
+    Steps of the same length and offset are a *grid*. If readings overlap, each grid is treated like an answer of its
+    own: the grids are settled (``settle``) in the order of their last steps in ``readings``, so the last grid counts
+    as the latest answer. A zero never replaces another value.
     """
     in_time_order = sorted(readings, key=lambda reading: reading.start.astimezone(UTC))
     if not any(first.start.astimezone(UTC) + first.length > second.start for first, second in pairwise(in_time_order)):
@@ -395,7 +395,7 @@ def keep_last(readings: Sequence[windows.IntervalReading]) -> list[windows.Inter
 
 
 def _settle_in_order(entries: Sequence[Entry]) -> list[Entry]:
-    """Return the accepted entries of one answer; the steps of each grid are settled as if they were an answer."""
+    """Return the entries of one answer that remain after each of its grids was settled like an answer of its own."""
     last_place = {_grid_of(entry): place for place, entry in enumerate(entries)}
     kept: list[Entry] = []
     for grid in sorted(last_place, key=lambda grid: last_place[grid]):
@@ -462,11 +462,11 @@ def _same_values(some: Sequence[Entry], others: Sequence[Entry]) -> bool:
 
 
 def find_replaced(documents: Sequence[Document]) -> list[Entry]:
-    """Return the stored steps to remove because later steps overlap them; a consistent store has none.
+    """Return the stored steps that must be removed because they overlap other stored steps.
 
-    Such steps are left by a worker that was killed after it wrote new steps and before it removed the replaced steps,
-    and by versions that identified steps only by their start. Steps with the same ``updated_at`` are treated as one
-    answer, and these answers are settled in the order of ``updated_at``.
+    A consistent store has no overlaps. They are left by a worker that was killed after it wrote new steps and before it
+    removed the replaced steps, and by old versions, which identified a step only by its start. Steps with the same
+    ``updated_at`` are treated as one answer; the answers are settled in the order of ``updated_at``.
     """
     times = {key_of(document): document["updated_at"] for document in documents}
     replaced: list[Entry] = []

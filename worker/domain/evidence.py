@@ -1,7 +1,8 @@
 """The chain of evidence: rows that are appended and never changed, each with the hash of the row before it.
 
-A row's hash covers all its columns; for the personal part it covers only a keyed digest. The key is stored with the
-personal part, so once both are erased the digest reveals nothing, and the chain can still be verified.
+A row's hash covers all its other columns except the personal part. Of the personal part it covers only a keyed digest,
+whose key is stored in the personal part. After the personal part was erased, the digest reveals nothing, and the chain
+can still be verified.
 """
 
 from __future__ import annotations
@@ -117,9 +118,10 @@ def link_row(before: ChainPoint, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def begin_anew(before: ChainPoint) -> ChainPoint:
-    """Return the point that the next row follows if the sealed head of the chain can't be decrypted.
+    """Return the point to which the next row is linked if the sealed head of the chain can't be decrypted.
 
-    Then the earlier rows can't be verified any more; ``check_chain`` reports this as long as these rows exist.
+    The next row then begins a new chain, and the rows before it can't be verified any more. ``check_chain`` reports
+    this as long as the row that begins the new chain exists.
     """
     return ChainPoint(before.sequence, _NOTHING)
 

@@ -1,19 +1,19 @@
-"""Exports of stored documents: fields of JSON, columns of CSV, spreadsheets for people, and JSON Schemas.
+"""Exports of stored documents as JSON, CSV and spreadsheets, and the JSON Schemas of the documents.
 
 Every CSV begins with the same columns, ``PUBLIC_FIELDS``. They are followed by the *details*, which are the further
 fields of the doctype, and then by the counts of a total (``totals``) or, for days with a curve, by the column
 ``computed``. A detail with energies has one column for each tariff period (``registers.HP``, in Wh), so that each row
-is still one document. Only the documents show which tariff periods exist (``find_tariff_periods``). An empty cell is a
-value that the supplier didn't send.
+is still one document. The tariff periods are those in the documents (``find_tariff_periods``). An empty cell is a value
+that the supplier didn't send.
 
-Spreadsheets have rows such as ``2024-07-25 00:30``, ``2024-07-25 01:00``, ``0.206``. A cell is a date, a local time or
-a number, never a text from the supplier, so no cell can be a formula. The supplier's texts (calendars, tariffs,
-qualities) are only in JSON and CSV, the files for programs. A heading is only the key of a text, which the pages
-translate.
+Spreadsheets are for people. A row is for example ``2024-07-25 00:30``, ``2024-07-25 01:00``, ``0.206``. A cell is a
+date, a local time or a number, never a text from the supplier, so no cell can be a formula. The supplier's texts
+(calendars, tariffs, qualities) are only in JSON and CSV, which are for programs. A heading is only the key of a text,
+which the pages translate.
 
-There is one JSON Schema for each doctype, generated from its description in ``series``. The schemas describe documents
-in the measure store (docs/reference/documents.md), so a client can check what it reads. They are strict: a document
-with any other field is invalid.
+There is one JSON Schema for each doctype, generated from the doctype's description in ``series``. The schemas describe
+documents in the measure store (docs/reference/documents.md), so a client can check what it reads. A document with any
+other field is invalid.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def to_plain_number(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """The heading of a column; ``spreadsheet.<name>`` is the key of its text, which may contain a tariff period."""
+    """The heading of a column. Its text has the key ``spreadsheet.<name>``; pages insert the tariff period, if any."""
 
     name: str
     tariff_period: str = ""
@@ -301,7 +301,7 @@ def detail_schema(detail: Detail) -> Schema:
 def _civil_time(doctype: Doctype) -> Schema:
     """Return the schemas of the fields from ``year`` to ``minute``.
 
-    They contain the local time (Europe/Paris) at which the period begins, or the instant of the value.
+    The fields tell a local time (Europe/Paris): the instant of the value, or else the beginning of its period.
     """
     has_instant = doctype.series.description.granularity is Granularity.INSTANT
     fixed = {} if has_instant else PLACE_HOLDERS[doctype.period]

@@ -1,9 +1,9 @@
 """Incidents: if many accounts fail alike, the supplier is at fault. This module says when incidents open and end.
 
-There are two families of incidents. In the first family the supplier serves nobody (outage, application, answers,
-by_hand): the incident *holds* all windows, so no calls are made. In the second family the supplier refuses some
-accounts and serves others (consent, holder, meter, login): windows are still requested, but no refusal changes the
-state of an account.
+There are two families of incidents. In the first family (outage, application, answers, by_hand) the supplier serves
+nobody. Such an incident *holds* all windows of its series: only probes call the supplier. In the second family
+(consent, holder, meter, login) the supplier refuses some accounts and serves others. Then windows are still requested,
+but no refusal changes the state of an account.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ class IncidentKind(StrEnum):
 
     @property
     def holds(self) -> bool:
-        """Whether an open incident of this kind stops all calls but probes; failures then don't count as attempts."""
+        """Whether an open incident of this kind stops all calls except probes, and failures don't count as attempts."""
         return self not in _MAX_DURATION
 
     @property
     def max_duration(self) -> timedelta | None:
-        """How long refusals count as the supplier's mistake even if all probes fail; None for a kind that ``holds``."""
+        """After this time, refusals of this kind are believed and the incident ends. None for a kind that ``holds``."""
         return _MAX_DURATION.get(self)
 
 
-# Enedis sent wrong refusals for days (consents) and for weeks (holders: ha-linky, issues 193 and 202). There must be a
-# limit nevertheless: consents that were all given on one day also end on one day, and these refusals are right.
+# Enedis sent wrong refusals for days (consents) and for weeks (holders: ha-linky, issues 193 and 202). But refusals of
+# many accounts may also be right: consents that were all given on one day also end on one day. So there is a limit.
 _MAX_DURATION: Final = {
     IncidentKind.CONSENT: timedelta(days=3),
     IncidentKind.HOLDER: timedelta(days=45),
@@ -62,11 +62,12 @@ HOLDING: Final = (IncidentKind.OUTAGE, IncidentKind.APPLICATION, IncidentKind.AN
 REFUSALS: Final = tuple(_MAX_DURATION)
 # An incident that an operator opened and forgot must not stop the fleet for good.
 BY_HAND_LASTS: Final = timedelta(hours=24)
-# How long refusals are believed after an incident of their kind, by how the incident ended. Otherwise true refusals
-# would open the next incident within the hour, and no account would ever be suspended.
+# After an incident of refusals that ended in one of these ways, refusals of its kind are believed for this time: they
+# open no incident. Otherwise true refusals would open the next incident within the hour, and no account would ever
+# be suspended.
 _BELIEF_LASTS: Final = {"believed": timedelta(days=7), "by_hand": timedelta(days=1)}
-# A holding incident covers a single series, because a supplier may fail to send the curve but still send daily values.
-# An incident of refusals covers all series. Each slot has at most one open incident.
+# At most one incident is open in each slot. The slot of a holding incident is a single series, because a supplier may
+# fail to send the curve but still send daily values. An incident of refusals covers all series; its slot is its kind.
 SLOTS: Final = (*(series.value for series in Series), *(kind.value for kind in REFUSALS))
 
 
@@ -144,9 +145,10 @@ class ProbeResult(StrEnum):
 def judge_probe(kind: IncidentKind, error: WorkerError | None) -> ProbeResult:
     """Return what a probe says about an open incident of this kind; ``error`` is None if the supplier answered.
 
-    For kinds that hold windows, a probe passes even if the supplier refuses the account. During an outage, answers with
-    new tokens may be lost for all probed accounts; the supplier then refuses their old tokens, and the incident would
-    never end. A probe says nothing if no call was made, because the account is gone or its consent has ended.
+    If this kind holds windows, a probe passes even if the supplier refuses the account. Without this rule, an outage
+    might never end: it may lose the answers with new tokens for all probed accounts, and the supplier then refuses
+    their old tokens. A probe says nothing if no call was made, because the account is gone or its consent has ended. It
+    also says nothing if the error belongs neither to this kind nor to one in ``HOLDING``.
     """
     if isinstance(error, ConsentEnded | UnknownAccount):
         return ProbeResult.SAYS_NOTHING
@@ -160,7 +162,8 @@ def judge_probe(kind: IncidentKind, error: WorkerError | None) -> ProbeResult:
 class Incident:
     """An incident, open or past.
 
-    ``failed_calls``: how many calls failed, including the last call of each account before the incident was opened.
+    ``failed_calls``: how many calls failed. Of the calls before the incident was opened, only the last call of each
+    account is counted.
     ``windows_failed``: how many windows failed during the incident; their failures don't count as attempts.
     ``windows_held``: how many windows ended without a call.
     ``accounts``: the number of affected accounts, exact to about 1 %.
@@ -199,7 +202,7 @@ class Incident:
 
 
 def is_believed(kind: IncidentKind, past: Iterable[Incident], now: datetime) -> bool:
-    """Return whether refusals of this kind are believed now, because of how a recent incident of this kind ended."""
+    """Return whether refusals of this kind are believed now, after an incident that ended as in ``_BELIEF_LASTS``."""
     return any(
         incident.kind is kind
         and incident.how in _BELIEF_LASTS

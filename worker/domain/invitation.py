@@ -39,7 +39,7 @@ class InvitationEvent(StrEnum):
     USED = "used"  # The invitation has proved the consent of the invited person.
     REVOKED = "revoked"  # The invitation is revoked by hand, by a newer one, or when its account or meter is erased.
     EXPIRED = "expired"  # 72 hours have passed.
-    DELETED = "deleted"  # The invitation is deleted, days after it expired.
+    DELETED = "deleted"  # Days after the 72 hours, the invitation is deleted, used or not.
 
 
 _S, _E = InvitationState, InvitationEvent
@@ -57,9 +57,10 @@ TRANSITIONS: Final = Transitions[InvitationState, InvitationEvent, InvitationSta
 class Invitation:
     """An invitation without its secret.
 
-    ``usage_point_id`` is set unless the invitation is for an account. ``browser``: SHA-256 of the name of the browser
-    that opened it. ``created_by``: the person, program or API token that vouches for the recipient. ``tenant``: the
-    service for which the invitation was created, and to which its account belongs.
+    ``usage_point_id``: the meter's number, unless the invitation is for an account. ``browser``: the browser that
+    opened the invitation, by the SHA-256 of a name (a random text in its cookie). ``created_by``: the person, program
+    or API token that vouches for the recipient. ``tenant``: the service for which the invitation was created, and to
+    which its account belongs.
     """
 
     id: str
@@ -92,14 +93,14 @@ class Invitation:
         return InvitationState.SENT if self.opened_at is None else InvitationState.OPENED
 
     def is_usable(self, now: datetime, names: Collection[str]) -> bool:
-        """Return whether the browser with these names opened the invitation and may still use it."""
+        """Return whether the browser with these names (hashes) opened the invitation and may still use it."""
         return self.state_at(now) is InvitationState.OPENED and self.browser in names
 
     def names_of_invited(self, names: Sequence[str]) -> Sequence[str]:
-        """Return the names of a browser that stand for the invited person; ``names``: newest first.
+        """Return those of a browser's names that stand for the invited person; ``names``: hashes, newest first.
 
-        For a new holder, only the names since the invitation was opened count, because the former holder may have used
-        the same browser before; no name counts if another browser opened the invitation.
+        Usually all do. For a new holder, only the name with which the invitation was opened and newer names do, because
+        the former holder may have used the same browser before. If another browser opened the invitation, none do.
         """
         if self.purpose is not InvitationPurpose.NEW_HOLDER:
             return names

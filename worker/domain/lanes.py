@@ -1,7 +1,7 @@
-"""The lanes of work: for each its queue, its share of the supplier's quota, and its purpose.
+"""The lanes of work: their queues, their shares of the supplier's quota, and their purposes.
 
 The *lane* of a thread is the queue through which its task came; work that a person started has the lane ``by_hand``.
-The quota is shared between five of the lanes, the *quota lanes*; each other lane uses the share of a quota lane.
+Five of the lanes, the *quota lanes*, have a share of the quota each. Every other lane uses the share of a quota lane.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class LaneDescription:
     """The purpose of a lane and its share of the quota.
 
     ``shares``: the usual floor and ceiling of a quota lane, in percent; None for a lane that uses the share of
-    ``quota_lane``. ``hard_ceiling``: whether the ceiling holds even if no other lane wants the quota, and even if the
-    settings don't name the lane.
+    ``quota_lane``. ``hard_ceiling``: whether the lane has a ceiling even if the settings name none for it, and must
+    stop there even if no other lane wants the quota.
     """
 
     purpose: str
@@ -74,7 +74,7 @@ USUAL_FLOORS, USUAL_CEILINGS = (
 
 
 def request_lane(*, vouched: bool) -> Lane:
-    """Return the lane of a connection request: FIRST_SCREEN, because a person waits; STRANGERS if nobody vouches."""
+    """Return the lane of a connection request: FIRST_SCREEN if somebody vouches for it, STRANGERS if nobody does."""
     return Lane.FIRST_SCREEN if vouched else Lane.STRANGERS
 
 
@@ -88,7 +88,7 @@ def current_lane() -> Lane:
 
 def enter_lane(queue: str | None) -> Token[Lane]:
     """Set the lane of the calling thread to that of ``queue``; pass the returned token to ``leave_lane``."""
-    # With RabbitMQ, the routing key of a delayed message consists of the delay and the queue's name, with dots between.
+    # With RabbitMQ, the routing key of a delayed message begins with the delay; the queue's name follows the last dot.
     name = (queue or "").rpartition(".")[2]
     return _LANE.set(Lane(name) if name in QUEUES else Lane.OTHER)
 
@@ -109,7 +109,7 @@ def in_lane(lane: Lane) -> Iterator[None]:
 
 
 _HARD_CEILINGS: Final = {lane: ceiling for lane, (_, ceiling) in _SHARES.items() if LANES[lane].hard_ceiling}
-# Floors may add up to 90 % of the quota; all lanes share the rest, in the order of ``LANES``.
+# The sum of all floors, in percent of the quota, is at most this. Lanes share the rest in the order of ``LANES``.
 MAX_FLOOR_TOTAL: Final = 90
 _SHARE: Final = re.compile(r"\s*([a-z_]+)\s*=\s*([0-9]{1,3})\s*")
 
@@ -119,7 +119,7 @@ class Shares:
     """The floor and the ceiling of each quota lane, in percent of the limit.
 
     A lane can always use its floor. At its ceiling a lane stops while another lane wants more; at a hard ceiling it
-    always stops. A lane that isn't named here has a floor of 0, and its hard ceiling or a ceiling of 100.
+    always stops. A lane that isn't named here has a floor of 0; its ceiling is 100, unless it has a hard ceiling.
     """
 
     floors: Mapping[Lane, int] = field(default_factory=dict)

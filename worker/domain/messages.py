@@ -1,7 +1,7 @@
 """Messages between the four tasks of one window: compact JSON, which the broker carries sealed.
 
-A table in docs/explanation/processing-pipeline.md shows which step passes which field on. A message has the readings of
-one window, for example 7 days of a load curve; each reading is the array of a ``documents.Entry``:
+A table in docs/explanation/processing-pipeline.md shows the fields of each message. A message has the readings of one
+window, for example 7 days of a load curve. Each reading is a ``documents.Entry`` as an array:
 
     ["2024-10-26T22:00Z", 206000, null, "1-a", "2024-10-28T07:31:02+00:00", 198500]
 """
@@ -20,7 +20,7 @@ _A_SECOND: Final = timedelta(seconds=1)
 Row = Sequence[Any]  # An Entry, or its JSON array.
 _RUN_ID = "%Y%m%dT%H%M%S.%f"
 _OF_FILE: Final = "-file"
-# The kinds of runs, that is the purposes of windows. All except REPAIR and BACKFILL request the last days of a series.
+# The kinds of runs say why a window is requested. All except REPAIR and BACKFILL request the last days of a series.
 NIGHTLY: Final = "nightly"
 CATCH_UP: Final = "catch-up"
 AGAIN: Final = "again"
@@ -53,7 +53,7 @@ class AnswerFacts(TypedDict):
     dropped: int
     differing: int
     left_out: int  # Points that another point of the answer replaces (``parsing.values.ParsedAnswer``).
-    set_aside: dict[str, int]  # Impossibly high values (rule K7), in mWh by day: a daily value, or the sum of steps.
+    set_aside: dict[str, int]  # In mWh by day: an impossible daily value, or the sum of impossible steps (rule K7).
     last_day: str | None  # The last local day with a reading.
     floor: str | None  # The first day for which the supplier has data, if this window's calls have found it.
     activated_on: str | None  # The day on which the contract began, if the answer has it.
@@ -73,23 +73,23 @@ class _Compared(WindowJob):
 
     unchanged: int  # How many readings are already stored with the same value.
     left_out: int  # How many readings are rejected because of other stored readings (``documents.settle``).
-    seen: str  # The answers known before the comparison, as the text of ``comparison.RecentAnswers``.
-    late_days: Sequence[str]  # The days of readings that were skipped because of a later answer.
+    seen: str  # The recent answers known at the comparison, as the text of ``comparison.RecentAnswers``.
+    late_days: Sequence[str]  # Days on which readings were skipped, or may be out of date, because of a later answer.
     facts: AnswerFacts
 
 
 class _Changing(_Compared):
     changed: Sequence[Row]
     reshaped: Sequence[str]  # The keys of steps that replace steps with other bounds (``documents.settle``).
-    answer: Sequence[Row]  # All readings of the answer if ``reshaped`` isn't empty: they are settled together.
+    answer: Sequence[Row]  # All readings of the answer, to settle them together again; none if nothing is reshaped.
 
 
 class Changes(_Changing):
     """The message from ``filter_known`` to ``aggregate``: the changed inputs, and the data for their totals."""
 
     replaced: Sequence[Row]  # The stored readings to remove, such as steps with other bounds.
-    # The affected totals, with their revisions from BEFORE the inputs were read. If another run writes a total in
-    # between, our write fails and the total is computed again.
+    # The affected totals, with their revisions from BEFORE the inputs were read. If another run writes a total after
+    # that, our write fails and the total is computed again.
     stored_totals: dict[str, Sequence[Row]]
     rest: dict[str, dict[str, int]]  # By doctype and key of a total: the sum of the stored inputs that stay.
 
@@ -113,8 +113,8 @@ class WindowResult(_Compared):
 class ChangedPart(NamedTuple):
     """A part of a series whose readings change.
 
-    ``first`` and ``last``: the starts of the first and of the last changed reading, zone-aware. ``removed``: the keys
-    of the removed readings.
+    ``first`` and ``last``: when the first and the last changed reading start, zone-aware. ``removed``: the keys of the
+    removed readings.
     """
 
     first: datetime
@@ -219,8 +219,8 @@ def to_entries(rows: Iterable[Row]) -> list[Entry]:
 def changed_part(writes: Writes) -> ChangedPart | None:
     """Return the part of the series in which readings are written or removed; None if nothing changes.
 
-    If only totals are written, the part is the whole window. If a total is removed but none of its readings is, an
-    earlier run has removed the readings; then the first possible reading of the total counts as removed.
+    If only totals are written, the part is the whole window. If a total is removed without any of its readings, an
+    earlier run has removed them. Then the key of the first reading that the total can have counts as removed.
     """
     inputs = series_of(writes).inputs.value
     readings = {entry[0] for entry in writes["removals"].get(inputs, ())}

@@ -1,4 +1,4 @@
-"""Addresses that may be called if somebody else chose the host: public addresses, and all in allowed networks."""
+"""Checks whether a host that somebody else chose is public, or lies in a network that the operator allows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def is_public_host(host: str) -> bool:
 def may_be_named(host: str, networks: Sequence[Network]) -> bool:
     """Return whether a setting may name this host, because it is public or in ``networks``.
 
-    If there are networks, any private name is accepted; its address is checked when the host is called.
+    Any private name is accepted unless ``networks`` is empty; its address is checked when the host is called.
     """
     if is_public_host(host):
         return True
@@ -59,8 +59,8 @@ def may_be_reached(address: str, networks: Sequence[Network]) -> bool:
 def may_be_called(address: str, host: str, networks: Sequence[Network], *, is_plain: bool) -> bool:
     """Return whether the address to which ``host`` has resolved may be called.
 
-    Three kinds of addresses are allowed: this machine, if ``host`` can't mean any other; addresses in ``networks``; and
-    public addresses, unless the call ``is_plain`` (without TLS).
+    Three kinds of addresses are allowed: those in ``networks``; this machine's, if ``host`` can only be this machine;
+    and public ones, unless the call is plain, that is without TLS.
     """
     ip = _to_ip(address)
     if ip.is_loopback and not _is_in(ip, networks):
@@ -69,13 +69,13 @@ def may_be_called(address: str, host: str, networks: Sequence[Network], *, is_pl
 
 
 def _to_ip(address: str) -> Address:
-    """Return an address without its zone; an IPv4 address embedded in IPv6 is extracted. Raises ValueError."""
+    """Return the address without its zone, or the IPv4 address that is part of an IPv6 one. Raises ValueError."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
     if ip.sixtofour or ip.ipv4_mapped:
         return ip.sixtofour or ip.ipv4_mapped or ip
-    # A NAT64 gateway, and an old notation, put the IPv4 address into the last 32 bits.
+    # The last 32 bits are the IPv4 address in NAT64, and in old addresses such as ``::192.0.2.1``.
     is_wrapped = ip in _TRANSLATED or (ip in _COMPATIBLE and int(ip) > 1)
     return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF) if is_wrapped else ip
 

@@ -1,4 +1,4 @@
-"""Notices to owners and operators: their kinds, one message over one channel, and reminders before a consent ends."""
+"""Notices to owners and operators: their kinds, the message for one channel, and when a consent's end is announced."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ OF_OTHERS: Final = (NoticeKind.ACCOUNT_CLOSED, NoticeKind.METER_REQUESTED)  # No
 class Notice:
     """One message to send over one channel.
 
-    ``about`` distinguishes notices of the same kind. It is the day on which a consent ends, an account was closed or
-    somebody claimed its meter; the moment at which an account was suspended; or an id and a day in the form ``id@day``:
-    a right and the last day for its proof, a token and the day of its end, a supplier and the day of a ban, an output
-    and the day since which it has failed.
+    ``about`` distinguishes notices of the same kind. Either it is a time, such as the day on which a consent ends or an
+    account was closed, or the moment at which an account was suspended. Or it is an id and a time in the form
+    ``id@time``: for example a right and the last day for its proof, a token and the day of its end, an incident and the
+    moment at which it began, an output and the day since which it has failed.
     ``account_id`` is None for notices to the operator.
     """
 
@@ -62,7 +62,7 @@ class Notice:
         return f"{self.kind}:{self.account_id or '-'}:{self.about}:{self.channel}"
 
 
-# The number of days before the consent's end from which each reminder is due, the nearest first.
+# How many days before the consent's end a reminder becomes due; the last reminder comes first.
 REMINDERS: Final = ((7, NoticeKind.CONSENT_ENDS_7), (30, NoticeKind.CONSENT_ENDS_30))
 
 

@@ -38,7 +38,7 @@ class ProxyClient:
     """A client of the proxy without its secret; ``id`` is its client_id.
 
     ``pkce``: whether each request needs a challenge. ``strict``: whether the client must send its ``redirect_uri``
-    again with each code, and our answers name their issuer (RFC 9207); clients created by 0.2.0 aren't strict.
+    again with each code, and whether our redirects name the issuer (RFC 9207). Clients created by 0.2.0 aren't strict.
     ``numbers_in_redirect``: whether the redirect with a code also contains the numbers of meter and consent.
     """
 
@@ -103,7 +103,7 @@ class ProxyGrant:
 
 
 def check_redirect_uri(address: str) -> str:
-    """Return the address unchanged if a client may have it. Raises ValueError, which says what an address needs."""
+    """Return the address if a client may be redirected to it. Raises ValueError, which says what an address needs."""
     if len(address) > LONGEST_ADDRESS or not _ADDRESS.fullmatch(address):
         raise ValueError(
             "needs a whole address like https://stack.example.org/accounts/enedis/redirect, without * and #; http is "
@@ -130,7 +130,7 @@ def challenge_of(verifier: str) -> str:
 def is_proven(challenge: str | None, verifier: str | None) -> bool:
     """Return whether a code with this challenge may be redeemed with this verifier.
 
-    A verifier without a challenge is refused too, because somebody must have removed the challenge from the request.
+    A verifier for a code without a challenge is refused too: somebody must have taken the challenge out of the request.
     """
     if challenge is None or verifier is None:
         return challenge is None and verifier is None

@@ -13,8 +13,8 @@ each doctype. This is the pack of a day with two half-hours, the second of which
     at        Place of the first value: minutes or hours since local midnight, or days or months since 1 January.
     step      The distance from one value to the next, in the same unit as ``at``.
     unit      The milliwatt-hours by which each value is multiplied: 412 x 500 mWh are 206 Wh.
-    written   The number of consecutive values written together, the version of the pack then, when these values were
-              written last, and when they were written first, if that differs.
+    written   One row for consecutive values with the same history: their number, the pack's version when they were last
+              written, when that was, and, if it was another time, when they were first written.
 
 The store adds ``_id``, ``version`` and ``salt`` (``stores/measures/packed.py``).
 """

@@ -1,10 +1,10 @@
 """Capacity planning: how often a quota allows a fleet to be read, and how much quota remains for the other lanes.
 
-A *night* requests the look-back of each account, and may use the quota of its hours except the guaranteed shares
-(*floors*) of the other lanes. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7 days of curve,
-so an account costs one call per series and turn, however many nights lie between two turns. Monthly totals are computed
-from daily values, so the call for the curve doesn't replace the call for daily values. A series has a turn no more
-often than its cadence allows.
+A *night* requests the look-back of each account. It leaves the other lanes their guaranteed shares (*floors*), and may
+use the rest of the quota of its hours. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7 days
+of curve, so each turn of a series costs one call, however many nights lie between two turns. Monthly totals are
+computed from daily values, so the call for the curve doesn't replace the call for daily values. A series has a turn no
+more often than its cadence allows.
 Each supplier has its own quota, so a fleet is planned for one supplier at a time.
 Source of the limits: Enedis, guide d'implémentation Data Connect v5, and its 2026 swagger (mesure_synchrone_auto v2);
 the presets of GRDF for gas.
@@ -27,8 +27,8 @@ _CURVE: Final = curve_of(daily_of())
 USUAL_SHARES: Final = Shares.parse(USUAL_FLOORS, USUAL_CEILINGS)
 # The quota ledger uses four fifths of the allowed calls per second, so that jitter never makes it exceed the limit.
 _PACE: Final = 4, 5
-# If the quota is small, curves are requested less often, and then daily values too. Curves are never requested more
-# often than daily values.
+# If the quota is too small, curves are requested less often; if that isn't enough, daily values are too. Curves are
+# never requested more often than daily values.
 POLICIES_FRESHEST_FIRST: Final = tuple(
     FleetPolicy(daily, curve) for daily in range(1, MOST_NIGHTS + 1) for curve in range(daily, MOST_NIGHTS + 1)
 )
@@ -36,7 +36,7 @@ POLICIES_FRESHEST_FIRST: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The size of a fleet of ``accounts`` accounts of one supplier.
+    """The size of a fleet whose accounts all have the same supplier.
 
     ``without_curve``: the number of accounts whose curve isn't collected. ``history_days``: how many days of the curve
     are backfilled. ``asked``: the number of accounts for which each series is collected; None if the usual series are
@@ -84,7 +84,7 @@ class Fleet:
     def scaled_to(self, accounts: int) -> Fleet:
         """Return this fleet scaled to ``accounts`` accounts.
 
-        The share of accounts without a curve, and the share that has each series, stay the same.
+        The accounts without a curve, and the accounts of each series, keep their shares of the fleet.
         """
         of = max(1, self.accounts)
         asked = self.asked and {series: -(-number * accounts // of) for series, number in self.asked.items()}
@@ -94,9 +94,9 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class QuotaBudget:
-    """The quota of one application for all series together; a limit that is None doesn't exist.
+    """The quota of one application for all series together. None means that there is no such limit.
 
-    The night leaves the other lanes their floors of each hour and of each day, and stops at its own ceiling.
+    A night leaves the other lanes their floors of each hour and each day. It never exceeds its own ceiling.
     ``shares``: the floors and ceilings of all lanes.
     """
 
@@ -145,7 +145,7 @@ class QuotaBudget:
         if self.pace_limit is not None and (an_hour is None or self.pace_limit <= an_hour):
             return calls / self.pace_limit
         assert an_hour is not None  # noqa: S101 - One of the two limits exists.
-        # An hour's calls may be made at once, so the calls of the last hour take only as long as the pace needs.
+        # An hour's calls needn't be spread over the hour, so the last calls take only as long as the pace demands.
         whole_hours = max(0, calls - 1) // an_hour
         return whole_hours + ((calls - whole_hours * an_hour) / self.pace_limit if self.pace_limit else 0.0)
 
@@ -178,7 +178,7 @@ class Plan:
 
     @property
     def hours(self) -> tuple[float, float]:
-        """The hours that a night takes: without other work, and if the other lanes use all of their floors."""
+        """The hours that a night takes without other work, and the hours if the other lanes use all of their floors."""
         percents = (100, self.quota.nights_percent)
         alone, beside = (self.quota.hours_for(self.calls_a_night, percent) for percent in percents)
         return alone, beside
@@ -206,7 +206,7 @@ class Plan:
         return calls / max(1, lanes["first_screen"] + lanes["backfill"])
 
     def most_accounts(self, policy: FleetPolicy) -> int | None:
-        """Return the most accounts whose nights fit under ``policy``; None without a limit."""
+        """Return the size of the largest fleet whose nights fit under ``policy``; None without a limit."""
         if self.quota.night_limit is None:
             return None
         bound = self.quota.night_limit * MOST_NIGHTS
@@ -248,7 +248,7 @@ class Plan:
         }
 
 
-# The policies that a plan compares; for each policy it shows the most accounts and the needed limit per hour.
+# For each of these policies, a plan shows the largest fleet that fits, and the hourly limit that its own fleet needs.
 TYPICAL_POLICIES: Final[Mapping[str, FleetPolicy]] = {
     "everything_every_night": FleetPolicy(1, 1),
     "totals_every_night": FleetPolicy(1, MOST_NIGHTS),
@@ -257,7 +257,7 @@ TYPICAL_POLICIES: Final[Mapping[str, FleetPolicy]] = {
 
 
 def plan_fleet(fleet: Fleet, quota: QuotaBudget) -> Plan:
-    """Return the plan with the freshest policy that the quota allows, or else with the policy of the fewest calls."""
+    """Return the plan with the freshest policy that fits the quota; if none fits, with that of the fewest calls."""
     policies = [replace(policy, supplier=fleet.supplier) for policy in POLICIES_FRESHEST_FIRST]
     plans = (Plan(fleet, quota, policy) for policy in policies)
     return next((plan for plan in plans if plan.fits), Plan(fleet, quota, policies[-1]))

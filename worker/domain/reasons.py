@@ -1,8 +1,8 @@
 """The reason why a day of a series is complete, partial or missing, decided from facts about the day and the account.
 
 The sentences for people are in ``worker/locales/reasons.json``. The checks are ordered by certainty: first the reasons
-that can't change any more (a complete day stays complete when its account is paused), then those that prevent calls,
-then the failure of the last call, then waiting.
+that can't change any more (a complete day stays complete when its account is paused), then those for which no calls
+are made, then the failure of the last call, then waiting.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Reason(StrEnum):
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of the day is stored, as sent by the supplier or by a file."""
+        """Whether the whole day is stored, with values from the supplier or from a file."""
         return self in (Reason.COMPLETE, Reason.FROM_FILE)
 
 
@@ -79,7 +79,7 @@ class DayFacts:
     ``wanted``: whether the day belongs to the history to load.
     ``in_force``: whether a state that applies on that day is stored.
     ``computed``: whether the stored daily value is the sum of the curve.
-    ``later``: for a series whose values come some days late, whether a value of a later day is stored; else None.
+    ``later``: whether a value of a later day is stored; None unless the series' values come some days late.
     ``of_periods``: whether the series has billed periods, which end when the meter is read.
     ``ended``: whether the supplier has said that this meter has no such series. ``frequency``: for daily values, how
     often the meter is read according to its contract, if known.
@@ -99,13 +99,13 @@ class DayFacts:
 
     @property
     def awaits_reading(self) -> bool:
-        """Whether the day's billed period can't be published before the next reading of the meter, however late."""
+        """Whether the day's billed period isn't published yet: it ends with the meter's next reading, however late."""
         return self.of_periods and not self.later and self.mark.state in (DayState.LATE, DayState.ABSENT)
 
 
 _EVERY_SIX_MONTHS: Final = "6M"
 _REASON_BY_HOLE: Final = {Hole.NOT_ACTIVATED: Reason.NOT_ACTIVATED, Hole.NOT_YET_ACTIVATED: Reason.NOT_YET_ACTIVATED}
-# The reasons of an account that a confirmed refusal has suspended; until it is confirmed, the reason is IN_DOUBT.
+# The reasons of an account that a confirmed refusal has suspended. Before the confirmation, the reason is IN_DOUBT.
 _REASON_BY_REFUSAL: Final = {
     AnswerClass.CONSENT: Reason.CONSENT_REFUSED,
     AnswerClass.HOLDER: Reason.HOLDER_CHANGED,

@@ -1,8 +1,8 @@
 """The number and the delays of retries after failures, and the wait that a supplier demands with a 429.
 
-The constants below set all retries. Three similar things are set elsewhere, because they count something else: the days
-after which a gap is requested again (``domain.completeness``), the probes of an incident (``domain.incident``), and the
-pause of all calls after a 429 (``quota.ledger``).
+The constants below set all retries. Three similar things aren't retries and are set elsewhere: the days after which a
+gap is requested again (``domain.completeness``), the probes of an incident (``domain.incident``), and the pause of all
+calls after a 429 (``quota.ledger``).
 
 A supplier that refuses a call (429) says in one of these forms how long to wait:
 
@@ -31,15 +31,16 @@ MAX_RETRIES: Final = 4
 FIRST_DELAY_S: Final = 2.0
 # A worker keeps a delayed message in memory until it is due, so longer waits are left to the next scheduled run.
 LONGEST_DELAY_S: Final = 60.0
-# Delays after which a window is tried again if its retries have failed: after the first time, the second time and so
-# on. If the window then still fails, the series waits for its next night.
+# A window whose retries have all failed is tried again after the first of these delays. After each further failure, the
+# next delay applies. If no delay is left, the series waits for its next night.
 WINDOW_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120))
-# Delays after each attempt to send a notice: the first seven add up to about a day; no attempt follows the last delay.
+# The delay after each attempt to send a notice. There are eight attempts: the seven delays between them add up to about
+# a day, and no attempt follows the last delay.
 NOTICE_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720, 720))
 # Delays of an output after its first failure, its second and so on; then the last delay is repeated without end.
 OUTPUT_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30))
-# The retries of publishing a message, as options of kombu. After a finished step they last about 20 s, long enough for
-# a restart of the broker; while a person waits, they are shorter.
+# The retries of publishing a message, as options of kombu. They last about 20 s, long enough for a restart of the
+# broker. SHORT_PUBLISH_POLICY is for messages for which a person waits.
 PUBLISH_POLICY: Final[Mapping[str, float]] = {
     "max_retries": 23,
     "interval_start": 0.1,
@@ -64,10 +65,10 @@ _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
 
 def retry_delay_s(retries: int, asked_s: float | None, jitter: Callable[[], float]) -> float:
-    """Return the seconds to wait after ``retries`` earlier retries: doubled each time, spread by ``jitter`` (0 to 1).
+    """Return the seconds to wait after ``retries`` earlier retries. This delay doubles with each retry.
 
-    ``asked_s``: the wait that the other side asked for, if any. This wait is never shortened. The doubled delay, spread
-    by ``jitter``, is added to it, so that clients that wait for the same moment don't all return at once.
+    ``jitter`` (0 to 1) spreads the delay. ``asked_s``: the wait that the other side asked for, if any. The delay is
+    added to this wait, so that clients that wait for the same moment don't all return at once.
     """
     ceiling = min(FIRST_DELAY_S * float(2 ** min(retries, 10)), LONGEST_DELAY_S)
     if asked_s is not None:
@@ -76,10 +77,10 @@ def retry_delay_s(retries: int, asked_s: float | None, jitter: Callable[[], floa
 
 
 def quota_wait_s(headers: Mapping[str, str], envelope: Mapping[str, Json], now: datetime) -> float:
-    """Return the seconds until the next call is allowed, by the body or by ``Retry-After``; otherwise a minute.
+    """Return the seconds until the next call is allowed, according to the body or to ``Retry-After``.
 
-    A moment in the past also means a minute, and no wait is longer than a day. ``now`` is zone-aware. If the answer's
-    header ``Date`` is close to ``now``, it is used instead of ``now``, because it shows the supplier's clock.
+    The wait is a minute if neither says how long, or if the moment is past, and never more than a day. ``now`` is
+    zone-aware. If the answer's header ``Date`` is close to ``now``, it replaces ``now``: it shows the supplier's clock.
     """
     next_access, now = _next_access(envelope), _supplier_time(headers, now)
     if next_access is not None:
@@ -103,7 +104,7 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def _supplier_time(headers: Mapping[str, str], now: datetime) -> datetime:
-    """Return the answer's ``Date``; ``now`` if ``Date`` is missing, or far away because our time is simulated."""
+    """Return the answer's ``Date``; ``now`` if ``Date`` is missing or far from ``now``, as in simulated time."""
     date = _http_date(headers.get("Date", ""))
     return date if date is not None and abs(date - now) <= _MAX_CLOCK_ERROR else now
 

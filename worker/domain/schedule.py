@@ -1,11 +1,11 @@
 """When a series of an account is requested: the hours of a gateway, the nights of the fleet policy, the next request.
 
-A gateway may be called during certain hours of the morning and the afternoon. An account has its own moment in each
-morning and each afternoon, derived from its id and at an odd second, so that many homes don't call at once. Histories
-are loaded at any hour, because the quota spaces their calls. Source: what the author of conso-api asks of programs.
+A gateway may be called during certain hours of the morning and the afternoon. So that many homes don't call at once,
+each account has its own moment each morning and each afternoon: an odd second, derived from its id. Histories are
+loaded at any hour, because the quota spaces their calls. Source: what the author of conso-api asks of programs.
 
-The fleet policy says how often each series is requested: every night or every k-th one. With a small quota a night
-requests a share of the accounts, the longest waiting first (``sync.due``), so that each has its turn within k nights.
+The fleet policy says how often each series is requested: every night or every k-th one. With a small quota, a night
+requests only the accounts that have waited longest (``sync.due``), so that each has its turn within k nights.
 
 ``next_request`` returns when an open day is requested next: in a night, in a catch-up of the afternoon, or in the
 repair. The real runs select their rows with queries (``stores.registry.due``). This module computes the same result for
@@ -25,7 +25,8 @@ from worker.domain.completeness import DayMark, next_ask
 from worker.domain.series import Series, is_gateway
 from worker.domain.windows import ONE_DAY, PARIS, civil_date, plan_look_back
 
-# A curve that isn't collected is requested once a week: once its collection has begun, one call returns the whole week.
+# A curve that isn't collected is requested only every seventh night: after its collection has begun, one call returns
+# all days since the last request.
 NIGHTS_WITHOUT_CURVE: Final = 7
 # One call returns seven days of curve. With more nights between two turns, each turn would cost two calls.
 MOST_NIGHTS: Final = 7
@@ -43,8 +44,8 @@ class _Hours(NamedTuple):
     end: time
 
 
-# In the morning and in the afternoon, the last repair (REPAIR_MINUTE) comes after the latest moment, and calls that
-# begin before the end are finished by the full hour.
+# The last repair of a morning or afternoon (REPAIR_MINUTE) lies between the latest moment and the end. After the end,
+# ten minutes of the hour are left to finish the calls that have begun.
 _MORNING: Final = _Hours(time(6), time(9, 30), time(9, 50))
 _AFTERNOON: Final = _Hours(time(13), time(14, 30), time(14, 50))
 
@@ -61,7 +62,6 @@ class AskingHours:
         return cls(account_id) if is_gateway(supplier) else None
 
     def allow(self, now: datetime) -> bool:
-        """Return whether calls for the account are allowed now."""
         return self.next_from(now) <= now
 
     def next_from(self, moment: datetime) -> datetime:
@@ -108,10 +108,10 @@ def night_start(now: datetime, nightly_at: time) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class FleetPolicy:
-    """How often series are requested: curves every ``curve_every`` nights, others every ``daily_every`` (1 to 7).
+    """How often series are requested: curves every ``curve_every`` nights, other series every ``daily_every`` nights.
 
-    ``supplier``: the supplier to whose series the policy applies. The series of other suppliers have their turn
-    according to their cadence, as far as their quota allows; the account that has waited longest comes first.
+    ``supplier``: the supplier to whose series the policy applies. A series of another supplier has a turn as often as
+    its cadence and its quota allow; the account that has waited longest comes first.
     """
 
     daily_every: int = 1
@@ -123,7 +123,7 @@ class FleetPolicy:
             raise ValueError(f"each series is asked for every 1 to {MOST_NIGHTS} nights")
 
     def every(self, series: Series) -> int:
-        """Return the number of nights from one turn of a series to the next; it is never below the series' cadence."""
+        """Return the number of nights from one turn of a series to the next, which is at least the series' cadence."""
         if series.description.supplier != self.supplier:
             return series.description.cadence_nights
         policy = self.curve_every if series.has_steps else self.daily_every
@@ -206,7 +206,7 @@ def _next_catch_ups(series: Series, now: datetime, turn: Turn) -> Iterator[datet
 
 
 def _catch_ups_of(today: date, now: datetime, turn: Turn) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the remaining catch-ups of a day, each with a limit: rows requested at or after the limit are left out.
+    """Yield the remaining catch-ups of a day with their limits: rows requested at or after the limit are left out.
 
     An account with its own hours has only one catch-up a day.
     """

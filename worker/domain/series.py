@@ -1,12 +1,13 @@
-"""Series as data: one description of each series of measures, with all its differences from others.
+"""Series as data: one description of each series of measures, with everything in which it differs from others.
 
-Windows, lanes, quota, stores, completeness, audit, pages, API and command line use the description. To add a series,
+Windows, lanes, quota, stores, completeness, audit, pages, API and command line use these descriptions. To add a series,
 add a member of ``Series`` with its description here, a parser, and its path in the supplier's presets
 (docs/how-to/add-a-series.md).
 
-A *doctype* is a kind of stored document. The field ``load`` is in kWh, kVA or m³ (``Quantity.load_unit``).
+A *doctype* is a kind of stored document. Its field ``load`` is in kWh, kVA or m³ (``Quantity.load_unit``).
+
 Source of the longest windows and histories: Enedis, guide d'implémentation Data Connect v5, and the swagger
-mesure_synchrone_auto v2 of 2026. These don't state the limits of registers, so the limits of daily energy are assumed.
+mesure_synchrone_auto v2 of 2026. Neither states limits for registers. We assume that those of daily energy apply.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from worker.domain.lanes import Lane
 ENEDIS_DOCTYPES: Final = "com.grandlyon.enedis."
 GRDF_DOCTYPES: Final = "com.grandlyon.grdf."
 FREQUENCY: Final = "frequency"  # The field of a gas contract that says how often the meter is read.
-# The values of GRDF's doctypes begin with this prefix, to differ from Enedis' values; the full names don't have it.
+# This prefix makes the values of GRDF's doctypes differ from those of Enedis. The full names are without it.
 _GAS: Final = "gas."
 
 
@@ -68,7 +69,7 @@ _GAS_DETAILS: Final = (
 
 
 class Doctype(StrEnum):
-    """Kinds of stored documents; the value is the last part of the full name, for GRDF with ``gas.`` before it."""
+    """Kinds of stored documents. The value is the last part of the full name; GRDF's values begin with ``gas.``."""
 
     period: Period
     details: tuple[Detail, ...]
@@ -171,12 +172,12 @@ class Quantity(StrEnum):
 
 
 class Granularity(StrEnum):
-    """The time to which one reading belongs."""
+    """What one reading is about: a span of time, an instant or a state."""
 
     STEP = "step"  # A step of a curve; its length may change.
     DAY = "day"  # A local day.
     INSTANT = "instant"  # One instant of a local day.
-    INTERVAL = "interval"  # A billed period of some days, whose number the supplier chooses.
+    INTERVAL = "interval"  # A billed period. The supplier chooses how many days it has.
     REGISTER = "register"  # The meter's display at the midnight that begins a local day.
     STATE = "state"  # A state that applies until the next one; there is one row for each change.
 
@@ -204,22 +205,22 @@ class SeriesDescription:
 
     ``supplier``: the grid operator that measures the series.
     ``inputs``: the doctype of the series' readings. ``totals``: the doctypes of totals computed from these readings.
-    ``look_back_days``: how many days each run requests again. ``open_days``: the age in days up to which a day is
-    requested again, because a value may still come or change.
+    ``look_back_days``: how many days, up to yesterday, each run requests again.
+    ``open_days``: the age in days from which a day without a value counts as absent.
     ``max_window_days``: how many days the supplier accepts in one call.
     ``history_days``: how many days of history are loaded; None if the installation's settings decide.
     ``cadence_nights``: the least number of nights from one request to the next; 1 means every night.
     ``published_after_days``: how many days after a day its value is usually available; 1 is the next morning.
-    ``settles_on``: the day of a month until which the previous month's values may still become final, so that the
-    look-back begins with that month; None if values become final within the look-back.
+    ``settles_on``: the day of a month by which the previous month's values are final. Up to this day, the look-back
+    includes the previous month. None if values become final within the look-back.
     ``history_lane``: the quota lane in which the history is loaded.
     ``days_read_at_once``: how many days of stored readings are read in one request to the store.
     ``optional``: whether the supplier collects the series only if the meter's holder has switched its collection on.
-    ``adds_up_to``: the series whose daily values are the sums of this series' readings; None if there is no such law.
-    ``bounds``: the curve whose steps may not be above this series' readings; None if there is no such law.
-    ``tells_activation``: whether an answer tells when the contract began; earlier days of any series aren't requested.
+    ``adds_up_to``: the daily series whose values can be computed from this series' readings; None if there is none.
+    ``bounds``: the curve whose steps may not be above this series' readings; None if there is none.
+    ``tells_activation``: whether the readings tell when the contract began. No series is requested for earlier days.
     ``speaks_for_account``: whether a refusal of this series alone may suspend the account.
-    ``not_of_meters_read``: the reading frequencies, as in a contract, of the meters that don't have this series.
+    ``not_of_meters_read``: a meter that is read at one of these frequencies doesn't have this series.
     """
 
     supplier: str = "enedis"
@@ -371,7 +372,7 @@ _REGISTERS: Final = SeriesDescription(
     history_lane=Lane.BACKFILL,
     adds_up_to=Series.DAILY,
 )
-# Only the last whole day is requested, because an answer has the state at the time of the request.
+# An answer has the state at the time of the request, whatever days are requested. So a request is for one day.
 _CONTRACT: Final = SeriesDescription(
     quantity=Quantity.APPARENT_POWER,
     granularity=Granularity.STATE,
@@ -475,7 +476,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
     ),
     Series.CONTRACT: _CONTRACT,
     # Source of limits and times: GRDF, ADICT (the swagger of v2), and the code of its public clients. A day's value is
-    # available one to three days later, and final some days after the month's publication.
+    # available after one to three days. It becomes final some days after GRDF has published the month.
     Series.GAS_DAILY: SeriesDescription(
         supplier="grdf",
         quantity=Quantity.GAS,
@@ -495,7 +496,7 @@ SERIES_DESCRIPTIONS: Final[Mapping[Series, SeriesDescription]] = {
         settles_on=10,
         history_lane=Lane.FIRST_SCREEN,
         speaks_for_account=True,
-        # 6M: the meter is read on site twice a year. JJ: a large customer, whose days are in the published data.
+        # 6M: the meter is read on site twice a year. JJ: a large customer; GAS_PUBLISHED has its daily values.
         not_of_meters_read=frozenset({"6M", "JJ"}),
     ),
     # Billed periods may be half a year long and begin long before they are published, so each request goes far back. A
@@ -559,12 +560,15 @@ _OPERATORS_OF_GATEWAYS: Final = {"gateway": "enedis"}
 
 
 def grid_operator_of(supplier: str) -> str:
-    """Return the grid operator whose series a supplier has: the supplier itself, unless it is a gateway."""
+    """Return the grid operator behind a gateway; for any other supplier, return the supplier itself."""
     return _OPERATORS_OF_GATEWAYS.get(supplier, supplier)
 
 
 def is_gateway(supplier: str) -> bool:
-    """Return whether a supplier is a gateway, which allows few calls, in certain hours, with a token for each home."""
+    """Return whether a supplier is a gateway.
+
+    A gateway needs a token for each home. It allows few calls, and only in certain hours.
+    """
     return supplier in _OPERATORS_OF_GATEWAYS
 
 
@@ -580,7 +584,7 @@ def of_supplier(supplier: str, series: Iterable[Series] = Series) -> list[Series
     return [one for one in series if one.description.supplier == operator]
 
 
-# The series that a fleet collects by default for electricity and for gas.
+# The series that a fleet collects by default: for electricity, then for gas.
 USUAL_SERIES: Final = (Series.DAILY, Series.LOAD_CURVE)
 USUAL_GAS_SERIES: Final = (Series.GAS_DAILY, Series.GAS_PUBLISHED, Series.GAS_CONTRACT)
 _USUAL: Final = (*USUAL_SERIES, *USUAL_GAS_SERIES)
@@ -614,7 +618,7 @@ def parse_series(text: str) -> tuple[Series, ...]:
 
 
 def daily_of(direction: Direction = Direction.CONSUMPTION, supplier: str = "enedis") -> Series:
-    """Return a supplier's series of daily energy in a direction, or its first series if it has no such series."""
+    """Return a supplier's series of daily energy in a direction; the supplier's first series if there is none."""
     offered = of_supplier(supplier)
     energies = (series for series in offered if series.is_daily_energy and series.description.direction is direction)
     return next(energies, offered[0])
@@ -653,12 +657,12 @@ def registers_of(direction: Direction = Direction.CONSUMPTION) -> Series:
 
 
 def contract_series(supplier: str = "enedis") -> Series:
-    """Return a supplier's series of contracts, of which each supplier has one."""
+    """Return a supplier's only series of contracts."""
     return next(series for series in of_supplier(supplier) if series.is_state)
 
 
 def intervals_of(supplier: str) -> Series:
-    """Return a supplier's series of billed periods, which only a supplier of gas has."""
+    """Return a supplier's series of billed periods. Only suppliers of gas have one."""
     return next(series for series in of_supplier(supplier) if series.has_intervals)
 
 

@@ -4,8 +4,8 @@ Access keys are sessions, recovery codes, links sent by mail, and an operator's 
 its secret text, which only the key's holder has. A session belongs to its *owner*, a household or an operator, and so
 do the keys that open a session.
 
-Operators are the people who run this Relève. Each has a name, a password and usually a second factor (TOTP). Rights are
-checked in the table (``stores.registry.access_keys``) and on the pages (``web.pages``).
+Operators are the people who run this Relève. Each has a name, a password and usually a second factor (TOTP). Keys,
+passwords and codes are checked by ``stores.registry.access_keys``; ``web`` checks what a session may do.
 
 Scopes are what a client of the API may do with its token.
 """
@@ -34,8 +34,6 @@ _ISSUER: Final = "Relève"
 
 
 class KeyKind(StrEnum):
-    """The kinds of keys, by what they open."""
-
     HOUSEHOLD_SESSION = "household"
     OPERATOR_SESSION = "operator"
     RECOVERY_CODE = "recovery_code"  # Opens a session of its household, once.
@@ -46,7 +44,7 @@ class KeyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyLife:
-    """How long a key is valid: for ``longest`` in all, and for ``idle`` after its last use; None sets no limit."""
+    """How long a key is valid: at most ``longest`` in all, and at most ``idle`` after its last use; None: no limit."""
 
     longest: timedelta | None
     idle: timedelta | None = None
@@ -66,9 +64,9 @@ KEY_LIVES: Final[Mapping[KeyKind, KeyLife]] = {
 class AccessKey:
     """A key without its secret text.
 
-    ``owner``: the id of a household or of an operator. ``expires_at``: the end of the key's longest life; None if that
-    has no limit. ``device``: the browser as its user would name it, such as ``Firefox, Windows``. ``details``: facts
-    that only the web application can write and read.
+    ``owner``: the id of a household or of an operator. ``expires_at``: when the key ends, even if it is used until
+    then; None without such a limit. ``device``: the browser as its user would name it, such as ``Firefox, Windows``.
+    ``details``: facts that only the web application can write and read.
     """
 
     id: str
@@ -104,8 +102,6 @@ class Operator:
 
 
 class PasswordFault(StrEnum):
-    """Why a password is refused."""
-
     SHORT = "short"
     LONG = "long"
     NAMED = "named"
@@ -126,7 +122,7 @@ def plain_name(text: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Return whether an operator may have this name, which is in the form of ``plain_name``."""
+    """Return whether an operator may have this name. ``text`` must be in the form that ``plain_name`` returns."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -150,15 +146,15 @@ def new_totp_key() -> str:
 
 
 def totp_address(key: str, name: str) -> str:
-    """Return the address that an authenticator app reads, ``otpauth://totp/…``."""
+    """Return the address ``otpauth://totp/…`` that gives a second factor's key to an authenticator app."""
     return pyotp.TOTP(key).provisioning_uri(name=name, issuer_name=_ISSUER)
 
 
 def find_totp_step(key: str, code: str, now: datetime, *, after: int = 0) -> int | None:
     """Return the number of the 30-second step to which a code belongs; None if the code is wrong.
 
-    The present step, the previous and the next one are tried (RFC 6238, 5.2), but only those later than ``after``: the
-    newest step whose code was used already.
+    The previous, the present and the next step are tried (RFC 6238, 5.2). ``after``: the newest step whose code was
+    already used; this step and earlier ones are not tried.
     """
     totp, sent = pyotp.TOTP(key), "".join(code.split()).encode("utf-8", "replace")
     present = totp.timecode(now)

@@ -1,17 +1,18 @@
 """Hourly statistics with cumulative sums, computed from daily values and the hours of curves.
 
-A row, such as ``2026-11-23T23:00+00:00``, 412000, 8731000, has an hour's start, the amount of the period that begins
-there, and the sum of all amounts up to its end, in millionths of kWh or m³. Before the oldest stored reading the sum is
-0. Hours are in UTC, because in a local zone Python treats the two passes of the autumn hour as equal.
+A row is for an hour or a whole day. It has the start, the amount, and the running sum including this amount, such as
+``2026-11-23T23:00+00:00``, 412000, 8731000. Amounts and sums are in millionths of kWh or m³. Before the oldest stored
+reading, the sum is 0. Starts are in UTC, because in a local zone Python treats the repeated hour in autumn as equal to
+the hour before.
 
-A day's amount is its daily value, or without one the sum of its hours. So sums at the ends of days match the store,
-even if a curve has gaps or differs from the daily value:
+A day's amount is its daily value; if it has none, the sum of its hours. So the sums at the ends of days match the
+store, even if a curve has gaps or differs from the daily value:
 
-* A day without a curve is one row at its start.
+* A day without a curve has one row at its start.
 * A day with a curve has a row for each hour. If the daily value is above the sum of the hours, the difference is added
-  to the first hour; if it is below, it is subtracted from the first hours, none of which falls below 0.
-* An unknown hour or day between known ones has a row without an amount, with only the running sum. Such a row
-  overwrites a row that may have been sent before a correction. There are no rows after the newest known day.
+  to the first hour. If it is below, the difference is taken from the first hours in turn, each at most down to 0.
+* An unknown hour or day between known ones has a row with only the sum. If an amount was sent for it before a
+  correction, this row overwrites that amount. There are no rows after the newest known day.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ _VOLUME: Final = "volume"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistic:
-    """A cumulative statistic; ``name``: the end of its identifier.
+    """What a statistic is computed from; ``name``: the end of the statistic's identifier.
 
-    ``series``: the series on which the statistic depends. ``days`` and ``hours``: the doctypes of its daily and hourly
-    values. ``detail``: the field of the daily documents that has the value. ``starts_at``: the local hour at which the
-    statistic's days begin.
+    ``series``: a change of one of these series changes the statistic. ``days`` and ``hours``: the doctypes of the daily
+    and hourly values. ``detail``: the field of the daily documents that has the value. ``starts_at``: the local hour at
+    which the statistic's days begin.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Statistic:
 
 
 def _statistics_of(daily: Series) -> Iterator[Statistic]:
-    """Yield the statistics of a series of daily energy. Billed periods have none: they are the same energy again."""
+    """Yield the statistics of a series of daily energy."""
     statistic = Statistic(
         name="gas" if daily.is_gas else daily.description.direction.value,
         series=frozenset(series for series in (daily, find_curve(daily)) if series),
@@ -63,6 +64,7 @@ def _statistics_of(daily: Series) -> Iterator[Statistic]:
         yield replace(statistic, name=f"{statistic.name}_{_VOLUME}", detail=_VOLUME, unit="m³", unit_class=_VOLUME)
 
 
+# Billed periods have no statistics, because the daily values contain their energy.
 STATISTICS: Final = tuple(
     statistic for series in Series if series.is_daily_energy for statistic in _statistics_of(series)
 )
@@ -71,7 +73,7 @@ STATISTICS: Final = tuple(
 class DayAmounts(NamedTuple):
     """The stored amounts of a day.
 
-    ``daily``: the daily value, None without one. ``hours``: the amount of each stored hour by the hour's start, in UTC.
+    ``daily``: the daily value; None if there is none. ``hours``: the amounts of the stored hours, by start in UTC.
     """
 
     day: date
@@ -84,7 +86,7 @@ class DayAmounts(NamedTuple):
 
     @property
     def amount(self) -> int:
-        """The daily value, or without one the sum of the hours."""
+        """The daily value; if there is none, the sum of the hours."""
         return sum(self.hours.values()) if self.daily is None else self.daily
 
 

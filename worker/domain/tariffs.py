@@ -1,10 +1,10 @@
 """Tariff periods: the energy of each local day by period, from a meter's registers, and the off-peak hours.
 
-An entry of a series of registers has the meter's values at the midnight that begins its day. The difference of two
-consecutive midnights is the day's energy; it is unknown if one of the two is missing. Registers count upwards as long
-as the meter and the calendar of tariff periods stay the same: that is one *sequence*. If a register falls, the calendar
-changes or the total rises by more than a meter can deliver, a new sequence begins. No difference is computed between
-two sequences, so no energy is negative or invented; ``find_breaks`` reports where sequences begin.
+An entry of a series of registers has the meter's values at the midnight that begins its day. A day's energy is the
+difference between two consecutive midnights; it is unknown if one of these midnights is missing. While the meter and
+its calendar of tariff periods stay the same, the registers only count upwards: this is one *sequence*. A new sequence
+begins if a register falls, if the calendar changes, or if the total rises by more than a meter can deliver. No
+difference is computed across two sequences, so no energy is negative or invented. ``find_breaks`` reports the breaks.
 
 Off-peak hours come in many forms and are stored in one form; a range may span midnight.
 
@@ -31,8 +31,8 @@ from worker.domain.documents import DAILY_LIMIT_KWH, MILLIWATT_HOURS_PER_WH, Ent
 from worker.domain.windows import ONE_DAY
 
 TimeRange = tuple[time, time]  # Start and end; a range whose end comes before its start spans midnight.
-# The tariff periods on a Linky's display, by contract: base, peak and off-peak hours, Tempo.
-# Source: the Enedis files and the answers that docs/reference/simulator.md names.
+# The tariff periods that a Linky displays, by kind of contract.
+# Source: the Enedis files and the answers that are listed in docs/reference/simulator.md.
 DISPLAYED_PERIODS: Final[Mapping[str, tuple[str, ...]]] = {
     "base": ("BASE",),
     "peak": ("HC", "HP"),
@@ -56,7 +56,7 @@ class SequenceBreak:
     """The end of a sequence and the beginning of the next.
 
     ``last``: the day that begins with the last midnight of the old sequence. ``day``: the day that begins with the
-    first midnight of the new sequence. The days from ``last`` until the day before ``day`` have no energy by period.
+    first midnight of the new sequence. No energy is computed for ``last`` and the following days before ``day``.
     """
 
     last: date
@@ -69,7 +69,7 @@ class DayEnergy:
     """The energy of one local day in Wh.
 
     ``by_period``: the energy of each tariff period, in the order of the registers; empty if the supplier only sends the
-    total. ``total``: the difference of the meter's total index.
+    total. ``total``: the energy that the meter's total register counted.
     """
 
     day: date
@@ -107,7 +107,7 @@ def find_breaks(entries: Sequence[Entry]) -> Iterator[SequenceBreak]:
 
 
 def month_energies(days: Iterable[DayEnergy], today: date) -> list[MonthEnergy]:
-    """Return the sums of the months in which the energy of at least one day is known, oldest first; ``days`` in order.
+    """Return the sums of each month that has a day in ``days``, oldest first. ``days`` must be in order.
 
     Days from ``today`` on don't count as lacking.
     """
@@ -142,7 +142,7 @@ def _break_cause(first: Entry, second: Entry) -> BreakCause | None:
 
 
 def _has_other_calendar(first: Entry, second: Entry) -> bool:
-    """Return whether two readings differ in their periods, or in the name of the calendar if both have a name."""
+    """Return whether two readings differ in their tariff periods or calendars; a missing calendar is no difference."""
     names = [calendar for entry in (first, second) if (calendar := (entry.details or {}).get("calendar"))]
     return len(set(names)) > 1 or read_registers(first).keys() != read_registers(second).keys()
 

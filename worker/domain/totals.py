@@ -1,26 +1,26 @@
 """Computations on stored readings: changed readings, totals by hour, month and year, states, peaks, billed months.
 
-Totals are always computed again from stored readings, for every doctype that a window affects. So a repeated run
-repairs a wrong total, and no reading is counted twice.
+A total that a window affects is always computed again from all its stored readings. So a repeated run repairs a wrong
+total, and no reading is counted twice.
 
-A *state*, such as a contract, applies until the next one. An answer has the state of one day, but a row is stored only
-if it differs from the previous row: the state of a day is the newest row up to that day. Answers for different days may
-come in any order, and each day has the state of its answer, with one exception: a day whose answer repeated the
-previous row has no row of its own. If another state then arrives for an earlier day, the day without a row gets this
-other state too.
+A *state*, such as a contract, applies until the next one. An answer has the state of one day. It is stored as a row
+only if it differs from the row before. So the state of a day is the newest row up to that day. Answers for different
+days may come in any order. Each day then has the state of its answer, with one exception: a day whose answer repeated
+the row before has no row of its own. If another state arrives later for a day in between, the day without a row gets
+this other state too.
 
 A day is computed from its curve if no daily value can come (``completeness.never_comes``).
 
-A *peak* is the maximum power of a day with its instant, compared with the day's subscribed power.
+A *peak* is the maximum power of a day and its instant. It is compared with the subscribed power of that day.
 
-A total has two counts, which are computed when the total is read and stored in no document. For a month or a year they
-are the number of known days and of all days, future days included; for an hour, the minutes of the steps that begin in
-it, and 60.
+A total has two counts. They are computed when the total is read, and aren't stored. Those of a month or a year are the
+number of known days, and the number of all days, future days included. Those of an hour are the minutes of the steps
+that begin in the hour, and 60.
 
 The months of a series of billed periods are also computed when they are read: a month is the sum of the periods that
-begin in it. If a supplier splits its periods at the first of each month, these are calendar months. A meter that is
-read every six months has "months" of half a year; ``is_whole`` is False for them. Source: measured on 64 published
-periods of one home (GRDF), which were split at the 1st and at the day of the reading.
+begin in it. If the supplier splits periods at the first of each month, these are calendar months. The "months" of a
+meter that is read every six months are half-years; ``is_whole`` is False for them. Source: 64 published periods of one
+home (GRDF), which were split at the 1st and at the day of the reading.
 """
 
 from __future__ import annotations
@@ -43,11 +43,10 @@ _INPUT_KEY_LENGTH: Final = {Period.HOUR: 13, Period.MONTH: 7, Period.YEAR: 4}
 
 
 def keep_changed(entries: Iterable[Entry], stored: Mapping[str, Entry]) -> Iterator[Entry]:
-    """Yield the new entries, and the changed entries with the revision that they replace.
+    """Yield the entries that aren't stored, and the entries whose value differs from the stored one.
 
-    Values are compared and not only keys, because a value corrected by the supplier must be stored. A day computed from
-    the curve never replaces the supplier's value. Replacing a computed day isn't a correction, so ``replaced_amount``
-    then stays None.
+    A differing entry gets the revision of the stored one. A day computed from the curve never replaces the supplier's
+    value. An entry that replaces a computed day is no correction, so its ``replaced_amount`` stays None.
     """
     for entry in entries:
         known = stored.get(entry.key)
@@ -101,7 +100,7 @@ def count_days(window: DateWindow, known: Container[date]) -> tuple[int, int]:
 
 
 def count_inputs(keys: Iterable[str], inputs: Iterable[Entry], doctype: Doctype) -> dict[str, dict[str, int]]:
-    """Map each key to the two counts of its total, by their names; the counts are empty for readings.
+    """Map each key to the two counts of its total, by their names; a doctype of readings has no counts.
 
     ``inputs``: all stored readings of the totals; not iterated if there is nothing to count.
     """
@@ -128,8 +127,8 @@ def keep_different(
 ) -> list[Entry]:
     """Return the totals that the store lacks or has with another value, rounded as stored, in key order.
 
-    A total in ``touched`` is returned even if its value stays the same. Its new revision makes a concurrent run, which
-    computed the total from older inputs, fail its write and compute the total again.
+    A total in ``touched`` is returned even if its value stays the same, so that it gets a new revision. A concurrent
+    run that computed the total from older inputs then fails to write it, and computes it again.
     """
     different = []
     for key in sorted(totals):
@@ -151,9 +150,10 @@ class StateChanges(NamedTuple):
 
 
 def compare_states(entries: Iterable[Entry], stored: Mapping[str, Entry], later_keys: Collection[str]) -> StateChanges:
-    """Return the changes that these states cause in ``stored``, which has all rows of the account by key.
+    """Return the changes that these states cause in the stored rows.
 
-    ``later_keys``: the days that a later answer covers; an entry for such a day is too late.
+    ``stored``: all rows of the account's series, by key. ``later_keys``: the days that a later answer covers; an entry
+    for such a day is too late.
     """
     answered = {entry.key: entry for entry in entries}
     late = [entry for key, entry in answered.items() if key in later_keys]
@@ -182,9 +182,9 @@ def state_on(day: date, rows: Sequence[Entry]) -> Entry | None:
 
 
 def activation_in(entries: Sequence[Entry], series: Series, answered_on: date) -> str | None:
-    """Return the contract's day of activation from the newest reading that has one.
+    """Return the day of the contract's activation, from the newest reading that has such a day.
 
-    None if no reading has one, if the day is after ``answered_on``, or if the series doesn't tell it.
+    None if no reading has one, if that day is after ``answered_on``, or if the series has no such days.
     """
     if not series.description.tells_activation:
         return None
@@ -218,7 +218,7 @@ class Peak:
     def percent(self) -> int | None:
         """The percentage of the subscribed power; None if that power is unknown.
 
-        The percentage is below 100 unless the peak reaches the subscribed power.
+        A peak below the subscribed power is never rounded up to 100.
         """
         return None if self.subscribed is None else round_share(self.amount, self.subscribed, 100)
 

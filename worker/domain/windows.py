@@ -1,12 +1,13 @@
 """Windows of days and their planning (look-back, backfill, repair), and the local days and readings in them.
 
-A *window* is a run of whole local days with an excluded end, no longer than the supplier accepts. Each nightly run
-requests the *look-back*, which is the last days of a series, again. So values that the supplier publishes late,
-corrects or fills in are stored without further action. A *backfill* is the history before the look-back, in windows
-that are marked done one by one. ``today`` is always an argument, so that a test can choose the day.
+A *window* is a run of whole local days with an excluded end. A window that is requested in one call is no longer than
+the supplier accepts. The *look-back* is the window of a series' last days; each nightly run requests it again. So
+values that the supplier publishes late, corrects or fills in are stored without further action. A *backfill* requests
+the history before the look-back, in windows that are marked done one by one. ``today`` is always an argument, so that a
+test can choose the day.
 
 Amounts are integers, in millionths of the unit of a document's ``load``: milliwatt-hours of energy, millivolt-amperes
-of apparent power. So sums of stored and of fetched values are exact.
+of apparent power. So sums are exact, both of stored and of fetched values.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class DateWindow:
 class IntervalReading:
     """A reading for the time that begins at ``start`` (zone-aware, Europe/Paris) and lasts ``length``.
 
-    ``details``: the additional fields of the reading's doctype (``series.Doctype``), as far as the supplier sent them.
+    ``details``: those additional fields of the reading's doctype (``series.Doctype``) that the supplier sent.
     """
 
     start: datetime
@@ -115,17 +116,17 @@ def local_midnight(day: date) -> datetime:
     return datetime.combine(day, time(), PARIS)
 
 
-@lru_cache(maxsize=8192)  # All accounts have the same days in one night.
+@lru_cache(maxsize=8192)  # In one night, all accounts need the lengths of the same days.
 def day_length(day: date) -> timedelta:
     """Return the length of a local day: 23, 24 or 25 hours."""
     return local_midnight(day + ONE_DAY).astimezone(UTC) - local_midnight(day).astimezone(UTC)
 
 
 def plan_look_back(today: date, series: Series, last_complete: date | None = None) -> DateWindow:
-    """Return the look-back of a series: the window of the last days up to yesterday (its excluded end is today).
+    """Return the look-back of a series: the window of the last ``look_back_days``, up to yesterday.
 
-    After a gap the window begins earlier, on the day after ``last_complete``, but no earlier than one call can reach.
-    While values of the previous month may still become final, it begins no later than the first of that month.
+    It begins earlier in two cases. Up to the day ``settles_on`` of a month, it includes the whole previous month. After
+    a gap, it begins on the day after ``last_complete``, but has no more days than one call may request.
     """
     described = series.description
     start = today - timedelta(days=described.look_back_days)
@@ -186,10 +187,10 @@ def plan_backfill(whole: DateWindow, done_windows: Iterable[DateWindow], max_day
 
 
 def reach_on(windows: Iterable[DateWindow], end: date, max_days: int) -> list[DateWindow]:
-    """Return windows with the same starts, extended towards ``end`` as far as one call allows.
+    """Return windows with the same starts, each extended to ``end`` or as far as one call allows.
 
-    Series of billed periods need this: a period that extends beyond the end of its window might otherwise be in no
-    window completely.
+    Series of billed periods need this. Without it, a period might lie partly in one window and partly in the next, and
+    completely in neither.
     """
     return [DateWindow(one.start, max(one.end, min(one.start + timedelta(days=max_days), end))) for one in windows]
 
@@ -257,9 +258,10 @@ class HistoryDays:
         return total - sum(window.days for window in self.undone_windows()), total
 
     def _until_last_turn(self) -> DateWindow | None:
-        """Return the wanted days, without the days that the next turn will request.
+        """Return the wanted days, without the days that the next turn will request; None if no day is wanted.
 
-        If the series has a turn (is requested) only every few nights, the days since its last turn aren't missing yet.
+        A *turn* is a night in which the series is requested. If a series has a turn only every few nights, the days
+        since the last turn aren't missing yet, unless the next turn is overdue.
         """
         if self.wanted is None or self.series.is_nightly:
             return self.wanted

@@ -1,25 +1,26 @@
 """Backup of the registry and of the accounts' measures in one sealed file, and its restore.
 
-**Backup.** Redis is left out, because it holds nothing that must survive. The measures are saved first and the registry
-last, so that its refresh tokens are as new as possible: a token that was used after the backup is worthless.
+**Backup.** Redis is left out, because it holds nothing that must survive. The registry is saved last, after the
+measures, so that the saved refresh tokens are as new as possible. A refresh token can be used only once, so a saved
+token that was used after the backup is worthless.
 
-**Restore.** The measures come first, then the registry in one transaction, because workers start from the registry.
+**Restore.** Workers start from the registry. So it is filled last, in one transaction.
 
-1. The whole archive and the ledger of erasures are read and checked before a store is opened or a file is created, so
+1. The whole archive and the ledger of erasures are read and checked before a store is changed or a file is created, so
    that a refused restore leaves nothing behind (``open_checked``).
-2. Measures are written, except those of accounts that were erased since the backup.
-3. Redis forgets what it knew about other stores, and the requests and flows of people who were connecting.
-4. The registry is filled. In the same transaction everything that gives somebody access is ended (``end_rights``), and
-   the ledger is applied (``replay_ledger``): nobody ever sees what was erased or stopped after the backup. For
-   series that were stored while the backup was made, the ledger of days (the state of each day) is rebuilt from the
-   restored measures, and days that are missing there are requested again.
+2. The measures are written, except those of accounts that were erased since the backup.
+3. Redis forgets what it knew about the stores, and the requests and flows of people who were connecting.
+4. The registry is filled. In the same transaction, everything that gives somebody access is ended (``end_rights``), and
+   the ledger of erasures is applied (``replay_ledger``), so nobody ever sees what was erased or stopped after the
+   backup. If a series was stored while the backup was made, its ledger of days (the state of each day) is rebuilt from
+   the restored measures. Days that are missing there are requested again.
 
-For each account the most final entry of the ledger of erasures counts: an erased account never comes back, a closed
-one is never read again, and a stopped consent stays stopped unless the backup has a later consent. The entries are
-applied with the same functions as the original events.
+The ledger of erasures may have several entries for an account. The most final one counts: an erased account never comes
+back, a closed one is never requested again, and a stopped consent stays stopped unless the backup has a later consent.
+The entries are applied with the same functions as the original events.
 
-An interrupted restore continues when it is run again. A complete restore changes nothing when it is run again: Redis
-remembers for a week which rows were written, and a registry that has other rows by then is refused.
+If an interrupted restore is run again, it continues. If a complete restore is run again, it changes nothing: for a week
+Redis remembers the rows that were written. A registry that has other rows by then is refused.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ from worker.stores.registry.tables import AUDIT_LOG
 from worker.sync.history import rebuild_days
 from worker.sync.verification import all_accounts
 
-PAGE_SIZE: Final = 500  # At most so many documents are in memory, or in one request to the store, at the same time.
+PAGE_SIZE: Final = 500  # The largest number of documents in memory, or in one request to the store.
 _CLOCK_SKEW: Final = timedelta(minutes=5)  # The machine that removes an account may have a different clock.
 FILLED: Final = (
     "nothing was changed: the registry already has accounts; set RELEVE_REGISTRY_URL (or RELEVE_DATA_DIR) to an "
@@ -87,9 +88,9 @@ class BackupSummary:
 def back_up(stores: Stores, path: Path, *, allow_empty: bool = False, without_ledger: bool = False) -> BackupSummary:
     """Write a backup to ``path``; the file appears only when it is complete.
 
-    Raises StoreUnavailable and BackupRefused, which a registry without accounts causes, too, unless ``allow_empty``. A
-    restore needs the ledger of erasures: unless ``without_ledger``, LedgerRefused is raised if the ledger can't be read
-    or lacks entries that the registry knows of.
+    Raises StoreUnavailable and BackupRefused. Without ``allow_empty``, a registry that has no accounts is refused. A
+    restore needs the ledger of erasures. So without ``without_ledger``, LedgerRefused is raised if the ledger can't be
+    read or lacks entries that the registry knows of.
     """
     if not allow_empty:
         _require_accounts(stores.registry)
@@ -135,7 +136,7 @@ def table_member(name: str) -> str:
 def _facts(settings: Settings, schema: str | None, removed: list[str], ledger: LedgerPosition) -> dict[str, object]:
     """Return the manifest's fields except ``members``.
 
-    The signature has its own field, because version 0.2.0 would refuse it inside ``ledger``.
+    The ledger's signature has its own field, because version 0.2.0 refuses a field ``ledger`` that contains it.
     """
     known = {"ledger": {"id": ledger.id, "entries": ledger.entries}, "ledger_signature": ledger.signature}
     return {"schema": schema, "removed_meanwhile": removed, **known, "home": settings.is_home}
@@ -168,16 +169,16 @@ def _read_in_pages(store: MeasureStore, account_id: str, doctype: Doctype) -> It
 
 
 def _removed_since(connection: Connection, moment: datetime) -> list[str]:
-    """Return the accounts that were erased since ``moment``, so that their measures may already be in the archive."""
+    """Return the accounts that were erased since ``moment``. The archive may already contain their measures."""
     accounts = (row for row in dump.read_rows(connection, "accounts") if row["state"] == AccountState.DELETED.value)
     return [row["id"] for row in accounts if datetime.fromisoformat(row["state_since"]) >= moment]
 
 
 @dataclass(frozen=True)
 class CheckedBackup:
-    """A complete archive that our keys open, with all entries of the ledger of erasures.
+    """A complete archive that our keys open, and the entries of the ledger of erasures that was found.
 
-    ``has_its_ledger``: whether the ledger is the one that belongs to the backup, and is complete.
+    ``has_its_ledger``: whether this ledger belongs to the backup and is complete.
     """
 
     archive: Archive
@@ -214,7 +215,10 @@ def open_checked(settings: Settings, path: Path, *, without_ledger: bool) -> Ite
 
 
 def _check_keys(archive: Archive, sealer: Sealer) -> None:
-    """Raise BackupRefused if any table has sealed values, but our keys open none of the first values."""
+    """Raise BackupRefused if our keys open none of the sealed values in the first rows of some table.
+
+    A table without sealed values in these rows is accepted.
+    """
     for column in TEXT_SEALS:
         table, name, key = column.seals.table.name, column.seals.name, [one.name for one in column.key]
         rows = [row for row in islice(archive.rows(table_member(table)), _SEALS_CHECKED) if row[name]]
@@ -226,10 +230,10 @@ def _check_keys(archive: Archive, sealer: Sealer) -> None:
 
 
 def _read_ledger(ledger: LedgerFile, archive: Archive, *, without_ledger: bool) -> tuple[list[LedgerEntry], bool]:
-    """Return all entries of the ledger, and True if it is the complete ledger that belongs to the backup.
+    """Return all entries of the ledger, and whether it is the complete ledger that belongs to the backup.
 
-    Otherwise raise LedgerRefused or, with ``without_ledger``, return False and the entries of the ledger found here,
-    because accounts that these entries name must not come back.
+    Raises LedgerRefused if it is not that ledger, unless ``without_ledger``. With ``without_ledger`` the entries of any
+    ledger count, because the accounts that they name must not come back.
     """
     try:
         signature = archive.manifest["ledger_signature"]
@@ -241,10 +245,10 @@ def _read_ledger(ledger: LedgerFile, archive: Archive, *, without_ledger: bool) 
 
 
 def _check_registry(settings: Settings) -> None:
-    """Raise BackupRefused if the registry has rows, but the keys are missing: opening it later would create new keys.
+    """Raise BackupRefused if the registry has rows, but its keys are missing.
 
-    If the keys are there, an earlier run of the same restore may have filled the registry; Redis has a record of
-    restores, and is asked later.
+    The restore would otherwise create new keys when it opens this registry. If the keys are there, rows are allowed
+    here: an earlier run of the same restore may have written them, which ``_is_already_restored`` checks.
     """
     if has_keys(settings, "token_keys", "erasure_keys") or missing_sqlite_file(settings.registry()):
         return
@@ -331,10 +335,10 @@ class _Replay:
 class RestoreSummary:
     """What was restored.
 
-    ``kept``: documents that the store already had in the same or a newer version. ``registry_was_there``: an earlier
-    run of this restore had filled the registry. ``home``: whether the backup is known to be a home's, and the data
-    folder now belongs to a home. ``erasures_unknown_since``: when the backup was made, if its ledger is lost; else
-    None.
+    ``kept``: documents that the store already had in the same or a newer version. ``registry_was_there``: whether an
+    earlier run of this restore had filled the registry. ``home``: whether the backup is known to be a home's; if it is,
+    the data folder now belongs to a home. ``erasures_unknown_since``: when the backup was made; None if its complete
+    ledger was there.
     """
 
     file: str
@@ -354,10 +358,10 @@ def restore(settings: Settings, path: Path, *, without_ledger: bool = False) -> 
     """Restore the archive at ``path`` into an empty registry and its measure stores.
 
     A stored document stays if it is as new as the one in the archive, or newer. The ledger of erasures must be the
-    ledger that the backup was made with; with ``without_ledger`` it may be missing, and a new ledger is begun. A home's
-    backup turns the data folder into a home's.
+    ledger that the backup was made with. With ``without_ledger`` it may be another one or missing; if it is missing, a
+    new ledger is begun. A home's backup turns the data folder into a home's.
 
-    After BackupRefused, LedgerRefused or ConfigError, nothing was changed; after StoreUnavailable, the restore can be
+    After BackupRefused, LedgerRefused or ConfigError, nothing was changed. After StoreUnavailable, the restore can be
     run again.
     """
     with open_checked(settings, path, without_ledger=without_ledger) as backup, open_stores(settings) as stores:
@@ -374,7 +378,7 @@ def _restore(stores: Stores, sync: Sync, backup: CheckedBackup) -> RestoreSummar
     name = _name_of(archive, entries)
     was_there = _is_already_restored(stores, name)
     written, kept = _restore_measures(stores.measures, archive, entries)
-    # What Redis knows of states and progress is about another registry and measure store.
+    # The states and progress in Redis don't belong to this registry and these measures.
     stores.windows.forget_all()
     build_requests(stores).forget_all()
     ConsentFlows(stores.redis).forget_all()
@@ -409,9 +413,9 @@ def _name_of(archive: Archive, entries: Iterable[LedgerEntry]) -> str:
 
 
 def _is_already_restored(stores: Stores, name: str) -> bool:
-    """Return whether the registry has exactly the rows that this restore has written before.
+    """Return whether the registry has exactly the rows that an earlier run of this restore wrote.
 
-    False for an empty registry. Raises BackupRefused if the registry has any other rows.
+    False for an empty registry. Raises BackupRefused if the registry has other rows.
     """
     with stores.registry.database.snapshot() as connection:
         if dump.is_empty(connection):
@@ -460,7 +464,10 @@ def _fill_registry(
 
 
 def _rebuild_newest(stores: Stores, sync: Sync, archive: Archive, connection: Connection) -> None:
-    """Rebuild the ledger of days for series stored during the backup, whose measures were saved before the registry."""
+    """Rebuild each ledger of days that was changed during the backup.
+
+    The measures were saved before the registry, so such a ledger may count days whose measures the backup lacks.
+    """
     ledgers = stores.registry.join(connection).completeness
     saved_from = datetime.fromisoformat(archive.manifest["made_at"]) - _CLOCK_SKEW
     for account_id, series in ledgers.list_updated_since(saved_from):

@@ -4,8 +4,8 @@ Its members:
 
 - ``releve.json``, in the clear: ``{"format": 3, "made_at": "2024-07-25T09:00:00+00:00", …}``. It lets an error
   message say what a file is; its content is never trusted.
-- ``registry/accounts`` and one such member for each other table, ``measures/com.grandlyon.enedis.day`` and one for each
-  other doctype: lines of JSON, one row or document each, in sealed blocks.
+- a member for each table, like ``registry/accounts``, and for each doctype, like ``measures/com.grandlyon.enedis.day``:
+  lines of JSON, one row or document each, in sealed blocks.
 - ``manifest``, written last, sealed as one block of JSON::
 
     {"format": 3, "made_at": "2024-07-25T09:00:00+00:00", "schema": "0004", "removed_meanwhile": [], "home": false,
@@ -14,12 +14,13 @@ Its members:
 
   Backups of version 0.2 lack ``home`` and ``ledger_signature``.
 
-A member is a sequence of sealed blocks, each with its length in four bytes (big-endian) before it::
+The member of a table or doctype is a sequence of sealed blocks, each of some 256 kB of lines before compression (zlib).
+Before each block stands its length in four bytes (big-endian)::
 
-    length | sealed bytes (``stores.encryption``) of zlib-compressed lines, some 256 kB of text in all
+    length | sealed bytes (``stores.encryption``) of the compressed lines
 
 A block can neither be read nor made without a backup key, and is bound to its member and its position there. Sizes are
-bounded before anything is unpacked or kept, so that memory stays flat.
+checked before anything is unpacked or kept, so memory use stays small.
 
 Nobody can write a manifest without a backup key, and the manifest has the checksum of each member's lines. So rows that
 were changed, added, left out, reordered or taken from another backup are all detected.
@@ -60,7 +61,7 @@ Row = Mapping[str, Any]
 
 
 class BadBlock(Exception):
-    """A block was changed, cut, too large, or sealed under a key that is not given."""
+    """A block can't be used: it was changed or cut, is too large, or was sealed under a key that the sealer lacks."""
 
 
 class Checksum:
@@ -74,7 +75,7 @@ class Checksum:
         self._content.update(line)
 
     def to_entry(self) -> dict[str, Any]:
-        """Return the manifest's entry for a member with these lines."""
+        """Return the manifest's entry for a member that consists of the counted lines."""
         return {"lines": self._lines, "sha256": self._content.hexdigest()}
 
 
@@ -180,7 +181,7 @@ class ArchiveWriter:
         return int(self.members[name]["lines"])
 
     def finish(self, facts: Mapping[str, Any]) -> None:
-        """Write the manifest as the last member, because a file without a manifest is not a backup."""
+        """Write the manifest, with ``facts``, as the last member: an archive without it is refused as incomplete."""
         manifest = json.dumps({**self._header(), **facts, "members": self.members}).encode()
         if len(manifest) > MAX_UNPACKED:
             raise BackupRefused("too many accounts were removed during the backup: run it again")
@@ -234,7 +235,7 @@ class Archive:
         """Open the archive at ``path``.
 
         Raises BackupRefused for a file that is not an archive of Relève, has another format, was changed, or was
-        sealed under a key that is not given.
+        sealed under a key that ``sealer`` lacks.
         """
         try:
             raw = path.open("rb")

@@ -4,16 +4,17 @@ No error text of RabbitMQ is passed on, because it may contain a user name.
 
 A worker must survive the loss of its broker at any moment. Celery 5.7 and kombu 5.7 fail at this in three ways:
 
-- kombu closes a broken channel twice, and the second time it builds a new pool from a connection that no longer exists.
-  The AttributeError ends the worker ("Unrecoverable error").  Here the error is raised as a lost connection, which the
-  worker expects, and after which it connects again.  Seen with a killed leader behind Sentinels, and
-  with a plain Redis that went away while tasks were acknowledged (tests/acceptance: test_sentinel.py,
-  test_watchdog.py).  No upstream issue was found.
-- A Redis that refuses writes, because its disk (MISCONF) or memory (OOM) is full or it is no longer the primary
-  (READONLY), ends the worker as well. Here the refusal is raised as a lost connection, so that the worker tries again.
+- kombu closes a broken channel twice. The second time, it builds a new pool from a connection that no longer exists,
+  and an AttributeError ends the worker ("Unrecoverable error"). Here a lost connection is raised instead: the worker
+  expects this error, and connects again. Seen with a killed primary behind Sentinels, and with a plain Redis that went
+  away while tasks were acknowledged (tests/acceptance: test_sentinel.py, test_watchdog.py). No upstream issue was
+  found.
+- A Redis that refuses writes ends the worker as well. Redis refuses them if its disk is full (MISCONF), its memory is
+  full (OOM), or it is no longer the primary (READONLY). Here a lost connection is raised, so that the worker tries
+  again.
 - After reconnecting, a worker forgets the messages from the lost connection: retries that wait for their countdown, and
-  tasks that still run and are not acknowledged.  These messages stay in the worker's hash of unacknowledged messages
-  (worker/stores/redis/heartbeats.py) until the visibility timeout, and nobody else requeues them, because the worker
+  tasks that still run and are not acknowledged. These messages stay in the worker's hash of unacknowledged messages
+  (worker/stores/redis/heartbeats.py) until the visibility timeout. No other process requeues them, because the worker
   is alive. ``FormerDeliveries`` requeues them before the new connection takes its first message.
 """
 
@@ -64,7 +65,7 @@ def broker_errors() -> Iterator[None]:
 
 
 def to_worker_error(error: object) -> WorkerError:
-    """Return the error that ended a task as a WorkerError; a broker's failure becomes StoreUnavailable, not a bug."""
+    """Turn the error that ended a task into a WorkerError. A failure of the broker becomes StoreUnavailable."""
     if isinstance(error, Reject):
         error = vars(error)["reason"]
     if isinstance(error, OperationalError | AMQPError | RedisError):
@@ -73,10 +74,10 @@ def to_worker_error(error: object) -> WorkerError:
 
 
 def check_broker_access(app: Celery) -> None:
-    """Raise StoreUnavailable if RabbitMQ answers but refuses the user, virtual host or certificate of the URL.
+    """Raise StoreUnavailable if RabbitMQ refuses the URL's user or virtual host, or has a certificate we don't trust.
 
-    Celery itself would print a traceback, or retry for ever. A broker that does not answer raises nothing: the worker
-    waits for it.
+    Celery itself would print a traceback, or retry for ever. If the broker does not answer, nothing is raised, because
+    the worker waits for it.
     """
     connection: Connection = app.connection_for_write()
     if connection.transport.driver_type != "amqp":
@@ -123,10 +124,10 @@ def queue_lengths(connection: Connection, queues: Iterable[Queue]) -> dict[str, 
 
 
 def oldest_ages(connection: Connection, queues: Iterable[Queue]) -> dict[str, float]:
-    """Return the seconds since the next message of each queue was published; 0 for an empty queue.
+    """Return how many seconds ago the message at the head of each queue was published; 0 for an empty queue.
 
-    The result is empty on RabbitMQ, which shows no message without delivering it. A queue has no entry if its next
-    message has no publishing time, for example because another program sent it.
+    The result is empty on RabbitMQ, which shows no message without delivering it. A queue has no entry if this message
+    has no publishing time, for example because another program sent it.
     """
     if connection.transport.driver_type != "redis":
         return {}
@@ -134,7 +135,7 @@ def oldest_ages(connection: Connection, queues: Iterable[Queue]) -> dict[str, fl
     now = time.time()
     ages: dict[str, float] = {}
     for queue in queues:
-        # Redis holds the queue as a list (key like ``releve:celery:nightly``); its right end is the oldest message.
+        # Redis holds the queue as a list (key like ``releve:celery:nightly``); its head is the right end.
         raw = channel.client.lindex(channel.global_keyprefix + queue.name, -1)
         if (moment := now if raw is None else _published_at(raw)) is not None:
             ages[queue.name] = max(0.0, now - moment)  # The publisher's clock may be ahead of ours.
@@ -216,10 +217,10 @@ def register_transports() -> None:
 class FormerDeliveries(bootsteps.StartStopStep):
     """Step at a worker's start and at each reconnection; it requeues the messages that the former connection held.
 
-    Tasks of the former connection that still run are thus run twice, which does no harm.
+    A task that still runs is thus run a second time, which does no harm.
     """
 
-    # Messages are taken only by the event loop, which starts after all steps, and so after this one.
+    # Starting after ``Tasks`` is early enough: messages are taken only by the event loop, which starts after all steps.
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def start(self, parent: Any) -> None:
@@ -230,7 +231,7 @@ class FormerDeliveries(bootsteps.StartStopStep):
         if messages is None:
             return  # RabbitMQ itself requeues the messages.
         try:
-            # A home has only one worker, so what earlier workers held is requeued at once, too.
+            # A home has only one worker. Others that still hold messages are dead, so their messages are requeued, too.
             workers = messages.workers_with_messages() if current.stores().settings.is_home else [WORKER_ID]
             count = sum(map(messages.requeue, workers))
         except StoreUnavailable as outage:

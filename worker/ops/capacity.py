@@ -58,13 +58,13 @@ def fleet_from(registry: Registry, today: date, history_days: int, supplier: str
 
 
 def _main_curve(supplier: str) -> Series | None:
-    """Return the curve of consumption, which some meters lack; None if the supplier has no curves."""
+    """Return the series of a supplier's consumption curve; None if the supplier has no curves."""
     has_curves = any(series.has_steps for series in of_supplier(supplier))
     return curve_of(daily_of(supplier=supplier)) if has_curves else None
 
 
 def capacity_of(registry: Registry, settings: Settings, today: date, supplier: str | None = None) -> FleetCapacity:
-    """Compare a supplier's fleet with its quota; by default the main supplier's."""
+    """Compare a supplier's fleet with the supplier's quota. Without ``supplier``, the main supplier is meant."""
     supplier = supplier or main_supplier(settings)
     fleet = fleet_from(registry, today, settings.history_load_days, supplier)
     quota, in_force = quota_from(settings, supplier=supplier), registry.policies.load_current(today)
@@ -78,7 +78,7 @@ def is_applied(plan: Plan) -> bool:
 
 
 def log_capacity(registry: Registry, settings: Settings, run: str, today: date) -> FleetCapacity:
-    """Log, for each supplier, the calls that this night needs and the quota; as a warning if the quota is too small.
+    """Log for each supplier the calls that this night needs and its quota; if the quota is too small, as a warning.
 
     Return the capacity of the main supplier. The nights of other suppliers follow the cadence of each series instead of
     a policy.

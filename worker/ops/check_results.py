@@ -119,7 +119,10 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One line of `releve doctor`: the result of ``check``, or one of its findings (``check`` is empty)."""
+    """The result of a check, which is one line of `releve doctor`; or a single finding, whose ``check`` is empty.
+
+    ``summarize`` makes the result from the findings.
+    """
 
     level: Level
     text: str

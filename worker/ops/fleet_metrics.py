@@ -54,7 +54,8 @@ TIMEOUT_S: Final = 6.0  # Prometheus itself waits 10 s by default.
 # tuple of values if there are several labels.
 Value = float | None | Mapping[Any, float | None]
 Samples = Iterable[tuple[Definition, Value]]
-SILENT_S: Final = 60.0  # A worker sends a heartbeat every 4 s.
+# A worker whose last heartbeat is older counts as silent. A fleet's workers send one every 4 s.
+SILENT_S: Final = 60.0
 METRICS: Final = MetricRegistry()
 _gauge: Final = partial(METRICS.define, "gauge")
 UP: Final = _gauge(
@@ -202,9 +203,9 @@ QUEUE_AGE: Final = _gauge(
 class FleetCollector(Collector):
     """Prometheus collector that asks all parts of the fleet at the same time, each in its own thread.
 
-    ``parts``: by name, functions that return samples or raise WorkerError.  A part that has not answered within
-    ``timeout_s`` counts as down, and is not asked again until it has answered.  ``down`` has the names of the parts
-    that were down at the last collection.  Safe to use from several threads.
+    ``parts``: a function for each part, by the part's name; it returns samples or raises WorkerError. A part that has
+    not answered within ``timeout_s`` counts as down, and is not asked again until it has answered. ``down`` has the
+    names of the parts that were down at the last collection. Safe to use from several threads.
     """
 
     def __init__(self, parts: Mapping[str, Callable[[], Samples]], *, timeout_s: float = TIMEOUT_S) -> None:

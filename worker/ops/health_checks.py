@@ -47,9 +47,9 @@ CHECKS: Final = {
 
 
 def run_checks(connections: CheckConnections) -> Iterator[CheckResult]:
-    """Run every check; a check that needs a failed check is skipped with a warning.
+    """Run the checks. A check is skipped, with a warning, if it needs one that has failed.
 
-    A stopped embedded Redis is no fault, but the checks that need it are skipped.
+    If the embedded Redis is stopped, which is no fault, the checks that need it are skipped without a warning.
     """
     failed: set[str] = set()
     for name, check in CHECKS.items():

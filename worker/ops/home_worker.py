@@ -1,7 +1,7 @@
 """The worker of a home: one process, with one thread for tasks and one for beat (`python -m worker.ops.home_worker`).
 
-This process takes half the memory of a worker and a beat process: Celery's own `-B` would fork another process, and
-Celery's command line would load Flower, a shell and their libraries.
+It takes half the memory that a worker and a beat process take together. Celery's own `-B` would fork a second process,
+and Celery's command line would load Flower, a shell and their libraries.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.evidence import find_left_behind
 from worker.stores.registry.key_rotation import TEXT_SEALS, count_old_form
 
-# At most so many encrypted texts of each kind are checked, the oldest first; a million would take minutes.
+# Only this many encrypted texts of each kind are checked, the oldest first, because a million would take minutes.
 MAX_SEALS_CHECKED: Final = 2_000
 OTHERS: Final = 0o077  # The permission bits of all users but the owner.
 WARN_S: Final = 5.0
@@ -81,7 +81,7 @@ def check_token_keys(connections: CheckConnections) -> Found:
 
 
 def _find_unread(connections: CheckConnections) -> Found:
-    """Find data that only version 0.2.0 can still read; installations that began with 0.2.0 or later have none."""
+    """Report what was stored before version 0.2.0 and never converted: only version 0.2.0 can still read it."""
     back = "go back to version 0.2.0, which reads"
     if connections.registry_is_current:
         if unread := count_old_form(connections.registry.database):
@@ -93,7 +93,7 @@ def _find_unread(connections: CheckConnections) -> Found:
 
 
 def check_session_key(connections: CheckConnections) -> Found:
-    """Check the key of the web application if it is available here; no other service has it."""
+    """Check the web application's key if it is available here. Only the web application's own service has it."""
     settings = connections.settings
     file = settings.data_dir / SESSION_KEY
     if not has_keys(settings, "session_key"):
@@ -194,7 +194,10 @@ def _registry(connections: CheckConnections) -> float | None:
 
 
 def _supplier(connections: CheckConnections, name: str) -> float | None:
-    """Return a supplier's time; None if it is not set up. Gateways are not asked, because they count each call."""
+    """Return a supplier's time; None if the supplier is not set up.
+
+    ``_SERVER_CLOCKS`` lists no gateway, because gateways count each call.
+    """
     if (chosen := configured_suppliers(connections.settings).get(name)) is None:
         return None
     endpoints = chosen.endpoints()
@@ -202,7 +205,10 @@ def _supplier(connections: CheckConnections, name: str) -> float | None:
 
 
 def _date_at(url: str, *, use_proxies: bool = False) -> float | None:
-    """Return the time in the answer's Date header; None without one. No login is sent: even a refusal has a date."""
+    """Return the time in the answer's Date header; None if there is no such header, or no time in it.
+
+    The request has no credentials: even a refusal has a date.
+    """
     with requests.Session() as session:
         session.trust_env = use_proxies
         date = session.head(url, timeout=5.0).headers.get("Date")
@@ -294,7 +300,10 @@ def check_time_zone(connections: CheckConnections) -> Found:
 
 
 def check_disk(connections: CheckConnections) -> Found:
-    """Check data_dir or, because this check creates no folder, the nearest folder above it that exists."""
+    """Check the permissions of data_dir, and the free space; this check creates no folder.
+
+    If data_dir does not exist yet, the nearest folder above it that exists is checked instead.
+    """
     folder = connections.settings.data_dir.absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):

@@ -1,13 +1,14 @@
 """Secrets of an installation: their names, how each is generated, and which service may read which.
 
-This module does no I/O; ``worker.cli.secrets`` reads and writes the files. Its functions take the stored values and the
-operator's values, and return the values to store and the files for each service.  Each service gets a folder with its
-own secrets only, so that an intruder in one service can read only what that service needs.
+This module does no I/O; ``worker.cli.secrets`` reads and writes the files. The functions here take the stored values
+and the operator's values, and return the values to store and the files for each service. Each service gets a folder
+with its own secrets only, so that an intruder in one service can read only what that service needs.
 
-One of these files holds the users of Redis (ACL): what each service may read, write and call there, as lines of
-redis.conf.  kombu puts all of its keys under one prefix, so queues, bindings, mailboxes and held messages are
-distinguished by name.  No user may change the server's configuration, empty or stop the server, or watch what others
-send. Keys: docs/reference/redis-keys.md.  tests/integration/test_redis_users.py tries each user against a real server.
+One of these files holds the users of Redis (ACL). Its lines, in the form of redis.conf, say what each service may read,
+write and call there. kombu puts all of its keys under one prefix, so these lines tell queues, bindings, mailboxes and
+workers' messages apart by the rest of the key. No user may change the server's configuration, empty or stop the server,
+or watch what others send. Keys: docs/reference/redis-keys.md. tests/integration/test_redis_users.py tries each user
+against a real server.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ _STATE: Final = "releve:"
 _QUEUES: Final = tuple(BROKER_PREFIX + queue for queue in QUEUES)
 _BINDINGS: Final = f"{BROKER_PREFIX}_kombu.binding*"
 _MAILBOXES: Final = f"{BROKER_PREFIX}*.celery.pidbox"  # Flower's questions to workers, and their answers.
-# Keys for restoring unacknowledged messages. Each process restores only its own messages, and Flower holds none. The
-# index holds only the tags of messages.
+# kombu uses these keys to restore its own process's unacknowledged messages. It uses them in Flower too, although
+# Flower takes no messages. The index contains only the tags of messages.
 _MUTEX: Final = f"{BROKER_PREFIX}unacked_mutex:*"
 _INDEX: Final = f"{BROKER_PREFIX}unacked_index:*"
 # Channels.  A subscription to a pattern needs the very same pattern here, not a wider one.
@@ -108,7 +109,7 @@ REDIS_USERS: Final = (
         (),
         ("+lpush", "+llen", "+sadd", "+smembers", "+hset", "+hget", "+hgetall", "+hmget", "+expire", *_CONNECT),
     ),
-    # Flower receives events, asks workers for their state, and counts waiting messages: it can't read or send a task.
+    # Flower receives events, asks workers for their state, and counts waiting messages. It can't read or send a task.
     RedisUser(
         "flower",
         (*_write(_BINDINGS, _MAILBOXES, f"{BROKER_PREFIX}celeryev.*", _MUTEX), *_read(_INDEX)),
@@ -133,7 +134,7 @@ REDIS_USERS: Final = (
 
 
 def redis_conf(passwords: Mapping[str, str]) -> str:
-    """Return the lines of redis.conf that define the users, from their passwords by name; no other user may connect."""
+    """Return the lines of redis.conf that define the users; no other user may connect. ``passwords``: by user name."""
     lines = [user.as_line(passwords[user.name]) for user in REDIS_USERS]
     return "\n".join(("user default off resetpass resetkeys resetchannels -@all", *lines, ""))
 
@@ -147,7 +148,7 @@ _REDIS_PASSWORDS: Final = {"worker": "redis_password"} | {
 
 
 class KeyChange(Enum):
-    """What happens to an operator's value that differs from the stored value."""
+    """What happens if the operator's value of a secret differs from the stored value."""
 
     ALLOWED = "replaces it"
     REFUSED = "is refused: a server has written it into its data"
@@ -183,8 +184,8 @@ class Addresses:
 def read_env_file(text: str, known: Collection[str]) -> dict[str, str]:
     """Return the secrets of a file such as .env, by variable; an empty text for each secret that the file lacks.
 
-    Raises ConfigError for a value that Compose would read differently, and for a variable that the file lacks although
-    Compose has a value for it (``known``).
+    ``known``: the variables for which Compose has a value. Raises ConfigError if the file lacks one of these, and for a
+    value that Compose would read differently.
     """
     values = dotenv_values(stream=StringIO(text), interpolate=False)
     given = {secret.variable: values.get(secret.variable) or "" for secret in SECRETS}

@@ -19,7 +19,7 @@ _START_BEAT: Final = "celery -A worker beat -l INFO"
 
 
 def check_own_worker(connections: CheckConnections) -> Found:
-    """Check that the workers on this host are alive; each container has its own host name."""
+    """Check that this host has workers and all of them are alive. Each container has its own host name."""
     host, heartbeats = socket.gethostname(), Heartbeats(connections.redis)
     now, workers = heartbeats.now(), [worker for worker in heartbeats.workers() if worker.host == host]
     silent = [worker.name for worker in workers if now - worker.seen_at > MAX_AGE_S]

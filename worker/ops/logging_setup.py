@@ -21,8 +21,8 @@ def warn(text: str) -> None:
     click.echo(f"releve: {text}", err=True)
 
 
-# Files of data_dir that are created at first use. ``session.key`` is missing here, because only the web application
-# reads that key, and then masks it.
+# Files of data_dir that are created at first use. ``session.key`` is not listed: only the web application reads that
+# key, and ``stored_secret`` masks it when it is read.
 _SECRET_FILES: Final = ("token.keys", "flower.password")
 _PASSWORDS: Final = re.compile(r"://[^:/@\s]*:([^/\s;,]+)@")
 _KEYS: Final = re.compile(r"[A-Za-z0-9_%~+-]{10,}")  # In a notification service's URL any part may be a key.
@@ -55,7 +55,7 @@ def configure_command(*, verbose: bool) -> None:
 
 
 def known_secrets(settings: Settings) -> Iterator[str]:
-    """Yield all secrets of the settings and of data_dir; passwords in URLs and keys in lists come one by one."""
+    """Yield all secrets of the settings and of data_dir: of a URL only the secret parts, of a list also each key."""
     values = (getattr(settings, name) for name in type(settings).model_fields)
     secrets = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
     files = (settings.data_dir / name for name in _SECRET_FILES)

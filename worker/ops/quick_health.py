@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from worker.stores.sockets import ask_redis
 
-MAX_AGE_S: Final = 90.0  # A worker writes its heartbeat every few seconds, but a call to Redis may be slow.
+MAX_AGE_S: Final = 90.0  # A worker sends a heartbeat every 4 s (in a home, every 60 s), but Redis may answer slowly.
 BEAT_S: Final = 180.0  # Beat sends a message every minute; in a home, every two minutes.
 TIMEOUT_S: Final = 5.0
 USUAL_ADDRESSES: Final = {
@@ -33,7 +33,7 @@ READINESS_CHECKS: Final = {
     "flower": ("broker",),
     "metrics": ("redis", "registry"),
 }
-# Matches the lines of INFO in which ``judge_redis`` of ``worker.ops.store_checks`` finds a fault, and error answers.
+# Matches error answers, and the lines of INFO in which ``judge_redis`` of ``worker.ops.store_checks`` finds a fault.
 _REDIS_FAULT: Final = r"(?m)^(-|role:slave|loading:1|cluster_enabled:1|aof_last_\w+_status:err)"
 _STEPS: Final = Path(__file__).parents[1] / "stores/registry/migrations/versions"
 
@@ -64,7 +64,10 @@ def _data_file(name: str) -> Path:
 
 
 def _is_redis_good(role: str) -> bool:
-    """Return whether Redis has no fault, and a recent heartbeat of each process of the role on this host."""
+    """Return whether Redis has no fault, and the role's heartbeats are recent.
+
+    These are the heartbeats of all workers on this host, or that of beat; other roles have none.
+    """
     url = _setting("REDIS_URL") or _data_file("redis/server.url").read_text(encoding="utf-8").strip()
     parts = urlsplit(url)
     if parts.scheme != "redis" or parts.query or parts.path not in ("", "/", "/0"):

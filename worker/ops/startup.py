@@ -4,7 +4,8 @@
 opens the stores, but beat only sends messages, so it needs neither the token keys, nor the supplier's client secret,
 nor the registry.
 
-**Connections without TLS**: plain http to browsers, which the settings must allow, and connections to the servers.
+**Connections without TLS**: one check is about browsers that reach the pages by plain http. A list has the servers that
+Relève reaches without TLS.
 
 **Flower** (`celery -A worker flower`).  Its own defaults listen on every address without a password, keep 100 000 tasks
 and let visitors stop workers.  Relève's defaults: this machine only, a password, bounded memory, read-only pages. These
@@ -52,15 +53,15 @@ _TLS_MODES: Final = ("require", "verify-ca", "verify-full")
 FLOWER_USER: Final = "releve"
 _PASSWORD_FILE: Final = "flower.password"  # noqa: S105 - This is the name of a file.
 FLOWER_PORT: Final = 5555
-_MAX_TASKS: Final = 5_000  # So many tasks take about 10 MB.
+_MAX_TASKS: Final = 5_000  # This many tasks take about 10 MB.
 _OFFLINE_S: Final = 3_600  # Flower forgets workers that are offline this long, because autoscaling ends many.
 _COLUMNS: Final = "name,state,args,runtime,retries,received,worker"
 SIMULATOR_CREDENTIALS: Final = {
     "enedis_client_id": Settings.model_fields["enedis_client_id"].default,
     "enedis_client_secret": Settings.model_fields["enedis_client_secret"].default,
 }
-# The commands of Celery's remote control that stay available: the watchdog's ping, and Flower's questions. The events
-# that Flower enables only report tasks.
+# The commands of Celery's remote control that stay available: the watchdog's ping, and those that Flower sends. The
+# events that Flower enables do nothing but report tasks.
 _REMOTE_COMMANDS: Final = {
     "ping",
     "stats",
@@ -96,7 +97,7 @@ def check_credentials(settings: Settings) -> None:
 def check_enedis_credentials(settings: Settings) -> None:
     """Raise ConfigError if the simulator's credentials would be sent to Enedis, which would refuse them.
 
-    A home calls a gateway with a token for each account, without credentials.
+    A home needs no credentials, because it calls a gateway with a token for each account.
     """
     if settings.is_home:
         return
@@ -219,7 +220,7 @@ def prepare_beat(stack: ExitStack) -> Callable[..., None]:
 
     def record_beat(**_: Any) -> None:
         if threading.get_ident() != thread:
-            return  # If beat runs in a worker, the worker's tasks send messages too.
+            return  # In a home, the tasks of beat's process send messages too; these don't show that beat works.
         try:
             heartbeats.record_beat()
         except StoreUnavailable as error:  # The message itself has been sent.
@@ -263,9 +264,10 @@ def check_plain_http(public_url: str, *, wanted: bool) -> str | None:
 
 
 def find_plain_http(settings: Settings, public_url: str, host: str = "127.0.0.1") -> str | None:
-    """Check as ``check_plain_http`` does, but only warn of plain http within a home's own network. Raises ConfigError.
+    """Return the warning of ``check_plain_http``, or raise its ConfigError.
 
-    ``host``: the address that the web service listens on.
+    For a home whose pages are reached only in its own network, return a warning and never raise. None if other machines
+    can't reach the pages by plain http. ``host``: the address that the web service listens on.
     """
     parts = urlsplit(public_url)
     name = parts.hostname or ""

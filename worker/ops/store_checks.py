@@ -5,7 +5,7 @@ CouchDB is asked once with our user, and once without credentials; it should ref
 
 Redis is judged only by its answer to INFO, because CONFIG is forbidden on many managed servers.
 
-Without the ledger of erasures nothing can be erased, stopped or closed.
+Without the ledger of erasures, no data can be erased, no consent stopped and no account closed.
 
 Checks raise StoreUnavailable or ConfigError if a store can't be reached or opened.
 """
@@ -88,7 +88,7 @@ def _check_setup(server: CouchServer) -> Found:
 
 
 def _status_of(server: CouchServer, path: str) -> int | None:
-    """Return the status of the answer; None if the server refuses this user."""
+    """Return the status of the answer; None if CouchDB refuses the user of ``server``."""
     try:
         return server.request("GET", path).status
     except UserRefused:
@@ -96,7 +96,7 @@ def _status_of(server: CouchServer, path: str) -> int | None:
 
 
 def _is_admin(server: CouchServer) -> bool:
-    """Return whether this user, or a request without credentials, gets an administrator's session."""
+    """Return whether CouchDB gives an administrator's rights to the requests of ``server``, which may lack a user."""
     try:
         session = read_or_none(server, "_session") or {}
     except UserRefused:
@@ -210,7 +210,7 @@ def sql_version(connection: Connection) -> str:
 
 
 def check_broker(connections: CheckConnections) -> Found:
-    """Check the broker; if the broker is the Redis that also holds other data, check only that it answers."""
+    """Check the broker. If this is the Redis that also holds other data, check only that Redis answers."""
     url = connections.settings.broker_url
     if url is None:
         try:
@@ -240,8 +240,8 @@ def check_queues(connections: CheckConnections) -> Found:
 def judge_queues(waiting: Mapping[str, int], ages: Mapping[str, float], every_s: float) -> Found:
     """Judge the queues by their number of messages, and by the age of the next message in seconds.
 
-    A message from beat expires after five rounds of ``every_s`` seconds, so ``control`` should never have an older
-    message.
+    Every ``every_s`` seconds, beat sends messages to the queue ``control``. They expire after five such rounds, so a
+    warning is given if this queue is further behind.
     """
     if (age_s := ages.get("control", 0.0)) > (limit_s := max(5 * every_s, LONG_S)):
         yield warn(

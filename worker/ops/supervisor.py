@@ -1,9 +1,9 @@
 """The processes of `releve up`: how each part is started, and who supervises them.
 
 After its checks, `releve up` becomes the supervisor of its parts (`python -m worker.ops.supervisor PLAN`). The
-supervisor ends when the first part ends; only the embedded Redis is restarted. The supervisor stays in memory as long
-as the parts run, so this module imports settings and stores only inside functions: 15 MB instead of 85. The plan is
-JSON::
+supervisor restarts the embedded Redis if it ends. If any other part ends, the supervisor ends all parts and itself. It
+stays in memory as long as the parts run, so this module imports settings and stores only inside functions: the process
+takes 15 MB instead of 85. The plan is JSON::
 
     {"parts": {"worker": ["/usr/bin/python3", "-m", "celery", …]}, "logs": "releve-data/logs", "grace_s": 30,
      "lines": ["worker and web are running …"], "redis_in": "releve-data"}

@@ -76,7 +76,7 @@ def check_token(connections: CheckConnections, supplier: str | None = None) -> F
 
 
 def check_incidents(connections: CheckConnections) -> Found:
-    """Warn about each open incident and each closed gate (pause of all calls): they explain why no new data come."""
+    """Warn about each open incident and each closed gate (pause of all calls); both can be why no new data come."""
     for preset in supplier_settings.chosen_presets(connections.settings).values():
         quota = supplier_settings.ledger_of(preset, connections.settings, connections.redis).state(())
         if closed_s := math.ceil(quota.opens_in_s):
@@ -237,7 +237,7 @@ def check_workers(connections: CheckConnections) -> Found:
 
 
 def judge_errors(errors: Sequence[ErrorCount]) -> Found:
-    """Judge the errors that keep accounts waiting; only errors that ended workers give a warning."""
+    """Warn about accounts whose windows ended workers. The other ``errors`` of accounts give no warning."""
     for error in errors:
         if error.code == WorkerLost.code:
             last = f", last on {error.last_at.astimezone(PARIS):%d %b at %H:%M}" if error.last_at else ""

@@ -100,7 +100,7 @@ class _Anonymizer:
 
 
 def masked_settings(settings: Settings) -> dict[str, Any]:
-    """Return every setting by name: its value where that reveals nothing, else "default" or "set"."""
+    """Return every setting by name: its value if this is a number, a switch or None, else "default" or "set"."""
     return {
         name: _masked_value(getattr(settings, name), field.default) for name, field in Settings.model_fields.items()
     }

@@ -1,13 +1,13 @@
 """Handlers of Celery's signals: they set each task's lane, label its log lines, and count and serve its metrics.
 
 Each log line of a task names task, run and chain.  ``run`` is the run id of a window, like ``20240725T071500.123456``;
-it stays the same from the publishing of the window to its storing.  ``chain`` is the id of the first task, which is the
+it stays the same from the publishing of the window to its storing. ``chain`` is the id of the first task, which is the
 nightly run or the backfill of an account: all tasks that follow from it have the same chain, on whichever workers they
 run. Messages get the time of their publishing, from which a task's waiting time is counted.
 
-The endpoint serves the metrics of one worker, in a thread of its main process.  A pool of threads counts in this
-process.  A pool of processes needs PROMETHEUS_MULTIPROC_DIR, as prometheus_client documents: each process then counts
-in files of that folder, and the endpoint adds them up.
+The endpoint serves the metrics of one worker, in a thread of its main process. If the pool has threads, tasks are
+counted in that process. If the pool has processes, PROMETHEUS_MULTIPROC_DIR must be set, as prometheus_client
+documents: each process then counts in files of that folder, and the endpoint adds up the counts.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ log = logging.getLogger("releve.metrics")
 
 
 def install() -> None:
-    """Connect to Celery's signals, before Celery sets up its own logging. Safe to repeat."""
+    """Connect our functions to Celery's signals. Safe to repeat.
+
+    Must be called before Celery sets up its own logging, which ours replaces.
+    """
     signals.setup_logging.connect(_configure)
     signals.celeryd_init.connect(_configure_early)
     signals.worker_init.connect(_begin_at_zero)
@@ -83,7 +86,7 @@ def _record_start(
 ) -> None:
     """Enter the task's lane and count the task.
 
-    The request, which belongs to this run of the task, keeps what ``_record_end`` needs.
+    What ``_record_end`` needs is kept in ``task.request``, because each run of the task has its own request.
     """
     request: Any = task.request
     run = {"run": run_id} if (run_id := run_id_of(args, kwargs or {})) else {}
@@ -112,10 +115,9 @@ def _count_failure(sender: Task[Any, Any], exception: BaseException, **_: Any) -
 
 
 def _wait_s(request: Any) -> float | None:
-    """Return the seconds from publishing, or from the end of the countdown, to the start of the task.
+    """Return the seconds since a task's publishing, or since its countdown ended; None without a publishing time.
 
-    The result is never negative, although the clocks of two hosts may differ; None for a message without a publishing
-    time.
+    The result is at least 0, because the publisher's clock may be ahead of ours.
     """
     published_at = request.get(PUBLISHED_AT)
     if not isinstance(published_at, int | float):
@@ -143,7 +145,7 @@ def run_id_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
 
 def _configure(loglevel: int = logging.WARNING, logfile: str | None = None, **_: Any) -> None:
     """Set up logging; ``-l`` on Celery's command line can only add detail to RELEVE_LOG_LEVEL."""
-    keep_files_private()  # Beat sends no signal before this one, and has written nothing yet.
+    keep_files_private()  # Early enough for beat, which has no earlier signal: it has written no file yet.
     configure_process(get_settings(), level=loglevel, logfile=logfile, takeover=True)
     _hide_message_bodies()
     _quiet_tasks()
@@ -158,7 +160,7 @@ def _configure_early(instance: Any, **_: Any) -> None:
 
 
 def _quiet_tasks() -> None:
-    """Log only at DEBUG that a task was sent, received or done: these are a dozen lines a minute, thousands each night.
+    """Log only at DEBUG that a task was sent, received or done, which would give thousands of lines each night.
 
     Errors and retries are always logged, and a task's result has its own lines.
     """
@@ -184,7 +186,7 @@ def _hide_message_bodies() -> None:
 
 
 def _open_endpoint(**_: Any) -> None:
-    """Serve the metrics of the worker, which is ready now, if the settings name a port."""
+    """Serve the worker's metrics if the settings name a port. Called when the worker is ready."""
     settings = get_settings()
     if settings.metrics_port and (server := serve_metrics(settings.metrics_host, settings.metrics_port)):
         # A child process that outlives its worker would otherwise keep the port.

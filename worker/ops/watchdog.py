@@ -1,15 +1,16 @@
 """Heartbeat and watchdog of a worker, and the requeueing of dead workers' messages.
 
-**Heartbeat**: a worker without a recent heartbeat is dead, and the messages that it had taken are requeued. This is
-done only with Redis as the broker; RabbitMQ itself requeues the messages of a lost connection.
+**Heartbeat**: a worker without a recent heartbeat counts as dead, and its messages are requeued. This is done only with
+Redis as the broker; RabbitMQ itself requeues the messages of a lost connection.
 
 **Watchdog**: a worker can be alive and connected and yet receive nothing. ``BrokerProbe`` tests it through the broker,
 in the same way that work reaches it. Silence is counted only while the broker answers a connection of our own, so a
 broker that is down causes no restart.
 
-**Restart**: the program is replaced in its own process (exec). Its process id stays the same, so its supervisor or
-container does not notice. No work is lost, because messages are acknowledged when their task is done. The time of a
-shutdown is limited, too.
+**Restart**: the program is started again in the same process (exec). The process id stays the same, so a supervisor or
+container does not notice. No work is lost, because messages are acknowledged when their task is done.
+
+**Shutdown**: a worker that has not ended in time is ended by force.
 
 Heartbeat and watchdog are one thread each in the worker's main process.
 """
@@ -47,7 +48,8 @@ HOME_INTERVAL_S: Final = 60.0  # Each heartbeat is a write to a small computer's
 RESTARTS_VARIABLE: Final = "RELEVE_WATCHDOG_RESTARTS"
 CHECK_EVERY_S: Final = 15.0
 RECONNECTING_S: Final = 35.0  # Celery waits up to 30 s between two attempts to connect.
-GRACE_BEYOND_CALL_S: Final = 10.0  # Our supervisor grants the same time: worker/cli/processes.py.
+# A worker gets this time beyond a call's time-out to end. The same number is in worker/cli/processes.py.
+GRACE_BEYOND_CALL_S: Final = 10.0
 ANSWER_S: Final = 5.0
 LATE: Final = 1  # Exit code of a worker that did not end within its grace period.
 _CONNECT_S: Final = 5.0
@@ -87,7 +89,7 @@ class WorkerActivity:
 
 
 class Heartbeat:
-    """Thread that records every few seconds, until ``stop``, that this worker is alive and what it does."""
+    """Thread that records every ``every_s`` seconds, until ``stop``, that this worker is alive and what it does."""
 
     def __init__(self, heartbeats: Heartbeats, name: str, worker: str = WORKER_ID, every_s: float = INTERVAL_S) -> None:
         self.activity = WorkerActivity()
@@ -104,7 +106,7 @@ class Heartbeat:
         self._thread.start()
 
     def watch(self, consumer: Any) -> None:
-        """Report the activity of the worker, which is now ready, at once and in all later heartbeats."""
+        """Report the worker's activity at once and in all later heartbeats. Called when the worker is ready."""
         self.activity.consumer = consumer
         self._beat()
 
@@ -120,8 +122,8 @@ class Heartbeat:
             heartbeat_log.warning("could not record that this worker has stopped: %s", error)
 
     def _run(self) -> None:
-        # Heartbeats come at whole intervals of the clock, so that a home's heartbeat and beat's round share one write
-        # to the memory card.
+        # Heartbeats are sent when the clock shows a multiple of the interval, so that a home's heartbeat and beat's
+        # round share one write to the memory card.
         while not self._stop_event.wait(self._every_s - time.time() % self._every_s):
             self._beat()
 
@@ -209,7 +211,7 @@ class Watchdog(threading.Thread):
             self._worker,
             time.monotonic() - (self._silent_since or time.monotonic()),
         )
-        # The restarted program has another worker id, and other workers may take the messages of this id.
+        # The restarted program has another worker id. Other workers can take this worker's messages at once.
         self._heartbeat.stop()
         os.environ[RESTARTS_VARIABLE] = str(self._heartbeat.restarts + 1)
         _kill_children()
@@ -244,10 +246,10 @@ def start_watchdog(consumer: Any, heartbeat: Heartbeat) -> None:
 
 
 def _allowed_silence_s(consumer: Any, configured_s: float) -> float:
-    """Return the allowed silence: as configured, but on RabbitMQ at least three heartbeats; 0 switches restarts off.
+    """Return the silence that the watchdog allows before a restart: as configured; 0 means that it never restarts.
 
-    RabbitMQ keeps the mailbox of a dead connection locked until two heartbeats were missed.  A worker that restarts
-    before that can't open its mailbox.
+    On RabbitMQ it is at least the time of three heartbeats. RabbitMQ keeps the mailbox of a dead connection locked
+    until two heartbeats were missed, and a worker that restarts before that can't open its mailbox.
     """
     if configured_s and consumer.connection.transport.driver_type == "amqp":
         return max(configured_s, _AMQP_HEARTBEATS * (consumer.app.conf.broker_heartbeat or 0))
@@ -265,7 +267,7 @@ class BrokerProbe:
         self._activity, self._consumer, self._pings = activity, activity.consumer, pings
         self._app: Celery = self._consumer.app
         conf = self._app.conf
-        # The app's own mailbox publishes over the process's shared connections, which may be dead.
+        # The probe has its own mailbox. The app's publishes over the process's shared connections, which may be dead.
         self._mailbox = Mailbox(
             conf.control_exchange,
             type="fanout",
@@ -274,8 +276,8 @@ class BrokerProbe:
             reply_queue_expires=conf.control_queue_expires,
         )
         self._has_answered = False
-        # The worker's progress at the last test, if messages waited then although the worker had a free slot; else
-        # None.
+        # The worker's progress at the last test, but only if messages were waiting at that time while the worker had a
+        # free slot; otherwise None.
         self._idle_progress: tuple[int, int, int] | None = None
 
     @property

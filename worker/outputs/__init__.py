@@ -1,1 +1,1 @@
-"""Outputs, to which changed measures are sent, such as Home Assistant, MQTT, time series databases and webhooks."""
+"""Outputs, the receivers of changed measures: Home Assistant, MQTT brokers, time series databases and webhooks."""

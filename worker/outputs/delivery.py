@@ -1,11 +1,12 @@
 """The delivery sends the changes in the outbox to the outputs, account by account, and retries after a failure.
 
-A failing output stops neither the sync nor the other outputs. Its changes stay in the outbox, whose size doesn't depend
-on the length of the outage. Only one worker at a time delivers to an output, so that an account's changes arrive in
-order. If two workers deliver nevertheless, changes that are sent twice do no harm, because values are read from the
-store when they are sent.
+A failing output stops neither the sync nor the other outputs. Its changes stay in the outbox, which has one row for
+each account and series, however long the outage lasts. Only one worker at a time delivers to an output, so that an
+account's changes arrive in order. If two workers deliver nevertheless, changes that are sent twice do no harm, because
+values are read from the store when they are sent.
 
-Deliveries have their own threads, so that the sync waits for none: a home's worker runs only one task at a time.
+Deliveries run in their own threads. As tasks they would delay the sync, because a home's worker runs only one task at a
+time.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ MOST_THREADS: Final = 4
 class OutputDelivery:
     """Sends each output its changes from the outbox.
 
-    ``notify``: called at each failure of an output that has been failing for a day.
+    ``notify``: called at each failure of an output that has been failing for a day or longer.
     """
 
     outputs: OutputTable
@@ -58,7 +59,7 @@ class OutputDelivery:
     notify: Callable[[OutputState, datetime], object]
 
     def build(self, kind: str, options: OutputOptions) -> Output:
-        """Return an output with these options. Raises OperatorFault, with one line of text, if they are wrong."""
+        """Return an output. Raises OperatorFault, with one line of text, for an unknown kind or a wrong option."""
         if kind not in self.kinds:
             raise errors.OperatorFault(f"this version has no kind of output {kind}: {', '.join(self.kinds)}")
         try:
@@ -74,10 +75,10 @@ class OutputDelivery:
 
     @contextmanager
     def paused(self, state: OutputState) -> Iterator[None]:
-        """Hold back deliveries during the block, if this kind of output can remove sent data (``forget``).
+        """Hold back deliveries during the block, so that no delivery sends again what the block removes.
 
-        Otherwise a delivery could send removed data again. Waits at most ``LONGEST_RUN_S`` for a running delivery;
-        after that the block runs all the same.
+        Waits for a running delivery, but at most ``LONGEST_RUN_S``; then the block runs all the same. Holds nothing
+        back if this kind of output can't remove sent data (``forget``).
         """
         kind = self.kinds.get(state.kind)
         with ExitStack() as held:
@@ -92,7 +93,7 @@ class OutputDelivery:
     def forget(self, state: OutputState) -> bool:
         """Remove the data of an output's accounts from the receiver; return False if this kind of output can't do that.
 
-        Raises NotDelivered if the receiver can't be reached, or OperatorFault.
+        Raises OperatorFault, or NotDelivered if the receiver can't be reached.
         """
         kind = self.kinds.get(state.kind)
         if kind is None or kind.forget is None:
@@ -106,8 +107,8 @@ class OutputDelivery:
     def deliver(self, output_id: str) -> int:
         """Send an output's waiting changes for at most a minute, and return the number of series sent.
 
-        Does nothing if another worker is delivering to this output. A failure is recorded, with the time of the next
-        try. Raises StoreUnavailable.
+        Sends nothing if another worker is delivering to this output, or if the next try isn't due yet. A failure is
+        recorded with the time of the next try. Raises StoreUnavailable.
         """
         with ExitStack() as held:
             try:
@@ -151,9 +152,9 @@ class OutputDelivery:
         return sent
 
     def _send(self, output: Output, waiting: Sequence[WaitingChange]) -> tuple[int, KeptReadings]:
-        """Send one account's waiting changes; return how many series were sent, and which readings the receiver keeps.
+        """Send one account's waiting changes; return the number of series sent, and the readings that were not deleted.
 
-        The receiver keeps these readings although they were removed here. For a removed account nothing is sent.
+        These readings were removed here, but the receiver keeps them. For a removed account nothing is sent.
         """
         try:
             account = self.accounts.get(waiting[0].account_id)
@@ -167,9 +168,9 @@ class OutputDelivery:
         return len(changes), kept or ()
 
     def _to_change(self, account: OutputAccount, row: WaitingChange) -> Change | None:
-        """Return the change to send, or None if there is nothing to send.
+        """Return the change to send; None if everything is to be sent, but no reading is stored or was removed.
 
-        BEGINNING (everything is to be sent) is replaced with the start of the oldest reading.
+        A row that begins at BEGINNING stands for everything. Its change begins at the oldest of these readings.
         """
         starts, last, inputs = [row.first], row.last.astimezone(PARIS), row.series.inputs
         if row.first <= BEGINNING:
@@ -195,7 +196,7 @@ class OutputDelivery:
                 self.notify(after, now)
 
     def note_daily(self) -> int:
-        """Note yesterday as changed for outputs whose figures change with the date; return the number of series."""
+        """Enqueue all since yesterday for outputs whose figures change with the date; return the number of rows."""
         yesterday = local_midnight(civil_date(self.now()) - ONE_DAY)
         daily = {name for name, kind in self.kinds.items() if kind.daily}
         states = [state for state in self.outputs.list_outputs() if state.kind in daily]
@@ -207,10 +208,10 @@ def to_output_account(account: Account) -> OutputAccount:
 
 
 class DeliveryThreads:
-    """The delivery threads of one process: a few run at a time, other outputs wait, and no output is queued twice.
+    """The delivery threads of one process. Each thread delivers to one output after the other, until no output waits.
 
-    A thread ends when no output waits. Threads don't keep the process from ending: undelivered changes stay in the
-    outbox.
+    At most ``most`` threads run at a time; the other outputs wait, and none is queued twice. The process may end while
+    threads run, because undelivered changes stay in the outbox.
     """
 
     def __init__(self, deliver: Callable[[str], object], most: int = MOST_THREADS) -> None:

@@ -2,13 +2,13 @@
 
 These are *external* statistics with our own identifiers, such as ``releve:home_consumption``; Home Assistant computes
 none of them itself. A row is addressed by the statistic's identifier and by its hour, so sending it again overwrites
-it. Sums are cumulative: after a change every row from the first changed day to the newest is sent, which corrects the
-later sums too, and completes a delivery that was cut off. Home Assistant can't delete rows: a row whose reading was
+it. Sums are cumulative, so after a change every row from the first changed day to the newest is sent. This corrects the
+later sums too. It also completes a delivery that was cut off. Home Assistant can't delete rows: a row whose reading was
 removed is overwritten with a row that has only the running sum.
 
-Home Assistant accepts a message before it writes it. So the rows of each message are read back before the next one is
-sent: if Home Assistant stops, no accepted row is lost, and at most one message waits there. The measure store is read
-one year at a time, which bounds the memory.
+Home Assistant accepts a message before it writes the rows. So we read the rows of each message back before we send the
+next message. If Home Assistant stops in between, the delivery fails and is repeated: no row is lost. The measure store
+is read one year at a time, so that a long history needs no more memory than a short one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ROWS_A_MESSAGE: Final = 1000
 _SINCE_MEAN_TYPE: Final = (2025, 11)
 _NO_MEAN: Final = 0
 _HOUR: Final = timedelta(hours=1)
-_CLOSE: Final = 1e-7  # Numbers that differ by less are equal: the last decimal that is sent is larger.
+_CLOSE: Final = 1e-7  # A smaller difference counts as none: numbers are sent with six decimals.
 # The pauses before each try to read the rows back. A thousand new rows take a second or two on a good machine, and ten
 # times as long on a small one.
 _READ_BACK_AFTER_S: Final = (0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 10.0, 15.0, 20.0)
@@ -151,8 +151,8 @@ def statistic_id(account: OutputAccount, statistic: Statistic) -> str:
 def _rows_gone(stored: StoredRows, batch: Sequence[StatisticRow], total: int) -> Iterator[StatisticRow]:
     """Yield a row without an amount for each of Home Assistant's rows (``stored``) that isn't in the batch.
 
-    The reading of such a row was removed, or only the total of its day is known now. ``total``: the sum before the
-    batch.
+    The reading of such a row was removed, or only the daily value of its day is known now. ``total``: the running sum
+    before the batch.
     """
     rows = deque(batch)
     for start in sorted(stored):
@@ -165,7 +165,7 @@ def _rows_gone(stored: StoredRows, batch: Sequence[StatisticRow], total: int) ->
 
 
 def _to_json(row: StatisticRow) -> dict[str, Any]:
-    """Return a row in Home Assistant's form; without ``state`` its hour has no value."""
+    """Return a row in Home Assistant's form. A row without an amount gets no ``state``, so its hour has no value."""
     numbers = {"sum": _to_number(row.total)}
     if row.amount is not None:
         numbers["state"] = _to_number(row.amount)
@@ -173,7 +173,7 @@ def _to_json(row: StatisticRow) -> dict[str, Any]:
 
 
 def _start_of(stored: Mapping[str, Any]) -> datetime:
-    """Return the start of a row, which Home Assistant sends in milliseconds, or until version 2023.2 as a text."""
+    """Return the start of a row. Home Assistant sends milliseconds; up to version 2023.2 it sent a text."""
     start = stored["start"]
     return datetime.fromisoformat(start) if isinstance(start, str) else datetime.fromtimestamp(start / 1000, UTC)
 
@@ -216,7 +216,7 @@ class StatisticReader:
         return 0 if oldest is None else self._sum_before(oldest, end)
 
     def _has_values(self, oldest: date, today: date) -> bool:
-        """Return whether any daily document has the statistic's field; ``load`` is in all of them."""
+        """Return whether the statistic has a value. Every document has ``load``; other fields may be missing in all."""
         if self.statistic.detail == "load":
             return True
         return any(self._read_daily(year) for year in _years(DateWindow(oldest, max(oldest, today) + ONE_DAY)))
@@ -228,7 +228,7 @@ class StatisticReader:
     def _sum_before(self, oldest: date, end: date) -> int:
         """Return the sum of the days from ``oldest`` to the one before ``end``.
 
-        Hours are read only for the few years in which a daily value is missing.
+        Hours are read only for years in which a daily value is missing.
         """
         total = 0
         for year in _years(DateWindow(oldest, end)) if oldest < end else ():

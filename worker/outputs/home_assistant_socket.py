@@ -97,7 +97,7 @@ class HomeAssistantSession:
 
     @classmethod
     def begin(cls, socket: ClientConnection, token: str, timeout_s: float) -> HomeAssistantSession:
-        """Send the token, and return the session. Raises OutputRefused or NotDelivered, as ``check`` does."""
+        """Send the token, and return the session. Raises OutputRefused for a wrong token, and ``check``'s errors."""
         if _receive(socket, timeout_s).get("type") != "auth_required":
             raise OutputRefused(_NO_HOME_ASSISTANT)
         socket.send(json.dumps({"type": "auth", "access_token": token}))

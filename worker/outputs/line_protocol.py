@@ -2,27 +2,28 @@
 
 The options determine the kind of server, and so the path and the header with the credentials:
 
-================================== ===================== ======================================
+================================== ===================== =======================================
 options                            path                  credentials
-================================== ===================== ======================================
+================================== ===================== =======================================
 ``bucket``, perhaps ``org``        ``/api/v2/write``     a token: InfluxDB 2
 ``database`` and a secret          ``/api/v3/write_lp``  a token: InfluxDB 3
 ``database`` and ``user``          ``/write``            a password: InfluxDB 1
-no ``database``, or no secret      ``/write``            none, or a password: VictoriaMetrics
-================================== ===================== ======================================
+``user``, no ``database``          ``/write``            a password: VictoriaMetrics, by a proxy
+no secret, perhaps ``database``    ``/write``            none: VictoriaMetrics
+================================== ===================== =======================================
 
 Stored measures become lines, with one measurement for each granularity:
 
     releve_day,account=k9xgwnz9gvp2,direction=consumption wh=10412.0 1729980000
 
-A point's time is the start of its period in Europe/Paris, in seconds. Days, months and years have their own
-measurements, so that a sum over one of them counts nothing twice. ``MEASUREMENTS`` lists them all, for the
-documentation and the dashboard. All numbers are floats, because a half-hour's energy may end in half a watt-hour and a
-field keeps its type for good.
+A point's time is the start of its period, in seconds since 1970; a day begins at midnight in Europe/Paris. Days, months
+and years have their own measurements, so that a sum over one measurement counts nothing twice. ``MEASUREMENTS`` lists
+them all, for the documentation and the dashboard. All numbers are floats: a field keeps the type of its first value,
+and a half-hour's energy may be 212.5 Wh.
 
-A point that is sent again replaces the previous one. Points of removed readings are deleted first, which InfluxDB 1 and
-2 support; a deletion covers a day's points from the first to the last removed one, and points in between that still
-exist are sent again afterwards. Errors contain nothing of the server's message about a line, which may quote the line.
+A point that is sent again replaces the previous one. Points of removed readings are deleted first; only InfluxDB 1 and
+2 support this. A deletion covers a day's points from the first to the last removed reading. Readings in between that
+still exist are sent again afterwards. Our errors leave out the server's message, because it may quote a line.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class LineProtocolOutput:
             answer = self._post(session, urlencode({"q": query}), f"{url}query", "application/x-www-form-urlencoded")
         with suppress(OutputRefused):
             self._require_success(answer)
-        # VictoriaMetrics answers 200 to anything that it takes for a query.
+        # The status 200 proves no deletion: VictoriaMetrics answers 200 to anything that it takes for a query.
         return answer.status_code == requests.codes.no_content or answer.content.strip() in _DELETED
 
     def _write(self, session: requests.Session, lines: Sequence[str]) -> None:
@@ -244,9 +245,9 @@ MEASUREMENTS: Final = (*_ENERGY.values(), MAX_POWER, REGISTER, REGISTER_DAY, *_G
 
 
 def to_lines(change: Change, measures: MeasureStore) -> Iterator[str]:
-    """Yield a line for each stored value of the changed part and each affected total; by measurement, oldest first.
+    """Yield a line for each stored value of the changed part, and for each affected total.
 
-    Raises StoreUnavailable.
+    The lines are grouped by measurement, each group oldest first. Raises StoreUnavailable.
     """
     for doctype in change.series.doctypes:
         match doctype.series.description.granularity:
@@ -255,7 +256,7 @@ def to_lines(change: Change, measures: MeasureStore) -> Iterator[str]:
             case Granularity.INSTANT:
                 yield from _peak_lines(change, doctype, measures)
             case Granularity.STATE:
-                pass  # No lines: the tariff and contract of a day are stored with that day's values.
+                pass  # No lines: of a contract only the subscribed power is sent, with each day's maximum power.
             case _:
                 measurement = energy_measurement(doctype)
                 tags = _tags(change, measurement)
@@ -272,7 +273,7 @@ def energy_measurement(doctype: Doctype) -> Measurement:
 def _changed_entries(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[Entry]:
     """Yield the stored entries of all periods from the change's first instant to its last.
 
-    The details of a total are its counts, such as the number of known days.
+    In the entry of a total, ``details`` are its counts, such as the number of known days.
     """
     first, last = period_key(change.first, doctype), period_key(change.last, doctype)
     for document in find_stored_range(measures, change.account.id, doctype, _days(change)).iterate():
@@ -296,7 +297,7 @@ def _peak_lines(change: Change, doctype: Doctype, measures: MeasureStore) -> Ite
 
 
 def _register_lines(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[str]:
-    """Yield the register readings, and the energy of each day whose first or last midnight has a changed reading."""
+    """Yield a line for each register reading, and for the energy of each day that begins or ends with a changed one."""
     days = _days(change)
     read = DateWindow(days.start - ONE_DAY, days.end + ONE_DAY)
     stored = measures.read(change.account.id, {doctype: key_range(read, doctype)})[doctype]

@@ -5,13 +5,13 @@
     homeassistant/sensor/releve_k9xgwnz9gvp2/consumption_yesterday/config   the description of the sensor
 
 All messages are retained (``mqtt_client``), so a display that starts later has them at once. The state is one message,
-so that its figures belong to the same moment; an unknown figure is null, which Home Assistant shows as "unknown". For
-each kind of energy there are the figures of yesterday, this month and this year, as far as known today, and the last
-known day. These figures change at midnight, even without new readings (``OutputKind.daily``).
+so that its figures belong to the same moment; an unknown figure is null, which Home Assistant shows as "unknown". Each
+kind of energy has four figures: the energy of yesterday, of this month and of this year, as far as it is known, and the
+last known day. These figures change at midnight, even without new readings (``OutputKind.daily``).
 
 We connect only to send. ``online`` is published last, after all other messages were acknowledged. If the connection
-breaks off before that, the broker publishes ``offline``, which stands until the delivery is repeated; a sensor without
-news for three days expires. So no old figure looks current after Relève has stopped.
+breaks off before that, the broker publishes ``offline``, which stays until the delivery is repeated. A sensor without
+news for three days expires, so no old figure looks current after Relève has stopped.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _LONGEST_TOPIC: Final = 200  # The most characters of a topic's first part.
 class EnergyFigures:
     """The figures of one series of daily energy, in kWh; a figure is None if nothing is known of its period.
 
-    ``month`` and ``year``: the sums of the known days of the current month and year. ``counts``: for example how many
-    days of the month are known (``month_days``), of how many (``month_expected_days``).
+    ``month`` and ``year``: the sums of the known days of the current month and year. ``counts``: the known days of the
+    month (``month_days``), all its days (``month_expected_days``), and the same for the year.
     """
 
     series: Series
@@ -109,7 +109,7 @@ class MqttOutput:
         yield RetainedMessage(f"{self._topic(account)}/state", _to_json(_state(account, figures, now)))
 
     def _common(self, account: OutputAccount, name: str) -> dict[str, Any]:
-        """Return the part of the discovery message that all sensors share."""
+        """Return the fields that the discovery message of every sensor has."""
         device = f"releve_{account.label}"
         return {
             "name": translate(f"output.mqtt.{name}", self.language),
@@ -131,7 +131,7 @@ class MqttOutput:
 
 
 def _sensors(figures: Sequence[EnergyFigures], state_topic: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the name of each sensor, and its own part of the discovery message."""
+    """Yield the name of each sensor, and the fields that ``_common`` doesn't add to its discovery message."""
     for one in figures:
         for period in _PERIODS:
             yield (
@@ -160,7 +160,7 @@ def _attributes(name: str, state_topic: str) -> dict[str, str]:
 
 
 def _state(account: OutputAccount, figures: Sequence[EnergyFigures], now: datetime) -> dict[str, Any]:
-    """Return the state: the figures by the name of their sensor, and the start of each period."""
+    """Return the content of the state message: each sensor's value, the counts, and the start of each period."""
     today = civil_date(now)
     begins = {"yesterday": today - ONE_DAY, "month": today.replace(day=1), "year": today.replace(month=1, day=1)}
     state: dict[str, Any] = {}
@@ -187,7 +187,7 @@ def read_figures(account_id: str, measures: MeasureStore, now: datetime) -> Iter
         years = measures.read(account_id, {year: ALL_KEYS})[year]
         if not years:
             continue
-        first = min(f"{key_of(years[-1])}-01-01", yesterday.isoformat())  # The newest year's first day, or yesterday.
+        first = min(f"{key_of(years[-1])}-01-01", yesterday.isoformat())  # On a 1 January, yesterday is earlier.
         ranges = {series.inputs: (first, "~"), month: key_range(today, month)}
         documents = measures.read(account_id, ranges)
         days = {key_of(document): document["load"] for document in documents[series.inputs]}

@@ -1,7 +1,7 @@
 """A short connection to an MQTT broker that publishes messages one at a time.
 
-MQTT 5 is used, because its acknowledgements say whether the user may write to a topic. The loop of the library paho is
-called in this thread, so no thread is left behind, and each wait has a limit.
+MQTT 5 is used, because its acknowledgements say whether the user may write to a topic. We call the loop of the library
+paho in the caller's thread, so no thread is left behind, and each wait has a limit.
 """
 
 from __future__ import annotations

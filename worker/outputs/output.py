@@ -20,7 +20,7 @@ from worker.stores.registry.outputs import KeptReadings
 
 
 class OutputRefused(OperatorFault):
-    """An output refuses data until its operator acts, for example after a wrong token; the text is one clear line."""
+    """An output refuses data until the operator acts, for example replaces the token; the text is one clear line."""
 
     code = ""  # The error concerns no account.
 
@@ -43,7 +43,7 @@ class Change:
     """The changed part of a series: from the start of the first changed reading to the start of the last changed one.
 
     ``first`` and ``last``: in Europe/Paris; for a daily reading the local midnight. Values in between may be unchanged.
-    ``removed``: the keys of removed readings, in their order.
+    ``removed``: the keys of removed readings, oldest first.
     """
 
     account: OutputAccount
@@ -67,8 +67,8 @@ class Output(Protocol):
         """Send the values of these parts as they are stored now; safe to repeat.
 
         The changes belong to one account and are sorted, oldest first. Returns the ``removed`` readings that the
-        receiver keeps, or None if it keeps none. Raises NotDelivered if a later try may succeed, OutputRefused if it
-        can't, or StoreUnavailable.
+        receiver doesn't delete; None if there are none. Raises NotDelivered if a later try may succeed, OutputRefused
+        if the operator must act first, or StoreUnavailable.
         """
         ...
 
@@ -93,10 +93,10 @@ class OutputKind:
     """A kind of output: its name, the help of its options, and the function that builds such an output.
 
     ``secret``: what the hidden prompt asks for, such as "long-lived access token"; None if there is no secret.
-    ``daily``: whether the output's figures change with the date even without new readings; then, once a day, yesterday
-    is noted as changed in each account's daily series. ``options``: the further options NAME=VALUE with their help.
-    ``build`` raises ValueError with one clear line for a wrong option. ``forget`` removes accounts' data from the
-    receiver, and raises the errors of ``Output.send``; None if the protocol has no simple way to remove data.
+    ``daily``: whether the output's figures change with the date, even without new readings. If so, everything from
+    yesterday on is enqueued once a day. ``options``: the further options NAME=VALUE with their help. ``build`` raises
+    ValueError with one clear line for a wrong option. ``forget`` removes accounts' data from the receiver, and raises
+    the errors of ``Output.send``; None if the protocol has no simple way to remove data.
     """
 
     name: str
@@ -110,7 +110,7 @@ class OutputKind:
 
 
 def require_address(url: str) -> None:
-    """Raise ValueError unless the text is a URL with a valid host name; the error doesn't quote the URL."""
+    """Raise ValueError if the URL's host name or port is invalid; the error doesn't quote the URL."""
     try:
         parts = urlsplit(url)
         has_port = parts.port != 0

@@ -1,8 +1,8 @@
 """Measures for a service: signed POST requests, each with at most 5 000 readings of one series of an account.
 
-A request has all readings from its ``from`` to its ``until``, and the receiver replaces that span: a reading that the
-request doesn't contain no longer exists. docs/reference/measures-webhook.schema.json describes the body. Notices have a
-separate webhook (``accounts.notice_channels``).
+A request has all stored readings of the span from ``from`` to ``until``. The receiver replaces its readings of this
+span: a reading that the request doesn't contain no longer exists. docs/reference/measures-webhook.schema.json describes
+the body. Notices have a separate webhook (``accounts.notice_channels``).
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def _to_body(change: Change, begin: datetime, until: datetime, documents: Sequen
 def _identify(change: Change, begin: datetime, until: datetime, documents: Sequence[Document]) -> str:
     """Return an id that is the same whenever the same state of the same time span is sent.
 
-    A value that was removed and restored changes the id, because its writing time differs. Without readings the id is
-    random.
+    A value that was removed and stored again changes the id, because the time of writing is part of the id. Without
+    readings the id is random.
     """
     if not documents:
         return uuid4().hex

@@ -3,19 +3,19 @@
 The limit per second is a pace: permits are evenly spaced and booked at most a moment ahead. The limits per hour and per
 day (half a day for a gateway) are sliding windows: they hold for any span of this length, so no sequence of calls can
 exceed them, however the supplier counts its hour. One script checks all limits and the gate, by the clock of Redis. So
-a permit counts against all limits or none, and the clocks of the hosts don't matter. If Redis loses its data, some
-calls are too many; the supplier refuses them, and its 429 closes the gate.
+a permit counts against all limits or none, and the clocks of the hosts don't matter. If Redis loses its data, we send
+more calls than allowed; the supplier then answers 429, which closes the gate.
 
 The floor of a lane is the share of the quota that is reserved for it. Other lanes may borrow the unused part of a
-floor: a lane gets a permit if the other lanes can still get their floors afterwards, spread evenly over the rest of the
-window. Calls that leave the sliding window by then no longer count. So no quota stays unused, and a lane that begins to
-work gets its floor back step by step, beginning at once.
+floor. A lane gets a permit only if the other lanes can still get the rest of their floors, spread evenly over the
+coming window. Calls that leave the sliding window during this time are no longer counted. So no quota stays unused, and
+a lane that begins to work gets its floor back step by step, beginning at once.
 
 A 429 closes the gate for all workers. The gate reopens by itself, gradually: within a minute the pace grows from a
-twentieth to the full pace, so the first calls test whether the supplier is ready. If a call is refused within ten
-minutes after the gate has opened, the gate closes for twice as long as the supplier asked, the next time for four times
-as long, and so on, but for at most an hour longer than the supplier asked. Calls that are under way when the gate
-closes may all be refused; together they count as one refusal.
+twentieth to the full pace, so the first calls test whether the supplier is ready. If a call is refused while the gate
+opens, or within ten minutes after that, the gate closes for twice as long as the supplier asked, the next time for four
+times as long, and so on. The longer wait is at most an hour, unless the supplier itself asks for more. Calls that are
+under way when the gate closes may all be refused; together they count as one refusal.
 
 A permit is a text: the time in µs, the lane (1 to 5), and the API:
 
@@ -49,8 +49,8 @@ RAMP_SPACING_US: Final = 250_000
 BUCKETS: Final = 160
 # A lane that is above its floor leaves a four-hundredth of the limit to each lane that is served before it.
 _LEFT: Final = 400
-# A lane that is above its floor waits only for this share of its patience, by ``_rank``, so that the lanes served
-# before it can book permits further ahead.
+# The percentage of its patience that a lane above its floor waits, by ``_rank``. A lane that is served later waits
+# less, so that the lanes before it can book permits further ahead.
 _PERCENT_OF_PATIENCE: Final = (85, 65, 45, 25, 15)
 # A caller waits for up to four slots of the pace, so that consecutive calls succeed even at one call per second.
 _SLOTS_WAITED_FOR: Final = 4
@@ -60,15 +60,15 @@ _JITTER: Final = 0.1
 # The share of the full pace with which the gate begins to open; ``lua_scripts.TAKE_PERMIT`` contains the same number.
 _FIRST_PACE: Final = 0.05
 _REFUSAL_MEMORY_US: Final = RAMP_US + 600_000_000
-# This limits the time that we add to the wait; the wait that the supplier asks for isn't limited here.
+# We lengthen a wait to at most this time. If the supplier itself asks for more, we wait as long as it asks.
 _LONGEST_ADDED_US: Final = 3_600_000_000
 
 
 def spacing_us(calls: int, window_ms: int = SECOND_MS) -> int:
     """Return the µs between two permits, chosen so that ``calls + 1`` permits in a row span 1.25 times the window.
 
-    So a limit of 5 calls per second becomes 4 evenly spaced calls. That is still more than any hourly limit allows, and
-    network jitter never moves six calls into one second.
+    So a limit of 5 calls per second becomes 4 evenly spaced calls, and network jitter never moves six calls into one
+    second. Four calls per second are still enough to use up Enedis' hourly limit.
     """
     return window_ms * 1250 // calls + 1
 
@@ -114,7 +114,7 @@ class Limits:
 
     @property
     def windows(self) -> tuple[QuotaSpan, ...]:
-        """The limits per hour and per day, as far as they are set."""
+        """The limit per hour and the limit per day, if they are set."""
         limits = (("hourly", self.per_hour, self.hour_ms), ("daily", self.per_day, self.day_hours * HOUR_MS))
         return tuple(QuotaSpan(name, calls, length_ms * 1000) for name, calls, length_ms in limits if calls)
 
@@ -169,9 +169,9 @@ class PermitDecision:
 class QuotaState:
     """How much of a supplier's quota is used, and the state of the gate.
 
-    ``used``: the number of permits by API within the last ``hours``, which is 1 if there is no limit per day.
-    ``limit``: the limit of each API within this time; None if there is none. ``opens_in_s``: the seconds until the gate
-    opens; 0 if the gate is open. ``gate_code``: the code of the error that closed the gate.
+    ``hours``: the span of the limit per day, or 1 if there is no limit per day. ``used``: for each API, the number of
+    permits in the last ``hours``. ``limit``: the limit of each API in this span; None if there is none. ``opens_in_s``:
+    the seconds until the gate opens; 0 if the gate is open. ``gate_code``: the code of the error that closed the gate.
     """
 
     used: dict[str, int]
@@ -219,12 +219,12 @@ class QuotaLedger(PrefixedKeys):
         self._close_script = redis.register_script(lua_scripts.CLOSE_GATE)
 
     def take_permit(self, api: str) -> str:
-        """Take a permit that keeps within every limit; wait until it may be used, for at most a few slots of the pace.
+        """Take a permit, and return it when it may be used; wait for at most a few slots of the pace.
 
-        ``api`` is the name under which the supplier counts the call. If there is no permit in time, raises RateLimited
-        with the time to wait, and takes nothing; if the wait is known to be too long, raises at once. Between two
-        tries, the caller sleeps a little longer than the ledger says, so that the callers don't all try at the same
-        time.
+        ``api`` is the name under which the supplier counts the call. Raises RateLimited, with the time to wait, if
+        there is no permit in time; then nothing is taken. If the wait is known to be too long, the error is raised at
+        once. Between two tries, each caller sleeps a little longer than necessary, so that callers don't all try at the
+        same time.
         """
         waited_s = 0.0
         while (decision := self.try_permit(api, self._max_wait_s - waited_s)).permit is None:
@@ -257,7 +257,7 @@ class QuotaLedger(PrefixedKeys):
         return PermitDecision(f"{at_us[0]}/{number}/{api}", wait_us / 1e6, int(at_us[0]) / 1e6)
 
     def release_permit(self, permit: str) -> None:
-        """Undo the count of a call that was never sent; the slot of the call in the pace stays used."""
+        """Give back the permit of a call that was never sent. The call's slot in the pace stays used."""
         at_us, lane, api = permit.split("/", 2)
         with self._redis.pipeline() as pipe:
             for key, window in zip(self._window_keys(api), self._windows, strict=True):
@@ -300,7 +300,7 @@ class QuotaLedger(PrefixedKeys):
         return 0.0, max(_FIRST_PACE, (now_us - opens_us) / RAMP_US)
 
     def used_by_lane(self, api: str) -> dict[Lane, int]:
-        """Return the number of permits of the last hour by lane, except released ones; 0 without a limit per hour."""
+        """Return how many permits each lane took in the last hour, except released ones; 0 without a limit per hour."""
         return self._used_within("hourly", api)
 
     def used_in_a_day(self, api: str) -> int:
@@ -328,8 +328,8 @@ class QuotaLedger(PrefixedKeys):
         for window in (window for window in self._windows if window.name == span):
             oldest = self._now_us() // window.bucket_us - BUCKETS
             for name, count in self._redis.hgetall(self._key("permit", self._supplier, api, window.name)).items():
-                # The field 76528000:2 counts the permits of lane 2 in this bucket; the field wanted2 doesn't count
-                # permits.
+                # A field such as 76528000:2 has the number of permits of lane 2 in bucket 76528000; a field such as
+                # wanted2 has a time.
                 bucket, _, lane = str(name).partition(":")
                 if lane and int(bucket) >= oldest:
                     used[QUOTA_LANES[int(lane) - 1]] += int(count)

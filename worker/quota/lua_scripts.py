@@ -1,8 +1,8 @@
 """The Lua scripts for the permit ledger and the gate; Redis runs each of them atomically.
 
-Times and spans are in µs. Times are by the clock of Redis or, in simulations, by the caller's. If a stored time lies
-further ahead than any time that a script writes, it is ignored, so that a raised limit applies at once, and a clock
-that was set back doesn't stop all calls.
+Times and spans are in µs. Times are by the clock of Redis or, in simulations, by the caller's. A stored time that lies
+further ahead than a script would write now is ignored. So a raised limit applies at once, and a clock that was set back
+doesn't stop all calls.
 
 The hash of the gate, ``releve:gate:enedis-v5:state``:
 
@@ -51,7 +51,7 @@ end
 #   10  160        number of buckets in a window
 #   11  5          number of lanes
 #   12  0          1 if this lane's ceiling applies even when no other lane wants a permit, else 0
-# Then the same five kinds of arguments for each window, here the hour:
+# Then five kinds of arguments for each window, here for the hour:
 #   13  10000      limit of calls
 #   14  22500000   length of a bucket
 #   15  25         calls that this lane leaves to the lanes that are served before it
@@ -197,7 +197,7 @@ return {1, math.ceil(wait), now, text(at)}
 #   2  60000000          the wait that the supplier asked for
 #   3  1721880000250000  time of the refused call's permit; 0: unknown
 #   4  660000000         how long a refusal is remembered after the gate opens
-#   5  3600000000        the longest time that we add to the wait that the supplier asked for
+#   5  3600000000        the longest wait after doubling; if the supplier asks for more, the wait is as asked
 #   6  GATEWAY_BANNED    the code of the refused call's error; may be empty
 # Returns how long the gate is closed from now on; 0 if the gate was closed for longer already.
 CLOSE_GATE: Final = (

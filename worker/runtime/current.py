@@ -1,6 +1,6 @@
-"""The parts of this process, for tasks: importing a task loads neither stores nor clients.
+"""The parts of this process, for tasks. Importing this module loads neither stores nor clients.
 
-A task calls the function of the part that it needs, and its worker loads only that part.
+A task calls the function of the part that it needs. The first call loads and builds this part.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Keys from the settings or from files in the data folder, and the mark of a home's data folder.
+"""Keys, from the settings or from files in the data folder; and the mark that makes a data folder a home's.
 
-Code that writes creates missing keys and stores them. Code that only reads passes ``keep_new=False``: then a missing
-key is replaced by a random key, which is not stored and opens nothing. `releve home add`, `releve import` and a restore
-set the mark.
+A missing key is created and stored, unless the caller passes ``keep_new=False``. Callers that only read pass this, and
+get a random key instead, which is not stored and opens nothing. `releve home add`, `releve import` and a restore set
+the mark.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def build_sealer(settings: Settings, purpose: Purpose, *, keep_new: bool = True)
 
 
 def open_backup_sealer(settings: Settings) -> Sealer:
-    """Return the sealer that opens backups. Raises ConfigError also if there is no key: a new one opens no backup."""
+    """Return the sealer that opens backups. Raises ConfigError if no key is given, or a key is unusable."""
     if not has_keys(settings, "backup_keys"):
         raise ConfigError(
             "no key of backups is given: put it into RELEVE_BACKUP_KEYS, or bring back the file backup.keys of the "
@@ -114,9 +114,9 @@ def _read_keys(settings: Settings, name: str, keep_new: bool = True) -> list[str
 
 
 def stored_secret(data_dir: Path, name: str, make: Callable[[], str]) -> str:
-    """Return the secret in a file of ``data_dir``, which is created at first use.
+    """Return the secret in a file of ``data_dir``; create the file if it is missing.
 
-    Two processes that start at the same time agree on one secret: the file is linked into place as a whole, and the
+    Two processes that create it at the same time get the same secret: each links a finished file into place, and the
     second link fails.
     """
     path = data_dir / name
@@ -137,7 +137,7 @@ def stored_secret(data_dir: Path, name: str, make: Callable[[], str]) -> str:
 
 
 def mark_home(settings: Settings) -> None:
-    """Mark the data folder as a home's. Settings that were read before lack a home's defaults."""
+    """Mark the data folder as a home's. Settings that were read before this call lack a home's defaults."""
     mark = settings.home_mark()
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text("This data folder is that of a home: see `releve home --help`.\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Builds the delivery to outputs, in its own module because few processes need its libraries."""
+"""Builds the delivery to outputs. This is a separate module, because few processes need the outputs' libraries."""
 
 from __future__ import annotations
 

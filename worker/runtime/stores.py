@@ -28,7 +28,7 @@ from worker.stores.registry.migrations import require_schema
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
-    """The stores that every builder takes. ``now``: the fleet's time. ``windows``: Redis' data on windows and runs."""
+    """The stores that every builder takes. ``now``: the fleet's time. ``windows``: the accounts' progress, in Redis."""
 
     settings: Settings
     now: Clock
@@ -42,13 +42,13 @@ class Stores:
     broker: BrokerMessages | None
 
     def __post_init__(self) -> None:
-        # A transaction collects the histories that it makes due again; when it commits, Redis forgets that they are
-        # loaded.
+        # A transaction notes the histories that it makes due again. After its commit, Redis forgets that these
+        # histories are loaded.
         self.registry.database.on_commit = self.windows.forget_loaded
 
     @property
     def broker_url(self) -> str:
-        """The broker's URL, also if the embedded Redis is the broker."""
+        """The broker's URL: from the settings, or else the URL of the embedded Redis."""
         return self.settings.broker_options().url or self.redis_url
 
 
@@ -125,12 +125,12 @@ def open_current_registry(settings: Settings, opened: ExitStack, keys: Keys | No
 
 
 def ledger_file(settings: Settings, keys: Keys) -> LedgerFile:
-    """Return the file of the ledger of erasures alone, without the registry's record that ``known_ledger`` adds."""
+    """Return only the file of the ledger of erasures. ``known_ledger`` adds the registry's record of its end."""
     return LedgerFile(settings.ledger(), keys.hashes)
 
 
 def known_ledger(settings: Settings, registry: Registry) -> KnownLedger:
-    """Return the ledger of erasures: its file, and the registry's record of the last signature and entry count."""
+    """Return the ledger of erasures: its file, and the registry's record of the file's end."""
     return KnownLedger(registry.database, LedgerFile(settings.ledger(), registry.hashes))
 
 
@@ -172,7 +172,7 @@ def build_measures(
 
 
 def redis_address(settings: Settings, resources: ExitStack) -> str:
-    """Return the URL of Redis: from the settings, or of the embedded server that all of this user's commands share."""
+    """Return the URL of Redis: from the settings, or of the embedded server that all commands on ``data_dir`` share."""
     address = settings.redis()
     if address:
         return address
@@ -183,7 +183,7 @@ def redis_address(settings: Settings, resources: ExitStack) -> str:
 
 
 def build_broker_messages(settings: Settings, redis_url: str, opened: ExitStack) -> BrokerMessages | None:
-    """Return the view of the broker's messages; None if the broker isn't Redis and so redelivers by itself."""
+    """Return the view of the broker's messages; None if the broker isn't Redis: others redeliver by themselves."""
     url = settings.broker_address() or redis_url
     if not is_redis(url):
         return None

@@ -113,7 +113,7 @@ def _gateway(settings: Settings) -> SupplierSettings:
 
 
 def chosen_presets(settings: Settings) -> Mapping[str, Preset]:
-    """Return the preset of each supplier that is set up, with the limits of the settings, by supplier.
+    """Return, by supplier, the preset of each supplier that is set up. It has the limits of the settings.
 
     A limit of 0 means no limit.
     """
@@ -156,10 +156,10 @@ def ledger_of(preset: Preset, settings: Settings, redis: Redis) -> QuotaLedger:
 def quota_from(
     settings: Settings, preset: str | None = None, night_hours: int = HOURS_A_DAY, supplier: str | None = None
 ) -> QuotaBudget:
-    """Return the quota of a preset; by default, of the preset that the settings choose for the supplier.
+    """Return the quota of ``preset``; without it, of the preset that the settings choose for ``supplier``.
 
-    The limits in the settings apply only to the preset in the settings; another preset has its own limits. 0 means no
-    limit. A limit for half a day counts as the limit for a night, which is shorter.
+    ``supplier``: by default the main supplier. A preset that the settings don't choose has its own limits. 0 means no
+    limit. A limit for half a day counts as the limit of a night, because a night is shorter.
     """
     named = supplier_of_preset(preset) if preset else supplier or main_supplier(settings)
     chosen = chosen_presets(settings).get(named)
@@ -189,7 +189,7 @@ def supplier_of_preset(preset: str) -> str:
 
 
 def fleet_series(settings: Settings) -> tuple[Series, ...]:
-    """Return the series of RELEVE_SERIES that their supplier offers; other series are never requested."""
+    """Return the series that are collected from every meter by default, except those that no supplier here offers."""
     return tuple(series for series in settings.collected_series() if is_offered(settings, series))
 
 

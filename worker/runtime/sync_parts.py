@@ -1,4 +1,4 @@
-"""Builds, once per process, the parts that windows need."""
+"""Builds, once per process, the parts that ask suppliers for windows of readings."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Sync:
     def due_of(self, series: Series) -> DueWindows:
         """Return the part that claims a series' windows.
 
-        If the supplier is no longer set up, this is the first part, and the call itself fails with the reason.
+        If the series' supplier is no longer set up, any part will do: the call to the supplier fails with the reason.
         """
         return next((due for due in self.due if series in due.series), self.due[0])
 
@@ -74,7 +74,7 @@ class Sync:
 
 
 def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
-    """Build the parts for windows. ``suppliers``: replaces the suppliers of the settings."""
+    """Build the parts of ``Sync``. ``suppliers``: replaces the suppliers of the settings."""
     settings, registry, windows, now = stores.settings, stores.registry, stores.windows, stores.now
     channels = build_channels(settings, registry.tenants)
     # A supplier's due windows and its clients share one quota.
@@ -169,7 +169,7 @@ def _build_answer_watch(stores: Stores, channels: NoticeChannels) -> AnswerWatch
         channels=channels.names(),
         presets={grid_operator_of(name): preset.name for name, preset in presets.items()},
         now=stores.now,
-        # If a gateway is set up, its answers are expected for the grid operator's series.
+        # The suppliers that are set up come last, so that a gateway's shapes replace those of the grid operator.
         shapes={
             series: shapes
             for one in (*SUPPLIERS.values(), *map(SUPPLIERS.__getitem__, presets))

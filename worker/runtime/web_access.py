@@ -1,4 +1,4 @@
-"""The parts that only the web application builds: sessions, codes and operators, under keys that no worker has."""
+"""The parts that only the web application builds: sessions, codes and operators. No worker has their keys."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _PORTS: Final = range(20_000, 32_000)
 def free_port() -> int:
     """Return a port of 127.0.0.1 on which nothing listened a moment ago.
 
-    The port lies below the range from which systems assign free ports, so that no other process gets it meanwhile.
+    The port lies below the range from which systems assign ports, so no other process gets it before the caller does.
     Raises OSError if twenty tries find no free port.
     """
     tries = 20
@@ -236,7 +236,7 @@ class Supervisor:
             process_guard.signal_group(pid, signal.SIGKILL)
 
     def stop_child(self, name: str) -> None:
-        """Send SIGTERM to the child, which ends its own children; when the grace is over, kill its whole group."""
+        """Send SIGTERM to the child, which ends its own children; after its end or its grace, kill its whole group."""
         child = self._children[name]
         try:
             if child.process is not None:
@@ -252,7 +252,7 @@ class Supervisor:
         self._forget(self._children[name])
 
     def stop(self) -> None:
-        """End all children in reverse order of start.
+        """End all children in reverse order of start, but those with ``ends_last`` after all others.
 
         The call may be repeated. No child is left, even if the call is interrupted.
         """
@@ -285,7 +285,7 @@ class Supervisor:
 
 
 def last_log_line(path: Path | None) -> str:
-    """Return the last line of a log that isn't blank; empty if there is no log."""
+    """Return the last non-blank line of a log; empty if there is none."""
     if path is None or not path.exists():
         return ""
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")

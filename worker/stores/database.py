@@ -105,7 +105,7 @@ class Database:
     """
 
     def __init__(self, url: str, use: DatabaseUse = REGISTRY, timeout_s: float = _TIMEOUT_S) -> None:
-        """Take the URL. Raises ValueError, whose text doesn't repeat the URL, because the URL may contain a password.
+        """Take the URL. Raises ValueError for a wrong URL, without repeating it, because it may contain a password.
 
         ``timeout_s``: how long a PostgreSQL server may take to answer, and how long a SQLite writer waits for another
         writer.
@@ -180,8 +180,8 @@ class Database:
     def changing_tables(self) -> Iterator[Connection]:
         """Open a transaction that may rebuild tables. Raises OperatorFault if a row refers to a missing row at the end.
 
-        SQLite changes a table by rebuilding it, and would refuse to drop a table that others refer to. So foreign keys
-        are only checked at the end, and if one is violated, everything is rolled back.
+        SQLite changes a table by rebuilding it, and would refuse to drop a table that others refer to. So SQLite checks
+        foreign keys only at the end; if one is violated, everything is rolled back.
         """
         with (
             self._translated_errors(),
@@ -219,7 +219,7 @@ class Database:
             return connection.execute(statement).rowcount
 
     def empty_log(self) -> None:
-        """Empty SQLite's write-ahead log, which still contains deleted rows, unless another connection uses the log.
+        """Empty SQLite's write-ahead log, because it still contains deleted rows. A log in use is left alone.
 
         The call doesn't wait for other connections, because writers would then have to wait for this call. On
         PostgreSQL it does nothing.
@@ -308,7 +308,7 @@ def note_for_commit(connection: Connection, notes: Iterable[Any]) -> None:
 
 
 def place_of(column: Column[Any], *row_key: str) -> str:
-    """Return the place to pass to ``encryption.Sealer`` for this value, such as ``tokens.sealed/k3q7d0fr2mxx``."""
+    """Return the place of a sealed value for ``encryption.Sealer``, such as ``tokens.sealed/k3q7d0fr2mxx``."""
     return f"{column.table.name}.{column.name}/{'/'.join(row_key)}"
 
 
@@ -328,7 +328,7 @@ def _parse_url(text: str, use: DatabaseUse) -> URL:
         raise ValueError(expected) from None
     except ImportError:
         raise ValueError(f"the driver in the {use.name} URL is not installed: leave it out") from None
-    # Each connection to an in-memory database would get a separate, empty database.
+    # An in-memory database is refused, because each connection would get a separate, empty database.
     in_memory = url.database in (None, "", ":memory:")
     if in_memory or dialect.is_async or dialect.driver not in _DRIVERS:
         raise ValueError(expected)
@@ -362,7 +362,7 @@ def _postgresql_timeouts(timeout_s: float) -> dict[str, str]:
     return {
         "connect_timeout": str(min(10, whole_s)),
         "options": f"-c statement_timeout={whole_s * 1000}",
-        "tcp_user_timeout": str(whole_s * 1000),  # Limits waiting for a server that vanishes silently.
+        "tcp_user_timeout": str(whole_s * 1000),  # Limits the wait for a server that vanishes silently.
         "keepalives_idle": "10",
         "keepalives_interval": "5",
         "keepalives_count": "3",
@@ -402,7 +402,7 @@ def _create_file(url: URL) -> None:
 
 @contextmanager
 def _without_foreign_keys(connection: Connection) -> Iterator[None]:
-    """Switch off SQLite's foreign key checks during the block, which is only possible outside a transaction."""
+    """Switch off SQLite's foreign key checks during the block. Must be called outside a transaction."""
     if connection.dialect.name != "sqlite":
         yield
         return
@@ -415,7 +415,7 @@ def _without_foreign_keys(connection: Connection) -> Iterator[None]:
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # The driver must not begin transactions: _begin_sqlite does.
+    connection.isolation_level = None  # The driver must not begin transactions, because _begin_sqlite does.
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")  # Deleted rows are overwritten with zeros.
     # The setting "synchronous" stays FULL: a power cut must not undo a write, because a lost refresh token can't be

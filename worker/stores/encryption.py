@@ -6,8 +6,9 @@ and the tickets in the links of mails, and checks these signatures.
 
 A sealed text is bound to the place where it is stored (AES-256-GCM with associated data). It can be decrypted only with
 the same keys, for the same purpose and at the same place: if it was moved to another row, column, Redis key or message,
-it is refused. Each text has its own key, derived by HKDF-SHA256 (RFC 5869) from one of the operator's keys, the purpose
-and a random salt, so there is no limit on the number of texts per key. A sealed text is URL-safe base64 of:
+it is refused. Each text is sealed with a key of its own, derived by HKDF-SHA256 (RFC 5869) from one of the operator's
+keys, the purpose and a random salt. So an operator's key can seal any number of texts. A sealed text is URL-safe base64
+of:
 
     version   1 byte     0x02
     time      8 bytes    when it was sealed, in seconds, big-endian
@@ -45,7 +46,8 @@ _ID_LETTERS: Final = "abcdefghjkmnpqrstvwxyz0123456789"
 _ID_LENGTH: Final = 12
 _SECRET_BYTES: Final = 32
 MIN_KEY_LENGTH: Final = 32
-# Of random texts with 32 hexadecimal digits, one in 25 million has fewer different characters.
+# A key with fewer different characters is refused. Of random texts with 32 hexadecimal digits, one in 28 million has so
+# few.
 _MIN_DIFFERENT_CHARACTERS: Final = 8
 _VERSION: Final = b"\x02"
 OLD_FORM: Final = "gAAAA"  # Texts sealed by a version before 0.2.0 begin with this.
@@ -58,7 +60,7 @@ Sealed = TypeVar("Sealed", str, bytes)
 class Purpose(Enum):
     """The use of a derived key. A text sealed for one purpose can't be unsealed for another, even with the same keys.
 
-    Each purpose has a public label, and the setting that contains its keys.
+    ``label`` is public. ``setting``: the name of the setting that contains the keys of this purpose.
     """
 
     REGISTRY = ("registry", "RELEVE_TOKEN_KEYS")
@@ -74,14 +76,15 @@ class Purpose(Enum):
 
 
 def derive_key(key: bytes, purpose: Purpose, salt: bytes = b"") -> bytes:
-    """Return 32 bytes derived from a key by HKDF-SHA256 (RFC 5869); they reveal nothing about any key."""
+    """Return 32 bytes derived from ``key`` by HKDF-SHA256 (RFC 5869), which reveal nothing about any other key."""
     return HKDF(SHA256(), 32, salt, f"releve/{purpose.label}".encode()).derive(key)
 
 
 def check_keys(keys: Sequence[str]) -> None:
-    """Raise ValueError, which shows no key, if a key is missing or too short, or the first key isn't random.
+    """Raise ValueError if there is no key, if any key is too short, or if the first key isn't random.
 
-    An older key may be weak, so that the texts sealed with it can still be opened until the key is replaced.
+    The error shows no key. An older key needn't be random, so that texts sealed with it can be opened until the key is
+    replaced.
     """
     if not keys:
         raise ValueError("the key is missing: make one with `releve secrets add --key`")
@@ -115,7 +118,7 @@ class Sealer:
 
     @property
     def key_count(self) -> int:
-        """The number of keys, the first of which seals new texts."""
+        """The number of keys. Only the first key seals new texts."""
         return len(self._keys)
 
     def seal(self, text: str, place: str) -> str:
@@ -130,7 +133,7 @@ class Sealer:
         """Return whether one of the keys fits and the text is unchanged and at its place."""
         return self._find_key(_to_bytes(sealed), place) is not None
 
-    # The same methods for bytes, because text in base64 would be a third longer.
+    # ``seal`` and ``unseal`` for bytes, which would be a third longer as text in base64.
 
     def seal_bytes(self, content: bytes, place: str) -> bytes:
         return self._seal(content, place, int(datetime.now(UTC).timestamp()).to_bytes(8, "big"))
@@ -243,7 +246,7 @@ def _hash(secret: str) -> str:
 
 
 class KeyedHashes:
-    """HMAC-SHA256 of texts under the operator's keys, the newest first; nobody can guess a text without a key.
+    """HMAC-SHA256 of texts under the operator's keys. Without a key, nobody can find the text of a hash by guessing.
 
     To change the key, put the new key first and keep the old keys, so that older hashes are still recognised.
     """

@@ -1,4 +1,4 @@
-"""The ledger: an append-only file of erasures and ended consents, which are applied after a backup is restored.
+"""The ledger: an append-only file of erasures and ended consents, which a restore of a backup applies once more.
 
 A backup doesn't contain later erasures, and the registry may be lost. So a process writes each erasure, stopped consent
 and closed account to the ledger first, and only then to the registry. If the registry's transaction then fails, the
@@ -89,9 +89,9 @@ class LedgerFile:
         self._hashes = hashes
 
     def append(self, entry: LedgerEntry) -> list[str]:
-        """Append an entry, creating the file if necessary; return all signatures once the entry is on disk.
+        """Append an entry, and create the file if it is missing. Return the signatures of all lines of the file.
 
-        Raises StoreUnavailable if the file can't be written.
+        When this function returns, the entry is on disk. Raises StoreUnavailable if the file can't be written.
         """
         with self._open_for_append() as file:
             file.seek(0)
@@ -111,14 +111,17 @@ class LedgerFile:
         return LedgerPosition(ledger_id, len(signatures) - 1, signatures[-1])
 
     def read_since(self, position: LedgerPosition) -> list[LedgerEntry]:
-        """Return all entries, older ones included. Raises LedgerRefused if the ledger was never at this position.
+        """Return all entries of the ledger, also those before the position. The same event may occur twice.
 
-        A ledger that has lost entries before or after the position is refused too. The same event may occur twice.
+        Raises LedgerRefused if the ledger was never at this position, or has lost entries before or after it.
         """
         return self._read(position)[2]
 
     def read_all(self) -> list[LedgerEntry]:
-        """Return the entries of whatever ledger is at the path; none without a file. Raises LedgerRefused."""
+        """Return the entries of the ledger at the path, whichever ledger it is; none if there is no file.
+
+        Raises LedgerRefused if the file isn't a valid ledger.
+        """
         return self._read()[2] if self.path.exists() else []
 
     def _read(self, known: LedgerPosition | None = None) -> tuple[str, list[str], list[LedgerEntry]]:
@@ -146,7 +149,8 @@ class LedgerFile:
 
     def _check_since(self, known: LedgerPosition, signatures: list[str], links: list[str | None]) -> None:
         """Raise LedgerRefused if the ledger was never at the position ``known``, or if a later line is missing."""
-        # Without the check for duplicates, a duplicated line of release 0.2.0 could replace a removed line.
+        # Lines of release 0.2.0 form no chain: if a copy of one of them replaces a removed line, only the check for
+        # duplicates notices it.
         if not known.is_in(signatures) or len(set(signatures)) < len(signatures):
             raise LedgerRefused(f"{self.path} has lost entries: put its newest copy back")
         linked = any(links[: known.entries + 1])

@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def end_groups(groups: Iterable[int]) -> None:
-    """End the groups with SIGTERM; when the grace is over, kill those that still run."""
+    """End the groups with SIGTERM; kill those that still run after ``GRACE_S``."""
     running = [group for group in groups if signal_group(group, signal.SIGTERM)]
     deadline = time.monotonic() + GRACE_S
     while running and time.monotonic() < deadline:

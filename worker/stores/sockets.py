@@ -1,7 +1,7 @@
-"""Listening sockets, bound before a server takes them over, so that the caller gets the error if a port is in use.
+"""Listening sockets that a server takes over. The caller binds them, so it gets the error if a port is in use.
 
-The module also has a small Redis client for the supervisor of `releve up`, whose memory redis-py would double. This
-is a separate file, because the simulator may import no other module of the stores.
+The module has a small Redis client for the supervisor of `releve up`: redis-py would double the supervisor's
+memory. The sockets have their own module, because the simulator may import no other module of the stores.
 """
 
 from __future__ import annotations
@@ -55,6 +55,6 @@ def ask_redis(url: str, commands: str, timeout_s: float) -> str:
 def redis_is_up(url: str, timeout_s: float) -> bool:
     """Return whether a Redis server runs and has loaded its file.
 
-    A refusal counts as an answer, such as that for a full disk (MISCONF).
+    A server that refuses the command, such as one with a full disk (MISCONF), counts as running.
     """
     return ask_redis(url, "PING", timeout_s)[:8] not in ("", "-LOADING")

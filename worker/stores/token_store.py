@@ -20,7 +20,7 @@ from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry import Registry
 
 log = logging.getLogger("releve.tokens")
-_LOCK_MAX_S: Final = 90.0  # One exchange of tokens with all its timeouts takes less.
+_LOCK_MAX_S: Final = 90.0  # The longest that a lock is held. One exchange of tokens takes less, even with timeouts.
 _LOCK_TTL_S: Final = 20.0  # If a worker is killed during a renewal, its lock expires after this time.
 _LOCK_WAIT_S: Final = 30.0  # Longer than the expiry, so a waiting worker gets the lock if its holder was killed.
 _APPLICATION_TOKEN_TTL_S: Final = 24 * 3600
@@ -97,7 +97,7 @@ class ApplicationTokenStore:
         try:
             return self.sealer.unseal(sealed, self._place) if sealed else None
         except WorkerError:
-            # The encryption key is gone. Requesting a new token costs one call.
+            # The token's encryption key is gone. The caller requests a new token, which costs only one call.
             return None
 
     def save(self, token: str, expires_at: int | None) -> None:

@@ -4,7 +4,7 @@ What is due comes from the registry (``worker.sync.due``), never from a message,
 messages. Publishing a window claims it in Redis; a window that is due but not claimed is published again. A claim ends
 when its window is done, when it expires, or when ``drop_lost`` finds that its message is gone.
 
-A job names its claim by the kind of run and the claim's id: ``nightly/1721890000123456``.
+A job's field ``claim`` consists of the kind of run and the claim's id: ``nightly/1721890000123456``.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from worker.stores.redis.heartbeats import ALIVE_S
 from worker.stores.registry import Registry
 from worker.sync.history import History
 
-# The lane of each kind of run. A history's lane depends on the series, because daily values fill a new account's first
-# screen.
+# The lane of each kind of run. A history's lane depends on the series: daily values have the lane ``first_screen``,
+# because a new account's page shows them first.
 NIGHTLY_LANE: Final = "nightly"
 REPAIR_LANE: Final = "repair"
 HISTORY_LANES: Final = {series: series.description.history_lane.value for series in Series}
 LANES: Final = tuple(dict.fromkeys((NIGHTLY_LANE, REPAIR_LANE, *HISTORY_LANES.values())))
 _UNLIMITED_BACKLOG: Final = 2_000
-# If a claim is older than this and the broker has no message with it, the message is lost. The message of a younger
-# claim may still be on its way.
+# If a claim is older than this, and no message in the broker names the claim, its message is lost. The message of a
+# younger claim may still be on its way.
 LOST_AFTER_S: Final = 20.0
-# A step that has lost this many workers within the time below is not given to another worker.
+# If this many workers died in the middle of a step within LOSSES_COUNTED_S, no other worker runs the step.
 MOST_LOSSES: Final = 3
 LOSSES_COUNTED_S: Final = 3600
 
@@ -83,7 +83,7 @@ class WindowClaims:
     """The claims on windows, and the jobs without a claim that people and probes request.
 
     ``claim_ttl_s``: seconds after which a claim expires. ``words_in_broker`` returns the words in the arguments of the
-    broker's messages, or None if the broker can't tell.
+    broker's messages, among them their claims; None if the broker can't tell.
     """
 
     registry: Registry
@@ -95,11 +95,11 @@ class WindowClaims:
     is_held: Callable[[Series], bool] = lambda series: False
 
     def in_flight(self, lane: str) -> Mapping[str, str]:
-        """Return the claims of a lane, by member (account and series); their number is the lane's backlog."""
+        """Return the claims of a lane, by account and series (``member_of``); their number is the lane's backlog."""
         return self.progress.claims_in(lane, self.claim_ttl_s)
 
     def claim(self, kind: str, pairs: Sequence[tuple[str, Series]]) -> dict[tuple[str, Series], str]:
-        """Claim pairs of account and series in one lane; return the claims of pairs that were free, as used in jobs."""
+        """Claim pairs of account and series in one lane; return each pair that was free, with the claim for its job."""
         if not pairs:
             return {}
         members = [member_of(account_id, series) for account_id, series in pairs]
@@ -107,15 +107,15 @@ class WindowClaims:
         return {pair: f"{kind}/{claim}" for pair, claim in zip(pairs, claims, strict=True) if claim}
 
     def to_job(self, account_id: str, series: Series, window: DateWindow, claim: str | None = None) -> WindowJob:
-        """Return the job of a window. A job without a claim, like a person's request, is never seen as a duplicate."""
+        """Return the job of a window. A job without a claim, such as a person's, never counts as a duplicate."""
         return to_job(account_id, series, window, new_run_id(self.now()), claim)
 
     def claim_history(self, account_id: str, series: Series) -> WindowJob | None:
         """Claim the next window of a history: the newest of the windows that failed the least often.
 
-        None if a window of this history is in flight, an incident holds the series, no window may be requested today
-        any more, or the history is complete. If nothing can be claimed today, the registry notes when the history
-        continues.
+        Return None if a window of this history is in flight, an incident holds the series, no more windows may be
+        requested today, or the history is complete. If no more may be requested today, the registry notes when the
+        history continues.
         """
         if self.is_held(series):
             return None
@@ -133,7 +133,7 @@ class WindowClaims:
     def confirm(self, job: WindowJob) -> WindowJob | None:
         """Return the job to run now; None if another message has the window's claim, or the window is done.
 
-        A look-back reaches up to the present day, however long its message has waited.
+        A look-back whose message has waited is extended to the present day.
         """
         kind, claim = split_claim(job["claim"])
         if not claim:
@@ -183,7 +183,8 @@ class WindowClaims:
     def _is_done(self, job: WindowJob) -> bool:
         """Return whether the work of a job is already done.
 
-        A history's window must be covered; otherwise, the series must have been requested since the job was published.
+        The job of a history is done if its window is covered. Any other job is done if the series was requested after
+        the job was published.
         """
         account_id, series = job["account_id"], Series(job["series"])
         if is_backfill(job):
@@ -208,9 +209,9 @@ class WindowClaims:
 
 @dataclass(frozen=True)
 class RunningSteps:
-    """The steps that processes have begun. A step whose workers keep dying, as when the kernel kills them, is given up.
+    """The steps that processes have begun. A step is given up if its workers keep dying (the kernel may kill them).
 
-    ``dead_workers`` returns those of the given workers that are not alive. A process is named by its worker and its
+    ``dead_workers`` takes workers and returns those that are not alive. A process is named by its worker and its
     process id: ``host-17-a1b2c3/17``. A step has the same name each time its message is delivered.
     """
 
@@ -220,13 +221,13 @@ class RunningSteps:
 
     @contextmanager
     def running(self, step: str, process: str) -> Iterator[None]:
-        """Run a step in this block; steps that have already lost a worker run one at a time in a process.
+        """Run a step in this block. Of the steps in which a worker may have died, a process runs only one at a time.
 
-        A worker that dies also loses the innocent steps of its other threads. So that these aren't lost three times,
-        they never run beside another step that has lost a worker.
+        When a worker dies, the steps of its other threads are interrupted too, although they did not cause it. If these
+        steps ran beside the guilty step again, all of them would be given up with it after three deaths.
 
-        Raises WorkerLost if three processes died in the middle of the step within an hour. While it is unknown whether
-        they died or only lost their connection, raises StoreUnavailable, so that the step is tried again.
+        Raises WorkerLost if three processes died in the middle of the step within an hour. Raises StoreUnavailable, so
+        that the step is tried again, while it is unknown whether they died or only lost their connection.
         """
         with ExitStack() as alone:
             if self.progress.begin_step(step, process, LOSSES_COUNTED_S, most=1):
@@ -237,8 +238,8 @@ class RunningSteps:
             try:
                 yield
             finally:
-                # If this fails, the record of the start stays until it expires. It matters only if the step's message
-                # comes again before that.
+                # If ``end_step`` fails, the record of the start stays until it expires. The record matters only if the
+                # step's message is delivered again before then.
                 with suppress(StoreUnavailable):
                     self.progress.end_step(step)
 

@@ -4,17 +4,17 @@
 2. The query returns the due rows in order. Rows in flight are still due, so the query also asks for as many rows as are
    in flight.
 3. Rows in flight, and series that an incident holds, are left out; the other rows are claimed, each by one process.
-4. Rows that were requested between the query and the claim, or may no longer be requested, are released. The
-   registry shows such rows, because an outcome is written before its claim ends.
-5. The caller publishes the windows. Nothing is written to the registry here: that happens at the end of each window.
+4. A new claim is released if its row was requested after the query, or may no longer be requested. The registry tells
+   so, because the outcome of a window is written before the window's claim ends.
+5. The caller publishes the windows. Outcomes are written to the registry only at the end of each window.
 
 So an interrupted run needs no saved position, a second run finds nothing left to publish, and the series that has
-waited longest comes first. A failing account is tried again when its time comes, within a tenth of the room. Each
-supplier has its own quota and gate, so it also has its own room in every lane.
+waited longest comes first. Tries after a failure wait for their time, and use at most a tenth of the nightly limit.
+Each supplier has its own quota and gate, so it also has its own room in every lane.
 
 A gateway has few accounts, and each is requested only at its own hours. A row whose hour has not come stays due, and
-the reconciler looks again within a minute. No more windows are in flight than the ledger has calls left, and histories
-and repairs leave enough calls for the next night.
+the reconciler looks again within a minute. No more windows are in flight than the gateway's quota has calls left.
+Histories and repairs leave enough calls for the next night.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from worker.sync.claims import HISTORY_LANES, LANES, NIGHTLY_LANE, REPAIR_LANE, 
 
 _AGAIN_SHARE: Final = 10  # At most a tenth of the nightly limit is used for tries after a failure.
 _REPAIR_SHARE: Final = 10  # Each hourly run of the repair may use a tenth of an hour's quota.
-MOST_HISTORIES: Final = 500  # Histories begun in one call; limited because each history's days are read.
+MOST_HISTORIES: Final = 500  # The most histories of a lane in one run, which reads the days of each.
 _MOST_ROWS: Final = 1_000  # More rows than a gateway's quota could ever serve.
 
 
 class Due(NamedTuple):
-    """The windows that were claimed and must now be published. ``more``: whether more were due than had room."""
+    """The windows that were claimed and must now be published. ``more``: whether others may be due that had no room."""
 
     jobs: list[WindowJob]
     more: bool
@@ -67,7 +67,10 @@ class DueWindows:
         return most - len(in_flight)
 
     def in_flight(self, lane: str) -> set[str]:
-        """Return the members (account and series) of a lane's claims on ``series``."""
+        """Return the account and series of each claim in a lane, as the text of ``member_of``.
+
+        Only claims on this object's ``series`` are included.
+        """
         return {member for member in self.claims.in_flight(lane) if series_of_member(member) in self.series}
 
     def claim_night(self, before: datetime) -> Due:
@@ -81,10 +84,10 @@ class DueWindows:
         jobs = self._claim(AGAIN, self.table.list_again(now, limit + len(in_flight), self.series), in_flight, limit)
         policy, more = self.policies.load_current(civil_date(now)), False
         smallest_first = [series for series in SMALLEST_FIRST if series in self.series]
-        # A query covers a group of series. A curve whose collection has not begun gets its turn once a week.
+        # A group: the rows of a series with the same ``every``. A curve not collected yet gets its turn once a week.
         groups = [(series, NIGHTS_WITHOUT_CURVE) for series in smallest_first if series.has_steps]
         groups += [(series, 1) for series in smallest_first]
-        # The part of its share that a group leaves free goes to the next groups.
+        # What a group leaves free of its share goes to the next groups.
         for place, (series, every) in enumerate(groups):
             nights = max(every, policy.every(series))
             # With a turn every k nights, a series requested in the last k - 1 nights is not due.
@@ -154,9 +157,9 @@ class DueWindows:
         return self.room(lane, most_waiting(self.calls_per_hour), self.in_flight(lane)) > 0
 
     def _share(self, series: Series, every: int, nights: int, before: datetime) -> int:
-        """Return how many rows of a group may still be claimed tonight: with a turn every k nights, a k-th of the rows.
+        """Return how many rows of a group may still be claimed tonight; each row has a turn every ``nights`` nights.
 
-        If rows were chosen by date alone, rows that were once requested on the same night would stay together for ever.
+        Without this limit, all rows that were requested in one night would have their next turn in one night too.
         """
         active, asked = self.table.count_share(series, every, before, civil_date(self.now()))
         waiting = sum(member.endswith(f":{series}") for member in self.claims.in_flight(NIGHTLY_LANE))
@@ -184,7 +187,7 @@ class DueWindows:
 
 
 def _window(kind: str, series: Series, days: SeriesDays, today: date) -> DateWindow | None:
-    """Return the window to request. For a repair: the newest window (older ones follow), or None if no day is due."""
+    """Return the window to request. For a repair, this is the newest window with due days; None if no day is due."""
     if kind != REPAIR:
         return plan_look_back(today, series, days.last_complete)
     return next(iter(plan_repair(days.ledger.due_days(today, series), series.description.max_window_days)), None)
@@ -208,9 +211,9 @@ class GatewayWindows(DueWindows):
         return min(most, left)
 
     def in_flight(self, lane: str) -> set[str]:
-        """Return the members of a lane's claims.
+        """Return the account and series of each claim in a lane.
 
-        In the lanes of nights and repairs, members whose hour has not come are added, so that they aren't claimed yet.
+        In the lanes of nights and repairs, rows whose hour has not come are added, so that they aren't claimed yet.
         """
         members = super().in_flight(lane)
         if lane not in (NIGHTLY_LANE, REPAIR_LANE):
@@ -237,7 +240,7 @@ class GatewayWindows(DueWindows):
         return Due([], more=False)
 
     def claim_next_of_history(self, account_id: str, series: Series) -> list[WindowJob]:
-        """Claim the next window of a history if the ledger has a call left besides the calls kept for the night."""
+        """Claim the next window of a history if the quota has a call left besides the calls kept for the night."""
         return super().claim_next_of_history(account_id, series) if self.has_history_room(series) else []
 
     def claim_repairs(self) -> list[WindowJob]:

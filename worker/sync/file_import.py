@@ -2,8 +2,8 @@
 
 A file counts as an answer that was requested when the file was made (``told_at``). So values from later answers stay,
 and the file fills the gaps. Stored values are replaced only under the rules for overlaps (K5) and impossible values
-(K7). A file is stored in parts of bounded size, each recorded when it is done: an import that was killed is simply run
-again.
+(K7). A file is stored in parts of bounded size, and each part is recorded when it is done. So after an import was
+killed, it can simply be run again.
 
 ``FileAccounts`` finds the account of the file's meter, or adds an account for a new meter of a home.
 """
@@ -46,10 +46,10 @@ VOUCHER: Final = "file import"
 class FileComparison:
     """A series of a file, compared with what is stored.
 
-    A day is *different* if any of its values differs from the stored value, else *new* if it has a value for a time for
-    which nothing is stored, else *same*. ``amount``: the sum of the energies in milliwatt-hours (for registers, the
-    energy of the days between readings); None if the series is not an energy. ``left_out``: the number of values in the
-    future, before the first day that may be read, or too large for any meter.
+    A day of the file is *different* if one of its values differs from the stored value. Any other day is *new* if one
+    of its values lies in a time without stored values. All other days are *same*. ``amount``: the file's energy in
+    milliwatt-hours (for registers, the energy of the days between readings); None if the series is not an energy.
+    ``left_out``: the number of values in the future, before the first day that may be read, or too large for any meter.
     """
 
     file: FileSeries
@@ -201,9 +201,9 @@ class FileImporter:
 class _FileRecorder:
     """Records the corrections and day marks of a part of a file.
 
-    It records no call: what is due stays due, except for the days that the file has completed. ``days``: the days for
-    which the file has a value. The window's other days stay as they are, because the file doesn't say that they are
-    missing.
+    No call is recorded, so what is due stays due; only days that the file completes are no longer due. ``days``: the
+    days for which the file has a value. The window's other days keep their marks, because the supplier may have values
+    for them.
     """
 
     results: ResultRecorder
@@ -222,9 +222,9 @@ class _FileRecorder:
 
     def record_result(self, result: WindowResult) -> None:
         account_id, series, facts = result["account_id"], messages.series_of(result), result["facts"]
-        # If a later answer differs, that answer has priority: nothing is in doubt, and nothing is requested again.
+        # If a later answer differs from the file, the answer has priority. So no day needs to be requested again.
         finished = replace(FinishedAnswer.of(result), overwrote=False, late_days=frozenset())
-        # A day with a value that was set aside gets a mark only if a part of the day is stored, and only for this part.
+        # A day with a value that was set aside gets a mark only if a part of it is stored; the mark is of this part.
         told = [day for day in sorted(self.days) if str(day) not in facts["set_aside"] or facts["open"].get(str(day))]
         today = civil_date(self.now())
         self.outcomes.record_file(
@@ -275,8 +275,8 @@ def _mark_of(day: date, known: DayLedger, minutes: int | None, changed: bool) ->
     if minutes is None:
         stays = before.state is DayState.AGAIN or (before.complete and not changed)
         return before if stays else DayMark(DayState.FILE)
-    # The mark of an absent day has no age. But a partial day without an age belongs to the history, which would request
-    # the absent day once more.
+    # An absent day has no age, and isn't requested any more. A partial day without an age would be requested once more
+    # with the history, so the day gets an age.
     asked_at_age = GIVE_UP_AGE if before.state is DayState.ABSENT else before.asked_at_age
     return DayMark(DayState.PARTIAL, half_hours_in(minutes * _MINUTE), asked_at_age)
 
@@ -293,10 +293,10 @@ class FileAccounts:
     suppliers: dict[str, str]
 
     def check(self, file: FileSeries, account: Account, meter: str | None = None) -> None:
-        """Raise FileRefused unless the file belongs to the account's meter.
+        """Raise FileRefused if the account is closed or deleted, or if the file is of another meter or another energy.
 
-        ``meter``: the number that a person gives for a file without a number. If there is no number at all, the file
-        counts as one of this account, which a person has chosen.
+        ``meter``: the meter's number, given by a person. If neither the file nor ``meter`` gives a number, the meter
+        isn't checked, because a person has chosen the account.
         """
         if account.state in (AccountState.CLOSED, AccountState.DELETED):
             raise FileRefused(
@@ -317,7 +317,10 @@ class FileAccounts:
             )
 
     def find(self, file: FileSeries, meter: str | None = None, tenant: str | None = None) -> Account | None:
-        """Return the account of the file's meter; None if it has none. Raises FileRefused if the number is unknown."""
+        """Return the account of the file's meter; None if the meter has no account.
+
+        Raises FileRefused if the meter's number is unknown.
+        """
         number = require_number(file, meter)
         operator = file.series.description.supplier
         accounts = self.registry.accounts.find_by_meter(number, tenant=tenant)
@@ -337,7 +340,7 @@ class FileAccounts:
 
 
 def number_of(file: FileSeries, meter: str | None) -> str | None:
-    """Return the number that the file or ``meter`` gives, None if neither does. Raises FileRefused if they differ."""
+    """Return the number in the file, else ``meter``; None if neither is given. Raises FileRefused if the two differ."""
     number = file.usage_point
     if number is not None and number.isdecimal():
         number = number.zfill(14)  # Spreadsheets drop leading zeros.

@@ -1,9 +1,9 @@
 """The history of an account: the windows still to be fetched, and its ledger of days.
 
 The ledger is rebuilt from the stored documents if it was lost or is doubtful. The documents show which days are
-complete and which are partial. For a day without documents only the ledger knows whether it is late, absent or before
-the history, and how old it was when it was last requested, so these marks stay. Days that the ledger no longer knows
-are requested again with the history.
+complete and which are partial. They don't show whether a day without documents is late, absent or before the history,
+nor how old the day was when it was last requested, so the ledger's marks of such days stay. Days that the ledger has
+lost are requested again with the history.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import CompletenessTable
 
-# How many more days of a gateway's curves may be fetched each day, which takes ten calls. Imported files bring older
-# days sooner.
+# How many more days of a gateway's curves may be fetched each day. These cost ten calls. A person who wants older days
+# sooner can import files.
 _GATEWAY_CURVE_DAYS: Final = 70
 
 
@@ -77,11 +77,11 @@ class History:
         return self.load(account_id, series)[series].missing_windows()
 
     def reachable_windows(self, account_id: str, known: HistoryDays) -> tuple[list[DateWindow], datetime | None]:
-        """Return the missing windows that may be fetched now, and when more may be fetched; None if these are all.
+        """Return the missing windows that may be fetched now, and when the others may be; None if there are no others.
 
-        For a gateway, the newest ten weeks of curves may be fetched on the first day, and ten more weeks on each
-        further day, all curves of the account together. The first day is the one on which the account's data could
-        first be requested; for an account created by a file import, that is when it got its token.
+        For a gateway, the newest ten weeks of curves may be fetched on the first day, and ten older weeks on each
+        later day. If the account has several curves, they share these weeks. The first day is the one on which the
+        account became active; an account created by a file import does so when it gets its token.
         """
         missing = known.missing_windows()
         if not missing or not (known.series.has_steps and is_gateway(self.registry.accounts.get(account_id).supplier)):
@@ -102,9 +102,10 @@ class History:
         return not subtract_windows(window, self.load(account_id, series)[series].asked)
 
     def days_to_compute(self, job: WindowJob) -> Iterator[WindowJob]:
-        """Yield windows of daily values to compute from the curve, each no longer than one read of the curve.
+        """Yield windows of daily values to compute from the curve.
 
-        They are the days of the job's window that the curve covers completely and for which no daily value can come.
+        They contain the days of the job's window that the curve covers completely and for which no daily value can
+        come. The curve of one window is read from the store in one request.
         """
         series = messages.series_of(job)
         daily = series.description.adds_up_to if series.has_steps else series
@@ -116,7 +117,7 @@ class History:
                 yield messages.to_job(job["account_id"], daily, part, job["run_id"], None)
 
     def days_without_daily(self, account_id: str, daily: Series) -> list[date]:
-        """Return the days that the curve covers completely, by the ledgers, and for which no daily value can come."""
+        """Return the days that are complete in the curve's ledger, and for which no daily value came or can come."""
         ledgers = self.registry.completeness.load_ledgers(account_id)
         told, steps = ledgers[account_id, daily], ledgers[account_id, curve_of(daily)]
         days = [day for day, mark in steps.days() if mark.complete and not told.mark_of(day).complete]
@@ -177,7 +178,7 @@ def _mark_of_day(day: date, length: timedelta, known: DayMark) -> DayMark:
 
 
 def _mark_empty(known: DayMark) -> DayMark:
-    """Return the mark of a day without documents: the known mark, or late if the known mark claims documents."""
+    """Return the mark of a day without documents: late if ``known`` says that some are stored, otherwise ``known``."""
     if known.state is DayState.PARTIAL:
         return DayMark(DayState.LATE, 0, known.asked_at_age)
     return DayMark(DayState.LATE) if known.complete else replace(known, half_hours=0)

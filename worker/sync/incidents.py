@@ -3,7 +3,7 @@
 ``worker.domain.incident`` explains the two families of incidents, and when an incident opens. While an incident is
 open, a few accounts are probed at growing intervals; usable answers close it. Closing makes all failed windows due
 again at once, as if they had not been tried. A round of probes ends with its first failure, so an outage costs one call
-a round. A round that is killed is repeated by the next round.
+a round. If the process is killed during a round, the next round probes again.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Incidents:
     # -- After a call
 
     def record_answer(self, job: WindowJob, *, usable: bool) -> None:
-        """Count an answer. ``usable``: False if the answer has points, but none of them could be used."""
+        """Count an answer. ``usable``: False if the answer has values, but none of them could be used."""
         self._record(job, None if usable else IncidentKind.ANSWERS)
 
     def record_failure(self, job: WindowJob, error: WorkerError) -> None:
@@ -126,13 +126,13 @@ class Incidents:
     # -- When a failure is judged
 
     def find_excuse(self, error: WorkerError, series: Iterable[Series] = Series) -> Incident | None:
-        """Return the open incident that explains a failure, so that the account isn't blamed; None without one."""
+        """Return the open incident that explains a failure, so that the account isn't blamed; None if none does."""
         open_by_slot, kind = self.store.open_incidents(), kind_of(error)
         slots = [*(one.value for one in series), *([kind.value] if kind in REFUSALS else ())]
         return next((open_by_slot[slot] for slot in slots if slot in open_by_slot), None)
 
     def record_excused(self, error: WorkerError, series: Series) -> IncidentKind | None:
-        """Count a failed window for the incident that explains it; return the incident's kind, or None without one."""
+        """Count a failed window for the incident that explains it; return the incident's kind, None if none does."""
         incident = self.find_excuse(error, [series])
         if incident is None:
             return None
@@ -159,14 +159,14 @@ class Incidents:
         return sorted(self.store.open_incidents().values(), key=lambda incident: incident.began_at)
 
     def open_by_hand(self) -> list[Incident]:
-        """Open an incident by hand for each series, for a day at most, and return the incidents opened by hand."""
+        """Open an incident for each series, for a day at most; return all open incidents that were opened by hand."""
         kind = IncidentKind.BY_HAND
         for series in self.registry.outcomes.list_in_use():
             self._open_incident(series.value, kind, FailureCount(0, 0))
         return [incident for incident in self.list_open() if incident.kind is kind]
 
     def begin_due_rounds(self) -> list[Incident]:
-        """Record the start of each incident's round of probes that is due, and return those incidents."""
+        """Return the incidents for which a round of probes is due, and record that their round has started."""
         return [
             incident
             for incident in self.list_open()
@@ -196,7 +196,7 @@ class Incidents:
             self._insert_notices(past, NoticeKind.INCIDENT_OVER)
 
     def _open_incident(self, slot: str, kind: IncidentKind, failures: FailureCount) -> None:
-        """Open an incident with the windows that failed before it, unless another is open in its slot."""
+        """Open an incident, unless its slot has an open one. The windows that failed alike before are added to it."""
         incident, minutes = Incident(secrets.token_hex(6), slot, kind, self.now()), self.thresholds.minutes
         failed: list[WindowJob] = []
         for series in incident.series:
@@ -269,7 +269,7 @@ class IncidentProber:
     def _draw_accounts(self, incident: Incident) -> list[tuple[str, Series]]:
         """Return some of the accounts that failed; if none of these may be called any more, return any active accounts.
 
-        An account that never failed may have been answered all along, so it would prove nothing.
+        The supplier may have answered all the time for accounts that didn't fail, so their answers would prove nothing.
         """
         failed = sorted({(job["account_id"], series_of(job)) for job in self.incidents.store.failed_windows(incident)})
         drawn = random.sample(failed, min(len(failed), _MAX_PROBED_ACCOUNTS))

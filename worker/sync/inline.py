@@ -48,7 +48,7 @@ class Inline:
                 yield from self._run(
                     self.claims.to_job(account_id, series, window)
                     for window in windows
-                    # Once the supplier's earliest day is known, the windows before that day count as covered.
+                    # When an answer has shown the supplier's earliest day, the windows before that day are covered.
                     if not self.claims.history.covers(account_id, series, window)
                 )
 
@@ -64,7 +64,7 @@ class Inline:
         return ""
 
     def _run(self, jobs: Iterable[WindowJob]) -> Iterator[WindowResult]:
-        """Sync an account's windows one by one; leave out the rest once the account waits for its holder."""
+        """Sync an account's windows one by one; leave out the rest after an error that only the holder can resolve."""
         for job in jobs:
             try:
                 yield self._sync_with_retries(job)

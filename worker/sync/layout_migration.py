@@ -65,7 +65,8 @@ class LayoutMigrator:
     def migrate_account(self, account_id: str, counts: MigrationCounts) -> None:
         """Migrate one account and add it to ``counts``.
 
-        If it raises StoreUnavailable, no document was erased that is not in the new layout.
+        All documents are copied and checked before any is erased. Raises StoreUnavailable, also if another process has
+        written to the store meanwhile.
         """
         documents = 0
         for series in PACKED_SERIES:
@@ -105,7 +106,7 @@ class LayoutMigrator:
 
 
 def _windows(measures: MeasureStore, account_id: str, series: Series) -> Iterator[DateWindow]:
-    """Yield windows that contain all documents of a series, also its totals, oldest first; long gaps are skipped."""
+    """Yield windows with all documents of a series and its totals, oldest first; long gaps are skipped."""
     ranges = dict.fromkeys(series.doctypes, ALL_KEYS)
     while days := [_day_of(page[0]) for page in measures.read(account_id, ranges, limit=1).values() if page]:
         day = min(days)
@@ -137,7 +138,7 @@ def _documents_to_write(source: list[Document], stored: list[Document]) -> Itera
 
 
 def _needs_copy(stored: Document | None, document: Document) -> bool:
-    """Return whether the document is not stored, or is stored in another state that is not newer."""
+    """Return whether ``stored`` is missing, or differs from the document without being newer."""
     if stored is None:
         return True
     is_younger = stored.get("updated_at", "") > document.get("updated_at", "")

@@ -158,7 +158,7 @@ def replay_account(
     run_id: str,
     wanted: DateWindow | None = None,
 ) -> ReplayCounts:
-    """Replay all answers, or their days within ``wanted``; safe to repeat.
+    """Replay all answers; with ``wanted``, only their days within this window. Safe to repeat.
 
     The oldest answer comes first, so that the newest answer's values are stored last. Only corrections and the marks of
     days are recorded.
@@ -193,7 +193,7 @@ class _ReplayRecorder:
     ledgers: CompletenessTable
 
     def recent_answers(self, job: WindowJob) -> RecentAnswers:
-        """Return no answers: a replayed answer may replace its own values, and later answers are replayed after it."""
+        """Return no answers, so a replayed answer may replace its own values. Later answers are replayed after it."""
         return RecentAnswers()
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:

@@ -68,8 +68,8 @@ _NOT_OF_THIS_METER: Final = "by its contract, this meter is not read often enoug
 class NextTry(NamedTuple):
     """When a failed window is tried again.
 
-    ``at``: the moment; None for the next night. ``counts``: whether the series was requested, so that its turn is over
-    and the failure counts against it; False if a store, the quota or the operator is to blame.
+    ``at``: the moment; None for the next night. ``counts``: whether the failure ends the series' turn and is added to
+    the series' failures; False if a store, the quota or the operator is to blame.
     """
 
     at: datetime | None
@@ -86,12 +86,13 @@ class ResultRecorder:
     1. in the registry: the outcome, the marks of its days and when the series is due again; a success also clears the
        account's pending refusals, and the first answer makes a new account ready;
     2. in Redis: the state of the series, and whether its history is loaded;
-    3. the end of any series that a contract says the meter doesn't have; then the claim is released;
+    3. if the answer is a contract, the end of each series that the meter lacks; then the claim is released;
     4. in the quarantine: a value that was set aside, with a notice to the operator;
     5. the metrics and the log line.
 
-    Until the claim is released, no other process publishes the window. When a window fails for good, ``record_failure``
-    records the refusal, the outcome with the next try, and the state, releases the claim, and logs a line.
+    Until the claim is released, no other process publishes the window. When a window is given up for now,
+    ``record_failure`` records the refusal, the outcome with the next try, and the state, releases the claim, and logs a
+    line.
     """
 
     claims: WindowClaims
@@ -103,7 +104,7 @@ class ResultRecorder:
         return self.claims.registry.outcomes.recent_answers(job["account_id"], messages.series_of(job))
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
-        """Store the values that these readings are about to replace; without this, a crash could lose these values."""
+        """Store the values that these readings will replace. A crash after the replacement would lose these values."""
         answered_at, series = datetime.fromisoformat(writes["facts"]["fetched_at"]), messages.series_of(writes)
         corrections = [
             Correction(
@@ -181,7 +182,7 @@ class ResultRecorder:
         _log_stored(result, now)
 
     def _end_lacking(self, result: WindowResult, now: datetime) -> None:
-        """End the series that the answer, which is a contract, says the meter doesn't have."""
+        """End the series that the meter lacks according to the answer. Only a contract names such series."""
         account_id = result["account_id"]
         for name in result["facts"].get("lacks", ()):  # Messages of the previous version lack this field.
             if self.claims.registry.outcomes.end_lacking(account_id, Series(name), _NOT_OF_THIS_METER, now):
@@ -201,8 +202,8 @@ class ResultRecorder:
             log.info("window held", extra=fields(**window_fields(job), outcome="held", reason=str(error)))
             return
         if isinstance(error, UnknownAccount | ConsentEnded):
-            # The account was removed meanwhile, so nothing may be stored about it; or its consent has ended and no
-            # request was sent, so no call is recorded and no turn is over.
+            # Nothing may be stored about an account that was removed meanwhile. If the consent has ended, no request
+            # was sent, so no call is recorded and no turn is over.
             outcome = "removed" if isinstance(error, UnknownAccount) else error.kind
             if isinstance(error, ConsentEnded):
                 with suppress(UnknownAccount):
@@ -222,7 +223,8 @@ class ResultRecorder:
         ended = isinstance(error, SeriesNotOffered) and self.claims.registry.outcomes.end(
             account_id, series, job["run_id"], str(error), now
         )
-        # While an incident holds the series nothing is published; afterwards the window must be due at once.
+        # While an incident holds the series, nothing is published. The outcome isn't recorded, because the window must
+        # be due as soon as the incident is over.
         if not ended and (incident is None or not incident.holds):
             self.claims.registry.outcomes.record(
                 account_id,
@@ -259,11 +261,11 @@ class ResultRecorder:
         )
 
     def _speaks_for_account(self, account_id: str, series: Series) -> bool:
-        """Return whether a refusal of this series counts for the account.
+        """Return whether a refusal of this series counts as a refusal of the account.
 
-        A refusal of an additional series may concern only that series, because the consent or the application lacks its
-        API. It counts only if the account collects no series marked ``speaks_for_account`` (such as daily energy),
-        because a refusal of the whole account would show there.
+        It does if the series is marked ``speaks_for_account``, such as daily energy. Another series may be refused only
+        because the consent or the application lacks its API. Such a refusal counts only if the account collects no
+        marked series: a refusal of the whole account would show in a marked series too.
         """
         if series.description.speaks_for_account:
             return True
@@ -358,7 +360,7 @@ def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: Ans
     ``failures``: how many windows in a row failed before this one.
     """
     if run_kind(job) == REPAIR and after.counts:
-        # Open days are requested again tomorrow, or at the series' next turn.
+        # The open days are requested again after the series' usual number of nights.
         return DueChanges(next_ask=civil_date(now) + series_of(job).description.cadence_nights * ONE_DAY)
     if not is_look_back(job):
         return DueChanges()
@@ -369,9 +371,10 @@ def due_after_failure(job: WindowJob, after: NextTry, failures: int, answer: Ans
 
 
 def _is_turn(job: WindowJob, now: datetime) -> bool:
-    """Return whether a window of the history also counts as the turn of a series that is not requested every night.
+    """Return whether a window of the history also counts as the series' turn.
 
-    The window must include the last days, which the night then need not request once more.
+    True if the series is not requested every night and the window includes the last days. The next night then need not
+    request these days again.
     """
     series, window = series_of(job), window_of(job)
     return is_backfill(job) and not series.is_nightly and window.end >= civil_date(now)

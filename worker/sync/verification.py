@@ -75,10 +75,10 @@ _ID_LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
 class AuditResult:
     """The result of the audit of one account: the number of documents compared, and the discrepancies found.
 
-    The other fields hold notes, which are no faults and are not repaired. ``breaks``: by series of registers, when a
-    new sequence of readings begins. ``deviations``: months whose days differ from what was published for them.
-    ``provisional``: by series, days that should be final by now. ``differences``: days whose registers and curve give
-    different energies by tariff period.
+    The other fields hold notes, which are no faults and are not repaired. ``breaks``: for each series of registers,
+    where one sequence of readings ends and the next begins. ``deviations``: months whose days and billed periods differ
+    too much. ``provisional``: by series, days that should be final by now. ``differences``: days whose registers and
+    curve give different energies by tariff period.
     """
 
     account_id: str
@@ -94,7 +94,7 @@ class AuditResult:
 class AuditSummary:
     """The results of many accounts; ``findings`` counts discrepancies by law and cause.
 
-    ``deviations`` counts months whose days differ from what was published for them; this is no fault of an account.
+    ``deviations`` counts months whose days and billed periods differ too much; this is no fault of an account.
     """
 
     accounts: int = 0
@@ -192,7 +192,7 @@ class Auditor:
 
 
 def _last_day(outcome: SeriesOutcome | None) -> dict[date, timedelta]:
-    """Return the last stored day, with length 0 because the stored part is unknown; empty if no day is known."""
+    """Return the last stored day, with stored time 0 because the stored part is unknown; empty if no day is known."""
     return {outcome.last_day: timedelta()} if outcome and outcome.ever_stored and outcome.last_day else {}
 
 
@@ -213,7 +213,7 @@ def _days_of_stale_totals(findings: Sequence[Discrepancy]) -> dict[Series, list[
 
 
 def _days_to_compute(findings: Sequence[Discrepancy]) -> dict[Series, list[date]]:
-    """Return the days that are computed from the curve and differ from it, by series."""
+    """Return, by series of daily values, the days whose value must be computed from the curve."""
     days: defaultdict[Series, list[date]] = defaultdict(list)
     for finding in findings:
         if finding.law is Law.DAY and finding.cause.repairable:
@@ -251,11 +251,12 @@ def _windows_to_ask(series: Series, days: Collection[date], today: date) -> list
 class MeasureChecks:
     """The comparison of one account; ``run`` fills ``findings``, the notes and the number of ``documents``.
 
-    ``stored_days``: by series, the days for which something is stored according to the registry, with the minimum
-    stored time of each. ``without_daily``: by series of daily values, the days computed from the curve because no daily
-    value can come. ``set_aside``: by series, the days whose impossible value was set aside. ``today``: the last day for
-    which a curve is read. ``breaks``, ``deviations``, ``provisional`` and ``differences`` are notes, explained in
-    ``AuditResult``; ``differences`` uses the off-peak ``hours`` that the household gave and Tempo's ``colours``.
+    ``stored_days``: by series, the days for which something is stored according to the registry, each with the time
+    that must at least be stored. ``without_daily``: by series of daily values, the days computed from the curve because
+    no daily value can come. ``set_aside``: by series, the days whose impossible value was set aside. ``today``: the
+    last day for which a curve is read. ``breaks``, ``deviations``, ``provisional`` and ``differences`` are notes,
+    explained in ``AuditResult``; ``differences`` are found with the off-peak ``hours`` that the household gave, and
+    with Tempo's ``colours``.
     """
 
     account_id: str
@@ -402,7 +403,7 @@ class MeasureChecks:
 def _days_of(series: Series, rows: Sequence[Entry]) -> set[date]:
     """Return the days for which the rows have values from the supplier or a file.
 
-    These are all days of a billed period, but not the days that Relève computed from the curve.
+    Billed periods give all their days. Days that Relève computed from the curve are left out.
     """
     if series.has_intervals:
         return {day for row in rows for day in interval_days(row).dates()}

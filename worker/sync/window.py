@@ -85,7 +85,7 @@ class Recorder(Protocol):
         ...
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:
-        """Record the values that these readings are about to replace; for a new reading, the old value is REMOVED."""
+        """Record the values that these readings will replace. For a new reading, REMOVED stands for the old value."""
         ...
 
     def withdraw_corrections(self, job: WindowJob, stored: Mapping[str, int]) -> None:
@@ -253,8 +253,8 @@ class WindowSync:
         series, window = messages.series_of(changes), messages.window_of(changes)
         replaced = messages.to_entries(changes["replaced"])
         removals: dict[str, Sequence[messages.Row]] = {series.inputs.value: replaced}
-        # Steps whose bounds differ from the stored steps' are left out: the store's compare-and-set decides on them as
-        # a whole.
+        # Steps that replace steps with other bounds don't give their totals a new revision: the store's compare-and-set
+        # decides on these steps as a whole.
         changed_keys -= set(changes["reshaped"])
         for doctype in series.totals:
             sums = Counter(changes["rest"][doctype.value])
@@ -358,7 +358,8 @@ class WindowSync:
         self, job: WindowJob, entries: Sequence[Entry], facts: AnswerFacts, lost: Collection[str] = ()
     ) -> Changes:
         """Compare the entries with the store. ``lost``: the keys whose write has just been lost."""
-        # The answers are read before the documents, so that an answer recorded in between is recognized as not seen.
+        # The answers are read before the documents. In the other order, an answer recorded between the two reads would
+        # count as seen, although its documents were not read.
         known = Known(self.recorder.recent_answers(job), self.measures.read(job["account_id"], ranges_to_read(job)))
         if lost:
             amounts = {
@@ -401,7 +402,7 @@ class WindowSync:
             if not series.is_state:
                 gone = removals[inputs]
                 replacing += [entry._replace(amount=REMOVED, replaced_amount=entry.amount) for entry in gone]
-                # For a reading that was removed earlier, the corrections record that it is back.
+                # A new reading may have been removed earlier; then the table of corrections records that it is back.
                 told = [entry for entry in entries[inputs] if not entry.is_computed]
                 new = [one for one in told if one.replaced_amount is None or one.key in writes["reshaped"]]
                 replacing += [entry._replace(replaced_amount=REMOVED) for entry in new]
@@ -419,8 +420,8 @@ class WindowSync:
             written_keys |= {entry.key for entry in entries[inputs]} - lost_keys[inputs]
             if not any(lost_keys.values()):
                 return counts, writes, written_keys
-            # All entries are compared again, because steps with other bounds are consistent only together. They get no
-            # revisions, because the known revisions are out of date.
+            # All entries of the answer are compared again, not only the lost ones: steps with new bounds are consistent
+            # only together. The entries get no revisions, because the known revisions are out of date.
             entries_again = messages.to_entries(first["answer"]) or [
                 Entry(*entry.reading) for entry in messages.to_entries(first["changed"])
             ]

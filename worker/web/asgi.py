@@ -100,8 +100,8 @@ class RequestGuard:
                 await record_request(request, message["status"])
                 headers = MutableHeaders(scope=message)
                 if message["status"] == _SLASH_REDIRECT and "Location" in headers:
-                    # The router puts the host that the request names into the redirect, and a request may name any
-                    # host.
+                    # The router builds the redirect with the host that the request names. A request may name any host,
+                    # so the host is cut off.
                     headers["Location"] = "/" + headers["Location"].removeprefix(str(request.base_url)).lstrip("/\\")
                 if settings.is_home:
                     headers.setdefault("Referrer-Policy", own_home.OWN_PAGES)
@@ -122,7 +122,10 @@ class RequestGuard:
 
 
 async def _record_visits(request: Request) -> None:
-    """Record the visits of ``note_visit``, after a part of the answer is sent; a failure doesn't affect the answer."""
+    """Record the visits that ``note_visit`` has collected.
+
+    This is called after each part of the answer has been sent, so that a store that is down doesn't affect the answer.
+    """
     visits, request.state.visits = getattr(request.state, "visits", {}), {}
     for record in visits.values():
         try:

@@ -1,4 +1,4 @@
-"""The addresses of clients, by which limits count and which may be local, the trusted proxies, and names of devices.
+"""Addresses of clients, for limits and to recognize this machine; the trusted proxies; names of devices.
 
 A device's name is what its owner would call it, found in the browser's User-Agent.
 """

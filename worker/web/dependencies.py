@@ -10,10 +10,11 @@ number has been raised since, the session no longer shows the account. A cookie 
 kind gives an empty session.
 
 Browsers on the home's own computer need not sign in. They share one session of the home's household, made when the web
-starts. Each check of ``is_local`` closes a way in for others: other machines reach a container's port through a
-separate address, a proxy on this machine passes their requests on, and a foreign page may have a host name that leads
-to this machine. A proxy need not reveal itself (nginx by default asks for 127.0.0.1 and adds no header), so if the
-address of the pages implies a proxy, everybody must sign in.
+starts. ``is_local`` checks three things, each of which keeps others out. The sender's address: other machines reach a
+container's port through a separate address. The headers of proxies: a proxy on this machine passes on the requests of
+other machines. The requested host: the host name of a foreign page may lead to this machine. A proxy need not reveal
+itself (nginx by default asks for 127.0.0.1 and adds no header). So everybody must sign in if the address of the pages
+implies a proxy.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ log = logging.getLogger("releve.web")
 SESSION_COOKIE: Final = "releve_session"
 OPERATOR_COOKIE: Final = "releve_operator"
 FORM_COOKIE: Final = "releve_form"
-RIGHT_STATE: Final = "/connect/right/state"  # The page with the state of the access right that the browser declared.
+RIGHT_STATE: Final = "/connect/right/state"  # Shows the state of the access right that this browser declared.
 DEVICE: Final = "127.0.0.1"  # How the page of sessions names the home's own computer.
 _NUMBER: Final = re.compile(r"\s*[-+]?[\d.]*(e[-+]?\d+)?\s*", re.IGNORECASE)
 _FORWARDED: Final = ("forwarded", "via", "x-real-ip", "true-client-ip", "cf-connecting-ip")
@@ -88,7 +89,7 @@ class Session:
 
     @property
     def own_key(self) -> AccessKey:
-        """The session's key, which only a session that is not empty has."""
+        """The session's key. An empty session has none, so the caller must check first that the session isn't empty."""
         assert self.key is not None  # noqa: S101 - the caller has checked that there is a household
         return self.key
 
@@ -184,7 +185,7 @@ def names_proxy(public_url: str) -> bool:
 
 
 def is_local(request: Request) -> bool:
-    """Return whether a request comes from this computer, judging by its addresses, and was not forwarded."""
+    """Return whether the request's addresses are of this computer, and no header shows that a proxy passed it on."""
     peer = request.client.host if request.client else ""
     if not is_loopback_host(peer) or not is_loopback_host(request.url.hostname or ""):
         return False
@@ -268,7 +269,7 @@ class Visit:
 
 
 def _session_of_home(request: Request, access: WebAccess, session: Session) -> Session:
-    """Return a session of a home, which shows every existing account; the home's own computer needs no cookie."""
+    """Return the session; unless empty, it shows every account of the home. The home's computer needs no cookie."""
     local: LocalSession = request.app.state.local_session
     if session.key is None and local.is_open and is_local(request):
         session = local.load()
@@ -329,8 +330,9 @@ def show_accounts(
 ) -> str:
     """Let the browser see these accounts from now on, and return the id of its new session.
 
-    ``joins``: whether the browser keeps the accounts of its session too; otherwise that session ends. Without https
-    somebody may have planted the cookie, so the new session gets a household of its own.
+    ``joins``: True if the new session also shows the accounts of the previous one, False if it shows only these
+    accounts. The previous session ends. Without https, the new session always gets a new household, because somebody
+    may have planted the cookie.
     """
     request, access, session = visit.request, visit.access, visit.session
     joined = session if joins else Session()
@@ -386,7 +388,7 @@ class FormRefused(Exception):
 
 
 def check_own_form(request: Request, csrf: str, back: str) -> None:
-    """Check that a form sent without a session was loaded from us by this browser. Raises FormRefused."""
+    """Check that a form sent without a session comes from a page that we sent to this browser. Raises FormRefused."""
     value = read_cookie(request, FORM_COOKIE)
     if value is None or not request.app.state.access.signer.is_valid_csrf_token(value, csrf):
         raise FormRefused(back)
@@ -514,7 +516,10 @@ def own_account(may: Callable[[Account], bool], page: str = "") -> Callable[...,
 
 
 def account_form(page: str = "") -> Any:
-    """Return the dependency of a route that accepts only forms from this page of the account in the address."""
+    """Return the dependency of a route that accepts only forms from one page of an account.
+
+    The account is the one in the request's path; ``page``: the rest of the page's path.
+    """
 
     def check(access: AccessDep, session: SessionDep, account: OwnAccount, csrf: Csrf = "") -> None:
         check_session_form(access, session, csrf, f"/accounts/{account.id}{page}")

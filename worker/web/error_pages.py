@@ -88,7 +88,7 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 
 def answers_head(path: str) -> bool:
-    """Return whether HEAD is answered like GET; False for paths where a GET starts or ends something, or streams."""
+    """Return whether HEAD is answered like GET; False for paths where GET changes something or sends a stream."""
     return not path.startswith(("/api/", "/callback/", "/connect/", "/proxy/"))
 
 

@@ -1,8 +1,8 @@
 """Files of stored documents: their formats, the requested range, and a whole file as an answer.
 
-The formats are JSON and CSV with the stored fields, and spreadsheets for people. A spreadsheet is written as programs
-in its reader's country expect it (Excel reads a file by the settings of the machine): in French with semicolons and
-decimal commas. The byte order mark tells these programs that the file is in UTF-8.
+The formats are JSON and CSV with the stored fields, and spreadsheets for people. Programs such as Excel read a
+spreadsheet by the settings of the reader's machine, so a French one has semicolons and decimal commas. The byte order
+mark tells these programs that the file is in UTF-8.
 
 A range is read, and its file sent, page by page. If the store fails in the middle, or the reader's session or token
 ends, the connection is closed before the end of the body: browsers and clients then see a failed download, and nobody
@@ -196,10 +196,10 @@ def name_file(account_id: str, series: Series | None, by: Period, days: DateWind
 def stream_file(
     stored: StoredRange, file_format: FileFormat, name: str, check_still_sees: Callable[[], object]
 ) -> Response:
-    """Return the answer with all documents of the range, of which one page at a time is in memory.
+    """Return the answer that sends all documents of the range. Only one page at a time is in memory.
 
     ``check_still_sees`` raises if the caller may no longer read; it is called for each page before the page is sent.
-    The first page is read at once, so that a failure becomes an answer with its own status.
+    The first page is read before the answer begins, so that a failure can be answered with its own status.
     """
     documents, more = stored.read()
     check_still_sees()

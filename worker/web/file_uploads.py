@@ -117,8 +117,8 @@ def import_files(
 
     ``holder``: the session of the household that sends the files; None if a client does. A refused file doesn't stop
     the others. The numbers of new, equal and different days are noted for the audit trail. Raises HttpRefusal 429 after
-    too many imports, and 503 while two other imports are running, or another import of the same household or account.
-    After StoreUnavailable the same import can be repeated.
+    too many imports. Raises HttpRefusal 503 while this process runs two imports, or one of the same household (of the
+    same account if a client sends the files). After StoreUnavailable the same import can be repeated.
     """
     if wait_s := visit.count_call(IMPORTS, account.id):
         raise HttpRefusal(429, "too_many_requests", f"too many imports: try again in {wait_s} s", wait_s=wait_s)

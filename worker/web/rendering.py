@@ -47,7 +47,7 @@ _NOT_LET_IN: Final = (403, 404, 409, 410)
 _FOLDER: Final = Path(__file__).parent
 _FORM_LIFE_S: Final = 7 * 86_400
 _SHOWN_BEFORE: Final = timedelta(days=14)
-# Pages without the notice: they say the same themselves, or are not for households.
+# Pages without the notice: either their own text tells the same, or they are not for households.
 _WITHOUT: Final = ("/access", "/sign-in", "/operator", "/proxy")
 ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(_FOLDER / "templates"),
@@ -127,12 +127,12 @@ def render_message(
 ) -> HTMLResponse:
     """Render a page with one message: the texts ``<name>.title`` and ``<name>.text`` with ``words``, and a next action.
 
-    With ``reload_s`` the page reloads itself after so many seconds, so its button isn't the main action.
+    ``reload_s``: seconds until the page reloads itself; 0 for never. A page that reloads has only a secondary button.
     """
     if status >= 400:
         note_refusal(request, name)
     values: dict[str, Any] = {"title": f"{name}.title", "text": f"{name}.text", "action": action, "words": words or {}}
-    # A visitor who is refused and sees no account may be a household that has lost its session.
+    # A refused visitor without accounts may be a household that has lost its session, so the page offers to sign in.
     is_households = not _session_of(request).accounts and not request.url.path.startswith("/operator")
     offers_sign_in = status in _NOT_LET_IN and is_households and action != SIGN_IN
     values |= {"reloads": bool(reload_s), "offers_sign_in": offers_sign_in}
@@ -151,7 +151,7 @@ def _session_of(request: Request) -> Session:
 
 
 def refuse_form(request: Request, back: str) -> HTMLResponse:
-    """Refuse a form that is not from our own page (CSRF): another site can't know the hidden field of our forms."""
+    """Answer 403 to a form that isn't from our own page (CSRF). Another site can't know our forms' hidden field."""
     return render_message(request, "csrf", 403, (back, "message.again"))
 
 
@@ -191,7 +191,7 @@ def _policy_with_form_to(addresses: Iterable[str | None]) -> str:
 
 
 def set_security_headers(request: Request, headers: MutableHeaders, status: int) -> None:
-    """Set the headers of every answer, unless its route has set them."""
+    """Set the security headers of an answer. A header that the route has set stays as it is."""
     for name, value in _HEADERS.items():
         headers.setdefault(name, value)
     # Personal data stays out of caches. A static file may be cached, because its address changes with its content.

@@ -1,8 +1,8 @@
 """The audit trail of the web service: each request that changes something leaves an entry, done or refused.
 
 The entry is written in one place, after the route has answered. The code that authenticates a request names its actor
-(``note_actor``), and a route names what it made (``note_subject``). A route that only sometimes opens something, such
-as a callback, notes that as a separate event (``note_event``).
+(``note_actor``), and a route names what it made (``note_subject``). A route that opens something in some
+cases only, such as a callback, notes each opening as a separate event (``note_event``).
 
 The name of a route that changes something is the audit action of its requests; a test finds the routes without one.
 """
@@ -28,11 +28,11 @@ from worker.web.client_addresses import client_address
 
 log = logging.getLogger("releve.audit")
 _SUBJECTS: Final = ("invitation_id", "right_id", "key_id", "grant_id")  # Path parameters that name a request's subject.
-# A row is kept for 400 days, so refused attempts must not fill the registry. What an actor has done is always recorded.
-# This limit is for the refused attempts of one actor, or for all attempts from a visitor's address.
+# An entry is kept for 400 days, so refused attempts must not fill the registry. What a known actor has done is always
+# recorded. This limit is for a known actor's refused attempts, and for all attempts of unknown visitors at an address.
 TRIES: Final = Rate("audit-tries", calls=60, window_s=3600)
 REFUSED_VISITORS: Final = Rate("audit-visitors", calls=1000, window_s=3600)  # Refusals of all visitors together.
-# The times of the last refused attempts that this process recorded without Redis, as one count for all callers.
+# While Redis is down, this process counts the refused attempts of all callers together: these are their last times.
 _WITHOUT_REDIS: Final = deque[datetime](maxlen=TRIES.calls)
 
 
@@ -59,7 +59,7 @@ class AuditNote:
 def note_actor(request: Request, kind: ActorKind, actor: str, tenant: str | None = None) -> None:
     """Note who acts, once the request is authenticated. ``tenant``: the owner of the program, if a program acts.
 
-    A household's session is loaded for every page, so it does not replace another actor.
+    A household doesn't replace an actor that was noted before, because every page loads the household's session.
     """
     note = _note_of(request)
     if kind is not ActorKind.HOUSEHOLD or note.actor_kind in (ActorKind.VISITOR, ActorKind.HOUSEHOLD):
@@ -69,7 +69,7 @@ def note_actor(request: Request, kind: ActorKind, actor: str, tenant: str | None
 def note_subject(
     request: Request, subject: str | None = None, *, account_id: str | None = None, tenant: str | None = None
 ) -> None:
-    """Note what a request has made or changed, if its path does not say so."""
+    """Note what a request has made or changed; needed only if the path doesn't name it."""
     note = _note_of(request)
     note.subject, note.account_id = subject or note.subject, account_id or note.account_id
     note.tenant = note.tenant or tenant
@@ -84,19 +84,19 @@ def note_refusal(request: Request, code: str) -> None:
 def note_event(
     request: Request, action: AuditAction, *, account_id: str | None = None, subject: str | None = None
 ) -> None:
-    """Note an event, which gets an entry of its own, whatever the method of the request."""
+    """Note an event. It gets an entry of its own, even if the request's method is GET."""
     _note_of(request).events.append(AuditEvent(action, account_id, subject))
 
 
 def leave_out(request: Request) -> None:
-    """Keep a request out of the trail unless it is refused, because it changes nothing that matters."""
+    """Leave a request that changes nothing important out of the trail. If it is refused, it still gets an entry."""
     _note_of(request).is_left_out = True
 
 
 async def record_request(request: Request, status: int) -> None:
     """Write the entries of a request that was answered with this status.
 
-    Entries that can't be written are logged; without the registry the request itself would usually have failed.
+    An entry that can't be written is only logged. This is rare: without the registry, most requests fail too.
     """
     entries = _to_entries(request, status)
     if entries:

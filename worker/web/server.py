@@ -3,9 +3,9 @@
 There is no access log, because a request's address may name an account. Repeated log lines of the server are logged
 once a minute, with the number of lines left out.
 
-Connections use uvicorn's HTTP/1.1 protocol on h11, with a stricter parser. uvicorn takes a protocol class (``http=``),
-but has no option for what is added here: the limit on connections, which applies before any request, the time for heads
-and bodies, and the refusal of requests that two parsers may read differently.
+Connections use uvicorn's HTTP/1.1 protocol on h11, with a stricter parser. Our protocol class is given to uvicorn
+(``http=``), which has no options for what the class adds: a limit on connections that applies before their first
+request; limits of time for heads and bodies; the refusal of requests that two parsers may read differently.
 
 ``ConnectionRegister`` admits connections and, once a second, cuts those that are overdue. One sweep over at most a
 thousand connections replaces a timer for each. All methods of the register are called by the event loop.
@@ -104,7 +104,7 @@ class WebServer:
             server_header=False,
             proxy_headers=proxies is not None,
             forwarded_allow_ips=proxies,
-            backlog=limits.waiting,  # Also how many connections the event loop accepts at once.
+            backlog=limits.waiting,  # The event loop also accepts as many connections at once.
             timeout_graceful_shutdown=_SHUTDOWN_GRACE_S,
         )
         trusted = ProxyHeadersMiddleware(config.app, proxies or []).trusted_hosts  # type: ignore[arg-type]
@@ -114,7 +114,7 @@ class WebServer:
         self.loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, listener: socket.socket) -> None:
-        """Serve until interrupted, or until ``stop``."""
+        """Serve until interrupted, or until ``stop`` is called."""
         with limit_repeated_lines():
             asyncio.run(self._serve(listener))
 
@@ -140,10 +140,10 @@ class ConnectionLimits:
     """The limits of one process. IPv6 addresses of the same /64 network count together.
 
     ``head_s`` and ``body_s``: how long a head or a body may take. A body may take longer if it arrives at ``body_rate``
-    bytes a second or faster. ``rest_s`` and ``rest_bytes``: how long a body may continue after its answer is sent, and
-    how many of its bytes are read in all. A body of at most ``dropped_bytes`` is read to its end if it arrives at
-    ``dropped_rate`` bytes a second or faster, because browsers show the answer only after they have sent the whole
-    body. ``stalled_s``: how long a client may receive nothing of an answer.
+    bytes a second or faster. If the answer is sent before the body's end, the rest of the body may take ``rest_s``, or
+    longer at ``dropped_rate`` bytes a second or faster; at most ``rest_bytes`` of the whole body are read. But a body
+    whose declared length is at most ``dropped_bytes`` is read to its end, because browsers show an answer only after
+    they have sent the whole body. ``stalled_s``: how long a client may receive nothing of an answer.
     """
 
     connections: int = 1000
@@ -175,7 +175,7 @@ def fit_descriptors(limits: ConnectionLimits) -> ConnectionLimits:
 
 
 class PhaseKind(StrEnum):
-    """What the client of a connection does: send a head or body, send the rest of an answered body, or receive."""
+    """What the client must do: send a head, a body, or the rest of a body that is already answered; or receive."""
 
     HEAD = "head"
     BODY = "body"
@@ -209,8 +209,8 @@ class LimitedConnection(ABC):
 class ConnectionRegister:
     """The open connections of one server.
 
-    ``is_proxy``: returns whether an address is a reverse proxy's. A proxy brings everybody's requests, so only
-    ``connections`` limits a proxy, which must limit its own clients.
+    ``is_proxy``: returns whether an address is a reverse proxy's. A proxy brings everybody's requests, so the limit
+    ``of_address`` doesn't apply to a proxy. The proxy must limit its clients itself.
     """
 
     def __init__(self, limits: ConnectionLimits, is_proxy: Callable[[str], bool]) -> None:
@@ -247,7 +247,7 @@ class ConnectionRegister:
         return True
 
     def sweep(self, now: float) -> None:
-        """Cut each connection whose phase takes too long, and log how many were cut or refused since the last line."""
+        """Cut each connection whose phase takes too long, and log at intervals how many were cut or refused."""
         for connection, (known, since) in list(self._phases.items()):
             phase = connection.phase()
             if phase is None or (known is not None and phase != known):
@@ -305,7 +305,7 @@ def _check_framing(request: h11.Request) -> None:
 
 
 class BoundedProtocol(H11Protocol, LimitedConnection):
-    """A connection that ``register`` admits, and cuts if it takes too long."""
+    """A connection that ``register`` admits, and cuts if the client takes too long."""
 
     register: ClassVar[ConnectionRegister]
     peer = ""
@@ -417,7 +417,7 @@ def limit_repeated_lines() -> Iterator[None]:
 
 
 def _kind(record: logging.LogRecord) -> Hashable:
-    """Return what equal lines have in common: the first line of their text, and where their exception was raised."""
+    """Return what repeated records share: the text's first line, the exception's type, and where it was raised."""
     first_line = str(record.msg).partition("\n")[0]
     error = record.exc_info[1] if record.exc_info else None
     if error is None:
@@ -443,7 +443,7 @@ def mailing_notices(access: WebAccess, *, is_home: bool = False) -> Iterator[Non
     def run() -> None:
         while not stop.wait(_NOTICES_EVERY_S):
             try:
-                if is_home:  # A worker may have added accounts.
+                if is_home:  # Notices go to stored accounts, and a worker may have added an account.
                     access.home.ensure_household()
                 deliver_household_notices(access.notice_sender)
             except WorkerError as error:

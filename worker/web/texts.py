@@ -29,7 +29,7 @@ _DURATION_UNITS: Final = {"D": "day", "W": "week", "M": "month", "Y": "year"}
 
 @dataclass(frozen=True)
 class Words:
-    """Translator into one language. Called with a key, it returns the text with ``facts`` in place of their names."""
+    """Translator into one language. A call with a key returns the key's text, with ``facts`` in its placeholders."""
 
     language: str
 
@@ -37,7 +37,7 @@ class Words:
         return translate(key, self.language, **facts)
 
     def known(self, key: str, otherwise: str) -> str:
-        """Return the text of a key that contains a supplier's own word; ``otherwise`` if there is no such text."""
+        """Return the text of a key made from a supplier's own word; ``otherwise`` if no text has this key."""
         return self(key) if has_text(key) else otherwise
 
     def choose(self, texts: Mapping[str, str]) -> str:
@@ -53,7 +53,7 @@ class Words:
         return translate_cause(code, supplier, self.language)
 
     def count(self, key: str, number: int, **facts: Any) -> str:
-        """Return the text ``key.one`` or ``key.other``, as the language's plural rule says, with its ``{number}``."""
+        """Return the text ``key.one`` or ``key.other``, by the language's plural rule, with ``{number}`` filled in."""
         form = "one" if self.locale.plural_form(number) == "one" else "other"
         return self(f"{key}.{form}", number=self.number(number), **facts)
 
@@ -130,7 +130,7 @@ class Words:
         return self._with_ordinal(format_skeleton("Ed" if with_number else "E", day, locale=self.locale), day)
 
     def week(self, first: date, last: date) -> str:
-        """Return a week such as ``semaine du 22 au 28 juillet 2024``, with the first day's month or year if needed."""
+        """Return a week such as ``semaine du 22 au 28 juillet 2024``; two months or years are both named."""
         if first.year != last.year:
             beginning = self.day(first)
         else:

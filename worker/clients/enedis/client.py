@@ -6,10 +6,10 @@ An answer means data, no data, or one of our errors. Refusals have these forms:
     gateway      {"fault": {"code": 900901, "message": "Invalid Credentials", "description": "…"}}
     2026         {"code": "900908", "message": "Resource forbidden ", "description": "User is NOT authorized …"}
 
-An envelope may contain another one, and the content type is not reliable. The code decides what a refusal means. Only
-if Enedis publishes no code, the status decides, and finally the text. Source: Enedis, guide d'implémentation Data
-Connect v5 (error table), the swagger mesure_synchrone_auto v2 of 2026, and real answers in the issues of ha-linky,
-linky and DomoticzLinky.
+An envelope may contain another one, and the content type is not reliable. The code decides what a refusal means. If
+Enedis publishes no code for it, the status decides; if the status isn't enough, the text. Source: Enedis, guide
+d'implémentation Data Connect v5 (error table), the swagger mesure_synchrone_auto v2 of 2026, and real answers in the
+issues of ha-linky, linky and DomoticzLinky.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _KIND_BY_CODE: Final = {
     "no-data-found": AnswerKind.NO_DATA,
     "stm-err-0000014": AnswerKind.NO_DATA,
     "stm-err-0000020": AnswerKind.NO_DATA,
-    "adam-err0075": AnswerKind.NO_DATA,  # The customer has objected to the load curve; there are daily values.
+    "adam-err0075": AnswerKind.NO_DATA,  # The customer objects to the load curve. Daily values are available.
     "adam-err0123": AnswerKind.BEFORE_HISTORY,
     "adam-err0125": AnswerKind.BEFORE_HISTORY,
     "adam-dc-0016": AnswerKind.BEFORE_HISTORY,
@@ -88,8 +88,8 @@ def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[D
     """
     if deviation := unexpected_refusal(reply):
         report(deviation)
-    # Enedis' error table allows no end after yesterday, but usually Enedis accepts today as the end. A refusal does not
-    # name the wrong parameter, so it means "end too late" only if the end was today.
+    # By Enedis' error table the end may be yesterday at the latest, but usually Enedis accepts today, too. A refusal
+    # does not name the wrong parameter. The refusal counts as "end too late" only if the end was today.
     if reply.status == 400 and reply.code in _INVALID_REQUEST_CODES and end == civil_date(now):
         return Answer(AnswerKind.END_TOO_LATE)
     return classify(reply, now)
@@ -119,10 +119,10 @@ def classify(reply: Reply, now: datetime) -> Answer:
 
 
 def unexpected_refusal(reply: Reply) -> Deviation | None:
-    """Return how a refusal deviates from the documentation: by an unknown code, or by a missing one.
+    """Return how a refusal deviates from the documentation: its code is unknown, or it has no code.
 
-    Returns None for a documented refusal, for measures (AnswerWatch checks these), for an answer that isn't JSON, and
-    for an outage without a code.
+    Returns None for a documented refusal, for an outage without a code, and for an answer that isn't JSON or contains
+    measures. ``AnswerWatch`` checks measures.
     """
     payload = reply.json
     if not isinstance(payload, dict):
@@ -195,8 +195,8 @@ class EnedisClient(SeriesClient):
 
         The current state of a contract takes one call (v4, v5) or three calls (2026), in which ``window`` is not sent.
         The payload has each answer under the name that the preset gives to the call, with only the fields that the
-        preset lists. If the application isn't subscribed to the API of a call, its answer is left out, unless the call
-        is required.
+        preset lists. If the consent or the application doesn't cover the API of a call, a required call raises the
+        error; the answer of any other call is left out.
 
         Raises TransientError, AccountError, SeriesNotOffered, MalformedAnswer (also for another meter's answer),
         RequestRefused or OperatorFault. Source: Enedis, swaggers of the metering data v5 and customers_upc v5,

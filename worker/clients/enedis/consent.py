@@ -38,8 +38,8 @@ _DIRECTIONS: Final = {"soutirage": Direction.CONSUMPTION, "injection": Direction
 def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Callback:
     """Read the query of a callback, in which a name may occur more than once.
 
-    This raises nothing: a callback that can't be used is returned as a failure. Failures are recognised first, because
-    the ``code`` of a failure may be an HTTP status, even if there is no ``error``.
+    This raises nothing: a callback that can't be used is returned as a failure. An HTTP status in ``code`` means a
+    failure, even if there is no ``error``.
     """
     fields = _fields(params.items() if isinstance(params, Mapping) else params)
     state, code = fields.get("state", ""), fields.get("code", "")
@@ -54,7 +54,7 @@ def read_callback(params: Mapping[str, str] | Iterable[tuple[str, str]]) -> Call
 
 
 def usage_points_of_grant(grant: Grant, client_id: str, now: datetime) -> tuple[str, ...]:
-    """Return the meters that a token answer names in ``usage_points_id`` (v4) or, if none are there, in ``id_token``.
+    """Return the meters that a token answer names: those in ``usage_points_id`` (v4), else those in the ``id_token``.
 
     Raises MalformedAnswer if the ``id_token`` isn't a token, is for another application, or has expired.
     """
@@ -67,11 +67,11 @@ def usage_points_of_grant(grant: Grant, client_id: str, now: datetime) -> tuple[
 
 @one_large_reader()
 def fetch_shared_meters(session: SupplierSession, autorisation_id: int, now: datetime) -> tuple[list[SharedMeter], str]:
-    """Fetch the meters of a consent (2026), each with its first and last day, in the supplier's order, by one call.
+    """Fetch the meters of a consent (2026) with one call.
 
-    Returns the meters, and the SHA-256 of the answer's bytes in hexadecimal. There are no meters as long as the
-    supplier does not know the consent yet; the call may be repeated without harm. Raises TransientError, AccountError,
-    RequestRefused or OperatorFault.
+    Returns the meters in the supplier's order, and the SHA-256 of the answer's bytes in hexadecimal. As long as the
+    supplier does not know the consent yet, the list of meters is empty. The call may be repeated without harm. Raises
+    TransientError, AccountError, RequestRefused or OperatorFault.
     """
     body = {
         "autorisationId": autorisation_id,

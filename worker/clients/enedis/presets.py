@@ -12,8 +12,8 @@ contract                  as the client reduces it (``domain.parsing.contracts``
 
 Source: Enedis, guide d'implémentation Data Connect v4 and v5, and the swaggers of v5 (v4 has the same JSON); the
 swaggers of Data Connect 2026 (mesure_synchrone_auto v2, Services souscrits, Situation contractuelle, Synthèse
-contractuelle, Situation comptage) and those of contracts; recorded answers. The paths of customers' data of v4 are
-those of the public client enedis-data-connect.
+contractuelle, Situation comptage) and those of contracts; recorded answers. The path of contracts in v4 was taken from
+the public client enedis-data-connect.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MEASURES: Final[Mapping[Series, str]] = {
     Series.PRODUCTION_DAILY: "production_quotidienne",
     Series.PRODUCTION_LOAD_CURVE: "courbe_de_charge_production",
     Series.MAX_POWER: "puissance_conso_max_quotidienne",
-    # Enedis' guide spells this name index_consumption; the swagger, which is right, does not.
+    # Enedis' guide wrongly spells this name index_consumption; the swagger spells it as here.
     Series.REGISTERS: "index_consommation",
     Series.PRODUCTION_REGISTERS: "index_production",
 }
@@ -76,7 +76,7 @@ def _step_of(series: Series) -> AfterValidator:
 _Date = Annotated[str, Field(pattern=r"^\s*20[0-9]{2}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}.{0,16})?\s*$")] | None
 _Value = Annotated[Any, check_scalar(lambda value: not isinstance(value, str) or bool(_VALUE.fullmatch(value)))]
 _Scalar = Annotated[Any, check_scalar(lambda value: True)]
-# Data Connect has only sent B (raw) so far. The other letters are those of similar Enedis services (R63, R64).
+# So far Data Connect has sent B (raw) and no other letter. The others come from similar Enedis services (R63, R64).
 _Nature = Literal["B", "R", "H", "E", "C", "K", "P", "S", "T", "F", "G", "D"] | None
 
 
@@ -315,10 +315,10 @@ _V4: Final = replace(
     sandbox_base_url="https://gw.hml.api.enedis.fr",
     sandbox_authorize_url="https://gw.hml.api.enedis.fr/dataconnect/v1/oauth2/authorize",
     token_path="/v1/oauth2/token",  # noqa: S106
-    # The token API has no other path for revocation. Enedis doesn't publish whether the host of v4 serves this path.
+    # This is the token API's only path for revocation. Enedis doesn't publish whether the host of v4 serves it.
     revoke_path="/oauth2/v3/revoke",
     token_mode="user",  # noqa: S106
-    # The paths have the same names as in v5, but all of them belong to one API.
+    # The last part of each path is the same as in v5, but in v4 all paths belong to one API.
     paths={series: f"/v4/metering_data/{path.rpartition('/')[2]}" for series, path in _V5.paths.items()},
     state_calls={
         Series.CONTRACT: (

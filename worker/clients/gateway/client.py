@@ -25,8 +25,8 @@ from worker.domain.retry import retry_after_s
 
 # The gateway doesn't say how long to wait, and further calls would keep our address banned.
 _BANNED_FOR_S: Final = 24 * 3600.0
-# While a gateway is down, retries every few seconds, as with Enedis, would use up the few calls that the gateway
-# allows.
+# While a gateway is down, we wait longer than we do for Enedis. Retries every few seconds would use up the few calls
+# that the gateway allows.
 _UNWELL_FOR_S: Final = 3600.0
 _KEYS_OF_ENEDIS: Final = {"error", "fault", "code"}
 _INVALID_PARAMETERS: Final = "Paramètres invalides"
@@ -36,8 +36,8 @@ def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[D
     """Return what the reply to a request for the days before ``end`` means.
 
     A reply that the gateway passes on from Enedis is read as if Enedis had sent it. Raises GatewayBanned and the errors
-    of ``enedis.client.interpret``, except ApplicationRefused: the application that Enedis knows is the gateway's, so
-    its refusal is a fault of the gateway. The session handles a refused token.
+    of ``enedis.client.interpret``, but SupplierFault instead of ApplicationRefused: Enedis then refuses the gateway's
+    application, not ours. The session handles a refused token.
     """
     if reply.status == 403 and reply.json is None:
         raise errors.GatewayBanned("the gateway blocks this address (403): no calls for a day", _BANNED_FOR_S)

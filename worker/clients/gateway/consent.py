@@ -1,4 +1,4 @@
-"""A gateway's token, which names the meters that may be read with it, and when it expires.
+"""A gateway's token: its claims name the meters that it gives access to, and the time when it expires.
 
     conso-api   {"sub": ["01234567890123"], "iat": 1721880000, "exp": 1816401600}, the claims of a JWT (HS256)
 

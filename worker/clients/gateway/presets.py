@@ -1,9 +1,9 @@
-"""The API of conso-api, which private gateways may use, too: paths, parameters, limits, shapes of answers.
+"""The API of conso-api, which private gateways may have, too: paths, parameters, limits, shapes of answers.
 
-Each path is the series' name in Enedis' API of 2026; the parameters are ``pointId``, ``dateDebut`` and ``dateFin``
-(excluded); the token of the home is sent as the bearer token. The author of conso-api bans addresses that make 100
-calls or more in a half-day, so Relève makes 60 at most. Answers are passed on from Enedis: from v5 as the content of
-``meter_reading`` without this key, from 2026 as Enedis sends them.
+Each path is the series' name in Enedis' API of 2026. The parameters are ``pointId``, ``dateDebut`` and ``dateFin``; the
+day ``dateFin`` is excluded. The home's token is sent as the bearer token. The author of conso-api bans addresses that
+make 100 calls or more in a half-day, so Relève makes 60 at most. Answers of Enedis' API of 2026 are passed on
+unchanged. Of answers of v5, only the content of ``meter_reading`` is passed on.
 
 Source: conso.boris.sh, its documentation and its code in November 2026 (bokub/conso-api), and recorded answers.
 """
@@ -39,7 +39,7 @@ _CONSO_API: Final = Preset(
     calls_per_second=1,
     calls_per_hour=0,
     calls_per_day=60,
-    quota_day_hours=12,  # A sliding window is safe, whenever the gateway's half-days begin.
+    quota_day_hours=12,  # Our 12 hours slide, so the limit holds in each half-day of the gateway.
 )
 PRESETS: Final[Mapping[str, Preset]] = {preset.name: preset for preset in (_CONSO_API,)}
 

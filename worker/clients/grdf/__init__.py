@@ -31,6 +31,6 @@ GRDF: Final = Supplier(
         withdraw=consent.withdraw_right,
         upload=consent.upload_proofs,
         longest_list=LONGEST_LIST,
-        history_days=5 * 365 + 1,  # The published periods go back furthest.
+        history_days=5 * 365 + 1,  # Published periods have the longest history.
     ),
 )

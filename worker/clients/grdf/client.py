@@ -3,9 +3,9 @@
     HTTP 200, 400, 500   {"pce": {…}, "consommation": null, "statut_restitution": {"code": "1000008", "message": "…"}}
     rights               {"code_statut_traitement": "1000000006", "message_retour_traitement": "Le PCE est inconnu."}
 
-A refusal may come with a success status, in place of the first record. Its code, a number or a text, decides what the
-refusal means. GRDF publishes all of its texts but only few of its codes, so if a code is unknown, the text decides. An
-empty ``statut_restitution`` is no refusal.
+A refusal may come with a success status; it then takes the place of the first record. The code of a refusal, which is a
+number or a text, decides what the refusal means. GRDF publishes the texts of all refusals but few codes, so if a code
+is unknown, the text decides. An empty ``statut_restitution`` is no refusal.
 
 Source: GRDF, swagger of ADICT v2 (texts) and the digest of its kit (codes); the code of lowatt-grdf and conso.
 """
@@ -146,10 +146,10 @@ class GrdfClient(SeriesClient):
     def ask(self, series: Series, usage_point_id: str, window: DateWindow) -> Answer:
         """Request one window of a series. The end is excluded, so a window that ends today includes yesterday.
 
-        Measures take one call. Their payload is ``{"records": [...]}``: the values of the answer in their order,
-        without values about a right; ``domain.parsing.gas`` shows a record. The current state of a contract takes two
-        calls, in which ``window`` is not sent; the payload has only the fields that the preset lists, and no address.
-        If the right doesn't cover contractual data, this part is left out.
+        Measures take one call. Their payload is ``{"records": [...]}``: the values of the answer in their order, except
+        those about a right; ``domain.parsing.gas`` shows a record. The current state of a contract takes two calls, in
+        which ``window`` is not sent. Its payload has only the fields that the preset lists, and no address. If the
+        right doesn't cover contractual data, the payload has none.
 
         Raises TransientError, AccountError, SeriesNotOffered, MalformedAnswer (also for another meter's answer),
         RequestRefused or OperatorFault. Source: GRDF, swagger of ADICT v2.
@@ -191,7 +191,7 @@ class GrdfClient(SeriesClient):
 
 
 def _check_meter(records: Sequence[Json], meter: str) -> None:
-    """Raise MalformedAnswer if a record names another meter. A number in JSON has lost its leading zeros."""
+    """Raise MalformedAnswer if a record names another meter. Leading zeros that a JSON number has lost are added."""
     for record in records:
         named = object_of(clean_names(record), "pce").get("id_pce")
         text = str(named).zfill(14) if isinstance(named, int) and 0 <= named < 10**14 else named
@@ -247,17 +247,17 @@ def classify(reply: Reply, now: datetime) -> Answer:
         if error is not None:
             return _answer_of(error, reply, now)
     if reply.status == 403:
-        # Only one of our sources says that a 403 without a code means a missing right.
+        # A 403 without a code means a missing right; we know this from a single source.
         raise _to_error(_NO_RIGHT, BusinessError("", ""))
     raise errors.RequestRefused(f"GRDF refuses the request with {reply.status} (no readable code)")
 
 
 def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
-    """Return None if a call about rights succeeded, or the error if it only tells the state of the right.
+    """Return None if a call about rights succeeded; return an error that is no failure, but tells a right's state.
 
-    Such an error says that the right exists already, waits for its holder, or isn't found. For all other errors, raises
-    TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault. Error texts quote only
-    the digits of the code from the body.
+    Such an error says that the right exists already, waits for its holder, or isn't found. Any other error is raised as
+    TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault. Error texts quote only the digits
+    of the code from the body.
     """
     is_success = reply.status // 100 == 2
     if not is_success:

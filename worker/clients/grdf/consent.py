@@ -3,7 +3,8 @@
     PUT  /pce/{meter}/droit_acces        {"role_tiers": "AUTORISE_CONTRAT_FOURNITURE", "code_postal": "99099", …}
       201                                {"id_droit_acces": "…", "etat_droit_acces": "A valider",
                                           "code_statut_traitement": "0000000002", "message_retour_traitement": "…"}
-    POST /droits_acces                   {"id_pce": ["…"]}; answer: one right per line or ``liste_acces``, then a status
+    POST /droits_acces                   {"id_pce": ["…"]}
+      200                                rights, one a line or all in a list ``liste_acces``; then a status
     PATCH /droit_acces/{right}           {}
     PUT  /droit_acces/{right}/preuves    a form with up to three fields ``preuves``
     callback                             ?code=c0de&iss=…&client_id=…&state=abc0, or ?error=access_denied&state=abc0

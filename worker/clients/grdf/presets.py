@@ -1,7 +1,8 @@
-"""GRDF's API ADICT: hosts, paths, scope, limits and shapes of answers; production and its sandbox ("bas") on one host.
+"""GRDF's API ADICT: hosts, paths, scope, limits, shapes of answers. Its sandbox ("bas") is on the host of production.
 
-One public client calls production under /adict/v6, so base URL and scope can be changed by settings. The limits per
-second and per day are those of the contract for fewer than 5 000 meters, according to one public client.
+Relève calls production under /adict/v2, but one public client calls it under /adict/v6. The base URL and the scope can
+therefore be changed by settings. The limits per second and per day are those of the contract for fewer than 5 000
+meters; they are known from one public client.
 
 Answers, as the client returns them, are expected in these shapes:
 

@@ -37,9 +37,9 @@ _NESTED: Final = "an archive inside an archive is not supported: unpack it"
 def read_file(name: str, content: BinaryIO) -> Iterator[FileSeries]:
     """Yield the series of a file, or of all files in a ZIP; ``content`` must be seekable.
 
-    A file has several series if it has several meters, or registers and the daily energy between their midnights. Time
-    and memory are bounded. Raises FileRefused; for an archive, only after its other files were read, and with the
-    reason for the first refused file.
+    A file has several series if it has several meters. Registers give two series: the registers, and the daily
+    energy between their midnights. Time and memory are bounded. Raises FileRefused. If a file in an archive is refused,
+    the other files are read first; the error then has the reason for the first refused file.
     """
     source = Source.of(name)
     content.seek(0)
@@ -83,7 +83,7 @@ def _read_archive(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
 
 
 def _read_inner(source: Source, content: BinaryIO) -> Iterator[FileSeries]:
-    """Yield the series of a file in an archive; the file may be a document or a workbook, but no further archive."""
+    """Yield the series of a file in an archive: a document or a workbook. A further archive is refused."""
     stream = cells.open_bounded(content, source)
     start = stream.peek(4)
     if start.startswith(_GZIP):
@@ -140,10 +140,10 @@ def _read_json(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries
         source.refuse_size(
             f"more than {_LARGEST_JSON // cells.MEGABYTE} MB of JSON: ask for CSV, or one year at a time"
         )
-    # Brackets and commas are counted first, because an object takes thirty times the memory of its two brackets.
+    # Counted before parsing: an object takes thirty times the memory of its two brackets, and each name 160 bytes.
     if max(text.count(b"{"), text.count(b"[")) > cells.MAX_ROWS or text.count(b",") > _COMMAS_A_POINT * cells.MAX_ROWS:
         source.refuse_size(f"more than {cells.MAX_ROWS} values: split the file by year")
-    if len({hash(name[1]) % 2**16 for name in _NAMES.finditer(text)}) > _MOST_NAMES:  # Each name takes 160 bytes.
+    if len({hash(name[1]) % 2**16 for name in _NAMES.finditer(text)}) > _MOST_NAMES:
         source.fail(explain_name(source.name), why=FileFault.UNKNOWN)
     try:
         payload: Any = json.loads(text)

@@ -1,10 +1,11 @@
-"""Shared code of all file readers: bounded bytes, lines, rows and cells of tables, names of files, the series.
+"""Shared code of all file readers: bounded reading, tables, names of files, and the series of a file.
 
 A cell is a text such as ``1 234,5``, ``31/01/2025 00:30:00`` or ``NA``, or a workbook's number, date or time. A mark of
 a missing value (empty, NA, null) is read as None, never as zero.
 
-If the content of a file doesn't tell the meter's number, the time of the export or the direction, the file's name may.
-People rename files, so the content takes precedence, and the name never decides about the format.
+The name of a file may tell the meter's number, the time of the export or the direction (consumption or production) if
+the file's content doesn't. People rename files, so the content takes precedence, and the name never decides about the
+format.
 
     Enedis_Conso_Heure_20221024-20240725_99000000000011.csv          the meter's number
     99000000000011_Export_energie_Consommation_01012025-07012025.xlsx
@@ -51,7 +52,7 @@ _YEARS: Final = range(1980, 2100)  # Near the ends of the calendar no time zone 
 _MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "null", "none", "nan", "-", "--"})
 _NUMBER: Final = re.compile(r"[+-]?\d{1,12}(?:[.,]\d{0,12})?", re.ASCII)
 _GROUPED: Final = re.compile(r"\d{1,3}(?:[\u0020\u00a0\u202f]\d{3})+(?:[.,]\d{0,12})?", re.ASCII)
-_PLACES: Final = Decimal("1e-9")  # Smaller decimals of a workbook's number are errors of the binary form.
+_PLACES: Final = Decimal("1e-9")  # A workbook's numbers are binary: smaller decimals are rounding errors.
 _LARGEST: Final = 10**12  # No meter shows more.
 _ISO: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 _FRENCH: Final = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?:[ T]+(\d{1,2})[:hH](\d\d)(?::(\d\d))?)?", re.ASCII)
@@ -59,7 +60,8 @@ _FIRST_SERIAL: Final = datetime(1899, 12, 30)  # noqa: DTZ001  # Day 0 of a work
 _SERIALS: Final = range(29_221, 73_051)  # From 1980 to 2099.
 _SCIENTIFIC: Final = re.compile(r"\d(?:[.,]\d+)?E\+?1\d", re.IGNORECASE)
 _HALF_SECOND: Final = timedelta(milliseconds=500)
-# All but the last four digits of a meter's number, even if a spreadsheet has dropped its first zero.
+# The part of a meter's number that is not shown: all but its last four digits. A spreadsheet may have dropped the
+# number's first zero.
 _SHOWN_METER: Final = re.compile(r"(?:[0-9]{6,}|GI[0-9]{2})(?=[0-9]{4}(?![0-9]))", re.IGNORECASE)
 _EXPORTED: Final = re.compile(
     r"ENEDIS_[RC][0-9]{2}[A-Z]?_.*?(20[0-9]{6})([0-9]{6})?(?:_[0-9]{1,5})?(?=\.[A-Z]|$)", re.IGNORECASE
@@ -97,13 +99,13 @@ class FileRefused(DataError):
 class FileSeries:
     """One series of one meter in a file.
 
-    ``file``: the file's name as shown, with the name inside the archive if it came in a ZIP. ``format``: the name of
+    ``file``: the file's name as shown; for a file in a ZIP, with the name of the ZIP before it. ``format``: the name of
     the format, such as ``enedis-hour``. ``usage_point``: the number of the meter, or of the delivery point of gas; None
     if the file has none. ``readings``: in time order, each step or day once, in the form of ``worker.domain.parsing``.
-    ``told_at``: when the file was exported, but no earlier than the end of the last reading's day; zone-aware.
-    ``dropped``: how many rows have no usable value. ``differing``: how many rows repeat a time with another value.
-    ``step_minutes``: the lengths of the steps of a curve. ``marks``: nature, likelihood and state of each value for
-    which one of the three is unusual, by the local end of the value's step, such as ``2023-03-13 00:30:00``.
+    ``told_at`` (zone-aware): the time of the export, or the end of the last reading's day if that is later.
+    ``dropped``: how many rows have no usable value. ``differing``: how many rows have the time of an earlier row, but
+    another value. ``step_minutes``: the lengths of the steps of a curve. ``marks``: nature, likelihood and state of a
+    value, if one of the three is unusual, by the local end of the value's step, such as ``2023-03-13 00:30:00``.
     """
 
     file: str
@@ -122,8 +124,8 @@ class FileSeries:
 class Source:
     """A file, or a sheet of a workbook.
 
-    ``name``: the original name of the file. ``file``: the name to show. ``noun``: the word for a row in messages.
-    ``sheet``: the name of the sheet, if any.
+    ``name``: the original name of the file. ``file``: the name to show. ``noun``: what messages call a row, such as
+    "line". ``sheet``: the name of the sheet, if any.
     """
 
     name: str = field(repr=False)
@@ -153,7 +155,7 @@ class Source:
 
 
 class _BoundedReader(io.RawIOBase):
-    """A reader of at most MAX_BYTES of a file. Raises FileRefused for longer and for damaged files.
+    """A reader of a file of at most MAX_BYTES. Raises FileRefused if the file is longer or damaged.
 
     Closing the reader leaves the file open.
     """
@@ -226,7 +228,7 @@ def _decode(line: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TableLine:
-    """One row of a table; ``columns``: the place of each column by its plain name.
+    """One row of a table; ``columns``: the index of each column in ``cells``, by the column's ``plain_name``.
 
     The methods that read a cell raise FileRefused if its content is invalid.
     """
@@ -271,7 +273,7 @@ class TableLine:
             self.fail(f"no column {missing[0]!r}; the header must have {', '.join(columns)}")
 
     def moment(self, column: str, is_iso: bool = False) -> datetime:
-        """Return the time in a cell as written: naive (local), or with its offset. ``is_iso``: refuse French dates."""
+        """Return the time in a cell as written: naive (local) or with its offset. ``is_iso``: refuse dates with "/"."""
         cell = self.cell(column)
         moment = None if is_iso and isinstance(cell, str) and "/" in cell else _to_moment(cell)
         if moment is None:
@@ -321,7 +323,7 @@ class Table:
     below: Iterator[TableLine]
 
     def rows(self, *needed: str) -> Iterator[TableLine]:
-        """Yield the rows below the header, with its columns. Raises FileRefused if the header lacks a needed column.
+        """Yield the rows below the header, with the header's columns. Raises FileRefused if a needed column is missing.
 
         A repeated header is skipped, because people concatenate files.
         """
@@ -427,7 +429,7 @@ def _to_number(cell: Any) -> Decimal | None:
 
 
 def digits_of(cell: Any) -> str:
-    """Return a meter's number as text; a workbook may store a number, and a spreadsheet may export ``="0123"``."""
+    """Return the text of a cell with a meter's number; the cell may also be a number, or a text like ``="0123"``."""
     if isinstance(cell, float) and math.isfinite(cell) and cell == int(cell):
         return str(int(cell)) if abs(cell) < _LARGEST * 1000 else ""
     return "" if cell is None else str(cell).strip("'\"= ")

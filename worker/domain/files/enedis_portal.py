@@ -11,9 +11,9 @@
        "points": [{"d": "2023-03-13 00:30:00", "v": "692", "p": "PT30M"}]}]}]}
 
 The JSON of an R64 has the form of the answer in ``worker.domain.parsing.electricity``, for several meters. A file may
-have several meters, both directions and several stages of the same curve: for each step, the value of the last stage
-counts. Quantities other than active power (PA) and active energy (EA) are skipped. Labels of a curve are the ends of
-its steps. All labels are in naive local time or have an offset.
+have several meters, both directions, and the same curve in several stages (Etape métier): for each step, the value of
+the last stage counts. Quantities other than active power (PA) and active energy (EA) are skipped. In a curve, the time
+of a value (Horodate) is the end of its step. Each time is naive local time or has an offset.
 """
 
 from __future__ import annotations
@@ -151,9 +151,10 @@ def _direction_of(line: TableLine) -> Direction:
 
 
 def _to_watts(value: Decimal | None, unit: str, minutes: int) -> Decimal | None:
-    """Return a value in W or Wh. The energy of a step of ``minutes`` minutes becomes its mean power.
+    """Return a value in W or Wh; None if the value is None.
 
-    For a power or an index, which only need their unit converted, ``minutes`` is 60.
+    ``minutes``: the length of a step whose energy is converted to its mean power; 60 for a power or an index, of which
+    only the unit is converted.
     """
     return None if value is None else value * _IN_WATTS[unit] * 60 / minutes
 
@@ -188,7 +189,7 @@ def _read_curve_json(measures: list[dict[str, Any]], source: Source) -> _Curves:
                 continue
             stage = str(quantity.get("etapeMetier") or measure.get("etapeMetier") or "")
             points.reverse()
-            while points:  # Each point is released once it is read, because points take more memory than steps.
+            while points:  # Popping releases each point that has been read: points take more memory than steps.
                 line = _point(source, place := place + 1, measure, quantity, points.pop())
                 minutes = _STEPS.get(line.text("p") or str(measure.get("pas") or ""))
                 if minutes is None:

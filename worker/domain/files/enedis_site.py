@@ -10,9 +10,9 @@ Since 2025: workbooks, and the CSV files that people save from them.
     Début               | Fin                 | Valeur (en kW)
     26/10/2025 02:30:00 | 26/10/2025 02:00:00 | 0,412
 
-The header may be in any row, its columns in any order. Times are texts, dates of the workbook or serial numbers of
-days, in local time; start and end together give the length of a step, and the order of the rows distinguishes the two
-passes of the autumn hour. Below the data there may be notes.
+The header may be in any row, and its columns in any order. Times are texts, dates of the workbook or serial numbers of
+days, always in local time. The length of a step is computed from its start and end. The order of the rows distinguishes
+the two passes of the autumn hour. Below the data there may be notes.
 
 Until 2024: CSV of the load curve, and of the indexes of consumption and production.
 
@@ -23,9 +23,10 @@ Until 2024: CSV of the load curve, and of the indexes of consumption and product
     Periode;Identifiant calendrier fournisseur;…;Identifiant classe temporelle 1;…;Cadran classe temporelle 1;…
     Du 2024-01-10T00:00:00+01:00 au;FC000050;…;BUHC;…;EAS F1;…
 
-A block of the type ``Courbe de charge`` has ``Horodate;Valeur`` instead of the registers: end labels and mean W. A file
-has one or several blocks; a block with the days' maximum powers (``Puissance maximale quotidienne``) is skipped. Each
-row of the footer names the registers of the energy supplier (F) and of the distributor (D) from its date on.
+A block of the type ``Courbe de charge`` has ``Horodate;Valeur`` instead of the registers: the end of a step, and its
+mean power in W. A file has one or several blocks; a block with the days' maximum powers (``Puissance maximale
+quotidienne``) is skipped. Each row of the footer tells which tariff periods the registers of the energy supplier (F)
+and of the distributor (D) count from the date of that row on.
 
 Other people's tools:
 
@@ -36,8 +37,9 @@ Other people's tools:
     Horodate fin de pas;Puissance moyenne (W)
     2026-07-13T23:00:00;420
 
-The extension's file has start and end with their offset, and ``null`` for a missing value; only its file name shows
-whether it is production. The script's file has end labels in local time, without the second pass of the autumn hour.
+The extension's file has start and end with their offset, and ``null`` for a missing value. Whether it contains
+production is told only by its name. The script's file has the ends of steps in local time, and lacks the second pass of
+the autumn hour.
 """
 
 from __future__ import annotations
@@ -127,7 +129,7 @@ def _is_time(cell: Any) -> bool:
 
 
 def _minutes_between(line: TableLine, start: datetime, end: datetime) -> int:
-    """Return the length of a step in minutes. Across a clock change, the local times differ by an hour more or less."""
+    """Return the length of a step in minutes. Local times across a clock change may differ by an hour more or less."""
     if (start.tzinfo is None) is not (end.tzinfo is None):
         line.fail("one of the two times has an offset, the other has none")
     length = end - start
@@ -175,7 +177,10 @@ def _find_usage_point(table: Table) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Calendar:
-    """The names of the registers from the moment ``since`` on; ``periods``: calendar and tariff period by column."""
+    """What the columns of registers stand for, from the moment ``since`` on.
+
+    ``periods``: for each column, the names of its calendar and tariff period.
+    """
 
     since: datetime
     periods: Mapping[str, tuple[str, str]]
@@ -289,7 +294,7 @@ def _read_footer(lines: Iterator[TableLine], names: Mapping[str, int], later: li
 
 
 def _name_registers(line: TableLine) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield each column that a row of the footer names, with the names of its calendar and period."""
+    """Yield the columns of registers in a row of the footer, each with the names of its calendar and tariff period."""
     for owner, suffix, number in (("fournisseur", "", 10), ("distributeur", "distributeur ", 4)):
         calendar = line.text(f"identifiant calendrier {owner}") or line.text(f"libelle calendrier {owner}")
         for place in range(1, number + 1):
@@ -349,7 +354,8 @@ def _to_index_rows(block: _Block, total: str) -> tuple[list[IndexRow], int]:
 def _names_at(block: _Block, moment: datetime) -> Mapping[str, tuple[str, str]]:
     """Return the calendar and the tariff period of each register at a moment, by column.
 
-    Without a footer, only the supplier's registers have a period: their name on the meter, such as F1.
+    If the block has no footer, only the supplier's registers are returned, without a calendar. The period is then the
+    name of the register on the meter, such as F1.
     """
     if not block.calendars:
         return {column: ("", column.removeprefix("eas ").upper()) for column in _SUPPLIER}

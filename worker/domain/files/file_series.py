@@ -1,4 +1,4 @@
-"""Series of a file: rows are converted to the form of Enedis' answers of 2026 and parsed by the parsers of answers.
+"""Series of a file: rows are converted to the form of Enedis' answers of 2026, which the parsers of answers read.
 
 If a file has only the ends of a curve's steps, the length of each step is inferred from the neighbouring ends.
 """
@@ -59,14 +59,14 @@ class Origin:
     exported_at: datetime | None = None
 
     def series(self, series: Series, parsed: ParsedAnswer, ends: Iterable[datetime], **fields: Any) -> FileSeries:
-        """Return the series of a file; ``ends``: the ends of its readings, or of all its rows if none has a value."""
+        """Return the series of a file; ``ends``: the ends of the readings or, if there are none, of all rows."""
         last = (max(ends).astimezone(PARIS) - _TICK).date() + ONE_DAY
         told_at = max(local_midnight(last), self.exported_at or local_midnight(last))
         fields = {"dropped": parsed.dropped, "differing": parsed.differing, **fields}
         return FileSeries(self.source.file, self.format, self.usage_point, series, parsed.readings, told_at, **fields)
 
     def grandeur(self, physical: str, unit: str, **content: Any) -> dict[str, Any]:
-        """Return a quantity as an item of ``grandeur`` in an answer of 2026."""
+        """Return an item of the list ``grandeur`` in Enedis' answers of 2026: the values of one quantity."""
         direction = NAMES_OF_DIRECTIONS_2026[self.direction]
         return {"grandeurMetier": direction, "grandeurPhysique": physical, "unite": unit, **content}
 
@@ -192,9 +192,10 @@ def _to_text(number: Decimal | None) -> str | None:
 
 
 def day_of_midnight(moment: datetime) -> tuple[date, bool] | None:
-    """Return the local day that begins at an index' label, and whether the label is exact; None for other times of day.
+    """Return the local day that begins at an index' label, and whether the label says 00:00; None for another time.
 
-    Exports of early 2024 write a summer midnight as ``01:00+02:00``, but the index is that of midnight (measured).
+    Exports of early 2024 label a midnight in summer as ``01:00+02:00``. Measurements show that the index is that of
+    midnight.
     """
     local = moment.astimezone(PARIS) if moment.tzinfo else moment.replace(tzinfo=PARIS)
     clock = (local.hour, local.minute, local.second)
@@ -208,8 +209,8 @@ def day_of_midnight(moment: datetime) -> tuple[date, bool] | None:
 def infer_lengths(ends: Sequence[datetime], usual: int = USUAL_STEP_MINUTES) -> list[int]:
     """Return the length of the step before each end label, in minutes, in the order of ``ends``.
 
-    Labels are naive local times or have an offset, oldest or newest first. ``usual``: the length of a step without
-    neighbours.
+    ``ends``: naive local times or times with an offset; either the oldest or the newest comes first. ``usual``: the
+    length of a step without neighbours.
     """
     if is_newest_first(ends):
         return infer_lengths(ends[::-1], usual)[::-1]
@@ -232,10 +233,10 @@ def infer_minutes(ends: Sequence[datetime], usual: int = USUAL_STEP_MINUTES) -> 
 
 
 def _without_missing_step(gaps: Sequence[int | None], index: int) -> int | None:
-    """Return the length of the step that ends at ``index``, from the gap before its end; None if unknown.
+    """Return the length of the step that ends at ``index``, which usually is the gap before its end; None if unknown.
 
-    If neither neighbouring gap has the same length, a step is missing here, and the length is that of a shorter
-    neighbouring gap, if there is one.
+    If both neighbouring gaps have other lengths and at least one is shorter, a step is missing here. The length is then
+    that of the shorter neighbour; if both are shorter, that of the next gap.
     """
     gap = gaps[index]
     before = gaps[index - 1] if index else None

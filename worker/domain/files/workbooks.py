@@ -3,9 +3,10 @@
 The sizes that an archive declares are checked before decompression, and decompressed bytes are counted. The members of
 an archive are read one at a time; a ZIP in a ZIP is refused.
 
-A workbook is a ZIP of XML, read by python-calamine. First each part is decompressed within bounds and checked: it must
-have no document type (so no entities are expanded), no cell so far away that the sheet would fill the memory, and not
-too many repetitions of shared texts. The reader gets a new archive of exactly the checked parts. Formulas aren't
+A workbook is a ZIP of XML, read by python-calamine. First each part is decompressed within bounds and checked. A part
+with a document type is refused, so no entities are expanded. A sheet is refused if its last row or column is so far out
+that the cells up to there would fill the memory. A workbook is refused if its shared texts, counted once for each cell
+that has them, are too long. Then python-calamine gets a new archive with only the checked parts. Formulas aren't
 calculated: a cell has the value that was stored with the formula.
 """
 
@@ -66,7 +67,7 @@ def open_archive(content: BinaryIO, source: Source) -> ZipFile:
 
 
 def members_of(archive: ZipFile) -> Iterator[ZipInfo]:
-    """Yield the files of an archive in its order, without folders and the files that file managers add."""
+    """Yield the files of an archive in its order. Folders, hidden files and those of file managers are left out."""
     for member in archive.infolist():
         name = member.filename.rsplit("/", 1)[-1].lower()
         if member.is_dir() or name.startswith(".") or member.filename.startswith(_JUNK) or name in _JUNK:
@@ -174,7 +175,7 @@ def _copy_checked(archive: ZipFile, source: Source) -> io.BytesIO:
 
 @dataclass
 class _Checker:
-    """The check of a workbook's parts, which counts shared texts and cells; the part with shared texts comes first."""
+    """Checks the parts of a workbook one after the other; the part with the shared texts must be the first."""
 
     source: Source
     shared: list[int] = field(default_factory=list)
@@ -190,7 +191,7 @@ class _Checker:
 
     def check(self, xml: bytes) -> None:
         """Check one part. Raises FileRefused if the part breaks a limit or can't be read."""
-        parser = expat.ParserCreate("utf-8")  # The reader of workbooks ignores declared encodings too.
+        parser = expat.ParserCreate("utf-8")  # Like python-calamine, this ignores declared encodings.
         parser.StartDoctypeDeclHandler = self._refuse_document_type
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end

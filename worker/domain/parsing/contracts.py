@@ -1,7 +1,7 @@
 """The parsers of contracts of electricity and gas; they return a reading for the last day of the requested window.
 
-An answer has the state of the day of the request. The clients have already removed names and addresses, and only the
-fields below are read.
+An answer describes the contract on the day of the request. The clients have already removed names and addresses, and
+only the fields below are read.
 
 Electricity: subscribed power, tariff, off-peak hours, activation, state of the meter.
 
@@ -15,8 +15,8 @@ Electricity: subscribed power, tariff, off-peak hours, activation, state of the 
                                 "services_level": "Communicant (ouvert aux services)"},
               "comptage": {"relais": {"plageHeuresCreuses": "HC (22H00-6H00)"}}}
 
-In 2026 there are three answers; only the first is required. A home that also produces energy has a separate contract
-for production, without a power: the contract with a power is read. If no contract has a power, there is no reading.
+In 2026 there are three answers; only the first is required. A home that also produces energy has a second contract, for
+production, which has no power. Only a contract with a power is read. If none has a power, there is no reading.
 Source: Enedis, swagger customers_upc v5; swaggers Situation contractuelle, Synthèse contractuelle and Situation
 comptage of 2026; recorded answers.
 

@@ -1,7 +1,7 @@
 """The parsers of Enedis' answers: daily energy, load curves, maximum powers and registers, in both directions.
 
-A point with an unusable value, date or step is left out and counted. Only an answer without any measures raises an
-error, which is always MalformedAnswer.
+A point with an unusable value, date or step is left out and counted. MalformedAnswer is raised only if the whole
+answer is unusable: its shape is unknown, it has another quantity or unit, or it mixes several meters.
 
 The maximum power of each day is in VA, with its instant.
 
@@ -9,9 +9,9 @@ The maximum power of each day is in VA, with its instant.
     2026        {"v": "4638", "d": "2023-04-01 12:06:20"}
 
 The label is the instant of the maximum power, so it can be any time. A reading belongs to the local day of its label.
-Of two readings of one day, the higher reading counts; of equal readings, the earlier one. Instants in the repeated
-autumn hour count as the first pass of the hour, as in rule 1 of ``timestamps``: a day has only one such label, so no
-order could show the second pass.
+Of two readings of one day, the higher reading counts; of equal readings, the earlier one. An instant in the repeated
+autumn hour counts as the first pass of the hour. Only the order of several labels could show the second pass, as in
+``timestamps``, but a day has only one label.
 An instant in the skipped spring hour is moved an hour later. Source: Enedis, guide d'implémentation Data Connect v5
 (daily_consumption_max_power), swagger mesure_synchrone_auto v2 of 2026, and a recorded answer.
 
@@ -72,7 +72,7 @@ def parse_daily(payload: Json, series: Series = Series.DAILY) -> ParsedAnswer:
 
 
 def parse_load_curve(payload: Json, series: Series = Series.LOAD_CURVE) -> ParsedAnswer:
-    """Convert the mean power (W) of steps, which are labelled by their local end, to the energy and start of each.
+    """Convert the mean powers (W) of steps to energies, and the local ends that label the steps to starts.
 
     A point's own step length takes precedence over the header's, because the length may change within a day.
     """
@@ -90,7 +90,7 @@ def parse_load_curve(payload: Json, series: Series = Series.LOAD_CURVE) -> Parse
 
 
 def _collect(readings: Iterable[IntervalReading], rows: int) -> ParsedAnswer:
-    """Return the readings in time order; if a step occurs twice, the last value counts, unless it is zero.
+    """Return the readings in time order. If a step occurs twice, its last value that isn't zero counts.
 
     Some suppliers pad the skipped hour of a spring day with zeros (rule T5), which must not replace real values.
     """
@@ -187,7 +187,7 @@ def _to_instant(raw: Json) -> datetime | None:
 
 @dataclass
 class _Points:
-    """The values in an answer by midnight; the values of registers also by calendar."""
+    """The values in an answer: the totals by midnight, the registers by calendar and midnight."""
 
     totals: dict[date, int] = field(default_factory=dict)
     registers: dict[str, dict[date, Registers]] = field(default_factory=dict)
@@ -248,7 +248,7 @@ class _Points:
         return IntervalReading(local_midnight(day), day_length(day), total * MILLIWATT_HOURS_PER_WH, details or None)
 
     def _calendar_of(self, day: date) -> tuple[str, bool] | None:
-        """Return a midnight's chosen calendar, and whether all its registers have a value; None without a calendar."""
+        """Return the calendar chosen for a midnight, and whether all its registers have values; None if it has none."""
         ranked = [
             (self.registers[name][day].keys() == self._names(name), not name.startswith(_DISTRIBUTOR), max(days), name)
             for name, days in self.registers.items()

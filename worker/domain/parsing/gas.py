@@ -12,13 +12,13 @@ is the supplier's value: it is not volume x coefficient, and volumes are not the
 "Absence de Données", or with an energy that is null, isn't a reading; an energy of zero is a reading.
 
 If several daily records begin on the same day, the record with the latest end counts; if the ends are equal, the last
-record in the answer. A record over several days counts for its first day, and not at all if another of its days has its
-own record. Of overlapping periods, the period with the latest end counts; if the ends are equal, the last in the
+record in the answer. A record over several days counts for its first day. It is left out if another of its days has a
+record of its own. Of overlapping periods, the period with the latest end counts; if the ends are equal, the last in the
 answer. Records of another kind (hours, injections, the other series), and records of GRDF's customer site, whose names
 are spelt differently, are left out.
 
 GRDF has misspelt one of its own names with a colon at its end (``"perim_donnees_techniques:"``), so spaces and colons
-at the end of names are ignored. Its words come with and without accents, in upper or lower case.
+at the end of names are ignored. GRDF's words come with and without accents, in upper or lower case.
 
 Source: GRDF, swagger of ADICT v2; recorded answers; the code of lowatt-grdf, PyGazpar and aeneria. It is only inferred
 that a record without ``journee_gaziere`` belongs to the day of its first instant.
@@ -51,7 +51,7 @@ _LONGEST: Final = timedelta(days=3 * 366)  # A longer record is a mistake.
 
 
 def parse_gas_days(payload: Json) -> ParsedAnswer:
-    """Parse the energy of gas days in millionths of a kWh; the readings' details are named as in documents."""
+    """Parse the energy of gas days in millionths of a kWh. A reading's details have the names of document fields."""
     readings, dropped, differing = _read(payload, is_daily=True)
     by_day: dict[date, IntervalReading] = {}
     for reading in readings:
@@ -64,7 +64,7 @@ def parse_gas_days(payload: Json) -> ParsedAnswer:
 
 
 def parse_gas_periods(payload: Json) -> ParsedAnswer:
-    """Parse billed periods like ``parse_gas_days``; ``ends_on`` is the day on which a period ends, excluded."""
+    """Parse billed periods like ``parse_gas_days``; ``ends_on`` is the first day after a period."""
     readings, dropped, differing = _read(payload, is_daily=False)
     kept = [
         replace(reading, details={"ends_on": str(_days_of(reading).end), **(reading.details or {})})
@@ -74,10 +74,10 @@ def parse_gas_periods(payload: Json) -> ParsedAnswer:
 
 
 def _read(payload: Json, is_daily: bool) -> tuple[list[IntervalReading], int, int]:
-    """Return the readings in the order of the answer, the number of unusable records, and the number of differing ones.
+    """Return the readings in the order of the answer, and the numbers of unusable and of contradictory records.
 
-    Of readings with the same bounds, only the last is returned. A record is differing if it has the same bounds as an
-    earlier record, but other values.
+    A record is contradictory if an earlier record has the same bounds but other values. Of readings with the same
+    bounds, only the last is returned.
     """
     if not isinstance(payload, dict) or not isinstance(payload.get("records"), list):
         raise WrongShape("the answer is not about gas")
@@ -154,7 +154,7 @@ def _details_of(fields: Mapping[str, Json], consumption: Mapping[str, Json]) -> 
 
 
 def _indexes_of(fields: Mapping[str, Json]) -> tuple[int | float | None, int | float | None]:
-    """Return the meter's indexes at the record's beginning and end; if both are missing, those of the converter."""
+    """Return the meter's indexes at the record's beginning and end; if it has neither, the converter's indexes."""
     began, ended = object_of(fields, "releve_debut"), object_of(fields, "releve_fin")
     pairs = (
         (
@@ -186,7 +186,7 @@ def _days_of(reading: IntervalReading) -> DateWindow:
 
 
 def _shorten_to_day(reading: IntervalReading) -> IntervalReading:
-    """Return the reading with the length of its first day."""
+    """Return the reading shortened to its first day."""
     day = reading.start.date()
     return replace(reading, length=_length_of(DateWindow(day, day + ONE_DAY)))
 
@@ -205,6 +205,6 @@ def object_of(fields: Mapping[str, Json], name: str) -> Mapping[str, Json]:
 
 
 def _translate(raw: Json, words: Mapping[str, str]) -> str | None:
-    """Translate a word of the supplier; an unknown word is only put in lower case. None if ``raw`` isn't a text."""
+    """Translate a word of the supplier; return an unknown word in lower case. None if ``raw`` isn't a text."""
     text = parse_text(raw)
     return None if text is None else words.get(to_plain(text), text.lower())

@@ -6,9 +6,9 @@ this order:
 
 1. Each label is resolved by itself. An ambiguous label means the earlier instant, unless only the later instant comes
    after the previous reading's instant.
-2. If the instants of a clock-change day then don't rise, but its steps add up to the true length of the day and the
-   clock change alone explains the disorder, then the instants follow from the positions of the labels. In spring, the
-   clock change explains labels of the skipped hour, if no other labels are out of order. In autumn, it explains one
+2. This rule is for a clock-change day whose instants don't rise by rule 1. The instants follow from the positions of
+   the labels if the steps add up to the true length of the day, and the clock change alone explains the disorder. In
+   spring it explains labels of the skipped hour, if no other labels are out of order. In autumn it explains one
    backward jump of the labels, between 01:30 and 03:30.
 3. Otherwise the rows are out of order: each row keeps the time of its own label, and when a label of the repeated hour
    occurs twice, the second occurrence means the later instant.
@@ -30,8 +30,8 @@ from worker.domain.windows import PARIS, day_length, local_midnight
 _ONE_TICK = timedelta(microseconds=1)
 _USUAL_STEP_MINUTES: Final = 30  # The length of a step if its point has none.
 _CLOCK_CHANGE_HOUR: Final = 2  # French clocks skip or repeat the hour from 02:00 to 03:00.
-# The labels before and after the backward jump in autumn lie between these times: a label is the end of a step, so it
-# may be as late as 03:30, and some files repeat labels half an hour too early.
+# The label before the backward jump in autumn and the label after it both lie between these times. They are the ends of
+# steps, so they may be as late as 03:30. Some files repeat labels half an hour too early.
 _FALL_FROM, _FALL_UNTIL = time(1, 30), time(3, 30)
 _MINUTES_PER_DAY: Final = 24 * 60
 _LONGEST_STEP: Final = len("PT99H9999M")
@@ -59,7 +59,7 @@ def parse_day(raw: Json) -> date | None:
 
 
 def parse_label(raw: Json) -> datetime | None:
-    """Parse the end label of a step as written, naive or with its offset; None for any other text."""
+    """Parse the end label of a step as written, naive or with its offset; None for anything else."""
     text = raw.strip() if isinstance(raw, str) else ""
     return _read_label(text) if _LABEL.fullmatch(text) else None
 
@@ -117,8 +117,8 @@ def is_newest_first(ends: Sequence[datetime]) -> bool:
     """Return whether most naive end labels are earlier than their predecessors; False if a label has an offset.
 
     Comparing only the first and the last label isn't enough, because people concatenate files, and the newer file may
-    come first. A single backward jump within a day isn't enough either: it may be the end of the autumn hour's
-    first pass.
+    come first. A single backward jump within a day isn't enough either, because labels also jump back between the two
+    passes of the autumn hour.
     """
     if len(ends) < 2 or any(end.tzinfo is not None for end in ends):
         return False
@@ -144,13 +144,14 @@ def _instant(label: datetime, previous: datetime | None) -> datetime:
     return later if previous is not None and earlier <= previous < later else earlier
 
 
-# All accounts have the same labels in one night. Only naive labels and instants in UTC may be cached: to Python the two
-# passes of the autumn hour, which differ in ``fold`` only, are equal.
+# All accounts have the same labels in one night. The cache may hold only naive labels and instants in UTC: local times
+# that differ only in ``fold``, as the two passes of the autumn hour do, are equal to Python.
 @lru_cache(maxsize=8192)
 def _both_passes(label: datetime) -> tuple[datetime, datetime]:
     """Return the earlier and the later instant of a label; they are equal unless the label is ambiguous.
 
-    A label inside the spring gap resolves correctly with fold 0; its fold 1 would come earlier and is ignored.
+    For a label in the skipped spring hour, fold 0 gives the right instant. Fold 1 gives an earlier one, which is
+    ignored.
     """
     passes = [label.replace(tzinfo=PARIS, fold=fold).astimezone(UTC) for fold in (0, 1)]
     return (passes[0], max(passes)) if passes[0] < passes[1] else (passes[0], passes[0])

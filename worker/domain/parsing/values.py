@@ -1,6 +1,7 @@
 """Shared code of all parsers: values of points, the envelopes of Enedis answers, and the result of a parser.
 
-Points are extracted from the envelope of the answer, whose shape shows the generation of the supplier's API:
+Points are extracted from the envelope of the answer. The envelope's shape shows the generation of the supplier's API,
+so no answer is misread while an account moves from one generation to the next:
 
 ========================= =============================================================
 v4, v5                    ``meter_reading.interval_reading[] {value, date, interval_length}``
@@ -10,9 +11,9 @@ older list under          ``usage_point[].meter_reading.interval_reading[] {valu
                           direction of the energy
 ========================= =============================================================
 
-So no answer is misread while an account moves from one generation to the next. An answer of v4 or v5 doesn't show
-whether it is production or consumption; only the request does. Source: the Enedis swaggers of Data Connect v5 (v4 has
-the same JSON) and of "mesure synchrone auto" v2 (2026). The older list is that of the v3 API.
+An answer of v4 or v5 doesn't show whether it is production or consumption; only the request does. Source: the Enedis
+swaggers of Data Connect v5 (v4 has the same JSON) and of "mesure synchrone auto" v2 (2026). The older list is that of
+the v3 API.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ class ParsedAnswer:
     """The readings of one answer in time order, each step once, and the numbers of points left out.
 
     ``dropped``: points with an unusable value, date or step. ``differing``: points repeated with another value; the
-    last value counts. ``left_out``: points that gave way to another point for the same time: to a later one with other
-    bounds, or to a higher maximum power of the same day.
+    last value counts. ``left_out``: points replaced by another point of the answer, such as a later point for the same
+    time with other bounds, or a higher maximum power of the same day.
     """
 
     readings: Sequence[IntervalReading]
@@ -109,7 +110,7 @@ def parse_number(raw: Json) -> Decimal | None:
 
 
 def parse_decimal(raw: Json) -> Decimal | None:
-    """Parse a finite number of zero or more with all its digits, also with an exponent; None for anything else."""
+    """Parse a finite number of zero or more with all its digits, even if it has an exponent; None for anything else."""
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         return None
     # ``repr`` returns the shortest text of a float, which is the number as sent.
@@ -126,7 +127,7 @@ def _digits_of_number(number: int | float) -> str:
     if isinstance(number, int):
         # Python refuses to write an integer of more than 4300 digits.
         return str(number) if -1 <= number < _LARGEST else ""
-    return format(number, "f") if number >= 0 else ""  # Six decimals would turn -1e-7 into zero.
+    return format(number, "f") if number >= 0 else ""  # Written with six decimals, -1e-7 would pass as zero.
 
 
 def to_energy(raw: Json, minutes: int) -> int | None:
@@ -220,7 +221,7 @@ def _rows_2026(payload: dict[str, Json], series: Series) -> Iterator[RawRow]:
 
 
 def pick_quantities_2026(raw: Json, series: Series) -> Iterator[dict[str, Json]]:
-    """Yield the items of a ``grandeur`` list that belong to this series; the others are for other series.
+    """Yield the items of a ``grandeur`` list that have the direction and the quantity of this series.
 
     Raises MalformedAnswer for an unknown shape or a wrong unit.
     """
@@ -234,13 +235,13 @@ def pick_quantities_2026(raw: Json, series: Series) -> Iterator[dict[str, Json]]
 
 
 def _check_unit(unit: Json, series: Series) -> None:
-    """Raise WrongUnit if the answer names a wrong unit, because reading W as Wh would double every half-hour."""
+    """Raise WrongUnit if the answer names a wrong unit: W read as Wh would double the energy of each half-hour."""
     if unit is not None and unit != (expected := QUANTITIES[series.description.quantity].unit):
         raise WrongUnit(f"the unit of {series.value} is not {expected}")
 
 
 def _check_kind(reading_type: dict[str, Json], series: Series) -> None:
-    """Raise WrongUnit for another kind or aggregate, because an answer of maximum powers has the same shape."""
+    """Raise WrongUnit if the answer names another kind or aggregate: maximum powers come in the same shape."""
     quantity = QUANTITIES[series.description.quantity]
     for name, expected in (("measurement_kind", quantity.kind), ("aggregate", quantity.aggregate)):
         if reading_type.get(name) not in (None, expected):

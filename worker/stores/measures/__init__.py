@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 RECHECK_S: Final = 60.0
-# Retries never wait this long, so a task isn't retried; the next scheduled run tries again.
+# A task that would have to wait this long isn't retried: a later scheduled run tries again.
 _LAYOUT_DELAY_S: Final = 900.0
 _COUCHDB: Final = "couchdb+"
 
@@ -105,9 +105,10 @@ def couchdb_user(url: str) -> tuple[str, str] | None:
 class InstrumentedStore:
     """A wrapper around ``store`` that measures its requests and checks the layout.
 
-    ``others``: the databases in which the other layout would keep its readings. ``layout``: the configured layout; with
-    it, the wrapper refuses to work if the ``others`` contain readings. It checks this before its first request, and
-    again after an empty read, at most once a minute, because another process may have migrated the measures meanwhile.
+    ``others``: the databases in which the other layout would keep its readings. ``layout``: the configured layout; None
+    for no check. The wrapper refuses to work if ``others`` contain readings. It checks this before its first request.
+    Another process may migrate the measures later, so the wrapper also checks after an empty read, at most once a
+    minute.
     """
 
     def __init__(

@@ -1,9 +1,8 @@
 """CouchDB: the measure store in the plain layout, requests over HTTP, and the set-up of a server.
 
 There is one database per doctype, partitioned by account if the server supports it. A database is created by its
-first write. Whether the server supports partitions is not requested separately: the store tries to read a partition,
-and the process remembers a failure. An account is read in one request per doctype, and each doctype is written in one
-request per 500 documents.
+first write. To find out whether the server has partitions, the store tries to read one, and the process remembers a
+failure. An account is read in one request per doctype, and each doctype is written in one request per 500 documents.
 
     database   com-grandlyon-enedis-day
     document   {"_id": "k9x4w:2024-07-25", "_rev": "1-967a…", "load": 7.654321, "year": 2024, …}
@@ -47,8 +46,8 @@ _NOT_AN_ANSWER: Final = (AttributeError, TypeError, ValueError, OSError, HTTPExc
 MOST_DOCUMENTS_A_REQUEST: Final = 500
 # This limit is sent with each read: without one, a server with a cap on partition reads silently leaves out the rest.
 _MOST_ROWS: Final = 1_000_000
-# An erasure ends after so many rounds in a row that delete nothing. One such round is normal, because the package may
-# have sent the deletion twice.
+# After this many rounds in a row that delete nothing, an erasure fails. One such round is normal: the package may have
+# sent the deletion twice, and the second answer reports only conflicts.
 _FRUITLESS_ROUNDS: Final = 3
 # The first text is from CouchDB 3, the second from CouchDB 1 and 2 and pouchdb-server.
 _NO_DATABASE: Final = {"Database does not exist.", "no_db_file"}
@@ -70,7 +69,10 @@ class ServerUnsuitable(StoreUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class CouchAnswer:
-    """An answer from CouchDB. A refusal (4xx) has no ``body``; ``error`` and ``reason`` are empty if it isn't JSON."""
+    """An answer from CouchDB.
+
+    A refusal (4xx) has no ``body``. If the refusal isn't JSON, ``error`` and ``reason`` are empty.
+    """
 
     status: int
     body: Json = field(default=None, repr=False)
@@ -104,7 +106,7 @@ class CouchStore(MeasureStore):
         lost: DocumentsByDoctype = {}
         for doctype in dict.fromkeys([*documents, *removals]):
             rows = [*documents.get(doctype, ()), *removals.get(doctype, ())]
-            if lost.get(doctype.series.inputs):  # Other writers changed readings of these totals first.
+            if lost.get(doctype.series.inputs):  # Some readings of these totals lost their race.
                 lost[doctype] = rows
                 continue
             deletions = [deletion_of(document) for document in removals.get(doctype, ())]
@@ -165,7 +167,7 @@ class CouchDatabase:
             raise self._unexpected_answer() from None
 
     def look_up(self, ids: Sequence[str]) -> list[Document]:
-        """Return the existing documents with these ids, also from several accounts, with one request per 500 ids.
+        """Return the existing documents with these ids, of any accounts, with one request per 500 ids.
 
         The row of a document that never existed has ``error``; the row of a deleted document has ``doc`` null. Source:
         CouchDB 3.5, POST /{db}/_all_docs.
@@ -197,7 +199,7 @@ class CouchDatabase:
         return lost
 
     def erase(self, account_id: str) -> int:
-        """Delete all documents of the account, with two requests per 500, and return their number."""
+        """Delete all documents of the account and return their number. Two requests delete 500 documents."""
         erased = failed_rounds = 0
         while rows := self._read_rows(account_id, "", None, MOST_DOCUMENTS_A_REQUEST):
             try:
@@ -259,7 +261,7 @@ class CouchDatabase:
         if answer.ok or answer.reason in _NO_DATABASE:
             return self._rows_of(answer)
         whole = self._server.request("GET", self.name, "_all_docs", **everything)
-        if whole.ok and answer.status == 400:  # "database is not partitioned": an administrator created the database.
+        if whole.ok and answer.status == 400:  # An administrator created the database without partitions.
             self._partitioned = False
         elif whole.ok:  # The path of a partition doesn't exist before CouchDB 3.
             self._server.partitions = False
@@ -318,8 +320,8 @@ def deletion_of(document: Document) -> Document:
 class CouchServer:
     """One CouchDB server, which threads can share; each process opens its own connections at first use.
 
-    ``origin`` is its URL without user and password. ``partitions`` becomes false once a store has seen that the server
-    has no partitioned databases.
+    ``origin`` is its URL without user and password. ``partitions`` becomes false as soon as a read shows that the
+    server has no partitioned databases.
     """
 
     def __init__(self, origin: str, credentials: tuple[str, str] | None, timeout_s: float) -> None:
@@ -334,7 +336,7 @@ class CouchServer:
         return f"CouchServer({self.origin!r})"
 
     def request(self, method: str, *path: str, body: Json = None, **query: str | int) -> CouchAnswer:
-        """Send a request, and return the answer if it is a success or a refusal for good (4xx).
+        """Send a request. Return the answer if it is a success, or a refusal (4xx) that a retry would meet again.
 
         After a lost connection the package sends the request again, so a repeat must be harmless. Raises UserRefused
         for 401 and 403, StoreUnavailable for any other answer or none, and WriteRefused for a body that can't be JSON.
@@ -370,7 +372,10 @@ class CouchServer:
         return vars(self._of_thread).setdefault(str(os.getpid()), resource)
 
     def _refusal(self, failure: http.HTTPError, database: str) -> CouchAnswer:
-        """Return a refusal for good as a CouchAnswer. Raises UserRefused or StoreUnavailable for any other failure."""
+        """Return the failure as a CouchAnswer if a retry would meet it again.
+
+        Raises UserRefused for 401 and 403, and StoreUnavailable for any other failure.
+        """
         is_other = isinstance(failure, http.ServerError)
         status, text = failure.args[0] if is_other else (_STATUS_OF[type(failure)], failure.args[0])
         place = database or "its first page"
@@ -393,7 +398,7 @@ def _to_json(body: Json) -> bytes:
 
 
 def error_name(error: object) -> str:
-    """Return CouchDB's short name of an error, but not any other text, which might quote a document."""
+    """Return CouchDB's short name of an error. Any other text is left out, because it might quote a document."""
     return error if isinstance(error, str) and re.fullmatch(r"[a-z_]{1,40}", error) else "an error without a name"
 
 
@@ -417,7 +422,7 @@ class _BoundedResponse(HTTPResponse):
 
     def read(self, amt: int | None = None) -> bytes:
         if amt is not None or 0 <= (self.length or -1) <= MOST_BYTES:
-            return super().read(amt)  # Without ``amt``, read() raises if an answer breaks off.
+            return super().read(amt)  # read(None) raises if an answer breaks off.
         body = super().read(MOST_BYTES + 1)
         if len(body) > MOST_BYTES:
             raise HTTPException(f"an answer of more than {MOST_BYTES} bytes")
@@ -493,10 +498,10 @@ def set_up_user(admin: CouchServer, user: CouchServer, name: str, password: str)
 
 
 def grant_access(admin: CouchServer, database: str, name: str) -> str:
-    """Make the user the only member of ``database`` besides the admins; return ``made`` or ``there``.
+    """Let only this user and the server's admins use ``database``; return ``made`` or ``there``.
 
-    ``there``: the access was already set. A member may read and write documents, but not design documents, which
-    contain code that CouchDB runs.
+    ``there``: the access was already set. The user becomes a member of the database: it may read and write documents,
+    but not write design documents. These contain code that CouchDB runs.
     """
     security = {"admins": {"names": [], "roles": ["_admin"]}, "members": {"names": [name], "roles": []}}
     if read_or_none(admin, database, "_security") == security:
@@ -522,14 +527,17 @@ def limit_revisions(admin: CouchServer, database: str, count: int) -> str:
         try:
             answer = admin.request("PUT", database, "_revs_limit", body=count)
         except UserRefused:
-            return "left"  # A member of the database may only write documents.
+            return "left"  # A member of the database may write documents, but may not change the limit.
     if not answer.ok:
         raise _write_refused(f"the limit of revisions of {database} can't be set", answer)
     return "changed"
 
 
 def read_or_none(server: CouchServer, *path: str) -> dict[str, Any] | None:
-    """Return the JSON object at a path; None for 404. Raises WriteRefused for another refusal, and StoreUnavailable."""
+    """Return the JSON object at a path; None for 404.
+
+    Raises WriteRefused for any other answer, and StoreUnavailable like ``CouchServer.request``.
+    """
     answer = server.request("GET", *path)
     if answer.status == 404:
         return None

@@ -39,9 +39,9 @@ class MeasureStore(Protocol):
         loses a race if another writer has changed the stored revision first. The ids within a doctype must be
         different.
 
-        Doctypes are written in the order in which they are given, in which readings must come before totals. If a
-        reading loses its race, totals of its series lose theirs too, because they were computed from a reading other
-        than the stored one.
+        Doctypes are written in the given order; the caller must give readings before totals. If a reading loses its
+        race, totals of its series lose theirs too, because they were computed from a reading other than the stored
+        one.
         """
         ...
 
@@ -50,7 +50,7 @@ class MeasureStore(Protocol):
         ...
 
     def empty_log(self) -> None:
-        """Empty the log of a SQLite file, which still contains erased documents.
+        """Empty the log of a SQLite file, because the log still contains erased documents.
 
         Nothing happens if another connection uses the log. ``erase`` empties the log, too. Other stores have no log.
         """
@@ -64,12 +64,12 @@ class MeasureStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Close idle connections; the next use opens new ones. The connections to CouchDB belong to ``CouchServer``."""
+        """Close the idle connections to a SQL database; the next use opens new ones. Other stores do nothing."""
         return
 
 
 class Layout(StrEnum):
-    """The two layouts of documents in CouchDB; an SQL store only has rows."""
+    """The two layouts of documents in CouchDB. In a SQL database there is only one layout, rows."""
 
     PLAIN = "plain"  # One document for each value, as in the original konnector.
     PACKED = "packed"  # One document for each local day of a curve, and for each year of daily values.
@@ -88,7 +88,7 @@ def doctypes_of(layout: Layout) -> dict[str, Series]:
 
 
 def readings_of(layout: Layout) -> list[str]:
-    """Return the doctypes that contain readings only in this layout; if all are empty, the layout is not in use."""
+    """Return the doctypes that show whether this layout is in use: they have readings if it is, none if it isn't."""
     packed = layout is Layout.PACKED
     return [packed_doctype(series) if packed else series.inputs.full_name for series in PACKED_SERIES]
 

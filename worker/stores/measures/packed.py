@@ -5,9 +5,9 @@ changes and replaces each as a whole; if another writer has replaced a pack firs
 again, value by value. If all values to write are new, no pack is read first: usually the pack doesn't exist yet, and if
 it does, the store reports a conflict.
 
-The revision of a value, such as ``3-9f2c04ab``, consists of the version that the pack had when the value was written,
+The revision of a value, such as ``3-9f2c04ab``, consists of the version that the pack got when the value was written,
 and a random salt drawn when the pack was created. A writer can replace a pack only if it has read the pack's last
-state, so two writes never make the same version; a pack created after an erasure has another salt. A writer names the
+state, so two writes never make the same version. A pack created after an erasure has another salt. A writer names the
 revision of the value that it replaces, so changes of other values in the same pack don't conflict with it.
 """
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from worker.stores.measures.couchdb import CouchDatabase, CouchStore
 
 MOST_RACES: Final = 20  # After so many lost races for one pack, the store counts as unavailable.
-# A complete pack has at least this many values of each doctype (hours of a day, months of a year). From this number, a
-# read with a limit computes how many packs to request.
+# A complete pack has at least this many values of each doctype: hours of a day, or months of a year. A read with a
+# limit divides the limit by this number to find out how many packs to request.
 _FEWEST_HOURS, _FEWEST_MONTHS = 23, 12
 _ALL_PACKS: Final = ("", "~")
 PackId = tuple[str, str]  # The account id and the pack's key, such as ("k9x4w", "2024-07-25").
@@ -120,7 +120,10 @@ class PackedStore(MeasureStore):
     def _read_packs_of(
         self, account_id: str, series: Series, ranges: Ranges, limit: int | None, documents: DocumentsByDoctype
     ) -> Iterator[Document]:
-        """Yield the packs of these ranges, until the caller's ``documents`` has ``limit`` documents of each doctype."""
+        """Yield the packs of these ranges. The caller adds the documents of each pack to ``documents``.
+
+        As soon as each doctype in ``documents`` has ``limit`` documents, no more packs are read.
+        """
         bounds = [packing.pack_range(*keys, doctype) for doctype, keys in ranges.items() if keys[0] < keys[1]]
         first, end = min((start for start, _ in bounds), default=""), max((stop for _, stop in bounds), default="")
         most = None if limit is None else limit // (_FEWEST_HOURS if series.has_steps else _FEWEST_MONTHS) + 2
@@ -170,9 +173,9 @@ def _write_once(
     stored: Mapping[PackId, Document],
     lost: Mapping[Doctype, set[str]],
 ) -> list[PackId]:
-    """Write the packs once; return those that another writer replaced first, so that they must be tried again.
+    """Write the packs once. Return the packs that must be tried again, because another writer replaced them first.
 
-    In the other packs, the ids of rows that another writer changed first are added to ``lost``.
+    For all other packs, the ids of the rows that another writer changed first are added to ``lost``.
     """
     with _codec_errors():
         decisions = {
@@ -232,7 +235,7 @@ def _replaces(changes: Changes) -> bool:
 
 @contextmanager
 def _codec_errors() -> Iterator[None]:
-    """Turn UnknownPack into StoreUnavailable, because the fault concerns the store, not one account."""
+    """Turn UnknownPack into StoreUnavailable: the store is at fault, not the account."""
     try:
         yield
     except packing.UnknownPack as error:
@@ -248,8 +251,8 @@ def decide_writes(
 ) -> PackDecision:
     """Decide which of the changes are written to a pack; ``salt`` is used if the pack is new.
 
-    If a reading lost its race, no total of this pack is written, because the total was computed from a reading other
-    than the stored one. ``changes`` has readings before totals. Raises UnknownPack.
+    If a reading lost its race, no total of this pack is written, because the totals were computed from a reading other
+    than the stored one. ``changes`` must have readings before totals. Raises UnknownPack.
     """
     fields: dict[str, Any] = dict(stored or {"format": packing.FORMAT, "version": 0, "salt": salt})
     version = _version(fields) + 1

@@ -127,7 +127,7 @@ class SqlStore:
         with self._writing() as connection:
             for doctype in lost:
                 rows = [*documents.get(doctype, ()), *removals.get(doctype, ())]
-                if lost.get(doctype.series.inputs):  # Other writers changed readings of these totals first.
+                if lost.get(doctype.series.inputs):  # Some readings of these totals lost their race.
                     lost[doctype] = rows
                     continue
                 won = self._write_rows(connection, doctype, documents.get(doctype, ()), removals.get(doctype, ()))
@@ -137,7 +137,7 @@ class SqlStore:
     def _write_rows(
         self, connection: sa.Connection, doctype: Doctype, documents: Sequence[Document], removals: Sequence[Document]
     ) -> set[str]:
-        """Write and remove rows of one table, and return the ids of those that no other writer changed first."""
+        """Write and remove rows of one table. Return the ids of the rows that didn't lose a race."""
         statements, won = self._statements[doctype], set[str]()
         # Rows are written in the order of their ids, so that two writers never deadlock.
         documents = sorted(documents, key=_BY_ID)
@@ -198,8 +198,8 @@ class SqlStore:
 
 def _to_new_row(document: Document, names: Sequence[str]) -> Row:
     account_id, _, key = document["_id"].partition(":")
-    # The first revision is random, so that an erased and rewritten row has a revision other than the one that a slow
-    # writer read.
+    # The first revision is random. So if a row is erased and created again, a slow writer that has read the old row
+    # doesn't find its revision.
     return {"account_id": account_id, "key": key, "revision": random.randrange(1, 2**16), **_to_values(document, names)}
 
 

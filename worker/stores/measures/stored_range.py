@@ -18,7 +18,7 @@ MOST_DOCUMENTS: Final = 5000  # The most documents of one page, which is held in
 
 @dataclass
 class StoredRange:
-    """Documents of an account, from the key ``first`` to before ``end``. ``after``: the last key that was read."""
+    """An account's documents with ``first <= key < end``. ``after``: the last key read; None before the first read."""
 
     measures: MeasureStore
     account_id: str

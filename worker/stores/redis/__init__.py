@@ -1,7 +1,7 @@
 """The stores in Redis; this module checks the URLs in the settings, and parses ``sentinel://`` URLs.
 
-The URLs are handled here and not in ``connection``, because settings are read before the metrics, which that module
-imports, can be set up.
+The URLs are checked while the settings are read. They are not handled in ``connection``, because that module imports
+the metrics, which can't be set up before the settings are known.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def check_redis_url(url: str) -> None:
 def parse_sentinels(url: str) -> Sentinels:
     """Parse ``sentinel://:PASSWORD@HOST1:26379,HOST2,HOST3/0?master=NAME&sentinel_password=PASSWORD``.
 
-    Port, database and ``sentinel_password`` are optional. Raises ValueError.
+    Port, database and ``sentinel_password`` are optional. Raises ValueError for a wrong URL.
     """
     hosts, _, rest = url.removeprefix("sentinel://").partition("/")
     hosts, question, query = hosts.partition("?")  # In a URL without a database, the query follows the hosts.

@@ -19,8 +19,8 @@ texts:
 
 A claim prevents a window from being queued twice; after the claim's expiry (``RELEVE_INFLIGHT_EXPIRY_S``) lost work
 can be queued again. The claims of a lane are its backlog. The score is the time of the claim in µs by the clock of
-Redis, and all claims made by one run of the script differ. So the score also identifies the holder: a message that was
-delivered twice can't release the claim of the next window.
+Redis, plus the claim's position in the call. A later claim on the same member has another score, so the score also
+identifies the holder: a message that was delivered twice can't release the claim of the next window.
 
 The registry is the authority on whether a history is loaded; the flag in ``history_loaded`` is updated with each stored
 window. A million accounts have two million flags, so each flag is a field of a small hash, which Redis stores
@@ -81,8 +81,8 @@ end
 return released
 """
 # KEYS: releve:starts:<step>. ARGV: a process (host-17-a1b2c3/17), the seconds for which a start counts, the limit of
-# starts. Returns the processes that had begun the step and not ended it; if their number is the limit, no start is
-# recorded.
+# starts. Returns the processes that had begun the step and not ended it. If there are fewer than the limit, the start
+# of the process is recorded.
 _BEGIN = """
 local now = redis.call('TIME')[1]
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
@@ -147,7 +147,7 @@ class ClaimStore(PrefixedKeys):
         return list(self._run(_BEGIN, self._key("starts", step), process, counted_s, most))
 
     def mark_lost(self, step: str, worker: str) -> None:
-        """Record that the child process of ``worker`` that had begun a step has died; the worker itself lives."""
+        """Record that a child process of ``worker`` has died after it had begun a step. The worker itself lives."""
         key = self._key("starts", step)
         starts: Any = self._redis.zrange(key, 0, -1, withscores=True)
         for process, began_at in starts:
@@ -170,7 +170,7 @@ class ClaimStore(PrefixedKeys):
             pipe.execute()
 
     def failures(self, account_id: str, series: Series) -> dict[DateWindow, int]:
-        """Return how often windows of the history have failed, for the windows that failed recently."""
+        """Return how often each window of the history failed; empty a day after the last failure."""
         counts: Any = self._redis.hgetall(self._key("failures", account_id, series))
         return {DateWindow.parse(window): int(count) for window, count in counts.items()}
 
@@ -218,13 +218,14 @@ class ProgressStore(ClaimStore, Locks):
     def record_success(
         self, account_id: str, series: str, call: Call, loaded: bool, *, brief: bool = False, **fields: str
     ) -> None:
-        """Set these fields and the answer of a good run for 15 minutes, or for 90 days if an earlier failure stays.
+        """Set these fields and the answer of a good run in the series' state.
 
-        ``loaded``: whether the whole history of the series is loaded; the same call to Redis records this.
+        The answers of earlier failures that this run resolves (``_makes_good``) are deleted. The state expires after
+        15 minutes; if a failure is left, after 90 days. If two runs end at the same time, a resolved failure may stay
+        until the next run.
 
-        The answers of earlier failures that this run resolves (``_makes_good``) are deleted. ``brief``: don't create a
-        state, but update an existing one, which may say that the series failed. If two runs end at the same time, a
-        resolved failure may stay until the next run.
+        ``loaded``: whether the whole history of the series is loaded; this is recorded in any case. ``brief``: don't
+        create a state, but update an existing one, which may say that the series failed.
         """
         key = self._key("task", account_id, series)
         with self._redis.pipeline(transaction=False) as pipe:
@@ -292,7 +293,7 @@ class ProgressStore(ClaimStore, Locks):
         )
 
     def forget_all(self) -> int:
-        """Delete the keys of all accounts and return their number. It scans all keys; locks are left to expire."""
+        """Delete the keys of all accounts, and return their number. The call scans all keys; locks expire later."""
         return self._unlink_kinds(ACCOUNT_KINDS)
 
     def _forget_histories(self, account_id: str) -> int:
@@ -323,8 +324,8 @@ def _to_text(answer: Any) -> str | None:
 def _makes_good(call: Call, failure: Call) -> bool:
     """Return whether a good call resolves an earlier failure.
 
-    If both belong to the same kind of run, the call's window must overlap the failed window and reach at least as far.
-    Otherwise the call's window must cover the whole failed window.
+    If both belong to the same kind of run, the call's window must overlap the failed window and must not end before
+    it. Otherwise the call's window must cover the whole failed window.
     """
     same_run = call.run == failure.run and call.window.start < failure.window.end <= call.window.end
     return same_run or (call.window.start <= failure.window.start and failure.window.end <= call.window.end)

@@ -10,14 +10,14 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from types import FunctionType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from redis import Redis, RedisError, ResponseError
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
-from redis.sentinel import MasterNotFoundError, Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from worker.domain.retry import REDIS_FIRST_DELAY_S, REDIS_LONGEST_DELAY_S, REDIS_RETRIES
 from worker.errors import StoreUnavailable
@@ -61,8 +61,17 @@ def _connect_to_master(sentinels: Sentinels, options: Mapping[str, Any]) -> Redi
         password=sentinels.password,
         **options,
     )
-    master: Redis = client.master_for(sentinels.master)  # type: ignore[no-untyped-call]
+    master: Redis = client.master_for(sentinels.master, _MasterClient)  # type: ignore[no-untyped-call]
     return master
+
+
+class _MasterClient(Redis):
+    """A client whose ``close`` also closes the connections to the Sentinels; redis-py leaves those open."""
+
+    def close(self) -> None:
+        super().close()
+        for sentinel in cast(SentinelConnectionPool, self.connection_pool).sentinel_manager.sentinels:
+            sentinel.close()
 
 
 def is_redis(url: str) -> bool:
@@ -81,9 +90,10 @@ def redis_errors() -> Iterator[None]:
 
 
 def _describe_error(error: RedisError) -> str:
-    """Return the reason for an error in plain words, but only the code of a refusal by Redis (OOM, NOAUTH, READONLY).
+    """Return the reason for an error in plain words.
 
-    The rest of the refusal may quote the arguments of our command.
+    If Redis refused a command, return only the code of the refusal (OOM, NOAUTH, READONLY), because the rest of its
+    text may quote the command's arguments.
     """
     if isinstance(error, MasterNotFoundError):
         answered = " : " not in str(error)  # If Sentinels fail, the text quotes their errors after a colon.
@@ -142,7 +152,7 @@ class PrefixedKeys:
             yield page
 
     def _unlink_kinds(self, kinds: Collection[str]) -> int:
-        """Delete our keys whose first part is one of ``kinds``, and return their number. It scans all keys."""
+        """Delete our keys whose first part is one of ``kinds``, and return their number. The call scans all keys."""
         return sum(
             int(self._redis.unlink(*keys))
             for page in self._scan("*")

@@ -1,8 +1,9 @@
 """Embedded Redis: a server of our own on one machine, without root rights, in the folder ``<data dir>/redis``.
 
-While `releve up` runs, only its supervisor starts the server (`python -m worker.stores.redis.embedded DATA_DIR`), and
-restarts it after a crash; the supervisor stops the server as the last of its children. Without `releve up`, the first
-command starts the server and the last command stops it.
+`releve up` runs the server for its first checks and stops it again. From then on, only the supervisor of `releve up`
+starts the server (`python -m worker.stores.redis.embedded DATA_DIR`). The supervisor restarts the server after a crash,
+and stops it as the last of its children. Without `releve up`, the first command starts the server and the last command
+stops it.
 
 The server process holds a lock (flock) on the file ``server.lock``. The lock lasts as long as a process that inherited
 it lives, so another process that gets the pid of a dead server can't be mistaken for the server. The server listens on
@@ -121,7 +122,8 @@ class ServerFolder:
     def launch(self) -> subprocess.Popen[bytes]:
         """Start a server, wait until it answers, and return its process.
 
-        Raises StoreUnavailable, also if a server runs already, and OSError, for example if the disk is full.
+        Raises StoreUnavailable if no server is installed, if one runs already, or if the new one doesn't answer.
+        Raises OSError if a file can't be written, as on a full disk.
         """
         for _ in range(STARTS):
             process = self._spawn(find_server())
@@ -138,7 +140,7 @@ class ServerFolder:
     def replace_process(self) -> NoReturn:
         """Replace this process with the server, at the last address, where the processes of `releve up` expect it.
 
-        Raises StoreUnavailable and OSError.
+        Raises StoreUnavailable if no server is installed or if one runs already, and OSError.
         """
         server = find_server().resolve()
         os.umask(0o077)
@@ -277,8 +279,8 @@ def shared_redis(data_dir: Path, *, for_up: bool = False) -> Iterator[str]:
             yield folder.url
         finally:
             with folder.exclusive_access():
-                # Processes of an earlier `releve up` that was killed may still be ending; as long as they hold their
-                # locks, they count as users.
+                # If an earlier `releve up` was killed, its processes may still be ending. They count as users as long
+                # as they hold their locks.
                 if for_up or (try_flock(users, fcntl.LOCK_EX) and not folder.belongs_to_up()):
                     folder.stop()
                 _shared_processes[:] = [process for process in _shared_processes if process.poll() is None]

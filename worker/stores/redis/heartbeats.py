@@ -9,8 +9,8 @@ All times are seconds since 1970 by the clock of Redis. ``tick`` is the time whe
 which shows that the whole way from beat through a queue to a worker works. The hash expires a day after the last
 heartbeat; if the hash is lost, there is a false alarm, and messages of living workers are processed twice.
 
-kombu keeps the messages that workers have taken and not acknowledged in one hash, without the worker's name, so the
-messages of a dead worker come back only after the visibility timeout. Each of our workers has its own hash
+By default, kombu has one hash for all unacknowledged messages, which doesn't name the workers that have taken them. So
+the messages of a dead worker would come back only after the visibility timeout. Each of our workers has its own hash
 (``unacked:<worker>``). The messages of a worker without a heartbeat are requeued at once; so are the messages of a
 worker that has lost its connection and connected again. If the worker was only frozen, or still runs the task, the work
 is done twice, which changes nothing.
@@ -32,7 +32,7 @@ from typing import Any, Final
 
 from worker.stores.redis.connection import SCAN_COUNT, PrefixedKeys, escape_glob
 
-ALIVE_S: Final = 20.0  # Workers write every few seconds; after a longer silence, a worker's messages are requeued.
+ALIVE_S: Final = 20.0  # Workers write every few seconds. After this silence, the others requeue a worker's messages.
 FORGET_S: Final = 900.0  # A worker that vanished stays listed for this long.
 _TTL_S: Final = 24 * 3600
 _BEAT: Final = "beat"
@@ -47,7 +47,7 @@ _WORD: Final = re.compile(r"[\w.]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class WorkerHeartbeat:
-    """The heartbeat that a worker writes every few seconds.
+    """The heartbeat that a worker writes every few seconds; in a home, every minute.
 
     ``progress_at``: when the worker last took or finished work; before that, when it started. ``restarts``: how often
     the watchdog restarted the worker.
@@ -112,13 +112,14 @@ class Heartbeats(PrefixedKeys):
     def living_workers(self) -> list[str]:
         """Return the names of the workers that were seen in the last 80 seconds, sorted.
 
-        The limit is longer than for requeuing, because the worker of a home installation writes only once a minute.
+        The limit is longer than ``ALIVE_S``, because a home's worker writes only once a minute. A home has no other
+        worker that would requeue its messages.
         """
         now = self.now()
         return [worker.name for worker in self.workers() if now - worker.seen_at <= 4 * ALIVE_S]
 
     def dead_workers(self, workers: Collection[str]) -> list[str]:
-        """Return those of these workers that wrote no heartbeat for 20 s, sorted; their messages are to be requeued."""
+        """Return the workers among these that have written no heartbeat for 20 s, sorted."""
         if not (names := sorted(workers)):
             return []
         heartbeats, now = self._redis.hmget(self._key("heartbeat"), names), self.now()
@@ -128,7 +129,7 @@ class Heartbeats(PrefixedKeys):
             if raw is None or now - json.loads(raw)["seen_at"] > ALIVE_S
         ]
 
-    # -- The times of beat, and of its test task on the whole way to a worker
+    # -- The times when beat published a task, and when a worker ran beat's test task
 
     def record_beat(self) -> None:
         """Record that beat has published a task."""
@@ -216,8 +217,9 @@ class BrokerMessages(PrefixedKeys):
     def _all_messages(self, workers: Iterable[str], queue_keys: Iterable[str]) -> Iterator[Any]:
         """Yield the messages that ``workers`` have taken, those in the queues, and then all taken messages again.
 
-        Taken messages are read before the queues, because a step may end and publish the next step meanwhile, and
-        again after them, because workers may take messages meanwhile.
+        Messages move while they are read. The step of a taken message may end and publish the next step to a queue, so
+        taken messages are read before the queues. A worker may take a message from a queue that wasn't read yet, so
+        taken messages are read again after the queues.
         """
         yield from self._reserved_messages(workers)
         yield from self._queued_messages(queue_keys)
@@ -231,8 +233,8 @@ class BrokerMessages(PrefixedKeys):
     def _queued_messages(self, keys: Iterable[str]) -> Iterator[Any]:
         """Yield the messages in queues, each queue's newest first.
 
-        New messages are added at the end where this reading begins, and taken from the other end, so no message moves
-        to a page that was read already.
+        This reading begins at the end where new messages are added. Workers take messages from the other end. So no
+        message moves to a page that was read already.
         """
         for key in keys:
             first = 0

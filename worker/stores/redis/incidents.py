@@ -30,7 +30,7 @@ from worker.stores.redis.connection import PrefixedKeys
 MOST_RECENT: Final = 1_000
 MOST_FAILED: Final = 10_000
 MOST_PAST: Final = 100
-# An open incident expires if no probes run; otherwise workers would wait forever while beat is down.
+# An open incident expires if no probes run, for example while beat is down. Otherwise workers would wait forever.
 OPEN_TTL_S: Final = 3 * 3600
 DAY_S: Final = 24 * 3600
 
@@ -76,7 +76,7 @@ class IncidentStore(PrefixedKeys):
         return bool(opened) or self._redis.get(self._open_key(incident.slot)) == text
 
     def add_failure(self, incident: Incident, job: WindowJob) -> None:
-        """Add a window that failed while the incident was open."""
+        """Add a window that failed while the incident was open, and count its call as failed."""
         with self._redis.pipeline() as pipe:
             self._push_failure(pipe, incident, job)
             self._expire(pipe, incident)
@@ -95,10 +95,10 @@ class IncidentStore(PrefixedKeys):
         return {incident.slot: self._with_counts(incident) for incident in incidents}
 
     def begin_round(self, incident: Incident, first_wait_s: float) -> bool:
-        """Count the next round of probes and return whether this caller is to run it; prolong the open incident's life.
+        """Count the next round of probes, and return whether this caller is to run it.
 
-        Of two simultaneous callers only one gets the round. Both calls are counted, so the next round begins one
-        waiting time too late.
+        This also puts off the expiry of the open incident. If two callers come at the same time, only one of them gets
+        the round, but two rounds are counted. So the time of one round passes without probes.
         """
         with self._redis.pipeline() as pipe:
             pipe.hincrby(self._key("incident", "counts", incident.id), "rounds", 1)
@@ -165,7 +165,8 @@ class IncidentStore(PrefixedKeys):
 
 def _ttl_s(kind: IncidentKind, first_wait_s: float) -> int:
     if kind is IncidentKind.BY_HAND:
-        return int(BY_HAND_LASTS.total_seconds()) + OPEN_TTL_S  # The probes close the incident earlier, with a notice.
+        # ``IncidentProber`` closes the incident after BY_HAND_LASTS, with a notice. The key expires only if it doesn't.
+        return int(BY_HAND_LASTS.total_seconds()) + OPEN_TTL_S
     return max(OPEN_TTL_S, int(first_wait_s * LONGEST_WAIT * 4))
 
 

@@ -1,14 +1,13 @@
 """Locks in Redis, and limits on the number of calls per token, session, browser and address.
 
-Locks avoid calls to suppliers and repeated work, but don't protect data. All of them expire, so a process that was
-frozen for longer than its lock lasted may still write; the measures are protected by the keys and revisions in their
-stores.
+Locks save repeated work and calls to suppliers, but don't protect data. All locks expire, so a process that was frozen
+for longer than its lock lasted may still write. Against such writes, the stores of measures have keys and revisions.
 
     releve:lock:token             the holder's random token (redis-py)
     releve:limit:api:token:5f2c   the number of calls in the present window
 
 Calls are counted for all processes together. A time window begins with the first call of a subject and ends when the
-key expires. So around the border of two windows a subject may make twice as many calls as allowed within a short time.
+key expires. So a subject may use up one window at its end and the next one at once: twice the limit in a short time.
 That is accepted, because the limits are meant to stop thousands of tries.
 """
 
@@ -39,11 +38,11 @@ class Locks(PrefixedKeys):
         """Hold the lock ``name`` during the block; wait for it up to ``wait_s`` (default: ``ttl_s``).
 
         The lock expires after ``ttl_s``, even during the block. With ``most_s`` the lock is extended as long as this
-        process lives, up to ``most_s`` in total; ``ttl_s`` is then how long others wait if the holder is killed. Raises
+        process lives, up to ``most_s`` in total. If the process is killed, the others wait at most ``ttl_s``. Raises
         StoreUnavailable if the lock stays busy.
 
-        The renewal of a token needs the extension: an exchange may take 90 s, in which no other process may send the
-        refresh token, but if the holder is killed, the others wait only 20 s.
+        For example, an exchange of tokens may take 90 s, and no other process may send the refresh token in that time.
+        But if the process that renews the token is killed, the others wait only 20 s.
         """
         # The thread that extends the lock needs the lock's token, which redis-py by default hides from other threads.
         lock = Lock(self._redis, self._key("lock", name), timeout=ttl_s, sleep=0.05, thread_local=False)
@@ -58,7 +57,7 @@ class Locks(PrefixedKeys):
             yield
         finally:
             done.set()
-            prolonger.join()  # Otherwise the prolonger could mistake the released lock for another holder's.
+            prolonger.join()  # After the release, the prolonger would think that another holder has the lock.
             self._release(lock, name)
 
     @redis_errors()

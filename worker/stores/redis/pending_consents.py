@@ -2,15 +2,15 @@
 
 If a key is lost, the person starts again, or the operator uploads the files again.
 
-Connection requests are encrypted and live for at most seven days; a browser has at most one. Each request requires that
-a consent was started, and the number of starts is limited by IP address. There is no limit per meter, because strangers
-who name a meter could use up the limit of its holder. The registry contains nothing about a request before the request
-is proven.
+Connection requests are encrypted and live for at most seven days; a browser has at most one. A request comes from a
+browser that has started a consent or that declares a right. Starts and declarations are limited by IP address. There is
+no limit per meter, because strangers who name a meter could use up the limit of its holder. The registry contains
+nothing about a request before the request is proven.
 
     connection_request:<id>                sealed JSON of a ConnectionRequest
     connection_requests:browser:<hash>     the id of the request of the browser whose name has this hash
-    connection_requests:opened:<name>      the id of the session that was opened by <name>, which may open only one: the
-                                           hash of a browser's name, or the id of an invitation
+    connection_requests:opened:<name>      the id of the one session that <name> has opened; <name> is the hash of a
+                                           browser's name, or the id of an invitation
     connection_requests:about:<digest>     sorted set of ids of the last requests that name a meter, an account or a
                                            browser, by the second of their start
     connection_requests:due                sorted set of ids by the second of their next try
@@ -28,7 +28,7 @@ The files that prove a consent wait here for at most a day, between the operator
 
     proof_files:<right>        list: an encrypted JSON for each file, {"name": "consent.pdf", "content": "<base64>"}
     proof_files:waiting        set of the ids of rights with files
-    proof_files:fault:<right>  the code with which the supplier refused the last files; empty for another fault
+    proof_files:fault:<right>  the code of the error if the last files were refused; empty if the error has no code
 """
 
 from __future__ import annotations
@@ -88,8 +88,7 @@ class ConnectionRequests(PrefixedKeys):
     def create(self, request: ConnectionRequest) -> bool:
         """Store a new request; return False if it is stored already, because the same callback came before.
 
-        The new request replaces earlier ones from the same browser, under any of the browser's names, unless they are
-        final.
+        The request replaces the browser's earlier requests that are not final, whichever of its names they have.
         """
         key = self._key("connection_request", request.id)
         if not self._redis.set(key, self._seal(request), ex=_REQUEST_LIFE_S, nx=True):
@@ -121,14 +120,14 @@ class ConnectionRequests(PrefixedKeys):
         return next((request for request in requests if request is not None and request.browser in names), None)
 
     def bind(self, request: ConnectionRequest) -> None:
-        """Make the request findable by its browser's present name and, for an erasure, by all of its names."""
+        """Store the request under its browser's present name, and for erasures under all names of the browser."""
         with self._redis.pipeline() as pipe:
             pipe.set(self._key("connection_requests", "browser", request.browser), request.id, ex=_REQUEST_LIFE_S)
             self._note(pipe, request, [f"browser {name}" for name in request.names])
             pipe.execute()
 
     def mark_opened(self, name: str) -> bool:
-        """Record that a browser's name or an invitation opens a session; return False if it has done so before.
+        """Record that a browser's name or an invitation opens a session; return False if it was recorded before.
 
         The record lives at least as long as the browser's cookie.
         """
@@ -152,9 +151,9 @@ class ConnectionRequests(PrefixedKeys):
     def save(self, request: ConnectionRequest) -> None:
         """Store the new state of a request, unless it was replaced meanwhile.
 
-        A final request is stored without the meter, the token and the person's input. Its outcome is kept for a short
-        time, for the page that waits for it. If the operator has accepted the request, nobody waits at a page, so the
-        outcome is kept as long as a request.
+        A final request is stored without the meter, the token and the person's input. It is kept for a short time, so
+        that the waiting page can show its outcome. If the operator has accepted the request, the person has left the
+        page, so the request is kept until its seven days are over.
         """
         if request.is_final:
             request = replace(request, **_FORGOTTEN)
@@ -176,7 +175,7 @@ class ConnectionRequests(PrefixedKeys):
         return [request for _, request in self._index_of_held() if request is not None]
 
     def clean_held(self) -> None:
-        """Remove requests that no longer wait for the operator from the index of held requests."""
+        """Clean the index of held requests: only requests that still wait for the operator stay in it."""
         for request_id in [request_id for request_id, request in self._index_of_held() if request is None]:
             self._redis.zrem(self._key("connection_requests", "held"), request_id)
 
@@ -190,14 +189,14 @@ class ConnectionRequests(PrefixedKeys):
             yield request_id, request if request is not None and request.state is RequestState.HELD else None
 
     def forget(self, request_id: str) -> None:
-        """Remove from the index of due requests the id of a request that no longer exists."""
+        """Remove a request that no longer exists from the index of due requests."""
         self._redis.zrem(self._key("connection_requests", "due"), request_id)
 
     def end_for(self, account_id: str, usage_point_id: str | None, browser: str | None) -> int:
         """Delete the requests and outcomes that name an account or its meter, and return their number.
 
-        A request from the account's ``browser`` that is not final and names no meter is deleted too. Only the last 50
-        requests about a meter are found.
+        A request from the account's ``browser`` that is not final and names no meter is deleted too. Of each account,
+        meter and browser, only the last 50 requests are found.
         """
         keys = [self._about(f"account {account_id}")]
         keys += [self._about(f"meter {usage_point_id}")] if usage_point_id else []
@@ -240,7 +239,7 @@ class ConnectionRequests(PrefixedKeys):
             else:
                 pipe.zrem(held, request.id)
             meters = [f"meter {number}" for number in request.names_meters]
-            # The erasure of an account also deletes requests with a declaration that was made in the account's session.
+            # A declaration also belongs to the accounts of its browser's session: their erasure deletes the request.
             accounts = [one.id for one in request.accounts] + list(request.session if request.declaration else ())
             self._note(pipe, request, [*meters, *(f"account {account_id}" for account_id in accounts)])
             pipe.execute()
@@ -265,9 +264,9 @@ class ConsentFlow:
     """A consent flow in progress.
 
     ``browser``: SHA-256 of the name that the browser got at the start. ``invitation``: the id of the invitation with
-    which the flow was begun; ``tenant``: the tenant of the invitation. ``begun_on``: the day in Europe/Paris, ISO 8601.
-    ``begun_at``: the real time, ISO 8601; empty if unknown. ``caller``: the client that requested the consent
-    through our proxy.
+    which the flow was begun; ``tenant``: the tenant of the invitation. ``begun_on``: the day of the start in
+    Europe/Paris, ISO 8601. ``begun_at``: the moment of the start, ISO 8601, in real time even if the fleet's time is
+    simulated; empty if unknown. ``caller``: the client that requested the consent through our proxy.
     """
 
     supplier: str
@@ -307,7 +306,7 @@ class ConsentFlows(PrefixedKeys):
     # -- Codes of the consent proxy
 
     def store_code(self, code: str, sealed: str) -> None:
-        """Store the encrypted facts that a code stands for, for 15 minutes; the code may be new or just redeemed."""
+        """Store the encrypted facts behind a code for 15 minutes; a code that was redeemed becomes valid again."""
         self._redis.set(self._key("proxy_code", _digest(code)), sealed, ex=_FLOW_LIFE_S)
 
     def redeem_code(self, code: str, check: Callable[[str], _Facts]) -> _Facts | None:
@@ -369,7 +368,10 @@ class ProofFiles(PrefixedKeys):
         return [(str(file["name"]), base64.b64decode(file["content"])) for file in files]
 
     def end(self, right_id: str, fault: str | None = None) -> None:
-        """Delete the files of a right after they were sent; ``fault`` is the supplier's code if it refused them."""
+        """Delete the files of a right after they were sent or are gone.
+
+        ``fault``: the code of the error if the files were refused, empty if the error has no code; None without error.
+        """
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.delete(self._key("proof_files", right_id))
             pipe.srem(self._key("proof_files", "waiting"), right_id)

@@ -6,11 +6,11 @@ Its letters are Crockford's base 32, which has no I, L, O and U; a typed I, L or
 letters are random (140 bits), so nobody can guess a code, and one round of SHA-256 is enough to store it safely. The
 row of a code is found by another hash of the letters. Source: https://www.crockford.com/base32.html
 
-The content of a key is sealed in its row, with an encryption key that only the web application has; so are an
-operator's argon2id password hash, and the secret and the last used time step of the second factor. A person who can
-write to the tables, but doesn't have this encryption key, can end sessions but can't create a session or an operator.
-Listing and ending access keys needs no encryption key, so a process that can't create sessions can still end any
-session.
+Only the web application has the encryption key of these tables. With this key are sealed the content of each access
+key, each operator's argon2id password hash, and the secret and the last used time step of the operator's second factor.
+A person who can write to the tables, but doesn't have this encryption key, can end sessions but can't create a session
+or an operator. Listing and ending access keys needs no encryption key, so a process that can't create sessions can
+still end any session.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class AccessKeyTable(SessionTable):
             self._database.change(visit)
 
     def use(self, kind: KeyKind, text: str | None) -> AccessKey | None:
-        """Return the valid key of this kind with this text, and end it, because it works only once.
+        """Return the valid key of this kind with this text, and end the key, so that it works only once.
 
         Returns None if no valid key has this text.
         """
@@ -243,7 +243,7 @@ def _get_row(connection: Connection, key_id: str, *, lock: bool = False) -> Row[
 
 
 class RecoveryTexts:
-    """The texts of recovery codes, in a form for people, with the same methods as ``encryption.SecretTexts``."""
+    """The texts of recovery codes, which people can write down; the class stands in for ``SecretTexts``."""
 
     def create(self) -> tuple[str, str, str]:
         """Return the new id of a code, the hash to store, and the text to show."""
@@ -281,7 +281,7 @@ _TEXTS: Final[Mapping[KeyKind, SecretTexts | RecoveryTexts]] = {
 
 
 class OperatorRefused(DataError):
-    """The error for an operator's name or password that isn't allowed; its text says what to do."""
+    """An operator's name or password isn't allowed. The error's text says what to do."""
 
 
 class UnknownOperator(DataError):
@@ -400,7 +400,7 @@ class OperatorTable(SealedTable):
         self._database.change(update(OPERATORS).where(OPERATORS.c.id == operator_id).values(signed_in_at=self._now()))
 
     def end(self, operator_id: str) -> int:
-        """End an operator with all sessions and links, and return how many ended. The operator's secrets are erased."""
+        """End an operator, erase the operator's secrets, and return how many sessions and links were ended."""
         with self._database.writing() as connection:
             row = connection.execute(select(OPERATORS).where(OPERATORS.c.id == operator_id)).one_or_none()
             if row is not None:

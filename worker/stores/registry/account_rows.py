@@ -40,7 +40,7 @@ _GIVEN = CONSENT_EVIDENCE.alias()
 _NEWEST = select(func.max(_GIVEN.c.sequence)).where(
     _GIVEN.c.account_id == CONSENT_EVIDENCE.c.account_id, _GIVEN.c.event == EvidenceEvent.GIVEN
 )
-# The condition that a person has only asserted the account's newest consent, without a start day.
+# Finds a row if the account's newest consent is ``ASSERTED`` (somebody vouches for it) and has no first day.
 _WORD = select(CONSENT_EVIDENCE.c.sequence).where(
     CONSENT_EVIDENCE.c.account_id == ACCOUNTS.c.id,
     CONSENT_EVIDENCE.c.sequence == _NEWEST.scalar_subquery(),
@@ -51,7 +51,7 @@ _ANSWER = select(SERIES_OUTCOMES.c.series).where(
     SERIES_OUTCOMES.c.account_id == ACCOUNTS.c.id, SERIES_OUTCOMES.c.last_success_at.is_not(None)
 )
 # The condition for ``Account.is_vouched``. The state is tested first, so that the evidence of a ready account isn't
-# looked up. A ``new`` account meets the condition even if an answer is stored already; the next answer makes it ready.
+# looked up. For a ``new`` account, a stored answer doesn't count: only the next answer makes the account ready.
 IS_VOUCHED = and_(
     ACCOUNTS.c.state != AccountState.READY,
     _WORD.exists(),
@@ -83,9 +83,9 @@ def get(connection: Connection, account_id: str) -> Account:
 def lock(connection: Connection, account_id: str, *, shared: bool = False, include_removed: bool = False) -> None:
     """Lock the account's row until the transaction ends.
 
-    No other transaction can then remove the account, nor change it unless the lock is ``shared``. SQLite has no row
-    locks, but only one writer at a time. Raises UnknownAccount for a missing account, and for a removed one unless
-    ``include_removed``.
+    Until then, no other transaction can change, remove or lock the account; with ``shared``, others may take a shared
+    lock at the same time. SQLite has no row locks, but only one writer at a time. Raises UnknownAccount for a missing
+    account, and for a removed one unless ``include_removed``.
     """
     state = connection.execute(_STATE_LOCKED[shared], {"account_id": account_id}).scalar()
     if state is None:
@@ -95,7 +95,7 @@ def lock(connection: Connection, account_id: str, *, shared: bool = False, inclu
 
 
 def reads(supplier: str, usage_point_id: str) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions for the account, neither closed nor removed, that reads this usage point."""
+    """Return the conditions for the account that reads this usage point; a closed or removed account reads none."""
     usage_point = {"supplier": supplier, "usage_point_id": usage_point_id, "direction": _CONSUMPTION}
     return NOT_REMOVED, *(USAGE_POINTS.c[name] == value for name, value in usage_point.items())
 
@@ -171,14 +171,13 @@ def apply(
 ) -> tuple[Account, Step]:
     """Apply an event to an account, and write the account's new state.
 
-    Returns the account as it was before the event, and the step that the event caused. Raises UnknownAccount (also for
-    a removed account, unless it is erased again), and the errors of ``Account.after``.
+    Returns the account as it was before the event, and the step that the event caused. Raises UnknownAccount for a
+    missing account, and for a removed one unless the event is ``ERASED``, and the errors of ``Account.after``.
     """
     lock(connection, account_id, include_removed=event is AccountEvent.ERASED)
     before = get(connection, account_id)
     after, step = before.after(event, civil_date(now), reason)
-    # As long as the reason stays the same, whether the account is paused or not, ``state_since`` stays too: it says
-    # since when the account waits.
+    # For an account with a reason, ``state_since`` says since when it waits under this reason. A pause changes neither.
     is_news = after.reason != before.reason or (after.state is not before.state and not after.reason)
     changes = {"state": after.state, "reason": after.reason} | ({"state_since": now} if is_news else {})
     update_account(connection, account_id, changes)

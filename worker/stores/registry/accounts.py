@@ -51,9 +51,9 @@ Inserted = TypeVar("Inserted")
 class NewConsent:
     """The dates and the token of a consent. Without ``token_needed``, the application's own token is used.
 
-    ``data_from``: the first day whose data may be read for a new account. ``offered``: by usage point, the series that
-    the consent covers; the usage point's other series are not requested. A usage point is missing here if its covered
-    series are unknown.
+    ``data_from``: for a new account, the first day whose data may be read. ``offered``: by usage point, the series that
+    the consent covers; the usage point's other series are not requested. ``offered`` lacks the usage points whose
+    covered series are unknown.
     """
 
     consent_from: date | None = None
@@ -79,8 +79,8 @@ class NewConsent:
 class AccountTable(SqlTable):
     """The table of accounts and of their usage points.
 
-    A method that takes an account id raises UnknownAccount for a missing account and, if the method writes (except
-    ``remove``), for a removed account. Moments are zone-aware, in UTC.
+    A method that takes an account id raises UnknownAccount for a missing account. A method that writes to an account
+    also raises it for a removed account, except ``remove``. Moments are zone-aware, in UTC.
     """
 
     def __init__(
@@ -167,8 +167,8 @@ class AccountTable(SqlTable):
 
         An existing account stays as it is, whatever its tenant. A new account belongs to ``tenant``. It is ``ready`` if
         the day of its holder's consent is given, otherwise ``new`` until the supplier's first answer; in both cases its
-        series are due at once. ``on_new`` is called inside the transaction with the new account's id in a list.
-        ``waits_under``: an error code; with it, a new account waits for its owner under this code instead.
+        series are due at once. With an error code in ``waits_under``, a new account is ``action_needed`` under this
+        code instead, and nothing is due. ``on_new`` is called in the transaction with the new account's id in a list.
         """
 
         def insert(connection: Connection) -> tuple[Account, bool]:
@@ -209,7 +209,7 @@ class AccountTable(SqlTable):
         return account
 
     def find(self, supplier: str, usage_point_id: str) -> Account | None:
-        """Return the account, neither closed nor removed, that reads this usage point; None if there is none."""
+        """Return the account that reads this usage point; None without one. A closed or removed account reads none."""
         accounts = self._accounts(ACCOUNT_QUERY.where(*account_rows.reads(supplier, usage_point_id)))
         return accounts[0] if accounts else None
 
@@ -277,13 +277,13 @@ class AccountTable(SqlTable):
             after, left = accounts[-1].id, None if left is None else left - size
 
     def page_ended(self, today: date, after: str | None = None, limit: int = PAGE) -> list[Account]:
-        """Return the next page, by id, of accounts that don't wait for a new consent yet although theirs has ended."""
+        """Return the next page, by id, of accounts whose consent has ended and that don't wait for a new one yet."""
         over = (ACCOUNTS.c.consent_until < today, ACCOUNTS.c.reason.not_in((ConsentEnded.code, ConsentStopped.code)))
         query = ACCOUNT_QUERY.where(ACCOUNTS.c.state.in_(OPEN_STATES), *over, ACCOUNTS.c.id > (after or ""))
         return self._accounts(query.limit(limit))
 
     def state_since(self, account_id: str) -> datetime:
-        """Return the time since which the account has had its state or, if it waits, its reason."""
+        """Return since when the account has had its present reason or, if it has no reason, its present state."""
         query = select(ACCOUNTS.c.state_since).where(ACCOUNTS.c.id == account_id)
         with self._database.reading() as connection:
             since: datetime | None = connection.execute(query).scalar()
@@ -313,11 +313,11 @@ class AccountTable(SqlTable):
     def set_state(self, account_id: str, state: AccountState, reason: str = "", *, now: datetime) -> None:
         """Set the account's state; ``reason`` is the code that led to the state, empty if all is well.
 
-        A paused account keeps its reason, and waits under this reason again when it would become ``ready``. A paused
-        account that is set to ``action_needed`` stays paused and only takes the new reason. An account that was never
-        confirmed becomes ``new`` again instead of ``ready``. Raises ValueError for ``new``, ``closed`` and ``deleted``,
-        which are set only by ``add``, by a change of the holder and by ``remove``, and for ``ready`` without a usage
-        point or if the newest consent on record has ended.
+        A pause keeps the account's reason. If a paused account with a reason is set to ``ready``, it becomes
+        ``action_needed`` under this reason. A paused account that is set to ``action_needed`` stays paused and only
+        takes the new reason. An account that was never confirmed becomes ``new`` again instead of ``ready``. Raises
+        ValueError for the states ``new``, ``closed`` and ``deleted``, which other methods set, and for a change that
+        ``Account.after`` refuses, such as ``ready`` after the consent has ended.
         """
         if state not in _SET_BY:
             raise ValueError(f"an account can't be set to {state}")
@@ -331,11 +331,11 @@ class AccountTable(SqlTable):
         on_removal: Callable[[Connection], object] | None = None,
         at_end: Callable[[Connection], object] | None = None,
     ) -> dict[str, int]:
-        """Delete the account's personal data, leave its row as a tombstone, and return the number of deleted rows.
+        """Delete the account's personal data, and leave its row as a tombstone.
 
-        Inside the transaction, ``on_removal`` is called if the account has a meter, and ``at_end`` is always called.
-        The removal is safe to repeat. The numbers are by table; a row of ``raw_answers`` holds one answer or a packed
-        month of answers.
+        Returns the number of deleted rows by table; a row of ``raw_answers`` holds one answer or a packed month of
+        answers. Inside the transaction, ``on_removal`` is called if the account has a meter, and ``at_end`` is always
+        called. The removal is safe to repeat.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)

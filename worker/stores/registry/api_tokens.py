@@ -55,7 +55,7 @@ class ApiToken:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A tenant without its webhook's secret; only the default tenant may have no ``title`` and no ``created_at``."""
+    """A tenant without its webhook's secret. ``title`` and ``created_at`` are None only for the default tenant."""
 
     id: str
     title: str | None = None

@@ -4,8 +4,8 @@ An operator must be able to prove that the holder of a meter agreed, so the evid
 of days that the operator has set. The evidence is a chain of rows that are never changed (``evidence``); the meter's
 number and the supplier's reference are sealed separately and erased with the account.
 
-A refusal by the supplier may be the supplier's own mistake. So the refusal stays pending until a later refusal confirms
-it, which suspends the account, or until a success clears it (``outcomes.OutcomeTable.record``).
+A refusal by the supplier may be the supplier's own mistake. So a refusal whose code is not certain first stays pending.
+A later refusal confirms it and suspends the account, or a success deletes it (``outcomes.OutcomeTable.record``).
 """
 
 from __future__ import annotations
@@ -84,9 +84,8 @@ class ConsentTable(SealedTable):
         """Record a consent in the transaction that adds its accounts, and return each account's proof.
 
         The accounts get the dates of the consent; their pending refusals and undelivered notices are deleted. If the
-        consent is already in force, which is recognised by its dates and its reference (a callback page was loaded
-        twice), the existing proof is returned. A new consent ends the previous one as ``renewed``; a consent that has
-        ended stays ended.
+        consent was recorded before (a callback page was loaded twice), the proof in force is returned, as described in
+        ``_find_existing``. Otherwise the consent in force ends as ``renewed``, and the new consent is recorded.
         """
         for account_id in sorted(account_ids):
             # If a callback page is loaded twice, the lock makes the second load wait and find the first one's proof.
@@ -183,12 +182,12 @@ class ConsentTable(SealedTable):
         on_stop: Callable[[Connection, Account], object] = lambda connection, account: None,
         at_end: Callable[[Connection], object] = lambda connection: None,
     ) -> None:
-        """End the account's consent at the household's request: its proofs and its token end, its readings stay.
+        """End the account's consent at the household's request. The account's readings stay.
 
-        The account then waits for a new consent, and its rights wait until they are withdrawn at the supplier. Pending
-        refusals and undelivered notices are deleted; the household gets no notice about what it did itself. The call is
-        safe to repeat. If a consent ends, ``on_stop`` is called inside the transaction, and ``at_end`` just before the
-        commit. Raises ValueError for a closed account.
+        The account loses its token and waits for a new consent. Its rights are marked for withdrawal at the supplier.
+        Pending refusals and undelivered notices are deleted, and the household gets no notice about what it did itself.
+        ``on_stop`` is called inside the transaction, and ``at_end`` just before the commit. If the consent was already
+        stopped, nothing happens and neither is called. Raises ValueError for a closed account.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)
@@ -203,10 +202,11 @@ class ConsentTable(SealedTable):
             at_end(connection)
 
     def close(self, connection: Connection, account_id: str, now: datetime) -> None:
-        """Close an account that the caller has locked, because another person has proved that they hold its meter.
+        """Close a locked account, because another person has proved that they hold the account's meter.
 
-        Its history stays, but the account has no meter and no details any more, and its sessions end. The caller then
-        records the end of its consent with ``end_closed``, after it has locked all accounts.
+        The account keeps its history, but loses its meter, its details, its token and its sessions. The caller first
+        locks all other accounts of the transaction, and then records the end of the closed account's consent with
+        ``end_closed``.
         """
         account_rows.apply(connection, account_id, AccountEvent.CLOSED, now)
         raised = {"session_number": ACCOUNTS.c.session_number + 1}
@@ -214,7 +214,7 @@ class ConsentTable(SealedTable):
         for table in (USAGE_POINTS, ACCOUNT_DETAILS):
             connection.execute(delete(table).where(table.c.account_id == account_id))
         detach_token(connection, account_id)
-        # A right of the new holder may have the same number at the supplier, so a withdrawal would end the new right.
+        # The rights are not withdrawn at the supplier: a right of the new holder may have the same number there.
         forget_rights(connection, [account_id])
 
     def end_closed(self, connection: Connection, account_id: str, now: datetime, actor: str | None) -> None:
@@ -231,8 +231,9 @@ class ConsentTable(SealedTable):
     ) -> dict[str, int]:
         """End the proofs of a removed account, erase their personal parts, and delete proofs that needn't be kept.
 
-        A row stays for ``keep_days`` days after the end of its consent, and as long as an older row must stay. Returns
-        how many rows of each kind were deleted, and how many proofs stay. The call is safe to repeat.
+        A row is kept for ``keep_days`` days after the end of its consent, and longer if an older row of the chain is
+        kept. Returns how many of the account's rows of each kind were deleted, and how many proofs stay. The call is
+        safe to repeat.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)
@@ -296,11 +297,12 @@ def _of(account_id: str) -> ColumnElement[bool]:
 
 
 def _find_existing(proofs: Sequence[ConsentProof], consent: GivenConsent) -> ConsentProof | None:
-    """Return the proof in force if this consent was recorded before; None for a new consent.
+    """Return the account's proof in force if this consent was recorded before; None for a new consent.
 
-    ``proofs``: the proofs of the account, the oldest first. A consent is recognised by both its dates and its
-    reference, because a holder who consents again gets the same reference. The returned proof may be a newer one that
-    has replaced this consent. If no proof is in force, the consent is new, because an ended proof stays ended.
+    ``proofs``: the account's proofs, the oldest first. A consent was recorded before if one of them has the same kind,
+    reference and dates. The reference alone isn't enough, because a holder who consents again gets the same reference.
+    Without a reference, only the proof in force is compared. The returned proof may be newer than the proof that
+    matches. If no proof is in force, the consent counts as new, because an ended proof is never reopened.
     """
     in_force = next((proof for proof in reversed(proofs) if proof.open), None)
     if in_force is None:
@@ -329,7 +331,7 @@ class PendingRefusals(SealedTable):
         self._chain = EvidenceChain(sealer)
 
     def record_sighting(self, account_id: str, code: str, now: datetime) -> PendingRefusal:
-        """Count a refusal of an account with this code, and return its row.
+        """Count a refusal with this code, and return the account's row for the code.
 
         The database adds up simultaneous refusals. After ``reinstate`` has set the count to zero, the next refusal
         counts as the first one again.
@@ -360,11 +362,11 @@ class PendingRefusals(SealedTable):
         return [PendingRefusal(*row) for row in self._database.fetch(query)]
 
     def count_newly_refused(self, code: str, since: datetime, *, certain: bool, supplier: str) -> int:
-        """Return the number of a supplier's accounts refused with ``code`` for the first time since ``since``.
+        """Return how many of a supplier's accounts were first refused with ``code`` at or after ``since``.
 
-        A refusal with a ``certain`` code suspends its account at once, so suspensions since ``since`` are counted. With
-        another code, pending refusals that were first seen since then are counted, because repeated requests for the
-        same accounts show nothing new.
+        A refusal with a ``certain`` code suspends its account at once, so the accounts suspended since then are
+        counted. With another code, the pending refusals first seen since then are counted. A repeated refusal of the
+        same account isn't counted, because it shows nothing new.
         """
         if certain:
             suspended = (ACCOUNTS.c.state == AccountState.ACTION_NEEDED, ACCOUNTS.c.reason == code)
@@ -392,12 +394,12 @@ class PendingRefusals(SealedTable):
             return connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
 
     def reinstate(self, code: str, since: datetime, now: datetime, supplier: str) -> list[str]:
-        """Undo a supplier's refusals with ``code`` since ``since``, because they were the supplier's fault.
+        """Undo a supplier's refusals with ``code`` at or after ``since``, because they were the supplier's fault.
 
-        The counts of pending refusals are set to zero. Accounts suspended by these refusals become active again, or
-        stay paused, and their undelivered notices are deleted; the ids of these accounts are returned. If a refusal
-        ended a consent, a new consent with the same facts is recorded. Accounts whose consent has expired meanwhile are
-        left out.
+        The counts of the pending refusals are set to zero. The accounts that the refusals have suspended become active
+        again, or stay paused, and their undelivered notices are deleted. If a refusal ended the consent of such an
+        account, a new consent with the same facts is recorded. Accounts whose consent has expired meanwhile stay
+        suspended. Returns the ids of the reinstated accounts.
         """
         pending = (
             PENDING_REFUSALS.c.code == code,
@@ -418,8 +420,8 @@ class PendingRefusals(SealedTable):
                 with suppress(WrongState):  # The account was stopped by its household or reactivated meanwhile.
                     account_rows.apply(connection, account_id, AccountEvent.REINSTATED, now, code)
                     reinstated.append(account_id)
-            # The refusals are changed after the rows of ``series_outcomes``: a success locks both in the same order,
-            # which avoids deadlocks.
+            # The refusals are changed after the rows of ``series_outcomes``. A success locks both in the same order, so
+            # the transactions don't deadlock.
             connection.execute(update(PENDING_REFUSALS).where(*pending).values(times=0))
             for account_id in reinstated:
                 self._chain.continue_ended(connection, account_id, code, since, now)
@@ -434,11 +436,12 @@ class PendingRefusals(SealedTable):
         consent_ended: bool,
         notices: Callable[[], Sequence[Notice]],
     ) -> bool:
-        """Set the account to ``action_needed``, clear its pending refusals and insert its notices, in one transaction.
+        """Suspend the account for ``reason``, and delete its pending refusals, in one transaction.
 
-        With ``consent_ended``, the account's open proof ends, too. Returns True if the account was suspended. Returns
-        False, and changes nothing, if the account was already suspended for the same reason, is closed, was stopped by
-        its holder, or if ``reason`` says that the consent has ended although it has not.
+        The account becomes ``action_needed``; a paused account stays paused and gets the reason. ``notices`` are
+        inserted unless the account was ``action_needed`` before. With ``consent_ended``, its consents in force end,
+        too. Returns True. Returns False, and changes nothing, if the account already waits under this reason, if it is
+        closed, if its household has stopped the consent, or if ``reason`` is ConsentEnded's but the consent is valid.
         """
         with suppress(WrongState), self._database.writing() as connection:
             _, step = account_rows.apply(connection, account_id, AccountEvent.REFUSED, now, reason)
@@ -450,9 +453,9 @@ class PendingRefusals(SealedTable):
         return False
 
     def end_proof(self, account_id: str, reason: str, now: datetime) -> None:
-        """End the open proof of an account, if the account is suspended for this reason.
+        """End the account's consents in force if the account is suspended for this reason; otherwise do nothing.
 
-        The account was suspended earlier, when it was still in doubt whether the consent had ended.
+        The account was suspended when it was still in doubt whether its consent had ended, so the consent stayed.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)

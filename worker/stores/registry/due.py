@@ -5,7 +5,8 @@ Each reason for a request (the night, a retry, a history, a repair …) is a lan
 message or Redis is lost, or the publishing process is killed, the row is still due, in the same order. Each query reads
 a partial index (``tables.SERIES_OUTCOMES``); docs/reference/benchmarks.md has measurements with a million accounts.
 
-A policy is an operator's choice of how often the fleet's series are requested, with its first night and its plan.
+A policy is an operator's choice of how often the fleet's series are requested, from which night on. It is stored with
+the plan that `releve plan` had calculated for it.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from worker.stores.registry.tables import ACTIVE, NEVER, POLICIES, SERIES_OUTCOM
 
 _C = SERIES_OUTCOMES.c
 _ACTIVE = text(ACTIVE)
-# The lifetime of a floor (``list_nightly``). New and returning accounts come before the floor in the index, so they
-# wait until the floor expires.
+# The lifetime of a floor, where a scan of ``list_nightly`` begins. New and returning accounts lie before the floor, so
+# they are found only after it has expired.
 _FLOOR_LIFE_S: Final = 60.0
 
 
@@ -75,11 +76,11 @@ class DueTable(SqlTable):
     def list_nightly(self, series: Series, every: int, before: datetime, now: datetime, limit: int) -> list[DueRow]:
         """Return the rows not requested since ``before``, the longest waiting first.
 
-        ``every``: selects the rows with this number of nights between two requests: 1, or 7 for curves that aren't
-        collected.
+        Only rows whose column ``every`` has this value are returned: 1, or 7 for curves that the supplier doesn't
+        collect.
         """
-        # A long snapshot (pg_dump) leaves dead rows at the head of the index, so the scan starts at a floor: the oldest
-        # row that the last full query returned.
+        # During a long snapshot (pg_dump), dead rows pile up at the head of the index. So that not every query reads
+        # them, the scan starts at a floor: the oldest row of the last query without a floor that reached ``limit``.
         floor, until = self._floors.get((series, every), (None, 0.0))
         use_floor = floor is not None and self._clock() < until
         query = (
@@ -97,10 +98,8 @@ class DueTable(SqlTable):
     ) -> list[DueRow]:
         """Return the rows without a reading of ``yesterday`` that were not requested since ``before``.
 
-        With ``since``, only rows that were requested since then are returned, because the other rows have their turn in
-        another night.
-
-        Rows that lack the most days come first.
+        With ``since``, rows that were last requested before ``since`` are left out, because their turn is in another
+        night. Rows that lack the most days come first.
         """
         # ``coalesce`` keeps servers from using the index of ``list_nightly`` here and then sorting a million rows.
         asked_at = func.coalesce(_C.asked_at, NEVER)
@@ -119,15 +118,15 @@ class DueTable(SqlTable):
         return self._list(_rows(civil_date(now), *due).order_by(_C.history_due_at, _C.account_id).limit(limit))
 
     def list_repairs(self, today: date, limit: int, series: Collection[Series] = tuple(Series)) -> list[DueRow]:
-        """Return the rows of these series with open days that are due for another request, the earliest first.
+        """Return the rows of these series that have open days due for another request, the earliest first.
 
-        Curves that the supplier doesn't collect are left out, because the night requests them once a week.
+        Curves that the supplier doesn't collect are left out, because ``list_nightly`` returns them once a week.
         """
         due = _C.series.in_(list(series)), _C.next_ask.is_not(None), _C.next_ask <= today, _C.every == 1
         return self._list(_rows(today, *due).order_by(_C.next_ask, _C.account_id).limit(limit))
 
     def load_unchanged(self, rows: Collection[DueRow], today: date) -> dict[tuple[str, Series], SeriesDays]:
-        """Return the days of the ``rows`` that may be requested today and whose ``asked_at`` is still the same."""
+        """Return the days of those ``rows`` that may be requested today and weren't requested since they were read."""
         asked_at = {(row.account_id, row.series): row.asked_at for row in rows}
         columns = _C.account_id, _C.series, _C.asked_at, _C.last_complete, _C.days
         wanted = tuple_(_C.account_id, _C.series).in_(list(asked_at))
@@ -158,7 +157,7 @@ class DueTable(SqlTable):
             active, asked = self.count_share(series, every, before, today)
             share = max(0, -(-active // of_nights) - asked)
             if share and of_nights > 1:
-                # If all rows were requested in the same recent night, few have their turn tonight.
+                # A row requested in the last ``of_nights - 1`` nights is not due, so fewer rows may be left.
                 active, asked = self.count_share(series, every, before - timedelta(days=of_nights - 1), today)
                 share = min(share, active - asked)
             due += share
@@ -183,7 +182,7 @@ def _rows(today: date, *conditions: ColumnElement[bool]) -> Select[Any]:
 
 
 def _waits_for_no_try(now: datetime) -> ColumnElement[bool]:
-    """Return the SQL condition that no later retry is planned: ``list_again`` lists the rows with a planned retry."""
+    """Return the SQL condition that leaves out the rows with a retry planned after ``now``: ``list_again`` has them."""
     return or_(_C.again_at.is_(None), _C.again_at <= now)
 
 
@@ -191,7 +190,7 @@ class PolicyTable(SqlTable):
     """The table of policies; each row is the policy that applies from its first night on."""
 
     def load_current(self, today: date) -> FleetPolicy:
-        """Return the policy in force: if none was chosen, the default, by which every account is due every night."""
+        """Return the policy in force; without one, the default policy: every account is due every night."""
         begun = [row.policy for row in self.list_all() if row.since <= today]
         return begun[-1] if begun else FleetPolicy()
 

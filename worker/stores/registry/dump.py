@@ -98,9 +98,9 @@ def restore_rows(connection: Connection, rows_of_table: Callable[[str], Rows]) -
 def end_rights(connection: Connection, now: datetime) -> EndedRights:
     """End all API tokens, invitations, clients of the proxy, grants and sessions of a registry that was just restored.
 
-    Each account gets a session number that no cookie can contain: the seconds since 2020, which fit into 32 bits until
-    2088. All other changes of the number only add one, so a later restore gives a higher number. ``now`` is the real
-    time.
+    The sessions end because each account gets a session number that no cookie can contain: the seconds since 2020,
+    which fit into 32 bits until 2088. All other changes of the number only add one, so the seconds are higher than any
+    number in use. ``now`` is the real time.
     """
     number = int((now - _SESSIONS_SINCE).total_seconds())
     higher = case((ACCOUNTS.c.session_number < number, number), else_=ACCOUNTS.c.session_number + 1)

@@ -1,9 +1,9 @@
 """Keyed hashes of erased meters, and of meters for which people failed to prove by a reading that they hold them.
 
-A person who reads these tables doesn't learn a meter's number. A proof of consent from before the erasure gives no
-access to an erased meter again. The row of an erased meter is deleted when the account's consent would have ended, at
-most three years after the erasure. For each meter, all people together have three wrong tries a day and ten in total.
-The rows with wrong tries never expire, because that would allow further guesses.
+A person who reads these tables doesn't learn a meter's number. After an erasure, a proof of an earlier consent gives no
+access to the meter. The row of an erased meter is deleted when the account's consent would have ended, but eight days
+after the erasure at the earliest and three years at the latest. For each meter, all people together have three wrong
+tries a day and ten in total. The rows with wrong tries never expire, because an expiry would allow further guesses.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ErasureTable(_HashedMeters):
         """Remember the erasure of a meter, by its keyed hash, until the day ``forget_on``.
 
         ``tenant``: the tenant of the account, if known. If the meter was erased several times, the row keeps the latest
-        ``erased_at`` with its ``tenant``, and the latest ``forget_on``, so that each of the consents has ended by then.
+        ``erased_at`` with its ``tenant``, and the latest ``forget_on``. By that day, all erased consents have ended.
         """
         row = {"meter": meter, "erased_at": erased_at, "forget_on": forget_on, "tenant": tenant}
         statement = build_insert(connection.dialect.name, ERASURES).values(**row)
@@ -83,7 +83,7 @@ class ErasureTable(_HashedMeters):
 
 
 class ReadingTryTable(_HashedMeters):
-    """Counts each meter's wrong tries to prove the meter by typing its reading. ``today``: the date in Europe/Paris."""
+    """Counts, by meter, the wrong readings that people typed to prove that they hold it. ``today``: in Europe/Paris."""
 
     def lock_name(self, supplier: str, usage_point_id: str) -> str:
         """Return a name for the meter's lock; it doesn't reveal the meter's number."""
@@ -96,7 +96,7 @@ class ReadingTryTable(_HashedMeters):
         return not self._database.fetch(query)
 
     def count_wrong(self, supplier: str, usage_point_id: str, today: date) -> bool:
-        """Count a wrong try; return whether further tries are forbidden until an operator calls ``forget``."""
+        """Count a wrong try; return whether further tries are forbidden until an operator allows them (``forget``)."""
         is_meter = self._is_meter(supplier, usage_point_id)
         counted = {"tries": case((_C.day == today, _C.tries + 1), else_=1), "day": today, "wrong": _C.wrong + 1}
         newest = self.digests(supplier, usage_point_id)[0]

@@ -92,10 +92,10 @@ class EvidenceChain:
     def continue_ended(
         self, connection: Connection, account_id: str, reason: str, since: datetime, now: datetime
     ) -> None:
-        """If the account's newest consent has ended for ``reason`` since ``since``, append a consent that continues it.
+        """Append a consent that continues the account's newest one, if it ended for ``reason`` at or after ``since``.
 
-        The new consent has the same facts. The end was the supplier's mistake, but an ended consent is never opened
-        again: its rows stay.
+        The end was the supplier's mistake. But an ended consent is never reopened, so a new consent with the same facts
+        is appended.
         """
         newest = CONSENT_QUERY.where(CONSENT_EVIDENCE.c.account_id == account_id)
         row = connection.execute(newest.order_by(CONSENT_EVIDENCE.c.sequence.desc()).limit(1)).mappings().one_or_none()
@@ -104,11 +104,11 @@ class EvidenceChain:
         consent_id = new_id()
         columns = {"event": EvidenceEvent.GIVEN, "end_reason": "", "consent_id": consent_id, "recorded_at": now}
         same = {name: row[name] for name in (*_FACTS, "personal_digest")}
-        # The personal part is copied with the key of its digest, so the digest stays the same. An erasure deletes both
-        # copies.
+        # The personal part contains the key of its digest, so the copy has the same digest. An erasure deletes the
+        # personal parts of both consents.
         personal = self.open_personal(row["sealed_personal"], row["consent_id"])
-        # If no key opens the personal part, its sealed text is copied as it is; only in the earlier row can it ever be
-        # unsealed.
+        # If no key opens the personal part, its sealed text is copied as it is. The copy can never be unsealed, because
+        # a text is sealed for one row.
         sealed = personal and self._sealer.seal(personal.to_text(), _place_of_personal(consent_id))
         self._append(connection, {**same, **columns, "actor": SUPPLIER_INCIDENT}, sealed or row["sealed_personal"])
 
@@ -118,9 +118,10 @@ class EvidenceChain:
         connection.execute(update(CONSENT_EVIDENCE).where(of_account).values(sealed_personal=None))
 
     def drop_ended_before(self, connection: Connection, moment: datetime) -> Counter[str]:
-        """Delete the rows at the chain's beginning whose consents ended by ``moment``; the last one is the new anchor.
+        """Delete the rows at the chain's beginning whose consents ended by ``moment``.
 
-        If a row must be kept, all rows after it stay, too. Returns the number of deleted consents by account id.
+        The last deleted row becomes the chain's anchor. If a row must be kept, all rows after it stay, too. Returns the
+        number of deleted consents by account id.
         """
         must_stay = or_(ENDED_AT.is_(None), moment < ENDED_AT)
         first_kept = (
@@ -167,9 +168,10 @@ class EvidenceChain:
         self._save(connection, ChainEnd.HEAD, ChainPoint(linked["sequence"], linked["hash"]))
 
     def _lock_head(self, connection: Connection) -> ChainPoint:
-        """Lock the chain's head until the transaction ends, and return the last row, which the head's seal names.
+        """Lock the chain's head until the transaction ends, and return the chain's last row.
 
-        The head's other columns are only for people, because anyone who can write to the database can change them.
+        The head's sealed text names this row. Anyone who can write to the database can change the head's other columns,
+        so they are used only if the text can't be unsealed, to begin a new chain.
         """
         query = select(CONSENT_CHAIN).where(CONSENT_CHAIN.c.name == ChainEnd.HEAD.value).with_for_update()
         head = connection.execute(query).one_or_none()
@@ -313,7 +315,7 @@ def _read_row(connection: Connection, query: Any) -> Mapping[Any, Any] | None:
 
 
 def find_left_behind(connection: Connection) -> Iterator[str]:
-    """Yield a line if the table of versions before 0.2.0 still has rows, which this version doesn't read."""
+    """Yield a line if ``consent_proofs`` still has rows from before version 0.2.0, which this version doesn't read."""
     if number := connection.execute(select(func.count()).select_from(CONSENT_PROOFS)).scalar_one():
         yield f"{number} rows of consent_proofs: go back to version 0.2.0, which reads them, and upgrade again"
 

@@ -104,7 +104,7 @@ class Overview(SqlTable):
         return [(row.id, row.consent_until) for row in rows]
 
     def list_last_errors(self) -> list[CodeCount]:
-        """Return the most frequent error codes of last runs, counted for each series; ended series are left out."""
+        """Count accounts by series and last error code; return the most frequent pairs. Ended series don't count."""
         columns = SERIES_OUTCOMES.c
         number = func.count().label("number")
         query = (

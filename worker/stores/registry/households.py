@@ -1,20 +1,20 @@
 """Homes, households, and the mail addresses of households.
 
-A home consists of the accounts that their household has joined, so that they appear on the same page; these accounts
-have the same text in the column ``home``. A home gives no access: of its accounts, a page shows only those that the
-browser's session may see anyway.
+A home consists of accounts that a household has joined, so that they appear on the same page. These accounts have the
+same text in the column ``home``. A home gives no access: of its accounts, a page shows only those that the browser's
+session may see even without the home.
 
 A household defines which accounts its browsers may see, whichever browser connected them. The list is sealed in the
 household's row, with a key that only the web application has. An account is shown only if it also has a row in
 ``household_accounts``, so any process can remove the account from the household by deleting that row, for example for
 an erasure.
 
-Sign-in links, and notices about the household's accounts, may be sent to its mail address. The row of an address is
-written when the household has confirmed the address with a mailed link. The address is sealed with the same key, and
-found by a keyed hash. A person who can write to the table, but doesn't have this key, can't add an address or move one
-to another household. The sealed text is ``{"address": "anne@example.org", "notices": true}``, or only the address if it
-was confirmed before notices existed: such an address was given only for links, so it gets notices only once its
-household wants them.
+A household's mail address gets sign-in links, and notices about the household's accounts if the household wants them.
+The row of an address is written when the household has confirmed the address with a mailed link. The address is sealed
+with the same key, and found by a keyed hash. So a person who can write to the table but doesn't have this key can't add
+an address, or move one to another household. The sealed text is ``{"address": "anne@example.org", "notices": true}``.
+If the address was confirmed before notices existed, the sealed text is just the address. Such an address gets no
+notices until its household asks for them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from worker.stores.registry.tables import ACCOUNTS, HOUSEHOLD_ACCOUNTS, HOUSEHOL
 
 MOST_ACCOUNTS: Final = 50  # If a household has more accounts, the oldest are dropped.
 _PURPOSE: Final = "mail address"
-_MOST_HOUSEHOLDS: Final = 20  # Per mail address; the newest are used.
+_MOST_HOUSEHOLDS: Final = 20  # If a mail address has more rows, only the newest are used.
 
 
 class HomeTable(SqlTable):
@@ -62,7 +62,7 @@ class HomeTable(SqlTable):
 
 @dataclass(frozen=True, slots=True)
 class Household:
-    """A household: its accounts in the order of their addition, each with its session number when it was added."""
+    """A household. ``accounts``: account ids in the order of addition, each with its session number as last stored."""
 
     id: str
     created_at: datetime
@@ -150,14 +150,14 @@ def find_households(connection: Connection, account_id: str) -> list[str]:
 
 
 def forget_account(connection: Connection, account_id: str) -> None:
-    """Remove the account from every household, inside the transaction that erases the account. No key is needed."""
+    """Remove the account from every household, inside the transaction that erases the account."""
     households = find_households(connection, account_id)
     connection.execute(delete(HOUSEHOLD_ACCOUNTS).where(HOUSEHOLD_ACCOUNTS.c.account_id == account_id))
     end_empty(connection, households)
 
 
 def end_empty(connection: Connection, household_ids: Collection[str]) -> None:
-    """Delete those of the households that have no account left, with their sessions, codes and mail addresses."""
+    """Delete the households among these that have no account left, and their sessions, codes and mail addresses."""
     if not household_ids:
         return
     query = select(HOUSEHOLD_ACCOUNTS.c.household_id).where(HOUSEHOLD_ACCOUNTS.c.household_id.in_(household_ids))
@@ -169,9 +169,9 @@ def end_empty(connection: Connection, household_ids: Collection[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class MailAddress:
-    """The confirmed mail address of a household; ``language`` is the language of the mails to it.
+    """The confirmed mail address of a household. ``language``: the language of the mails to this address.
 
-    ``notices``: whether notices about the household's accounts are sent to the address, too.
+    ``notices``: whether the address also gets notices about the household's accounts.
     """
 
     household_id: str

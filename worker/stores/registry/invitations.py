@@ -39,8 +39,8 @@ class UnknownInvitation(DataError):
 class InvitationTable(SealedTable):
     """The table of invitations.
 
-    ``now`` is the real time even if the fleet's time is simulated, because a link must not live too long. To avoid
-    deadlocks, a transaction that also locks an account locks the account first.
+    ``now`` is the real time even if the fleet's time is simulated, because a link must end after ``INVITATION_LIFE`` of
+    real time. To avoid deadlocks, a transaction that also locks an account locks the account first.
     """
 
     def create(
@@ -55,9 +55,9 @@ class InvitationTable(SealedTable):
     ) -> tuple[Invitation, str]:
         """Create an invitation; return it with its secret text, which can't be read again later.
 
-        An invitation for an account belongs to the account's tenant; ``tenant`` is the tenant of an invitation for a
-        meter. Older unfinished invitations of the same tenant for the same account or meter are revoked. Raises
-        UnknownAccount for an account that is missing or removed.
+        ``tenant`` counts only without an account: an invitation for an account belongs to the account's tenant. Older
+        open invitations for the same account, or for the same meter and tenant, are revoked. Raises UnknownAccount for
+        an account that is missing or removed.
         """
         invitation_id, secret_hash, text = _TEXTS.create()
         now = self._now()
@@ -73,7 +73,7 @@ class InvitationTable(SealedTable):
         }
         sealed = None if usage_point_id is None else self._sealer.seal(usage_point_id, _place_of(invitation_id))
         is_open = _may_be(InvitationEvent.EXPIRED, now)
-        # Unsealing many numbers takes a while, so it is done before the writing transaction: SQLite has one writer.
+        # Unsealing many numbers takes a while. SQLite allows only one writer at a time, so this is done before writing.
         with self._database.reading() as connection:
             older = self._find_by_meter(connection, usage_point_id, is_open, *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
@@ -105,9 +105,10 @@ class InvitationTable(SealedTable):
     def open(self, secret_text: str, browser_hash: str, known_as: Collection[str] = ()) -> Invitation | None:
         """Bind the invitation to the first browser that opens it, and return it.
 
-        The same browser may open the invitation again until it is used. Returns None if the invitation is unknown,
-        expired, revoked, used, or was opened by another browser. ``browser_hash``: SHA-256 of the name that the browser
-        gets now; ``known_as``: the SHA-256 of each name that it already has. Raises OperatorFault like ``get``.
+        The same browser may open the invitation again until the invitation is used. Returns None if the invitation is
+        unknown, expired, revoked, used, or was opened by another browser. A browser's names are random texts in its
+        cookie. ``browser_hash``: the SHA-256 of the name that the browser gets now. ``known_as``: the SHA-256 of each
+        older name. Raises OperatorFault like ``get``.
         """
         now = self._now()
         with self._database.reading() as connection:  # A wrong secret must not cause a write to the registry.
@@ -123,9 +124,9 @@ class InvitationTable(SealedTable):
         return invitation if invitation and invitation.is_usable(now, (browser_hash, *known_as)) else None
 
     def find_opened(self, browsers: Collection[str], tenant: str | None = None) -> Invitation | None:
-        """Return the newest invitation that the browser with these names has opened but not used yet, or None.
+        """Return the newest invitation that a browser has opened but not used yet; None if there is none.
 
-        ``browsers``: the hashes of the browser's names. With ``tenant``, only invitations of this tenant are returned.
+        ``browsers``: the hashes of the browser's names. ``tenant``: if given, only this tenant's invitations count.
         Raises OperatorFault like ``get``.
         """
         is_opened = _state_at(self._now()) == InvitationState.OPENED
@@ -146,8 +147,8 @@ class InvitationTable(SealedTable):
     def revoke(self, invitation_id: str, *, tenant: str | None = None) -> Invitation:
         """Revoke the invitation and delete its meter's number. An invitation that was used stays used.
 
-        Safe to repeat: the time of the first revocation stays. Raises UnknownInvitation, with ``tenant`` also for an
-        invitation of another tenant.
+        Safe to repeat: the time of the first revocation stays. Raises UnknownInvitation; if ``tenant`` is given, also
+        for another tenant's invitation.
         """
         is_it = (INVITATIONS.c.id == invitation_id, *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
@@ -161,10 +162,10 @@ class InvitationTable(SealedTable):
         return self._to_invitation(row, needs_meter=False)
 
     def end_for(self, connection: Connection, account_id: str | None, usage_point_id: str | None) -> int:
-        """Revoke the open invitations that name the account or the meter, and return their number.
+        """Revoke the open invitations that name the account or the meter, and return how many were revoked.
 
-        The meter's number is also deleted from finished invitations. This is called in the transaction that removes the
-        account.
+        The meter's number is deleted from all invitations that name the account or the meter, even finished ones.
+        ``connection``: the transaction that removes the account.
         """
         named = _find_by_account(connection, account_id) | self._find_by_meter(connection, usage_point_id)
         revoked = self._revoke_open(connection, named)
@@ -174,13 +175,13 @@ class InvitationTable(SealedTable):
         return revoked
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the invitations that expired before ``moment``, and return their number."""
+        """Delete the invitations that expired before ``moment``, and return how many were deleted."""
         return self._database.change(delete(INVITATIONS).where(INVITATIONS.c.expires_at < moment))
 
     def _revoke_open(self, connection: Connection, ids: Iterable[str]) -> int:
-        """Revoke those of the invitations that are still open, and return how many were revoked.
+        """Revoke the open ones among these invitations, and return how many were revoked.
 
-        The meter's number in a revoked invitation is deleted.
+        The meter's number is deleted from the invitations that are revoked.
         """
         now, revoked = self._now(), 0
         revoking = update(INVITATIONS).where(_may_be(InvitationEvent.EXPIRED, now))
@@ -202,7 +203,7 @@ class InvitationTable(SealedTable):
     def _may_name(self, invitation_id: str, sealed: str, usage_point_id: str) -> bool:
         """Return whether the sealed number may be this meter's.
 
-        True also if no key can unseal the number, because nobody could use that invitation.
+        True also if no key can unseal the number. Such an invitation may be revoked, because nobody can use it.
         """
         try:
             return self._sealer.unseal(sealed, _place_of(invitation_id)) == usage_point_id
@@ -264,7 +265,7 @@ def _state_at(now: datetime) -> ColumnElement[str]:
 
 
 def _may_be(event: InvitationEvent, now: datetime) -> ColumnElement[bool]:
-    """Return the SQL condition for invitations to which an event can happen; ``EXPIRED`` can happen to open ones."""
+    """Return the SQL condition for invitations to which an event can happen: for ``EXPIRED``, the open ones."""
     return _state_at(now).in_(TRANSITIONS.states_before(event))
 
 

@@ -38,8 +38,8 @@ PAGE = 100  # The number of rows that a rotation locks at a time.
 class SealedColumn:
     """A column of sealed texts or bytes. ``key`` identifies its rows; ``sealed_at`` orders them by age.
 
-    ``is_kept``: whether a value that no key can unseal is kept. A sample in the quarantine isn't kept, because a new
-    sample is stored when the deviation comes again; nor is an invitation, because nobody could use it.
+    ``is_kept``: whether the row of a value that no key can unseal is kept. An invitation isn't kept, because nobody
+    could use it. A deviation in the quarantine isn't kept, because it is stored again the next time it comes.
     """
 
     label: str
@@ -50,7 +50,7 @@ class SealedColumn:
     setting: str = "RELEVE_TOKEN_KEYS"
 
     def place_of(self, *row_key: str) -> str:
-        """Return the place for which a row's value is sealed (``encryption.Sealer``)."""
+        """Return the place to which the sealed value of a row is bound (``encryption.Sealer``)."""
         return place_of(self.seals, *row_key)
 
 
@@ -115,9 +115,9 @@ def count_old_form(database: Database) -> int:
 def rotate_seals(database: Database, sealer: Sealer, column: SealedColumn) -> int:
     """Seal all values of a column again with the first key, and return how many were sealed.
 
-    Rows are locked page by page, each page in its own transaction, so that workers can continue and an interruption
-    loses nothing. The call is safe to repeat. Values that no key can unseal are left as they are, and after the last
-    page the call raises OperatorFault; if they needn't be kept (``is_kept``), their rows are deleted instead.
+    Each page of rows is locked and changed in its own transaction, so that workers can continue and an interruption
+    loses nothing. The call is safe to repeat. If no key can unseal a value and the column's ``is_kept`` is False, the
+    row is deleted. If ``is_kept`` is True, the value stays as it is, and OperatorFault is raised after the last page.
     """
     done, unreadable, after = 0, 0, tuple("" for _ in column.key)
     while rows := _rotate_page(database, sealer, column, after):

@@ -1,8 +1,8 @@
-"""The ledger of erasures, and the registry's record of its end: its number of entries and its last signature.
+"""The ledger of erasures, and the registry's record of the ledger's end: number of entries and last signature.
 
-An entry is written to the file first, and the new end of the file is recorded in the transaction of the entry's event.
-So the file may have more lines than the registry knows. If the file has fewer lines, or different ones, some lines were
-lost, and would be missing when a backup is restored.
+An entry is first written to the ledger's file; then a transaction records the new end of the file. So the file may have
+more lines than the registry knows. If the file has fewer lines, or different ones, then lines were lost. Their entries
+would be missing when a backup is restored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from worker.stores.registry.tables import LEDGER_END
 
 
 class KnownLedger(SqlTable):
-    """The ledger's file, together with the table that records its known end."""
+    """The ledger's file, together with the table that records the file's end."""
 
     def __init__(self, database: Database, file: LedgerFile) -> None:
         super().__init__(database)
@@ -38,7 +38,7 @@ class KnownLedger(SqlTable):
                 own.execute(update(LEDGER_END).values(entries=len(signatures) - 1, signature=signatures[-1]))
 
     def find(self) -> LedgerPosition | None:
-        """Return the recorded position; None if this version hasn't recorded a position yet."""
+        """Return the recorded position; None if no position was recorded yet."""
         row = self._database.first(select(LEDGER_END))
         return None if row is None else LedgerPosition(*row)
 

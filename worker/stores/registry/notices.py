@@ -34,8 +34,8 @@ class NoticeTable(SqlTable):
     def list_due(self, now: datetime, *, to_households: bool = False) -> list[str]:
         """Return the ids of the notices that are due, longest waiting first.
 
-        With ``to_households``, these are the notices to households, otherwise all others. The web application sends the
-        notices to households, because only it can read their addresses.
+        ``to_households``: True for the notices to households, False for all others. Notices to households are sent by
+        the web application, because only the web application can read the households' addresses.
         """
         channel = NOTICES.c.channel
         is_wanted = channel == HOUSEHOLD_CHANNEL if to_households else channel != HOUSEHOLD_CHANNEL
@@ -79,17 +79,14 @@ class NoticeTable(SqlTable):
         return [Notice(**row._asdict()) for row in self._database.fetch(oldest_first)]
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the notices created before ``moment``, delivered or not, and return their number."""
+        """Delete the notices created before ``moment``, delivered or not; return how many were deleted."""
         return self._database.change(delete(NOTICES).where(NOTICES.c.created_at < moment))
 
 
 def build_notices(
     channels: Iterable[str], kind: NoticeKind, reason: str, about: str, now: datetime, account_id: str | None = None
 ) -> list[Notice]:
-    """Return a new notice for each channel.
-
-    A notice with an account is for the account's owner, a notice without an account is for the operator.
-    """
+    """Return a new notice for each channel. It is for the account's owner or, without ``account_id``, the operator."""
     return [Notice(new_id(), account_id, kind, reason, about, channel, now, now) for channel in channels]
 
 
@@ -111,7 +108,7 @@ def insert_notices(connection: Connection, notices: Iterable[Notice]) -> list[No
 
 
 def _has_address(connection: Connection, account_id: str | None) -> bool:
-    """Return whether a household with this account has a mail address, which only the web application can decrypt."""
+    """Return whether a household with this account has a mail address. No key is needed for this."""
     is_same = HOUSEHOLD_ACCOUNTS.c.household_id == MAIL_ADDRESSES.c.household_id
     query = select(MAIL_ADDRESSES.c.household_id).join_from(MAIL_ADDRESSES, HOUSEHOLD_ACCOUNTS, is_same)
     return connection.execute(query.where(HOUSEHOLD_ACCOUNTS.c.account_id == account_id).limit(1)).first() is not None

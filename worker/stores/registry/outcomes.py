@@ -1,11 +1,11 @@
 """The outcomes of accounts' series, the times when the series are due again, and the counts of freshness.
 
-Outcomes and times are in ``series_outcomes``; ``series_switches`` decides which rows exist. A run's report changes its
-row by these rules. The verdict (code, message, run) is the one of the newest run: a late task of an older run doesn't
-overwrite it. The facts (last success, last stored day, anything ever stored) only grow, in whatever order the runs
-report. The marks of days, which form a ledger for each account and series, are merged; the ledger is in the registry
-and not in the measure store, because the mark of a day must change in the same transaction as the outcome of its
-window. The caller sets the times at which the row is due again (``due.py``).
+Outcomes and times are in the table ``series_outcomes``; ``series_switches.py`` decides which rows exist. When a run
+reports, its row changes by these rules. The verdict (code, message, run id) is the newest run's: a late report of an
+older run doesn't replace it. The facts are the latest success, the latest stored day, and whether anything was ever
+stored; for them, the order of the reports doesn't matter. The marks of days form a ledger for each account and series.
+New marks are merged into it. The ledger is in the registry and not in the measure store, because a day's mark must
+change in the same transaction as the outcome. The caller sets the times at which the row is due again (``due.py``).
 """
 
 from __future__ import annotations
@@ -73,15 +73,15 @@ class DueChanges(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutcome:
-    """The outcome of one run of a series, with the marks of the requested ``days`` and the stored ``answer``.
+    """The outcome of one run of a series.
 
-    ``code`` is None after a success, which clears the account's pending refusals. ``code`` is empty if one of our own
-    stores failed, which doesn't change the verdict. ``message`` is stored unencrypted, so everything that looks like a
-    secret is cut out of it. ``floor``: the first day for which the supplier has data, if the run has found this day.
-    ``wanted``: after a success, all days of the history; the history continues as long as some of them are missing.
-    ``due_changes`` says when the series is due again. ``confirms``: the supplier has answered for this meter, which
-    makes a waiting ``new`` account ready. ``activated_on``: the first day of the meter's contract, according to the
-    answer.
+    ``code``: None after a success, and empty if one of our own stores failed. A success clears the account's pending
+    refusals; an empty code doesn't change the verdict. ``message``: it is stored unencrypted, so everything that looks
+    like a secret is cut out of it. ``days``: the marks of the requested days. ``floor``: the first day for which the
+    supplier has data, if the run has found this day. ``wanted``: after a success, all days of the history; the history
+    continues as long as some of them are missing. ``due_changes``: when the series is due again. ``confirms``: whether
+    the supplier has answered for this meter; a ``new`` account then becomes ready. ``activated_on``: the first day of
+    the meter's contract, according to the answer.
     """
 
     code: str | None
@@ -105,8 +105,8 @@ class SeriesOutcome:
     stored reading. ``asked_at``: when the last look-back (a request for the latest days) ended; None before the first.
     ``answer``: the class of the last look-back's answer. ``again_at``: when the series is tried again after a failure.
     ``history_due_at``: when the history continues; None if it is loaded. ``failures``: how many look-backs in a row
-    have failed. ``every``: after how many nights the series has its next turn: 1, or more for a curve that isn't
-    collected. ``repair_on``: when an open day (``DayMark.open``) is next due.
+    have failed. ``every``: the series is requested every so many nights. This is 1, except for a curve that the
+    supplier doesn't collect. ``repair_on``: when an open day (``DayMark.open``) is next due.
     """
 
     run_id: str
@@ -141,13 +141,13 @@ class HourFreshness(NamedTuple):
 
 
 class OutcomeTable(SeriesChoice):
-    """The rows of ``series_outcomes``, of all accounts."""
+    """The table ``series_outcomes``: the outcome of each series of each account."""
 
     def record(self, account_id: str, series: str, run_id: str, now: datetime, told: RunOutcome) -> HistoryDays:
         """Record the outcome of one run of a series, and return the days of its history.
 
-        Run ids sort by time. If this run is older than the recorded one, only its facts are added (last day, last
-        success, anything stored); code, message and run id stay. Raises UnknownAccount, also for a removed account.
+        Run ids sort by time. If this run is older than the recorded one, code, message and run id stay as they are.
+        Raises UnknownAccount, also for a removed account.
         """
         with self._database.writing() as connection:
             if told.activated_on is not None:
@@ -170,20 +170,20 @@ class OutcomeTable(SeriesChoice):
             if told.wanted is not None:
                 goes_on_at = values.get("history_due_at", row.history_due_at) or now
                 values["history_due_at"] = None if history.loaded else goes_on_at
-            # A run may report several times, so a run with the recorded id counts as newer, too. An empty code means
-            # that one of our stores failed, which is no verdict.
+            # A run may report several times, so the recorded run may replace its own verdict. An empty code means that
+            # one of our stores failed, which is no verdict.
             if run_id >= row.run_id and told.code != "":
                 values |= {"run_id": run_id, "last_code": told.code, "last_message": _to_showable(told.message)}
                 if told.activated_on is not None:
                     account_rows.update_account(connection, account_id, {"activated_on": told.activated_on})
             if told.code is None:
                 values["last_success_at"] = max(row.last_success_at or now, now)
-                account_rows.delete_pending_refusals(connection, account_id)  # The supplier refused by mistake.
+                account_rows.delete_pending_refusals(connection, account_id)  # The success shows that they were wrong.
             update_row(connection, account_id, series, values)
         if told.confirms and row.account_state is AccountState.NEW:
-            # A suspension locks the account before its series, so the account can't be locked in the transaction above,
-            # which has locked the series. After a crash between the two transactions, the window is recorded again, or
-            # the next window confirms the account.
+            # This needs a second transaction: accounts are locked before their series, and the transaction above has
+            # locked the series. After a crash between the two, this window is recorded again, or the next window
+            # confirms the account.
             with suppress(WrongState), self._database.writing() as connection:  # The account's state may have changed.
                 account_rows.apply(connection, account_id, AccountEvent.ANSWERED, now)
         return history
@@ -201,9 +201,9 @@ class OutcomeTable(SeriesChoice):
     ) -> None:
         """Record that a part of a file is stored. A file isn't a supplier's answer, so verdict and due times stay.
 
-        ``to_marks``: a function that takes the ledger and returns the marks of the file's days. If the series has no
-        row, because it isn't collected for the account, a row is inserted, so that its stored readings are known.
-        Raises UnknownAccount, also for a removed account.
+        ``to_marks`` takes the ledger, and returns the marks of the file's days. A series that was never collected for
+        the account has no row; its row is inserted, because the row shows that the series has stored readings. Raises
+        UnknownAccount, also for a removed account.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)  # Accounts are locked before their series.
@@ -226,7 +226,7 @@ class OutcomeTable(SeriesChoice):
             update_row(connection, account_id, series, values)
 
     def make_due(self, account_id: str, series: Series, now: datetime) -> None:
-        """Make a series due now, whatever it waits for. A series of an inactive account stays inactive."""
+        """Make a series due now, with its history if that isn't loaded. The series of an inactive account isn't run."""
         history_due_at = case((_C.history_due_at.is_not(None), now))
         values = {"again_at": now, "failures": 0, "history_due_at": history_due_at}
         with self._database.writing() as connection:
@@ -245,15 +245,14 @@ class OutcomeTable(SeriesChoice):
         return is_known
 
     def recent_answers(self, account_id: str, series: Series) -> RecentAnswers:
-        """Return the answers for a series that were recorded recently."""
         with self._database.reading() as connection:
             return RecentAnswers.parse(connection.execute(_ANSWERED, _key(account_id, series)).scalar() or "")
 
     def end(self, account_id: str, series: Series, run_id: str, message: str, now: datetime) -> bool:
-        """End a series that the supplier says it doesn't offer; return whether the series has ended.
+        """End a series because the supplier answered that it doesn't offer it; return whether the answer is accepted.
 
-        A series with stored readings doesn't end: the supplier has offered it before, so one such answer isn't
-        believed.
+        The answer isn't accepted if the series has no row, or has stored readings: the supplier has offered it before.
+        An accepted answer to an older run ends nothing.
         """
         with self._database.writing() as connection:
             row = lock_row(connection, account_id, series)
@@ -265,9 +264,9 @@ class OutcomeTable(SeriesChoice):
             return True
 
     def end_lacking(self, account_id: str, series: Series, message: str, now: datetime) -> bool:
-        """End a series that, by its contract, the meter doesn't have; return whether this call has ended the series.
+        """End a series that the meter's contract excludes; return whether this call has ended the series.
 
-        A series with stored readings, or one that somebody has switched on for this account, doesn't end.
+        A series doesn't end if it has stored readings, or if its switch for this account isn't ``fleet``.
         """
         with self._database.writing() as connection:
             row = lock_row(connection, account_id, series)
@@ -289,7 +288,7 @@ class CompletenessTable(SqlTable):
     def change(self, account_id: str, series: Series, to_ledger: Callable[[DayLedger], DayLedger]) -> bool:
         """Replace a ledger with the result of ``to_ledger``; return whether the ledger has changed.
 
-        If a window that was stored meanwhile has changed the ledger, ``to_ledger`` is called again. Raises
+        If another process changes the ledger meanwhile, ``to_ledger`` is called again with the changed ledger. Raises
         UnknownAccount and StoreUnavailable.
         """
         for _ in range(_MAX_TRIES):
@@ -347,9 +346,9 @@ class CompletenessTable(SqlTable):
         return find_missing_curve(*(ledgers[account_id, series] for series in COMPARED_SERIES))
 
     def count_due(self, today: date) -> dict[Series, int]:
-        """Return how many active accounts have open days that are due, by series; series without any are left out.
+        """Return by series how many active accounts have open days that are due; series without any are left out.
 
-        Load curves that the supplier doesn't collect are left out, too.
+        Load curves that the supplier doesn't collect don't count.
         """
         query = (
             select(_C.series, func.count())
@@ -369,9 +368,9 @@ class CompletenessTable(SqlTable):
         return dict(self._database.fetch(select(_C.series, func.count()).where(_ACTIVE).group_by(_C.series)))
 
     def find_stored(self, among: Collection[Series]) -> set[Series]:
-        """Return the series in ``among`` that have stored readings of an account for which they are still collected.
+        """Return the series in ``among`` that are collected for an active account with stored readings of this series.
 
-        Other accounts' readings don't count, because they could not be requested again.
+        Other accounts' readings don't count, because the supplier could not be asked for them again.
         """
         rows = select(_C.series).where(_ACTIVE, _C.last_day > NO_DAY)  # One look-up in the index per series.
         stored = [rows.where(_C.series == one).exists() for one in among]
@@ -381,11 +380,10 @@ class CompletenessTable(SqlTable):
     def count_complete_since(self, series: Series, day: date) -> tuple[int, int]:
         """Return how many accounts are active, and for how many of them ``day`` or a later day is complete.
 
-        For the load curve, accounts that never had a complete day don't count, because the supplier's collection of the
-        curve isn't switched on for them.
+        For the load curve, an account doesn't count if days were requested but none was ever complete: the collection
+        of its curve isn't switched on at the supplier.
         """
         rows = select(func.count()).where(_ACTIVE, _C.series == series)
-        # A curve is not collected if it was requested but never came.
         collected = or_(_C.last_complete.is_not(None), _C.days == "")
         active = rows.where(collected) if series.description.optional else rows
         complete = rows.where(_C.last_complete >= day)
@@ -411,10 +409,10 @@ class CompletenessTable(SqlTable):
 
 
 def _known_days(row: Row[Any], wanted: DateWindow | None) -> DayLedger:
-    """Return the ledger of a row. If version 0.2.0 has loaded the history, BEFORE marks the day before its start.
+    """Return the ledger of a row. If version 0.2.0 loaded the history, the mark BEFORE is added at the history's start.
 
-    Version 0.2.0 kept the start of a history only in Redis, so the stored ledger lacks this mark. A curve doesn't get
-    this mark, because its depth is a setting, and days that are added by a change of the setting are to be loaded.
+    Version 0.2.0 kept the start of a history only in Redis, so the stored ledger lacks the mark. A curve doesn't get
+    the mark: the depth of its history is a setting, and if the depth is increased, the additional days must be loaded.
     """
     ledger, has_fixed_depth = DayLedger.parse(row.days), row.series.description.history_days is not None
     if wanted is None or ledger.start is None or row.history_due_at is not None or not has_fixed_depth:
@@ -430,7 +428,7 @@ def _load_history(row: Row[Any], wanted: DateWindow | None) -> HistoryDays:
 def _history_of(row: Row[Any], wanted: DateWindow | None, ledger: DayLedger, *, answered: bool) -> HistoryDays:
     """Return the days of a row's history.
 
-    ``answered``: whether the series was ever received. The history of a state is then complete.
+    ``answered``: whether a run has succeeded. One success loads the whole history of a state (``Series.is_state``).
     """
     if wanted is not None and row.series.is_state:
         return HistoryDays(row.series, wanted, [wanted] if answered else [], row.history_due_at)
@@ -445,7 +443,7 @@ def _first_day(row: Row[Any]) -> date:
 def _add_days(row: Row[Any], known: DayLedger, told: RunOutcome) -> tuple[DayLedger, dict[str, str]]:
     """Return the ledger with the days of a run added, and the column ``answered`` if the run has an answer.
 
-    If the answer only confirmed days that came from a file, these days keep their marks.
+    A day whose readings came from a file keeps its mark if the answer is complete for this day and changes nothing.
     """
     days, answer = dict(told.days), told.answer
     if answer:
@@ -467,9 +465,9 @@ def _add_answer(
     answer: FinishedAnswer,
     add: Callable[[RecentAnswers, Answered], RecentAnswers] = RecentAnswers.with_answer,
 ) -> tuple[DayLedger, str]:
-    """Return the ledger and the row's answers after one more answer.
+    """Return the ledger, and the text of the row's answers with one more answer.
 
-    In the ledger, the days that the answer puts in doubt are due. The answers include this answer.
+    In the ledger, the days that ``RecentAnswers.days_in_doubt`` returns are due again.
     """
     recent = RecentAnswers.parse(row.answered or "")
     return ledger.ask_again(recent.days_in_doubt(answer)), str(add(recent, answer.answer))
@@ -524,16 +522,13 @@ def _key(account_id: str, series: str) -> dict[str, str]:
 
 
 def _may_lack_curve(ledger: DayLedger) -> bool:
-    """Return whether the newest days have no curve, so that the ledger is worth comparing with the daily values."""
+    """Return whether the newest days have no curve. Only then is the ledger compared with the daily values."""
     newest = max((day for day, _ in ledger.days()), default=None)
     last = ledger.last_complete()
     return newest is not None and (last is None or last < newest - timedelta(days=MIN_EMPTY_DAYS_AFTER_CURVE - 1))
 
 
 def _to_showable(message: str) -> str:
-    """Return the message as one printable line without anything that looks like a secret.
-
-    This is needed because a message may come from a supplier, and is shown to people.
-    """
+    """Return a message, perhaps a supplier's, as one printable line without anything that looks like a secret."""
     printable = "".join(character if character.isprintable() else " " for character in message)
     return _SECRET.sub("…", " ".join(printable.split()))[:_MAX_MESSAGE_LENGTH]

@@ -1,14 +1,15 @@
 """Outputs: their accounts, sealed options and last deliveries, and the outbox of changes that are still to be sent.
 
-The outbox records which part of which series of an account has changed. It has one row for each output, account and
-series, so its size is limited, however long an output is down: several changes become one part, from the first changed
-reading to the last changed reading. The values are read from the measure store when they are sent. Removed readings are
-listed in another table, with one row for each reading, until the output has deleted the reading or it is stored again.
+The outbox records which part of an account's series has changed. It has one row for each output, account and series, so
+its size is limited, however long an output is down. Several changes become one part, from the first changed reading to
+the last one. The values are read from the measure store when they are sent. Each removed reading has a row in another
+table until the output has deleted the reading, or until the reading is stored again and sent.
 
-A window notes its part in the row before it writes the readings, and closes the part after its outcome is recorded.
-Between note and close the row can't count as sent. So if a window is killed in between, its change is sent all the
-same, although the next window finds nothing to change. After a delivery, a row is deleted only if no window has noted
-or closed anything in the row since the delivery read it.
+Before a window writes readings, it notes in the outbox the part that it is about to change. After its outcome is
+recorded, it closes the part. A row isn't sent while a window has noted a part and not closed it. If the window is
+killed before it closes the part, the row is sent later (``is_ready``). Otherwise the change could be lost: the readings
+may be stored already, and then the next window notes no part. After a delivery, a row is deleted only if no window has
+noted or closed a part in it since the delivery read it.
 """
 
 from __future__ import annotations
@@ -61,22 +62,22 @@ _IS_SENT_TO: Final = sa.or_(
     OUTPUTS.c.account_id == ACCOUNTS.c.id,
     sa.and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == ACCOUNTS.c.tenant),
 )
-# The outputs of an account; none for an account that was removed. A window runs these statements, which are built only
-# once, because building a statement costs more than running it.
+# The query for the outputs of an account; no rows if the account was removed. These statements are built only once,
+# because building one costs more than running it.
 _OUTPUTS_OF: Final = (
     sa.select(OUTPUTS.c.id)
     .join_from(OUTPUTS, ACCOUNTS, _IS_SENT_TO)
     .where(ACCOUNTS.c.id == sa.bindparam("account_id"), NOT_REMOVED)
     .order_by(OUTPUTS.c.id)
 )
-# The lock prevents the account and the output from being removed before the outbox row exists. Rows are locked in the
-# same order as in a removal.
+# Until the outbox row exists, the lock keeps the account and the output from being removed. A removal locks rows in the
+# same order.
 _OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=True, of=[ACCOUNTS, OUTPUTS])
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingChange:
-    """A row of the outbox as a delivery has read it; ``number`` differs after every change of the row.
+    """A row of the outbox as a delivery has read it. ``number``: every change of the row gives it a new number.
 
     ``removed``: the keys of the removed readings between ``first`` and ``last``, sorted.
     """
@@ -117,7 +118,7 @@ class OutputState:
     def may_try(self, now: datetime) -> bool:
         """Return whether the output's next try is due.
 
-        A time further ahead than any delay counts as due, because it was set before the clock was set back.
+        A next try further ahead than the longest delay counts as due: the clock was set back after it was recorded.
         """
         return self.next_try_at is None or not now < self.next_try_at <= now + OUTPUT_DELAYS[-1]
 
@@ -172,9 +173,9 @@ class OutboxTable(SqlTable):
     ) -> list[str]:
         """Insert or widen the outbox row of each output of the account, and return the ids of these outputs.
 
-        ``noted``: the outputs whose rows already count this window as a writer; the rows of the other outputs count it
-        from now on. With ``closes``, the window no longer counts as a writer of any row, and an output that was created
-        since the note gets its row.
+        ``noted``: the outputs whose rows already count this window as a writer. If ``closes`` is False, the rows of the
+        other outputs count it from now on. If True, no row counts it any more, and an output that was created since the
+        note gets its row.
         """
         account = {"account_id": account_id}
         if not noted:
@@ -187,7 +188,7 @@ class OutboxTable(SqlTable):
             "series": series,
             "first_at": part.first,
             "last_at": part.last,
-            # A row that is deleted and inserted again never has the same number.
+            # From the time, so that a row which is deleted and inserted again gets another number.
             "number": _microseconds(now),
             **dict.fromkeys(("since", "turn_at", "noted_at"), now),
         }
@@ -210,8 +211,8 @@ class OutboxTable(SqlTable):
     ) -> int:
         """Enqueue everything from ``first`` on for an output; return the number of enqueued rows.
 
-        There is one row for each account and series. ``deleted``: whether the readings from ``first`` on that the
-        output couldn't delete have now been deleted there. ``within``: an open transaction to use.
+        There is one row for each account and series. ``deleted``: True if somebody has deleted in the output, from
+        ``first`` on, the readings that ``days_to_delete`` lists. ``within``: an open transaction to use.
         """
         now, database = self._now(), self._database.join(within) if within is not None else self._database
         with database.writing() as connection:
@@ -266,7 +267,7 @@ class OutboxTable(SqlTable):
     def delete_sent(self, changes: Sequence[WaitingChange], kept: KeptReadings = ()) -> None:
         """Delete the rows of sent changes. If a window has changed a row meanwhile, the row stays, and is sent again.
 
-        ``kept``: the readings that were removed from the measures, but that the output can't delete.
+        ``kept``: the readings that the output should have deleted but can't delete.
         """
         with self._database.writing() as connection:
             for change in changes:
@@ -278,10 +279,7 @@ class OutboxTable(SqlTable):
                     connection.execute(known.where(*_key_of(change, _GONE), _GONE.key == key))
 
     def days_to_delete(self) -> dict[str, dict[str, list[str]]]:
-        """Return the days with readings that were removed from the measures but are still at an output.
-
-        The days are by output and account.
-        """
+        """Return by output and account the days with removed readings that the output couldn't delete."""
         columns = (_GONE.output_id, _GONE.account_id, _GONE.day)
         query = sa.select(*columns).where(_GONE.day.is_not(None)).distinct().order_by(*columns)
         found: dict[str, dict[str, list[str]]] = {}
@@ -314,14 +312,17 @@ def _key_of(change: WaitingChange, of: Any = _ROW) -> tuple[sa.ColumnElement[boo
 
 @cache
 def _upsert_statement(dialect: str, *, notes: bool) -> Any:
-    """Return the statement that inserts or widens a row, for a window that notes its part (``notes``) or closes it."""
+    """Return the statement that inserts an outbox row, or widens the row that exists.
+
+    ``notes``: True for a window that notes a part which it is about to change, False for a window that closes it.
+    """
     values = {column.name: sa.bindparam(column.name, type_=column.type) for column in OUTPUT_CHANGES.columns}
     writers = _ROW.writers + sa.bindparam("joining", type_=sa.Integer) - sa.bindparam("leaving", type_=sa.Integer)
     return _merging(build_insert(dialect, OUTPUT_CHANGES).values(**values), writers, notes=notes)
 
 
 def _merging(statement: Any, writers: sa.ColumnElement[int], *, notes: bool) -> Any:
-    """Return the INSERT that, if the row exists, widens it and sets a new ``number`` and these ``writers``."""
+    """Extend an INSERT: if the row exists, widen it, and set a new ``number`` and these ``writers``."""
     new = statement.excluded
     changes = {
         "first_at": sa.case((new.first_at < _ROW.first_at, new.first_at), else_=_ROW.first_at),
@@ -354,9 +355,10 @@ class OutputTable(SealedTable):
         account_id: str | None = None,
         at_end: Callable[[sa.Connection, str], object] = lambda connection, output_id: None,
     ) -> str:
-        """Insert an output of a tenant or of one account, and return its id; ``at_end`` is called in the transaction.
+        """Insert an output of a tenant or of one account, and return its id.
 
-        Raises UnknownTenant, and UnknownAccount for an account that is missing or removed.
+        ``at_end`` is called with the transaction and the id. Raises UnknownTenant, and UnknownAccount for an account
+        that is missing or removed.
         """
         output_id = new_id()
         require_tenant(self._database, tenant)
@@ -388,8 +390,8 @@ class OutputTable(SealedTable):
         """Delete an output with its unsent changes; return the number of accounts that had unsent changes."""
         waiting = self.get(output_id).waiting
         with self._database.writing() as connection:
-            # Lock the output first, as a window does when it notes a change. Then the removal or the window waits for
-            # the other, and they can't deadlock.
+            # A window that notes a change locks the output before the outbox row. This removal does the same, so that
+            # the two can't deadlock.
             connection.execute(sa.select(OUTPUTS.c.id).where(OUTPUTS.c.id == output_id).with_for_update())
             connection.execute(sa.delete(OUTPUT_CHANGES).where(OUTPUT_CHANGES.c.output_id == output_id))
             connection.execute(sa.delete(OUTPUTS).where(OUTPUTS.c.id == output_id))
@@ -410,7 +412,7 @@ class OutputTable(SealedTable):
         self._change(output_id, last_sent_at=now, **values)
 
     def end_wait(self, output_id: str) -> None:
-        """Allow the next delivery at once, even if the last one failed."""
+        """Make the next delivery due now. After a failure, it would otherwise wait."""
         self._change(output_id, next_try_at=None)
 
     def record_failure(self, output_id: str, code: str, text: str, now: datetime, *, sent: bool) -> OutputState:
@@ -443,12 +445,12 @@ class OutputTable(SealedTable):
 
 
 def list_outputs(database: Database, *, tenant: str | None = None) -> list[OutputState]:
-    """Return the outputs of one tenant or of all, the oldest first; needs no key."""
+    """Return the outputs of one tenant or of all, the oldest first. No key is needed."""
     return [OutputState(*row) for row in database.fetch(_states(belongs_to(OUTPUTS, tenant)))]
 
 
 def list_outputs_of(database: Database, account_id: str, tenant: str) -> list[OutputState]:
-    """Return the outputs of an account, in which only the waiting changes of this account are counted."""
+    """Return the outputs of an account. ``waiting`` and ``waiting_since`` are those of this account alone."""
     of_tenant = sa.and_(OUTPUTS.c.account_id.is_(None), OUTPUTS.c.tenant == tenant)
     states = _states([sa.or_(OUTPUTS.c.account_id == account_id, of_tenant)], [_ROW.account_id == account_id])
     return [OutputState(*row) for row in database.fetch(states)]
@@ -457,7 +459,7 @@ def list_outputs_of(database: Database, account_id: str, tenant: str) -> list[Ou
 def _states(
     conditions: Iterable[sa.ColumnElement[bool]], counted: Iterable[sa.ColumnElement[bool]] = ()
 ) -> sa.Select[Any]:
-    """Return the query for outputs; it counts only the waiting changes that meet the conditions ``counted``."""
+    """Return the query for the outputs that meet ``conditions``. ``counted``: conditions on the changes to count."""
     accounts = sa.func.count(sa.distinct(_ROW.account_id)).label("waiting")
     waiting = sa.select(_ROW.output_id, accounts, sa.func.min(_ROW.since).label("since")).where(*counted)
     found = waiting.group_by(_ROW.output_id).subquery()

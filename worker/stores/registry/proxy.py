@@ -5,8 +5,9 @@ text contains the id of its client or grant: ``proxyclient_<client_id>_<secret>`
 ``proxyrefresh_<grant>_<secret>``. A meter is stored as the same keyed hash as in the table of erasures, so a grant
 doesn't reveal whose data it is for.
 
-With v4 of Enedis' API, a client has the holder's own tokens from the supplier. The grant then contains no access token
-of ours, but the hash of the supplier's refresh token, which binds this token to the client.
+With v4 of Enedis' API, a client uses the tokens that the supplier has given for the meter's holder. The grant then has
+no access token of ours. The hash of the supplier's refresh token is stored with the grant, so that no other client can
+use this token here.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ log = logging.getLogger("releve.proxy")
 _CLIENT: Final = SecretTexts("proxyclient")
 _ACCESS: Final = SecretTexts("proxyaccess")
 _REFRESH: Final = SecretTexts("proxyrefresh")
-# Within this time, a used refresh token that is sent again ends its grant; later it is refused as unknown. A grant may
-# get 24 refresh tokens a day, so they can't all be kept.
+# A used refresh token is kept this long: if it is sent again, its grant ends. After this time it is refused as unknown.
+# A grant may get 24 refresh tokens a day, so they can't all be kept.
 _USED_TOKENS_KEPT: Final = timedelta(days=30)
 _GRANT_COLUMNS: Final = tuple(column for column in PROXY_GRANTS.c if column.name in ProxyGrant.__dataclass_fields__)
 
@@ -45,8 +46,6 @@ class UnknownProxyClient(DataError):
 
 @dataclass(frozen=True, slots=True)
 class ProxyTokens:
-    """A new pair of tokens for a grant."""
-
     access: str = field(repr=False)
     refresh: str = field(repr=False)
 
@@ -55,8 +54,8 @@ class ProxyTokens:
 class NewGrant:
     """The facts of a grant to store.
 
-    ``meter``: the meter's keyed hash, empty if unknown. ``granted_at``: the time by the fleet's clock, like the dates
-    of the consent. ``code_hash``: the hash of the code for which the grant was given (``hash_of_code``).
+    ``meter``: the meter's keyed hash, empty if unknown. ``granted_at``: the fleet's time, which may be simulated.
+    ``code_hash``: the hash of the code for which the client got the grant (``hash_of_code``).
     """
 
     client_id: str
@@ -77,7 +76,7 @@ class ProxyClientTable(ClockedTable):
     ) -> tuple[ProxyClient, str]:
         """Create a client; return it with its secret text, which can't be read again later.
 
-        The caller has checked the redirect addresses, which contain no spaces.
+        The caller must have checked the redirect addresses. They must not contain spaces.
         """
         client_id, secret_hash, secret = _CLIENT.create()
         addresses = tuple(redirect_uris)
@@ -87,7 +86,7 @@ class ProxyClientTable(ClockedTable):
         return client, secret
 
     def set_ways(self, client_id: str, *, pkce: bool, numbers_in_redirect: bool) -> ProxyClient:
-        """Set these two choices of a client, apply the strict rules of new clients, and return the client.
+        """Set these two options of a client, make the client ``strict`` like new clients, and return the client.
 
         Raises UnknownProxyClient.
         """
@@ -156,7 +155,7 @@ class ProxyGrantTable(ClockedTable):
         self._bind_token(connection, grant_id, refresh_token)
 
     def find_by_bound_token(self, refresh_token: str) -> ProxyGrant | None:
-        """Return the grant to which a holder's own refresh token (v4) is bound; None if there is none.
+        """Return the grant to which a supplier's refresh token (v4) is bound; None if there is none.
 
         The returned grant may have ended.
         """
@@ -164,9 +163,9 @@ class ProxyGrantTable(ClockedTable):
         return None if row is None else _to_grant(row)
 
     def renew_bound(self, refresh_token: str, renewed: str | None, today: date) -> bool:
-        """Bind a holder's next refresh token to the same grants as the present token (v4).
+        """Bind the supplier's next refresh token (v4) to the grant of the present token.
 
-        Returns False, and binds nothing, if these grants have ended meanwhile.
+        Returns False, and binds nothing, if the present token has no grant, or if the grant has ended.
         """
         with self._database.writing() as connection:
             query = _of_bound_token(refresh_token).with_for_update(of=PROXY_GRANTS)
@@ -191,15 +190,15 @@ class ProxyGrantTable(ClockedTable):
 
     def _bind_token(self, connection: Connection, grant_id: str, text: str | None) -> None:
         if text is not None:
-            # The token may be bound already, to the grant of another meter or by a repeated call.
+            # The token may already be bound: to the grant of another meter, or to this grant by an earlier call.
             connection.execute(delete(PROXY_REFRESH_TOKENS).where(PROXY_REFRESH_TOKENS.c.hash == _hash(text)))
             row = {"hash": _hash(text), "grant_id": grant_id, "issued_at": self._now()}
             connection.execute(insert(PROXY_REFRESH_TOKENS).values(row))
 
     def find_by_access_token(self, text: str) -> ProxyGrant | None:
-        """Return the grant of a valid access token; None if the token is unknown, replaced or expired.
+        """Return the grant of a valid access token. The returned grant may have ended.
 
-        The returned grant may have ended. Returns None also if the client is revoked.
+        Returns None if the token is unknown, replaced or expired, or if its client is revoked.
         """
         grant_id = _ACCESS.read_id(text)
         if grant_id is None:
@@ -213,9 +212,9 @@ class ProxyGrantTable(ClockedTable):
     def rotate(self, client_id: str, refresh_token: str, today: date) -> ProxyTokens | None:
         """Exchange a client's refresh token for the next pair of tokens; the previous access token ends.
 
-        A refresh token works once. Returns None if the token is unknown or another client's, or if the client is
-        revoked or the grant or consent has ended. If the token was used before, somebody has stolen or copied it, so
-        its grant ends, and None is returned.
+        Returns None if the token is unknown or another client's, if the client is revoked, or if the grant or its
+        consent has ended. A refresh token works once: if it was used before, it may have been stolen, so the grant is
+        ended, and None is returned.
         """
         grant_id = _REFRESH.read_id(refresh_token)
         if grant_id is None:
@@ -243,10 +242,10 @@ class ProxyGrantTable(ClockedTable):
     def end_for(
         self, connection: Connection, meter_digests: Collection[str], reason: EndReason, but_of: Collection[str] = ()
     ) -> int:
-        """End the grants of a meter in the caller's transaction, and return their number.
+        """End the grants of a meter in the caller's transaction, and return how many were ended.
 
-        ``meter_digests``: the meter's keyed hashes under all keys. ``but_of``: the hashed names of a browser; grants
-        whose consent was given in this browser stay.
+        ``meter_digests``: the meter's keyed hashes under all keys. ``but_of``: a browser's hashed names. Grants whose
+        consent was given in this browser stay.
         """
         others = or_(PROXY_GRANTS.c.browser.is_(None), PROXY_GRANTS.c.browser.not_in(but_of))
         return self._end(connection, reason, PROXY_GRANTS.c.meter.in_(meter_digests), others)
@@ -269,15 +268,15 @@ class ProxyGrantTable(ClockedTable):
                 log.warning("code used twice: grant ended", extra=fields(client=client_id))
 
     def first_day_of(self, meter_digests: Collection[str]) -> date | None:
-        """Return the first day of the meter's present holder, according to the meter's grants; None if unknown."""
+        """Return the first day of a meter's present holder: the latest ``data_from`` of its grants, None if unknown."""
         query = select(func.max(PROXY_GRANTS.c.data_from)).where(PROXY_GRANTS.c.meter.in_(meter_digests))
         day: date | None = self._database.scalar(query)
         return day
 
     def apply_retention(self, today: date, keep_until: datetime) -> int:
-        """End the grants whose consent has expired, and return their number; delete old tokens and old grants.
+        """End the grants whose consent has expired, and return how many were ended.
 
-        ``today`` is the date in Europe/Paris. Grants that ended before ``keep_until`` are deleted.
+        Also deletes old used tokens, and the grants that ended before ``keep_until``. ``today``: the Paris date.
         """
         token = PROXY_REFRESH_TOKENS.c
         old = select(PROXY_GRANTS.c.id).where(PROXY_GRANTS.c.ended_at < keep_until)
@@ -301,7 +300,7 @@ class ProxyGrantTable(ClockedTable):
     def list_grants(
         self, client_id: str | None = None, meter_digests: Collection[str] | None = None
     ) -> list[ProxyGrant]:
-        """Return the grants, including ended ones, the oldest first: all, or only those of a client or a meter."""
+        """Return all grants, or only those of a client or meter, the oldest first. Ended grants are included."""
         of_client = () if client_id is None else (PROXY_GRANTS.c.client_id == client_id,)
         query = select(*_GRANT_COLUMNS).where(*of_client, *_is_of(meter_digests))
         rows = self._database.fetch(query.order_by(PROXY_GRANTS.c.granted_at, PROXY_GRANTS.c.id))
@@ -309,9 +308,9 @@ class ProxyGrantTable(ClockedTable):
 
 
 def end_grants(connection: Connection, reason: EndReason, now: datetime, *which: ColumnElement[bool]) -> int:
-    """End the open grants that meet the conditions, and return their number.
+    """End the open grants that meet the conditions, and return how many were ended.
 
-    Grants that share a holder's own token (v4) with one of these grants end, too.
+    Grants that were given for the same code as one of these grants end, too: with v4, such grants share their tokens.
     """
     of_same_code = PROXY_GRANTS.c.code_hash.in_(select(PROXY_GRANTS.c.code_hash).where(*which).correlate(None))
     ending = update(PROXY_GRANTS).where(PROXY_GRANTS.c.ended_at.is_(None), or_(and_(true(), *which), of_same_code))
@@ -321,8 +320,8 @@ def end_grants(connection: Connection, reason: EndReason, now: datetime, *which:
 def hash_of_code(code: str, challenge: str | None) -> str:
     """Return the hash of a code with its challenge.
 
-    Because of the challenge, a code that is sent again counts as reused only if the verifier is right, too (RFC 6749,
-    4.1.2).
+    A code that is sent again ends its grant (RFC 6749, 4.1.2). Because the hash includes the challenge, the grant ends
+    only if the verifier is right, too.
     """
     return _hash(f"{code} {challenge or ''}")
 

@@ -1,7 +1,7 @@
 """The table of access rights, which are declared, checked, used to open an account, and withdrawn at the supplier.
 
 The meter's number, the supplier's id of a right and the digest of the supplier's answer are sealed; a meter is found by
-its keyed hash. A right that waits to be withdrawn doesn't count any more; its row is deleted after the withdrawal.
+its keyed hash. A right that waits to be withdrawn is no longer used; its row is deleted after the withdrawal.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class RightTable(SealedTable):
         return self._list(_C.supplier == supplier, _LIVE, _C.id > after, *only, limit=limit)
 
     def list_awaiting_proof(self, limit: int = PAGE) -> list[Right]:
-        """Return rights for which the supplier is waiting for a proof or has rejected one, by id."""
+        """Return rights for which the supplier is waiting for a proof or has rejected one, sorted by id."""
         return self._list(_LIVE, _C.proof.in_((ProofState.AWAITED, ProofState.REJECTED)), limit=limit)
 
     def of_meter(self, supplier: str, meter: str) -> list[Right]:
@@ -151,9 +151,9 @@ class RightTable(SealedTable):
         self._database.change(update(RIGHTS).where(_C.id == before.id, _LIVE).values(values))
 
     def lock(self, connection: Connection, right: Right) -> bool:
-        """Lock a right; return whether it is still as it was when ``right`` was read.
+        """Lock the row of a right; return whether the row is unchanged since ``right`` was read from it.
 
-        The right then still exists, doesn't wait to be withdrawn, and has opened no account since.
+        Unchanged means that the row exists, doesn't wait to be withdrawn, and has opened no account since then.
         """
         query = select(_C.account_id, _C.opened_at).where(_C.id == right.id, _LIVE).with_for_update()
         row = connection.execute(query).first()
@@ -164,7 +164,7 @@ class RightTable(SealedTable):
         connection.execute(update(RIGHTS).where(_C.id == right_id).values(account_id=account_id, opened_at=now))
 
     def delete_ended_before(self, moment: datetime) -> int:
-        """Delete the rights that ended at the supplier before ``moment``, and return their number."""
+        """Delete the rights that ended at the supplier before ``moment``; return how many were deleted."""
         return self._database.change(
             delete(RIGHTS).where(_LIVE, _C.state.not_in(HOPEFUL_STATES), _C.state_since < moment)
         )
@@ -175,8 +175,9 @@ class RightTable(SealedTable):
         """Mark an account's rights for withdrawal at the supplier.
 
         Returns how many rights of the account's meter now wait to be withdrawn; 0 if the supplier registers no rights,
-        or the account has no meter. If none waits, a row is inserted for a right that the supplier may have all the
-        same. ``of_everybody``: the rights of all holders of the meter are withdrawn, for an erasure.
+        or the account has no meter. If the table has no right to withdraw, a row is inserted, because the supplier may
+        have a right that the table lacks. ``of_everybody``: True for an erasure, to mark the rights of all holders of
+        the meter.
         """
         if account.supplier not in REGISTERING or account.usage_point_id is None:
             return 0
@@ -239,13 +240,13 @@ class RightTable(SealedTable):
 
 
 def withdraw_rights(connection: Connection, account_id: str) -> int:
-    """Mark an account's rights for withdrawal at the supplier, and return their number."""
+    """Mark an account's rights for withdrawal at the supplier, and return how many were marked."""
     of_account = (_C.account_id == account_id, _LIVE)
     return connection.execute(update(RIGHTS).where(*of_account).values(withdraw_since=real_clock())).rowcount
 
 
 def withdraw_waiting(connection: Connection, meter: str, moment: datetime) -> None:
-    """Mark a meter's rights for withdrawal if they have no account and a person began them at or before ``moment``.
+    """Mark a meter's rights for withdrawal that have no account and that a person began at or before ``moment``.
 
     ``meter``: the meter's keyed hash.
     """

@@ -1,9 +1,9 @@
-"""The series that are collected for an account: by its switches, its consent, and the fleet's series.
+"""The series that are collected for an account. They depend on its switches, its consent, and the fleet's series.
 
-A row of ``series_outcomes`` stores this in three columns: ``switch`` is the choice for the account; ``collected``
-follows the switch or, if the switch is ``fleet``, the fleet's series; ``active`` combines ``collected`` with the
-account's state. So the lanes query only one column, and their result doesn't depend on the settings of the process. A
-new account gets rows for the fleet's series. Rows for other series are added by a switch, or by ``follow_fleet`` when
+A row of ``series_outcomes`` stores this in three columns. ``switch``: the choice for the account. ``collected``: by the
+switch or, if the switch is ``fleet``, by the fleet's series. ``active``: whether the series is collected and the
+account is active. A query for due series reads only ``active``, so its result doesn't depend on a process's settings.
+A new account gets rows for the fleet's series. Rows for other series are added by a switch, or by ``follow_fleet`` when
 the fleet collects more series. A row is deleted only with its account, so that the registry knows which series have
 stored readings.
 
@@ -131,7 +131,7 @@ def switch_series(
         insert_unasked(connection, account_id, series, now)
     values: dict[str, Any] = {"switch": to, "collected": collected, "active": collected and account.active}
     if collected and (row is None or not row.collected):
-        # The old verdict, from the end of the series or from long ago, doesn't apply to the new beginning.
+        # The old verdict tells why the series ended, or is out of date, so it is cleared.
         values |= {"again_at": now, "failures": 0, "history_due_at": now, "last_code": None, "last_message": ""}
         note_for_commit(connection, [(account_id, series)])
     _update(connection, account_id, series, values)
@@ -145,7 +145,7 @@ def insert_unasked(connection: sa.Connection, account_id: str, series: Series, n
 
 
 def end_series(connection: sa.Connection, account_id: str, series: Series, message: str, now: datetime) -> None:
-    """End a series that the supplier doesn't offer for the meter, or the consent doesn't cover. Its readings stay."""
+    """End a series because the supplier doesn't offer it, or the consent doesn't cover it. Its readings stay."""
     values = {"switch": SeriesSwitch.ENDED, "collected": False, "active": False, "again_at": None, "updated_at": now}
     _update(
         connection, account_id, series, {**values, "last_code": SeriesNotOffered.code, "last_message": message[:500]}
@@ -155,9 +155,10 @@ def end_series(connection: sa.Connection, account_id: str, series: Series, messa
 def follow_consent(
     connection: sa.Connection, account_id: str, offered: Collection[Series], fleet: Collection[Series], now: datetime
 ) -> None:
-    """End the series that a consent doesn't cover; restore the switches of ended series that it covers again.
+    """End the series that a consent doesn't cover; restore the switches of the ended series that it covers.
 
-    A series that isn't covered is ended even if it isn't collected yet, because the fleet may collect it later.
+    ``offered``: the series that the consent covers. A series that isn't covered gets an ended row even if it has no row
+    yet, because the fleet may collect it later.
     """
     account = account_rows.get(connection, account_id)
     query = sa.select(_C.series, _C.switch, _C.switch_before).where(_C.account_id == account_id)

@@ -1,10 +1,10 @@
 """Records of suppliers' answers: corrected readings, raw answers, and the quarantine of unexpected answers.
 
-A correction contains the old and the new value of a reading. Raw answers are sealed. They are stored by account and
-month: they are appended one by one, and a past month is later packed into one row. Raw answers are in the registry and
-not in the measure store for two reasons: only the registry's lock on the account prevents an answer from being stored
-after the account's removal, and every measure store would need a second kind of document for raw answers. The
-quarantine has one row for each way in which suppliers' answers deviate from the known shapes.
+A correction contains the old and the new value of a reading. Raw answers are sealed. Each new answer gets a row; when a
+month is past, the rows of an account's month are packed into one. Raw answers are in the registry and not in the
+measure store for two reasons. Only the registry's lock on the account prevents an answer from being stored after the
+account's removal. And every measure store would need a second kind of document. The quarantine has one row for each way
+in which suppliers' answers deviate from the known shapes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _RAW = RAW_ANSWERS.c
 PAGE = 50
 _QUARANTINE = QUARANTINE.c
 _ENTRY = [column for column in _QUARANTINE if column is not _QUARANTINE.sealed_sample]
-# The limit protects the disk and the mailbox from a supplier that sends a new deviation each time.
+# Without this limit, a supplier whose every answer deviates in a new way would fill the disk and the mailbox.
 MAX_ROWS: Final = 200
 
 
@@ -40,9 +40,9 @@ MAX_ROWS: Final = 200
 class Correction:
     """A changed reading, with its old and new amount as in ``documents.Entry``.
 
-    ``became_amount`` is ``documents.REMOVED`` if the reading was removed: a step that was replaced by steps with other
-    bounds, or an impossibly high daily value. ``was_amount`` is ``documents.REMOVED`` if a removed reading was stored
-    again. ``first_seen`` is None if the old reading had no date.
+    ``became_amount`` is ``documents.REMOVED`` if the reading was removed. A step is removed if steps with other bounds
+    replace it, and a daily value if it is impossibly high. ``was_amount`` is ``documents.REMOVED`` if a removed reading
+    was stored again. ``first_seen``: the old reading's date; None if it had none.
     """
 
     account_id: str
@@ -57,7 +57,7 @@ class Correction:
 
 _TABLES: Final = (CORRECTIONS, READING_CHANGES)
 _COLUMNS: Final = [field.name for field in fields(Correction)]
-# A correction that workers of both versions have recorded occurs only once here.
+# UNION drops duplicates: workers of both versions may have recorded the same correction, each in its own table.
 _BOTH: Final = union(*(select(*(table.c[name] for name in _COLUMNS)) for table in _TABLES)).subquery().c
 _OF_SERIES: Final = _BOTH.account_id == bindparam("of_account"), _BOTH.doctype == bindparam("of_doctype")
 _IN_KEYS: Final = _BOTH.key >= bindparam("first_key"), _BOTH.key < bindparam("end_key")
@@ -66,12 +66,12 @@ _IN_SPAN: Final = select(*_BOTH).where(*_OF_SERIES, *_IN_KEYS).order_by(_BOTH.ke
 
 
 class CorrectionTable(SqlTable):
-    """The journal of corrections, together with the table of 0.2.0, into which this version inserts nothing."""
+    """The journal of corrections, read together with the table of 0.2.0. New corrections go only into the journal."""
 
     def record(self, corrections: Iterable[Correction]) -> None:
         """Insert each correction unless the newest entry of its reading records the same. Raises UnknownAccount.
 
-        If a removed reading was stored again, this is recorded only if the newest entry records the removal.
+        If ``was_amount`` is ``REMOVED`` and the reading has no entries, the reading is new, and nothing is recorded.
         """
         rows = list(corrections)
         keys, known = sorted(row.key for row in rows), {(row.account_id, row.doctype) for row in rows}
@@ -79,7 +79,7 @@ class CorrectionTable(SqlTable):
         if all(row.was_amount == REMOVED for row in rows) and not any(
             self._database.fetch(_IN_SPAN, one) for one in spans
         ):
-            return  # Most readings are new, so most calls end here.
+            return  # All readings are new. Most calls end here.
         with self._database.writing() as connection:
             # All processes lock the accounts in the same order, so that they can't deadlock.
             for account_id in sorted({row.account_id for row in rows}):
@@ -96,7 +96,7 @@ class CorrectionTable(SqlTable):
                 connection.execute(insert.on_conflict_do_nothing(), changes)
 
     def withdraw(self, account_id: str, doctype: Doctype, run_id: str, stored: Mapping[str, int]) -> None:
-        """Delete the changes that a run has recorded but that didn't lead to the stored values.
+        """Delete those of a run's changes that aren't part of the chain of changes to the stored amounts.
 
         ``stored``: the stored amount of each reading that the run has written.
         """
@@ -122,7 +122,7 @@ class CorrectionTable(SqlTable):
         return {series: counts[series.inputs] for series in Series if series.inputs in counts}
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the corrections from before ``moment``, and return their number."""
+        """Delete the corrections from before ``moment``, and return how many were deleted."""
         return sum(self._database.change(delete(table).where(table.c.changed_at < moment)) for table in _TABLES)
 
 
@@ -139,21 +139,22 @@ def _reading_of(correction: Correction) -> tuple[str, Doctype, str]:
 
 
 def _is_told(last: Correction | None, correction: Correction) -> bool:
-    """Return whether the newest entry already records this change.
+    """Return whether the newest entry already records this change, or the change is only a new reading.
 
-    The removal of a step that was stored again is a new change.
+    Two removals are the same change only if they removed the same value.
     """
     if last is None:
         return correction.was_amount == REMOVED
     same_value = last.was_amount == correction.was_amount
     if correction.was_amount == REMOVED:
-        # If two runs store the step again, each records its own value, and one of the two entries is withdrawn later.
+        # Two runs may store a removed step again, with different values. Each records its own value, and ``withdraw``
+        # deletes one of the two entries later.
         return last.became_amount != REMOVED and not (same_value and last.became_amount != correction.became_amount)
     return last.became_amount == correction.became_amount and (same_value or correction.became_amount != REMOVED)
 
 
 def _placed_after(last: Correction | None, correction: Correction) -> Correction:
-    """Return the change, with a later time if it follows the newest entry within the same second."""
+    """Return the change. If it follows the newest entry in the same second, its time is set just after that entry's."""
     if last is None or last.became_amount != correction.was_amount:
         return correction
     in_same_second = timedelta() <= last.changed_at - correction.changed_at < _A_SECOND
@@ -162,7 +163,7 @@ def _placed_after(last: Correction | None, correction: Correction) -> Correction
 
 class RawAnswerTable(SealedTable):
     def record_answer(self, account_id: str, answer: RawAnswer) -> None:
-        """Store an answer, which is on disk when this returns. Raises UnknownAccount, also for a removed account."""
+        """Store an answer. It is on disk when this returns. Raises UnknownAccount, also for a removed account."""
         # Sealing takes most of the time, so it happens before the transaction.
         row = self._to_row(account_id, month_of(answer.asked_at), [answer])
         with self._database.writing() as connection:
@@ -182,9 +183,9 @@ class RawAnswerTable(SealedTable):
             )
 
     def delete_before(self, moment: datetime) -> int:
-        """Delete the rows whose last answer is older than ``moment``, and return their number.
+        """Delete the rows whose last answer is older than ``moment``, and return how many were deleted.
 
-        A packed month is deleted as a whole.
+        A packed month is one row, so its answers are deleted together.
         """
         return self._database.change(delete(RAW_ANSWERS).where(_RAW.last_at < moment))
 

@@ -1,9 +1,9 @@
 """The registry's SQL tables. A change here needs a migration; a test checks that the migrations lead to these tables.
 
-The usage point id (the meter's number) is personal data. It is stored unencrypted in ``usage_points`` and nowhere else:
-the registry must find an account by its meter, and an index of keyed hashes would break when keys are rotated. This row
-is deleted when the account is removed. All other tables and stores name an account only by its id. The name of a
-browser is a random text in its cookie.
+The usage point id (the meter's number) is personal data. It is stored unencrypted only in ``usage_points``: the
+registry must find an account by its meter, and an index of keyed hashes would break when keys are rotated. An account's
+row in ``usage_points`` is deleted when the account is removed. All other tables and stores name an account only by its
+id. A browser's *name* is a random text that we set in a cookie.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _table(name: str, *parts: SchemaItem) -> Table:
 
 
 def _tenant() -> Column[str]:
-    """Return the column with the tenant to which a row belongs; the default tenant if none is given."""
+    """Return the column for a row's tenant. A row inserted without a tenant belongs to the default tenant."""
     return Column("tenant", sortable(32), nullable=False, server_default=DEFAULT_TENANT)
 
 
@@ -88,7 +88,7 @@ def belongs_to(table: Table, tenant: str | None) -> tuple[ColumnElement[bool], .
 TENANTS = _table(
     "tenants",
     Column("id", sortable(32), primary_key=True),
-    Column("title", String(100), nullable=False),  # The service's name, as households read it.
+    Column("title", String(100), nullable=False),  # The name of the tenant's service, shown to households.
     Column("sealed_webhook", Text),  # JSON: the URL, and the secret that signs the notices.
     Column("created_at", UtcDateTime, nullable=False),
     Column("prices", Text),  # JSON: what accounts pay that have no prices of their own.
@@ -111,9 +111,10 @@ ACCOUNTS = _table(
     Column("state_since", UtcDateTime, nullable=False),
     Column("consent_from", Date),
     Column("consent_until", Date),
-    Column("data_from", Date),  # The first day that may be read; before, another person had the meter.
+    Column("data_from", Date),  # The first day that may be read; before it, another person had the meter.
     Column("activated_on", Date),  # The contract's start according to the supplier; earlier days aren't requested.
-    Column("session_number", Integer, nullable=False, server_default="1"),  # Sessions with another number have ended.
+    # A session shows the account only if the session has noted this number. A higher number ends these sessions.
+    Column("session_number", Integer, nullable=False, server_default="1"),
     Column("home", String(32)),  # The same random text in all accounts of one home.
     Index("ix_accounts_state_id", "state", "id"),  # For pages of active accounts, and counts by state.
     Index("ix_accounts_tenant_id", "tenant", "id"),  # For the pages of one tenant's accounts.
@@ -121,7 +122,7 @@ ACCOUNTS = _table(
 USAGE_POINTS = _table(
     "usage_points",
     Column("account_id", sortable(32), ForeignKey("accounts.id"), primary_key=True),
-    Column("supplier", String(32), nullable=False),  # Electricity and gas meters may share a number.
+    Column("supplier", String(32), nullable=False),  # Tells apart meters of electricity and gas with the same number.
     Column("usage_point_id", String(32), nullable=False),
     Column("direction", String(16), nullable=False),
     UniqueConstraint("usage_point_id", "supplier", "direction"),
@@ -142,7 +143,7 @@ TOKENS = _table(
     # When the access token expires; NULL if unknown. Tokens are renewed before this time.
     Column("expires_at", UtcDateTime, index=True),
     Column("refreshing_since", UtcDateTime),  # Start of an unfinished renewal; else NULL.
-    # Since when no account has used the token, so that it waits to be revoked at the supplier.
+    # When the last account stopped using the token, which now waits to be revoked at the supplier; else NULL.
     Column("revoke_since", UtcDateTime, index=True),
 )
 TOKEN_USERS = _table(
@@ -150,10 +151,10 @@ TOKEN_USERS = _table(
     Column("account_id", sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("token_id", sortable(32), ForeignKey("tokens.id"), nullable=False, index=True),
 )
-# A row for each series that is or was collected for an account (``series_switches.py``): when the series was requested
-# when it is due, and how its last run ended. The partial indexes have the order of the queries in ``due.py``. A query
-# must repeat an index's condition word for word, or the server doesn't use the index. A look-back is a request for the
-# latest days.
+# A row for each series that is or was collected for an account (``series_switches.py``): when the series was last
+# requested, when it is due next, and how its last run ended. The partial indexes have the order of the queries in
+# ``due.py``. A query must repeat an index's condition word for word, or the server doesn't use the index. A look-back
+# is a request for the latest days.
 _R = "series_outcomes"
 SERIES_OUTCOMES = _table(
     _R,
@@ -162,17 +163,17 @@ SERIES_OUTCOMES = _table(
     Column("switch", _word(SeriesSwitch, 8), nullable=False, server_default=SeriesSwitch.FLEET),
     Column("switch_before", _word(SeriesSwitch, 8)),  # The switch's position before a consent left the series out.
     Column("collected", Boolean, nullable=False, server_default=true()),  # Follows the switch and RELEVE_SERIES.
-    # Whether the series is collected and the account is active. The account's part is copied here, because a join would
-    # have to read each paused account.
+    # Whether the series is collected and the account is active. The account's state is copied to this column, because a
+    # query that joins the accounts would read all paused accounts too.
     Column("active", Boolean, nullable=False),
     Column("ask_until", Date),  # The last day of the consent, after which nothing is requested. NULL: no known end.
-    # A look-back is due every so many nights: 1, or 7 if a load curve isn't collected.
+    # The nights from one look-back to the next: 1, or 7 for a load curve that the grid operator doesn't collect yet.
     Column("every", SmallInteger, nullable=False),
     Column("asked_at", UtcDateTime, nullable=False),  # When the last look-back ended; NEVER before the first one.
     Column("last_answer", _word(AnswerClass, 16)),  # The class of the last look-back's answer.
     Column("again_at", UtcDateTime),  # The next try after a failure; until then the row is not due.
     Column("failures", SmallInteger, nullable=False),  # How many look-backs in a row have failed.
-    Column("history_due_at", UtcDateTime),  # When the history is loaded further; NULL if all of it is loaded.
+    Column("history_due_at", UtcDateTime),  # When loading the history continues; NULL if all of it is loaded.
     Column("days", Text, nullable=False),  # The text of a DayLedger, some 20 bytes for a healthy meter.
     Column("answered", Text),  # The text of RecentAnswers, some 90 bytes.
     Column("next_ask", Date),  # When an open day (DayMark.open) is next requested; NULL: never.
@@ -197,8 +198,8 @@ SERIES_OUTCOMES = _table(
 )
 # The evidence of consents: rows are appended and never changed. Each row has its own hash and the hash of the previous
 # row. A consent is a row ``given``; its end is a row ``ended`` with the same consent_id. The meter and the reference
-# are sealed in ``sealed_personal``, which the hashes don't cover; they cover only a keyed digest of this part, whose
-# key is sealed in the part itself. An erasure deletes the sealed part.
+# are sealed in ``sealed_personal``, and an erasure deletes them. So the hashes don't cover this part itself, but its
+# keyed digest. The key of the digest is sealed in the same part.
 CONSENT_EVIDENCE = _table(
     "consent_evidence",
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
@@ -257,11 +258,11 @@ ERASURES = _table(
     "erasures",
     Column("meter", String(64), primary_key=True),  # Keyed hash of supplier and meter, hexadecimal.
     Column("erased_at", UtcDateTime, nullable=False),
-    # When the consent would have ended, at most three years after the erasure.
+    # The row is deleted on this day: when the consent would have ended, at most three years after the erasure.
     Column("forget_on", Date, nullable=False, index=True),
     Column("tenant", String(32)),  # The tenant of the account; NULL if an older version erased it.
 )
-# The end of the file of erasures (``stores.erasure_ledger``) as it was last recorded, in a single row.
+# A single row: the last known end of the file of erasures (``stores.erasure_ledger``).
 LEDGER_END = _table(
     "ledger_end",
     Column("id", String(32), primary_key=True),
@@ -354,7 +355,8 @@ API_TOKENS = _table(
     Column("expires_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
 )
-# Failed tries to prove, by a reading from the meter's display, that one holds the meter. ``meter``: its keyed hash.
+# A person can prove that a meter is theirs by typing the reading on its display. These are the failed tries.
+# ``meter``: the meter's keyed hash.
 READING_TRIES = _table(
     "reading_tries",
     Column("meter", String(64), primary_key=True),
@@ -378,7 +380,7 @@ PROXY_CLIENTS = _table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
 )
-# Each row lets a client of the proxy read one meter, until the grant ends.
+# Each row lets one client of the proxy read one meter until the grant ends.
 PROXY_GRANTS = _table(
     "proxy_grants",
     Column("id", sortable(32), primary_key=True),
@@ -390,14 +392,14 @@ PROXY_GRANTS = _table(
     Column("vouched_by", String(100)),
     Column("granted_at", UtcDateTime, nullable=False),
     Column("browser", String(64)),  # SHA-256 of the consenting browser's name, hexadecimal.
-    Column("data_from", Date),  # The first day that may be read; before, another person had the meter.
+    Column("data_from", Date),  # The first day that may be read; before it, another person had the meter.
     Column("consent_until", Date),  # The last day on which data may be read.
     Column("access_hash", String(64), nullable=False),  # SHA-256 of the valid access token; empty for a v4 grant.
     Column("access_expires_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Column("end_reason", String(64), nullable=False),
-    # SHA-256 of the code for which the grant was given, with the code's challenge. All grants that belong to the same
-    # holder's token (v4), one for each meter, have the same hash.
+    # SHA-256 of the code that was exchanged for the grant, together with the code's challenge. With v4, one token of
+    # the holder serves several grants, one for each meter; all of these have the same hash.
     Column("code_hash", String(64), index=True),
     Column("last_used_on", Date),
 )
@@ -410,9 +412,9 @@ PROXY_REFRESH_TOKENS = _table(
     Column("issued_at", UtcDateTime, nullable=False),
     Column("used_at", UtcDateTime),
 )
-# A household: the accounts that its browsers may see. Only the column ``sealed`` is trusted, because only the web
-# application has its key. The rows of ``household_accounts`` only make accounts findable; deleting such a row removes
-# the account from the household.
+# A household: the accounts that its browsers may see. An account is shown only if it is listed in ``sealed`` and also
+# has a row in ``household_accounts``. Only the web application has the key of ``sealed``, so a row alone gives no
+# access. The rows let any process find an account's households, and remove the account from one by deleting a row.
 HOUSEHOLDS = _table(
     "households",
     Column("id", sortable(32), primary_key=True),
@@ -441,7 +443,7 @@ OPERATORS = _table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("signed_in_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
-    # A name may be used again once its operator has ended.
+    # An operator's name may be given to another operator after ``ended_at`` is set.
     Index(
         "ix_operators_name",
         "name",
@@ -451,7 +453,7 @@ OPERATORS = _table(
     ),
 )
 # Sessions, recovery codes and links (``domain.sessions``). The secret's hash, the kind, the owner and the expiry are
-# sealed, with a key that only the web application has. The unsealed columns are used only to list and to delete keys.
+# sealed with a key that only the web application has. The unsealed columns serve only to list and delete rows.
 ACCESS_KEYS = _table(
     "access_keys",
     Column("id", sortable(32), primary_key=True),
@@ -482,9 +484,9 @@ AUDIT_LOG = _table(
 )
 
 
-# The audit log is append-only for every writer to the database: no row can be changed, nor deleted before AUDIT_KEPT is
-# over. A new table gets these triggers when it is created; an older table gets them from a migration. If the triggers
-# change, or if SQLite rebuilds the table, a migration must create them again.
+# The audit log is append-only for every writer to the database: no row can be changed, and a row can be deleted only
+# when it is older than AUDIT_KEPT. A new table gets these triggers when it is created, an older one by a migration. If
+# the triggers change, or if SQLite rebuilds the table, a migration must create the triggers again.
 _AUDIT_REFUSAL: Final = "audit_log is append-only"
 _AUDIT_KEPT: Final = f"{AUDIT_KEPT.days} days"
 _AUDIT_TRIGGERS: Final = {
@@ -532,13 +534,14 @@ READING_CHANGES = _table(
     Column("first_seen", UtcDateTime),  # When the day of the old value was first stored.
     Column("run_id", sortable(64), nullable=False),
 )
-# The changes recorded by 0.2.0, each only once; workers of 0.2.0 still write to this table while both versions run.
+# The changes recorded by 0.2.0; a change that happened twice has one row. Workers of 0.2.0 still write to this table
+# while both versions run.
 CORRECTIONS = _table(
     "corrections",
     Column("account_id", sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("doctype", _word(Doctype, 32), primary_key=True),
     Column("key", sortable(20), primary_key=True),
-    Column("was_amount", BigInteger, primary_key=True),  # Part of the key, so a repeat adds no row.
+    Column("was_amount", BigInteger, primary_key=True),  # Part of the key, so a repeated change adds no row.
     Column("became_amount", BigInteger, primary_key=True),
     Column("first_seen", UtcDateTime),  # When the day of the old value was first stored.
     # When the supplier sent the new value; indexed to delete old rows.
@@ -582,7 +585,7 @@ POLICIES = _table(
     Column("daily_every", Integer, nullable=False),
     Column("curve_every", Integer, nullable=False),
     Column("applied_at", UtcDateTime, nullable=False),
-    Column("arithmetic", Text, nullable=False),  # The plan behind the choice, as JSON.
+    Column("arithmetic", Text, nullable=False),  # The plan that led to this policy, as JSON.
 )
 # The outputs to which changed measures are sent; each is for all accounts of a tenant, or for one account.
 OUTPUTS = _table(
@@ -596,7 +599,7 @@ OUTPUTS = _table(
     Column("last_sent_at", UtcDateTime),
     Column("tries", Integer, nullable=False),  # How many deliveries in a row have failed.
     Column("failing_since", UtcDateTime),
-    Column("next_try_at", UtcDateTime),  # Until then nothing is sent; NULL: it may be sent at once.
+    Column("next_try_at", UtcDateTime),  # Nothing is sent before this time; NULL: no need to wait.
     Column("last_code", String(64), nullable=False),  # Empty if the last delivery succeeded.
     Column("last_error", String(200), nullable=False),
     Index("ix_outputs_tenant", "tenant"),
@@ -614,11 +617,11 @@ OUTPUT_CHANGES = _table(
     Column("since", UtcDateTime, nullable=False),  # Since when a change waits to be sent.
     # Deliveries are sorted by this time: ``since``, or the time of the last failure.
     Column("turn_at", UtcDateTime, nullable=False),
-    # When a window last noted a change; a window with an old note counts as killed.
+    # When a window last noted a change. If this is long ago, the window counts as killed.
     Column("noted_at", UtcDateTime, nullable=False),
     Index("ix_output_changes_output_id", "output_id", "turn_at", "account_id"),
 )
-# Readings that were removed from the measures after they were sent to an output, until the output has deleted them too.
+# Readings that an output has yet to delete: they were sent to the output, and later removed from the measures.
 OUTPUT_REMOVALS = _table(
     "output_removals",
     # CASCADE, because workers of another version remove an output without deleting these rows.

@@ -32,14 +32,14 @@ class ExpiringToken:
 
 @dataclass(frozen=True, slots=True)
 class UnusedToken:
-    """A token that no account has used since ``since``, by the real clock."""
+    """A token that no account has used since ``since``. This is a time of the real clock, never a simulated one."""
 
     id: str
     since: datetime
 
 
 class TokenTable(SealedTable):
-    """The table of users' tokens, whose texts are secrets. ``expires_at`` is the time when the access token expires."""
+    """The table of users' tokens; their texts are stored encrypted. ``expires_at``: when the access token expires."""
 
     def load(self, account_id: str) -> str | None:
         """Return the account's token; None without a token. Raises OperatorFault if the encryption key is missing."""
@@ -58,7 +58,7 @@ class TokenTable(SealedTable):
     def save(self, account_id: str, token_text: str, expires_at: datetime | None = None) -> None:
         """Save the token in place of the account's previous token. The token is on disk when this returns.
 
-        Raises UnknownAccount, also for a removed account.
+        Raises UnknownAccount if there is no such account, or if the account was removed.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)
@@ -90,9 +90,9 @@ class TokenTable(SealedTable):
         self._database.change(update(TOKENS).where(TOKENS.c.id == token_id).values(refreshing_since=None))
 
     def list_expiring(self, after: datetime, before: datetime, today: date, limit: int = PAGE) -> list[ExpiringToken]:
-        """Return active accounts' tokens whose expiry is after ``after`` and at most ``before``, earliest expiry first.
+        """Return the tokens that expire after ``after``, but not after ``before``, earliest expiry first.
 
-        ``today`` is the date in Europe/Paris; accounts whose consent ended before this day don't count.
+        Only tokens of active accounts whose consent has not ended are returned. ``today``: the date in Europe/Paris.
         """
         until = ACCOUNTS.c.consent_until
         account = func.min(TOKEN_USERS.c.account_id).label("account_id")
@@ -121,7 +121,7 @@ class TokenTable(SealedTable):
         return self._unseal(select(TOKENS.c.id, TOKENS.c.sealed).where(*is_it))
 
     def delete_unused(self, token_id: str) -> None:
-        """Delete a token, if no account uses it."""
+        """Delete the token if no account uses it."""
         self._database.change(delete(TOKENS).where(TOKENS.c.id == token_id, TOKENS.c.revoke_since.is_not(None)))
 
     # Functions that run inside the caller's transaction.

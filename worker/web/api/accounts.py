@@ -94,9 +94,9 @@ def add_account(new: schemas.NewAccount, visit: VisitDep, caller: WriteAccounts,
     already has an account, the answer is 409 `account_exists` with the account's id, and nothing is changed. If the
     account belongs to another service, or belonged to one when its data were erased, the answer is 409
     `METER_ELSEWHERE` without the id: ask the operator. The answer is the same if version 0.2.0 erased the meter's data,
-    because it did not record the service. A meter of your service whose holder has had its data erased gives 409
-    `meter_erased`, unless `consented_on` is later than the day of the erasure. With enedis-v4, where each holder has
-    their own token, only the consent page can add an account: 409 `consent_needed`.
+    because that version did not record the service. If the data of a meter of your service were erased, the answer is
+    409 `meter_erased`, unless `consented_on` is later than the day of the erasure. With enedis-v4, each holder has
+    their own token, so only the consent page can add an account: the answer is 409 `consent_needed`.
     """
     if visit.sync.suppliers.main.account_tokens:
         raise HttpRefusal(

@@ -34,12 +34,12 @@ from worker.web.request_audit import note_actor
 log = logging.getLogger("releve.api")
 CSRF_HEADER: Final = "X-CSRF-Token"
 _HOUSEHOLD_SCOPES: Final = frozenset({Scope.READ_ACCOUNTS, Scope.READ_MEASURES})
-# A secret of 256 bits can't be guessed, and the right secret is always accepted. These limits make attempts visible and
-# cheap.
+# A secret of 256 bits can't be guessed. These limits only make attempts visible in the log, and keep their cost low.
+# They never block a caller that has the right secret.
 BAD_TOKENS: Final = Rate("bad-token", calls=10, window_s=300)  # Counted by address.
 BAD_TOKENS_OF_ID: Final = Rate("bad-token-id", calls=50, window_s=300)  # Counted by the id in the bad token.
 ANONYMOUS_CALLS: Final = Rate("stranger", calls=60)  # Calls without a token or session, counted by address.
-# Only for the OpenAPI description: the headers are read below, so that each refusal has its reason.
+# These three only describe the API for OpenAPI. Our own code reads the headers, so that each refusal has its reason.
 _bearer = HTTPBearer(auto_error=False, scheme_name="token", description="Create one with `releve access add-token`.")
 _cookie = APIKeyCookie(
     name=dependencies.SESSION_COOKIE,

@@ -131,7 +131,7 @@ async def watch_progress(
         return Response(status_code=204)  # Only this status keeps an EventSource from reconnecting.
     _limits.check(caller)
     load = partial(load_watched, registry, sync, access, caller, account_id)
-    # Loaded once before the stream begins, because only now can an error be answered with its own status.
+    # The progress is loaded before the stream begins: afterwards an error can't be answered with its own status.
     await run_in_threadpool(load)
     # The response's comments keep the connection alive, one every 15 s.
     return EventSourceResponse(_limits.count(caller, stream_events(load)))

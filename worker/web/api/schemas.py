@@ -98,7 +98,7 @@ class SeriesChoices(BaseModel):
 
 
 class SeriesSwitches(BaseModel):
-    """Switches only: a client may be allowed to choose series, but not to read when these series were requested."""
+    """The switches, without the times of requests: a client that may choose series may lack the scope to read times."""
 
     account: str = Field(examples=[EXAMPLE_ID])
     series: dict[Series, SeriesSwitch]
@@ -186,7 +186,7 @@ class Receipt(BaseModel):
 
 
 def _describe_details(schema: dict[str, Any]) -> None:
-    """Add the fields that only some doctypes have to the schema of a document."""
+    """Add to the schema of a document the fields that exist only for some doctypes."""
     for detail in (detail for doctype in Doctype for detail in doctype.details):
         schema["properties"].setdefault(detail.name, detail_schema(detail))
 

@@ -188,8 +188,8 @@ def _span_query(by: View | None, at: date | None, compare: Against, unit: Unit) 
 def _may_add_gas(sync: Sync, account: Account, suppliers: Sequence[str]) -> bool:
     """Return whether the page offers to connect a gas meter too.
 
-    True if gas is set up, no account of the home (or that may join it) is for gas, and the household may still choose
-    the account's series.
+    True if gas is set up, no account is for gas among those that are in the home or may join it, and the household may
+    still choose the account's series.
     """
     return GRDF.name in sync.suppliers and GRDF.name not in suppliers and account.may_choose_series
 
@@ -254,7 +254,7 @@ def connection_of(account: Account, status: AccountStatus, why_late: str) -> tup
 
 
 def _count_gaps(history: History, account: Account, today: date) -> dict[str, Any]:
-    """Return how many days of the last month lack their daily value, and how many have one but lack the curve."""
+    """Return how many days of the last month lack the daily value, and how many lack only the curve."""
     coverage = coverage_of(account.id, history)
     first, series = today - _GAP_REACH, daily_of(supplier=account.supplier)
     daily, curves = coverage.get(series), find_curve(series)
@@ -308,7 +308,8 @@ def build_chart(
     span, daily = Span.containing(asked.view, shown), flows[0].daily
 
     def next_day(flow: StoredFlow) -> date:
-        # For an account of files only, nothing counts as missing, because the next file may contain it.
+        # If an account is fed only by files, no bar of a week, month or year counts as missing, because the next file
+        # may contain it.
         return date.min if account.files_only and span.view is not View.DAY else flow.last + ONE_DAY
 
     def read(flow: StoredFlow) -> SpanMeasures:
@@ -319,7 +320,7 @@ def build_chart(
         return replace(found, days_set_aside=tuple(set_aside[:_MOST_NAMED]), reasons=reasons)
 
     measures, *fed = map(read, flows)
-    # A day in the first or the last year of the calendar isn't explained.
+    # A day in the first or the last year isn't explained, because days around it may lie outside Python's calendar.
     if at is not None and not span.start <= at < span.end and at.year not in (MINYEAR, MAXYEAR):
         reason = words.choose(explainer.explain_days(account, daily, [at])[at].sentences)
         measures = replace(measures, reasons=tuple(filter(None, (reason, *measures.reasons))))
@@ -367,7 +368,7 @@ def explain_gaps(
 ) -> Iterator[str]:
     """Yield a sentence for each reason why values of the chart are missing.
 
-    Nothing is yielded for the months of a year, because the charts of the months explain the gaps.
+    Yields nothing for a chart of a year, because the charts of its months explain their gaps.
     """
     if measures.span.view is View.DAY:
         yield from _explain_day(explainer, account, daily, measures, words)
@@ -378,7 +379,10 @@ def explain_gaps(
 def explain_lateness(
     explainer: Explainer, account: Account, daily: Series, status: AccountStatus, today: date, words: Words
 ) -> str:
-    """Return why the newest day that should be stored is missing; empty if the day is stored or not published yet."""
+    """Return why the newest day that should be stored by now is missing.
+
+    Empty if the day is stored or will be requested only tonight, or if no day of the series is stored.
+    """
     series = status.series.get(daily)
     if series is None or series.last_day is None:
         return ""

@@ -1,8 +1,8 @@
 """Forms of an account's page: choose its series, stop its consent, remove it, join it with another account of the home.
 
-A home has one account per supplier, and only accounts that this browser's session shows are ever named. The sum of a
-home's energies (kWh) is made only on request, and names what is added. The sum covers only the days that are known for
-all accounts of the home; otherwise it would add up unequal times.
+A home has one account per supplier. These pages name only accounts that this browser's session shows. The sum of a
+home's energies (kWh) is made only on request, and says what it adds up. It covers only the days that are known for all
+accounts of the home, so that each energy is summed over the same days.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ _RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_
 class Box:
     """The tick box of a series. ``state``: ``on``, ``off`` or ``ended``, as in the keys of its texts.
 
-    ``kept``: whether the series can't be switched off here, because the page's totals are computed from it.
+    ``kept``: True for a collected series of daily values. It can't be switched off here, because the page's totals come
+    from it.
     """
 
     series: Series
@@ -92,8 +93,8 @@ class Home:
 class SummedSpan:
     """The sum of a home's energies over a day, month or year, as texts for the page.
 
-    ``parts``: the key of each energy's name, and the energy's share in the total. ``note``: how many days are summed,
-    if not all.
+    ``parts``: for each energy, the key of its name, and its share in the total. ``note``: how many days are summed;
+    empty if all are.
     """
 
     title: str
@@ -102,7 +103,7 @@ class SummedSpan:
     note: str
 
 
-# An account that another person has taken over, or that can't be stopped, has its page, but not these forms.
+# If the account was taken over by another person, or can't be stopped, its page is shown instead of the form.
 Choosable = Annotated[Account, Depends(own_account(lambda account: account.may_choose_series))]
 Stoppable = Annotated[Account, Depends(own_account(lambda account: account.may_be_stopped, "#connection"))]
 
@@ -123,7 +124,7 @@ def save_series(
 ) -> Response:
     """Switch each series whose box was changed. ``before``: the series that the form showed as ticked.
 
-    An unchanged series continues to follow the service's setting.
+    Any other series keeps its switch; if it has none, it continues to follow the service's setting.
     """
     page, ticked = f"/accounts/{account.id}/series", set(series or ())
     changed = ticked ^ set(before or ())
@@ -140,7 +141,7 @@ def save_series(
 
 
 def _load_boxes(stores: Stores, account: Account) -> list[Box]:
-    """Return the boxes of the series that the supplier's API has, in order."""
+    """Return a box for each series that the supplier's API offers."""
     return [
         Box(
             series,
@@ -171,7 +172,7 @@ def stop_account(stores: StoresDep, sync: SyncDep, account: Stoppable) -> Respon
 
 
 def describe_grants(stores: Stores, sync: Sync, account: Account) -> dict[str, Any]:
-    """Return the template's values about the OAuth proxy's grants for the account's meter, with the clients' names."""
+    """Return values for the template: the grants of proxy clients for the account's meter, with the clients' names."""
     today, meters = sync.history.today(), meters_of(stores.registry, account)
     grants = stores.registry.proxy_grants.list_grants(meter_digests=meters)
     names = {client.id: client.name for client in stores.registry.proxy_clients.list_clients()} if grants else {}
@@ -207,17 +208,16 @@ def remove_account(request: Request, stores: StoresDep, sync: SyncDep, account: 
         delete_share=has_shares(sync, account.supplier),
         receipt=receipt_of(erased),
         moment=stores.now(),
-        access_notice=None,  # The session's household may have ended with its account.
+        access_notice=None,  # Without the account, the session's household may not exist any more.
     )
 
 
 def receipt_of(erased: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Return the counts of an erasure that the page of its receipt shows."""
+    """Return the counts that the receipt of an erasure shows."""
     return [(name, erased[name]) for name in _RECEIPT_LINES if name in erased]
 
 
 def find_home(registry: Registry, session: Session, account: Account) -> Home:
-    """Return the home of an account that the session shows."""
     existing = [one for one in load_accounts(registry, session) if one.state is not AccountState.DELETED]
     partners = _share_home(account, existing)
     suppliers = {account.supplier, *(partner.supplier for partner in partners)}
@@ -258,7 +258,7 @@ def part_accounts(registry: RegistryDep, session: SessionDep, account: OwnAccoun
 def build_sum(stores: Stores, accounts: Sequence[Account], at: date | None, words: Words) -> list[SummedSpan]:
     """Return the sums of a day, its month and its year; empty while one of the accounts has no daily value.
 
-    ``at``: the day; if it is None or too late, the last day that all accounts have is taken.
+    ``at``: the day. If it is None, or later than the last day that is known for all accounts, that last day is taken.
     """
     series = [daily_of(supplier=account.supplier) for account in accounts]
     pairs = list(zip(accounts, series, strict=True))

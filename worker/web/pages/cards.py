@@ -2,7 +2,7 @@
 
 - Power: the maximum of each day, of the month and of the year, compared with the subscribed power. For a day, the
   card shows the day's month, because a day has only one maximum power.
-- Registers: for each tariff period, the year's last reading of its register, and the energy of the month or year.
+- Registers: for each tariff period, the last register reading of the year, and the energy of the month or year.
   Periods are named as the supplier sends them, with an explanation if there is one (``register.<name>``).
 - Billed periods of gas: a table of the periods, and a table that compares the energy published for each month with the
   sum of its days. Days and periods are two measures of the same gas, so they are shown next to each other and never
@@ -43,7 +43,7 @@ from worker.web.pages.charts import SIZES, draw_chart, slot_label, title_of
 from worker.web.texts import Words
 
 _UNKNOWN: Final = "–"
-_PLACES: Final = 3  # Powers are sent in whole VA, registers in whole Wh.
+_PLACES: Final = 3  # Decimals of kVA and kWh: powers are sent in whole VA, registers in whole Wh.
 _KEY_LENGTHS: Final = {View.MONTH: 7, View.YEAR: 4}
 _BREAKS: Final = {
     BreakCause.FELL_BACK: "registers.break.fell_back",
@@ -82,7 +82,10 @@ class PowerCard:
 
 @dataclass(frozen=True, slots=True)
 class RegisterRow:
-    """A tariff period, or the total: the year's last register reading, and the energy of the month or year shown."""
+    """The row of a tariff period, or of the total. ``index``: the last register reading of the year.
+
+    ``energy``: the energy of the month or year shown.
+    """
 
     name: str
     about: str
@@ -141,7 +144,7 @@ class BilledMonth:
 
 @dataclass(frozen=True, slots=True)
 class BilledCard:
-    """All values for the template. ``year``: the year shown. ``last``: the newest period in a sentence.
+    """All values for the template. ``year``: the year shown. ``last``: a sentence about the newest period.
 
     ``deviation``: a sentence about the month on the page; empty if the month can't be compared.
     """
@@ -158,8 +161,8 @@ class BilledCard:
 class ContractCard:
     """All values for the template.
 
-    ``title``: the key of the title. ``facts``: the key of each fact's name, and the value. ``changes``: the days on
-    which a new contract was found, each with this contract in a few words; newest first.
+    ``title``: the key of the title. ``facts``: the key of each fact's name, and the value. ``changes``: for each
+    contract, newest first, the day on which it was found, and the contract in a few words; empty if there is only one.
     """
 
     series: Series
@@ -236,7 +239,7 @@ def to_power(series: Series, peaks: Sequence[Peak], contracts: Sequence[Entry], 
 
 
 def _peaks_by_slot(span: Span, peaks: Sequence[Peak]) -> dict[Span, Peak | None]:
-    """Return the maximum power of each day of a month, or of each month of a year; None if it is not stored."""
+    """Return the maximum power of each day of a month, or of each month of a year; None if none is stored."""
     view = View.DAY if span.view is View.MONTH else View.MONTH
     slots = dict.fromkeys(Span.containing(view, day) for day in span.days())
     return {slot: _find_highest_within(slot, peaks) for slot in slots}
@@ -300,7 +303,7 @@ def build_registers(
 ) -> RegistersCard | None:
     """Return the card with the registers of the span's year; None if no registers are stored."""
     year = Span.containing(View.YEAR, at.start)
-    # The midnight that ends the year's last day belongs to the next day.
+    # The reading that ends the year's last day is made at midnight, so it has the date of the next day.
     entries = read_entries(measures, account_id, series, DateWindow(year.start, year.end + ONE_DAY))
     return to_registers(series, entries, at, words, today) if entries else None
 
@@ -501,7 +504,7 @@ def _day_in_words(text: str, words: Words) -> str:
 
 
 def describe_gas_contract(entry: Entry, words: Words) -> dict[str, str]:
-    """Return the facts of a gas contract by the keys of their names; unknown values are empty."""
+    """Return the facts of a gas contract, each with the text key of its name; unknown values are empty."""
     details = entry.details or {}
     return {
         "gas.contract.frequency": in_words("frequency", details.get("frequency") or "", words),

@@ -1,13 +1,13 @@
-"""Values for charts and tables: a day by half-hours, a week or month by days, a year by months, each with a comparison.
+"""Values for charts and tables: a day by its steps, a week or month by days, a year by months, each with a comparison.
 
-Energy is in whole milliwatt-hours; gas has no values within a day. An unknown value is None, never zero. Two spans are
-compared over the days that both have; otherwise an unfinished month would always look thrifty. Functions named
+Energy is in whole milliwatt-hours. Gas has no values within a day. An unknown value is None, never zero. Two spans are
+compared only over the days that both have; otherwise an unfinished month would always look thrifty. Functions named
 ``read_…`` and ``first_day`` read the store and raise StoreUnavailable; the others are pure.
 
-A day's slots are its steps of whatever length and its gaps, each compared with the same time of the day before. Steps
-of both days are added up until their bounds agree, so that each slot is the same time on both days. A gap is time that
-no step covers. The slots are contiguous, and their lengths add up to 23, 24 or 25 hours. Consumption and production are
-shown on one grid, the coarser of the two: a slot that is partly a gap has the energy of its other part.
+A day's slots are its steps, of any length, and its gaps. A gap is time that no step covers. Each slot is compared with
+the same time of the day before: the steps of both days are added up until their bounds agree. The slots are contiguous,
+and their lengths add up to 23, 24 or 25 hours. Consumption and production are shown on one grid, the coarser of the
+two. There, a slot that is partly a gap has the energy of its other part.
 
 A day of gas also has a volume, a coefficient, two index readings and a status such as provisional, shown in words. An
 unknown word from the supplier is shown as it was sent.
@@ -133,10 +133,10 @@ class Slot:
     ``start`` is the local time of a step, or midnight of a day or of a month's first day. ``overhang``: how long the
     slot's last step continues after the day. ``repeated`` marks a slot in the second pass of the hour that is repeated
     in autumn. ``pending`` marks a slot in the future or not yet published, where a missing value is no gap.
-    ``carried``: a step that began on the previous day, and is counted there, covers the slot or its beginning.
-    ``uncovered``: how much of the slot is a gap next to known steps, in the common grid of two series. ``missing_days``
-    counts the past days of a month that have no value, ``known_days`` the days of the month that have a value.
-    ``incomplete`` marks the cost of a day that is known only in part.
+    ``carried``: True if a step of the previous day covers the slot or its beginning; the step's energy is counted on
+    the previous day. ``uncovered``: in the common grid of two series, how much of a slot with known steps is a gap.
+    ``missing_days``: how many past days of a month have no value. ``known_days``: how many days of the month have a
+    value. ``incomplete``: whether the cost of a day is known only in part.
     """
 
     start: datetime
@@ -163,7 +163,7 @@ class Slot:
 
     @property
     def partial(self) -> bool:
-        """Whether the energy covers only some days of a month, or some steps."""
+        """Whether the value covers only a part of the slot: some days of a month, or some steps of a day."""
         return self.missing_days > 0 or self.unfinished or self.incomplete or bool(self.uncovered)
 
 
@@ -171,7 +171,7 @@ class Slot:
 class Comparison:
     """The energy of two spans, summed only over the time for which both have values.
 
-    ``number``: the length of that time in days; for a single day in minutes, or 0 if the daily values are compared.
+    ``number``: how many days are compared. Of a single day: how many minutes, or 0 if the daily values are compared.
     ``whole``: True if no part of either span is left out.
     """
 
@@ -188,12 +188,12 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class SpanMeasures:
-    """Values of one chart. ``total``: None if nothing is known; ``curve``: the sum of a day's complete curve.
+    """Values of one chart. ``total``: None if nothing is known. ``curve``: the sum of a day's curve if it is complete.
 
-    ``days_set_aside``: days for which the supplier sent a value that no meter can reach. ``days``: the span's days that
-    have a value of their own. ``details``: the additional fields of each day that has any. ``reasons``: why values are
-    missing, in sentences. ``computed``: the days whose value was computed as the sum of their curve. ``against``: what
-    the span is compared with. ``unpriced``: the days without a price.
+    ``days_set_aside``: days for which the supplier sent a value that no meter can reach. ``days``: the daily values of
+    the span. ``details``: the additional fields of each day that has any. ``reasons``: why values are missing, in
+    sentences. ``computed``: the days whose value was computed as the sum of their curve. ``against``: what the span is
+    compared with. ``unpriced``: the days without a price.
     """
 
     span: Span
@@ -376,7 +376,7 @@ class _Step(NamedTuple):
 
     @classmethod
     def on_clock_of(cls, day: date, reading: IntervalReading) -> _Step | None:
-        """Return where the step lies on the clock of ``day``; None if the clock of this day never shows that time."""
+        """Return the step at the same clock time of ``day``; None if a part of this time doesn't exist on that day."""
         overhang = _overhang(reading)
         length = reading.length // _MINUTE - overhang
         start = reading.start.astimezone(UTC)
@@ -400,8 +400,8 @@ def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool =
     carried_until = max((_overhang(reading) for reading in by_day[day - ONE_DAY]), default=0)
     gaps = find_uncovered(carried_until, day_length(day) // _MINUTE, ((step.start, step.end) for step in now))
     on_clock = (_Step.on_clock_of(day, reading) for reading in by_day[day - ONE_DAY])
-    # A step of the day before is left out if the edge of a gap, or of a carried step, cuts through it, because no slot
-    # could then show the same time of both days.
+    # A step of the day before is left out if an edge of a gap, or of a carried step, lies inside the step, because then
+    # no slot with this step could have the same time on both days.
     edges = {carried_until, *(edge for gap in gaps for edge in gap)}
     before = [step for step in on_clock if step and not any(step.is_cut_at(edge) for edge in edges)]
     midnight = local_midnight(day).astimezone(UTC)
@@ -462,7 +462,7 @@ def _missing_of(slots: Iterable[Slot]) -> timedelta:
 def _common_bounds(
     carried_until: int, now: Iterable[_Step], before: Iterable[_Step], gaps: Iterable[tuple[int, int]], end: int
 ) -> list[int]:
-    """Return the bounds that lie inside no step of either day; in a gap, each half-hour is a bound too."""
+    """Return the bounds of slots. No bound lies inside a step of either day. In a gap, each half-hour is a bound."""
     steps = [*now, *before]
     inside = {minute for step in steps for minute in range(step.start + 1, step.end)}
     half_hours = (
@@ -481,7 +481,7 @@ def _overhang(reading: IntervalReading) -> int:
 
 
 def _minute_of(day: date, clock: datetime) -> int | None:
-    """Return the minute of a day at which its clock shows the time of ``clock``; None if that day has no such time."""
+    """Return the minutes from midnight until ``day`` has the clock time of ``clock``; None if it has no such time."""
     moment = datetime.combine(day, clock.time(), PARIS).astimezone(UTC)
     shown = moment.astimezone(PARIS)
     if (shown.time(), shown.fold) != (clock.time(), clock.fold):
@@ -515,7 +515,7 @@ def count_marks(details: DayDetails, words: Words) -> list[str]:
 
 
 def notes_on_marks(details: DayDetails, is_day: bool, supplier: str, words: Words) -> Iterator[str]:
-    """Yield notes for below a chart of gas: when a gas day begins, and how many values may still change."""
+    """Yield the notes below a chart of gas: when a gas day begins, and how many values may still change."""
     if is_day and details:
         yield words("gas.day")
     if provisional := _count_provisional(details):

@@ -4,18 +4,19 @@ The chart shows the consumption and, with solar panels, also the energy fed into
 in, it shows only the energy fed in. Gas has no values within a day, so a day of gas is shown in figures.
 
 With panels the meter sees only the exchange with the grid: energy that the panels make and the home uses at once passes
-no meter. So drawn and fed-in energy are never added up, and their difference is named for what it is: more drawn than
-fed in, or more fed in than drawn.
+no meter. So drawn and fed-in energy are never added up, and their difference is shown in words: more drawn than fed in,
+or more fed in than drawn.
 
-Links are queries of the account's own page, and drawings are SVG, made on the server: both work without scripts, and
-the drawings take their colours from the page's style sheet.
+Links are queries of the account's own page, and drawings are SVG made on the server, so both work without scripts. The
+drawings take their colours from the page's style sheet.
 
-A bar is as wide as its time is long; for a day its height is the mean power (kW), otherwise the energy (kWh) or the
-maximum power (kVA), or what it costs (€). The previous span is a pale wide bar behind a solid narrow one: both can be
-read at 48 bars on a phone. Energy fed into the grid hangs below the axis, to the same scale, because drawn and fed-in
-energy are not parts of one sum. A gap is hatched and a measured zero is a line. The second pass of the hour that is
-repeated in autumn has its own background, and so have off-peak hours. In front of each slot is a target for the
-pointer, as high as the chart; the target is a link if the slot leads to another chart.
+In the chart of a day, a bar is as wide as its time is long, and its height is the mean power (kW). In other charts all
+bars are equally wide, and the height is the energy (kWh), its cost (€) or the maximum power (kVA). The value of the
+compared span is a pale wide bar behind the narrow solid bar, so both can be read at 48 bars on a phone. Energy fed into
+the grid hangs below the axis, to the same scale, because drawn and fed-in energy are not parts of one sum. A gap is
+hatched and a measured zero is a line. The second pass of the hour that is repeated in autumn has its own background,
+and so have off-peak hours. In front of each slot is a target for the pointer, as high as the chart. If the slot leads
+to another chart, the target is a link.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ from worker.web.rendering import ENVIRONMENT
 from worker.web.texts import Words
 
 _VIEW_WITHIN: Final = {View.WEEK: View.DAY, View.MONTH: View.DAY, View.YEAR: View.MONTH}
-_ONE_WATT_HOUR: Final = 1000  # In milliwatt-hours: daily values are sent in watt-hours.
+# In milliwatt-hours. A smaller difference between a daily value and its curve is not shown, because daily values are
+# sent in whole watt-hours.
+_ONE_WATT_HOUR: Final = 1000
 _UNKNOWN: Final = "–"
 _AN_HOUR: Final = timedelta(hours=1)
 _SMALLEST_TOP: Final = 0.05  # In kW, kWh or kVA. With a lower top, a device on standby would fill the chart.
@@ -163,11 +166,11 @@ def to_chart(
     has_prices: bool = False,
     off_peak: Sequence[tuple[int, int]] = (),
 ) -> Chart:
-    """Return the chart. ``first`` and ``last``: the first and the last day to which its links lead.
+    """Return the chart. ``first`` and ``last``: the first and the last day to which the chart's links lead.
 
-    ``daily``: the series of its daily values, by default electricity consumption. ``fed``: the energy fed into the
-    grid, if the account has stored both directions. ``has_prices``: whether it can also be shown in the other unit.
-    ``off_peak``: the off-peak hours of a day, in minutes since it began.
+    ``daily``: the series of the daily values, by default electricity consumption. ``fed``: the energy fed into the
+    grid, if the account has stored both directions. ``has_prices``: whether the span can also be shown in the other
+    unit. ``off_peak``: the off-peak hours of a day, in minutes since it began.
     """
     daily = daily or daily_of()
     span = measures.span
@@ -221,9 +224,9 @@ def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = N
 
 
 def _describe_known_days(measures: SpanMeasures, words: Words) -> str:
-    """Return how many days of a week, month or year are known, or that a day's value has not been sent yet.
+    """Return how many days of a week, month or year are known; empty if all are, or none is.
 
-    Empty if all days are known, or no day is.
+    For a day, return that its daily value has not been sent yet; empty if it has, or if nothing is known.
     """
     if measures.span.view is View.DAY:
         return "" if measures.days or measures.total is None else words("chart.of_steps")
@@ -265,7 +268,7 @@ def to_row(slot: Slot, view: View, words: Words, places: int) -> TableRow:
     if slot.incomplete:
         notes.append(words("cost.incomplete"))
     if slot.gap:
-        # A day without a total may still have a part of its curve.
+        # In a week or month, only the day's total is called missing: a part of its curve may be known.
         notes.append(words("chart.gap.total" if view in (View.WEEK, View.MONTH) else "chart.gap"))
     elif slot.uncovered:
         notes.append(words("chart.uncovered", time=_time_text(slot.uncovered // timedelta(minutes=1), words)))
@@ -422,8 +425,8 @@ def describe_balance(balance: Balance, view: View, words: Words) -> str:
 def rows_of_both(drawn: SpanMeasures, fed: SpanMeasures) -> list[tuple[int | None, int | None]]:
     """Return, for each slot of ``drawn``, the energy fed in during its time, and the energy drawn minus energy fed in.
 
-    The slots of both have the same times (``on_one_grid``). The difference is None if it would compare unequal times:
-    in a month some days, and in a slot some steps, may be known for only one direction.
+    The slots of both must have the same times (``on_one_grid``). The difference is None if it would compare unequal
+    times: some days of a month, or some steps of a slot, may be known for only one direction.
     """
     rows: list[tuple[int | None, int | None]] = []
     for slot, other in zip(drawn.slots, fed.slots, strict=True):
@@ -574,9 +577,9 @@ def draw_chart(
 ) -> Markup:
     """Return a chart as an ``<svg>`` element. ``title`` is the chart's text for screen readers.
 
-    ``fed``: the series drawn below the axis. ``limits``: the level of a line across each slot, in the unit of the
-    slots. ``links``: where each slot leads, with its text for screen readers. ``bands``: the minutes of a day that have
-    a background.
+    ``fed``: the series drawn below the axis. ``limits``: for each slot, the level of a line across it, in the unit of
+    the slots; None for no line. ``links``: where each slot leads, with its text for screen readers. ``bands``: the
+    minutes of a day that have a background.
     """
     view, slots = measures.span.view, measures.slots
     heights = [_heights(slot, view) for slot in slots]

@@ -4,12 +4,12 @@ The secret of an invitation is in the fragment of its link, which no server and 
 secret into the form; without scripts the person pastes the link. Loading the page doesn't use the invitation up,
 because mail programs load links too. The button binds the invitation to this browser and leads to the supplier's page.
 
-Each start of a consent keeps a key in Redis for a quarter of an hour, so starts are limited. Strangers at one address
-share a count. An invited person and a household have counts of their own, so that no stranger at the same address locks
-them out. If another site's page loads one of these pages by itself, without a person, no consent begins.
+Each start of a consent keeps a key in Redis for a quarter of an hour, so the number of starts is limited. Strangers at
+one address share a count. An invited person and a household have counts of their own, so that no stranger at the same
+address locks them out. No consent begins if another site's page loads one of these pages without a person's action.
 
-Without another proof, people prove that a meter is theirs by typing what its display shows. The page for this belongs
-to the browser's last connection request, and shows nothing about the meter. A task compares the typed reading with the
+To prove that a meter is theirs, people without another proof type in what its display shows. The page for this concerns
+the browser's last connection request, and shows nothing about the meter. A task compares the typed reading with the
 supplier's values.
 """
 
@@ -47,8 +47,8 @@ from worker.web.request_audit import note_subject
 
 router = APIRouter()
 CONSENT_STARTS: Final = Rate("consent", calls=60)
-# A secret of 256 bits can't be guessed; this limit only keeps wrong secrets cheap for us. The right secret is always
-# accepted.
+# A secret of 256 bits can't be guessed, and the right secret is always accepted. This limit only makes wrong secrets
+# cheap to refuse.
 WRONG_INVITATIONS: Final = Rate("invitation", calls=20)
 _AN_HOUR_S: Final = 3600
 REQUEST_TRIES: Final = Rate("reading-request", calls=5, window_s=_AN_HOUR_S)
@@ -72,7 +72,7 @@ def require_person(request: Request) -> None:
 
 @router.get("/invitation")
 def show_invitation(visit: ConsentVisitDep) -> Response:
-    """Show the form, which tells nothing about the invitation, because the server has not seen it yet."""
+    """Show the form. It shows nothing about the invitation, because the server has not seen the secret yet."""
     form_to = [visit.sync.suppliers.main.endpoints.authorize_url]
     return render_with_form(visit.request, "invitation.html", form_to=form_to, several=gas_suffix(visit.sync))
 
@@ -112,7 +112,7 @@ def invite_to_pretend_home(
     if account is None:
         made = invitations.create(InvitationPurpose.METER, ENEDIS.name, _PRETENDER, usage_point_id=meter)
     else:
-        # Pretend homes belong to everybody, so anybody may be invited to an account that exists.
+        # Pretend homes belong to everybody, so anybody may be invited to an existing account.
         made = invitations.create(InvitationPurpose.ACCOUNT, ENEDIS.name, _PRETENDER, account_id=account.id)
     opened = invitations.open(made[1], visit.renamed.newest)
     return visit.page("invitation_over") if opened is None else _go_on(visit, opened)
@@ -140,8 +140,8 @@ def _go_on(visit: ConsentVisit, invitation: Invitation) -> Response:
 def _open_again(visit: ConsentVisit, secret: str) -> Response | None:
     """Open the account again for the browser that has used this invitation; None if nothing may be opened.
 
-    After a crash, a browser may have no session although its consent is recorded. If the browser got a session that has
-    ended since, it gets no other session, because the device may have been lost.
+    This is for a browser that got no session, because of a crash after its consent was recorded. A browser whose
+    session has ended gets no new session, because the device may have been lost.
     """
     registry = visit.registry
     invitation = registry.invitations.find(secret)
@@ -249,8 +249,8 @@ def begin_flow(visit: ConsentVisit, flow: ConsentFlow, callback_path: str, usage
     """Store a consent flow that begins now, and redirect to the supplier's page.
 
     The response also sets the cookie with the browser's new name. Only a simulator gets ``callback_path`` and
-    ``usage_point_id``: the supplier knows our callback address from our contract, and the holder chooses the meter on
-    the supplier's page.
+    ``usage_point_id``. A real supplier knows our callback address from our contract, and lets the holder choose the
+    meter on its page.
     """
     consents = visit.consent.supplier_of(flow.supplier)
     hint = usage_point_id if usage_point_id and consents.is_meter(usage_point_id) else None
@@ -267,7 +267,7 @@ def begin_flow(visit: ConsentVisit, flow: ConsentFlow, callback_path: str, usage
 def _hints(
     visit: ConsentVisit, flow: ConsentFlow, callback_path: str, usage_point_id: str | None
 ) -> Mapping[str, str | None]:
-    """Return the parameters that only a simulator gets; the address of GRDF's page already has our callback."""
+    """Return the parameters that only a simulator gets. The address of GRDF's page already has our callback."""
     settings = visit.settings
     if flow.supplier == visit.sync.suppliers.main.supplier.name:
         hints = {"redirect_uri": settings.public_url + callback_path, "usage_point_id": usage_point_id}
@@ -278,8 +278,8 @@ def _hints(
 def count_start(visit: ConsentVisit, invitation: Invitation | None) -> int:
     """Count a start of a consent. Return 0 if it is within the rate, else the seconds until the next start is allowed.
 
-    The start is counted by household; without one, by ``invitation`` or else by an invitation that this browser has
-    opened; without any, by address.
+    The start is counted by the session's household. Without a household, it is counted by ``invitation``, or else by an
+    invitation that this browser has opened. Without an invitation, it is counted by address.
     """
     session = visit.session
     if session.household is not None and session.accounts:

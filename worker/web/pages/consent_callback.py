@@ -4,13 +4,13 @@ Anybody can type the address of a callback, so a callback becomes only a connect
 (``domain.connection_request``), which changes nothing without a proof. A callback's state works once, and only in the
 browser that began the consent. The first answer gives the browser a new name, and binds the request to this name,
 before there is an outcome. While the request waits, the page reloads itself, and only the browser with this name gets
-the outcome. The name opens a session once: with the callback, or with the button of the page that shows the outcome of
-a reading or the state of a right. If the supplier must be asked, a task asks.
+the outcome. The name opens only one session: when the callback is loaded again, or by the button of a page that shows
+the outcome of a reading or the state of a right. Only a task asks the supplier.
 
 The names of a browser are random texts in a cookie, a new one for each handshake. The outcome of a handshake is bound
-to a name that its own answer sets, never to a name that the browser had before. So a person who has planted a name in
-somebody's browser sees nothing of what that browser does afterwards. All names of a browser are tried to find what it
-may continue, so that its tabs are independent.
+to a name that the handshake's own answer sets, never to a name that the browser had before. So a person who has planted
+a name in somebody's browser sees nothing of what that browser does afterwards. A browser may continue whatever is bound
+to any of its names, so its tabs are independent.
 
     releve_connect    67474f2eZr0….67474ee1k3q…    the names, the newest first; each begins with the second in which it
                                                    was made, as eight hexadecimal digits
@@ -61,11 +61,13 @@ router = APIRouter()
 log = logging.getLogger("releve.web")
 PORTAL_SUFFIX: Final = "_parent"  # Enedis' 2026 portal sometimes appends this to the redirect address.
 BROWSER_COOKIE: Final = "releve_connect"
-MOST_NAMES: Final = 30  # One invitation needs fewer; the name that opened the invitation must stay.
+# Beyond this number a browser's oldest name is dropped. One invitation adds fewer names, so the name that opened it is
+# still there when it is used.
+MOST_NAMES: Final = 30
 _NAME: Final = re.compile(r"([0-9a-f]{8})[A-Za-z0-9_-]{32}", re.ASCII)
 _STATE: Final = re.compile(rf"[A-Za-z0-9_-]{{20,{LONGEST_STATE}}}", re.ASCII)
 _SHORTEST_WAIT_S: Final = 2
-_PUBLISHED: Final = Rate("request-published", calls=1, window_s=_SHORTEST_WAIT_S)  # Even if the page reloads sooner.
+_PUBLISHED: Final = Rate("request-published", calls=1, window_s=_SHORTEST_WAIT_S)  # A page may reload sooner.
 _LONGEST_WAIT_S: Final = 60
 _START_AGAIN: Final = (f"/connect/{ENEDIS.name}", "connect.again")
 _HOME: Final = ("/", "connect.home")
@@ -114,7 +116,7 @@ class BrowserNames:
 
     @property
     def hashes(self) -> tuple[str, ...]:
-        """The hashes of the names, newest first, as stored: nobody can make the cookie from the hashes."""
+        """The hashes of the names, newest first. Hashes are stored because nobody can make the cookie from them."""
         return tuple(hashlib.sha256(text.encode()).hexdigest() for text in self.texts)
 
     @property
@@ -182,7 +184,7 @@ def receive_callback(supplier: str, visit: ConsentVisitDep) -> Response:
 
 @router.post("/connect/new-holder", name=AuditAction.CONSENT_NEW_HOLDER, dependencies=[dependencies.browser_form("/")])
 def confirm_new_holder(visit: ConsentVisitDep, connection: Annotated[str, Form(max_length=64)] = "") -> Response:
-    """Continue with a proven request that closes another person's account of the meter."""
+    """Connect a proven request, and close the previous holder's account of the meter, as the person has chosen."""
     own = visit.consent.connector.choose_new_holder(connection, visit.names.hashes)
     if own is None:
         return visit.page("unknown_state")
@@ -212,8 +214,8 @@ def answer_callback(visit: ConsentVisit, supplier: str) -> Response:
     flows.end(callback.state)
     if own.asks_supplier:
         _publish_once(visit.stores, own)
-    # The outcome comes only with the next load, which shows that the browser has its new name. After a crash in
-    # between, an outcome must not belong to a name that no browser has.
+    # The outcome comes only with the next load, which proves that the browser has received its new name. Otherwise a
+    # crash could lose the response, and the outcome would belong to a name that no browser has.
     return visit.rename(_waiting_page(visit, own) if own.state is RequestState.ASKING else answer_request(visit, own))
 
 
@@ -241,8 +243,8 @@ def _receive(visit: ConsentVisit, callback: Callback, flow: ConsentFlow) -> Conn
 def _answer_repeated(visit: ConsentVisit, callback: Callback, supplier: str) -> Response:
     """Answer a callback whose state was used before; the browser to which the request belongs gets the outcome.
 
-    A browser that has only an earlier name may have loaded the callback twice at once; the answer to the other load
-    gives it the new name. But somebody may also have planted the name, so such a browser doesn't get the outcome.
+    A browser that has only an earlier name doesn't get the outcome, because somebody may have planted this name. If the
+    browser has loaded the callback twice at once, the answer to the other load gives it the new name.
     """
     names = visit.names.hashes
     own = visit.consent.requests.get(_request_id(callback.state))
@@ -304,7 +306,7 @@ def _take_on(visit: ConsentVisit, own: ConnectionRequest) -> ConnectionRequest:
 
 
 def _publish_once(stores: Stores, own: ConnectionRequest) -> None:
-    """Publish the task that asks the supplier, at most once in two seconds."""
+    """Publish the task that asks the supplier, unless it was published for this request in the last two seconds."""
     if not RateLimiter(stores.redis).count_call(_PUBLISHED, own.id):
         publish_request(stores, own)
 
@@ -341,9 +343,9 @@ def _unproven_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
 def lead_to_accounts(
     visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], name: str, *, opens: bool
 ) -> Response:
-    """Redirect to the accounts; without ``opens``, a browser that needs a new session gets a button that opens it.
+    """Redirect to the accounts. If ``opens`` is False and ``name`` has opened no session, show a button instead.
 
-    The button sends its form to the page's own address. ``name``: as for ``open_accounts``.
+    The button opens a session, by a form to the page's own address. ``name``: as for ``open_accounts``.
     """
     if opens:
         return open_accounts(visit, accounts, name)
@@ -359,9 +361,9 @@ def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAcc
     ``name``: the hash of a browser's name, or the id of an invitation. A name opens only one session, so a person who
     copies the name later gets none.
 
-    A session that shows other meters may belong to another person, who left it open or had this person sign in to it.
-    So the person is asked whether the accounts join those of this session. If one of the accounts has taken over a
-    meter from an account of the session, the session ends in this browser, without asking. Nobody is asked in a home's
+    If the session shows other meters, the person is asked whether the new accounts join them. The session may belong to
+    another person, who left it open or made this person sign in to it. If a new account has taken over a meter from an
+    account of the session, nobody is asked, and the session ends in this browser. Nobody is asked in a home's
     installation either, or about accounts that the household has had before.
     """
     session = visit.session
@@ -381,8 +383,8 @@ def _find_asked_about(
 ) -> list[Account]:
     """Return the session's accounts that the page names when it asks whether the new accounts join them.
 
-    Empty if a new account has taken over the meter of an account of the session. A takeover closes the old account and
-    creates the new one at the same time, so the equal times show the takeover even after a crash.
+    Empty if a new account has taken over the meter of an account of the session. A takeover stores one time for the end
+    of the old account and the creation of the new one. So equal times show a takeover, even after a crash.
     """
     known = registry.accounts.get_many([*session.accounts, *(account.id for account in accounts)])
     made = [known[account.id].created_at for account in accounts if account.id in known]

@@ -1,9 +1,9 @@
 """Files of an account's measures: the page and the files to download, and the import of a household's own files.
 
-The page of downloads has links to a file of each doctype, and a form for a range of days. The form is for energies,
-which have several periods. Other series have at most one document a day, so each of them has one small file. Each file
-has all documents of its range, for a spreadsheet in the reader's language or for programs. The page of imports shows
-the contents of the files, and the result.
+The page of downloads has links to a file of each doctype, and a form for a range of days. The form offers only
+energies, which have documents of several periods. Any other series has at most one document a day, so it has a single
+small file. Each file has all documents of its range, for a spreadsheet in the reader's language or for programs. The
+page of imports shows the contents of the files, and the result.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Columns(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A series of a file, for the page. ``facts``: the key of each fact's name, and the value."""
+    """A series that was found in a file, for the page. ``facts``: the key of each fact's name, and the value."""
 
     file: str
     facts: tuple[tuple[str, str], ...]
@@ -102,7 +102,7 @@ def show_download(visit: VisitDep, account: OwnAccount) -> Response:
 
 
 def _first_days(measures: MeasureStore, account_id: str, known: list[Series]) -> FirstDays:
-    """Return the doctypes of which the account has documents; the first day for a daily doctype, None for others."""
+    """Return each doctype of which the account has documents, with its first day; None if the doctype isn't daily."""
     wanted = [doctype for series in known for doctype in series.doctypes]
     stored = measures.read(account_id, dict.fromkeys(wanted, ALL_KEYS), limit=1)
     return {
@@ -151,7 +151,7 @@ def download_file(
 
 
 def _name_fields(account: Account, series: Series, by: Period, doctype: Doctype) -> dict[str, str]:
-    """Return what the file contains, with the field names of the API's answers."""
+    """Return the first fields of a JSON file, which say what it contains; they are named as in the API's answers."""
     unit = doctype.series.description.quantity.load_unit
     return {"account": account.id, "series": series, "doctype": doctype.full_name, "unit": unit, "by": by}
 

@@ -1,12 +1,12 @@
 """The OAuth proxy, through which clients with their own accounts, such as Cozy stacks, share one callback address.
 
-1. A client sends the person to ``/auth``, whose page names the client. Its button leads to the supplier's page.
+1. A client sends the person to ``/auth``, a page that names the client. The page's button leads to the supplier's page.
 2. The supplier sends the person to ``/redirect``. If the consent is proven, the person continues to the client's own
    address with a code of ours.
 3. The client exchanges the code at ``/token``, and later renews its token there, in plain OAuth 2.0 (RFC 6749, 4.1.3
    and 6).
 4. With enedis-v5 and enedis-2026, the client reads the data of the one meter of its grant at ``/data``, in the
-   supplier's own form. The application's own token never leaves us.
+   supplier's own form. The token with which Relève itself calls the supplier never leaves Relève.
 
 The supplier accepts 100 characters of state and knows one callback address, so the client's state and address are kept
 in Redis. Clients are created with ``releve access add-client``.
@@ -75,8 +75,8 @@ _REFUSED_ANSWERS: Final = {
 }
 _basic = HTTPBasic(realm="releve", auto_error=False)
 _bearer = HTTPBearer(auto_error=False)
-# A secret of 256 bits can't be guessed, and the right secret is always accepted. These limits make attempts visible and
-# cheap.
+# A secret of 256 bits can't be guessed, and the right secret is always accepted. These limits only make wrong secrets
+# visible, and cheap to refuse.
 _WRONG_OF_ADDRESS: Final = Rate("proxy-address", calls=10, window_s=300)
 _WRONG_OF_CLIENT: Final = Rate("proxy-client", calls=50, window_s=300)
 _WRONG_TOKENS: Final = Rate("proxy-token", calls=60, window_s=300)
@@ -121,7 +121,7 @@ def show_client(visit: ConsentVisitDep, supplier: str) -> Response:
     return render_with_form(
         visit.request,
         "proxy.html",
-        # If the supplier shows no page, its redirects lead straight to the client.
+        # Browsers check redirects too: a supplier that shows no page redirects straight to the client.
         form_to=[main.endpoints.authorize_url, asked.caller.redirect_uri],
         action=f"/proxy/{supplier}/auth",
         client=asked.client.name,
@@ -134,7 +134,7 @@ def show_client(visit: ConsentVisitDep, supplier: str) -> Response:
 
 @router.post("/{supplier}/auth", name=AuditAction.CONSENT_BEGIN)
 def lead_on(visit: ConsentVisitDep, supplier: str, form: Annotated[AuthorizationForm, Form()]) -> Response:
-    """Begin the consent to which the person agreed, in this browser, and redirect to the supplier's page."""
+    """Begin a consent in this browser, as the person has agreed, and redirect to the supplier's page."""
     check_own_form(visit.request, form.csrf, "/")
     sent = form.model_dump(include={*_FIELDS})
     pairs = [(name, sent[name]) for name in _FIELDS if sent[name]]
@@ -164,7 +164,7 @@ def receive_callback(visit: ConsentVisitDep) -> Response:
 
 
 def read_authorization_request(visit: Visit, pairs: list[tuple[str, str]]) -> AuthorizationRequest:
-    """Return the request for a consent in these parameters. Raises EarlyAnswer.
+    """Return the request for a consent that these parameters make. Raises EarlyAnswer.
 
     If the client or address is wrong, the person stays here; other errors are reported to the client (RFC 6749,
     4.1.2.1).
@@ -172,7 +172,7 @@ def read_authorization_request(visit: Visit, pairs: list[tuple[str, str]]) -> Au
     parameters = dict(pairs)
     client = visit.registry.proxy_clients.find(parameters.get("client_id", ""))
     redirect_uri = parameters.get("redirect_uri", "")
-    # Another program may take the other value of a repeated parameter.
+    # A repeated parameter is refused, because two programs may read different values.
     if client is None or redirect_uri not in client.redirect_uris or len(parameters) < len(pairs):
         raise EarlyAnswer(render_message(visit.request, "proxy.unknown", 400, ("/", "connect.home")))
     state, challenge = parameters.get("state", ""), parameters.get("code_challenge") or None
@@ -205,7 +205,7 @@ def _find_fault(
 
 
 def _find_opened(visit: ConsentVisit, asked: AuthorizationRequest) -> Invitation | None:
-    """Return the invitation of the client's tenant that this browser has opened earlier; None if there is none."""
+    """Return the newest invitation of the client's tenant that was opened in this browser; None if there is none."""
     return visit.registry.invitations.find_opened(visit.names.hashes, asked.client.tenant)
 
 
@@ -224,7 +224,7 @@ def _open_invitation(visit: ConsentVisit, asked: AuthorizationRequest, secret: s
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """Return the form's fields. A repeated name is refused, because another program might take the other value."""
+    """Return the form's fields. A repeated name is refused, because two programs may read different values."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
         raise HttpRefusal(400, "invalid_request", f"send {_FORM_TYPE}")
     try:

@@ -7,10 +7,10 @@ the fragment, like an invitation's secret, and loading the page doesn't use the 
 
 On a loopback address the password or the link is enough. Elsewhere the code of the second factor is always required,
 and checked only after the password, so that no answer confirms a code to somebody who lacks the password. Limits lock
-nobody out. Wrong attempts are counted by their address and name: beyond the limit one attempt in ten seconds is
-checked, because each check computes a hash. Codes are counted by what the person has already shown: the operator's
-password, a session or a link. Beyond twenty an hour, one code in 30 s is checked, so that a person with a guessed
-password would need months to guess a code. The codes of a new link from the command line have their own count.
+nobody out. Wrong attempts are limited because each check computes a hash. They are counted by address and name; beyond
+the limit, one attempt in ten seconds is checked. Codes are counted by what the person has already shown: the operator's
+password, a session or a link. So the codes of a new link from the command line have their own count. Beyond twenty
+codes an hour, one code in 30 s is checked, so that a person with a guessed password would need months to guess a code.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class SignInRefusal:
 
 
 def sign_in_page(visit: Visit, refusal: SignInRefusal | None = None, name: str = "") -> Response:
-    """Return the sign-in form, with the cookie to which its hidden field belongs."""
+    """Return the sign-in form, and set the cookie to which the form's hidden field belongs."""
     return _form_page(visit, "operator_login.html", refusal, typed_name=name)
 
 
@@ -142,7 +142,7 @@ def log_in(
 
 @router.get("/link")
 def show_link(visit: VisitDep) -> Response:
-    """Show the form for a sign-in link; the form tells nothing about the link, which the server has not seen."""
+    """Show the form for a sign-in link. The form shows nothing about the link, because the server has not seen it."""
     return _link_page(visit)
 
 
@@ -153,7 +153,7 @@ def use_link(
     code: Annotated[str, Form()] = "",
     csrf: Csrf = "",
 ) -> Response:
-    """Sign in the operator for whom a link was made, once. A wrong code doesn't use up the link."""
+    """Sign in the operator for whom a link was made. A link works only once, but a wrong code doesn't use it up."""
     try:
         check_own_form(visit.request, csrf, PATH)
     except FormRefused:
@@ -232,8 +232,8 @@ def _check_code(visit: Visit, operator: Operator, code: str, shown: str) -> Sign
     if not needs_code(visit):
         return None
     if visit.count_call(_CODES, shown):
-        # The refusal is noted under the operator's name, because all visitors without a name share one limit of the
-        # audit trail, which is soon used up.
+        # The refusal is noted under the operator's name. Refusals without a name share one limit of the audit trail,
+        # which visitors can soon use up.
         note_actor(visit.request, ActorKind.OPERATOR, operator.name)
         note_refusal(visit.request, TOO_MANY_CODES)
         if wait_s := visit.count_call(_LATE_CODES, shown):
@@ -272,9 +272,10 @@ def check_fresh(visit: OperatorVisit, password: str, code: str) -> SignInRefusal
 
 
 def _subject(visit: Visit, name: str) -> str:
-    """Return the subject by which wrong attempts are counted: the address, and the name as one of 16 groups.
+    """Return the subject by which wrong attempts are counted: the address, and one of 16 groups of names.
 
-    Groups limit the hashes and Redis keys that one address can cause, and the count doesn't reveal which names exist.
+    The groups limit the hashes and Redis keys that one address can cause. Unknown names are counted like others, so the
+    count doesn't reveal which names exist.
     """
     group = hashlib.sha256(plain_name(name).encode("utf-8", "replace")).hexdigest()[:1]
     return f"{visit.address}:{group}"

@@ -1,8 +1,8 @@
 """Forms of the operator's page: erase an account, invite, upload a proof, and change the operator's own access.
 
 To erase an account the operator gives password and code again. The link of an invitation is shown once. The proofs of
-consent that a supplier awaits are uploaded here. The upload has its own route, because the body is large: the sender is
-checked before the body is read, and the size during the reading. The files are kept in private temporary files, then
+consent that a supplier awaits are uploaded here. The upload has its own route, because the body is large. The sender is
+checked before the body is read, and the size while it is read. The files are kept in private temporary files, then
 encrypted and passed to the worker that sends them to the supplier.
 """
 

@@ -129,7 +129,7 @@ def _check_processes(stores: Stores, queues: Mapping[str, int] | None) -> list[C
 
 
 def _further_quotas(sync: Sync) -> list[dict[str, Any]]:
-    """Return the quota and the gate of each supplier except the main one; the quota by day if it has a daily limit."""
+    """Return the quota and the gate of each supplier except the main one."""
     presets = {name: clients.endpoints.preset for name, clients in sync.suppliers.items()}
     del presets[sync.suppliers.main.supplier.name]
     states = {name: sync.ledgers[name].state(preset.quota_names) for name, preset in presets.items()}
@@ -152,7 +152,7 @@ def _invitations(stores: Stores, consent: Consent) -> dict[str, Any]:
 
 
 def _fresh_hours(stores: Stores, nightly: Sequence[Series]) -> dict[datetime, dict[Series, HourFreshness | None]]:
-    """Return how many active accounts had all readings of the day before, by hour of the last day and by series."""
+    """Return, by hour of the last 24 and by series, how many active accounts had all readings of the day before."""
     rows = stores.registry.completeness.list_freshness_since(stores.now() - timedelta(hours=24))
     hours: dict[datetime, dict[Series, HourFreshness | None]] = {}
     for row in rows:

@@ -34,7 +34,7 @@ from worker.web.rendering import render
 from worker.web.request_audit import note_subject
 
 router = APIRouter()
-# The Referrer-Policy of a home's pages: without any referrer, a browser hides the origin of our own forms too.
+# The Referrer-Policy of a home's pages. With ``no-referrer``, a browser would hide the origin of our own forms too.
 OWN_PAGES: Final = "same-origin"
 _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 _FOREIGN_SITES: Final = ("cross-site", "same-site")  # "same-site": another port or subdomain of the same domain.

@@ -108,7 +108,7 @@ def show_notices_off(request: Request) -> Response:
 def switch_notices_off(visit: VisitDep, household_id: Annotated[str, Depends(read_ticket)]) -> Response:
     """Switch off the notices of a household by a mailed link, which grants no access and needs no session.
 
-    Mail programs send the same request by themselves (RFC 8058).
+    Mail programs send the same request from an unsubscribe button of their own (RFC 8058).
     """
     visit.access.ways_back.addresses.set_notices(household_id, wanted=False)
     return render_message(visit.request, "access.notices_off_done", 200, ("/", "message.home"))

@@ -1,8 +1,8 @@
-"""Declaring a right of access to gas data: the form, or the supplier's own page instead, and the right's state.
+"""Declaring a right of access to gas data: the form, the way to the supplier's own page, and the right's state.
 
-A form opens only with an invitation that this browser has opened, or from an account of its session. The typed data are
-kept until the right is declared; without an invitation, the declaration waits for the operator's approval. A task asks
-the supplier, so the page with the state reloads itself, like other pages that wait.
+A form opens only with an invitation that this browser has opened, or from an account of the browser's session. The
+typed data are kept only until the right is declared. A declaration without an invitation waits for the operator's
+approval. A task asks the supplier, so the page with the state reloads itself, like other pages that wait.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ def render_form(visit: ConsentVisit, place: FormPlace, typed: TypedRight, faults
 def offers_consent_page(settings: Settings) -> bool:
     """Return whether people may consent on the supplier's own page instead (Client Connect).
 
-    In production that requires a contract, so the operator enables it by setting RELEVE_GRDF_AUTHORIZE_URL.
+    In production this page requires a contract, so the operator enables it by setting RELEVE_GRDF_AUTHORIZE_URL.
     """
     return settings.grdf_authorize_url is not None or settings.speaks_to_gas_simulator
 

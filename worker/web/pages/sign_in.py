@@ -1,12 +1,11 @@
 """How households sign in without a supplier, by a recovery code or a mailed link, and the page of their sessions.
 
-A valid code or link is always accepted; wrong codes and links are counted only after the check. Neither the text of a
-page nor its timing reveals whether a code or an address is known. Loading a page changes nothing, because mail programs
-load links too.
+A code or link is checked before its limits, and only wrong ones count, so a valid one is always accepted. Neither the
+text of a page nor its timing reveals whether a code or an address is known. Loading a page changes nothing, because
+mail programs load links too.
 
-The page of sessions shows which browsers see the household's meters, with forms that end their sessions. ``others`` are
-browsers of other households that see one of the same accounts, for example because they connected the same meter
-themselves.
+The page of sessions shows which browsers see the household's meters, with forms that end their sessions. It also shows
+the browsers of other households that see one of these accounts, for example because they connected the same meter.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ def show_sign_in(visit: VisitDep) -> Response:
 
 @router.post("/sign-in/code", name=AuditAction.SESSION_OPEN, dependencies=[browser_form(PATH)])
 def sign_in_by_code(visit: VisitDep, code: Annotated[str, Form(max_length=200)] = "") -> Response:
-    """Open a session of the household with this code; the page that follows shows the next code."""
+    """Open a session of the household that has this recovery code. The next page shows a new code."""
     if visit.settings.is_home:
         own = visit.access.home.check_password(code)
         return _enter(visit, own, {}, "/") if own else _refuse_code(visit, code, "own_home.wrong")
@@ -109,7 +108,8 @@ def sign_in_by_link(visit: VisitDep, link: Annotated[str, Form(max_length=2000)]
     if household is None:
         return refuse_link(visit, "sign_in.link_over", (PATH, "sign_in.again"))
     is_same = session.household is not None and session.household.id == household.id
-    details = session.key.details if session.key and is_same else {}  # A code that isn't saved yet stays shown.
+    # The new session keeps showing a recovery code that the person hasn't saved yet.
+    details = session.key.details if session.key and is_same else {}
     own = load_accounts(visit.registry, Session(household=household))
     return _enter(visit, household, details, f"/accounts/{own[0].id}" if len(own) == 1 else "/")
 
@@ -134,7 +134,7 @@ def end_session(visit: VisitDep, household: HouseholdDep, key_id: str) -> Respon
 
 @router.post("/access/sessions/end-others", name=AuditAction.SESSION_END_OTHERS, dependencies=[session_form(_SESSIONS)])
 def end_other_sessions(visit: VisitDep, household: HouseholdDep) -> Response:
-    """End all other sessions that see a meter of this household, and remove its accounts from other households."""
+    """End the household's other sessions, and take its accounts away from all other households."""
     visit.access.households.remove_from_others(list(visit.session.accounts), household.id)
     visit.registry.sessions.end_of([household.id], _HOUSEHOLD, but=visit.session.sid)
     return RedirectResponse(_SESSIONS, 303)
@@ -147,7 +147,7 @@ def log_out(visit: VisitDep) -> Response:
 
 
 def link_page(request: Request, name: str, action: str) -> Response:
-    """Return the page on which a person confirms a mailed link. ``name``: the prefix of the keys of its texts."""
+    """Return the page on which a person confirms a mailed link. ``name``: the prefix of the page's text keys."""
     return render_with_form(request, "link.html", form_life_s=_FORM_LIFE_S, texts=name, action=action)
 
 
@@ -169,10 +169,10 @@ def _enter(visit: Visit, household: Household, details: Mapping[str, str], to: s
 
 
 def _refuse_code(visit: Visit, code: str, fault: str) -> Response:
-    """Return the page of a wrong code, and count the attempt by address, and by address and code id."""
+    """Return the page of a wrong code. Count it for the client's address, and for this address with the code's id."""
     code_id = RecoveryTexts().read_id(code)
     wait_s = visit.count_call(WRONG_OF_ADDRESS, visit.address)
-    if not wait_s and code_id is not None:  # Beyond the first limit, made-up ids must not fill Redis.
+    if not wait_s and code_id is not None:  # An address over its limit can't fill Redis with made-up ids.
         wait_s = visit.count_call(_WRONG_OF_CODE, f"{visit.address}/{code_id}")
     log.warning("recovery code refused", extra=fields(address=visit.address, blocked=bool(wait_s)))
     return _sign_in_page(visit, 403, fault, wait_s=wait_s, code=code)
@@ -181,7 +181,7 @@ def _refuse_code(visit: Visit, code: str, fault: str) -> Response:
 def _sign_in_page(
     visit: Visit, status: int = 429, fault: str = "", *, wait_s: int = 0, code: str = "", address: str = ""
 ) -> Response:
-    """Return the page with its forms. ``fault``: the key of what is wrong; ``code`` and ``address``: as typed."""
+    """Return the page of forms. ``fault``: the key of an error text. ``code`` and ``address``: the typed texts."""
     if wait_s:
         status, fault = 429, "sign_in.slow.text"
     return render_with_form(
@@ -207,9 +207,9 @@ def _other_households(visit: Visit, own: Household) -> list[str]:
 
 
 def _after_end(visit: Visit) -> Response:
-    """Return the answer after the browser's own session has ended."""
+    """Return the answer to a browser that has ended its own session. The answer deletes what the browser has stored."""
     response = RedirectResponse("/", 303, {"Clear-Site-Data": '"cache", "storage"'})
-    # The browser's names (``BROWSER_COOKIE``) could open an account again.
+    # ``BROWSER_COOKIE`` is deleted too, because it could open an account again.
     for cookie in (SESSION_COOKIE, BROWSER_COOKIE):
         delete_cookie(visit.request, response, cookie)
     return response

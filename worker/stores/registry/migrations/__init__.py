@@ -190,10 +190,9 @@ def grant_rows(owner: Database, url: str) -> str:
 
 
 def _execute_with_password(connection: Connection, statement: str, role: str, password: str) -> None:
-    """Execute a statement about a role, in which the SCRAM verifier stands for the password.
+    """Execute a statement that sets a role's password. The statement contains the password's SCRAM verifier.
 
-    The password itself is not used, because the statement is sent over the network and may be written to the server's
-    log.
+    It doesn't contain the password itself, because it is sent over the network, and may be written to the server's log.
     """
     from psycopg import Connection as Driver
     from psycopg import sql
@@ -211,7 +210,7 @@ def _can_log_in(url: str) -> bool:
         with database.reading():
             return True
     except StoreUnavailable:
-        # The server has just served the owner, so the password must be wrong.
+        # The server has just served the owner, so it is up, and refuses this login.
         return False
     finally:
         database.close()

@@ -1,4 +1,4 @@
-"""Migration: the tables of outputs, and of their changes that are still to be sent (the outbox)."""
+"""Migration: the table of outputs, and the outbox, which is the table of changes that are still to be sent."""
 
 from __future__ import annotations
 

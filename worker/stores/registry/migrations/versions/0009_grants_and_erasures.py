@@ -1,4 +1,4 @@
-"""Migration: columns for proxy clients' rules, for grants and for erased meters' tenant; the table ``ledger_end``."""
+"""Migration: columns for the rules of proxy clients, for grants and for an erasure's tenant; table ``ledger_end``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ phase = MigrationPhase.EXPAND
 
 
 def upgrade() -> None:
-    """Add the columns and the empty table. By their defaults, the rules for existing clients stay the same."""
+    """Add the columns and the empty table. The columns' defaults keep the former rules for existing clients."""
     op.add_column("proxy_clients", sa.Column("strict", sa.Boolean, nullable=False, server_default=sa.false()))
     op.add_column("proxy_clients", sa.Column("numbers_in_redirect", sa.Boolean, nullable=False, server_default=sa.true()))
     op.add_column("proxy_grants", sa.Column("code_hash", sa.String(64)))
