@@ -68,9 +68,7 @@ class Words:
 
     def decimal(self, value: Decimal) -> str:
         """Return a decimal number with all its decimals, such as ``11,42781``."""
-        exponent = value.normalize().as_tuple().exponent
-        places = max(0, -exponent) if isinstance(exponent, int) else 0
-        return format_decimal(value, "#,##0" + ("." + "0" * places if places else ""), self.locale)
+        return format_decimal(value, locale=self.locale, decimal_quantization=False)
 
     def places(self, value: str | Decimal, places: int) -> str:
         """Return a decimal number with so many decimals."""

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,15 @@ from worker.domain.completeness import interval_days
 from worker.domain.consistency import MonthComparison, compare_months
 from worker.domain.documents import MILLIWATT_HOURS_PER_WH, Entry, count_places
 from worker.domain.series import Direction, Granularity, Quantity, Series, daily_of
-from worker.domain.tariffs import BreakCause, MonthEnergy, day_energies, find_breaks, month_energies, read_registers
+from worker.domain.tariffs import (
+    BreakCause,
+    MonthEnergy,
+    day_energies,
+    find_breaks,
+    month_energies,
+    parse_off_peak_hours,
+    read_registers,
+)
 from worker.domain.totals import (
     IntervalMonth,
     Peak,
@@ -50,9 +57,6 @@ _BREAKS: Final = {
     BreakCause.CALENDAR_CHANGED: "registers.break.calendar",
     BreakCause.METER_REPLACED: "registers.break.meter",
 }
-# "HC (22H00-6H00)", "HC (2H00-7H00;12h30-14h00)": all values seen so far have this form.
-_OFF_PEAK: Final = re.compile(r"HC ?\((.+)\)", re.IGNORECASE)
-_RANGE: Final = re.compile(r"(\d{1,2})h(\d{2})?-(\d{1,2})h(\d{2})?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -470,17 +474,11 @@ def _describe_power_contract(entry: Entry, words: Words) -> dict[str, str]:
 
 def describe_off_peak(text: str, words: Words) -> str:
     """Return off-peak hours such as ``22:00 – 06:00, 12:30 – 14:00``; a text of another form stays as it was sent."""
-    match = _OFF_PEAK.fullmatch(text.strip())
-    parts = [_RANGE.fullmatch(part.strip()) for part in match[1].split(";")] if match else []
     ranges = [
-        words("chart.from_to", start=f"{int(part[1]):02}:{part[2] or '00'}", end=f"{int(part[3]):02}:{part[4] or '00'}")
-        for part in parts
-        if part
+        words("chart.from_to", start=f"{start:%H:%M}", end=f"{end:%H:%M}") for start, end in parse_off_peak_hours(text)
     ]
-    if not parts or len(ranges) < len(parts):
-        return text
     # No-break spaces keep each range on one line.
-    return ", ".join(ranges).replace(" – ", "\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}")
+    return ", ".join(ranges).replace(" – ", "\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}") or text
 
 
 def _describe_tariff(tariff: str, words: Words) -> str:
