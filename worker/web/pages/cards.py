@@ -45,7 +45,7 @@ from worker.domain.totals import (
 )
 from worker.domain.windows import ONE_DAY, DateWindow, day_length, local_midnight
 from worker.stores.measures.measure_store import MeasureStore
-from worker.web.pages.chart_values import Slot, Span, SpanMeasures, View, in_words, quality_of, read_entries, with_unit
+from worker.web.pages.chart_values import Slot, Span, SpanMeasures, View, in_words, read_entries, with_unit
 from worker.web.pages.charts import SIZES, draw_chart, slot_label, title_of
 from worker.web.texts import Words
 
@@ -404,7 +404,7 @@ def _period_row(period: Entry, places: int, words: Words) -> PeriodRow:
         energy=words.kwh(period.amount, places),
         volume=with_unit(details["volume"], "m³", words) if "volume" in details else _UNKNOWN,
         coefficient=with_unit(details["coefficient"], "", words).strip() if "coefficient" in details else _UNKNOWN,
-        quality=quality_of(details, words),
+        quality=in_words("quality", details["quality"], words) if "quality" in details else "",
     )
 
 

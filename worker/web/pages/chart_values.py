@@ -25,7 +25,15 @@ from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from worker.domain.documents import ALL_KEYS, Entry, key_range, round_change, to_entry, to_reading
+from worker.domain.documents import (
+    ALL_KEYS,
+    USUAL_STEP_MINUTES,
+    Entry,
+    key_range,
+    round_change,
+    to_entry,
+    to_reading,
+)
 from worker.domain.series import Doctype, Series, daily_of, find_curve
 from worker.domain.totals import count_days
 from worker.domain.windows import (
@@ -42,7 +50,6 @@ from worker.domain.windows import (
 from worker.stores.measures.measure_store import MeasureStore
 from worker.web.texts import Words
 
-USUAL_STEP: Final = timedelta(minutes=30)
 _MINUTE: Final = timedelta(minutes=1)
 _ONE_WEEK: Final = timedelta(days=7)
 PROVISIONAL: Final = "provisional"
@@ -193,7 +200,8 @@ class SpanMeasures:
     ``days_set_aside``: days for which the supplier sent a value that no meter can reach. ``days``: the span's days that
     have a value of their own. ``details``: the additional fields of each day that has any. ``reasons``: why values are
     missing, in sentences. ``computed``: the days whose value was computed as the sum of their curve. ``against``: what
-    the span is compared with. ``unpriced``: the days without a price.
+    the span is compared with. ``unpriced``: the days without a price. ``costs``: in euros, the row of the span by
+    tariff period.
     """
 
     span: Span
@@ -209,6 +217,7 @@ class SpanMeasures:
     against: Against = Against.PREVIOUS
     unit: Unit = Unit.KWH
     unpriced: frozenset[date] = frozenset()
+    costs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def other(self) -> Span:
@@ -260,10 +269,8 @@ def read_measures(
 
 def read_days(measures: MeasureStore, account_id: str, window: DateWindow, daily: Series | None = None) -> Days:
     """Read the energy of each civil day; a day without a value has no entry."""
-    doctype = (daily or daily_of()).inputs
-    documents = measures.read(account_id, {doctype: key_range(window, doctype)})[doctype]
-    readings = (to_reading(document, doctype) for document in documents)
-    return {reading.start.date(): reading.amount for reading in readings}
+    entries = read_entries(measures, account_id, daily or daily_of(), window)
+    return {date.fromisoformat(entry.key): entry.amount for entry in entries}
 
 
 def read_entries(
@@ -386,9 +393,6 @@ class _Step(NamedTuple):
             return None
         return cls(first, last + 1, reading.amount, overhang)
 
-    def is_cut_at(self, minute: int) -> bool:
-        return self.start < minute < self.end
-
 
 def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool = False) -> tuple[Slot, ...]:
     """Return the slots of a day. ``readings``: the steps of that day and of the day before."""
@@ -403,7 +407,7 @@ def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool =
     # A step of the day before is left out if the edge of a gap, or of a carried step, cuts through it, because no slot
     # could then show the same time of both days.
     edges = {carried_until, *(edge for gap in gaps for edge in gap)}
-    before = [step for step in on_clock if step and not any(step.is_cut_at(edge) for edge in edges)]
+    before = [step for step in on_clock if step and not any(step.start < edge < step.end for edge in edges)]
     midnight = local_midnight(day).astimezone(UTC)
     slots = []
     for start, end in pairwise(_common_bounds(carried_until, now, before, gaps, day_length(day) // _MINUTE)):
@@ -465,9 +469,7 @@ def _common_bounds(
     """Return the bounds that lie inside no step of either day; in a gap, each half-hour is a bound too."""
     steps = [*now, *before]
     inside = {minute for step in steps for minute in range(step.start + 1, step.end)}
-    half_hours = (
-        minute for first, last in gaps for minute in range(first, last) if not minute % (USUAL_STEP // _MINUTE)
-    )
+    half_hours = (minute for first, last in gaps for minute in range(first, last) if not minute % USUAL_STEP_MINUTES)
     edges = {0, end, carried_until, *half_hours, *(edge for gap in gaps for edge in gap)}
     edges.update(edge for step in steps for edge in (step.start, step.end))
     return sorted(edges - inside)
@@ -521,10 +523,6 @@ def notes_on_marks(details: DayDetails, is_day: bool, supplier: str, words: Word
     if provisional := _count_provisional(details):
         key = "gas.provisional.day" if is_day else "gas.provisional"
         yield words(key, supplier=supplier) if is_day else words.count(key, provisional, supplier=supplier)
-
-
-def quality_of(details: Mapping[str, Any], words: Words) -> str:
-    return in_words("quality", details["quality"], words) if "quality" in details else ""
 
 
 def _count_provisional(details: DayDetails) -> int:
