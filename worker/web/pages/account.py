@@ -80,10 +80,6 @@ class StoredFlow:
     first: date
     last: date
 
-    @property
-    def direction(self) -> Direction:
-        return self.daily.description.direction
-
 
 @dataclass(frozen=True, slots=True)
 class Reader:
@@ -131,7 +127,7 @@ def show_account(
     kind, connection = connection_of(account, status, why_late)
     tariff = load_tariff(registry, stores.measures, account)
     # What a meter feeds in is sold, and its chart stays one of energy.
-    may_price = bool(flows) and flows[0].direction is Direction.CONSUMPTION
+    may_price = bool(flows) and flows[0].daily.description.direction is Direction.CONSUMPTION
     has_prices = may_price and tariff.is_set
     asked = AskedSpan(by or View.MONTH, at, compare, today, unit if has_prices else Unit.KWH)
     chart = build_chart(stores, explainer, account, words, flows, asked, tariff)
@@ -146,7 +142,7 @@ def show_account(
         span_query=_span_query(by, at, compare, unit),
         may_add_gas=_may_add_gas(sync, account, [one.supplier for one in (*home.accounts, *home.joinable)]),
         account=account,
-        title=_title(account, [flow.direction for flow in flows]),
+        title=_title(account, [flow.daily.description.direction for flow in flows]),
         supplier=supplier,
         sync_text=_sync_text(account),
         files_first=is_gateway(account.supplier),
