@@ -165,7 +165,6 @@ class ContractCard:
     which a new contract was found, each with this contract in a few words; newest first.
     """
 
-    series: Series
     title: str
     facts: list[tuple[str, str]]
     changes: list[tuple[str, str]]
@@ -452,7 +451,7 @@ def to_contract(series: Series, entries: Sequence[Entry], words: Words) -> Contr
     ]
     shown = [(name, value) for name, value in facts.items() if value]
     title = "gas.contract.title" if series.is_gas else "contract.title"
-    return ContractCard(series, title, shown, changes if len(changes) > 1 else [])
+    return ContractCard(title, shown, changes if len(changes) > 1 else [])
 
 
 def _describe_power_contract(entry: Entry, words: Words) -> dict[str, str]:

@@ -34,7 +34,7 @@ from worker.domain.documents import (
     to_entry,
     to_reading,
 )
-from worker.domain.series import Doctype, Series, daily_of, find_curve
+from worker.domain.series import Doctype, Series, find_curve
 from worker.domain.totals import count_days
 from worker.domain.windows import (
     ONE_DAY,
@@ -243,14 +243,13 @@ def read_measures(
     account_id: str,
     span: Span,
     next_day: date,
-    daily: Series | None = None,
-    against: Against = Against.PREVIOUS,
+    daily: Series,
+    against: Against,
 ) -> SpanMeasures:
     """Read a span and the span with which it is compared.
 
-    ``next_day``: the first unpublished day. ``daily``: the series of daily values; consumption if None.
+    ``next_day``: the first unpublished day. ``daily``: the series of daily values.
     """
-    daily = daily or daily_of()
     other = span.compared(against)
     windows = merge_windows([DateWindow(other.start, other.end), DateWindow(span.start, span.end)])
     read = [entry for window in windows for entry in read_entries(measures, account_id, daily, window)]
@@ -267,10 +266,9 @@ def read_measures(
     return replace(measures_by_step(span, readings, days, next_day), computed=computed)
 
 
-def read_days(measures: MeasureStore, account_id: str, window: DateWindow, daily: Series | None = None) -> Days:
+def read_days(measures: MeasureStore, account_id: str, window: DateWindow, daily: Series) -> Days:
     """Read the energy of each civil day; a day without a value has no entry."""
-    entries = read_entries(measures, account_id, daily or daily_of(), window)
-    return {date.fromisoformat(entry.key): entry.amount for entry in entries}
+    return {date.fromisoformat(entry.key): entry.amount for entry in read_entries(measures, account_id, daily, window)}
 
 
 def read_entries(
