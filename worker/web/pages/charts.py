@@ -129,10 +129,9 @@ class Chart:
     """All values of one span for the template. Addresses are queries of the account's own page.
 
     ``kind``: what the bars above the axis show (``consumption``, ``production`` or ``gas``); the names of their colours
-    end in this word, and so do keys of texts. ``balance``: a sentence
-    that compares the energy drawn with the energy fed in; empty if unknown. ``title_before``: empty if costs are
-    compared with none. ``facts``: a day's further figures, with the keys of their names. ``has_bands``: whether
-    off-peak hours are marked.
+    end in this word, and so do keys of texts. ``balance``: a sentence that compares the energy drawn with the
+    energy fed in; empty if unknown. ``title_before``: empty if costs are compared with none. ``facts``: a day's further
+    figures, with the keys of their names. ``has_bands``: whether off-peak hours are marked.
     """
 
     measures: SpanMeasures
@@ -168,7 +167,8 @@ def to_chart(
     span = measures.span
     if fed is not None and span.view is View.DAY:
         measures, fed = on_one_grid(measures, fed)
-    summary, kind = summarize(measures, words, fed), "gas" if daily.is_gas else daily.description.direction.value
+    summary = summarize(measures, words, fed)
+    kind = "gas" if daily.is_gas else daily.description.direction.value
     told = "both" if fed else "cost" if measures.unit is Unit.EUR else kind
     label = words(f"chart.told.{told}", title=summary.title, total=summary.total, fed=summary.fed)
     balance = balance_of(measures, fed) if fed else None
