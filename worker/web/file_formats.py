@@ -17,7 +17,7 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -31,7 +31,6 @@ from worker.domain.exports import (
     Heading,
     csv_columns,
     spreadsheet_cells,
-    spreadsheet_headings,
     to_csv_fields,
     to_public_fields,
 )
@@ -101,19 +100,15 @@ class SpreadsheetCsv(FileFormat):
     """CSV for a spreadsheet program, in the reader's language: dates, local times and numbers."""
 
     doctype: Doctype
-    tariff_periods: set[str]
+    headings: list[Heading]
     language: str
-    _headings: list[Heading] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._headings = spreadsheet_headings(self.doctype, self.tariff_periods)
 
     def head(self) -> str:
-        return _BYTE_ORDER_MARK + self._write([[self._title(heading) for heading in self._headings]])
+        return _BYTE_ORDER_MARK + self._write([[self._title(heading) for heading in self.headings]])
 
     def rows(self, documents: Iterable[Document]) -> str:
         return self._write(
-            [self._format(cell) for cell in spreadsheet_cells(document, self.doctype, self._headings)]
+            [self._format(cell) for cell in spreadsheet_cells(document, self.doctype, self.headings)]
             for document in documents
         )
 

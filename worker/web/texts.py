@@ -68,9 +68,7 @@ class Words:
 
     def decimal(self, value: Decimal) -> str:
         """Return a decimal number with all its decimals, such as ``11,42781``."""
-        exponent = value.normalize().as_tuple().exponent
-        places = max(0, -exponent) if isinstance(exponent, int) else 0
-        return format_decimal(value, "#,##0" + ("." + "0" * places if places else ""), self.locale)
+        return format_decimal(value, locale=self.locale, decimal_quantization=False)
 
     def places(self, value: str | Decimal, places: int) -> str:
         """Return a decimal number with so many decimals."""
@@ -83,8 +81,7 @@ class Words:
 
     def kwh(self, milliwatt_hours: int, places: int) -> str:
         """Return the energy in kWh with this many decimals, without its unit, for columns."""
-        pattern = "#,##0" + ("." + "0" * places if places else "")
-        return format_decimal(round_kwh(milliwatt_hours, places), pattern, self.locale).replace("-", "\N{MINUS SIGN}")
+        return self.places(round_kwh(milliwatt_hours, places), places).replace("-", "\N{MINUS SIGN}")
 
     def signed_kwh(self, milliwatt_hours: int, places: int) -> str:
         """Return a difference in kWh with its sign, without its unit, for columns: ``+6``, ``−12``, ``0``."""

@@ -80,10 +80,6 @@ class StoredFlow:
     first: date
     last: date
 
-    @property
-    def direction(self) -> Direction:
-        return self.daily.description.direction
-
 
 @dataclass(frozen=True, slots=True)
 class Reader:
@@ -99,17 +95,13 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class AskedSpan:
-    """What a person asks to see: the length of the span, a day in it, what it is compared with, and the unit.
-
-    ``has_prices``: whether euros can be shown.
-    """
+    """What a person asks to see: the length of the span, a day in it, what it is compared with, and the unit."""
 
     view: View
     at: date | None
     against: Against
     today: date
     unit: Unit
-    has_prices: bool
 
 
 @router.get("/accounts/{account_id}")
@@ -135,11 +127,11 @@ def show_account(
     kind, connection = connection_of(account, status, why_late)
     tariff = load_tariff(registry, stores.measures, account)
     # What a meter feeds in is sold, and its chart stays one of energy.
-    may_price = bool(flows) and flows[0].direction is Direction.CONSUMPTION
+    may_price = bool(flows) and flows[0].daily.description.direction is Direction.CONSUMPTION
     has_prices = may_price and tariff.is_set
-    asked = AskedSpan(by or View.MONTH, at, compare, today, unit if has_prices else Unit.KWH, has_prices)
-    chart, costs = build_chart(stores, explainer, account, words, flows, asked, tariff)
-    shown = chart.span if chart else Span.containing(asked.view, at or today - ONE_DAY)
+    asked = AskedSpan(by or View.MONTH, at, compare, today, unit if has_prices else Unit.KWH)
+    chart = build_chart(stores, explainer, account, words, flows, asked, tariff)
+    shown = chart.measures.span if chart else Span.containing(asked.view, at or today - ONE_DAY)
     home = find_home(registry, visit.session, account)
     return render(
         visit.request,
@@ -150,7 +142,7 @@ def show_account(
         span_query=_span_query(by, at, compare, unit),
         may_add_gas=_may_add_gas(sync, account, [one.supplier for one in (*home.accounts, *home.joinable)]),
         account=account,
-        title=_title(account, [flow.direction for flow in flows]),
+        title=_title(account, [flow.daily.description.direction for flow in flows]),
         supplier=supplier,
         sync_text=_sync_text(account),
         files_first=is_gateway(account.supplier),
@@ -158,7 +150,7 @@ def show_account(
         bars=bars,
         loading=account.active and any(bar.done < bar.total for bar in bars.values()),
         chart=chart,
-        costs=costs if costs and costs["total_eur"] else None,
+        has_prices=has_prices,
         lacks_prices=may_price and not has_prices and account.may_choose_series,
         figures=build_figures(stores.measures, account.id, flows, words, asked.unit),
         cards=build_cards(stores.measures, account.id, known, shown, words, today),
@@ -293,14 +285,14 @@ def build_chart(
     flows: Sequence[StoredFlow],
     asked: AskedSpan,
     tariff: AccountTariff,
-) -> tuple[Chart | None, dict[str, Any] | None]:
-    """Return the chart of the requested span, None while nothing is stored; and the row of its costs, if it shows them.
+) -> Chart | None:
+    """Return the chart of the requested span; None while nothing is stored.
 
     A day before the first stored day gets an empty chart that says why. A day after yesterday is replaced with
     yesterday or, for an inactive account, with the last stored day; the chart says why.
     """
     if not flows:
-        return None, None
+        return None
     first, last, at = min(flow.first for flow in flows), max(flow.last for flow in flows), asked.at
     newest = max(last, asked.today - ONE_DAY) if account.active else last
     # Python's calendar begins with the year 1, so its first years have no earlier year to compare with.
@@ -324,21 +316,18 @@ def build_chart(
     if at is not None and not span.start <= at < span.end and at.year not in (MINYEAR, MAXYEAR):
         reason = words.choose(explainer.explain_days(account, daily, [at])[at].sentences)
         measures = replace(measures, reasons=tuple(filter(None, (reason, *measures.reasons))))
-    costs = None
     if asked.unit is Unit.EUR:
         fed, after = [], next_day(flows[0])
-        measures, costs = price_measures(stores.measures, account.id, tariff, daily, measures, after, words)
-    chart = to_chart(
+        measures = price_measures(stores.measures, account.id, tariff, daily, measures, after, words)
+    return to_chart(
         measures,
         words,
         first,
         newest,
         daily=daily,
         fed=fed[0] if fed else None,
-        has_prices=asked.has_prices,
         off_peak=find_off_peak(tariff, span.start) if span.view is View.DAY else (),
     )
-    return chart, costs
 
 
 def build_figures(

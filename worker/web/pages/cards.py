@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +24,16 @@ from markupsafe import Markup
 from worker.domain.completeness import interval_days
 from worker.domain.consistency import MonthComparison, compare_months
 from worker.domain.documents import MILLIWATT_HOURS_PER_WH, Entry, count_places
-from worker.domain.series import Direction, Granularity, Quantity, Series, daily_of
-from worker.domain.tariffs import BreakCause, MonthEnergy, day_energies, find_breaks, month_energies, read_registers
+from worker.domain.series import Granularity, Quantity, Series, daily_of
+from worker.domain.tariffs import (
+    BreakCause,
+    MonthEnergy,
+    day_energies,
+    find_breaks,
+    month_energies,
+    parse_off_peak_hours,
+    read_registers,
+)
 from worker.domain.totals import (
     IntervalMonth,
     Peak,
@@ -38,7 +45,7 @@ from worker.domain.totals import (
 )
 from worker.domain.windows import ONE_DAY, DateWindow, day_length, local_midnight
 from worker.stores.measures.measure_store import MeasureStore
-from worker.web.pages.chart_values import Slot, Span, SpanMeasures, View, in_words, quality_of, read_entries, with_unit
+from worker.web.pages.chart_values import Slot, Span, SpanMeasures, View, in_words, read_entries, with_unit
 from worker.web.pages.charts import SIZES, draw_chart, slot_label, title_of
 from worker.web.texts import Words
 
@@ -50,9 +57,6 @@ _BREAKS: Final = {
     BreakCause.CALENDAR_CHANGED: "registers.break.calendar",
     BreakCause.METER_REPLACED: "registers.break.meter",
 }
-# "HC (22H00-6H00)", "HC (2H00-7H00;12h30-14h00)": all values seen so far have this form.
-_OFF_PEAK: Final = re.compile(r"HC ?\((.+)\)", re.IGNORECASE)
-_RANGE: Final = re.compile(r"(\d{1,2})h(\d{2})?-(\d{1,2})h(\d{2})?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,6 @@ class RegistersCard:
     """All values for the template. ``shown``: the title of the month or year whose energy is in ``rows``."""
 
     series: Series
-    direction: Direction
     calendar: str
     day: str
     shown: str
@@ -165,7 +168,6 @@ class ContractCard:
     contract, newest first, the day on which it was found, and the contract in a few words; empty if there is only one.
     """
 
-    series: Series
     title: str
     facts: list[tuple[str, str]]
     changes: list[tuple[str, str]]
@@ -320,7 +322,6 @@ def to_registers(series: Series, entries: Sequence[Entry], at: Span, words: Word
     periods = list(dict.fromkeys([*registers, *(period for energy in months for period in energy.by_period)]))
     return RegistersCard(
         series=series,
-        direction=series.description.direction,
         calendar=(last.details or {}).get("calendar") or "",
         day=words.day(date.fromisoformat(last.key)),
         shown=title_of(span, words),
@@ -382,7 +383,9 @@ def build_billed(measures: MeasureStore, account_id: str, series: Series, at: Sp
     compared = {month.key: month for month in compare_months(daily, periods)}
     rows = [period for period in reversed(periods) if interval_days(period).overlap(days)]
     places = count_places([period.amount for period in rows], least=0)
-    months = [month for month in months_of_intervals(periods) if month.key[:4] == str(year.start.year)]
+    months = [one for one in months_of_intervals(periods) if one.is_whole and one.key[:4] == str(year.start.year)]
+    amounts = [*(month.amount for month in months), *(month.daily for month in compared.values())]
+    places_of_months = count_places(amounts, least=0)
     shown = compared.get(f"{at.start:%Y-%m}") if at.view is not View.YEAR else None
     return BilledCard(
         series=series,
@@ -392,7 +395,7 @@ def build_billed(measures: MeasureStore, account_id: str, series: Series, at: Sp
         ),
         deviation=_describe_deviation(shown, words) if shown else "",
         rows=[_period_row(period, places, words) for period in rows],
-        months=_billed_months([month for month in months if month.is_whole], compared, words),
+        months=[_billed_month(month, compared.get(month.key), places_of_months, words) for month in months],
     )
 
 
@@ -403,21 +406,13 @@ def _period_row(period: Entry, places: int, words: Words) -> PeriodRow:
         energy=words.kwh(period.amount, places),
         volume=with_unit(details["volume"], "m³", words) if "volume" in details else _UNKNOWN,
         coefficient=with_unit(details["coefficient"], "", words).strip() if "coefficient" in details else _UNKNOWN,
-        quality=quality_of(details, words),
+        quality=in_words("quality", details["quality"], words) if "quality" in details else "",
     )
 
 
 def _period_label(period: Entry, words: Words) -> str:
     days = interval_days(period)
     return words("gas.billed.period", start=words.medium_day(days.start), end=words.medium_day(days.end))
-
-
-def _billed_months(
-    months: Sequence[IntervalMonth], compared: Mapping[str, MonthComparison], words: Words
-) -> list[BilledMonth]:
-    amounts = [month.amount for month in months]
-    places = count_places([*amounts, *(month.daily for month in compared.values())], least=0)
-    return [_billed_month(month, compared.get(month.key), places, words) for month in months]
 
 
 def _billed_month(month: IntervalMonth, comparison: MonthComparison | None, places: int, words: Words) -> BilledMonth:
@@ -450,16 +445,16 @@ def to_contract(series: Series, entries: Sequence[Entry], words: Words) -> Contr
     """Return the card with the current and earlier contracts; None if none is stored. ``entries``: oldest first."""
     if not entries:
         return None
-    is_gas = series.is_gas
-    describe, in_short = (
-        (describe_gas_contract, gas_contract_in_short) if is_gas else (_describe_power_contract, _power_in_short)
-    )
+    describe = describe_gas_contract if series.is_gas else _describe_power_contract
     since = _day_in_words((entries[-1].details or {}).get("activated_on") or "", words)
     facts = {**describe(entries[-1], words), "contract.since": since}
-    changes = [(words.day(date.fromisoformat(entry.key)), in_short(entry, words)) for entry in reversed(entries)]
+    changes = [
+        (words.day(date.fromisoformat(entry.key)), _in_short(entry, describe(entry, words)))
+        for entry in reversed(entries)
+    ]
     shown = [(name, value) for name, value in facts.items() if value]
-    title = "gas.contract.title" if is_gas else "contract.title"
-    return ContractCard(series, title, shown, changes if len(changes) > 1 else [])
+    title = "gas.contract.title" if series.is_gas else "contract.title"
+    return ContractCard(title, shown, changes if len(changes) > 1 else [])
 
 
 def _describe_power_contract(entry: Entry, words: Words) -> dict[str, str]:
@@ -473,17 +468,11 @@ def _describe_power_contract(entry: Entry, words: Words) -> dict[str, str]:
 
 def describe_off_peak(text: str, words: Words) -> str:
     """Return off-peak hours such as ``22:00 – 06:00, 12:30 – 14:00``; a text of another form stays as it was sent."""
-    match = _OFF_PEAK.fullmatch(text.strip())
-    parts = [_RANGE.fullmatch(part.strip()) for part in match[1].split(";")] if match else []
     ranges = [
-        words("chart.from_to", start=f"{int(part[1]):02}:{part[2] or '00'}", end=f"{int(part[3]):02}:{part[4] or '00'}")
-        for part in parts
-        if part
+        words("chart.from_to", start=f"{start:%H:%M}", end=f"{end:%H:%M}") for start, end in parse_off_peak_hours(text)
     ]
-    if not parts or len(ranges) < len(parts):
-        return text
     # No-break spaces keep each range on one line.
-    return ", ".join(ranges).replace(" – ", "\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}")
+    return ", ".join(ranges).replace(" – ", "\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}") or text
 
 
 def _describe_tariff(tariff: str, words: Words) -> str:
@@ -491,9 +480,10 @@ def _describe_tariff(tariff: str, words: Words) -> str:
     return f"{name} ({tariff})" if name else tariff
 
 
-def _power_in_short(entry: Entry, words: Words) -> str:
-    facts = {**_describe_power_contract(entry, words), "contract.tariff": (entry.details or {}).get("tariff")}
-    return ", ".join(filter(None, facts.values()))
+def _in_short(entry: Entry, facts: Mapping[str, str]) -> str:
+    """Return the facts of a contract in a few words; the tariff of electricity as it was sent."""
+    tariff = (entry.details or {}).get("tariff")
+    return ", ".join(filter(None, (tariff if name == "contract.tariff" else fact for name, fact in facts.items())))
 
 
 def _day_in_words(text: str, words: Words) -> str:
@@ -512,7 +502,3 @@ def describe_gas_contract(entry: Entry, words: Words) -> dict[str, str]:
         # 0 stands for an unknown annual consumption.
         "gas.contract.yearly": words.energy(entry.amount, 0) if entry.amount else "",
     }
-
-
-def gas_contract_in_short(entry: Entry, words: Words) -> str:
-    return ", ".join(filter(None, describe_gas_contract(entry, words).values()))

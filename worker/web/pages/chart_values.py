@@ -25,8 +25,16 @@ from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from worker.domain.documents import ALL_KEYS, Entry, key_range, round_change, to_entry, to_reading
-from worker.domain.series import Doctype, Series, daily_of, find_curve
+from worker.domain.documents import (
+    ALL_KEYS,
+    USUAL_STEP_MINUTES,
+    Entry,
+    key_range,
+    round_change,
+    to_entry,
+    to_reading,
+)
+from worker.domain.series import Doctype, Series, find_curve
 from worker.domain.totals import count_days
 from worker.domain.windows import (
     ONE_DAY,
@@ -42,7 +50,6 @@ from worker.domain.windows import (
 from worker.stores.measures.measure_store import MeasureStore
 from worker.web.texts import Words
 
-USUAL_STEP: Final = timedelta(minutes=30)
 _MINUTE: Final = timedelta(minutes=1)
 _ONE_WEEK: Final = timedelta(days=7)
 PROVISIONAL: Final = "provisional"
@@ -193,7 +200,7 @@ class SpanMeasures:
     ``days_set_aside``: days for which the supplier sent a value that no meter can reach. ``days``: the daily values of
     the span. ``details``: the additional fields of each day that has any. ``reasons``: why values are missing, in
     sentences. ``computed``: the days whose value was computed as the sum of their curve. ``against``: what the span is
-    compared with. ``unpriced``: the days without a price.
+    compared with. ``unpriced``: the days without a price. ``costs``: in euros, the row of the span by tariff period.
     """
 
     span: Span
@@ -209,6 +216,7 @@ class SpanMeasures:
     against: Against = Against.PREVIOUS
     unit: Unit = Unit.KWH
     unpriced: frozenset[date] = frozenset()
+    costs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def other(self) -> Span:
@@ -234,14 +242,13 @@ def read_measures(
     account_id: str,
     span: Span,
     next_day: date,
-    daily: Series | None = None,
-    against: Against = Against.PREVIOUS,
+    daily: Series,
+    against: Against,
 ) -> SpanMeasures:
     """Read a span and the span with which it is compared.
 
-    ``next_day``: the first unpublished day. ``daily``: the series of daily values; consumption if None.
+    ``next_day``: the first unpublished day. ``daily``: the series of daily values.
     """
-    daily = daily or daily_of()
     other = span.compared(against)
     windows = merge_windows([DateWindow(other.start, other.end), DateWindow(span.start, span.end)])
     read = [entry for window in windows for entry in read_entries(measures, account_id, daily, window)]
@@ -258,12 +265,9 @@ def read_measures(
     return replace(measures_by_step(span, readings, days, next_day), computed=computed)
 
 
-def read_days(measures: MeasureStore, account_id: str, window: DateWindow, daily: Series | None = None) -> Days:
+def read_days(measures: MeasureStore, account_id: str, window: DateWindow, daily: Series) -> Days:
     """Read the energy of each civil day; a day without a value has no entry."""
-    doctype = (daily or daily_of()).inputs
-    documents = measures.read(account_id, {doctype: key_range(window, doctype)})[doctype]
-    readings = (to_reading(document, doctype) for document in documents)
-    return {reading.start.date(): reading.amount for reading in readings}
+    return {date.fromisoformat(entry.key): entry.amount for entry in read_entries(measures, account_id, daily, window)}
 
 
 def read_entries(
@@ -386,9 +390,6 @@ class _Step(NamedTuple):
             return None
         return cls(first, last + 1, reading.amount, overhang)
 
-    def is_cut_at(self, minute: int) -> bool:
-        return self.start < minute < self.end
-
 
 def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool = False) -> tuple[Slot, ...]:
     """Return the slots of a day. ``readings``: the steps of that day and of the day before."""
@@ -403,7 +404,7 @@ def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool =
     # A step of the day before is left out if an edge of a gap, or of a carried step, lies inside the step, because then
     # no slot with this step could have the same time on both days.
     edges = {carried_until, *(edge for gap in gaps for edge in gap)}
-    before = [step for step in on_clock if step and not any(step.is_cut_at(edge) for edge in edges)]
+    before = [step for step in on_clock if step and not any(step.start < edge < step.end for edge in edges)]
     midnight = local_midnight(day).astimezone(UTC)
     slots = []
     for start, end in pairwise(_common_bounds(carried_until, now, before, gaps, day_length(day) // _MINUTE)):
@@ -465,9 +466,7 @@ def _common_bounds(
     """Return the bounds of slots. No bound lies inside a step of either day. In a gap, each half-hour is a bound."""
     steps = [*now, *before]
     inside = {minute for step in steps for minute in range(step.start + 1, step.end)}
-    half_hours = (
-        minute for first, last in gaps for minute in range(first, last) if not minute % (USUAL_STEP // _MINUTE)
-    )
+    half_hours = (minute for first, last in gaps for minute in range(first, last) if not minute % USUAL_STEP_MINUTES)
     edges = {0, end, carried_until, *half_hours, *(edge for gap in gaps for edge in gap)}
     edges.update(edge for step in steps for edge in (step.start, step.end))
     return sorted(edges - inside)
@@ -521,10 +520,6 @@ def notes_on_marks(details: DayDetails, is_day: bool, supplier: str, words: Word
     if provisional := _count_provisional(details):
         key = "gas.provisional.day" if is_day else "gas.provisional"
         yield words(key, supplier=supplier) if is_day else words.count(key, provisional, supplier=supplier)
-
-
-def quality_of(details: Mapping[str, Any], words: Words) -> str:
-    return in_words("quality", details["quality"], words) if "quality" in details else ""
 
 
 def _count_provisional(details: DayDetails) -> int:

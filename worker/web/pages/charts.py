@@ -24,14 +24,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, timedelta
 from functools import partial
 from typing import Final
 
 from markupsafe import Markup
 
 from worker.domain.documents import DAY_PLACES, MILLIWATT_HOURS_PER_KWH, STEP_PLACES, count_places, round_kwh
-from worker.domain.series import Quantity, Series, daily_of, find_curve
+from worker.domain.series import Series, daily_of, find_curve
 from worker.domain.totals import count_days
 from worker.domain.windows import ONE_DAY, DateWindow, day_length
 from worker.web.pages.chart_values import (
@@ -81,13 +81,9 @@ class Navigation:
     """The links of one chart.
 
     ``first`` and ``last``: the first and the last day to which the links lead. ``date``: the value of the date field.
-    ``comparisons``: what the span can be compared with, ``units``: the units in which it can be shown; each is empty if
-    there is no choice.
+    ``comparisons``: what the span can be compared with; empty if there is no choice. ``units``: those of the bars.
     """
 
-    view: View
-    against: Against
-    unit: Unit
     first: date
     last: date
     date: date
@@ -135,15 +131,14 @@ class Summary:
 class Chart:
     """All values of one span for the template. Addresses are queries of the account's own page.
 
-    ``kind``: what the bars above the axis show; the names of their colours end in this word. ``balance``: a sentence
-    that compares the energy drawn with the energy fed in; empty if unknown. ``title_before``: empty if costs are
-    compared with none. ``facts``: a day's further figures, with the keys of their names. ``has_bands``: whether
-    off-peak hours are marked.
+    ``kind``: what the bars above the axis show (``consumption``, ``production`` or ``gas``); the names of their colours
+    end in this word, and so do keys of texts. ``balance``: a sentence that compares the energy drawn with the
+    energy fed in; empty if unknown. ``title_before``: empty if costs are compared with none. ``facts``: a day's further
+    figures, with the keys of their names. ``has_bands``: whether off-peak hours are marked.
     """
 
-    view: View
+    measures: SpanMeasures
     kind: str
-    span: Span
     summary: Summary
     drawings: list[Markup]
     rows: list[TableRow]
@@ -163,54 +158,42 @@ def to_chart(
     *,
     daily: Series | None = None,
     fed: SpanMeasures | None = None,
-    has_prices: bool = False,
     off_peak: Sequence[tuple[int, int]] = (),
 ) -> Chart:
     """Return the chart. ``first`` and ``last``: the first and the last day to which the chart's links lead.
 
     ``daily``: the series of the daily values, by default electricity consumption. ``fed``: the energy fed into the
-    grid, if the account has stored both directions. ``has_prices``: whether the span can also be shown in the other
-    unit. ``off_peak``: the off-peak hours of a day, in minutes since it began.
+    grid, if the account has stored both directions. ``off_peak``: the off-peak hours of a day, in minutes since it
+    began.
     """
     daily = daily or daily_of()
     span = measures.span
     if fed is not None and span.view is View.DAY:
         measures, fed = on_one_grid(measures, fed)
     summary = summarize(measures, words, fed)
-    label = _describe_chart(summary, "cost" if measures.unit is Unit.EUR else _kind_of(daily), fed, words)
+    kind = "gas" if daily.is_gas else daily.description.direction.value
+    told = "both" if fed else "cost" if measures.unit is Unit.EUR else kind
+    label = words(f"chart.told.{told}", title=summary.title, total=summary.total, fed=summary.fed)
     balance = balance_of(measures, fed) if fed else None
     empty = measures.empty and (fed is None or fed.empty)
     queries = list_slot_queries(measures, first, last)
-    rows = [replace(row, href=href or "") for row, href in zip(to_rows(measures, fed, words), queries, strict=True)]
+    rows = [replace(row, href=href) for row, href in zip(to_rows(measures, fed, words), queries, strict=True)]
     links = [Link(row.href, _describe_bar(row, measures.unit, words)) if row.href else None for row in rows]
     compares = measures.unit is Unit.KWH or any(slot.before is not None for slot in measures.slots)
     draw = partial(draw_chart, measures, words, fed=fed, links=links, bands=off_peak)
     return Chart(
-        view=span.view,
-        kind=_kind_of(daily),
-        span=span,
+        measures=measures,
+        kind=kind,
         summary=summary,
         drawings=[] if empty else [draw(size, label) for size in SIZES],
         rows=rows,
         notes=list(_notes(measures, daily, fed, words)),
-        navigation=build_navigation(measures, first, last, words, has_prices=has_prices),
+        navigation=build_navigation(measures, first, last, words),
         title_before=title_of(measures.other, words) if compares else "",
         balance=describe_balance(balance, span.view, words) if balance else "",
         facts=describe_day(measures.details.get(span.start, {}), words) if span.view is View.DAY else [],
         has_bands=bool(off_peak),
     )
-
-
-def _kind_of(daily: Series) -> str:
-    """Return the name of a series' chart in texts and colours: ``consumption``, ``production`` or ``gas``."""
-    described = daily.description
-    return "gas" if described.quantity is Quantity.GAS else described.direction.value
-
-
-def _describe_chart(summary: Summary, kind: str, fed: SpanMeasures | None, words: Words) -> str:
-    if fed is not None:
-        return words("chart.told.both", title=summary.title, total=summary.total, fed=summary.fed)
-    return words(f"chart.told.{kind}", title=summary.title, total=summary.total)
 
 
 def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = None, unit: Unit = Unit.KWH) -> Summary:
@@ -245,15 +228,12 @@ def _describe_total(measures: SpanMeasures, words: Words) -> str:
 def to_rows(measures: SpanMeasures, fed: SpanMeasures | None, words: Words) -> list[TableRow]:
     """Return the rows of the table, one per slot, all with the same number of decimals."""
     slots, view = measures.slots, measures.span.view
+    places = _CENTS if measures.unit is Unit.EUR else listed_places([*slots, *(fed.slots if fed else ())], view)
+    rows = [to_row(slot, view, words, places) for slot in slots]
     if fed is None:
-        places = _CENTS if measures.unit is Unit.EUR else listed_places(slots, view)
-        return [_with_marks(to_row(slot, view, words, places), slot, measures, words) for slot in slots]
-    places = listed_places([*slots, *fed.slots], view)
-    rows = []
-    for slot, (energy, balance) in zip(slots, rows_of_both(measures, fed), strict=True):
-        row = to_row(slot, view, words, places)
-        rows.append(replace(row, fed=_in_table(energy, words, places), balance=_in_table(balance, words, places)))
-    return rows
+        return [_with_marks(row, slot, measures, words) for row, slot in zip(rows, slots, strict=True)]
+    both = ([_in_table(energy, words, places) for energy in pair] for pair in rows_of_both(measures, fed))
+    return [replace(row, fed=energy, balance=balance) for row, (energy, balance) in zip(rows, both, strict=True)]
 
 
 def listed_places(slots: Sequence[Slot], view: View) -> int:
@@ -314,13 +294,9 @@ def slot_label(slot: Slot, view: View, words: Words) -> str:
         return words.month_name(slot.start.date())
     if view is not View.DAY:
         return words.short_day(slot.start.date())
-    end = _wall_clock_end(slot.start, slot.length + slot.overhang)
+    # In UTC, because when clocks go forward, the step from 01:30 ends at 03:00.
+    end = (slot.start.astimezone(UTC) + slot.length + slot.overhang).astimezone(slot.start.tzinfo)
     return words("chart.from_to", start=f"{slot.start:%H:%M}", end=f"{end:%H:%M}")
-
-
-def _wall_clock_end(start: datetime, length: timedelta) -> datetime:
-    """Return the local time at the end of a step; when clocks go forward, the step from 01:30 ends at 03:00."""
-    return datetime.fromtimestamp(start.timestamp() + length.total_seconds(), start.tzinfo)
 
 
 def _describe_change(measures: SpanMeasures, words: Words) -> tuple[str, str]:
@@ -444,16 +420,13 @@ def _have_same_time(slot: Slot, other: Slot, drawn: SpanMeasures, fed: SpanMeasu
     return [day for day in drawn.days if day.month == month] == [day for day in fed.days if day.month == month]
 
 
-def build_navigation(measures: SpanMeasures, first: date, last: date, words: Words, *, has_prices: bool) -> Navigation:
+def build_navigation(measures: SpanMeasures, first: date, last: date, words: Words) -> Navigation:
     """Return the links of a chart, which lead to days from ``first`` to ``last``."""
     span, against, unit = measures.span, measures.against, measures.unit
     day = min(span.end - ONE_DAY, last)
     units = [Link(query_of(span.view, max(span.start, first), against, one), one.symbol, one is unit) for one in Unit]
     after = span.after if span.after.end > first else Span.containing(span.view, first)
     return Navigation(
-        view=span.view,
-        against=against,
-        unit=unit,
         first=first,
         last=last,
         date=max(span.start, first),
@@ -461,22 +434,20 @@ def build_navigation(measures: SpanMeasures, first: date, last: date, words: Wor
         previous=_link_to(span.before, against, unit, words) if span.before.end > first else None,
         next=_link_to(after, against, unit, words) if after.start <= last else None,
         comparisons=_list_comparisons(span, against, unit, first, words),
-        units=units if has_prices else [],
+        units=units,
     )
 
 
-def list_slot_queries(measures: SpanMeasures, first: date, last: date) -> list[str | None]:
-    """Return the query of each slot's link, which leads to the slot's day or month.
+def list_slot_queries(measures: SpanMeasures, first: date, last: date) -> Iterator[str]:
+    """Yield the query of each slot's link, which leads to the slot's day or month.
 
-    None for a step of a day, and for a slot without a day from ``first`` to ``last``.
+    Empty for a step of a day, and for a slot without a day from ``first`` to ``last``.
     """
     within = _VIEW_WITHIN.get(measures.span.view)
-    return [
-        query_of(within, slot.start.date(), measures.against, measures.unit)
-        if within and _meets(slot, first, last)
-        else None
-        for slot in measures.slots
-    ]
+    for slot in measures.slots:
+        day = slot.start.date()
+        is_shown = day <= last and day + timedelta(days=max(1, slot.length.days)) > first
+        yield query_of(within, day, measures.against, measures.unit) if within and is_shown else ""
 
 
 def query_of(view: View, day: date, against: Against = Against.PREVIOUS, unit: Unit = Unit.KWH) -> str:
@@ -494,11 +465,6 @@ def title_of(span: Span, words: Words) -> str:
             return words.week(span.start, span.end - ONE_DAY)
         case View.DAY:
             return words.weekday(span.start)
-
-
-def _meets(slot: Slot, first: date, last: date) -> bool:
-    start = slot.start.date()
-    return start <= last and start + timedelta(days=max(1, slot.length.days)) > first
 
 
 def _link_to(span: Span, against: Against, unit: Unit, words: Words) -> Link:

@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 from worker.accounts.prices import AccountTariff, read_costs, read_hours
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH
@@ -35,8 +36,8 @@ def price_measures(
     energy: SpanMeasures,
     next_day: date,
     words: Words,
-) -> tuple[SpanMeasures, dict[str, Any]]:
-    """Return the values of a chart in euros, from those in kWh, and the row of its span with all its ``kwh``.
+) -> SpanMeasures:
+    """Return the values of a chart in euros, from those in kWh; the row of its span also has all its ``kwh``.
 
     ``next_day``: the first day that is not published yet.
     """
@@ -52,21 +53,19 @@ def price_measures(
         hours, _ = read_hours(measures, account_id, tariff, DateWindow(other.start, span.end))
         shown = _by_hour(energy.span, hours, whole, next_day)
     else:
-        shown = measures_by_day(energy.span, whole, next_day, energy.against)
+        by_day = partial(measures_by_day, energy.span, next_day=next_day, against=energy.against)
+        shown = by_day(whole)
         # A day that is known in part counts in totals, but it is compared with no other.
-        slots = (
-            measures_by_day(energy.span, amounts, next_day, energy.against).slots if whole != amounts else shown.slots
-        )
+        slots = shown.slots if whole == amounts else by_day(amounts).slots
         shown = replace(shown, slots=tuple(map(_mark_part, slots, shown.slots)))
     row = row_of_days(span, sums, read[-1][1])
-    lacks_costs = any(day not in costs for day in span.dates())
-    unpriced = list(tariff.list_unpriced(span)) if lacks_costs else []
+    unpriced = list(tariff.list_unpriced(span)) if set(span.dates()) - costs.keys() else []
     days_unpriced = frozenset(day for days, _ in unpriced for day in days.dates())
     reasons = [
         *(tariff.describe_unpriced(*one, words.language) for one in unpriced),
         *_explain_unknown(energy.days.keys() - days_unpriced, costs, words),
     ]
-    priced = replace(
+    return replace(
         energy,
         slots=shown.slots,
         total=shown.total if row["total_eur"] is None else int(Decimal(row["total_eur"]) * _MILLION),
@@ -76,8 +75,8 @@ def price_measures(
         reasons=(*energy.reasons, *reasons),
         unit=Unit.EUR,
         unpriced=days_unpriced,
+        costs=row | {"kwh": sum(Decimal(one["kwh"]) for one in row["periods"])},
     )
-    return priced, row | {"kwh": sum(Decimal(one["kwh"]) for one in row["periods"])}
 
 
 def sum_months(costs: Mapping[date, Cost]) -> dict[date, Cost]:
@@ -95,10 +94,9 @@ def _by_hour(span: Span, hours: Mapping[str, Cost], days: Days, next_day: date) 
     starts = {datetime.fromisoformat(key).astimezone(PARIS): cost for key, cost in hours.items()}
     readings = [IntervalReading(start, _AN_HOUR, _floor(cost.total)) for start, cost in starts.items()]
     shown = measures_by_step(span, readings, days, next_day)
-    lacking = {start.timestamp(): one.expected - one.known for start, one in starts.items()}
-    uncovered = (timedelta(minutes=lacking.get(slot.start.timestamp(), 0)) for slot in shown.slots)
-    slots = zip(shown.slots, uncovered, strict=True)
-    return replace(shown, slots=tuple(replace(slot, uncovered=time) for slot, time in slots))
+    lacking = {start.timestamp(): timedelta(minutes=one.expected - one.known) for start, one in starts.items()}
+    slots = (replace(slot, uncovered=lacking.get(slot.start.timestamp(), timedelta())) for slot in shown.slots)
+    return replace(shown, slots=tuple(slots))
 
 
 def _mark_part(slot: Slot, of_whole_days: Slot) -> Slot:

@@ -23,6 +23,7 @@ from starlette.formparsers import MultiPartException
 from worker.domain.account import Account
 from worker.domain.audit_entry import AuditAction
 from worker.domain.documents import ALL_KEYS, to_reading
+from worker.domain.exports import spreadsheet_headings
 from worker.domain.series import (
     Doctype,
     Period,
@@ -145,7 +146,8 @@ def download_file(
     elif columns is Columns.FIELDS:
         file_format, name = file_formats.FieldsCsv.of(doctype, stored.read_tariff_periods()), f"{name}-fields"
     else:
-        file_format = file_formats.SpreadsheetCsv(doctype, stored.read_tariff_periods(), language_of(visit.request))
+        headings = spreadsheet_headings(doctype, stored.read_tariff_periods())
+        file_format = file_formats.SpreadsheetCsv(doctype, headings, language_of(visit.request))
     check = partial(caller.reload_account, visit.registry, visit.access, account.id)
     return file_formats.stream_file(stored, file_format, name, check)
 
