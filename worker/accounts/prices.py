@@ -8,7 +8,7 @@ the registry, or of the copies that ship with Relève where these are as new.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import lru_cache, partial
@@ -52,6 +52,8 @@ BEGINNING: Final = date(2000, 1, 1)
 _SHIPPED: Final = Path(__file__).parents[1] / "data" / "prices"
 _DAILY, _FED = series.daily_of(), series.daily_of(series.Direction.PRODUCTION)
 _REGISTERS, _CONTRACT = series.registers_of(), series.contract_series()
+_read_tariff = lru_cache(maxsize=8)(read_tariff)
+_read_colours: Callable[[str], Mapping[date, Colour]] = lru_cache(maxsize=2)(read_colours)
 _ONE_HOUR: Final = timedelta(hours=1)
 _OPTIONS_OF_REGISTERS: Final = {frozenset(names): option for option, names in REGISTERS.items() if names}
 Owner = Account | str  # An account, or the name of a tenant.
@@ -109,7 +111,7 @@ class AccountTariff:
         facts = {"option": translate(f"option.{choice.option}", language), "power": str(choice.power)}
         if choice.option not in self.regulated:
             return translate("cost.no_price.no_file", language, **facts)
-        if not (prices := self.regulated[choice.option].prices(choice.power)):
+        if not (prices := self.regulated[choice.option].by_power.get(choice.power)):
             return translate("cost.no_price.no_power", language, **facts)
         first, last = (format_day(day or self.today, language) for day in (prices[0].first, prices[-1].last))
         return translate("cost.no_price.not_published", language, first=first, last=last)
@@ -127,11 +129,12 @@ def load_tariff(registry: Registry, measures: MeasureStore, account: Account) ->
     choices = [own or TariffChoices(), *([default] if default else [])]
     options = {option_of(choice) for one in choices for choice in one.electricity}
     copies = load_copies(registry) if options else {}
+    found = {one: copies[FILES[one]] for one in options if FILES[one] in copies}
     return AccountTariff(
         supplier=account.supplier,
         today=civil_date(registry.now()),
         choices=choices,
-        regulated={one: _read_tariff(copies[FILES[one]], one) for one in options if FILES[one] in copies},
+        regulated={one: _read_tariff(copy.text, one, copy.copied_on) for one, copy in found.items()},
         colours=load_colours(registry) if Option.TEMPO in options else {},
         contracts=_read(measures, account.id, _CONTRACT.inputs)[_CONTRACT.inputs] if Option.HPHC in options else (),
         has_panels=_FED in series.with_days(registry.outcomes.known(account.id)),
@@ -331,13 +334,3 @@ def _shipped_copies() -> dict[str, PublicFile]:
         name: PublicFile(name, (_SHIPPED / name).read_text(encoding="utf-8-sig"), date.fromisoformat(day))
         for name, day in days.items()
     }
-
-
-@lru_cache(maxsize=8)
-def _read_tariff(copy: PublicFile, option: Option) -> RegulatedTariff:
-    return read_tariff(copy.text, option, copy.copied_on)
-
-
-@lru_cache(maxsize=2)
-def _read_colours(text: str) -> Mapping[date, Colour]:
-    return read_colours(text)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -355,7 +356,7 @@ def list_accounts(
     with parameters.open_stores() as stores:
         if tenant:
             require_tenant(stores.registry.database, tenant)
-        rows = map(_account_row, stores.registry.accounts.iterate(limit=limit, tenant=tenant, state=state))
+        rows = map(_account_row, islice(stores.registry.accounts.iterate(tenant=tenant, state=state), limit))
         has_tenants = len(stores.registry.tenants.list_tenants()) > 1
         empty = "no accounts in this state" if state else ""
         _ACCOUNTS.print_all(rows, as_json=as_json, has_tenants=has_tenants, empty=empty)

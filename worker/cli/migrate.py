@@ -41,7 +41,6 @@ from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry import Registry
 from worker.stores.registry.migrations import find_step, grant_rows, newest_step, set_up_role, upgrade_schema
 from worker.sync.layout_migration import LayoutMigrator, MigrationCounts, RecomputeTotals
-from worker.sync.verification import all_accounts
 
 _CHECK_WORKERS_EVERY_S: Final = 30.0
 _REPORT_EVERY_S: Final = 10.0
@@ -214,7 +213,7 @@ def _account_ids(stores: Stores, account_ids: Sequence[str], moved: MigrationCou
     be lost.
     """
     checked_at, reported_at = float("-inf"), time.monotonic()
-    for account_id in account_ids or (account.id for account in all_accounts(stores.registry.accounts)):
+    for account_id in account_ids or (account.id for account in stores.registry.accounts.iterate()):
         now = time.monotonic()
         if now - checked_at >= _CHECK_WORKERS_EVERY_S:
             checked_at = now

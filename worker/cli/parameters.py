@@ -87,9 +87,7 @@ def chosen_accounts(registry: Registry, account_id: str | None) -> Iterator[Acco
     if account_id:
         yield registry.accounts.get_existing(account_id)
     else:
-        from worker.sync.verification import all_accounts
-
-        yield from all_accounts(registry.accounts)
+        yield from registry.accounts.iterate()
 
 
 def enqueue_history(stores: Stores, *account_ids: str) -> None:

@@ -182,6 +182,8 @@ def _read_file(file: Path, read: Any, most: int = 64 * 1024) -> Any:
     """Return what ``read`` makes of a text file. Raises PricesRefused with the file's name."""
     with file.open("rb") as opened:
         content = opened.read(most + 1)
+    if len(content) > most:
+        raise PricesRefused(f"{file.name}: larger than {most // 1000} kB")
     try:
         return read(content.decode("utf-8"))
     except UnicodeDecodeError:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -217,7 +218,7 @@ def status(
             one = status_of(stores.registry.accounts.get_existing(account_id), sync.history)
             parameters.print_json(one.model_dump(mode="json")) if as_json else _print_one(one)
         elif lists:
-            rows = _iterate(stores.registry, sync, limit=limit, state=state, code=code and code.upper())
+            rows = islice(_iterate(stores.registry, sync, state=state, code=code and code.upper()), limit)
             if as_json:
                 parameters.print_json_lines(row.model_dump(mode="json") for row in rows)
             else:

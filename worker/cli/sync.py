@@ -25,7 +25,7 @@ from worker.domain.answers import to_masked
 from worker.domain.audit_entry import AuditAction
 from worker.domain.consistency import Law
 from worker.domain.messages import new_run_id
-from worker.domain.series import is_gateway, registers_of
+from worker.domain.series import is_gateway
 from worker.domain.windows import DateWindow
 from worker.errors import FilesOnly, TokenNeeded, TokenRefused
 from worker.runtime.stores import Stores
@@ -221,13 +221,12 @@ def _notes(result: AuditResult) -> list[dict[str, Any]]:
         for sequence_break in breaks
     ]
     deviations = [{**account, "deviation": month_to_json(month)} for month in result.deviations]
-    provisional = [
-        {**account, "series": series.value, "provisional": [day.isoformat() for day in days]}
-        for series, days in result.provisional.items()
+    day_notes = [
+        {**account, "series": series.value, name: [day.isoformat() for day in days]}
+        for name, found in (("provisional", result.provisional), ("differs_by_period", result.differences))
+        for series, days in found.items()
     ]
-    differences = [day.isoformat() for day in result.differences]
-    by_period = [{**account, "series": registers_of().value, "differs_by_period": differences}] if differences else []
-    return [*breaks, *deviations, *provisional, *by_period]
+    return [*breaks, *deviations, *day_notes]
 
 
 def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
@@ -248,10 +247,8 @@ def _print_result(result: AuditResult, repairs: dict[str, int]) -> None:
             click.echo(f"{result.account_id} {series.value} {one.day}: note, a new sequence of registers, {one.cause}")
     for month in result.deviations:
         click.echo(f"{result.account_id} {parameters.describe_month(month)}")
-    overdue = "still provisional, but should be final by now"
-    notes = [(series, days, overdue) for series, days in result.provisional.items()]
-    if result.differences:
-        notes.append((registers_of(), result.differences, "registers and load curve differ by tariff period"))
+    notes = [(*note, "still provisional, but should be final by now") for note in result.provisional.items()]
+    notes += [(*note, "registers and load curve differ by tariff period") for note in result.differences.items()]
     for series, days, text in notes:
         span = f"{days[0]}" if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]}"
         click.echo(f"{result.account_id} {series.value} {span}: note, {text}")

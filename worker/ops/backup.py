@@ -60,7 +60,6 @@ from worker.stores.registry.key_rotation import TEXT_SEALS
 from worker.stores.registry.rights import withdraw_waiting
 from worker.stores.registry.tables import AUDIT_LOG
 from worker.sync.history import rebuild_days
-from worker.sync.verification import all_accounts
 
 PAGE_SIZE: Final = 500  # The largest number of documents in memory, or in one request to the store.
 _CLOCK_SKEW: Final = timedelta(minutes=5)  # The machine that removes an account may have a different clock.
@@ -153,7 +152,7 @@ def _require_accounts(registry: Registry) -> None:
 
 def _documents_of(stores: Stores, doctype: Doctype) -> Iterator[Row]:
     """Yield all documents of all accounts that are not removed, without revisions, account by account."""
-    for account in all_accounts(stores.registry.accounts):
+    for account in stores.registry.accounts.iterate():
         for document in _read_in_pages(stores.measures, account.id, doctype):
             yield {name: value for name, value in document.items() if name == "_id" or name[0] != "_"}
 

@@ -203,14 +203,14 @@ class Database:
         with self.reading() as connection:
             return connection.execute(query, parameters).all()
 
-    def first(self, query: Select[Any]) -> Row[*tuple[Any, ...]] | None:
+    def first(self, query: Select[Any], parameters: Mapping[str, Any] | None = None) -> Row[*tuple[Any, ...]] | None:
         """Return the first row of one query; None if the query has no rows."""
         with self.reading() as connection:
-            return connection.execute(query).first()
+            return connection.execute(query, parameters).first()
 
-    def scalar(self, query: Select[Any]) -> Any:
+    def scalar(self, query: Select[Any], parameters: Mapping[str, Any] | None = None) -> Any:
         """Return the first column of a query's first row; None if the query has no rows."""
-        row = self.first(query)
+        row = self.first(query, parameters)
         return None if row is None else row[0]
 
     def change(self, statement: UpdateBase) -> int:
@@ -315,6 +315,13 @@ def place_of(column: Column[Any], *row_key: str) -> str:
 def build_insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
     """Return the dialect's own INSERT statement, because only it supports ``on_conflict_do_update``."""
     return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+def build_upsert(dialect: str, table: Table, row: Mapping[str, Any]) -> UpdateBase:
+    """Return the statement that inserts a row, or changes the columns in ``row`` if there is one with its key."""
+    key = table.primary_key
+    changed = {name: value for name, value in row.items() if name not in key.columns}
+    return build_insert(dialect, table).values(**row).on_conflict_do_update(index_elements=key, set_=changed)
 
 
 def _parse_url(text: str, use: DatabaseUse) -> URL:

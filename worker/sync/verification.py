@@ -6,7 +6,6 @@ memory stays small however long the history is.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import secrets
 from collections import Counter, defaultdict
@@ -71,23 +70,23 @@ _SUMMARY_TTL_S: Final = 24 * 3600
 _ID_LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AuditResult:
     """The result of the audit of one account: the number of documents compared, and the discrepancies found.
 
     The other fields hold notes, which are no faults and are not repaired. ``breaks``: for each series of registers,
     where one sequence of readings ends and the next begins. ``deviations``: months whose days and billed periods differ
-    too much. ``provisional``: by series, days that should be final by now. ``differences``: days whose registers and
-    curve give different energies by tariff period.
+    too much. ``provisional``: by series, days that should be final by now. ``differences``: by series of registers, days
+    on which the registers and the curve give different energies by tariff period.
     """
 
     account_id: str
-    documents: int
-    findings: Sequence[Discrepancy]
-    breaks: Mapping[Series, Sequence[SequenceBreak]] = field(default_factory=dict)
-    deviations: Sequence[MonthComparison] = ()
-    provisional: Mapping[Series, Sequence[date]] = field(default_factory=dict)
-    differences: Sequence[date] = ()
+    documents: int = 0
+    findings: list[Discrepancy] = field(default_factory=list)
+    breaks: dict[Series, list[SequenceBreak]] = field(default_factory=dict)
+    deviations: list[MonthComparison] = field(default_factory=list)
+    provisional: dict[Series, list[date]] = field(default_factory=dict)
+    differences: dict[Series, list[date]] = field(default_factory=dict)
 
 
 @dataclass
@@ -141,7 +140,7 @@ class Auditor:
         # The registry is read first, because it marks a day as stored only after the day's documents are written.
         ledgers, outcomes = registry.completeness.load_ledgers(account_id), registry.outcomes.load(account_id)
         checks = MeasureChecks(
-            account_id=account_id,
+            result=AuditResult(account_id),
             measures=self.window_sync.measures,
             corrections=registry.corrections,
             stored_days={
@@ -161,7 +160,7 @@ class Auditor:
             checks.hours = load_choices(registry, registry.accounts.get(account_id)) or TariffChoices()
             checks.colours = load_colours(registry)
         checks.run()
-        return AuditResult(*(getattr(checks, one.name) for one in dataclasses.fields(AuditResult)))
+        return checks.result
 
     def repair_account(self, result: AuditResult) -> tuple[int, int]:
         """Recompute wrong totals, and request doubtful and missing readings unless the account's consent is over.
@@ -249,17 +248,16 @@ def _windows_to_ask(series: Series, days: Collection[date], today: date) -> list
 
 @dataclass(kw_only=True)
 class MeasureChecks:
-    """The comparison of one account; ``run`` fills ``findings``, the notes and the number of ``documents``.
+    """The comparison of one account; ``run`` fills the ``result``.
 
     ``stored_days``: by series, the days for which something is stored according to the registry, each with the time
     that must at least be stored. ``without_daily``: by series of daily values, the days computed from the curve because
     no daily value can come. ``set_aside``: by series, the days whose impossible value was set aside. ``today``: the
-    last day for which a curve is read. ``breaks``, ``deviations``, ``provisional`` and ``differences`` are notes,
-    explained in ``AuditResult``; ``differences`` are found with the off-peak ``hours`` that the household gave, and
-    with Tempo's ``colours``.
+    last day for which a curve is read. ``hours``: the off-peak hours that the household gave. ``colours``: the colours
+    of Tempo.
     """
 
-    account_id: str
+    result: AuditResult
     measures: MeasureStore
     corrections: CorrectionTable
     stored_days: Mapping[Series, Mapping[date, timedelta]]
@@ -267,14 +265,8 @@ class MeasureChecks:
     today: date
     daily_limit_kwh: float
     without_daily: Mapping[Series, Collection[date]] = field(default_factory=dict)
-    findings: list[Discrepancy] = field(default_factory=list)
-    breaks: dict[Series, list[SequenceBreak]] = field(default_factory=dict)
-    deviations: list[MonthComparison] = field(default_factory=list)
-    provisional: dict[Series, list[date]] = field(default_factory=dict)
-    differences: list[date] = field(default_factory=list)
     hours: TariffChoices = field(default_factory=TariffChoices)
     colours: Mapping[date, Colour] = field(default_factory=dict)
-    documents: int = 0
     _rows: dict[Series, list[Entry]] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -283,7 +275,7 @@ class MeasureChecks:
                 self._check_curve(series)
                 continue
             rows = self._rows_of(series)
-            self.documents += len(rows)
+            self.result.documents += len(rows)
             self._check_stored(series, _days_of(series, rows))
             if series.is_daily_energy:
                 self._check_daily(series, rows)
@@ -292,70 +284,72 @@ class MeasureChecks:
             elif series.description.granularity is Granularity.REGISTER:
                 self._check_registers(series, rows)
             elif series.description.granularity is Granularity.INSTANT:
-                self.findings += check_peak_days(series, rows)
+                self.result.findings += check_peak_days(series, rows)
 
     def _check_stored(self, series: Series, days: Collection[date]) -> None:
-        self.findings += check_stored(series, self.stored_days[series], days)
+        self.result.findings += check_stored(series, self.stored_days[series], days)
 
     def _check_daily(self, series: Series, days: Sequence[Entry]) -> None:
         for doctype in series.totals:
             totals = self._read(doctype, ALL_KEYS)
-            self.documents += len(totals)
-            self.findings += check_totals(days, totals, doctype)
+            self.result.documents += len(totals)
+            self.result.findings += check_totals(days, totals, doctype)
         self._check_limit(series, days, self.set_aside.get(series, ()))
         if overdue := overdue_days(series, days, self.today):
-            self.provisional[series] = overdue
+            self.result.provisional[series] = overdue
 
     def _check_limit(self, series: Series, readings: Sequence[Entry], set_aside: Iterable[date] = ()) -> None:
         contract = contract_series(series.description.supplier)
         contracts = self._rows_of(contract) if contract in self.stored_days else ()
-        self.findings += check_limit(series, readings, set_aside, self.daily_limit_kwh, contracts)
+        self.result.findings += check_limit(series, readings, set_aside, self.daily_limit_kwh, contracts)
 
     def _check_periods(self, series: Series, periods: Sequence[Entry]) -> None:
         """Check that no two periods overlap; compare the periods with the daily values, month by month."""
-        self.findings += check_overlaps(series, self._read_documents(series.inputs, ALL_KEYS))
+        self.result.findings += check_overlaps(series, self._read_documents(series.inputs, ALL_KEYS))
         supplier = series.description.supplier
         for daily in of_supplier(supplier, self.stored_days):
             if daily.is_daily_energy:
-                self.deviations += find_deviations(self._rows_of(daily), periods)
+                self.result.deviations += find_deviations(self._rows_of(daily), periods)
 
     def _check_registers(self, series: Series, rows: Sequence[Entry]) -> None:
         if breaks := list(find_breaks(rows)):
-            self.breaks[series] = breaks
+            self.result.breaks[series] = breaks
         daily = compared_with(series)
         if not rows or daily is None:
             return
         window = DateWindow(date.fromisoformat(rows[0].key), date.fromisoformat(rows[-1].key) + ONE_DAY)
         corrected = self._corrected_days((daily, series), window)
-        self.findings += check_registers(series, day_energies(rows), self._rows_of(daily), corrected)
+        self.result.findings += check_registers(series, day_energies(rows), self._rows_of(daily), corrected)
 
     def _check_curve(self, series: Series) -> None:
         daily, covered = compared_with(series), dict[date, timedelta]()
         days = self._rows_of(daily) if daily else []
         peaks = {peak: self._rows_of(peak) for peak in self.stored_days if _is_peak_of(peak, series)}
         for part in self._parts(series):
-            step_documents = self._read_documents(series.inputs, key_range(_with_neighbours(part), series.inputs))
+            # With the days before and after the part, a curve that is shifted by one step is recognized.
+            wider = DateWindow(part.start - ONE_DAY, part.end + ONE_DAY)
+            step_documents = self._read_documents(series.inputs, key_range(wider, series.inputs))
             steps = list(map(to_entry, step_documents))
             steps_within = _steps_within(steps, part, series)
-            self.documents += len(steps_within)
+            self.result.documents += len(steps_within)
             covered |= covered_time_by_day(series, steps_within)
-            self.findings += [one for one in check_overlaps(series, step_documents) if _is_day_of(one.key, part)]
+            self.result.findings += [one for one in check_overlaps(series, step_documents) if _is_day_of(one.key, part)]
             for doctype in series.totals:
                 totals = self._read(doctype, key_range(part, doctype))
-                self.documents += len(totals)
-                self.findings += check_totals(steps_within, totals, doctype)
+                self.result.documents += len(totals)
+                self.result.findings += check_totals(steps_within, totals, doctype)
             family = [one for one in (daily, series, *peaks) if one]
             corrected = self._corrected_days(family, part)
-            self.findings += check_days(series, steps, _of_part(days, part), corrected)
+            self.result.findings += check_days(series, steps, _of_part(days, part), corrected)
             if daily:
                 computed = {day: made for day, made in days_of_curve(series, steps).items() if day in part.dates()}
                 wanted = self.without_daily.get(daily, ())
-                self.findings += check_computed(daily, computed, wanted, _of_part(days, part))
+                self.result.findings += check_computed(daily, computed, wanted, _of_part(days, part))
             self._check_limit(series, steps_within)
             if daily is daily_of() and registers_of() in self.stored_days:
                 self._compare_periods(part, steps)
             for peak, rows in peaks.items():
-                self.findings += check_peaks(peak, _of_part(rows, part), steps_within, corrected)
+                self.result.findings += check_peaks(peak, _of_part(rows, part), steps_within, corrected)
         self._check_limit(series, (), self.set_aside.get(series, ()))
         said = self.stored_days[series]
         self._check_stored(series, {day for day, time in covered.items() if time >= said.get(day, timedelta())})
@@ -367,11 +361,12 @@ class MeasureChecks:
         choices = replace(self.hours, electricity=tuple(RegulatedChoice(*one, power=0) for one in options))
         contracts = self._rows_of(contract_series()) if contract_series() in self.stored_days else ()
         terms = terms_by_day(part, [choices], {}, contracts)
-        self.differences += [day for day, _, _ in find_differences(terms, rows, steps, self.colours)]
+        if days := [day for day, _, _ in find_differences(terms, rows, steps, self.colours)]:
+            self.result.differences.setdefault(registers_of(), []).extend(days)
 
     def _parts(self, series: Series) -> Iterator[DateWindow]:
         """Yield windows from the oldest stored step to today, oldest first; nothing if no curve is stored."""
-        pages = self.measures.read(self.account_id, dict.fromkeys(series.doctypes, ALL_KEYS), limit=1).values()
+        pages = self.measures.read(self.result.account_id, dict.fromkeys(series.doctypes, ALL_KEYS), limit=1).values()
         starts = [civil_day(to_entry(page[0]).key) for page in pages if page]
         end = self.today + ONE_DAY
         if starts and min(starts) < end:
@@ -387,7 +382,7 @@ class MeasureChecks:
         return [to_entry(document) for document in self._read_documents(doctype, keys)]
 
     def _read_documents(self, doctype: Doctype, keys: KeyRange) -> list[Document]:
-        return self.measures.read(self.account_id, {doctype: keys})[doctype]
+        return self.measures.read(self.result.account_id, {doctype: keys})[doctype]
 
     def _corrected_days(self, family: Collection[Series], window: DateWindow) -> set[date]:
         """Return the days of the window for which the supplier has changed a reading of a series in ``family``."""
@@ -395,7 +390,7 @@ class MeasureChecks:
             civil_day_of(correction.key, series)
             for series in family
             for correction in self.corrections.list_between(
-                self.account_id, series.inputs, *key_range(window, series.inputs)
+                self.result.account_id, series.inputs, *key_range(window, series.inputs)
             )
         }
 
@@ -414,11 +409,6 @@ def _is_peak_of(series: Series, curve: Series) -> bool:
     return series.description.granularity is Granularity.INSTANT and compared_with(series) is curve
 
 
-def _with_neighbours(window: DateWindow) -> DateWindow:
-    """Return the window with the day before and the day after it, to recognize a curve shifted by one step."""
-    return DateWindow(window.start - ONE_DAY, window.end + ONE_DAY)
-
-
 def _is_day_of(key: str, window: DateWindow) -> bool:
     return window.start.isoformat() <= key < window.end.isoformat()
 
@@ -432,18 +422,11 @@ def _steps_within(steps: Sequence[Entry], window: DateWindow, series: Series) ->
     return [entry for entry in steps if first_key <= entry.key < end_key]
 
 
-def all_accounts(accounts: AccountTable, after: str | None = None) -> Iterator[Account]:
-    """Yield all accounts that are not erased, active or not, in the order of their ids."""
-    while page := accounts.page(after):
-        yield from page
-        after = page[-1].id
-
-
 def sample_accounts(accounts: AccountTable, number: int) -> Iterator[Account]:
     """Yield up to ``number`` accounts in the order of their ids, starting at a random id; no account comes twice."""
     start = "".join(secrets.choice(_ID_LETTERS) for _ in range(4))
-    before = (account for account in all_accounts(accounts) if account.id <= start)
-    return islice(chain(all_accounts(accounts, start), before), number)
+    before = (account for account in accounts.iterate() if account.id <= start)
+    return islice(chain(accounts.iterate(start), before), number)
 
 
 def save_audit_summary(progress: ProgressStore, audit: AuditSummary, now: datetime) -> None:

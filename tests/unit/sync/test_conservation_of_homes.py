@@ -22,7 +22,7 @@ from worker.domain.series import Doctype, Period, Series, find_doctype, of_suppl
 from worker.domain.tariffs import day_energies, find_breaks
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.stores.measures.measure_store import MeasureStore
-from worker.sync.verification import MeasureChecks
+from worker.sync.verification import AuditResult, MeasureChecks
 
 ELECTRICITY = of_supplier("enedis")
 
@@ -34,10 +34,10 @@ class NoCorrections:
         return []
 
 
-def check(measures: MeasureStore, home: WholeHome) -> MeasureChecks:
+def check(measures: MeasureStore, home: WholeHome) -> AuditResult:
     days: dict[Series, Iterable[date]] = {series: list(wh) for series, wh in home.watt_hours.items()}
     checks = MeasureChecks(
-        account_id="home1",
+        result=AuditResult("home1"),
         measures=measures,
         corrections=NoCorrections(),  # type: ignore[arg-type]
         stored_days={series: dict.fromkeys(days.get(series, ()), timedelta()) for series in ELECTRICITY},
@@ -46,7 +46,7 @@ def check(measures: MeasureStore, home: WholeHome) -> MeasureChecks:
         daily_limit_kwh=900,
     )
     checks.run()
-    return checks
+    return checks.result
 
 
 def entries_of(measures: MeasureStore, doctype: Doctype) -> list[Entry]:

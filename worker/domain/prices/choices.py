@@ -131,7 +131,8 @@ def price_of(
 ) -> Price | None:
     """Return the price by which a choice pays a day; None if the price has ended or isn't known."""
     if isinstance(choice, RegulatedChoice):
-        return find_price(tariffs[choice.option].prices(choice.power), day) if choice.option in tariffs else None
+        tariff = tariffs.get(choice.option)
+        return find_price(tariff.by_power.get(choice.power, ()), day) if tariff else None
     return find_price([choice], day) if choice else None
 
 

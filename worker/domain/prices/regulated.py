@@ -48,16 +48,13 @@ _LONGEST_NAME: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class RegulatedTariff:
-    """A copy of the file of an option. ``rows``: how many it has. ``by_power``: kVA, and prices in order of days."""
+    """A copy of the file of an option. ``rows``: how many it has.
 
-    option: Option
-    copied_on: date
+    ``by_power``: prices in order of days, by kVA; a power has none where the file has no row of exactly this power.
+    """
+
     rows: int
     by_power: Mapping[int, Sequence[Price]]
-
-    def prices(self, power: int) -> Sequence[Price]:
-        """Return the prices of a power (kVA); none where the file has no row of exactly this power."""
-        return self.by_power.get(power, ())
 
 
 def read_tariff(text: str, option: Option, copied_on: date, rows_before: int = 0) -> RegulatedTariff:
@@ -68,7 +65,7 @@ def read_tariff(text: str, option: Option, copied_on: date, rows_before: int = 0
     rows = _read_rows(text, option)
     if len(rows) < rows_before:
         raise PricesRefused(f"it has {len(rows)} rows, but the copy before had {rows_before}")
-    return RegulatedTariff(option, copied_on, len(rows), _read_prices(rows, option, copied_on))
+    return RegulatedTariff(len(rows), _read_prices(rows, option, copied_on))
 
 
 def _read_rows(text: str, option: Option) -> list[_Row]:

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, delete, select
 
 from worker.domain.account import AccountState
 from worker.errors import AccountClosed
-from worker.stores.database import SealedTable, build_insert, place_of
+from worker.stores.database import SealedTable, build_upsert, place_of
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import ACCOUNT_DETAILS
 
@@ -40,14 +40,12 @@ class AccountDetailTable(SealedTable):
         Raises UnknownAccount, also for a removed account, and AccountClosed.
         """
         sealed = self._sealer.seal(json.dumps(detail), place_of(_C.sealed, account_id, kind))
-        values = {"sealed": sealed, "sealed_at": self._now()}
+        row = {"account_id": account_id, "kind": kind, "sealed": sealed, "sealed_at": self._now()}
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)
             if account_rows.get(connection, account_id).state is AccountState.CLOSED:
                 raise AccountClosed("another person holds this meter now: nothing is kept about this account any more")
-            statement = build_insert(connection.dialect.name, ACCOUNT_DETAILS)
-            row = statement.values(account_id=account_id, kind=kind, **values)
-            connection.execute(row.on_conflict_do_update(index_elements=[_C.account_id, _C.kind], set_=values))
+            connection.execute(build_upsert(connection.dialect.name, ACCOUNT_DETAILS, row))
 
     def remove(self, account_id: str, kind: str) -> bool:
         """Forget what was told, and return whether something was. Safe to repeat."""

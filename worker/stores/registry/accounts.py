@@ -260,21 +260,16 @@ class AccountTable(SqlTable):
 
     def iterate(
         self,
+        after: str | None = None,
         *,
-        limit: int | None = None,
         tenant: str | None = None,
         state: AccountState | None = None,
         code: str | None = None,
     ) -> Iterator[Account]:
-        """Yield the accounts that ``page`` returns, page by page, at most ``limit`` of them."""
-        after, left = None, limit
-        while left is None or left > 0:
-            size = PAGE if left is None else min(PAGE, left)
-            accounts = self.page(after, size, tenant=tenant, state=state, code=code)
-            yield from accounts
-            if len(accounts) < size:
-                return
-            after, left = accounts[-1].id, None if left is None else left - size
+        """Yield all accounts after the id ``after`` that ``page`` returns, page by page."""
+        while page := self.page(after, tenant=tenant, state=state, code=code):
+            yield from page
+            after = page[-1].id
 
     def page_ended(self, today: date, after: str | None = None, limit: int = PAGE) -> list[Account]:
         """Return the next page, by id, of accounts whose consent has ended and that don't wait for a new one yet."""
@@ -285,8 +280,7 @@ class AccountTable(SqlTable):
     def state_since(self, account_id: str) -> datetime:
         """Return since when the account has had its present reason or, if it has no reason, its present state."""
         query = select(ACCOUNTS.c.state_since).where(ACCOUNTS.c.id == account_id)
-        with self._database.reading() as connection:
-            since: datetime | None = connection.execute(query).scalar()
+        since: datetime | None = self._database.scalar(query)
         if since is None:
             raise UnknownAccount(f"there is no account {account_id}")
         return since

@@ -115,8 +115,7 @@ class ConsentTable(SealedTable):
     def browser_of(self, account_id: str) -> str | None:
         """Return the hashed name of the browser in which the consent in force was given; None if unknown."""
         query = CONSENT_QUERY.where(_of(account_id), IN_FORCE).order_by(_NUMBER.desc()).limit(1)
-        with self._database.reading() as connection:
-            newest = connection.execute(query).one_or_none()
+        newest = self._database.first(query)
         return None if newest is None else newest.browser
 
     def newest_proofs(self, account_ids: Sequence[str]) -> dict[str, ConsentProof]:
@@ -380,8 +379,7 @@ class PendingRefusals(SealedTable):
                 _is_of(supplier),
             )
             query = select(func.count()).select_from(PENDING_REFUSALS).where(*first_seen)
-        with self._database.reading() as connection:
-            return connection.execute(query).scalar_one()
+        return int(self._database.scalar(query))
 
     def count_accounts_asked(self, since: datetime, limit: int, supplier: str) -> int:
         """Return the number of a supplier's accounts for which a run has reported an outcome since ``since``.
@@ -390,8 +388,7 @@ class PendingRefusals(SealedTable):
         """
         asked = (SERIES_OUTCOMES.c.updated_at >= since, SERIES_OUTCOMES.c.series.in_(of_supplier(supplier)))
         query = select(SERIES_OUTCOMES.c.account_id).where(*asked).distinct().limit(limit)
-        with self._database.reading() as connection:
-            return connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+        return int(self._database.scalar(select(func.count()).select_from(query.subquery())))
 
     def reinstate(self, code: str, since: datetime, now: datetime, supplier: str) -> list[str]:
         """Undo a supplier's refusals with ``code`` at or after ``since``, because they were the supplier's fault.

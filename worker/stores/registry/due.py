@@ -24,7 +24,7 @@ from worker.domain.completeness import DayLedger
 from worker.domain.schedule import NIGHTS_WITHOUT_CURVE, FleetPolicy
 from worker.domain.series import Series
 from worker.domain.windows import civil_date
-from worker.stores.database import Database, SqlTable, build_insert
+from worker.stores.database import Database, SqlTable, build_upsert
 from worker.stores.registry.tables import ACTIVE, NEVER, POLICIES, SERIES_OUTCOMES
 
 _C = SERIES_OUTCOMES.c
@@ -206,16 +206,16 @@ class PolicyTable(SqlTable):
 
     def apply(self, policy: FleetPolicy, since: date, now: datetime, arithmetic: Mapping[str, Any]) -> None:
         """Apply ``policy`` from the night of ``since`` on; policies that begin in that night or later are replaced."""
-        columns = {
+        row = {
+            "since": since,
             "daily_every": policy.daily_every,
             "curve_every": policy.curve_every,
             "applied_at": now,
             "arithmetic": json.dumps(arithmetic),
         }
-        statement = build_insert(self._database.dialect, POLICIES).values(since=since, **columns)
         with self._database.writing() as connection:
             connection.execute(delete(POLICIES).where(POLICIES.c.since > since))
-            connection.execute(statement.on_conflict_do_update(index_elements=["since"], set_=columns))
+            connection.execute(build_upsert(connection.dialect.name, POLICIES, row))
 
     def delete_all(self) -> int:
         """Delete all policies and return their number; every account is then due every night."""

@@ -150,7 +150,7 @@ class EvidenceChain:
     def open_end(self, end: ChainEnd, sealed: str) -> ChainPoint | None:
         """Return the row that a sealed end of the chain names; None if the text can't be unsealed or is malformed."""
         try:
-            return ChainPoint.from_text(end, self._sealer.unseal(sealed, _place_of_end(end)))
+            return ChainPoint.from_text(end, self._sealer.unseal(sealed, place_of(CONSENT_CHAIN.c.sealed, end.value)))
         except (OperatorFault, ValueError):
             return None
 
@@ -191,12 +191,8 @@ class EvidenceChain:
             "name": end.value,
             "sequence": point.sequence,
             "hash": point.hash,
-            "sealed": self._sealer.seal(point.to_text(end), _place_of_end(end)),
+            "sealed": self._sealer.seal(point.to_text(end), place_of(CONSENT_CHAIN.c.sealed, end.value)),
         }
-
-
-def _place_of_end(end: ChainEnd) -> str:
-    return place_of(CONSENT_CHAIN.c.sealed, end.value)
 
 
 def _place_of_personal(consent_id: str) -> str:

@@ -89,9 +89,8 @@ class HouseholdTable(SealedTable):
     def find_first(self) -> Household | None:
         """Return the oldest household, which in a home installation is the only one; None if there is none."""
         query = select(HOUSEHOLDS.c.id).order_by(HOUSEHOLDS.c.created_at, HOUSEHOLDS.c.id).limit(1)
-        with self._database.reading() as connection:
-            first = connection.execute(query).scalar()
-            return None if first is None else self._load(connection, first)
+        first = self._database.scalar(query)
+        return None if first is None else self.load(first)
 
     def add(self, household_id: str, accounts: Mapping[str, int]) -> Household | None:
         """Add accounts to a household, or update their session numbers. Returns None if the household doesn't exist."""

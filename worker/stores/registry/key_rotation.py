@@ -36,53 +36,46 @@ PAGE = 100  # The number of rows that a rotation locks at a time.
 
 @dataclass(frozen=True, slots=True)
 class SealedColumn:
-    """A column of sealed texts or bytes. ``key`` identifies its rows; ``sealed_at`` orders them by age.
+    """A column of sealed texts or bytes. ``sealed_at`` orders its rows by age.
 
     ``is_kept``: whether the row of a value that no key can unseal is kept. An invitation isn't kept, because nobody
     could use it. A deviation in the quarantine isn't kept, because it is stored again the next time it comes.
     """
 
     label: str
-    key: tuple[Column[Any], ...]
     seals: Column[Any]
     sealed_at: Column[Any]
     is_kept: bool = True
     setting: str = "RELEVE_TOKEN_KEYS"
+
+    @property
+    def key(self) -> tuple[Column[Any], ...]:
+        """The columns that identify a row. The primary key of a proof is its place in the chain."""
+        table = self.seals.table
+        return (table.c.consent_id,) if table is CONSENT_EVIDENCE else tuple(table.primary_key)
 
     def place_of(self, *row_key: str) -> str:
         """Return the place to which the sealed value of a row is bound (``encryption.Sealer``)."""
         return place_of(self.seals, *row_key)
 
 
-TOKEN_SEALS: Final = SealedColumn("tokens", (TOKENS.c.id,), TOKENS.c.sealed, TOKENS.c.updated_at)
+TOKEN_SEALS: Final = SealedColumn("tokens", TOKENS.c.sealed, TOKENS.c.updated_at)
 PROOF_SEALS: Final = SealedColumn(
-    "proofs of consent",
-    (CONSENT_EVIDENCE.c.consent_id,),
-    CONSENT_EVIDENCE.c.sealed_personal,
-    CONSENT_EVIDENCE.c.recorded_at,
+    "proofs of consent", CONSENT_EVIDENCE.c.sealed_personal, CONSENT_EVIDENCE.c.recorded_at
 )
 CHAIN_SEALS: Final = SealedColumn(
-    "ends of the chain of consent proofs", (CONSENT_CHAIN.c.name,), CONSENT_CHAIN.c.sealed, CONSENT_CHAIN.c.sequence
+    "ends of the chain of consent proofs", CONSENT_CHAIN.c.sealed, CONSENT_CHAIN.c.sequence
 )
 INVITATION_SEALS: Final = SealedColumn(
-    "invitations", (INVITATIONS.c.id,), INVITATIONS.c.sealed_usage_point, INVITATIONS.c.created_at, is_kept=False
+    "invitations", INVITATIONS.c.sealed_usage_point, INVITATIONS.c.created_at, is_kept=False
 )
-WEBHOOK_SEALS: Final = SealedColumn("webhooks", (TENANTS.c.id,), TENANTS.c.sealed_webhook, TENANTS.c.created_at)
-OUTPUT_SEALS: Final = SealedColumn("outputs", (OUTPUTS.c.id,), OUTPUTS.c.sealed, OUTPUTS.c.created_at)
-RIGHT_SEALS: Final = SealedColumn("rights of access", (RIGHTS.c.id,), RIGHTS.c.sealed, RIGHTS.c.sealed_at)
-DETAIL_SEALS: Final = SealedColumn(
-    "details of accounts",
-    (ACCOUNT_DETAILS.c.account_id, ACCOUNT_DETAILS.c.kind),
-    ACCOUNT_DETAILS.c.sealed,
-    ACCOUNT_DETAILS.c.sealed_at,
-)
-ANSWER_SEALS: Final = SealedColumn("kept answers", (RAW_ANSWERS.c.id,), RAW_ANSWERS.c.sealed, RAW_ANSWERS.c.last_at)
+WEBHOOK_SEALS: Final = SealedColumn("webhooks", TENANTS.c.sealed_webhook, TENANTS.c.created_at)
+OUTPUT_SEALS: Final = SealedColumn("outputs", OUTPUTS.c.sealed, OUTPUTS.c.created_at)
+RIGHT_SEALS: Final = SealedColumn("rights of access", RIGHTS.c.sealed, RIGHTS.c.sealed_at)
+DETAIL_SEALS: Final = SealedColumn("details of accounts", ACCOUNT_DETAILS.c.sealed, ACCOUNT_DETAILS.c.sealed_at)
+ANSWER_SEALS: Final = SealedColumn("kept answers", RAW_ANSWERS.c.sealed, RAW_ANSWERS.c.last_at)
 SAMPLE_SEALS: Final = SealedColumn(
-    "samples in quarantine",
-    (QUARANTINE.c.fingerprint,),
-    QUARANTINE.c.sealed_sample,
-    QUARANTINE.c.first_seen,
-    is_kept=False,
+    "samples in quarantine", QUARANTINE.c.sealed_sample, QUARANTINE.c.first_seen, is_kept=False
 )
 TEXT_SEALS: Final = (
     *(TOKEN_SEALS, PROOF_SEALS, CHAIN_SEALS, INVITATION_SEALS, RIGHT_SEALS, WEBHOOK_SEALS, OUTPUT_SEALS),
@@ -91,18 +84,18 @@ TEXT_SEALS: Final = (
 SEALED_COLUMNS: Final = (*TEXT_SEALS, ANSWER_SEALS, SAMPLE_SEALS)
 
 
-def _of_web(label: str, key: Column[Any], seals: Column[Any], *, is_kept: bool = True) -> SealedColumn:
+def _of_web(label: str, seals: Column[Any], *, is_kept: bool = True) -> SealedColumn:
     columns = seals.table.c
     sealed_at = columns.created_at if "created_at" in columns else columns.confirmed_at
-    return SealedColumn(label, (key,), seals, sealed_at, is_kept, "RELEVE_SESSION_KEY")
+    return SealedColumn(label, seals, sealed_at, is_kept, "RELEVE_SESSION_KEY")
 
 
 WEB_SEALS: Final = (
-    _of_web("households", HOUSEHOLDS.c.id, HOUSEHOLDS.c.sealed),
-    _of_web("mail addresses", MAIL_ADDRESSES.c.household_id, MAIL_ADDRESSES.c.sealed),
-    _of_web("operators", OPERATORS.c.id, OPERATORS.c.sealed),
+    _of_web("households", HOUSEHOLDS.c.sealed),
+    _of_web("mail addresses", MAIL_ADDRESSES.c.sealed),
+    _of_web("operators", OPERATORS.c.sealed),
     # A session or link that no key can unseal gives no access, so it isn't kept.
-    _of_web("sessions, codes and links", ACCESS_KEYS.c.id, ACCESS_KEYS.c.sealed, is_kept=False),
+    _of_web("sessions, codes and links", ACCESS_KEYS.c.sealed, is_kept=False),
 )
 
 

@@ -38,7 +38,7 @@ from worker.domain.series import Series, SeriesSwitch
 from worker.domain.transitions import WrongState
 from worker.domain.windows import DateWindow, HistoryDays
 from worker.errors import StoreUnavailable
-from worker.stores.database import SqlTable, build_insert, note_for_commit
+from worker.stores.database import SqlTable, build_upsert, note_for_commit
 from worker.stores.registry import account_rows, series_switches
 from worker.stores.registry.due import may_be_asked_on
 from worker.stores.registry.series_switches import SeriesChoice
@@ -245,8 +245,7 @@ class OutcomeTable(SeriesChoice):
         return is_known
 
     def recent_answers(self, account_id: str, series: Series) -> RecentAnswers:
-        with self._database.reading() as connection:
-            return RecentAnswers.parse(connection.execute(_ANSWERED, _key(account_id, series)).scalar() or "")
+        return RecentAnswers.parse(self._database.scalar(_ANSWERED, _key(account_id, series)) or "")
 
     def end(self, account_id: str, series: Series, run_id: str, message: str, now: datetime) -> bool:
         """End a series because the supplier answered that it doesn't offer it; return whether the answer is accepted.
@@ -318,8 +317,7 @@ class CompletenessTable(SqlTable):
 
     def load_ledger(self, account_id: str, series: Series) -> DayLedger:
         """Return the ledger of an account and series; an empty ledger if there is no row."""
-        with self._database.reading() as connection:
-            return DayLedger.parse(connection.execute(_DAYS, _key(account_id, series)).scalar() or "")
+        return DayLedger.parse(self._database.scalar(_DAYS, _key(account_id, series)) or "")
 
     def load_ledgers(self, *account_ids: str) -> Mapping[tuple[str, Series], DayLedger]:
         """Return the ledgers of these accounts, by account and series; a missing ledger is returned as an empty one."""
@@ -394,9 +392,7 @@ class CompletenessTable(SqlTable):
 
     def save_freshness(self, freshness: HourFreshness) -> None:
         """Save the counts of an hour; they replace the counts that were saved earlier for the same hour."""
-        statement = build_insert(self._database.dialect, FRESHNESS).values(freshness._asdict())
-        counts = {name: statement.excluded[name] for name in ("active", "complete")}
-        self._database.change(statement.on_conflict_do_update(index_elements=["hour", "series"], set_=counts))
+        self._database.change(build_upsert(self._database.dialect, FRESHNESS, freshness._asdict()))
 
     def list_freshness_since(self, moment: datetime) -> list[HourFreshness]:
         """Return the saved counts of the hours from ``moment`` on, the oldest first."""

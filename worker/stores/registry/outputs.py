@@ -363,7 +363,7 @@ class OutputTable(SealedTable):
         output_id = new_id()
         require_tenant(self._database, tenant)
         row = {"id": output_id, "kind": kind, "tenant": tenant, "account_id": account_id, "created_at": now}
-        row["sealed"] = self._sealer.seal(json.dumps(dict(options)), _place_of(output_id))
+        row["sealed"] = self._sealer.seal(json.dumps(dict(options)), place_of(OUTPUTS.c.sealed, output_id))
         with self._database.writing() as connection:
             if account_id is not None:
                 account_rows.lock(connection, account_id, shared=True)
@@ -383,7 +383,7 @@ class OutputTable(SealedTable):
         sealed = self._database.scalar(sa.select(OUTPUTS.c.sealed).where(OUTPUTS.c.id == output_id))
         if sealed is None:
             raise _unknown(output_id)
-        options: dict[str, Any] = json.loads(self._sealer.unseal(sealed, _place_of(output_id)))
+        options: dict[str, Any] = json.loads(self._sealer.unseal(sealed, place_of(OUTPUTS.c.sealed, output_id)))
         return options
 
     def remove(self, output_id: str) -> int:
@@ -467,10 +467,6 @@ def _states(
     query = sa.select(*of_output, sa.func.coalesce(found.c.waiting, 0), found.c.since)
     joined = query.select_from(OUTPUTS.outerjoin(found, found.c.output_id == OUTPUTS.c.id))
     return joined.where(*conditions).order_by(OUTPUTS.c.created_at, OUTPUTS.c.id)
-
-
-def _place_of(output_id: str) -> str:
-    return place_of(OUTPUTS.c.sealed, output_id)
 
 
 def _unknown(output_id: str) -> UnknownOutput:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import NamedTuple
 
 from sqlalchemy import select
 
-from worker.stores.database import SqlTable, build_insert
+from worker.stores.database import SqlTable, build_upsert
 from worker.stores.registry.tables import PUBLIC_FILES
 
-_C: Final = PUBLIC_FILES.c
 
-
-@dataclass(frozen=True, slots=True)
-class PublicFile:
+class PublicFile(NamedTuple):
     """A file as it was on the day of the copy."""
 
     name: str
@@ -28,10 +24,9 @@ class PublicFileTable(SqlTable):
 
     def load_all(self) -> dict[str, PublicFile]:
         """Return the newest copies of all files, by name."""
-        return {row.name: PublicFile(**row._asdict()) for row in self._database.fetch(select(PUBLIC_FILES))}
+        return {row.name: PublicFile(*row) for row in self._database.fetch(select(PUBLIC_FILES))}
 
     def save(self, name: str, text: str, day: date) -> None:
         """Save the copy of a day, in the place of the one before."""
-        values = {"text": text, "copied_on": day}
-        row = build_insert(self._database.dialect, PUBLIC_FILES).values(name=name, **values)
-        self._database.change(row.on_conflict_do_update(index_elements=[_C.name], set_=values))
+        row = {"name": name, "text": text, "copied_on": day}
+        self._database.change(build_upsert(self._database.dialect, PUBLIC_FILES, row))

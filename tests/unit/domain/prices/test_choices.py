@@ -40,7 +40,7 @@ def own_file(supplier: str, *prices: Price) -> TariffChoices:
 
 def tariff(option: Option, *powers: int) -> RegulatedTariff:
     price = Price(date(2024, 2, 1), date(2024, 7, 31), {period: Decimal("0.2") for period in PERIODS[option]})
-    return RegulatedTariff(option, date(2024, 3, 1), 1, {power: [price] for power in powers})
+    return RegulatedTariff(1, {power: [price] for power in powers})
 
 
 def contract(day: str, hours: str | None, activated_on: str | None = None) -> Entry:
@@ -157,7 +157,7 @@ def test_given_hours_come_before_those_of_the_contract_from_their_day_on() -> No
 
 
 def price() -> Price:
-    return tariff(Option.HPHC, 6).prices(6)[0]
+    return tariff(Option.HPHC, 6).by_power[6][0]
 
 
 @pytest.mark.parametrize(

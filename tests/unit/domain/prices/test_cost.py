@@ -160,7 +160,7 @@ def test_option_and_hours_that_change_inside_a_month_go_by_days() -> None:
     )
     hours = [OffPeakHours(FIRST, read_hours("22:00-06:00")), OffPeakHours(FIRST + 2 * DAY, read_hours("00:00-12:00"))]
     tariffs = {
-        option: RegulatedTariff(option, FIRST, 1, {6: [price(FIRST, None, **dict.fromkeys(PERIODS[option], "0.1"))]})
+        option: RegulatedTariff(1, {6: [price(FIRST, None, **dict.fromkeys(PERIODS[option], "0.1"))]})
         for option in (Option.BASE, Option.HPHC)
     }
     terms = terms_by_day(DateWindow(FIRST, FIRST + 3 * DAY), [choices.put("hours", *hours)], tariffs)
