@@ -223,6 +223,8 @@ def test_bad_input_is_one_line_and_changes_nothing(installation: Installation, h
         assert line.startswith("releve: ") and reason in line
     write(installation.folder, "days.csv", "day,colour\n2024-07-01,PINK\n")
     assert "days.csv: line 2: must be a day" in installation.releve("prices", "tempo", "days.csv", code=1).error_line
+    write(installation.folder, "days.csv", "day,colour\n" + "2024-07-01,RED\n" * 70_000)
+    assert "larger than 1024 kB" in installation.releve("prices", "tempo", "days.csv", code=1).error_line
     assert "give either an ACCOUNT or --tenant" in installation.releve("prices", "remove", code=2).error_line
     assert "give either" in installation.releve("prices", "remove", home, "--tenant", "default", code=2).error_line
     assert installation.query_rows("prices", "show", home) == before

@@ -35,7 +35,7 @@ from worker.runtime.supplier_settings import price_addresses
 
 _FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 _MOST_KVA: Final = 36
-_MOST_BYTES: Final = 1_000_000  # Of a file of colours.
+_MOST_BYTES: Final = 1024**2  # Of a file of colours.
 _PRICES: Final = Listing(
     "kind, from=first, until=last, tariff, remark, set for=owner",
     "no prices are set: `releve prices set --help` shows how",
@@ -183,7 +183,7 @@ def _read_file(file: Path, read: Any, most: int = 64 * 1024) -> Any:
     with file.open("rb") as opened:
         content = opened.read(most + 1)
     if len(content) > most:
-        raise PricesRefused(f"{file.name}: larger than {most // 1000} kB")
+        raise PricesRefused(f"{file.name}: it is larger than {most // 1024} kB")
     try:
         return read(content.decode("utf-8"))
     except UnicodeDecodeError:

@@ -76,8 +76,8 @@ class AuditResult:
 
     The other fields hold notes, which are no faults and are not repaired. ``breaks``: for each series of registers,
     where one sequence of readings ends and the next begins. ``deviations``: months whose days and billed periods differ
-    too much. ``provisional``: by series, days that should be final by now. ``differences``: by series of registers, days
-    on which the registers and the curve give different energies by tariff period.
+    too much. ``provisional``: by series, days that should be final by now. ``differences``: by series of registers,
+    days on which the registers and the curve give different energies by tariff period.
     """
 
     account_id: str
