@@ -35,17 +35,18 @@ DATE_LENGTHS: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}  # How m
 
 def price_energies(energies: Mapping[Key, PeriodEnergies], price_on: PriceOn) -> dict[Key, Cost]:
     """Return the days, or hours by the keys of their documents, that have a price, with what they cost."""
-    priced = {}
+    priced, of_day = {}, dict[tuple[int, int], tuple[dict[str, Fraction], Fraction]]()
     for key, one in energies.items():
         day = civil_day(key) if isinstance(key, str) else key
         price = price_on(day)
         if price and one.by_period.keys() <= price.energy.keys():
             hours = day_length(day) // _HOUR if isinstance(key, str) else 1
-            euros: dict[str, Amount] = {
-                name: energy * Fraction(price.energy[name]) / MILLIWATT_HOURS_PER_KWH
-                for name, energy in one.by_period.items()
-            }
-            subscription = Fraction(price.subscription) / (12 * monthrange(day.year, day.month)[1] * hours)
+            parts = 12 * monthrange(day.year, day.month)[1] * hours
+            if (id(price), parts) not in of_day:
+                prices = {name: Fraction(each) / MILLIWATT_HOURS_PER_KWH for name, each in price.energy.items()}
+                of_day[id(price), parts] = prices, Fraction(price.subscription) / parts
+            prices, subscription = of_day[id(price), parts]
+            euros: dict[str, Amount] = {name: energy * prices[name] for name, energy in one.by_period.items()}
             counts = one.source, one.known, one.expected, one.estimated
             priced[key] = PeriodEnergies(one.by_period, *counts, euros, subscription)
     return priced
