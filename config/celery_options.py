@@ -103,7 +103,7 @@ _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("follow fleet series", "upkeep.follow_fleet_series", 60.0, 60),
 )
 # The arguments of tasks, by the entry's name. Beat passes its own RELEVE_SERIES, so that all workers apply the same
-# value, even a worker whose own setting is still another.
+# value, even a worker that still has an older setting.
 _ARGUMENTS: dict[str, tuple[object, ...]] = {
     "follow fleet series": (_settings.series,),
     "check pending rights": (True,),

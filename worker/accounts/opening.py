@@ -137,8 +137,8 @@ class ProvenRequests:
         if invited is not None and invited.usage_point_id not in proven.usage_points:
             invited = None  # The proof is for other meters than the invitation.
         if invited is not None and invited.is_for_new_holder and invited.usage_point_id is not None:
-            # The invitation makes this person the new holder of one meter only. The answer's other meters are left out.
-            # If this person has accounts for them, these accounts would be taken for the former holder's and be closed.
+            # The invitation makes this person the new holder of one meter only, so the answer's other meters are left
+            # out. Otherwise accounts that this person already has for them would be closed as a former holder's.
             proven = replace(proven, usage_points=(invited.usage_point_id,))
         before = {number: self.registry.accounts.find(request.supplier, number) for number in proven.usage_points}
         known = [account for account in before.values() if account]

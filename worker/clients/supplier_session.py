@@ -69,7 +69,7 @@ for _name, _level in _LEVELS.items():
 # This dataclass has no slots, because cached_property needs a __dict__.
 @dataclass(frozen=True)
 class Reply:
-    """A complete HTTP answer; the names in ``headers`` are case-insensitive, as requests provides them.
+    """A complete HTTP answer. The names in ``headers`` are case-insensitive, as in the library ``requests``.
 
     ``streamed``: the values of an answer that was read value by value. If it isn't None, ``body`` is empty, or contains
     the beginning of a refusal.

@@ -2,16 +2,16 @@
 
 If two answers cover the same day, the answer that was requested last counts (rule K6). A document contains the request
 time of the answer that wrote it. An answer that only confirms documents writes nothing, so request times are also kept
-in ``RecentAnswers``, as one short text for each account and series:
+in ``RecentAnswers``, as one short text for each account and series. The text lists the stored answers of the last 24
+hours, at most eight; of the older answers it keeps only the newest request time:
 
     1721890000123456 2024-06-25/2024-07-25@1721976400123456 2024-07-18/2024-07-25@1721980000123456
 
-    1721890000123456    The request time of the newest unlisted answer, in µs since 1970; 0 if there is none.
+    1721890000123456    The request time of the newest answer that isn't listed, in µs since 1970; 0 if there is none.
     …/…@…               A listed answer: its window and its request time.
 
-The stored answers of the last 24 hours are listed, at most eight. An answer that was requested before an unlisted one
-never replaces a stored reading. A file counts as an answer that was requested when the file was created. A file is
-stored in parts, which are listed as one answer.
+An answer that was requested before that time never replaces a stored reading. A file is treated as an answer whose
+request time is the time when the file was created. It is stored in parts, which are listed as one answer.
 
 Clocks of workers differ. A request time up to ``CLOCK_ERROR`` in the future counts. A later time is wrong and says
 nothing about the order of answers: an answer with such a time only fills empty places, and the days on which it

@@ -178,8 +178,8 @@ def most_of(series: Series, entry: Entry, limit_kwh: float, contracts: Sequence[
     """Return the most that a meter can deliver in the time of a daily value or a step, in milliwatt-hours.
 
     For consumption, the limit is the energy at twice the day's subscribed power according to ``contracts`` (rows in key
-    order). For production, or without a known contract, a day's limit is ``limit_kwh``, and a step's limit is its share
-    of ``limit_kwh`` spread over half a day.
+    order). For production, or without a known contract, a day's limit is ``limit_kwh``, and a step's limit is what
+    flows in the step if ``limit_kwh`` flows evenly in 12 hours.
     """
     minutes = length_of(entry)
     if contracts and series.description.direction is Direction.CONSUMPTION:

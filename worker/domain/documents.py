@@ -58,8 +58,8 @@ PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
 _MINUTE: Final = timedelta(minutes=1)
 _MOST_PLACES: Final = 6
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
-# An amount is rounded to a multiple of its doctype's number. For gas the number is 1, so that no decimal is lost: the
-# supplier sends whole kWh, or two and more decimals.
+# For each doctype, the step to which amounts are rounded, in milliwatt-hours. For gas the step is 1, so that no decimal
+# is lost: the supplier sends whole kWh, or kWh with two or more decimals.
 _LAST_PLACES: Final[dict[Doctype, int]] = {
     doctype: 1 if doctype.series.description.quantity is Quantity.GAS else 10 ** (6 - _DECIMALS[doctype.period])
     for doctype in Doctype

@@ -189,7 +189,7 @@ class Incident:
         return [series for series in Series if series.value == self.slot] or list(Series)
 
     def expiry_reason(self, now: datetime) -> str:
-        """Return the value of ``how`` if the incident is old enough to end; empty if it may stay open."""
+        """Return how the incident ends (its field ``how``) if it is old enough to end; empty if it may stay open."""
         if self.kind is IncidentKind.BY_HAND:
             return "expired" if now - self.began_at >= BY_HAND_LASTS else ""
         max_duration = self.kind.max_duration

@@ -232,7 +232,7 @@ def _is_caught_up(moment: datetime, before: datetime, turn: Turn) -> bool:
 
 
 def _next_repair(on: date, now: datetime, turn: Turn) -> datetime:
-    """Return the first repair on or after the date ``on`` at which calls for the account are allowed."""
+    """Return the time of the first repair, on the date ``on`` or later, for which the account may make calls."""
     moment = _first_repair(on, now)
     while turn.opens(moment) > moment:
         moment = datetime.fromtimestamp(moment.timestamp() + 3600, PARIS)

@@ -34,8 +34,8 @@ _STATE: Final = "releve:"
 _QUEUES: Final = tuple(BROKER_PREFIX + queue for queue in QUEUES)
 _BINDINGS: Final = f"{BROKER_PREFIX}_kombu.binding*"
 _MAILBOXES: Final = f"{BROKER_PREFIX}*.celery.pidbox"  # Flower's questions to workers, and their answers.
-# kombu uses these keys to restore its own process's unacknowledged messages. It uses them in Flower too, although
-# Flower takes no messages. The index contains only the tags of messages.
+# In each process, kombu uses these two keys to restore messages that the process took and didn't acknowledge. It does
+# so in Flower too, although Flower takes no messages. The index contains only the tags of messages.
 _MUTEX: Final = f"{BROKER_PREFIX}unacked_mutex:*"
 _INDEX: Final = f"{BROKER_PREFIX}unacked_index:*"
 # Channels.  A subscription to a pattern needs the very same pattern here, not a wider one.

@@ -2,15 +2,15 @@
 
 The options determine the kind of server, and so the path and the header with the credentials:
 
-================================== ===================== =======================================
+================================== ===================== ==========================================
 options                            path                  credentials
-================================== ===================== =======================================
+================================== ===================== ==========================================
 ``bucket``, perhaps ``org``        ``/api/v2/write``     a token: InfluxDB 2
 ``database`` and a secret          ``/api/v3/write_lp``  a token: InfluxDB 3
 ``database`` and ``user``          ``/write``            a password: InfluxDB 1
-``user``, no ``database``          ``/write``            a password: VictoriaMetrics, by a proxy
+``user``, no ``database``          ``/write``            a password: VictoriaMetrics behind a proxy
 no secret, perhaps ``database``    ``/write``            none: VictoriaMetrics
-================================== ===================== =======================================
+================================== ===================== ==========================================
 
 Stored measures become lines, with one measurement for each granularity:
 

@@ -96,9 +96,10 @@ class ParsedAnswer:
 
 
 def parse_number(raw: Json) -> Decimal | None:
-    """Parse a finite number of zero or more, sent as a number or as text; return None for anything else.
+    """Parse a number from zero to below a billion, sent as a number or as text; return None for anything else.
 
-    Rejects null, empty texts, words, booleans, NaN, infinity and negative numbers (-1 and -2 are suppliers' markers).
+    Rejects null, empty texts, words, exponents in texts, booleans, NaN, infinity and negative numbers (-1 and -2 are
+    suppliers' markers).
     """
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         return None
@@ -127,7 +128,8 @@ def _digits_of_number(number: int | float) -> str:
     if isinstance(number, int):
         # Python refuses to write an integer of more than 4300 digits.
         return str(number) if -1 <= number < _LARGEST else ""
-    return format(number, "f") if number >= 0 else ""  # Written with six decimals, -1e-7 would pass as zero.
+    # A tiny negative number such as -1e-7 would be written "-0.000000" and accepted as zero.
+    return format(number, "f") if number >= 0 else ""
 
 
 def to_energy(raw: Json, minutes: int) -> int | None:

@@ -71,7 +71,7 @@ class Columns(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A series that was found in a file, for the page. ``facts``: the key of each fact's name, and the value."""
+    """A series that was found in a file, for the page. ``facts``: a label's text key, and the value to show."""
 
     file: str
     facts: tuple[tuple[str, str], ...]
