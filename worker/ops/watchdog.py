@@ -48,7 +48,8 @@ HOME_INTERVAL_S: Final = 60.0  # Each heartbeat is a write to a small computer's
 RESTARTS_VARIABLE: Final = "RELEVE_WATCHDOG_RESTARTS"
 CHECK_EVERY_S: Final = 15.0
 RECONNECTING_S: Final = 35.0  # Celery waits up to 30 s between two attempts to connect.
-# A worker that is told to end has the time-out of one call, plus this many seconds. The same number is in worker/cli/processes.py.
+# A worker that is told to end has the time-out of one call, plus this many seconds. The same number stands in
+# worker/cli/processes.py.
 GRACE_BEYOND_CALL_S: Final = 10.0
 ANSWER_S: Final = 5.0
 LATE: Final = 1  # Exit code of a worker that did not end within its grace period.
