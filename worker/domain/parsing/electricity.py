@@ -30,7 +30,8 @@ One midnight may have several calendars: the energy supplier's, whose periods ar
 ids begin with D. One of them is chosen by these criteria in turn: all its registers have a value, it is the energy
 supplier's, its values continue longest, its id sorts last. The total is that of ``cadranTotalisateur``, else the sum of
 the registers. Without a total, a midnight that lacks a register is left out, because a sum needs all of them. Source:
-swagger mesure_synchrone_auto v2 of 2026; files of flux R64 with the same names. """
+swagger mesure_synchrone_auto v2 of 2026; files of flux R64 with the same names.
+"""
 
 from __future__ import annotations
 
