@@ -89,7 +89,7 @@ class HouseholdAccess:
             self.keys.set_details(key, _KEPT)
 
     def find(self, household_id: str, details: Mapping[str, str]) -> WaysBack:
-        """Return the household's ways back in. ``details``: the details of the session that shows them."""
+        """Return the household's ways back in. ``details``: the session's, which may hold a code to show."""
         codes = self.keys.list_opened(household_id, KeyKind.RECOVERY_CODE)
         shown = details.get(CODE, "")
         is_valid = RecoveryTexts().read_id(shown) in [key.id for key in codes]  # The code may have ended.

@@ -53,7 +53,8 @@ from worker.stores.registry.rights import forget_rights
 log = logging.getLogger("releve.consents")
 _A_DAY_S: Final = 86_400
 _ONCE: Final = Rate("new-accounts", 1, _A_DAY_S)  # Keyed by request id: each request counts only once.
-HELD_READING: Final = "held_reading"  # The page of a request whose reading would close an account.
+# The page of a request that waits for the operator: only a reading proves it, and it would close another account.
+HELD_READING: Final = "held_reading"
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,8 @@ class Endpoints:
 def host_of(url: str) -> str:
     """Return the host of an address as DNS looks it up: in lower case, with plain dots, but no dot at its end."""
     host = urlsplit(url).hostname or ""
-    with suppress(UnicodeError):  # Some scripts have their own dots; HTTP clients take them as plain dots.
+    with suppress(UnicodeError):
+        # Some writing systems have their own full stop; HTTP clients treat it as a dot, and so does this codec.
         host = host.encode("idna").decode("ascii")
     return host.rstrip(".").lower()
 

@@ -504,5 +504,5 @@ def find_clusters(newcomers: Iterable[Entry], stored: Iterable[Entry]) -> Iterat
 
 
 def covers(steps: Sequence[Entry], others: Iterable[Entry]) -> bool:
-    """Return whether ``steps`` cover all the time of ``others``."""
+    """Return whether each of ``others`` lies within the time of ``steps``; several steps may cover it together."""
     return not any(windows.find_uncovered(*interval_of(other), map(interval_of, steps)) for other in others)

@@ -202,7 +202,10 @@ class Incident:
 
 
 def is_believed(kind: IncidentKind, past: Iterable[Incident], now: datetime) -> bool:
-    """Return whether refusals of this kind are believed now, after an incident that ended as in ``_BELIEF_LASTS``."""
+    """Return whether an incident of this kind ended so recently that its refusals are still believed.
+
+    ``_BELIEF_LASTS`` has the time for each way of ending.
+    """
     return any(
         incident.kind is kind
         and incident.how in _BELIEF_LASTS

@@ -268,7 +268,7 @@ class BrokerProbe:
         self._activity, self._consumer, self._pings = activity, activity.consumer, pings
         self._app: Celery = self._consumer.app
         conf = self._app.conf
-        # The probe has its own mailbox. The app's publishes over the process's shared connections, which may be dead.
+        # The probe has its own mailbox, because the app's mailbox uses the shared connections, which may be dead.
         self._mailbox = Mailbox(
             conf.control_exchange,
             type="fanout",

@@ -269,7 +269,10 @@ class Visit:
 
 
 def _session_of_home(request: Request, access: WebAccess, session: Session) -> Session:
-    """Return the session; unless empty, it shows every account of the home. The home's computer needs no cookie."""
+    """Return a session that shows every account of the home; without a key, it shows none.
+
+    A browser on the home's own computer needs no cookie: it gets the local session, if that is open.
+    """
     local: LocalSession = request.app.state.local_session
     if session.key is None and local.is_open and is_local(request):
         session = local.load()

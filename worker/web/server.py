@@ -357,8 +357,8 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
             kind = PhaseKind.REST if self._is_answered_early() else PhaseKind.BODY
             return Phase(kind, id(self.cycle))
         if self.conn.their_state is h11.IDLE:
-            # A connection that is kept alive is ended by uvicorn's own timer; the phase of its next head begins with
-            # the first byte.
+            # Between two requests, uvicorn's keep-alive timer limits the wait. The flag changes with the first byte of
+            # the next head, so a new phase begins there.
             return Phase(PhaseKind.HEAD, (id(self.cycle), self.cycle is not None and self.conn.trailing_data[0] != b""))
         return None
 
@@ -443,7 +443,7 @@ def mailing_notices(access: WebAccess, *, is_home: bool = False) -> Iterator[Non
     def run() -> None:
         while not stop.wait(_NOTICES_EVERY_S):
             try:
-                if is_home:  # Notices go to stored accounts, and a worker may have added an account.
+                if is_home:  # Notices go only to accounts stored with the household; a worker may have added others.
                     access.home.ensure_household()
                 deliver_household_notices(access.notice_sender)
             except WorkerError as error:

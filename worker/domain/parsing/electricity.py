@@ -248,7 +248,10 @@ class _Points:
         return IntervalReading(local_midnight(day), day_length(day), total * MILLIWATT_HOURS_PER_WH, details or None)
 
     def _calendar_of(self, day: date) -> tuple[str, bool] | None:
-        """Return the calendar chosen for a midnight, and whether all its registers have values; None if it has none."""
+        """Return the calendar chosen for a midnight, and whether all registers of this calendar have values.
+
+        None if no calendar has values for this midnight.
+        """
         ranked = [
             (self.registers[name][day].keys() == self._names(name), not name.startswith(_DISTRIBUTOR), max(days), name)
             for name, days in self.registers.items()

@@ -51,8 +51,9 @@ SUCCESS_TTL_S: Final = 15 * 60
 LOST: Final = "lost/"
 _OF_MANY: Final = frozenset({"history_loaded", "history", "inflight"})  # Each of these keys belongs to many accounts.
 ACCOUNT_KINDS: Final = _OF_MANY | {"task", "failures", "starts", "secret", "text", "slot"}
-# Ids begin with one of 22 letters, followed by characters from a set of 32, so a million accounts make 44 fields per
-# hash. By default Redis stores hashes compactly up to 128 fields (older versions: 512) of at most 64 bytes.
+# Accounts whose ids begin with the same three characters share a hash. An id begins with one of 22 letters, and goes
+# on with characters from a set of 32. So there are 22 528 hashes; with a million accounts, each has 44 fields. By
+# default Redis stores hashes compactly up to 128 fields (older versions: 512) of at most 64 bytes.
 BUCKET_LETTERS: Final = 3
 # KEYS: releve:inflight:nightly. ARGV: lifetime of a claim in µs (900000000), then members (k9x4w:daily …).
 # Returns the claim of each member as text (1721890000123456); empty for a member that is claimed already.
