@@ -48,7 +48,7 @@ def print_table(rows: Iterable[Row], columns: Mapping[str, str] | None = None) -
 
 
 def _fit(titles: Cells, sample: Sequence[Cells], room: int) -> tuple[list[int], str]:
-    """Return the widths of the columns and the gap between them. If there is room, each longest text fits."""
+    """Return the widths of the columns and the gap between them. With enough room, no text of the sample is broken."""
     columns = [*zip(*sample, strict=True)]
     least = [max(map(_longest_word, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
     wanted = [max(map(len, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
