@@ -99,7 +99,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """Of the ``asked`` accounts that were requested recently, ``failed`` failed in the same way on their last call."""
+    """``asked``: how many accounts were requested recently. ``failed``: how many of their last calls failed alike."""
 
     failed: int
     asked: int
@@ -146,9 +146,9 @@ def judge_probe(kind: IncidentKind, error: WorkerError | None) -> ProbeResult:
     """Return what a probe says about an open incident of this kind; ``error`` is None if the supplier answered.
 
     If this kind holds windows, a probe passes even if the supplier refuses the account. Without this rule, an outage
-    might never end: it may lose the answers with new tokens for all probed accounts, and the supplier then refuses
-    their old tokens. A probe says nothing if no call was made, because the account is gone or its consent has ended. It
-    also says nothing if the error belongs neither to this kind nor to one in ``HOLDING``.
+    might never end: the outage may lose the answers with new tokens for all probed accounts, and after it the supplier
+    refuses their old tokens. A probe says nothing if no call was made, because the account is gone or its consent has
+    ended. It also says nothing if the error belongs neither to this kind nor to one in ``HOLDING``.
     """
     if isinstance(error, ConsentEnded | UnknownAccount):
         return ProbeResult.SAYS_NOTHING
