@@ -71,8 +71,8 @@ class ParsedAnswer:
     """The readings of one answer in time order, each step once, and the numbers of points left out.
 
     ``dropped``: points with an unusable value, date or step. ``differing``: points repeated with another value; the
-    last value counts. ``left_out``: points replaced by another point of the answer, such as a later point for the same
-    time with other bounds, or a higher maximum power of the same day.
+    last value counts. ``left_out``: points replaced by another point of the answer, such as a later step that overlaps
+    them, or a higher maximum power of the same day.
     """
 
     readings: Sequence[IntervalReading]
@@ -126,7 +126,7 @@ def parse_decimal(raw: Json) -> Decimal | None:
 def _digits_of_number(number: int | float) -> str:
     """Return the digits of a JSON number; empty if it is out of range."""
     if isinstance(number, int):
-        # Python refuses to write an integer of more than 4300 digits.
+        # Python refuses to write an integer of more than 4300 digits, so the number is compared first.
         return str(number) if -1 <= number < _LARGEST else ""
     # A tiny negative number such as -1e-7 would be written "-0.000000" and accepted as zero.
     return format(number, "f") if number >= 0 else ""
@@ -243,7 +243,7 @@ def _check_unit(unit: Json, series: Series) -> None:
 
 
 def _check_kind(reading_type: dict[str, Json], series: Series) -> None:
-    """Raise WrongUnit if the answer names another kind or aggregate: maximum powers come in the same shape."""
+    """Raise WrongUnit if the answer names another kind or aggregate; the shape of the answer shows neither of them."""
     quantity = QUANTITIES[series.description.quantity]
     for name, expected in (("measurement_kind", quantity.kind), ("aggregate", quantity.aggregate)):
         if reading_type.get(name) not in (None, expected):
