@@ -182,10 +182,10 @@ class Addresses:
 
 
 def read_env_file(text: str, known: Collection[str]) -> dict[str, str]:
-    """Return the secrets of a file such as .env, by variable; an empty text for each secret that the file lacks.
+    """Return the secrets of a file such as .env, by variable. A secret that is not in the file gets an empty text.
 
-    ``known``: the variables for which Compose has a value. Raises ConfigError if the file lacks one of these, and for a
-    value that Compose would read differently.
+    ``known``: the variables for which Compose has a value, from the file or from the environment. Raises ConfigError if
+    one of these is not in the file, and for a value that Compose would read differently.
     """
     values = dotenv_values(stream=StringIO(text), interpolate=False)
     given = {secret.variable: values.get(secret.variable) or "" for secret in SECRETS}
