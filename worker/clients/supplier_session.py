@@ -58,10 +58,10 @@ _CODE_FORM: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0
 _NESTING: Final = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _LOGIN_FAILED: Final = "{} refused the token again right after its renewal: the holder must consent again"
 _APPLICATION_REFUSED: Final = "{} refuses the application's fresh token: check its credentials and subscriptions"
-# At DEBUG, the first two loggers write tokens and secrets. The third writes queries, which contain the meter's number:
-# each query at DEBUG, and at WARNING the query of a repeated request. These levels hide no failure, because failures
-# are raised as our own errors.
-_LEVELS: Final = {"requests_oauthlib": logging.INFO, "oauthlib": logging.INFO, "urllib3.connectionpool": logging.ERROR}
+# At DEBUG, the first two loggers write tokens and secrets. Those of urllib3 write queries, which contain the meter's
+# number: each query at DEBUG, and at WARNING the query of a repeated request, or of an answer with a malformed header.
+# These levels hide no failure, because failures are raised as our own errors.
+_LEVELS: Final = {"requests_oauthlib": logging.INFO, "oauthlib": logging.INFO, "urllib3": logging.ERROR}
 for _name, _level in _LEVELS.items():
     logging.getLogger(_name).setLevel(_level)
 
