@@ -188,7 +188,7 @@ def stop_consent(stores: Stores, account_id: str, actor: str = HOUSEHOLD) -> Non
 
 
 def meters_of(registry: Registry, account: Account) -> list[str]:
-    """Return the hashes of the account's meter, one for each key; empty if the account no longer has a meter."""
+    """Return the meter's hashes, one under each erasure key; empty if the account no longer has a meter."""
     number = account.usage_point_id
     return [] if number is None else registry.erasures.digests(account.supplier, number)
 
