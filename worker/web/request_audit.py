@@ -95,7 +95,7 @@ _SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 # recorded. This limit is for a known actor's refused attempts, and for all attempts of unknown visitors at an address.
 TRIES: Final = Rate("audit-tries", calls=60, window_s=3600)
 REFUSED_VISITORS: Final = Rate("audit-visitors", calls=1000, window_s=3600)  # Refusals of all visitors together.
-# While Redis is down, this process counts the refused attempts of all callers together: these are their last times.
+# While Redis is down, this process limits the refused attempts of all callers together, by the times of the last ones.
 _WITHOUT_REDIS: Final = deque[datetime](maxlen=TRIES.calls)
 
 
@@ -122,7 +122,8 @@ class AuditNote:
 def note_actor(request: Request, kind: ActorKind, actor: str, tenant: str | None = None) -> None:
     """Note who acts, once the request is authenticated. ``tenant``: the owner of the program, if a program acts.
 
-    A household doesn't replace an actor that was noted before, because every page loads the household's session.
+    Every page loads the household's session, even if the same browser's operator acts. So a household doesn't replace
+    another actor.
     """
     note = _note_of(request)
     if kind is not ActorKind.HOUSEHOLD or note.actor_kind in (ActorKind.VISITOR, ActorKind.HOUSEHOLD):
@@ -176,7 +177,7 @@ def describe_route(request: Request) -> str | None:
 
 
 def _paths_of(app: FastAPI) -> dict[int, str]:
-    """Return the whole path by the ``id()`` of its route. A route's own ``path`` lacks the prefixes of its routers."""
+    """Return each route's whole path, by the route's ``id()``. A route's own ``path`` lacks its routers' prefixes."""
     return {id(route.original_route): str(route.path) for route in iter_route_contexts(app.routes)}
 
 
