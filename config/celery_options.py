@@ -69,16 +69,17 @@ beat_scheduler = "worker.ops.startup:BeatScheduler"
 beat_schedule_filename = str(_settings.data_dir / "beat-schedule")
 _round = float(_settings.reconcile_every_s)
 _catch_up_hours = ",".join(map(str, CATCH_UP_HOURS))
-# Each entry's name, task and schedule, and the seconds after which its message expires, so that messages don't pile up
-# while no worker runs. The nightly sync needs yesterday's data, which is available from 08:00 on.
+# Each entry's name, task and schedule, and the seconds after which its message expires (None: never), so that messages
+# don't pile up while no worker runs.
 _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
+    # By default at 08:30, because Enedis has yesterday's data from 08:00 on; in a home at 06:00.
     ("nightly sync", "nightly.nightly_sync", crontab(hour=int(_hour), minute=int(_minute)), None),
     # For accounts whose data of yesterday arrived late.
     ("catch up", "nightly.catch_up", crontab(hour=_catch_up_hours, minute=CATCH_UP_MINUTE), None),
     ("resume backfills", "nightly.resume_backfills", _round, 5 * _round),
     ("conclude requests", "consent.conclude_due", _round, 5 * _round),
     ("resume night", "nightly.resume_night", _round, 5 * _round),
-    ("repair", "upkeep.repair_open_days", crontab(minute=REPAIR_MINUTE), 3000),  # For incomplete days that are due.
+    ("repair", "upkeep.repair_open_days", crontab(minute=REPAIR_MINUTE), 3000),
     ("audit", "upkeep.audit_sample", crontab(hour=5, minute=20), 3 * 3600),  # Little else runs at this hour.
     ("delete old corrections", "upkeep.delete_old_corrections", crontab(hour=4, minute=40), 3 * 3600),
     ("record freshness", "upkeep.record_freshness", crontab(minute=5), 3000),
@@ -89,7 +90,7 @@ _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("note daily outputs", "upkeep.note_daily_outputs", crontab(hour=0, minute=5), 12 * 3600),
     # The night is over by then, and people read their mail.
     ("create missing curve notices", "upkeep.create_missing_curve_notices", crontab(hour=10, minute=35), 12 * 3600),
-    # At these hours people read their mail; each reminder is sent once.
+    # At these hours people read their mail. Each run adds only reminders that don't exist yet.
     ("create consent reminders", "upkeep.create_consent_reminders", crontab(hour="9-18", minute=15), 3600),
     ("expire consents", "upkeep.expire_consents", crontab(hour=4, minute=10), 12 * 3600),
     ("update prices", "upkeep.update_prices", crontab(hour=7, minute=50), 12 * 3600),  # Before people look.
@@ -97,14 +98,14 @@ _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("renew tokens", "upkeep.renew_tokens", 60.0, 60),
     ("revoke tokens", "upkeep.revoke_tokens", 300.0, 300),
     ("withdraw rights", "consent.withdraw_rights", 300.0, 300),
-    # The supplier emails the holders every quarter of an hour.
+    # GRDF emails the holders at each quarter of the hour. Some minutes later, the first answers may be there.
     ("check pending rights", "consent.check_rights", crontab(minute="7,22,37,52"), 600),
     ("check rights", "consent.check_rights", crontab(hour=6, minute=40), 6 * 3600),
     ("tick", "upkeep.tick", 60.0, 60),
     ("follow fleet series", "upkeep.follow_fleet_series", 60.0, 60),
 )
 # The arguments of tasks, by the entry's name. Beat passes its own RELEVE_SERIES, so that all workers apply the same
-# value, even a worker whose own setting is still another.
+# value, even a worker that still has an older setting.
 _ARGUMENTS: dict[str, tuple[object, ...]] = {
     "follow fleet series": (_settings.series,),
     "check pending rights": (True,),

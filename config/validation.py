@@ -137,7 +137,7 @@ def check_contact(text: str) -> None:
 
 
 def check_notify_urls(urls: str) -> None:
-    """Raise ValueError if one of ``urls``, a list with spaces between, names no service that can send notices."""
+    """Raise ValueError if a URL in ``urls``, separated by spaces, names no service that can send notices."""
     # Imported late, because few installations set this, and the module loads apprise.
     from worker.accounts.notice_services import load_service
 

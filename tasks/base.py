@@ -89,7 +89,8 @@ class WindowTask(Task):  # type: ignore[type-arg]
             raise error
         retries, waits = self.request.retries, self.request.get(_WAITS) or 0
         if isinstance(error, RateLimited):
-            # A wait for a permit isn't counted as a failure, but the next wait for a permit may be longer.
+            # A wait for a permit isn't counted as a failure: it raises the limit of retries too. But its delay grows
+            # with all retries so far, failures and waits.
             delay_s, waits = retry_delay_s(retries, error.retry_after_s, random.random), waits + 1
         else:
             delay_s = retry_delay_s(retries - waits, error.retry_after_s, random.random)
@@ -184,7 +185,7 @@ class QuietRequest(Request):
     """A request that shows only the short form of its arguments, because messages carry sealed readings."""
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
-        """Record that the pool process that ran a step has died. Others see only that the worker itself lives."""
+        """Record that a pool process died while it ran a step. Other workers see only that the worker lives."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)  # Billiard may have wrapped the error.
         if isinstance(error, WorkerLostError) and isinstance(self.task, WindowTask):
             with suppress(StoreUnavailable):

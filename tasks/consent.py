@@ -42,7 +42,8 @@ def check_rights(pending_only: bool = False) -> None:
 
     The histories of new accounts are started. Safe to repeat.
     """
-    if current.consent().proof_uploads.files.list_waiting():  # The message was lost, or the supplier didn't answer.
+    # Proofs still wait if the message of ``send_proofs`` was lost, or if the supplier didn't answer.
+    if current.consent().proof_uploads.files.list_waiting():
         send_proofs.delay()
     for account_id in current.consent().right_sweep.run(pending_only=pending_only).opened:
         backfill_account.delay(account_id)

@@ -92,8 +92,9 @@ def prune_raw_answers() -> None:
     registry.quarantine.delete_before(now - KEEP_UNKNOWN_ANSWERS)
     registry.database.empty_log()
     stores.measures.empty_log()
+    # The registry lacks the end of a ledger of version 0.2.0 if `releve migrate` ran without the ledger's file.
     if stores.erasure_ledger.file.path.exists() and stores.erasure_ledger.find() is None:
-        stores.erasure_ledger.accept()  # Written by version 0.2.0; `releve migrate` ran without this file.
+        stores.erasure_ledger.accept()
     if erased or packed:
         log.info("raw answers pruned", extra=fields(erased=erased, months_packed=packed))
 

@@ -19,14 +19,14 @@ from worker.domain.series import Series
 from worker.errors import ERROR_CLASSES, WorkerError
 
 MetricKind = Literal["counter", "gauge", "histogram"]
-# Where a label's values come from, for each label whose definition does not list its values.
+# For the reference page: where a label's values come from, if the label's definition does not list them.
 OPEN_LABELS: Final[Mapping[str, str]] = {
     "output": "the kinds of outputs in `releve outputs add --help`",
     "api": "the supplier's APIs that have a quota: the preset's name, or one name for each API",
     "queue": "the queues of `config/celery_options.py`",
     "task": "the tasks' names, `tasks.…`",
 }
-REGISTRY: Final = CollectorRegistry()  # The library's default registry has Flower's metrics, not ours.
+REGISTRY: Final = CollectorRegistry()  # Ours alone: Flower's metrics are in the library's default registry.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # Nobody needs the start time of each series.
 
 

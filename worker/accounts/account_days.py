@@ -46,7 +46,7 @@ class AccountDays:
 
     @cached_property
     def asked(self) -> set[Series]:
-        """The series that are collected now or once the consent is in force; empty for an account of files only."""
+        """The series that are collected now or once the consent is in force; empty if the account has only files."""
         return set() if self.account.files_only else set(self.history.registry.outcomes.collected(self.account.id))
 
     @cached_property

@@ -137,7 +137,8 @@ class AccountAssertion:
         erased_at, erased_of = erasure
         if self.token_of not in (None, erased_of):
             raise MeterElsewhere("the operator must add this meter: its data were erased at another tenant")
-        # The erasure is stored in real time. The difference is added, because the fleet's clock may be simulated.
+        # ``erased_at`` is in real time, but consents are in the fleet's time, which may be simulated. So the difference
+        # between the two clocks is added.
         erased_on = civil_date(erased_at + (self.now() - self.real_now()))
         if is_asserted_younger(erased_on, consented_on, anew=anew, on_the_day=self.token_of is None):
             return

@@ -67,8 +67,9 @@ _STEP_S: Final = 90.0
 _LONGEST_STEP_S: Final = 600.0
 # A reading is compared with registers at midnight. An answer's newest registers are normally those of yesterday or,
 # until the supplier publishes in the morning, of the day before. With older registers, too wide a range of readings
-# would be accepted. The registers of earlier midnights show how much the home uses in a day.
+# would be accepted.
 _OLDEST_NEWEST: Final = timedelta(days=2)
+# Earlier midnights are requested, too, because the range also depends on the home's highest use in a day.
 _LOOK_BACK: Final = timedelta(days=15)
 
 
@@ -136,10 +137,10 @@ class AccountConnector:
     ) -> ConnectionRequest | None:
         """Save the typed reading with the browser's unproven request, for one more try, and return the request.
 
-        Returns None if the browser has no request that a reading can prove (see ``find_unproven``). ``names``: the
-        hashes of the browser's names. ``readings``: whole kWh by tariff period. The request now belongs to the person
-        who typed the reading. ``browser``: the hash of the browser's new name. ``session``: the accounts of this
-        person's session.
+        The request now belongs to the person who typed the reading. Returns None if the browser has no request that a
+        reading can prove (see ``find_unproven``). ``names``: the hashes of the browser's names. ``readings``: whole kWh
+        by tariff period. ``browser``: the hash of the browser's new name. ``session``: the accounts of this person's
+        session.
         """
         unproven = self.find_unproven(names)
         if unproven is None:

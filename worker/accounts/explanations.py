@@ -70,9 +70,9 @@ class StoredDay:
     doesn't cover.
 
     Each of the other fields is for one kind of series. ``registers``: the energy by tariff period. ``breaks``: where a
-    new sequence of registers begins, so that this energy is missing. ``peak``: the maximum power compared with the
-    subscribed power. ``state``: the row in force on the day. ``gas``: the day or period, with the values from which its
-    energy was converted. ``computed``: whether the daily value was computed from the curve.
+    new sequence of registers begins, so that ``registers`` is None. ``peak``: the maximum power compared with the
+    subscribed power. ``state``: the newest row up to the day, or else the first row. ``gas``: the day or period, with
+    the values from which its energy was converted. ``computed``: whether the daily value was computed from the curve.
     """
 
     amount: int | None
@@ -215,7 +215,7 @@ def _explain_series(
     calls = [call for call in _calls_of(series, state, outcome) if day in call.window]
     in_force = stored.state is not None and stored.state.key <= day.isoformat()
     if series.is_state:
-        # If the first stored state begins after the day, the state of the day can't be requested any more.
+        # Only the present state can be requested, so the day's state is lost if the first stored row is newer.
         wanted = in_force or stored.state is None
     else:
         wanted_window = known.history.wanted_window(series)
@@ -273,7 +273,7 @@ def _calls_of(series: Series, state: Mapping[str, str], outcome: SeriesOutcome |
 
 
 def _partial_series(reason_series: Collection[Series], explanations: Mapping[Series, SeriesExplanation]) -> Series:
-    """Return a series whose day is partial, because the sentence quotes its half-hours; if none is, any series."""
+    """Return the series whose half-hours the sentence quotes: one whose day is partial, or else any series."""
     partial = (series for series in reason_series if explanations[series].mark.state is DayState.PARTIAL)
     return next(partial, next(iter(reason_series)))
 
@@ -338,7 +338,7 @@ def period_of(day: date, rows: Iterable[Entry]) -> Entry | None:
 
 
 def compare_month(day: date, known: Iterable[Series], entries: EntriesByDoctype) -> MonthComparison | None:
-    """Compare the sum of a month's days with the energy published for the month; None if one of them isn't complete."""
+    """Compare the sum of a month's days with the month's published energy; None unless both cover the whole month."""
     daily = next((series for series in known if series.is_daily_energy), None)
     published = next((series for series in known if series.has_intervals), None)
     if daily is None or published is None:
@@ -378,7 +378,8 @@ def _between(series: Series, day: date, entries: EntriesByDoctype, corrected: se
 def _in_totals(series: Series, day: date, entries: EntriesByDoctype) -> list[Discrepancy]:
     """Return the totals that disagree with their readings.
 
-    For a series of steps, these are totals of the day's hours; for another series, of the day's month and year.
+    For a series of steps, the totals of the day's hours are checked; for any other series, the totals of the month and
+    the year in which the day lies.
     """
     discrepancies: list[Discrepancy] = []
     for doctype in series.totals:

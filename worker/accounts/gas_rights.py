@@ -73,7 +73,10 @@ _LONGEST_WAIT: Final = timedelta(days=7)
 
 @dataclass(frozen=True, kw_only=True)
 class RightDeclarations:
-    """The use case that declares rights. ``clients_of`` returns a supplier's clients."""
+    """Declares the rights of households at the supplier, or holds the declarations for the operator.
+
+    ``clients_of``: returns, for a supplier's name, its clients.
+    """
 
     clients_of: Callable[[str], SupplierClients]
     outcomes: ProvenRequests
@@ -103,7 +106,7 @@ class RightDeclarations:
             right = rights.of_request(request.id)  # Not None if this step stored the right before a crash.
             if right is None:
                 if request.invitation_id is None and request.vouched_by is None:
-                    return _hold(request)  # Made by release 0.2.0, to which a session was enough.
+                    return _hold(request)  # Begun in release 0.2.0, which demanded only a session.
                 if rights.is_being_withdrawn(request.supplier, declaration.meter):
                     return request.waiting("unavailable", self.outcomes.real_now())
                 right = self._declare(request, declaration)
@@ -306,8 +309,8 @@ def open_by_right(
 def proof_of(right: Right) -> Proof:
     """Return which kind of proof a right gives.
 
-    A right of the role ``OWN`` is a proof of its own kind. For a right that the supplier had before it was declared
-    here, the proof is the word of the inviter or the operator. For any other right, the supplier itself has asked the
+    A right of the role ``OWN`` is a proof of its own kind. If a household declares a right that the supplier already
+    has, the proof is the word of the inviter or the operator. For any other right, the supplier itself has asked the
     holder.
     """
     if right.role is RightRole.OWN:

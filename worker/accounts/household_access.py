@@ -8,9 +8,9 @@ One kind of mailed link confirms the household's address, the other kind signs i
 known: the caller answers before ``mail_sign_in`` runs. A link's secret follows the #, which browsers don't send.
 Somebody with a copied session could change the code or the address, so these changes are mailed to a confirmed address.
 
-Each kind of mail has its own rate limit. A new sign-in link ends the earlier ones, and at most two sign-in mails are
-sent within the lifetime of a link. So a stranger who asks for mails can't end the newest link: it stays valid until
-the next mail may be sent.
+Each kind of mail has its own rate limit. A new sign-in link ends the earlier ones, so a stranger who asks for mails
+could end the household's link again and again. Therefore an address gets at most two sign-in mails per ten minutes:
+the link of the second mail stays valid until the next mail may be sent.
 
 A home's installation has one household, which sees all accounts. Its password is a recovery code that works any number
 of times. The text of the password isn't stored: a person who has forgotten it makes another one.
@@ -89,7 +89,7 @@ class HouseholdAccess:
             self.keys.set_details(key, _KEPT)
 
     def find(self, household_id: str, details: Mapping[str, str]) -> WaysBack:
-        """Return the household's ways back in. ``details``: the details of the session that shows them."""
+        """Return the household's ways back in. ``details``: the session's, which may hold a code to show."""
         codes = self.keys.list_opened(household_id, KeyKind.RECOVERY_CODE)
         shown = details.get(CODE, "")
         is_valid = RecoveryTexts().read_id(shown) in [key.id for key in codes]  # The code may have ended.

@@ -33,7 +33,7 @@ from worker.texts import LANGUAGES, format_day, has_text, translate, translate_a
 if TYPE_CHECKING:
     from worker.stores.registry.api_tokens import TenantTable
 
-# No error has this code: the code follows from which of the account's days are complete.
+# Not an error's code: it means that the account's newest days have daily values but no load curve.
 CURVE_NOT_ACTIVATED: Final = "CURVE_NOT_ACTIVATED"
 log = logging.getLogger("releve.notices")
 WEBHOOK: Final = "webhook"  # The channels' names in the table of notices.

@@ -133,7 +133,7 @@ class MailService:
     ) -> str | None:
         """Send a text once to ``address`` alone, and not to the recipients in the URL.
 
-        ``headers``: added to the mail's own headers. Returns None or the reason, like the function ``send``.
+        ``headers``: added to the mail's own headers. Returns None if the mail was accepted, else the reason.
         """
         url = next(filter(is_mail, self.notify_urls), None)
         if url is None:

@@ -53,7 +53,8 @@ from worker.stores.registry.rights import forget_rights
 log = logging.getLogger("releve.consents")
 _A_DAY_S: Final = 86_400
 _ONCE: Final = Rate("new-accounts", 1, _A_DAY_S)  # Keyed by request id: each request counts only once.
-HELD_READING: Final = "held_reading"  # The page of a request whose reading would close an account.
+# The page of a request that waits for the operator: only a reading proves it, and it would close another account.
+HELD_READING: Final = "held_reading"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +138,8 @@ class ProvenRequests:
         if invited is not None and invited.usage_point_id not in proven.usage_points:
             invited = None  # The proof is for other meters than the invitation.
         if invited is not None and invited.is_for_new_holder and invited.usage_point_id is not None:
-            # The invitation makes this person the new holder of one meter only. The answer's other meters are left out.
-            # If this person has accounts for them, these accounts would be taken for the former holder's and be closed.
+            # The invitation makes this person the new holder of one meter only, so the answer's other meters are left
+            # out. Otherwise this person's own accounts of the other meters would be closed like a previous holder's.
             proven = replace(proven, usage_points=(invited.usage_point_id,))
         before = {number: self.registry.accounts.find(request.supplier, number) for number in proven.usage_points}
         known = [account for account in before.values() if account]
@@ -150,7 +151,8 @@ class ProvenRequests:
             log.info("another tenant's account reads the meter", extra=fields(request=request.id))
             return request.after(RequestEvent.NOT_PROVEN, proven=None, page="")
         used = invited.invitation if invited and invited.invitation.used_at else None
-        # If the used invitation has opened one of these accounts, this step used the invitation before a crash.
+        # A used invitation is accepted only if it has opened one of these accounts, because then this step has used it
+        # before a crash.
         if used and not any(self.has_opened(used, account, request.names) for account in known):
             raise RequestEnded("invitation_over")
         expected = invited is not None and invited.is_for_new_holder
@@ -251,8 +253,8 @@ class ProvenRequests:
         """Count a request's new accounts unless they were counted before; return whether a limit is exceeded."""
         rates = self.limits.rates(request)
         if self.limiter.count_call(_ONCE, request.id):
-            # The accounts were counted before a crash. A limit that is reached isn't exceeded, so each limit is one
-            # higher here.
+            # The accounts were counted before a crash, so they aren't counted again. ``closed_for_s`` also reports a
+            # limit that is reached but not exceeded, so it is called with limits that are one higher.
             bounds = [(replace(rate, calls=rate.calls + 1), subject) for rate, subject in rates]
             return any(self.limiter.closed_for_s(bound, subject) for bound, subject in bounds)
         waits_s = [self.limiter.count_call(rate, subject) for _ in range(new) for rate, subject in rates]

@@ -45,7 +45,7 @@ log = logging.getLogger("releve.refusals")
 # A pending refusal is confirmed by a second refusal at least this long after the first.
 CONFIRMATION_INTERVAL: Final = timedelta(hours=6)
 # Accounts whose first refusal came within this time are counted together. The time is shorter than the wait before a
-# refused account is requested again, so second tries in one night do not look like new refusals.
+# refused account is requested again, so at a second try in the same night the first refusal no longer counts as new.
 MASS_REFUSAL_WINDOW: Final = timedelta(hours=1)
 # An incident reinstates the accounts that were refused up to this long before it was recognized.
 REINSTATEMENT_PERIOD: Final = timedelta(hours=6)
@@ -97,7 +97,7 @@ class RefusalPolicy:
             return Ruling.INCIDENT
         account = self.registry.accounts.get(account_id)
         if is_certain(error):
-            # Certain refusals are counted as suspended accounts, and this account isn't suspended yet.
+            # Certain refusals are counted as suspended accounts. This account isn't suspended yet, so one is added.
             if self._open_incident_if_many(error, account.supplier, now, uncounted=1):
                 return Ruling.INCIDENT
         elif account.state is not AccountState.ACTION_NEEDED:
@@ -141,10 +141,10 @@ class RefusalPolicy:
     ) -> int:
         """Suspend the accounts for which a supplier lists no active right; return how many were suspended for that.
 
-        Their consents end too, except for the accounts in ``checked``, whose rights the supplier is checking again.
-        ``asked``: how many accounts' rights were listed. If so many rights are listed as ended that the supplier must
-        be wrong, that is an incident, and no account is suspended for it. Accounts whose consent is past its last day
-        are suspended in any case.
+        ``asked``: how many accounts were looked up at the supplier, with or without an active right. ``checked``: the
+        accounts whose consent doesn't end too, because the supplier is checking their right again. If so many accounts
+        are without a right that the supplier must be wrong, that is an incident, and no account is suspended for it.
+        Accounts whose consent is past its last day are suspended in any case.
         """
         now, today, error = self.now(), civil_date(self.now()), RightEnded("the supplier lists its right as ended")
         accounts = self.registry.accounts.get_many(account_ids).values()
@@ -183,7 +183,7 @@ class RefusalPolicy:
                 continue
             if kind := due_reminder(last_day, today):
                 channels = self.channels.names_for_account(account.tenant)
-                # A gateway's consent ends with its token, and a new token needs no consent page of ours.
+                # A gateway's consent ends with its token, so this reminder asks for a new token, not for a new consent.
                 reason = TokenNeeded.code if is_gateway(account.supplier) else ""
                 notices = build_notices(channels, kind, reason, last_day.isoformat(), now, account.id)
                 new_notices += self.registry.notices.insert_new(notices)

@@ -140,9 +140,8 @@ class RightSweep:
     def _adopt(self, account: Account, records: Sequence[RightRecord]) -> list[Right]:
         """Store and return the right that the supplier lists for an account that has none in the registry.
 
-        The holder gave it on the supplier's own page. Returns an empty list if the supplier lists no right.
-
-        The holder has given such a right on the supplier's own page.
+        The holder has given such a right on the supplier's own page. Returns an empty list if the supplier lists no
+        right.
         """
         record = best_record(records, RightRole.AUTHORIZED, RightRole.OWN) or next(iter(records), None)
         adopted = self.outcomes.registry.rights.adopt(account, record, self.outcomes.now()) if record else None
@@ -214,7 +213,7 @@ class OwnRights:
 
         Raises DeclarationNeeded, MeterErased, MeterElsewhere, RightRefused, UnknownUsagePoint and the errors of the
         client. Raises RightChanging while a right of the meter is being withdrawn. Raises ValueError if the meter has
-        an account that was a household's or whose data are collected.
+        an account, unless it is an own meter's account whose right or consent has ended.
         """
         account = self.outcomes.registry.accounts.find(supplier, meter)
         if account is not None:
@@ -327,7 +326,7 @@ class OwnRights:
 
 
 def _with_record(right: Right, record: RightRecord) -> Right:
-    """Return ``right`` with the data of ``record``, which the supplier had before, and marked as an own right."""
+    """Return ``right`` with the data of ``record``, as an own right that the supplier had before it was added here."""
     return replace(right.after(record, right.state_since), role=RightRole.OWN, is_found=True)
 
 

@@ -421,7 +421,7 @@ class HomeSummary:
 
 
 def summarize_home(*, history: History, supplier: str, has_password: bool, gate_code: str) -> HomeSummary:
-    """Return the summary of the home. ``supplier``: its accounts need a token each, other accounts need none."""
+    """Return the summary of the home. ``supplier``: the only supplier whose accounts each need a token."""
     registry, accounts = history.registry, []
     for account in registry.accounts.list_accounts():
         has_token = account.supplier != supplier or registry.tokens.find_token_id(account.id) is not None

@@ -71,7 +71,7 @@ def renew_tokens(
         except TransientError as error:
             log.warning("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
         except (ConsentEnded, UnknownAccount) as error:
-            # The token is not lost: other accounts may use it, so no account is suspended.
+            # The error concerns only this account. Other accounts may use the token, so no account is suspended.
             log.info("token not renewed", extra=fields(account_id=ending.account_id, reason=str(error)))
         except AccountError as error:
             _suspend(registry.tokens.list_accounts_of(ending.id), error, refusals, claims)

@@ -63,7 +63,7 @@ class Command(click.Command):
             outcome = f"exit_{result}" if isinstance(result, int) and result else DONE
             return result
         except click.UsageError:
-            outcome = ""  # The call was not understood, so nothing was tried.
+            outcome = ""  # The call was not understood and nothing was tried, so no entry is written.
             raise
         except Exception as error:
             outcome = _outcome_of(error)

@@ -203,7 +203,7 @@ def _consent_row(account: Account, proof: ConsentProof | None, today: date) -> d
 
 
 def _check_address(text: str) -> str:
-    """Return a mail address. The ValueError does not repeat the address, because terminals are logged."""
+    """Return the text if it is a mail address. Raises ValueError otherwise, without the text: terminals are logged."""
     if not is_mail_address(text):
         raise ValueError("a mail address looks like name@example.org")
     return text

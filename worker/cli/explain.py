@@ -225,9 +225,10 @@ def _to_row(correction: Correction) -> dict[str, Any]:
 
 
 def _describe_value(amount: int, doctype: Doctype) -> str:
-    """Return the amount as text; for a removed reading, return a text that says what holds its energy now.
+    """Return the amount as text; for a removed reading, return a text that says which readings have its energy now.
 
-    A removed step or billed period is part of others. A removed daily value was impossible, and nothing replaces it.
+    A removed step or billed period is now part of other steps or periods. A removed daily value was impossible, and
+    nothing replaces it.
     """
     if amount != REMOVED:
         return parameters.describe_amount(amount, doctype.series)
@@ -274,7 +275,7 @@ def _print_account(account_id: str, coverage: Mapping[Series, Coverage], brief: 
         }
         for series, series_coverage in coverage.items()
         for day in series_coverage.open_days[: len(series_coverage.open_days) - len(awaited_days(series_coverage))]
-        if day.hole is not Hole.NOT_ACTIVATED  # The advice above covers these days in one line.
+        if day.hole is not Hole.NOT_ACTIVATED  # The advice above covers all days without an activated curve.
     ]
     if not brief and open_days:
         print_table(open_days)

@@ -22,7 +22,8 @@ from worker.ops.machine import describe_machine_fault, describe_version, keep_fi
 FAILED: Final = 1
 MISUSE: Final = 2
 INTERRUPTED: Final = 130
-# `doctor` reports wrong names of settings itself. `health`, which containers run every few seconds, reports none.
+# Before these commands, no wrong names of settings are printed: `doctor` reports them itself, and containers run
+# `health` every few seconds.
 _SAY_IT_THEMSELVES: Final = ("doctor", "health")
 _HELP: Final = ["-h", "--help"]
 
@@ -187,7 +188,10 @@ def _names(arguments: Sequence[str]) -> list[str]:
 
 
 def _give_value(option: str, arguments: list[str]) -> list[str]:
-    """Make the first argument the value of ``option``, like ``--meter=``; without any, append the bare option."""
+    """Put ``option``, like ``--meter=``, directly before the first argument, which becomes the option's value.
+
+    If there is no argument, append the option without ``=``, unless help is asked for.
+    """
     for place, word in enumerate(arguments):
         if word == "-" or not word.startswith("-"):
             return [*arguments[:place], option + word, *arguments[place + 1 :]]
@@ -235,7 +239,7 @@ class LazyGroup(click.Group):
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
-    """Print the version. With click's own option, every start of a command would look it up, which may run git."""
+    """Print the version. Click's own option would look up the version at each start, and the look-up may run git."""
     if asked and not ctx.resilient_parsing:
         click.echo(f"releve, version {describe_version()}")
         ctx.exit()

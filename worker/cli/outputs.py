@@ -48,7 +48,7 @@ def _kind_lines(kind: OutputKind) -> Iterator[str]:
 
 
 def _to_pair(text: str) -> tuple[str, str]:
-    """Return name and value from a text like ``NAME=VALUE``. The ValueError does not repeat the text."""
+    """Return name and value from ``NAME=VALUE``. Raises ValueError for any other text, without the text."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise ValueError("write it as NAME=VALUE")

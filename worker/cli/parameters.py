@@ -127,14 +127,21 @@ def _to_days(text: str) -> timedelta:
 
 
 def _to_usage_point(text: str) -> str:
-    """Return a meter's number. The ValueError does not repeat the text, which may be personal data."""
+    """Return the text if it is a meter's number. Raises ValueError otherwise.
+
+    The error doesn't repeat the text, which may be personal data.
+    """
     if not _FOURTEEN_DIGITS.fullmatch(text):
         raise ValueError("a usage point has 14 digits, as on the meter and the bill (PDL or PRM)")
     return text
 
 
 def _to_gas_meter(text: str) -> str:
-    """Return a gas meter's number (PCE). The ValueError does not repeat the text, which may be personal data."""
+    """Return a gas meter's number (PCE), without blanks.
+
+    Raises ValueError if the text is no PCE, or if gas is not set up. The error doesn't repeat the text, which may be
+    personal data.
+    """
     number = re.sub(r"\s", "", text).upper()
     if not is_gas_meter(number):
         raise ValueError("a gas meter (PCE) has 14 digits, or GI and six digits, as on the bill")
@@ -146,7 +153,8 @@ def _to_gas_meter(text: str) -> str:
 def _read_meter(text: str) -> str:
     """Return the number of an electricity or gas meter, without blanks; if the text is ``-``, read standard input."""
     number = "".join((sys.stdin.readline() if text == "-" else text).split()).upper()
-    return number if is_gas_meter(number) else _to_usage_point(number)  # Both kinds may have 14 digits.
+    # ``is_gas_meter`` accepts 14 digits of either kind; for any other text, ``_to_usage_point`` raises the error.
+    return number if is_gas_meter(number) else _to_usage_point(number)
 
 
 DAY: Final = Checked("YYYY-MM-DD", to_day)
@@ -159,7 +167,10 @@ ANY_METER: Final = Checked("METER|-", _read_meter)
 
 
 def _check_dash(text: str) -> str:
-    """Return the text if it is ``-`` (standard input). Raises ValueError for other texts, which may be the secret."""
+    """Return the text if it is ``-`` (standard input). Raises ValueError otherwise.
+
+    The error doesn't repeat the text, which may be the secret.
+    """
     if text != "-":
         seen = "here it is visible to others and stays in the shell's history"
         raise ValueError(f"{seen}: give - and write it to standard input")
@@ -185,7 +196,7 @@ def tenant_option(text: str, default: str | None = None) -> Callable[[_Command],
 
 
 def shell_user() -> str:
-    """Return the shell's user as ``cli:alice``: consent proofs name the person who vouches in this form."""
+    """Return the shell's user as ``cli:alice``, the form in which consent proofs name the person who vouches."""
     return f"cli:{shell_user_name()}"
 
 
@@ -248,7 +259,10 @@ def describe_amount(amount: int | None, series: Series) -> str:
 
 
 def name_beside_key(series: Series) -> str:
-    """Return a series' name and a blank, to stand before a document's key; empty for usual daily values and curves."""
+    """Return a series' name and a blank, to stand before a document's key.
+
+    The text is empty for daily values and curves that are collected by default (``usual_series``).
+    """
     is_usual = series in usual_series(series.description.supplier) and (series.is_daily_energy or series.has_steps)
     return "" if is_usual else f"{series.value} "
 

@@ -48,13 +48,13 @@ def print_table(rows: Iterable[Row], columns: Mapping[str, str] | None = None) -
 
 
 def _fit(titles: Cells, sample: Sequence[Cells], room: int) -> tuple[list[int], str]:
-    """Return the widths of the columns and the gap between them. If there is room, each longest text fits."""
+    """Return the widths of the columns and the gap between them. With enough room, no text of the sample is broken."""
     columns = [*zip(*sample, strict=True)]
     least = [max(map(_longest_word, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
     wanted = [max(map(len, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
     gap = "  " if sum(least) + 2 * (len(least) - 1) <= room else " "
     room -= len(gap) * (len(least) - 1)
-    # The last column may be narrower than its longest word, because such a text is printed below its row.
+    # The last column may be narrower than its longest word: a text with a longer word is printed below its row.
     least[-1] = max(_longest_word(titles[-1]), min(least[-1], room - sum(least[:-1])))
     while sum(wanted) > room and wanted != least:
         # The column with the most room to spare is narrowed: a column of sentences rather than a column of dates.

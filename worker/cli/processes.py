@@ -1,6 +1,7 @@
 """`releve up`, `web` and `metrics`: a whole installation on one machine, the web service, and the fleet's metrics.
 
-`up` needs real credentials. `metrics` serves Prometheus, or prints the metrics once. It doesn't load the web service.
+`up` refuses to call Enedis or GRDF with the simulator's credentials. `metrics` serves Prometheus, or prints the metrics
+once. It doesn't load the web service.
 """
 
 from __future__ import annotations

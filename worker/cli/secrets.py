@@ -87,9 +87,10 @@ def add(
     Secrets that already exist in FOLDER are kept. Each service gets its own folder with its secrets.
 
     If the environment has a secret (REDIS_PASSWORD, RELEVE_TOKEN_KEYS, …), its value is stored instead of a generated
-    or an earlier value. The value is refused if it would lock you out. If the environment lacks a secret, the existing
-    secret stays. An empty RELEVE_WEBHOOK_SECRET or RELEVE_NOTIFY_URL deletes the stored value. If root runs the
-    command, each file belongs to the user that reads it.
+    or an earlier value. The value is refused if it would lock you out, because it differs from the password in a
+    server's data or lacks the keys in use. If the environment lacks a secret, the existing secret stays. An empty
+    RELEVE_WEBHOOK_SECRET or RELEVE_NOTIFY_URL deletes the stored value. If root runs the command, each file belongs to
+    the user that reads it.
 
     Put a new key FIRST in RELEVE_TOKEN_KEYS. Keep the old keys until you have run `releve secrets rotate`.
     RELEVE_SESSION_KEY and RELEVE_BACKUP_KEYS take keys of this kind, too.

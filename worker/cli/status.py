@@ -305,7 +305,7 @@ def _print_list(rows: Iterable[AccountStatus]) -> None:
 
 
 def _loading(row: AccountStatus) -> list[str]:
-    """Return how much of the history is loaded, in days of all series; empty if the history is complete."""
+    """Return how many days of history are loaded, summed over all series; empty if the history is complete."""
     series = row.series.values()
     if all(one.loaded for one in series):
         return []

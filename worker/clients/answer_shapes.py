@@ -17,8 +17,8 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from worker.domain.answers import Deviation, DeviationKind, Json, clean_name, mask_text, mask_unless_code, names_of
 
 MAX_DEVIATIONS: Final = 20  # The most deviations that are reported for one answer.
-# A key for an object of ``kept`` in ``keep_fields``: if the supplier sends a text or number instead of this object, the
-# text or number is kept.
+# A key among the names of an object's fields, for ``keep_fields``. It means: if the supplier sends a text or number in
+# place of the object, keep the text or number.
 ITSELF: Final = ""
 _Parts = tuple[DeviationKind, str, str]  # Kind, place and detail.
 # The kind of deviation for each error type of pydantic; any other type counts as an unexpected shape.
@@ -138,7 +138,7 @@ def keep_fields(body: Json, kept: Mapping[str, Json] | None) -> Json:
 
 
 def keep_meter(body: Json, field: str, meter: str) -> Json:
-    """Return a body without the list items that name meters but not this one; items that name no meter stay.
+    """Return a body without the list items that name only other meters; items that name no meter stay.
 
     ``field``: the key of meter numbers.
     """

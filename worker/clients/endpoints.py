@@ -72,7 +72,7 @@ class Preset:
     consent_duration: str  # An ISO 8601 duration.
     title: str = "Enedis"
     sandbox_authorize_url: str | None = None  # None: the sandbox's customers have consented already.
-    revoke_path: str | None = None  # The path that revokes users' tokens; None if there is none.
+    revoke_path: str | None = None  # The path that revokes users' tokens; None if the API has no such path.
     data_path: str = ""
     token_base_url: str | None = None
     scope: str | None = None
@@ -148,7 +148,7 @@ class Endpoints:
 
     @property
     def revoke_url(self) -> str | None:
-        """The address that revokes users' tokens; None if there is none."""
+        """The address that revokes users' tokens; None if the API has no such path."""
         return None if self.preset.revoke_path is None else self.base_url + self.preset.revoke_path
 
     @property
@@ -164,7 +164,8 @@ class Endpoints:
 def host_of(url: str) -> str:
     """Return the host of an address as DNS looks it up: in lower case, with plain dots, but no dot at its end."""
     host = urlsplit(url).hostname or ""
-    with suppress(UnicodeError):  # Some scripts have their own dots; HTTP clients take them as plain dots.
+    with suppress(UnicodeError):
+        # Some writing systems have their own full stop; HTTP clients treat it as a dot, and so does this codec.
         host = host.encode("idna").decode("ascii")
     return host.rstrip(".").lower()
 
@@ -175,7 +176,10 @@ def is_in_domain(url: str, domain: str) -> bool:
 
 
 def _checked_address(address: str) -> str:
-    """Return the address without a final slash. Raises ValueError, which quotes nothing but the host."""
+    """Return the address without a final slash. Raises ValueError if the address may not be used.
+
+    The error quotes nothing but the host.
+    """
     try:
         parts = urlsplit(address.strip())
     except ValueError:

@@ -106,7 +106,9 @@ class _Call:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-_current = threading.local()  # Each thread's ``call``, which the thread's connection uses, and ``reading``.
+# Each thread has ``call``, its last ``_Call``, which its connection uses. Inside ``one_large_reader`` a thread also has
+# ``reading``, its ``_Reading``.
+_current = threading.local()
 _large_turn = threading.Lock()
 
 
@@ -124,9 +126,9 @@ class _Reading:
 def one_large_reader() -> Iterator[None]:
     """Let only one thread at a time read a large body; the thread keeps the lock until the end of the block.
 
-    The caller must also parse the body in the block, because a parsed body takes up to 90 MB. Even unparsed, 16 bodies
-    would take 128 MB. The limits of one body apply to the sum of all bodies that are read in the block. Waiting for the
-    lock counts as part of the call's time. Small bodies don't wait.
+    The caller must also parse the body in the block, because a parsed body takes up to 90 MB, and a worker has 16
+    threads. Even unparsed, 16 bodies would take 128 MB. The limits of one body apply to the sum of all bodies that are
+    read in the block. Waiting for the lock counts as part of the call's time. Small bodies don't wait.
     """
     if hasattr(_current, "reading"):  # An outer block is active and will end the reading.
         yield

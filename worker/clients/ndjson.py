@@ -169,7 +169,7 @@ class _ValueReader:
             self._depth -= 1
 
     def _end_of_text(self, chunk: bytes, place: int) -> int:
-        """Return the place after the text's end or after its next backslash; the chunk's end if it has neither."""
+        """Return the place after the text's end or its next backslash; the chunk's end if the chunk has neither."""
         if self._escaped:
             self._escaped = False
             return place + 1

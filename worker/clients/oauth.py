@@ -153,7 +153,7 @@ class OAuthClient:
                     session, url, client_secret=self.client_secret, timeout=timeouts, **form
                 )
             except (OAuth2Error, ValueError, OverflowError) as error:
-                # Some errors of the package requests are ValueErrors, too. The transport turns them into our own.
+                # A RequestException can also be a ValueError. It is raised on: the transport turns it into our error.
                 if isinstance(error, requests.RequestException):
                     raise
                 # "from None", because the text of the library's error quotes the answer.
@@ -180,8 +180,7 @@ class OAuthClient:
         life_s = body.get("expires_in")
         if isinstance(life_s, bool) or (isinstance(life_s, int | float) and not 0 < life_s <= _LONGEST_LIFE_S):
             raise errors.UnusableToken("the token endpoint's answer has a token without a valid lifetime")
-        # We don't use the scope, and oauthlib raises an error if the supplier has left the scope out, emptied it or
-        # widened it.
+        # The scope is removed, because we don't use it, and oauthlib fails if it isn't a text.
         response._content = json.dumps({name: value for name, value in body.items() if name != "scope"}).encode()
         return response
 

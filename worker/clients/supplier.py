@@ -67,11 +67,11 @@ class ConsentCalls:
 
     ``page``: takes the endpoints, our client id, the state, the duration and the address of our callback; returns the
     address of the consent page, or raises ValueError if there is none. ``read_callback``: reads the query of a
-    callback, and raises nothing. ``meters_of_grant``: takes the answer to a code, our client id and the current time;
-    returns the meters that the answer names. ``meter``: the pattern of a meter's number. ``sends_redirect``: whether
-    the address of our callback must be sent again when a code is exchanged. ``shared_meters``: takes a session, the
-    number of a consent (2026) and the current time; makes one call, and returns the consent's meters and the SHA-256 of
-    the answer. ``shared_path``: the endpoint of this call.
+    callback, and raises nothing. ``meters_of_grant``: takes the grant for a code, our client id and the current time;
+    returns the meters that the grant names. ``meter``: the pattern of a meter's number. ``sends_redirect``: whether the
+    address of our callback must be sent again when a code is exchanged. ``shared_meters``: takes a session, the number
+    of a consent (2026) and the current time; makes one call, and returns the consent's meters and the SHA-256 of the
+    answer. ``shared_path``: the endpoint of this call.
     """
 
     page: Callable[[Endpoints, str, str, str, str], str]

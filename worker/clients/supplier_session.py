@@ -58,10 +58,10 @@ _CODE_FORM: Final = re.compile(r"(?=.{1,40}$)[a-z]{2,24}(-[a-z]{2,24}){0,5}(-?[0
 _NESTING: Final = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _LOGIN_FAILED: Final = "{} refused the token again right after its renewal: the holder must consent again"
 _APPLICATION_REFUSED: Final = "{} refuses the application's fresh token: check its credentials and subscriptions"
-# At DEBUG, the first two loggers write tokens and secrets. The third writes the query, which contains the meter's
-# number: at DEBUG always, and about malformed headers even at WARNING. These levels hide no failure, because failures
-# are raised as our own errors.
-_LEVELS: Final = {"requests_oauthlib": logging.INFO, "oauthlib": logging.INFO, "urllib3.connectionpool": logging.ERROR}
+# At DEBUG, the first two loggers write tokens and secrets. Those of urllib3 write queries, which contain the meter's
+# number: each query at DEBUG, and at WARNING the query of a repeated request, or of an answer with a malformed header.
+# These levels hide no failure, because failures are raised as our own errors.
+_LEVELS: Final = {"requests_oauthlib": logging.INFO, "oauthlib": logging.INFO, "urllib3": logging.ERROR}
 for _name, _level in _LEVELS.items():
     logging.getLogger(_name).setLevel(_level)
 
@@ -69,7 +69,7 @@ for _name, _level in _LEVELS.items():
 # This dataclass has no slots, because cached_property needs a __dict__.
 @dataclass(frozen=True)
 class Reply:
-    """A complete HTTP answer; the names in ``headers`` are case-insensitive, as requests provides them.
+    """A complete HTTP answer. The names in ``headers`` are case-insensitive, as in the library ``requests``.
 
     ``streamed``: the values of an answer that was read value by value. If it isn't None, ``body`` is empty, or contains
     the beginning of a refusal.
@@ -407,7 +407,7 @@ def _network_errors(on_unsent: Callable[[], None]) -> Iterator[None]:
         yield
     except OSError as error:
         reason = getattr(error.args[0], "reason", None) if error.args else None
-        # There was no connection, so the supplier got nothing of the request.
+        # In these two cases there was no connection, so the supplier got nothing of the request.
         is_unsent = isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError)
         if is_unsent:
             # If Redis is down, the call stays counted, which errs on the safe side.
@@ -418,11 +418,11 @@ def _network_errors(on_unsent: Callable[[], None]) -> Iterator[None]:
 
 
 def _unavailable(error: OSError, *, is_connected: bool) -> errors.SupplierUnavailable:
-    """Return our error for an error of the package requests; which one depends on how far the call got."""
+    """Return our error for an error of the package requests, according to how far the call got."""
     name = type(error).__name__
     if not is_connected or isinstance(error, requests.exceptions.SSLError | requests.exceptions.ProxyError):
         return errors.SupplierUnreachable(f"no connection to the supplier ({name})")
-    # If an answer pauses in the middle of its body, requests raises a ConnectionError.
+    # If an answer pauses in its body, requests raises no Timeout, but a ConnectionError with a ReadTimeoutError in it.
     if isinstance(error, requests.Timeout) or any(isinstance(cause, ReadTimeoutError) for cause in error.args):
         return errors.SupplierTooSlow(f"the supplier did not answer in time ({name})")
     return errors.AnswerBrokenOff(f"the supplier's answer broke off ({name})")
@@ -505,7 +505,7 @@ def find_floor(fetch_piece: FetchPiece, refused_window: DateWindow) -> Iterator[
 def _next_length(window: DateWindow) -> int:
     """Return the length of the next pieces: half the window, rounded up.
 
-    A window of 7 days is split after 6 days, because Enedis sometimes refuses exactly 7 days.
+    Only a window of 7 days is split after 6 days, because Enedis sometimes refuses exactly 7 days.
     """
     if window.days == 1:
         raise errors.RequestRefused("the supplier says that a window of one day is too long")

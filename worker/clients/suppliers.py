@@ -28,9 +28,9 @@ SUPPLIERS: Final = {supplier.name: supplier for supplier in (ENEDIS, GRDF, GATEW
 
 @dataclass(frozen=True, kw_only=True)
 class SupplierClients:
-    """The clients of one supplier in one process; they share addresses, transport, tokens and quota.
+    """The clients of one supplier in one process; they share addresses, transport and quota.
 
-    If each account has its own token, it also has its own client; otherwise one client serves all accounts.
+    If each account has its own token, each account has its own client; otherwise one client serves all accounts.
     ``user_tokens`` returns the store for an account's token. ``report`` is called with each undocumented refusal.
 
     Every call for an account begins with ``client_of`` or ``tokens_of``, which raise ConsentEnded for an account whose

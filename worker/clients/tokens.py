@@ -9,8 +9,8 @@ An ``id_token`` names meters in its claims:
     Enedis {"usage_point_id": "98765432109876"}
 
 GRDF sends an ``id_token``. No answer from Enedis with an ``id_token`` is known. But the original konnector, whose form
-of documents Relève uses, has the claims in its documentation, so they are read, too. Source: OpenID Connect Core 1.0;
-the code of aeneria-app (ConsentementDetail.php).
+of documents Relève uses, has Enedis' claims in its documentation, so Relève reads these claims, too. Source: OpenID
+Connect Core 1.0; the code of aeneria-app (ConsentementDetail.php).
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class UserTokens(_StoredToken[RotatingTokenStore]):
             return self._oauth.refresh(stored.refresh).token
         except errors.RefreshTokenDead:
             newest = self._load()
-            # The lock can expire: a slow worker may have renewed the token after we took over the lock from it.
+            # A slow worker whose lock expired may have renewed the token after we took the lock. Its token is used.
             if newest is not None and newest.refresh != stored.refresh:
                 return newest
             if was_sent_before:

@@ -171,7 +171,7 @@ class Right:
 
     ``id`` is our own and reveals nothing. ``supplier_id``: the supplier's number of the right; None until the
     supplier has listed the right. ``meter`` and ``supplier_id`` are personal data and kept sealed. ``account_id``: the
-    account that the right has opened or renewed, or is to renew. ``opened_at``: when the right did so.
+    account that the right has opened or renewed, or is to renew. ``opened_at``: when the account was opened or renewed.
     ``vouched_by``: who created the invitation, accepted the request, or added a meter of their own. ``invited_at``:
     when the invitation was created, or when the accepted request was begun. ``for_new_holder``: whether the invitation
     is for a person other than the holder of the meter's account. ``is_found``: whether the right existed before anybody

@@ -31,7 +31,7 @@ _TENANT_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 class AccountState(StrEnum):
     """The states of an account; an operator sets ``paused``, the others follow from events."""
 
-    NEW = "new"  # The account still lacks its usage point, its token, or an answer from the supplier that confirms it.
+    NEW = "new"  # The account still lacks its usage point, its token, or an answer that confirms the consent.
     READY = "ready"
     PAUSED = "paused"
     ACTION_NEEDED = "action_needed"  # The account's owner must act; automatic runs skip the account.
@@ -75,7 +75,7 @@ class Step:
 
 _E, _S = AccountEvent, AccountState
 OPEN_STATES: Final = (_S.NEW, _S.READY, _S.PAUSED, _S.ACTION_NEEDED)
-_OTHERS: Final = (_S.NEW, _S.READY, _S.ACTION_NEEDED)  # An account paused by the operator stays paused.
+_OTHERS: Final = (_S.NEW, _S.READY, _S.ACTION_NEEDED)  # All but PAUSED: a consent or a stop doesn't end a pause.
 TRANSITIONS: Final = Transitions(
     (_E.VOUCHED, (_S.NEW,), Step((_S.NEW,), due=True)),
     (_E.CONSENTED, _OTHERS, Step((_S.READY,), due=True, ends_refusals=True, ends_notices=True)),

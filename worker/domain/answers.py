@@ -70,9 +70,9 @@ class Answer:
 class RawAnswer:
     """All bodies that a supplier sent for one window, unparsed.
 
-    ``window``: the requested days, except last days that the supplier didn't accept yet. ``pieces``: the bodies, each
-    with its days. The bodies contain the meter's number, so no ``repr`` shows them. ``floor``: the first day for which
-    the supplier has data, if the window began before this day.
+    ``window``: the requested days, without last days that the supplier refused as too late. ``pieces``: the bodies,
+    each with its days. The bodies contain the meter's number, so no ``repr`` shows them. ``floor``: the first day for
+    which the supplier has data, if the window began before this day.
     """
 
     series: Series
@@ -82,7 +82,7 @@ class RawAnswer:
     floor: date | None = None
 
     def clip_to(self, wanted: DateWindow) -> RawAnswer | None:
-        """Return the part of this answer within ``wanted``; None if it has none of these days."""
+        """Return the part of this answer within ``wanted``; None if the answer's window has none of these days."""
         window = self.window.overlap(wanted)
         pieces = [(common, body) for piece, body in self.pieces if (common := piece.overlap(wanted))]
         return None if window is None else replace(self, window=window, pieces=pieces)

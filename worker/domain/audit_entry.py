@@ -160,8 +160,8 @@ class AuditFilter:
 def days_of(since: date | None, until: date | None) -> tuple[datetime | None, datetime | None]:
     """Return the moments ``since`` and ``until`` of an ``AuditFilter`` for these local days, both days included.
 
-    None means no limit: for ``since`` if its day is None or not after ``_FIRST_DAY``, for ``until`` if its day is None
-    or not before ``_LAST_DAY``.
+    A moment is None, which means no limit, if its day is None. ``since`` is also None for days up to ``_FIRST_DAY``,
+    and ``until`` for days from ``_LAST_DAY`` on.
     """
     start = local_midnight(since) if since and since > _FIRST_DAY else None
     return start, local_midnight(until + ONE_DAY) if until and until < _LAST_DAY else None

@@ -2,16 +2,16 @@
 
 If two answers cover the same day, the answer that was requested last counts (rule K6). A document contains the request
 time of the answer that wrote it. An answer that only confirms documents writes nothing, so request times are also kept
-in ``RecentAnswers``, as one short text for each account and series:
+in ``RecentAnswers``, as one short text for each account and series. The text lists the stored answers of the last 24
+hours, at most eight; of the older answers it keeps only the newest request time:
 
     1721890000123456 2024-06-25/2024-07-25@1721976400123456 2024-07-18/2024-07-25@1721980000123456
 
-    1721890000123456    The request time of the newest unlisted answer, in µs since 1970; 0 if there is none.
+    1721890000123456    The request time of the newest answer that isn't listed, in µs since 1970; 0 if there is none.
     …/…@…               A listed answer: its window and its request time.
 
-The stored answers of the last 24 hours are listed, at most eight. An answer that was requested before an unlisted one
-never replaces a stored reading. A file counts as an answer that was requested when the file was created. A file is
-stored in parts, which are listed as one answer.
+An answer that was requested before the newest unlisted answer never replaces a stored reading. A file is treated as an
+answer whose request time is the time when the file was created. It is stored in parts, which are listed as one answer.
 
 Clocks of workers differ. A request time up to ``CLOCK_ERROR`` in the future counts. A later time is wrong and says
 nothing about the order of answers: an answer with such a time only fills empty places, and the days on which it
@@ -138,6 +138,7 @@ class RecentAnswers:
         if self.forgotten_us > finished.seen.forgotten_us:
             return set(answer.window.dates())  # An answer that ``answer`` didn't see may have left the list.
         # Each unseen answer was compared with the store at the same time as ``answer``: neither saw the other's values.
+        # If ``answer`` wrote nothing, only an unseen answer that wasn't requested later may have replaced newer values.
         crossing = {other for other in unseen if finished.wrote or other.asked_us <= answer.asked_us}
         if finished.overwrote:
             crossing |= {other for other in self.answers if other.asked_us == answer.asked_us} - {answer}
@@ -185,7 +186,7 @@ class FinishedAnswer:
 def ranges_to_read(job: WindowJob) -> dict[Doctype, KeyRange]:
     """Return the keys to read: first those of the affected totals, then those of all readings in these totals.
 
-    The store reads in this order.
+    The store reads in this order: if another run writes in between, our write of the total is refused.
 
     For a load curve the ranges begin an hour earlier and end an hour later, because a step may span midnight. For
     states and billed periods all rows are read: they are few, and the row next to a day may be years away.
@@ -293,8 +294,8 @@ def depend_on_contract(changes: Changes, daily_limit_kwh: float) -> bool:
     or if a daily value is removed.
     """
     series = messages.series_of(changes)
-    # The energy at twice 3 kVA, the smallest contract's power: for steps in 12 hours, as ``most_of`` takes it; for
-    # daily values in the shortest day.
+    # The energy at twice the smallest contract's power, 3 kVA: in the shortest day, or, for steps, in 12 hours, because
+    # ``most_of`` spreads a limit over 12 hours.
     smallest_kwh = 2 * 3 * (12 if series.has_steps else 23)
     high = beyond(series, messages.to_entries(changes["changed"]), min(daily_limit_kwh, smallest_kwh))
     return bool(high or changes["facts"]["set_aside"] or (series.has_daily_limit and changes["replaced"]))
@@ -308,7 +309,10 @@ def _compare_states(
     recent: RecentAnswers,
     later_keys: Collection[str],
 ) -> Changes:
-    """Return the changes of a series of states (see ``totals``). A day counts as stored if the answer has it."""
+    """Return the changes of a series of states (see ``totals``).
+
+    Each day of the answer counts as stored, even if its state needs no row of its own.
+    """
     series = messages.series_of(job)
     changes = compare_states(entries, stored, later_keys)
     return Changes(
@@ -336,7 +340,7 @@ def _later_keys(
     """
     series, answer = messages.series_of(job), Answered.of(job, facts)
     if not series.has_steps:
-        # No answer wrote the days that were computed from the curve.
+        # A day computed from the curve is left out: no answer wrote it, so it can't be a later answer's.
         documents = [document for document in documents if "step" not in document]
     if answer.asked_us > _to_us(latest):
         return {key_of(document) for document in documents}

@@ -1,4 +1,4 @@
-"""The days of a series: which are complete (one short text per account and series), and why one has no curve.
+"""Which days of a series are complete (one short text per account and series), and why a day has no load curve.
 
 A *mark* says how much of one local day is stored, and how old the day was when it was last requested. A *ledger* has a
 first day and one mark for each day from then on. Runs of equal marks are written together:
@@ -240,11 +240,11 @@ def next_ask(day: date, mark: DayMark, series: Series) -> date | None:
     """Return the day on which the repair requests an open day again; None if the repair never does.
 
     A day in the state AGAIN is due at once. Other days of a series that isn't requested every night aren't repaired
-    before they are older than the series' look-back. At those ages ASKED_AT_AGES are a week apart, so the repair
-    requests the series no more often than the series' cadence allows.
+    before they are older than the series' look-back. From that age on, ``ASKED_AT_AGES`` are a week apart, so the
+    repair requests the series no more often than the series' cadence allows.
 
-    A state is never repaired, because a past state can't be requested later. A day without an age isn't repaired
-    either, because it belongs to the history.
+    A series of states is never repaired, because a past state can't be requested later. A day without an age isn't
+    repaired either, because it belongs to the history.
     """
     if series.is_state:
         return None

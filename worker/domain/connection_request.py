@@ -54,7 +54,7 @@ class RequestEvent(StrEnum):
     VOUCHED = "vouched"  # The operator vouches for a request that declares a right.
     TURNED_AWAY = "turned_away"  # The operator refuses the request.
     READING_TYPED = "reading_typed"  # The person has typed a reading of the meter's display.
-    HANDED_OVER = "handed_over"  # A client of the proxy gets our code for a proven meter, or for an unused code of v4.
+    HANDED_OVER = "handed_over"  # A proxy client gets our code, for a proven meter or, with v4, before the proof.
     DECLARED = "declared"  # The supplier has registered the right that the household declares.
     REFUSED = "refused"  # The supplier refuses the request, or its invitation has ended.
     REPLACED = "replaced"  # A newer request of the same browser replaces this one.
@@ -75,7 +75,7 @@ TRANSITIONS: Final = Transitions[RequestState, RequestEvent, RequestState | None
     (_E.OTHER_PERSON, (_S.ASKING, _S.HELD), _S.CHOICE),
     (_E.TOO_MANY, (_S.ASKING, _S.CHOICE), _S.HELD),
     (_E.UNVOUCHED, (_S.ASKING,), _S.HELD),
-    (_E.OTHER_BY_READING, (_S.ASKING, _S.CHOICE, _S.HELD), _S.HELD),  # CHOICE: the request is from release 0.2.0.
+    (_E.OTHER_BY_READING, (_S.ASKING, _S.CHOICE, _S.HELD), _S.HELD),  # Only 0.2.0 left such a request in CHOICE.
     (_E.LET_IN, (_S.HELD,), _S.CONNECTED),
     (_E.VOUCHED, (_S.HELD,), _S.ASKING),
     (_E.TURNED_AWAY, (_S.HELD,), _S.REFUSED),
@@ -252,7 +252,8 @@ def find_proof(
     - P1: the supplier's own token answer names the meters (``CODE``, ``ID_TOKEN``).
     - P2: the consent was begun with an invitation that names one of the meters; only this meter is proven.
     - P3, needed in addition to P2 in 2026 (``AUTORISATION``): the consent isn't older than the day on which the request
-      was begun. Without P3 a guessed id would be enough, and so would an old one: a holder gets the same id again.
+      was begun. Without P3, a guessed id or an old consent's would be enough. A holder's new consent has the
+      same id as the old one, so only the date shows that it is new.
 
     ``invited_meter``: the meter of the invitation that the browser opened, or of that invitation's account; None
     without an invitation.

@@ -133,9 +133,9 @@ _LAWS: Final = {Period.HOUR: Law.HOUR, Period.MONTH: Law.MONTH, Period.YEAR: Law
 def check_stored(series: Series, expected: Iterable[date], stored: Collection[date]) -> Iterator[Discrepancy]:
     """Yield each run of ``expected`` days without a document, oldest first.
 
-    ``expected``: the days that are stored according to the registry. ``stored``: the days with a document. A series of
-    states has a row only for each change, which also counts for later days. So only days before the first row have no
-    document.
+    ``expected``: the days that are stored according to the registry. ``stored``: the days with a document. In a series
+    of states, only a change has a row, and each row also counts for later days. So only days before the first row lack
+    a document.
     """
     if stored and series.is_state:
         first = min(stored)
@@ -182,13 +182,13 @@ def most_of(series: Series, entry: Entry, limit_kwh: float, contracts: Sequence[
     """Return the most that a meter can deliver in the time of a daily value or a step, in milliwatt-hours.
 
     For consumption, the limit is the energy at twice the day's subscribed power according to ``contracts`` (rows in key
-    order). For production, or without a known contract, a day's limit is ``limit_kwh``, and a step's limit is its share
-    of ``limit_kwh`` spread over half a day.
+    order). For production, or without a known contract, a day's limit is ``limit_kwh``, and a step's limit is what
+    flows in the step if ``limit_kwh`` flows evenly in 12 hours.
     """
     minutes = length_of(entry)
     if contracts and series.description.direction is Direction.CONSUMPTION:
         day = civil_day_of(entry.key, series)
-        # Only rows up to the day count: before the first row, another contract may have applied.
+        # ``subscribed_on`` would use the first row for earlier days too, but another contract may have applied then.
         if power := subscribed_on(day, [row for row in contracts if row.key <= day.isoformat()]):
             time = timedelta(minutes=minutes) if series.has_steps else day_length(day)
             return 2 * power * (time / timedelta(hours=1))
@@ -249,9 +249,9 @@ def check_computed(
 ) -> Iterator[Discrepancy]:
     """Compare the stored days that were computed from the curve with what the curve gives now.
 
-    Yields the differences in the order of days. ``computed``: the days as computed now, only those without gaps,
-    because gaps are already in the day ledger. ``wanted``: the days for which the supplier will never send a daily
-    value.
+    Yields the differences, oldest first. ``computed``: the days without gaps, as the curve gives them now; days with
+    gaps are already in the day ledger. ``wanted``: the days that need a computed value, because the supplier will never
+    send a daily value for them.
     """
     stored = {date.fromisoformat(entry.key): entry for entry in days}
     for day, made in sorted(computed.items()):
@@ -285,7 +285,7 @@ def _factor_between(value: int, other: int) -> Cause | None:
 
 
 def _cause_by_day(day: date, corrected: Collection[date]) -> Cause:
-    """Return the likely cause of a day's difference if the two values don't show the cause."""
+    """Return the likely cause of a difference from its day alone, because the two values show no cause."""
     if day in corrected:
         return Cause.REPROCESSED
     return Cause.CLOCK_CHANGE if day_length(day) != timedelta(hours=24) else Cause.UNKNOWN

@@ -48,7 +48,8 @@ STEP_PLACES: Final = 4
 DAILY_LIMIT_KWH: Final = 900.0
 # In the journal of corrections, this amount stands for no reading: there was none before, or it was removed.
 REMOVED: Final = -1
-# The original konnector fills parts of the date that a period doesn't have with these values. No reader may use them.
+# The original konnector stores these values in date fields without a meaning, such as the hour of a day's document. No
+# reader may use them.
 PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
     Period.MINUTE: {},
     Period.HOUR: {"minute": 0},
@@ -59,8 +60,8 @@ PLACE_HOLDERS: Final[Mapping[Period, Mapping[str, int]]] = {
 _MINUTE: Final = timedelta(minutes=1)
 _MOST_PLACES: Final = 6
 _DECIMALS: Final = {Period.MINUTE: 6, Period.HOUR: 4, Period.DAY: 3, Period.MONTH: 4, Period.YEAR: 4}
-# An amount is rounded to a multiple of its doctype's number. For gas the number is 1, so that no decimal is lost: the
-# supplier sends whole kWh, or two and more decimals.
+# For each doctype, the step to which amounts are rounded, in milliwatt-hours. For gas the step is 1, so that no decimal
+# is lost: the supplier sends whole kWh, or kWh with two or more decimals.
 _LAST_PLACES: Final[dict[Doctype, int]] = {
     doctype: 1 if doctype.series.description.quantity is Quantity.GAS else 10 ** (6 - _DECIMALS[doctype.period])
     for doctype in Doctype
@@ -89,7 +90,7 @@ class Entry(NamedTuple):
 
     @property
     def reading(self) -> tuple[Any, ...]:
-        """The entry without the fields of a stored document, as a short array that ``Entry`` can be made from."""
+        """Key, amount, step and details as a short array, from which the ``Entry`` of a new document can be made."""
         return self[:3] if self.details is None else (*self[:3], None, None, None, self.details)
 
     @property
@@ -165,7 +166,7 @@ def to_reading(document: Document, doctype: Doctype) -> windows.IntervalReading:
 
 
 def entry_of(reading: windows.IntervalReading, doctype: Doctype) -> Entry:
-    """Return a reading as an entry; ``doctype``: the doctype of the reading, by minute or by day."""
+    """Return a reading as an entry of ``doctype``, which must be a doctype of readings, not of totals."""
     minutes = reading.length // _MINUTE
     step = None if doctype.period is Period.DAY or minutes == USUAL_STEP_MINUTES else minutes
     amount = round_as_stored(reading.amount, doctype)
@@ -229,7 +230,7 @@ def to_entry(document: Document) -> Entry:
 
 
 def details_of(document: Document) -> Document | None:
-    """Return the additional fields of a document; None if it has none."""
+    """Return the additional fields of a document; None if no such field is present."""
     return {name: document[name] for name in _DETAIL_NAMES if name in document} or None
 
 
@@ -438,7 +439,7 @@ def settle(newcomers: Sequence[Entry], stored: Sequence[Entry], later_keys: Cont
     for cluster in find_clusters(newcomers, stored):
         earlier = [entry for entry in cluster.stored if entry.key not in later_keys]
         later = [entry for entry in cluster.stored if entry.key in later_keys]
-        # If all bounds are the same, the cluster has at most one newcomer and one stored step.
+        # If all bounds are the same, a newcomer overlaps at most one stored step, of which only the value can change.
         is_settled = len(cluster.bounds) == 1
         if is_settled and (not later or _same_values(later, cluster.newcomers)):
             entries += cluster.newcomers
@@ -504,5 +505,5 @@ def find_clusters(newcomers: Iterable[Entry], stored: Iterable[Entry]) -> Iterat
 
 
 def covers(steps: Sequence[Entry], others: Iterable[Entry]) -> bool:
-    """Return whether ``steps`` cover all the time of ``others``."""
+    """Return whether each of ``others`` lies within the time of ``steps``; several steps may cover it together."""
     return not any(windows.find_uncovered(*interval_of(other), map(interval_of, steps)) for other in others)

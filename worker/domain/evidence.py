@@ -21,7 +21,7 @@ HOUSEHOLD: Final = "household"
 SUPPLIER: Final = "supplier"
 LAST_DAY: Final = "last day"  # The consent expired: nobody acted.
 SUPPLIER_INCIDENT: Final = "supplier incident"
-# The columns that a row's hash doesn't cover.
+# A row's hash can't cover itself, and covers the personal part only by its digest.
 UNHASHED: Final = frozenset({"hash", "sealed_personal"})
 _NOTHING: Final = "0" * 64
 
@@ -41,7 +41,7 @@ class DatesSource(StrEnum):
 
 
 class ChainEnd(StrEnum):
-    ANCHOR = "anchor"  # The row before the chain's first row: the last row that was dropped, or row 0.
+    ANCHOR = "anchor"  # The row before the chain's first row: the last dropped row; row 0 if none was dropped.
     HEAD = "head"  # The last row of the chain.
 
 
@@ -121,7 +121,7 @@ def begin_anew(before: ChainPoint) -> ChainPoint:
     """Return the point to which the next row is linked if the sealed head of the chain can't be decrypted.
 
     The next row then begins a new chain, and the rows before it can't be verified any more. ``check_chain`` reports
-    this as long as the row that begins the new chain exists.
+    this until the first row of the new chain is dropped.
     """
     return ChainPoint(before.sequence, _NOTHING)
 

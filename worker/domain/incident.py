@@ -99,7 +99,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """Of the ``asked`` accounts that were requested recently, ``failed`` failed in the same way on their last call."""
+    """``asked``: how many accounts were requested recently. ``failed``: how many of their last calls failed alike."""
 
     failed: int
     asked: int
@@ -146,9 +146,9 @@ def judge_probe(kind: IncidentKind, error: WorkerError | None) -> ProbeResult:
     """Return what a probe says about an open incident of this kind; ``error`` is None if the supplier answered.
 
     If this kind holds windows, a probe passes even if the supplier refuses the account. Without this rule, an outage
-    might never end: it may lose the answers with new tokens for all probed accounts, and the supplier then refuses
-    their old tokens. A probe says nothing if no call was made, because the account is gone or its consent has ended. It
-    also says nothing if the error belongs neither to this kind nor to one in ``HOLDING``.
+    might never end: the outage may lose the answers with new tokens for all probed accounts, and after it the supplier
+    refuses their old tokens. A probe says nothing if no call was made, because the account is gone or its consent has
+    ended. It also says nothing if the error belongs neither to this kind nor to one in ``HOLDING``.
     """
     if isinstance(error, ConsentEnded | UnknownAccount):
         return ProbeResult.SAYS_NOTHING
@@ -189,7 +189,7 @@ class Incident:
         return [series for series in Series if series.value == self.slot] or list(Series)
 
     def expiry_reason(self, now: datetime) -> str:
-        """Return the value of ``how`` if the incident is old enough to end; empty if it may stay open."""
+        """Return how the incident ends (its field ``how``) if it is old enough to end; empty if it may stay open."""
         if self.kind is IncidentKind.BY_HAND:
             return "expired" if now - self.began_at >= BY_HAND_LASTS else ""
         max_duration = self.kind.max_duration
@@ -202,7 +202,10 @@ class Incident:
 
 
 def is_believed(kind: IncidentKind, past: Iterable[Incident], now: datetime) -> bool:
-    """Return whether refusals of this kind are believed now, after an incident that ended as in ``_BELIEF_LASTS``."""
+    """Return whether an incident of this kind ended so recently that its refusals are still believed.
+
+    ``_BELIEF_LASTS`` has the time for each way of ending.
+    """
     return any(
         incident.kind is kind
         and incident.how in _BELIEF_LASTS

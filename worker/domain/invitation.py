@@ -57,10 +57,10 @@ TRANSITIONS: Final = Transitions[InvitationState, InvitationEvent, InvitationSta
 class Invitation:
     """An invitation without its secret.
 
-    ``usage_point_id``: the meter's number, unless the invitation is for an account. ``browser``: the browser that
-    opened the invitation, by the SHA-256 of a name (a random text in its cookie). ``created_by``: the person, program
-    or API token that vouches for the recipient. ``tenant``: the service for which the invitation was created, and to
-    which its account belongs.
+    ``usage_point_id``: the meter's number, unless the invitation is for an account. ``browser``: the SHA-256 of a name
+    of the browser that opened the invitation; the name is a random text in the browser's cookie. ``created_by``: the
+    person, program or API token that vouches for the recipient. ``tenant``: the service for which the invitation was
+    created, and to which its account belongs.
     """
 
     id: str
@@ -97,10 +97,11 @@ class Invitation:
         return self.state_at(now) is InvitationState.OPENED and self.browser in names
 
     def names_of_invited(self, names: Sequence[str]) -> Sequence[str]:
-        """Return those of a browser's names that stand for the invited person; ``names``: hashes, newest first.
+        """Return the names that stand for the invited person; ``names``: a browser's names as hashes, newest first.
 
-        Usually all do. For a new holder, only the name with which the invitation was opened and newer names do, because
-        the former holder may have used the same browser before. If another browser opened the invitation, none do.
+        For a new holder, these are the name with which the invitation was opened and the newer names, because the
+        former holder may have used the same browser before; none if another browser opened the invitation. For any
+        other purpose, these are all names.
         """
         if self.purpose is not InvitationPurpose.NEW_HOLDER:
             return names

@@ -81,7 +81,7 @@ class _Compared(WindowJob):
 class _Changing(_Compared):
     changed: Sequence[Row]
     reshaped: Sequence[str]  # The keys of steps that replace steps with other bounds (``documents.settle``).
-    answer: Sequence[Row]  # All readings of the answer, to settle them together again; none if nothing is reshaped.
+    answer: Sequence[Row]  # If steps are reshaped: all readings of the answer, to compare again after a lost race.
 
 
 class Changes(_Changing):
@@ -219,8 +219,9 @@ def to_entries(rows: Iterable[Row]) -> list[Entry]:
 def changed_part(writes: Writes) -> ChangedPart | None:
     """Return the part of the series in which readings are written or removed; None if nothing changes.
 
-    If only totals are written, the part is the whole window. If a total is removed without any of its readings, an
-    earlier run has removed them. Then the key of the first reading that the total can have counts as removed.
+    If totals are written but no readings, the part includes the whole window. If a total is removed without any of its
+    readings, an earlier run has removed the readings. Then ``removed`` has the key of the total's first possible
+    reading.
     """
     inputs = series_of(writes).inputs.value
     readings = {entry[0] for entry in writes["removals"].get(inputs, ())}

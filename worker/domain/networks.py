@@ -39,7 +39,7 @@ def is_public_host(host: str) -> bool:
 def may_be_named(host: str, networks: Sequence[Network]) -> bool:
     """Return whether a setting may name this host, because it is public or in ``networks``.
 
-    Any private name is accepted unless ``networks`` is empty; its address is checked when the host is called.
+    A private name is accepted unless ``networks`` is empty; the name's address is checked when the host is called.
     """
     if is_public_host(host):
         return True

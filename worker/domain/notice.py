@@ -62,7 +62,7 @@ class Notice:
         return f"{self.kind}:{self.account_id or '-'}:{self.about}:{self.channel}"
 
 
-# How many days before the consent's end a reminder becomes due; the last reminder comes first.
+# How many days before the consent's end each reminder becomes due, in rising order: the first that fits is sent.
 REMINDERS: Final = ((7, NoticeKind.CONSENT_ENDS_7), (30, NoticeKind.CONSENT_ENDS_30))
 
 

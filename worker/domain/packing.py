@@ -13,8 +13,8 @@ each doctype. This is the pack of a day with two half-hours, the second of which
     at        Place of the first value: minutes or hours since local midnight, or days or months since 1 January.
     step      The distance from one value to the next, in the same unit as ``at``.
     unit      The milliwatt-hours by which each value is multiplied: 412 x 500 mWh are 206 Wh.
-    written   One row for consecutive values with the same history: their number, the pack's version when they were last
-              written, when that was, and, if it was another time, when they were first written.
+    written   One row for consecutive values with the same history: the number of these values, the pack's version and
+              the time when they were last written, and, if it differs, the time when they were first written.
 
 The store adds ``_id``, ``version`` and ``salt`` (``stores/measures/packed.py``).
 """
@@ -236,7 +236,8 @@ def _daily_place(key: str, doctype: Doctype) -> tuple[str, int]:
 def _first_day(first_key: str) -> str:
     if _MINUTE_KEY.match(first_key):
         return civil_day(first_key[:17]).isoformat()
-    return first_key[:10]  # The local date is never earlier than the UTC date.
+    # No local date is earlier than its UTC date, so no pack before this date has a key from ``first_key`` on.
+    return first_key[:10]
 
 
 def _end_day(end_key: str) -> str:

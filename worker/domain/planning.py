@@ -1,10 +1,10 @@
 """Capacity planning: how often a quota allows a fleet to be read, and how much quota remains for the other lanes.
 
 A *night* requests the look-back of each account. It leaves the other lanes their guaranteed shares (*floors*), and may
-use the rest of the quota of its hours. A *day* is 24 hours of quota. One call returns up to 365 daily values or 7 days
-of curve, so each turn of a series costs one call, however many nights lie between two turns. Monthly totals are
-computed from daily values, so the call for the curve doesn't replace the call for daily values. A series has a turn no
-more often than its cadence allows.
+use the rest of the quota of its hours. A *day* is 24 hours of quota. A *turn* of a series is a night in which it is
+requested; a series has turns no more often than its cadence allows. One call returns up to 365 daily values or 7 days
+of curve, and two turns of a curve are at most 7 nights apart, so each turn costs one call. Monthly totals are computed
+from daily values, so the call for the curve doesn't replace the call for daily values.
 Each supplier has its own quota, so a fleet is planned for one supplier at a time.
 Source of the limits: Enedis, guide d'implémentation Data Connect v5, and its 2026 swagger (mesure_synchrone_auto v2);
 the presets of GRDF for gas.
@@ -38,9 +38,9 @@ POLICIES_FRESHEST_FIRST: Final = tuple(
 class Fleet:
     """The size of a fleet whose accounts all have the same supplier.
 
-    ``without_curve``: the number of accounts whose curve isn't collected. ``history_days``: how many days of the curve
-    are backfilled. ``asked``: the number of accounts for which each series is collected; None if the usual series are
-    collected for all accounts.
+    ``without_curve``: the number of accounts whose curve the supplier doesn't collect. ``history_days``: how many days
+    of the curve are backfilled. ``asked``: the number of accounts for which each series is requested; None if the usual
+    series are requested for all accounts.
     """
 
     accounts: int
@@ -51,7 +51,7 @@ class Fleet:
 
     @property
     def numbers(self) -> Mapping[Series, int]:
-        """The number of accounts for which each series is collected."""
+        """The number of accounts for which each series is requested."""
         if self.asked is None:
             return dict.fromkeys(usual_series(self.supplier), self.accounts)
         return self.asked
@@ -94,7 +94,7 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class QuotaBudget:
-    """The quota of one application for all series together. None means that there is no such limit.
+    """The quota of one application for all series together. A limit that is None doesn't exist.
 
     A night leaves the other lanes their floors of each hour and each day. It never exceeds its own ceiling.
     ``shares``: the floors and ceilings of all lanes.
@@ -145,7 +145,7 @@ class QuotaBudget:
         if self.pace_limit is not None and (an_hour is None or self.pace_limit <= an_hour):
             return calls / self.pace_limit
         assert an_hour is not None  # noqa: S101 - One of the two limits exists.
-        # An hour's calls needn't be spread over the hour, so the last calls take only as long as the pace demands.
+        # The calls of an hour may be made at the full pace. So the last hour's calls don't take the whole hour.
         whole_hours = max(0, calls - 1) // an_hour
         return whole_hours + ((calls - whole_hours * an_hour) / self.pace_limit if self.pace_limit else 0.0)
 
@@ -257,7 +257,7 @@ TYPICAL_POLICIES: Final[Mapping[str, FleetPolicy]] = {
 
 
 def plan_fleet(fleet: Fleet, quota: QuotaBudget) -> Plan:
-    """Return the plan with the freshest policy that fits the quota; if none fits, with that of the fewest calls."""
+    """Return the plan with the freshest policy that fits the quota, else with the policy of the fewest calls."""
     policies = [replace(policy, supplier=fleet.supplier) for policy in POLICIES_FRESHEST_FIRST]
     plans = (Plan(fleet, quota, policy) for policy in policies)
     return next((plan for plan in plans if plan.fits), Plan(fleet, quota, policies[-1]))

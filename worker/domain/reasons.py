@@ -99,7 +99,10 @@ class DayFacts:
 
     @property
     def awaits_reading(self) -> bool:
-        """Whether the day's billed period isn't published yet: it ends with the meter's next reading, however late."""
+        """Whether the day's billed period isn't published yet.
+
+        The period ends with the meter's next reading, however late. Until then, none of its days is given up as absent.
+        """
         return self.of_periods and not self.later and self.mark.state in (DayState.LATE, DayState.ABSENT)
 
 
@@ -127,7 +130,7 @@ _REASON_BY_FAILURE: Final = {
 
 
 def reason_of(day: date, today: date, facts: DayFacts, account: Account) -> Reason:
-    """Return the reason for the state of one day of one series."""
+    """Return the reason for the state of one day of one series; the first check that finds one decides."""
     if day >= today:
         return Reason.NOT_OVER if day == today else Reason.FUTURE
     if account.files_only and facts.mark.half_hours:

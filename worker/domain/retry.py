@@ -26,7 +26,8 @@ from typing import Final
 from worker.domain.answers import Json
 from worker.domain.windows import PARIS
 
-# The retries of a window's step, in a task or in a command with --inline: after 2, 4, 8 and 16 s (``retry_delay_s``).
+# The retries of a window's task, or of a whole window in a command with --inline: after at most 2, 4, 8 and 16 s,
+# unless the other side asks for a wait (``retry_delay_s``).
 MAX_RETRIES: Final = 4
 FIRST_DELAY_S: Final = 2.0
 # A worker keeps a delayed message in memory until it is due, so longer waits are left to the next scheduled run.
@@ -34,8 +35,8 @@ LONGEST_DELAY_S: Final = 60.0
 # A window whose retries have all failed is tried again after the first of these delays. After each further failure, the
 # next delay applies. If no delay is left, the series waits for its next night.
 WINDOW_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 30, 60, 120))
-# The delay after each attempt to send a notice. There are eight attempts: the seven delays between them add up to about
-# a day, and no attempt follows the last delay.
+# The delay stored with each attempt to send a notice. There are as many attempts as delays, eight in about a day. So no
+# attempt follows the last delay; it has no effect.
 NOTICE_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720, 720))
 # Delays of an output after its first failure, its second and so on; then the last delay is repeated without end.
 OUTPUT_DELAYS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 15, 30))
@@ -65,10 +66,10 @@ _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
 
 def retry_delay_s(retries: int, asked_s: float | None, jitter: Callable[[], float]) -> float:
-    """Return the seconds to wait after ``retries`` earlier retries. This delay doubles with each retry.
+    """Return the seconds to wait after ``retries`` earlier retries: a delay that doubles with each retry.
 
-    ``jitter`` (0 to 1) spreads the delay. ``asked_s``: the wait that the other side asked for, if any. The delay is
-    added to this wait, so that clients that wait for the same moment don't all return at once.
+    ``jitter`` (0 to 1) spreads the delay. ``asked_s``: the wait that the other side asked for, if any. The result is
+    then ``asked_s`` plus the delay, so that clients that wait for the same moment don't all return at once.
     """
     ceiling = min(FIRST_DELAY_S * float(2 ** min(retries, 10)), LONGEST_DELAY_S)
     if asked_s is not None:

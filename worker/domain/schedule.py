@@ -25,8 +25,8 @@ from worker.domain.completeness import DayMark, next_ask
 from worker.domain.series import Series, is_gateway
 from worker.domain.windows import ONE_DAY, PARIS, civil_date, plan_look_back
 
-# A curve that isn't collected is requested only every seventh night: after its collection has begun, one call returns
-# all days since the last request.
+# A curve that the supplier doesn't collect yet is requested only every seventh night. No day is lost: when the supplier
+# has begun to collect the curve, one call returns all days since the last request.
 NIGHTS_WITHOUT_CURVE: Final = 7
 # One call returns seven days of curve. With more nights between two turns, each turn would cost two calls.
 MOST_NIGHTS: Final = 7
@@ -138,8 +138,8 @@ class Turn:
     the series' last days were last requested. ``again_at``: when a failed request for them is tried again. ``last_day``
     and ``last_complete``: the newest day with a reading, and the newest complete day. ``repair_on``: the first date on
     which the repair includes the row. ``history_at``: when loading the history continues; None if it is loaded.
-    ``lacks_curve``: whether the row's curve isn't collected, and so is requested only once a week. ``hours``: the
-    allowed hours of the account; None if any time is allowed.
+    ``lacks_curve``: whether the row is for a curve that the supplier doesn't collect yet (``NIGHTS_WITHOUT_CURVE``).
+    ``hours``: the allowed hours of the account; None if any time is allowed.
     """
 
     nightly_at: time
@@ -206,7 +206,7 @@ def _next_catch_ups(series: Series, now: datetime, turn: Turn) -> Iterator[datet
 
 
 def _catch_ups_of(today: date, now: datetime, turn: Turn) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the remaining catch-ups of a day with their limits: rows requested at or after the limit are left out.
+    """Yield a day's remaining catch-ups with the limit of each: it leaves out rows requested at its limit or later.
 
     An account with its own hours has only one catch-up a day.
     """
@@ -232,7 +232,7 @@ def _is_caught_up(moment: datetime, before: datetime, turn: Turn) -> bool:
 
 
 def _next_repair(on: date, now: datetime, turn: Turn) -> datetime:
-    """Return the first repair on or after the date ``on`` at which calls for the account are allowed."""
+    """Return the time of the first repair, on the date ``on`` or later, for which the account may make calls."""
     moment = _first_repair(on, now)
     while turn.opens(moment) > moment:
         moment = datetime.fromtimestamp(moment.timestamp() + 3600, PARIS)

@@ -602,7 +602,7 @@ def complete_fleet(named: Iterable[Series]) -> tuple[Series, ...]:
 
 
 def usual_series(supplier: str) -> list[Series]:
-    """Return the series that a fleet collects by default from a supplier."""
+    """Return the series collected from a supplier if the settings name none of its series."""
     return of_supplier(supplier, _USUAL)
 
 

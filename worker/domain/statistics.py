@@ -11,8 +11,8 @@ store, even if a curve has gaps or differs from the daily value:
 * A day without a curve has one row at its start.
 * A day with a curve has a row for each hour. If the daily value is above the sum of the hours, the difference is added
   to the first hour. If it is below, the difference is taken from the first hours in turn, each at most down to 0.
-* An unknown hour or day between known ones has a row with only the sum. If an amount was sent for it before a
-  correction, this row overwrites that amount. There are no rows after the newest known day.
+* An unknown hour or day between known ones has a row with only the sum. This row overwrites an amount that was sent
+  earlier, and that a correction has removed since. There are no rows after the newest known day.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Statistic:
 
 
 def _statistics_of(daily: Series) -> Iterator[Statistic]:
-    """Yield the statistics of a series of daily energy."""
+    """Yield the statistics of a series of daily energy: the energy, and the volume if there is one."""
     statistic = Statistic(
         name="gas" if daily.is_gas else daily.description.direction.value,
         series=frozenset(series for series in (daily, find_curve(daily)) if series),

@@ -6,8 +6,8 @@ total, and no reading is counted twice.
 A *state*, such as a contract, applies until the next one. An answer has the state of one day. It is stored as a row
 only if it differs from the row before. So the state of a day is the newest row up to that day. Answers for different
 days may come in any order. Each day then has the state of its answer, with one exception: a day whose answer repeated
-the row before has no row of its own. If another state arrives later for a day in between, the day without a row gets
-this other state too.
+the row before has no row of its own. If another state arrives later for a day between that row and the day without a
+row, the day without a row gets this other state too.
 
 A day is computed from its curve if no daily value can come (``completeness.never_comes``).
 

@@ -13,14 +13,15 @@ token that was used after the backup is worthless.
 4. The registry is filled. In the same transaction, everything that gives somebody access is ended (``end_rights``), and
    the ledger of erasures is applied (``replay_ledger``), so nobody ever sees what was erased or stopped after the
    backup. If a series was stored while the backup was made, its ledger of days (the state of each day) is rebuilt from
-   the restored measures. Days that are missing there are requested again.
+   the restored measures. Days that these measures lack are requested again.
 
 The ledger of erasures may have several entries for an account. The most final one counts: an erased account never comes
 back, a closed one is never requested again, and a stopped consent stays stopped unless the backup has a later consent.
 The entries are applied with the same functions as the original events.
 
 If an interrupted restore is run again, it continues. If a complete restore is run again, it changes nothing: for a week
-Redis remembers the rows that were written. A registry that has other rows by then is refused.
+Redis remembers the checksum of the rows that the restore wrote to the registry. After that week, or if these rows have
+changed, another run is refused.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ from worker.stores.registry.tables import AUDIT_LOG
 from worker.sync.history import rebuild_days
 
 PAGE_SIZE: Final = 500  # The largest number of documents in memory, or in one request to the store.
-_CLOCK_SKEW: Final = timedelta(minutes=5)  # The machine that removes an account may have a different clock.
+_CLOCK_SKEW: Final = timedelta(minutes=5)  # During a backup, other machines write with clocks that may be behind ours.
 FILLED: Final = (
     "nothing was changed: the registry already has accounts; set RELEVE_REGISTRY_URL (or RELEVE_DATA_DIR) to an "
     "empty one"
@@ -301,7 +302,7 @@ class _Replay:
     def remember(self, entry: LedgerEntry) -> None:
         """Remember an erased meter until the entry's ``forget_on``.
 
-        Also schedule the withdrawal of the meter's access rights that have no account.
+        Also schedule the withdrawal of those access rights to the meter that belong to no account.
         """
         if entry.meter is not None:
             withdraw_waiting(self._connection, entry.meter, entry.at)
@@ -336,8 +337,8 @@ class RestoreSummary:
 
     ``kept``: documents that the store already had in the same or a newer version. ``registry_was_there``: whether an
     earlier run of this restore had filled the registry. ``home``: whether the backup is known to be a home's; if it is,
-    the data folder now belongs to a home. ``erasures_unknown_since``: when the backup was made; None if its complete
-    ledger was there.
+    the data folder now belongs to a home. ``erasures_unknown_since``: when the backup was made, if its complete
+    ledger was not found; otherwise None.
     """
 
     file: str

@@ -119,9 +119,9 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The result of a check, which is one line of `releve doctor`; or a single finding, whose ``check`` is empty.
+    """The result of a check (one line of `releve doctor`), or a single finding of a check.
 
-    ``summarize`` makes the result from the findings.
+    A finding has an empty ``check``. ``summarize`` makes a check's result from its findings.
     """
 
     level: Level

@@ -50,8 +50,8 @@ from worker.sync.verification import load_audit_summary
 
 log = logging.getLogger("releve.metrics")
 TIMEOUT_S: Final = 6.0  # Prometheus itself waits 10 s by default.
-# The value of a metric, None if unknown. For a metric with labels: a value for each value of the label, or for each
-# tuple of values if there are several labels.
+# A metric's number; None if unknown. For a metric with one label: the number for each value of the label. For a metric
+# with several labels: the number for each tuple of their values.
 Value = float | None | Mapping[Any, float | None]
 Samples = Iterable[tuple[Definition, Value]]
 # A worker whose last heartbeat is older counts as silent. A fleet's workers send one every 4 s.
@@ -370,7 +370,7 @@ class FleetSources:
         yield RESTARTS, sum(worker.restarts for worker in workers)
 
     def _audit(self) -> Samples:
-        """Yield the results of the last audit of stored data, with 0 for each law and cause without a discrepancy."""
+        """Yield the results of the last audit of stored data. Pairs of ``Law`` and ``Cause`` without findings get 0."""
         if (last := load_audit_summary(ProgressStore(self._redis))) is None:
             return
         at, summary = last

@@ -49,7 +49,8 @@ WARN_S: Final = 5.0
 FAIL_S: Final = 60.0
 _ADVICE: Final = "set both by NTP (chrony, systemd-timesyncd)"
 _MEAN_FRACTION_S: Final = 0.5  # A Date header has no fraction of a second; on average half a second is missing.
-_LONGEST_DAY: Final = datetime(2024, 10, 27, tzinfo=UTC).date()  # Summer time ends on this day, so it has 25 hours.
+# Summer time ends on this day, so with correct time zone data it has 25 hours.
+_LONGEST_DAY: Final = datetime(2024, 10, 27, tzinfo=UTC).date()
 _LEAST_FREE_MIB: Final = 200
 
 

@@ -34,8 +34,8 @@ _STATE: Final = "releve:"
 _QUEUES: Final = tuple(BROKER_PREFIX + queue for queue in QUEUES)
 _BINDINGS: Final = f"{BROKER_PREFIX}_kombu.binding*"
 _MAILBOXES: Final = f"{BROKER_PREFIX}*.celery.pidbox"  # Flower's questions to workers, and their answers.
-# kombu uses these keys to restore its own process's unacknowledged messages. It uses them in Flower too, although
-# Flower takes no messages. The index contains only the tags of messages.
+# In each process, kombu uses these two keys to restore messages that the process took and didn't acknowledge. It does
+# so in Flower too, although Flower takes no messages. The index contains only the tags of messages.
 _MUTEX: Final = f"{BROKER_PREFIX}unacked_mutex:*"
 _INDEX: Final = f"{BROKER_PREFIX}unacked_index:*"
 # Channels.  A subscription to a pattern needs the very same pattern here, not a wider one.
@@ -182,10 +182,10 @@ class Addresses:
 
 
 def read_env_file(text: str, known: Collection[str]) -> dict[str, str]:
-    """Return the secrets of a file such as .env, by variable; an empty text for each secret that the file lacks.
+    """Return the secrets of a file such as .env, by variable. A secret that is not in the file gets an empty text.
 
-    ``known``: the variables for which Compose has a value. Raises ConfigError if the file lacks one of these, and for a
-    value that Compose would read differently.
+    ``known``: the variables for which Compose has a value, from the file or from the environment. Raises ConfigError if
+    one of these is not in the file, and for a value that Compose would read differently.
     """
     values = dotenv_values(stream=StringIO(text), interpolate=False)
     given = {secret.variable: values.get(secret.variable) or "" for secret in SECRETS}

@@ -4,8 +4,8 @@
 opens the stores, but beat only sends messages, so it needs neither the token keys, nor the supplier's client secret,
 nor the registry.
 
-**Connections without TLS**: one check is about browsers that reach the pages by plain http. A list has the servers that
-Relève reaches without TLS.
+**Connections without TLS.** ``find_plain_http`` finds out whether browsers reach the pages by plain http.
+``plain_connections`` lists the servers that Relève itself reaches without TLS.
 
 **Flower** (`celery -A worker flower`).  Its own defaults listen on every address without a password, keep 100 000 tasks
 and let visitors stop workers.  Relève's defaults: this machine only, a password, bounded memory, read-only pages. These
@@ -60,8 +60,8 @@ SIMULATOR_CREDENTIALS: Final = {
     "enedis_client_id": Settings.model_fields["enedis_client_id"].default,
     "enedis_client_secret": Settings.model_fields["enedis_client_secret"].default,
 }
-# The commands of Celery's remote control that stay available: the watchdog's ping, and those that Flower sends. The
-# events that Flower enables do nothing but report tasks.
+# The commands of Celery's remote control that stay available: the watchdog's ping, and those that Flower sends.
+# Flower's enable_events is harmless, because it only makes the worker report its tasks.
 _REMOTE_COMMANDS: Final = {
     "ping",
     "stats",

@@ -96,7 +96,7 @@ def _status_of(server: CouchServer, path: str) -> int | None:
 
 
 def _is_admin(server: CouchServer) -> bool:
-    """Return whether CouchDB gives an administrator's rights to the requests of ``server``, which may lack a user."""
+    """Return whether the requests of ``server``, sent with its user or without any, have an administrator's rights."""
     try:
         session = read_or_none(server, "_session") or {}
     except UserRefused:
@@ -240,8 +240,8 @@ def check_queues(connections: CheckConnections) -> Found:
 def judge_queues(waiting: Mapping[str, int], ages: Mapping[str, float], every_s: float) -> Found:
     """Judge the queues by their number of messages, and by the age of the next message in seconds.
 
-    Every ``every_s`` seconds, beat sends messages to the queue ``control``. They expire after five such rounds, so a
-    warning is given if this queue is further behind.
+    The messages that beat sends to the queue ``control`` in each round of ``every_s`` seconds expire after five rounds.
+    So a warning is given if the next message of this queue is older than five rounds and older than ``LONG_S``.
     """
     if (age_s := ages.get("control", 0.0)) > (limit_s := max(5 * every_s, LONG_S)):
         yield warn(

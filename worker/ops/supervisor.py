@@ -43,10 +43,11 @@ _LOGS_EVERY_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class PartPlan:
-    """What to start, in this order. ``lines``: printed when all parts run. ``grace_s``: the time each part gets to end.
+    """What to start. ``parts``: the command line of each part by name, in the order of their start.
 
-    ``logs``: the folder of the log files; if empty, the parts log to standard error. ``redis_in``: the data folder of
-    the embedded Redis, which is started first; None without one.
+    ``logs``: the folder of the log files; if empty, the parts log to standard error. ``grace_s``: the time each part
+    gets to end. ``lines``: printed when all parts run. ``redis_in``: the data folder of the embedded Redis, which is
+    started before all parts; None without one.
     """
 
     parts: Mapping[str, Sequence[str]]

@@ -204,7 +204,7 @@ def check_api_tokens(connections: CheckConnections) -> Found:
 
 
 def check_proxy_clients(connections: CheckConnections) -> Found:
-    """Check that each client of the proxy follows the rules for new clients."""
+    """Warn about each valid client of the proxy that keeps the rules of version 0.2.0."""
     clients = connections.registry.proxy_clients.list_clients() if connections.registry_is_current else []
     in_force = [client for client in clients if client.revoked_at is None]
     for client in in_force:
@@ -237,7 +237,7 @@ def check_workers(connections: CheckConnections) -> Found:
 
 
 def judge_errors(errors: Sequence[ErrorCount]) -> Found:
-    """Warn about accounts whose windows ended workers. The other ``errors`` of accounts give no warning."""
+    """Warn about accounts that have a window whose task ended three workers. Other ``errors`` give no warning."""
     for error in errors:
         if error.code == WorkerLost.code:
             last = f", last on {error.last_at.astimezone(PARIS):%d %b at %H:%M}" if error.last_at else ""

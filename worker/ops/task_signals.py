@@ -145,7 +145,7 @@ def run_id_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
 
 def _configure(loglevel: int = logging.WARNING, logfile: str | None = None, **_: Any) -> None:
     """Set up logging; ``-l`` on Celery's command line can only add detail to RELEVE_LOG_LEVEL."""
-    keep_files_private()  # Early enough for beat, which has no earlier signal: it has written no file yet.
+    keep_files_private()  # Early enough: beat, which has no earlier signal, has written no file yet.
     configure_process(get_settings(), level=loglevel, logfile=logfile, takeover=True)
     _hide_message_bodies()
     _quiet_tasks()

@@ -48,7 +48,8 @@ HOME_INTERVAL_S: Final = 60.0  # Each heartbeat is a write to a small computer's
 RESTARTS_VARIABLE: Final = "RELEVE_WATCHDOG_RESTARTS"
 CHECK_EVERY_S: Final = 15.0
 RECONNECTING_S: Final = 35.0  # Celery waits up to 30 s between two attempts to connect.
-# A worker gets this time beyond a call's time-out to end. The same number is in worker/cli/processes.py.
+# The grace period of a worker that is told to end is the time-out of one call plus this many seconds. `releve up` gives
+# each part the same time (worker/cli/processes.py).
 GRACE_BEYOND_CALL_S: Final = 10.0
 ANSWER_S: Final = 5.0
 LATE: Final = 1  # Exit code of a worker that did not end within its grace period.
@@ -211,7 +212,8 @@ class Watchdog(threading.Thread):
             self._worker,
             time.monotonic() - (self._silent_since or time.monotonic()),
         )
-        # The restarted program has another worker id. Other workers can take this worker's messages at once.
+        # The restarted program has another worker id, so the heartbeat of this id is deleted. Other workers can then
+        # take the messages of this id at once.
         self._heartbeat.stop()
         os.environ[RESTARTS_VARIABLE] = str(self._heartbeat.restarts + 1)
         _kill_children()
@@ -246,10 +248,10 @@ def start_watchdog(consumer: Any, heartbeat: Heartbeat) -> None:
 
 
 def _allowed_silence_s(consumer: Any, configured_s: float) -> float:
-    """Return the silence that the watchdog allows before a restart: as configured; 0 means that it never restarts.
+    """Return the silence that the watchdog allows before it restarts a worker: as configured; 0 means no restart.
 
-    On RabbitMQ it is at least the time of three heartbeats. RabbitMQ keeps the mailbox of a dead connection locked
-    until two heartbeats were missed, and a worker that restarts before that can't open its mailbox.
+    On RabbitMQ, a silence other than 0 is at least the time of three heartbeats. RabbitMQ keeps the mailbox of a dead
+    connection locked until two heartbeats were missed, and a worker that restarts before that can't open its mailbox.
     """
     if configured_s and consumer.connection.transport.driver_type == "amqp":
         return max(configured_s, _AMQP_HEARTBEATS * (consumer.app.conf.broker_heartbeat or 0))
@@ -267,7 +269,7 @@ class BrokerProbe:
         self._activity, self._consumer, self._pings = activity, activity.consumer, pings
         self._app: Celery = self._consumer.app
         conf = self._app.conf
-        # The probe has its own mailbox. The app's publishes over the process's shared connections, which may be dead.
+        # The probe has its own mailbox, because the app's mailbox uses the shared connections, which may be dead.
         self._mailbox = Mailbox(
             conf.control_exchange,
             type="fanout",

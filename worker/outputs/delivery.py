@@ -152,9 +152,10 @@ class OutputDelivery:
         return sent
 
     def _send(self, output: Output, waiting: Sequence[WaitingChange]) -> tuple[int, KeptReadings]:
-        """Send one account's waiting changes; return the number of series sent, and the readings that were not deleted.
+        """Send one account's waiting changes; return the number of series sent, and the readings that the output keeps.
 
-        These readings were removed here, but the receiver keeps them. For a removed account nothing is sent.
+        A kept reading was removed from our store, but the output can't delete it. For a removed account nothing is
+        sent.
         """
         try:
             account = self.accounts.get(waiting[0].account_id)
@@ -168,9 +169,10 @@ class OutputDelivery:
         return len(changes), kept or ()
 
     def _to_change(self, account: OutputAccount, row: WaitingChange) -> Change | None:
-        """Return the change to send; None if everything is to be sent, but no reading is stored or was removed.
+        """Return the change to send; None if the row stands for the whole series, but the series has no reading.
 
-        A row that begins at BEGINNING stands for everything. Its change begins at the oldest of these readings.
+        A row that begins at BEGINNING stands for the whole series. Its change begins at the series' oldest reading,
+        which may be a removed one.
         """
         starts, last, inputs = [row.first], row.last.astimezone(PARIS), row.series.inputs
         if row.first <= BEGINNING:
@@ -196,7 +198,7 @@ class OutputDelivery:
                 self.notify(after, now)
 
     def note_daily(self) -> int:
-        """Enqueue all since yesterday for outputs whose figures change with the date; return the number of rows."""
+        """Enqueue all readings since yesterday for outputs of a ``daily`` kind; return the number of enqueued rows."""
         yesterday = local_midnight(civil_date(self.now()) - ONE_DAY)
         daily = {name for name, kind in self.kinds.items() if kind.daily}
         states = [state for state in self.outputs.list_outputs() if state.kind in daily]

@@ -151,8 +151,8 @@ def statistic_id(account: OutputAccount, statistic: Statistic) -> str:
 def _rows_gone(stored: StoredRows, batch: Sequence[StatisticRow], total: int) -> Iterator[StatisticRow]:
     """Yield a row without an amount for each of Home Assistant's rows (``stored``) that isn't in the batch.
 
-    The reading of such a row was removed, or only the daily value of its day is known now. ``total``: the running sum
-    before the batch.
+    The reading of such a row was removed; or its day has lost all hours, so that the day's value is sent as a single
+    row. ``total``: the running sum before the batch.
     """
     rows = deque(batch)
     for start in sorted(stored):
@@ -216,7 +216,10 @@ class StatisticReader:
         return 0 if oldest is None else self._sum_before(oldest, end)
 
     def _has_values(self, oldest: date, today: date) -> bool:
-        """Return whether the statistic has a value. Every document has ``load``; other fields may be missing in all."""
+        """Return whether the statistic has a value, provided that documents exist.
+
+        Each document has ``load``. Any other field may be missing in all documents, so the documents are read.
+        """
         if self.statistic.detail == "load":
             return True
         return any(self._read_daily(year) for year in _years(DateWindow(oldest, max(oldest, today) + ONE_DAY)))

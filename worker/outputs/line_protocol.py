@@ -2,15 +2,15 @@
 
 The options determine the kind of server, and so the path and the header with the credentials:
 
-================================== ===================== =======================================
+================================== ===================== ==========================================
 options                            path                  credentials
-================================== ===================== =======================================
+================================== ===================== ==========================================
 ``bucket``, perhaps ``org``        ``/api/v2/write``     a token: InfluxDB 2
 ``database`` and a secret          ``/api/v3/write_lp``  a token: InfluxDB 3
 ``database`` and ``user``          ``/write``            a password: InfluxDB 1
-``user``, no ``database``          ``/write``            a password: VictoriaMetrics, by a proxy
+``user``, no ``database``          ``/write``            a password: VictoriaMetrics behind a proxy
 no secret, perhaps ``database``    ``/write``            none: VictoriaMetrics
-================================== ===================== =======================================
+================================== ===================== ==========================================
 
 Stored measures become lines, with one measurement for each granularity:
 
@@ -123,7 +123,7 @@ class LineProtocolOutput:
         """Delete the points from the first to the last of these keys; return whether the server has deleted them."""
         url = self.target.url.removesuffix("write")
         if url == self.target.url:
-            return False  # InfluxDB 3 deletes no points.
+            return False  # A path that doesn't end in ``write`` is InfluxDB 3's, which deletes no points.
         measurement = energy_measurement(doctype)
         first, last = (_start(key, doctype).astimezone(UTC) for key in (keys[0], keys[-1]))
         since, until = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (first, last + timedelta(seconds=1)))
@@ -256,7 +256,7 @@ def to_lines(change: Change, measures: MeasureStore) -> Iterator[str]:
             case Granularity.INSTANT:
                 yield from _peak_lines(change, doctype, measures)
             case Granularity.STATE:
-                pass  # No lines: of a contract only the subscribed power is sent, with each day's maximum power.
+                pass  # A contract has no lines of its own; its subscribed power is in the lines of the maximum power.
             case _:
                 measurement = energy_measurement(doctype)
                 tags = _tags(change, measurement)
@@ -297,7 +297,7 @@ def _peak_lines(change: Change, doctype: Doctype, measures: MeasureStore) -> Ite
 
 
 def _register_lines(change: Change, doctype: Doctype, measures: MeasureStore) -> Iterator[str]:
-    """Yield a line for each register reading, and for the energy of each day that begins or ends with a changed one."""
+    """Yield lines for the changed days' register readings, and for each day's energy computed from such a reading."""
     days = _days(change)
     read = DateWindow(days.start - ONE_DAY, days.end + ONE_DAY)
     stored = measures.read(change.account.id, {doctype: key_range(read, doctype)})[doctype]

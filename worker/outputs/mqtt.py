@@ -187,7 +187,7 @@ def read_figures(account_id: str, measures: MeasureStore, now: datetime) -> Iter
         years = measures.read(account_id, {year: ALL_KEYS})[year]
         if not years:
             continue
-        first = min(f"{key_of(years[-1])}-01-01", yesterday.isoformat())  # On a 1 January, yesterday is earlier.
+        first = min(f"{key_of(years[-1])}-01-01", yesterday.isoformat())  # On 1 January, yesterday is before the year.
         ranges = {series.inputs: (first, "~"), month: key_range(today, month)}
         documents = measures.read(account_id, ranges)
         days = {key_of(document): document["load"] for document in documents[series.inputs]}

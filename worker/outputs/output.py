@@ -22,7 +22,7 @@ from worker.stores.registry.outputs import KeptReadings
 class OutputRefused(OperatorFault):
     """An output refuses data until the operator acts, for example replaces the token; the text is one clear line."""
 
-    code = ""  # The error concerns no account.
+    code = ""  # Empty: the error concerns no account (``worker.errors``).
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ more calls than allowed; the supplier then answers 429, which closes the gate.
 
 The floor of a lane is the share of the quota that is reserved for it. Other lanes may borrow the unused part of a
 floor. A lane gets a permit only if the other lanes can still get the rest of their floors, spread evenly over the
-coming window. Calls that leave the sliding window during this time are no longer counted. So no quota stays unused, and
-a lane that begins to work gets its floor back step by step, beginning at once.
+coming window. For each moment of the coming window, only the calls that will still count at that moment are taken into
+account. So no quota stays unused, and a lane that begins to work gets its floor back step by step, beginning at once.
 
 A 429 closes the gate for all workers. The gate reopens by itself, gradually: within a minute the pace grows from a
 twentieth to the full pace, so the first calls test whether the supplier is ready. If a call is refused while the gate
@@ -49,8 +49,9 @@ RAMP_SPACING_US: Final = 250_000
 BUCKETS: Final = 160
 # A lane that is above its floor leaves a four-hundredth of the limit to each lane that is served before it.
 _LEFT: Final = 400
-# The percentage of its patience that a lane above its floor waits, by ``_rank``. A lane that is served later waits
-# less, so that the lanes before it can book permits further ahead.
+# A caller's patience is the longest wait that it accepts. A lane above its floor waits only for a percentage of this
+# time; the lane that is served first has the first number. A lane that is served later waits less, so that the lanes
+# before it can book permits further ahead.
 _PERCENT_OF_PATIENCE: Final = (85, 65, 45, 25, 15)
 # A caller waits for up to four slots of the pace, so that consecutive calls succeed even at one call per second.
 _SLOTS_WAITED_FOR: Final = 4

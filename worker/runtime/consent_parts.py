@@ -188,7 +188,7 @@ def stop_consent(stores: Stores, account_id: str, actor: str = HOUSEHOLD) -> Non
 
 
 def meters_of(registry: Registry, account: Account) -> list[str]:
-    """Return the hashes of the account's meter, one for each key; empty if the account no longer has a meter."""
+    """Return the meter's hashes, one under each erasure key; empty if the account no longer has a meter."""
     number = account.usage_point_id
     return [] if number is None else registry.erasures.digests(account.supplier, number)
 
@@ -196,9 +196,9 @@ def meters_of(registry: Registry, account: Account) -> list[str]:
 def erase(stores: Stores, account_id: str, actor: str | None = None) -> dict[str, int]:
     """Erase an account's measures, tokens and state, refuse late writes, and return the counts of what was erased.
 
-    The count ``consent_proofs_kept`` is of proofs that are kept by policy, without the meter's number. ``actor``: who
-    asked for the erasure. Safe to repeat. Raises UnknownAccount or StoreUnavailable. Nothing is erased before the
-    ledger has the erasure. The caller enqueues the withdrawal of the account's rights at the supplier.
+    ``consent_proofs_kept`` counts the proofs that are kept by policy; the meter's number is erased from them.
+    ``actor``: who asked for the erasure. Safe to repeat. Raises UnknownAccount or StoreUnavailable. Nothing is erased
+    before the ledger has the erasure. The caller enqueues the withdrawal of the account's rights at the supplier.
     """
     now, registry = stores.now(), stores.registry
     requests, ledger = build_requests(stores), stores.erasure_ledger

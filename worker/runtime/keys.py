@@ -1,7 +1,7 @@
-"""Keys, from the settings or from files in the data folder; and the mark that makes a data folder a home's.
+"""Keys, from the settings or from files in the data folder; and the mark of a data folder that belongs to a home.
 
-A missing key is created and stored, unless the caller passes ``keep_new=False``. Callers that only read pass this, and
-get a random key instead, which is not stored and opens nothing. `releve home add`, `releve import` and a restore set
+A missing key is created and stored, unless the caller passes ``keep_new=False``, because it only reads. Such a caller
+gets a random key instead, which is not stored and opens nothing. `releve home add`, `releve import` and a restore set
 the mark.
 """
 

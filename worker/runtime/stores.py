@@ -42,8 +42,8 @@ class Stores:
     broker: BrokerMessages | None
 
     def __post_init__(self) -> None:
-        # A transaction notes the histories that it makes due again. After its commit, Redis forgets that these
-        # histories are loaded.
+        # A transaction may make loaded histories due again; it notes them. After its commit, Redis deletes its flags
+        # that say that these histories are loaded.
         self.registry.database.on_commit = self.windows.forget_loaded
 
     @property
@@ -183,7 +183,7 @@ def redis_address(settings: Settings, resources: ExitStack) -> str:
 
 
 def build_broker_messages(settings: Settings, redis_url: str, opened: ExitStack) -> BrokerMessages | None:
-    """Return the view of the broker's messages; None if the broker isn't Redis: others redeliver by themselves."""
+    """Return the view of the messages in Redis; None for another broker, which redelivers messages itself."""
     url = settings.broker_address() or redis_url
     if not is_redis(url):
         return None

@@ -104,7 +104,7 @@ def _gateway(settings: Settings) -> SupplierSettings:
     preset = replace(
         preset,
         calls_per_day=settings.gateway_calls_per_half_day,
-        # Each gateway counts its own calls.
+        # Each gateway counts its own calls, so each has its own ledger, named after the gateway's host.
         ledger=host_of(settings.gateway_url or preset.base_url),
     )
     return SupplierSettings(
@@ -156,10 +156,10 @@ def ledger_of(preset: Preset, settings: Settings, redis: Redis) -> QuotaLedger:
 def quota_from(
     settings: Settings, preset: str | None = None, night_hours: int = HOURS_A_DAY, supplier: str | None = None
 ) -> QuotaBudget:
-    """Return the quota of ``preset``; without it, of the preset that the settings choose for ``supplier``.
+    """Return the quota of ``preset``; None stands for the preset that the settings choose for ``supplier``.
 
-    ``supplier``: by default the main supplier. A preset that the settings don't choose has its own limits. 0 means no
-    limit. A limit for half a day counts as the limit of a night, because a night is shorter.
+    ``supplier``: by default the main supplier. A chosen preset has the limits of the settings; any other has its own. A
+    limit of 0 means no limit. A limit for half a day counts as the limit of a night, because a night is shorter.
     """
     named = supplier_of_preset(preset) if preset else supplier or main_supplier(settings)
     chosen = chosen_presets(settings).get(named)
@@ -175,8 +175,8 @@ def quota_from(
 
 
 def _shares_of(preset: Preset, settings: Settings) -> Shares:
-    # A share of a gateway's few calls would be a call or two; instead, ``worker.sync.due`` leaves enough calls for the
-    # night.
+    # Only a gateway has the mode "bearer". It allows so few calls that a lane's share would be a call or two, so the
+    # lanes get equal shares. Instead, ``worker.sync.due`` leaves enough calls for the night.
     return EQUAL_SHARES if preset.token_mode == "bearer" else settings.quota_shares()  # noqa: S105 - a mode
 
 

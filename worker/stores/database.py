@@ -90,7 +90,7 @@ class DatabaseUse(NamedTuple):
     name: str
     setting: str
     forms: str
-    counts_outages: bool = True  # False if the caller counts the outages.
+    counts_outages: bool = True  # False for the measures, whose ``InstrumentedStore`` counts outages.
 
 
 REGISTRY: Final = DatabaseUse(

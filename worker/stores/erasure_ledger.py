@@ -10,9 +10,9 @@ The first line has the id of the ledger; each other line is an entry. All lines 
     {"account":"h4t8q2mxk0ra","at":"2024-07-25T07:00:00+00:00","before":"…","kind":"erased","meter":"9f86…",…}
 
 ``meter`` is a keyed hash; the file contains no meter, no person and no measure. ``before`` is the signature of the
-previous line: the lines form a chain, so a missing line is noticed. Release 0.2.0 writes lines without ``before`` and
-ignores the field when reading. The lines that it wrote are protected only by a position recorded later (in
-``registry.known_ledger`` and in each backup).
+previous line: the lines form a chain, so a missing line is noticed. Release 0.2.0 writes lines without ``before``, and
+ignores ``before`` when reading. So its lines form no chain: a missing one is noticed only if the next line has
+``before``, or if a ``LedgerPosition`` was recorded later (in ``registry.known_ledger`` and in each backup).
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry import Registry
 
 log = logging.getLogger("releve.tokens")
-_LOCK_MAX_S: Final = 90.0  # The longest that a lock is held. One exchange of tokens takes less, even with timeouts.
-_LOCK_TTL_S: Final = 20.0  # If a worker is killed during a renewal, its lock expires after this time.
+_LOCK_MAX_S: Final = 90.0  # Locks are extended up to this time. An exchange of tokens takes less, even with timeouts.
+_LOCK_TTL_S: Final = 20.0  # A lock expires after this time if nobody extends it, because its worker was killed.
 _LOCK_WAIT_S: Final = 30.0  # Longer than the expiry, so a waiting worker gets the lock if its holder was killed.
 _APPLICATION_TOKEN_TTL_S: Final = 24 * 3600
 

@@ -83,7 +83,7 @@ class WindowClaims:
     """The claims on windows, and the jobs without a claim that people and probes request.
 
     ``claim_ttl_s``: seconds after which a claim expires. ``words_in_broker`` returns the words in the arguments of the
-    broker's messages, among them their claims; None if the broker can't tell.
+    broker's messages, and so each claim that a message names; None if the broker can't tell.
     """
 
     registry: Registry
@@ -221,13 +221,14 @@ class RunningSteps:
 
     @contextmanager
     def running(self, step: str, process: str) -> Iterator[None]:
-        """Run a step in this block. Of the steps in which a worker may have died, a process runs only one at a time.
+        """Run a step in this block. If the step was begun before and not ended, its worker may have died of it.
 
-        When a worker dies, the steps of its other threads are interrupted too, although they did not cause it. If these
-        steps ran beside the guilty step again, all of them would be given up with it after three deaths.
+        A process runs only one such step at a time. When a worker dies, the steps of its other threads are interrupted
+        too, although they did not cause it. If these steps ran beside the guilty step again, all of them would be given
+        up with it after three deaths.
 
         Raises WorkerLost if three processes died in the middle of the step within an hour. Raises StoreUnavailable, so
-        that the step is tried again, while it is unknown whether they died or only lost their connection.
+        that the step is tried again, while it is unknown whether these processes died or only lost their connection.
         """
         with ExitStack() as alone:
             if self.progress.begin_step(step, process, LOSSES_COUNTED_S, most=1):

@@ -4,8 +4,8 @@
 2. The query returns the due rows in order. Rows in flight are still due, so the query also asks for as many rows as are
    in flight.
 3. Rows in flight, and series that an incident holds, are left out; the other rows are claimed, each by one process.
-4. A new claim is released if its row was requested after the query, or may no longer be requested. The registry tells
-   so, because the outcome of a window is written before the window's claim ends.
+4. The registry is read again: a new claim is released if its row was requested after the query, or may no longer be
+   requested. The registry knows of such a request, because a window's outcome is written before its claim ends.
 5. The caller publishes the windows. Outcomes are written to the registry only at the end of each window.
 
 So an interrupted run needs no saved position, a second run finds nothing left to publish, and the series that has
@@ -35,12 +35,12 @@ from worker.sync.claims import HISTORY_LANES, LANES, NIGHTLY_LANE, REPAIR_LANE, 
 
 _AGAIN_SHARE: Final = 10  # At most a tenth of the nightly limit is used for tries after a failure.
 _REPAIR_SHARE: Final = 10  # Each hourly run of the repair may use a tenth of an hour's quota.
-MOST_HISTORIES: Final = 500  # The most histories of a lane in one run, which reads the days of each.
+MOST_HISTORIES: Final = 500  # A limit for each lane in one run, because the days of each history are read.
 _MOST_ROWS: Final = 1_000  # More rows than a gateway's quota could ever serve.
 
 
 class Due(NamedTuple):
-    """The windows that were claimed and must now be published. ``more``: whether others may be due that had no room."""
+    """The windows that were claimed and must now be published. ``more``: whether others may be due, but had no room."""
 
     jobs: list[WindowJob]
     more: bool

@@ -201,9 +201,9 @@ class FileImporter:
 class _FileRecorder:
     """Records the corrections and day marks of a part of a file.
 
-    No call is recorded, so what is due stays due; only days that the file completes are no longer due. ``days``: the
-    days for which the file has a value. The window's other days keep their marks, because the supplier may have values
-    for them.
+    For a file nothing was requested, so what is due stays due; only days that the file completes are no longer due.
+    ``days``: the days for which the file has a value. The window's other days keep their marks, because the supplier
+    may have values for them.
     """
 
     results: ResultRecorder
@@ -222,9 +222,10 @@ class _FileRecorder:
 
     def record_result(self, result: WindowResult) -> None:
         account_id, series, facts = result["account_id"], messages.series_of(result), result["facts"]
-        # If a later answer differs from the file, the answer has priority. So no day needs to be requested again.
+        # If a later answer differs from the file, the answer has priority. So no day needs to be requested again
+        # because of a value that the file replaced, or that was left out.
         finished = replace(FinishedAnswer.of(result), overwrote=False, late_days=frozenset())
-        # A day with a value that was set aside gets a mark only if a part of it is stored; the mark is of this part.
+        # A day with a value that was set aside is marked only if other values of it are stored: with what these cover.
         told = [day for day in sorted(self.days) if str(day) not in facts["set_aside"] or facts["open"].get(str(day))]
         today = civil_date(self.now())
         self.outcomes.record_file(
@@ -275,8 +276,8 @@ def _mark_of(day: date, known: DayLedger, minutes: int | None, changed: bool) ->
     if minutes is None:
         stays = before.state is DayState.AGAIN or (before.complete and not changed)
         return before if stays else DayMark(DayState.FILE)
-    # An absent day has no age, and isn't requested any more. A partial day without an age would be requested once more
-    # with the history, so the day gets an age.
+    # An absent day has no age, and isn't requested any more. A partial day without an age is requested once more with
+    # the history. So an absent day that becomes partial gets the highest age, and is still not requested.
     asked_at_age = GIVE_UP_AGE if before.state is DayState.ABSENT else before.asked_at_age
     return DayMark(DayState.PARTIAL, half_hours_in(minutes * _MINUTE), asked_at_age)
 

@@ -77,11 +77,11 @@ class History:
         return self.load(account_id, series)[series].missing_windows()
 
     def reachable_windows(self, account_id: str, known: HistoryDays) -> tuple[list[DateWindow], datetime | None]:
-        """Return the missing windows that may be fetched now, and when the others may be; None if there are no others.
+        """Return the missing windows that may be fetched now, and when more may be; None if these are all.
 
         For a gateway, the newest ten weeks of curves may be fetched on the first day, and ten older weeks on each
         later day. If the account has several curves, they share these weeks. The first day is the one on which the
-        account became active; an account created by a file import does so when it gets its token.
+        account became active; an account created by a file import becomes active when it gets its token.
         """
         missing = known.missing_windows()
         if not missing or not (known.series.has_steps and is_gateway(self.registry.accounts.get(account_id).supplier)):
@@ -98,14 +98,14 @@ class History:
         return self.load(account_id, series)[series].count()
 
     def covers(self, account_id: str, series: Series, window: DateWindow) -> bool:
-        """Return whether every day of the window was requested."""
+        """Return whether every day of the window was requested or needn't be (``DayLedger.asked_windows``)."""
         return not subtract_windows(window, self.load(account_id, series)[series].asked)
 
     def days_to_compute(self, job: WindowJob) -> Iterator[WindowJob]:
         """Yield windows of daily values to compute from the curve.
 
         They contain the days of the job's window that the curve covers completely and for which no daily value can
-        come. The curve of one window is read from the store in one request.
+        come. Each window is so short that its curve is read from the store in one request.
         """
         series = messages.series_of(job)
         daily = series.description.adds_up_to if series.has_steps else series
@@ -117,7 +117,7 @@ class History:
                 yield messages.to_job(job["account_id"], daily, part, job["run_id"], None)
 
     def days_without_daily(self, account_id: str, daily: Series) -> list[date]:
-        """Return the days that are complete in the curve's ledger, and for which no daily value came or can come."""
+        """Return the days that are complete in the curve's ledger, and have no daily value and can't get one."""
         ledgers = self.registry.completeness.load_ledgers(account_id)
         told, steps = ledgers[account_id, daily], ledgers[account_id, curve_of(daily)]
         days = [day for day, mark in steps.days() if mark.complete and not told.mark_of(day).complete]
@@ -161,7 +161,7 @@ def covered_days(measures: MeasureStore, account_id: str, series: Series, today:
     entries: list[Entry] = []
     for part in split_window(DateWindow(start, end), series.description.days_read_at_once) if start < end else ():
         documents = measures.read(account_id, {inputs: key_range(part, inputs)})
-        # The last step of the previous part may extend past midnight.
+        # The last step of the previous part may extend past midnight, into this part.
         entries = [*entries[-1:], *map(to_entry, documents[inputs])]
         covered |= {day: time for day, time in covered_time_by_day(series, entries).items() if day >= part.start}
     return covered
@@ -178,7 +178,7 @@ def _mark_of_day(day: date, length: timedelta, known: DayMark) -> DayMark:
 
 
 def _mark_empty(known: DayMark) -> DayMark:
-    """Return the mark of a day without documents: late if ``known`` says that some are stored, otherwise ``known``."""
+    """Return an empty day's mark: late if it was complete or partial, otherwise as before but without half-hours."""
     if known.state is DayState.PARTIAL:
         return DayMark(DayState.LATE, 0, known.asked_at_age)
     return DayMark(DayState.LATE) if known.complete else replace(known, half_hours=0)

@@ -196,7 +196,10 @@ class Incidents:
             self._insert_notices(past, NoticeKind.INCIDENT_OVER)
 
     def _open_incident(self, slot: str, kind: IncidentKind, failures: FailureCount) -> None:
-        """Open an incident, unless its slot has an open one. The windows that failed alike before are added to it."""
+        """Open an incident, unless ``slot`` (a series or a kind of refusal) has an open one.
+
+        Windows that recently failed in the same way are added to the new incident.
+        """
         incident, minutes = Incident(secrets.token_hex(6), slot, kind, self.now()), self.thresholds.minutes
         failed: list[WindowJob] = []
         for series in incident.series:

@@ -25,7 +25,7 @@ LONGEST_WAIT_S: Final = 120.0
 
 @dataclass(kw_only=True)
 class Inline:
-    """Syncs windows without the queue. ``print_line``: prints a line for a person. ``failures``: the failed windows."""
+    """Syncs windows without the queue. ``print_line``: prints why a try failed. ``failures``: the failed windows."""
 
     claims: WindowClaims
     window_sync: WindowSync

@@ -1,8 +1,8 @@
 """Answers of an unexpected shape are detected and quarantined here, and replayed once the parser is corrected.
 
 The watch checks answers before they are parsed, but refuses no answer; that is the parser's task. A deviation goes to
-the quarantine, with one notice to the operator. A new field would come with every answer of a night, so each process
-counts by itself and writes the count of a known deviation at most once a minute.
+the quarantine, with one notice to the operator. A new field would come with every answer of a night. To spare the
+registry, each process counts a deviation by itself, and writes its count at most once a minute.
 
 The replay doesn't call the supplier. Each stored answer is parsed again and goes through the steps of
 ``worker.sync.window``. Readings carry the time of their answer, so values from later answers stay, a changed value is
@@ -193,7 +193,10 @@ class _ReplayRecorder:
     ledgers: CompletenessTable
 
     def recent_answers(self, job: WindowJob) -> RecentAnswers:
-        """Return no answers, so a replayed answer may replace its own values. Later answers are replayed after it."""
+        """Return no answers, so that a replayed answer may replace the values that it stored itself.
+
+        With the recorded answers, its values on the days of a later answer would stay. Later answers are replayed next.
+        """
         return RecentAnswers()
 
     def record_corrections(self, writes: Writes, entries: Sequence[Entry]) -> None:

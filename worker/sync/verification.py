@@ -191,7 +191,7 @@ class Auditor:
 
 
 def _last_day(outcome: SeriesOutcome | None) -> dict[date, timedelta]:
-    """Return the last stored day, with stored time 0 because the stored part is unknown; empty if no day is known."""
+    """Return the last stored day, with stored time 0: any part of it may be stored. Empty if no day is known."""
     return {outcome.last_day: timedelta()} if outcome and outcome.ever_stored and outcome.last_day else {}
 
 

@@ -154,11 +154,12 @@ class WindowSync:
 
     def _fetch_answer(self, account: Account, meter: str, job: WindowJob) -> RawAnswer:
         series, asked_at, window = messages.series_of(job), self.now(), messages.window_of(job)
-        # The client is looked up again for each piece: nothing is requested after the consent's last day, even if the
-        # fetch goes on past midnight. A lambda is used because the ``repr`` of a partial would show the meter's number.
         # A state is requested even if it began before the account's first day, because the answer says what holds
         # today.
         data_from = None if series.is_state else account.first_day
+        # ``supplier_of`` checks the consent. It is called for each piece, so nothing is requested after the consent's
+        # last day, even if the fetch goes on past midnight. A lambda is used because a partial's ``repr`` would show
+        # the meter's number.
         split = SplitFetch(lambda piece: self.supplier_of(account).ask(series, meter, piece), data_from).fetch(window)
         answered_window = DateWindow(window.start, split.end)
         answer = RawAnswer(series, asked_at, answered_window, split.payloads, split.floor)
@@ -175,7 +176,7 @@ class WindowSync:
         left_out = sum(part.left_out for part in parsed)
         if len(parsed) > 1 and (answer.series.has_steps or periods):
             # The last step of a piece may extend into the next piece, and a period comes with every piece that it
-            # touches.
+            # touches. What is dropped counts as left out.
             left_out += len(readings)
             readings = keep_latest_periods(readings) if periods else keep_last(readings)
             left_out -= len(readings)
@@ -188,7 +189,7 @@ class WindowSync:
             left_out=left_out,
             floor=answer.floor,
         )
-        # The supplier may have refused the last day, which then remains to be requested.
+        # If the supplier refused the last day, the window ends before it, so that day remains to be requested.
         fetched["end"] = answer.window.end.isoformat()
         return fetched
 
@@ -253,8 +254,8 @@ class WindowSync:
         series, window = messages.series_of(changes), messages.window_of(changes)
         replaced = messages.to_entries(changes["replaced"])
         removals: dict[str, Sequence[messages.Row]] = {series.inputs.value: replaced}
-        # Steps that replace steps with other bounds don't give their totals a new revision: the store's compare-and-set
-        # decides on these steps as a whole.
+        # Steps that replace steps with other bounds give their totals no new revision: of two runs that write the same
+        # time, one loses the store's compare-and-set on the steps themselves, and compares its answer again.
         changed_keys -= set(changes["reshaped"])
         for doctype in series.totals:
             sums = Counter(changes["rest"][doctype.value])
@@ -263,7 +264,8 @@ class WindowSync:
             different = keep_different(sums, stored, doctype, {total_key(key, doctype) for key in changed_keys})
             totals[doctype.value] = different
             removals[doctype.value] = [stored[key] for key in sorted(stored.keys() - sums.keys())]
-            first_key, end_key = key_range(window, doctype)  # The range excludes the neighbouring hours of a curve.
+            # A curve is read with an hour before and after the window; the totals of these hours aren't counted.
+            first_key, end_key = key_range(window, doctype)
             changed_here = {entry.key for entry in different}
             unchanged += sum(first_key <= key < end_key and key not in changed_here for key in sums)
         return Writes(
@@ -403,6 +405,7 @@ class WindowSync:
                 gone = removals[inputs]
                 replacing += [entry._replace(amount=REMOVED, replaced_amount=entry.amount) for entry in gone]
                 # A new reading may have been removed earlier; then the table of corrections records that it is back.
+                # Days that Relève computed from the curve aren't recorded.
                 told = [entry for entry in entries[inputs] if not entry.is_computed]
                 new = [one for one in told if one.replaced_amount is None or one.key in writes["reshaped"]]
                 replacing += [entry._replace(replaced_amount=REMOVED) for entry in new]

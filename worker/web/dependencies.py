@@ -10,11 +10,11 @@ number has been raised since, the session no longer shows the account. A cookie 
 kind gives an empty session.
 
 Browsers on the home's own computer need not sign in. They share one session of the home's household, made when the web
-starts. ``is_local`` checks three things, each of which keeps others out. The sender's address: other machines reach a
-container's port through a separate address. The headers of proxies: a proxy on this machine passes on the requests of
-other machines. The requested host: the host name of a foreign page may lead to this machine. A proxy need not reveal
-itself (nginx by default asks for 127.0.0.1 and adds no header). So everybody must sign in if the address of the pages
-implies a proxy.
+starts. ``is_local`` recognises them by three checks. The sender must have a loopback address, which no other machine
+has. No header may show a proxy, because a proxy on this machine passes on the requests of other machines. The requested
+host must be a loopback host too, because the host name of a foreign page may lead to this machine. But a proxy need not
+reveal itself (nginx by default asks for 127.0.0.1 and adds no header). So everybody must sign in if the address of the
+pages implies a proxy, and also in a container, which can't recognise its own machine.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def names_proxy(public_url: str) -> bool:
 
 
 def is_local(request: Request) -> bool:
-    """Return whether the request's addresses are of this computer, and no header shows that a proxy passed it on."""
+    """Return whether sender and requested host are this computer, and no header shows that a proxy sent the request."""
     peer = request.client.host if request.client else ""
     if not is_loopback_host(peer) or not is_loopback_host(request.url.hostname or ""):
         return False
@@ -230,7 +230,8 @@ def get_session(request: Request) -> Session:
         note_household(request, session)
         if session.key is not None:
             note_visit(request, session.key.id, partial(access.keys.record_visit, session.key))
-            # Notices, erasures and lists of sessions use the accounts that are stored for the home's household.
+            # Notices, erasures and lists of sessions read the stored accounts of the home's household, so a visit
+            # brings them up to date.
             if settings_of(request).is_home:
                 note_visit(request, "home", access.home.ensure_household)
     return session
@@ -269,7 +270,10 @@ class Visit:
 
 
 def _session_of_home(request: Request, access: WebAccess, session: Session) -> Session:
-    """Return the session; unless empty, it shows every account of the home. The home's computer needs no cookie."""
+    """Return a session that shows every account of the home; without a key, it shows none.
+
+    A browser on the home's own computer needs no cookie: it gets the local session, if that is open.
+    """
     local: LocalSession = request.app.state.local_session
     if session.key is None and local.is_open and is_local(request):
         session = local.load()

@@ -61,9 +61,9 @@ class AbortedAnswer(Exception):
 
 
 def meter_elsewhere() -> HttpRefusal:
-    """Return the refusal of a meter that another tenant's account reads, or read until its data were erased.
+    """Return the refusal of a meter whose account is, or was until the meter's data were erased, another tenant's.
 
-    The refusal tells neither the tenant nor which of the two cases applies; only API clients get this refusal.
+    The refusal doesn't tell who the tenant is, nor whether the data were erased. Only API clients get this refusal.
     """
     message = "an account of another tenant reads this meter, or has read it: ask the operator"
     return HttpRefusal(409, MeterElsewhere.code, message)

@@ -1,8 +1,8 @@
 """Files of stored documents: their formats, the requested range, and a whole file as an answer.
 
 The formats are JSON and CSV with the stored fields, and spreadsheets for people. Programs such as Excel read a
-spreadsheet by the settings of the reader's machine, so a French one has semicolons and decimal commas. The byte order
-mark tells these programs that the file is in UTF-8.
+spreadsheet by the settings of the reader's machine, so a spreadsheet in French has semicolons and decimal commas. The
+byte order mark tells these programs that the file is in UTF-8.
 
 A range is read, and its file sent, page by page. If the store fails in the middle, or the reader's session or token
 ends, the connection is closed before the end of the body: browsers and clients then see a failed download, and nobody

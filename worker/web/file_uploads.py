@@ -35,8 +35,8 @@ LARGEST_UPLOAD: Final = MOST_PROOFS * LARGEST_PROOF + 64 * 1024
 # For files of measures from a household or its program: all files of an import together.
 LARGEST_IMPORT: Final = 32 * 1024 * 1024
 LARGEST_PRICES: Final = 256 * 1024
-# The routes that take files, each with the most bytes of its body. All other routes refuse multipart bodies. A route
-# listed here checks the sender before it reads the body, and reads the body in pieces (``asgi``).
+# The routes that take files or long forms, each with the most bytes of its body. A route listed here checks the sender
+# before it reads the body. ``asgi`` refuses multipart bodies for all other pages.
 UPLOADS: Final = {
     re.compile(r"/operator/rights/[0-9a-z]{1,40}/proofs"): LARGEST_UPLOAD,
     re.compile(r"(/api)?/accounts/[a-z0-9]{1,32}/import"): LARGEST_IMPORT,
@@ -117,8 +117,8 @@ def import_files(
 
     ``holder``: the session of the household that sends the files; None if a client does. A refused file doesn't stop
     the others. The numbers of new, equal and different days are noted for the audit trail. Raises HttpRefusal 429 after
-    too many imports. Raises HttpRefusal 503 while this process runs two imports, or one of the same household (of the
-    same account if a client sends the files). After StoreUnavailable the same import can be repeated.
+    too many imports. In one process at most two imports run at once: only one of a household, and only one of clients
+    into the same account. HttpRefusal 503 refuses any more. After StoreUnavailable the same import can be repeated.
     """
     if wait_s := visit.count_call(IMPORTS, account.id):
         raise HttpRefusal(429, "too_many_requests", f"too many imports: try again in {wait_s} s", wait_s=wait_s)

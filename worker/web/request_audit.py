@@ -32,7 +32,7 @@ _SUBJECTS: Final = ("invitation_id", "right_id", "key_id", "grant_id")  # Path p
 # recorded. This limit is for a known actor's refused attempts, and for all attempts of unknown visitors at an address.
 TRIES: Final = Rate("audit-tries", calls=60, window_s=3600)
 REFUSED_VISITORS: Final = Rate("audit-visitors", calls=1000, window_s=3600)  # Refusals of all visitors together.
-# While Redis is down, this process counts the refused attempts of all callers together: these are their last times.
+# While Redis is down, this process limits the refused attempts of all callers together, by the times of the last ones.
 _WITHOUT_REDIS: Final = deque[datetime](maxlen=TRIES.calls)
 
 
@@ -59,7 +59,8 @@ class AuditNote:
 def note_actor(request: Request, kind: ActorKind, actor: str, tenant: str | None = None) -> None:
     """Note who acts, once the request is authenticated. ``tenant``: the owner of the program, if a program acts.
 
-    A household doesn't replace an actor that was noted before, because every page loads the household's session.
+    Every page loads the household's session, even if the same browser's operator acts. So a household doesn't replace
+    another actor.
     """
     note = _note_of(request)
     if kind is not ActorKind.HOUSEHOLD or note.actor_kind in (ActorKind.VISITOR, ActorKind.HOUSEHOLD):

@@ -104,7 +104,7 @@ class WebServer:
             server_header=False,
             proxy_headers=proxies is not None,
             forwarded_allow_ips=proxies,
-            backlog=limits.waiting,  # The event loop also accepts as many connections at once.
+            backlog=limits.waiting,  # For the socket's queue; the event loop accepts up to as many at a time.
             timeout_graceful_shutdown=_SHUTDOWN_GRACE_S,
         )
         trusted = ProxyHeadersMiddleware(config.app, proxies or []).trusted_hosts  # type: ignore[arg-type]
@@ -141,9 +141,10 @@ class ConnectionLimits:
 
     ``head_s`` and ``body_s``: how long a head or a body may take. A body may take longer if it arrives at ``body_rate``
     bytes a second or faster. If the answer is sent before the body's end, the rest of the body may take ``rest_s``, or
-    longer at ``dropped_rate`` bytes a second or faster; at most ``rest_bytes`` of the whole body are read. But a body
-    whose declared length is at most ``dropped_bytes`` is read to its end, because browsers show an answer only after
-    they have sent the whole body. ``stalled_s``: how long a client may receive nothing of an answer.
+    longer at ``dropped_rate`` bytes a second or faster. Beyond ``rest_bytes`` of the body, those before the answer
+    included, the connection is closed. But a body whose declared length is at most ``dropped_bytes`` is read to its
+    end, because browsers show an answer only after they have sent the whole body. ``stalled_s``: how long a client may
+    receive nothing of an answer.
     """
 
     connections: int = 1000
@@ -357,8 +358,8 @@ class BoundedProtocol(H11Protocol, LimitedConnection):
             kind = PhaseKind.REST if self._is_answered_early() else PhaseKind.BODY
             return Phase(kind, id(self.cycle))
         if self.conn.their_state is h11.IDLE:
-            # A connection that is kept alive is ended by uvicorn's own timer; the phase of its next head begins with
-            # the first byte.
+            # Between two requests, uvicorn's keep-alive timer limits the wait. The flag changes with the first byte of
+            # the next head, so a new phase begins there.
             return Phase(PhaseKind.HEAD, (id(self.cycle), self.cycle is not None and self.conn.trailing_data[0] != b""))
         return None
 
@@ -443,7 +444,7 @@ def mailing_notices(access: WebAccess, *, is_home: bool = False) -> Iterator[Non
     def run() -> None:
         while not stop.wait(_NOTICES_EVERY_S):
             try:
-                if is_home:  # Notices go to stored accounts, and a worker may have added an account.
+                if is_home:  # Notices go only to accounts stored with the household; a worker may have added others.
                     access.home.ensure_household()
                 deliver_household_notices(access.notice_sender)
             except WorkerError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import socket
 import threading
 import tracemalloc
@@ -216,3 +217,11 @@ def requests_of(url: str, longest_s: float) -> requests.Session:
     session = requests.Session()
     session.mount(url, BoundedHttp(longest_s=longest_s))
     return session
+
+
+def test_an_answer_with_a_malformed_header_puts_no_query_into_a_log(caplog: pytest.LogCaptureFixture) -> None:
+    answer = CannedAnswer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nno colon\r\n\r\n")
+    with canned_server(answer) as server, requests.Session() as session, caplog.at_level(logging.DEBUG):
+        session.mount("http://", BoundedHttp())
+        assert session.get(f"{server.url}?usage_point_id=30001640000011").status_code == 200
+    assert "30001640000011" not in caplog.text

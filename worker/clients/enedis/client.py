@@ -82,7 +82,7 @@ _KNOWN_CODES: Final = {
 
 
 def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
-    """Return what the reply to a request means, as ``classify`` does.
+    """Return what the reply to a request means: END_TOO_LATE, or the result of ``classify``.
 
     ``end``: the end of the requested days; None for a state. ``report`` is called with an undocumented refusal.
     """
@@ -180,7 +180,7 @@ def _over_quota(payload: Json) -> bool:
 
 
 class EnedisClient(SeriesClient):
-    """The client for the series of one account or of the whole application."""
+    """The client for the series, with the token of one account (v4) or of the application (v5, 2026)."""
 
     interpret = staticmethod(interpret)  # Gateways replace this function, because they have refusals of their own.
 

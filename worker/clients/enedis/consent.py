@@ -94,7 +94,7 @@ def fetch_shared_meters(session: SupplierSession, autorisation_id: int, now: dat
 
 
 def _to_meter(number: str, services: Sequence[Mapping[str, Json]]) -> SharedMeter:
-    """Return a meter with the days of its first service, and the series that its services cover."""
+    """Return a meter with the first and last day of its first service, and the series that its services cover."""
     end = _to_day(services[0].get("dateFin"))
     until = None if end is None else end - ONE_DAY  # The day ``dateFin`` itself is excluded.
     return SharedMeter(number, _to_day(services[0].get("dateDebut")), until, _offered_series(services))

@@ -37,14 +37,14 @@ class GatewayToken:
 def read_gateway_token(text: str) -> GatewayToken:
     """Return the claims of a gateway's token; its signature isn't checked, because only the gateway has the key.
 
-    Raises ValueError for a text that isn't a token, and for a token that has expired or names no meter. The error is
-    one line that says what to do and doesn't quote the token.
+    A token that isn't a JWT has no claims. Raises ValueError for a text that isn't a token, and for a JWT that is
+    damaged, has expired or names no meter. The error is one line that says what to do and doesn't quote the token.
     """
     text = text.strip()
     if not _BEARER.fullmatch(text) or _METER_WORDS.fullmatch(text):
         raise ValueError("this is not a token: copy the whole line from the gateway's page, and nothing else")
     if text.count(".") != 2:
-        if text.startswith("eyJ"):  # Each JWT begins with '{"' in base64.
+        if text.startswith("eyJ"):  # '{"' in base64, the beginning of a JWT, which must have three parts.
             raise ValueError(_DAMAGED)
         return GatewayToken()
     try:

@@ -220,10 +220,10 @@ def is_right(record: Json) -> bool:
 
 
 def interpret(reply: Reply, end: date | None, now: datetime, report: Callable[[Deviation], object]) -> Answer:
-    """Return what the reply to a request means, as ``classify`` does.
+    """Return what the reply to a request means: the same as ``classify``, with one exception.
 
-    ``end``: the end of the requested days; None for a state. ``report`` is called with each undocumented refusal in the
-    reply.
+    If GRDF says that a day is too late, but ``end`` is past or None, RequestRefused is raised. ``end``: the end of the
+    requested days; None for a state. ``report`` is called with each undocumented refusal in the reply.
     """
     for deviation in unexpected_refusals(reply):
         report(deviation)
@@ -253,7 +253,7 @@ def classify(reply: Reply, now: datetime) -> Answer:
 
 
 def interpret_rights(reply: Reply, now: datetime) -> BusinessError | None:
-    """Return None if a call about rights succeeded; return an error that is no failure, but tells a right's state.
+    """Return None if a call about rights succeeded. If the reply's error only tells a right's state, return this error.
 
     Such an error says that the right exists already, waits for its holder, or isn't found. Any other error is raised as
     TransientError, UnknownUsagePoint, RightRefused, RequestRefused or OperatorFault. Error texts quote only the digits

@@ -140,7 +140,8 @@ def _read_json(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries
         source.refuse_size(
             f"more than {_LARGEST_JSON // cells.MEGABYTE} MB of JSON: ask for CSV, or one year at a time"
         )
-    # Counted before parsing: an object takes thirty times the memory of its two brackets, and each name 160 bytes.
+    # Values and names are counted before parsing, because parsing a small text may fill the memory: an object takes
+    # thirty times the memory of its two brackets, and each name 160 bytes.
     if max(text.count(b"{"), text.count(b"[")) > cells.MAX_ROWS or text.count(b",") > _COMMAS_A_POINT * cells.MAX_ROWS:
         source.refuse_size(f"more than {cells.MAX_ROWS} values: split the file by year")
     if len({hash(name[1]) % 2**16 for name in _NAMES.finditer(text)}) > _MOST_NAMES:

@@ -60,8 +60,8 @@ _FIRST_SERIAL: Final = datetime(1899, 12, 30)  # noqa: DTZ001  # Day 0 of a work
 _SERIALS: Final = range(29_221, 73_051)  # From 1980 to 2099.
 _SCIENTIFIC: Final = re.compile(r"\d(?:[.,]\d+)?E\+?1\d", re.IGNORECASE)
 _HALF_SECOND: Final = timedelta(milliseconds=500)
-# The part of a meter's number that is not shown: all but its last four digits. A spreadsheet may have dropped the
-# number's first zero.
+# Matches what ``shown_name`` hides of a meter's number: all but its last four digits. The number may have fewer than 14
+# digits, because a spreadsheet may have dropped its first zero.
 _SHOWN_METER: Final = re.compile(r"(?:[0-9]{6,}|GI[0-9]{2})(?=[0-9]{4}(?![0-9]))", re.IGNORECASE)
 _EXPORTED: Final = re.compile(
     r"ENEDIS_[RC][0-9]{2}[A-Z]?_.*?(20[0-9]{6})([0-9]{6})?(?:_[0-9]{1,5})?(?=\.[A-Z]|$)", re.IGNORECASE
@@ -102,10 +102,11 @@ class FileSeries:
     ``file``: the file's name as shown; for a file in a ZIP, with the name of the ZIP before it. ``format``: the name of
     the format, such as ``enedis-hour``. ``usage_point``: the number of the meter, or of the delivery point of gas; None
     if the file has none. ``readings``: in time order, each step or day once, in the form of ``worker.domain.parsing``.
-    ``told_at`` (zone-aware): the time of the export, or the end of the last reading's day if that is later.
-    ``dropped``: how many rows have no usable value. ``differing``: how many rows have the time of an earlier row, but
-    another value. ``step_minutes``: the lengths of the steps of a curve. ``marks``: nature, likelihood and state of a
-    value, if one of the three is unusual, by the local end of the value's step, such as ``2023-03-13 00:30:00``.
+    ``told_at`` (zone-aware): the time of the export; but the end of the last reading's day if this end is later, or if
+    the time of the export is unknown. ``dropped``: how many rows have no usable value. ``differing``: how many rows
+    have the time of an earlier row, but another value. ``step_minutes``: the lengths of the steps of a curve.
+    ``marks``: for each value of which nature, likelihood or state is unusual, all three of these. The key is the local
+    end of the value's step, such as ``2023-03-13 00:30:00``.
     """
 
     file: str

@@ -151,10 +151,10 @@ def _direction_of(line: TableLine) -> Direction:
 
 
 def _to_watts(value: Decimal | None, unit: str, minutes: int) -> Decimal | None:
-    """Return a value in W or Wh; None if the value is None.
+    """Return a power in W or an index in Wh; None if the value is None.
 
-    ``minutes``: the length of a step whose energy is converted to its mean power; 60 for a power or an index, of which
-    only the unit is converted.
+    ``minutes``: if the value is the energy of a step, the step's length, which gives the mean power. For a power or an
+    index, it is 60, so that only the unit is converted.
     """
     return None if value is None else value * _IN_WATTS[unit] * 60 / minutes
 
@@ -189,7 +189,7 @@ def _read_curve_json(measures: list[dict[str, Any]], source: Source) -> _Curves:
                 continue
             stage = str(quantity.get("etapeMetier") or measure.get("etapeMetier") or "")
             points.reverse()
-            while points:  # Popping releases each point that has been read: points take more memory than steps.
+            while points:  # A point takes more memory than its step, so ``pop`` releases each point when it is read.
                 line = _point(source, place := place + 1, measure, quantity, points.pop())
                 minutes = _STEPS.get(line.text("p") or str(measure.get("pas") or ""))
                 if minutes is None:

@@ -129,7 +129,7 @@ def _is_time(cell: Any) -> bool:
 
 
 def _minutes_between(line: TableLine, start: datetime, end: datetime) -> int:
-    """Return the length of a step in minutes. Local times across a clock change may differ by an hour more or less."""
+    """Return the length of a step in minutes, also if a clock change puts naive local times an hour off."""
     if (start.tzinfo is None) is not (end.tzinfo is None):
         line.fail("one of the two times has an offset, the other has none")
     length = end - start
@@ -273,7 +273,7 @@ def _add_row(line: TableLine, block: _Block) -> None:
     if "eas t" in line.columns or "eai t" in line.columns:
         block.indexes.append(line)
     elif not block.kind or block.kind.startswith(_CURVES):
-        if any(line.cells[2:]) and block.steps:  # Some files have a third field in their first row.
+        if any(line.cells[2:]) and block.steps:  # Only the first row may have a third field, as in some files.
             line.fail(f"has {len(line.cells)} columns, needs 2")
         block.steps.append(StepRow(line.moment("horodate"), line.number_or_none("valeur")))
 

@@ -59,7 +59,7 @@ class Origin:
     exported_at: datetime | None = None
 
     def series(self, series: Series, parsed: ParsedAnswer, ends: Iterable[datetime], **fields: Any) -> FileSeries:
-        """Return the series of a file; ``ends``: the ends of the readings or, if there are none, of all rows."""
+        """Return the series of a file; ``ends``: the ends of the readings; without readings, of the rows."""
         last = (max(ends).astimezone(PARIS) - _TICK).date() + ONE_DAY
         told_at = max(local_midnight(last), self.exported_at or local_midnight(last))
         fields = {"dropped": parsed.dropped, "differing": parsed.differing, **fields}
@@ -192,10 +192,10 @@ def _to_text(number: Decimal | None) -> str | None:
 
 
 def day_of_midnight(moment: datetime) -> tuple[date, bool] | None:
-    """Return the local day that begins at an index' label, and whether the label says 00:00; None for another time.
+    """Return the local day whose midnight an index' label means, and whether the label says 00:00.
 
-    Exports of early 2024 label a midnight in summer as ``01:00+02:00``. Measurements show that the index is that of
-    midnight.
+    None if the label means no midnight. Exports of early 2024 label a midnight in summer as ``01:00+02:00``.
+    Measurements show that the index is that of midnight.
     """
     local = moment.astimezone(PARIS) if moment.tzinfo else moment.replace(tzinfo=PARIS)
     clock = (local.hour, local.minute, local.second)
@@ -233,10 +233,11 @@ def infer_minutes(ends: Sequence[datetime], usual: int = USUAL_STEP_MINUTES) -> 
 
 
 def _without_missing_step(gaps: Sequence[int | None], index: int) -> int | None:
-    """Return the length of the step that ends at ``index``, which usually is the gap before its end; None if unknown.
+    """Return the length of the step that ends at ``index``; None if unknown.
 
-    If both neighbouring gaps have other lengths and at least one is shorter, a step is missing here. The length is then
-    that of the shorter neighbour; if both are shorter, that of the next gap.
+    Usually the length is the gap before this end, ``gaps[index]``. But if neither neighbouring gap is as long and at
+    least one is shorter, a step is missing in this gap. Then the length is that of the shorter neighbour; if both are
+    shorter, that of the next gap.
     """
     gap = gaps[index]
     before = gaps[index - 1] if index else None

@@ -98,7 +98,7 @@ def _find_pce(table: Table) -> str | None:
 def _find_time(table: Table) -> datetime | None:
     """Return the first instant of the day of the export; None if the workbook doesn't tell this day.
 
-    An answer that is requested on the same day then counts as later than the file.
+    With the first instant, an answer that is requested on the same day counts as later than the file.
     """
     match = _EXPORTED.search(table.words_above())
     try:

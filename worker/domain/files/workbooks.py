@@ -275,7 +275,7 @@ def _refuse_damage(source: Source, reason: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # A panic isn't a subclass of Exception, and its class can't be imported.
+        # A panic is recognised by name: its class can't be imported, and isn't a subclass of Exception.
         if not isinstance(error, (CalamineError, *DAMAGE)) and type(error).__name__ != "PanicException":
             raise
         source.fail(reason)

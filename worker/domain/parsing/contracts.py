@@ -54,7 +54,7 @@ _MILLIONTHS_OF_KWH: Final = 1_000_000
 
 
 def parse_contract(payload: Json, window: DateWindow) -> ParsedAnswer:
-    """Parse the contract in force to one reading, whose load is the subscribed power in kVA."""
+    """Parse the contract in force into a single reading; its load is the subscribed power in kVA."""
     contracts = list(_contracts(payload))
     powers = [(power, details) for raw, details in contracts if (power := _parse_power(raw)) is not None]
     if not powers:

@@ -10,10 +10,10 @@ The maximum power of each day is in VA, with its instant.
 
 The label is the instant of the maximum power, so it can be any time. A reading belongs to the local day of its label.
 Of two readings of one day, the higher reading counts; of equal readings, the earlier one. An instant in the repeated
-autumn hour counts as the first pass of the hour. Only the order of several labels could show the second pass, as in
-``timestamps``, but a day has only one label.
-An instant in the skipped spring hour is moved an hour later. Source: Enedis, guide d'implémentation Data Connect v5
-(daily_consumption_max_power), swagger mesure_synchrone_auto v2 of 2026, and a recorded answer.
+autumn hour counts as the first pass of the hour if its label has no offset: only an offset shows the pass, because
+there is no sequence of labels whose order could show it, as in a curve. An instant in the skipped spring hour is moved
+an hour later. Source: Enedis, guide d'implémentation Data Connect v5 (daily_consumption_max_power), swagger
+mesure_synchrone_auto v2 of 2026, and a recorded answer.
 
 Registers (2026) are the meter's values at each midnight, by tariff period.
 
@@ -27,10 +27,10 @@ Values are Wh since the meter was installed, integers or texts, labelled by the 
 readings at other times of day (a visit, a change of the tariff) are left out.
 
 One midnight may have several calendars: the energy supplier's, whose periods are billed, and the distributor's, whose
-ids begin with D. One of them is chosen by these criteria in turn: all its registers have a value, it is the supplier's,
-its values continue longest, its id sorts last. The total is that of ``cadranTotalisateur``, else the sum of the
-registers. Without a total, a midnight that lacks a register is left out, because a sum needs all of them. Source:
-swagger mesure_synchrone_auto v2 of 2026; files of flux R64 with the same names.
+ids begin with D. One of them is chosen by these criteria in turn: all its registers have a value, it is the energy
+supplier's, its last value is the newest, its id sorts last. The total is that of ``cadranTotalisateur``, else the sum
+of the registers. Without a total, a midnight that lacks a register is left out, because a sum needs all of them.
+Source: swagger mesure_synchrone_auto v2 of 2026; files of flux R64 with the same names.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def parse_load_curve(payload: Json, series: Series = Series.LOAD_CURVE) -> Parse
 def _collect(readings: Iterable[IntervalReading], rows: int) -> ParsedAnswer:
     """Return the readings in time order. If a step occurs twice, its last value that isn't zero counts.
 
-    Some suppliers pad the skipped hour of a spring day with zeros (rule T5), which must not replace real values.
+    Some suppliers pad the skipped hour of a spring day with zeros, which must not replace real values.
     """
     by_bounds: dict[tuple[datetime, timedelta], IntervalReading] = {}
     usable = differing = 0
@@ -102,7 +102,7 @@ def _collect(readings: Iterable[IntervalReading], rows: int) -> ParsedAnswer:
         if bounds in by_bounds and by_bounds[bounds] != reading:
             differing += 1
         if bounds not in by_bounds or reading.amount:
-            by_bounds.pop(bounds, None)  # The reading moves to the place of its last occurrence.
+            by_bounds.pop(bounds, None)  # The reading moves to the end; the order counts in ``keep_last``.
             by_bounds[bounds] = reading
     kept = keep_last(list(by_bounds.values()))
     return ParsedAnswer(kept, rows - usable, differing, len(by_bounds) - len(kept))
@@ -158,7 +158,7 @@ def parse_max_power(payload: Json, series: Series = Series.MAX_POWER) -> ParsedA
 
 
 def _rank(reading: IntervalReading) -> tuple[int, bool, datetime]:
-    """Return a sort key that puts the reading to keep first."""
+    """Return a sort key. Of the readings of one day, the reading with the smallest key is kept."""
     at = (reading.details or {}).get("at")
     return -reading.amount, at is None, datetime.fromisoformat(at) if at else reading.start
 
@@ -248,7 +248,10 @@ class _Points:
         return IntervalReading(local_midnight(day), day_length(day), total * MILLIWATT_HOURS_PER_WH, details or None)
 
     def _calendar_of(self, day: date) -> tuple[str, bool] | None:
-        """Return the calendar chosen for a midnight, and whether all its registers have values; None if it has none."""
+        """Return the calendar chosen for a midnight, and whether all registers of this calendar have values.
+
+        None if no calendar has values for this midnight.
+        """
         ranked = [
             (self.registers[name][day].keys() == self._names(name), not name.startswith(_DISTRIBUTOR), max(days), name)
             for name, days in self.registers.items()

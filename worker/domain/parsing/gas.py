@@ -12,10 +12,10 @@ is the supplier's value: it is not volume x coefficient, and volumes are not the
 "Absence de Données", or with an energy that is null, isn't a reading; an energy of zero is a reading.
 
 If several daily records begin on the same day, the record with the latest end counts; if the ends are equal, the last
-record in the answer. A record over several days counts for its first day. It is left out if another of its days has a
-record of its own. Of overlapping periods, the period with the latest end counts; if the ends are equal, the last in the
-answer. Records of another kind (hours, injections, the other series), and records of GRDF's customer site, whose names
-are spelt differently, are left out.
+record in the answer. A record over several days counts for its first day. It is left out if one of its later days has
+a record of its own. Of overlapping periods, the period with the latest end counts; if the ends are equal, the last in
+the answer. Records of another kind (hours, injections, the other series), and records of GRDF's customer site, whose
+names are spelt differently, are left out.
 
 GRDF has misspelt one of its own names with a colon at its end (``"perim_donnees_techniques:"``), so spaces and colons
 at the end of names are ignored. GRDF's words come with and without accents, in upper or lower case.
@@ -154,7 +154,7 @@ def _details_of(fields: Mapping[str, Json], consumption: Mapping[str, Json]) -> 
 
 
 def _indexes_of(fields: Mapping[str, Json]) -> tuple[int | float | None, int | float | None]:
-    """Return the meter's indexes at the record's beginning and end; if it has neither, the converter's indexes."""
+    """Return the meter's indexes at the record's beginning and end; if both are missing, the converter's."""
     began, ended = object_of(fields, "releve_debut"), object_of(fields, "releve_fin")
     pairs = (
         (

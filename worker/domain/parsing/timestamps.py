@@ -6,10 +6,10 @@ this order:
 
 1. Each label is resolved by itself. An ambiguous label means the earlier instant, unless only the later instant comes
    after the previous reading's instant.
-2. This rule is for a clock-change day whose instants don't rise by rule 1. The instants follow from the positions of
-   the labels if the steps add up to the true length of the day, and the clock change alone explains the disorder. In
-   spring it explains labels of the skipped hour, if no other labels are out of order. In autumn it explains one
-   backward jump of the labels, between 01:30 and 03:30.
+2. This rule is for a clock-change day for which rule 1 gives instants that don't rise. The instants follow from the
+   positions of the labels if the steps add up to the true length of the day, and the clock change alone explains the
+   disorder. In spring it explains labels of the skipped hour, if no other labels are out of order. In autumn it
+   explains one backward jump of the labels, between 01:30 and 03:30.
 3. Otherwise the rows are out of order: each row keeps the time of its own label, and when a label of the repeated hour
    occurs twice, the second occurrence means the later instant.
 """
@@ -31,7 +31,7 @@ _ONE_TICK = timedelta(microseconds=1)
 _USUAL_STEP_MINUTES: Final = 30  # The length of a step if its point has none.
 _CLOCK_CHANGE_HOUR: Final = 2  # French clocks skip or repeat the hour from 02:00 to 03:00.
 # The label before the backward jump in autumn and the label after it both lie between these times. They are the ends of
-# steps, so they may be as late as 03:30. Some files repeat labels half an hour too early.
+# steps, so they may be as late as 03:30. Some files repeat labels half an hour too early, as early as 01:30.
 _FALL_FROM, _FALL_UNTIL = time(1, 30), time(3, 30)
 _MINUTES_PER_DAY: Final = 24 * 60
 _LONGEST_STEP: Final = len("PT99H9999M")
@@ -144,8 +144,8 @@ def _instant(label: datetime, previous: datetime | None) -> datetime:
     return later if previous is not None and earlier <= previous < later else earlier
 
 
-# All accounts have the same labels in one night. The cache may hold only naive labels and instants in UTC: local times
-# that differ only in ``fold``, as the two passes of the autumn hour do, are equal to Python.
+# All accounts have the same labels in one night. The cache may hold only naive labels and instants in UTC: it would
+# confuse the two passes of the autumn hour in local time. They differ only in ``fold``, so to Python they are equal.
 @lru_cache(maxsize=8192)
 def _both_passes(label: datetime) -> tuple[datetime, datetime]:
     """Return the earlier and the later instant of a label; they are equal unless the label is ambiguous.

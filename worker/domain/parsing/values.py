@@ -71,8 +71,8 @@ class ParsedAnswer:
     """The readings of one answer in time order, each step once, and the numbers of points left out.
 
     ``dropped``: points with an unusable value, date or step. ``differing``: points repeated with another value; the
-    last value counts. ``left_out``: points replaced by another point of the answer, such as a later point for the same
-    time with other bounds, or a higher maximum power of the same day.
+    last value counts. ``left_out``: points replaced by another point of the answer, such as a later step that overlaps
+    them, or a higher maximum power of the same day.
     """
 
     readings: Sequence[IntervalReading]
@@ -96,9 +96,10 @@ class ParsedAnswer:
 
 
 def parse_number(raw: Json) -> Decimal | None:
-    """Parse a finite number of zero or more, sent as a number or as text; return None for anything else.
+    """Parse a number from zero to below a billion, sent as a number or as text; return None for anything else.
 
-    Rejects null, empty texts, words, booleans, NaN, infinity and negative numbers (-1 and -2 are suppliers' markers).
+    Rejects null, empty texts, words, exponents in texts, booleans, NaN, infinity and negative numbers (-1 and -2 are
+    suppliers' markers).
     """
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         return None
@@ -125,9 +126,10 @@ def parse_decimal(raw: Json) -> Decimal | None:
 def _digits_of_number(number: int | float) -> str:
     """Return the digits of a JSON number; empty if it is out of range."""
     if isinstance(number, int):
-        # Python refuses to write an integer of more than 4300 digits.
+        # Python refuses to write an integer of more than 4300 digits, so the number is compared first.
         return str(number) if -1 <= number < _LARGEST else ""
-    return format(number, "f") if number >= 0 else ""  # Written with six decimals, -1e-7 would pass as zero.
+    # A tiny negative number such as -1e-7 would be written "-0.000000" and accepted as zero.
+    return format(number, "f") if number >= 0 else ""
 
 
 def to_energy(raw: Json, minutes: int) -> int | None:
@@ -241,7 +243,7 @@ def _check_unit(unit: Json, series: Series) -> None:
 
 
 def _check_kind(reading_type: dict[str, Json], series: Series) -> None:
-    """Raise WrongUnit if the answer names another kind or aggregate: maximum powers come in the same shape."""
+    """Raise WrongUnit if the answer names another kind or aggregate; the shape of the answer shows neither of them."""
     quantity = QUANTITIES[series.description.quantity]
     for name, expected in (("measurement_kind", quantity.kind), ("aggregate", quantity.aggregate)):
         if reading_type.get(name) not in (None, expected):

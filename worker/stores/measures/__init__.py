@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 RECHECK_S: Final = 60.0
-# A task that would have to wait this long isn't retried: a later scheduled run tries again.
+# The wait that the error for a wrong layout asks for. A task that gets the error isn't retried, because the wait is too
+# long (``tasks.base``): a later scheduled run tries again.
 _LAYOUT_DELAY_S: Final = 900.0
 _COUCHDB: Final = "couchdb+"
 

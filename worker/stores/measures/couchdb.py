@@ -106,7 +106,7 @@ class CouchStore(MeasureStore):
         lost: DocumentsByDoctype = {}
         for doctype in dict.fromkeys([*documents, *removals]):
             rows = [*documents.get(doctype, ()), *removals.get(doctype, ())]
-            if lost.get(doctype.series.inputs):  # Some readings of these totals lost their race.
+            if lost.get(doctype.series.inputs):  # A reading lost its race, so its totals lose theirs, too.
                 lost[doctype] = rows
                 continue
             deletions = [deletion_of(document) for document in removals.get(doctype, ())]
@@ -116,7 +116,10 @@ class CouchStore(MeasureStore):
         return lost
 
     def erase(self, account_id: str) -> int:
-        """Erase totals before readings, because the account counts as not erased as long as a reading exists."""
+        """Erase totals before readings.
+
+        The layout check of ``InstrumentedStore`` sees only readings. Erased last, they show an interrupted migration.
+        """
         series = dict.fromkeys(doctype.series for doctype in self._databases)
         order = [doctype for name in series for doctype in reversed(name.doctypes)]
         return sum(self._databases[doctype].erase(account_id) for doctype in order)
@@ -217,12 +220,13 @@ class CouchDatabase:
         """Create the database, with its shards and replicas; return True if it was missing, False if it existed.
 
         In a cluster, status 202 means that some nodes don't know of the new database yet. Source: CouchDB 3.5, PUT
-        /{db}. CouchDB answers 401 to a user who isn't an admin, whether the database exists or not.
+        /{db}. CouchDB answers 401 to a user who isn't an admin, whether the database exists or not. A read then shows
+        whether it exists.
         """
         try:
             answer = self._server.request("PUT", self.name, partitioned="true", **self._sharding)
         except UserRefused as refusal:
-            if read_or_none(self._server, self.name) is None:  # If CouchDB refuses the password, this call raises, too.
+            if read_or_none(self._server, self.name) is None:  # Raises UserRefused, too, for a wrong password.
                 raise StoreUnavailable(
                     f"CouchDB's database {self.name} is missing, and this user may not create it: run `releve migrate` "
                     "with RELEVE_MEASURES_ADMIN_URL"
@@ -422,7 +426,7 @@ class _BoundedResponse(HTTPResponse):
 
     def read(self, amt: int | None = None) -> bytes:
         if amt is not None or 0 <= (self.length or -1) <= MOST_BYTES:
-            return super().read(amt)  # read(None) raises if an answer breaks off.
+            return super().read(amt)  # ``read(None)`` raises if an answer breaks off; ``read(n)`` doesn't.
         body = super().read(MOST_BYTES + 1)
         if len(body) > MOST_BYTES:
             raise HTTPException(f"an answer of more than {MOST_BYTES} bytes")

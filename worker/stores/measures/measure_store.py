@@ -88,7 +88,7 @@ def doctypes_of(layout: Layout) -> dict[str, Series]:
 
 
 def readings_of(layout: Layout) -> list[str]:
-    """Return the doctypes that show whether this layout is in use: they have readings if it is, none if it isn't."""
+    """Return the doctypes that contain readings only in this layout. If one isn't empty, the layout is in use."""
     packed = layout is Layout.PACKED
     return [packed_doctype(series) if packed else series.inputs.full_name for series in PACKED_SERIES]
 

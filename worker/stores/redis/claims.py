@@ -7,15 +7,16 @@ texts:
     slot:<name>                   1 if a scheduled task has run, such as resume_night:28698123
     failures:<account>:<series>   hash: how often windows of the history failed, 2024-07-11/2024-07-18 → 2
     starts:<step>                 sorted set: processes that have begun a step and not ended it, host-17-a1b2c3/17
-                                  1721890000; step: k9x4w:daily:tasks.pipeline.store:nightly/1721890000123456
+                                  1721890000; <step> is k9x4w:daily:tasks.pipeline.store:nightly/1721890000123456
     history_loaded:<series>:<letters>
                                   hash: 1 for an account whose whole history is loaded, k9x4w → 1
     task:<account>:<series>       hash: the state of the last run as long as it is needed: state ok, window
-                                  2024-06-25/2024-07-25, run_id 20240725T041209.000001, error "",
+                                  2024-06-25/2024-07-25, run_id 20240725T041209.000001, error "", and the last calls
+                                  (``domain.calls``), such as
                                   answer:data:backfill 2024-07-25T04:12:09+00:00 2024-06-25/2024-07-25
     secret:<name>                 an encrypted text
     text:<name>                   a text, such as the summary of the last audit
-    lock:<name>                   ``locks``
+    lock:<name>                   the token of the lock's holder (module ``locks``)
 
 A claim prevents a window from being queued twice; after the claim's expiry (``RELEVE_INFLIGHT_EXPIRY_S``) lost work
 can be queued again. The claims of a lane are its backlog. The score is the time of the claim in µs by the clock of
@@ -51,8 +52,9 @@ SUCCESS_TTL_S: Final = 15 * 60
 LOST: Final = "lost/"
 _OF_MANY: Final = frozenset({"history_loaded", "history", "inflight"})  # Each of these keys belongs to many accounts.
 ACCOUNT_KINDS: Final = _OF_MANY | {"task", "failures", "starts", "secret", "text", "slot"}
-# Ids begin with one of 22 letters, followed by characters from a set of 32, so a million accounts make 44 fields per
-# hash. By default Redis stores hashes compactly up to 128 fields (older versions: 512) of at most 64 bytes.
+# Accounts whose ids begin with the same three characters share a hash. An id begins with one of 22 letters, and goes
+# on with characters from a set of 32. So there are 22 528 hashes; with a million accounts, each has 44 fields. By
+# default Redis stores hashes compactly up to 128 fields (older versions: 512) of at most 64 bytes.
 BUCKET_LETTERS: Final = 3
 # KEYS: releve:inflight:nightly. ARGV: lifetime of a claim in µs (900000000), then members (k9x4w:daily …).
 # Returns the claim of each member as text (1721890000123456); empty for a member that is claimed already.
@@ -132,7 +134,8 @@ class ClaimStore(PrefixedKeys):
         seconds, microseconds = self._redis.time()
         now = int(seconds) * 1_000_000 + int(microseconds)
         oldest, newest = now - ttl_s * 1_000_000, now - int(older_than_s * 1e6)
-        # The score of a claim made in this microsecond may lie a little ahead of ``now``.
+        # A claim that was just made may have a score a little above ``now``, so without ``older_than_s`` there is no
+        # upper limit.
         last: Any = newest if older_than_s else "+inf"
         rows: Any = self._redis.zrange(self._claims_key(lane), oldest, last, byscore=True, withscores=True)
         return {member: f"{score:.0f}" for member, score in rows}
@@ -147,7 +150,7 @@ class ClaimStore(PrefixedKeys):
         return list(self._run(_BEGIN, self._key("starts", step), process, counted_s, most))
 
     def mark_lost(self, step: str, worker: str) -> None:
-        """Record that a child process of ``worker`` has died after it had begun a step. The worker itself lives."""
+        """Record that a child process of ``worker`` died during a step; the worker itself still counts as alive."""
         key = self._key("starts", step)
         starts: Any = self._redis.zrange(key, 0, -1, withscores=True)
         for process, began_at in starts:
@@ -218,7 +221,7 @@ class ProgressStore(ClaimStore, Locks):
     def record_success(
         self, account_id: str, series: str, call: Call, loaded: bool, *, brief: bool = False, **fields: str
     ) -> None:
-        """Set these fields and the answer of a good run in the series' state.
+        """Write ``fields`` and the answer of a good run to the series' state.
 
         The answers of earlier failures that this run resolves (``_makes_good``) are deleted. The state expires after
         15 minutes; if a failure is left, after 90 days. If two runs end at the same time, a resolved failure may stay
@@ -268,7 +271,7 @@ class ProgressStore(ClaimStore, Locks):
         return _to_text(self._redis.get(self._key("secret", name)))
 
     def put_text(self, name: str, text: str, ttl_s: int) -> None:
-        """Store a text that all workers can read."""
+        """Store a text that all workers can read, for ``ttl_s`` seconds."""
         self._redis.set(self._key("text", name), text, ex=ttl_s)
 
     def get_text(self, name: str) -> str | None:

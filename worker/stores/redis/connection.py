@@ -1,6 +1,6 @@
 """Connections to Redis: the client, its errors, and the prefix of all keys.
 
-Redis holds nothing that can't be lost, so every error here becomes a StoreUnavailable: the caller tries again later.
+All data in Redis may be lost, so no error is final: each becomes a StoreUnavailable, and the caller tries again later.
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@ starts the server (`python -m worker.stores.redis.embedded DATA_DIR`). The super
 and stops it as the last of its children. Without `releve up`, the first command starts the server and the last command
 stops it.
 
-The server process holds a lock (flock) on the file ``server.lock``. The lock lasts as long as a process that inherited
-it lives, so another process that gets the pid of a dead server can't be mistaken for the server. The server listens on
-127.0.0.1 with its own password. The server appends each write to a file, so a kill -9 loses at most the writes of one
-second.
+The server process holds a lock (flock) on the file ``server.lock``, which lasts until the server and its children have
+ended. The lock shows whether the server runs; the pid doesn't, because another process may have got the pid of a dead
+server. The server listens on 127.0.0.1 with its own password. The server appends each write to a file, so a kill -9
+loses at most the writes of one second.
 """
 
 from __future__ import annotations
@@ -279,8 +279,8 @@ def shared_redis(data_dir: Path, *, for_up: bool = False) -> Iterator[str]:
             yield folder.url
         finally:
             with folder.exclusive_access():
-                # If an earlier `releve up` was killed, its processes may still be ending. They count as users as long
-                # as they hold their locks.
+                # Another command, or a process left over from a killed `releve up`, may still hold ``users``. Then the
+                # server goes on, and the last holder stops it.
                 if for_up or (try_flock(users, fcntl.LOCK_EX) and not folder.belongs_to_up()):
                     folder.stop()
                 _shared_processes[:] = [process for process in _shared_processes if process.poll() is None]

@@ -112,8 +112,8 @@ class Heartbeats(PrefixedKeys):
     def living_workers(self) -> list[str]:
         """Return the names of the workers that were seen in the last 80 seconds, sorted.
 
-        The limit is longer than ``ALIVE_S``, because a home's worker writes only once a minute. A home has no other
-        worker that would requeue its messages.
+        A home's worker writes only once a minute, so the limit is longer than ``ALIVE_S``. ``ALIVE_S`` can be shorter
+        than a minute, because a home has no second worker that would requeue the messages of the first.
         """
         now = self.now()
         return [worker.name for worker in self.workers() if now - worker.seen_at <= 4 * ALIVE_S]
@@ -233,8 +233,8 @@ class BrokerMessages(PrefixedKeys):
     def _queued_messages(self, keys: Iterable[str]) -> Iterator[Any]:
         """Yield the messages in queues, each queue's newest first.
 
-        This reading begins at the end where new messages are added. Workers take messages from the other end. So no
-        message moves to a page that was read already.
+        New messages are added at the end where this reading begins, and workers take messages from the other end. So
+        no unread message moves to a page that was read already; at worst, a message is yielded twice.
         """
         for key in keys:
             first = 0

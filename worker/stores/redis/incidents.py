@@ -98,7 +98,7 @@ class IncidentStore(PrefixedKeys):
         """Count the next round of probes, and return whether this caller is to run it.
 
         This also puts off the expiry of the open incident. If two callers come at the same time, only one of them gets
-        the round, but two rounds are counted. So the time of one round passes without probes.
+        the round, but two rounds are counted. The second of these rounds never runs, so the next probes come later.
         """
         with self._redis.pipeline() as pipe:
             pipe.hincrby(self._key("incident", "counts", incident.id), "rounds", 1)
@@ -165,7 +165,7 @@ class IncidentStore(PrefixedKeys):
 
 def _ttl_s(kind: IncidentKind, first_wait_s: float) -> int:
     if kind is IncidentKind.BY_HAND:
-        # ``IncidentProber`` closes the incident after BY_HAND_LASTS, with a notice. The key expires only if it doesn't.
+        # ``IncidentProber`` closes the incident after BY_HAND_LASTS, with a notice. If that fails, the key expires.
         return int(BY_HAND_LASTS.total_seconds()) + OPEN_TTL_S
     return max(OPEN_TTL_S, int(first_wait_s * LONGEST_WAIT * 4))
 

@@ -88,7 +88,8 @@ class ConnectionRequests(PrefixedKeys):
     def create(self, request: ConnectionRequest) -> bool:
         """Store a new request; return False if it is stored already, because the same callback came before.
 
-        The request replaces the browser's earlier requests that are not final, whichever of its names they have.
+        The request replaces the browser's earlier requests that are not final, even those stored under an earlier name
+        of the browser.
         """
         key = self._key("connection_request", request.id)
         if not self._redis.set(key, self._seal(request), ex=_REQUEST_LIFE_S, nx=True):
@@ -120,7 +121,7 @@ class ConnectionRequests(PrefixedKeys):
         return next((request for request in requests if request is not None and request.browser in names), None)
 
     def bind(self, request: ConnectionRequest) -> None:
-        """Store the request under its browser's present name, and for erasures under all names of the browser."""
+        """Index the request by its browser's present name for ``of_browser``, and by all names for ``end_for``."""
         with self._redis.pipeline() as pipe:
             pipe.set(self._key("connection_requests", "browser", request.browser), request.id, ex=_REQUEST_LIFE_S)
             self._note(pipe, request, [f"browser {name}" for name in request.names])

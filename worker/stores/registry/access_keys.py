@@ -6,8 +6,9 @@ Its letters are Crockford's base 32, which has no I, L, O and U; a typed I, L or
 letters are random (140 bits), so nobody can guess a code, and one round of SHA-256 is enough to store it safely. The
 row of a code is found by another hash of the letters. Source: https://www.crockford.com/base32.html
 
-Only the web application has the encryption key of these tables. With this key are sealed the content of each access
-key, each operator's argon2id password hash, and the secret and the last used time step of the operator's second factor.
+Only the web application has the encryption key of these tables. This key seals the content of each access key, each
+operator's argon2id password hash, and each operator's second factor (its secret, and the time step of the last used
+code).
 A person who can write to the tables, but doesn't have this encryption key, can end sessions but can't create a session
 or an operator. Listing and ending access keys needs no encryption key, so a process that can't create sessions can
 still end any session.
@@ -292,7 +293,7 @@ class UnknownOperator(DataError):
 class _Sealed:
     """The sealed fields of an operator.
 
-    ``step`` is the last time step of the second factor whose code was used.
+    ``step`` is the time step of the last used code of the second factor.
     """
 
     name: str

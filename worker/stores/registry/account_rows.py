@@ -1,7 +1,7 @@
 """SQL statements for accounts and usage points, and for rows in other tables that depend on an account's state.
 
-The dependent rows are those of ``series_outcomes``, which copy the account's state, and pending refusals and
-undelivered notices, which a success or a new consent deletes.
+Rows of ``series_outcomes`` copy the account's state. Pending refusals and undelivered notices are deleted by a success
+or a new consent.
 
 Every function works inside its caller's transaction, so that several tables change together.
 """
@@ -51,7 +51,7 @@ _ANSWER = select(SERIES_OUTCOMES.c.series).where(
     SERIES_OUTCOMES.c.account_id == ACCOUNTS.c.id, SERIES_OUTCOMES.c.last_success_at.is_not(None)
 )
 # The condition for ``Account.is_vouched``. The state is tested first, so that the evidence of a ready account isn't
-# looked up. For a ``new`` account, a stored answer doesn't count: only the next answer makes the account ready.
+# looked up. A stored answer doesn't confirm the consent of a ``new`` account: only the account's next answer does.
 IS_VOUCHED = and_(
     ACCOUNTS.c.state != AccountState.READY,
     _WORD.exists(),
@@ -171,13 +171,15 @@ def apply(
 ) -> tuple[Account, Step]:
     """Apply an event to an account, and write the account's new state.
 
-    Returns the account as it was before the event, and the step that the event caused. Raises UnknownAccount for a
-    missing account, and for a removed one unless the event is ``ERASED``, and the errors of ``Account.after``.
+    Returns the account as it was before the event, and the step that the event caused. Raises the errors of
+    ``Account.after``. Raises UnknownAccount for a missing account; for a removed one, too, unless the event is
+    ``ERASED``.
     """
     lock(connection, account_id, include_removed=event is AccountEvent.ERASED)
     before = get(connection, account_id)
     after, step = before.after(event, civil_date(now), reason)
-    # For an account with a reason, ``state_since`` says since when it waits under this reason. A pause changes neither.
+    # For an account with a reason, ``state_since`` says since when the account waits under this reason. A pause keeps
+    # the reason, so it keeps ``state_since``, too.
     is_news = after.reason != before.reason or (after.state is not before.state and not after.reason)
     changes = {"state": after.state, "reason": after.reason} | ({"state_since": now} if is_news else {})
     update_account(connection, account_id, changes)

@@ -209,7 +209,7 @@ class AccountTable(SqlTable):
         return account
 
     def find(self, supplier: str, usage_point_id: str) -> Account | None:
-        """Return the account that reads this usage point; None without one. A closed or removed account reads none."""
+        """Return the account that reads this usage point, or None. Closed and removed accounts read no usage point."""
         accounts = self._accounts(ACCOUNT_QUERY.where(*account_rows.reads(supplier, usage_point_id)))
         return accounts[0] if accounts else None
 
@@ -327,9 +327,9 @@ class AccountTable(SqlTable):
     ) -> dict[str, int]:
         """Delete the account's personal data, and leave its row as a tombstone.
 
-        Returns the number of deleted rows by table; a row of ``raw_answers`` holds one answer or a packed month of
-        answers. Inside the transaction, ``on_removal`` is called if the account has a meter, and ``at_end`` is always
-        called. The removal is safe to repeat.
+        Returns the number of deleted rows by table. For ``raw_answers`` this isn't the number of answers, because a row
+        holds one answer or a packed month of answers. Inside the transaction, ``on_removal`` is called if the account
+        has a meter, and ``at_end`` is always called. The removal is safe to repeat.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, include_removed=True)

@@ -32,7 +32,7 @@ _HAS_WEBHOOK: Final = TENANTS.c.sealed_webhook.is_not(None).label("has_webhook")
 
 
 class UnknownToken(DataError):
-    """The error for a token id that does not exist."""
+    """The error of ``revoke`` for a token id that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ class AuditTable(SqlTable):
     def append(self, entry: AuditEntry) -> AuditEntry:
         """Append an entry and return it.
 
-        An entry without a tenant gets its account's tenant, or stays without one if there is no such account. In both
-        cases, a person of another tenant doesn't see the entry, and can't learn whether the account exists.
+        An entry without a tenant gets its account's tenant, or stays without one if there is no such account. A
+        caller of the API sees only entries with the caller's tenant. So after a call for another tenant's account, or
+        for an account that doesn't exist, the caller sees no entry, and can't learn whether the account exists.
         """
         with self._database.writing() as connection:
             if entry.tenant is None and entry.account_id is not None:

@@ -186,7 +186,7 @@ class ConsentTable(SealedTable):
         The account loses its token and waits for a new consent. Its rights are marked for withdrawal at the supplier.
         Pending refusals and undelivered notices are deleted, and the household gets no notice about what it did itself.
         ``on_stop`` is called inside the transaction, and ``at_end`` just before the commit. If the consent was already
-        stopped, nothing happens and neither is called. Raises ValueError for a closed account.
+        stopped, nothing happens, and these two aren't called. Raises ValueError for a closed account.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)
@@ -203,9 +203,8 @@ class ConsentTable(SealedTable):
     def close(self, connection: Connection, account_id: str, now: datetime) -> None:
         """Close a locked account, because another person has proved that they hold the account's meter.
 
-        The account keeps its history, but loses its meter, its details, its token and its sessions. The caller first
-        locks all other accounts of the transaction, and then records the end of the closed account's consent with
-        ``end_closed``.
+        The account keeps its history, but loses its meter, its details, its token and its sessions. Its consent doesn't
+        end yet: the caller ends it with ``end_closed``, after all accounts that the transaction changes are locked.
         """
         account_rows.apply(connection, account_id, AccountEvent.CLOSED, now)
         raised = {"session_number": ACCOUNTS.c.session_number + 1}
@@ -323,7 +322,7 @@ def _copy_dates_to_account(connection: Connection, proof: ConsentProof) -> None:
 
 
 class PendingRefusals(SealedTable):
-    """The table of pending refusals. Methods that take an account id and write raise UnknownAccount."""
+    """The table of pending refusals. A method that writes for one account raises UnknownAccount if there is none."""
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
         super().__init__(database, sealer)
@@ -437,8 +436,9 @@ class PendingRefusals(SealedTable):
 
         The account becomes ``action_needed``; a paused account stays paused and gets the reason. ``notices`` are
         inserted unless the account was ``action_needed`` before. With ``consent_ended``, its consents in force end,
-        too. Returns True. Returns False, and changes nothing, if the account already waits under this reason, if it is
-        closed, if its household has stopped the consent, or if ``reason`` is ConsentEnded's but the consent is valid.
+        too. Returns whether the account was suspended. Nothing changes if it already waits under this reason, if it is
+        closed, if its household has stopped the consent, or if ``reason`` is the code of ConsentEnded but the last day
+        of the consent isn't over.
         """
         with suppress(WrongState), self._database.writing() as connection:
             _, step = account_rows.apply(connection, account_id, AccountEvent.REFUSED, now, reason)
@@ -452,7 +452,8 @@ class PendingRefusals(SealedTable):
     def end_proof(self, account_id: str, reason: str, now: datetime) -> None:
         """End the account's consents in force if the account is suspended for this reason; otherwise do nothing.
 
-        The account was suspended when it was still in doubt whether its consent had ended, so the consent stayed.
+        While the supplier still checks whether a right has ended, the account is suspended without ``consent_ended``.
+        If the right has ended, this method then ends the consent.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id)

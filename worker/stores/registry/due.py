@@ -29,8 +29,8 @@ from worker.stores.registry.tables import ACTIVE, NEVER, POLICIES, SERIES_OUTCOM
 
 _C = SERIES_OUTCOMES.c
 _ACTIVE = text(ACTIVE)
-# The lifetime of a floor, where a scan of ``list_nightly`` begins. New and returning accounts lie before the floor, so
-# they are found only after it has expired.
+# How long ``list_nightly`` uses a floor, which is the ``asked_at`` at which its scans begin. New and returning accounts
+# lie before the floor, so they are found only after the floor has expired.
 _FLOOR_LIFE_S: Final = 60.0
 
 
@@ -80,7 +80,8 @@ class DueTable(SqlTable):
         collect.
         """
         # During a long snapshot (pg_dump), dead rows pile up at the head of the index. So that not every query reads
-        # them, the scan starts at a floor: the oldest row of the last query without a floor that reached ``limit``.
+        # them, the scan starts at a floor: the oldest ``asked_at`` that the last query without a floor has found. There
+        # is no floor if that query found fewer than ``limit`` rows.
         floor, until = self._floors.get((series, every), (None, 0.0))
         use_floor = floor is not None and self._clock() < until
         query = (
@@ -126,7 +127,10 @@ class DueTable(SqlTable):
         return self._list(_rows(today, *due).order_by(_C.next_ask, _C.account_id).limit(limit))
 
     def load_unchanged(self, rows: Collection[DueRow], today: date) -> dict[tuple[str, Series], SeriesDays]:
-        """Return the days of those ``rows`` that may be requested today and weren't requested since they were read."""
+        """Return the days of these rows, except rows that were requested since the caller read them.
+
+        A row that may not be requested today is left out, too.
+        """
         asked_at = {(row.account_id, row.series): row.asked_at for row in rows}
         columns = _C.account_id, _C.series, _C.asked_at, _C.last_complete, _C.days
         wanted = tuple_(_C.account_id, _C.series).in_(list(asked_at))
@@ -157,7 +161,7 @@ class DueTable(SqlTable):
             active, asked = self.count_share(series, every, before, today)
             share = max(0, -(-active // of_nights) - asked)
             if share and of_nights > 1:
-                # A row requested in the last ``of_nights - 1`` nights is not due, so fewer rows may be left.
+                # A row requested tonight or in the ``of_nights - 1`` nights before isn't due; at most the others are.
                 active, asked = self.count_share(series, every, before - timedelta(days=of_nights - 1), today)
                 share = min(share, active - asked)
             due += share

@@ -20,7 +20,7 @@ _MOST_ERRORS: Final = 20  # The largest number of error codes on the operator's 
 
 @dataclass(frozen=True, slots=True)
 class CodeCount:
-    """The number of accounts for which a series' last run ended with this code, and the time of the latest such run."""
+    """The number of accounts with a series whose last run ended with this code. ``last_at``: as in ``ErrorCount``."""
 
     series: Series
     code: str
@@ -30,9 +30,9 @@ class CodeCount:
 
 @dataclass(frozen=True, slots=True)
 class ErrorCount:
-    """The number of accounts that wait under this code, or have a series whose last run ended with it.
+    """The number of accounts whose ``reason`` is this code, or that have a series whose last run ended with it.
 
-    ``last_at``: the end of the latest of these runs; None if no series has the code.
+    ``last_at``: when the row of such a series was last updated; None if no series has the code.
     """
 
     code: str
@@ -117,7 +117,7 @@ class Overview(SqlTable):
         return [CodeCount(*row) for row in self._database.fetch(query)]
 
     def count_errors(self) -> list[ErrorCount]:
-        """Return the codes under which accounts wait or with which last runs ended, the most frequent first."""
+        """Return the codes that are accounts' reasons or with which last runs ended, the most frequent first."""
         columns = SERIES_OUTCOMES.c
         of_series = select(columns.account_id, columns.last_code.label("code"), columns.updated_at).where(
             columns.last_code.is_not(None), columns.switch != SeriesSwitch.ENDED

@@ -29,7 +29,7 @@ from worker.stores.registry import account_rows
 from worker.stores.registry.tables import INVITATIONS, belongs_to
 
 _TEXTS: Final = SecretTexts("invite")  # Our logs recognise the text by this prefix and mask it.
-_PLAIN: Final = tuple(name for name in Invitation.__dataclass_fields__ if name != "usage_point_id")  # Not sealed.
+_PLAIN: Final = tuple(name for name in Invitation.__dataclass_fields__ if name != "usage_point_id")
 
 
 class UnknownInvitation(DataError):

@@ -251,7 +251,7 @@ class OutcomeTable(SeriesChoice):
         """End a series because the supplier answered that it doesn't offer it; return whether the answer is accepted.
 
         The answer isn't accepted if the series has no row, or has stored readings: the supplier has offered it before.
-        An accepted answer to an older run ends nothing.
+        An older run's answer is accepted, too, but it ends nothing.
         """
         with self._database.writing() as connection:
             row = lock_row(connection, account_id, series)
@@ -518,7 +518,7 @@ def _key(account_id: str, series: str) -> dict[str, str]:
 
 
 def _may_lack_curve(ledger: DayLedger) -> bool:
-    """Return whether the newest days have no curve. Only then is the ledger compared with the daily values."""
+    """Return whether none of the newest days is complete. Only then may the curve be missing."""
     newest = max((day for day, _ in ledger.days()), default=None)
     last = ledger.last_complete()
     return newest is not None and (last is None or last < newest - timedelta(days=MIN_EMPTY_DAYS_AFTER_CURVE - 1))

@@ -7,9 +7,9 @@ table until the output has deleted the reading, or until the reading is stored a
 
 Before a window writes readings, it notes in the outbox the part that it is about to change. After its outcome is
 recorded, it closes the part. A row isn't sent while a window has noted a part and not closed it. If the window is
-killed before it closes the part, the row is sent later (``is_ready``). Otherwise the change could be lost: the readings
-may be stored already, and then the next window notes no part. After a delivery, a row is deleted only if no window has
-noted or closed a part in it since the delivery read it.
+killed before it closes the part, the row is sent later (``is_ready``). If it were never sent, the
+change could be lost: the readings may be stored already, and then the next window finds no change to note. After a
+delivery, a row is deleted only if no window has noted or closed a part in it since the delivery read it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _OUTPUTS_OF: Final = (
     .order_by(OUTPUTS.c.id)
 )
 # Until the outbox row exists, the lock keeps the account and the output from being removed. A removal locks rows in the
-# same order.
+# same order, so the two can't deadlock.
 _OUTPUTS_OF_LOCKED: Final = _OUTPUTS_OF.with_for_update(read=True, key_share=True, of=[ACCOUNTS, OUTPUTS])
 
 
@@ -174,8 +174,8 @@ class OutboxTable(SqlTable):
         """Insert or widen the outbox row of each output of the account, and return the ids of these outputs.
 
         ``noted``: the outputs whose rows already count this window as a writer. If ``closes`` is False, the rows of the
-        other outputs count it from now on. If True, no row counts it any more, and an output that was created since the
-        note gets its row.
+        other outputs count the window from now on. If ``closes`` is True, no row counts the window any more, and a row
+        is inserted for an output that was created since the note.
         """
         account = {"account_id": account_id}
         if not noted:
@@ -211,8 +211,9 @@ class OutboxTable(SqlTable):
     ) -> int:
         """Enqueue everything from ``first`` on for an output; return the number of enqueued rows.
 
-        There is one row for each account and series. ``deleted``: True if somebody has deleted in the output, from
-        ``first`` on, the readings that ``days_to_delete`` lists. ``within``: an open transaction to use.
+        There is one row for each account and series. ``deleted``: True if a person has deleted by hand, from ``first``
+        on, what the output couldn't delete; ``days_to_delete`` then no longer lists it. ``within``: an open transaction
+        to use.
         """
         now, database = self._now(), self._database.join(within) if within is not None else self._database
         with database.writing() as connection:

@@ -190,7 +190,7 @@ class ProxyGrantTable(ClockedTable):
 
     def _bind_token(self, connection: Connection, grant_id: str, text: str | None) -> None:
         if text is not None:
-            # The token may already be bound: to the grant of another meter, or to this grant by an earlier call.
+            # If the token is bound already (to another meter's grant, or by an earlier call), this binding is replaced.
             connection.execute(delete(PROXY_REFRESH_TOKENS).where(PROXY_REFRESH_TOKENS.c.hash == _hash(text)))
             row = {"hash": _hash(text), "grant_id": grant_id, "issued_at": self._now()}
             connection.execute(insert(PROXY_REFRESH_TOKENS).values(row))

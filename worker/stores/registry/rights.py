@@ -246,7 +246,7 @@ def withdraw_rights(connection: Connection, account_id: str) -> int:
 
 
 def withdraw_waiting(connection: Connection, meter: str, moment: datetime) -> None:
-    """Mark a meter's rights for withdrawal that have no account and that a person began at or before ``moment``.
+    """Mark a meter's rights for withdrawal if they have no account and a person declared them by ``moment``.
 
     ``meter``: the meter's keyed hash.
     """

@@ -1,11 +1,11 @@
 """The series that are collected for an account. They depend on its switches, its consent, and the fleet's series.
 
-A row of ``series_outcomes`` stores this in three columns. ``switch``: the choice for the account. ``collected``: by the
-switch or, if the switch is ``fleet``, by the fleet's series. ``active``: whether the series is collected and the
-account is active. A query for due series reads only ``active``, so its result doesn't depend on a process's settings.
-A new account gets rows for the fleet's series. Rows for other series are added by a switch, or by ``follow_fleet`` when
-the fleet collects more series. A row is deleted only with its account, so that the registry knows which series have
-stored readings.
+A row of ``series_outcomes`` stores this in three columns. ``switch``: the choice for the account. ``collected``: true
+if the switch is ``on``, or if it is ``fleet`` and the fleet collects the series. ``active``: true if the series is
+collected and the account is active. A query for due series reads only ``active``, so its result doesn't depend on a
+process's settings. A new account gets rows for the fleet's series. Rows for other series are added by a switch, or by
+``follow_fleet`` when the fleet collects more series. A row is deleted only with its account, so that the registry knows
+which series have stored readings.
 
 Functions that take a connection work inside their caller's transaction.
 """

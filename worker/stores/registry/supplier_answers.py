@@ -27,7 +27,7 @@ from worker.stores.registry import account_rows
 from worker.stores.registry.notices import insert_notices
 from worker.stores.registry.tables import CORRECTIONS, QUARANTINE, RAW_ANSWERS, READING_CHANGES
 
-_A_SECOND: Final = timedelta(seconds=1)  # The times of answers are precise to the second.
+_A_SECOND: Final = timedelta(seconds=1)  # Answers' times are whole seconds, so two changes may have the same time.
 _RAW = RAW_ANSWERS.c
 PAGE = 50
 _QUARANTINE = QUARANTINE.c
@@ -42,7 +42,7 @@ class Correction:
 
     ``became_amount`` is ``documents.REMOVED`` if the reading was removed. A step is removed if steps with other bounds
     replace it, and a daily value if it is impossibly high. ``was_amount`` is ``documents.REMOVED`` if a removed reading
-    was stored again. ``first_seen``: the old reading's date; None if it had none.
+    was stored again. ``first_seen``: the ``created_at`` that was stored with the old reading, or None.
     """
 
     account_id: str
@@ -57,7 +57,7 @@ class Correction:
 
 _TABLES: Final = (CORRECTIONS, READING_CHANGES)
 _COLUMNS: Final = [field.name for field in fields(Correction)]
-# UNION drops duplicates: workers of both versions may have recorded the same correction, each in its own table.
+# UNION drops duplicates: while workers of 0.2.0 still ran, a correction may have been recorded in both tables.
 _BOTH: Final = union(*(select(*(table.c[name] for name in _COLUMNS)) for table in _TABLES)).subquery().c
 _OF_SERIES: Final = _BOTH.account_id == bindparam("of_account"), _BOTH.doctype == bindparam("of_doctype")
 _IN_KEYS: Final = _BOTH.key >= bindparam("first_key"), _BOTH.key < bindparam("end_key")
@@ -96,9 +96,10 @@ class CorrectionTable(SqlTable):
                 connection.execute(insert.on_conflict_do_nothing(), changes)
 
     def withdraw(self, account_id: str, doctype: Doctype, run_id: str, stored: Mapping[str, int]) -> None:
-        """Delete those of a run's changes that aren't part of the chain of changes to the stored amounts.
+        """Delete a run's changes that never happened, because the run's write was lost.
 
-        ``stored``: the stored amount of each reading that the run has written.
+        ``stored``: the stored amount of each reading whose write was lost, ``REMOVED`` if none is stored. A change that
+        is one of the steps that lead to this amount has happened, and stays.
         """
         with self._database.writing() as connection:
             account_rows.lock(connection, account_id, shared=True)

@@ -113,7 +113,7 @@ ACCOUNTS = _table(
     Column("consent_until", Date),
     Column("data_from", Date),  # The first day that may be read; before it, another person had the meter.
     Column("activated_on", Date),  # The contract's start according to the supplier; earlier days aren't requested.
-    # A session shows the account only if the session has noted this number. A higher number ends these sessions.
+    # A session notes this number, and shows the account only until the number is raised.
     Column("session_number", Integer, nullable=False, server_default="1"),
     Column("home", String(32)),  # The same random text in all accounts of one home.
     Index("ix_accounts_state_id", "state", "id"),  # For pages of active accounts, and counts by state.
@@ -161,7 +161,7 @@ SERIES_OUTCOMES = _table(
     Column("account_id", sortable(32), ForeignKey("accounts.id"), primary_key=True),
     Column("series", _word(Series, 32), primary_key=True),
     Column("switch", _word(SeriesSwitch, 8), nullable=False, server_default=SeriesSwitch.FLEET),
-    Column("switch_before", _word(SeriesSwitch, 8)),  # The switch's position before a consent left the series out.
+    Column("switch_before", _word(SeriesSwitch, 8)),  # Restored when a consent covers the series again.
     Column("collected", Boolean, nullable=False, server_default=true()),  # Follows the switch and RELEVE_SERIES.
     # Whether the series is collected and the account is active. The account's state is copied to this column, because a
     # query that joins the accounts would read all paused accounts too.
@@ -198,8 +198,8 @@ SERIES_OUTCOMES = _table(
 )
 # The evidence of consents: rows are appended and never changed. Each row has its own hash and the hash of the previous
 # row. A consent is a row ``given``; its end is a row ``ended`` with the same consent_id. The meter and the reference
-# are sealed in ``sealed_personal``, and an erasure deletes them. So the hashes don't cover this part itself, but its
-# keyed digest. The key of the digest is sealed in the same part.
+# are sealed in ``sealed_personal``, which an erasure deletes. The hashes must stay valid then, so they cover a keyed
+# digest of this part, not the part itself. The key of the digest is in the part, so it is deleted, too.
 CONSENT_EVIDENCE = _table(
     "consent_evidence",
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
@@ -233,7 +233,8 @@ CONSENT_CHAIN = _table(
     Column("hash", String(64), nullable=False),
     Column("sealed", Text, nullable=False),
 )
-# The consents from before step 0004. Release 0.2.0 has moved them into the evidence; this table isn't used any more.
+# The consents recorded before there was evidence (migration 0004). Release 0.2.0 has moved them into the evidence; this
+# table isn't used any more.
 CONSENT_PROOFS = _table(
     "consent_proofs",
     Column("id", sortable(32), primary_key=True),
@@ -252,8 +253,8 @@ CONSENT_PROOFS = _table(
     Column("ended_at", UtcDateTime, index=True),
     Column("end_reason", String(64), nullable=False),
 )
-# The meters of erased accounts: a proof of consent from before the erasure gives no access to such a meter again. The
-# meters are stored as hashes; computing a hash needs the erasure keys.
+# The meters of erased accounts. Only a proof of consent that is newer than the erasure gives access to such a meter.
+# The meters are stored as hashes; computing a hash needs the erasure keys.
 ERASURES = _table(
     "erasures",
     Column("meter", String(64), primary_key=True),  # Keyed hash of supplier and meter, hexadecimal.
@@ -398,8 +399,8 @@ PROXY_GRANTS = _table(
     Column("access_expires_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Column("end_reason", String(64), nullable=False),
-    # SHA-256 of the code that was exchanged for the grant, together with the code's challenge. With v4, one token of
-    # the holder serves several grants, one for each meter; all of these have the same hash.
+    # SHA-256 of the code that was exchanged for the grant, together with the code's challenge. With v4, one code gives
+    # a grant for each of the holder's meters. These grants share one token, and have the same hash.
     Column("code_hash", String(64), index=True),
     Column("last_used_on", Date),
 )
@@ -531,7 +532,7 @@ READING_CHANGES = _table(
     Column("changed_at", UtcDateTime, primary_key=True, index=True),
     Column("became_amount", BigInteger, primary_key=True),
     Column("was_amount", BigInteger, nullable=False),
-    Column("first_seen", UtcDateTime),  # When the day of the old value was first stored.
+    Column("first_seen", UtcDateTime),  # When a value of this reading was first stored.
     Column("run_id", sortable(64), nullable=False),
 )
 # The changes recorded by 0.2.0; a change that happened twice has one row. Workers of 0.2.0 still write to this table
@@ -543,7 +544,7 @@ CORRECTIONS = _table(
     Column("key", sortable(20), primary_key=True),
     Column("was_amount", BigInteger, primary_key=True),  # Part of the key, so a repeated change adds no row.
     Column("became_amount", BigInteger, primary_key=True),
-    Column("first_seen", UtcDateTime),  # When the day of the old value was first stored.
+    Column("first_seen", UtcDateTime),  # When a value of this reading was first stored.
     # When the supplier sent the new value; indexed to delete old rows.
     Column("changed_at", UtcDateTime, nullable=False, index=True),
     Column("run_id", sortable(64), nullable=False),
@@ -612,8 +613,8 @@ OUTPUT_CHANGES = _table(
     Column("series", _word(Series, 32), primary_key=True),
     Column("first_at", UtcDateTime, nullable=False),  # The start of the first reading that may have changed.
     Column("last_at", UtcDateTime, nullable=False),
-    Column("writers", Integer, nullable=False),  # How many windows have noted a change here but not yet closed it.
-    Column("number", BigInteger, nullable=False),  # Changes whenever a window notes or closes a change.
+    Column("writers", Integer, nullable=False),  # How many windows are still writing a change noted here.
+    Column("number", BigInteger, nullable=False),  # Every change of the row gives it a new number.
     Column("since", UtcDateTime, nullable=False),  # Since when a change waits to be sent.
     # Deliveries are sorted by this time: ``since``, or the time of the last failure.
     Column("turn_at", UtcDateTime, nullable=False),

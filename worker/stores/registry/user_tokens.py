@@ -23,7 +23,7 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class ExpiringToken:
-    """A token whose access token expires soon; ``account_id`` is one of the active accounts that use it."""
+    """A user's token to renew soon, before its access token expires. ``account_id``: an active account that uses it."""
 
     id: str
     account_id: str

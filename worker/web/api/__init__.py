@@ -23,7 +23,8 @@ address: 429 says in `Retry-After` when to come back. Lists come in pages; follo
 """
 _PREFIX: Final = "/api"
 _BY_TOKEN: Final[dict[str, list[str]]] = {"token": []}
-# FastAPI itself can describe only alternative schemes, not two schemes that a call needs together.
+# FastAPI can describe a choice of schemes, but not that a call needs two together (session and csrf). So these
+# descriptions replace FastAPI's own.
 _SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {
     "get": [_BY_TOKEN, {"session": []}],
     "post": [_BY_TOKEN],

@@ -93,10 +93,11 @@ def add_account(new: schemas.NewAccount, visit: VisitDep, caller: WriteAccounts,
     You vouch for the consent: your token's name, `reference` and `consented_on` are kept as its evidence. If the meter
     already has an account, the answer is 409 `account_exists` with the account's id, and nothing is changed. If the
     account belongs to another service, or belonged to one when its data were erased, the answer is 409
-    `METER_ELSEWHERE` without the id: ask the operator. The answer is the same if version 0.2.0 erased the meter's data,
-    because that version did not record the service. If the data of a meter of your service were erased, the answer is
-    409 `meter_erased`, unless `consented_on` is later than the day of the erasure. With enedis-v4, each holder has
-    their own token, so only the consent page can add an account: the answer is 409 `consent_needed`.
+    `METER_ELSEWHERE` without the id: ask the operator. A meter whose data were erased by version 0.2.0 gets the
+    same answer, because that version did not record the meter's service. If the data of a meter of your service were
+    erased, the answer is 409 `meter_erased`, unless `consented_on` is later than the day of the erasure. With
+    enedis-v4, each holder has their own token, so only the consent page can add an account: the answer is 409
+    `consent_needed`.
     """
     if visit.sync.suppliers.main.account_tokens:
         raise HttpRefusal(

@@ -45,10 +45,10 @@ _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"model": Fault, "descr
 def invite(new: NewInvitation, visit: VisitDep, caller: WriteAccounts) -> SentInvitation:
     """Create a secret link through which one person consents; the link can be used once, within 72 hours.
 
-    You vouch for the person who gets the link. With `account`, this must be the same person as before: the account
-    keeps its history. If the account is closed, the link only lets this person see the history. With `usage_point` or
-    `pce`, the meter gets an account. Older invitations for the same account or meter are revoked, unless they were
-    used.
+    You vouch for the person who gets the link. With `account`, invite only the person who had the account before,
+    because the account keeps its history. If the account is closed, the link only lets the person see the history. With
+    `usage_point` or `pce`, the meter gets an account. Older invitations for the same account or meter are revoked,
+    unless they were used.
     """
     inviter = build_inviter(visit.stores)
     try:

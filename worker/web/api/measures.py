@@ -92,8 +92,9 @@ def read_measures(
     """
     usual = daily_of(supplier=caller.load_account(stores.registry, account_id).supplier)
     doctype = file_formats.find_asked_doctype(series or usual, by)
+    # Answers about gas always name the series; answers about electricity only if the call does, as for older clients.
     if usual is not daily_of():
-        series = doctype.series  # For older clients, answers about electricity name a series only if the call does.
+        series = doctype.series
     days = file_formats.check_days(first, last, sync.history.today())
     stored = find_stored_range(stores.measures, account_id, doctype, days, after)
     name = file_formats.name_file(account_id, series, by, days)

@@ -1,8 +1,8 @@
 """API routes of a first sync's progress: one answer, or a stream of server-sent events.
 
-Each stream queries the registry every two seconds. Only a few households can be in their first sync at once, because
-the supplier's quota lets only about one account a second through. The streams of one process are limited, in total and
-per caller; callers beyond these limits must poll the single answer.
+Each stream queries the registry every two seconds. Few streams are needed: the supplier's quota lets only about one
+account a second through, so only a few households can be in their first sync at once. The streams of one process are
+limited, in total and per caller; callers beyond these limits must poll the single answer.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ async def watch_progress(
     load = partial(load_watched, registry, sync, access, caller, account_id)
     # The progress is loaded before the stream begins: afterwards an error can't be answered with its own status.
     await run_in_threadpool(load)
-    # The response's comments keep the connection alive, one every 15 s.
+    # EventSourceResponse itself sends a comment every 15 s, which keeps the connection alive.
     return EventSourceResponse(_limits.count(caller, stream_events(load)))
 
 

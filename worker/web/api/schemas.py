@@ -151,7 +151,7 @@ class InvitationPage(BaseModel):
 
 
 class AuditRow(BaseModel):
-    """One entry of the audit trail."""
+    """One entry of the audit trail: who did what, from where, and whether it succeeded."""
 
     model_config = ConfigDict(from_attributes=True)
 

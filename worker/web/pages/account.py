@@ -180,8 +180,8 @@ def _span_query(by: View | None, at: date | None, compare: Against, unit: Unit) 
 def _may_add_gas(sync: Sync, account: Account, suppliers: Sequence[str]) -> bool:
     """Return whether the page offers to connect a gas meter too.
 
-    True if gas is set up, no account is for gas among those that are in the home or may join it, and the household may
-    still choose the account's series.
+    True if gas is set up, the home has no gas account, the household has no gas account that may join the home, and the
+    household may still choose the account's series.
     """
     return GRDF.name in sync.suppliers and GRDF.name not in suppliers and account.may_choose_series
 

@@ -103,7 +103,8 @@ class SummedSpan:
     note: str
 
 
-# If the account was taken over by another person, or can't be stopped, its page is shown instead of the form.
+# An account that another person has taken over has neither form, and an account without a consent can't be stopped: the
+# account's page is shown instead of the form.
 Choosable = Annotated[Account, Depends(own_account(lambda account: account.may_choose_series))]
 Stoppable = Annotated[Account, Depends(own_account(lambda account: account.may_be_stopped, "#connection"))]
 
@@ -208,7 +209,7 @@ def remove_account(request: Request, stores: StoresDep, sync: SyncDep, account: 
         delete_share=has_shares(sync, account.supplier),
         receipt=receipt_of(erased),
         moment=stores.now(),
-        access_notice=None,  # Without the account, the session's household may not exist any more.
+        access_notice=None,  # Without the account, there may be no household any more whose access could end.
     )
 
 

@@ -241,7 +241,7 @@ def to_power(series: Series, peaks: Sequence[Peak], contracts: Sequence[Entry], 
 
 
 def _peaks_by_slot(span: Span, peaks: Sequence[Peak]) -> dict[Span, Peak | None]:
-    """Return the maximum power of each day of a month, or of each month of a year; None if none is stored."""
+    """Return the maximum power of each day of a month or each month of a year; None for one without a value."""
     view = View.DAY if span.view is View.MONTH else View.MONTH
     slots = dict.fromkeys(Span.containing(view, day) for day in span.days())
     return {slot: _find_highest_within(slot, peaks) for slot in slots}

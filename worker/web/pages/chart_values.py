@@ -7,7 +7,7 @@ compared only over the days that both have; otherwise an unfinished month would 
 A day's slots are its steps, of any length, and its gaps. A gap is time that no step covers. Each slot is compared with
 the same time of the day before: the steps of both days are added up until their bounds agree. The slots are contiguous,
 and their lengths add up to 23, 24 or 25 hours. Consumption and production are shown on one grid, the coarser of the
-two. There, a slot that is partly a gap has the energy of its other part.
+two. If a part of a slot of this grid is a gap, the slot has the energy of its known part.
 
 A day of gas also has a volume, a coefficient, two index readings and a status such as provisional, shown in words. An
 unknown word from the supplier is shown as it was sent.
@@ -401,8 +401,8 @@ def day_slots(day: date, readings: Iterable[IntervalReading], *, pending: bool =
     carried_until = max((_overhang(reading) for reading in by_day[day - ONE_DAY]), default=0)
     gaps = find_uncovered(carried_until, day_length(day) // _MINUTE, ((step.start, step.end) for step in now))
     on_clock = (_Step.on_clock_of(day, reading) for reading in by_day[day - ONE_DAY])
-    # A step of the day before is left out if an edge of a gap, or of a carried step, lies inside the step, because then
-    # no slot with this step could have the same time on both days.
+    # A step of the day before is left out if, by the clock, a gap of ``day`` begins or ends inside this step, or a step
+    # carried into ``day`` ends inside it. No slot with such a step could have the same time on both days.
     edges = {carried_until, *(edge for gap in gaps for edge in gap)}
     before = [step for step in on_clock if step and not any(step.start < edge < step.end for edge in edges)]
     midnight = local_midnight(day).astimezone(UTC)

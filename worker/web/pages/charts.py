@@ -209,7 +209,8 @@ def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = N
 def _describe_known_days(measures: SpanMeasures, words: Words) -> str:
     """Return how many days of a week, month or year are known; empty if all are, or none is.
 
-    For a day, return that its daily value has not been sent yet; empty if it has, or if nothing is known.
+    For a day whose daily value has not been sent yet, but some steps have been, return a note that says so. Empty
+    for any other day.
     """
     if measures.span.view is View.DAY:
         return "" if measures.days or measures.total is None else words("chart.of_steps")

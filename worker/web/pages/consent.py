@@ -8,9 +8,9 @@ Each start of a consent keeps a key in Redis for a quarter of an hour, so the nu
 one address share a count. An invited person and a household have counts of their own, so that no stranger at the same
 address locks them out. No consent begins if another site's page loads one of these pages without a person's action.
 
-To prove that a meter is theirs, people without another proof type in what its display shows. The page for this concerns
-the browser's last connection request, and shows nothing about the meter. A task compares the typed reading with the
-supplier's values.
+People who have no other proof that a meter is theirs can type in what the meter's display shows. The page for this
+concerns the browser's last connection request, and shows nothing about the meter. A task compares the typed reading
+with the supplier's values.
 """
 
 from __future__ import annotations
@@ -267,7 +267,10 @@ def begin_flow(visit: ConsentVisit, flow: ConsentFlow, callback_path: str, usage
 def _hints(
     visit: ConsentVisit, flow: ConsentFlow, callback_path: str, usage_point_id: str | None
 ) -> Mapping[str, str | None]:
-    """Return the parameters that only a simulator gets. The address of GRDF's page already has our callback."""
+    """Return the parameters that only a simulator gets.
+
+    For gas they lack our callback, because the address of GRDF's page already has it.
+    """
     settings = visit.settings
     if flow.supplier == visit.sync.suppliers.main.supplier.name:
         hints = {"redirect_uri": settings.public_url + callback_path, "usage_point_id": usage_point_id}

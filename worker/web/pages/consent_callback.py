@@ -4,8 +4,8 @@ Anybody can type the address of a callback, so a callback becomes only a connect
 (``domain.connection_request``), which changes nothing without a proof. A callback's state works once, and only in the
 browser that began the consent. The first answer gives the browser a new name, and binds the request to this name,
 before there is an outcome. While the request waits, the page reloads itself, and only the browser with this name gets
-the outcome. The name opens only one session: when the callback is loaded again, or by the button of a page that shows
-the outcome of a reading or the state of a right. Only a task asks the supplier.
+the outcome. The name opens only one session. The session is opened when the callback is loaded again, or by the button
+of a page that shows the outcome of a reading or the state of a right. Pages never ask the supplier; a task does.
 
 The names of a browser are random texts in a cookie, a new one for each handshake. The outcome of a handshake is bound
 to a name that the handshake's own answer sets, never to a name that the browser had before. So a person who has planted
@@ -61,13 +61,13 @@ router = APIRouter()
 log = logging.getLogger("releve.web")
 PORTAL_SUFFIX: Final = "_parent"  # Enedis' 2026 portal sometimes appends this to the redirect address.
 BROWSER_COOKIE: Final = "releve_connect"
-# Beyond this number a browser's oldest name is dropped. One invitation adds fewer names, so the name that opened it is
-# still there when it is used.
+# Beyond this number a browser's oldest name is dropped. One invitation adds fewer names, so the name with which the
+# browser opened the invitation is still there when the invitation is used.
 MOST_NAMES: Final = 30
 _NAME: Final = re.compile(r"([0-9a-f]{8})[A-Za-z0-9_-]{32}", re.ASCII)
 _STATE: Final = re.compile(rf"[A-Za-z0-9_-]{{20,{LONGEST_STATE}}}", re.ASCII)
 _SHORTEST_WAIT_S: Final = 2
-_PUBLISHED: Final = Rate("request-published", calls=1, window_s=_SHORTEST_WAIT_S)  # A page may reload sooner.
+_PUBLISHED: Final = Rate("request-published", calls=1, window_s=_SHORTEST_WAIT_S)  # Even if a page is reloaded sooner.
 _LONGEST_WAIT_S: Final = 60
 _START_AGAIN: Final = (f"/connect/{ENEDIS.name}", "connect.again")
 _HOME: Final = ("/", "connect.home")
@@ -214,8 +214,8 @@ def answer_callback(visit: ConsentVisit, supplier: str) -> Response:
     flows.end(callback.state)
     if own.asks_supplier:
         _publish_once(visit.stores, own)
-    # The outcome comes only with the next load, which proves that the browser has received its new name. Otherwise a
-    # crash could lose the response, and the outcome would belong to a name that no browser has.
+    # A request in the state ASKING gets its outcome only with a later load, which proves that the browser has received
+    # its new name. Otherwise a crash could lose this response, and no browser would have the name of the outcome.
     return visit.rename(_waiting_page(visit, own) if own.state is RequestState.ASKING else answer_request(visit, own))
 
 
@@ -243,8 +243,9 @@ def _receive(visit: ConsentVisit, callback: Callback, flow: ConsentFlow) -> Conn
 def _answer_repeated(visit: ConsentVisit, callback: Callback, supplier: str) -> Response:
     """Answer a callback whose state was used before; the browser to which the request belongs gets the outcome.
 
-    A browser that has only an earlier name doesn't get the outcome, because somebody may have planted this name. If the
-    browser has loaded the callback twice at once, the answer to the other load gives it the new name.
+    A browser that has only an earlier name doesn't get the outcome, because somebody may have planted this name. While
+    the request waits, such a browser gets a page that reloads itself: if the browser has loaded the callback twice at
+    once, the answer to its other load gives it the new name.
     """
     names = visit.names.hashes
     own = visit.consent.requests.get(_request_id(callback.state))
@@ -345,7 +346,8 @@ def lead_to_accounts(
 ) -> Response:
     """Redirect to the accounts. If ``opens`` is False and ``name`` has opened no session, show a button instead.
 
-    The button opens a session, by a form to the page's own address. ``name``: as for ``open_accounts``.
+    The button opens a session, by a form to the page's own address. ``name``, which opens only one session, is the hash
+    of a browser's name or the id of a right.
     """
     if opens:
         return open_accounts(visit, accounts, name)
@@ -358,8 +360,8 @@ def lead_to_accounts(
 def open_accounts(visit: ConsentVisit, accounts: Sequence[Account | ConnectedAccount], name: str) -> Response:
     """Redirect to the accounts, in a session that shows all of them; a new session is opened if necessary.
 
-    ``name``: the hash of a browser's name, or the id of an invitation. A name opens only one session, so a person who
-    copies the name later gets none.
+    ``name``: the hash of a browser's name, or the id of an invitation or right. A name opens only one session, so a
+    person who copies the name later gets none.
 
     If the session shows other meters, the person is asked whether the new accounts join them. The session may belong to
     another person, who left it open or made this person sign in to it. If a new account has taken over a meter from an

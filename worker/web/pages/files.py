@@ -73,7 +73,7 @@ class Columns(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A series that was found in a file, for the page. ``facts``: the key of each fact's name, and the value."""
+    """A series that was found in a file, for the page. ``facts``: a label's text key, and the value to show."""
 
     file: str
     facts: tuple[tuple[str, str], ...]
@@ -103,7 +103,7 @@ def show_download(visit: VisitDep, account: OwnAccount) -> Response:
 
 
 def _first_days(measures: MeasureStore, account_id: str, known: list[Series]) -> FirstDays:
-    """Return each doctype of which the account has documents, with its first day; None if the doctype isn't daily."""
+    """Return the first day of each doctype of which the account has documents; None for a doctype that isn't daily."""
     wanted = [doctype for series in known for doctype in series.doctypes]
     stored = measures.read(account_id, dict.fromkeys(wanted, ALL_KEYS), limit=1)
     return {

@@ -121,7 +121,7 @@ def show_client(visit: ConsentVisitDep, supplier: str) -> Response:
     return render_with_form(
         visit.request,
         "proxy.html",
-        # Browsers check redirects too: a supplier that shows no page redirects straight to the client.
+        # Browsers check all redirects that follow. If the supplier shows no page, the redirects lead to the client.
         form_to=[main.endpoints.authorize_url, asked.caller.redirect_uri],
         action=f"/proxy/{supplier}/auth",
         client=asked.client.name,

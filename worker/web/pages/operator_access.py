@@ -7,10 +7,11 @@ the fragment, like an invitation's secret, and loading the page doesn't use the 
 
 On a loopback address the password or the link is enough. Elsewhere the code of the second factor is always required,
 and checked only after the password, so that no answer confirms a code to somebody who lacks the password. Limits lock
-nobody out. Wrong attempts are limited because each check computes a hash. They are counted by address and name; beyond
-the limit, one attempt in ten seconds is checked. Codes are counted by what the person has already shown: the operator's
-password, a session or a link. So the codes of a new link from the command line have their own count. Beyond twenty
-codes an hour, one code in 30 s is checked, so that a person with a guessed password would need months to guess a code.
+nobody out. Wrong attempts are limited because each check computes a hash. They are counted by address and group of
+names; beyond the limit, one attempt in ten seconds is checked. Codes are counted by what the person has already shown:
+the operator's password, a session or a link. So if somebody else uses up the count of the password, a new link from the
+command line has its own. Beyond twenty codes an hour, one code in 30 s is checked, so that a person with a guessed
+password would need months to guess a code.
 """
 
 from __future__ import annotations

@@ -90,7 +90,8 @@ def _page_values(stores: Stores, sync: Sync, consent: Consent) -> dict[str, Any]
     overview, now = stores.registry.overview, stores.now()
     completeness, today = stores.registry.completeness, sync.history.today()
     has_begun = night_start(now, sync.history.nightly_at).astimezone(PARIS).date() == today
-    # Before the night's run no account has yesterday's data, which would look as if all accounts had failed.
+    # Before the night's run no account has yesterday's data, and all would seem to have failed. So the page still tells
+    # of the day before yesterday.
     told_day = today if has_begun else today - ONE_DAY
     # Series requested once a week rarely have yesterday's data.
     nightly = [series for series in stores.registry.outcomes.list_in_use() if series.is_nightly]

@@ -198,9 +198,10 @@ def show_state(visit: ConsentVisitDep) -> Response:
 
 @router.get(AGAIN)
 def show_form_again(visit: ConsentVisitDep) -> Response:
-    """Redirect to a form for another declaration: the last invitation's, or else that of the session's first account.
+    """Redirect to a form for another declaration.
 
-    Without either, redirect to the page for invitations.
+    If the browser's last request is for gas and used an invitation, the form is the invitation's. Otherwise it is that
+    of the session's first open account; without one, redirect to the page for invitations.
     """
     own = visit.find_request()
     if own is not None and own.supplier == GRDF.name and own.invitation_id is not None:

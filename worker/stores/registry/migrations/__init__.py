@@ -79,7 +79,7 @@ def upgrade_schema(database: Database) -> tuple[str | None, str]:
     for step in steps:
         with database.changing_tables() as connection:
             if database.dialect == "postgresql":
-                # Another process may hold the lock for a long upgrade.
+                # Statements have no timeout, because another process may hold the lock during a long upgrade.
                 connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
                 connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
@@ -192,7 +192,8 @@ def grant_rows(owner: Database, url: str) -> str:
 def _execute_with_password(connection: Connection, statement: str, role: str, password: str) -> None:
     """Execute a statement that sets a role's password. The statement contains the password's SCRAM verifier.
 
-    It doesn't contain the password itself, because it is sent over the network, and may be written to the server's log.
+    It doesn't contain the password itself, because a statement is sent over the network, and may be written to the
+    server's log.
     """
     from psycopg import Connection as Driver
     from psycopg import sql

@@ -1,4 +1,4 @@
-"""Migration: the readings that were removed from the measures but may still exist in outputs."""
+"""Migration: the table of readings that were removed from the measures but may still exist in outputs."""
 
 from __future__ import annotations
 
