@@ -1,4 +1,4 @@
-"""The order of the tests by a seed (`make test-rest`)."""
+"""The order of the tests by a seed (`make test-rest SEED=7`)."""
 
 from __future__ import annotations
 
