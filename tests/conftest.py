@@ -27,7 +27,7 @@ from tests.support.real_couchdb import delete_databases
 from tests.support.sqlite_connections import commit_without_disk
 from worker.logs import REDACTOR, ConsoleFormatter
 
-pytest_plugins = ["tests.support.sets"]
+pytest_plugins = ["tests.support.sets", "tests.support.socket_origins"]
 
 load_profile()
 commit_without_disk()

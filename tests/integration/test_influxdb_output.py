@@ -110,6 +110,7 @@ def test_the_points_of_steps_that_went_are_deleted(server: InfluxDB) -> None:
         assert output_to(server, measures).send([change]) == []
         (series,) = server.query("SELECT sum(wh), count(wh) FROM releve_step WHERE account = 'coarser'")
         sums.append(series["values"][0][1:])
+    server.forget(account.id)
     assert len(gone) == 25
     assert sums == [[25 * 420, 50], [25 * 420, 25]]
 

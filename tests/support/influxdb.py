@@ -50,6 +50,10 @@ class InfluxDB:
         for text in (f"REVOKE ALL ON {DATABASE} FROM {USER}", f"GRANT {right} ON {DATABASE} TO {USER}"):
             self._ask(text, _ROOT, "POST")
 
+    def forget(self, account_id: str) -> None:
+        """Delete all points of an account."""
+        self._ask(f"DROP SERIES WHERE account = '{account_id}'", _ROOT, "POST")
+
     def set_up(self) -> None:
         self._ask(f"CREATE USER {_ROOT[0]} WITH PASSWORD '{_ROOT[1]}' WITH ALL PRIVILEGES", None, "POST")
         for text in (

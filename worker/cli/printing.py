@@ -54,7 +54,8 @@ def _fit(titles: Cells, sample: Sequence[Cells], room: int) -> tuple[list[int], 
     wanted = [max(map(len, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
     gap = "  " if sum(least) + 2 * (len(least) - 1) <= room else " "
     room -= len(gap) * (len(least) - 1)
-    # The last column may be narrower than its longest word: a text with a longer word is printed below its row.
+    # The last column may be narrower than its longest word, because ``_lines`` prints a text that doesn't fit there
+    # below the row.
     least[-1] = max(_longest_word(titles[-1]), min(least[-1], room - sum(least[:-1])))
     while sum(wanted) > room and wanted != least:
         # The column with the most room to spare is narrowed: a column of sentences rather than a column of dates.

@@ -169,7 +169,10 @@ class _ValueReader:
             self._depth -= 1
 
     def _end_of_text(self, chunk: bytes, place: int) -> int:
-        """Return the place after the text's end or its next backslash; the chunk's end if the chunk has neither."""
+        """Return the place after the next quote or backslash, whichever comes first; else the chunk's end.
+
+        Right after a backslash, only the escaped byte is passed.
+        """
         if self._escaped:
             self._escaped = False
             return place + 1

@@ -336,7 +336,8 @@ def _later_keys(
 ) -> set[str]:
     """Return the keys of the stored readings that an answer requested later has written or confirmed.
 
-    If this answer was requested after ``latest``, its clock was wrong, so all stored readings count as later.
+    ``latest``: the latest believable request time. If this answer's request time is after it, the clock of the answer's
+    worker was wrong, and all stored readings count as later.
     """
     series, answer = messages.series_of(job), Answered.of(job, facts)
     if not series.has_steps:

@@ -54,7 +54,7 @@ class RequestEvent(StrEnum):
     VOUCHED = "vouched"  # The operator vouches for a request that declares a right.
     TURNED_AWAY = "turned_away"  # The operator refuses the request.
     READING_TYPED = "reading_typed"  # The person has typed a reading of the meter's display.
-    HANDED_OVER = "handed_over"  # A proxy client gets our code, for a proven meter or, with v4, before the proof.
+    HANDED_OVER = "handed_over"  # A proxy client gets a code from us: after the proof or, with v4, already before it.
     DECLARED = "declared"  # The supplier has registered the right that the household declares.
     REFUSED = "refused"  # The supplier refuses the request, or its invitation has ended.
     REPLACED = "replaced"  # A newer request of the same browser replaces this one.

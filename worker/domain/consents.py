@@ -51,12 +51,15 @@ class ConsentKind(StrEnum):
 
 
 class Proof(StrEnum):
-    """The proof that the meter's holder consented; docs/explanation/ownership.md explains the strength of each."""
+    """The proof that the meter's holder consented; docs/explanation/ownership.md explains P1 to P5 and their strength.
+
+    P3 (the consent begins on or after the day of the visit to Enedis) has no value of its own.
+    """
 
     NONE = "none"
     EXCHANGE = "exchange"  # P1: the supplier's own token answer names the meter (v4, GRDF).
-    INVITED = "invited"  # P2, in 2026 with P3: the browser that gave the consent opened an invitation for this meter.
-    REGISTER = "register"  # P4, in 2026 with P3: the person has read the meter's registers from its display.
+    INVITED = "invited"  # P2 (API 2026: with P3): the browser that consented opened an invitation for this meter.
+    REGISTER = "register"  # P4 (API 2026: with P3): the person has read the meter's registers from its display.
     RIGHT = "right"  # P5: the supplier itself asked the holder; the person was invited, or accepted by the operator.
     OWN = "own"  # The contract is the operator's own, so nobody has to consent.
     ASSERTED = "asserted"  # An operator or a service vouches for the consent.

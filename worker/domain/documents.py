@@ -378,9 +378,9 @@ def _minute_of(key: str) -> int:
 def keep_last(readings: Sequence[windows.IntervalReading]) -> list[windows.IntervalReading]:
     """Return the readings of one answer in time order without overlaps; ``readings`` in the order of the answer.
 
-    Steps of the same length and offset are a *grid*. If readings overlap, each grid is treated like an answer of its
-    own: the grids are settled (``settle``) in the order of their last steps in ``readings``, so the last grid counts
-    as the latest answer. A zero never replaces another value.
+    Steps of the same length and offset are a *grid*. If readings overlap, each grid is settled (``settle``) as if it
+    were a separate answer. The grid whose last step comes later in ``readings`` counts as the later answer, whatever
+    the times of the steps. A zero never replaces another value.
     """
     in_time_order = sorted(readings, key=lambda reading: reading.start.astimezone(UTC))
     if not any(first.start.astimezone(UTC) + first.length > second.start for first, second in pairwise(in_time_order)):

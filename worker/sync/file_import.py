@@ -276,8 +276,8 @@ def _mark_of(day: date, known: DayLedger, minutes: int | None, changed: bool) ->
     if minutes is None:
         stays = before.state is DayState.AGAIN or (before.complete and not changed)
         return before if stays else DayMark(DayState.FILE)
-    # An absent day has no age, and isn't requested any more. A partial day without an age is requested once more with
-    # the history. So an absent day that becomes partial gets the highest age, and is still not requested.
+    # A day that was given up (ABSENT) must not be requested again because a file fills a part of it. A PARTIAL day
+    # without ``asked_at_age`` would be requested with the history, so it gets the highest age here.
     asked_at_age = GIVE_UP_AGE if before.state is DayState.ABSENT else before.asked_at_age
     return DayMark(DayState.PARTIAL, half_hours_in(minutes * _MINUTE), asked_at_age)
 

@@ -43,8 +43,8 @@ from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import CompletenessTable
 
-# How many more days of a gateway's curves may be fetched each day. These cost ten calls. A person who wants older days
-# sooner can import files.
+# By how many days an account's gateway curves may reach further back with each day that passes; several curves share
+# these days. Seventy days cost ten calls. A person who wants older days sooner can import files.
 _GATEWAY_CURVE_DAYS: Final = 70
 
 

@@ -33,7 +33,7 @@ _PLAIN: Final = tuple(name for name in Invitation.__dataclass_fields__ if name !
 
 
 class UnknownInvitation(DataError):
-    """The error for an invitation id that does not exist."""
+    """No invitation has this id; the message names the command that lists the ids."""
 
 
 class InvitationTable(SealedTable):

@@ -160,7 +160,7 @@ class RightTable(SealedTable):
         return row is not None and (row.account_id, row.opened_at) == (right.account_id, right.opened_at)
 
     def mark_opened(self, connection: Connection, right_id: str, account_id: str, now: datetime) -> None:
-        """Record which account the right has opened, and when."""
+        """Record that the right has opened or renewed this account, in the caller's transaction."""
         connection.execute(update(RIGHTS).where(_C.id == right_id).values(account_id=account_id, opened_at=now))
 
     def delete_ended_before(self, moment: datetime) -> int:

@@ -187,7 +187,7 @@ def _may_add_gas(sync: Sync, account: Account, suppliers: Sequence[str]) -> bool
 
 
 def _title(account: Account, directions: Sequence[Direction]) -> str:
-    """Return the key of the page's title, by what is measured and in which directions energy is stored."""
+    """Return the key of the page's title: gas, or the directions (drawn, fed in) for which readings are stored."""
     if daily_of(supplier=account.supplier).description.quantity is Quantity.GAS:
         return "account.title.gas"
     if len(directions) > 1:

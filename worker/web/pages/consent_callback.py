@@ -214,8 +214,9 @@ def answer_callback(visit: ConsentVisit, supplier: str) -> Response:
     flows.end(callback.state)
     if own.asks_supplier:
         _publish_once(visit.stores, own)
-    # A request in the state ASKING gets its outcome only with a later load, which proves that the browser has received
-    # its new name. Otherwise a crash could lose this response, and no browser would have the name of the outcome.
+    # While a request is ASKING, this answer only sets the browser's new name and shows the waiting page. The outcome is
+    # shown on a later load, which proves that the browser has the name. If this answer carried the outcome and got
+    # lost, no browser could ever open it.
     return visit.rename(_waiting_page(visit, own) if own.state is RequestState.ASKING else answer_request(visit, own))
 
 
