@@ -1,4 +1,4 @@
-"""A pytest plugin: an unclosed socket fails a test at a later garbage collection; this says where the socket was made."""
+"""A pytest plugin that says where an unclosed socket was made: it fails a test only at a later garbage collection."""
 
 from __future__ import annotations
 
