@@ -262,10 +262,12 @@ def test_colours_are_added_to_those_known_and_one_that_comes_late_completes_the_
     words = ("cost", account.id, "--from", "2024-07-02", "--to", "2024-07-02")
     (row,) = installation.query_rows(*words)
     assert (row["total_eur"], row["days"]) == (None, 0)
+    assert "`releve prices tempo FILE`" in installation.releve(*words).out
     write(installation.folder, "days.csv", "day,colour\n2024-07-01,RED\n2024-07-02,WHITE\n")
     assert installation.query("prices", "tempo", "days.csv") == {"added": 2, "changed": 0}
     (row,) = installation.query_rows(*words)
     assert [one["name"] for one in row["periods"]] == ["white_hp", "white_hc", "red_hc"]
+    assert "prices tempo" not in installation.releve(*words).out
     write(installation.folder, "days.csv", "day,colour\n2024-07-01,BLUE\n2024-07-03,BLUE\n")
     assert installation.query("prices", "tempo", "days.csv") == {"added": 1, "changed": 1}
     (row,) = installation.query_rows(*words)

@@ -12,7 +12,8 @@ from worker.accounts.prices import load_tariff, read_costs, read_hours
 from worker.cli import parameters
 from worker.cli.command_audit import READS, command
 from worker.cli.printing import print_table
-from worker.domain.prices.choices import RegulatedChoice
+from worker.domain.prices import Option
+from worker.domain.prices.choices import RegulatedChoice, option_of
 from worker.domain.prices.cost import DATE_LENGTHS, rows_by_day, rows_by_hour
 from worker.domain.series import Period
 from worker.domain.totals import calendar_month
@@ -62,6 +63,9 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
     click.echo("amounts in euros; fixed: the subscription, about what a bill counts")
     for part, choice in unpriced:
         click.echo(tariff.describe_unpriced(part, choice, "en"))
+    options = {option_of(choice) for one in tariff.choices for choice in one.electricity}
+    if Option.TEMPO in options and not tariff.colours:
+        click.echo("without Tempo's colours (`releve prices tempo FILE`), costs come from registers only")
     if isinstance(now := tariff.choice_on(tariff.today), RegulatedChoice):
         click.echo(f"today: {tariff.describe(now, 'en')}")
 
