@@ -28,7 +28,7 @@ from tests.support.installation import Installation
 from tests.support.line_parser import Point, parse_lines
 from tests.support.mosquitto import Mosquitto
 from worker.domain.windows import ONE_DAY, local_midnight
-from worker.stores.registry.outputs import _place_of
+from worker.stores.database import place_of
 from worker.stores.registry.tables import OUTPUTS
 
 NOTHING = {"created": 0, "updated": 0, "removed": 0}
@@ -79,7 +79,7 @@ def name_receivers(installation: Installation, receivers: Receivers) -> None:
         for state in table.list_outputs():
             options = table.load_options(state.id)
             url = addresses.pop((state.kind, tuple(sorted(options["more"]))))
-            sealed = table._sealer.seal(json.dumps({**options, "url": url}), _place_of(state.id))
+            sealed = table._sealer.seal(json.dumps({**options, "url": url}), place_of(OUTPUTS.c.sealed, state.id))
             parts.stores.registry.database.change(update(OUTPUTS).where(OUTPUTS.c.id == state.id).values(sealed=sealed))
     assert not addresses
 
