@@ -69,8 +69,8 @@ def test_each_kind_of_each_account_is_kept_by_itself(registry: Registry, details
 def test_those_of_all_accounts_are_read_at_once(registry: Registry, details: AccountDetailTable, home: str) -> None:
     second, third = (add_ready(registry, f"{30001640000100 + number}") for number in range(2))
     details.save(second, PRICES, {"option": "base"})
-    assert details.load_all(PRICES) == {home: REGULATED, second: {"option": "base"}}
-    assert details.load_all(HOURS) == {home: NIGHT} and details.load(third, PRICES) is None
+    assert dict(details.iterate(PRICES, page_size=1)) == {home: REGULATED, second: {"option": "base"}}
+    assert dict(details.iterate(HOURS)) == {home: NIGHT} and details.load(third, PRICES) is None
 
 
 def test_what_is_told_is_sealed(registry: Registry, home: str) -> None:
@@ -91,7 +91,7 @@ def test_a_value_that_was_moved_to_another_account_or_kind_is_refused(
     with pytest.raises(OperatorFault, match=REFUSED):
         details.load(home, HOURS)
     registry.database.change(update(ACCOUNT_DETAILS).where(*of_prices).values(account_id=other))
-    for read in (lambda: details.load(other, PRICES), lambda: details.load_all(PRICES)):
+    for read in (lambda: details.load(other, PRICES), lambda: dict(details.iterate(PRICES))):
         with pytest.raises(OperatorFault, match=REFUSED):
             read()
 
@@ -108,7 +108,7 @@ def test_a_rotation_seals_every_kind_anew_also_where_a_page_ends_within_an_accou
     assert rotate_seals(registry.database, registry_sealer(new_key, KEY), DETAIL_SEALS) == 4 * len(KINDS)
     with_new_key = open_registry(url, new_key)
     for kind in KINDS:
-        assert with_new_key.account_details.load_all(kind) == {
+        assert dict(with_new_key.account_details.iterate(kind)) == {
             account_id: {"of": f"{account_id} {kind}"} for account_id in accounts
         }
     with_new_key.database.close()
@@ -139,7 +139,7 @@ def test_a_new_holders_account_starts_without_and_the_closed_one_keeps_none(
     close_account(registry.consents, home, NOW)
     new_holder = add_ready(registry)
     assert new_holder != home
-    assert details.load_all(PRICES) == {neighbour: {"option": "base"}}
+    assert dict(details.iterate(PRICES)) == {neighbour: {"option": "base"}}
     assert count_rows(registry) == 1
     with pytest.raises(AccountClosed, match="another person holds this meter now"):
         details.save(home, PRICES, REGULATED)

@@ -89,6 +89,6 @@ def read_from_folder(folder: Path, today: date) -> ReadCopy:
 
 def uses_regulated(registry: Registry) -> bool:
     """Return whether an account, or a tenant by default, is on the regulated tariff."""
-    told = [*registry.tenants.load_prices().values(), *registry.account_details.load_all(PRICES).values()]
-    choices = (one for each in map(CHOICES_JSON.validate_python, told) for one in each.electricity)
+    stored = registry.tenants.load_prices().items(), registry.account_details.iterate(PRICES)
+    choices = (one for told in stored for _, each in told for one in CHOICES_JSON.validate_python(each).electricity)
     return any(isinstance(one, RegulatedChoice) for one in choices)

@@ -63,8 +63,7 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
     click.echo("amounts in euros; fixed: the subscription, about what a bill counts")
     for part, choice in unpriced:
         click.echo(tariff.describe_unpriced(part, choice, "en"))
-    options = {option_of(choice) for one in tariff.choices for choice in one.electricity}
-    if Option.TEMPO in options and not tariff.colours:
+    if not tariff.colours and Option.TEMPO in {option_of(one) for each in tariff.choices for one in each.electricity}:
         click.echo("without Tempo's colours (`releve prices tempo FILE`), costs come from registers only")
     if isinstance(now := tariff.choice_on(tariff.today), RegulatedChoice):
         click.echo(f"today: {tariff.describe(now, 'en')}")

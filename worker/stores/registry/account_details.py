@@ -6,7 +6,7 @@ It ends with the account. An account whose meter has another holder keeps none, 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, delete, select
@@ -26,13 +26,19 @@ class AccountDetailTable(SealedTable):
 
     def load(self, account_id: str, kind: str) -> dict[str, Any] | None:
         """Return what was told; None where nothing was."""
-        return self.load_all(kind, _C.account_id == account_id).get(account_id)
+        return self._load_page(kind, _C.account_id == account_id, 1).get(account_id)
 
-    def load_all(self, kind: str, *conditions: ColumnElement[bool]) -> dict[str, dict[str, Any]]:
-        """Return what was told about accounts, by id."""
-        rows = self._database.fetch(select(_C.account_id, _C.sealed).where(_C.kind == kind, *conditions))
-        texts = {one: self._sealer.unseal(sealed, place_of(_C.sealed, one, kind)) for one, sealed in rows}
-        return {account_id: json.loads(text) for account_id, text in texts.items()}
+    def iterate(self, kind: str, page_size: int = 500) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield each account's id with what was told about it, in the order of the ids."""
+        after = ""
+        while page := self._load_page(kind, _C.account_id > after, page_size):
+            yield from page.items()
+            after = max(page)
+
+    def _load_page(self, kind: str, condition: ColumnElement[bool], size: int) -> dict[str, dict[str, Any]]:
+        query = select(_C.account_id, _C.sealed).where(_C.kind == kind, condition).order_by(_C.account_id).limit(size)
+        rows = self._database.fetch(query)
+        return {one: json.loads(self._sealer.unseal(sealed, place_of(_C.sealed, one, kind))) for one, sealed in rows}
 
     def save(self, account_id: str, kind: str, detail: Mapping[str, Any]) -> None:
         """Save what was told, in the place of what was told before.
