@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
@@ -34,7 +34,7 @@ from worker.domain.prices.choices import (
     price_of,
     terms_by_day,
 )
-from worker.domain.prices.cost import ONLY_PERIOD, Cost, Key, price_energies, price_intervals
+from worker.domain.prices.cost import ONE_HOUR, ONLY_PERIOD, Cost, Key, price_energies, price_intervals
 from worker.domain.prices.energy import PeriodEnergies, energies_by_day, energies_of_curve, energies_of_days
 from worker.domain.prices.regulated import FILES, RegulatedTariff, read_tariff
 from worker.domain.prices.tempo import read_colours, write_colours
@@ -54,7 +54,6 @@ _DAILY, _FED = series.daily_of(), series.daily_of(series.Direction.PRODUCTION)
 _REGISTERS, _CONTRACT = series.registers_of(), series.contract_series()
 _read_tariff = lru_cache(maxsize=8)(read_tariff)
 _read_colours: Callable[[str], Mapping[date, Colour]] = lru_cache(maxsize=2)(read_colours)
-_ONE_HOUR: Final = timedelta(hours=1)
 _OPTIONS_OF_REGISTERS: Final = {frozenset(names): option for option, names in REGISTERS.items() if names}
 Owner = Account | str  # An account, or the name of a tenant.
 Choice = RegulatedChoice | Price
@@ -310,7 +309,7 @@ def _read_steps(
     curve, read_until = series.curve_of(series.daily_of(direction)), ""
     for window in reversed(plan_repair(days, curve.description.days_read_at_once)):
         first, end = key_range(window, curve.inputs)
-        keys = max(shift_key(first, -_ONE_HOUR), read_until), end
+        keys = max(shift_key(first, -ONE_HOUR), read_until), end
         yield from map(to_entry, measures.read(account_id, {curve.inputs: keys})[curve.inputs])
         read_until = end
 

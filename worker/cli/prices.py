@@ -92,9 +92,8 @@ def set_tariff(
         owner = _find_owner(stores, account_id, tenant)
         regulated = (Option(option), power) if option and power else None
         set_prices(stores.registry, owner, regulated=regulated, own=own, hours=ranges, first=first)
-    result = {"account": account_id, "tenant": tenant, "set": True}
     line = f"the prices are set{f', from {first} on' if first else ''}: `releve prices show` lists all"
-    parameters.print_result(result, line, as_json=as_json)
+    parameters.print_result({"account": account_id, "tenant": tenant, "set": True}, line, as_json=as_json)
 
 
 @prices.command(audit=READS)
@@ -154,8 +153,8 @@ def tempo(file: Path, as_json: bool) -> None:
 def update(folder: Path | None, as_json: bool) -> int:
     """Fetch the regulated prices again.
 
-    They are the regulator's files Option_Base.csv, Option_HPHC.csv and Option_Tempo.csv. If one can't be right, it is
-    refused, or not in the folder, the copy in use stays, and the exit code is 1.
+    They are the regulator's files Option_Base.csv, Option_HPHC.csv and Option_Tempo.csv. If a
+    file can't be fetched, can't be right, or isn't in the folder, the copy in use stays, and the exit code is 1.
 
     \b
     Example:

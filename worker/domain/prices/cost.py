@@ -28,7 +28,7 @@ Cost = PeriodEnergies  # Of which the price is known.
 PriceOn = Callable[[date], Price | None]
 Key = TypeVar("Key", date, str)
 ONLY_PERIOD: Final = "price"  # Of gas and of production.
-_HOUR: Final = timedelta(hours=1)
+ONE_HOUR: Final = timedelta(hours=1)
 _ORDER: Final = [*(period for periods in PERIODS.values() for period in periods), ONLY_PERIOD]
 DATE_LENGTHS: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}  # How much of an ISO date names a period.
 
@@ -40,7 +40,7 @@ def price_energies(energies: Mapping[Key, PeriodEnergies], price_on: PriceOn) ->
         day = civil_day(key) if isinstance(key, str) else key
         price = price_on(day)
         if price and one.by_period.keys() <= price.energy.keys():
-            hours = day_length(day) // _HOUR if isinstance(key, str) else 1
+            hours = day_length(day) // ONE_HOUR if isinstance(key, str) else 1
             parts = 12 * monthrange(day.year, day.month)[1] * hours
             if (id(price), parts) not in of_day:
                 prices = {name: Fraction(each) / MILLIWATT_HOURS_PER_KWH for name, each in price.energy.items()}
@@ -101,11 +101,11 @@ def rows_by_hour(
     """Yield a row for each hour of a window, as by day."""
     (start, end), nothing = window.instants(), add_energies([], 60)
     while start < end:
-        first, after = (moment.astimezone(PARIS).isoformat() for moment in (start, start + _HOUR))
+        first, after = (moment.astimezone(PARIS).isoformat() for moment in (start, start + ONE_HOUR))
         key = period_key(start, HOURS)
         sold = None if paid is None else paid.get(key, nothing)
         yield _to_row((first, after), costs.get(key, nothing), sold, Period.HOUR)
-        start += _HOUR
+        start += ONE_HOUR
 
 
 def round_together(amounts: Sequence[Amount]) -> list[int]:

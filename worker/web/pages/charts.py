@@ -276,14 +276,16 @@ def _with_marks(row: TableRow, slot: Slot, measures: SpanMeasures, words: Words)
         marks.append(words("chart.computed"))
     if by_day and day in measures.unpriced:
         return replace(row, note=words("cost.no_price"))
+    if measures.unit is Unit.EUR and slot.gap:
+        return replace(row, note=words("cost.none"))
     return replace(row, note=", ".join(filter(None, [row.note, *marks])))
 
 
 def _describe_bar(row: TableRow, unit: Unit, words: Words) -> str:
     if row.energy == _UNKNOWN:
         return words("chart.bar.unknown", label=row.label, note=row.note or words("chart.unknown"))
-    key = "chart.bar.both" if row.fed else "chart.bar"
-    return words(key, label=row.label, energy=row.energy, unit=unit.symbol, fed=row.fed)
+    key = "chart.bar.cost" if unit is Unit.EUR else "chart.bar.both" if row.fed else "chart.bar"
+    return words(key, label=row.label, energy=row.energy, fed=row.fed)
 
 
 def _in_table(energy: int | None, words: Words, places: int) -> str:

@@ -16,7 +16,7 @@ from typing import Final
 
 from worker.accounts.prices import AccountTariff, read_costs, read_hours
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH
-from worker.domain.prices.cost import Cost, row_of_days
+from worker.domain.prices.cost import ONE_HOUR, Cost, row_of_days
 from worker.domain.prices.energy import Amount, add_energies, off_peak_minutes
 from worker.domain.series import Series, find_curve
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, IntervalReading, merge_windows
@@ -24,7 +24,6 @@ from worker.stores.measures.measure_store import MeasureStore
 from worker.web.pages.chart_values import Days, Slot, Span, SpanMeasures, Unit, View, measures_by_day, measures_by_step
 from worker.web.texts import Words
 
-_AN_HOUR: Final = timedelta(hours=1)
 _MILLION: Final = MILLIWATT_HOURS_PER_KWH  # A euro in the unit of bars.
 
 
@@ -92,7 +91,7 @@ def _floor(euros: Amount) -> int:
 def _by_hour(span: Span, hours: Mapping[str, Cost], days: Days, next_day: date) -> SpanMeasures:
     """Return the chart of a day, whose bars are hours."""
     starts = {datetime.fromisoformat(key).astimezone(PARIS): cost for key, cost in hours.items()}
-    readings = [IntervalReading(start, _AN_HOUR, _floor(cost.total)) for start, cost in starts.items()]
+    readings = [IntervalReading(start, ONE_HOUR, _floor(cost.total)) for start, cost in starts.items()]
     shown = measures_by_step(span, readings, days, next_day)
     lacking = {start.timestamp(): timedelta(minutes=one.expected - one.known) for start, one in starts.items()}
     slots = (replace(slot, uncovered=lacking.get(slot.start.timestamp(), timedelta())) for slot in shown.slots)

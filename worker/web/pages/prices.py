@@ -56,8 +56,10 @@ def _save(visit: Visit, account: Account, typed: Mapping[str, str]) -> Response:
             field = "power"
             wanted["regulated"] = option, _POWERS[_POWERS.index(int(typed.get("power", "")))]
             field = "hours"
-            if option is Option.HPHC and typed.get("hours", "").strip():
-                wanted["hours"] = read_hours(typed["hours"])
+            text = typed.get("hours", "").strip()
+            # The contract's own hours are followed, also when they change.
+            if option is Option.HPHC and text not in ("", suggest(visit.stores.measures, account)["hours"]):
+                wanted["hours"] = read_hours(text)
             field = "from"
             wanted["first"] = date.fromisoformat(typed["from"]) if typed.get("from") else None
         set_prices(visit.registry, account, **wanted)
@@ -86,8 +88,7 @@ def _render(
 ) -> Response:
     tariff, language = load_tariff(visit.registry, visit.stores.measures, account), words_of(visit.request).language
     suggested = suggest(visit.stores.measures, account)
-    last_month = DateWindow(tariff.today - _TOLD_DAYS, tariff.today)
-    unpriced = tariff.list_unpriced(last_month) if tariff.is_set else ()
+    unpriced = tariff.list_unpriced(DateWindow(tariff.today - _TOLD_DAYS, tariff.today)) if tariff.is_set else ()
     return render(
         visit.request,
         "prices.html",

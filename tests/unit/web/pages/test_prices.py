@@ -125,7 +125,7 @@ def test_a_refused_tariff_stays_typed_with_one_line_and_changes_nothing(
     page = html.unescape(answer.text)
     assert answer.status_code == 422 and form.choices == before
     assert page.count('class="fault"') == 1 and line in page and "Rien n’a été enregistré." in page
-    assert re.search(rf'id="{field}"[^>]* aria-invalid="true" aria-errormessage="fault"', page)
+    assert re.search(rf'id="{field}"[^>]* aria-describedby="[^"]*fault" aria-invalid="true"', page)
     for name in {"option", "power"} - change.keys():
         assert value_of(page, name) == fields[name]
     assert value_of(page, "hours") == fields["hours"] and value_of(page, "from") == fields["from"]
@@ -177,7 +177,7 @@ def test_prices_of_the_future_and_those_of_the_operator_are_told(form: Form) -> 
     registry = form.service.parts.stores.registry
     set_prices(registry, "default", regulated=(Option.BASE, 6))
     page = form.load()
-    assert "Réglé par la personne qui gère ce service" in page and "Effacer mes prix" not in page
+    assert "Prix définis par la personne qui gère ce service" in page and "Effacer mes prix" not in page
     assert form.send({"own": OWN.replace("2024", "2031")}).status_code == 303
     page = form.load()
     assert "À venir, à partir du 1er janvier 2031" in page and "Réglé par la personne" not in page
