@@ -194,9 +194,9 @@ def test_a_change_of_the_option_inside_a_month_goes_by_days(installation: Instal
 
 BASE = ("--option", "base", "--power", "6")
 REFUSED = [
-    (("--option", "base"), 2, "give --option with --power, or --file, or --hours"),
+    (("--option", "base"), 2, "give --option with --power, or --hours, or --file"),
     (("--option", "base", "--power", "37"), 2, "37 is not in the range 1<=x<=36"),
-    (("--from", "2024-07-01"), 2, "give --option with --power, or --file, or --hours"),
+    (("--from", "2024-07-01"), 2, "give --option with --power, or --hours, or --file"),
     (("--hours", "22:00-24:00"), 1, "off-peak hours, range 1: write 00:00 for 24:00"),
     (("--hours", "22:00-06:00,05:00-07:00"), 1, "overlap"),
     (("--hours", "22:00-06:00"), 1, "something is set from 2000-01-01 on"),
@@ -302,3 +302,32 @@ def test_what_is_set_is_sealed_ends_with_the_account_and_is_recorded(installatio
         entries = [*parts.stores.registry.audit.page(AuditFilter(account_id=home), 20)]
     told = [(entry.action, entry.outcome) for entry in entries if entry.action.startswith("prices")]
     assert sorted(told) == [("prices.set", "CANNOT_FIND_ACCOUNT"), ("prices.set", "ok")]
+
+
+def test_a_household_that_only_sells_sees_what_it_is_paid(installation: Installation, home: str) -> None:
+    text = "[[production]]\nfrom = 2024-01-01\nprice = 0.1269\n"
+    installation.releve("prices", "set", home, "--file", write(installation.folder, "own.toml", text))
+    (row,) = installation.query_rows("cost", home, "--by", "year", "--from", "2024-07-01", "--to", "2024-07-24")
+    assert (row["total_eur"], Decimal(row["production_eur"]) > 0) == (None, True)
+
+
+def test_the_last_hour_before_a_day_without_a_price_has_one(installation: Installation, home: str) -> None:
+    text = "[[electricity]]\nfrom = 2024-01-01\nuntil = 2024-07-20\nsubscription = 1\nbase = 0.2\n"
+    installation.releve("prices", "set", home, "--file", write(installation.folder, "own.toml", text))
+    words = ("cost", home, "--by", "hour", "--from", "2024-07-20", "--to", "2024-07-21")
+    table = [line for line in installation.releve(*words).out.splitlines() if line.startswith("2024-07-2")]
+    assert [line.endswith("no price") for line in table] == [False] * 24 + [True] * 24
+
+
+@pytest.mark.parametrize("day", ["9999-12-31", "0001-01-05", "2100-01-01"])
+def test_a_day_of_a_far_century_is_refused_in_one_line(installation: Installation, home: str, day: str) -> None:
+    installation.releve("prices", "set", home, *BASE)
+    for by in ("day", "year"):
+        refused = installation.releve("cost", home, "--by", by, "--to", day, code=2)
+        assert "give days of the years 2000 to 2099" in refused.error_line
+
+
+def test_a_file_has_its_own_days(installation: Installation, home: str) -> None:
+    file = write(installation.folder, "own.toml", OWN)
+    refused = installation.releve("prices", "set", home, "--file", file, "--from", "2024-07-01", code=2)
+    assert "--file, which has its own days" in refused.error_line

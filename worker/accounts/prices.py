@@ -81,8 +81,8 @@ class AccountTariff:
 
     @property
     def is_set(self) -> bool:
-        """Whether any price is set, by the household or for its tenant."""
-        return any(getattr(one, self.kind) for one in self.choices)
+        """Whether any price is set, by the household or for its tenant: of what the meter counts, or of production."""
+        return any(getattr(one, self.kind) or one.production for one in self.choices)
 
     def terms(self, window: DateWindow) -> dict[date, Terms]:
         """Return the option, price and off-peak hours of the days of electricity; nothing for days to come."""

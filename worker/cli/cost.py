@@ -71,6 +71,8 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
 
 def _window(today: date, period: Period, first: date | None, last: date | None) -> DateWindow:
     """Return the days to show: by default the last ones up to yesterday, the months of a year, or three years."""
+    if any(day and day.year not in range(2000, 2100) for day in (first, last)):
+        raise click.UsageError("give days of the years 2000 to 2099")
     ends = {Period.MONTH: calendar_month(f"{today:%Y-%m}").end, Period.YEAR: date(today.year + 1, 1, 1)}
     end = last + ONE_DAY if last else ends.get(period, today)
     year = (end - ONE_DAY).year
@@ -82,7 +84,8 @@ def _window(today: date, period: Period, first: date | None, last: date | None) 
 
 
 def _to_cells(row: Mapping[str, Any], period: Period, unpriced: Collection[date]) -> dict[str, Any]:
-    no_price = "no price" if any(row["start"][:10] <= str(day) < row["end"] for day in unpriced) else ""
+    first, end = row["start"][:10], row["end"][:10]
+    no_price = "no price" if any(first <= str(day) < end or first == str(day) for day in unpriced) else ""
     no_price = f"in part {no_price}" if no_price and row["source"] else no_price
     known = "minutes" if period is Period.HOUR else "days"
     energies = [f"{one['name']}:{one['kwh']}" if len(row["periods"]) > 1 else one["kwh"] for one in row["periods"]]

@@ -84,8 +84,8 @@ def set_tariff(
       releve prices set 3kq7d0fr2m --file own.toml
       releve prices set --tenant energies --option base --power 6
     """
-    if (option is None) != (power is None) or not (option or hours or file):
-        raise click.UsageError("give --option with --power, or --file, or --hours")
+    if (option is None) != (power is None) or not (option or hours or file) or (first and not (option or hours)):
+        raise click.UsageError("give --option with --power, or --hours, or --file, which has its own days")
     ranges = read_hours(hours) if hours is not None else ()
     own = _read_file(file, read_own_prices) if file else None
     with parameters.open_stores() as stores:

@@ -213,7 +213,10 @@ def _rebuild(stores: Stores, sync: Sync, accounts: Iterable[Account]) -> Iterato
 
 
 def _notes(result: AuditResult) -> list[dict[str, Any]]:
-    """Return what is noted but isn't wrong: new sequences of registers, deviating months, days not final in time."""
+    """Return what is noted but isn't wrong.
+
+    These are new sequences of registers, deviating months, days not final in time, and days that differ by period.
+    """
     account = {"account": result.account_id}
     breaks = [
         {**account, "series": series.value, **to_row(sequence_break, "last", "day", "cause")}

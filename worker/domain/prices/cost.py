@@ -2,8 +2,9 @@
 
 A day costs its energy by tariff period times the price of that civil day, and its part of the subscription: a twelfth
 of the year's, spread over the days of its month. A day of which nothing is known, or that has no price, is left out
-whole, so that kWh, euros and the number of known days of a row are of the same days. A known hour has an equal part of
-its day's subscription. Costs are exact fractions of euros, rounded half up once, where they are shown.
+whole. A day known in part counts with its known energy and the whole day's subscription, but not as a known day. A
+known hour has an equal part of its day's subscription. Costs are exact fractions of euros, rounded half up once, where
+they are shown.
 """
 
 from __future__ import annotations

@@ -187,7 +187,10 @@ def test_days_whose_periods_are_unknown_and_days_with_holes_are_told(service: Ap
     owner = registry.accounts.get_existing(other)
     set_prices(registry, owner, own=read_own_prices(PEAK), hours=read_hours("22:00-06:00"))
     page = page_of(service, other, "?unit=eur")
-    assert "1 jour n’est compté qu’en partie : il manque des mesures ou une couleur de Tempo." in page and "1 jour sur 31" in page
+    assert (
+        "1 jour n’est compté qu’en partie : il manque des mesures ou une couleur de Tempo." in page
+        and "1 jour sur 31" in page
+    )
     assert slots_of(page)["mer. 24 juil."][-1].startswith("jour incomplet")
     tariff = load_tariff(registry, measures, owner)
     july = DateWindow(date(2024, 7, 1), TODAY)
