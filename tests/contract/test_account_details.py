@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+
 import pytest
 from sqlalchemy import insert, select, update
 
@@ -17,7 +21,10 @@ from tests.support.registries import (
     open_registry,
     registry_sealer,
 )
+from worker.accounts.prices import Owner, load_choices, remove_prices, set_prices
 from worker.domain.account import DEFAULT_TENANT
+from worker.domain.prices import Option
+from worker.domain.prices.choices import TariffChoices
 from worker.errors import AccountClosed, OperatorFault, UnknownAccount, UnknownTenant
 from worker.stores.encryption import generate_key
 from worker.stores.registry import Registry
@@ -209,3 +216,46 @@ def test_a_tenant_that_does_not_exist_gets_no_prices(registry: Registry) -> None
         with pytest.raises(UnknownTenant, match="`releve tenants kilowatt --title"):
             registry.tenants.save_prices("kilowatt", prices)
     assert registry.tenants.load_prices().get("kilowatt") is None
+
+
+# Two people at once: a household's page and a command, or two operators
+
+
+@pytest.fixture(params=["account", DEFAULT_TENANT, "kilowatt"])
+def owner(request: pytest.FixtureRequest, registry: Registry) -> Owner:
+    """An account or a tenant, without prices; the default tenant has no row."""
+    if request.param == "account":
+        return registry.accounts.get_existing(add_ready(registry))
+    registry.tenants.save("kilowatt", "Kilowatt Club")
+    return str(request.param)
+
+
+def set_from(registry: Registry, owner: Owner, day: date) -> None:
+    set_prices(registry, owner, regulated=(Option.BASE, 6), first=day)
+
+
+def test_prices_that_are_set_at_once_are_all_kept(registry: Registry, owner: Owner) -> None:
+    days = [date(2026, month, 1) for month in range(1, 9)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda day: set_from(registry, owner, day), days))
+    choices = load_choices(registry, owner)
+    assert choices is not None and [one.first for one in choices.electricity] == days
+
+
+def test_prices_that_are_removed_while_others_are_set_do_not_come_back(
+    registry: Registry, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_from(registry, owner, date(2026, 1, 1))
+    removal = threading.Thread(target=lambda: remove_prices(registry, owner))
+
+    def load_before_the_removal(registry: Registry, owner: Owner) -> TariffChoices | None:
+        monkeypatch.undo()
+        choices = load_choices(registry, owner)
+        removal.start()
+        removal.join(0.3)  # It waits for the prices that are set if it is locked out, else it is done by now.
+        return choices
+
+    monkeypatch.setattr("worker.accounts.prices.load_choices", load_before_the_removal)
+    set_from(registry, owner, date(2026, 2, 1))
+    removal.join(30)
+    assert not removal.is_alive() and load_choices(registry, owner) is None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 from tests.support.registries import empty_registry
+from worker.accounts.prices import load_colours, save_colours
 from worker.stores.registry import Registry
 from worker.stores.registry.dump import TABLES, read_rows, restore_rows
 from worker.stores.registry.public_files import PublicFile
@@ -31,3 +33,10 @@ def test_files_come_back_from_a_dump(registry: Registry) -> None:
     with registry.database.writing() as connection:
         restore_rows(connection, rows.__getitem__)
     assert registry.public_files.load_all()[BASE.name] == BASE
+
+
+def test_colours_of_files_that_are_read_at_once_are_all_kept(registry: Registry) -> None:
+    days = [date(2026, 2, day) for day in range(1, 9)]
+    with ThreadPoolExecutor(8) as threads:
+        told = list(threads.map(lambda day: save_colours(registry, f"day,colour\n{day},RED\n"), days))
+    assert list(load_colours(registry)) == days and told == [(1, 0)] * 8

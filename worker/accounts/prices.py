@@ -49,6 +49,7 @@ from worker.texts import format_day, translate
 CHOICES_JSON: Final = TypeAdapter(TariffChoices)
 COLOURS_FILE: Final = "tempo_days.csv"
 BEGINNING: Final = date(2000, 1, 1)
+_LOCK: Final = 7_238_164  # Of prices and colours: they are read and then changed. The number is arbitrary.
 _SHIPPED: Final = Path(__file__).parents[1] / "data" / "prices"
 _DAILY, _FED = series.daily_of(), series.daily_of(series.Direction.PRODUCTION)
 _REGISTERS, _CONTRACT = series.registers_of(), series.contract_series()
@@ -142,11 +143,8 @@ def load_tariff(registry: Registry, measures: MeasureStore, account: Account) ->
 
 def load_copies(registry: Registry) -> dict[str, PublicFile]:
     """Return the newest copies of published files, by name: those of the registry, or those that ship."""
-    shipped = _shipped_copies()
-    stored = registry.public_files.load_all()
-    return shipped | {
-        name: copy for name, copy in stored.items() if copy.copied_on >= shipped.get(name, copy).copied_on
-    }
+    copies = [*_shipped_copies().values(), *registry.public_files.load_all().values()]
+    return {copy.name: copy for copy in sorted(copies, key=lambda copy: copy.copied_on)}  # Of a day: the stored one.
 
 
 def load_colours(registry: Registry) -> Mapping[date, Colour]:
@@ -160,9 +158,12 @@ def save_colours(registry: Registry, text: str) -> tuple[int, int]:
 
     Raises PricesRefused.
     """
-    given, known = read_colours(text), load_colours(registry)
+    given = read_colours(text)
+    with registry.database.writing(_LOCK) as connection:
+        locked = registry.join(connection)
+        known = load_colours(locked)
+        locked.public_files.save(COLOURS_FILE, write_colours({**known, **given}), civil_date(registry.now()))
     changed = sum(known.get(day, colour) is not colour for day, colour in given.items())
-    registry.public_files.save(COLOURS_FILE, write_colours({**known, **given}), civil_date(registry.now()))
     return len(given.keys() - known.keys()), changed
 
 
@@ -196,22 +197,26 @@ def set_prices(
             raise PricesRefused("this is a meter of electricity: it takes blocks [[electricity]] and [[production]]")
     elif hours:
         raise PricesRefused("off-peak hours: each meter has its own, so a tenant has none")
-    choices = load_choices(registry, owner) or TariffChoices()
-    changed = [*(choices.electricity if regulated else ()), *(choices.hours if hours else ())]
-    if changed and first is None:
-        since = max(one.first for one in changed)
-        raise PricesRefused(f"something is set from {since} on: say from which day this holds (--from)")
-    start = first or BEGINNING
-    choices = choices.with_own(own) if own else choices
-    choices = choices.put("electricity", RegulatedChoice(start, *regulated)) if regulated else choices
-    choices = choices.put("hours", OffPeakHours(start, tuple(hours))) if hours else choices
-    _save_choices(registry, owner, choices)
+    with registry.database.writing(_LOCK) as connection:
+        locked = registry.join(connection)
+        choices = load_choices(locked, owner) or TariffChoices()
+        changed = [*(choices.electricity if regulated else ()), *(choices.hours if hours else ())]
+        if changed and first is None:
+            since = max(one.first for one in changed)
+            raise PricesRefused(f"something is set from {since} on: say from which day this holds (--from)")
+        start = first or BEGINNING
+        choices = choices.with_own(own) if own else choices
+        choices = choices.put("electricity", RegulatedChoice(start, *regulated)) if regulated else choices
+        choices = choices.put("hours", OffPeakHours(start, tuple(hours))) if hours else choices
+        _save_choices(locked, owner, choices)
 
 
 def remove_prices(registry: Registry, owner: Owner) -> bool:
     """Forget what was set, also off-peak hours, and return whether something was. Raises UnknownTenant."""
-    was_set = load_choices(registry, owner) is not None
-    _save_choices(registry, owner, None)
+    with registry.database.writing(_LOCK) as connection:
+        locked = registry.join(connection)
+        was_set = load_choices(locked, owner) is not None
+        _save_choices(locked, owner, None)
     return was_set
 
 

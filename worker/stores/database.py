@@ -160,11 +160,12 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, lock: int | None = None) -> Iterator[Connection]:
         """Open a writing transaction: all of its statements take effect, or none.
 
         On SQLite the transaction takes the write lock at its start (BEGIN IMMEDIATE), because a transaction that begins
-        with a read and then writes gets an error instead of waiting for another writer.
+        with a read and then writes gets an error instead of waiting for another writer. On PostgreSQL, those with the
+        same ``lock`` take turns, for what no lock of a row protects; a joined database takes no such lock.
         """
         if self._joined is not None:
             yield self._joined
@@ -172,6 +173,8 @@ class Database:
         notes: list[Any] = []
         with self._translated_errors(), self._writing_engine.begin() as connection:
             connection.info[_NOTES] = notes
+            if lock is not None and self.dialect == "postgresql":
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock})")
             yield connection
         if notes:
             self.on_commit(notes)
@@ -317,11 +320,14 @@ def build_insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Inser
     return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
-def build_upsert(dialect: str, table: Table, row: Mapping[str, Any]) -> UpdateBase:
-    """Return the statement that inserts a row, or changes the columns in ``row`` if there is one with its key."""
-    key = table.primary_key
+def build_upsert(dialect: str, table: Table, row: Mapping[str, Any], **only_new: Any) -> UpdateBase:
+    """Return the statement that inserts a row, or changes the columns in ``row`` if there is one with its key.
+
+    ``only_new``: further columns, for the row that is inserted.
+    """
+    key, insertion = table.primary_key, build_insert(dialect, table).values(**row, **only_new)
     changed = {name: value for name, value in row.items() if name not in key.columns}
-    return build_insert(dialect, table).values(**row).on_conflict_do_update(index_elements=key, set_=changed)
+    return insertion.on_conflict_do_update(index_elements=key, set_=changed)
 
 
 def _parse_url(text: str, use: DatabaseUse) -> URL:

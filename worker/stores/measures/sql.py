@@ -166,9 +166,8 @@ class SqlStore:
 
     def prepare(self) -> dict[str, bool]:
         """Create the missing tables. Several processes may call this at once."""
-        with self._database.writing() as connection:
-            if connection.dialect.name == "postgresql":  # IF NOT EXISTS fails when two processes create tables at once.
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_TABLES_LOCK)))
+        # The lock: on PostgreSQL, IF NOT EXISTS fails when two processes create tables at once.
+        with self._database.writing(_TABLES_LOCK) as connection:
             existing = sa.inspect(connection).get_table_names()
             for table in TABLES.values():
                 connection.execute(CreateTable(table, if_not_exists=True))

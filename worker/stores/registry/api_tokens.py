@@ -19,7 +19,7 @@ from sqlalchemy import Row, func, insert, or_, select, update
 
 from worker.domain.account import DEFAULT_TENANT
 from worker.errors import DataError, UnknownTenant
-from worker.stores.database import ClockedTable, Database, SealedTable, build_insert, place_of
+from worker.stores.database import ClockedTable, Database, SealedTable, build_upsert, place_of
 from worker.stores.encryption import SecretTexts
 from worker.stores.registry.tables import API_TOKENS, TENANTS
 
@@ -173,15 +173,11 @@ class TenantTable(SealedTable):
 
         The caller has checked name and title. Raises UnknownTenant for a new tenant without a title.
         """
-        is_it = TENANTS.c.id == tenant
-        with self._database.writing() as connection:
-            known = connection.execute(select(TENANTS.c.id).where(is_it).with_for_update()).first() is not None
-            if not known and title is None:
-                raise UnknownTenant(f"the tenant {tenant} is new: give it a --title, which households see")
-            if not known:
-                connection.execute(insert(TENANTS).values(id=tenant, title=title, created_at=self._now()))
-            elif title is not None:
-                connection.execute(update(TENANTS).where(is_it).values(title=title))
+        if title is not None:
+            row = {"id": tenant, "title": title}
+            self._database.change(build_upsert(self._database.dialect, TENANTS, row, created_at=self._now()))
+        elif not self._database.fetch(select(TENANTS.c.id).where(TENANTS.c.id == tenant)):
+            raise UnknownTenant(f"the tenant {tenant} is new: give it a --title, which households see")
 
     def save_webhook(self, tenant: str, target: WebhookTarget | None) -> None:
         """Replace the tenant's webhook; None removes it. Raises UnknownTenant for a tenant without a row."""
@@ -211,11 +207,8 @@ class TenantTable(SealedTable):
     def save_prices(self, tenant: str, prices: Mapping[str, Any] | None) -> None:
         """Replace these prices; None removes them. Raises UnknownTenant."""
         require_tenant(self._database, tenant)
-        values = {"prices": None if prices is None else json.dumps(prices)}
-        row = build_insert(self._database.dialect, TENANTS).values(
-            id=tenant, title="", created_at=self._now(), **values
-        )
-        self._database.change(row.on_conflict_do_update(index_elements=[TENANTS.c.id], set_=values))
+        row = {"id": tenant, "prices": None if prices is None else json.dumps(prices)}
+        self._database.change(build_upsert(self._database.dialect, TENANTS, row, title="", created_at=self._now()))
 
     def list_tenants(self) -> list[Tenant]:
         """Return all tenants by id, but the default tenant first."""
