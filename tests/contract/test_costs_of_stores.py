@@ -152,6 +152,8 @@ def test_days_by_daily_values_and_what_panels_feed_in_stand_side_by_side(measure
     costs = read_costs(measures, account, tariff_of({}, choices=[choices], has_panels=True), window)
     rows = [*rows_by_day(window, Period.MONTH, *costs)]
     assert [(row["production_kwh"], row["production_eur"]) for row in rows] == [("3.000", None), ("5.000", "0.50")]
+    (whole,) = rows_by_day(window, Period.YEAR, *costs)
+    assert (whole["production_kwh"], whole["production_eur"]) == ("5.000", "0.50")
     assert [row["total_eur"] for row in rows] == [None, f"{3 * CENTS['base'] + 20 / Decimal(31):.2f}"]
     assert [(row["days"], row["expected_days"], row["source"]) for row in rows] == [(0, 2, None), (2, 2, "daily")]
     without = read_costs(measures, account, tariff_of({}, choices=[choices]), window)

@@ -122,6 +122,15 @@ class AccountTariff:
         return f"{text} {self.describe(choice, language)}"
 
 
+def explain_unpaid(window: DateWindow, paid: Mapping[date, Cost] | None, language: str) -> Iterator[str]:
+    """Yield which days of a window have production without a price, where others of it have a price."""
+    sold = {day: paid[day] for day in window.dates() if day in paid} if paid else {}
+    lacking = [day for day, one in sold.items() if not one.euros]
+    for days in to_windows(lacking) if len(lacking) < len(sold) else ():
+        first, last = (format_day(day, language) for day in (days.start, days.end - ONE_DAY))
+        yield translate("cost.no_price.sold", language, first=first, last=last)
+
+
 def load_tariff(registry: Registry, measures: MeasureStore, account: Account) -> AccountTariff:
     """Return what an account pays by; what its prices don't need isn't loaded."""
     own, default = load_choices(registry, account), load_choices(registry, account.tenant)

@@ -76,8 +76,12 @@ def price_intervals(
 
 
 def total_cost(window: DateWindow, costs: Mapping[date, Cost]) -> Cost:
-    """Return the cost of a window from those of its days, or of the intervals that begin in it."""
+    """Return the cost of a window from those of its days, or of the intervals that begin in it.
+
+    Days of production without a price count only where no day has one.
+    """
     found = [costs[day] for day in window.dates() if day in costs]
+    found = [cost for cost in found if cost.euros] or found
     return add_energies(found, max(window.days, sum(cost.known for cost in found)))
 
 
