@@ -236,6 +236,17 @@ def test_a_published_period_costs_the_same_however_long_it_is_where_its_price_st
     assert cost.by_period == {"price": energy} and not cost.estimated
 
 
+@pytest.mark.parametrize(("energy", "each"), [(10_000_000, 3_500_000), (2_000_000, 0)])
+def test_days_of_a_published_period_without_a_daily_value_have_its_rest_and_never_less_than_nothing(
+    energy: int, each: int
+) -> None:
+    daily = energies_of_days([Entry("2024-07-02", 3_000_000)], "price")
+    rows = [published("2024-07-01", "2024-07-04", energy), published("2024-07-02", "2024-07-03", energy)]
+    costs = price_intervals(rows, lambda day: find_price(gas_prices, day), daily)
+    assert {day: one.by_period["price"] for day, one in costs.items()} == {FIRST: each, date(2024, 7, 3): each}
+    assert all(one.estimated for one in costs.values())
+
+
 def test_daily_gas_is_priced_by_energy() -> None:
     days = energies_of_days(
         [Entry("2024-07-10", 5_000_000, details={"volume": 0.4}), Entry("2024-07-11", 5_000_000)], "price"
