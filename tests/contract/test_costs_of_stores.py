@@ -152,6 +152,8 @@ def test_days_by_daily_values_and_what_panels_feed_in_stand_side_by_side(measure
     costs = read_costs(measures, account, tariff_of({}, choices=[choices], has_panels=True), window)
     rows = [*rows_by_day(window, Period.MONTH, *costs)]
     assert [(row["production_kwh"], row["production_eur"]) for row in rows] == [("3.000", None), ("5.000", "0.50")]
+    (whole,) = rows_by_day(window, Period.YEAR, *costs)
+    assert (whole["production_kwh"], whole["production_eur"]) == ("5.000", "0.50")
     assert [row["total_eur"] for row in rows] == [None, f"{3 * CENTS['base'] + 20 / Decimal(31):.2f}"]
     assert [(row["days"], row["expected_days"], row["source"]) for row in rows] == [(0, 2, None), (2, 2, "daily")]
     without = read_costs(measures, account, tariff_of({}, choices=[choices]), window)
@@ -173,3 +175,30 @@ def test_gas_is_priced_by_days_and_by_published_periods_where_there_are_none(mea
     assert sum(one.total for day, one in costs.items() if day > date(2024, 3, 1)) == 8
     rows = [*rows_by_day(window, Period.YEAR, costs)]
     assert [(row["total_eur"], row["estimated"], row["source"]) for row in rows] == [("101.00", True, "mixed")]
+
+
+def test_a_gas_period_with_some_daily_values_counts_its_other_days_whatever_time_is_asked_for(
+    measures: ByDoctype, account: str
+) -> None:
+    """The meter was replaced on 10 February; later a day is lacking."""
+    first, end, lacking = date(2026, 2, 10), date(2026, 4, 14), date(2026, 3, 20)
+    days = [day for day in DateWindow(first, end).dates() if day != lacking]
+    periods = [("2026-01-15", "2026-02-14", "30"), ("2026-02-14", "2026-03-14", "28"), ("2026-03-14", end, "33")]
+    store(measures, account, Doctype.GAS_DAY, [gas_day(day, "1") for day in days])
+    store(measures, account, Doctype.GAS_PUBLISHED, [gas_period(*one) for one in periods])
+    paid = Price(date(2020, 1, 1), None, {ONLY_PERIOD: Decimal("0.1")})
+    tariff = tariff_of({}, supplier="grdf", choices=[TariffChoices(gas=(paid,))])
+
+    def read(start: date, until: date) -> dict[date, Any]:
+        return read_costs(measures, account, tariff, DateWindow(start, until))[0]
+
+    whole = read(date(2026, 1, 1), date(2026, 5, 1))
+    energies = {day: one.by_period[ONLY_PERIOD] for day, one in whole.items()}
+    assert sum(energies.values()) == 91_000_000 and {one.expected for one in whole.values()} == {1}
+    assert {day for day, one in whole.items() if one.estimated} == {
+        *DateWindow(date(2026, 1, 15), first).dates(),
+        lacking,
+    }
+    assert (energies[date(2026, 1, 15)], energies[lacking]) == (1_000_000, 3_000_000)
+    for start, until in [(date(2026, 1, 1), date(2026, 2, 1)), (date(2026, 2, 1), date(2026, 3, 1)), (lacking, end)]:
+        assert read(start, until) == {day: one for day, one in whole.items() if start <= day < until}

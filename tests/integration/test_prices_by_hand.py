@@ -331,3 +331,13 @@ def test_a_file_has_its_own_days(installation: Installation, home: str) -> None:
     file = write(installation.folder, "own.toml", OWN)
     refused = installation.releve("prices", "set", home, "--file", file, "--from", "2024-07-01", code=2)
     assert "--file, which has its own days" in refused.error_line
+
+
+def test_days_without_a_price_of_production_are_told(installation: Installation, home: str) -> None:
+    own = OWN.split("[[production]]")[0] + "[[production]]\nfrom = 2024-07-20\nprice = 0.1\n"
+    installation.releve("prices", "set", home, "--file", write(installation.folder, "own.toml", own))
+    (july,) = installation.query_rows("cost", home, "--by", "month", "--from", "2024-07-01", "--to", "2024-07-31")
+    fed = sum(sum(HOME.fed(date(2024, 7, day))) for day in range(20, 25))
+    assert july["production_kwh"] == f"{Decimal(fed) / 1000:.3f}"
+    table = installation.releve("cost", home, "--by", "day", "--from", "2024-07-15").out.splitlines()
+    assert "Production from 15 July 2024 to 19 July 2024 has no price: totals leave it out." in table

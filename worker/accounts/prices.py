@@ -39,7 +39,7 @@ from worker.domain.prices.energy import PeriodEnergies, energies_by_day, energie
 from worker.domain.prices.regulated import FILES, RegulatedTariff, read_tariff
 from worker.domain.prices.tempo import read_colours, write_colours
 from worker.domain.tariffs import TimeRange, parse_off_peak_hours, read_registers
-from worker.domain.windows import ONE_DAY, DateWindow, civil_date, plan_repair, to_windows
+from worker.domain.windows import ONE_DAY, DateWindow, civil_date, merge_windows, plan_repair, to_windows
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.registry import Registry
 from worker.stores.registry.account_details import PRICES
@@ -121,6 +121,15 @@ class AccountTariff:
         first, last = (format_day(day, language) for day in (days.start, days.end - ONE_DAY))
         text = translate(f"cost.no_price.{'day' if days.days == 1 else 'days'}", language, first=first, last=last)
         return f"{text} {self.describe(choice, language)}"
+
+
+def explain_unpaid(window: DateWindow, paid: Mapping[date, Cost] | None, language: str) -> Iterator[str]:
+    """Yield which days of a window have production without a price, where others of it have a price."""
+    sold = {day: paid[day] for day in window.dates() if day in paid} if paid else {}
+    lacking = [day for day, one in sold.items() if not one.euros]
+    for days in to_windows(lacking) if len(lacking) < len(sold) else ():
+        first, last = (format_day(day, language) for day in (days.start, days.end - ONE_DAY))
+        yield translate("cost.no_price.sold", language, first=first, last=last)
 
 
 def load_tariff(registry: Registry, measures: MeasureStore, account: Account) -> AccountTariff:
@@ -299,12 +308,17 @@ def _price_production(energies: Mapping[Key, PeriodEnergies], tariff: AccountTar
 
 
 def _read_gas(measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow) -> dict[date, Cost]:
-    """Return the costs of days; where a meter has no days, of the periods that the supplier bills, by their first."""
+    """Return the costs of days; where a meter has no days, of the periods that the supplier bills, by their first.
+
+    A day costs the same in each window, so all daily values of a period are read.
+    """
     daily, published = series.daily_of(supplier=tariff.supplier).inputs, series.intervals_of(tariff.supplier).inputs
-    stored = _read(measures, account_id, daily, published, window=window)
-    energies = energies_of_days(stored[daily], ONLY_PERIOD)
-    intervals = [row for row in stored[published] if not any(day in energies for day in interval_days(row).dates())]
-    return price_energies(energies, tariff.price_on) | price_intervals(intervals, tariff.price_on)
+    periods = _read(measures, account_id, published)[published]
+    intervals = [row for row in periods if interval_days(row).overlap(window)]
+    (longer,) = merge_windows([window, *map(interval_days, intervals)])
+    energies = energies_of_days(_read(measures, account_id, daily, window=longer)[daily], ONLY_PERIOD)
+    costs = price_energies(energies, tariff.price_on) | price_intervals(intervals, tariff.price_on, energies)
+    return {day: cost for day, cost in costs.items() if day in window}
 
 
 def _read_steps(

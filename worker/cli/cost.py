@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from worker.accounts.prices import load_tariff, read_costs, read_hours
+from worker.accounts.prices import explain_unpaid, load_tariff, read_costs, read_hours
 from worker.cli import parameters
 from worker.cli.command_audit import READS, command
 from worker.cli.printing import print_table
@@ -44,6 +44,7 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
         tariff = load_tariff(stores.registry, stores.measures, account)
         if not tariff.is_set:
             raise click.ClickException(f"no price is set for this account: `releve prices set {account_id} …`")
+        unpaid: list[str] = []
         window = _window(tariff.today, period, first, last)
         if period is Period.HOUR:
             if tariff.kind == "gas":
@@ -54,6 +55,7 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
             if period is Period.DAY and any(one.expected > 1 for one in days.values()):
                 raise click.UsageError("this meter is read by periods of several days: use --by month or --by year")
             rows = list(rows_by_day(window, period, days, paid))
+            unpaid = list(explain_unpaid(window, paid, "en"))
     if as_json:
         parameters.print_json_lines(rows)
         return
@@ -61,8 +63,8 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
     lacking = {day for part, _ in unpriced for day in part.dates()}
     print_table([_to_cells(row, period, lacking) for row in rows])
     click.echo("amounts in euros; fixed: the subscription, about what a bill counts")
-    for part, choice in unpriced:
-        click.echo(tariff.describe_unpriced(part, choice, "en"))
+    for text in (*(tariff.describe_unpriced(*one, "en") for one in unpriced), *unpaid):
+        click.echo(text)
     if not tariff.colours and Option.TEMPO in {option_of(one) for each in tariff.choices for one in each.electricity}:
         click.echo("without Tempo's colours (`releve prices tempo FILE`), costs come from registers only")
     if isinstance(now := tariff.choice_on(tariff.today), RegulatedChoice):

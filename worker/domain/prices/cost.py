@@ -53,26 +53,35 @@ def price_energies(energies: Mapping[Key, PeriodEnergies], price_on: PriceOn) ->
     return priced
 
 
-def price_intervals(intervals: Iterable[Entry], price_on: PriceOn) -> dict[date, Cost]:
+def price_intervals(
+    intervals: Iterable[Entry], price_on: PriceOn, daily: Mapping[date, PeriodEnergies]
+) -> dict[date, Cost]:
     """Return what periods of days cost that a supplier bills, by their first days.
 
-    Their energy is spread evenly over their days, which is an estimate where the price changes in one.
+    Their energy is spread evenly over their days, which is an estimate where the price changes in one. Where some of
+    the days are in ``daily``, the others have the rest of the energy, and are returned by day, as estimates.
     """
-    priced = {}
+    priced = dict[date, Cost]()
     for entry in intervals:
         span = interval_days(entry)
-        prices = {day: price_on(day) for day in span.dates()}
-        has_change = any(price != prices[span.start] for price in prices.values())
-        energy: dict[str, Amount] = {ONLY_PERIOD: Fraction(entry.amount, span.days)}
-        part = PeriodEnergies(energy, EnergySource.REGISTERS, estimated=has_change)
+        prices = {day: price_on(day) for day in span.dates() if day not in daily}
+        rest = entry.amount - sum(daily[day].by_period[ONLY_PERIOD] for day in span.dates() if day in daily)
+        is_whole = len(prices) == span.days
+        same_price = is_whole and all(price == prices[span.start] for price in prices.values())
+        energy: dict[str, Amount] = {ONLY_PERIOD: Fraction(max(rest, 0), len(prices) or 1)}
+        part = PeriodEnergies(energy, EnergySource.REGISTERS, estimated=not same_price)
         days = price_energies(dict.fromkeys(prices, part), prices.get)
-        priced[span.start] = add_energies(days.values(), span.days)
+        priced |= {span.start: add_energies(days.values(), span.days)} if is_whole else days
     return priced
 
 
 def total_cost(window: DateWindow, costs: Mapping[date, Cost]) -> Cost:
-    """Return the cost of a window from those of its days, or of the intervals that begin in it."""
+    """Return the cost of a window from those of its days, or of the intervals that begin in it.
+
+    Days of production without a price count only where no day has one.
+    """
     found = [costs[day] for day in window.dates() if day in costs]
+    found = [cost for cost in found if cost.euros] or found
     return add_energies(found, max(window.days, sum(cost.known for cost in found)))
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import groupby
 from typing import Final
 
-from worker.accounts.prices import AccountTariff, read_costs, read_hours
+from worker.accounts.prices import AccountTariff, explain_unpaid, read_costs, read_hours
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH
 from worker.domain.prices.cost import ONE_HOUR, Cost, row_of_days
 from worker.domain.prices.energy import Amount, add_energies, off_peak_minutes
@@ -62,6 +62,7 @@ def price_measures(
     days_unpriced = frozenset(day for days, _ in unpriced for day in days.dates())
     reasons = [
         *(tariff.describe_unpriced(*one, words.language) for one in unpriced),
+        *explain_unpaid(span, read[-1][1], words.language),
         *_explain_unknown(energy.days.keys() - days_unpriced, costs, words),
     ]
     return replace(

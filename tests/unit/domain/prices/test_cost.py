@@ -210,7 +210,7 @@ def published(first: str, end: str, energy: int) -> Entry:
 
 def test_a_published_period_of_gas_costs_its_price_and_goes_by_days_where_that_changes() -> None:
     rows = [published("2024-05-17", "2024-06-17", 31_000_000), published("2024-06-17", "2024-07-17", 30_000_000)]
-    costs = price_intervals(rows, lambda day: find_price(gas_prices, day))
+    costs = price_intervals(rows, lambda day: find_price(gas_prices, day), {})
     may, june = costs[date(2024, 5, 17)], costs[date(2024, 6, 17)]
     assert may.euros == {"price": Fraction("3.1")} and not may.estimated
     assert june.euros == {"price": 24 * Fraction("0.1") + 6 * Fraction("0.2")} and june.estimated
@@ -220,7 +220,7 @@ def test_a_published_period_of_gas_costs_its_price_and_goes_by_days_where_that_c
 
 def test_a_month_has_the_published_periods_that_begin_in_it_with_all_their_days() -> None:
     rows = [published("2024-03-17", "2024-05-17", 60_000_000), published("2024-05-17", "2024-05-27", 1_000_000)]
-    costs = price_intervals(rows, lambda day: find_price(gas_prices, day))
+    costs = price_intervals(rows, lambda day: find_price(gas_prices, day), {})
     window = DateWindow(date(2024, 3, 1), date(2024, 6, 1))
     found = [(row["days"], row["expected_days"], row["energy_eur"]) for row in rows_by_day(window, Period.MONTH, costs)]
     assert found == [(61, 61, "6.00"), (0, 30, None), (10, 31, "0.10")]
@@ -231,9 +231,20 @@ def test_a_published_period_costs_the_same_however_long_it_is_where_its_price_st
     energy: int, number: int, first: date
 ) -> None:
     entry = published(str(first), str(first + number * DAY), energy)
-    (cost,) = price_intervals([entry], lambda _: price(date(2020, 1, 1), price="0.1128")).values()
+    (cost,) = price_intervals([entry], lambda _: price(date(2020, 1, 1), price="0.1128"), {}).values()
     assert sum(cost.euros.values()) == energy * Fraction("0.1128") / 10**6
     assert cost.by_period == {"price": energy} and not cost.estimated
+
+
+@pytest.mark.parametrize(("energy", "each"), [(10_000_000, 3_500_000), (2_000_000, 0)])
+def test_days_of_a_published_period_without_a_daily_value_have_its_rest_and_never_less_than_nothing(
+    energy: int, each: int
+) -> None:
+    daily = energies_of_days([Entry("2024-07-02", 3_000_000)], "price")
+    rows = [published("2024-07-01", "2024-07-04", energy), published("2024-07-02", "2024-07-03", energy)]
+    costs = price_intervals(rows, lambda day: find_price(gas_prices, day), daily)
+    assert {day: one.by_period["price"] for day, one in costs.items()} == {FIRST: each, date(2024, 7, 3): each}
+    assert all(one.estimated for one in costs.values())
 
 
 def test_daily_gas_is_priced_by_energy() -> None:

@@ -276,3 +276,13 @@ def test_the_months_of_a_year_are_added_up_before_they_are_rounded(costs: list[F
     for first, month in months.items():
         assert month.total == sum(by_day[day].total for day in days if day.month == first.month)
     assert row_of_days(window, months) == row_of_days(window, by_day)
+
+
+def test_the_page_tells_which_of_its_days_have_production_without_a_price(service: ApiService) -> None:
+    sold = SOLD.replace("2023-01-01", "2024-07-11")
+    account = add_home(service, BASE.format(first="2023-01-01") + sold, (*USUAL, Series.PRODUCTION_DAILY))
+    page, row = page_of(service, account, "?unit=eur"), row_of(service, account, date(2024, 7, 11), LAST)
+    assert in_french(row["production_kwh"]) in page and in_french(row["production_eur"]) + " €" in page
+    assert re.findall("L’injection[^<]*", page) == [
+        "L’injection du 1er juillet 2024 au 10 juillet 2024 n’a pas de prix : les totaux ne la comptent pas."
+    ]
