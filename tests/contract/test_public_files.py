@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, timedelta
 
 from tests.support.registries import empty_registry
 from worker.accounts.prices import load_colours, save_colours
 from worker.stores.registry import Registry
-from worker.stores.registry.dump import TABLES, read_rows, restore_rows
+from worker.stores.registry.dump import TABLES, is_empty, read_rows, restore_rows
 from worker.stores.registry.public_files import PublicFile
 
 BASE = PublicFile("Option_Base.csv", "DATE_DEBUT;DATE_FIN\r\n01/08/2025;\r\n", date(2026, 2, 1))
@@ -24,15 +24,17 @@ def test_a_file_is_kept_as_it_came_and_a_newer_copy_takes_its_place(registry: Re
     assert files.load_all() == {BASE.name: BASE, COLOURS.name: COLOURS}
 
 
-def test_files_come_back_from_a_dump(registry: Registry) -> None:
+def test_files_come_back_from_a_dump_also_where_others_were_fetched_before(registry: Registry) -> None:
     registry.public_files.save(BASE.name, BASE.text, BASE.copied_on)
     with registry.database.snapshot() as connection:
         rows = {table: list(read_rows(connection, table)) for table in TABLES}
     empty_registry(registry.database)
-    assert BASE.name not in registry.public_files.load_all()
+    registry.public_files.save(BASE.name, "of the new installation", BASE.copied_on + timedelta(days=1))
+    registry.public_files.save(COLOURS.name, COLOURS.text, COLOURS.copied_on)
     with registry.database.writing() as connection:
+        assert is_empty(connection)
         restore_rows(connection, rows.__getitem__)
-    assert registry.public_files.load_all()[BASE.name] == BASE
+    assert registry.public_files.load_all() == {BASE.name: BASE, COLOURS.name: COLOURS}
 
 
 def test_colours_of_files_that_are_read_at_once_are_all_kept(registry: Registry) -> None:

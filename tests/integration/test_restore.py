@@ -215,7 +215,7 @@ def test_n3_a_meter_that_changed_hands_since_stays_closed(lost: Lost, new: Insta
         assert parts.stores.registry.accounts.find("enedis", METER) is None
         assert parts.stores.registry.tokens.load(first) is None
         assert not any(proof.open for proof in parts.stores.registry.consents.list_proofs(first))
-        told = parts.stores.registry.account_details.load_all(PRICES)
+        told = dict(parts.stores.registry.account_details.iterate(PRICES))
         assert told == {lost.ids["second"]: {"option": "base"}}
 
 
@@ -544,6 +544,13 @@ def test_twice_is_once_with_a_ledger_and_ended_tokens_too(lost: Lost, new: Insta
             assert registry_rows(parts) == before
         out = new.releve("restore", str(lost.file)).out
         assert "an earlier run restored the registry" in out and "ended:" not in out
+
+
+def test_prices_fetched_before_a_restore_or_since_are_in_the_way_of_none(lost: Lost, new: Installation) -> None:
+    with new.open() as parts:
+        for is_there in (False, True):
+            parts.stores.registry.public_files.save("Option_Base.csv", f"newer, {is_there}", LATER.date())
+            assert restore(parts.stores.settings, lost.file).registry_was_there is is_there
 
 
 @pytest.mark.parametrize("change", ["a longer ledger", "a lost Redis", "a newer backup"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from worker.clients.endpoints import host_of
 from worker.clients.published_files import FileNotFetched, fetch_text
 from worker.domain.prices import Option, PricesRefused
 from worker.domain.prices.choices import RegulatedChoice
-from worker.domain.prices.regulated import FILES, read_tariff
+from worker.domain.prices.regulated import FILES, PADDING, read_tariff
 from worker.domain.windows import PARIS
 from worker.logs import fields
 from worker.stores.registry import Registry
@@ -25,6 +26,7 @@ log = logging.getLogger("releve.prices")
 # Besides those of the settings: the regulator (CRE), and data.gouv.fr, which redirects to it.
 HOSTS: Final = ("www.cre.fr", "www.data.gouv.fr", "static.data.gouv.fr")
 _MAX_BYTES: Final = 2 * 1024**2
+_LONGEST_KEPT: Final = 900_000  # As JSON: a backup refuses rows of more than 1 MB.
 ReadCopy = Callable[[Option], PublicFile]
 
 
@@ -56,12 +58,15 @@ def update_files(registry: Registry, read_copy: ReadCopy, options: Iterable[Opti
             tariff = read_tariff(text, option, copy.copied_on, rows_before)
             if before and copy.copied_on < before.copied_on:
                 raise PricesRefused("it is older than the copy in use")
+            kept = "".join(f"{line}\n" for line in text.splitlines() if line.strip(f"{PADDING};"))
+            if len(json.dumps(kept)) > _LONGEST_KEPT:
+                raise PricesRefused("it is too long to be kept")
         except (FileNotFetched, PricesRefused) as error:
             updates.append(FileUpdate(name, before.copied_on if before else None, refused=str(error)))
             facts = fields(file=name, reason=str(error), copied_on=updates[-1].copied_on)
             log.warning("prices not updated", extra=facts)
         else:
-            registry.public_files.save(name, text, copy.copied_on)
+            registry.public_files.save(name, kept, copy.copied_on)
             updates.append(FileUpdate(name, copy.copied_on, tariff.rows - rows_before))
     return updates
 

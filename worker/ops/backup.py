@@ -59,7 +59,6 @@ from worker.stores.redis.pending_consents import ConsentFlows
 from worker.stores.registry import Registry, dump, migrations
 from worker.stores.registry.key_rotation import TEXT_SEALS
 from worker.stores.registry.rights import withdraw_waiting
-from worker.stores.registry.tables import AUDIT_LOG
 from worker.sync.history import rebuild_days
 
 PAGE_SIZE: Final = 500  # The largest number of documents in memory, or in one request to the store.
@@ -421,25 +420,22 @@ def _is_already_restored(stores: Stores, name: str) -> bool:
         if dump.is_empty(connection):
             return False
         record = json.loads(stores.windows.get_text(_RECORD) or "{}")
-        if record != {"restore": name, "rows": _checksum_rows(connection)}:
+        if record != _record_of(name, connection):
             raise BackupRefused(FILLED)
         return True
 
 
 def _remember(stores: Stores, name: str, connection: Connection) -> None:
-    record = {"restore": name, "rows": _checksum_rows(connection)}
-    stores.windows.put_text(_RECORD, json.dumps(record), _RECORD_LIFE_S)
+    stores.windows.put_text(_RECORD, json.dumps(_record_of(name, connection)), _RECORD_LIFE_S)
 
 
-def _checksum_rows(connection: Connection) -> dict[str, Any]:
-    """Return the checksum of all rows of the registry except the audit log, to which each command adds an entry."""
+def _record_of(name: str, connection: Connection) -> dict[str, Any]:
+    """Return what is remembered of a restore: its name, and the checksum of the rows that nothing else fills."""
     checksum = Checksum()
-    for table in dump.TABLES:
-        if table == AUDIT_LOG.name:
-            continue
+    for table in dump.COMPARED_TABLES:
         for row in dump.read_rows(connection, table):
             checksum.add(to_line(row))
-    return checksum.to_entry()
+    return {"restore": name, "rows": checksum.to_entry()}
 
 
 # -- Registry

@@ -10,6 +10,7 @@ import json
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import chain, islice
@@ -55,6 +56,7 @@ from worker.domain.series import (
 from worker.domain.tariffs import SequenceBreak, day_energies, find_breaks
 from worker.domain.totals import days_of_curve
 from worker.domain.windows import ONE_DAY, DateWindow, plan_look_back, plan_repair, split_window, to_windows
+from worker.errors import OperatorFault
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.redis.claims import ProgressStore
 from worker.stores.registry.accounts import AccountTable
@@ -157,7 +159,8 @@ class Auditor:
             },
         )
         if registers_of() in known:
-            checks.hours = load_choices(registry, registry.accounts.get(account_id)) or TariffChoices()
+            with suppress(OperatorFault):
+                checks.hours = load_choices(registry, registry.accounts.get(account_id)) or TariffChoices()
             checks.colours = load_colours(registry)
         checks.run()
         return checks.result
@@ -170,10 +173,10 @@ class Auditor:
         """
         written = requested = 0
         account_id, registry = result.account_id, self.claims.registry
-        for series, days in _days_of_stale_totals(result.findings).items():
+        for series, days in _days_to_compute(result.findings, daily_values=False).items():
             for window in plan_repair(days, series.description.max_window_days):
                 written += self.window_sync.recompute_totals(self.claims.to_job(account_id, series, window))
-        for series, days in _days_to_compute(result.findings).items():
+        for series, days in _days_to_compute(result.findings, daily_values=True).items():
             for window in (part for run in to_windows(days) for part in split_window(run, _DAYS_AT_ONCE)):
                 written += self.window_sync.compute_days(self.claims.to_job(account_id, series, window))
         today = self.claims.history.today()
@@ -195,28 +198,14 @@ def _last_day(outcome: SeriesOutcome | None) -> dict[date, timedelta]:
     return {outcome.last_day: timedelta()} if outcome and outcome.ever_stored and outcome.last_day else {}
 
 
-def _days_of_stale_totals(findings: Sequence[Discrepancy]) -> dict[Series, list[date]]:
-    """Return, by series, a day in the period of each total that can be recomputed."""
+def _days_to_compute(findings: Sequence[Discrepancy], *, daily_values: bool) -> dict[Series, list[date]]:
+    """Return, by series, the days whose value must be computed from the curve, or a day of each total to recompute."""
     days: defaultdict[Series, list[date]] = defaultdict(list)
     for finding in findings:
-        if not finding.cause.repairable or finding.law is Law.DAY:
-            continue
-        if finding.law is Law.HOUR:
-            days[finding.series].append(civil_day(finding.key))
-        elif finding.law is Law.STEPS:
-            days[finding.series].append(date.fromisoformat(finding.key))
-        else:
-            year, month = int(finding.key[:4]), int(finding.key[5:7] or 1)
-            days[finding.series].append(date(year, month, 1))
-    return days
-
-
-def _days_to_compute(findings: Sequence[Discrepancy]) -> dict[Series, list[date]]:
-    """Return, by series of daily values, the days whose value must be computed from the curve."""
-    days: defaultdict[Series, list[date]] = defaultdict(list)
-    for finding in findings:
-        if finding.law is Law.DAY and finding.cause.repairable:
-            days[finding.series].append(date.fromisoformat(finding.key))
+        if finding.cause.repairable and (finding.law is Law.DAY) is daily_values:
+            key = f"{finding.key}-01-01"[:10]  # The key of a month or year gives its first day.
+            day = civil_day(finding.key) if finding.law is Law.HOUR else date.fromisoformat(key)
+            days[finding.series].append(day)
     return days
 
 
@@ -253,8 +242,8 @@ class MeasureChecks:
     ``stored_days``: by series, the days for which something is stored according to the registry, each with the time
     that must at least be stored. ``without_daily``: by series of daily values, the days computed from the curve because
     no daily value can come. ``set_aside``: by series, the days whose impossible value was set aside. ``today``: the
-    last day for which a curve is read. ``hours``: the off-peak hours that the household gave. ``colours``: the colours
-    of Tempo.
+    last day for which a curve is read. ``hours``: the off-peak hours that the household gave; None if they can't be
+    decrypted or aren't needed, so that no periods are compared. ``colours``: the colours of Tempo.
     """
 
     result: AuditResult
@@ -265,7 +254,7 @@ class MeasureChecks:
     today: date
     daily_limit_kwh: float
     without_daily: Mapping[Series, Collection[date]] = field(default_factory=dict)
-    hours: TariffChoices = field(default_factory=TariffChoices)
+    hours: TariffChoices | None = None
     colours: Mapping[date, Colour] = field(default_factory=dict)
     _rows: dict[Series, list[Entry]] = field(default_factory=dict)
 
@@ -346,19 +335,19 @@ class MeasureChecks:
                 wanted = self.without_daily.get(daily, ())
                 self.result.findings += check_computed(daily, computed, wanted, _of_part(days, part))
             self._check_limit(series, steps_within)
-            if daily is daily_of() and registers_of() in self.stored_days:
-                self._compare_periods(part, steps)
+            if daily is daily_of() and self.hours:
+                self._compare_periods(part, steps, self.hours)
             for peak, rows in peaks.items():
                 self.result.findings += check_peaks(peak, _of_part(rows, part), steps_within, corrected)
         self._check_limit(series, (), self.set_aside.get(series, ()))
         said = self.stored_days[series]
         self._check_stored(series, {day for day, time in covered.items() if time >= said.get(day, timedelta())})
 
-    def _compare_periods(self, part: DateWindow, steps: Sequence[Entry]) -> None:
+    def _compare_periods(self, part: DateWindow, steps: Sequence[Entry], hours: TariffChoices) -> None:
         """Compare registers and curve of days whose registers are those of an option, whatever the tariff is."""
         rows = _of_part(self._rows_of(registers_of()), DateWindow(part.start, part.end + ONE_DAY))
         options = [(date.fromisoformat(row.key), option) for row in rows if (option := find_option(row))]
-        choices = replace(self.hours, electricity=tuple(RegulatedChoice(*one, power=0) for one in options))
+        choices = replace(hours, electricity=tuple(RegulatedChoice(*one, power=0) for one in options))
         contracts = self._rows_of(contract_series()) if contract_series() in self.stored_days else ()
         terms = terms_by_day(part, [choices], {}, contracts)
         if days := [day for day, _, _ in find_differences(terms, rows, steps, self.colours)]:

@@ -29,6 +29,7 @@ from worker.domain.prices import Option, Price
 from worker.domain.prices.choices import RegulatedChoice, TariffChoices
 from worker.domain.prices.regulated import FILES
 from worker.domain.windows import PARIS
+from worker.ops.backup_format import MAX_LINE, to_line
 from worker.stores.registry import Registry
 from worker.stores.registry.account_details import PRICES
 from worker.stores.registry.public_files import PublicFile
@@ -103,6 +104,23 @@ def test_an_older_copy_is_refused(registry: Registry) -> None:
 def test_what_no_store_keeps_is_left_out(registry: Registry) -> None:
     assert not only_hphc(registry, HPHC.replace("188,10", "188,10\0")).refused
     assert load_copies(registry)[FILES[Option.HPHC]].text == HPHC
+
+
+def test_blank_rows_are_left_out_and_count_for_nothing(registry: Registry) -> None:
+    padded = HPHC.replace("\n", '\n;;;;;;;;;;\n \t"";\u00a0;\n\n') + ";;;;;;;;;;\r\n" * 100_000
+    assert only_hphc(registry, padded) == FileUpdate(FILES[Option.HPHC], TODAY, 2)
+    assert load_copies(registry)[FILES[Option.HPHC]].text == HPHC
+
+
+@pytest.mark.parametrize("filler", [" ", "\ufffd", "\x01", '"'], ids=ascii)
+def test_a_copy_is_taken_only_if_a_backup_can_hold_it(registry: Registry, filler: str) -> None:
+    name, before = FILES[Option.HPHC], ""
+    for length, is_taken in ((10, True), (100_000, True), (1_000_000, False)):
+        text = HPHC.replace("134,64", f"134,64{filler * length}")  # A cell that isn't read.
+        assert only_hphc(registry, text).refused == ("" if is_taken else "it is too long to be kept")
+        before = text if is_taken else before
+        copy = load_copies(registry)[name]
+        assert copy.text == before and len(to_line({**copy._asdict(), "copied_on": str(TODAY)})) < MAX_LINE
 
 
 def test_a_file_of_a_folder_was_copied_on_the_day_of_its_last_change(tmp_path: Path) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from datetime import date
 
 import pytest
+from sqlalchemy import update
 
 from tests.support.panel_household import PanelHousehold
 from tests.support.whole_homes import index_entry
 from tests.unit.conftest import Household
+from worker.accounts.prices import set_prices
 from worker.domain.consistency import Cause, Law
 from worker.domain.messages import WindowJob
+from worker.domain.prices.choices import read_hours
 from worker.domain.series import Doctype, Series, SeriesSwitch, of_supplier
 from worker.domain.tariffs import BreakCause, SequenceBreak
 from worker.domain.windows import ONE_DAY
-from worker.stores.registry.tables import SERIES_OUTCOMES
+from worker.stores.registry.tables import ACCOUNT_DETAILS, SERIES_OUTCOMES
 from worker.sync.verification import AuditResult
 
 
@@ -153,3 +156,15 @@ def test_days_of_a_clock_change_are_no_difference(household: Household) -> None:
     home = Home(household)
     assert date(2024, 10, 27) in home.days
     assert home.laws() == []
+
+
+def test_registers_and_curve_are_compared_by_the_hours_of_the_household_and_not_where_these_can_not_be_read(
+    home: Home,
+) -> None:
+    registry = home.household.registry
+    set_prices(registry, registry.accounts.get(home.account), hours=read_hours("12:00-13:00"))
+    told = home.verify()
+    assert told.findings == [] and set(told.differences) == {Series.REGISTERS}
+    registry.database.change(update(ACCOUNT_DETAILS).values(sealed="sealed with a key that is lost"))
+    result = home.verify()
+    assert (result.findings, result.differences, result.documents) == ([], {}, told.documents)

@@ -18,6 +18,7 @@ from tests.support.strategies import few, several
 from tests.support.whole_homes import FAMILIES, WholeHome, sync_entries, whole_homes
 from worker.domain.completeness import civil_day
 from worker.domain.documents import ALL_KEYS, Entry, round_as_stored, to_entry
+from worker.domain.prices.choices import TariffChoices
 from worker.domain.series import Doctype, Period, Series, find_doctype, of_supplier
 from worker.domain.tariffs import day_energies, find_breaks
 from worker.domain.windows import ONE_DAY, DateWindow
@@ -44,6 +45,7 @@ def check(measures: MeasureStore, home: WholeHome) -> AuditResult:
         set_aside={},
         today=home.window.end,
         daily_limit_kwh=900,
+        hours=TariffChoices(),
     )
     checks.run()
     return checks.result

@@ -43,6 +43,7 @@ _DATES: Final = (
     re.compile(r"(?P<year>20\d\d)-(?P<day>\d\d)-(?P<month>\d\d)", re.ASCII),
     re.compile(r"(?P<year>20\d\d)-(?P<month>\d\d)-(?P<day>\d\d)", re.ASCII),
 )
+PADDING: Final = ' \t"\u00a0'  # Around cells.
 _LONGEST_NAME: Final = 40
 
 
@@ -70,7 +71,7 @@ def read_tariff(text: str, option: Option, copied_on: date, rows_before: int = 0
 
 def _read_rows(text: str, option: Option) -> list[_Row]:
     """Return each row below the header that isn't blank, with the number of its line."""
-    lines = [[cell.strip(' \t"\u00a0') for cell in line.split(";")] for line in text.lstrip("\ufeff").splitlines()]
+    lines = [[cell.strip(PADDING) for cell in line.split(";")] for line in text.lstrip("\ufeff").splitlines()]
     filled = [(number, cells) for number, cells in enumerate(lines, 1) if any(cells)]
     names = _name_columns(filled[0][1] if filled else [], option)
     for line, cells in filled:

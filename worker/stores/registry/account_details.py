@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import delete, select
 
 from worker.domain.account import AccountState
 from worker.errors import AccountClosed
@@ -26,19 +26,22 @@ class AccountDetailTable(SealedTable):
 
     def load(self, account_id: str, kind: str) -> dict[str, Any] | None:
         """Return what was told; None where nothing was."""
-        return self._load_page(kind, _C.account_id == account_id, 1).get(account_id)
+        sealed = self._database.scalar(select(_C.sealed).where(_C.account_id == account_id, _C.kind == kind))
+        return None if sealed is None else self._unseal(account_id, kind, sealed)
 
     def iterate(self, kind: str, page_size: int = 500) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield each account's id with what was told about it, in the order of the ids."""
-        after = ""
-        while page := self._load_page(kind, _C.account_id > after, page_size):
-            yield from page.items()
-            after = max(page)
+        """Yield each account's id with what was told about it, in the order of the ids.
 
-    def _load_page(self, kind: str, condition: ColumnElement[bool], size: int) -> dict[str, dict[str, Any]]:
-        query = select(_C.account_id, _C.sealed).where(_C.kind == kind, condition).order_by(_C.account_id).limit(size)
-        rows = self._database.fetch(query)
-        return {one: json.loads(self._sealer.unseal(sealed, place_of(_C.sealed, one, kind))) for one, sealed in rows}
+        What can't be decrypted is left out; `releve doctor` reports it.
+        """
+        query, after = select(_C.account_id, _C.sealed).where(_C.kind == kind).order_by(_C.account_id), ""
+        while page := self._database.fetch(query.where(_C.account_id > after).limit(page_size)):
+            for after, sealed in page:
+                if self._sealer.can_unseal(sealed, place_of(_C.sealed, after, kind)):
+                    yield after, self._unseal(after, kind, sealed)
+
+    def _unseal(self, account_id: str, kind: str, sealed: str) -> Any:
+        return json.loads(self._sealer.unseal(sealed, place_of(_C.sealed, account_id, kind)))
 
     def save(self, account_id: str, kind: str, detail: Mapping[str, Any]) -> None:
         """Save what was told, in the place of what was told before.

@@ -21,7 +21,7 @@ from typing import Any, Final
 from sqlalchemy import Column, Connection, Insert, MetaData, String, Table, case, insert, literal, null, select, update
 
 from worker.domain.consents import EndReason
-from worker.stores.database import build_insert
+from worker.stores.database import build_insert, build_upsert
 from worker.stores.registry.proxy import end_grants
 from worker.stores.registry.tables import (
     ACCESS_KEYS,
@@ -36,11 +36,15 @@ from worker.stores.registry.tables import (
     METADATA,
     OPERATORS,
     PROXY_CLIENTS,
+    PUBLIC_FILES,
 )
 
 _LEFT_OUT: Final = (HOUSEHOLDS, HOUSEHOLD_ACCOUNTS, MAIL_ADDRESSES, OPERATORS, ACCESS_KEYS, LEDGER_END)
 # A table comes before the tables that refer to it.
 TABLES: Final = tuple(table.name for table in METADATA.sorted_tables if table not in _LEFT_OUT)
+# A new installation may have rows of these before a restore, and gets more after it.
+_FILLED_ANYWAY: Final = (AUDIT_LOG, PUBLIC_FILES)
+COMPARED_TABLES: Final = tuple(name for name in TABLES if METADATA.tables[name] not in _FILLED_ANYWAY)
 _PAGE_SIZE: Final = 500
 _SESSIONS_SINCE: Final = datetime(2020, 1, 1, tzinfo=UTC)
 Rows = Iterable[Mapping[str, Any]]
@@ -75,9 +79,10 @@ def describe_older_tables(connection: Connection) -> MetaData:
 def is_empty(connection: Connection) -> bool:
     """Return whether all tables are empty, except those that a new installation fills before a restore.
 
-    The exceptions are the tables of operators and their access keys, the audit log, and the ledger's end.
+    The exceptions are the tables of operators and their access keys, the audit log, copies of published files, and the
+    ledger's end.
     """
-    passed_over = OPERATORS, ACCESS_KEYS, AUDIT_LOG, LEDGER_END
+    passed_over = OPERATORS, ACCESS_KEYS, LEDGER_END, *_FILLED_ANYWAY
     return not any(_has_rows(connection, table) for table in METADATA.tables.values() if table not in passed_over)
 
 
@@ -89,6 +94,7 @@ def has_accounts(connection: Connection) -> bool:
 def restore_rows(connection: Connection, rows_of_table: Callable[[str], Rows]) -> None:
     """Insert a dump of the same schema into an empty registry, in the caller's transaction.
 
+    Its copies of published files take the place of those that are there; entries of the audit log stay.
     ``rows_of_table`` returns the rows of the table with the given name.
     """
     for name in TABLES:
@@ -127,6 +133,9 @@ def _insert(connection: Connection, table: Table, rows: Rows) -> None:
     statement: Insert = insert(table)
     if table is AUDIT_LOG:  # If a backup is restored in the installation that made it, its earlier entries still exist.
         statement = build_insert(connection.dialect.name, table).on_conflict_do_nothing()
+    if table is PUBLIC_FILES:
+        for row in values:
+            connection.execute(build_upsert(connection.dialect.name, table, row))
     while page := list(islice(values, _PAGE_SIZE)):
         connection.execute(statement, page)
 
