@@ -68,12 +68,17 @@ def notice(account: str | None, about: str = "x", kind: NoticeKind = NoticeKind.
 def test_a_recorded_consent_is_read_back_and_names_its_meter_only_sealed(tables: Tables) -> None:
     account = tables.add()
     dates = {"consent_from": TODAY, "consent_until": UNTIL}
-    proof = record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, reference="4711", **dates)
+    proof = record_consent(tables.consents, account, ConsentKind.AUTORISATION, NOW, reference="order no. 4711", **dates)
     assert tables.consents.list_proofs(account) == [proof]
-    assert (proof.kind, proof.reference, proof.consented_at, proof.open) == ("autorisation", "4711", NOW, True)
+    assert (proof.kind, proof.reference, proof.consented_at, proof.open) == (
+        "autorisation",
+        "order no. 4711",
+        NOW,
+        True,
+    )
     assert (proof.consent_from, proof.consent_until, proof.supplier) == (TODAY, UNTIL, "enedis")
     assert meter_on_record(tables.registry.database, proof) == METER
-    assert METER not in tables.rows("consent_evidence") and "4711" not in tables.rows("consent_evidence")
+    assert METER not in tables.rows("consent_evidence") and "no. 4711" not in tables.rows("consent_evidence")
     assert METER not in repr(proof)
     stored = tables.registry.accounts.get(account)
     assert (stored.consent_from, stored.consent_until) == (TODAY, UNTIL)
