@@ -31,11 +31,11 @@ from worker.domain.documents import Entry, to_document  # noqa: E402
 from worker.domain.prices import PERIODS, Colour, Option, Price  # noqa: E402
 from worker.domain.prices.choices import OffPeakHours, TariffChoices  # noqa: E402
 from worker.domain.prices.cost import rows_by_day  # noqa: E402
-from worker.domain.series import Doctype, Period  # noqa: E402
+from worker.domain.series import Doctype, Period, daily_of  # noqa: E402
 from worker.domain.windows import ONE_DAY, DateWindow  # noqa: E402
 from worker.stores.measures import open_measures  # noqa: E402
 from worker.stores.measures.measure_store import MeasureStore  # noqa: E402
-from worker.web.pages.chart_values import Span, View, read_measures  # noqa: E402
+from worker.web.pages.chart_values import Against, Span, Unit, View, read_measures  # noqa: E402
 
 YEAR: Final = DateWindow(date(2024, 1, 1), date(2025, 1, 1))
 MONTH: Final = DateWindow(YEAR.start, date(2024, 2, 1))
@@ -110,7 +110,8 @@ def run(measures: MeasureStore, times: int) -> dict[str, Mapping[str, float]]:
             return list(rows_by_day(window, by, *read_costs(measures, account_id, tariff, window)))
 
         def read_kwh(view: View = view) -> object:
-            return read_measures(measures, "whole", Span(view, YEAR.start), YEAR.end)
+            span = Span(view, YEAR.start)
+            return read_measures(measures, "whole", span, YEAR.end, daily_of(), Against.PREVIOUS, Unit.KWH)
 
         found = {case: measure(lambda given=given: read_rows(*given), times) for case, given in cases.items()}
         results[name] = {**found, "kwh": measure(read_kwh, times)}

@@ -26,7 +26,7 @@ from worker.domain.completeness import civil_day
 from worker.domain.documents import Entry, period_key, to_document
 from worker.domain.prices import PERIODS, Option, Price
 from worker.domain.prices.choices import OffPeakHours, TariffChoices
-from worker.domain.prices.cost import ONLY_PERIOD, rows_by_day, rows_by_hour
+from worker.domain.prices.cost import EURO, ONLY_PERIOD, rows_by_day, rows_by_hour
 from worker.domain.prices.energy import EnergySource
 from worker.domain.series import Doctype, Period
 from worker.domain.windows import DateWindow
@@ -83,7 +83,7 @@ def test_periods_add_up_to_the_day_whatever_the_steps_holes_and_hours(measures: 
     assert {day: one.by_period for day, one in costs.items()} == {day: one.by_period for day, one in expected.items()}
     for day, known in expected.items():
         euros, subscription = reference.cost_of(known.by_period, CENTS, Decimal(120), day)
-        assert costs[day].total == euros + subscription
+        assert costs[day].total == EURO * (euros + subscription)
         assert bool(costs[day].known) == (known.covered == minutes_of_day(day))
     by_hour = reference.by_hour(case.steps, case.contracts, case.colours)
     rows = rows_by_hour(window, *read_hours(measures, account, tariff_of(case.contracts, case.colours), window))
@@ -171,8 +171,8 @@ def test_gas_is_priced_by_days_and_by_published_periods_where_there_are_none(mea
     ]
     tariff = tariff_of({}, supplier="grdf", choices=[TariffChoices(gas=tuple(prices))])
     costs, _ = read_costs(measures, account, tariff, window)
-    assert costs[date(2024, 1, 5)].total == Fraction(27 * 10 * 1 + 33 * 10 * 2, 10)
-    assert sum(one.total for day, one in costs.items() if day > date(2024, 3, 1)) == 8
+    assert costs[date(2024, 1, 5)].total == EURO * Fraction(27 * 10 * 1 + 33 * 10 * 2, 10)
+    assert sum(one.total for day, one in costs.items() if day > date(2024, 3, 1)) == 8 * EURO
     rows = [*rows_by_day(window, Period.YEAR, costs)]
     assert [(row["total_eur"], row["estimated"], row["source"]) for row in rows] == [("101.00", True, "mixed")]
 

@@ -98,11 +98,14 @@ class AccountTariff:
         """Return the price of a day, of a kind or of what the meter counts."""
         return price_of(choice_on(self.choices, kind or self.kind, day), self.regulated, day)
 
-    def list_unpriced(self, window: DateWindow) -> Iterator[tuple[DateWindow, Choice | None]]:
-        """Yield the past days of a window that have no price, as windows, each with what was set for it."""
-        lacking = (day for day in window.dates() if day < self.today and not self.price_on(day))
-        for choice, days in groupby(lacking, key=self.choice_on):
-            yield from ((part, choice) for part in to_windows(days))
+    def explain_unpriced(self, days: Iterable[date], language: str) -> Iterator[tuple[DateWindow, str]]:
+        """Yield the past days that have no price, as windows, each with the reason in a sentence."""
+        kind = self.kind
+        lacking = (day for day in days if day < self.today and not self.price_on(day, kind))
+        for choice, group in groupby(lacking, key=self.choice_on):
+            for part in to_windows(group):
+                text = _name_days(f"cost.no_price.{'day' if part.days == 1 else 'days'}", part, language)
+                yield part, f"{text} {self.describe(choice, language)}"
 
     def describe(self, choice: Choice | None, language: str) -> str:
         """Return for which days the price is known of what was set, or why for none."""
@@ -116,20 +119,18 @@ class AccountTariff:
         first, last = (format_day(day or self.today, language) for day in (prices[0].first, prices[-1].last))
         return translate("cost.no_price.not_published", language, first=first, last=last)
 
-    def describe_unpriced(self, days: DateWindow, choice: Choice | None, language: str) -> str:
-        """Return that days have no price, and why."""
-        first, last = (format_day(day, language) for day in (days.start, days.end - ONE_DAY))
-        text = translate(f"cost.no_price.{'day' if days.days == 1 else 'days'}", language, first=first, last=last)
-        return f"{text} {self.describe(choice, language)}"
-
 
 def explain_unpaid(window: DateWindow, paid: Mapping[date, Cost] | None, language: str) -> Iterator[str]:
     """Yield which days of a window have production without a price, where others of it have a price."""
     sold = {day: paid[day] for day in window.dates() if day in paid} if paid else {}
-    lacking = [day for day, one in sold.items() if not one.euros]
+    lacking = [day for day, one in sold.items() if not one.parts]
     for days in to_windows(lacking) if len(lacking) < len(sold) else ():
-        first, last = (format_day(day, language) for day in (days.start, days.end - ONE_DAY))
-        yield translate("cost.no_price.sold", language, first=first, last=last)
+        yield _name_days("cost.no_price.sold", days, language)
+
+
+def _name_days(key: str, days: DateWindow, language: str) -> str:
+    first, last = (format_day(day, language) for day in (days.start, days.end - ONE_DAY))
+    return translate(key, language, first=first, last=last)
 
 
 def load_tariff(registry: Registry, measures: MeasureStore, account: Account) -> AccountTariff:

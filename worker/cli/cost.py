@@ -59,11 +59,11 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
     if as_json:
         parameters.print_json_lines(rows)
         return
-    unpriced = list(tariff.list_unpriced(window))
+    unpriced = list(tariff.explain_unpriced(window.dates(), "en"))
     lacking = {day for part, _ in unpriced for day in part.dates()}
     print_table([_to_cells(row, period, lacking) for row in rows])
     click.echo("amounts in euros; fixed: the subscription, about what a bill counts")
-    for text in (*(tariff.describe_unpriced(*one, "en") for one in unpriced), *unpaid):
+    for text in (*(reason for _, reason in unpriced), *unpaid):
         click.echo(text)
     if not tariff.colours and Option.TEMPO in {option_of(one) for each in tariff.choices for one in each.electricity}:
         click.echo("without Tempo's colours (`releve prices tempo FILE`), costs come from registers only")

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from config.settings import get_settings
-from worker.accounts.price_files import FileUpdate, fetch_from, read_from_folder, update_files
+from worker.accounts.price_files import fetch_from, read_from_folder, update_files
 from worker.accounts.prices import AccountTariff, Owner, load_tariff, remove_prices, save_colours, set_prices
 from worker.accounts.status import to_row
 from worker.cli import parameters
@@ -35,10 +35,12 @@ from worker.runtime.supplier_settings import price_addresses
 
 _FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 _MOST_KVA: Final = 36
-_MOST_BYTES: Final = 1024**2  # Of a file of colours.
 _PRICES: Final = Listing(
     "kind, from=first, until=last, tariff, remark, set for=owner",
     "no prices are set: `releve prices set --help` shows how",
+)
+_UPDATES: Final = Listing(
+    "file=name, in use=copied_on, new rows=new_rows, not taken because=refused", "nothing to update"
 )
 _account_argument = click.argument("account_id", metavar="[ACCOUNT]", required=False)
 
@@ -142,7 +144,7 @@ def tempo(file: Path, as_json: bool) -> None:
       releve prices tempo tempo_days.csv
     """
     with parameters.open_registry() as registry:
-        added, changed = _read_file(file, lambda text: save_colours(registry, text), _MOST_BYTES)
+        added, changed = _read_file(file, lambda text: save_colours(registry, text))
     line = f"{added} days are new, {changed} have another colour than before"
     parameters.print_result({"added": added, "changed": changed}, line, as_json=as_json)
 
@@ -164,10 +166,7 @@ def update(folder: Path | None, as_json: bool) -> int:
     read_copy = read_from_folder(folder, today) if folder else fetch_from(price_addresses(get_settings()), today)
     with parameters.open_registry() as registry:
         updates = update_files(registry, read_copy)
-    if as_json:
-        parameters.print_json_lines(map(to_row, updates))
-    else:
-        click.echo("\n".join(map(_describe_update, updates)))
+    _UPDATES.print(map(to_row, updates), as_json=as_json)
     return int(any(one.refused for one in updates))
 
 
@@ -177,14 +176,10 @@ def _find_owner(stores: Stores, account_id: str | None, tenant: str | None) -> O
     return tenant or stores.registry.accounts.get_existing(str(account_id))
 
 
-def _read_file(file: Path, read: Any, most: int = 64 * 1024) -> Any:
+def _read_file(file: Path, read: Any) -> Any:
     """Return what ``read`` makes of a text file. Raises PricesRefused with the file's name."""
-    with file.open("rb") as opened:
-        content = opened.read(most + 1)
-    if len(content) > most:
-        raise PricesRefused(f"{file.name}: it is larger than {most // 1024} kB")
     try:
-        return read(content.decode("utf-8"))
+        return read(file.read_text("utf-8"))
     except UnicodeDecodeError:
         raise PricesRefused(f"{file.name}: not a text in UTF-8") from None
     except PricesRefused as refused:
@@ -219,10 +214,3 @@ def _describe(price: Price, supplier: str) -> str:
     energy = ", ".join(f"{name} {amount}" for name, amount in price.energy.items())
     monthly = f", {price.subscription / 12} a month" if price.subscription else ""
     return f"{supplier or 'own'}: {energy}{monthly}"
-
-
-def _describe_update(one: FileUpdate) -> str:
-    if one.refused:
-        kept = f"the copy of {one.copied_on} stays in use" if one.copied_on else "there is no copy of it"
-        return f"{one.name}: not taken, because {one.refused}; {kept}"
-    return f"{one.name}: new rows: {one.new_rows}, copied on {one.copied_on}"

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import date, time
 from enum import StrEnum
 from itertools import groupby, pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from worker.domain.answers import Json, parse_text
 from worker.domain.documents import DAILY_LIMIT_KWH, MILLIWATT_HOURS_PER_WH, Entry
@@ -64,8 +64,7 @@ class SequenceBreak:
     cause: BreakCause
 
 
-@dataclass(frozen=True, slots=True)
-class DayEnergy:
+class DayEnergy(NamedTuple):
     """The energy of one local day in Wh.
 
     ``by_period``: the energy of each tariff period, in the order of the registers; empty if the supplier only sends the
@@ -95,14 +94,16 @@ def day_energies(entries: Sequence[Entry]) -> Iterator[DayEnergy]:
     """Yield the energy of each day whose midnights are both known and in one sequence; ``entries`` in key order."""
     for first, second in pairwise(entries):
         day = date.fromisoformat(first.key)
-        if date.fromisoformat(second.key) == day + ONE_DAY and _break_cause(first, second) is None:
-            yield DayEnergy(day, _differences(first, second), _watt_hours(second) - _watt_hours(first))
+        if second.key == str(day + ONE_DAY):
+            cause, by_period = _compare(first, second)
+            if cause is None:
+                yield DayEnergy(day, by_period, _watt_hours(second) - _watt_hours(first))
 
 
 def find_breaks(entries: Sequence[Entry]) -> Iterator[SequenceBreak]:
     """Yield the breaks between sequences, oldest first; ``entries`` in key order, maybe with missing midnights."""
     for first, second in pairwise(entries):
-        if (cause := _break_cause(first, second)) is not None:
+        if cause := _compare(first, second)[0]:
             yield SequenceBreak(date.fromisoformat(first.key), date.fromisoformat(second.key), cause)
 
 
@@ -129,28 +130,20 @@ def read_registers(entry: Entry) -> Mapping[str, int]:
     return (entry.details or {}).get("registers") or {}
 
 
-def _break_cause(first: Entry, second: Entry) -> BreakCause | None:
-    """Return why two consecutive readings belong to different sequences; None if they belong to the same one."""
+def _compare(first: Entry, second: Entry) -> tuple[BreakCause | None, dict[str, int]]:
+    """Return why two consecutive readings belong to different sequences, None if they don't, and each register's Wh.
+
+    A missing calendar differs from no other.
+    """
+    before, after = read_registers(first), read_registers(second)
+    calendars = [(entry.details or {}).get("calendar") for entry in (first, second)]
+    if before.keys() != after.keys() or (all(calendars) and calendars[0] != calendars[1]):
+        return BreakCause.CALENDAR_CHANGED, {}
     risen, days = _watt_hours(second) - _watt_hours(first), (_day_of(second) - _day_of(first)).days
-    if _has_other_calendar(first, second):
-        return BreakCause.CALENDAR_CHANGED
     if risen < 0 or risen > days * _MOST_WATT_HOURS_A_DAY:
-        return BreakCause.METER_REPLACED
-    if any(difference < 0 for difference in _differences(first, second).values()):
-        return BreakCause.FELL_BACK
-    return None
-
-
-def _has_other_calendar(first: Entry, second: Entry) -> bool:
-    """Return whether two readings differ in their tariff periods or calendars; a missing calendar is no difference."""
-    names = [calendar for entry in (first, second) if (calendar := (entry.details or {}).get("calendar"))]
-    return len(set(names)) > 1 or read_registers(first).keys() != read_registers(second).keys()
-
-
-def _differences(first: Entry, second: Entry) -> dict[str, int]:
-    """Return the Wh that each register has counted between two readings with the same tariff periods."""
-    after = read_registers(second)
-    return {period: after[period] - before for period, before in read_registers(first).items()}
+        return BreakCause.METER_REPLACED, {}
+    counted = {period: after[period] - amount for period, amount in before.items()}
+    return BreakCause.FELL_BACK if any(amount < 0 for amount in counted.values()) else None, counted
 
 
 def _watt_hours(entry: Entry) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from worker.domain.documents import Entry
 from worker.domain.prices import PERIODS, Option, Price, PricesRefused, find_price
@@ -90,8 +90,7 @@ class TariffChoices:
         return choices
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """What holds on a day; ``price`` is None where it has none, ``hours`` where they are unknown or not needed."""
 
     option: Option

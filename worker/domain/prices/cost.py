@@ -3,8 +3,8 @@
 A day costs its energy by tariff period times the price of that civil day, and its part of the subscription: a twelfth
 of the year's, spread over the days of its month. A day of which nothing is known, or that has no price, is left out
 whole. A day known in part counts with its known energy and the whole day's subscription, but not as a known day. A
-known hour has an equal part of its day's subscription. Costs are exact fractions of euros, rounded half up once, where
-they are shown.
+known hour has an equal part of its day's subscription. Costs are exact, and rounded half up once, where they are shown:
+they are counted in parts of a euro so small that, as a rule, they are whole numbers, which are quicker than fractions.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import groupby
+from math import lcm
 from typing import Any, Final, TypeVar
 
 from worker.domain.completeness import civil_day, interval_days
@@ -26,6 +27,9 @@ from worker.domain.totals import count_names
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, day_length
 
 Cost = PeriodEnergies  # Of which the price is known.
+# The parts of a euro: prices have at most eight decimals, and a subscription is divided by twelve months, 28 to 31
+# days, and 23 to 25 hours.
+EURO: Final = 10**8 * MILLIWATT_HOURS_PER_KWH * 12 * lcm(28, 29, 30, 31) * lcm(23, 24, 25)
 PriceOn = Callable[[date], Price | None]
 Key = TypeVar("Key", date, str)
 ONLY_PERIOD: Final = "price"  # Of gas and of production.
@@ -36,18 +40,18 @@ DATE_LENGTHS: Final = {Period.DAY: 10, Period.MONTH: 7, Period.YEAR: 4}  # How m
 
 def price_energies(energies: Mapping[Key, PeriodEnergies], price_on: PriceOn) -> dict[Key, Cost]:
     """Return the days, or hours by the keys of their documents, that have a price, with what they cost."""
-    priced, of_day = {}, dict[tuple[int, int], tuple[dict[str, Fraction], Fraction]]()
+    priced, of_month = {}, dict[tuple[int, ...], tuple[dict[str, Amount], Amount]]()
     for key, one in energies.items():
         day = civil_day(key) if isinstance(key, str) else key
         price = price_on(day)
         if price and one.by_period.keys() <= price.energy.keys():
             hours = day_length(day) // ONE_HOUR if isinstance(key, str) else 1
-            parts = 12 * monthrange(day.year, day.month)[1] * hours
-            if (id(price), parts) not in of_day:
-                prices = {name: Fraction(each) / MILLIWATT_HOURS_PER_KWH for name, each in price.energy.items()}
-                of_day[id(price), parts] = prices, Fraction(price.subscription) / parts
-            prices, subscription = of_day[id(price), parts]
-            euros: dict[str, Amount] = {name: energy * prices[name] for name, energy in one.by_period.items()}
+            if (known := (id(price), day.year, day.month, hours)) not in of_month:
+                prices = {name: _to_parts(each, MILLIWATT_HOURS_PER_KWH) for name, each in price.energy.items()}
+                share = 12 * monthrange(day.year, day.month)[1] * hours
+                of_month[known] = prices, _to_parts(price.subscription, share)
+            prices, subscription = of_month[known]
+            euros = {name: energy * prices[name] for name, energy in one.by_period.items()}
             counts = one.source, one.known, one.expected, one.estimated
             priced[key] = PeriodEnergies(one.by_period, *counts, euros, subscription)
     return priced
@@ -81,7 +85,7 @@ def total_cost(window: DateWindow, costs: Mapping[date, Cost]) -> Cost:
     Days of production without a price count only where no day has one.
     """
     found = [costs[day] for day in window.dates() if day in costs]
-    found = [cost for cost in found if cost.euros] or found
+    found = [cost for cost in found if cost.parts] or found
     return add_energies(found, max(window.days, sum(cost.known for cost in found)))
 
 
@@ -119,20 +123,21 @@ def rows_by_hour(
 
 
 def round_together(amounts: Sequence[Amount]) -> list[int]:
-    """Return amounts in whole cents that add up to their rounded sum.
+    """Return amounts, in parts of a euro, in whole cents that add up to their rounded sum.
 
     Where cents lack or are too many, the amount with the largest error takes one, then the next.
     """
     shown = list(map(_round_cents, amounts))
     while lacking := _round_cents(sum(amounts)) - sum(shown):
         sign = 1 if lacking > 0 else -1
-        shown[max(range(len(shown)), key=lambda place: sign * (100 * amounts[place] - shown[place]))] += sign
+        errors = [sign * (100 * amount - cents * EURO) for amount, cents in zip(amounts, shown, strict=True)]
+        shown[errors.index(max(errors))] += sign
     return shown
 
 
 def _to_row(span: tuple[str, str], cost: Cost, sold: Cost | None, counted_as: Period) -> dict[str, Any]:
     names = [name for name in _ORDER if cost.by_period.get(name)]
-    *parts, subscription = round_together([*(cost.euros[name] for name in names), cost.subscription])
+    *parts, subscription = round_together([*(cost.parts[name] for name in names), cost.subscription])
     periods = [
         {"name": name, "kwh": _kwh(cost.by_period[name]), "eur": _euros(cents)}
         for name, cents in zip(names, parts, strict=True)
@@ -144,12 +149,17 @@ def _to_row(span: tuple[str, str], cost: Cost, sold: Cost | None, counted_as: Pe
     row |= {"estimated": cost.estimated, "source": cost.source}
     if sold is not None:
         kwh, euros = _kwh(sum(sold.by_period.values())), _euros(_round_cents(sold.total))
-        row |= {"production_kwh": kwh if sold.source else None, "production_eur": euros if sold.euros else None}
+        row |= {"production_kwh": kwh if sold.source else None, "production_eur": euros if sold.parts else None}
     return row
 
 
-def _round_cents(euros: Amount) -> int:
-    return round_half_up(100 * euros, 1)
+def _to_parts(euros: Decimal, divisor: int) -> Amount:
+    exact = Fraction(euros) * EURO / divisor
+    return exact.numerator if exact.denominator == 1 else exact
+
+
+def _round_cents(amount: Amount) -> int:
+    return round_half_up(100 * amount, EURO) // EURO
 
 
 def _euros(cents: int) -> str:

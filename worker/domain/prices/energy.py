@@ -49,8 +49,8 @@ class PeriodEnergies:
     """What is known of some time, in mWh by period; ``source`` is None where that is nothing.
 
     ``known`` of ``expected``: whole days; of an hour the minutes of the steps that begin in it. ``estimated``: a step
-    was divided, or a contract that was told later has the hours. ``euros`` by period and ``subscription``: what it
-    costs, once it is priced (``cost``).
+    was divided, or a contract that was told later has the hours. ``parts`` by period and ``subscription``: what it
+    costs, once it is priced, in parts of a euro (``cost.EURO``).
     """
 
     by_period: dict[str, Amount]
@@ -58,13 +58,13 @@ class PeriodEnergies:
     known: int = 1
     expected: int = 1
     estimated: bool = False
-    euros: dict[str, Amount] = field(default_factory=dict)
+    parts: dict[str, Amount] = field(default_factory=dict)
     subscription: Amount = 0
 
     @property
     def total(self) -> Amount:
-        """The euros of the energy and of the subscription."""
-        return sum(self.euros.values(), self.subscription)
+        """What the energy and the subscription cost, in parts of a euro."""
+        return sum(self.parts.values(), self.subscription)
 
 
 def energies_of_days(daily: Iterable[Entry], period: str) -> dict[date, PeriodEnergies]:
@@ -105,7 +105,7 @@ def add_energies(parts: Iterable[PeriodEnergies], expected: int) -> PeriodEnergi
     """Return what is known of ``expected`` days and what it costs, from those of which anything is known."""
     found = PeriodEnergies({}, None, 0, expected)
     for part in parts:
-        for sums, amounts in ((found.by_period, part.by_period), (found.euros, part.euros)):
+        for sums, amounts in ((found.by_period, part.by_period), (found.parts, part.parts)):
             for period, amount in amounts.items():
                 sums[period] = sums.get(period, 0) + amount
         found.subscription += part.subscription

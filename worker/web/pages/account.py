@@ -305,7 +305,7 @@ def build_chart(
         return date.min if account.files_only and span.view is not View.DAY else flow.last + ONE_DAY
 
     def read(flow: StoredFlow) -> SpanMeasures:
-        found = read_measures(stores.measures, account.id, span, next_day(flow), flow.daily, asked.against)
+        found = read_measures(stores.measures, account.id, span, next_day(flow), flow.daily, asked.against, asked.unit)
         ledger = stores.registry.completeness.load_ledger(account.id, flow.daily)
         set_aside = [day for day in span.days() if ledger.mark_of(day).state is DayState.SET_ASIDE]
         reasons = tuple(explain_gaps(explainer, account, flow.daily, found, asked.today, words))

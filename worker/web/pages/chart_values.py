@@ -25,17 +25,8 @@ from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from worker.domain.documents import (
-    ALL_KEYS,
-    USUAL_STEP_MINUTES,
-    Entry,
-    key_range,
-    round_change,
-    to_entry,
-    to_reading,
-)
+from worker.domain.documents import ALL_KEYS, USUAL_STEP_MINUTES, Entry, key_range, round_change, to_entry, to_reading
 from worker.domain.series import Doctype, Series, find_curve
-from worker.domain.totals import count_days
 from worker.domain.windows import (
     ONE_DAY,
     PARIS,
@@ -237,20 +228,20 @@ class SpanMeasures:
         return _missing_of(self.slots)
 
 
+def windows_of(span: Span, against: Against, unit: Unit) -> list[DateWindow]:
+    """Return the days of a span, and of what it is compared with, which for a year in euros would take too long."""
+    shown = [span] if unit is Unit.EUR and span.view is View.YEAR else [span.compared(against), span]
+    return merge_windows(DateWindow(one.start, one.end) for one in shown)
+
+
 def read_measures(
-    measures: MeasureStore,
-    account_id: str,
-    span: Span,
-    next_day: date,
-    daily: Series,
-    against: Against,
+    measures: MeasureStore, account_id: str, span: Span, next_day: date, daily: Series, against: Against, unit: Unit
 ) -> SpanMeasures:
     """Read a span and the span with which it is compared.
 
-    ``next_day``: the first unpublished day. ``daily``: the series of daily values.
+    ``next_day``: the first unpublished day. ``daily``: the series of daily values. ``unit``: that of the chart.
     """
-    other = span.compared(against)
-    windows = merge_windows([DateWindow(other.start, other.end), DateWindow(span.start, span.end)])
+    windows = windows_of(span, against, unit)
     read = [entry for window in windows for entry in read_entries(measures, account_id, daily, window)]
     entries = {date.fromisoformat(entry.key): entry for entry in read}
     days = {day: entry.amount for day, entry in entries.items()}
@@ -260,7 +251,7 @@ def read_measures(
         details = {day: entries[day].details or {} for day in span.days() if day in entries and entries[day].details}
         return replace(measures_by_day(span, days, next_day, against), details=details, computed=computed)
     steps = curve.inputs
-    documents = measures.read(account_id, {steps: key_range(DateWindow(other.start, span.end), steps)})[steps]
+    documents = measures.read(account_id, {steps: key_range(DateWindow(windows[0].start, span.end), steps)})[steps]
     readings = [to_reading(document, steps) for document in documents]
     return replace(measures_by_step(span, readings, days, next_day), computed=computed)
 
@@ -337,16 +328,16 @@ def _slots_by_month(span: Span, other: Span, days: Days, next_day: date) -> Iter
     month = Span.containing(View.MONTH, span.start)
     while month.start < span.end:
         before = Span(View.MONTH, month.start.replace(year=other.start.year))
-        past_days = [day for day in month.days() if day < next_day]
-        known_days, number = count_days(DateWindow(month.start, month.end), days)
+        dates = month.days()
+        energies = [days[day] for day in dates if day in days]
         yield Slot(
             local_midnight(month.start),
-            timedelta(days=number),
-            _sum(days, month),
+            timedelta(days=len(dates)),
+            sum(energies) if energies else None,
             _sum(days, before),
-            pending=not past_days,
-            missing_days=sum(day not in days for day in past_days),
-            known_days=known_days,
+            pending=month.start >= next_day,
+            missing_days=sum(day not in days for day in dates if day < next_day),
+            known_days=len(energies),
         )
         month = month.after
 

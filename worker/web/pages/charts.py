@@ -22,9 +22,9 @@ to another chart, the target is a link.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -33,7 +33,7 @@ from markupsafe import Markup
 from worker.domain.documents import DAY_PLACES, MILLIWATT_HOURS_PER_KWH, STEP_PLACES, count_places, round_kwh
 from worker.domain.series import Series, daily_of, find_curve
 from worker.domain.totals import count_days
-from worker.domain.windows import ONE_DAY, DateWindow, day_length
+from worker.domain.windows import ONE_DAY, DateWindow, day_length, local_midnight
 from worker.web.pages.chart_values import (
     Against,
     Slot,
@@ -191,9 +191,18 @@ def to_chart(
         navigation=build_navigation(measures, first, last, words),
         title_before=title_of(measures.other, words) if compares else "",
         balance=describe_balance(balance, span.view, words) if balance else "",
-        facts=describe_day(measures.details.get(span.start, {}), words) if span.view is View.DAY else [],
+        facts=[*_list_off_peak(span.start, off_peak, words), *describe_day(measures.details.get(span.start, {}), words)]
+        if span.view is View.DAY
+        else [],
         has_bands=bool(off_peak),
     )
+
+
+def _list_off_peak(day: date, off_peak: Sequence[tuple[int, int]], words: Words) -> Iterator[tuple[str, str]]:
+    midnight, minute = local_midnight(day), timedelta(minutes=1)
+    slots = [Slot(_later(midnight, start * minute), (end - start) * minute, None, None) for start, end in off_peak]
+    if slots:
+        yield "cost.off_peak", ", ".join(slot_label(slot, View.DAY, words) for slot in slots)
 
 
 def summarize(measures: SpanMeasures, words: Words, fed: SpanMeasures | None = None, unit: Unit = Unit.KWH) -> Summary:
@@ -297,9 +306,13 @@ def slot_label(slot: Slot, view: View, words: Words) -> str:
         return words.month_name(slot.start.date())
     if view is not View.DAY:
         return words.short_day(slot.start.date())
-    # In UTC, because when clocks go forward, the step from 01:30 ends at 03:00.
-    end = (slot.start.astimezone(UTC) + slot.length + slot.overhang).astimezone(slot.start.tzinfo)
+    end = _later(slot.start, slot.length + slot.overhang)
     return words("chart.from_to", start=f"{slot.start:%H:%M}", end=f"{end:%H:%M}")
+
+
+def _later(start: datetime, time: timedelta) -> datetime:
+    """Return the local time after a time; when clocks go forward, a step of half an hour from 01:30 ends at 03:00."""
+    return (start.astimezone(UTC) + time).astimezone(start.tzinfo)
 
 
 def _describe_change(measures: SpanMeasures, words: Words) -> tuple[str, str]:
@@ -475,17 +488,13 @@ def _link_to(span: Span, against: Against, unit: Unit, words: Words) -> Link:
 
 
 def _list_comparisons(span: Span, against: Against, unit: Unit, first: date, words: Words) -> list[Link]:
-    if span.view not in (View.WEEK, View.MONTH):
-        return []
-    if span.compared(Against.YEAR).end <= first and against is Against.PREVIOUS:
+    view, at = span.view, max(span.start, first)
+    if view not in (View.WEEK, View.MONTH) or (
+        span.compared(Against.YEAR).end <= first and against is Against.PREVIOUS
+    ):
         return []
     return [
-        Link(
-            query_of(span.view, max(span.start, first), one, unit),
-            words(f"chart.against.{one}.{span.view}"),
-            one is against,
-        )
-        for one in Against
+        Link(query_of(view, at, one, unit), words(f"chart.against.{one}.{view}"), one is against) for one in Against
     ]
 
 
@@ -519,7 +528,7 @@ class Scale:
     @classmethod
     def over(cls, up: Sequence[float], down: Sequence[float], bottom: int, unit: Unit, words: Words) -> Scale:
         """Return the scale for values above and below the axis; without values below, zero is at the bottom."""
-        _, step = axis_scale([*up, *down], _FACTORS[unit])
+        step = axis_step([*up, *down], _FACTORS[unit])
         steps_up = _steps_to(max([*up, 0.0 if down else _SMALLEST_TOP]), step)
         steps_down = _steps_to(max(down), step) if down else 0
         unit_px = (bottom - _TOP) / ((steps_up + steps_down) * step)
@@ -653,13 +662,11 @@ def _positions(measures: SpanMeasures, left: float, right: float) -> Positions:
     return places
 
 
-def axis_scale(values: Sequence[float], factors: Sequence[float] = _FACTORS[Unit.KWH]) -> tuple[float, float]:
-    """Return the top of the axis and its step, in the unit of the values: round numbers, about four steps."""
-    largest = max(values, default=0.0)
-    smallest_step = max(largest, _SMALLEST_TOP) / _TICKS
+def axis_step(values: Iterable[float], factors: Iterable[float] = _FACTORS[Unit.KWH]) -> float:
+    """Return the step of the axis in the unit of the values: a round number, for about four steps."""
+    smallest_step = max([*values, _SMALLEST_TOP]) / _TICKS
     power = 10.0 ** math.floor(math.log10(smallest_step))
-    step = next(factor * power for factor in factors if factor * power >= smallest_step * 0.999)
-    return step * _steps_to(max(largest, _SMALLEST_TOP), step), step
+    return next(factor * power for factor in factors if factor * power >= smallest_step * 0.999)
 
 
 def _steps_to(value: float, step: float) -> int:

@@ -16,12 +16,22 @@ from typing import Final
 
 from worker.accounts.prices import AccountTariff, explain_unpaid, read_costs, read_hours
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH
-from worker.domain.prices.cost import ONE_HOUR, Cost, row_of_days
+from worker.domain.prices.cost import EURO, ONE_HOUR, Cost, row_of_days
 from worker.domain.prices.energy import Amount, add_energies, off_peak_minutes
 from worker.domain.series import Series, find_curve
-from worker.domain.windows import ONE_DAY, PARIS, DateWindow, IntervalReading, merge_windows
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, IntervalReading
 from worker.stores.measures.measure_store import MeasureStore
-from worker.web.pages.chart_values import Days, Slot, Span, SpanMeasures, Unit, View, measures_by_day, measures_by_step
+from worker.web.pages.chart_values import (
+    Days,
+    Slot,
+    Span,
+    SpanMeasures,
+    Unit,
+    View,
+    measures_by_day,
+    measures_by_step,
+    windows_of,
+)
 from worker.web.texts import Words
 
 _MILLION: Final = MILLIWATT_HOURS_PER_KWH  # A euro in the unit of bars.
@@ -40,16 +50,14 @@ def price_measures(
 
     ``next_day``: the first day that is not published yet.
     """
-    span, other = (DateWindow(one.start, one.end) for one in (energy.span, energy.other))
-    # The costs of another year would take as long again.
-    windows = [span] if energy.span.view is View.YEAR else merge_windows([other, span])
+    span, windows = DateWindow(energy.span.start, energy.span.end), windows_of(energy.span, energy.against, Unit.EUR)
     read = [read_costs(measures, account_id, tariff, window) for window in windows]
     costs = {day: cost for days, _ in read for day, cost in days.items()}
     sums = sum_months(costs) if energy.span.view is View.YEAR else costs
     amounts = dict.fromkeys(costs, 0) | {day: _floor(cost.total) for day, cost in sums.items()}
     whole = {day: amount for day, amount in amounts.items() if costs[day].known}
     if energy.span.view is View.DAY and find_curve(daily):
-        hours, _ = read_hours(measures, account_id, tariff, DateWindow(other.start, span.end))
+        hours, _ = read_hours(measures, account_id, tariff, DateWindow(windows[0].start, span.end))
         shown = _by_hour(energy.span, hours, whole, next_day)
     else:
         by_day = partial(measures_by_day, energy.span, next_day=next_day, against=energy.against)
@@ -58,10 +66,10 @@ def price_measures(
         slots = shown.slots if whole == amounts else by_day(amounts).slots
         shown = replace(shown, slots=tuple(map(_mark_part, slots, shown.slots)))
     row = row_of_days(span, sums, read[-1][1])
-    unpriced = list(tariff.list_unpriced(span)) if set(span.dates()) - costs.keys() else []
+    unpriced = list(tariff.explain_unpriced(sorted(set(span.dates()) - costs.keys()), words.language))
     days_unpriced = frozenset(day for days, _ in unpriced for day in days.dates())
     reasons = [
-        *(tariff.describe_unpriced(*one, words.language) for one in unpriced),
+        *(reason for _, reason in unpriced),
         *explain_unpaid(span, read[-1][1], words.language),
         *_explain_unknown(energy.days.keys() - days_unpriced, costs, words),
     ]
@@ -85,8 +93,8 @@ def sum_months(costs: Mapping[date, Cost]) -> dict[date, Cost]:
     return {days[0]: add_energies([costs[day] for day in days], len(days)) for days in months}
 
 
-def _floor(euros: Amount) -> int:
-    return _MILLION * euros.numerator // euros.denominator
+def _floor(amount: Amount) -> int:
+    return _MILLION * amount // EURO
 
 
 def _by_hour(span: Span, hours: Mapping[str, Cost], days: Days, next_day: date) -> SpanMeasures:

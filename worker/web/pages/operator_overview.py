@@ -38,14 +38,7 @@ from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry import Registry
 from worker.stores.registry.outcomes import HourFreshness
 from worker.web.dependencies import VisitDep
-from worker.web.pages.operator_access import (
-    PATH,
-    OperatorDep,
-    OperatorForm,
-    OperatorVisit,
-    load_operator,
-    sign_in_page,
-)
+from worker.web.pages.operator_access import PATH, OperatorDep, OperatorForm, OperatorVisit, load_operator, sign_in_page
 from worker.web.rendering import render, render_message, words_of
 from worker.web.request_audit import note_refusal, note_subject
 

@@ -88,7 +88,7 @@ def _render(
 ) -> Response:
     tariff, language = load_tariff(visit.registry, visit.stores.measures, account), words_of(visit.request).language
     suggested = suggest(visit.stores.measures, account)
-    unpriced = tariff.list_unpriced(DateWindow(tariff.today - _TOLD_DAYS, tariff.today)) if tariff.is_set else ()
+    told_days = DateWindow(tariff.today - _TOLD_DAYS, tariff.today).dates() if tariff.is_set else ()
     return render(
         visit.request,
         "prices.html",
@@ -97,7 +97,7 @@ def _render(
         tariff=tariff,
         beginning=BEGINNING,
         saved=saved,
-        notes=[tariff.describe_unpriced(*one, language) for one in unpriced],
+        notes=[reason for _, reason in tariff.explain_unpriced(told_days, language)],
         options=list(Option),
         powers=_POWERS,
         format_hours=format_hours,

@@ -22,6 +22,7 @@ from worker.domain.documents import Entry
 from worker.domain.prices import PERIODS, Colour, Option, Price, find_price
 from worker.domain.prices.choices import OffPeakHours, RegulatedChoice, TariffChoices, read_hours, terms_by_day
 from worker.domain.prices.cost import (
+    EURO,
     price_energies,
     price_intervals,
     round_together,
@@ -59,7 +60,7 @@ def base(first: date, number: int, energy: int = 1_000_000) -> dict[date, Period
 
 
 def without_cost(one: PeriodEnergies) -> PeriodEnergies:
-    return replace(one, euros={}, subscription=0)
+    return replace(one, parts={}, subscription=0)
 
 
 def days_of(case: Case) -> dict[date, PeriodEnergies]:
@@ -90,8 +91,8 @@ def test_a_day_costs_its_energy_times_the_price_of_that_day_and_its_part_of_a_mo
     assert costs.keys() == priced.keys()
     for day, found in priced.items():
         energy, subscription = reference.cost_of(known[day].by_period, found.energy, found.subscription, day)
-        assert (sum(costs[day].euros.values()), costs[day].subscription) == (energy, subscription)
-        assert costs[day].total == energy + subscription
+        assert (sum(costs[day].parts.values()), costs[day].subscription) == (EURO * energy, EURO * subscription)
+        assert costs[day].total == EURO * (energy + subscription)
 
 
 @several
@@ -119,7 +120,7 @@ def test_hours_cost_what_their_day_costs(case: Case, prices: list[Price]) -> Non
     assert sums.keys() == days.keys()
     for day, costs in sums.items():
         total = add_energies(costs, 1)
-        assert (total.by_period, total.euros) == (days[day].by_period, days[day].euros)
+        assert (total.by_period, total.parts) == (days[day].by_period, days[day].parts)
         if len(costs) * 60 == reference.minutes_of_day(day):
             assert total.total == days[day].total
 
@@ -127,20 +128,20 @@ def test_hours_cost_what_their_day_costs(case: Case, prices: list[Price]) -> Non
 @several
 @given(cases(), price_lists(), st.integers(0, 9))
 def test_cost_is_linear_in_energy(case: Case, prices: list[Price], factor: int) -> None:
-    def euros(scale: int) -> dict[date, Amount]:
+    def energy_costs(scale: int) -> dict[date, Amount]:
         steps = [step._replace(energy=scale * step.energy) for step in case.steps]
         costs = price_energies(days_of(case._replace(steps=steps)), lambda day: find_price(prices, day))
         return {day: cost.total - cost.subscription for day, cost in costs.items()}
 
-    assert euros(factor) == {day: factor * amount for day, amount in euros(1).items()}
+    assert energy_costs(factor) == {day: factor * amount for day, amount in energy_costs(1).items()}
 
 
 def test_a_months_subscription_is_a_twelfth_of_the_years_and_a_years_is_whole() -> None:
     prices = [price(date(2020, 1, 1), yearly="185.94", base="0.2")]
     costs = price_energies(base(YEAR.start, 366), lambda day: find_price(prices, day))
     months = [total_cost(DateWindow(date(2024, month, 1), date(2024, month + 1, 1)), costs) for month in range(1, 12)]
-    assert {month.subscription for month in months} == {Fraction("185.94") / 12}
-    assert total_cost(YEAR, costs).subscription == Fraction("185.94")
+    assert {month.subscription for month in months} == {EURO * Fraction("185.94") / 12}
+    assert total_cost(YEAR, costs).subscription == EURO * Fraction("185.94")
 
 
 def test_a_price_change_inside_a_month_goes_by_days() -> None:
@@ -150,8 +151,8 @@ def test_a_price_change_inside_a_month_goes_by_days() -> None:
     ]
     costs = price_energies(base(FIRST, 31), lambda day: find_price(prices, day))
     july = total_cost(DateWindow(FIRST, date(2024, 8, 1)), costs)
-    assert july.euros == {"base": 10 * Fraction("0.20") + 21 * Fraction("0.30")}
-    assert july.subscription == Fraction(10 * 10 + 21 * 20, 31)
+    assert july.parts == {"base": EURO * (10 * Fraction("0.20") + 21 * Fraction("0.30"))}
+    assert july.subscription == EURO * Fraction(10 * 10 + 21 * 20, 31)
 
 
 def test_option_and_hours_that_change_inside_a_month_go_by_days() -> None:
@@ -171,7 +172,7 @@ def test_option_and_hours_that_change_inside_a_month_go_by_days() -> None:
     assert without_cost(total) == PeriodEnergies(
         {"base": 24_000_000, "hp": 28_000_000, "hc": 20_000_000}, EnergySource.MIXED, 3, 3
     )
-    assert sum(total.euros.values()) == Fraction("7.2")
+    assert sum(total.parts.values()) == EURO * Fraction("7.2")
 
 
 def test_a_day_without_a_price_costs_nothing_and_is_not_known() -> None:
@@ -179,7 +180,7 @@ def test_a_day_without_a_price_costs_nothing_and_is_not_known() -> None:
     costs = price_energies(base(FIRST, 25), lambda day: find_price(prices, day))
     july = total_cost(DateWindow(FIRST, date(2024, 8, 1)), costs)
     assert (july.known, july.expected) == (10, 31)
-    assert july.total == 2 + Fraction(10 * 10, 31)
+    assert july.total == EURO * (2 + Fraction(10 * 10, 31))
 
 
 def test_a_price_that_lacks_a_period_is_none() -> None:
@@ -212,10 +213,10 @@ def test_a_published_period_of_gas_costs_its_price_and_goes_by_days_where_that_c
     rows = [published("2024-05-17", "2024-06-17", 31_000_000), published("2024-06-17", "2024-07-17", 30_000_000)]
     costs = price_intervals(rows, lambda day: find_price(gas_prices, day), {})
     may, june = costs[date(2024, 5, 17)], costs[date(2024, 6, 17)]
-    assert may.euros == {"price": Fraction("3.1")} and not may.estimated
-    assert june.euros == {"price": 24 * Fraction("0.1") + 6 * Fraction("0.2")} and june.estimated
+    assert may.parts == {"price": EURO * Fraction("3.1")} and not may.estimated
+    assert june.parts == {"price": EURO * (24 * Fraction("0.1") + 6 * Fraction("0.2"))} and june.estimated
     assert without_cost(june) == PeriodEnergies({"price": 30_000_000}, EnergySource.REGISTERS, 30, 30, True)
-    assert june.subscription == Fraction(10, 30) * 14 + Fraction(10, 31) * 16
+    assert june.subscription == EURO * (Fraction(10, 30) * 14 + Fraction(10, 31) * 16)
 
 
 def test_a_month_has_the_published_periods_that_begin_in_it_with_all_their_days() -> None:
@@ -232,7 +233,7 @@ def test_a_published_period_costs_the_same_however_long_it_is_where_its_price_st
 ) -> None:
     entry = published(str(first), str(first + number * DAY), energy)
     (cost,) = price_intervals([entry], lambda _: price(date(2020, 1, 1), price="0.1128"), {}).values()
-    assert sum(cost.euros.values()) == energy * Fraction("0.1128") / 10**6
+    assert sum(cost.parts.values()) == EURO * energy * Fraction("0.1128") / 10**6
     assert cost.by_period == {"price": energy} and not cost.estimated
 
 
@@ -254,7 +255,7 @@ def test_daily_gas_is_priced_by_energy() -> None:
     total = total_cost(
         DateWindow(FIRST, date(2024, 8, 1)), price_energies(days, lambda day: find_price(gas_prices, day))
     )
-    assert total.euros == {"price": Fraction("1.5")}
+    assert total.parts == {"price": EURO * Fraction("1.5")}
 
 
 def test_a_row_has_what_was_used_by_period_and_what_it_cost() -> None:
@@ -390,7 +391,7 @@ def half_up(amount: Fraction) -> Decimal:
 @several
 @given(amounts)
 def test_shown_lines_always_add_up_to_the_rounded_exact_total(euros: list[Fraction]) -> None:
-    shown = round_together(euros)
+    shown = round_together([EURO * amount for amount in euros])
     assert Decimal(sum(shown)) / 100 == half_up(sum(euros, Fraction(0)))
     assert all(cents >= 0 and abs(cents - 100 * amount) < 1 for cents, amount in zip(shown, euros, strict=True))
 
@@ -408,7 +409,7 @@ def test_shown_lines_always_add_up_to_the_rounded_exact_total(euros: list[Fracti
     ],
 )
 def test_the_line_with_the_largest_error_takes_the_cent(thousandths: list[int], shown: list[int]) -> None:
-    assert round_together([Fraction(amount, 1000) for amount in thousandths]) == shown
+    assert round_together([EURO * amount // 1000 for amount in thousandths]) == shown
 
 
 @several
@@ -424,11 +425,11 @@ def test_the_lines_of_each_row_add_up(case: Case, prices: list[Price], period: P
         assert energy == Decimal(row["energy_eur"])
         assert energy + Decimal(row["subscription_eur"]) == Decimal(row["total_eur"])
         window = DateWindow(date.fromisoformat(row["start"]), date.fromisoformat(row["end"]))
-        assert Decimal(row["total_eur"]) == half_up(Fraction(total_cost(window, costs).total))
+        assert Decimal(row["total_eur"]) == half_up(Fraction(total_cost(window, costs).total) / EURO)
 
 
 def test_a_correction_changes_the_cost_by_itself() -> None:
     def total(energies: Mapping[date, PeriodEnergies]) -> Amount:
         return total_cost(YEAR, price_energies(energies, lambda _: price(FIRST, yearly="0", base="0.2"))).total
 
-    assert total(base(FIRST, 3) | base(FIRST + timedelta(1), 1, 6_000_000)) - total(base(FIRST, 3)) == 1
+    assert total(base(FIRST, 3) | base(FIRST + timedelta(1), 1, 6_000_000)) - total(base(FIRST, 3)) == EURO

@@ -19,7 +19,7 @@ from tests.support.panel_homes import PanelHome, store_home
 from worker.accounts.prices import load_tariff, read_costs, set_prices
 from worker.domain.prices import Option
 from worker.domain.prices.choices import OffPeakHours, Terms, read_hours
-from worker.domain.prices.cost import row_of_days, rows_by_day
+from worker.domain.prices.cost import EURO, row_of_days, rows_by_day
 from worker.domain.prices.energy import EnergySource, PeriodEnergies, off_peak_minutes
 from worker.domain.prices.own_prices import read_own_prices
 from worker.domain.prices.regulated import FILES
@@ -220,6 +220,17 @@ def test_without_a_price_euros_are_offered_by_a_link_to_the_form(service: ApiSer
     assert "Indiquez un prix" not in page_of(service, sold, "")
 
 
+def test_days_with_energy_of_which_the_hours_are_unknown_have_no_cost_in_words(service: ApiService) -> None:
+    account, registry = add_home(service, PEAK), service.parts.stores.registry
+    hours, first = read_hours("22:00-06:00"), date(2024, 7, 23)
+    set_prices(registry, registry.accounts.get_existing(account), hours=hours, first=first)
+    page = page_of(service, account, "?unit=eur")
+    slots = slots_of(page)
+    assert slots["lun. 22 juil."] == ["–", "pas de coût"] and slots["mar. 23 juil."][-1] == ""
+    assert 'aria-label="lun. 22 juil. : pas de coût"' in page
+    assert "22 jours sont sans coût : leur énergie par période tarifaire n’est pas connue." in page
+
+
 @pytest.mark.parametrize("unit", ["kwh", "eur"])
 def test_off_peak_hours_stand_behind_the_bars_of_a_day(service: ApiService, unit: str) -> None:
     account = add_home(service, PEAK, hours="22:00-06:00,12:30-14:30")
@@ -232,6 +243,7 @@ def test_off_peak_hours_stand_behind_the_bars_of_a_day(service: ApiService, unit
     shown = [(float(x) - left, float(width)) for x, width in bands]
     assert shown == [pytest.approx((start * hour, length * hour), abs=0.02) for start, length in expected]
     assert page.count("key-off-peak") == 1
+    assert "<dt>Heures creuses</dt><dd>00:00 – 06:00, 12:30 – 14:30, 22:00 – 00:00</dd>" in page
     for query in ("?by=month", "?by=day"):
         other = page_of(service, account if "month" in query else add_plain(service), query)
         assert "off-peak" not in other
@@ -269,7 +281,7 @@ def test_off_peak_hours_of_tempo_need_no_colour_and_base_has_none() -> None:
 def test_the_months_of_a_year_are_added_up_before_they_are_rounded(costs: list[Fraction]) -> None:
     days = [date(2024, 1, 15) + rank * ONE_DAY for rank in range(len(costs))]
     by_day = {
-        day: PeriodEnergies({"base": 1}, EnergySource.DAILY, euros={"base": cost})
+        day: PeriodEnergies({"base": 1}, EnergySource.DAILY, parts={"base": EURO * cost})
         for day, cost in zip(days, costs, strict=True)
     }
     months, window = sum_months(by_day), DateWindow(date(2024, 1, 1), date(2025, 1, 1))

@@ -78,6 +78,16 @@ def test_contract_and_registers_fill_the_form_in_and_nothing_is_saved(service: A
     assert form.choices is None and "€" not in service.browser(account).get(f"/accounts/{account}?unit=eur").text
 
 
+def test_the_contracts_own_hours_are_followed_and_others_are_saved(service: ApiService) -> None:
+    account = service.add(31)
+    store_home(service.parts, account, PanelHome(TODAY - timedelta(days=1), days=60), tuple(of_supplier("enedis")))
+    form = Form(service, account)
+    assert form.send(REGULATED).status_code == 303
+    assert form.choices and form.choices.electricity and form.choices.hours == ()
+    assert form.send(REGULATED | {"hours": "23:00-07:00", "from": "2024-07-01"}).status_code == 303
+    assert form.choices.hours == (OffPeakHours(date(2024, 7, 1), read_hours("23:00-07:00")),)
+
+
 def test_a_regulated_tariff_is_saved_shown_and_removed(form: Form) -> None:
     assert "vérifiez" not in form.load()
     answer = form.send(REGULATED)
