@@ -112,6 +112,13 @@ def test_a_value_that_was_moved_to_another_account_or_kind_is_refused(
         details.load(other, PRICES)
 
 
+def test_prices_that_can_not_be_read_can_be_removed(registry: Registry, home: str) -> None:
+    registry.database.change(update(ACCOUNT_DETAILS).values(sealed="sealed with a key that is lost"))
+    account = registry.accounts.get_existing(home)
+    assert remove_prices(registry, account) and load_choices(registry, account) is None
+    assert not remove_prices(registry, account)
+
+
 def test_a_rotation_seals_every_kind_anew_also_where_a_page_ends_within_an_account(
     registry: Registry, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

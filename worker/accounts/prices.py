@@ -218,26 +218,22 @@ def set_prices(
         choices = choices.with_own(own) if own else choices
         choices = choices.put("electricity", RegulatedChoice(start, *regulated)) if regulated else choices
         choices = choices.put("hours", OffPeakHours(start, tuple(hours))) if hours else choices
-        _save_choices(locked, owner, choices)
+        stored = CHOICES_JSON.dump_python(choices, mode="json")
+        if isinstance(owner, Account):
+            locked.account_details.save(owner.id, PRICES, stored)
+        else:
+            locked.tenants.save_prices(owner, stored)
 
 
 def remove_prices(registry: Registry, owner: Owner) -> bool:
     """Forget what was set, also off-peak hours, and return whether something was. Raises UnknownTenant."""
     with registry.database.writing(_LOCK) as connection:
         locked = registry.join(connection)
+        if isinstance(owner, Account):
+            return locked.account_details.remove(owner.id, PRICES)
         was_set = load_choices(locked, owner) is not None
-        _save_choices(locked, owner, None)
+        locked.tenants.save_prices(owner, None)
     return was_set
-
-
-def _save_choices(registry: Registry, owner: Owner, choices: TariffChoices | None) -> None:
-    stored = CHOICES_JSON.dump_python(choices, mode="json") if choices else None
-    if not isinstance(owner, Account):
-        registry.tenants.save_prices(owner, stored)
-    elif stored:
-        registry.account_details.save(owner.id, PRICES, stored)
-    else:
-        registry.account_details.remove(owner.id, PRICES)
 
 
 def find_option(registers: Entry) -> Option | None:

@@ -120,6 +120,11 @@ class Span:
             return Span(self.view, self.start.replace(year=self.start.year - 1))
         return self.before
 
+    def windows(self, against: Against, unit: Unit) -> list[DateWindow]:
+        """Return these days, and those with which they are compared; for a year in euros, which takes long, none."""
+        shown = [self] if unit is Unit.EUR and self.view is View.YEAR else [self.compared(against), self]
+        return merge_windows(DateWindow(one.start, one.end) for one in shown)
+
     def days(self) -> list[date]:
         return [self.start + rank * ONE_DAY for rank in range((self.end - self.start).days)]
 
@@ -228,12 +233,6 @@ class SpanMeasures:
         return _missing_of(self.slots)
 
 
-def windows_of(span: Span, against: Against, unit: Unit) -> list[DateWindow]:
-    """Return the days of a span, and of what it is compared with, which for a year in euros would take too long."""
-    shown = [span] if unit is Unit.EUR and span.view is View.YEAR else [span.compared(against), span]
-    return merge_windows(DateWindow(one.start, one.end) for one in shown)
-
-
 def read_measures(
     measures: MeasureStore, account_id: str, span: Span, next_day: date, daily: Series, against: Against, unit: Unit
 ) -> SpanMeasures:
@@ -241,7 +240,7 @@ def read_measures(
 
     ``next_day``: the first unpublished day. ``daily``: the series of daily values. ``unit``: that of the chart.
     """
-    windows = windows_of(span, against, unit)
+    windows = span.windows(against, unit)
     read = [entry for window in windows for entry in read_entries(measures, account_id, daily, window)]
     entries = {date.fromisoformat(entry.key): entry for entry in read}
     days = {day: entry.amount for day, entry in entries.items()}

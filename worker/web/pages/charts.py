@@ -180,6 +180,7 @@ def to_chart(
     rows = [replace(row, href=href) for row, href in zip(to_rows(measures, fed, words), queries, strict=True)]
     links = [Link(row.href, _describe_bar(row, measures.unit, words)) if row.href else None for row in rows]
     compares = measures.unit is Unit.KWH or any(slot.before is not None for slot in measures.slots)
+    details = measures.details.get(span.start, {}) if span.view is View.DAY else {}
     draw = partial(draw_chart, measures, words, fed=fed, links=links, bands=off_peak)
     return Chart(
         measures=measures,
@@ -191,9 +192,7 @@ def to_chart(
         navigation=build_navigation(measures, first, last, words),
         title_before=title_of(measures.other, words) if compares else "",
         balance=describe_balance(balance, span.view, words) if balance else "",
-        facts=[*_list_off_peak(span.start, off_peak, words), *describe_day(measures.details.get(span.start, {}), words)]
-        if span.view is View.DAY
-        else [],
+        facts=[*_list_off_peak(span.start, off_peak, words), *describe_day(details, words)],
         has_bands=bool(off_peak),
     )
 

@@ -21,17 +21,7 @@ from worker.domain.prices.energy import Amount, add_energies, off_peak_minutes
 from worker.domain.series import Series, find_curve
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, IntervalReading
 from worker.stores.measures.measure_store import MeasureStore
-from worker.web.pages.chart_values import (
-    Days,
-    Slot,
-    Span,
-    SpanMeasures,
-    Unit,
-    View,
-    measures_by_day,
-    measures_by_step,
-    windows_of,
-)
+from worker.web.pages.chart_values import Days, Slot, Span, SpanMeasures, Unit, View, measures_by_day, measures_by_step
 from worker.web.texts import Words
 
 _MILLION: Final = MILLIWATT_HOURS_PER_KWH  # A euro in the unit of bars.
@@ -50,7 +40,7 @@ def price_measures(
 
     ``next_day``: the first day that is not published yet.
     """
-    span, windows = DateWindow(energy.span.start, energy.span.end), windows_of(energy.span, energy.against, Unit.EUR)
+    span, windows = DateWindow(energy.span.start, energy.span.end), energy.span.windows(energy.against, Unit.EUR)
     read = [read_costs(measures, account_id, tariff, window) for window in windows]
     costs = {day: cost for days, _ in read for day, cost in days.items()}
     sums = sum_months(costs) if energy.span.view is View.YEAR else costs
