@@ -35,6 +35,7 @@ from worker.runtime.supplier_settings import price_addresses
 
 _FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 _MOST_KVA: Final = 36
+_MOST_BYTES: Final = 1024**2
 _PRICES: Final = Listing(
     "kind, from=first, until=last, tariff, remark, set for=owner",
     "no prices are set: `releve prices set --help` shows how",
@@ -178,8 +179,12 @@ def _find_owner(stores: Stores, account_id: str | None, tenant: str | None) -> O
 
 def _read_file(file: Path, read: Any) -> Any:
     """Return what ``read`` makes of a text file. Raises PricesRefused with the file's name."""
+    with file.open("rb") as opened:
+        content = opened.read(_MOST_BYTES + 1)
     try:
-        return read(file.read_text("utf-8"))
+        if len(content) > _MOST_BYTES:
+            raise PricesRefused(f"it is larger than {_MOST_BYTES // 1024} kB")
+        return read(content.decode("utf-8"))
     except UnicodeDecodeError:
         raise PricesRefused(f"{file.name}: not a text in UTF-8") from None
     except PricesRefused as refused:
