@@ -39,6 +39,9 @@ price = 0.1
 """
 
 
+UNKNOWN = "their energy, off-peak hours or colours (`releve prices tempo FILE`) are unknown"
+
+
 @pytest.fixture
 def home(installation: Installation) -> str:
     prepare_registry(installation.folder)
@@ -115,12 +118,13 @@ def test_own_prices_are_shown_and_costs_printed(installation: Installation, home
     assert max(map(len, table[:32])) <= 80 and table[1].endswith("0/1   no price")
     assert table[-2:] == [
         "amounts in euros; fixed: the subscription, about what a bill counts",
-        "No price from 24 June 2024 to 30 June 2024: none is set for this time.",
+        "No price from 24 June 2024 to 30 June 2024: none is set.",
     ]
 
 
 def test_hours_are_of_the_curve_and_tell_what_was_fed_in(installation: Installation, home: str) -> None:
-    installation.releve("prices", "set", home, "--file", write(installation.folder, "own.toml", OWN))
+    told = installation.releve("prices", "set", home, "--file", write(installation.folder, "own.toml", OWN)).out
+    assert told == f"the prices are set (in the future: 2027-02-01): `releve prices show {home}` lists all\n"
     rows = installation.query_rows("cost", home, "--by", "hour", "--from", "2024-07-20", "--to", "2024-07-20")
     assert len(rows) == 24
     steps, fed = HOME.drawn(date(2024, 7, 20)), HOME.fed(date(2024, 7, 20))
@@ -173,8 +177,9 @@ def test_the_regulated_tariff_counts_from_its_day_on_until_its_prices_are_no_lon
     later = installation.but(pretend_now="2026-03-01T09:00:00+01:00")
     words = ("cost", home, "--from", "2026-01-31", "--to", "2026-02-02")
     known = "the known prices of the regulated tariff go from 23 July 2012 to 31 January 2026."
-    assert later.releve(*words).out.splitlines()[-2:] == [
+    assert later.releve(*words).out.splitlines()[-3:] == [
         f"No price from 1 February 2026 to 2 February 2026: {known}",
+        f"days with a price but no cost: 1, because {UNKNOWN}",
         f"today: {known}",
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -51,7 +52,9 @@ def update_files(registry: Registry, read_copy: ReadCopy, options: Iterable[Opti
     copies, updates = load_copies(registry), list[FileUpdate]()
     for option in options:
         name, before = FILES[option], copies.get(FILES[option])
-        rows_before = read_tariff(before.text, option, before.copied_on).rows if before else 0
+        rows_before = 0
+        with suppress(PricesRefused):  # Another version has stored a copy that this one can't read.
+            rows_before = read_tariff(before.text, option, before.copied_on).rows if before else 0
         try:
             copy = read_copy(option)
             text = copy.text.replace("\0", "")  # PostgreSQL stores none.

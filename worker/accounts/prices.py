@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache, partial
@@ -30,6 +31,7 @@ from worker.domain.prices.choices import (
     Terms,
     choice_on,
     format_hours,
+    hours_of_contracts,
     option_of,
     price_of,
     terms_by_day,
@@ -40,6 +42,7 @@ from worker.domain.prices.regulated import FILES, RegulatedTariff, read_tariff
 from worker.domain.prices.tempo import read_colours, write_colours
 from worker.domain.tariffs import TimeRange, parse_off_peak_hours, read_registers
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, merge_windows, plan_repair, to_windows
+from worker.errors import OperatorFault
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.registry import Registry
 from worker.stores.registry.account_details import PRICES
@@ -65,6 +68,7 @@ class AccountTariff:
     """What an account pays by. ``choices``: the household's own, which may be empty, then those of its tenant.
 
     ``contracts``: rows of its contract series, which tell off-peak hours. ``today``: the day on which it was loaded.
+    ``is_readable``: whether the household's choices could be decrypted; without them nothing is known.
     """
 
     supplier: str
@@ -74,6 +78,7 @@ class AccountTariff:
     colours: Mapping[date, Colour]
     contracts: Sequence[Entry]
     has_panels: bool = False
+    is_readable: bool = True
 
     @property
     def kind(self) -> str:
@@ -83,7 +88,7 @@ class AccountTariff:
     @property
     def is_set(self) -> bool:
         """Whether any price is set, by the household or for its tenant: of what the meter counts, or of production."""
-        return any(getattr(one, self.kind) or one.production for one in self.choices)
+        return any(getattr(one, self.kind) or (self.kind != "gas" and one.production) for one in self.choices)
 
     def terms(self, window: DateWindow) -> dict[date, Terms]:
         """Return the option, price and off-peak hours of the days of electricity; nothing for days to come."""
@@ -135,7 +140,10 @@ def _name_days(key: str, days: DateWindow, language: str) -> str:
 
 def load_tariff(registry: Registry, measures: MeasureStore, account: Account) -> AccountTariff:
     """Return what an account pays by; what its prices don't need isn't loaded."""
-    own, default = load_choices(registry, account), load_choices(registry, account.tenant)
+    own = default = None
+    is_readable = False
+    with suppress(OperatorFault):
+        own, default, is_readable = load_choices(registry, account), load_choices(registry, account.tenant), True
     choices = [own or TariffChoices(), *([default] if default else [])]
     options = {option_of(choice) for one in choices for choice in one.electricity}
     copies = load_copies(registry) if options else {}
@@ -148,6 +156,7 @@ def load_tariff(registry: Registry, measures: MeasureStore, account: Account) ->
         colours=load_colours(registry) if Option.TEMPO in options else {},
         contracts=_read(measures, account.id, _CONTRACT.inputs)[_CONTRACT.inputs] if Option.HPHC in options else (),
         has_panels=_FED in series.with_days(registry.outcomes.known(account.id)),
+        is_readable=is_readable,
     )
 
 
@@ -250,6 +259,14 @@ def suggest(measures: MeasureStore, account: Account) -> dict[str, str]:
         power = str(kva) if kva and not rest else ""
         hours = format_hours(parse_off_peak_hours((contracts[-1].details or {}).get("off_peak_hours")))
     return {"option": option or (Option.HPHC if hours else ""), "power": power, "hours": hours}
+
+
+def follows_contract(measures: MeasureStore, account: Account, hours: Sequence[TimeRange], first: date | None) -> bool:
+    """Return whether the contract tells just these off-peak hours from a day on; without ``first``, as its newest."""
+    told = list(hours_of_contracts(_read(measures, account.id, _CONTRACT.inputs)[_CONTRACT.inputs]))
+    ends = [*(one.first for one in told[1:]), date.max]
+    since = [one.ranges for one, end in zip(told, ends, strict=False) if end > (first or date.max - ONE_DAY)]
+    return bool(since) and (not first or told[0].first <= first) and all(ranges == tuple(hours) for ranges in since)
 
 
 def read_costs(

@@ -12,12 +12,12 @@ from worker.accounts.prices import explain_unpaid, load_tariff, read_costs, read
 from worker.cli import parameters
 from worker.cli.command_audit import READS, command
 from worker.cli.printing import print_table
-from worker.domain.prices import Option
-from worker.domain.prices.choices import RegulatedChoice, option_of
+from worker.domain.prices.choices import RegulatedChoice
 from worker.domain.prices.cost import DATE_LENGTHS, rows_by_day, rows_by_hour
 from worker.domain.series import Period
 from worker.domain.totals import calendar_month
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow
+from worker.texts import translate
 
 
 @command(audit=READS)
@@ -42,9 +42,11 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
     with parameters.open_stores() as stores:
         account = stores.registry.accounts.get_existing(account_id)
         tariff = load_tariff(stores.registry, stores.measures, account)
+        if not tariff.is_readable:
+            raise click.ClickException(translate("cost.unreadable", "en"))
         if not tariff.is_set:
             raise click.ClickException(f"no price is set for this account: `releve prices set {account_id} …`")
-        unpaid: list[str] = []
+        notes: list[str] = []
         window = _window(tariff.today, period, first, last)
         if period is Period.HOUR:
             if tariff.kind == "gas":
@@ -55,18 +57,21 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
             if period is Period.DAY and any(one.expected > 1 for one in days.values()):
                 raise click.UsageError("this meter is read by periods of several days: use --by month or --by year")
             rows = list(rows_by_day(window, period, days, paid))
-            unpaid = list(explain_unpaid(window, paid, "en"))
+            notes = list(explain_unpaid(window, paid, "en"))
+            since = min(days, default=window.start)
+            past = (day for day in window.dates() if since <= day < tariff.today and day not in days)
+            if (lacking := sum(map(bool, map(tariff.price_on, past)))) and tariff.kind == "electricity":
+                reason = "their energy, off-peak hours or colours (`releve prices tempo FILE`) are unknown"
+                notes.append(f"days with a price but no cost: {lacking}, because {reason}")
     if as_json:
         parameters.print_json_lines(rows)
         return
     unpriced = list(tariff.explain_unpriced(window.dates(), "en"))
-    lacking = {day for part, _ in unpriced for day in part.dates()}
-    print_table([_to_cells(row, period, lacking) for row in rows])
+    days_unpriced = {day for part, _ in unpriced for day in part.dates()}
+    print_table([_to_cells(row, period, days_unpriced) for row in rows])
     click.echo("amounts in euros; fixed: the subscription, about what a bill counts")
-    for text in (*(reason for _, reason in unpriced), *unpaid):
+    for text in (*(reason for _, reason in unpriced), *notes):
         click.echo(text)
-    if not tariff.colours and Option.TEMPO in {option_of(one) for each in tariff.choices for one in each.electricity}:
-        click.echo("without Tempo's colours (`releve prices tempo FILE`), costs come from registers only")
     if isinstance(now := tariff.choice_on(tariff.today), RegulatedChoice):
         click.echo(f"today: {tariff.describe(now, 'en')}")
 

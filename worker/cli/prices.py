@@ -95,7 +95,11 @@ def set_tariff(
         owner = _find_owner(stores, account_id, tenant)
         regulated = (Option(option), power) if option and power else None
         set_prices(stores.registry, owner, regulated=regulated, own=own, hours=ranges, first=first)
-    line = f"the prices are set{f', from {first} on' if first else ''}: `releve prices show` lists all"
+    days = [first] if first else [one.first for kind in KINDS if own for one in getattr(own, kind)]
+    later = min((day for day in days if day > civil_date(real_clock())), default=None)
+    holds = f", from {first} on" if first else ""
+    line = f"the prices are set{holds}{f' (in the future: {later})' if later else ''}"
+    line += f": `releve prices show {account_id}` lists all" if account_id else ""
     parameters.print_result({"account": account_id, "tenant": tenant, "set": True}, line, as_json=as_json)
 
 
@@ -146,7 +150,7 @@ def tempo(file: Path, as_json: bool) -> None:
     """
     with parameters.open_registry() as registry:
         added, changed = _read_file(file, lambda text: save_colours(registry, text))
-    line = f"{added} days are new, {changed} have another colour than before"
+    line = f"new days: {added}; days with another colour than before: {changed}"
     parameters.print_result({"added": added, "changed": changed}, line, as_json=as_json)
 
 
@@ -203,7 +207,7 @@ def _rows(tariff: AccountTariff) -> Iterator[Mapping[str, Any]]:
                 case OffPeakHours():
                     text, remark = format_hours(choice.ranges), "estimated" if choice.estimated else ""
                 case _:
-                    text, remark = _describe(choice, choices.supplier), ""
+                    text, remark = _describe(choice), ""
             remarks = ["in the future" if choice.first > tariff.today else "", remark]
             yield {
                 "kind": kind,
@@ -215,7 +219,7 @@ def _rows(tariff: AccountTariff) -> Iterator[Mapping[str, Any]]:
             }
 
 
-def _describe(price: Price, supplier: str) -> str:
+def _describe(price: Price) -> str:
     energy = ", ".join(f"{name} {amount}" for name, amount in price.energy.items())
     monthly = f", {price.subscription / 12} a month" if price.subscription else ""
-    return f"{supplier or 'own'}: {energy}{monthly}"
+    return f"{price.supplier or 'own'}: {energy}{monthly}"

@@ -43,13 +43,7 @@ _SAMPLES: Final = Listing("id, kind, place, detail, times, last_seen", "the quar
 
 
 def _run_queued(
-    stores: Stores,
-    sync: Sync,
-    accounts: list[Account],
-    *,
-    history: bool,
-    wait: bool,
-    as_json: bool,
+    stores: Stores, sync: Sync, accounts: list[Account], *, history: bool, wait: bool, as_json: bool
 ) -> int:
     """Enqueue work for the accounts; return the exit code. With ``wait``, first show progress until the work is done.
 

@@ -47,7 +47,7 @@ from worker.domain.documents import (
 )
 from worker.domain.prices import Colour
 from worker.domain.prices.choices import Terms
-from worker.domain.prices.energy import PeriodEnergies, divide_steps, energies_by_day, energies_of_curve
+from worker.domain.prices.energy import divide_steps, energies_by_day, energies_of_curve
 from worker.domain.series import Direction, Doctype, Period, Series
 from worker.domain.tariffs import DayEnergy
 from worker.domain.totals import calendar_month, coefficients_of, months_of_intervals, subscribed_on, total_entries
@@ -425,8 +425,8 @@ def find_deviations(daily: Iterable[Entry], published: Iterable[Entry]) -> list[
 
 def find_differences(
     terms: Mapping[date, Terms], registers: Sequence[Entry], steps: Sequence[Entry], colours: Mapping[date, Colour]
-) -> Iterator[tuple[date, PeriodEnergies, PeriodEnergies]]:
-    """Yield the days, known whole by registers and by curve, on which these two differ, with what each of them tells.
+) -> Iterator[date]:
+    """Yield the days, known whole by registers and by curve, on which these two differ.
 
     They differ where a tariff period does by more than the steps at two changes of period hold: a meter's clock may be
     some minutes off. The steps at a change are those that it lies in, or between. Registers show whole Wh, so one Wh is
@@ -442,7 +442,7 @@ def find_differences(
         held = sum(sorted(at_changes[day].values())[-2:]) + MILLIWATT_HOURS_PER_WH
         pairs = ((energy, found.by_period.get(name, 0)) for name, energy in counted[day].by_period.items())
         if found.known and not all(energy - held <= other <= energy + held for energy, other in pairs):
-            yield day, counted[day], found
+            yield day
 
 
 def _is_near(value: int, reference: int) -> bool:

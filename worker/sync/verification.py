@@ -350,7 +350,7 @@ class MeasureChecks:
         choices = replace(hours, electricity=tuple(RegulatedChoice(*one, power=0) for one in options))
         contracts = self._rows_of(contract_series()) if contract_series() in self.stored_days else ()
         terms = terms_by_day(part, [choices], {}, contracts)
-        if days := [day for day, _, _ in find_differences(terms, rows, steps, self.colours)]:
+        if days := list(find_differences(terms, rows, steps, self.colours)):
             self.result.differences.setdefault(registers_of(), []).extend(days)
 
     def _parts(self, series: Series) -> Iterator[DateWindow]:

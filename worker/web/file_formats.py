@@ -26,14 +26,7 @@ from fastapi import Response
 from fastapi.responses import StreamingResponse
 
 from worker.domain.documents import Document
-from worker.domain.exports import (
-    Cell,
-    Heading,
-    csv_columns,
-    spreadsheet_cells,
-    to_csv_fields,
-    to_public_fields,
-)
+from worker.domain.exports import Cell, Heading, csv_columns, spreadsheet_cells, to_csv_fields, to_public_fields
 from worker.domain.series import Doctype, Period, Series, find_doctype, periods_of
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import WorkerError

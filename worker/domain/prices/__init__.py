@@ -67,13 +67,15 @@ class PricesRefused(DataError):
 class Price:
     """Prices of the days from ``first`` to ``last``, included; until further notice where ``last`` is None.
 
-    ``energy``: euros a kWh by tariff period. ``subscription``: euros a year.
+    ``energy``: euros a kWh by tariff period. ``subscription``: euros a year. ``supplier``: the name that a household
+    has given, perhaps none.
     """
 
     first: date
     last: date | None
     energy: Mapping[str, Decimal]
     subscription: Decimal = Decimal(0)
+    supplier: str = ""
 
 
 def find_price(prices: Sequence[Price], day: date) -> Price | None:

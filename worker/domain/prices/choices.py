@@ -19,7 +19,7 @@ from worker.domain.documents import Entry
 from worker.domain.prices import PERIODS, Option, Price, PricesRefused, find_price
 from worker.domain.prices.regulated import RegulatedTariff
 from worker.domain.tariffs import TimeRange, parse_off_peak_hours
-from worker.domain.windows import DateWindow
+from worker.domain.windows import ONE_DAY, DateWindow
 
 _OPTIONS: Final = {frozenset(periods): option for option, periods in PERIODS.items()}
 KINDS: Final = ("electricity", "gas", "production")
@@ -65,7 +65,6 @@ class TariffChoices:
     gas: tuple[Price, ...] = ()
     production: tuple[Price, ...] = ()
     hours: tuple[OffPeakHours, ...] = ()
-    supplier: str = ""
 
     def put(self, kind: str, *new: RegulatedChoice | Price | OffPeakHours) -> Self:
         """Return the choices with others of a kind, which is named as its field.
@@ -79,14 +78,16 @@ class TariffChoices:
     def with_own(self, own: Self) -> Self:
         """Return the choices with all own prices of the kinds that ``own`` has; other kinds stay.
 
-        They replace the regulated choices that begin on their days.
+        They replace the regulated choices on their days: what would hold after the last of these holds from then on.
         """
-        choices = replace(self, supplier=own.supplier)
+        choices = self
         for kind in KINDS:
             if prices := getattr(own, kind):
-                regulated = (one for one in getattr(self, kind) if isinstance(one, RegulatedChoice))
+                regulated = [one for one in getattr(self, kind) if isinstance(one, RegulatedChoice)]
+                end = prices[-1].last and prices[-1].last + ONE_DAY
+                after = [replace(one, first=end) for one in [end and _in_force(regulated, end)] if one]
                 kept: dict[str, Any] = {kind: [one for one in regulated if not find_price(prices, one.first)]}
-                choices = replace(choices, **kept).put(kind, *prices)
+                choices = replace(choices, **kept).put(kind, *prices, *after)
         return choices
 
 

@@ -83,7 +83,7 @@ def energies_by_day(
     read_steps: Callable[[Collection[date]], Iterable[Entry]],
     colours: Mapping[date, Colour],
 ) -> dict[date, PeriodEnergies]:
-    """Return the days of which anything is known: by daily values (option base), by registers, else by the curve.
+    """Return the days of which anything is known: by daily values (option base) or registers, else by the curve.
 
     ``terms``: in order of time. ``registers``: readings in key order. ``read_steps``: for ``energies_of_curve``, gets
     the days that need the curve. ``colours``: from the day before.
@@ -97,7 +97,7 @@ def energies_by_day(
                 {names[name]: MILLIWATT_HOURS_PER_WH * part for name, part in energy.by_period.items()},
                 EnergySource.REGISTERS,
             )
-    lacking = {day: one for day, one in terms.items() if day not in found and one.option is not Option.BASE}
+    lacking = {day: one for day, one in terms.items() if day not in found}
     return dict(sorted({**found, **energies_of_curve(lacking, read_steps(lacking), colours)}.items()))
 
 

@@ -77,10 +77,10 @@ def check_own_prices(document: Mapping[str, Any]) -> TariffChoices:
         raise PricesRefused('currency: only euros are possible: write "EUR", or leave it out')
     if not isinstance(supplier, str) or not supplier.isprintable() or len(supplier) > _LONGEST:
         raise PricesRefused(f"supplier: must be a name in quotes of at most {_LONGEST} characters")
-    kinds: dict[str, Any] = {kind: _read_blocks(kind, document.get(kind, [])) for kind in KINDS}
+    kinds: dict[str, Any] = {kind: _read_blocks(kind, document.get(kind, []), supplier) for kind in KINDS}
     if not any(kinds.values()):
         raise PricesRefused(f"it has no prices: write a block {' or '.join(f'[[{kind}]]' for kind in KINDS)}")
-    return TariffChoices(**kinds, supplier=supplier)
+    return TariffChoices(**kinds)
 
 
 def _explain_syntax(error: str, lines: Sequence[str]) -> str:
@@ -100,14 +100,15 @@ def _refuse_unknown(block: Mapping[str, Any], known: Sequence[str], place: str =
             raise PricesRefused(f"{place}{key[:_LONGEST]!r} is unknown: {hint}")
 
 
-def _read_blocks(kind: str, blocks: Any) -> tuple[Price, ...]:
+def _read_blocks(kind: str, blocks: Any, supplier: str) -> tuple[Price, ...]:
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise PricesRefused(f"{kind}: write [[{kind}]] on a line of its own, with two brackets")
     read = (_read_block(kind, f"[[{kind}]] {number}, ", block) for number, block in enumerate(blocks, 1))
     in_order = sorted(read, key=lambda price: price.first)
     # One without a last day lasts until the next begins.
     ends = [*(after.first - ONE_DAY for after in in_order[1:]), None]
-    prices = tuple(replace(price, last=price.last or end) for price, end in zip(in_order, ends, strict=False))
+    paired = zip(in_order, ends, strict=False)
+    prices = tuple(replace(price, last=price.last or end, supplier=supplier) for price, end in paired)
     if misfit := find_misfit(prices):
         raise PricesRefused(f"[[{kind}]]: {misfit}")
     return prices

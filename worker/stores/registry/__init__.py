@@ -135,11 +135,7 @@ class Registry:
     def join(self, connection: Connection) -> Registry:
         """Return a copy of this registry whose tables run all their calls inside the transaction of ``connection``."""
         return Registry(
-            self.database.join(connection),
-            self.keys,
-            fleet=self.fleet,
-            now=self.now,
-            writer_expiry=self.writer_expiry,
+            self.database.join(connection), self.keys, fleet=self.fleet, now=self.now, writer_expiry=self.writer_expiry
         )
 
     def schema_version(self) -> str | None:

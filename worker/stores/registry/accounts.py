@@ -91,13 +91,7 @@ class AccountTable(SqlTable):
         self._tokens, self._invitations, self._fleet = tokens, invitations, fleet
 
     def add(
-        self,
-        supplier: str,
-        usage_point_id: str | None,
-        now: datetime,
-        *,
-        tenant: str = DEFAULT_TENANT,
-        **consent: Any,
+        self, supplier: str, usage_point_id: str | None, now: datetime, *, tenant: str = DEFAULT_TENANT, **consent: Any
     ) -> tuple[Account, bool]:
         """Return the account of one usage point, and whether the account is new; see ``add_all`` and ``NewConsent``."""
         return self.add_all(supplier, [usage_point_id], now, NewConsent(**consent), tenant=tenant)[0]

@@ -350,13 +350,7 @@ class CompletenessTable(SqlTable):
         """
         query = (
             select(_C.series, func.count())
-            .where(
-                _ACTIVE,
-                may_be_asked_on(today),
-                _C.next_ask.is_not(None),
-                _C.next_ask <= today,
-                _C.every == 1,
-            )
+            .where(_ACTIVE, may_be_asked_on(today), _C.next_ask.is_not(None), _C.next_ask <= today, _C.every == 1)
             .group_by(_C.series)
         )
         return dict(self._database.fetch(query))

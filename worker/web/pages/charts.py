@@ -221,7 +221,8 @@ def _describe_known_days(measures: SpanMeasures, words: Words) -> str:
     for any other day.
     """
     if measures.span.view is View.DAY:
-        return "" if measures.days or measures.total is None else words("chart.of_steps")
+        is_whole = measures.days or measures.total is None or measures.unit is Unit.EUR
+        return "" if is_whole else words("chart.of_steps")
     number, whole = count_days(DateWindow(measures.span.start, measures.span.end), measures.days)
     return words.count("chart.known_days", number, whole=whole) if 0 < number < whole else ""
 
@@ -341,7 +342,10 @@ def _notes(measures: SpanMeasures, daily: Series, fed: SpanMeasures | None, word
     has_curve, supplier = find_curve(daily) is not None, words(f"supplier.{daily.description.supplier}")
     if has_curve and span.view is View.DAY and (length := day_length(span.start)) != ONE_DAY:
         yield words("chart.long_day" if length > ONE_DAY else "chart.short_day")
-    yield from _notes_on_values(measures, words, supplier, has_curve=has_curve)
+    if measures.unit is Unit.KWH:
+        yield from _notes_on_values(measures, words, supplier, has_curve=has_curve)
+    else:
+        yield from measures.reasons or ([words("chart.nothing")] if measures.total is None else [])
     yield from notes_on_marks(measures.details, span.view is View.DAY, supplier, words)
     if fed is not None:
         yield words("balance.grid_alone")

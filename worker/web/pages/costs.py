@@ -98,12 +98,9 @@ def _by_hour(span: Span, hours: Mapping[str, Cost], days: Days, next_day: date) 
 
 
 def _mark_part(slot: Slot, of_whole_days: Slot) -> Slot:
-    return replace(
-        slot,
-        incomplete=slot.energy is not None and of_whole_days.energy is None,
-        missing_days=of_whole_days.missing_days,
-        known_days=of_whole_days.known_days,
-    )
+    is_part = of_whole_days.energy is None or of_whole_days.missing_days > 0
+    known_days = of_whole_days.known_days
+    return replace(slot, incomplete=slot.energy is not None and is_part, missing_days=0, known_days=known_days)
 
 
 def find_off_peak(tariff: AccountTariff, day: date) -> list[tuple[int, int]]:

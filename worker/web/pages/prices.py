@@ -14,11 +14,19 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from worker.accounts.prices import BEGINNING, load_tariff, remove_prices, set_prices, suggest
+from worker.accounts.prices import (
+    BEGINNING,
+    follows_contract,
+    load_choices,
+    load_tariff,
+    remove_prices,
+    set_prices,
+    suggest,
+)
 from worker.domain.account import Account
 from worker.domain.audit_entry import AuditAction
-from worker.domain.prices import Option, PricesRefused
-from worker.domain.prices.choices import format_hours, read_hours
+from worker.domain.prices import Option, Price, PricesRefused
+from worker.domain.prices.choices import TariffChoices, format_hours, read_hours
 from worker.domain.prices.own_prices import read_own_prices
 from worker.domain.windows import DateWindow
 from worker.web.dependencies import Visit, VisitDep, account_form, check_session_form
@@ -51,17 +59,23 @@ def _save(visit: Visit, account: Account, typed: Mapping[str, str]) -> Response:
         if "own" in typed:
             wanted["own"] = read_own_prices(typed["own"].replace("\r\n", "\n"))
         else:
-            field = "option"
-            option = Option(typed.get("option", ""))
-            field = "power"
-            wanted["regulated"] = option, _POWERS[_POWERS.index(int(typed.get("power", "")))]
-            field = "hours"
-            text = typed.get("hours", "").strip()
-            # The contract's own hours are followed, also when they change.
-            if option is Option.HPHC and text not in ("", suggest(visit.stores.measures, account)["hours"]):
-                wanted["hours"] = read_hours(text)
+            text, choices = typed.get("hours", "").strip(), load_choices(visit.registry, account) or TariffChoices()
+            option = typed.get("option", "")
             field = "from"
-            wanted["first"] = date.fromisoformat(typed["from"]) if typed.get("from") else None
+            wanted["first"] = first = date.fromisoformat(typed["from"]) if typed.get("from") else None
+            # Without an option, a household with own prices gives its hours alone.
+            if option or not text or not any(isinstance(one, Price) for one in choices.electricity):
+                field = "option"
+                regulated = Option(option)
+                field = "power"
+                wanted["regulated"] = regulated, _POWERS[_POWERS.index(int(typed.get("power", "")))]
+            field = "hours"
+            if text and option in ("", Option.HPHC):
+                hours = read_hours(text)
+                # The contract's own hours are followed, also when they change.
+                if choices.hours or not follows_contract(visit.stores.measures, account, hours, first):
+                    wanted["hours"] = hours
+            field = "from"
         set_prices(visit.registry, account, **wanted)
     except (PricesRefused, ValueError) as error:
         note_refusal(visit.request, "prices_refused")

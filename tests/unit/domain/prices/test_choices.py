@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, time
 from decimal import Decimal
 
@@ -35,7 +36,7 @@ def own(first: date, option: Option = Option.BASE, last: date | None = None) -> 
 
 
 def own_file(supplier: str, *prices: Price) -> TariffChoices:
-    return TariffChoices(prices, supplier=supplier)
+    return TariffChoices(tuple(replace(price, supplier=supplier) for price in prices))
 
 
 def tariff(option: Option, *powers: int) -> RegulatedTariff:
@@ -117,15 +118,32 @@ def test_an_own_price_says_the_option_and_ends_with_its_last_day() -> None:
 
 
 def test_a_file_replaces_the_kinds_that_it_has_and_no_other() -> None:
-    paid = Price(date(2024, 1, 1), None, {"price": Decimal("0.1269")})
+    paid = Price(date(2024, 1, 1), None, {"price": Decimal("0.1269")}, supplier="Panels")
     choices = TariffChoices().with_own(own_file("Before", own(date(2023, 1, 1)), own(date(2023, 7, 1))))
-    choices = choices.with_own(TariffChoices(production=(paid,), supplier="Panels"))
+    choices = choices.with_own(TariffChoices(production=(paid,)))
     assert choices.production == (paid,) and len(choices.electricity) == 2
-    choices = choices.with_own(own_file("After", own(date(2023, 2, 1))))
-    assert choices == TariffChoices((own(date(2023, 2, 1)),), production=(paid,), supplier="After")
-    regulated = RegulatedChoice(date(2022, 1, 1), Option.TEMPO, 6)
-    choices = choices.put("electricity", regulated).with_own(own_file("Later", own(date(2024, 2, 1))))
-    assert choices.electricity == (regulated, own(date(2024, 2, 1)))
+    after = own_file("After", own(date(2023, 2, 1)))
+    choices = choices.with_own(after)
+    assert choices == replace(after, production=(paid,))
+    regulated, later = RegulatedChoice(date(2022, 1, 1), Option.TEMPO, 6), own_file("Later", own(date(2024, 2, 1)))
+    choices = choices.put("electricity", regulated).with_own(later)
+    assert choices.electricity == (regulated, *later.electricity)
+
+
+def test_a_file_replaces_the_regulated_tariff_on_its_days_alone() -> None:
+    first, last = date(2024, 2, 1), date(2024, 5, 31)
+    file = TariffChoices((own(first, last=last),))
+    before, within, after = (
+        RegulatedChoice(day, Option.TEMPO, power)
+        for power, day in enumerate((date(2023, 1, 1), date(2024, 3, 1), date(2024, 8, 1)), 6)
+    )
+    choices = TariffChoices((before, within, after))
+    again = replace(within, first=last + ONE_DAY)
+    for _ in range(2):  # The same file may be sent again.
+        choices = choices.with_own(file)
+        assert choices.electricity == (before, *file.electricity, again, after)
+    assert TariffChoices((after,)).with_own(file).electricity == (*file.electricity, after)
+    assert TariffChoices((before,)).with_own(TariffChoices((own(first),))).electricity == (before, own(first))
 
 
 def test_a_file_replaces_regulated_choices_that_begin_on_its_days_and_no_others() -> None:

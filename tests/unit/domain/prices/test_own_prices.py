@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.support.strategies import many
 from worker.accounts.prices import CHOICES_JSON
 from worker.domain.prices import PERIODS, Option, Price, PricesRefused, find_misfit, own_prices
-from worker.domain.prices.choices import TariffChoices, option_of
+from worker.domain.prices.choices import KINDS, TariffChoices, option_of
 from worker.domain.prices.own_prices import check_own_prices, read_own_prices
 from worker.domain.windows import ONE_DAY
 
@@ -42,8 +42,7 @@ price = 0.1128
 from = 2025-01-01
 price = 0.1269
 """
-READ: Final = TariffChoices(
-    supplier="Énergie du Port",
+UNNAMED: Final = TariffChoices(
     electricity=(
         Price(
             date(2025, 8, 1), date(2026, 1, 31), {"hp": Decimal("0.2065"), "hc": Decimal("0.1579")}, Decimal("187.80")
@@ -53,6 +52,15 @@ READ: Final = TariffChoices(
     gas=(Price(date(2025, 7, 1), None, {"price": Decimal("0.1128")}, Decimal("327.60")),),
     production=(Price(date(2025, 1, 1), None, {"price": Decimal("0.1269")}),),
 )
+
+
+def named(choices: TariffChoices, supplier: str) -> TariffChoices:
+    """Return the prices with the name of their supplier."""
+    kinds = {kind: tuple(replace(one, supplier=supplier) for one in getattr(choices, kind)) for kind in KINDS}
+    return replace(choices, **kinds)
+
+
+READ: Final = named(UNNAMED, "Énergie du Port")
 
 
 def own(choices: TariffChoices) -> list[Price]:
@@ -82,7 +90,7 @@ def test_one_kind_is_enough_and_all_periods_of_tempo_are_one_option() -> None:
     prices = read_own_prices(f"[[electricity]]\nfrom = 2025-08-01\nsubscription = 15\n{TEMPO}")
     assert [option_of(price) for price in prices.electricity] == [Option.TEMPO]
     assert own(prices)[0].subscription == 180
-    assert (prices.supplier, prices.gas, prices.production) == ("", (), ())
+    assert (own(prices)[0].supplier, prices.gas, prices.production) == ("", (), ())
 
 
 def test_a_form_with_the_same_names_gives_the_same_prices() -> None:
@@ -90,7 +98,7 @@ def test_a_form_with_the_same_names_gives_the_same_prices() -> None:
         "currency": "EUR",
         "gas": [{"from": date(2025, 7, 1), "subscription": Decimal("27.30"), "price": Decimal("0.1128")}],
     }
-    assert check_own_prices(form).gas == READ.gas
+    assert check_own_prices(form).gas == UNNAMED.gas
 
 
 ELECTRICITY: Final = "[[electricity]]\nfrom = 2026-02-01\nsubscription = 15.65\nbase = 0.19\n"
@@ -224,7 +232,7 @@ def test_prices_up_to_five_euros_and_eight_decimals_are_read(price: str) -> None
 def test_what_is_as_long_as_it_may_be_is_read_and_one_character_more_is_refused() -> None:
     named = f'supplier = "{"é" * 100}"\n#{"x" * 299}\n{ELECTRICITY}'
     full = named + "\n" * (65_536 - len(named.encode()))
-    assert read_own_prices(full).supplier == "é" * 100
+    assert own(read_own_prices(full))[0].supplier == "é" * 100
     assert refusal(full + "\n") == "it is larger than 64 kB"
     assert refusal(named.replace("#", "# ")) == "line 2: longer than 300 characters"
     assert refusal(named.replace("é", "éé", 1)) == "supplier: must be a name in quotes of at most 100 characters"
@@ -247,7 +255,8 @@ def write_toml(prices: TariffChoices, random: Random, *, with_ends: bool) -> str
                 keys["subscription"] = price.subscription / 12
             blocks.append("\n".join([f"[[{kind}]]", *(f"{key} = {value}" for key, value in keys.items())]))
     random.shuffle(blocks)
-    return "\n".join([f"supplier = {json.dumps(prices.supplier)}", *blocks])
+    supplier = next((one.supplier for kind in KINDS for one in getattr(prices, kind)), "")
+    return "\n".join([f"supplier = {json.dumps(supplier)}", *blocks])
 
 
 amounts = st.decimals("0.00001", 5, places=5)
@@ -271,11 +280,9 @@ def made_rows(draw: st.DrawFn, kind: str) -> tuple[Price, ...]:
 
 
 made_prices = st.builds(
-    TariffChoices,
-    supplier=st.sampled_from(["", "Énergie du Port", 'L"Autre\\']),
-    electricity=made_rows("electricity"),
-    gas=made_rows("gas"),
-    production=made_rows("production"),
+    named,
+    st.builds(TariffChoices, made_rows("electricity"), made_rows("gas"), made_rows("production")),
+    st.sampled_from(["", "Énergie du Port", 'L"Autre\\']),
 )
 
 

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 import pytest
 from httpx2 import Response
+from sqlalchemy import update
 
 from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import NOW
@@ -20,9 +21,11 @@ from worker.domain.prices import Option
 from worker.domain.prices.choices import OffPeakHours, RegulatedChoice, TariffChoices, read_hours
 from worker.domain.prices.own_prices import read_own_prices
 from worker.domain.series import of_supplier
+from worker.stores.registry.tables import ACCOUNT_DETAILS
 
 OWN = "[[electricity]]\nfrom = 2024-01-01\nsubscription = 15.65\nbase = 0.194\n"
 REGULATED = {"option": "hphc", "power": "9", "hours": "22:00-06:00", "from": ""}
+PEAK = "[[electricity]]\nfrom = 2024-01-01\nsubscription = 15.65\nhp = 0.25\nhc = 0.125\n"
 TOO_LONG = "# " + "x" * 200 + "\n"
 
 
@@ -88,6 +91,40 @@ def test_the_contracts_own_hours_are_followed_and_others_are_saved(service: ApiS
     assert form.choices.hours == (OffPeakHours(date(2024, 7, 1), read_hours("23:00-07:00")),)
 
 
+def test_hours_that_were_given_or_are_not_the_contracts_on_that_day_are_saved_even_if_they_are_its_newest(
+    service: ApiService,
+) -> None:
+    account = service.add(31)
+    store_home(service.parts, account, PanelHome(TODAY - timedelta(days=1), days=60), tuple(of_supplier("enedis")))
+    before_contract = date(2000, 1, 2)
+    form = Form(service, account)
+    assert form.send(REGULATED | {"from": str(before_contract)}).status_code == 303
+    night = read_hours("22:00-06:00")
+    assert form.choices and form.choices.hours == (OffPeakHours(before_contract, night),)
+    assert form.send(REGULATED | {"hours": "23:00-07:00", "from": "2024-07-01"}).status_code == 303
+    assert form.send(REGULATED | {"from": "2024-07-10"}).status_code == 303
+    assert form.choices.hours[-1] == OffPeakHours(date(2024, 7, 10), night)
+
+
+def test_hours_alone_are_saved_beside_own_prices(form: Form) -> None:
+    hours = {"option": "", "power": "", "hours": "22:00-06:00", "from": ""}
+    assert form.send(hours).status_code == 422
+    assert form.send({"own": PEAK}).status_code == 303
+    assert form.send(hours).status_code == 303
+    assert form.choices and form.choices.hours == (OffPeakHours(date(2000, 1, 1), read_hours("22:00-06:00")),)
+    assert form.choices.electricity == read_own_prices(PEAK).electricity
+
+
+def test_prices_that_can_not_be_decrypted_leave_the_pages_and_can_be_removed(form: Form) -> None:
+    assert form.send(REGULATED).status_code == 303
+    form.service.parts.stores.registry.database.change(update(ACCOUNT_DETAILS).values(sealed="with a key that is lost"))
+    assert "€" not in form.browser.get(f"/accounts/{form.account}?unit=eur", headers=FRENCH).text
+    page = form.load()
+    assert "Ces prix ne peuvent plus être déchiffrés." in page
+    form.browser.post(f"{form.address}/remove", data={"csrf": csrf_of(page)}, headers=FRENCH)
+    assert form.choices is None and "déchiffrés" not in form.load()
+
+
 def test_a_regulated_tariff_is_saved_shown_and_removed(form: Form) -> None:
     assert "vérifiez" not in form.load()
     answer = form.send(REGULATED)
@@ -97,7 +134,7 @@ def test_a_regulated_tariff_is_saved_shown_and_removed(form: Form) -> None:
     assert form.choices == TariffChoices(electricity=(RegulatedChoice(first, Option.HPHC, 9),), hours=(hours,))
     page = form.load()
     assert "Depuis le début" in page and "Tarif réglementé, option Heures pleines / heures creuses, 9 kVA" in page
-    assert "Heures creuses : 22:00-06:00" in page and "(« releve prices update »)" in page
+    assert "Heures creuses : 22:00 – 06:00" in page and "(« releve prices update »)" in page
     assert f'href="/accounts/{form.account}?unit=eur#chart"' in page
     removed = form.browser.post(
         f"{form.address}/remove", data={"csrf": csrf_of(page)}, headers=FRENCH, follow_redirects=False
@@ -168,7 +205,7 @@ def test_refused_own_prices_stay_typed_with_one_line_and_change_nothing(form: Fo
     answer = form.send({"own": text})
     page = html.unescape(answer.text)
     assert answer.status_code == 422 and form.choices is None
-    assert page.count('class="fault"') == 1 and line in page and "Ces prix ne sont pas lisibles" in page
+    assert page.count('class="fault"') == 1 and line in page and "Ces prix ne peuvent pas être enregistrés" in page
     assert f">{text}</textarea>" in page
 
 

@@ -23,9 +23,7 @@ def upgrade() -> None:
         sa.Column("key", sortable(20), nullable=False),
         sa.Column("day", sa.String(10)),
         sa.PrimaryKeyConstraint("output_id", "account_id", "series", "key", name="pk_output_removals"),
-        sa.ForeignKeyConstraint(
-            ["output_id"], ["outputs.id"], name="fk_output_removals_output_id", ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["output_id"], ["outputs.id"], name="fk_output_removals_output_id", ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_output_removals_account_id"),
     )
     op.create_index("ix_output_removals_account_id", "output_removals", ["account_id"])
