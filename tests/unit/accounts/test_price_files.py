@@ -66,6 +66,11 @@ def test_a_new_copy_takes_the_place_of_the_one_before_and_its_new_rows_are_count
     assert load_copies(registry)[name] == PublicFile(name, MORE_HPHC, TODAY)
 
 
+def test_a_stored_copy_that_can_not_be_read_is_no_reason_to_refuse_another(registry: Registry) -> None:
+    registry.public_files.save(FILES[Option.HPHC], "of a later version\n", date(2026, 2, 1))
+    assert only_hphc(registry, HPHC) == FileUpdate(FILES[Option.HPHC], TODAY, 2)
+
+
 def test_a_copy_that_can_not_be_right_is_refused_whole_and_the_reason_told_without_a_traceback(
     registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -211,6 +211,13 @@ def test_what_is_fed_in_stands_beside_and_is_not_deducted(service: ApiService) -
     assert 'class="serie-fed"' not in page
 
 
+def test_what_is_fed_in_is_told_where_consumption_has_no_price(service: ApiService) -> None:
+    page = page_of(service, add_home(service, SOLD, tuple(of_supplier("enedis"))), "?unit=eur")
+    ((name, _, euros),) = lines_of(page)
+    assert (name, euros[-2:]) == ("Injecté, en plus (non déduit)", " €") and "Pas de prix du" in page
+    assert "Aucune donnée" not in page
+
+
 def test_without_a_price_euros_are_offered_by_a_link_to_the_form(service: ApiService) -> None:
     account = add_home(service, "")
     page = page_of(service, account, "?unit=eur")
