@@ -232,7 +232,8 @@ def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[
     owner_url = f"postgresql://{OWNER_ROLE}:{values['postgres_admin_password']}@{postgres}"
     measures_url = f"couchdb+http://{COUCHDB_USER}:{values['couchdb_password']}@{addresses.couchdb}/"
     admin_url = f"couchdb+http://{COUCHDB_ADMIN}:{values['couchdb_admin_password']}@{addresses.couchdb}/"
-    same = ("token_keys", "erasure_keys", "enedis_client_secret", "grdf_client_secret", "webhook_secret", "notify_url")
+    suppliers = ("enedis_client_secret", "grdf_client_secret", "rte_client_secret")
+    same = ("token_keys", "erasure_keys", *suppliers, "webhook_secret", "notify_url")
     runtime_files = {
         "redis_url": redis_url["worker"],
         "registry_url": registry_url,
@@ -325,6 +326,7 @@ SECRETS: Final = (
     # The generated values are those of the simulator; Enedis and GRDF issue the real ones.
     Secret("enedis_client_secret", "RELEVE_ENEDIS_CLIENT_SECRET", lambda: SIMULATOR_SECRET, _check_one_line),
     Secret("grdf_client_secret", "RELEVE_GRDF_CLIENT_SECRET", lambda: SIMULATOR_SECRET, _check_one_line),
+    Secret("rte_client_secret", "RELEVE_RTE_CLIENT_SECRET", str, _check_one_line, optional=True),
     Secret("webhook_secret", "RELEVE_WEBHOOK_SECRET", str, _check_webhook_secret, optional=True),
     Secret("notify_url", "RELEVE_NOTIFY_URL", str, _check_notify_url, optional=True),
     Secret("influxdb_password", "INFLUXDB_PASSWORD", str, _check_one_line, optional=True),
