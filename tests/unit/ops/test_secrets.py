@@ -11,7 +11,7 @@ from worker.stores.encryption import generate_key
 BY_NAME = {secret.name: secret for secret in SECRETS}
 FIXED = ("postgres_admin_password", "couchdb_admin_password", "grafana_password")
 STEPWISE = ("token_keys", "backup_keys", "erasure_keys")
-OPTIONAL = ("webhook_secret", "notify_url", "influxdb_password")
+OPTIONAL = ("rte_client_secret", "webhook_secret", "notify_url", "influxdb_password")
 FREE = tuple(name for name in BY_NAME if name not in (*FIXED, *STEPWISE, "notify_url"))
 NEVER_NEW = ("enedis_client_secret", "grdf_client_secret", *OPTIONAL)
 OLD, NEW = "an-old-one-of-thirty-two-characters.", "a-new-one-of-thirty-two-characters.."
