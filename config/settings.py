@@ -266,8 +266,8 @@ class Settings(BaseSettings):
     """Address of the regulator's prices, option Tempo."""
 
     rte_client_id: str | None = None
-    """Client id of your application at RTE, which is subscribed to Tempo Like Supply Contract. Relève asks RTE for the
-    colours of Tempo if an account is on Tempo. Unset: colours come only from files (`releve prices tempo`)."""
+    """Client id of your application at RTE (Tempo Like Supply Contract), for the colours of Tempo. Unset: they come
+    only from files."""
 
     rte_client_secret: SecretStr | None = None
     """Client secret of your application at RTE. Also as …_FILE."""
