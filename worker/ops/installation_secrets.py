@@ -232,8 +232,7 @@ def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[
     owner_url = f"postgresql://{OWNER_ROLE}:{values['postgres_admin_password']}@{postgres}"
     measures_url = f"couchdb+http://{COUCHDB_USER}:{values['couchdb_password']}@{addresses.couchdb}/"
     admin_url = f"couchdb+http://{COUCHDB_ADMIN}:{values['couchdb_admin_password']}@{addresses.couchdb}/"
-    suppliers = ("enedis_client_secret", "grdf_client_secret", "rte_client_secret")
-    same = ("token_keys", "erasure_keys", *suppliers, "webhook_secret", "notify_url")
+    same = ("token_keys", "erasure_keys", "enedis_client_secret", "grdf_client_secret", "webhook_secret", "notify_url")
     runtime_files = {
         "redis_url": redis_url["worker"],
         "registry_url": registry_url,
@@ -250,7 +249,7 @@ def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[
             "measures_url": measures_url,
             "measures_admin_url": admin_url,
         },
-        "worker": runtime_files,
+        "worker": {**runtime_files, "rte_client_secret": values["rte_client_secret"]},
         "web": {**runtime_files, "redis_url": redis_url["web"], "session_key": values["session_key"]},
         "backup": {**runtime_files, "backup_keys": values["backup_keys"]},
         "beat": {"redis_url": redis_url["beat"]},

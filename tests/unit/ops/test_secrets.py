@@ -103,5 +103,6 @@ def test_each_reader_gets_addresses_with_its_own_password() -> None:
     assert contents["worker"]["measures_url"] == "couchdb+http://releve:<couchdb_password>@c:3/"
     assert contents["migrate"]["registry_admin_url"] == "postgresql://releve:<postgres_admin_password>@p:2/releve"
     assert contents["migrate"]["measures_admin_url"] == "couchdb+http://admin:<couchdb_admin_password>@c:3/"
+    assert [name for name, files in contents.items() if "rte_client_secret" in files] == ["worker"]
     assert contents["redis"]["health_password"] == "<redis_health_password>"
     assert contents["redis"]["redis.conf"].startswith("user default off ")
