@@ -43,3 +43,11 @@ def test_colours_of_files_that_are_read_at_once_are_all_kept(registry: Registry)
     with ThreadPoolExecutor(8) as threads:
         told = list(threads.map(lambda day: save_colours(registry, {day: Colour.RED}), days))
     assert list(load_colours(registry)) == days and told == [(1, 0)] * 8
+
+
+def test_a_source_that_knows_no_colour_yet_leaves_none(registry: Registry) -> None:
+    assert save_colours(registry, {}) == (0, 0) and load_colours(registry) == {}
+    day = date(2026, 2, 1)
+    save_colours(registry, {day: Colour.RED})
+    assert save_colours(registry, {}) == (0, 0) and load_colours(registry) == {day: Colour.RED}
+    assert save_colours(registry, {day: Colour.WHITE}) == (0, 1) and load_colours(registry) == {day: Colour.WHITE}

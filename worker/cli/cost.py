@@ -66,7 +66,7 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
     for text in (*(reason for _, reason in unpriced), *unpaid):
         click.echo(text)
     if not tariff.colours and Option.TEMPO in {option_of(one) for each in tariff.choices for one in each.electricity}:
-        click.echo("without Tempo's colours (`releve prices tempo FILE`), costs come from registers only")
+        click.echo("without Tempo's colours (from RTE, or `releve prices tempo FILE`), costs come from registers only")
     if isinstance(now := tariff.choice_on(tariff.today), RegulatedChoice):
         click.echo(f"today: {tariff.describe(now, 'en')}")
 
