@@ -94,6 +94,8 @@ _SCHEDULE: tuple[tuple[str, str, crontab | float, float | None], ...] = (
     ("create consent reminders", "upkeep.create_consent_reminders", crontab(hour="9-18", minute=15), 3600),
     ("expire consents", "upkeep.expire_consents", crontab(hour=4, minute=10), 12 * 3600),
     ("update prices", "upkeep.update_prices", crontab(hour=7, minute=50), 12 * 3600),  # Before people look.
+    # RTE tells tomorrow's colour of Tempo at 10:40.
+    ("update colours", "upkeep.update_colours", crontab(minute="10,40"), 1500),
     ("probe incidents", "upkeep.probe_incidents", float(min(15.0, _settings.incident_probe_s)), 60),
     ("renew tokens", "upkeep.renew_tokens", 60.0, 60),
     ("revoke tokens", "upkeep.revoke_tokens", 300.0, 300),

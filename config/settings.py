@@ -265,6 +265,16 @@ class Settings(BaseSettings):
     prices_tempo_url: validation.HttpUrl = f"{_REGULATOR}/Option_Tempo.csv"
     """Address of the regulator's prices, option Tempo."""
 
+    rte_client_id: str | None = None
+    """Client id of your application at RTE (Tempo Like Supply Contract), for the colours of Tempo. Unset: they come
+    only from files."""
+
+    rte_client_secret: SecretStr | None = None
+    """Client secret of your application at RTE. Also as …_FILE."""
+
+    rte_url: validation.HttpUrl = "https://digital.iservices.rte-france.com"
+    """Base URL of RTE's services, for instance of the simulator."""
+
     incident_accounts: int = Field(5, ge=0, le=500)
     """An incident opens by itself only if at least this many accounts fail alike. 0: none opens by itself."""
 

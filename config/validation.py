@@ -35,7 +35,7 @@ GATEWAY_DOMAIN: Final = "conso.boris.sh"
 MAIL_ADDRESS: Final = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+\.[^\s@<>,;]+")
 MIN_WEBHOOK_SECRET: Final = 32
 # Only these files may be empty: the compose file names them even where the settings are not used.
-OPTIONAL_FILES: Final = frozenset({"webhook_secret", "notify_url"})
+OPTIONAL_FILES: Final = frozenset({"webhook_secret", "notify_url", "rte_client_secret"})
 UNREADABLE: Final[Any] = object()  # Stands for a value whose file can't be read or is empty.
 _CERT_REQS: Final = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
 _LONGEST_CONTACT: Final = 200

@@ -29,6 +29,7 @@ from simulator.grdf_authorization import gas_consent_routes, gas_token_routes
 from simulator.grdf_endpoints import API, BASES, authorize_call, gas_contract_routes, gas_data_routes
 from simulator.grdf_refusals import authentication_error
 from simulator.grdf_rights import right_routes
+from simulator.rte import rte_routes
 from simulator.running_state import SimulatorState
 from simulator.switches import SimulatorOptions
 from worker.domain.prices.tempo import write_colours
@@ -85,6 +86,7 @@ def create_app(options: SimulatorOptions, on_recordings: Callable[[RecordedFolde
             *contract_routes(simulator),
             *gas_routes(simulator),
             *conso_api_routes(simulator),
+            *rte_routes(simulator),
             Route("/tempo_days.csv", tempo_days),
             gateway_route(simulator, methods, "/{path:path}", _reject, Generation.V5),
         ]

@@ -418,9 +418,10 @@ def _reset_meter(simulator: SimulatorState, request: Request, body: Json) -> obj
 
 
 def _expire_tokens(simulator: SimulatorState, request: Request, body: Json) -> object:
-    """Refuse every access token from now on, of gas too; with ``?refresh=1`` every refresh token too."""
+    """Refuse every access token from now on, of gas and RTE too; with ``?refresh=1`` every refresh token too."""
     simulator.tokens.expire_access_tokens()
     simulator.gas.tokens.expire_access_tokens()
+    simulator.rte_tokens.expire_access_tokens()
     if request.query_params.get("refresh") == "1":
         simulator.tokens.expire_refresh_tokens()
     return {"ok": True}

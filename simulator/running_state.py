@@ -486,7 +486,7 @@ class SimulatorState:
         self.clock = SimulatedClock(options.pretend_now)
         self.meters = Meters(recordings.meters, self.clock, options)
         self.consents = Consents(self.clock, options.seed, () if options.invents_homes else sorted(recordings.meters))
-        self.tokens = Tokens(self.clock)
+        self.tokens, self.rte_tokens = Tokens(self.clock), Tokens(self.clock)
         self.quota = CallQuota(options.per_second, options.per_hour)
         self.report = CallReport()
         self.bans = Bans()

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from simulator.electricity_homes import HALF_HOUR, LARGEST_WP, SMALLEST_WP, Tariff, read_off_peak_hours
 from simulator.enedis_refusals import ERROR_TABLE, Generation
+from simulator.rte_refusals import RTE_ERRORS
 from worker.domain.answers import Json
 from worker.domain.clock import clock_from
 from worker.domain.series import Direction
@@ -38,7 +39,7 @@ Api = Literal[
 ]
 TIMEOUT_S: Final = 120.0
 _SLOW_PIECES: Final = 20
-KINDS: Final = ("timeout", "throttled", "slow", "truncated", "cut", "refresh_lost", *ERROR_TABLE)
+KINDS: Final = ("timeout", "throttled", "slow", "truncated", "cut", "refresh_lost", *ERROR_TABLE, *RTE_ERRORS)
 CLIENT_ID: Final = "releve-simulator"
 CLIENT_SECRET: Final = "releve-simulator-secret"  # noqa: S105 - opens nothing but pretend homes
 
@@ -201,6 +202,7 @@ class InjectedFault(BaseModel):
     ``cut``           the connection ends in the middle of the answer
     ``refresh_lost``  same as ``cut``: the refresh token is used up, the answer is lost
     ``throttled``     429
+    RTE's             its answer of this code, or ``rte_`` and a status, such as ``rte_509``
     any other         that row of the error table, in the wording of the caller's generation
     ================= ======================================================================
     """
@@ -233,7 +235,7 @@ class InjectedFault(BaseModel):
         """Return the answer that replaces the real one; None if the call is carried out."""
         if self.kind == "timeout":
             return Response("<html>504 Gateway Time-out</html>", 504, media_type="text/html")
-        if (refusal := ERROR_TABLE.get(self.kind or "")) is not None:
+        if (refusal := {**ERROR_TABLE, **RTE_ERRORS}.get(self.kind or "")) is not None:
             return refusal.respond(generation)
         if self.status is None and self.body is None:
             return None

@@ -29,6 +29,7 @@ KEEP_UNKNOWN_ANSWERS: Final = timedelta(days=400)
 KEEP_FRESHNESS: Final = timedelta(days=400)
 _FLEET_SERIES: Final = "fleet-series"
 _A_DAY_S: Final = 24 * 3600
+_HALF_AN_HOUR_S: Final = 29 * 60  # The claim ends before beat's next message.
 # Added to AUDIT_KEPT, because the database refuses to delete younger entries, and its clock may differ from ours.
 _CLOCKS_DIFFER: Final = timedelta(hours=1)
 OUTPUT_EXPIRES_S: Final = 60  # An expired message isn't missed, because the next round publishes another.
@@ -264,6 +265,24 @@ def update_prices() -> None:
     stores, today = current.stores(), civil_date(real_clock())  # Files don't follow the fleet's simulated time.
     if uses_regulated(stores.registry) and stores.windows.slot(f"update_prices:{today}", _A_DAY_S):
         update_files(stores.registry, fetch_from(price_addresses(stores.settings), today))
+
+
+@shared_task(name="tasks.upkeep.update_colours", base=ControlTask)
+def update_colours() -> None:
+    """Ask RTE for the colours of Tempo that lack, if an account is on Tempo.
+
+    Once a half-hour while the newest lacks, once a day for older ones, which RTE may not have.
+    """
+    from worker.accounts import tempo
+    from worker.runtime.supplier_settings import rte_application
+
+    stores = current.stores()
+    if not (application := rte_application(stores.settings)):
+        return
+    lacking, newest_lacks = tempo.find_lacking(stores.registry, stores.now())
+    wait_s = _HALF_AN_HOUR_S if newest_lacks else _A_DAY_S
+    if lacking and stores.windows.slot(f"update_colours:{lacking[0]}:{lacking[-1]}", wait_s):
+        tempo.update_colours(stores.registry, application, lacking)
 
 
 @shared_task(name="tasks.upkeep.probe_incidents", base=ControlTask)

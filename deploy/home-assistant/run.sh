@@ -16,6 +16,9 @@ as_releve() {
 export RELEVE_HOME=true RELEVE_DATA_DIR="$data/releve" HOME="$data/releve"
 language=$(option language)
 [ "$language" = en ] && export LANG=en_GB.UTF-8 || export LANG=fr_FR.UTF-8
+RELEVE_RTE_CLIENT_ID=$(option rte_client_id)
+RELEVE_RTE_CLIENT_SECRET=$(option rte_client_secret)
+export RELEVE_RTE_CLIENT_ID RELEVE_RTE_CLIENT_SECRET # Empty is unset.
 mkdir -p "$RELEVE_DATA_DIR"
 chown -R "$user:$user" "$RELEVE_DATA_DIR"
 cd "$RELEVE_DATA_DIR"

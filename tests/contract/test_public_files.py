@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 from tests.support.registries import empty_registry
 from worker.accounts.prices import load_colours, save_colours
+from worker.domain.prices import Colour
 from worker.stores.registry import Registry
 from worker.stores.registry.dump import TABLES, is_empty, read_rows, restore_rows
 from worker.stores.registry.public_files import PublicFile
@@ -40,5 +41,13 @@ def test_files_come_back_from_a_dump_also_where_others_were_fetched_before(regis
 def test_colours_of_files_that_are_read_at_once_are_all_kept(registry: Registry) -> None:
     days = [date(2026, 2, day) for day in range(1, 9)]
     with ThreadPoolExecutor(8) as threads:
-        told = list(threads.map(lambda day: save_colours(registry, f"day,colour\n{day},RED\n"), days))
+        told = list(threads.map(lambda day: save_colours(registry, {day: Colour.RED}), days))
     assert list(load_colours(registry)) == days and told == [(1, 0)] * 8
+
+
+def test_a_source_that_knows_no_colour_yet_leaves_none(registry: Registry) -> None:
+    assert save_colours(registry, {}) == (0, 0) and load_colours(registry) == {}
+    day = date(2026, 2, 1)
+    save_colours(registry, {day: Colour.RED})
+    assert save_colours(registry, {}) == (0, 0) and load_colours(registry) == {day: Colour.RED}
+    assert save_colours(registry, {day: Colour.WHITE}) == (0, 1) and load_colours(registry) == {day: Colour.WHITE}

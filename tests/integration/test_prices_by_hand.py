@@ -39,7 +39,7 @@ price = 0.1
 """
 
 
-UNKNOWN = "their energy, off-peak hours or colours (`releve prices tempo FILE`) are unknown"
+UNKNOWN = "their energy, off-peak hours or colours (from RTE, or `releve prices tempo FILE`) are unknown"
 
 
 @pytest.fixture

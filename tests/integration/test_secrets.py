@@ -32,6 +32,7 @@ def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
     first = json.loads(make(tmp_path, "--json").out)
     before = files(tmp_path)
     assert {name for name, source in first.items() if source == "none"} == {
+        "rte_client_secret",
         "webhook_secret",
         "notify_url",
         "influxdb_password",

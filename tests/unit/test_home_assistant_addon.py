@@ -156,6 +156,7 @@ def start(data: Path, options: dict[str, Any], listed: str = "") -> list[str]:
         "releve": f"""{note}
 case "$*" in
   "outputs list"*) cat {data}/listed;;
+  up*) echo "$RELEVE_RTE_CLIENT_ID:$RELEVE_RTE_CLIENT_SECRET" > {data}/application;;
   "home add"*) sed "s/^/read /" >> {notes}; exit "${{HOME_ADD_RESULT:-0}}";;
 esac""",
         "setpriv": f'{note}\nwhile [ "$1" != -- ]; do shift; done\nshift\nexec "$@"',
@@ -198,6 +199,12 @@ def test_a_later_start_makes_nothing_twice(tmp_path: Path) -> None:
 
     assert notes[1:] == ["releve migrate", "releve outputs list --json", "releve up --no-log-files --host 0.0.0.0"]
     assert "releve home password" in start(tmp_path, {"language": "fr", "new_password": True}, listed)
+
+
+def test_the_application_at_rte_is_passed_on_in_the_environment(tmp_path: Path) -> None:
+    notes = start(tmp_path, {"language": "fr", "rte_client_id": "our-id", "rte_client_secret": "s3cret"})
+    assert (tmp_path / "application").read_text() == "our-id:s3cret\n" and "s3cret" not in str(notes)
+    assert CONFIG["schema"]["rte_client_secret"] == "password?"
 
 
 def test_a_wrong_token_does_not_keep_the_pages_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ NOT_PASSED: Final = {
     ),
     "its default suits a home": (
         "plain_http", "daily_limit_kwh", "raw_answers_days", "keep_corrections_days", "keep_consent_proof_days",
-        "prices_base_url", "prices_hphc_url", "prices_tempo_url",
+        "prices_base_url", "prices_hphc_url", "prices_tempo_url", "rte_url",
         "log_format", "pretend_now", "supplier_timeout_s", "store_timeout_s", "inflight_expiry_s",
         "visibility_timeout_s", "reconcile_every_s", "watchdog_silence_s",
     ),

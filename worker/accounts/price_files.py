@@ -11,16 +11,15 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Final
 
-from worker.accounts.prices import CHOICES_JSON, load_copies
+from worker.accounts.prices import iterate_choices, load_copies
 from worker.clients.endpoints import host_of
-from worker.clients.published_files import FileNotFetched, fetch_text
+from worker.clients.published_files import NotFetched, fetch_text
 from worker.domain.prices import Option, PricesRefused
 from worker.domain.prices.choices import RegulatedChoice
 from worker.domain.prices.regulated import FILES, PADDING, read_tariff
 from worker.domain.windows import PARIS
 from worker.logs import fields
 from worker.stores.registry import Registry
-from worker.stores.registry.account_details import PRICES
 from worker.stores.registry.public_files import PublicFile
 
 log = logging.getLogger("releve.prices")
@@ -47,7 +46,7 @@ class FileUpdate:
 def update_files(registry: Registry, read_copy: ReadCopy, options: Iterable[Option] = Option) -> list[FileUpdate]:
     """Take a copy of each option's file, and return what became of it; a file that is refused changes nothing.
 
-    ``read_copy`` may raise FileNotFetched and PricesRefused.
+    ``read_copy`` may raise NotFetched and PricesRefused.
     """
     copies, updates = load_copies(registry), list[FileUpdate]()
     for option in options:
@@ -64,7 +63,7 @@ def update_files(registry: Registry, read_copy: ReadCopy, options: Iterable[Opti
             kept = "".join(f"{line}\n" for line in text.splitlines() if line.strip(f"{PADDING};"))
             if len(json.dumps(kept)) > _LONGEST_KEPT:
                 raise PricesRefused("it is too long to be kept")
-        except (FileNotFetched, PricesRefused) as error:
+        except (NotFetched, PricesRefused) as error:
             updates.append(FileUpdate(name, before.copied_on if before else None, refused=str(error)))
             facts = fields(file=name, reason=str(error), copied_on=updates[-1].copied_on)
             log.warning("prices not updated", extra=facts)
@@ -97,6 +96,5 @@ def read_from_folder(folder: Path, today: date) -> ReadCopy:
 
 def uses_regulated(registry: Registry) -> bool:
     """Return whether an account, or a tenant by default, is on the regulated tariff."""
-    stored = registry.tenants.load_prices().items(), registry.account_details.iterate(PRICES)
-    choices = (one for told in stored for _, each in told for one in CHOICES_JSON.validate_python(each).electricity)
+    choices = (one for each in iterate_choices(registry) for one in each.electricity)
     return any(isinstance(one, RegulatedChoice) for one in choices)

@@ -172,18 +172,21 @@ def load_colours(registry: Registry) -> Mapping[date, Colour]:
     return _read_colours(stored.text) if stored else {}
 
 
-def save_colours(registry: Registry, text: str) -> tuple[int, int]:
-    """Add the colours of a file to the known ones, and return how many days are new, and how many changed.
-
-    Raises PricesRefused.
-    """
-    given = read_colours(text)
+def save_colours(registry: Registry, given: Mapping[date, Colour]) -> tuple[int, int]:
+    """Add colours to the known ones, and return how many days are new, and how many changed."""
     with registry.database.writing(_LOCK) as connection:
         locked = registry.join(connection)
         known = load_colours(locked)
-        locked.public_files.save(COLOURS_FILE, write_colours({**known, **given}), civil_date(registry.now()))
+        if (merged := {**known, **given}) != known:
+            locked.public_files.save(COLOURS_FILE, write_colours(merged), civil_date(registry.now()))
     changed = sum(known.get(day, colour) is not colour for day, colour in given.items())
     return len(given.keys() - known.keys()), changed
+
+
+def iterate_choices(registry: Registry) -> Iterator[TariffChoices]:
+    """Yield what was set for each tenant and each account."""
+    for told in (registry.tenants.load_prices().items(), registry.account_details.iterate(PRICES)):
+        yield from (CHOICES_JSON.validate_python(stored) for _, stored in told)
 
 
 def load_choices(registry: Registry, owner: Owner) -> TariffChoices | None:

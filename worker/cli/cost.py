@@ -61,7 +61,7 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
             since = min(days, default=window.start)
             past = (day for day in window.dates() if since <= day < tariff.today and day not in days)
             if (lacking := sum(map(bool, map(tariff.price_on, past)))) and tariff.kind == "electricity":
-                reason = "their energy, off-peak hours or colours (`releve prices tempo FILE`) are unknown"
+                reason = "their energy, off-peak hours or colours (from RTE, or `releve prices tempo FILE`) are unknown"
                 notes.append(f"days with a price but no cost: {lacking}, because {reason}")
     if as_json:
         parameters.print_json_lines(rows)

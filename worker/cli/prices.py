@@ -29,6 +29,7 @@ from worker.domain.prices.choices import (
     read_hours,
 )
 from worker.domain.prices.own_prices import read_own_prices
+from worker.domain.prices.tempo import read_colours
 from worker.domain.windows import civil_date
 from worker.runtime.stores import Stores
 from worker.runtime.supplier_settings import price_addresses
@@ -149,7 +150,7 @@ def tempo(file: Path, as_json: bool) -> None:
       releve prices tempo tempo_days.csv
     """
     with parameters.open_registry() as registry:
-        added, changed = _read_file(file, lambda text: save_colours(registry, text))
+        added, changed = save_colours(registry, _read_file(file, read_colours))
     line = f"new days: {added}; days with another colour than before: {changed}"
     parameters.print_result({"added": added, "changed": changed}, line, as_json=as_json)
 

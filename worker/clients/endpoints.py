@@ -103,11 +103,11 @@ class Preset:
         """
         own = self.sandbox_base_url if sandbox else self.base_url
         own_page = self.sandbox_authorize_url if sandbox else self.authorize_url
-        base, other_host = _checked_address(base_url or own), None
+        base, other_host = checked_address(base_url or own), None
         parts = urlsplit(base)
         if base_url and (self.token_base_url is None or not self.owns(base)):
             other_host = f"{parts.scheme}://{parts.netloc}" if self.data_path else base
-        page = _checked_address(authorize_url) if authorize_url else other_host
+        page = checked_address(authorize_url) if authorize_url else other_host
         if page and not page.endswith("/authorize"):
             page += urlsplit(self.authorize_url).path
         token_host = other_host or self.token_base_url or own
@@ -115,7 +115,7 @@ class Preset:
             preset=self,
             base_url=base if parts.path else base + self.data_path,
             authorize_url=page or own_page,
-            token_url=_checked_address(token_url) if token_url else token_host + self.token_path,
+            token_url=checked_address(token_url) if token_url else token_host + self.token_path,
         )
 
     def owns(self, url: str) -> bool:
@@ -175,7 +175,7 @@ def is_in_domain(url: str, domain: str) -> bool:
     return f".{host_of(url)}".endswith(f".{domain}")
 
 
-def _checked_address(address: str) -> str:
+def checked_address(address: str) -> str:
     """Return the address without a final slash. Raises ValueError if the address may not be used.
 
     The error quotes nothing but the host.

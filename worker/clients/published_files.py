@@ -1,9 +1,9 @@
-"""Files that are published for everybody, fetched over https from named hosts."""
+"""What is published: files fetched over https from named hosts, and the call that fetches anything published."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urljoin
 
 import requests
@@ -17,14 +17,14 @@ _LONGEST_S: Final = 30.0  # Of each call.
 _MOST_CALLS: Final = 5  # The last may not redirect.
 
 
-class FileNotFetched(TransientError):
-    """A published file can't be fetched now; the text names the host, not the address."""
+class NotFetched(TransientError):
+    """What is published can't be fetched now; the text names the host, not the address."""
 
 
 def fetch_text(url: str, hosts: Collection[str], longest: int) -> str:
     """Return the text of a file of at most ``longest`` bytes; it and all redirects must be on one of ``hosts``.
 
-    What isn't UTF-8 is replaced. Raises FileNotFetched.
+    What isn't UTF-8 is replaced. Raises NotFetched.
     """
     whose = "the address isn't"
     with requests.Session() as session:
@@ -33,25 +33,29 @@ def fetch_text(url: str, hosts: Collection[str], longest: int) -> str:
             host = host_of(url)
             # Parsers find different hosts in a URL with a backslash.
             if not url.lower().startswith("https://") or host not in hosts or "\\" in url:
-                raise FileNotFetched(f"{whose} https:// on a named host")
-            answer = _call(session, url, host)
+                raise NotFetched(f"{whose} https:// on a named host")
+            answer = call(session, "GET", url)
             if not answer.is_redirect:
                 break
             url, whose = urljoin(url, answer.headers["Location"]), f"{host} redirects to a place that isn't"
         else:
-            raise FileNotFetched(f"{host} redirects too often")
+            raise NotFetched(f"{host} redirects too often")
     if answer.status_code != requests.codes.ok:
-        raise FileNotFetched(f"{host} answered with status {answer.status_code}")
+        raise NotFetched(f"{host} answered with status {answer.status_code}")
     return answer.content.decode("utf-8-sig", "replace")
 
 
-def _call(session: requests.Session, url: str, host: str) -> requests.Response:
+def call(session: requests.Session, method: str, url: str, **options: Any) -> requests.Response:
+    """Return the answer to a request, whatever its status; no redirect is followed. Raises NotFetched."""
+    host = host_of(url)
     try:
-        return session.get(url, timeout=TIMEOUTS_S, allow_redirects=False, headers={"User-Agent": "Releve"})
+        return session.request(
+            method, url, timeout=TIMEOUTS_S, allow_redirects=False, headers={"User-Agent": "Releve"}, **options
+        )
     except AnswerTooLarge as error:
-        raise FileNotFetched(f"{host} sent too much: {error}") from None
+        raise NotFetched(f"{host} sent too much: {error}") from None
     except SupplierTooSlow:
-        raise FileNotFetched(f"{host} did not finish its answer in time") from None
+        raise NotFetched(f"{host} did not finish its answer in time") from None
     # ValueError: it redirects to no URL. The texts of these errors quote the address.
     except (requests.RequestException, HTTPError, ValueError) as error:
-        raise FileNotFetched(f"{host} can't be reached, or broke off ({type(error).__name__})") from None
+        raise NotFetched(f"{host} can't be reached, or broke off ({type(error).__name__})") from None

@@ -31,6 +31,7 @@ CHECKS: Final = {
     "tokens": Check(suppliers.check_api_tokens, ("registry",)),
     "proxy clients": Check(suppliers.check_proxy_clients, ("registry",)),
     "outputs": Check(suppliers.check_outputs, ("registry",)),
+    "tempo": Check(suppliers.check_colours, ("registry",)),
     "measures": Check(stores.check_measures),
     "couchdb": Check(stores.check_couchdb),
     "supplier": Check(suppliers.check_token, ("redis", "credentials")),

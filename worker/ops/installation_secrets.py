@@ -249,7 +249,7 @@ def files_for_services(values: Mapping[str, str], addresses: Addresses) -> dict[
             "measures_url": measures_url,
             "measures_admin_url": admin_url,
         },
-        "worker": runtime_files,
+        "worker": {**runtime_files, "rte_client_secret": values["rte_client_secret"]},
         "web": {**runtime_files, "redis_url": redis_url["web"], "session_key": values["session_key"]},
         "backup": {**runtime_files, "backup_keys": values["backup_keys"]},
         "beat": {"redis_url": redis_url["beat"]},
@@ -325,6 +325,7 @@ SECRETS: Final = (
     # The generated values are those of the simulator; Enedis and GRDF issue the real ones.
     Secret("enedis_client_secret", "RELEVE_ENEDIS_CLIENT_SECRET", lambda: SIMULATOR_SECRET, _check_one_line),
     Secret("grdf_client_secret", "RELEVE_GRDF_CLIENT_SECRET", lambda: SIMULATOR_SECRET, _check_one_line),
+    Secret("rte_client_secret", "RELEVE_RTE_CLIENT_SECRET", str, _check_one_line, optional=True),
     Secret("webhook_secret", "RELEVE_WEBHOOK_SECRET", str, _check_webhook_secret, optional=True),
     Secret("notify_url", "RELEVE_NOTIFY_URL", str, _check_notify_url, optional=True),
     Secret("influxdb_password", "INFLUXDB_PASSWORD", str, _check_one_line, optional=True),

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
 from config.settings import Settings
+from worker.accounts.prices import load_colours
+from worker.accounts.tempo import days_on_tempo
 from worker.app import queue_lengths
 from worker.clients.endpoints import Preset
 from worker.clients.enedis import ENEDIS
@@ -24,7 +26,7 @@ from worker.clients.suppliers import SUPPLIERS
 from worker.clients.tokens import ApplicationTokens
 from worker.domain.clock import clock_from
 from worker.domain.series import is_gateway
-from worker.domain.windows import PARIS, civil_date
+from worker.domain.windows import ONE_DAY, PARIS, civil_date
 from worker.errors import GatewayBanned, WorkerLost
 from worker.ops.capacity import capacity_of
 from worker.ops.check_results import CheckConnections, Found, fail, missing_sqlite_file, ok, warn
@@ -214,6 +216,28 @@ def check_proxy_clients(connections: CheckConnections) -> Found:
                 f"{client.id}`, with --no-pkce for a Cozy stack"
             )
     yield ok(f"{len(in_force)} in force")
+
+
+def check_colours(connections: CheckConnections) -> Found:
+    """Tell the newest colour of Tempo if an account is on Tempo; warn if today's is needed and unknown."""
+    now = clock_from(connections.settings.pretend_now)()
+    window = days_on_tempo(connections.registry, now) if connections.registry_is_current else None
+    if window is None:
+        yield ok("no account is on Tempo")
+        return
+    colours, today = load_colours(connections.registry), civil_date(now)
+    newest = max(colours, default=date.min)
+    ages = {-1: "tomorrow's", 0: "today's", 1: "yesterday's"}
+    age = ages.get((today - newest).days, f"{(today - newest).days} days old")
+    told = f"the newest colour is {colours[newest]}, of {newest} ({age})" if colours else "no colour is known"
+    is_late = newest < min(today, window.end - ONE_DAY)
+    if supplier_settings.rte_application(connections.settings) is None:
+        told += (
+            "; RELEVE_RTE_CLIENT_ID and its secret are not set, so colours come only from files (`releve prices tempo`)"
+        )
+    elif is_late:
+        told += ": look for `colours not updated` in the workers' logs"
+    yield warn(told) if is_late else ok(told)
 
 
 def check_outputs(connections: CheckConnections) -> Found:

@@ -16,6 +16,7 @@ from worker.clients.endpoints import Endpoints, Preset, host_of
 from worker.clients.enedis import ENEDIS
 from worker.clients.gateway import GATEWAY
 from worker.clients.grdf import GRDF
+from worker.clients.rte import RteApplication
 from worker.clients.supplier import Supplier
 from worker.clients.suppliers import SUPPLIERS
 from worker.domain.lanes import EQUAL_SHARES, Shares
@@ -58,6 +59,13 @@ class SupplierSettings:
 def price_addresses(settings: Settings) -> dict[Option, str]:
     """Return the addresses of the regulator's files of prices."""
     return {option: getattr(settings, f"prices_{option}_url") for option in Option}
+
+
+def rte_application(settings: Settings) -> RteApplication | None:
+    """Return the application at RTE; None where id or secret is not set."""
+    if not settings.rte_client_id or not settings.rte_client_secret:
+        return None
+    return RteApplication(settings.rte_url, settings.rte_client_id, settings.rte_client_secret.get_secret_value())
 
 
 def configured_suppliers(settings: Settings) -> Mapping[str, SupplierSettings]:

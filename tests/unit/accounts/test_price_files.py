@@ -23,7 +23,7 @@ from worker.accounts.price_files import (
     uses_regulated,
 )
 from worker.accounts.prices import CHOICES_JSON
-from worker.clients.published_files import FileNotFetched
+from worker.clients.published_files import NotFetched
 from worker.domain.account import DEFAULT_TENANT
 from worker.domain.prices import Option, Price
 from worker.domain.prices.choices import RegulatedChoice, TariffChoices
@@ -89,7 +89,7 @@ def test_a_copy_that_can_not_be_right_is_refused_whole_and_the_reason_told_witho
 def test_what_can_not_be_fetched_leaves_the_others(registry: Registry) -> None:
     def read(option: Option) -> PublicFile:
         if option is not Option.HPHC:
-            raise FileNotFetched("www.cre.fr answered with status 503")
+            raise NotFetched("www.cre.fr answered with status 503")
         return PublicFile(FILES[option], HPHC, TODAY)
 
     said = [(one.copied_on, one.refused) for one in update_files(registry, read)]

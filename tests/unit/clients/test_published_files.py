@@ -9,7 +9,7 @@ import pytest
 from tests.support.canned_server import SILENT, CannedAnswer, CannedServer, answer, canned_server, cut_short
 from tests.support.certificates import Certificates
 from worker.clients import published_files
-from worker.clients.published_files import FileNotFetched, fetch_text
+from worker.clients.published_files import NotFetched, fetch_text
 
 pytestmark = pytest.mark.sockets
 
@@ -31,7 +31,7 @@ def moved(place: str, status: int = 302) -> CannedAnswer:
 
 def refusal(server: CannedServer, *script: CannedAnswer, url: str | None = None, longest: int = 1000) -> str:
     server.script[:] = script
-    with pytest.raises(FileNotFetched) as caught:
+    with pytest.raises(NotFetched) as caught:
         fetch_text(url or f"{server.url}file.csv?key=s3cret", HOSTS, longest)
     text = str(caught.value)
     assert "s3cret" not in text and "\n" not in text

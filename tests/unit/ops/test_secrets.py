@@ -11,7 +11,7 @@ from worker.stores.encryption import generate_key
 BY_NAME = {secret.name: secret for secret in SECRETS}
 FIXED = ("postgres_admin_password", "couchdb_admin_password", "grafana_password")
 STEPWISE = ("token_keys", "backup_keys", "erasure_keys")
-OPTIONAL = ("webhook_secret", "notify_url", "influxdb_password")
+OPTIONAL = ("rte_client_secret", "webhook_secret", "notify_url", "influxdb_password")
 FREE = tuple(name for name in BY_NAME if name not in (*FIXED, *STEPWISE, "notify_url"))
 NEVER_NEW = ("enedis_client_secret", "grdf_client_secret", *OPTIONAL)
 OLD, NEW = "an-old-one-of-thirty-two-characters.", "a-new-one-of-thirty-two-characters.."
@@ -103,5 +103,6 @@ def test_each_reader_gets_addresses_with_its_own_password() -> None:
     assert contents["worker"]["measures_url"] == "couchdb+http://releve:<couchdb_password>@c:3/"
     assert contents["migrate"]["registry_admin_url"] == "postgresql://releve:<postgres_admin_password>@p:2/releve"
     assert contents["migrate"]["measures_admin_url"] == "couchdb+http://admin:<couchdb_admin_password>@c:3/"
+    assert [name for name, files in contents.items() if "rte_client_secret" in files] == ["worker"]
     assert contents["redis"]["health_password"] == "<redis_health_password>"
     assert contents["redis"]["redis.conf"].startswith("user default off ")

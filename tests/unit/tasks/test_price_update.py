@@ -13,7 +13,7 @@ from tasks import upkeep
 from tests.support.parts import use_parts
 from tests.unit.conftest import Household
 from worker.accounts.prices import CHOICES_JSON
-from worker.clients.published_files import FileNotFetched
+from worker.clients.published_files import NotFetched
 from worker.domain.prices import Option
 from worker.domain.prices.choices import RegulatedChoice, TariffChoices
 from worker.stores.registry.account_details import PRICES
@@ -27,7 +27,7 @@ def asked(household: Household, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def fetch(url: str, *_: Any) -> str:
         asked.append(url)
-        raise FileNotFetched("www.cre.fr answered with status 503")
+        raise NotFetched("www.cre.fr answered with status 503")
 
     monkeypatch.setattr("worker.accounts.price_files.fetch_text", fetch)
     return asked
