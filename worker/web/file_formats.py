@@ -34,6 +34,7 @@ from worker.domain.exports import (
     to_csv_fields,
     to_public_fields,
 )
+from worker.domain.files.hour_file import HourFile
 from worker.domain.series import Doctype, Period, Series, find_doctype, periods_of
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import WorkerError
@@ -155,6 +156,10 @@ class JsonFile(FileFormat):
 
     def tail(self) -> str:
         return '\n], "next": null}\n'
+
+
+class EnedisCsv(HourFile, FileFormat):
+    """The file of a curve as Enedis' customer site wrote it."""
 
 
 def find_asked_doctype(series: Series, by: Period) -> Doctype:
