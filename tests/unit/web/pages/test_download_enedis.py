@@ -36,7 +36,8 @@ def send(service: ApiService, account: str, **typed: str) -> Any:
     browser = service.browser(account)
     form = FORM.search(browser.get(f"/accounts/{account}/download", headers=FRENCH).text)
     assert form is not None
-    fields = dict(re.findall(r'name="(\w+)"[^>]*?value="([^"]*)"', form[0])) | typed
+    fields = dict(re.findall(r'name="(\w+)"[^>]*?value="([^"]*)"', form[0]))
+    fields = dict.fromkeys(re.findall(r'name="(\w+)"', form[0]), "") | fields | typed
     return browser.post(form[1], data=fields, headers=FRENCH)
 
 
