@@ -1,4 +1,4 @@
-"""`releve show`: the stored documents of an account, as a table, a plot, CSV or JSON."""
+"""`releve show`: the stored documents of an account, as a table, a plot, CSV or JSON, or for comparators."""
 
 from __future__ import annotations
 

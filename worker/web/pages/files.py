@@ -4,6 +4,9 @@ The page of downloads has links to a file of each doctype, and a form for a rang
 energies, which have documents of several periods. Any other series has at most one document a day, so it has a single
 small file. Each file has all documents of its range, for a spreadsheet in the reader's language or for programs. The
 page of imports shows the contents of the files, and the result.
+
+The file for programs that compare offers has a form of its own. It is sent by POST, because a meter's number must not
+be in an address.
 """
 
 from __future__ import annotations
