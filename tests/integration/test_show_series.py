@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +87,18 @@ def test_a_total_says_in_each_form_what_it_is_made_of(installation: Installation
 def test_a_contract_is_shown_however_old_it_is(installation: Installation, home: str) -> None:
     shown = installation.releve("show", home, "--series", "contract").out
     assert "6.000" in shown and "9.000" in shown
+
+
+def test_a_curve_becomes_the_file_that_comparators_read(installation: Installation, home: str, tmp_path: Path) -> None:
+    for series in ("daily", "production_load_curve"):
+        text = installation.releve("show", home, "--series", series, "--format", "enedis").out
+        assert "30001640" not in text and ";00000000000011;" not in text and "\n00000000000011;" in text
+        (file := tmp_path / f"{series}.csv").write_text(text, encoding="utf-8")
+        read = installation.releve("import", str(file), "--usage-point", "30001640000011", "--dry-run").out
+        assert f": 0 days new, {HOME.curve_days} the same, 0 different" in read
+
+
+def test_without_a_curve_no_file_for_comparators_is_begun(installation: Installation, home: str) -> None:
+    for words in (("--series", "max_power"), ("--to", "2020-01-31")):
+        ended = installation.releve("show", home, "--format", "enedis", *words, code=1)
+        assert ended.out == "" and ended.err.endswith(": no load curve is stored for these days\n")

@@ -1,4 +1,4 @@
-"""`releve show`: the stored documents of an account, as a table, a plot, CSV or JSON."""
+"""`releve show`: the stored documents of an account, as a table, a plot, CSV or JSON, or for comparators."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from worker.cli.gas_option import SERIES
 from worker.cli.parameters import DAY, open_stores
 from worker.cli.printing import print_table
 from worker.domain import exports
+from worker.domain.account import Account
 from worker.domain.documents import (
     DAY_PLACES,
     STEP_PLACES,
@@ -29,6 +30,7 @@ from worker.domain.documents import (
     to_amount,
     to_entry,
 )
+from worker.domain.files.hour_file import HourFile, hide_digits
 from worker.domain.series import DetailType, Doctype, Period, Series, daily_of, find_doctype, of_supplier, periods_of
 from worker.domain.totals import months_of_intervals
 from worker.domain.windows import DateWindow
@@ -37,7 +39,8 @@ from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.measures.stored_range import find_stored_range
 
 _FIRST_DAY: Final = date(2000, 1, 1)
-_FORMATS: Final = ("table", "plot", "csv", "json")
+_ENEDIS: Final = "enedis"
+_FORMATS: Final = ("table", "plot", "csv", "json", _ENEDIS)
 _BAR_WIDTH: Final = 48
 _DEFAULT_DAYS: Final = {Period.MINUTE: 7, Period.HOUR: 7, Period.DAY: 31}
 
@@ -54,16 +57,20 @@ _DEFAULT_DAYS: Final = {Period.MINUTE: 7, Period.HOUR: 7, Period.DAY: 31}
 def show(account_id: str, name: str | None, by: str, first: date | None, last: date | None, form: str) -> None:
     """Print the stored data of ACCOUNT in time order; `load` is in kWh, or in kVA for power.
 
-    Without --from and --to, csv and json print everything; table and plot print only the last days.
+    Without --from and --to, csv, json and enedis print everything; table and plot print only the last days.
 
     A series of billed periods can also be shown by month: a month has the sum of the periods that begin in it, and the
     number of their days.
+
+    enedis is a file of the load curve for programs that compare offers, in the form of Enedis' customer site until
+    2024. It shows only the last four digits of the meter's number.
 
     \b
     Examples:
       releve show 3kq7d0fr2m --by month
       releve show 3kq7d0fr2m --by hour --from 2024-07-01 --to 2024-07-07 --format plot
       releve show 3kq7d0fr2m --series max_power --format plot
+      releve show 3kq7d0fr2m --format enedis > Enedis_Conso_Heure.csv
     """
     with open_stores() as stores:
         sync = build_sync(stores)
@@ -72,6 +79,9 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
         if series not in of_supplier(account.supplier):
             known = " or ".join(of_supplier(account.supplier))
             raise click.UsageError(f"this meter's supplier has no series {series}: use --series {known}")
+        if form == _ENEDIS:
+            _print_hour_file(stores.measures, sync, account, series, first, last)
+            return
         if series.has_intervals and Period(by) is Period.MONTH:
             _show_months(stores.measures, sync, account_id, series, first, last, form)
             return
@@ -94,6 +104,21 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
         Console().print(plot_loads(documents, doctype))
     else:
         Console().print(table_of_loads(documents, doctype))
+
+
+def _print_hour_file(
+    measures: MeasureStore, sync: Sync, account: Account, series: Series, first: date | None, last: date | None
+) -> None:
+    """Print a curve as Enedis' customer site wrote it, with one page of its steps in memory at a time."""
+    doctype, today = find_doctype(series, Period.MINUTE), sync.history.today()
+    window = _window(first, last, today, None)
+    stored = find_stored_range(measures, account.id, doctype, window) if doctype else None
+    if stored is None or (begin := stored.read_first_day()) is None:
+        raise click.ClickException(f"{series}: no load curve is stored for these days")
+    file = HourFile(hide_digits(account.usage_point_id), stored.doctype, begin, min(window.end, today))
+    sys.stdout.write(file.head())
+    sys.stdout.writelines(file.rows([document]) for document in stored.iterate())
+    sys.stdout.write(file.tail())
 
 
 def _show_months(

@@ -27,6 +27,7 @@ from fastapi.responses import StreamingResponse
 
 from worker.domain.documents import Document
 from worker.domain.exports import Cell, Heading, csv_columns, spreadsheet_cells, to_csv_fields, to_public_fields
+from worker.domain.files.hour_file import HourFile
 from worker.domain.series import Doctype, Period, Series, find_doctype, periods_of
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.errors import WorkerError
@@ -148,6 +149,10 @@ class JsonFile(FileFormat):
 
     def tail(self) -> str:
         return '\n], "next": null}\n'
+
+
+class EnedisCsv(HourFile, FileFormat):
+    """The file of a curve as Enedis' customer site wrote it."""
 
 
 def find_asked_doctype(series: Series, by: Period) -> Doctype:

@@ -43,6 +43,7 @@ MEGABYTE: Final = 1024 * 1024
 DAMAGE: Final = (OSError, EOFError, RuntimeError, ValueError, zlib.error, struct.error, BadZipFile)
 DELIMITERS: Final = (";", ",", "\t")
 METER_NUMBER: Final = re.compile(r"(?<![0-9])[0-9]{14}(?![0-9])", re.ASCII)
+HIDDEN_DIGITS: Final = "0" * 10  # In files that we write, the first ten digits of the meter's number.
 _START: Final = 64
 _MOST_LINES: Final = 4 * MAX_ROWS  # Per file, blank lines included.
 _MOST_CELLS: Final = 500  # Per line; footers of index files have a hundred.
@@ -304,14 +305,14 @@ class TableLine:
             self.fail(f"has {len(self.cells)} cells, but the header has {named}")
 
     def usage_point(self) -> str | None:
-        """Return the meter's number; None if there is none, or if a spreadsheet has lost digits of the number."""
+        """Return the meter's number; None if there is none, or if a spreadsheet or we have hidden digits of it."""
         text = digits_of(self.cell("identifiant prm"))
         if not text or _SCIENTIFIC.fullmatch(text):
             return None
         text = text.zfill(14) if len(text) == 13 else text  # A spreadsheet drops the leading zero.
         if len(text) != 14 or not (text.isascii() and text.isdigit()):
             self.fail("the meter number (Identifiant PRM) must have 14 digits")
-        return text
+        return None if text.startswith(HIDDEN_DIGITS) else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Final
 
-from worker.domain.documents import Document, key_of, key_range
+from worker.domain.documents import Document, key_of, key_range, to_reading
 from worker.domain.exports import csv_varies, find_tariff_periods
 from worker.domain.series import Doctype
 from worker.domain.totals import with_counts
@@ -52,6 +53,11 @@ class StoredRange:
         while more:
             documents, more = self.read()
             yield from documents
+
+    def read_first_day(self) -> date | None:
+        """Return the day of the first document in the whole range; None if there is no document."""
+        documents, _ = replace(self, after=None).read(1)
+        return to_reading(documents[0], self.doctype).start.date() if documents else None
 
     def read_tariff_periods(self) -> set[str]:
         """Return the tariff periods in the whole range; with them, every page of a CSV gets the same columns."""

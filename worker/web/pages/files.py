@@ -4,17 +4,21 @@ The page of downloads has links to a file of each doctype, and a form for a rang
 energies, which have documents of several periods. Any other series has at most one document a day, so it has a single
 small file. Each file has all documents of its range, for a spreadsheet in the reader's language or for programs. The
 page of imports shows the contents of the files, and the result.
+
+The file for programs that compare offers has a form of its own. It is sent by POST, because a meter's number must not
+be in an address.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
@@ -24,6 +28,7 @@ from worker.domain.account import Account
 from worker.domain.audit_entry import AuditAction
 from worker.domain.documents import ALL_KEYS, to_reading
 from worker.domain.exports import spreadsheet_headings
+from worker.domain.files.hour_file import hide_digits
 from worker.domain.series import (
     Doctype,
     Period,
@@ -40,7 +45,7 @@ from worker.stores.measures.stored_range import find_stored_range
 from worker.sync.file_import import FileComparison
 from worker.web import file_formats
 from worker.web.api.callers import count_household
-from worker.web.dependencies import Day, OwnAccount, Visit, VisitDep, check_session_form
+from worker.web.dependencies import Day, OwnAccount, Visit, VisitDep, account_form, check_session_form
 from worker.web.error_pages import HttpRefusal
 from worker.web.file_uploads import FIELD, LARGEST_IMPORT, ImportReport, import_files, read_files
 from worker.web.pages.account_forms import Choosable
@@ -49,6 +54,7 @@ from worker.web.texts import Words, language_of
 
 router = APIRouter()
 _LOOK: Final = "look"  # The button that only previews the files.
+_METER: Final = re.compile(r"[0-9]{14}")
 _MEGABYTE: Final = 1024 * 1024
 FirstDays = dict[Doctype, date | None]
 
@@ -96,6 +102,7 @@ def show_download(visit: VisitDep, account: OwnAccount) -> Response:
         groups=groups,
         directions=[(daily, daily.description.direction) for daily in energies],
         units=f"download.units.{operator}",
+        has_curve=Period.MINUTE in energies.get(daily_of(supplier=account.supplier), ()),
         periods=[period for period in Period if any(period in found for found in energies.values())],
         first=min(filter(None, first.values()), default=None),
         today=visit.sync.history.today(),
@@ -150,6 +157,31 @@ def download_file(
         file_format = file_formats.SpreadsheetCsv(doctype, headings, language_of(visit.request))
     check = partial(caller.reload_account, visit.registry, visit.access, account.id)
     return file_formats.stream_file(stored, file_format, name, check)
+
+
+@router.post("/accounts/{account_id}/download/enedis", dependencies=[account_form("/download")])
+def download_for_comparators(
+    visit: VisitDep,
+    account: OwnAccount,
+    first: Annotated[Day | None, Form(alias="from")] = None,
+    last: Annotated[Day | None, Form(alias="to")] = None,
+    meter: Annotated[str, Form(max_length=30)] = "",
+) -> Response:
+    """Send the curve as Enedis' site wrote it; a meter's number that the household types is in the file alone."""
+    caller, today = count_household(visit), visit.sync.history.today()
+    back = (f"/accounts/{account.id}/download", "message.again")
+    meter, digits = "".join(meter.split()), account.usage_point_id or ""
+    if meter and not (_METER.fullmatch(meter) and meter.endswith(digits[-4:])):
+        words = {"digits": account.last_digits or "…"}
+        return render_message(visit.request, "download.other_meter", 422, back, words)
+    doctype = find_doctype(daily_of(supplier=account.supplier), Period.MINUTE)
+    days = file_formats.check_days(first, last, today)
+    stored = find_stored_range(visit.stores.measures, account.id, doctype, days) if doctype else None
+    if stored is None or (begin := stored.read_first_day()) is None:
+        return render_message(visit.request, "download.no_curve", 404, back)
+    file = file_formats.EnedisCsv(meter or hide_digits(digits), stored.doctype, begin, min(days.end, today))
+    check = partial(caller.reload_account, visit.registry, visit.access, account.id)
+    return file_formats.stream_file(stored, file, file.name, check)
 
 
 def _name_fields(account: Account, series: Series, by: Period, doctype: Doctype) -> dict[str, str]:
