@@ -59,7 +59,7 @@ def test_options_are_compared_on_the_same_days_and_the_others_say_what_they_lack
     for option, cells in zip((Option.BASE, Option.TEMPO), lines.values(), strict=True):
         row = row_of_days(YEAR, {day: costs[option][day] for day in days})
         euros = [Decimal(cell.removesuffix(" €").replace(" ", "").replace(",", ".")) for cell in cells[:3]]
-        assert [*map(str, euros)] == [row["energy_eur"], row["subscription_eur"], row["total_eur"]]
+        assert [*map(str, euros)] == [row["total_eur"], row["energy_eur"], row["subscription_eur"]]
 
 
 def test_hours_that_are_not_well_written_are_told_and_nothing_is_computed(service: ApiService, account: str) -> None:
