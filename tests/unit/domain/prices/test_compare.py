@@ -96,7 +96,7 @@ def test_options_cost_what_the_reference_says_of_the_days_that_all_of_them_have(
 
 def test_an_option_counts_from_330_days_on_and_leaves_the_others_as_many() -> None:
     every, most = set(range(366)), set(range(330))
-    compared = compare_year({Option.BASE: every, Option.HPHC: most, Option.TEMPO: set(range(20, 360))})
+    compared = compare_year({Option.BASE: set(range(360)), Option.HPHC: most, Option.TEMPO: set(range(20, 366))})
     assert [len(one.costs) for one in compared.values()] == [340, 0, 340]
     assert (compared[Option.HPHC].known, compared[Option.HPHC].lacks) == (310, {Lack.CURVE: 36})
     compared = compare_year({Option.BASE: every, Option.HPHC: most, Option.TEMPO: most - {7}})
