@@ -13,7 +13,9 @@ from tests.support.household_pages import FRENCH
 from tests.support.panel_homes import PanelHome, store_home
 from worker.accounts.prices import load_tariff, read_costs, remove_prices, save_colours, set_prices
 from worker.domain.prices import Option
+from worker.domain.prices.choices import read_hours
 from worker.domain.prices.cost import row_of_days
+from worker.domain.prices.regulated import FILES
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow
 
@@ -46,17 +48,22 @@ def test_options_are_compared_on_the_same_days_and_the_others_say_what_they_lack
     assert [cells[3:] for cells in lines.values()] == [["0 %", "valeurs quotidiennes"], ["0 %", "courbe de charge"]]
     no_file = "les prix de l’option Heures pleines / heures creuses n’ont pas encore été téléchargés"
     assert f"trop peu de jours connus : 0, il en faut 330. Jours sans prix : 366 ; {no_file}" in page
+    header = "DATE_DEBUT;DATE_FIN;P_SOUSCRITE;PART_FIXE_TTC;PART_VARIABLE_HC_TTC;PART_VARIABLE_HP_TTC"
+    registry.public_files.save(FILES[Option.HPHC], f"{header}\n01/01/2023;;9;150,00;0,20;0,25\n", TODAY)
+    assert "Jours sans heures creuses connues : 366." in page_of(service, account, "?power=9")
+    lines = lines_of(page_of(service, account, "?power=9&hours=23:00-07:00"))
+    assert list(lines) == ["Base", "Heures pleines / heures creuses", "Tempo"]
     # Each costs what its days cost on that tariff; in the half-hours of the home, the day of 25 hours has a hole.
     owner, costs = registry.accounts.get_existing(account), {}
-    for option in (Option.TEMPO, Option.BASE):
-        set_prices(registry, owner, regulated=(option, 9))
-        assert lines_of(page_of(service, account)) == lines  # The power is that of the choice.
+    for option in Option:
+        set_prices(registry, owner, regulated=(option, 9), hours=read_hours("23:00-07:00"))
+        assert lines_of(page_of(service, account)) == lines  # Power and hours are those that are set.
         tariff = load_tariff(registry, service.parts.stores.measures, owner)
         costs[option], _ = read_costs(service.parts.stores.measures, account, tariff, YEAR)
         remove_prices(registry, owner)
     days = [day for day, one in costs[Option.TEMPO].items() if one.known]
     assert len(days) == 349
-    for option, cells in zip((Option.BASE, Option.TEMPO), lines.values(), strict=True):
+    for option, cells in zip(Option, lines.values(), strict=True):
         row = row_of_days(YEAR, {day: costs[option][day] for day in days})
         euros = [Decimal(cell.removesuffix(" €").replace(" ", "").replace(",", ".")) for cell in cells[:3]]
         assert [*map(str, euros)] == [row["total_eur"], row["energy_eur"], row["subscription_eur"]]
