@@ -125,6 +125,7 @@ def pages_of_households(api: ApiService) -> dict[str, str]:
         "series": f"{panels}/series",
         "series-saved": f"{panels}/series?saved=1",
         "prices": f"{panels}/prices",
+        "prices-compared": f"{late}/prices/compare?power=6",
         "import": f"{panels}/import",
         "stop": f"{panels}/stop",
         "remove": f"{panels}/remove",

@@ -19,6 +19,7 @@ from worker.domain.documents import to_document
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY
 from worker.stores.registry.account_details import PRICES
+from worker.texts import translate
 
 HOME = PanelHome(TODAY - timedelta(days=1), days=40, curve_days=40)
 OWN = """
@@ -346,3 +347,44 @@ def test_days_without_a_price_of_production_are_told(installation: Installation,
     assert july["production_kwh"] == f"{Decimal(fed) / 1000:.3f}"
     table = installation.releve("cost", home, "--by", "day", "--from", "2024-07-15").out.splitlines()
     assert "Production from 15 July 2024 to 19 July 2024 has no price: totals leave it out." in table
+
+
+def test_the_last_twelve_months_are_compared_under_each_option(installation: Installation) -> None:
+    prepare_registry(installation.folder)
+    home = PanelHome(TODAY - timedelta(days=1), days=340, curve_days=3)
+    text = "DATE_DEBUT;DATE_FIN;P_SOUSCRITE;PART_FIXE_TTC;PART_VARIABLE_HC_TTC;PART_VARIABLE_HP_TTC\n"
+    with installation.open() as parts:
+        account, _ = parts.stores.registry.accounts.add("enedis", "30001640000011", NOW, token_needed=False)
+        gas, _ = parts.stores.registry.accounts.add("grdf", "07123456789012", NOW, token_needed=False)
+        assert "power isn't known" in installation.releve("cost", account.id, "--compare", code=2).error_line
+        store_home(parts, account.id, home)
+        parts.stores.registry.public_files.save("Option_HPHC.csv", f"{text}01/01/2023;;6;120;0,125;0,25\n", TODAY)
+    base, peak, tempo = installation.query_rows("cost", account.id, "--compare")
+    common = {"start": "2023-07-25", "end": "2024-07-25", "days": 340, "expected_days": 366, "estimated_days": 0}
+    for row, option, source in ((base, "base", "daily"), (peak, "hphc", "registers")):
+        assert row.items() >= {**common, "option": option, "source": source, "reason": None}.items()
+    assert tempo["total_eur"] is None and tempo["days"] == 0
+    assert tempo["reason"] == ("Not computed, too few known days: 0 of at least 330. Days without a Tempo colour: 366.")
+    # The own option costs what its bills say.
+    installation.releve("prices", "set", account.id, "--option", "hphc", "--power", "6")
+    years = installation.query_rows("cost", account.id, "--by", "year", "--from", "2023-07-25", "--to", "2024-07-24")
+    for name in ("energy_eur", "subscription_eur", "total_eur"):
+        assert abs(sum(Decimal(row[name]) for row in years) - Decimal(peak[name])) <= Decimal("0.01")
+
+    table = installation.releve("cost", account.id, "--compare", "--hours", "22:00-06:00").out.splitlines()
+    assert max(map(len, table[:4])) <= 80 and table[3].split() == ["tempo", "-", "-", "-", "0", "0", "-"]
+    assert table[4:] == [
+        f"tempo: {tempo['reason']}",
+        "Days compared: 340 of 366, from 25 July 2023 to 24 July 2024, at 6 kVA.",
+        "Cheapest on these days: Peak / off-peak hours.",
+        translate("compare.note", "en"),
+    ]
+    for words, code, reason in (
+        ((account.id, "--compare", "--by", "month"), 2, "leave out --by, --from and --to"),
+        ((account.id, "--power", "9"), 2, "--power and --hours go with --compare"),
+        ((account.id, "--compare", "--hours", "22:00-24:00"), 1, "write 00:00 for 24:00"),
+        ((gas.id, "--compare"), 2, "gas has no options to compare"),
+    ):
+        assert reason in installation.releve("cost", *words, code=code).error_line
+    seven = installation.query_rows("cost", account.id, "--compare", "--power", "7")[0]["reason"]
+    assert "Days without a price: 366; the regulated tariff has no price for 7 kVA with option Base." in seven

@@ -138,14 +138,16 @@ def _name_days(key: str, days: DateWindow, language: str) -> str:
     return translate(key, language, first=first, last=last)
 
 
-def load_tariff(registry: Registry, measures: MeasureStore, account: Account) -> AccountTariff:
-    """Return what an account pays by; what its prices don't need isn't loaded."""
+def load_tariff(
+    registry: Registry, measures: MeasureStore, account: Account, options: Iterable[Option] = ()
+) -> AccountTariff:
+    """Return what an account pays by; what neither its prices nor those of other ``options`` need isn't loaded."""
     own = default = None
     is_readable = False
     with suppress(OperatorFault):
         own, default, is_readable = load_choices(registry, account), load_choices(registry, account.tenant), True
     choices = [own or TariffChoices(), *([default] if default else [])]
-    options = {option_of(choice) for one in choices for choice in one.electricity}
+    options = {*options, *(option_of(choice) for one in choices for choice in one.electricity)}
     copies = load_copies(registry) if options else {}
     found = {one: copies[FILES[one]] for one in options if FILES[one] in copies}
     return AccountTariff(
@@ -256,12 +258,17 @@ def find_option(registers: Entry) -> Option | None:
 def suggest(measures: MeasureStore, account: Account) -> dict[str, str]:
     """Return what the newest contract and registers tell, as fields of a form: it holds once somebody has said so."""
     contracts, registers = _read(measures, account.id, _CONTRACT.inputs, _REGISTERS.inputs).values()
-    option, power, hours = find_option(registers[-1]) if registers else None, "", ""
+    option, hours = find_option(registers[-1]) if registers else None, ""
     if contracts:
-        kva, rest = divmod(contracts[-1].amount, MILLIWATT_HOURS_PER_KWH)
-        power = str(kva) if kva and not rest else ""
         hours = format_hours(parse_off_peak_hours((contracts[-1].details or {}).get("off_peak_hours")))
-    return {"option": option or (Option.HPHC if hours else ""), "power": power, "hours": hours}
+    power = find_power(contracts)
+    return {"option": option or (Option.HPHC if hours else ""), "power": str(power) if power else "", "hours": hours}
+
+
+def find_power(contracts: Sequence[Entry]) -> int | None:
+    """Return the subscribed power of the newest contract; None if it isn't known or not in whole kVA."""
+    kva, rest = divmod(contracts[-1].amount, MILLIWATT_HOURS_PER_KWH) if contracts else (0, 0)
+    return kva if kva and not rest else None
 
 
 def follows_contract(measures: MeasureStore, account: Account, hours: Sequence[TimeRange], first: date | None) -> bool:

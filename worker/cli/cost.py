@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 import click
 
+from worker.accounts.price_comparison import compare_options, power_of
 from worker.accounts.prices import explain_unpaid, load_tariff, read_costs, read_hours
 from worker.cli import parameters
 from worker.cli.command_audit import READS, command
@@ -19,26 +20,61 @@ from worker.domain.totals import calendar_month
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 from worker.texts import translate
 
+_COMPARED: Final = {
+    "option": "option",
+    "energy": "energy_eur",
+    "fixed": "subscription_eur",
+    "total": "total_eur",
+    "days": "days",
+    "estimated": "estimated_days",
+    "by": "source",
+}
+
 
 @command(audit=READS)
 @click.argument("account_id", metavar="ACCOUNT")
-@click.option("--by", type=click.Choice(["hour", "day", "month", "year"]), default="day", help="Period of the rows.")
+@click.option("--by", type=click.Choice(["hour", "day", "month", "year"]), help="Period of the rows. Default: day.")
 @click.option("--from", "first", type=parameters.DAY, help="First day.")
 @click.option("--to", "last", type=parameters.DAY, help="Last day (included).")
+@click.option("--compare", is_flag=True, help="Compare the last twelve months under each regulated option.")
+@click.option("--power", type=parameters.POWER, metavar="KVA", help="With --compare: power instead of the contract's.")
+@click.option("--hours", default="", metavar="RANGES", help="With --compare: off-peak hours instead of the known ones.")
 @parameters.json_option
-def cost(account_id: str, by: str, first: date | None, last: date | None, as_json: bool) -> None:
+def cost(
+    account_id: str,
+    by: str | None,
+    first: date | None,
+    last: date | None,
+    compare: bool,
+    power: int | None,
+    hours: str,
+    as_json: bool,
+) -> None:
     """Print what the energy of ACCOUNT costs, in euros with all taxes, by the prices that are set.
 
     Without --from and --to, the rows are the last hours or days, the months of this year, or three years.
     Subscriptions are spread evenly over the days of a month; a bill may count them otherwise. Energy that is fed in is
     not subtracted.
 
+    --compare needs no price that is set. It counts the days that are known under all options shown, at least 330.
+
     \b
     Examples:
       releve cost 3kq7d0fr2m --by month
       releve cost 3kq7d0fr2m --by day --from 2026-02-01 --to 2026-02-28 --json
+      releve cost 3kq7d0fr2m --compare
     """
-    period = Period(by)
+    if compare:
+        if by or first or last:
+            raise click.UsageError("--compare takes the last twelve months: leave out --by, --from and --to")
+        _print_comparison(account_id, power, hours, as_json=as_json)
+    elif power or hours:
+        raise click.UsageError("--power and --hours go with --compare")
+    else:
+        _print_costs(account_id, Period(by or "day"), first, last, as_json=as_json)
+
+
+def _print_costs(account_id: str, period: Period, first: date | None, last: date | None, *, as_json: bool) -> None:
     with parameters.open_stores() as stores:
         account = stores.registry.accounts.get_existing(account_id)
         tariff = load_tariff(stores.registry, stores.measures, account)
@@ -74,6 +110,21 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
         click.echo(text)
     if isinstance(now := tariff.choice_on(tariff.today), RegulatedChoice):
         click.echo(f"today: {tariff.describe(now, 'en')}")
+
+
+def _print_comparison(account_id: str, power: int | None, hours: str, *, as_json: bool) -> None:
+    with parameters.open_stores() as stores:
+        account = stores.registry.accounts.get_existing(account_id)
+        tariff = load_tariff(stores.registry, stores.measures, account, Option)
+        if tariff.kind == "gas":
+            raise click.UsageError("gas has no options to compare")
+        if not (power := power or power_of(tariff)):
+            raise click.UsageError("the subscribed power isn't known: give it with --power, in kVA")
+        rows, sentences = compare_options(stores.measures, account_id, tariff, power, hours, "en")
+    parameters.print_rows(rows, _COMPARED, as_json=as_json, empty="")
+    reasons = [f"{row['option']}: {row['reason']}" for row in rows if row["reason"]]
+    for line in () if as_json else (*reasons, *sentences):
+        click.echo(line)
 
 
 def _window(today: date, period: Period, first: date | None, last: date | None) -> DateWindow:

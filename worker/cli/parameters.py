@@ -35,6 +35,7 @@ _DAY_COUNT: Final = re.compile(r"([0-9]{1,4})d?")
 _FOURTEEN_DIGITS: Final = re.compile(r"[0-9]{14}")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 PORT: Final = click.IntRange(0, 65_535)
+POWER: Final = click.IntRange(1, 36)  # In kVA, as homes have it.
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 limit_option = click.option("--limit", type=click.IntRange(1), metavar="N", help="Show at most this many.")

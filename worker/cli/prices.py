@@ -35,7 +35,6 @@ from worker.runtime.stores import Stores
 from worker.runtime.supplier_settings import price_addresses
 
 _FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
-_MOST_KVA: Final = 36
 _MOST_BYTES: Final = 1024**2
 _PRICES: Final = Listing(
     "kind, from=first, until=last, tariff, remark, set for=owner",
@@ -61,7 +60,7 @@ def prices() -> None:
 @_account_argument
 @parameters.tenant_option("Set what accounts of this tenant pay that have no prices of their own.")
 @click.option("--option", type=click.Choice([one.value for one in Option]), help="Option of the regulated tariff.")
-@click.option("--power", type=click.IntRange(1, _MOST_KVA), metavar="KVA", help="Power of the contract, in kVA.")
+@click.option("--power", type=parameters.POWER, metavar="KVA", help="Power of the contract, in kVA.")
 @click.option("--hours", metavar="RANGES", help="Off-peak hours, such as 22:00-06:00,12:30-14:30.")
 @click.option("--file", type=parameters.FILE, help="File of own prices (TOML).")
 @click.option("--from", "first", type=parameters.DAY, help="First day. Default: from the beginning, the first time.")

@@ -1,12 +1,13 @@
 """The form on which a household says what it pays: the regulated tariff, or its own prices (TOML).
 
 Contract and registers fill the form in, but nothing counts before the household has sent it. A refused form is shown
-again as it was sent, with one line that says what to change.
+again as it was sent, with one line that says what to change. A page of its own compares the options.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date, timedelta
 from typing import Annotated, Any, Final
 
@@ -14,6 +15,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
+from worker.accounts.price_comparison import compare_options, power_of
 from worker.accounts.prices import (
     BEGINNING,
     follows_contract,
@@ -90,6 +92,36 @@ def _save(visit: Visit, account: Account, typed: Mapping[str, str]) -> Response:
 def forget_prices(visit: VisitDep, account: Choosable) -> Response:
     remove_prices(visit.registry, account)
     return RedirectResponse(f"/accounts/{account.id}/prices", 303)
+
+
+@router.get("/accounts/{account_id}/prices/compare")
+def compare_prices(
+    visit: VisitDep, account: Choosable, power: Annotated[str, Query()] = "", hours: Annotated[str, Query()] = ""
+) -> Response:
+    """Show what each option costs; ``power`` and ``hours``, if given, replace those that are known."""
+    measures, found, fault = visit.stores.measures, None, ""
+    tariff = load_tariff(visit.registry, measures, account, Option)
+    if tariff.kind == "gas":
+        return RedirectResponse(f"/accounts/{account.id}/prices", 303)
+    kva = power_of(tariff)
+    with suppress(ValueError):
+        kva = _POWERS[_POWERS.index(int(power))]
+    try:
+        if kva:
+            found = compare_options(measures, account.id, tariff, kva, hours, words_of(visit.request).language)
+    except PricesRefused as refused:
+        fault = str(refused)
+    return render(
+        visit.request,
+        "price_comparison.html",
+        status=422 if fault else 200,
+        account=account,
+        found=found,
+        power=kva,
+        powers=_POWERS,
+        hours=hours,
+        fault=fault,
+    )
 
 
 def _render(
