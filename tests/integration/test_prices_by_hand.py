@@ -230,7 +230,7 @@ def test_bad_input_is_one_line_and_changes_nothing(installation: Installation, h
     assert installation.query_rows("prices", "show", home) == before
     for by in ("hour", "day", "month", "year"):
         words = ("cost", home, "--by", by, "--from", "2024-07-02", "--to", "2024-07-01")
-        assert "--from 2024-07-02 must not be after" in installation.releve(*words, code=2).error_line
+        assert "from 2024-07-02 to 2024-07-01: the first day" in installation.releve(*words, code=2).error_line
 
 
 def test_a_households_own_outranks_its_tenants_default_from_its_first_day_on(
@@ -287,7 +287,7 @@ def test_gas_takes_own_prices_alone_and_a_meter_read_by_periods_has_no_days(inst
     may = installation.query_rows("cost", account.id, "--by", "month")[4]
     assert (may["total_eur"], may["periods"]) == ("99.00", [{"name": "price", "kwh": "990.000", "eur": "99.00"}])
     by_day = installation.releve("cost", account.id, "--from", "2024-05-01", "--to", "2024-05-31", code=2).error_line
-    assert "this meter is read by periods of several days: use --by month or --by year" in by_day
+    assert "this meter is read by periods of several days: ask by month or year" in by_day
     assert "gas has no hours" in installation.releve("cost", account.id, "--by", "hour", code=2).error_line
 
 

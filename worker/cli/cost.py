@@ -8,16 +8,16 @@ from typing import Any
 
 import click
 
-from worker.accounts.prices import explain_unpaid, load_tariff, read_costs, read_hours
+from worker.accounts.cost_rows import RowsRefused, find_window, read_rows
+from worker.accounts.prices import explain_unpaid, load_tariff
 from worker.cli import parameters
 from worker.cli.command_audit import READS, command
 from worker.cli.printing import print_table
 from worker.domain.prices import Option
 from worker.domain.prices.choices import RegulatedChoice, option_of
-from worker.domain.prices.cost import DATE_LENGTHS, rows_by_day, rows_by_hour
+from worker.domain.prices.cost import DATE_LENGTHS
 from worker.domain.series import Period
-from worker.domain.totals import calendar_month
-from worker.domain.windows import ONE_DAY, PARIS, DateWindow
+from worker.domain.windows import PARIS
 
 
 @command(audit=READS)
@@ -44,18 +44,11 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
         tariff = load_tariff(stores.registry, stores.measures, account)
         if not tariff.is_set:
             raise click.ClickException(f"no price is set for this account: `releve prices set {account_id} …`")
-        unpaid: list[str] = []
-        window = _window(tariff.today, period, first, last)
-        if period is Period.HOUR:
-            if tariff.kind == "gas":
-                raise click.UsageError("gas has no hours: use --by day, --by month or --by year")
-            rows = list(rows_by_hour(window, *read_hours(stores.measures, account_id, tariff, window)))
-        else:
-            days, paid = read_costs(stores.measures, account_id, tariff, window)
-            if period is Period.DAY and any(one.expected > 1 for one in days.values()):
-                raise click.UsageError("this meter is read by periods of several days: use --by month or --by year")
-            rows = list(rows_by_day(window, period, days, paid))
-            unpaid = list(explain_unpaid(window, paid, "en"))
+        try:
+            window = find_window(tariff.today, period, first, last)
+            rows, paid = read_rows(stores.measures, account_id, tariff, window, period)
+        except RowsRefused as error:
+            raise click.UsageError(str(error)) from None
     if as_json:
         parameters.print_json_lines(rows)
         return
@@ -63,26 +56,12 @@ def cost(account_id: str, by: str, first: date | None, last: date | None, as_jso
     lacking = {day for part, _ in unpriced for day in part.dates()}
     print_table([_to_cells(row, period, lacking) for row in rows])
     click.echo("amounts in euros; fixed: the subscription, about what a bill counts")
-    for text in (*(reason for _, reason in unpriced), *unpaid):
+    for text in (*(reason for _, reason in unpriced), *explain_unpaid(window, paid, "en")):
         click.echo(text)
     if not tariff.colours and Option.TEMPO in {option_of(one) for each in tariff.choices for one in each.electricity}:
         click.echo("without Tempo's colours (`releve prices tempo FILE`), costs come from registers only")
     if isinstance(now := tariff.choice_on(tariff.today), RegulatedChoice):
         click.echo(f"today: {tariff.describe(now, 'en')}")
-
-
-def _window(today: date, period: Period, first: date | None, last: date | None) -> DateWindow:
-    """Return the days to show: by default the last ones up to yesterday, the months of a year, or three years."""
-    if any(day and day.year not in range(2000, 2100) for day in (first, last)):
-        raise click.UsageError("give days of the years 2000 to 2099")
-    ends = {Period.MONTH: calendar_month(f"{today:%Y-%m}").end, Period.YEAR: date(today.year + 1, 1, 1)}
-    end = last + ONE_DAY if last else ends.get(period, today)
-    year = (end - ONE_DAY).year
-    starts = {Period.MONTH: date(year, 1, 1), Period.YEAR: date(year - 2, 1, 1)}
-    start = first or starts.get(period) or end - (7 if period is Period.HOUR else 31) * ONE_DAY
-    if start >= end:
-        raise click.UsageError(f"--from {start} must not be after --to {end - ONE_DAY}")
-    return DateWindow(start, end)
 
 
 def _to_cells(row: Mapping[str, Any], period: Period, unpriced: Collection[date]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.formparsers import MultiPartException
 
+from worker.accounts.cost_rows import CostColumns
 from worker.accounts.status import EXAMPLE_ID
 from worker.domain.audit_entry import AuditAction
 from worker.domain.documents import key_of
@@ -49,8 +50,8 @@ _BODY_WITH_FILES: Final = {"requestBody": {"required": True, "content": {"multip
     response_model=MeasurePage,
     responses={
         200: {
-            "description": "JSON: a page. CSV: a file with the same fields, a column for each tariff period; a Link "
-            "header leads to the next page.",
+            "description": "JSON: a page. CSV: a file with the same fields, a column for each tariff period, and costs "
+            "where prices are set; a Link header leads to the next page.",
             "content": {"text/csv": {"schema": {"type": "string"}, "example": "load,year,month,day,hour,minute,fold"}},
         },
         **error_responses(404, 422),
@@ -90,7 +91,8 @@ def read_measures(
     `load` is in kWh, or in kVA for powers. Periods are never cut: with `by=month`, `from=2024-07-15` returns all of
     July.
     """
-    usual = daily_of(supplier=caller.load_account(stores.registry, account_id).supplier)
+    account = caller.load_account(stores.registry, account_id)
+    usual = daily_of(supplier=account.supplier)
     doctype = file_formats.find_asked_doctype(series or usual, by)
     # Answers about gas always name the series; answers about electricity only if the call does, as for older clients.
     if usual is not daily_of():
@@ -99,7 +101,8 @@ def read_measures(
     stored = find_stored_range(stores.measures, account_id, doctype, days, after)
     name = file_formats.name_file(account_id, series, by, days)
     if form is file_formats.Form.CSV:
-        csv_format = file_formats.FieldsCsv.of(doctype, stored.read_tariff_periods())
+        costs = CostColumns.of(stores.registry, stores.measures, account, doctype)
+        csv_format = file_formats.FieldsCsv.of(costs, stored.read_tariff_periods())
         if limit is None:
             return file_formats.stream_file(
                 stored, csv_format, name, partial(caller.reload_account, stores.registry, access, account_id)
