@@ -304,6 +304,14 @@ def test_what_is_set_is_sealed_ends_with_the_account_and_is_recorded(installatio
     assert sorted(told) == [("prices.set", "CANNOT_FIND_ACCOUNT"), ("prices.set", "ok")]
 
 
+def test_a_csv_ends_with_the_total_of_each_period(installation: Installation, home: str) -> None:
+    plain = installation.releve("show", home, "--by", "month", "--format", "csv").out.splitlines()
+    installation.releve("prices", "set", home, "--file", write(installation.folder, "own.toml", OWN))
+    priced = installation.releve("show", home, "--by", "month", "--format", "csv").out.splitlines()
+    (july,) = installation.query_rows("cost", home, "--by", "month", "--from", "2024-07-01")
+    assert priced == [f"{plain[0]},total_eur,priced_days", f"{plain[1]},,0", f"{plain[2]},{july['total_eur']},24"]
+
+
 def test_a_household_that_only_sells_sees_what_it_is_paid(installation: Installation, home: str) -> None:
     text = "[[production]]\nfrom = 2024-01-01\nprice = 0.1269\n"
     installation.releve("prices", "set", home, "--file", write(installation.folder, "own.toml", text))

@@ -74,16 +74,6 @@ class CostColumns:
     tariff: AccountTariff
     names: tuple[str, ...]
 
-    @classmethod
-    def of(cls, registry: Registry, measures: MeasureStore, account: Account, doctype: Doctype) -> CostColumns:
-        tariff, series, period = load_tariff(registry, measures, account), doctype.series, doctype.period
-        is_energy = series.is_daily_energy or series.has_intervals or (series.has_steps and period is Period.HOUR)
-        is_sold = series.description.direction is Direction.PRODUCTION
-        has_prices = any(getattr(one, "production" if is_sold else tariff.kind) for one in tariff.choices)
-        counts = ("priced_days",) if period in (Period.MONTH, Period.YEAR) else ()
-        names = ("production_eur" if is_sold else "total_eur", *counts)
-        return cls(measures, account.id, doctype, tariff, names if is_energy and has_prices else ())
-
     def read(self, documents: Iterable[Document]) -> Iterator[tuple[Document, dict[str, Decimal | None]]]:
         """Yield each document with its cells by their names.
 
@@ -95,8 +85,7 @@ class CostColumns:
             costs = self._read_costs(rows) if self.names else {}
             for key, row in rows.items():
                 cost = costs.get(key, _NOTHING)
-                is_shown = counts_days or cost.known >= row.get("minutes", cost.expected)
-                total = format_total(cost) if is_shown else None
+                total = format_total(cost) if counts_days or cost.known >= row.get("minutes", cost.expected) else None
                 cells = (Decimal(total), Decimal(cost.known)) if total else (None, Decimal(0))
                 yield row, dict(zip(self.names, cells, strict=False))
 
@@ -115,3 +104,14 @@ class CostColumns:
             return calendar_days(key)
         day = civil_date(start_of(key))
         return DateWindow(day, date.fromisoformat(row["ends_on"]) if "ends_on" in row else day + ONE_DAY)
+
+
+def find_cost_columns(registry: Registry, measures: MeasureStore, account: Account, doctype: Doctype) -> CostColumns:
+    """Return the columns of costs that the files of an account's doctype have."""
+    tariff, series, period = load_tariff(registry, measures, account), doctype.series, doctype.period
+    is_energy = series.is_daily_energy or series.has_intervals or (series.has_steps and period is Period.HOUR)
+    is_sold = series.description.direction is Direction.PRODUCTION
+    has_prices = any(getattr(one, "production" if is_sold else tariff.kind) for one in tariff.choices)
+    counts = ("priced_days",) if period in (Period.MONTH, Period.YEAR) else ()
+    names = ("production_eur" if is_sold else "total_eur", *counts)
+    return CostColumns(measures, account.id, doctype, tariff, names if is_energy and has_prices else ())

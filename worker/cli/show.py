@@ -14,7 +14,7 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
-from worker.accounts.cost_rows import CostColumns
+from worker.accounts.cost_rows import find_cost_columns
 from worker.cli.command_audit import READS, command
 from worker.cli.gas_option import SERIES
 from worker.cli.parameters import DAY, open_stores
@@ -80,7 +80,7 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
         today = sync.history.today()
         window = _window(first, last, today, None if form in ("csv", "json") else _default_days(doctype))
         documents = list(find_stored_range(stores.measures, account_id, doctype, window).iterate())
-        costs = CostColumns.of(stores.registry, stores.measures, account, doctype)
+        costs = find_cost_columns(stores.registry, stores.measures, account, doctype)
         priced = list(costs.read(documents)) if form == "csv" else []
     if form == "json":
         _print_array([exports.to_public_fields(document, doctype) for document in documents])

@@ -110,10 +110,9 @@ class SpreadsheetCsv(FileFormat):
         return _BYTE_ORDER_MARK + self._write([[self._title(heading) for heading in headings]])
 
     def rows(self, documents: Iterable[Document]) -> str:
-        doctype, priced = self.costs.doctype, self.costs.read(documents)
         return self._write(
-            [*map(self._format, (*spreadsheet_cells(document, doctype, self.headings), *costs.values()))]
-            for document, costs in priced
+            [*map(self._format, (*spreadsheet_cells(document, self.costs.doctype, self.headings), *costs.values()))]
+            for document, costs in self.costs.read(documents)
         )
 
     def _title(self, heading: Heading) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.routing import APIRoute
 
-from worker.web.api import accounts, costs, invitations, measures, progress
+from worker.web.api import accounts, invitations, measures, progress
 from worker.web.api.callers import CallerDep
 from worker.web.error_pages import HttpRefusal
 
@@ -56,9 +56,8 @@ def _operation_id(route: APIRoute) -> str:
 router = APIRouter(
     prefix=_PREFIX, dependencies=[Depends(refuse_unknown_query)], generate_unique_id_function=_operation_id
 )
-for _module in (accounts, invitations, measures, costs, progress):
-    router.include_router(_module.router)
-router.include_router(accounts.audit_router)
+for _routes in (accounts.router, accounts.audit_router, invitations.router, measures.router, progress.router):
+    router.include_router(_routes)
 
 
 class _DescribedApp(FastAPI):
