@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from itertools import groupby
-from typing import Any, Final
+from typing import Any
 
 from worker.accounts.prices import AccountTariff, load_tariff, read_costs, read_hours
 from worker.domain.account import Account
@@ -18,8 +18,6 @@ from worker.domain.totals import calendar_days, calendar_month
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.registry import Registry
-
-_NOTHING: Final = Cost({}, None, 0)
 
 
 class RowsRefused(ValueError):
@@ -84,7 +82,7 @@ class CostColumns:
             rows = {key_of(one): one for one in group}
             costs = self._read_costs(rows) if self.names else {}
             for key, row in rows.items():
-                cost = costs.get(key, _NOTHING)
+                cost = costs.get(key) or Cost({}, None, 0)
                 total = format_total(cost) if counts_days or cost.known >= row.get("minutes", cost.expected) else None
                 cells = (Decimal(total), Decimal(cost.known)) if total else (None, Decimal(0))
                 yield row, dict(zip(self.names, cells, strict=False))

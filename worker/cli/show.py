@@ -80,15 +80,16 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
         today = sync.history.today()
         window = _window(first, last, today, None if form in ("csv", "json") else _default_days(doctype))
         documents = list(find_stored_range(stores.measures, account_id, doctype, window).iterate())
-        costs = find_cost_columns(stores.registry, stores.measures, account, doctype)
-        priced = list(costs.read(documents)) if form == "csv" else []
+        if form == "csv":
+            costs = find_cost_columns(stores.registry, stores.measures, account, doctype)
+            columns = exports.csv_columns(doctype, exports.find_tariff_periods(documents, doctype))
+            rows = [exports.to_csv_fields(document, doctype) | cells for document, cells in costs.read(documents)]
+            writer = csv.DictWriter(sys.stdout, [*columns, *costs.names])
+            writer.writeheader()
+            writer.writerows(rows)
+            return
     if form == "json":
         _print_array([exports.to_public_fields(document, doctype) for document in documents])
-    elif form == "csv":
-        columns = exports.csv_columns(doctype, exports.find_tariff_periods(documents, doctype))
-        writer = csv.DictWriter(sys.stdout, [*columns, *costs.names])
-        writer.writeheader()
-        writer.writerows(exports.to_csv_fields(document, doctype) | cells for document, cells in priced)
     elif not documents:
         of_series = f" of {name}" if name else ""
         click.echo(f"nothing stored{of_series} by {by} from {window.start} to {window.end - timedelta(days=1)}")
