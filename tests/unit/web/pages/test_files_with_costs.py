@@ -18,13 +18,14 @@ from tests.support.gas_homes import GAS_SETTINGS, GasHome, add_gas
 from tests.support.household_pages import ENGLISH, FRENCH
 from tests.support.output_home import put
 from tests.support.panel_homes import PanelHome, store_home
-from worker.accounts.prices import remove_prices, set_prices
+from worker.accounts.prices import read_costs, remove_prices, set_prices
 from worker.domain.documents import Entry, to_document
 from worker.domain.prices.choices import read_hours
 from worker.domain.prices.own_prices import read_own_prices
 from worker.domain.series import Doctype, Period, Series, of_supplier, periods_of
 from worker.domain.sessions import Scope
 from worker.errors import StoreUnavailable
+from worker.web.error_pages import AbortedAnswer
 
 HOME = PanelHome(TODAY - timedelta(days=1), days=110, curve_days=40)
 OWN = """
@@ -167,9 +168,10 @@ def test_a_billed_period_has_the_cost_of_its_days(service: ApiService, client: T
     periods = [gas_period("2023-11-15", "2024-01-15"), gas_period("2024-01-15", "2024-03-15")]
     documents = [to_document(account.id, Doctype.GAS_PUBLISHED, period, NOW) for period in periods]
     service.parts.stores.measures.write({Doctype.GAS_PUBLISHED: documents})
-    price(service, account.id, "[[gas]]\nfrom = 2023-01-01\nsubscription = 0\nprice = 0.1\n")
-    rows = read_csv(client, account.id, "series=gas_published")
-    assert [row["total_eur"] for row in rows] == [f"{float(row['load']) / 10:.2f}" for row in rows]
+    price(service, account.id, "[[gas]]\nfrom = 2023-01-01\nuntil = 2024-01-31\nsubscription = 0\nprice = 0.1\n")
+    first, second = read_csv(client, account.id, "series=gas_published")
+    assert first["total_eur"] == f"{float(first['load']) / 10:.2f}"
+    assert second["total_eur"] == "", "its days from February on have no price"
 
 
 def test_a_french_spreadsheet_names_the_cost_and_writes_a_decimal_comma(service: ApiService, home: str) -> None:
@@ -196,11 +198,20 @@ def test_pages_of_a_file_have_the_costs_of_the_whole_and_the_store_is_read_in_bo
     assert max(sizes) < 200
 
 
-def test_a_store_that_fails_at_the_first_costs_is_an_answer_of_its_own(
+def test_a_store_that_fails_at_the_costs_ends_no_file_as_if_it_were_whole(
     service: ApiService, client: TestClient, home: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: object) -> None:
-        raise StoreUnavailable("db.internal does not serve")
+    calls = [0]
+
+    def away(*source: Any) -> Any:
+        calls[0] -= 1
+        if calls[0] < 0:
+            raise StoreUnavailable("db.internal does not serve")
+        return read_costs(*source)
 
     monkeypatch.setattr("worker.accounts.cost_rows.read_costs", away)
+    monkeypatch.setattr("worker.stores.measures.stored_range.MOST_DOCUMENTS", 24)
     assert client.get(f"/api/accounts/{home}/measures?format=csv").status_code == 503
+    calls[0] = 2
+    with pytest.raises(AbortedAnswer):
+        client.get(f"/api/accounts/{home}/measures?format=csv")
