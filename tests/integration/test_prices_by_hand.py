@@ -236,7 +236,7 @@ def test_bad_input_is_one_line_and_changes_nothing(installation: Installation, h
     assert installation.query_rows("prices", "show", home) == before
     for by in ("hour", "day", "month", "year"):
         words = ("cost", home, "--by", by, "--from", "2024-07-02", "--to", "2024-07-01")
-        assert "--from 2024-07-02 must not be after" in installation.releve(*words, code=2).error_line
+        assert "from 2024-07-02 to 2024-07-01: the first day" in installation.releve(*words, code=2).error_line
 
 
 def test_a_households_own_outranks_its_tenants_default_from_its_first_day_on(
@@ -293,7 +293,7 @@ def test_gas_takes_own_prices_alone_and_a_meter_read_by_periods_has_no_days(inst
     may = installation.query_rows("cost", account.id, "--by", "month")[4]
     assert (may["total_eur"], may["periods"]) == ("99.00", [{"name": "price", "kwh": "990.000", "eur": "99.00"}])
     by_day = installation.releve("cost", account.id, "--from", "2024-05-01", "--to", "2024-05-31", code=2).error_line
-    assert "this meter is read by periods of several days: use --by month or --by year" in by_day
+    assert "this meter is read by periods of several days: ask by month or year" in by_day
     assert "gas has no hours" in installation.releve("cost", account.id, "--by", "hour", code=2).error_line
 
 
@@ -308,6 +308,14 @@ def test_what_is_set_is_sealed_ends_with_the_account_and_is_recorded(installatio
         entries = [*parts.stores.registry.audit.page(AuditFilter(account_id=home), 20)]
     told = [(entry.action, entry.outcome) for entry in entries if entry.action.startswith("prices")]
     assert sorted(told) == [("prices.set", "CANNOT_FIND_ACCOUNT"), ("prices.set", "ok")]
+
+
+def test_a_csv_ends_with_the_total_of_each_period(installation: Installation, home: str) -> None:
+    plain = installation.releve("show", home, "--by", "month", "--format", "csv").out.splitlines()
+    installation.releve("prices", "set", home, "--file", write(installation.folder, "own.toml", OWN))
+    priced = installation.releve("show", home, "--by", "month", "--format", "csv").out.splitlines()
+    (july,) = installation.query_rows("cost", home, "--by", "month", "--from", "2024-07-01")
+    assert priced == [f"{plain[0]},total_eur,priced_days", f"{plain[1]},,0", f"{plain[2]},{july['total_eur']},24"]
 
 
 def test_a_household_that_only_sells_sees_what_it_is_paid(installation: Installation, home: str) -> None:

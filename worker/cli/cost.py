@@ -8,16 +8,17 @@ from typing import Any, Final
 
 import click
 
+from worker.accounts.cost_rows import RowsRefused, find_window, read_rows
 from worker.accounts.price_comparison import compare_options, power_of
-from worker.accounts.prices import explain_unpaid, load_tariff, read_costs, read_hours
+from worker.accounts.prices import explain_unpaid, load_tariff
 from worker.cli import parameters
 from worker.cli.command_audit import READS, command
 from worker.cli.printing import print_table
+from worker.domain.prices import Option
 from worker.domain.prices.choices import RegulatedChoice
-from worker.domain.prices.cost import DATE_LENGTHS, rows_by_day, rows_by_hour
+from worker.domain.prices.cost import DATE_LENGTHS
 from worker.domain.series import Period
-from worker.domain.totals import calendar_month
-from worker.domain.windows import ONE_DAY, PARIS, DateWindow
+from worker.domain.windows import PARIS
 from worker.texts import translate
 
 _COMPARED: Final = {
@@ -82,23 +83,11 @@ def _print_costs(account_id: str, period: Period, first: date | None, last: date
             raise click.ClickException(translate("cost.unreadable", "en"))
         if not tariff.is_set:
             raise click.ClickException(f"no price is set for this account: `releve prices set {account_id} …`")
-        notes: list[str] = []
-        window = _window(tariff.today, period, first, last)
-        if period is Period.HOUR:
-            if tariff.kind == "gas":
-                raise click.UsageError("gas has no hours: use --by day, --by month or --by year")
-            rows = list(rows_by_hour(window, *read_hours(stores.measures, account_id, tariff, window)))
-        else:
-            days, paid = read_costs(stores.measures, account_id, tariff, window)
-            if period is Period.DAY and any(one.expected > 1 for one in days.values()):
-                raise click.UsageError("this meter is read by periods of several days: use --by month or --by year")
-            rows = list(rows_by_day(window, period, days, paid))
-            notes = list(explain_unpaid(window, paid, "en"))
-            since = min(days, default=window.start)
-            past = (day for day in window.dates() if since <= day < tariff.today and day not in days)
-            if (lacking := sum(map(bool, map(tariff.price_on, past)))) and tariff.kind == "electricity":
-                reason = "their energy, off-peak hours or colours (from RTE, or `releve prices tempo FILE`) are unknown"
-                notes.append(f"days with a price but no cost: {lacking}, because {reason}")
+        try:
+            window = find_window(tariff.today, period, first, last)
+            rows, days, paid = read_rows(stores.measures, account_id, tariff, window, period)
+        except RowsRefused as error:
+            raise click.UsageError(str(error)) from None
     if as_json:
         parameters.print_json_lines(rows)
         return
@@ -106,8 +95,14 @@ def _print_costs(account_id: str, period: Period, first: date | None, last: date
     days_unpriced = {day for part, _ in unpriced for day in part.dates()}
     print_table([_to_cells(row, period, days_unpriced) for row in rows])
     click.echo("amounts in euros; fixed: the subscription, about what a bill counts")
-    for text in (*(reason for _, reason in unpriced), *notes):
+    for text in (*(reason for _, reason in unpriced), *explain_unpaid(window, paid, "en")):
         click.echo(text)
+    since = min(days, default=window.start)
+    past = (day for day in window.dates() if since <= day < tariff.today and day not in days)
+    may_lack = tariff.kind == "electricity" and period is not Period.HOUR
+    if lacking := sum(map(bool, map(tariff.price_on, past))) if may_lack else 0:
+        reason = "their energy, off-peak hours or colours (from RTE, or `releve prices tempo FILE`) are unknown"
+        click.echo(f"days with a price but no cost: {lacking}, because {reason}")
     if isinstance(now := tariff.choice_on(tariff.today), RegulatedChoice):
         click.echo(f"today: {tariff.describe(now, 'en')}")
 
@@ -125,20 +120,6 @@ def _print_comparison(account_id: str, power: int | None, hours: str, *, as_json
     reasons = [f"{row['option']}: {row['reason']}" for row in rows if row["reason"]]
     for line in () if as_json else (*reasons, *sentences):
         click.echo(line)
-
-
-def _window(today: date, period: Period, first: date | None, last: date | None) -> DateWindow:
-    """Return the days to show: by default the last ones up to yesterday, the months of a year, or three years."""
-    if any(day and day.year not in range(2000, 2100) for day in (first, last)):
-        raise click.UsageError("give days of the years 2000 to 2099")
-    ends = {Period.MONTH: calendar_month(f"{today:%Y-%m}").end, Period.YEAR: date(today.year + 1, 1, 1)}
-    end = last + ONE_DAY if last else ends.get(period, today)
-    year = (end - ONE_DAY).year
-    starts = {Period.MONTH: date(year, 1, 1), Period.YEAR: date(year - 2, 1, 1)}
-    start = first or starts.get(period) or end - (7 if period is Period.HOUR else 31) * ONE_DAY
-    if start >= end:
-        raise click.UsageError(f"--from {start} must not be after --to {end - ONE_DAY}")
-    return DateWindow(start, end)
 
 
 def _to_cells(row: Mapping[str, Any], period: Period, unpriced: Collection[date]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
+from worker.accounts.cost_rows import find_cost_columns
 from worker.cli.command_audit import READS, command
 from worker.cli.gas_option import SERIES
 from worker.cli.parameters import DAY, open_stores
@@ -89,14 +90,16 @@ def show(account_id: str, name: str | None, by: str, first: date | None, last: d
         today = sync.history.today()
         window = _window(first, last, today, None if form in ("csv", "json") else _default_days(doctype))
         documents = list(find_stored_range(stores.measures, account_id, doctype, window).iterate())
+        if form == "csv":
+            costs = find_cost_columns(stores.registry, stores.measures, account, doctype)
+            columns = exports.csv_columns(doctype, exports.find_tariff_periods(documents, doctype))
+            rows = [exports.to_csv_fields(document, doctype) | cells for document, cells in costs.read(documents)]
+            writer = csv.DictWriter(sys.stdout, [*columns, *costs.names])
+            writer.writeheader()
+            writer.writerows(rows)
+            return
     if form == "json":
         _print_array([exports.to_public_fields(document, doctype) for document in documents])
-    elif form == "csv":
-        writer = csv.DictWriter(
-            sys.stdout, exports.csv_columns(doctype, exports.find_tariff_periods(documents, doctype))
-        )
-        writer.writeheader()
-        writer.writerows(exports.to_csv_fields(document, doctype) for document in documents)
     elif not documents:
         of_series = f" of {name}" if name else ""
         click.echo(f"nothing stored{of_series} by {by} from {window.start} to {window.end - timedelta(days=1)}")

@@ -112,7 +112,7 @@ def count_inputs(keys: Iterable[str], inputs: Iterable[Entry], doctype: Doctype)
         counts = {key: (minutes.get(key, 0), 60) for key in keys}
     else:
         known = {date.fromisoformat(entry.key) for entry in inputs}
-        counts = {key: count_days(_calendar_days(key), known) for key in keys}
+        counts = {key: count_days(calendar_days(key), known) for key in keys}
     return {key: dict(zip(names, count, strict=True)) for key, count in counts.items()}
 
 
@@ -283,7 +283,7 @@ def calendar_month(key: str) -> DateWindow:
     return DateWindow(first, (first + 31 * ONE_DAY).replace(day=1))
 
 
-def _calendar_days(key: str) -> DateWindow:
+def calendar_days(key: str) -> DateWindow:
     """Return the days of a month or a year, such as 2024-07 or 2024."""
     return calendar_month(key) if "-" in key else DateWindow(date(int(key), 1, 1), date(int(key) + 1, 1, 1))
 

@@ -25,6 +25,7 @@ from typing import Any, Final
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
+from worker.accounts.cost_rows import CostColumns
 from worker.domain.documents import Document
 from worker.domain.exports import Cell, Heading, csv_columns, spreadsheet_cells, to_csv_fields, to_public_fields
 from worker.domain.files.hour_file import HourFile
@@ -70,14 +71,14 @@ class FileFormat(ABC):
 
 @dataclass
 class FieldsCsv(FileFormat):
-    """CSV of the stored fields, for programs."""
+    """CSV of the stored fields, for programs, then of ``costs``."""
 
-    doctype: Doctype
+    costs: CostColumns
     columns: Sequence[str]
 
     @classmethod
-    def of(cls, doctype: Doctype, tariff_periods: set[str]) -> FieldsCsv:
-        return cls(doctype, csv_columns(doctype, tariff_periods))
+    def of(cls, costs: CostColumns, tariff_periods: set[str]) -> FieldsCsv:
+        return cls(costs, [*csv_columns(costs.doctype, tariff_periods), *costs.names])
 
     def head(self) -> str:
         return ",".join(self.columns) + "\n"
@@ -85,25 +86,27 @@ class FieldsCsv(FileFormat):
     def rows(self, documents: Iterable[Document]) -> str:
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
-        writer.writerows(to_csv_fields(document, self.doctype) for document in documents)
+        doctype, priced = self.costs.doctype, self.costs.read(documents)
+        writer.writerows(to_csv_fields(document, doctype) | costs for document, costs in priced)
         return text.getvalue()
 
 
 @dataclass
 class SpreadsheetCsv(FileFormat):
-    """CSV for a spreadsheet program, in the reader's language: dates, local times and numbers."""
+    """CSV for a spreadsheet program, in the reader's language: dates, local times and numbers, then ``costs``."""
 
-    doctype: Doctype
+    costs: CostColumns
     headings: list[Heading]
     language: str
 
     def head(self) -> str:
-        return _BYTE_ORDER_MARK + self._write([[self._title(heading) for heading in self.headings]])
+        headings = (*self.headings, *map(Heading, self.costs.names))
+        return _BYTE_ORDER_MARK + self._write([[self._title(heading) for heading in headings]])
 
     def rows(self, documents: Iterable[Document]) -> str:
         return self._write(
-            [self._format(cell) for cell in spreadsheet_cells(document, self.doctype, self.headings)]
-            for document in documents
+            [*map(self._format, (*spreadsheet_cells(document, self.costs.doctype, self.headings), *costs.values()))]
+            for document, costs in self.costs.read(documents)
         )
 
     def _title(self, heading: Heading) -> str:
@@ -195,19 +198,21 @@ def stream_file(
     The first page is read before the answer begins, so that a failure can be answered with its own status.
     """
     documents, more = stored.read()
+    first = file_format.head() + file_format.rows(documents)
     check_still_sees()
 
     def write_parts() -> Iterator[str]:
-        yield file_format.head() + file_format.rows(documents)
+        yield first
         has_more = more
         while has_more:
             try:
                 page, has_more = stored.read()
+                text = file_format.rows(page)
                 check_still_sees()
             except (WorkerError, HttpRefusal) as error:
                 log.warning("download aborted", extra=fields(account_id=stored.account_id, reason=str(error)))
                 raise AbortedAnswer from None
-            yield file_format.rows(page)
+            yield text
         yield file_format.tail()
 
     return StreamingResponse(

@@ -481,6 +481,7 @@ TABLE = (
     for_programs_and_holder(
         "GET /api/accounts/{account_id}/measures", Scope.READ_MEASURES, sees(200, "{load}"), query={"format": "csv"}
     ),
+    for_programs_and_holder("GET /api/accounts/{account_id}/costs", Scope.READ_MEASURES, sees(200, "{id}", '"costs"')),
     for_programs_and_holder(
         "GET /api/accounts/{account_id}/progress", Scope.READ_ACCOUNTS, sees(200, "{id}", "load_curve")
     ),

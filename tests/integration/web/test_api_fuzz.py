@@ -49,8 +49,8 @@ def operations() -> list[str]:
 # JSON Schema can't say that `from` must not come after `to`, what a mail address is, which day is today, nor that a
 # reference must not hold the meter's number, nor what is in a file of measures.
 BEYOND_SCHEMA = (
-    *("GET /api/accounts/{account_id}/measures", "POST /api/invitations", "POST /api/accounts"),
-    "POST /api/accounts/{account_id}/import",
+    *("GET /api/accounts/{account_id}/measures", "GET /api/accounts/{account_id}/costs"),
+    *("POST /api/invitations", "POST /api/accounts", "POST /api/accounts/{account_id}/import"),
 )
 
 

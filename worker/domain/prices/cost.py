@@ -135,6 +135,11 @@ def round_together(amounts: Sequence[Amount]) -> list[int]:
     return shown
 
 
+def format_total(cost: Cost) -> str | None:
+    """Return the total of a cost in euros, as in its row; None if nothing has a price."""
+    return _euros(_round_cents(cost.total)) if cost.parts else None
+
+
 def _to_row(span: tuple[str, str], cost: Cost, sold: Cost | None, counted_as: Period) -> dict[str, Any]:
     names = [name for name in _ORDER if cost.by_period.get(name)]
     *parts, subscription = round_together([*(cost.parts[name] for name in names), cost.subscription])
@@ -148,8 +153,8 @@ def _to_row(span: tuple[str, str], cost: Cost, sold: Cost | None, counted_as: Pe
     row |= zip(count_names(counted_as), (cost.known, cost.expected), strict=True)
     row |= {"estimated": cost.estimated, "source": cost.source}
     if sold is not None:
-        kwh, euros = _kwh(sum(sold.by_period.values())), _euros(_round_cents(sold.total))
-        row |= {"production_kwh": kwh if sold.source else None, "production_eur": euros if sold.parts else None}
+        kwh = _kwh(sum(sold.by_period.values()))
+        row |= {"production_kwh": kwh if sold.source else None, "production_eur": format_total(sold)}
     return row
 
 

@@ -1,4 +1,4 @@
-"""API routes of measures: read the stored documents, in pages or as one CSV file; import files; describe the documents.
+"""API routes of measures: read stored documents, in pages or as one CSV file, and costs; import files; list doctypes.
 
 There is one JSON Schema per doctype, without data of any account.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Response
@@ -17,18 +17,21 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.formparsers import MultiPartException
 
+from worker.accounts.cost_rows import RowsRefused, find_cost_columns, find_window, read_rows
+from worker.accounts.prices import load_tariff
 from worker.accounts.status import EXAMPLE_ID
 from worker.domain.audit_entry import AuditAction
 from worker.domain.documents import key_of
 from worker.domain.exports import document_schema, to_public_fields
 from worker.domain.files.cells import FileFault
 from worker.domain.series import Doctype, Period, Series, daily_of, suppliers_of
+from worker.domain.windows import ONE_DAY, DateWindow
 from worker.runtime.sync_parts import Sync
 from worker.stores.measures.stored_range import MOST_DOCUMENTS, find_stored_range
 from worker.sync.file_import import FileComparison
 from worker.web import file_formats
 from worker.web.api.callers import MayImport, ReadMeasures
-from worker.web.api.schemas import AccountId, MeasurePage, SchemaList, error_responses
+from worker.web.api.schemas import AccountId, CostPage, MeasurePage, SchemaList, error_responses
 from worker.web.dependencies import AccessDep, Day, StoresDep, SyncDep, VisitDep
 from worker.web.error_pages import HttpRefusal
 from worker.web.file_uploads import FIELD, import_files, read_files
@@ -49,8 +52,8 @@ _BODY_WITH_FILES: Final = {"requestBody": {"required": True, "content": {"multip
     response_model=MeasurePage,
     responses={
         200: {
-            "description": "JSON: a page. CSV: a file with the same fields, a column for each tariff period; a Link "
-            "header leads to the next page.",
+            "description": "JSON: a page. CSV: a file with the same fields, a column for each tariff period, and costs "
+            "where prices are set; a Link header leads to the next page.",
             "content": {"text/csv": {"schema": {"type": "string"}, "example": "load,year,month,day,hour,minute,fold"}},
         },
         **error_responses(404, 422),
@@ -90,7 +93,8 @@ def read_measures(
     `load` is in kWh, or in kVA for powers. Periods are never cut: with `by=month`, `from=2024-07-15` returns all of
     July.
     """
-    usual = daily_of(supplier=caller.load_account(stores.registry, account_id).supplier)
+    account = caller.load_account(stores.registry, account_id)
+    usual = daily_of(supplier=account.supplier)
     doctype = file_formats.find_asked_doctype(series or usual, by)
     # Answers about gas always name the series; answers about electricity only if the call does, as for older clients.
     if usual is not daily_of():
@@ -99,7 +103,8 @@ def read_measures(
     stored = find_stored_range(stores.measures, account_id, doctype, days, after)
     name = file_formats.name_file(account_id, series, by, days)
     if form is file_formats.Form.CSV:
-        csv_format = file_formats.FieldsCsv.of(doctype, stored.read_tariff_periods())
+        costs = find_cost_columns(stores.registry, stores.measures, account, doctype)
+        csv_format = file_formats.FieldsCsv.of(costs, stored.read_tariff_periods())
         if limit is None:
             return file_formats.stream_file(
                 stored, csv_format, name, partial(caller.reload_account, stores.registry, access, account_id)
@@ -122,6 +127,43 @@ def read_measures(
 
 def _query(parameters: Mapping[str, object], after: str) -> str:
     return urlencode({name: value for name, value in parameters.items() if value is not None} | {"after": after})
+
+
+@router.get(
+    "/accounts/{account_id}/costs",
+    tags=["measures"],
+    summary="Read costs",
+    response_model=CostPage,
+    response_model_exclude_unset=True,
+    responses=error_responses(404, 422),
+)
+def read_account_costs(
+    account_id: AccountId,
+    stores: StoresDep,
+    caller: ReadMeasures,
+    by: Literal[Period.HOUR, Period.DAY, Period.MONTH, Period.YEAR] = Period.DAY,
+    first: Annotated[Day | None, Query(alias="from", description="First day (Europe/Paris).")] = None,
+    last: Annotated[Day | None, Query(alias="to", description="Last day, **included**.")] = None,
+) -> dict[str, Any]:
+    """Return what the energy of each period costs, in time order: the rows that `releve cost --json` prints.
+
+    Without `from` and `to` they are the last 7 days by hour, the last 31 days, this year's months, or three years. The
+    first and the last row are cut at these days. The list is empty if no price is set. A page has at most 31 days by
+    hour, one year by day or month, and three years by year. Gas has no hours, and gas that is billed by periods has no
+    days: 422.
+    """
+    account = caller.load_account(stores.registry, account_id)
+    tariff = load_tariff(stores.registry, stores.measures, account)
+    try:
+        days = find_window(tariff.today, by, first, last)
+        years = date(days.start.year + (3 if by is Period.YEAR else 1), 1, 1)
+        page = DateWindow(days.start, min(days.end, days.start + 31 * ONE_DAY if by is Period.HOUR else years))
+        rows = read_rows(stores.measures, account_id, tariff, page, by)[0] if tariff.is_set else []
+    except RowsRefused as error:
+        raise HttpRefusal(422, "invalid_request", str(error)) from None
+    query = urlencode({"by": by, "from": page.end, "to": days.end - ONE_DAY})
+    link = f"/api/accounts/{account_id}/costs?{query}" if rows and page.end < days.end else None
+    return {"account": account_id, "by": by, "costs": rows, "next": link}
 
 
 class ImportedSeries(BaseModel):

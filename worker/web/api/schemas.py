@@ -13,6 +13,7 @@ from worker.accounts.invitations import InvitationSummary
 from worker.accounts.notice_services import is_mail_address
 from worker.accounts.status import EXAMPLE_ID, AccountSummary
 from worker.domain.exports import detail_schema
+from worker.domain.prices.energy import EnergySource
 from worker.domain.series import Doctype, Period, Series, SeriesSwitch
 from worker.web.dependencies import Day
 
@@ -223,6 +224,41 @@ class MeasurePage(BaseModel):
     doctype: str | None = Field(None, examples=["com.grandlyon.enedis.hour"])
     unit: str | None = Field(None, description="Unit of `load`.", examples=["kWh"])
     documents: list[Measure] = Field(description="In time order. A period without a reading has no document.")
+    next: str | None = Field(description="Path of the next page, null after the last one.", examples=[None])
+
+
+class PeriodCost(BaseModel):
+    name: str = Field(description="Tariff period; `price` for gas.", examples=["hp"])
+    kwh: str = Field(examples=["104.250"])
+    eur: str = Field(examples=["21.53"])
+
+
+class CostRow(BaseModel):
+    """What the energy of a period costs, in euros with all taxes; amounts are texts. Null: nothing is known or priced.
+
+    Rows by hour have `minutes` and `expected_minutes`, others `days` and `expected_days`.
+    """
+
+    start: str = Field(description="A day, or an hour with its offset.", examples=["2024-07-01"])
+    end: str = Field(description="Excluded.", examples=["2024-08-01"])
+    periods: list[PeriodCost] = Field(description="Those with energy.")
+    energy_eur: str | None = Field(description="The sum of `periods`.", examples=["21.53"])
+    subscription_eur: str | None = Field(description="About what a bill counts.", examples=["15.65"])
+    total_eur: str | None = Field(examples=["37.18"])
+    days: int | None = Field(None, description="Days whose cost is known.")
+    expected_days: int | None = Field(None, description="All days, those to come included.")
+    minutes: int | None = Field(None, description="Minutes whose cost is known.")
+    expected_minutes: int | None = Field(None, description="60.")
+    estimated: bool = Field(description="Whether energy had to be divided, or off-peak hours are uncertain.")
+    source: EnergySource | None
+    production_kwh: str | None = Field(None, description="Fed in, only with panels.", examples=["88.010"])
+    production_eur: str | None = Field(None, description="Paid for it; not subtracted.", examples=["11.17"])
+
+
+class CostPage(BaseModel):
+    account: str = Field(examples=[EXAMPLE_ID])
+    by: Period
+    costs: list[CostRow] = Field(description="In time order; empty if no price is set.")
     next: str | None = Field(description="Path of the next page, null after the last one.", examples=[None])
 
 

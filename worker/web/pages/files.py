@@ -24,6 +24,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException
 
+from worker.accounts.cost_rows import find_cost_columns
 from worker.domain.account import Account
 from worker.domain.audit_entry import AuditAction
 from worker.domain.documents import ALL_KEYS, to_reading
@@ -147,14 +148,15 @@ def download_file(
     days = file_formats.check_days(first, last, visit.sync.history.today())
     stored = find_stored_range(visit.stores.measures, account.id, doctype, days)
     name = file_formats.name_file(account.id, series, by, days)
+    find_costs = partial(find_cost_columns, visit.registry, visit.stores.measures, account, doctype)
     file_format: file_formats.FileFormat
     if form is file_formats.Form.JSON:
         file_format = file_formats.JsonFile(doctype, _name_fields(account, series, by, doctype))
     elif columns is Columns.FIELDS:
-        file_format, name = file_formats.FieldsCsv.of(doctype, stored.read_tariff_periods()), f"{name}-fields"
+        file_format, name = file_formats.FieldsCsv.of(find_costs(), stored.read_tariff_periods()), f"{name}-fields"
     else:
         headings = spreadsheet_headings(doctype, stored.read_tariff_periods())
-        file_format = file_formats.SpreadsheetCsv(doctype, headings, language_of(visit.request))
+        file_format = file_formats.SpreadsheetCsv(find_costs(), headings, language_of(visit.request))
     check = partial(caller.reload_account, visit.registry, visit.access, account.id)
     return file_formats.stream_file(stored, file_format, name, check)
 

@@ -332,7 +332,7 @@ def test_the_description_has_examples_and_the_shape_of_refusals(service: ApiServ
     described = service.stranger().get("/api/openapi.json").json()
     assert all(path.startswith("/api/") for path in described["paths"])
     operations = [operation for path in described["paths"].values() for operation in path.values()]
-    assert len(operations) == 21
+    assert len(operations) == 22
     for operation in operations:
         assert operation["summary"]
         assert operation["description"]
