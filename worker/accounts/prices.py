@@ -297,11 +297,12 @@ def suggest(measures: MeasureStore, account: Account) -> dict[str, str]:
 
 
 def read_costs(
-    measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow
+    measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow, *, unpriced: bool = False
 ) -> tuple[dict[date, Cost], dict[date, Cost] | None]:
     """Return what the days of a window cost, and what is paid for their production, which is None without panels.
 
-    The curve is read only for days that have neither daily values nor registers.
+    The curve is read only for days that have neither daily values nor registers. ``unpriced``: days without a price are
+    there with their energy alone.
     """
     if tariff.kind == "gas":
         return _read_gas(measures, account_id, tariff, window), None
@@ -322,11 +323,11 @@ def read_costs(
         tariff.colours,
     )
     paid = _price_production(energies_of_days(stored[_FED.inputs], ONLY_PERIOD), tariff) if tariff.has_panels else None
-    return price_energies(energies, lambda day: terms[day].price), paid
+    return (energies if unpriced else {}) | price_energies(energies, lambda day: terms[day].price), paid
 
 
 def read_hours(
-    measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow
+    measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow, *, unpriced: bool = False
 ) -> tuple[dict[str, Cost], dict[str, Cost] | None]:
     """Return costs as ``read_costs`` does, but of hours of electricity, by the keys of their documents."""
 
@@ -335,12 +336,22 @@ def read_hours(
         return energies_of_curve(terms, steps, tariff.colours, by_hour=True)
 
     terms = tariff.terms(window)
-    costs = price_energies(read(series.Direction.CONSUMPTION, terms), lambda day: terms[day].price)
+    energies = read(series.Direction.CONSUMPTION, terms)
+    costs = (energies if unpriced else {}) | price_energies(energies, lambda day: terms[day].price)
     if not tariff.has_panels:
         return costs, None
     fed = read(series.Direction.PRODUCTION, dict.fromkeys(window.dates(), Terms(Option.BASE)))
     sums = {key: replace(one, by_period={ONLY_PERIOD: sum(one.by_period.values())}) for key, one in fed.items()}
     return costs, _price_production(sums, tariff)
+
+
+def first_affected(measures: MeasureStore, account_id: str, tariff: AccountTariff, day: date) -> date:
+    """Return the first day whose cost a changed reading of this day may change."""
+    if tariff.kind != "gas":
+        return day - ONE_DAY  # Its midnight ends what registers count of the day before.
+    published = series.intervals_of(tariff.supplier).inputs
+    spans = map(interval_days, _read(measures, account_id, published)[published])
+    return min((span.start for span in spans if day in span), default=day)
 
 
 def _price_production(energies: Mapping[Key, PeriodEnergies], tariff: AccountTariff) -> dict[Key, Cost]:

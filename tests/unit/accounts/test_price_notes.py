@@ -31,7 +31,6 @@ from worker.domain.prices.choices import TariffChoices, read_hours
 from worker.domain.prices.regulated import FILES
 from worker.domain.series import Series
 from worker.domain.windows import PARIS, civil_date
-from worker.stores.registry import Registry
 from worker.stores.registry.outputs import OutboxTable
 from worker.stores.registry.public_files import PublicFile
 
