@@ -123,7 +123,7 @@ class HomeAssistant:
         doctypes = [one.inputs for one in COSTED_SERIES if one.description.supplier == tariff.supplier]
         oldest = _find_oldest(self.measures, account.id, doctypes) or first
         totals: dict[CostStatistic, Amount] = dict.fromkeys(needed, 0)
-        for year in _years(DateWindow(oldest, max(first, oldest))):
+        for year in _years(DateWindow(oldest, first)) if oldest < first else ():
             _add(totals, reader.read_days(year))
         begin, since = max(first, oldest), local_midnight(first).astimezone(UTC)
         for year in _years(DateWindow(begin, max(begin, tariff.today) + ONE_DAY)):
