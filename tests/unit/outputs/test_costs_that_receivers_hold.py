@@ -66,7 +66,9 @@ class Story:
                 made.serve_daily(DAYS[what[0]], *what[1:])
             case "fed":
                 day, amount = DAYS[what[0]], 1000 * what[1]
-                made._run(Series.PRODUCTION_DAILY, day, [IntervalReading(local_midnight(day), day_length(day), amount)], "")
+                made._run(
+                    Series.PRODUCTION_DAILY, day, [IntervalReading(local_midnight(day), day_length(day), amount)], ""
+                )
             case "prices":
                 self.set(*what)
             case "colours":
@@ -114,7 +116,12 @@ class Story:
         """Write readings as a window does; one without fields is removed."""
         made, inputs = self.made, series.inputs
         there = {key_of(one): one for one in made.store.read(made.account, {inputs: ALL_KEYS})[inputs]}
-        starts = [local_midnight(date.fromisoformat(key)) for key in rows]
+        rows = {
+            key: fields
+            for key, fields in rows.items()
+            if not fields or {**there.get(key, {}), **fields} != there.get(key)
+        }
+        starts = [local_midnight(date.fromisoformat(key)) for key in rows] or [made.at]
         new = [
             {**there.get(key, {"_id": f"{made.account}:{key}"}), **fields, "updated_at": made.at.isoformat()}
             for key, fields in rows.items()
@@ -199,6 +206,8 @@ SENT: Final = ("deliver", None, "", True)
 @example([("fed", 2, 5000), ("prices", 4, ALL), SENT, ("fed", 0, 1000), ("prices", 4, DAYS[2])])
 @example([("curve", 3, HALF_HOURS), ("prices", 2, ALL), SENT, ("contract", 4, "HC (2H04-7H04)")])
 @example([("daily", 3), ("prices", 0, ALL), ("crossing", ("prices", 1, ALL))])
+@example([("daily", 0), ("daily", 3), ("prices", 0, ALL)])
+@example([("prices", 2, ALL), ("registers", 2, "hphc", 333), SENT, ("registers", 2, "hphc", 1000)])
 def test_home_assistant_holds_our_costs_after_any_story(events: Sequence[Any]) -> None:
     with world() as made:
         story = Story(made)

@@ -84,9 +84,7 @@ class World(KillableStore):
     def __init__(self, folder: Path) -> None:
         prepare_registry(folder)
         self.at, self.values = NOW, 0
-        self.registry = Registry(
-            Database(f"sqlite:///{folder / 'registry.db'}"), registry_keys(), now=lambda: self.at
-        )
+        self.registry = Registry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_keys(), now=lambda: self.at)
         self.outputs = OutputTable(self.registry.database, registry_sealer(), EXPIRY)
         self.outbox = DeliveryOutbox(self.registry.database, lambda: self.at, EXPIRY)
         self.outbox.after_note = self._after_note
@@ -131,7 +129,9 @@ class World(KillableStore):
             case WebhookReceiver():
                 return replace(webhook.build(options, parts), most_readings=40)
             case HomeAssistantInMemory():
-                return HomeAssistant(broker, "en", measures, now, parts.tariff_of, rows_a_message=30, wait=lambda _: None)
+                return HomeAssistant(
+                    broker, "en", measures, now, parts.tariff_of, rows_a_message=30, wait=lambda _: None
+                )
             case _:
                 return replace(line_protocol.build(options, parts), most_lines=60)
 
