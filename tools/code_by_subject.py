@@ -16,7 +16,8 @@ from typing import Final
 # A file belongs to the first subject that names it.
 SUBJECTS: Final[Mapping[str, str]] = {
     "prices and costs": (
-        "domain/prices/* accounts/price* accounts/cost* accounts/tempo clients/published_files clients/rte registry/public_files "
+        "domain/prices/* accounts/price* accounts/cost* accounts/tempo "
+        "clients/published_files clients/rte registry/public_files "
         "registry/account_details web/pages/cost* web/pages/prices cli/cost cli/prices"
     ),
     "files to import": "domain/files/* sync/file_import cli/import_files web/pages/files web/file_uploads",

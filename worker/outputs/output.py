@@ -12,11 +12,14 @@ from datetime import date, datetime
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from worker.accounts.prices import AccountTariff
 from worker.domain.clock import Clock
 from worker.domain.series import Series
 from worker.errors import OperatorFault
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.registry.outputs import KeptReadings
+
+TariffOf = Callable[[str], AccountTariff | None]
 
 
 class OutputRefused(OperatorFault):
@@ -84,8 +87,11 @@ class OutputOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputParts:
+    """``tariff_of``: returns what an account pays by."""
+
     measures: MeasureStore
     now: Clock
+    tariff_of: TariffOf = lambda account_id: None
 
 
 @dataclass(frozen=True, kw_only=True)
