@@ -12,6 +12,7 @@ from datetime import date, datetime
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from worker.accounts.prices import AccountTariff
 from worker.domain.clock import Clock
 from worker.domain.series import Series
 from worker.errors import OperatorFault
@@ -82,10 +83,18 @@ class OutputOptions:
     more: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+def no_tariff(account_id: str) -> AccountTariff | None:
+    """Return what an account pays by, where prices aren't known."""
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class OutputParts:
+    """``tariff_of``: returns what an account, given by its id, pays by; None where no price is set."""
+
     measures: MeasureStore
     now: Clock
+    tariff_of: Callable[[str], AccountTariff | None] = no_tariff
 
 
 @dataclass(frozen=True, kw_only=True)

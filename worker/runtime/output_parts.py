@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from worker.accounts.notices import notify_failing_output
+from worker.accounts.prices import find_tariff
 from worker.outputs.delivery import OutputDelivery
 from worker.outputs.kinds import KINDS
 from worker.outputs.output import OutputParts
@@ -20,7 +21,9 @@ def build_outputs(stores: Stores) -> OutputDelivery:
         outbox=registry.outbox,
         accounts=registry.accounts,
         kinds=KINDS,
-        parts=OutputParts(measures=stores.measures, now=stores.now),
+        parts=OutputParts(
+            measures=stores.measures, now=stores.now, tariff_of=partial(find_tariff, registry, stores.measures)
+        ),
         locks=Locks(stores.redis),
         now=stores.now,
         notify=partial(notify_failing_output, registry.notices, build_channels(stores.settings, registry.tenants)),
