@@ -32,7 +32,15 @@ from worker.metrics import OUTPUT_FAILURES, OUTPUT_SERIES
 from worker.outputs.output import Change, Output, OutputAccount, OutputKind, OutputOptions, OutputParts, require_address
 from worker.stores.redis.locks import Locks
 from worker.stores.registry.accounts import AccountTable
-from worker.stores.registry.outputs import BEGINNING, KeptReadings, OutboxTable, OutputState, OutputTable, WaitingChange
+from worker.stores.registry.outputs import (
+    BEGINNING,
+    END,
+    KeptReadings,
+    OutboxTable,
+    OutputState,
+    OutputTable,
+    WaitingChange,
+)
 
 log = logging.getLogger("releve.outputs")
 LONGEST_RUN_S: Final = 60.0  # The next run sends the rest.
@@ -172,13 +180,17 @@ class OutputDelivery:
         """Return the change to send; None if the row stands for the whole series, but the series has no reading.
 
         A row that begins at BEGINNING stands for the whole series. Its change begins at the series' oldest reading,
-        which may be a removed one.
+        which may be a removed one. A row that ends at END stands for everything until now, as prices have changed.
         """
-        starts, last, inputs = [row.first], row.last.astimezone(PARIS), row.series.inputs
+        repriced = row.last >= END
+        last = (max(self.now(), row.first) if repriced else row.last).astimezone(PARIS)
+        starts, inputs = [row.first], row.series.inputs
         if row.first <= BEGINNING:
             first = self.parts.measures.read(account.id, {inputs: ALL_KEYS}, 1)[inputs]
             starts = [start_of(key) for key in (*map(key_of, first), *row.removed[:1])]
-        return Change(account, row.series, min(starts).astimezone(PARIS), last, row.removed) if starts else None
+        if not starts:
+            return None
+        return Change(account, row.series, min(starts).astimezone(PARIS), last, row.removed, repriced)
 
     def _record_failure(self, state: OutputState, error: Exception, sent: int) -> None:
         text, code = (str(error), error.code) if isinstance(error, errors.WorkerError) else ("", "")
