@@ -21,6 +21,9 @@ and years have their own measurements, so that a sum over one measurement counts
 them all, for the documentation and the dashboard. All numbers are floats: a field keeps the type of its first value,
 and a half-hour's energy may be 212.5 Wh.
 
+An account with prices also has points of its costs, by tariff period. When prices change, these points are deleted from
+the first changed day on, and sent again.
+
 A point that is sent again replaces the previous one. Points of removed readings are deleted first; only InfluxDB 1 and
 2 support this. A deletion covers a day's points from the first to the last removed reading. Readings in between that
 still exist are sent again afterwards. Our errors leave out the server's message, because it may quote a line.
