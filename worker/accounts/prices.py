@@ -151,12 +151,6 @@ def load_tariff(registry: Registry, measures: MeasureStore, account: Account) ->
     )
 
 
-def find_tariff(registry: Registry, measures: MeasureStore, account_id: str) -> AccountTariff | None:
-    """Return what an account pays by; None where no price is set."""
-    tariff = load_tariff(registry, measures, registry.accounts.get(account_id))
-    return tariff if tariff.is_set else None
-
-
 def load_copies(registry: Registry) -> dict[str, PublicFile]:
     """Return the newest copies of published files, by name: those of the registry, or those that ship."""
     copies = [*_shipped_copies().values(), *registry.public_files.load_all().values()]

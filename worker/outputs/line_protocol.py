@@ -34,7 +34,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -65,7 +65,7 @@ from worker.outputs.output import (
     OutputOptions,
     OutputParts,
     OutputRefused,
-    no_tariff,
+    TariffOf,
 )
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.measures.stored_range import find_stored_range
@@ -97,7 +97,7 @@ class LineProtocolOutput:
     target: WriteTarget
     measures: MeasureStore
     now: Clock
-    tariff_of: Callable[[str], AccountTariff | None] = no_tariff
+    tariff_of: TariffOf = lambda account_id: None
     ca_file: str | None = None
     most_lines: int = _MOST_LINES
 
@@ -173,6 +173,7 @@ class LineProtocolOutput:
         """Yield the lines of all costs that changes touch, after deleting their points where some may have gone."""
         touching = [change for change in changes if change.series.description.granularity in _PRICED]
         tariff = self.tariff_of(touching[0].account.id) if touching else None
+        tariff = tariff if tariff and tariff.is_set else None
         # A billed period may have become shorter.
         renewing = [one for one in touching if one.repriced or (tariff and (one.removed or one.series.has_intervals))]
         for window in merge_windows(_cost_days(change, self.measures, self.now()) for change in renewing):

@@ -18,7 +18,7 @@ news for three days expires, so no old figure looks current after Relève has st
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -35,7 +35,7 @@ from worker.domain.series import Period, Series
 from worker.domain.totals import calendar_month, count_inputs, count_names
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, civil_date, local_midnight
 from worker.outputs.mqtt_client import PORTS, MqttBroker, RetainedMessage
-from worker.outputs.output import Change, OutputAccount, OutputKind, OutputOptions, OutputParts, no_tariff
+from worker.outputs.output import Change, OutputAccount, OutputKind, OutputOptions, OutputParts, TariffOf
 from worker.stores.measures.measure_store import MeasureStore
 from worker.texts import LANGUAGES, translate
 
@@ -86,7 +86,7 @@ class MqttOutput:
     language: str = LANGUAGES[0]
     base_topic: str = "releve"
     discovery_prefix: str = "homeassistant"
-    tariff_of: Callable[[str], AccountTariff | None] = no_tariff
+    tariff_of: TariffOf = lambda account_id: None
 
     def check(self) -> str:
         with self.broker.connect():

@@ -19,6 +19,8 @@ from worker.errors import OperatorFault
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.registry.outputs import KeptReadings
 
+TariffOf = Callable[[str], AccountTariff | None]
+
 
 class OutputRefused(OperatorFault):
     """An output refuses data until the operator acts, for example replaces the token; the text is one clear line."""
@@ -85,18 +87,13 @@ class OutputOptions:
     more: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def no_tariff(account_id: str) -> AccountTariff | None:
-    """Return what an account pays by, where prices aren't known."""
-    return None
-
-
 @dataclass(frozen=True, kw_only=True)
 class OutputParts:
-    """``tariff_of``: returns what an account, given by its id, pays by; None where no price is set."""
+    """``tariff_of``: returns what an account pays by."""
 
     measures: MeasureStore
     now: Clock
-    tariff_of: Callable[[str], AccountTariff | None] = no_tariff
+    tariff_of: TariffOf = lambda account_id: None
 
 
 @dataclass(frozen=True, kw_only=True)

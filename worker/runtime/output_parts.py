@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from worker.accounts.notices import notify_failing_output
-from worker.accounts.prices import find_tariff
+from worker.accounts.prices import load_tariff
 from worker.outputs.delivery import OutputDelivery
 from worker.outputs.kinds import KINDS
 from worker.outputs.output import OutputParts
@@ -22,7 +22,9 @@ def build_outputs(stores: Stores) -> OutputDelivery:
         accounts=registry.accounts,
         kinds=KINDS,
         parts=OutputParts(
-            measures=stores.measures, now=stores.now, tariff_of=partial(find_tariff, registry, stores.measures)
+            measures=stores.measures,
+            now=stores.now,
+            tariff_of=lambda account_id: load_tariff(registry, stores.measures, registry.accounts.get(account_id)),
         ),
         locks=Locks(stores.redis),
         now=stores.now,

@@ -181,7 +181,9 @@ def test_nothing_is_deleted_by_new_readings_and_nothing_is_sent_of_what_costs_no
     assert sender.server.asked == 0
     sender.server.points.clear()
     assert sender.send(tariff_of(SELLS), measures, change_of(Series.MAX_POWER)) == []
-    assert sender.send(None, measures, change_of(Series.DAILY)) == []
+    unset, removed = tariff_of(TariffChoices()), replace(change_of(Series.DAILY), removed=(str(LAST),))
+    assert sender.send(None, measures, removed) == sender.send(unset, measures, removed) == []
+    assert sender.server.asked == 0
 
 
 def test_each_measurement_of_costs_is_described(sender: Sender) -> None:
