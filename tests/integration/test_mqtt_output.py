@@ -21,6 +21,8 @@ from tests.support.mosquitto import NARROW_USER, PASSWORD, USER, Mosquitto
 from tests.support.output_home import ACCOUNT, LAST, NOW, change_of, fill_home, put_days
 from tests.support.registries import add_ready
 from tests.support.waiting import until
+from worker.accounts.prices import set_prices
+from worker.domain.prices import Option
 from worker.domain.series import Doctype, Series
 from worker.errors import NotDelivered
 from worker.outputs.mqtt import KIND, MqttOutput, build
@@ -271,6 +273,8 @@ def test_by_hand_an_output_is_added_sent_and_removed_with_what_the_broker_retain
     with installation.open() as parts:
         account_id = add_ready(parts.stores.registry)
         put_days(parts.stores.measures, Series.DAILY, {date(2024, 7, 24): 8_412}, account_id=account_id)
+        account = parts.stores.registry.accounts.get(account_id)
+        set_prices(parts.stores.registry, account, regulated=(Option.TEMPO, 9))
 
     def add() -> str:
         url = f"mqtt://127.0.0.1:{empty_broker.port}"
@@ -280,7 +284,9 @@ def test_by_hand_an_output_is_added_sent_and_removed_with_what_the_broker_retain
     output_id = add()
     with installation.open() as parts:
         assert parts.outputs.deliver(output_id)
-    assert empty_broker.retained()[f"releve/{account_id}/availability"] == "online"
+    retained = empty_broker.retained()
+    assert retained[f"releve/{account_id}/availability"] == "online"
+    assert retained[f"releve/{account_id}/state"]["off_peak_today"] == "00:00-06:00, 22:00-24:00"
     assert "removed there" in installation.releve("outputs", "remove", output_id, "--yes").out
     assert empty_broker.retained() == {}
     output_id = add()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 from tests.support.fakes import memory_measures
+from worker.accounts.prices import AccountTariff
 from worker.domain.documents import ALL_KEYS, Entry, period_key, to_document, to_entry
+from worker.domain.prices import Colour, Price
+from worker.domain.prices.choices import TariffChoices
 from worker.domain.series import Doctype, Series
 from worker.domain.totals import total_entries
 from worker.domain.windows import local_midnight
@@ -72,6 +76,30 @@ def put(measures: MeasureStore, doctype: Doctype, entries: Iterable[Entry], acco
     new = [entry._replace(revision=stored[entry.key].revision if entry.key in stored else None) for entry in entries]
     lost = measures.write({doctype: [to_document(account_id, doctype, entry, _WRITTEN_AT) for entry in new]})
     assert not any(lost.values())
+
+
+def price_of(first: date, *, subscription: int = 0, last: date | None = None, **cents: int) -> Price:
+    """Return a price with these cents a kWh by tariff period, and a subscription in euros a year."""
+    energy = {name: Decimal(amount) / 100 for name, amount in cents.items()}
+    return Price(first, last, energy, Decimal(subscription))
+
+
+def tariff_of(
+    choices: TariffChoices,
+    colours: Mapping[date, Colour] | None = None,
+    today: date = LAST + timedelta(days=1),
+    supplier: str = "enedis",
+) -> AccountTariff:
+    """Return the tariff of a home, which has panels where it has a price for production."""
+    return AccountTariff(
+        supplier=supplier,
+        today=today,
+        choices=[choices],
+        regulated={},
+        colours=colours or {},
+        contracts=(),
+        has_panels=bool(choices.production),
+    )
 
 
 def change_of(series: Series, first: date = FIRST, last: date = LAST) -> Change:

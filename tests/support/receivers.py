@@ -182,7 +182,12 @@ class Broker(Receiver):
         yield self
 
     def publish(self, message: RetainedMessage) -> None:
-        self.take(lambda: self.retained.update({message.topic: message.payload}))
+        self.take(lambda: self._retain(message))
+
+    def _retain(self, message: RetainedMessage) -> None:
+        self.retained[message.topic] = message.payload
+        if not message.payload:  # Nothing of the topic is retained any more.
+            del self.retained[message.topic]
 
 
 @dataclass

@@ -34,7 +34,15 @@ from worker.metrics import OUTPUT_FAILURES, OUTPUT_SERIES
 from worker.outputs.output import Change, Output, OutputAccount, OutputKind, OutputOptions, OutputParts, require_address
 from worker.stores.redis.locks import Locks
 from worker.stores.registry.accounts import AccountTable
-from worker.stores.registry.outputs import BEGINNING, KeptReadings, OutboxTable, OutputState, OutputTable, WaitingChange
+from worker.stores.registry.outputs import (
+    BEGINNING,
+    END,
+    KeptReadings,
+    OutboxTable,
+    OutputState,
+    OutputTable,
+    WaitingChange,
+)
 
 log = logging.getLogger("releve.outputs")
 LONGEST_RUN_S: Final = 60.0  # The next run sends the rest.
@@ -174,14 +182,18 @@ class OutputDelivery:
         """Return the change to send; None if the row stands for the whole series, but there is no reading of it.
 
         A row that begins at BEGINNING stands for the whole series. Its change begins at the oldest reading, which may
-        be a removed one; that of daily values also at the oldest reading of which days are computed or priced.
+        be a removed one; that of daily values also at the oldest reading of which days are computed or priced. A row
+        that ends at END stands for everything until now, as prices have changed.
         """
-        starts, last = [row.first], row.last.astimezone(PARIS)
+        repriced = row.last >= END
+        starts, last = [row.first], (max(self.now(), row.first) if repriced else row.last).astimezone(PARIS)
         if row.first <= BEGINNING:
             doctypes = {series.inputs: ALL_KEYS for series in sources_of(row.series)}
             found = chain.from_iterable(self.parts.measures.read(account.id, doctypes, 1).values())
             starts = [start_of(key) for key in (*map(key_of, found), *row.removed[:1])]
-        return Change(account, row.series, min(starts).astimezone(PARIS), last, row.removed) if starts else None
+        if not starts:
+            return None
+        return Change(account, row.series, min(starts).astimezone(PARIS), last, row.removed, repriced)
 
     def _record_failure(self, state: OutputState, error: Exception, sent: int) -> None:
         text, code = (str(error), error.code) if isinstance(error, errors.WorkerError) else ("", "")

@@ -21,6 +21,9 @@ and years have their own measurements, so that a sum over one measurement counts
 them all, for the documentation and the dashboard. All numbers are floats: a field keeps the type of its first value,
 and a half-hour's energy may be 212.5 Wh.
 
+An account with prices also has points of its costs, by tariff period. When prices change, these points are deleted from
+the first changed day on, and sent again.
+
 A point that is sent again replaces the previous one. Points of removed readings are deleted first; only InfluxDB 1 and
 2 support this. A deletion covers a day's points from the first to the last removed reading. Readings in between that
 still exist are sent again afterwards. Our errors leave out the server's message, because it may quote a line.
@@ -35,29 +38,42 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from itertools import chain, groupby, islice
-from typing import Final
+from itertools import chain, groupby, islice, product
+from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
 
+from worker.accounts.prices import AccountTariff, read_costs, read_hours
 from worker.clients.http_calls import BoundedHttp, open_session
 from worker.domain import documents
 from worker.domain.clock import Clock
 from worker.domain.completeness import civil_day_of, interval_days
 from worker.domain.documents import ALL_KEYS, Entry, key_of, key_range, period_key, start_of, to_entry
+from worker.domain.prices.cost import EURO, Cost, Key
 from worker.domain.retry import retry_after_s
-from worker.domain.series import Doctype, Granularity, Period, contract_series
+from worker.domain.series import Direction, Doctype, Granularity, Period, contract_series, intervals_of
 from worker.domain.tariffs import day_energies, read_registers
 from worker.domain.totals import count_names, to_peaks
-from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight
+from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight, merge_windows, split_window
 from worker.errors import AnswerTooLarge, NotDelivered, SupplierTooSlow
-from worker.outputs.output import Change, OutputKind, OutputOptions, OutputParts, OutputRefused
+from worker.outputs.output import (
+    Change,
+    OutputAccount,
+    OutputKind,
+    OutputOptions,
+    OutputParts,
+    OutputRefused,
+    TariffOf,
+)
 from worker.stores.measures.measure_store import MeasureStore
 from worker.stores.measures.stored_range import find_stored_range
 from worker.stores.registry.outputs import KeptReadings
 
+_PRICED: Final = (Granularity.DAY, Granularity.STEP, Granularity.REGISTER, Granularity.INTERVAL)
+_SUBSCRIPTION: Final = "subscription"  # The tag ``period`` of what a day costs beside its energy.
+_DAYS_PRICED_AT_ONCE: Final = 92
 _IN_UTC: Final = (Period.MINUTE, Period.HOUR)
 _ALL_REGISTERS: Final = "total"  # The tag ``period`` of a meter with only one register.
 _SPECIAL: Final = re.compile(r"([,= ])")
@@ -81,6 +97,7 @@ class LineProtocolOutput:
     target: WriteTarget
     measures: MeasureStore
     now: Clock
+    tariff_of: TariffOf = lambda account_id: None
     ca_file: str | None = None
     most_lines: int = _MOST_LINES
 
@@ -95,6 +112,7 @@ class LineProtocolOutput:
         lines = chain.from_iterable(to_lines(change, self.measures) for change in changes)
         with open_session(BoundedHttp(1024**2)) as session:
             kept = [(change.series, key) for change in changes for key in self._delete_removed(session, change)]
+            lines = chain(lines, self._renew_costs(session, changes))
             while batch := list(islice(lines, self.most_lines)):
                 self._write(session, batch)
         return kept
@@ -121,13 +139,22 @@ class LineProtocolOutput:
 
     def _delete(self, session: requests.Session, change: Change, doctype: Doctype, keys: Sequence[str]) -> bool:
         """Delete the points from the first to the last of these keys; return whether the server has deleted them."""
+        measurement = energy_measurement(doctype)
+        first, last = (_start(key, doctype) for key in (keys[0], keys[-1]))
+        return self._delete_points(session, measurement, _tag_values(change, measurement), first, last)
+
+    def _delete_points(
+        self,
+        session: requests.Session,
+        measurement: Measurement,
+        tags: Mapping[str, str],
+        first: datetime,
+        last: datetime,
+    ) -> bool:
         url = self.target.url.removesuffix("write")
         if url == self.target.url:
             return False  # A path that doesn't end in ``write`` is InfluxDB 3's, which deletes no points.
-        measurement = energy_measurement(doctype)
-        first, last = (_start(key, doctype).astimezone(UTC) for key in (keys[0], keys[-1]))
-        since, until = (f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (first, last + timedelta(seconds=1)))
-        tags = _tag_values(change, measurement)
+        since, until = (f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" for at in (first, last + timedelta(seconds=1)))
         if "bucket" in self.target.parameters:
             where = " AND ".join(f'{name}="{tag}"' for name, tag in {"_measurement": measurement.name, **tags}.items())
             asked = json.dumps({"start": since, "stop": until, "predicate": where})
@@ -141,6 +168,21 @@ class LineProtocolOutput:
             self._require_success(answer)
         # The status 200 proves no deletion: VictoriaMetrics answers 200 to anything that it takes for a query.
         return answer.status_code == requests.codes.no_content or answer.content.strip() in _DELETED
+
+    def _renew_costs(self, session: requests.Session, changes: Sequence[Change]) -> Iterator[str]:
+        """Yield the lines of all costs that changes touch, after deleting their points where some may have gone."""
+        touching = [change for change in changes if change.series.description.granularity in _PRICED]
+        tariff = self.tariff_of(touching[0].account.id) if touching else None
+        tariff = tariff if tariff and tariff.is_set else None
+        # A billed period may have become shorter.
+        renewing = [one for one in touching if one.repriced or (tariff and (one.removed or one.series.has_intervals))]
+        for window in merge_windows(_cost_days(change, self.measures, self.now()) for change in renewing):
+            first, last = local_midnight(window.start), local_midnight(window.end) - timedelta(seconds=1)
+            for measurement in (GAS_COST,) if renewing[0].series.is_gas else (COST_HOUR, COST_DAY):
+                self._delete_points(session, measurement, {"account": renewing[0].account.label}, first, last)
+        if tariff:
+            for window in merge_windows(_cost_days(change, self.measures, self.now()) for change in touching):
+                yield from to_cost_lines(touching[0].account, tariff, window, self.measures)
 
     def _write(self, session: requests.Session, lines: Sequence[str]) -> None:
         answer = self._post(session, "".join(f"{line}\n" for line in lines))
@@ -239,9 +281,31 @@ GAS_YEAR: Final = Measurement("releve_gas_year", (), ("kwh", *_DAYS), "the known
 GAS_BILLED: Final = Measurement(
     "releve_gas_billed", (), ("kwh", "m3", "days"), "one billed period of gas, at its first day"
 )
+COST_HOUR: Final = Measurement(
+    "releve_cost_hour", ("direction", "period"), ("wh", "eur"), "one hour's energy in one tariff period, and its cost"
+)
+COST_DAY: Final = Measurement(
+    "releve_cost_day", ("direction", "period"), ("wh", "eur"), "one day's energy in one tariff period, and its cost"
+)
+GAS_COST: Final = Measurement(
+    "releve_gas_cost",
+    ("period",),
+    ("kwh", "eur", "days"),
+    "the cost of one day, or of one billed period at its first day",
+)
 _ENERGY: Final = {Period.MINUTE: STEP, Period.HOUR: HOUR, Period.DAY: DAY, Period.MONTH: MONTH, Period.YEAR: YEAR}
 _GAS: Final = {Period.DAY: GAS_DAY, Period.MONTH: GAS_MONTH, Period.YEAR: GAS_YEAR}
-MEASUREMENTS: Final = (*_ENERGY.values(), MAX_POWER, REGISTER, REGISTER_DAY, *_GAS.values(), GAS_BILLED)
+MEASUREMENTS: Final = (
+    *_ENERGY.values(),
+    MAX_POWER,
+    REGISTER,
+    REGISTER_DAY,
+    *_GAS.values(),
+    GAS_BILLED,
+    COST_HOUR,
+    COST_DAY,
+    GAS_COST,
+)
 
 
 def to_lines(change: Change, measures: MeasureStore) -> Iterator[str]:
@@ -317,6 +381,58 @@ def _period_lines(measurement: Measurement, tags: str, by_period: Mapping[str, i
     for period, watt_hours in by_period.items():
         if name := _to_tag(period):
             yield _to_line(measurement, f"{tags},period={name}", {"wh": watt_hours}, at)
+
+
+def _cost_days(change: Change, measures: MeasureStore, now: datetime) -> DateWindow:
+    """Return the days whose cost a change may change."""
+    days = _days(change)
+    if not change.series.is_gas:
+        # The registers of a midnight end the day before.
+        is_register = change.series.description.granularity is Granularity.REGISTER
+        return DateWindow(days.start - is_register * ONE_DAY, days.end)
+    # What a billed period costs, its days share.
+    doctype = intervals_of(change.series.description.supplier).inputs
+    billed = [to_entry(one) for one in measures.read(change.account.id, {doctype: ALL_KEYS})[doctype]]
+    starts = [span.start for span in map(interval_days, billed) if span.overlap(days)]
+    return DateWindow(min([days.start, *starts]), max(days.end, civil_date(now) + ONE_DAY))
+
+
+def to_cost_lines(
+    account: OutputAccount, tariff: AccountTariff, window: DateWindow, measures: MeasureStore
+) -> Iterator[str]:
+    """Yield a line for each tariff period of the days of a window that have a price, and of their hours by the curve.
+
+    A day's subscription has a line of its own. Raises StoreUnavailable.
+    """
+    for part in split_window(window, _DAYS_PRICED_AT_ONCE):
+        is_gas = tariff.kind == "gas"
+        days, paid = read_costs(measures, account.id, tariff, part)
+        yield from _cost_lines(GAS_COST if is_gas else COST_DAY, account, days, paid)
+        if not is_gas:
+            yield from _cost_lines(COST_HOUR, account, *read_hours(measures, account.id, tariff, part))
+
+
+def _cost_lines(
+    measurement: Measurement, account: OutputAccount, costs: Mapping[Key, Cost], paid: Mapping[Key, Cost] | None
+) -> Iterator[str]:
+    unit = documents.MILLIWATT_HOURS_PER_KWH if measurement is GAS_COST else documents.MILLIWATT_HOURS_PER_WH
+    directed = {Direction.CONSUMPTION: costs, Direction.PRODUCTION: paid or {}}
+    for key, (direction, found) in product(sorted({*costs, *(paid or ())}), directed.items()):
+        if key not in found:
+            continue
+        cost, values = found[key], {"account": account.label, "direction": direction}
+        tags = ",".join(
+            f"{name}={_to_tag(value)}" for name, value in values.items() if name in ("account", *measurement.tags)
+        )
+        lines: dict[str, dict[str, Any]] = {
+            period: {measurement.fields[0]: cost.by_period[period] / unit, "eur": part / EURO}
+            for period, part in cost.parts.items()
+        }
+        if cost.subscription and measurement is not COST_HOUR:
+            lines[_SUBSCRIPTION] = {"eur": cost.subscription / EURO}
+        for period, fields in lines.items():
+            counts = {"days": cost.expected} if measurement is GAS_COST else {}
+            yield _to_line(measurement, f"{tags},period={period}", fields | counts, start_of(str(key)))
 
 
 def _energy_fields(entry: Entry, doctype: Doctype) -> dict[str, float]:
@@ -398,7 +514,11 @@ def to_target(options: OutputOptions) -> WriteTarget:
 def build(options: OutputOptions, parts: OutputParts) -> LineProtocolOutput:
     """Build the output of these options. Raises ValueError if they are wrong."""
     return LineProtocolOutput(
-        target=to_target(options), measures=parts.measures, now=parts.now, ca_file=options.more.get("ca_file")
+        target=to_target(options),
+        measures=parts.measures,
+        now=parts.now,
+        tariff_of=parts.tariff_of,
+        ca_file=options.more.get("ca_file"),
     )
 
 

@@ -7,7 +7,8 @@
 All messages are retained (``mqtt_client``), so a display that starts later has them at once. The state is one message,
 so that its figures belong to the same moment; an unknown figure is null, which Home Assistant shows as "unknown". Each
 kind of energy has four figures: the energy of yesterday, of this month and of this year, as far as it is known, and the
-last known day. These figures change at midnight, even without new readings (``OutputKind.daily``).
+last known day. An account with prices also has costs, and what its option tells of today: the colours of Tempo and the
+off-peak hours. All this changes at midnight, even without new readings (``OutputKind.daily``).
 
 We connect only to send. ``online`` is published last, after all other messages were acknowledged. If the connection
 breaks off before that, the broker publishes ``offline``, which stays until the delivery is repeated. A sensor without
@@ -19,17 +20,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from worker.accounts.prices import AccountTariff, read_costs
 from worker.domain.clock import Clock
 from worker.domain.documents import ALL_KEYS, key_of, key_range, period_key, to_entry
+from worker.domain.prices import Colour, Option
+from worker.domain.prices.choices import Terms
+from worker.domain.prices.cost import row_of_days
+from worker.domain.prices.energy import off_peak_minutes
 from worker.domain.series import Period, Series
-from worker.domain.totals import count_inputs, count_names
-from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight
+from worker.domain.totals import calendar_month, count_inputs, count_names
+from worker.domain.windows import ONE_DAY, PARIS, DateWindow, civil_date, local_midnight
 from worker.outputs.mqtt_client import PORTS, MqttBroker, RetainedMessage
-from worker.outputs.output import Change, OutputAccount, OutputKind, OutputOptions, OutputParts
+from worker.outputs.output import Change, OutputAccount, OutputKind, OutputOptions, OutputParts, TariffOf
 from worker.stores.measures.measure_store import MeasureStore
 from worker.texts import LANGUAGES, translate
 
@@ -37,6 +43,10 @@ _EXPIRES_AFTER_S: Final = 3 * 86_400
 _CONSENT_DAYS: Final = "consent_days"
 _PERIODS: Final = ("yesterday", "month", "year")
 _KINDS_OF_ENERGY: Final = ("consumption", "production", "gas")
+# The further sensors of an account with prices, each with the fields of its discovery message.
+_COSTS: Final = ("cost_yesterday", "cost_month")
+_COLOUR: Final = {"device_class": "enum", "options": [*Colour]}
+_TODAY: Final = {"colour_today": _COLOUR, "colour_tomorrow": _COLOUR, "off_peak_today": {}}
 _NOT_IN_A_TOPIC: Final = "+#$"
 _LONGEST_TOPIC: Final = 200  # The most characters of a topic's first part.
 
@@ -76,6 +86,7 @@ class MqttOutput:
     language: str = LANGUAGES[0]
     base_topic: str = "releve"
     discovery_prefix: str = "homeassistant"
+    tariff_of: TariffOf = lambda account_id: None
 
     def check(self) -> str:
         with self.broker.connect():
@@ -93,7 +104,8 @@ class MqttOutput:
     def forget(self, accounts: Iterable[OutputAccount]) -> None:
         """Remove the accounts' retained messages from the broker; Home Assistant then removes their sensors."""
         parts = (*_PERIODS, "last_day")
-        names = [_CONSENT_DAYS, *(f"{energy}_{part}" for energy in _KINDS_OF_ENERGY for part in parts)]
+        energies = (f"{energy}_{part}" for energy in _KINDS_OF_ENERGY for part in parts)
+        names = [_CONSENT_DAYS, *energies, *_COSTS, *_TODAY]
         with self.broker.connect() as connection:
             for account in accounts:
                 configs = [self._config_topic(account, name) for name in names]
@@ -103,10 +115,14 @@ class MqttOutput:
     def _messages(self, account: OutputAccount) -> Iterator[RetainedMessage]:
         now = self.now()
         figures = list(read_figures(account.id, self.measures, now))
-        for name, described in _sensors(figures, f"{self._topic(account)}/state"):
+        costs = read_cost_figures(account.id, self.measures, self.tariff_of(account.id), now)
+        for name, described in _sensors(figures, costs, f"{self._topic(account)}/state"):
             config = {**self._common(account, name), **described}
             yield RetainedMessage(self._config_topic(account, name), _to_json(config))
-        yield RetainedMessage(f"{self._topic(account)}/state", _to_json(_state(account, figures, now)))
+        for name in (*_COSTS, *_TODAY):
+            if name not in costs:  # The prices, or the option that had this sensor, may have gone.
+                yield RetainedMessage(self._config_topic(account, name), "")
+        yield RetainedMessage(f"{self._topic(account)}/state", _to_json(_state(account, figures, now) | costs))
 
     def _common(self, account: OutputAccount, name: str) -> dict[str, Any]:
         """Return the fields that the discovery message of every sensor has."""
@@ -130,24 +146,31 @@ class MqttOutput:
         return f"{self.discovery_prefix}/sensor/releve_{account.label}/{name}/config"
 
 
-def _sensors(figures: Sequence[EnergyFigures], state_topic: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _sensors(
+    figures: Sequence[EnergyFigures], costs: Mapping[str, Any], state_topic: str
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the name of each sensor, and the fields that ``_common`` doesn't add to its discovery message."""
     for one in figures:
         for period in _PERIODS:
-            yield (
-                f"{one.name}_{period}",
-                {
-                    "device_class": "energy",
-                    "unit_of_measurement": "kWh",
-                    # The figure is a total that restarts with each period; it may also be corrected downwards.
-                    "state_class": "total",
-                    "last_reset_value_template": f"{{{{ value_json.{period}_from }}}}",
-                    "suggested_display_precision": 2,
-                    **({} if period == "yesterday" else _attributes(f"{one.name}_{period}", state_topic)),
-                },
-            )
+            yield _total_sensor(f"{one.name}_{period}", "energy", "kWh", state_topic)
         yield f"{one.name}_last_day", {"device_class": "date"}
+    if costs:
+        yield from (_total_sensor(name, "monetary", "EUR", state_topic) for name in _COSTS)
+    yield from ((name, fields) for name, fields in _TODAY.items() if name in costs)
     yield _CONSENT_DAYS, {"device_class": "duration", "unit_of_measurement": "d", "entity_category": "diagnostic"}
+
+
+def _total_sensor(name: str, device_class: str, unit: str, state_topic: str) -> tuple[str, Mapping[str, Any]]:
+    period = name.rpartition("_")[2]
+    return name, {
+        "device_class": device_class,
+        "unit_of_measurement": unit,
+        # The figure is a total that restarts with each period; it may also be corrected downwards.
+        "state_class": "total",
+        "last_reset_value_template": f"{{{{ value_json.{period}_from }}}}",
+        "suggested_display_precision": 2,
+        **({} if period == "yesterday" else _attributes(name, state_topic)),
+    }
 
 
 def _attributes(name: str, state_topic: str) -> dict[str, str]:
@@ -208,6 +231,40 @@ def read_figures(account_id: str, measures: MeasureStore, now: datetime) -> Iter
         )
 
 
+def read_cost_figures(
+    account_id: str, measures: MeasureStore, tariff: AccountTariff | None, now: datetime
+) -> dict[str, Any]:
+    """Return the values of the sensors of an account with prices, and their counts; nothing without prices.
+
+    Costs have the subscription, as on the page. That of yesterday is known if the whole day is.
+    """
+    today = civil_date(now)
+    if tariff is None or not tariff.choice_on(today):
+        return {}
+    days = (DateWindow(today - ONE_DAY, today), calendar_month(f"{today:%Y-%m}"))
+    window = DateWindow(min(one.start for one in days), days[1].end)
+    costs, _ = read_costs(measures, account_id, tariff, window)
+    yesterday, month = (row_of_days(one, costs) for one in days)
+    totals = (yesterday["total_eur"] if yesterday["days"] else None, month["total_eur"])
+    state: dict[str, Any] = {name: total and float(total) for name, total in zip(_COSTS, totals, strict=True)}
+    state |= {f"cost_month_{count}": month[count] for count in count_names(Period.MONTH)}
+    terms = tariff.terms(DateWindow(today, today + ONE_DAY)).get(today) if tariff.kind == "electricity" else None
+    if terms and terms.option is not Option.BASE:
+        state["off_peak_today"] = _off_peak_text(today, terms)
+    if terms and terms.option is Option.TEMPO:
+        state |= {"colour_today": tariff.colours.get(today), "colour_tomorrow": tariff.colours.get(today + ONE_DAY)}
+    return state
+
+
+def _off_peak_text(day: date, terms: Terms) -> str | None:
+    """Return the off-peak hours of a day, such as ``00:00-06:00, 22:00-24:00``; None where they are unknown."""
+    midnight = local_midnight(day).astimezone(UTC)
+    spans = [
+        [(midnight + timedelta(minutes=at)).astimezone(PARIS) for at in span] for span in off_peak_minutes(day, terms)
+    ]
+    return ", ".join(f"{start:%H:%M}-{end:%H:%M}" for start, end in spans).replace("-00:00", "-24:00") or None
+
+
 def build(options: OutputOptions, parts: OutputParts) -> MqttOutput:
     """Build the output of these options. Raises ValueError, with a text of one line, if they are wrong."""
     url, more = urlsplit(options.url), options.more
@@ -236,6 +293,7 @@ def build(options: OutputOptions, parts: OutputParts) -> MqttOutput:
         language=language,
         base_topic=_to_topic(more.get("base_topic", "releve")),
         discovery_prefix=_to_topic(more.get("discovery_prefix", "homeassistant")),
+        tariff_of=parts.tariff_of,
     )
 
 

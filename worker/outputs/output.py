@@ -46,7 +46,8 @@ class Change:
     """The changed part of a series: from the start of the first changed reading to the start of the last changed one.
 
     ``first`` and ``last``: in Europe/Paris; for a daily reading the local midnight. Values in between may be unchanged.
-    ``removed``: the keys of removed readings, oldest first.
+    ``removed``: the keys of removed readings, oldest first. ``repriced``: whether prices or what they depend on have
+    changed, so that costs may have gone.
     """
 
     account: OutputAccount
@@ -54,6 +55,7 @@ class Change:
     first: datetime
     last: datetime
     removed: Sequence[str] = ()
+    repriced: bool = False
 
 
 class Output(Protocol):

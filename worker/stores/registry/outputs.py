@@ -54,6 +54,8 @@ from worker.stores.registry.tables import (
 log = logging.getLogger("releve.outputs")
 # A change whose ``first`` is this moment stands for the whole series.
 BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
+# A change whose ``last`` is this moment is one of prices, or of what they depend on, until now.
+END: Final = datetime(2100, 1, 1, tzinfo=UTC)
 _ROW: Final = OUTPUT_CHANGES.c
 _GONE: Final = OUTPUT_REMOVALS.c
 _SERIES: Final = SERIES_OUTCOMES.c.series
