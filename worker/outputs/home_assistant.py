@@ -40,7 +40,7 @@ from worker.domain.prices.cost import Cost
 from worker.domain.prices.energy import Amount, add_energies
 from worker.domain.series import Doctype
 from worker.domain.statistics import STATISTICS, DayAmounts, Statistic, StatisticRow, daily_amounts, to_days, to_rows
-from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight
+from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight, split_window
 from worker.errors import NotDelivered
 from worker.outputs.home_assistant_socket import HomeAssistantAddress, HomeAssistantSession, parse_address
 from worker.outputs.output import Change, OutputAccount, OutputKind, OutputOptions, OutputParts, TariffOf
@@ -53,6 +53,7 @@ ROWS_A_MESSAGE: Final = 1000
 # replaced it.
 _SINCE_MEAN_TYPE: Final = (2025, 11)
 _NO_MEAN: Final = 0
+_DAYS_AT_ONCE: Final = 100  # Of costs, whose hours are in memory together.
 _HOUR: Final = timedelta(hours=1)
 _CLOSE: Final = 1e-7  # A smaller difference counts as none: numbers are sent with six decimals.
 # The pauses before each try to read the rows back. A thousand new rows take a second or two on a good machine, and ten
@@ -112,7 +113,7 @@ class HomeAssistant:
             return
         possible = [one for one in COST_STATISTICS if (one.kind == "gas") is (tariff.kind == "gas")]
         ids = [statistic_id(account, one) for one in possible]
-        described: Any = session.call("recorder/get_statistics_metadata", statistic_ids=ids)
+        described = session.call("recorder/get_statistics_metadata", statistic_ids=ids)
         held = {one["statistic_id"] for one in described}
         needed = [one for one in possible if statistic_id(account, one) in held or one.belongs_to(tariff.choices)]
         if not needed:
@@ -126,10 +127,10 @@ class HomeAssistant:
         for year in _years(DateWindow(oldest, first)) if oldest < first else ():
             _add(totals, reader.read_days(year))
         begin, since = max(first, oldest), local_midnight(first).astimezone(UTC)
-        for year in _years(DateWindow(begin, max(begin, tariff.today) + ONE_DAY)):
-            until = local_midnight(year.end).astimezone(UTC) if year.end <= tariff.today else self.now() + ONE_DAY
-            days = reader.read_days(year)
-            parts = reader.read_rows(year, days)
+        for window in split_window(DateWindow(begin, max(begin, tariff.today) + ONE_DAY), _DAYS_AT_ONCE):
+            until = local_midnight(window.end).astimezone(UTC) if window.end <= tariff.today else self.now() + ONE_DAY
+            days = reader.read_days(window)
+            parts = reader.read_rows(window, days)
             for statistic, total in totals.items():
                 metadata, rows = self._describe(statistic, account, session), parts[statistic.kind]
                 own = to_cost_rows(rows, total, statistic)

@@ -31,7 +31,7 @@ from worker.domain.completeness import civil_day_of
 from worker.domain.documents import start_of
 from worker.domain.messages import ChangedPart
 from worker.domain.retry import OUTPUT_DELAYS
-from worker.domain.series import Series, sources_of
+from worker.domain.series import Series, contract_series, daily_of, sources_of
 from worker.domain.windows import civil_date, local_midnight
 from worker.errors import StoreUnavailable, UnknownOutput
 from worker.stores.database import Database, SealedTable, SqlTable, build_insert, new_id, place_of
@@ -62,6 +62,7 @@ _SERIES: Final = SERIES_OUTCOMES.c.series
 KeptReadings = Collection[tuple[Series, str]]  # Readings that the output keeps, each by its series and key.
 _STATES: Final = tuple(series for series in Series if series.is_state)
 _CURVES: Final = tuple(series for series in Series if series.has_steps)
+_HOURS: Final = contract_series()  # It tells off-peak hours, which change what days cost.
 _DAILY: Final = tuple(series for series in Series if series.is_daily_energy)
 _MOST_DUE: Final = 500  # The largest number of outputs in one round of deliveries.
 # The condition that an output is for an account: either only for this account, or for all accounts of its tenant.
@@ -167,7 +168,7 @@ class OutboxTable(SqlTable):
         noted: set[str] = set()
 
         def note(part: ChangedPart) -> None:
-            if (not series.is_state or series is Series.CONTRACT) and part not in parts:
+            if (not series.is_state or series is _HOURS) and part not in parts:
                 parts.append(part)
                 noted.update(self._upsert(account_id, series, part, noted))
 
@@ -192,9 +193,9 @@ class OutboxTable(SqlTable):
         is inserted for an output that was created since the note.
         """
         account, now, outputs, locked = {"account_id": account_id}, self._now(), _OUTPUTS_OF, _OUTPUTS_OF_LOCKED
-        if series is Series.CONTRACT:
+        if series is _HOURS:
             outputs, locked = outputs.where(_HAS_PRICES), locked.where(_HAS_PRICES)
-            series, part = Series.DAILY, ChangedPart(BEGINNING, now)
+            series, part = daily_of(), ChangedPart(BEGINNING, now)
         if not noted:
             with self._database.reading() as connection:
                 if connection.execute(outputs, account).first() is None:
