@@ -258,11 +258,12 @@ def create_consent_reminders() -> None:
 @shared_task(name="tasks.upkeep.update_prices", base=ControlTask)
 def update_prices() -> None:
     """Fetch the regulator's prices, if an account uses them; once a day, also if that fails."""
-    from worker.accounts.price_files import fetch_from, update_files, uses_regulated
+    from worker.accounts.price_files import fetch_from, take_shipped, update_files, uses_regulated
     from worker.runtime.supplier_settings import price_addresses
 
     stores, today = current.stores(), civil_date(real_clock())  # Files don't follow the fleet's simulated time.
     if uses_regulated(stores.registry) and stores.windows.slot(f"update_prices:{today}", _A_DAY_S):
+        take_shipped(stores.registry)
         update_files(stores.registry, fetch_from(price_addresses(stores.settings), today))
 
 

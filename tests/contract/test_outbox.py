@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,13 +14,16 @@ from tests.support.registries import KEY, METER, NOW, OTHER_METER, add_ready, re
 from worker.domain.account import AccountState
 from worker.domain.messages import ChangedPart
 from worker.domain.series import Series
+from worker.domain.windows import local_midnight
 from worker.errors import StoreUnavailable, UnknownAccount, UnknownOutput, UnknownTenant
 from worker.stores.database import SqlTable
 from worker.stores.registry import Registry
 from worker.stores.registry import outputs as outbox
+from worker.stores.registry.account_details import PRICES
 from worker.stores.registry.api_tokens import TenantTable
 from worker.stores.registry.outputs import (
     BEGINNING,
+    END,
     OutboxTable,
     OutputTable,
     WaitingChange,
@@ -149,6 +152,39 @@ def test_states_are_not_sent(fleet: Fleet) -> None:
     account, output = add_ready(fleet.registry), fleet.add_output()
     fleet.change(account, part(1), Series.CONTRACT)
     assert fleet.waiting(output) == []
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_contract_changes_the_cost_of_all_days_where_prices_are_set(fleet: Fleet, is_own: bool) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    if is_own:
+        fleet.registry.account_details.save(account, PRICES, {})
+    else:
+        fleet.registry.tenants.save_prices("default", {})
+    fleet.change(account, part(1)._replace(removed=frozenset({"2024-07-01"})), Series.CONTRACT)
+    assert fleet.waiting(output) == [(account, DAILY, ChangedPart(BEGINNING, END))]
+    assert fleet.outbox.next_changes(output)[0].removed == ()
+    with fleet.outbox.noting(account, Series.CONTRACT) as note:
+        note(part(1))
+        assert fleet.waiting(output) == [], "the hours that it tells are not yet written"
+    fleet.change(account, part(1), Series.GAS_CONTRACT)
+    assert len(fleet.waiting(output)) == 1
+
+
+def test_daily_energy_is_enqueued_for_an_account_or_for_those_of_a_tenant(fleet: Fleet) -> None:
+    account, other = sorted([add_ready(fleet.registry), add_ready(fleet.registry, OTHER_METER)])
+    of_all, of_it = fleet.add_output(), fleet.add_output(account_id=account)
+    fleet.registry.account_details.save(account, PRICES, {})
+    fleet.outbox.enqueue_energy(date(2024, 7, 24), tenant="default", by_default=True)
+    since = ChangedPart(local_midnight(date(2024, 7, 24)), END)
+    assert (fleet.waiting(of_all), fleet.waiting(of_it)) == ([(other, DAILY, since)], [])
+    fleet.outbox.enqueue_energy(date(2024, 7, 24), account_id=account)
+    assert fleet.waiting(of_it) == [(account, DAILY, since)]
+    assert {state.waiting for state in fleet.outputs.list_outputs()} == {2, 1}
+    fleet.outbox.delete_sent(fleet.outbox.next_changes(of_it))
+    fleet.outbox.enqueue_energy(date(2024, 7, 26), account_id=account)
+    today = ChangedPart(local_midnight(date(2024, 7, 25)), END)
+    assert fleet.waiting(of_it) == [(account, DAILY, today)], "for the colour of tomorrow"
 
 
 def test_what_a_window_is_writing_is_not_delivered_until_it_closes(fleet: Fleet) -> None:

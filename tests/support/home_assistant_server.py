@@ -112,6 +112,7 @@ class HomeAssistantServer:
             commands |= {
                 "recorder/info": lambda _: {"recording": True, "thread_running": True, "backlog": 0},
                 "recorder/list_statistic_ids": lambda _: list(self.metadata.values()),
+                "recorder/get_statistics_metadata": self._describe,
                 "recorder/statistics_during_period": self._read,
                 "recorder/import_statistics": self._import,
             }
@@ -170,6 +171,11 @@ class HomeAssistantServer:
                 start = datetime.fromisoformat(row["start"]).astimezone(UTC)
                 self.rows[identifier][start] = StoredRow(row.get("state"), row.get("sum"))
         self.unwritten.clear()
+
+    def _describe(self, message: Message) -> list[Message]:
+        if set(message) != {"id", "type", "statistic_ids"}:
+            raise Refused("invalid_format")
+        return [self.metadata[one] for one in message["statistic_ids"] if one in self.metadata]
 
     def _read(self, message: Message) -> dict[str, list[Message]]:
         if self.reads_until_written:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final
 
-from worker.accounts.prices import CHOICES_JSON, load_copies
+from worker.accounts.prices import CHOICES_JSON, Choice, changing_prices, load_copies, note_changes, shipped_copies
 from worker.clients.endpoints import host_of
 from worker.clients.published_files import FileNotFetched, fetch_text
 from worker.domain.prices import Option, PricesRefused
 from worker.domain.prices.choices import RegulatedChoice
-from worker.domain.prices.regulated import FILES, PADDING, read_tariff
+from worker.domain.prices.regulated import FILES, PADDING, changed_days, read_tariff
 from worker.domain.windows import PARIS
 from worker.logs import fields
 from worker.stores.registry import Registry
@@ -51,7 +51,8 @@ def update_files(registry: Registry, read_copy: ReadCopy, options: Iterable[Opti
     copies, updates = load_copies(registry), list[FileUpdate]()
     for option in options:
         name, before = FILES[option], copies.get(FILES[option])
-        rows_before = read_tariff(before.text, option, before.copied_on).rows if before else 0
+        known = read_tariff(before.text, option, before.copied_on) if before else None
+        rows_before = known.rows if known else 0
         try:
             copy = read_copy(option)
             text = copy.text.replace("\0", "")  # PostgreSQL stores none.
@@ -66,9 +67,31 @@ def update_files(registry: Registry, read_copy: ReadCopy, options: Iterable[Opti
             facts = fields(file=name, reason=str(error), copied_on=updates[-1].copied_on)
             log.warning("prices not updated", extra=facts)
         else:
-            registry.public_files.save(name, kept, copy.copied_on)
+            _save(registry, option, PublicFile(name, kept, copy.copied_on), changed_days(known, tariff))
             updates.append(FileUpdate(name, copy.copied_on, tariff.rows - rows_before))
     return updates
+
+
+def take_shipped(registry: Registry) -> None:
+    """Take the copies that ship with this version where they are newer, so that outputs learn what they change."""
+    stored = registry.public_files.load_all()
+    for option in Option:
+        name, copy = FILES[option], shipped_copies().get(FILES[option])
+        before = stored.get(name, copy)  # Nothing is stored yet on the first day: then it was in use since.
+        if copy and before and (name not in stored or before.copied_on < copy.copied_on):
+            old, new = (read_tariff(one.text, option, one.copied_on) for one in (before, copy))
+            _save(registry, option, copy, changed_days(old, new))
+
+
+def _save(registry: Registry, option: Option, copy: PublicFile, days: Mapping[int, Collection[date]]) -> None:
+    """Save a copy; ``days``: whose prices it changes, by power."""
+
+    def is_changed(choice: Choice, day: date) -> bool:
+        return isinstance(choice, RegulatedChoice) and choice.option is option and day in days.get(choice.power, ())
+
+    with changing_prices(registry) as locked:
+        locked.public_files.save(*copy)
+        note_changes(locked, days.values(), is_changed)
 
 
 def fetch_from(addresses: Mapping[Option, str], today: date) -> ReadCopy:

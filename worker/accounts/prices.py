@@ -8,7 +8,8 @@ the registry, or of the copies that ship with Relève where these are as new.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache, partial
@@ -29,6 +30,7 @@ from worker.domain.prices.choices import (
     TariffChoices,
     Terms,
     choice_on,
+    first_change,
     format_hours,
     option_of,
     price_of,
@@ -153,7 +155,7 @@ def load_tariff(registry: Registry, measures: MeasureStore, account: Account) ->
 
 def load_copies(registry: Registry) -> dict[str, PublicFile]:
     """Return the newest copies of published files, by name: those of the registry, or those that ship."""
-    copies = [*_shipped_copies().values(), *registry.public_files.load_all().values()]
+    copies = [*shipped_copies().values(), *registry.public_files.load_all().values()]
     return {copy.name: copy for copy in sorted(copies, key=lambda copy: copy.copied_on)}  # Of a day: the stored one.
 
 
@@ -163,18 +165,53 @@ def load_colours(registry: Registry) -> Mapping[date, Colour]:
     return _read_colours(stored.text) if stored else {}
 
 
+@contextmanager
+def changing_prices(registry: Registry) -> Iterator[Registry]:
+    """Yield the registry in a transaction in which nobody else changes prices or colours."""
+    with registry.database.writing(_LOCK) as connection:
+        yield registry.join(connection)
+
+
 def save_colours(registry: Registry, text: str) -> tuple[int, int]:
     """Add the colours of a file to the known ones, and return how many days are new, and how many changed.
 
     Raises PricesRefused.
     """
     given = read_colours(text)
-    with registry.database.writing(_LOCK) as connection:
-        locked = registry.join(connection)
+    with changing_prices(registry) as locked:
         known = load_colours(locked)
         locked.public_files.save(COLOURS_FILE, write_colours({**known, **given}), civil_date(registry.now()))
+        new = [day for day, colour in given.items() if known.get(day) is not colour]
+        touched = {*new, *(day + ONE_DAY for day in new)}  # The night that follows a day has its colour, too.
+        note_changes(locked, [touched], lambda one, day: option_of(one) is Option.TEMPO and day in touched)
     changed = sum(known.get(day, colour) is not colour for day, colour in given.items())
     return len(given.keys() - known.keys()), changed
+
+
+def note_changes(
+    registry: Registry, days: Iterable[Collection[date]], is_changed: Callable[[Choice, date], bool]
+) -> None:
+    """Note for outputs, of each account, the energy from the first day on whose choice is changed on that day.
+
+    ``days``: those on which anything may be changed. ``registry``: in the transaction that changes prices or colours.
+    """
+    begins = {window.start for some in days for window in to_windows(some)}
+
+    def find_first(*choices: TariffChoices) -> date | None:
+        firsts = begins.union(one.first for told in choices for one in told.electricity)
+        on_days = ((day, choice_on(choices, "electricity", day)) for day in sorted(firsts))
+        return next((day for day, choice in on_days if choice and is_changed(choice, day)), None)
+
+    if not begins:
+        return
+    defaults = {tenant: CHOICES_JSON.validate_python(one) for tenant, one in registry.tenants.load_prices().items()}
+    for tenant, default in defaults.items():
+        if first := find_first(default):
+            registry.outbox.enqueue_energy(first, tenant=tenant, by_default=True)
+    for account_id, told in registry.account_details.iterate(PRICES):
+        default = defaults.get(registry.accounts.get(account_id).tenant, TariffChoices())
+        if first := find_first(CHOICES_JSON.validate_python(told), default):
+            registry.outbox.enqueue_energy(first, account_id=account_id)
 
 
 def load_choices(registry: Registry, owner: Owner) -> TariffChoices | None:
@@ -207,9 +244,8 @@ def set_prices(
             raise PricesRefused("this is a meter of electricity: it takes blocks [[electricity]] and [[production]]")
     elif hours:
         raise PricesRefused("off-peak hours: each meter has its own, so a tenant has none")
-    with registry.database.writing(_LOCK) as connection:
-        locked = registry.join(connection)
-        choices = load_choices(locked, owner) or TariffChoices()
+    with changing_prices(registry) as locked:
+        choices = before = load_choices(locked, owner) or TariffChoices()
         changed = [*(choices.electricity if regulated else ()), *(choices.hours if hours else ())]
         if changed and first is None:
             since = max(one.first for one in changed)
@@ -223,17 +259,25 @@ def set_prices(
             locked.account_details.save(owner.id, PRICES, stored)
         else:
             locked.tenants.save_prices(owner, stored)
+        _note_choices(locked, owner, first_change(before, choices))
 
 
 def remove_prices(registry: Registry, owner: Owner) -> bool:
     """Forget what was set, also off-peak hours, and return whether something was. Raises UnknownTenant."""
-    with registry.database.writing(_LOCK) as connection:
-        locked = registry.join(connection)
+    with changing_prices(registry) as locked:
         if isinstance(owner, Account):
-            return locked.account_details.remove(owner.id, PRICES)
-        was_set = load_choices(locked, owner) is not None
-        locked.tenants.save_prices(owner, None)
+            was_set = locked.account_details.remove(owner.id, PRICES)
+        else:
+            was_set = load_choices(locked, owner) is not None
+            locked.tenants.save_prices(owner, None)
+        _note_choices(locked, owner, BEGINNING if was_set else None)
     return was_set
+
+
+def _note_choices(registry: Registry, owner: Owner, first: date | None) -> None:
+    account_id, tenant = (owner.id, None) if isinstance(owner, Account) else (None, owner)
+    if first:
+        registry.outbox.enqueue_energy(first, account_id=account_id, tenant=tenant)
 
 
 def find_option(registers: Entry) -> Option | None:
@@ -253,11 +297,12 @@ def suggest(measures: MeasureStore, account: Account) -> dict[str, str]:
 
 
 def read_costs(
-    measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow
+    measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow, *, unpriced: bool = False
 ) -> tuple[dict[date, Cost], dict[date, Cost] | None]:
     """Return what the days of a window cost, and what is paid for their production, which is None without panels.
 
-    The curve is read only for days that have neither daily values nor registers.
+    The curve is read only for days that have neither daily values nor registers. ``unpriced``: days without a price are
+    there with their energy alone.
     """
     if tariff.kind == "gas":
         return _read_gas(measures, account_id, tariff, window), None
@@ -278,11 +323,11 @@ def read_costs(
         tariff.colours,
     )
     paid = _price_production(energies_of_days(stored[_FED.inputs], ONLY_PERIOD), tariff) if tariff.has_panels else None
-    return price_energies(energies, lambda day: terms[day].price), paid
+    return (energies if unpriced else {}) | price_energies(energies, lambda day: terms[day].price), paid
 
 
 def read_hours(
-    measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow
+    measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow, *, unpriced: bool = False
 ) -> tuple[dict[str, Cost], dict[str, Cost] | None]:
     """Return costs as ``read_costs`` does, but of hours of electricity, by the keys of their documents."""
 
@@ -291,12 +336,22 @@ def read_hours(
         return energies_of_curve(terms, steps, tariff.colours, by_hour=True)
 
     terms = tariff.terms(window)
-    costs = price_energies(read(series.Direction.CONSUMPTION, terms), lambda day: terms[day].price)
+    energies = read(series.Direction.CONSUMPTION, terms)
+    costs = (energies if unpriced else {}) | price_energies(energies, lambda day: terms[day].price)
     if not tariff.has_panels:
         return costs, None
     fed = read(series.Direction.PRODUCTION, dict.fromkeys(window.dates(), Terms(Option.BASE)))
     sums = {key: replace(one, by_period={ONLY_PERIOD: sum(one.by_period.values())}) for key, one in fed.items()}
     return costs, _price_production(sums, tariff)
+
+
+def first_affected(measures: MeasureStore, account_id: str, tariff: AccountTariff, day: date) -> date:
+    """Return the first day whose cost a changed reading of this day may change."""
+    if tariff.kind != "gas":
+        return day - ONE_DAY  # Its midnight ends what registers count of the day before.
+    published = series.intervals_of(tariff.supplier).inputs
+    spans = map(interval_days, _read(measures, account_id, published)[published])
+    return min((span.start for span in spans if day in span), default=day)
 
 
 def _price_production(energies: Mapping[Key, PeriodEnergies], tariff: AccountTariff) -> dict[Key, Cost]:
@@ -343,7 +398,8 @@ def _is_gas(supplier: str) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _shipped_copies() -> dict[str, PublicFile]:
+def shipped_copies() -> dict[str, PublicFile]:
+    """Return the copies that ship with Relève, by name."""
     days = json.loads((_SHIPPED / "copies.json").read_text(encoding="utf-8"))
     return {
         name: PublicFile(name, (_SHIPPED / name).read_text(encoding="utf-8-sig"), date.fromisoformat(day))

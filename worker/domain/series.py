@@ -641,6 +641,15 @@ def find_curve(daily: Series) -> Series | None:
     return next((series for series in Series if series.has_steps and series.description.adds_up_to is daily), None)
 
 
+def sources_of(daily: Series) -> list[Series]:
+    """Return the series that tell the same energy as these daily values, themselves included."""
+    return [
+        series
+        for series in Series
+        if series is daily or series.description.adds_up_to is daily or (series.has_intervals and daily.is_gas)
+    ]
+
+
 def with_days(series: Collection[Series]) -> list[Series]:
     """Return these series and the daily series of each curve among them, in the order of ``Series``."""
     days = {curve.description.adds_up_to for curve in series if curve.has_steps}

@@ -20,15 +20,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final, NamedTuple
+from fractions import Fraction
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from worker.domain.documents import Document, key_of, to_amount
 from worker.domain.series import Doctype, Period, Series, find_curve, find_doctype
 from worker.domain.windows import PARIS, civil_date, day_length, local_midnight
 
 _HOUR: Final = timedelta(hours=1)
-_GAS_DAY_STARTS_AT: Final = 6  # The hour in local time.
+GAS_DAY_STARTS_AT: Final = 6  # The hour in local time.
 _VOLUME: Final = "volume"
+AnyAmount = TypeVar("AnyAmount", int, int | Fraction)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ def _statistics_of(daily: Series) -> Iterator[Statistic]:
         series=frozenset(series for series in (daily, find_curve(daily)) if series),
         days=daily.inputs,
         hours=find_doctype(daily, Period.HOUR),
-        starts_at=_GAS_DAY_STARTS_AT if daily.is_gas else 0,
+        starts_at=GAS_DAY_STARTS_AT if daily.is_gas else 0,
     )
     yield statistic
     if _VOLUME in daily.inputs.detail_names:
@@ -70,22 +72,22 @@ STATISTICS: Final = tuple(
 )
 
 
-class DayAmounts(NamedTuple):
+class DayAmounts(NamedTuple, Generic[AnyAmount]):
     """The stored amounts of a day.
 
     ``daily``: the daily value; None if there is none. ``hours``: the amounts of the stored hours, by start in UTC.
     """
 
     day: date
-    daily: int | None
-    hours: Mapping[datetime, int]
+    daily: AnyAmount | None
+    hours: Mapping[datetime, AnyAmount]
 
     @property
     def is_known(self) -> bool:
         return self.daily is not None or bool(self.hours)
 
     @property
-    def amount(self) -> int:
+    def amount(self) -> AnyAmount:
         """The daily value; if there is none, the sum of the hours."""
         return sum(self.hours.values()) if self.daily is None else self.daily
 
@@ -98,7 +100,7 @@ class StatisticRow(NamedTuple):
     total: int
 
 
-def to_days(dates: Iterable[date], daily: Mapping[date, int], hours: Iterable[Document]) -> Iterator[DayAmounts]:
+def to_days(dates: Iterable[date], daily: Mapping[date, int], hours: Iterable[Document]) -> Iterator[DayAmounts[int]]:
     """Yield the stored amounts of each of these days, from the daily values and the documents of hours."""
     by_day: dict[date, dict[datetime, int]] = {}
     for document in hours:
@@ -114,23 +116,23 @@ def daily_amounts(documents: Iterable[Document], statistic: Statistic) -> dict[d
     return {date.fromisoformat(key_of(row)): to_amount(row[field]) for row in documents if row.get(field) is not None}
 
 
-def to_rows(days: Iterable[DayAmounts], total: int, statistic: Statistic) -> Iterator[StatisticRow]:
+def to_rows(days: Iterable[DayAmounts[int]], total: int, statistic: Statistic) -> Iterator[StatisticRow]:
     """Yield the rows of these days up to the last known day; ``total``: the running sum before the first day."""
-    pending: list[DayAmounts] = []
+    pending: list[DayAmounts[int]] = []
     for values in days:
         pending.append(values)
         if values.is_known:
             for day in pending:
-                for start, amount in _split(day, statistic):
+                for start, amount in split_day(day, statistic.starts_at):
                     total += amount or 0
                     yield StatisticRow(start, amount, total)
             pending.clear()
 
 
-def _split(values: DayAmounts, statistic: Statistic) -> Iterator[tuple[datetime, int | None]]:
-    """Yield the start and the amount of each row of a day."""
+def split_day(values: DayAmounts[AnyAmount], starts_at: int = 0) -> Iterator[tuple[datetime, AnyAmount | None]]:
+    """Yield the start and the amount of each row of a day, which begins at a local hour."""
     if not values.hours:
-        start = datetime.combine(values.day, time(statistic.starts_at), PARIS)
+        start = datetime.combine(values.day, time(starts_at), PARIS)
         yield start.astimezone(UTC), values.daily
         return
     missing = values.amount - sum(values.hours.values())

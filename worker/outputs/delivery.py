@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from worker import errors
 from worker.domain.account import Account, AccountState
 from worker.domain.clock import Clock
 from worker.domain.documents import ALL_KEYS, key_of, start_of
+from worker.domain.series import sources_of
 from worker.domain.windows import ONE_DAY, PARIS, civil_date, local_midnight
 from worker.logs import fields
 from worker.metrics import OUTPUT_FAILURES, OUTPUT_SERIES
@@ -177,20 +179,22 @@ class OutputDelivery:
         return len(changes), kept or ()
 
     def _to_change(self, account: OutputAccount, row: WaitingChange) -> Change | None:
-        """Return the change to send; None if the row stands for the whole series, but the series has no reading.
+        """Return the change to send; None if the row stands for the whole series, but there is no reading of it.
 
-        A row that begins at BEGINNING stands for the whole series. Its change begins at the series' oldest reading,
-        which may be a removed one. A row that ends at END stands for everything until now, as prices have changed.
+        A row that begins at BEGINNING stands for the whole series. Its change begins at the oldest reading, which may
+        be a removed one; that of daily values also at the oldest reading of which days are computed or priced. A row
+        that ends at END stands for everything until now, as prices have changed.
         """
         repriced = row.last >= END
-        last = (max(self.now(), row.first) if repriced else row.last).astimezone(PARIS)
-        starts, inputs = [row.first], row.series.inputs
+        starts, last = [row.first], max(self.now(), row.first) if repriced else row.last
         if row.first <= BEGINNING:
-            first = self.parts.measures.read(account.id, {inputs: ALL_KEYS}, 1)[inputs]
-            starts = [start_of(key) for key in (*map(key_of, first), *row.removed[:1])]
+            doctypes = {series.inputs: ALL_KEYS for series in sources_of(row.series)}
+            found = chain.from_iterable(self.parts.measures.read(account.id, doctypes, 1).values())
+            starts = [start_of(key) for key in (*map(key_of, found), *row.removed[:1])]
         if not starts:
             return None
-        return Change(account, row.series, min(starts).astimezone(PARIS), last, row.removed, repriced)
+        first, last = min(starts).astimezone(PARIS), last.astimezone(PARIS)
+        return Change(account, row.series, first, last, row.removed, repriced)
 
     def _record_failure(self, state: OutputState, error: Exception, sent: int) -> None:
         text, code = (str(error), error.code) if isinstance(error, errors.WorkerError) else ("", "")

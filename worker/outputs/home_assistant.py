@@ -17,21 +17,33 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import islice, takewhile
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from worker.accounts.prices import AccountTariff, first_affected, read_costs, read_hours
 from worker.domain.clock import Clock
-from worker.domain.documents import ALL_KEYS, MILLIWATT_HOURS_PER_KWH, key_range, to_reading
+from worker.domain.cost_statistics import (
+    COST_STATISTICS,
+    COSTED_SERIES,
+    CostPart,
+    CostStatistic,
+    split_costs,
+    to_cost_rows,
+)
+from worker.domain.documents import ALL_KEYS, MILLIWATT_HOURS_PER_KWH, key_of, key_range, start_of
+from worker.domain.prices.cost import Cost
+from worker.domain.prices.energy import Amount, add_energies
 from worker.domain.series import Doctype
 from worker.domain.statistics import STATISTICS, DayAmounts, Statistic, StatisticRow, daily_amounts, to_days, to_rows
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight
 from worker.errors import NotDelivered
 from worker.outputs.home_assistant_socket import HomeAssistantAddress, HomeAssistantSession, parse_address
-from worker.outputs.output import Change, OutputAccount, OutputKind, OutputOptions, OutputParts
+from worker.outputs.output import Change, OutputAccount, OutputKind, OutputOptions, OutputParts, TariffOf
 from worker.stores.measures.measure_store import Document, MeasureStore
 from worker.texts import LANGUAGES, translate
 
@@ -62,6 +74,7 @@ class HomeAssistant:
     language: str
     measures: MeasureStore
     now: Clock
+    tariff_of: TariffOf = OutputParts.tariff_of
     rows_a_message: int = ROWS_A_MESSAGE
     wait: Callable[[float], None] = time.sleep
 
@@ -75,23 +88,70 @@ class HomeAssistant:
         """Send every row from the first changed day on, statistic by statistic."""
         of_all = [(one, [change for change in changes if change.series in one.series]) for one in STATISTICS]
         relevant = [(statistic, own) for statistic, own in of_all if own]
-        if not relevant:
+        costed = [change for change in changes if change.series in COSTED_SERIES]
+        if not costed:
             return
         with self.address.open() as session:
             for statistic, own in relevant:
                 self._send_statistic(session, statistic, own)
+            self._send_costs(session, costed)
 
     def _send_statistic(self, session: HomeAssistantSession, statistic: Statistic, changes: list[Change]) -> None:
         account = changes[0].account
         reader = StatisticReader(self.measures, account.id, statistic)
         first = min(civil_date(change.first) for change in changes)
         metadata = self._describe(statistic, account, session)
-        rows = reader.rows_since(first, self.now())
-        since, batch = local_midnight(first).astimezone(UTC), list(islice(rows, self.rows_a_message))
-        total = batch[0].total - (batch[0].amount or 0) if batch else reader.sum_before(first)
+        span = local_midnight(first).astimezone(UTC), self.now() + ONE_DAY
+        rows, sum_before = reader.rows_since(first, self.now()), partial(reader.sum_before, first)
+        self._send_rows(session, metadata, rows, span, sum_before)
+
+    def _send_costs(self, session: HomeAssistantSession, changes: Sequence[Change]) -> None:
+        """Send what the account's energy costs, where it has prices; also what Home Assistant holds from before."""
+        account = changes[0].account
+        if (tariff := self.tariff_of(account.id)) is None:
+            return
+        possible = [one for one in COST_STATISTICS if (one.kind == "gas") is (tariff.kind == "gas")]
+        ids = [statistic_id(account, one) for one in possible]
+        described: Any = session.call("recorder/get_statistics_metadata", statistic_ids=ids)
+        held = {one["statistic_id"] for one in described}
+        needed = [one for one in possible if statistic_id(account, one) in held or one.belongs_to(tariff.choices)]
+        if not needed:
+            return
+        reader = CostReader(self.measures, account.id, tariff)
+        changed = min(civil_date(change.first) for change in changes)
+        first = first_affected(self.measures, account.id, tariff, changed)
+        doctypes = [one.inputs for one in COSTED_SERIES if one.description.supplier == tariff.supplier]
+        oldest = _find_oldest(self.measures, account.id, doctypes) or first
+        totals: dict[CostStatistic, Amount] = dict.fromkeys(needed, 0)
+        for year in _years(DateWindow(oldest, first)) if oldest < first else ():
+            _add(totals, reader.read_days(year))
+        begin, since = max(first, oldest), local_midnight(first).astimezone(UTC)
+        for year in _years(DateWindow(begin, max(begin, tariff.today) + ONE_DAY)):
+            until = local_midnight(year.end).astimezone(UTC) if year.end <= tariff.today else self.now() + ONE_DAY
+            days = reader.read_days(year)
+            parts = reader.read_rows(year, days)
+            for statistic, total in totals.items():
+                metadata, rows = self._describe(statistic, account, session), parts[statistic.kind]
+                own = to_cost_rows(rows, total, statistic)
+                self._send_rows(session, metadata, own, (since, until), partial(statistic.round, total))
+            _add(totals, days)
+            since = until
+
+    def _send_rows(
+        self,
+        session: HomeAssistantSession,
+        metadata: Mapping[str, Any],
+        rows: Iterator[StatisticRow],
+        span: tuple[datetime, datetime],
+        sum_before: Callable[[], int],
+    ) -> None:
+        """Send the rows of a span of time; what Home Assistant holds beside them there loses its amount."""
+        since, end = span
+        batch = list(islice(rows, self.rows_a_message))
+        total = batch[0].total - (batch[0].amount or 0) if batch else sum_before()
         while True:
             following = list(islice(rows, self.rows_a_message))
-            until = following[0].start if following else self.now() + ONE_DAY
+            until = following[0].start if following else end
             stored = self._write(session, metadata, batch, since, until)
             gone = [row for row in _rows_gone(stored, batch, total) if not _is_same(row, stored[row.start])]
             for place in range(0, len(gone), self.rows_a_message):
@@ -101,12 +161,14 @@ class HomeAssistant:
                 return
             since, total, batch = until, batch[-1].total, following
 
-    def _describe(self, statistic: Statistic, account: OutputAccount, session: HomeAssistantSession) -> dict[str, Any]:
+    def _describe(
+        self, statistic: Statistic | CostStatistic, account: OutputAccount, session: HomeAssistantSession
+    ) -> dict[str, Any]:
         is_new = session.version >= _SINCE_MEAN_TYPE
         kind = {"mean_type": _NO_MEAN, "unit_class": statistic.unit_class} if is_new else {"has_mean": False}
         return {
             "has_sum": True,
-            "name": translate(f"output.statistic.{statistic.name}", self.language, label=account.label),
+            "name": _to_title(statistic, account, self.language),
             "source": SOURCE,
             "statistic_id": statistic_id(account, statistic),
             "unit_of_measurement": statistic.unit,
@@ -142,7 +204,15 @@ class HomeAssistant:
         raise NotDelivered("Home Assistant accepted the statistics, but has not written them yet")
 
 
-def statistic_id(account: OutputAccount, statistic: Statistic) -> str:
+def _to_title(statistic: Statistic | CostStatistic, account: OutputAccount, language: str) -> str:
+    name, facts = statistic.name, {"label": account.label}
+    if isinstance(statistic, CostStatistic) and statistic.period:
+        name = name.replace(statistic.period, "period")
+        facts["period"] = translate(f"tariff_period.{statistic.period}", language)
+    return translate(f"output.statistic.{name}", language, **facts)
+
+
+def statistic_id(account: OutputAccount, statistic: Statistic | CostStatistic) -> str:
     """Return the identifier of an account's statistic, such as ``releve:home_gas_volume``."""
     label = re.sub(r"[^a-z0-9]+", "_", account.label.lower()).strip("_")
     return f"{SOURCE}:{label}_{statistic.name}"
@@ -224,7 +294,7 @@ class StatisticReader:
             return True
         return any(self._read_daily(year) for year in _years(DateWindow(oldest, max(oldest, today) + ONE_DAY)))
 
-    def _read_days(self, window: DateWindow) -> Iterator[DayAmounts]:
+    def _read_days(self, window: DateWindow) -> Iterator[DayAmounts[int]]:
         for year in _years(window):
             yield from to_days(year.dates(), self._read_daily(year), self._read_hours(year))
 
@@ -244,11 +314,8 @@ class StatisticReader:
         return total
 
     def _first_day(self) -> date | None:
-        """Return the day of the oldest value; None if there is no value."""
         doctypes = [doctype for doctype in (self.statistic.days, self.statistic.hours) if doctype]
-        found = self.measures.read(self.account_id, dict.fromkeys(doctypes, ALL_KEYS), 1)
-        oldest = [to_reading(row, doctype).start for doctype, rows in found.items() for row in rows]
-        return min(map(civil_date, oldest), default=None)
+        return _find_oldest(self.measures, self.account_id, doctypes)
 
     def _read_daily(self, window: DateWindow) -> dict[date, int]:
         return daily_amounts(self._read(window, self.statistic.days), self.statistic)
@@ -258,6 +325,40 @@ class StatisticReader:
 
     def _read(self, window: DateWindow, doctype: Doctype) -> list[Document]:
         return self.measures.read(self.account_id, {doctype: key_range(window, doctype)}).get(doctype, [])
+
+
+@dataclass(frozen=True)
+class CostReader:
+    """What one account pays, read from the store. The methods may raise StoreUnavailable."""
+
+    measures: MeasureStore
+    account_id: str
+    tariff: AccountTariff
+
+    def read_days(self, window: DateWindow) -> dict[str, Mapping[date, Cost]]:
+        """Return the costs of days by kind, also the energy of days without a price."""
+        costs, paid = read_costs(self.measures, self.account_id, self.tariff, window, unpriced=True)
+        return {self.tariff.kind: costs, "production": paid or {}}
+
+    def read_rows(self, window: DateWindow, days: Mapping[str, Mapping[date, Cost]]) -> dict[str, list[CostPart]]:
+        """Return the parts of these days by kind."""
+        if self.tariff.kind == "gas":
+            return {"gas": list(split_costs(days["gas"], {}, is_gas=True))}
+        costs, paid = read_hours(self.measures, self.account_id, self.tariff, window, unpriced=True)
+        hours = {"electricity": costs, "production": paid or {}}
+        return {kind: list(split_costs(days[kind], hours[kind])) for kind in hours}
+
+
+def _add(totals: dict[CostStatistic, Amount], days: Mapping[str, Mapping[date, Cost]]) -> None:
+    sums = {kind: add_energies(of_kind.values(), 0) for kind, of_kind in days.items()}
+    for statistic in totals:
+        totals[statistic] += statistic.amount_of(sums[statistic.kind]) or 0
+
+
+def _find_oldest(measures: MeasureStore, account_id: str, doctypes: Iterable[Doctype]) -> date | None:
+    """Return the day of the oldest reading; None if there is none."""
+    found = measures.read(account_id, dict.fromkeys(doctypes, ALL_KEYS), 1)
+    return min((civil_date(start_of(key_of(row))) for rows in found.values() for row in rows), default=None)
 
 
 def _years(window: DateWindow) -> Iterator[DateWindow]:
@@ -283,7 +384,7 @@ def _build(options: OutputOptions, parts: OutputParts) -> HomeAssistant:
     language = options.more.get("language", LANGUAGES[0])
     if language not in LANGUAGES:
         raise ValueError(f"language must be {' or '.join(LANGUAGES)}")
-    return HomeAssistant(HomeAssistantAddress(url, token), language, parts.measures, parts.now)
+    return HomeAssistant(HomeAssistantAddress(url, token), language, parts.measures, parts.now, parts.tariff_of)
 
 
 KIND: Final = OutputKind(

@@ -34,6 +34,7 @@ from tests.support.receivers import (
     WebhookReceiver,
 )
 from tests.support.registries import add_ready, prepare_registry, registry_keys, registry_sealer
+from worker.accounts.prices import AccountTariff, load_tariff
 from worker.domain.documents import ALL_KEYS, key_of, start_of
 from worker.domain.messages import ChangedPart, WindowResult
 from worker.domain.series import Doctype, Series
@@ -83,7 +84,7 @@ class World(KillableStore):
     def __init__(self, folder: Path) -> None:
         prepare_registry(folder)
         self.at, self.values = NOW, 0
-        self.registry = Registry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_keys())
+        self.registry = Registry(Database(f"sqlite:///{folder / 'registry.db'}"), registry_keys(), now=lambda: self.at)
         self.outputs = OutputTable(self.registry.database, registry_sealer(), EXPIRY)
         self.outbox = DeliveryOutbox(self.registry.database, lambda: self.at, EXPIRY)
         self.outbox.after_note = self._after_note
@@ -108,12 +109,15 @@ class World(KillableStore):
                 kind: OutputKind(name=kind, title="", url_help="", build=self._build)
                 for kind in map(_name, self.receivers.values())
             },
-            parts=OutputParts(measures=self.store, now=lambda: self.at),
+            parts=OutputParts(measures=self.store, now=lambda: self.at, tariff_of=self.tariff_of),
             locks=locks,
             now=lambda: self.at,
             notify=lambda state, now: None,
         )
         self.reached: Receiver = self.broker
+
+    def tariff_of(self, account_id: str) -> AccountTariff | None:
+        return load_tariff(self.registry, self.store, self.registry.accounts.get(account_id))
 
     def _build(self, options: OutputOptions, parts: OutputParts) -> Output:
         """Build the output to the receiver that is delivered to."""
@@ -125,7 +129,9 @@ class World(KillableStore):
             case WebhookReceiver():
                 return replace(webhook.build(options, parts), most_readings=40)
             case HomeAssistantInMemory():
-                return HomeAssistant(broker, "en", measures, now, rows_a_message=30, wait=lambda _: None)
+                return HomeAssistant(
+                    broker, "en", measures, now, parts.tariff_of, rows_a_message=30, wait=lambda _: None
+                )
             case _:
                 return replace(line_protocol.build(options, parts), most_lines=60)
 

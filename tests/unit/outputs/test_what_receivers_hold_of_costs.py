@@ -60,8 +60,9 @@ class PricedWorld(World):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.tariff: AccountTariff | None = None
-        parts = OutputParts(measures=self.store, now=lambda: self.at, tariff_of=lambda _: self.tariff)
-        self.delivery = replace(self.delivery, parts=parts)
+
+    def tariff_of(self, account_id: str) -> AccountTariff | None:
+        return self.tariff
 
     def _build(self, options: OutputOptions, parts: OutputParts) -> Output:
         built = super()._build(options, parts)

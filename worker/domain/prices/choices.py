@@ -125,6 +125,13 @@ def choice_on(choices: Iterable[TariffChoices], kind: str, day: date) -> Regulat
     return next((found for one in choices if (found := _in_force(getattr(one, kind), day))), None)
 
 
+def first_change(before: TariffChoices, after: TariffChoices) -> date | None:
+    """Return the first day from which choices of any kind differ; None if they are the same."""
+    kinds = ((getattr(before, kind), getattr(after, kind)) for kind in (*KINDS, "hours"))
+    changed = (one for old, new in kinds for one in (*old, *new) if one not in old or one not in new)
+    return min((one.first for one in changed), default=None)
+
+
 def price_of(
     choice: RegulatedChoice | Price | None, tariffs: Mapping[Option, RegulatedTariff], day: date
 ) -> Price | None:

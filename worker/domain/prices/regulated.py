@@ -25,8 +25,17 @@ from datetime import date
 from decimal import Decimal
 from typing import Final
 
-from worker.domain.prices import COLUMNS, HIGHEST_PRICE, HIGHEST_SUBSCRIPTION, Option, Price, PricesRefused, find_misfit
-from worker.domain.windows import ONE_DAY
+from worker.domain.prices import (
+    COLUMNS,
+    HIGHEST_PRICE,
+    HIGHEST_SUBSCRIPTION,
+    Option,
+    Price,
+    PricesRefused,
+    find_misfit,
+    find_price,
+)
+from worker.domain.windows import ONE_DAY, DateWindow
 
 FILES: Final[Mapping[Option, str]] = {
     Option.BASE: "Option_Base.csv",
@@ -67,6 +76,21 @@ def read_tariff(text: str, option: Option, copied_on: date, rows_before: int = 0
     if len(rows) < rows_before:
         raise PricesRefused(f"it has {len(rows)} rows, but the copy before had {rows_before}")
     return RegulatedTariff(len(rows), _read_prices(rows, option, copied_on))
+
+
+def changed_days(before: RegulatedTariff | None, after: RegulatedTariff) -> dict[int, set[date]]:
+    """Return by power the days whose price differs between two copies."""
+
+    def price_of(prices: Sequence[Price], day: date) -> object:
+        found = find_price(prices, day)
+        return found and (found.energy, found.subscription)
+
+    days: dict[int, set[date]] = {}
+    for power in after.by_power.keys() | (before.by_power.keys() if before else ()):
+        old, new = (copy.by_power.get(power, ()) if copy else () for copy in (before, after))
+        spans = (DateWindow(one.first, one.last + ONE_DAY) for one in (*old, *new) if one.last and old != new)
+        days[power] = {day for span in spans for day in span.dates() if price_of(old, day) != price_of(new, day)}
+    return days
 
 
 def _read_rows(text: str, option: Option) -> list[_Row]:

@@ -19,7 +19,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
@@ -31,20 +31,23 @@ from worker.domain.completeness import civil_day_of
 from worker.domain.documents import start_of
 from worker.domain.messages import ChangedPart
 from worker.domain.retry import OUTPUT_DELAYS
-from worker.domain.series import Series
-from worker.domain.windows import civil_date
+from worker.domain.series import Series, sources_of
+from worker.domain.windows import civil_date, local_midnight
 from worker.errors import StoreUnavailable, UnknownOutput
 from worker.stores.database import Database, SealedTable, SqlTable, build_insert, new_id, place_of
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows
+from worker.stores.registry.account_details import PRICES
 from worker.stores.registry.account_rows import NOT_REMOVED
 from worker.stores.registry.api_tokens import require_tenant
 from worker.stores.registry.tables import (
+    ACCOUNT_DETAILS,
     ACCOUNTS,
     OUTPUT_CHANGES,
     OUTPUT_REMOVALS,
     OUTPUTS,
     SERIES_OUTCOMES,
+    TENANTS,
     belongs_to,
 )
 
@@ -55,9 +58,11 @@ BEGINNING: Final = datetime(2000, 1, 1, tzinfo=UTC)
 END: Final = datetime(2100, 1, 1, tzinfo=UTC)
 _ROW: Final = OUTPUT_CHANGES.c
 _GONE: Final = OUTPUT_REMOVALS.c
+_SERIES: Final = SERIES_OUTCOMES.c.series
 KeptReadings = Collection[tuple[Series, str]]  # Readings that the output keeps, each by its series and key.
 _STATES: Final = tuple(series for series in Series if series.is_state)
 _CURVES: Final = tuple(series for series in Series if series.has_steps)
+_DAILY: Final = tuple(series for series in Series if series.is_daily_energy)
 _MOST_DUE: Final = 500  # The largest number of outputs in one round of deliveries.
 # The condition that an output is for an account: either only for this account, or for all accounts of its tenant.
 _IS_SENT_TO: Final = sa.or_(
@@ -71,6 +76,12 @@ _OUTPUTS_OF: Final = (
     .join_from(OUTPUTS, ACCOUNTS, _IS_SENT_TO)
     .where(ACCOUNTS.c.id == sa.bindparam("account_id"), NOT_REMOVED)
     .order_by(OUTPUTS.c.id)
+)
+_HAS_OWN_PRICES: Final = sa.exists().where(
+    ACCOUNT_DETAILS.c.account_id == ACCOUNTS.c.id, ACCOUNT_DETAILS.c.kind == PRICES
+)
+_HAS_PRICES: Final = _HAS_OWN_PRICES | sa.exists().where(
+    TENANTS.c.id == ACCOUNTS.c.tenant, TENANTS.c.prices.is_not(None)
 )
 # Until the outbox row exists, the lock keeps the account and the output from being removed. A removal locks rows in the
 # same order, so the two can't deadlock.
@@ -147,15 +158,16 @@ class OutboxTable(SqlTable):
     def noting(self, account_id: str, series: Series) -> Iterator[Callable[[ChangedPart], None]]:
         """Yield a function that notes a part before its readings are written; at the end, the noted parts are closed.
 
-        Nothing is noted if the account has no output, or if the series is a state (``Series.is_state``). The parts are
-        closed even if the block raises an error, because the readings that were written until then stay. If closing
-        fails, the part is sent later, as if the window had been killed.
+        Nothing is noted if the account has no output, or if the series is a state (``Series.is_state``). But a contract
+        tells off-peak hours, so it notes all days of an account that has prices. The parts are closed even if the block
+        raises an error, because the readings that were written until then stay. If closing fails, the part is sent
+        later, as if the window had been killed.
         """
         parts: list[ChangedPart] = []
         noted: set[str] = set()
 
         def note(part: ChangedPart) -> None:
-            if not series.is_state and part not in parts:
+            if (not series.is_state or series is Series.CONTRACT) and part not in parts:
                 parts.append(part)
                 noted.update(self._upsert(account_id, series, part, noted))
 
@@ -179,12 +191,14 @@ class OutboxTable(SqlTable):
         other outputs count the window from now on. If ``closes`` is True, no row counts the window any more, and a row
         is inserted for an output that was created since the note.
         """
-        account = {"account_id": account_id}
+        account, now, outputs, locked = {"account_id": account_id}, self._now(), _OUTPUTS_OF, _OUTPUTS_OF_LOCKED
+        if series is Series.CONTRACT:
+            outputs, locked = outputs.where(_HAS_PRICES), locked.where(_HAS_PRICES)
+            series, part = Series.DAILY, ChangedPart(BEGINNING, END)
         if not noted:
             with self._database.reading() as connection:
-                if connection.execute(_OUTPUTS_OF, account).first() is None:
+                if connection.execute(outputs, account).first() is None:
                     return []
-        now = self._now()
         row = {
             **account,
             "series": series,
@@ -195,7 +209,7 @@ class OutboxTable(SqlTable):
             **dict.fromkeys(("since", "turn_at", "noted_at"), now),
         }
         with self._database.writing() as connection:
-            ids = connection.execute(_OUTPUTS_OF_LOCKED, account).scalars().all()
+            ids = connection.execute(locked, account).scalars().all()
             rows = []
             for output_id in ids:
                 joining, leaving = int(not closes and output_id not in noted), int(closes and output_id in noted)
@@ -222,34 +236,26 @@ class OutboxTable(SqlTable):
             if deleted:
                 is_from = _GONE.day >= str(civil_date(first))
                 connection.execute(sa.delete(OUTPUT_REMOVALS).where(_GONE.output_id == output_id, is_from))
-            columns = (
-                sa.literal(output_id).label("output_id"),
-                SERIES_OUTCOMES.c.account_id,
-                SERIES_OUTCOMES.c.series,
-                sa.literal(first, _ROW.first_at.type),
-                sa.literal(now, _ROW.last_at.type),
-                sa.literal(0),
-                sa.literal(_microseconds(now), _ROW.number.type),
-                *(sa.literal(now, _ROW.since.type) for _ in range(3)),
-            )
-            rows = (
-                sa.select(*columns)
-                .join_from(SERIES_OUTCOMES, ACCOUNTS, ACCOUNTS.c.id == SERIES_OUTCOMES.c.account_id)
-                .join(OUTPUTS, OUTPUTS.c.id == output_id)
-                .where(NOT_REMOVED, _IS_SENT_TO, SERIES_OUTCOMES.c.series.not_in(_STATES))
-            )
             # Days computed from a curve may belong to a daily series that has no outcome of its own.
-            of_days = []
-            for curve in _CURVES:
-                daily = sa.literal(curve.description.adds_up_to, SERIES_OUTCOMES.c.series.type)
-                of_curve = rows.where(SERIES_OUTCOMES.c.series == curve)
-                of_days.append(of_curve.with_only_columns(*columns[:2], daily, *columns[3:]))
-            names = ("output_id", "account_id", "series", "first_at", "last_at", "writers", "number", "since")
-            inserted = build_insert(connection.dialect.name, OUTPUT_CHANGES).from_select(
-                [*names, "turn_at", "noted_at"], rows.union(*of_days)
-            )
-            merging = _merging(inserted, _ROW.writers, notes=False).execution_options(preserve_rowcount=True)
-            return connection.execute(merging).rowcount
+            of_days = ((curve.description.adds_up_to, _SERIES.in_([curve])) for curve in _CURVES)
+            known = [(None, _SERIES.not_in(_STATES)), *of_days]
+            return _enqueue(connection, first, now, now, known, OUTPUTS.c.id == output_id)
+
+    def enqueue_energy(
+        self, first: date, *, account_id: str | None = None, tenant: str | None = None, by_default: bool = False
+    ) -> None:
+        """Enqueue the daily energy of an account, or of a tenant's accounts, from a day on for all their outputs.
+
+        What it costs is sent again with it, so this belongs into the transaction that changes prices, hours or colours.
+        ``by_default``: only of the accounts that have told no prices of their own.
+        """
+        now = self._now()
+        begin = local_midnight(min(first, civil_date(now)))  # Outputs also tell the colour of tomorrow.
+        known = [(daily, _SERIES.in_(sources_of(daily))) for daily in _DAILY]
+        of = [ACCOUNTS.c.tenant == tenant if account_id is None else ACCOUNTS.c.id == account_id]
+        of += [~_HAS_OWN_PRICES] if by_default else []
+        with self._database.writing() as connection:
+            _enqueue(connection, begin, END, now, known, *of)
 
     def next_changes(self, output_id: str) -> list[WaitingChange]:
         """Return an output's unsent changes of the account whose turn it is; empty if nothing waits.
@@ -303,6 +309,43 @@ def count_waiting_by_kind(database: Database) -> dict[str, int]:
     counted = sa.func.count(_ROW.output_id)
     query = sa.select(OUTPUTS.c.kind, counted).select_from(OUTPUTS.outerjoin(OUTPUT_CHANGES)).group_by(OUTPUTS.c.kind)
     return dict(database.fetch(query))
+
+
+def _enqueue(
+    connection: sa.Connection,
+    first: datetime,
+    last: datetime,
+    now: datetime,
+    known: Iterable[tuple[Series | None, sa.ColumnElement[bool]]],
+    *conditions: sa.ColumnElement[bool],
+) -> int:
+    """Enqueue everything from ``first`` to ``last``, for outputs and accounts; return the number of enqueued rows.
+
+    ``known``: the series to enqueue for the outcomes that meet a condition; None for their own series.
+    """
+    rows = [
+        sa.select(
+            OUTPUTS.c.id,
+            ACCOUNTS.c.id,
+            _SERIES if series is None else sa.literal(series, _SERIES.type),
+            sa.literal(first, _ROW.first_at.type),
+            sa.literal(last, _ROW.last_at.type),
+            sa.literal(0),
+            sa.literal(_microseconds(now), _ROW.number.type),
+            *(sa.literal(now, _ROW.since.type) for _ in range(3)),
+        )
+        .join_from(SERIES_OUTCOMES, ACCOUNTS, ACCOUNTS.c.id == SERIES_OUTCOMES.c.account_id)
+        .join(OUTPUTS, _IS_SENT_TO)
+        .where(NOT_REMOVED, is_known, *conditions)
+        for series, is_known in known
+    ]
+    names = ("output_id", "account_id", "series", "first_at", "last_at", "writers", "number", "since")
+    in_order = sa.union(*rows).order_by(*(sa.literal_column(str(place)) for place in (1, 2, 3)))
+    inserted = build_insert(connection.dialect.name, OUTPUT_CHANGES).from_select(
+        [*names, "turn_at", "noted_at"], in_order
+    )
+    merging = _merging(inserted, _ROW.writers, notes=False).execution_options(preserve_rowcount=True)
+    return connection.execute(merging).rowcount
 
 
 def _microseconds(now: datetime) -> int:
