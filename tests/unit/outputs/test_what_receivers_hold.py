@@ -125,7 +125,7 @@ class World(KillableStore):
         broker: Any = receiver
         match receiver:
             case Broker():
-                return MqttOutput(broker=broker, measures=measures, now=now)
+                return MqttOutput(broker=broker, measures=measures, now=now, tariff_of=parts.tariff_of)
             case WebhookReceiver():
                 return replace(webhook.build(options, parts), most_readings=40)
             case HomeAssistantInMemory():
