@@ -53,7 +53,7 @@ from worker.domain.completeness import civil_day_of, interval_days
 from worker.domain.documents import ALL_KEYS, Entry, key_of, key_range, period_key, start_of, to_entry
 from worker.domain.prices.cost import EURO, Cost, Key
 from worker.domain.retry import retry_after_s
-from worker.domain.series import Direction, Doctype, Granularity, Period, Series, contract_series, intervals_of
+from worker.domain.series import Direction, Doctype, Granularity, Period, contract_series, intervals_of
 from worker.domain.tariffs import day_energies, read_registers
 from worker.domain.totals import count_names, to_peaks
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight, merge_windows, split_window
@@ -174,7 +174,7 @@ class LineProtocolOutput:
         touching = [change for change in changes if change.series.description.granularity in _PRICED]
         tariff = self.tariff_of(touching[0].account.id) if touching else None
         tariff = tariff if tariff and tariff.is_set else None
-        renewing = [one for one in touching if one.repriced or (tariff and (one.removed or _may_shrink(one.series)))]
+        renewing = [change for change in touching if change.repriced or (tariff and change.removed)]
         for window in merge_windows(_cost_days(change, self.measures, self.now()) for change in renewing):
             first, last = local_midnight(window.start), local_midnight(window.end) - timedelta(seconds=1)
             for measurement in (GAS_COST,) if renewing[0].series.is_gas else (COST_HOUR, COST_DAY):
@@ -380,11 +380,6 @@ def _period_lines(measurement: Measurement, tags: str, by_period: Mapping[str, i
     for period, watt_hours in by_period.items():
         if name := _to_tag(period):
             yield _to_line(measurement, f"{tags},period={name}", {"wh": watt_hours}, at)
-
-
-def _may_shrink(series: Series) -> bool:
-    """Return whether a reading's new value may stand for less time, or for no tariff period any more."""
-    return series.has_intervals or series.description.granularity is Granularity.REGISTER
 
 
 def _cost_days(change: Change, measures: MeasureStore, now: datetime) -> DateWindow:

@@ -176,7 +176,7 @@ def test_a_reading_that_is_removed_takes_its_cost_along(sender: Sender) -> None:
 
 def test_nothing_is_deleted_by_new_readings_and_nothing_is_sent_of_what_costs_nothing(sender: Sender) -> None:
     measures = fill_home()
-    for series in (Series.DAILY, Series.LOAD_CURVE, Series.PRODUCTION_DAILY):
+    for series in (Series.DAILY, Series.LOAD_CURVE, Series.REGISTERS, Series.PRODUCTION_DAILY):
         sender.send(tariff_of(SELLS), measures, change_of(series))
     assert sender.server.asked == 0
     sender.server.points.clear()

@@ -131,7 +131,8 @@ class Story:
             if fields
         ]
         gone = [there[key] for key, fields in rows.items() if not fields and key in there]
-        removed = frozenset(map(key_of, gone))
+        # What a changed reading stood for counts as removed, and as stored again (``messages.changed_part``).
+        removed = frozenset(map(key_of, gone)).union(rows.keys() & there.keys())
         with made.outbox.noting(made.account, series) as note:
             note(ChangedPart(min(starts), max(starts), removed))
             assert not any(made.store.write({inputs: new}, {inputs: gone} if gone else {}).values())

@@ -131,6 +131,7 @@ GOOD: Final = [("daily", 4, "good", ""), FINE]
 @example([("price", 1), ("daily", 0, "impossible", ""), ("deliver all",), ("daily", 0, "none", "")])
 @example([*GOOD, ("price", 4), ("deliver all",), ("price", 1), ("deliver", 3, 2, "answer lost", True), ("price", 5)])
 @example([*GOOD, ("price", 1), ("deliver all",), ("price", 4), ("daily", 4, "good", ""), ("curve", (4, (30,), ""))])
+@example([("price", 4), ("curve", (2, (30, *[60] * 23, 30), "")), ("deliver all",), ("curve", (2, (30,), ""))])
 def test_each_receiver_holds_what_things_cost_whatever_happened(events: Sequence[Any]) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
         made = PricedWorld(Path(folder))
