@@ -47,6 +47,11 @@ class StatisticHome:
             self._put(series.totals[0], f"{start:%Y-%m-%dT%H:00Z}", amount / 1000)
         return Change(ACCOUNT, series, min(amounts), max(amounts))
 
+    def put_steps(self, series: Series, start: datetime, amount: int) -> None:
+        """Store the two half-hours of an hour of a curve, in thousandths."""
+        for minute in (0, 30):
+            self._put(series.inputs, f"{start:%Y-%m-%dT%H}:{minute:02}Z", amount / 2000, step=30)
+
     def remove_hour(self, series: Series, start: datetime) -> None:
         """Remove an hour, as happens if an earlier step replaces its steps."""
         del self.measures[series.totals[0]].documents[f"{ACCOUNT.id}:{start:%Y-%m-%dT%H:00Z}"]

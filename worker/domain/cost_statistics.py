@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from fractions import Fraction
+from itertools import accumulate, pairwise
 from typing import Final
 
 from worker.domain.documents import MILLIWATT_HOURS_PER_KWH, round_half_up
@@ -98,15 +99,21 @@ def split_costs(
             told = {start: hour.by_period[period] for start, hour in curve if period in hour.by_period}
             measured = sum(told.values())
             if period in _DIVIDED and measured not in (0, energy):
-                told = {start: Fraction(energy * amount, measured) for start, amount in told.items()}
-            euros = whole.parts.get(period)
+                reached = [energy * part // measured for part in accumulate(told.values(), initial=0)]
+                told = {start: after - before for start, (before, after) in zip(told, pairwise(reached), strict=True)}
+            price = Fraction(whole.parts[period], energy) if energy and period in whole.parts else 0
             for start, amount in split_day(DayAmounts(day, energy, told), GAS_DAY_STARTS_AT if is_gas else 0):
                 if amount is not None:
                     row = rows.setdefault(start, PeriodEnergies({}, EnergySource.CURVE))
                     row.by_period[period] = amount
-                    if euros is not None:
-                        row.parts[period] = Fraction(euros * amount, energy) if energy else 0
+                    if period in whole.parts:
+                        row.parts[period] = _to_whole(amount * _to_whole(price))
         yield from sorted(rows.items(), key=lambda row: row[0])
+
+
+def _to_whole(amount: Amount) -> Amount:
+    """Return a fraction of whole units as a whole number, which is quicker."""
+    return amount.numerator if amount.denominator == 1 else amount
 
 
 def to_cost_rows(parts: Iterable[CostPart], total: Amount, statistic: CostStatistic) -> Iterator[StatisticRow]:
