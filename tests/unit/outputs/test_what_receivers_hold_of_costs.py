@@ -129,6 +129,9 @@ GOOD: Final = [("daily", 4, "good", ""), FINE]
 @example([*GOOD, *(event for number in (1, 3, 5, 6, 4, 2, 0) for event in (("price", number), ("deliver all",)))])
 @example([("price", 3), *GOOD, ("deliver all",), ("curve", (3, (60,), "")), ("price", 0)])
 @example([("price", 1), ("daily", 0, "impossible", ""), ("deliver all",), ("daily", 0, "none", "")])
+@example(
+    [("price", 1), ("daily", 2, "impossible", ""), ("daily", 3, "good", ""), ("deliver all",), ("daily", 2, "none", "")]
+)
 @example([*GOOD, ("price", 4), ("deliver all",), ("price", 1), ("deliver", 3, 2, "answer lost", True), ("price", 5)])
 @example([*GOOD, ("price", 1), ("deliver all",), ("price", 4), ("daily", 4, "good", ""), ("curve", (4, (30,), ""))])
 @example([("price", 4), ("curve", (2, (30, *[60] * 23, 30), "")), ("deliver all",), ("curve", (2, (30,), ""))])
