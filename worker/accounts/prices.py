@@ -322,7 +322,9 @@ def read_costs(
         partial(_read_steps, measures, account_id, series.Direction.CONSUMPTION),
         tariff.colours,
     )
-    paid = _price_production(energies_of_days(stored[_FED.inputs], ONLY_PERIOD), tariff) if tariff.has_panels else None
+    fed = energies_of_days(stored.get(_FED.inputs, ()), ONLY_PERIOD)
+    fed = {day: one for day, one in fed.items() if day in window}
+    paid = _price_production(fed, tariff) if tariff.has_panels else None
     return (energies if unpriced else {}) | price_energies(energies, lambda day: terms[day].price), paid
 
 

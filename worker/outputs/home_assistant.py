@@ -112,7 +112,7 @@ class HomeAssistant:
             return
         possible = [one for one in COST_STATISTICS if (one.kind == "gas") is (tariff.kind == "gas")]
         ids = [statistic_id(account, one) for one in possible]
-        described: Any = session.call("recorder/get_statistics_metadata", statistic_ids=ids)
+        described = session.call("recorder/get_statistics_metadata", statistic_ids=ids)
         held = {one["statistic_id"] for one in described}
         needed = [one for one in possible if statistic_id(account, one) in held or one.belongs_to(tariff.choices)]
         if not needed:

@@ -124,7 +124,7 @@ class HomeAssistantSession:
         if self.call("get_config").get("state", "RUNNING") != "RUNNING":
             raise NotDelivered("Home Assistant is still starting")
 
-    def call(self, command: str, **parameters: Any) -> Message:
+    def call(self, command: str, **parameters: Any) -> Any:
         """Send a command, and return its result. Raises OutputRefused if Home Assistant refuses the command."""
         number = next(self._ids)
         self._socket.send(json.dumps({"id": number, "type": command, **parameters}, ensure_ascii=False))
@@ -135,7 +135,7 @@ class HomeAssistantSession:
         if answer.get("success") is not True:
             raise self._refusal(command, answer)
         result = answer.get("result")
-        return result if isinstance(result, dict) else {}
+        return result if isinstance(result, dict | list) else {}
 
     def _refusal(self, command: str, answer: Message) -> OutputRefused:
         """Return the error for a refused command, without Home Assistant's message, which may quote the command."""

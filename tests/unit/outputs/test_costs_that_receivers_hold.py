@@ -211,6 +211,7 @@ SENT: Final = ("deliver", None, "", True)
 @example([("curve", 3, HALF_HOURS), ("prices", 2, ALL), SENT, ("contract", 4, "HC (2H04-7H04)")])
 @example([("daily", 3), ("prices", 0, ALL), ("crossing", ("prices", 1, ALL))])
 @example([("daily", 0), ("daily", 3), ("prices", 0, ALL)])
+@example([("fed", 2, 5000), ("fed", 3, 5000), ("prices", 4, ALL), SENT, ("fed", 4, 5000)])
 @example([("prices", 2, ALL), ("registers", 2, "hphc", 333), SENT, ("registers", 2, "hphc", 1000)])
 @example([("prices", 2, ALL), ("registers", 2, "hphc", 333), SENT, ("registers", 2, "tempo", 333)])
 def test_home_assistant_holds_our_costs_after_any_story(events: Sequence[Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.home_assistant_server import StoredRow
+from tests.support.home_assistant_server import StoredRow, home_assistant_server
 from tests.support.receivers import HomeAssistantInMemory
 from tests.support.statistic_homes import ACCOUNT, NOW, StatisticHome, hours_of
 from worker.accounts.prices import AccountTariff
@@ -144,6 +144,19 @@ def test_identifiers_have_the_form_that_home_assistant_takes(label: str) -> None
     for statistic in COST_STATISTICS:
         identifier = statistic_id(OutputAccount(id="k9x4w", label=label), statistic)
         assert re.fullmatch(r"releve:(?!.*__)(?!_)[a-z0-9_]+(?<!_)", identifier), identifier
+
+
+@pytest.mark.sockets
+def test_what_has_no_price_any_more_loses_its_amounts() -> None:
+    home = StatisticHome()
+    changes = fill(home)
+    with home_assistant_server() as server:
+        home.output(server, tariff_of=lambda _: tariff(PEAK)).send(changes)
+        assert server.changes_by_day("releve:home_consumption_cost") == {f"{DAY}": 0.375}
+        home.output(server, tariff_of=lambda _: tariff("")).send(changes)
+    held = {row for name in server.rows if "_h" in name or "cost" in name for row in server.rows[name].values()}
+    assert held == {StoredRow(None, 0)}
+    assert server.changes_by_day("releve:home_consumption") == {f"{DAY}": 2.0}
 
 
 def test_gas_costs_its_days_and_the_rest_of_published_periods() -> None:
