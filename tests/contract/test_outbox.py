@@ -23,6 +23,7 @@ from worker.stores.registry.account_details import PRICES
 from worker.stores.registry.api_tokens import TenantTable
 from worker.stores.registry.outputs import (
     BEGINNING,
+    END,
     OutboxTable,
     OutputTable,
     WaitingChange,
@@ -161,7 +162,7 @@ def test_a_contract_changes_the_cost_of_all_days_where_prices_are_set(fleet: Fle
     else:
         fleet.registry.tenants.save_prices("default", {})
     fleet.change(account, part(1)._replace(removed=frozenset({"2024-07-01"})), Series.CONTRACT)
-    assert fleet.waiting(output) == [(account, DAILY, ChangedPart(BEGINNING, fleet.at))]
+    assert fleet.waiting(output) == [(account, DAILY, ChangedPart(BEGINNING, END))]
     assert fleet.outbox.next_changes(output)[0].removed == ()
     with fleet.outbox.noting(account, Series.CONTRACT) as note:
         note(part(1))
@@ -175,14 +176,15 @@ def test_daily_energy_is_enqueued_for_an_account_or_for_those_of_a_tenant(fleet:
     of_all, of_it = fleet.add_output(), fleet.add_output(account_id=account)
     fleet.registry.account_details.save(account, PRICES, {})
     fleet.outbox.enqueue_energy(date(2024, 7, 24), tenant="default", by_default=True)
-    since = ChangedPart(local_midnight(date(2024, 7, 24)), fleet.at)
+    since = ChangedPart(local_midnight(date(2024, 7, 24)), END)
     assert (fleet.waiting(of_all), fleet.waiting(of_it)) == ([(other, DAILY, since)], [])
     fleet.outbox.enqueue_energy(date(2024, 7, 24), account_id=account)
     assert fleet.waiting(of_it) == [(account, DAILY, since)]
     assert {state.waiting for state in fleet.outputs.list_outputs()} == {2, 1}
     fleet.outbox.delete_sent(fleet.outbox.next_changes(of_it))
     fleet.outbox.enqueue_energy(date(2024, 7, 26), account_id=account)
-    assert fleet.waiting(of_it) == [], "nothing of tomorrow is stored"
+    today = ChangedPart(local_midnight(date(2024, 7, 25)), END)
+    assert fleet.waiting(of_it) == [(account, DAILY, today)], "for the colour of tomorrow"
 
 
 def test_what_a_window_is_writing_is_not_delivered_until_it_closes(fleet: Fleet) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypedDict, cast
 
 from worker.domain.documents import Entry, start_of
-from worker.domain.series import Series
+from worker.domain.series import Granularity, Series
 from worker.domain.windows import DateWindow
 
 _A_SECOND: Final = timedelta(seconds=1)
@@ -221,13 +221,17 @@ def changed_part(writes: Writes) -> ChangedPart | None:
 
     If totals are written but no readings, the part includes the whole window. If a total is removed without any of its
     readings, an earlier run has removed the readings. Then ``removed`` has the key of the total's first possible
-    reading.
+    reading. What a changed step, billed period or register stood for may be less now, so it counts as removed, and as
+    stored again.
     """
-    inputs = series_of(writes).inputs.value
+    series = series_of(writes)
+    inputs, again = series.inputs.value, {*writes["reshaped"]}
+    if series.description.granularity in (Granularity.INTERVAL, Granularity.REGISTER):
+        again |= {entry.key for entry in to_entries(writes["changed"]) if entry.replaced_amount is not None}
     readings = {entry[0] for entry in writes["removals"].get(inputs, ())}
     totals = {entry[0] for doctype, entries in writes["removals"].items() if doctype != inputs for entry in entries}
     alone = [key for key in totals if not any(one.startswith(key.removesuffix(":00Z")) for one in readings)]
-    removed = frozenset(readings.union(key if "T" in key else f"{key}-01-01"[:10] for key in alone))
+    removed = frozenset(readings.union(again, (key if "T" in key else f"{key}-01-01"[:10] for key in alone)))
     starts = [start_of(key) for key in (*(entry[0] for entry in writes["changed"]), *removed)]
     if not writes["changed"] and any(writes["totals"].values()):
         first, end = window_of(writes).instants()

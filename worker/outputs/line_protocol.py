@@ -51,7 +51,7 @@ from worker.domain import documents
 from worker.domain.clock import Clock
 from worker.domain.completeness import civil_day_of, interval_days
 from worker.domain.documents import ALL_KEYS, Entry, key_of, key_range, period_key, start_of, to_entry
-from worker.domain.prices.cost import EURO, Cost, Key
+from worker.domain.prices.cost import EURO, ONE_HOUR, Cost, Key
 from worker.domain.retry import retry_after_s
 from worker.domain.series import Direction, Doctype, Granularity, Period, contract_series, intervals_of
 from worker.domain.tariffs import day_energies, read_registers
@@ -174,10 +174,9 @@ class LineProtocolOutput:
         touching = [change for change in changes if change.series.description.granularity in _PRICED]
         tariff = self.tariff_of(touching[0].account.id) if touching else None
         tariff = tariff if tariff and tariff.is_set else None
-        # A billed period may have become shorter.
-        renewing = [one for one in touching if one.repriced or (tariff and (one.removed or one.series.has_intervals))]
+        renewing = [change for change in touching if change.repriced or (tariff and change.removed)]
         for window in merge_windows(_cost_days(change, self.measures, self.now()) for change in renewing):
-            first, last = local_midnight(window.start), local_midnight(window.end) - timedelta(seconds=1)
+            first, last = local_midnight(window.start), local_midnight(window.end) - ONE_HOUR
             for measurement in (GAS_COST,) if renewing[0].series.is_gas else (COST_HOUR, COST_DAY):
                 self._delete_points(session, measurement, {"account": renewing[0].account.label}, first, last)
         if tariff:

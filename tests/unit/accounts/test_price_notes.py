@@ -31,7 +31,7 @@ from worker.domain.prices.choices import TariffChoices, read_hours
 from worker.domain.prices.regulated import FILES
 from worker.domain.series import Series
 from worker.domain.windows import PARIS, civil_date
-from worker.stores.registry.outputs import OutboxTable
+from worker.stores.registry.outputs import END, OutboxTable
 from worker.stores.registry.public_files import PublicFile
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=PARIS)
@@ -61,7 +61,7 @@ class Homes:
         found: dict[str, date] = {}
         while changes := self.registry.outbox.next_changes(self.output):
             for change in changes:
-                assert change.series is Series.DAILY and civil_date(change.last) == NOW.date()
+                assert change.series is Series.DAILY and change.last == END
                 found[change.account_id] = civil_date(change.first)
             self.registry.outbox.delete_sent(changes)
         return found
@@ -81,7 +81,7 @@ def homes(tmp_path: Path) -> Iterator[Homes]:
         ({"regulated": (Option.TEMPO, 9), "first": SPRING}, SPRING),
         ({"hours": NIGHT, "first": SUMMER}, SUMMER),
         ({"own": OWN}, SUMMER),
-        ({"regulated": (Option.BASE, 9), "hours": NIGHT, "first": date(2026, 11, 28)}, None),
+        ({"regulated": (Option.BASE, 9), "hours": NIGHT, "first": date(2026, 11, 28)}, NOW.date()),
         ({"regulated": (Option.HPHC, 6), "first": BEGINNING}, None),
     ],
     ids=["option", "earlier", "hours", "own prices", "in the future", "nothing new"],
@@ -192,4 +192,6 @@ def test_colours_are_noted_where_tempo_needs_them(homes: Homes) -> None:
     assert homes.noted() == {homes.first: date(2026, 11, 1)}
     save_colours(homes.registry, "day,colour\n2026-11-01,RED\n2026-11-02,RED\n")
     assert homes.noted() == {homes.first: date(2026, 11, 2), homes.second: date(2026, 11, 3)}, "the night that follows"
+    save_colours(homes.registry, "day,colour\n2026-11-28,RED\n")
+    assert homes.noted() == dict.fromkeys((homes.first, homes.second), NOW.date()), "tomorrow's, which outputs tell"
     assert COLOURS_FILE in homes.registry.public_files.load_all()

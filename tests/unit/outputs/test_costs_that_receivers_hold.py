@@ -17,6 +17,8 @@ from tests.support.profiles import examples
 from tests.support.receivers import FAILURES, HomeAssistantInMemory
 from tests.support.registries import switch_on
 from tests.unit.outputs.test_what_receivers_hold import DAYS, EXPIRY, HALF_HOURS, World, grids, places, world
+from tests.unit.outputs.test_what_receivers_hold_of_costs import check_costs as check_series_servers
+from tests.unit.outputs.test_what_receivers_hold_of_costs import check_mqtt_costs
 from worker.accounts.prices import read_costs, remove_prices, save_colours, set_prices
 from worker.domain.documents import ALL_KEYS, key_of
 from worker.domain.messages import ChangedPart
@@ -80,7 +82,8 @@ class Story:
                 details = {"off_peak_hours": what[1], "activated_on": "2024-01-10", "load": 6.0}
                 self.put(Series.CONTRACT, {day: details})
             case "deliver":
-                made.deliver(HOME_ASSISTANT, what[0], what[1], forgets=what[2])
+                for number in range(len(made.receivers)):
+                    made.deliver(number, what[0], what[1], forgets=what[2])
             case "crossing":
                 made.home_assistant.meanwhile = lambda: self.tell(*what[0])
                 made.deliver(HOME_ASSISTANT)
@@ -128,7 +131,8 @@ class Story:
             if fields
         ]
         gone = [there[key] for key, fields in rows.items() if not fields and key in there]
-        removed = frozenset(map(key_of, gone))
+        # What a changed reading stood for counts as removed, and as stored again (``messages.changed_part``).
+        removed = frozenset(map(key_of, gone)).union(rows.keys() & there.keys())
         with made.outbox.noting(made.account, series) as note:
             note(ChangedPart(min(starts), max(starts), removed))
             assert not any(made.store.write({inputs: new}, {inputs: gone} if gone else {}).values())
@@ -209,6 +213,7 @@ SENT: Final = ("deliver", None, "", True)
 @example([("daily", 0), ("daily", 3), ("prices", 0, ALL)])
 @example([("fed", 2, 5000), ("fed", 3, 5000), ("prices", 4, ALL), SENT, ("fed", 4, 5000)])
 @example([("prices", 2, ALL), ("registers", 2, "hphc", 333), SENT, ("registers", 2, "hphc", 1000)])
+@example([("prices", 2, ALL), ("registers", 2, "hphc", 333), SENT, ("registers", 2, "tempo", 333)])
 def test_home_assistant_holds_our_costs_after_any_story(events: Sequence[Any]) -> None:
     with world() as made:
         story = Story(made)
@@ -219,3 +224,6 @@ def test_home_assistant_holds_our_costs_after_any_story(events: Sequence[Any]) -
         output_id = made.output_of(made.home_assistant)
         assert made.outbox.next_changes(output_id) == [], made.outputs.get(output_id).error
         check_costs(made)
+        made.deliver_all()
+        check_series_servers(made)
+        check_mqtt_costs(made)

@@ -116,7 +116,7 @@ class World(KillableStore):
         )
         self.reached: Receiver = self.broker
 
-    def tariff_of(self, account_id: str) -> AccountTariff:
+    def tariff_of(self, account_id: str) -> AccountTariff | None:
         return load_tariff(self.registry, self.store, self.registry.accounts.get(account_id))
 
     def _build(self, options: OutputOptions, parts: OutputParts) -> Output:
@@ -125,7 +125,7 @@ class World(KillableStore):
         broker: Any = receiver
         match receiver:
             case Broker():
-                return MqttOutput(broker=broker, measures=measures, now=now)
+                return MqttOutput(broker=broker, measures=measures, now=now, tariff_of=parts.tariff_of)
             case WebhookReceiver():
                 return replace(webhook.build(options, parts), most_readings=40)
             case HomeAssistantInMemory():

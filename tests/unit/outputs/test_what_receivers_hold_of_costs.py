@@ -32,7 +32,6 @@ from worker.domain.totals import calendar_month
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight
 from worker.outputs import line_protocol, webhook
 from worker.outputs.mqtt import MqttOutput
-from worker.outputs.output import Output, OutputOptions, OutputParts
 from worker.stores.registry.outputs import END
 
 SINCE: Final = date(2023, 1, 1)
@@ -60,61 +59,62 @@ class PricedWorld(World):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.tariff: AccountTariff | None = None
-        parts = OutputParts(measures=self.store, now=lambda: self.at, tariff_of=lambda _: self.tariff)
-        self.delivery = replace(self.delivery, parts=parts)
 
-    def _build(self, options: OutputOptions, parts: OutputParts) -> Output:
-        built = super()._build(options, parts)
-        return replace(built, tariff_of=parts.tariff_of) if isinstance(built, MqttOutput) else built
+    def tariff_of(self, account_id: str) -> AccountTariff | None:
+        return self.tariff
 
     def set_tariff(self, tariff: AccountTariff | None) -> None:
         with self.outbox.noting(self.account, Series.DAILY) as note:
             note(ChangedPart(local_midnight(DAYS[0]), END))
             self.tariff = tariff
 
-    def check_costs(self) -> None:
-        window = DateWindow(DAYS[0], civil_date(NOW) + ONE_DAY)
-        expected: dict[Any, float] = {}
-        days: dict[date, Cost] = {}
-        if self.tariff:
-            days, _ = read_costs(self.store, self.account, self.tariff, window)
-            hours, _ = read_hours(self.store, self.account, self.tariff, window)
-            expected = _points_of("releve_cost_day", days) | _points_of("releve_cost_hour", hours)
-        for server in (*self.able, *self.unable, *self.others):
-            held = _held(server)
-            if server in self.able:
-                assert held.keys() == expected.keys()
-            assert {place: held.get(place) for place in expected} == pytest.approx(expected)
-        self.check_mqtt_costs(days)
 
-    def check_mqtt_costs(self, days: Mapping[date, Cost]) -> None:
-        if not self.broker.retained:
-            return
-        state = json.loads(self.broker.retained[f"releve/{self.account}/state"])
-        sensors = {topic.split("/")[-2] for topic in self.broker.retained if topic.endswith("config")}
-        names = {name for name in sensors if name.startswith(("cost_", "colour_", "off_peak"))}
-        assert names == {name for name in state if name.startswith(("cost_", "colour_", "off_peak"))} - {
-            "cost_month_days",
-            "cost_month_expected_days",
-        }
-        assert ("cost_month" in names) is (self.tariff is not None)
-        if self.tariff:
-            total = row_of_days(calendar_month("2024-10"), days)["total_eur"]
-            assert state["cost_month"] == (None if total is None else float(total))
+def check_costs(made: World) -> None:
+    """Compare what servers of time series hold with our costs; those that can delete hold nothing else."""
+    tariff = made.tariff_of(made.account)
+    window = DateWindow(SINCE, civil_date(NOW) + ONE_DAY)
+    expected: dict[Any, float] = {}
+    if tariff:
+        days, hours = (read(made.store, made.account, tariff, window) for read in (read_costs, read_hours))
+        expected = _points_of("releve_cost_day", *days) | _points_of("releve_cost_hour", *hours)
+    for server in (*made.able, *made.unable, *made.others):
+        held = _held(server)
+        if server in made.able:
+            assert held.keys() == expected.keys()
+        assert {place: held.get(place) for place in expected} == pytest.approx(expected)
 
 
-def _points_of(name: str, costs: Mapping[Any, Cost]) -> dict[Any, float]:
+def check_mqtt_costs(made: World) -> None:
+    if not made.broker.retained:
+        return
+    tariff = made.tariff_of(made.account)
+    state = json.loads(made.broker.retained[f"releve/{made.account}/state"])
+    sensors = {topic.split("/")[-2] for topic in made.broker.retained if topic.endswith("config")}
+    starts, counts = ("cost_", "colour_", "off_peak"), {"cost_month_days", "cost_month_expected_days"}
+    names = {name for name in sensors if name.startswith(starts)}
+    assert names == {name for name in state if name.startswith(starts)} - counts
+    is_priced = tariff is not None and tariff.choice_on(civil_date(NOW)) is not None
+    assert ("cost_month" in names) is is_priced
+    if tariff and is_priced:
+        month = calendar_month("2024-10")
+        total = row_of_days(month, read_costs(made.store, made.account, tariff, month)[0])["total_eur"]
+        assert state["cost_month"] == (None if total is None else float(total))
+
+
+def _points_of(name: str, costs: Mapping[Any, Cost], paid: Mapping[Any, Cost] | None) -> dict[Any, float]:
     found: dict[Any, float] = {}
-    for key, cost in costs.items():
-        parts = cost.parts | ({"subscription": cost.subscription} if cost.subscription and name.endswith("day") else {})
-        at = int(start_of(str(key)).timestamp())
-        found |= {(name, period, at): float(part / EURO) for period, part in parts.items()}
+    for direction, some in (("consumption", costs), ("production", paid or {})):
+        for key, cost in some.items():
+            fixed = {"subscription": cost.subscription} if cost.subscription and name.endswith("day") else {}
+            at = int(start_of(str(key)).timestamp())
+            parts = (cost.parts | fixed).items()
+            found |= {(name, direction, period, at): float(part / EURO) for period, part in parts}
     return found
 
 
 def _held(server: SeriesServer) -> dict[Any, float]:
     return {
-        (point.measurement, point.tags["period"], point.time): point.fields["eur"]
+        (point.measurement, point.tags["direction"], point.tags["period"], point.time): point.fields["eur"]
         for point in server.points.values()
         if "cost" in point.measurement
     }
@@ -129,8 +129,12 @@ GOOD: Final = [("daily", 4, "good", ""), FINE]
 @example([*GOOD, *(event for number in (1, 3, 5, 6, 4, 2, 0) for event in (("price", number), ("deliver all",)))])
 @example([("price", 3), *GOOD, ("deliver all",), ("curve", (3, (60,), "")), ("price", 0)])
 @example([("price", 1), ("daily", 0, "impossible", ""), ("deliver all",), ("daily", 0, "none", "")])
+@example(
+    [("price", 1), ("daily", 2, "impossible", ""), ("daily", 3, "good", ""), ("deliver all",), ("daily", 2, "none", "")]
+)
 @example([*GOOD, ("price", 4), ("deliver all",), ("price", 1), ("deliver", 3, 2, "answer lost", True), ("price", 5)])
 @example([*GOOD, ("price", 1), ("deliver all",), ("price", 4), ("daily", 4, "good", ""), ("curve", (4, (30,), ""))])
+@example([("price", 4), ("curve", (2, (30, *[60] * 23, 30), "")), ("deliver all",), ("curve", (2, (30,), ""))])
 def test_each_receiver_holds_what_things_cost_whatever_happened(events: Sequence[Any]) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
         made = PricedWorld(Path(folder))
@@ -143,11 +147,12 @@ def test_each_receiver_holds_what_things_cost_whatever_happened(events: Sequence
                 tell(made, [(kind, *what)])
         made.deliver_all()
         made.check()
-        made.check_costs()
+        check_costs(made)
+        check_mqtt_costs(made)
         for output_id in made.receivers:
             made.outbox.enqueue_all(output_id)
         made.deliver_all()
-        made.check_costs()
+        check_costs(made)
         # The output is removed.
         broker: Any = made.broker
         account = line_protocol.OutputAccount(made.account, made.account)

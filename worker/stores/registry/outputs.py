@@ -195,7 +195,7 @@ class OutboxTable(SqlTable):
         account, now, outputs, locked = {"account_id": account_id}, self._now(), _OUTPUTS_OF, _OUTPUTS_OF_LOCKED
         if series is _HOURS:
             outputs, locked = outputs.where(_HAS_PRICES), locked.where(_HAS_PRICES)
-            series, part = daily_of(), ChangedPart(BEGINNING, now)
+            series, part = daily_of(), ChangedPart(BEGINNING, END)
         if not noted:
             with self._database.reading() as connection:
                 if connection.execute(outputs, account).first() is None:
@@ -240,7 +240,7 @@ class OutboxTable(SqlTable):
             # Days computed from a curve may belong to a daily series that has no outcome of its own.
             of_days = ((curve.description.adds_up_to, _SERIES.in_([curve])) for curve in _CURVES)
             known = [(None, _SERIES.not_in(_STATES)), *of_days]
-            return _enqueue(connection, first, now, known, OUTPUTS.c.id == output_id)
+            return _enqueue(connection, first, now, now, known, OUTPUTS.c.id == output_id)
 
     def enqueue_energy(
         self, first: date, *, account_id: str | None = None, tenant: str | None = None, by_default: bool = False
@@ -251,12 +251,12 @@ class OutboxTable(SqlTable):
         ``by_default``: only of the accounts that have told no prices of their own.
         """
         now = self._now()
-        if first <= civil_date(now):
-            known = [(daily, _SERIES.in_(sources_of(daily))) for daily in _DAILY]
-            of = [ACCOUNTS.c.tenant == tenant if account_id is None else ACCOUNTS.c.id == account_id]
-            of += [~_HAS_OWN_PRICES] if by_default else []
-            with self._database.writing() as connection:
-                _enqueue(connection, local_midnight(first), now, known, *of)
+        begin = local_midnight(min(first, civil_date(now)))  # Outputs also tell the colour of tomorrow.
+        known = [(daily, _SERIES.in_(sources_of(daily))) for daily in _DAILY]
+        of = [ACCOUNTS.c.tenant == tenant if account_id is None else ACCOUNTS.c.id == account_id]
+        of += [~_HAS_OWN_PRICES] if by_default else []
+        with self._database.writing() as connection:
+            _enqueue(connection, begin, END, now, known, *of)
 
     def next_changes(self, output_id: str) -> list[WaitingChange]:
         """Return an output's unsent changes of the account whose turn it is; empty if nothing waits.
@@ -315,11 +315,12 @@ def count_waiting_by_kind(database: Database) -> dict[str, int]:
 def _enqueue(
     connection: sa.Connection,
     first: datetime,
+    last: datetime,
     now: datetime,
     known: Iterable[tuple[Series | None, sa.ColumnElement[bool]]],
     *conditions: sa.ColumnElement[bool],
 ) -> int:
-    """Enqueue everything from ``first`` on, for outputs and their accounts; return the number of enqueued rows.
+    """Enqueue everything from ``first`` to ``last``, for outputs and accounts; return the number of enqueued rows.
 
     ``known``: the series to enqueue for the outcomes that meet a condition; None for their own series.
     """
@@ -329,7 +330,7 @@ def _enqueue(
             ACCOUNTS.c.id,
             _SERIES if series is None else sa.literal(series, _SERIES.type),
             sa.literal(first, _ROW.first_at.type),
-            sa.literal(now, _ROW.last_at.type),
+            sa.literal(last, _ROW.last_at.type),
             sa.literal(0),
             sa.literal(_microseconds(now), _ROW.number.type),
             *(sa.literal(now, _ROW.since.type) for _ in range(3)),
