@@ -191,11 +191,12 @@ def save_colours(registry: Registry, text: str) -> tuple[int, int]:
 def note_changes(
     registry: Registry, days: Iterable[Collection[date]], is_changed: Callable[[Choice, date], bool]
 ) -> None:
-    """Note for outputs, of each account, the energy from the first day on whose choice is changed on that day.
+    """Note for outputs the energy of accounts from the first day on for which what was chosen is changed.
 
     ``days``: those on which anything may be changed. ``registry``: in the transaction that changes prices or colours.
     """
-    begins = {window.start for some in days for window in to_windows(some)}
+    today = civil_date(registry.now())
+    begins = {window.start for some in days for window in to_windows(some) if window.start <= today}
 
     def find_first(*choices: TariffChoices) -> date | None:
         firsts = begins.union(one.first for told in choices for one in told.electricity)
@@ -209,8 +210,8 @@ def note_changes(
         if first := find_first(default):
             registry.outbox.enqueue_energy(first, tenant=tenant, by_default=True)
     for account_id, told in registry.account_details.iterate(PRICES):
-        default = defaults.get(registry.accounts.get(account_id).tenant, TariffChoices())
-        if first := find_first(CHOICES_JSON.validate_python(told), default):
+        default = defaults.get(registry.accounts.get(account_id).tenant) if defaults else None
+        if first := find_first(CHOICES_JSON.validate_python(told), *([default] if default else [])):
             registry.outbox.enqueue_energy(first, account_id=account_id)
 
 

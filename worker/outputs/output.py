@@ -46,6 +46,7 @@ class Change:
     """The changed part of a series: from the start of the first changed reading to the start of the last changed one.
 
     ``first`` and ``last``: in Europe/Paris; for a daily reading the local midnight. Values in between may be unchanged.
+    All values of daily energy may be, where only what it costs has changed.
     ``removed``: the keys of removed readings, oldest first.
     """
 
