@@ -210,8 +210,10 @@ def note_changes(
         if first := find_first(default):
             registry.outbox.enqueue_energy(first, tenant=tenant, by_default=True)
     for account_id, told in registry.account_details.iterate(PRICES):
-        default = defaults.get(registry.accounts.get(account_id).tenant) if defaults else None
-        if first := find_first(CHOICES_JSON.validate_python(told), *([default] if default else [])):
+        choices = [CHOICES_JSON.validate_python(told)]
+        if defaults and (tenant := registry.accounts.get(account_id).tenant) in defaults:
+            choices.append(defaults[tenant])
+        if first := find_first(*choices):
             registry.outbox.enqueue_energy(first, account_id=account_id)
 
 
