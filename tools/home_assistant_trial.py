@@ -13,9 +13,11 @@ import sys
 from datetime import date, timedelta
 
 from tests.support.statistic_homes import ACCOUNT, NOW, StatisticHome, hours_of
+from worker.accounts.prices import AccountTariff
+from worker.domain.prices.own_prices import read_own_prices
 from worker.domain.series import Series
 from worker.domain.statistics import STATISTICS
-from worker.domain.windows import ONE_DAY
+from worker.domain.windows import ONE_DAY, civil_date
 from worker.outputs.home_assistant import HomeAssistant, StatisticReader, statistic_id
 from worker.outputs.home_assistant_socket import HomeAssistantAddress, parse_address
 from worker.outputs.output import Change
@@ -23,12 +25,14 @@ from worker.outputs.output import Change
 FIRST = date(2026, 3, 1)
 DAYS = [FIRST + place * ONE_DAY for place in range(250)]  # With both clock changes.
 AUTUMN = date(2026, 10, 25)
+OWN = read_own_prices("[[electricity]]\nfrom = 2026-01-01\nsubscription = 10\nbase = 0.2065\n")
+TARIFF = AccountTariff(supplier="enedis", today=civil_date(NOW), choices=[OWN], regulated={}, colours={}, contracts=())
 
 
 def main() -> int:
     """Send, correct twice, and print for each statistic whether Home Assistant holds what was sent."""
     home, address = StatisticHome(), HomeAssistantAddress(parse_address(sys.argv[1]), sys.stdin.read().strip())
-    output = HomeAssistant(address, "en", home.measures, lambda: NOW)
+    output = HomeAssistant(address, "en", home.measures, lambda: NOW, lambda _: TARIFF)
     sys.stdout.write(f"{output.check()}\n")
     changes = [home.put_day(Series.DAILY, day, 9_000 + day.day) for day in DAYS]
     changes += [home.put_day(Series.GAS_DAILY, day, 20_000, volume=1.8) for day in DAYS]
@@ -64,7 +68,14 @@ def _compare(name: str, home: StatisticHome, address: HomeAssistantAddress) -> b
             held = [(row["start"] / 1000, row["state"], row["sum"]) for row in answer.get(identifier, ())]
             sys.stdout.write(f"{name}: {identifier}: {len(sent)} rows, {'held' if held == sent else 'DIFFERENT'}\n")
             holds = holds and held == sent
-    return holds
+        identifier, price = f"releve:{ACCOUNT.label}_consumption_cost", float(OWN.electricity[0].energy["base"])
+        start = (NOW - timedelta(days=2000)).isoformat()
+        asked = {"start_time": start, "statistic_ids": [identifier], "period": "hour"}
+        costs = session.call("recorder/statistics_during_period", **asked)[identifier]
+        expected = price * sum(one["load"] for one in home.measures[Series.DAILY.inputs].documents.values())
+        is_same = abs(costs[-1]["sum"] - expected) < 1e-6
+        sys.stdout.write(f"{name}: {identifier}: {len(costs)} rows, {'held' if is_same else 'DIFFERENT'}\n")
+    return holds and is_same
 
 
 if __name__ == "__main__":

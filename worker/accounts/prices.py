@@ -204,11 +204,12 @@ def iterate_choices(registry: Registry) -> Iterator[TariffChoices]:
 def note_changes(
     registry: Registry, days: Iterable[Collection[date]], is_changed: Callable[[Choice, date], bool]
 ) -> None:
-    """Note for outputs, of each account, the energy from the first day on whose choice is changed on that day.
+    """Note for outputs the energy of accounts from the first day on for which what was chosen is changed.
 
     ``days``: those on which anything may be changed. ``registry``: in the transaction that changes prices or colours.
     """
-    begins = {window.start for some in days for window in to_windows(some)}
+    today = civil_date(registry.now())
+    begins = {window.start for some in days for window in to_windows(some) if window.start <= today}
 
     def find_first(*choices: TariffChoices) -> date | None:
         firsts = begins.union(one.first for told in choices for one in told.electricity)
@@ -222,8 +223,10 @@ def note_changes(
         if first := find_first(default):
             registry.outbox.enqueue_energy(first, tenant=tenant, by_default=True)
     for account_id, told in registry.account_details.iterate(PRICES):
-        default = defaults.get(registry.accounts.get(account_id).tenant, TariffChoices())
-        if first := find_first(CHOICES_JSON.validate_python(told), default):
+        choices = [CHOICES_JSON.validate_python(told)]
+        if defaults and (tenant := registry.accounts.get(account_id).tenant) in defaults:
+            choices.append(defaults[tenant])
+        if first := find_first(*choices):
             registry.outbox.enqueue_energy(first, account_id=account_id)
 
 

@@ -4,7 +4,8 @@ These are *external* statistics with our own identifiers, such as ``releve:home_
 none of them itself. A row is addressed by the statistic's identifier and by its hour, so sending it again overwrites
 it. Sums are cumulative, so after a change every row from the first changed day to the newest is sent. This corrects the
 later sums too. It also completes a delivery that was cut off. Home Assistant can't delete rows: a row whose reading was
-removed is overwritten with a row that has only the running sum.
+removed is overwritten with a row that has only the running sum. Home Assistant computes no cost of such statistics, so
+costs are statistics of their own (``cost_statistics``).
 
 Home Assistant accepts a message before it writes the rows. So we read the rows of each message back before we send the
 next message. If Home Assistant stops in between, the delivery fails and is repeated: no row is lost. The measure store

@@ -142,7 +142,8 @@ def format_total(cost: Cost) -> str | None:
 
 def _to_row(span: tuple[str, str], cost: Cost, sold: Cost | None, counted_as: Period) -> dict[str, Any]:
     names = [name for name in _ORDER if cost.by_period.get(name)]
-    *parts, subscription = round_together([*(cost.parts[name] for name in names), cost.subscription])
+    parts = round_together([cost.parts[name] for name in names])
+    subscription = _round_cents(cost.total) - sum(parts)  # It is "about"; the energy is what outputs tell, too.
     periods = [
         {"name": name, "kwh": _kwh(cost.by_period[name]), "eur": _euros(cents)}
         for name, cents in zip(names, parts, strict=True)

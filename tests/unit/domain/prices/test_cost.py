@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.profiles import examples
@@ -394,6 +394,20 @@ def test_shown_lines_always_add_up_to_the_rounded_exact_total(euros: list[Fracti
     shown = round_together([EURO * amount for amount in euros])
     assert Decimal(sum(shown)) / 100 == half_up(sum(euros, Fraction(0)))
     assert all(cents >= 0 and abs(cents - 100 * amount) < 1 for cents, amount in zip(shown, euros, strict=True))
+
+
+@several
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 50_000))
+@example(19_370, 25_332, 167)  # The subscription has the largest error.
+def test_the_energy_shown_is_the_rounded_exact_one_as_receivers_show_it(hp: int, hc: int, yearly: int) -> None:
+    energies = {FIRST: PeriodEnergies({"hp": hp, "hc": hc}, EnergySource.REGISTERS)}
+    paid = price(FIRST, yearly=str(Decimal(yearly) / 100), hp="0.2065", hc="0.1579")
+    (row,) = rows_by_day(DateWindow(FIRST, FIRST + DAY), Period.DAY, price_energies(energies, lambda _: paid))
+    exact = (hp * Fraction("0.2065") + hc * Fraction("0.1579")) / 10**6
+    assert Decimal(row["energy_eur"]) == half_up(exact)
+    assert Decimal(row["total_eur"]) == half_up(exact + Fraction(yearly, 100 * 12 * 31))
+    assert sum(Decimal(one["eur"]) for one in row["periods"]) == Decimal(row["energy_eur"])
+    assert Decimal(row["energy_eur"]) + Decimal(row["subscription_eur"]) == Decimal(row["total_eur"])
 
 
 @pytest.mark.parametrize(
