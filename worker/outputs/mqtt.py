@@ -94,8 +94,9 @@ class MqttOutput:
 
     def send(self, changes: Sequence[Change]) -> None:
         """Publish all current figures of the changes' accounts, whatever has changed."""
+        repriced = any(change.repriced for change in changes)
         for account in dict.fromkeys(change.account for change in changes):
-            messages = list(self._messages(account))  # The store is read before the connection opens.
+            messages = list(self._messages(account, repriced))  # The store is read before the connection opens.
             available = f"{self._topic(account)}/availability"
             with self.broker.connect(will=RetainedMessage(available, "offline")) as connection:
                 for message in (*messages, RetainedMessage(available, "online")):
@@ -112,14 +113,14 @@ class MqttOutput:
                 for topic in (*configs, *(f"{self._topic(account)}/{part}" for part in ("availability", "state"))):
                     connection.publish(RetainedMessage(topic, ""))
 
-    def _messages(self, account: OutputAccount) -> Iterator[RetainedMessage]:
+    def _messages(self, account: OutputAccount, repriced: bool) -> Iterator[RetainedMessage]:
         now = self.now()
         figures = list(read_figures(account.id, self.measures, now))
         costs = read_cost_figures(account.id, self.measures, self.tariff_of(account.id), now)
         for name, described in _sensors(figures, costs, f"{self._topic(account)}/state"):
             config = {**self._common(account, name), **described}
             yield RetainedMessage(self._config_topic(account, name), _to_json(config))
-        for name in (*_COSTS, *_TODAY):
+        for name in (*_COSTS, *_TODAY) if costs or repriced else ():
             if name not in costs:  # The prices, or the option that had this sensor, may have gone.
                 yield RetainedMessage(self._config_topic(account, name), "")
         yield RetainedMessage(f"{self._topic(account)}/state", _to_json(_state(account, figures, now) | costs))

@@ -45,7 +45,7 @@ def retained_of(
     output = MqttOutput(
         broker=client, measures=measures or fill_home(), now=lambda: now, language="en", tariff_of=lambda _: tariff
     )
-    output.send([change_of(Series.DAILY, LAST, LAST)])
+    output.send([replace(change_of(Series.DAILY, LAST, LAST), repriced=tariff is None)])
     return {topic.split("/")[-2 if "config" in topic else -1]: _read(text) for topic, text in broker.retained.items()}
 
 
