@@ -118,7 +118,7 @@ def test_prices_are_typed_and_a_day_a_month_and_a_year_are_looked_at_in_euros(
         go(browser, "Voir ma consommation en euros", "Détail du coût")
         for by in ("Jour", "Mois", "Année"):
             go(browser, by, "Détail du coût")
-            first = {"Jour": "€", "Mois": "pas de prix", "Année": "pas de données"}[by]
+            first = {"Jour": "€", "Mois": "pas de prix", "Année": "pas de coût"}[by]
             assert first in readout(browser, "#chart")
             look_at(browser, f"euros-{by[:2].lower()}")
         go(browser, "Jour", "Heures creuses")

@@ -242,10 +242,7 @@ class ConnectionRequest:
 
 
 def find_proof(
-    kind: ConsentKind,
-    meters: Sequence[SharedMeter],
-    begun_on: date,
-    invited_meter: str | None,
+    kind: ConsentKind, meters: Sequence[SharedMeter], begun_on: date, invited_meter: str | None
 ) -> tuple[Proof, tuple[SharedMeter, ...]] | None:
     """Return the proof of a consent with the proven meters; None if there is no proof.
 

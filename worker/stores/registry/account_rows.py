@@ -53,9 +53,7 @@ _ANSWER = select(SERIES_OUTCOMES.c.series).where(
 # The condition for ``Account.is_vouched``. The state is tested first, so that the evidence of a ready account isn't
 # looked up. A stored answer doesn't confirm the consent of a ``new`` account: only the account's next answer does.
 IS_VOUCHED = and_(
-    ACCOUNTS.c.state != AccountState.READY,
-    _WORD.exists(),
-    or_(ACCOUNTS.c.state == AccountState.NEW, ~_ANSWER.exists()),
+    ACCOUNTS.c.state != AccountState.READY, _WORD.exists(), or_(ACCOUNTS.c.state == AccountState.NEW, ~_ANSWER.exists())
 )
 # The same condition as ``Account.active``.
 IS_ACTIVE = and_(ACCOUNTS.c.state.in_(ASKED_STATES), or_(ACCOUNTS.c.state != AccountState.NEW, IS_VOUCHED))
