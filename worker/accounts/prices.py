@@ -208,8 +208,7 @@ def note_changes(
 
     ``days``: those on which anything may be changed. ``registry``: in the transaction that changes prices or colours.
     """
-    today = civil_date(registry.now())
-    begins = {window.start for some in days for window in to_windows(some) if window.start <= today}
+    begins = {window.start for some in days for window in to_windows(some)}
 
     def find_first(*choices: TariffChoices) -> date | None:
         firsts = begins.union(one.first for told in choices for one in told.electricity)

@@ -29,6 +29,7 @@ from worker.domain.account import DEFAULT_TENANT
 from worker.domain.prices import Option, Price
 from worker.domain.prices.choices import TariffChoices, read_hours
 from worker.domain.prices.regulated import FILES
+from worker.domain.prices.tempo import read_colours
 from worker.domain.series import Series
 from worker.domain.windows import PARIS, civil_date
 from worker.stores.registry.outputs import END, OutboxTable
@@ -132,7 +133,7 @@ def test_the_note_and_the_change_are_one(homes: Homes, monkeypatch: pytest.Monke
     for change in (
         lambda: homes.set(homes.first, own=OWN),
         lambda: remove_prices(homes.registry, account),
-        lambda: save_colours(homes.registry, "day,colour\n2026-11-01,RED\n"),
+        lambda: save_colours(homes.registry, read_colours("day,colour\n2026-11-01,RED\n")),
         lambda: update_files(homes.registry, copies({Option.TEMPO: shipped_copies()[FILES[Option.TEMPO]].text})),
     ):
         with pytest.raises((RuntimeError, KeyError)):
@@ -188,10 +189,10 @@ def test_colours_are_noted_where_tempo_needs_them(homes: Homes) -> None:
     homes.set(homes.second, own=replace(OWN, electricity=(Price(date(2026, 11, 3), None, OWN_TEMPO),)))
     homes.set(homes.third, regulated=(Option.BASE, 9))
     homes.noted()
-    save_colours(homes.registry, "day,colour\n2026-11-01,RED\n")
+    save_colours(homes.registry, read_colours("day,colour\n2026-11-01,RED\n"))
     assert homes.noted() == {homes.first: date(2026, 11, 1)}
-    save_colours(homes.registry, "day,colour\n2026-11-01,RED\n2026-11-02,RED\n")
+    save_colours(homes.registry, read_colours("day,colour\n2026-11-01,RED\n2026-11-02,RED\n"))
     assert homes.noted() == {homes.first: date(2026, 11, 2), homes.second: date(2026, 11, 3)}, "the night that follows"
-    save_colours(homes.registry, "day,colour\n2026-11-28,RED\n")
+    save_colours(homes.registry, read_colours("day,colour\n2026-11-28,RED\n"))
     assert homes.noted() == dict.fromkeys((homes.first, homes.second), NOW.date()), "tomorrow's, which outputs tell"
     assert COLOURS_FILE in homes.registry.public_files.load_all()

@@ -27,6 +27,7 @@ from worker.domain.prices.choices import read_hours
 from worker.domain.prices.cost import EURO
 from worker.domain.prices.energy import PeriodEnergies
 from worker.domain.prices.own_prices import read_own_prices
+from worker.domain.prices.tempo import read_colours
 from worker.domain.series import Doctype, Series
 from worker.domain.windows import ONE_DAY, DateWindow, IntervalReading, civil_date, day_length, local_midnight
 from worker.outputs.home_assistant import HomeAssistant
@@ -74,7 +75,9 @@ class Story:
             case "prices":
                 self.set(*what)
             case "colours":
-                save_colours(made.registry, f"day,colour\n{DAYS[what[0]] - what[1] * ONE_DAY},{what[2]}\n")
+                save_colours(
+                    made.registry, read_colours(f"day,colour\n{DAYS[what[0]] - what[1] * ONE_DAY},{what[2]}\n")
+                )
             case "registers":
                 self.put_registers(*what)
             case "contract":

@@ -16,6 +16,7 @@ from worker.domain.prices import Option
 from worker.domain.prices.choices import read_hours
 from worker.domain.prices.cost import row_of_days
 from worker.domain.prices.regulated import FILES
+from worker.domain.prices.tempo import read_colours
 from worker.domain.series import Series
 from worker.domain.windows import DateWindow
 
@@ -39,7 +40,7 @@ def test_options_are_compared_on_the_same_days_and_the_others_say_what_they_lack
     account, registry = service.add(21), service.parts.stores.registry
     store_home(service.parts, account, PanelHome(LAST, days=400, curve_days=350), (Series.DAILY, Series.LOAD_CURVE))
     assert "Votre puissance souscrite n’est pas connue" in page_of(service, account)
-    save_colours(registry, BLUE_DAYS)
+    save_colours(registry, read_colours(BLUE_DAYS))
     page = page_of(service, account, "?power=9&hours=23:00-07:00")
     lines = lines_of(page)
     assert list(lines) == ["Base", "Tempo"]
