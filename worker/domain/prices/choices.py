@@ -84,10 +84,10 @@ class TariffChoices:
         for kind in KINDS:
             if prices := getattr(own, kind):
                 regulated = [one for one in getattr(self, kind) if isinstance(one, RegulatedChoice)]
-                end = prices[-1].last and prices[-1].last + ONE_DAY
-                after = [replace(one, first=end) for one in [end and _in_force(regulated, end)] if one]
                 kept: dict[str, Any] = {kind: [one for one in regulated if not find_price(prices, one.first)]}
-                choices = replace(choices, **kept).put(kind, *prices, *after)
+                choices = replace(choices, **kept).put(kind, *prices)
+                if (last := prices[-1].last) and (after := _in_force(regulated, last + ONE_DAY)):
+                    choices = choices.put(kind, replace(after, first=last + ONE_DAY))
         return choices
 
 
