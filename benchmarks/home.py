@@ -83,7 +83,7 @@ def _add_account() -> str:
     claims = {"sub": [_METER], "iat": int(now.timestamp()), "exp": int((now + timedelta(days=1093)).timestamp())}
     token = jwt.encode(claims, "a key that nobody else needs to know", algorithm="HS256")
     with Parts(get_settings()) as parts:
-        account_id = parts.consent.assertion.add(token, "cli:benchmark")[0].account.id
+        account_id = parts.consent.assertion.add(token, "cli:benchmark")[0].id
         yesterday = parts.sync.history.today() - timedelta(days=1)
         done = {"asked_at": now, "history_due_at": None, "last_day": yesterday, "last_complete": yesterday}
         # Five years, the longest of all histories.
