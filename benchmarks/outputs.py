@@ -169,7 +169,7 @@ def main() -> None:
         report: dict[str, Any] = {"accounts": args.accounts, "registry": parts.stores.registry.database.dialect}
         report["windows"] = measure_windows(parts, args.windows)
         receiver = opened.enter_context(MeasuresReceiver())
-        receiver.set_up(parts)
+        receiver.set_up(parts.stores)
         (output,) = parts.stores.registry.outputs.list_outputs()
         report["outbox"] = measure_outbox(parts, output.id, min(args.accounts, args.changed))
         report["delivery"] = measure_delivery(parts, receiver, args.deliver)
