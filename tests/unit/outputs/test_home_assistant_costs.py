@@ -190,3 +190,11 @@ def test_registers_alone_cost() -> None:
     assert server.changes_by_day("releve:home_consumption_cost") == {f"{DAY}": 2.0}
     assert server.changes_by_day("releve:home_consumption_hc") == {f"{DAY}": 8.0}
     assert ACCOUNT.id not in str(server.metadata)
+
+
+@pytest.mark.parametrize("supplier", ["enedis", "gateway"])
+def test_the_sum_goes_on_from_the_days_before_whoever_reads_the_meter(supplier: str) -> None:
+    home, pays = StatisticHome(), tariff(BASE, supplier)
+    changes = [home.put_day(Series.DAILY, DAY - number * ONE_DAY, 5000) for number in (3, 2, 0)]
+    rows = send(home, pays, changes[-1]).server.rows["releve:home_consumption_cost"]
+    assert [row.sum for row in rows.values()] == [3]
