@@ -14,7 +14,7 @@ import pytest
 from tests.support.registries import add_ready, open_registry, prepare_registry, switch_on
 from tests.unit.accounts.test_price_files import copies
 from tests.unit.domain.prices.test_regulated import HPHC
-from worker.accounts import price_files
+from worker.accounts import price_files, prices
 from worker.accounts.price_files import take_shipped, update_files
 from worker.accounts.prices import (
     BEGINNING,
@@ -181,6 +181,20 @@ def test_a_copy_that_a_new_version_ships_is_noted_too(homes: Homes, monkeypatch:
     for _ in range(2):
         take_shipped(homes.registry)
         assert homes.registry.public_files.load_all()[name] == newer
+    assert homes.noted() == {homes.first: date(2026, 2, 1)}
+
+
+def test_what_a_new_version_ships_is_noted_too_where_the_same_file_is_fetched_first(
+    homes: Homes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    homes.set(homes.first, regulated=(Option.BASE, 6))
+    take_shipped(homes.registry)
+    homes.noted()
+    name = FILES[Option.BASE]
+    newer = PublicFile(name, shipped_copies()[name].text, date(2026, 2, 1))
+    monkeypatch.setattr(price_files, "shipped_copies", lambda: {name: newer})
+    monkeypatch.setattr(prices, "shipped_copies", lambda: {name: newer})
+    update_files(homes.registry, copies({Option.BASE: newer.text}, date(2026, 2, 2)), [Option.BASE])
     assert homes.noted() == {homes.first: date(2026, 2, 1)}
 
 
