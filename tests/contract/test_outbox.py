@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -444,6 +444,40 @@ def test_a_window_that_notes_while_an_output_is_removed_stops_neither(fleet: Fle
     removing.join(30)
     assert errors == []
     assert fleet.outputs.list_outputs() == [] and fleet.rows() == 0
+
+
+@pytest.mark.parametrize("end", [OutboxTable.delete_sent, OutboxTable.put_last])
+def test_a_price_that_is_set_while_a_delivery_ends_stops_neither(fleet: Fleet, end: Callable[..., None]) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    switch_on(fleet.registry, account, DAILY, Series.PRODUCTION_DAILY)
+    for series in (Series.PRODUCTION_DAILY, DAILY):
+        fleet.at += timedelta(seconds=1)
+        fleet.change(account, part(1), series)
+    errors: list[Exception] = []
+
+    def enqueue() -> None:
+        try:
+            fleet.outbox.enqueue_energy(date(2024, 7, 1), account_id=account)
+        except Exception as error:  # noqa: BLE001 - the test tells it
+            errors.append(error)
+
+    enqueuing, key_of, calls = threading.Thread(target=enqueue), outbox._key_of, list[Any]()
+
+    def key_late(*of: Any) -> Any:
+        """Let the change of prices begin when the delivery has locked its first row."""
+        calls.append(of)
+        if len(calls) == 2:
+            enqueuing.start()
+            enqueuing.join(0.3)
+        return key_of(*of)
+
+    sent = fleet.outbox.next_changes(output)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outbox, "_key_of", key_late)
+        end(fleet.outbox, sent)
+    enqueuing.join(30)
+    assert errors == []
+    assert {series for _, series, _ in fleet.waiting(output)} == {DAILY, Series.PRODUCTION_DAILY}
 
 
 def test_outputs_that_fail_come_last(fleet: Fleet) -> None:

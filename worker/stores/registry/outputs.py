@@ -280,7 +280,7 @@ class OutboxTable(SqlTable):
         ``kept``: the readings that the output should have deleted but can't delete.
         """
         with self._database.writing() as connection:
-            for change in changes:
+            for change in _in_order(changes):
                 unchanged = (*_key_of(change), _ROW.number == change.number)
                 was_there = connection.execute(sa.delete(OUTPUT_CHANGES).where(*unchanged)).rowcount
                 for key in change.removed if was_there else ():
@@ -301,7 +301,7 @@ class OutboxTable(SqlTable):
         """Move these changes, which could not be sent, behind the changes of other accounts."""
         now = self._now()
         with self._database.writing() as connection:
-            for change in changes:
+            for change in _in_order(changes):
                 connection.execute(sa.update(OUTPUT_CHANGES).where(*_key_of(change)).values(turn_at=now))
 
 
@@ -351,6 +351,11 @@ def _enqueue(
 
 def _microseconds(now: datetime) -> int:
     return int(now.timestamp() * 1_000_000)
+
+
+def _in_order(changes: Iterable[WaitingChange]) -> list[WaitingChange]:
+    """Return the changes of an account in the order in which ``_enqueue`` locks rows, so that none deadlocks."""
+    return sorted(changes, key=lambda change: change.series)
 
 
 def _key_of(change: WaitingChange, of: Any = _ROW) -> tuple[sa.ColumnElement[bool], ...]:
