@@ -178,11 +178,11 @@ def test_daily_energy_is_enqueued_for_an_account_or_for_those_of_a_tenant(fleet:
     fleet.outbox.enqueue_energy(date(2024, 7, 24), tenant="default", by_default=True)
     since = ChangedPart(local_midnight(date(2024, 7, 24)), END)
     assert (fleet.waiting(of_all), fleet.waiting(of_it)) == ([(other, DAILY, since)], [])
-    fleet.outbox.enqueue_energy(date(2024, 7, 24), account_id=account)
+    fleet.outbox.enqueue_energy(date(2024, 7, 24), accounts=[account])
     assert fleet.waiting(of_it) == [(account, DAILY, since)]
     assert {state.waiting for state in fleet.outputs.list_outputs()} == {2, 1}
     fleet.outbox.delete_sent(fleet.outbox.next_changes(of_it))
-    fleet.outbox.enqueue_energy(date(2024, 7, 26), account_id=account)
+    fleet.outbox.enqueue_energy(date(2024, 7, 26), accounts=[account])
     today = ChangedPart(local_midnight(date(2024, 7, 25)), END)
     assert fleet.waiting(of_it) == [(account, DAILY, today)], "for the colour of tomorrow"
 
@@ -457,7 +457,7 @@ def test_a_price_that_is_set_while_a_delivery_ends_stops_neither(fleet: Fleet, e
 
     def enqueue() -> None:
         try:
-            fleet.outbox.enqueue_energy(date(2024, 7, 1), account_id=account)
+            fleet.outbox.enqueue_energy(date(2024, 7, 1), accounts=[account])
         except Exception as error:  # noqa: BLE001 - the test tells it
             errors.append(error)
 

@@ -32,6 +32,7 @@ from worker.domain.prices.regulated import FILES
 from worker.domain.prices.tempo import read_colours
 from worker.domain.series import Series
 from worker.domain.windows import PARIS, civil_date
+from worker.stores.registry import outputs
 from worker.stores.registry.outputs import END, OutboxTable
 from worker.stores.registry.public_files import PublicFile
 
@@ -210,3 +211,22 @@ def test_colours_are_noted_where_tempo_needs_them(homes: Homes) -> None:
     save_colours(homes.registry, read_colours("day,colour\n2026-11-28,RED\n"))
     assert homes.noted() == dict.fromkeys((homes.first, homes.second), NOW.date()), "tomorrow's, which outputs tell"
     assert COLOURS_FILE in homes.registry.public_files.load_all()
+
+
+def test_accounts_that_a_change_concerns_alike_are_noted_by_thousands(
+    homes: Homes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for account in (homes.first, homes.second, homes.third):
+        homes.set(account, regulated=(Option.TEMPO, 9))
+    homes.noted()
+    statements, enqueue = list[date](), outputs._enqueue
+
+    def count(connection: Any, first: datetime, *args: Any) -> int:
+        statements.append(civil_date(first))
+        return enqueue(connection, first, *args)
+
+    monkeypatch.setattr(outputs, "_enqueue", count)
+    monkeypatch.setattr(outputs, "_MOST_AT_ONCE", 2)
+    save_colours(homes.registry, read_colours("day,colour\n2026-11-01,RED\n"))
+    assert statements == [date(2026, 11, 1)] * 2
+    assert homes.noted() == dict.fromkeys((homes.first, homes.second, homes.third), date(2026, 11, 1))
