@@ -110,7 +110,7 @@ class HomeAssistant:
     def _send_costs(self, session: HomeAssistantSession, changes: Sequence[Change]) -> None:
         """Send what the account's energy costs, where it has prices; also what Home Assistant holds from before."""
         account = changes[0].account
-        if (tariff := self.tariff_of(account.id)) is None:
+        if (tariff := self.tariff_of(account.id)) is None or not tariff.is_readable:
             return
         possible = [one for one in COST_STATISTICS if (one.kind == "gas") is (tariff.kind == "gas")]
         ids = [statistic_id(account, one) for one in possible]
