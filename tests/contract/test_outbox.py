@@ -418,6 +418,22 @@ def test_a_window_that_notes_while_its_account_is_erased_stops_neither(fleet: Fl
     assert fleet.outputs.list_outputs() == [] and fleet.rows() == 0
 
 
+def test_a_price_that_is_set_while_its_account_is_erased_stops_neither(fleet: Fleet) -> None:
+    account = add_ready(fleet.registry)
+    outputs = sorted(fleet.add_output() for _ in range(2))
+    fleet.outbox.enqueue_all(outputs[0])
+    noting: list[Note] = []
+
+    def enqueue(*_: Any) -> None:
+        fleet.outbox.enqueue_energy(date(2024, 7, 1), tenant="default")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fleet, "change", enqueue)
+        fleet.registry.accounts.remove(account, NOW, on_removal=lambda connection: noting.append(Note(fleet, account)))
+        assert noting[0].end() == []
+    assert fleet.rows() == 0
+
+
 def test_a_window_that_notes_while_an_output_is_removed_stops_neither(fleet: Fleet) -> None:
     account, output = add_ready(fleet.registry), fleet.add_output()
     errors: list[Exception] = []

@@ -326,6 +326,10 @@ def _enqueue(
 
     ``known``: the series to enqueue for the outcomes that meet a condition; None for their own series.
     """
+    # As for ``_OUTPUTS_OF_LOCKED``, so that this and a removal can't deadlock.
+    found = sa.select(ACCOUNTS.c.id).join_from(OUTPUTS, ACCOUNTS, _IS_SENT_TO).where(NOT_REMOVED, *conditions)
+    in_turn = found.order_by(ACCOUNTS.c.id, OUTPUTS.c.id)
+    connection.execute(in_turn.with_for_update(read=True, key_share=True, of=[ACCOUNTS, OUTPUTS]))
     rows = [
         sa.select(
             OUTPUTS.c.id,
