@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -178,11 +178,11 @@ def test_daily_energy_is_enqueued_for_an_account_or_for_those_of_a_tenant(fleet:
     fleet.outbox.enqueue_energy(date(2024, 7, 24), tenant="default", by_default=True)
     since = ChangedPart(local_midnight(date(2024, 7, 24)), END)
     assert (fleet.waiting(of_all), fleet.waiting(of_it)) == ([(other, DAILY, since)], [])
-    fleet.outbox.enqueue_energy(date(2024, 7, 24), account_id=account)
+    fleet.outbox.enqueue_energy(date(2024, 7, 24), accounts=[account])
     assert fleet.waiting(of_it) == [(account, DAILY, since)]
     assert {state.waiting for state in fleet.outputs.list_outputs()} == {2, 1}
     fleet.outbox.delete_sent(fleet.outbox.next_changes(of_it))
-    fleet.outbox.enqueue_energy(date(2024, 7, 26), account_id=account)
+    fleet.outbox.enqueue_energy(date(2024, 7, 26), accounts=[account])
     today = ChangedPart(local_midnight(date(2024, 7, 25)), END)
     assert fleet.waiting(of_it) == [(account, DAILY, today)], "for the colour of tomorrow"
 
@@ -418,6 +418,22 @@ def test_a_window_that_notes_while_its_account_is_erased_stops_neither(fleet: Fl
     assert fleet.outputs.list_outputs() == [] and fleet.rows() == 0
 
 
+def test_a_price_that_is_set_while_its_account_is_erased_stops_neither(fleet: Fleet) -> None:
+    account = add_ready(fleet.registry)
+    outputs = sorted(fleet.add_output() for _ in range(2))
+    fleet.outbox.enqueue_all(outputs[0])
+    noting: list[Note] = []
+
+    def enqueue(*_: Any) -> None:
+        fleet.outbox.enqueue_energy(date(2024, 7, 1), tenant="default")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fleet, "change", enqueue)
+        fleet.registry.accounts.remove(account, NOW, on_removal=lambda connection: noting.append(Note(fleet, account)))
+        assert noting[0].end() == []
+    assert fleet.rows() == 0
+
+
 def test_a_window_that_notes_while_an_output_is_removed_stops_neither(fleet: Fleet) -> None:
     account, output = add_ready(fleet.registry), fleet.add_output()
     errors: list[Exception] = []
@@ -444,6 +460,40 @@ def test_a_window_that_notes_while_an_output_is_removed_stops_neither(fleet: Fle
     removing.join(30)
     assert errors == []
     assert fleet.outputs.list_outputs() == [] and fleet.rows() == 0
+
+
+@pytest.mark.parametrize("end", [OutboxTable.delete_sent, OutboxTable.put_last])
+def test_a_price_that_is_set_while_a_delivery_ends_stops_neither(fleet: Fleet, end: Callable[..., None]) -> None:
+    account, output = add_ready(fleet.registry), fleet.add_output()
+    switch_on(fleet.registry, account, DAILY, Series.PRODUCTION_DAILY)
+    for series in (Series.PRODUCTION_DAILY, DAILY):
+        fleet.at += timedelta(seconds=1)
+        fleet.change(account, part(1), series)
+    errors: list[Exception] = []
+
+    def enqueue() -> None:
+        try:
+            fleet.outbox.enqueue_energy(date(2024, 7, 1), accounts=[account])
+        except Exception as error:  # noqa: BLE001 - the test tells it
+            errors.append(error)
+
+    enqueuing, key_of, calls = threading.Thread(target=enqueue), outbox._key_of, list[Any]()
+
+    def key_late(*of: Any) -> Any:
+        """Let the change of prices begin when the delivery has locked its first row."""
+        calls.append(of)
+        if len(calls) == 2:
+            enqueuing.start()
+            enqueuing.join(0.3)
+        return key_of(*of)
+
+    sent = fleet.outbox.next_changes(output)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outbox, "_key_of", key_late)
+        end(fleet.outbox, sent)
+    enqueuing.join(30)
+    assert errors == []
+    assert {series for _, series, _ in fleet.waiting(output)} == {DAILY, Series.PRODUCTION_DAILY}
 
 
 def test_outputs_that_fail_come_last(fleet: Fleet) -> None:

@@ -23,7 +23,7 @@ from worker.clients.endpoints import host_of
 from worker.clients.published_files import NotFetched, fetch_text
 from worker.domain.prices import Option, PricesRefused
 from worker.domain.prices.choices import RegulatedChoice
-from worker.domain.prices.regulated import FILES, PADDING, changed_days, read_tariff
+from worker.domain.prices.regulated import FILES, PADDING, RegulatedTariff, changed_days, read_tariff
 from worker.domain.windows import PARIS
 from worker.logs import fields
 from worker.stores.registry import Registry
@@ -58,9 +58,7 @@ def update_files(registry: Registry, read_copy: ReadCopy, options: Iterable[Opti
     copies, updates = load_copies(registry), list[FileUpdate]()
     for option in options:
         name, before = FILES[option], copies.get(FILES[option])
-        known = None
-        with suppress(PricesRefused):  # Another version has stored a copy that this one can't read.
-            known = read_tariff(before.text, option, before.copied_on) if before else None
+        known = _read_known(before, option)
         rows_before = known.rows if known else 0
         try:
             copy = read_copy(option)
@@ -76,7 +74,7 @@ def update_files(registry: Registry, read_copy: ReadCopy, options: Iterable[Opti
             facts = fields(file=name, reason=str(error), copied_on=updates[-1].copied_on)
             log.warning("prices not updated", extra=facts)
         else:
-            _save(registry, option, PublicFile(name, kept, copy.copied_on), changed_days(known, tariff))
+            _save(registry, option, PublicFile(name, kept, copy.copied_on), tariff)
             updates.append(FileUpdate(name, copy.copied_on, tariff.rows - rows_before))
     return updates
 
@@ -86,19 +84,26 @@ def take_shipped(registry: Registry) -> None:
     stored = registry.public_files.load_all()
     for option in Option:
         name, copy = FILES[option], shipped_copies().get(FILES[option])
-        before = stored.get(name, copy)  # Nothing is stored yet on the first day: then it was in use since.
-        if copy and before and (name not in stored or before.copied_on < copy.copied_on):
-            old, new = (read_tariff(one.text, option, one.copied_on) for one in (before, copy))
-            _save(registry, option, copy, changed_days(old, new))
+        if copy and (name not in stored or stored[name].copied_on < copy.copied_on):
+            _save(registry, option, copy, read_tariff(copy.text, option, copy.copied_on))
 
 
-def _save(registry: Registry, option: Option, copy: PublicFile, days: Mapping[int, Collection[date]]) -> None:
-    """Save a copy; ``days``: whose prices it changes, by power."""
+def _read_known(copy: PublicFile | None, option: Option) -> RegulatedTariff | None:
+    """Return what a copy tells; None if another version has stored one that this version can't read."""
+    with suppress(PricesRefused):
+        return read_tariff(copy.text, option, copy.copied_on) if copy else None
+    return None
+
+
+def _save(registry: Registry, option: Option, copy: PublicFile, tariff: RegulatedTariff) -> None:
+    """Save a copy, and note for outputs what it changes of the stored one, or else of the one that ships."""
 
     def is_changed(choice: Choice, day: date) -> bool:
         return isinstance(choice, RegulatedChoice) and choice.option is option and day in days.get(choice.power, ())
 
     with changing_prices(registry) as locked:
+        before = locked.public_files.load_all().get(copy.name) or shipped_copies().get(copy.name)
+        days: Mapping[int, Collection[date]] = changed_days(_read_known(before, option), tariff)
         locked.public_files.save(*copy)
         note_changes(locked, days.values(), is_changed)
 

@@ -218,15 +218,18 @@ def note_changes(
     if not begins:
         return
     defaults = {tenant: CHOICES_JSON.validate_python(one) for tenant, one in registry.tenants.load_prices().items()}
-    for tenant, default in defaults.items():
-        if first := find_first(default):
-            registry.outbox.enqueue_energy(first, tenant=tenant, by_default=True)
+    accounts: dict[date, list[str]] = {}
     for account_id, told in registry.account_details.iterate(PRICES):
         choices = [CHOICES_JSON.validate_python(told)]
         if defaults and (tenant := registry.accounts.get(account_id).tenant) in defaults:
             choices.append(defaults[tenant])
         if first := find_first(*choices):
-            registry.outbox.enqueue_energy(first, account_id=account_id)
+            accounts.setdefault(first, []).append(account_id)
+    for tenant, default in defaults.items():
+        if first := find_first(default):
+            registry.outbox.enqueue_energy(first, tenant=tenant, by_default=True)
+    for first, some in accounts.items():
+        registry.outbox.enqueue_energy(first, accounts=some)
 
 
 def load_choices(registry: Registry, owner: Owner) -> TariffChoices | None:
@@ -290,9 +293,9 @@ def remove_prices(registry: Registry, owner: Owner) -> bool:
 
 
 def _note_choices(registry: Registry, owner: Owner, first: date | None) -> None:
-    account_id, tenant = (owner.id, None) if isinstance(owner, Account) else (None, owner)
+    accounts, tenant = ([owner.id], None) if isinstance(owner, Account) else ([], owner)
     if first:
-        registry.outbox.enqueue_energy(first, account_id=account_id, tenant=tenant)
+        registry.outbox.enqueue_energy(first, accounts=accounts, tenant=tenant)
 
 
 def find_option(registers: Entry) -> Option | None:

@@ -20,7 +20,7 @@ from worker.clients.published_files import NotFetched, call
 from worker.domain.prices import Colour
 from worker.domain.windows import DateWindow, civil_date, local_midnight
 
-LONGEST_DAYS: Final = 366  # Of a call.
+LONGEST_DAYS: Final = 365  # Of a call: RTE takes 366 days, but these may have an hour more.
 _PATH: Final = "/open_api/tempo_like_supply_contract/v1/tempo_like_calendars"
 _MOST_BYTES: Final = 1024**2
 _APPLICATION: Final = "RTE refuses the application: check RELEVE_RTE_CLIENT_ID and RELEVE_RTE_CLIENT_SECRET"

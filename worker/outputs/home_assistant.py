@@ -39,7 +39,7 @@ from worker.domain.cost_statistics import (
 from worker.domain.documents import ALL_KEYS, MILLIWATT_HOURS_PER_KWH, key_of, key_range, start_of
 from worker.domain.prices.cost import Cost
 from worker.domain.prices.energy import Amount, add_energies
-from worker.domain.series import Doctype
+from worker.domain.series import Doctype, of_supplier
 from worker.domain.statistics import STATISTICS, DayAmounts, Statistic, StatisticRow, daily_amounts, to_days, to_rows
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, local_midnight, split_window
 from worker.errors import NotDelivered
@@ -110,7 +110,7 @@ class HomeAssistant:
     def _send_costs(self, session: HomeAssistantSession, changes: Sequence[Change]) -> None:
         """Send what the account's energy costs, where it has prices; also what Home Assistant holds from before."""
         account = changes[0].account
-        if (tariff := self.tariff_of(account.id)) is None:
+        if (tariff := self.tariff_of(account.id)) is None or not tariff.is_readable:
             return
         possible = [one for one in COST_STATISTICS if (one.kind == "gas") is (tariff.kind == "gas")]
         ids = [statistic_id(account, one) for one in possible]
@@ -122,7 +122,7 @@ class HomeAssistant:
         reader = CostReader(self.measures, account.id, tariff)
         changed = min(civil_date(change.first) for change in changes)
         first = first_affected(self.measures, account.id, tariff, changed)
-        doctypes = [one.inputs for one in COSTED_SERIES if one.description.supplier == tariff.supplier]
+        doctypes = [one.inputs for one in of_supplier(tariff.supplier, COSTED_SERIES)]
         oldest = _find_oldest(self.measures, account.id, doctypes) or first
         totals: dict[CostStatistic, Amount] = dict.fromkeys(needed, 0)
         for year in _years(DateWindow(oldest, first)) if oldest < first else ():

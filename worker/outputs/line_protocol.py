@@ -173,6 +173,8 @@ class LineProtocolOutput:
         """Yield the lines of all costs that changes touch, after deleting their points where some may have gone."""
         touching = [change for change in changes if change.series.description.granularity in _PRICED]
         tariff = self.tariff_of(touching[0].account.id) if touching else None
+        if tariff and not tariff.is_readable:
+            return
         tariff = tariff if tariff and tariff.is_set else None
         renewing = [change for change in touching if change.repriced or (tariff and change.removed)]
         for window in merge_windows(_cost_days(change, self.measures, self.now()) for change in renewing):

@@ -260,10 +260,11 @@ def read_cost_figures(
 def _off_peak_text(day: date, terms: Terms) -> str | None:
     """Return the off-peak hours of a day, such as ``00:00-06:00, 22:00-24:00``; None where they are unknown."""
     midnight = local_midnight(day).astimezone(UTC)
-    spans = [
-        [(midnight + timedelta(minutes=at)).astimezone(PARIS) for at in span] for span in off_peak_minutes(day, terms)
-    ]
-    return ", ".join(f"{start:%H:%M}-{end:%H:%M}" for start, end in spans).replace("-00:00", "-24:00") or None
+    minute, spans = timedelta(minutes=1), off_peak_minutes(day, terms)
+    # The end is the last minute's by the clock, which may be put back there.
+    first_and_last = [((midnight + minute * at).astimezone(PARIS) for at in (start, end - 1)) for start, end in spans]
+    texts = (f"{first:%H:%M}-{last + minute:%H:%M}" for first, last in first_and_last)
+    return ", ".join(texts).replace("-00:00", "-24:00") or None
 
 
 def build(options: OutputOptions, parts: OutputParts) -> MqttOutput:

@@ -14,7 +14,7 @@ import pytest
 from tests.support.registries import add_ready, open_registry, prepare_registry, switch_on
 from tests.unit.accounts.test_price_files import copies
 from tests.unit.domain.prices.test_regulated import HPHC
-from worker.accounts import price_files
+from worker.accounts import price_files, prices
 from worker.accounts.price_files import take_shipped, update_files
 from worker.accounts.prices import (
     BEGINNING,
@@ -32,6 +32,7 @@ from worker.domain.prices.regulated import FILES
 from worker.domain.prices.tempo import read_colours
 from worker.domain.series import Series
 from worker.domain.windows import PARIS, civil_date
+from worker.stores.registry import outputs
 from worker.stores.registry.outputs import END, OutboxTable
 from worker.stores.registry.public_files import PublicFile
 
@@ -184,6 +185,20 @@ def test_a_copy_that_a_new_version_ships_is_noted_too(homes: Homes, monkeypatch:
     assert homes.noted() == {homes.first: date(2026, 2, 1)}
 
 
+def test_what_a_new_version_ships_is_noted_too_where_the_same_file_is_fetched_first(
+    homes: Homes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    homes.set(homes.first, regulated=(Option.BASE, 6))
+    take_shipped(homes.registry)
+    homes.noted()
+    name = FILES[Option.BASE]
+    newer = PublicFile(name, shipped_copies()[name].text, date(2026, 2, 1))
+    monkeypatch.setattr(price_files, "shipped_copies", lambda: {name: newer})
+    monkeypatch.setattr(prices, "shipped_copies", lambda: {name: newer})
+    update_files(homes.registry, copies({Option.BASE: newer.text}, date(2026, 2, 2)), [Option.BASE])
+    assert homes.noted() == {homes.first: date(2026, 2, 1)}
+
+
 def test_colours_are_noted_where_tempo_needs_them(homes: Homes) -> None:
     homes.set(homes.first, regulated=(Option.TEMPO, 9))
     homes.set(homes.second, own=replace(OWN, electricity=(Price(date(2026, 11, 3), None, OWN_TEMPO),)))
@@ -196,3 +211,22 @@ def test_colours_are_noted_where_tempo_needs_them(homes: Homes) -> None:
     save_colours(homes.registry, read_colours("day,colour\n2026-11-28,RED\n"))
     assert homes.noted() == dict.fromkeys((homes.first, homes.second), NOW.date()), "tomorrow's, which outputs tell"
     assert COLOURS_FILE in homes.registry.public_files.load_all()
+
+
+def test_accounts_that_a_change_concerns_alike_are_noted_by_thousands(
+    homes: Homes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for account in (homes.first, homes.second, homes.third):
+        homes.set(account, regulated=(Option.TEMPO, 9))
+    homes.noted()
+    statements, enqueue = list[date](), outputs._enqueue
+
+    def count(connection: Any, first: datetime, *args: Any) -> int:
+        statements.append(civil_date(first))
+        return enqueue(connection, first, *args)
+
+    monkeypatch.setattr(outputs, "_enqueue", count)
+    monkeypatch.setattr(outputs, "_MOST_AT_ONCE", 2)
+    save_colours(homes.registry, read_colours("day,colour\n2026-11-01,RED\n"))
+    assert statements == [date(2026, 11, 1)] * 2
+    assert homes.noted() == dict.fromkeys((homes.first, homes.second, homes.third), date(2026, 11, 1))

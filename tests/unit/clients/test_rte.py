@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
 from tests.support.canned_server import CannedServer, answer, canned_server
 from worker.clients.published_files import NotFetched
-from worker.clients.rte import RteApplication, fetch_colours
+from worker.clients.rte import LONGEST_DAYS, RteApplication, fetch_colours
 from worker.domain.prices import Colour
 from worker.domain.windows import DateWindow
 
@@ -55,6 +55,12 @@ def refusal(server: CannedServer, *script: Any) -> str:
     text = str(caught.value)
     assert "s3cret" not in text and "t0ken" not in text and text.isprintable()
     return text
+
+
+def test_the_longest_call_has_no_more_than_366_times_24_hours_whenever_it_begins() -> None:
+    starts = DateWindow(date(2025, 1, 1), date(2026, 1, 1)).dates()
+    windows = [DateWindow(start, start + timedelta(days=LONGEST_DAYS)).instants() for start in starts]
+    assert max(end - start for start, end in windows) <= timedelta(days=366)
 
 
 @pytest.mark.parametrize(

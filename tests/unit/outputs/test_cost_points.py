@@ -186,6 +186,12 @@ def test_nothing_is_deleted_by_new_readings_and_nothing_is_sent_of_what_costs_no
     assert sender.server.asked == 0
 
 
+def test_while_prices_can_not_be_decrypted_no_point_of_costs_is_deleted(sender: Sender) -> None:
+    measures, repriced = fill_home(), replace(change_of(Series.DAILY), repriced=True)
+    held = sender.send(tariff_of(BASE), measures, repriced)
+    assert sender.send(replace(tariff_of(TariffChoices()), is_readable=False), measures, repriced) == held
+
+
 def test_each_measurement_of_costs_is_described(sender: Sender) -> None:
     sent = sender.send(tariff_of(SELLS), fill_home(), change_of(Series.DAILY, FIRST, LAST + timedelta(days=30)))
     sent += sender.send(tariff_of(GAS, supplier="grdf"), fill_home(), change_of(Series.GAS_DAILY))

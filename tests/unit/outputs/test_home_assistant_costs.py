@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -190,3 +191,22 @@ def test_registers_alone_cost() -> None:
     assert server.changes_by_day("releve:home_consumption_cost") == {f"{DAY}": 2.0}
     assert server.changes_by_day("releve:home_consumption_hc") == {f"{DAY}": 8.0}
     assert ACCOUNT.id not in str(server.metadata)
+
+
+@pytest.mark.parametrize("supplier", ["enedis", "gateway"])
+def test_the_sum_goes_on_from_the_days_before_whoever_reads_the_meter(supplier: str) -> None:
+    home, pays = StatisticHome(), tariff(BASE, supplier)
+    changes = [home.put_day(Series.DAILY, DAY - number * ONE_DAY, 5000) for number in (3, 2, 0)]
+    rows = send(home, pays, changes[-1]).server.rows["releve:home_consumption_cost"]
+    assert [row.sum for row in rows.values()] == [3]
+
+
+def test_while_prices_can_not_be_decrypted_costs_stay_as_they_are() -> None:
+    home = StatisticHome()
+    changes = fill(home)
+    receiver = send(home, tariff(PEAK), *changes)
+    address: Any = receiver
+    unreadable = replace(tariff(""), choices=[TariffChoices()], is_readable=False)
+    held = dict(receiver.server.rows["releve:home_consumption_cost"])
+    HomeAssistant(address, "en", home.measures, lambda: NOW, lambda _: unreadable, wait=lambda _: None).send(changes)
+    assert receiver.server.rows["releve:home_consumption_cost"] == held

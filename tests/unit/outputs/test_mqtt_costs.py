@@ -104,6 +104,7 @@ def test_what_has_no_cost_is_unknown_and_a_day_known_in_part_counts_in_the_month
         (TEMPO, TODAY, "00:00-06:00, 22:00-24:00"),
         (hphc(NIGHT), date(2024, 10, 27), "01:30-08:00, 12:30-14:00"),  # The clock is put back.
         (hphc(NIGHT), date(2024, 3, 31), "01:30-08:00, 12:30-14:00"),
+        (hphc(replace(NIGHT, ranges=((time(2, 30), time(7)),))), date(2024, 10, 27), "02:30-03:00, 02:30-07:00"),
     ],
 )
 def test_the_off_peak_hours_of_today_are_a_text(choices: TariffChoices, today: date, says: str | None) -> None:

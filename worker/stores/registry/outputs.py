@@ -64,6 +64,7 @@ _STATES: Final = tuple(series for series in Series if series.is_state)
 _CURVES: Final = tuple(series for series in Series if series.has_steps)
 _HOURS: Final = contract_series()  # It tells off-peak hours, which change what days cost.
 _DAILY: Final = tuple(series for series in Series if series.is_daily_energy)
+_MOST_AT_ONCE: Final = 2_000  # Accounts in one statement, whose parameters a database limits.
 _MOST_DUE: Final = 500  # The largest number of outputs in one round of deliveries.
 # The condition that an output is for an account: either only for this account, or for all accounts of its tenant.
 _IS_SENT_TO: Final = sa.or_(
@@ -243,9 +244,9 @@ class OutboxTable(SqlTable):
             return _enqueue(connection, first, now, now, known, OUTPUTS.c.id == output_id)
 
     def enqueue_energy(
-        self, first: date, *, account_id: str | None = None, tenant: str | None = None, by_default: bool = False
+        self, first: date, *, accounts: Sequence[str] = (), tenant: str | None = None, by_default: bool = False
     ) -> None:
-        """Enqueue the daily energy of an account, or of a tenant's accounts, from a day on for all their outputs.
+        """Enqueue the daily energy of these or of a tenant's accounts from a day on for all their outputs.
 
         What it costs is sent again with it, so this belongs into the transaction that changes prices, hours or colours.
         ``by_default``: only of the accounts that have told no prices of their own.
@@ -253,10 +254,11 @@ class OutboxTable(SqlTable):
         now = self._now()
         begin = local_midnight(min(first, civil_date(now)))  # Outputs also tell the colour of tomorrow.
         known = [(daily, _SERIES.in_(sources_of(daily))) for daily in _DAILY]
-        of = [ACCOUNTS.c.tenant == tenant if account_id is None else ACCOUNTS.c.id == account_id]
-        of += [~_HAS_OWN_PRICES] if by_default else []
+        parts = [ACCOUNTS.c.id.in_(accounts[at : at + _MOST_AT_ONCE]) for at in range(0, len(accounts), _MOST_AT_ONCE)]
+        of_default = [~_HAS_OWN_PRICES] if by_default else []
         with self._database.writing() as connection:
-            _enqueue(connection, begin, END, now, known, *of)
+            for part in parts if tenant is None else [ACCOUNTS.c.tenant == tenant]:
+                _enqueue(connection, begin, END, now, known, part, *of_default)
 
     def next_changes(self, output_id: str) -> list[WaitingChange]:
         """Return an output's unsent changes of the account whose turn it is; empty if nothing waits.
@@ -280,7 +282,7 @@ class OutboxTable(SqlTable):
         ``kept``: the readings that the output should have deleted but can't delete.
         """
         with self._database.writing() as connection:
-            for change in changes:
+            for change in _in_order(changes):
                 unchanged = (*_key_of(change), _ROW.number == change.number)
                 was_there = connection.execute(sa.delete(OUTPUT_CHANGES).where(*unchanged)).rowcount
                 for key in change.removed if was_there else ():
@@ -301,7 +303,7 @@ class OutboxTable(SqlTable):
         """Move these changes, which could not be sent, behind the changes of other accounts."""
         now = self._now()
         with self._database.writing() as connection:
-            for change in changes:
+            for change in _in_order(changes):
                 connection.execute(sa.update(OUTPUT_CHANGES).where(*_key_of(change)).values(turn_at=now))
 
 
@@ -324,6 +326,10 @@ def _enqueue(
 
     ``known``: the series to enqueue for the outcomes that meet a condition; None for their own series.
     """
+    # As for ``_OUTPUTS_OF_LOCKED``, so that this and a removal can't deadlock.
+    found = sa.select(ACCOUNTS.c.id).join_from(OUTPUTS, ACCOUNTS, _IS_SENT_TO).where(NOT_REMOVED, *conditions)
+    in_turn = found.order_by(ACCOUNTS.c.id, OUTPUTS.c.id)
+    connection.execute(in_turn.with_for_update(read=True, key_share=True, of=[ACCOUNTS, OUTPUTS]))
     rows = [
         sa.select(
             OUTPUTS.c.id,
@@ -351,6 +357,11 @@ def _enqueue(
 
 def _microseconds(now: datetime) -> int:
     return int(now.timestamp() * 1_000_000)
+
+
+def _in_order(changes: Iterable[WaitingChange]) -> list[WaitingChange]:
+    """Return the changes of an account in the order in which ``_enqueue`` locks rows, so that none deadlocks."""
+    return sorted(changes, key=lambda change: change.series)
 
 
 def _key_of(change: WaitingChange, of: Any = _ROW) -> tuple[sa.ColumnElement[bool], ...]:
