@@ -26,6 +26,7 @@ from worker.domain.exports import document_schema, to_public_fields
 from worker.domain.files.cells import FileFault
 from worker.domain.series import Doctype, Period, Series, daily_of, suppliers_of
 from worker.domain.windows import ONE_DAY, DateWindow
+from worker.errors import OperatorFault
 from worker.runtime.sync_parts import Sync
 from worker.stores.measures.stored_range import MOST_DOCUMENTS, find_stored_range
 from worker.sync.file_import import FileComparison
@@ -154,6 +155,8 @@ def read_account_costs(
     """
     account, period = caller.load_account(stores.registry, account_id), Period(by)
     tariff = load_tariff(stores.registry, stores.measures, account)
+    if not tariff.is_readable:
+        raise OperatorFault("the prices of an account can't be decrypted: put their old key back")
     try:
         days = find_window(tariff.today, period, first, last)
         years = date(days.start.year + (3 if period is Period.YEAR else 1), 1, 1)

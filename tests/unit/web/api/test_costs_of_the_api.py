@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
 from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import NOW
@@ -20,6 +21,7 @@ from worker.domain.documents import to_document
 from worker.domain.prices.own_prices import read_own_prices
 from worker.domain.series import Doctype, Period, Series
 from worker.domain.sessions import Scope
+from worker.stores.registry.tables import ACCOUNT_DETAILS
 
 HOME = PanelHome(TODAY - timedelta(days=1), days=430, curve_days=40)
 OWN = """
@@ -105,6 +107,14 @@ def test_without_a_price_the_list_is_empty(service: ApiService, client: TestClie
     store_home(service.parts, account, HOME)
     answer = client.get(f"/api/accounts/{account}/costs?by=year&from=2010-01-01")
     assert answer.json() == {"account": account, "by": "year", "costs": [], "next": None}
+
+
+def test_prices_that_can_not_be_decrypted_are_not_told_as_none(
+    service: ApiService, client: TestClient, home: str
+) -> None:
+    service.parts.stores.registry.database.change(update(ACCOUNT_DETAILS).values(sealed="with a key that is lost"))
+    refused = client.get(f"/api/accounts/{home}/costs")
+    assert (refused.status_code, refused.json()["error"]) == (500, "failed")
 
 
 def test_costs_are_for_the_tokens_own_tenant(service: ApiService, home: str) -> None:
