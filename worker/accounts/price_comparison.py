@@ -40,7 +40,8 @@ def compare_options(
     for option in Option:
         choices = TariffChoices((RegulatedChoice(BEGINNING, option, power),), hours=off_peak)
         under = replace(tariff, choices=[choices], has_panels=False)
-        costs[option], _ = read_costs(measures, account_id, under, window)
+        is_own = option is not Option.HPHC or not hours.strip()  # Registers count by the meter's own hours.
+        costs[option], _ = read_costs(measures, account_id, under, window, by_registers=is_own)
         terms[option] = under.terms(window)
     for one in compare(window, costs, terms, tariff.colours):
         price = tariff.describe(RegulatedChoice(BEGINNING, one.option, power), language)

@@ -328,12 +328,18 @@ def follows_contract(measures: MeasureStore, account: Account, hours: Sequence[T
 
 
 def read_costs(
-    measures: MeasureStore, account_id: str, tariff: AccountTariff, window: DateWindow, *, unpriced: bool = False
+    measures: MeasureStore,
+    account_id: str,
+    tariff: AccountTariff,
+    window: DateWindow,
+    *,
+    unpriced: bool = False,
+    by_registers: bool = True,
 ) -> tuple[dict[date, Cost], dict[date, Cost] | None]:
     """Return what the days of a window cost, and what is paid for their production, which is None without panels.
 
     The curve is read only for days that have neither daily values nor registers. ``unpriced``: days without a price are
-    there with their energy alone.
+    there with their energy alone. ``by_registers``: whether the meter's own off-peak hours count.
     """
     if tariff.kind == "gas":
         return _read_gas(measures, account_id, tariff, window), None
@@ -341,7 +347,7 @@ def read_costs(
     options = {one.option for one in terms.values()}
     needed = {
         _DAILY.inputs: Option.BASE in options,
-        _REGISTERS.inputs: bool(options - {Option.BASE}),
+        _REGISTERS.inputs: by_registers and bool(options - {Option.BASE}),
         _FED.inputs: tariff.has_panels,
     }
     longer = DateWindow(window.start, window.end + ONE_DAY)  # The registers of a day end with the midnight of the next.

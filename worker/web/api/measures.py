@@ -26,6 +26,7 @@ from worker.domain.exports import document_schema, to_public_fields
 from worker.domain.files.cells import FileFault
 from worker.domain.series import Doctype, Period, Series, daily_of, suppliers_of
 from worker.domain.windows import ONE_DAY, DateWindow
+from worker.errors import OperatorFault
 from worker.runtime.sync_parts import Sync
 from worker.stores.measures.stored_range import MOST_DOCUMENTS, find_stored_range
 from worker.sync.file_import import FileComparison
@@ -141,7 +142,7 @@ def read_account_costs(
     account_id: AccountId,
     stores: StoresDep,
     caller: ReadMeasures,
-    by: Literal[Period.HOUR, Period.DAY, Period.MONTH, Period.YEAR] = Period.DAY,
+    by: Literal["hour", "day", "month", "year"] = "day",
     first: Annotated[Day | None, Query(alias="from", description="First day (Europe/Paris).")] = None,
     last: Annotated[Day | None, Query(alias="to", description="Last day, **included**.")] = None,
 ) -> dict[str, Any]:
@@ -152,13 +153,15 @@ def read_account_costs(
     hour, one year by day or month, and three years by year. Gas has no hours, and gas that is billed by periods has no
     days: 422.
     """
-    account = caller.load_account(stores.registry, account_id)
+    account, period = caller.load_account(stores.registry, account_id), Period(by)
     tariff = load_tariff(stores.registry, stores.measures, account)
+    if not tariff.is_readable:
+        raise OperatorFault("the prices of an account can't be decrypted: put their old key back")
     try:
-        days = find_window(tariff.today, by, first, last)
-        years = date(days.start.year + (3 if by is Period.YEAR else 1), 1, 1)
-        page = DateWindow(days.start, min(days.end, days.start + 31 * ONE_DAY if by is Period.HOUR else years))
-        rows = read_rows(stores.measures, account_id, tariff, page, by)[0] if tariff.is_set else []
+        days = find_window(tariff.today, period, first, last)
+        years = date(days.start.year + (3 if period is Period.YEAR else 1), 1, 1)
+        page = DateWindow(days.start, min(days.end, days.start + 31 * ONE_DAY if period is Period.HOUR else years))
+        rows = read_rows(stores.measures, account_id, tariff, page, period)[0] if tariff.is_set else []
     except RowsRefused as error:
         raise HttpRefusal(422, "invalid_request", str(error)) from None
     query = urlencode({"by": by, "from": page.end, "to": days.end - ONE_DAY})

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
 from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import NOW
@@ -20,6 +21,7 @@ from worker.domain.documents import to_document
 from worker.domain.prices.own_prices import read_own_prices
 from worker.domain.series import Doctype, Period, Series
 from worker.domain.sessions import Scope
+from worker.stores.registry.tables import ACCOUNT_DETAILS
 
 HOME = PanelHome(TODAY - timedelta(days=1), days=430, curve_days=40)
 OWN = """
@@ -107,6 +109,14 @@ def test_without_a_price_the_list_is_empty(service: ApiService, client: TestClie
     assert answer.json() == {"account": account, "by": "year", "costs": [], "next": None}
 
 
+def test_prices_that_can_not_be_decrypted_are_not_told_as_none(
+    service: ApiService, client: TestClient, home: str
+) -> None:
+    service.parts.stores.registry.database.change(update(ACCOUNT_DETAILS).values(sealed="with a key that is lost"))
+    refused = client.get(f"/api/accounts/{home}/costs")
+    assert (refused.status_code, refused.json()["error"]) == (500, "failed")
+
+
 def test_costs_are_for_the_tokens_own_tenant(service: ApiService, home: str) -> None:
     refused = service.client(Scope.READ_MEASURES, tenant="other").get(f"/api/accounts/{home}/costs")
     assert (refused.status_code, refused.json()["error"]) == (404, "unknown_account")
@@ -118,7 +128,7 @@ def test_costs_are_for_the_tokens_own_tenant(service: ApiService, home: str) -> 
         ("from=2024-07-02&to=2024-07-01", "from 2024-07-02 to 2024-07-01: the first day must not come after the last"),
         ("by=year&to=9999-12-31", "give days of the years 2000 to 2099"),
         ("by=year&to=0001-01-05", "give days of the years 2000 to 2099"),
-        ("by=minute", "query.by: Input should be"),
+        ("by=minute", "query.by: Input should be 'hour', 'day', 'month' or 'year'"),
         ("from=1721865600", "query.from: write a day like 2024-07-25"),
         ("until=2024-07-01", "this route allows by, from, to"),
     ],

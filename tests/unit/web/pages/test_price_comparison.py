@@ -81,3 +81,15 @@ def test_gas_has_no_options(service: ApiService) -> None:
     answer = service.browser(gas).get(f"/accounts/{gas}/prices/compare", follow_redirects=False)
     assert answer.headers["location"] == f"/accounts/{gas}/prices"
     assert "/prices/compare" not in service.browser(gas).get(f"/accounts/{gas}/prices").text
+
+
+def test_given_hours_are_not_those_that_registers_count_by(service: ApiService) -> None:
+    account, registry = service.add(33), service.parts.stores.registry
+    store_home(service.parts, account, PanelHome(LAST, days=400, curve_days=350))
+    header = "DATE_DEBUT;DATE_FIN;P_SOUSCRITE;PART_FIXE_TTC;PART_VARIABLE_HC_TTC;PART_VARIABLE_HP_TTC"
+    registry.public_files.save(FILES[Option.HPHC], f"{header}\n01/01/2023;;6;150,00;0,10;0,30\n", TODAY)
+    peak = "Heures pleines / heures creuses"
+    asked = ["", "?hours=23:00-07:00", "?hours=11:00-17:00"]
+    registers, night, noon = (lines_of(page_of(service, account, query))[peak] for query in asked)
+    assert [cells[4] for cells in (registers, night, noon)] == ["index", "courbe de charge", "courbe de charge"]
+    assert night[1] != noon[1]
