@@ -140,8 +140,9 @@ class LineProtocolOutput:
     def _delete(self, session: requests.Session, change: Change, doctype: Doctype, keys: Sequence[str]) -> bool:
         """Delete the points from the first to the last of these keys; return whether the server has deleted them."""
         measurement = energy_measurement(doctype)
+        tags = _tag_values(change.account, change.series.description.direction, measurement)
         first, last = (_start(key, doctype) for key in (keys[0], keys[-1]))
-        return self._delete_points(session, measurement, _tag_values(change, measurement), first, last)
+        return self._delete_points(session, measurement, tags, first, last)
 
     def _delete_points(
         self,
@@ -176,14 +177,15 @@ class LineProtocolOutput:
         if tariff and not tariff.is_readable:
             return
         tariff = tariff if tariff and tariff.is_set else None
-        renewing = [change for change in touching if change.repriced or (tariff and change.removed)]
-        for window in merge_windows(_cost_days(change, self.measures, self.now()) for change in renewing):
+        costed = [change for change in touching if tariff or change.repriced]
+        days = [(change, _cost_days(change, self.measures, self.now())) for change in costed]
+        for window in merge_windows(span for change, span in days if change.repriced or change.removed):
             first, last = local_midnight(window.start), local_midnight(window.end) - ONE_HOUR
-            for measurement in (GAS_COST,) if renewing[0].series.is_gas else (COST_HOUR, COST_DAY):
-                self._delete_points(session, measurement, {"account": renewing[0].account.label}, first, last)
+            for measurement in (GAS_COST,) if costed[0].series.is_gas else (COST_HOUR, COST_DAY):
+                self._delete_points(session, measurement, {"account": costed[0].account.label}, first, last)
         if tariff:
-            for window in merge_windows(_cost_days(change, self.measures, self.now()) for change in touching):
-                yield from to_cost_lines(touching[0].account, tariff, window, self.measures)
+            for window in merge_windows(span for _, span in days):
+                yield from to_cost_lines(costed[0].account, tariff, window, self.measures)
 
     def _write(self, session: requests.Session, lines: Sequence[str]) -> None:
         answer = self._post(session, "".join(f"{line}\n" for line in lines))
@@ -421,10 +423,7 @@ def _cost_lines(
     for key, (direction, found) in product(sorted({*costs, *(paid or ())}), directed.items()):
         if key not in found:
             continue
-        cost, values = found[key], {"account": account.label, "direction": direction}
-        tags = ",".join(
-            f"{name}={_to_tag(value)}" for name, value in values.items() if name in ("account", *measurement.tags)
-        )
+        cost, tags = found[key], _join_tags(_tag_values(account, direction, measurement))
         lines: dict[str, dict[str, Any]] = {
             period: {measurement.fields[0]: cost.by_period[period] / unit, "eur": part / EURO}
             for period, part in cost.parts.items()
@@ -459,13 +458,17 @@ def _start(key: str, doctype: Doctype) -> datetime:
     return local_midnight(date.fromisoformat(f"{key}-01-01"[:10]))
 
 
-def _tag_values(change: Change, measurement: Measurement) -> dict[str, str]:
-    values = {"account": change.account.label, "direction": str(change.series.description.direction)}
+def _tag_values(account: OutputAccount, direction: Direction, measurement: Measurement) -> dict[str, str]:
+    values = {"account": account.label, "direction": direction}
     return {name: values[name] for name in ("account", *measurement.tags) if name in values}
 
 
+def _join_tags(values: Mapping[str, str]) -> str:
+    return ",".join(f"{name}={_to_tag(value)}" for name, value in values.items())
+
+
 def _tags(change: Change, measurement: Measurement) -> str:
-    return ",".join(f"{name}={_to_tag(value)}" for name, value in _tag_values(change, measurement).items())
+    return _join_tags(_tag_values(change.account, change.series.description.direction, measurement))
 
 
 def _to_tag(text: str) -> str:
