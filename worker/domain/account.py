@@ -7,6 +7,7 @@ one service, everything belongs to the default tenant.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
@@ -25,6 +26,8 @@ from worker.errors import (
 
 DEFAULT_TENANT: Final = "default"
 LONGEST_TITLE: Final = 100
+LONGEST_METER_NAME: Final = 40
+_NOT_IN_A_NAME: Final = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Control and format characters, half characters, line ends.
 _TENANT_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
@@ -235,4 +238,15 @@ def check_tenant(name: str) -> str:
     """Return the name unchanged. Raises ValueError if no tenant may have it."""
     if not _TENANT_NAME.fullmatch(name):
         raise ValueError("a tenant's name has 1 to 32 of the characters a-z 0-9 - and begins with a letter")
+    return name
+
+
+def read_meter_name(text: str) -> str:
+    """Return the name that a household gives its meter, trimmed and in Unicode's form NFC; empty for none.
+
+    Raises ValueError, which doesn't quote the text.
+    """
+    name = unicodedata.normalize("NFC", text.strip())
+    if len(name) > LONGEST_METER_NAME or any(unicodedata.category(sign) in _NOT_IN_A_NAME for sign in name):
+        raise ValueError(f"a meter's name has at most {LONGEST_METER_NAME} characters, all of them visible")
     return name

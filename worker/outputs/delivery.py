@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -56,7 +56,8 @@ MOST_THREADS: Final = 4
 class OutputDelivery:
     """Sends each output its changes from the outbox.
 
-    ``notify``: called at each failure of an output that has been failing for a day or longer.
+    ``notify``: called at each failure of an output that has been failing for a day or longer. ``name_of``: returns the
+    name that an output shows for an account; empty for none.
     """
 
     outputs: OutputTable
@@ -67,6 +68,7 @@ class OutputDelivery:
     locks: Locks
     now: Clock
     notify: Callable[[OutputState, datetime], object]
+    name_of: Callable[[OutputState, str], str] = lambda output, account_id: ""
 
     def build(self, kind: str, options: OutputOptions) -> Output:
         """Return an output. Raises OperatorFault, with one line of text, for an unknown kind or a wrong option."""
@@ -144,7 +146,7 @@ class OutputDelivery:
             return 0
         while time.monotonic() < ends_at and (waiting := self.outbox.next_changes(state.id)):
             try:
-                number, kept = self._send(output, waiting)
+                number, kept = self._send(state, output, waiting)
             except errors.StoreUnavailable:
                 raise  # One of our stores is down, so no output is to blame.
             except errors.UnknownOutput:
@@ -161,7 +163,7 @@ class OutputDelivery:
             log.info("output sent", extra=fields(output=state.id, kind=state.kind, series=sent))
         return sent
 
-    def _send(self, output: Output, waiting: Sequence[WaitingChange]) -> tuple[int, KeptReadings]:
+    def _send(self, state: OutputState, output: Output, waiting: Sequence[WaitingChange]) -> tuple[int, KeptReadings]:
         """Send one account's waiting changes; return the number of series sent, and the readings that the output keeps.
 
         A kept reading was removed from our store, but the output can't delete it. For a removed account nothing is
@@ -173,7 +175,7 @@ class OutputDelivery:
             return 0, ()
         if account.state is AccountState.DELETED:
             return 0, ()
-        named = to_output_account(account)
+        named = replace(to_output_account(account), name=self.name_of(state, account.id))
         changes = [change for row in waiting if (change := self._to_change(named, row))]
         kept = output.send(changes) if changes else None
         return len(changes), kept or ()

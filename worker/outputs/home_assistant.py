@@ -207,7 +207,7 @@ class HomeAssistant:
 
 
 def _to_title(statistic: Statistic | CostStatistic, account: OutputAccount, language: str) -> str:
-    name, facts = statistic.name, {"label": account.label}
+    name, facts = statistic.name, {"label": account.shown_name}
     if isinstance(statistic, CostStatistic) and statistic.period:
         name = name.replace(statistic.period, "period")
         facts["period"] = translate(f"tariff_period.{statistic.period}", language)

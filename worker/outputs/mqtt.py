@@ -126,7 +126,10 @@ class MqttOutput:
         yield RetainedMessage(f"{self._topic(account)}/state", _to_json(_state(account, figures, now) | costs))
 
     def _common(self, account: OutputAccount, name: str) -> dict[str, Any]:
-        """Return the fields that the discovery message of every sensor has."""
+        """Return the fields that the discovery message of every sensor has.
+
+        Home Assistant shows the device's name before each sensor's, which therefore doesn't repeat it.
+        """
         device = f"releve_{account.label}"
         return {
             "name": translate(f"output.mqtt.{name}", self.language),
@@ -136,7 +139,7 @@ class MqttOutput:
             "value_template": f"{{{{ value_json.{name} }}}}",
             "availability_topic": f"{self._topic(account)}/availability",
             "expire_after": _EXPIRES_AFTER_S,
-            "device": {"identifiers": [device], "name": f"Relève {account.label}", "manufacturer": "Relève"},
+            "device": {"identifiers": [device], "name": f"Relève {account.shown_name}", "manufacturer": "Relève"},
             "origin": {"name": "Relève"},
         }
 

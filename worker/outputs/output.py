@@ -33,12 +33,19 @@ class OutputAccount:
     """The part of an account that outputs see.
 
     ``label``: a short name in lower-case letters, digits and underscores, by default the account's id.
-    ``consent_until``: the last day on which the consent, or the token for a gateway, is valid.
+    ``consent_until``: the last day on which the consent, or the token for a gateway, is valid. ``name``: what the
+    household calls the meter; empty without a name, and for outputs that show none.
     """
 
     id: str
     label: str
     consent_until: date | None = None
+    name: str = ""
+
+    @property
+    def shown_name(self) -> str:
+        """The name for people; identifiers are made of ``label``."""
+        return self.name or self.label
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from worker.accounts.meter_names import load_shown_name
 from worker.accounts.notices import notify_failing_output
 from worker.accounts.prices import load_tariff
 from worker.outputs.delivery import OutputDelivery
@@ -28,5 +29,6 @@ def build_outputs(stores: Stores) -> OutputDelivery:
         ),
         locks=Locks(stores.redis),
         now=stores.now,
+        name_of=partial(load_shown_name, registry),
         notify=partial(notify_failing_output, registry.notices, build_channels(stores.settings, registry.tenants)),
     )

@@ -23,7 +23,7 @@ import logging
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
@@ -37,13 +37,14 @@ from pydantic import BeforeValidator
 
 from config.settings import Settings
 from worker.accounts.household_access import CODE
+from worker.accounts.meter_names import load_name
 from worker.app import enqueue_backfill, enqueue_revocation, enqueue_withdrawal
 from worker.clients.grdf import GRDF
 from worker.domain.account import Account
 from worker.domain.audit_entry import ActorKind, AuditAction
 from worker.domain.connection_request import ConnectedAccount
 from worker.domain.networks import is_loopback_host, is_public_host
-from worker.domain.series import Series, SeriesSwitch
+from worker.domain.series import Direction, Quantity, Series, SeriesSwitch, daily_of
 from worker.domain.sessions import KEY_LIVES, AccessKey, KeyKind
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.logs import fields
@@ -439,6 +440,20 @@ def name_service(stores: Stores, tenant: str, words: Words) -> str:
     host = urlsplit(stores.settings.public_url).hostname or ""
     is_name = "." in host and not host.replace(".", "").isdigit()
     return host if is_name else words("account.reader.this_service")
+
+
+def title_of_meter(registry: Registry, account: Account, words: Words, directions: Collection[Direction] = ()) -> str:
+    """Return the title of a meter's pages: its name; without one, what it counts.
+
+    ``directions``: drawn, fed in, as far as readings are stored.
+    """
+    if name := load_name(registry, account.id):
+        return name
+    if daily_of(supplier=account.supplier).description.quantity is Quantity.GAS:
+        return words("account.title.gas")
+    if len(directions) > 1:
+        return words("account.title.both")
+    return words("account.title.production" if Direction.PRODUCTION in directions else "account.title")
 
 
 def needs_invitation(sync: Sync, supplier: str) -> bool:

@@ -6,7 +6,7 @@ It ends with the account. An account whose meter has another holder keeps none, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -18,7 +18,9 @@ from worker.stores.database import SealedTable, build_upsert, place_of
 from worker.stores.registry import account_rows
 from worker.stores.registry.tables import ACCOUNT_DETAILS
 
-PRICES: Final = "prices"  # A kind.
+# The kinds.
+NAME: Final = "name"  # {"name": TEXT}, which a household gives its meter.
+PRICES: Final = "prices"
 _C: Final = ACCOUNT_DETAILS.c
 
 
@@ -30,12 +32,16 @@ class AccountDetailTable(SealedTable):
         sealed = self._database.scalar(select(_C.sealed).where(_C.account_id == account_id, _C.kind == kind))
         return None if sealed is None else self._unseal(account_id, kind, sealed)
 
-    def iterate(self, kind: str, page_size: int = 500) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield each account's id with what was told about it, in the order of the ids.
+    def iterate(
+        self, kind: str, page_size: int = 500, *, among: Collection[str] | None = None
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield each account's id with what was told about it, in the order of the ids; ``among``: only of these ids.
 
         What can't be decrypted is left out; `releve doctor` reports it.
         """
         query, after = select(_C.account_id, _C.sealed).where(_C.kind == kind).order_by(_C.account_id), ""
+        if among is not None:
+            query = query.where(_C.account_id.in_(among))
         while page := self._database.fetch(query.where(_C.account_id > after).limit(page_size)):
             for after, sealed in page:
                 with suppress(OperatorFault):

@@ -244,21 +244,28 @@ class OutboxTable(SqlTable):
             return _enqueue(connection, first, now, now, known, OUTPUTS.c.id == output_id)
 
     def enqueue_energy(
-        self, first: date, *, accounts: Sequence[str] = (), tenant: str | None = None, by_default: bool = False
+        self,
+        first: date,
+        *,
+        accounts: Sequence[str] = (),
+        tenant: str | None = None,
+        by_default: bool = False,
+        kinds: Collection[str] = (),
     ) -> None:
         """Enqueue the daily energy of these or of a tenant's accounts from a day on for all their outputs.
 
-        What it costs is sent again with it, so this belongs into the transaction that changes prices, hours or colours.
-        ``by_default``: only of the accounts that have told no prices of their own.
+        What it costs and what it is called is sent again with it, so this belongs into the transaction that changes
+        prices, hours, colours or names. ``by_default``: only of the accounts that have told no prices of their own.
+        ``kinds``: only for outputs of these kinds; empty for all.
         """
         now = self._now()
         begin = local_midnight(min(first, civil_date(now)))  # Outputs also tell the colour of tomorrow.
         known = [(daily, _SERIES.in_(sources_of(daily))) for daily in _DAILY]
         parts = [ACCOUNTS.c.id.in_(accounts[at : at + _MOST_AT_ONCE]) for at in range(0, len(accounts), _MOST_AT_ONCE)]
-        of_default = [~_HAS_OWN_PRICES] if by_default else []
+        further = [*([~_HAS_OWN_PRICES] if by_default else []), *([OUTPUTS.c.kind.in_(kinds)] if kinds else [])]
         with self._database.writing() as connection:
             for part in parts if tenant is None else [ACCOUNTS.c.tenant == tenant]:
-                _enqueue(connection, begin, END, now, known, part, *of_default)
+                _enqueue(connection, begin, END, now, known, part, *further)
 
     def next_changes(self, output_id: str) -> list[WaitingChange]:
         """Return an output's unsent changes of the account whose turn it is; empty if nothing waits.

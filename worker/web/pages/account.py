@@ -24,7 +24,7 @@ from worker.domain.access_right import REGISTERING
 from worker.domain.account import Account, AccountState
 from worker.domain.completeness import DayState, Hole
 from worker.domain.reasons import Reason
-from worker.domain.series import Direction, Quantity, Series, dailies_of, daily_of, find_curve, is_gateway
+from worker.domain.series import Direction, Series, dailies_of, daily_of, find_curve, is_gateway
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date
 from worker.errors import ConsentStopped, FilesOnly
 from worker.runtime.stores import Stores
@@ -32,7 +32,7 @@ from worker.runtime.sync_parts import Sync, build_explainer
 from worker.stores.measures.measure_store import MeasureStore
 from worker.sync.history import History
 from worker.texts import has_text
-from worker.web.dependencies import Day, OwnAccount, VisitDep, name_service, needs_invitation
+from worker.web.dependencies import Day, OwnAccount, VisitDep, name_service, needs_invitation, title_of_meter
 from worker.web.pages.account_forms import build_sum, describe_grants, find_home
 from worker.web.pages.cards import build_cards
 from worker.web.pages.chart_values import (
@@ -142,7 +142,7 @@ def show_account(
         span_query=_span_query(by, at, compare, unit),
         may_add_gas=_may_add_gas(sync, account, [one.supplier for one in (*home.accounts, *home.joinable)]),
         account=account,
-        title=_title(account, [flow.daily.description.direction for flow in flows]),
+        title=title_of_meter(registry, account, words, [flow.daily.description.direction for flow in flows]),
         supplier=supplier,
         sync_text=_sync_text(account),
         files_first=is_gateway(account.supplier),
@@ -184,15 +184,6 @@ def _may_add_gas(sync: Sync, account: Account, suppliers: Sequence[str]) -> bool
     household may still choose the account's series.
     """
     return GRDF.name in sync.suppliers and GRDF.name not in suppliers and account.may_choose_series
-
-
-def _title(account: Account, directions: Sequence[Direction]) -> str:
-    """Return the key of the page's title: gas, or the directions (drawn, fed in) for which readings are stored."""
-    if daily_of(supplier=account.supplier).description.quantity is Quantity.GAS:
-        return "account.title.gas"
-    if len(directions) > 1:
-        return "account.title.both"
-    return "account.title.production" if Direction.PRODUCTION in directions else "account.title"
 
 
 def _sync_text(account: Account) -> str:
