@@ -48,6 +48,7 @@ class AuditAction(StrEnum):
     ACCOUNT_FIND = "account.find"  # Somebody looks up an account by a meter's number, which isn't in the entry.
     ACCOUNT_IMPORT = "account.import"  # Files are imported; the subject counts new, equal and different days.
     ACCOUNT_JOIN = "account.join"
+    ACCOUNT_NAME = "account.name"  # A meter gets a name or loses it; the name isn't in the entry.
     ACCOUNT_PART = "account.part"
     ACCOUNT_PAUSE = "account.pause"
     ACCOUNT_REBUILD = "account.rebuild"

@@ -225,6 +225,9 @@ TABLE = (
         form={"own": "[[electricity]]\nfrom = 2024-01-01\nsubscription = 0\nbase = 0.2\n"},
     ),
     for_holder("GET /accounts/{account_id}/prices/compare", sees(200, "/accounts/{id}/prices", "Subscribed power")),
+    for_holders_form(
+        "POST /accounts/{account_id}/name", changes(303, "/accounts/{id}#connection"), form={"name": "Maison"}
+    ),
     for_holders_form("POST /accounts/{account_id}/prices/remove", changes(303, "/accounts/{id}/prices")),
     for_holder("GET /accounts/{account_id}/import", sees(200, "/accounts/{id}/import", "Choose the files")),
     # Files are read for nobody but the holder.

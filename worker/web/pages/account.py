@@ -16,6 +16,7 @@ from fastapi import APIRouter, Query, Response
 
 from worker.accounts.account_days import AccountDays
 from worker.accounts.explanations import Explainer, SeriesExplanation
+from worker.accounts.meter_names import load_names
 from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED
 from worker.accounts.prices import AccountTariff, load_tariff
 from worker.accounts.status import AccountStatus, coverage_of, status_of
@@ -137,6 +138,7 @@ def show_account(
         visit.request,
         "account.html",
         home=home,
+        names=load_names(registry, [one.id for one in home.accounts]),
         with_sum=with_sum,
         sums=build_sum(stores, home.accounts, at, words) if with_sum and home.is_joined else [],
         span_query=_span_query(by, at, compare, unit),

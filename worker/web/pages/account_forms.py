@@ -1,4 +1,4 @@
-"""Forms of an account's page: choose its series, stop its consent, remove it, join it with another account of the home.
+"""Forms of an account's page: choose its series, name its meter, stop its consent, remove it, join it with another.
 
 A home has one account per supplier. These pages name only accounts that this browser's session shows. The sum of a
 home's energies (kWh) is made only on request, and says what it adds up. It covers only the days that are known for all
@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from worker.accounts.meter_names import save_name
 from worker.domain.account import Account, AccountState
 from worker.domain.audit_entry import AuditAction
 from worker.domain.consents import EndReason
@@ -52,6 +53,7 @@ from worker.web.texts import Words
 router = APIRouter()
 # A series that is switched on is requested at once, which takes calls from the quota that all households share.
 _CHANGES: Final = Rate("series-choice", calls=10, window_s=3600)
+_NAMES: Final = Rate("meter-name", calls=10, window_s=3600)  # Outputs get all rows again with a name.
 # The other counts of an erasure concern only our internal data.
 _RECEIPT_LINES: Final = ("documents", "usage_points", "tokens", "consent_proofs_kept")
 
@@ -158,6 +160,18 @@ def _name_state(switch: SeriesSwitch, collected: bool) -> str:
     if switch is SeriesSwitch.ENDED:
         return "ended"
     return "on" if collected else "off"
+
+
+@router.post("/accounts/{account_id}/name", name=AuditAction.ACCOUNT_NAME, dependencies=[account_form("#connection")])
+def name_meter(visit: VisitDep, account: Choosable, name: Annotated[str, Form(max_length=200)] = "") -> Response:
+    page = f"/accounts/{account.id}#connection"
+    if wait_s := visit.count_call(_NAMES, account.id):
+        return render_message(visit.request, "choose.too_many", 429, (page, "message.again"), wait_s=wait_s)
+    try:
+        save_name(visit.registry, account, name)
+    except ValueError:
+        return render_message(visit.request, "meter_name.refused", 422, (page, "message.again"))
+    return RedirectResponse(page, 303)
 
 
 @router.get("/accounts/{account_id}/stop")

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Response
 
+from worker.accounts.meter_names import load_names
 from worker.domain.series import Series
 from worker.domain.windows import history_length
 from worker.runtime.supplier_settings import is_offered
@@ -23,6 +24,7 @@ def show_home(visit: VisitDep, page: Annotated[int, Query(ge=1, le=100)] = 1) ->
     settings, sync, words = visit.settings, visit.sync, words_of(visit.request)
     accounts = [account for account in load_accounts(visit.registry, visit.session) if account.state in KINDS]
     first, main = (page - 1) * ACCOUNTS_A_PAGE, sync.suppliers.main
+    shown = accounts[first : first + ACCOUNTS_A_PAGE]
     collected = visit.registry.outcomes.fleet
     on_request = [series for series in Series if series not in collected and is_offered(settings, series)]
     return render(
@@ -32,7 +34,8 @@ def show_home(visit: VisitDep, page: Annotated[int, Query(ge=1, le=100)] = 1) ->
         form_to=[main.endpoints.authorize_url] if settings.pretend_homes else (),
         suppliers={name: needs_invitation(sync, name) for name in visit.consent.suppliers},
         several=gas_suffix(sync),
-        accounts=accounts[first : first + ACCOUNTS_A_PAGE],
+        accounts=shown,
+        names=load_names(visit.registry, [account.id for account in shown]),
         previous_page=page - 1,
         next_page=page + 1 if len(accounts) > first + ACCOUNTS_A_PAGE else 0,
         needs_invitation=needs_invitation(sync, main.supplier.name),

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.accounts.asserted_accounts import MeterConnected, MeterErased
+from worker.accounts.meter_names import load_names
 from worker.domain.audit_entry import AuditAction
 from worker.domain.evidence import HOUSEHOLD
 from worker.domain.networks import is_public_host
@@ -89,6 +90,7 @@ def _page(visit: Visit, status: int = 200, *, fault: str = "", password: str = "
         "own_home.html",
         status,
         accounts=[account for account in accounts if account.state in KINDS],
+        names=load_names(visit.registry, [account.id for account in accounts]),
         several=gas_suffix(visit.sync),
         kinds=KINDS,
         fault=fault,

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from tests.support.api_service import TODAY, ApiService
 from tests.support.gas_homes import GAS_SETTINGS, OTHER_PCE, GasHome, add_gas
 from tests.support.household_pages import FRENCH, csrf_of, record_outcome
+from worker.accounts.meter_names import save_name
 from worker.domain.account import AccountState
 from worker.domain.series import Series
 from worker.web.texts import Words
@@ -73,6 +74,15 @@ def test_a_household_joins_its_two_accounts_and_parts_them_again(service: ApiSer
         assert f'href="/accounts/{account}" aria-current="page"' in page
     assert part(browser, gas) == 303
     assert all(tabs(load(browser, account)) == [] for account in (power, gas))
+
+
+def test_a_named_meter_has_its_name_on_its_tab_and_not_with_others(service: ApiService, power: str, gas: str) -> None:
+    registry = service.parts.stores.registry
+    browser = service.browser(power, gas)
+    join(browser, power, gas)
+    save_name(registry, registry.accounts.get_existing(gas), "Maison")
+    assert tabs(load(browser, power)) == ["Électricité", "Gaz · Maison"]
+    assert "Maison" not in load(service.browser(power), power).partition('id="meter-name"')[0]
 
 
 def test_a_tab_keeps_the_span_that_is_shown(service: ApiService, power: str, gas: str) -> None:
