@@ -24,7 +24,8 @@ from tests.support.household_pages import csrf_of, record_outcome
 from tests.support.panel_homes import TEMPO, PanelHome, store_home
 from tests.support.proxy_stack import ProxyStack
 from tests.support.registries import close_account
-from worker.domain.account import AccountState
+from worker.accounts.meter_names import save_name
+from worker.domain.account import LONGEST_METER_NAME, AccountState
 from worker.domain.completeness import DayLedger
 from worker.domain.series import Series
 from worker.domain.sessions import KeyKind
@@ -94,6 +95,7 @@ def add_both(api: ApiService) -> tuple[str, str]:
     csrf = csrf_of(household.get(f"/accounts/{power}/stop").text)
     household.post(f"/accounts/{power}/home", data={"csrf": csrf, "other": gas})
     assert len({api.parts.stores.registry.accounts.get(account).home for account in (power, gas)}) == 1
+    save_name(api.parts.stores.registry, api.parts.stores.registry.accounts.get(power), "M" * LONGEST_METER_NAME)
     return power, gas
 
 

@@ -43,7 +43,7 @@ def test_a_name_is_the_title_of_the_meters_page_and_its_name_in_the_list(
     assert f"<h1>{NAME}</h1>" in page and f"<title>{NAME} · Relève</title>" in page
     assert f'value="{NAME}"' in page and "…0011" in page
     listed = html.unescape(browser.get("/", headers=FRENCH).text)
-    assert re.search(rf'class="meter-name">[^<]*{re.escape(NAME)}</span>', listed)
+    assert re.search(rf'class="meter-name given">[^<]*{re.escape(NAME)}</span>', listed)
     assert name(service, account, "")[0] == 303 and named(service, account) == ""
     assert "<h1>Ma consommation</h1>" in browser.get(f"/accounts/{account}", headers=FRENCH).text
     registry = service.parts.stores.registry
