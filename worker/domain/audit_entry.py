@@ -44,6 +44,7 @@ class AuditAction(StrEnum):
 
     ACCOUNT_ADD = "account.add"
     ACCOUNT_BACKFILL = "account.backfill"
+    ACCOUNT_BILL_DAY = "account.bill_day"  # The day on which a household's bills begin, which is not in the entry.
     ACCOUNT_ERASE = "account.erase"
     ACCOUNT_FIND = "account.find"  # Somebody looks up an account by a meter's number, which isn't in the entry.
     ACCOUNT_IMPORT = "account.import"  # Files are imported; the subject counts new, equal and different days.

@@ -42,6 +42,10 @@ class DateWindow:
     def days(self) -> int:
         return (self.end - self.start).days
 
+    @property
+    def last(self) -> date:
+        return self.end - ONE_DAY
+
     def __contains__(self, day: date) -> bool:
         return self.start <= day < self.end
 

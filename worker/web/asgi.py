@@ -44,6 +44,7 @@ from worker.web.pages import (
     recovery,
     rights,
     sign_in,
+    spans,
 )
 from worker.web.rendering import set_security_headers
 from worker.web.request_audit import record_request
@@ -51,7 +52,7 @@ from worker.web.request_audit import record_request
 log = logging.getLogger("releve.web")
 _FOLDER: Final = Path(__file__).parent
 # Modules of routes, tried in this order.
-_OF_BOTH: Final = (first_page, account, account_forms, files, prices, sign_in)
+_OF_BOTH: Final = (first_page, account, account_forms, files, prices, sign_in, spans)
 _OF_FLEET: Final = (
     consent,
     consent_callback,

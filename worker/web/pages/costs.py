@@ -44,7 +44,7 @@ def price_measures(
     read = [read_costs(measures, account_id, tariff, window) for window in windows]
     costs = {day: cost for days, _ in read for day, cost in days.items()}
     sums = sum_months(costs) if energy.span.view is View.YEAR else costs
-    amounts = dict.fromkeys(costs, 0) | {day: _floor(cost.total) for day, cost in sums.items()}
+    amounts = dict.fromkeys(costs, 0) | {day: to_millionths(cost.total) for day, cost in sums.items()}
     whole = {day: amount for day, amount in amounts.items() if costs[day].known}
     if energy.span.view is View.DAY and find_curve(daily):
         hours, _ = read_hours(measures, account_id, tariff, DateWindow(windows[0].start, span.end))
@@ -83,14 +83,15 @@ def sum_months(costs: Mapping[date, Cost]) -> dict[date, Cost]:
     return {days[0]: add_energies([costs[day] for day in days], len(days)) for days in months}
 
 
-def _floor(amount: Amount) -> int:
+def to_millionths(amount: Amount) -> int:
+    """Return an amount in whole millionths of a euro, rounded down."""
     return _MILLION * amount // EURO
 
 
 def _by_hour(span: Span, hours: Mapping[str, Cost], days: Days, next_day: date) -> SpanMeasures:
     """Return the chart of a day, whose bars are hours."""
     starts = {datetime.fromisoformat(key).astimezone(PARIS): cost for key, cost in hours.items()}
-    readings = [IntervalReading(start, ONE_HOUR, _floor(cost.total)) for start, cost in starts.items()]
+    readings = [IntervalReading(start, ONE_HOUR, to_millionths(cost.total)) for start, cost in starts.items()]
     shown = measures_by_step(span, readings, days, next_day)
     lacking = {start.timestamp(): timedelta(minutes=one.expected - one.known) for start, one in starts.items()}
     slots = (replace(slot, uncovered=lacking.get(slot.start.timestamp(), timedelta())) for slot in shown.slots)
