@@ -128,6 +128,8 @@ def pages_of_households(api: ApiService) -> dict[str, str]:
         "series-saved": f"{panels}/series?saved=1",
         "prices": f"{panels}/prices",
         "prices-compared": f"{late}/prices/compare?power=6",
+        "spans": f"{panels}/spans",
+        "spans-one": f"{late}/spans?from=2023-07-01&to=2024-06-30",
         "import": f"{panels}/import",
         "stop": f"{panels}/stop",
         "remove": f"{panels}/remove",

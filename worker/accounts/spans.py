@@ -43,10 +43,9 @@ def load_bill_day(registry: Registry, account_id: str) -> date | None:
     return date.fromisoformat(told["day"]) if told else None
 
 
-def save_bill_day(registry: Registry, account_id: str, day: date) -> None:
-    """Keep the day of the bill; its year must have 29 February. Raises AccountClosed, UnknownAccount."""
-    registry.account_details.save(account_id, BILL_DAY, {"day": day.isoformat()})
-
-
-def remove_bill_day(registry: Registry, account_id: str) -> None:
-    registry.account_details.remove(account_id, BILL_DAY)
+def save_bill_day(registry: Registry, account_id: str, day: date | None) -> None:
+    """Keep the day of the bill, in a year with 29 February, or forget it. Raises AccountClosed, UnknownAccount."""
+    if day:
+        registry.account_details.save(account_id, BILL_DAY, {"day": day.isoformat()})
+    else:
+        registry.account_details.remove(account_id, BILL_DAY)

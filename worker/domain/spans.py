@@ -67,13 +67,14 @@ def split_by(length: int, window: DateWindow) -> Iterator[DateWindow]:
 def compare_spans(one: DateWindow, other: DateWindow, amounts: Mapping[date, int]) -> SpanComparison | None:
     """Return the comparison of two spans; None if there is no day to compare."""
     years = other.start.year - one.start.year
-    if years and (_move(one, years) == other or _move(other, -years) == one):
+    same_days = years != 0 and (_move(one, years) == other or _move(other, -years) == one)
+    if same_days:
         twins = ((day, _in_year(day, day.year + years)) for day in one.dates())  # 29 February may have none.
         pairs = [(a, b) for a, b in twins if a.day == b.day and b in other and a in amounts and b in amounts]
-        sums = (SpanSum(sum(amounts[day] for day in days), len(days)) for days in zip(*pairs, strict=True))
-        return SpanComparison(*sums, same_days=True) if pairs else None
-    now, before = sum_days(one, amounts), sum_days(other, amounts)
-    return SpanComparison(now, before, same_days=False) if now.days and before.days else None
+        now, before = (SpanSum(sum(amounts[pair[side]] for pair in pairs), len(pairs)) for side in (0, 1))
+    else:
+        now, before = sum_days(one, amounts), sum_days(other, amounts)
+    return SpanComparison(now, before, same_days) if now.days and before.days else None
 
 
 def same_days_before(span: DateWindow) -> DateWindow:

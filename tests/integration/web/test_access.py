@@ -229,6 +229,12 @@ TABLE = (
         "POST /accounts/{account_id}/name", changes(303, "/accounts/{id}#connection"), form={"name": "Maison"}
     ),
     for_holders_form("POST /accounts/{account_id}/prices/remove", changes(303, "/accounts/{id}/prices")),
+    for_holder("GET /accounts/{account_id}/spans", sees(200, "/accounts/{id}/bill-day", "{digits}", "{load}")),
+    for_holders_form(
+        "POST /accounts/{account_id}/bill-day",
+        changes(303, "/accounts/{id}/spans#bill"),
+        form={"day": "14", "month": "3"},
+    ),
     for_holder("GET /accounts/{account_id}/import", sees(200, "/accounts/{id}/import", "Choose the files")),
     # Files are read for nobody but the holder.
     for_holders_form(

@@ -14,17 +14,17 @@ from fastapi import APIRouter, Form, Query, Response
 from fastapi.responses import RedirectResponse
 
 from worker.accounts.prices import BEGINNING, load_tariff, read_costs
-from worker.accounts.spans import load_bill_day, read_known_days, remove_bill_day, save_bill_day
+from worker.accounts.spans import load_bill_day, read_known_days, save_bill_day
 from worker.domain.account import Account
 from worker.domain.audit_entry import AuditAction
 from worker.domain.prices.cost import Cost, row_of_days
 from worker.domain.spans import LEAP_YEAR, bill_year, compare_spans, same_days_before, split_by, sum_days
 from worker.domain.windows import ONE_DAY, DateWindow, merge_windows
-from worker.web.dependencies import OwnAccount, Visit, VisitDep, account_form
+from worker.web.dependencies import OwnAccount, Visit, VisitDep, account_form, title_of_meter
 from worker.web.pages.account import StoredFlow, find_flows
 from worker.web.pages.account_forms import Choosable
 from worker.web.pages.costs import to_millionths
-from worker.web.rendering import render
+from worker.web.rendering import render, words_of
 from worker.web.request_audit import note_refusal
 
 router = APIRouter()
@@ -46,34 +46,35 @@ def show_spans(
 def set_bill_day(visit: VisitDep, account: Choosable, day: _Typed = "", month: _Typed = "") -> Response:
     """Keep the day on which bills begin; without day and month, forget it."""
     try:
-        if day or month:
-            save_bill_day(visit.registry, account.id, date.fromisoformat(f"{LEAP_YEAR}-{month:0>2}-{day:0>2}"))
-        else:
-            remove_bill_day(visit.registry, account.id)
+        told = date.fromisoformat(f"{LEAP_YEAR}-{month:0>2}-{day:0>2}") if day or month else None
     except ValueError:
         note_refusal(visit.request, "day_refused")
         return _render(visit, account, [], fault="bill_day")
+    save_bill_day(visit.registry, account.id, told)
     return RedirectResponse(f"/accounts/{account.id}/spans#bill", 303)
 
 
 def _render(visit: Visit, account: Account, asked: Sequence[tuple[str, str]], fault: str = "") -> Response:
     today, bill_day, found = visit.sync.history.today(), load_bill_day(visit.registry, account.id), dict[str, Any]()
     flows = find_flows(visit.stores, account, visit.registry.outcomes.known(account.id))
+    directions = [flow.daily.description.direction for flow in flows]
+    title = title_of_meter(visit.registry, account, words_of(visit.request), directions)
     try:
         spans = [_parse_span(first, last, today) for first, last in asked]
-        found = _sum_up(visit, account, flows, spans, bill_day) if flows else {}
     except ValueError:
         fault = "days"
-    values = {"account": account, "asked": asked, "bill_day": bill_day, "first_day": BEGINNING, "today": today}
-    return render(visit.request, "spans.html", 422 if fault else 200, fault=fault, **values, **found)
+    else:
+        found = _sum_up(visit, account, flows, spans, bill_day) if flows else {}
+    values = found | {"asked": asked, "bill_day": bill_day, "fault": fault, "first_day": BEGINNING, "today": today}
+    return render(visit.request, "spans.html", 422 if fault else 200, account=account, title=title, **values)
 
 
 def _parse_span(first: str, last: str, today: date) -> DateWindow:
     """Return the days from ``first`` to ``last``. Raises ValueError, also for days that are to come."""
-    span = DateWindow(date.fromisoformat(first), date.fromisoformat(last) + ONE_DAY)
-    if span.start < BEGINNING or span.last > today:
-        raise ValueError("days too early or to come")
-    return span
+    start, end = date.fromisoformat(first), date.fromisoformat(last)
+    if not BEGINNING <= start <= end <= today:
+        raise ValueError("not in order, too early or to come")
+    return DateWindow(start, end + ONE_DAY)
 
 
 def _sum_up(
@@ -93,8 +94,7 @@ def _sum_up(
     tariff = load_tariff(visit.registry, measures, account)
     for window in windows:
         for flow in flows:
-            days = read_known_days(measures, account.id, flow.daily, window)
-            amounts[flow.daily.description.direction] |= days
+            amounts[flow.daily.description.direction] |= read_known_days(measures, account.id, flow.daily, window)
         if tariff.is_set:
             of_window, sold = read_costs(measures, account.id, tariff, window)
             costs, paid = costs | of_window, paid | (sold or {})
@@ -106,7 +106,7 @@ def _sum_up(
     # A day whose cost is known in part counts in a total, but it is compared with no other.
     whole = {day: to_millionths(cost.total) for day, cost in costs.items() if cost.known == cost.expected == 1}
     compared = {**amounts, "cost": whole} if len(spans) > 1 else {}
-    comparisons = {name: found for name, days in compared.items() if (found := compare_spans(*spans[:2], days))}
+    comparisons = {name: found for name, days in compared.items() if (found := compare_spans(spans[0], spans[1], days))}
     choices = {"same": spans[0]}
     if bill_day:
         year = bill_year(bill_day, stored.last)
@@ -114,5 +114,5 @@ def _sum_up(
             "bill": DateWindow(year.start, stored.end),
             "bill_before": bill_year(bill_day, year.start - ONE_DAY),
         }
-    choices = {name: (span, same_days_before(span)) for name, span in choices.items() if span.overlap(stored)}
-    return {"spans": shown, "comparisons": comparisons, "choices": choices}
+    offered = {name: (span, same_days_before(span)) for name, span in choices.items() if span.overlap(stored)}
+    return {"spans": shown, "comparisons": comparisons, "choices": offered}
