@@ -77,6 +77,7 @@ def test_those_of_all_accounts_are_read_at_once(registry: Registry, details: Acc
     second, third = (add_ready(registry, f"{30001640000100 + number}") for number in range(2))
     details.save(second, PRICES, {"option": "base"})
     assert dict(details.iterate(PRICES, page_size=1)) == {home: REGULATED, second: {"option": "base"}}
+    assert dict(details.iterate(PRICES, page_size=1, among=[third, home])) == {home: REGULATED}
     assert dict(details.iterate(HOURS)) == {home: NIGHT} and details.load(third, PRICES) is None
 
 

@@ -185,6 +185,9 @@ def test_daily_energy_is_enqueued_for_an_account_or_for_those_of_a_tenant(fleet:
     fleet.outbox.enqueue_energy(date(2024, 7, 26), accounts=[account])
     today = ChangedPart(local_midnight(date(2024, 7, 25)), END)
     assert fleet.waiting(of_it) == [(account, DAILY, today)], "for the colour of tomorrow"
+    fleet.outbox.delete_sent(fleet.outbox.next_changes(of_it))
+    fleet.outbox.enqueue_energy(date(2024, 7, 24), accounts=[account], kinds=["mqtt", "home-assistant"])
+    assert fleet.waiting(of_it) == []
 
 
 def test_what_a_window_is_writing_is_not_delivered_until_it_closes(fleet: Fleet) -> None:

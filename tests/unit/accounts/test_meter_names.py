@@ -11,10 +11,9 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tests.support.factories import NOW
-from tests.support.registries import add_ready, all_rows, close_account, new_registry, registry_keys
+from tests.support.registries import add_ready, all_rows, new_registry, registry_keys
 from worker.accounts.meter_names import load_name, load_names, load_shown_name, save_name
 from worker.domain.account import DEFAULT_TENANT
-from worker.errors import AccountClosed
 from worker.outputs.kinds import KINDS
 from worker.stores.registry import Registry
 from worker.stores.registry.outputs import BEGINNING, OutboxTable
@@ -69,17 +68,6 @@ def test_a_name_that_cannot_be_decrypted_counts_as_none(registry: Registry) -> N
     save(registry, account, NAME)
     other_key = Registry(registry.database, registry_keys(Fernet.generate_key().decode()))
     assert load_name(other_key, account) == ""
-
-
-def test_a_name_ends_with_its_account(registry: Registry) -> None:
-    erased, closed = (add_ready(registry, f"3000164000001{number}") for number in range(2))
-    for account in (erased, closed):
-        save(registry, account, NAME)
-    assert registry.accounts.remove(erased, NOW)["account_details"] == 1
-    close_account(registry.consents, closed, NOW)
-    assert load_names(registry, [erased, closed]) == {}
-    with pytest.raises(AccountClosed):
-        save(registry, closed, NAME)
 
 
 def test_only_a_change_is_told_and_only_to_outputs_that_show_names(registry: Registry) -> None:
