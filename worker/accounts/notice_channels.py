@@ -156,6 +156,7 @@ class NoticeDescription:
 DESCRIPTIONS: Final = {
     NoticeKind.ACCOUNT_CLOSED: NoticeDescription("notice.account_closed.text", mail="closed"),
     NoticeKind.ACTION_NEEDED: NoticeDescription("code.{reason}.what_to_do", offers_consent=True, mail="stopped"),
+    NoticeKind.ALERT: NoticeDescription("notice.alert.text", mail="alert"),
     NoticeKind.CONSENT_ENDS_30: NoticeDescription("notice.consent_ends.text", offers_consent=True, mail="ends"),
     NoticeKind.CONSENT_ENDS_7: NoticeDescription("notice.consent_ends.text", offers_consent=True, mail="ends"),
     NoticeKind.CURVE_NOT_ACTIVATED: NoticeDescription("code.{reason}.what_to_do", mail="curve"),
@@ -243,6 +244,9 @@ def compose_household_mail(
     key, meter = DESCRIPTIONS[notice.kind].mail, "meter" if account.last_digits else "account"
     subject = translate("notice.prefix", language) + translate(f"mail.notice.{key}.subject", language, **facts)
     advice = translate_code(notice.reason, "advice", language, **facts) if key == "stopped" else ""
+    if notice.kind is NoticeKind.ALERT:
+        limits = notice.reason.split("+")
+        advice = " ".join(translate(f"mail.notice.alert.{limit}", language, **facts) for limit in limits)
     paragraphs = [
         translate(f"mail.notice.{meter}", language, digits=account.last_digits, account=account.id),
         advice or translate(f"mail.notice.{key}.text", language, **facts),

@@ -81,7 +81,7 @@ class NoticeSender:
                 return account.active and self.registry.completeness.find_missing_curve(account.id) is not None
             case NoticeKind.CONSENT_ENDS_30 | NoticeKind.CONSENT_ENDS_7:
                 return account.consent_until is not None and account.consent_until.isoformat() == notice.about
-            case NoticeKind.ACCOUNT_CLOSED:
+            case NoticeKind.ACCOUNT_CLOSED | NoticeKind.ALERT:
                 return True
             case NoticeKind.METER_REQUESTED:
                 return account.state is not AccountState.CLOSED

@@ -64,6 +64,7 @@ class AuditAction(StrEnum):
     ADDRESS_GIVE = "address.give"
     ADDRESS_NOTICES = "address.notices"
     ADDRESS_REMOVE = "address.remove"
+    ALERTS_SET = "alerts.set"
     BACKUP_MAKE = "backup.make"
     BACKUP_RESTORE = "backup.restore"
     CONSENT_BEGIN = "consent.begin"

@@ -15,6 +15,7 @@ class NoticeKind(StrEnum):
 
     ACCOUNT_CLOSED = "account_closed"  # Another person has proved that they hold the account's meter.
     ACTION_NEEDED = "action_needed"  # The account's owner must act.
+    ALERT = "alert"  # A day exceeds a limit that the household set; only the household is told.
     CONSENT_ENDS_30 = "consent_ends_30"  # The consent ends within 30 days.
     CONSENT_ENDS_7 = "consent_ends_7"
     CURVE_NOT_ACTIVATED = "curve_not_activated"  # The supplier sends daily values but doesn't collect the curve.

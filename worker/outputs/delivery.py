@@ -57,7 +57,7 @@ class OutputDelivery:
     """Sends each output its changes from the outbox.
 
     ``notify``: called at each failure of an output that has been failing for a day or longer. ``name_of``: returns the
-    name that an output shows for an account; empty for none.
+    name that an output shows for an account; empty for none. ``alert_of``: the same of its alert; None for none.
     """
 
     outputs: OutputTable
@@ -69,6 +69,7 @@ class OutputDelivery:
     now: Clock
     notify: Callable[[OutputState, datetime], object]
     name_of: Callable[[OutputState, str], str] = lambda output, account_id: ""
+    alert_of: Callable[[OutputState, str], bool | None] = lambda output, account_id: None
 
     def build(self, kind: str, options: OutputOptions) -> Output:
         """Return an output. Raises OperatorFault, with one line of text, for an unknown kind or a wrong option."""
@@ -175,7 +176,8 @@ class OutputDelivery:
             return 0, ()
         if account.state is AccountState.DELETED:
             return 0, ()
-        named = replace(to_output_account(account), name=self.name_of(state, account.id))
+        name, alert = self.name_of(state, account.id), self.alert_of(state, account.id)
+        named = replace(to_output_account(account), name=name, alert=alert)
         changes = [change for row in waiting if (change := self._to_change(named, row))]
         kept = output.send(changes) if changes else None
         return len(changes), kept or ()

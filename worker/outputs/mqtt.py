@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -34,8 +35,8 @@ from worker.domain.prices.energy import off_peak_minutes
 from worker.domain.series import Period, Series
 from worker.domain.totals import calendar_month, count_inputs, count_names
 from worker.domain.windows import ONE_DAY, PARIS, DateWindow, civil_date, local_midnight
-from worker.outputs.mqtt_client import PORTS, MqttBroker, RetainedMessage
-from worker.outputs.output import Change, OutputAccount, OutputKind, OutputOptions, OutputParts, TariffOf
+from worker.outputs.mqtt_client import PORTS, MqttBroker, MqttConnection, RetainedMessage
+from worker.outputs.output import Change, OutputAccount, OutputKind, OutputOptions, OutputParts, OutputRefused, TariffOf
 from worker.stores.measures.measure_store import MeasureStore
 from worker.texts import LANGUAGES, translate
 
@@ -47,6 +48,7 @@ _KINDS_OF_ENERGY: Final = ("consumption", "production", "gas")
 _COSTS: Final = ("cost_yesterday", "cost_month")
 _COLOUR: Final = {"device_class": "enum", "options": [*Colour]}
 _TODAY: Final = {"colour_today": _COLOUR, "colour_tomorrow": _COLOUR, "off_peak_today": {}}
+_ALERT: Final = "alert"
 _NOT_IN_A_TOPIC: Final = "+#$"
 _LONGEST_TOPIC: Final = 200  # The most characters of a topic's first part.
 
@@ -101,6 +103,8 @@ class MqttOutput:
             with self.broker.connect(will=RetainedMessage(available, "offline")) as connection:
                 for message in (*messages, RetainedMessage(available, "online")):
                     connection.publish(message)
+                if repriced and account.alert is None:
+                    self._remove_alert(connection, account)
 
     def forget(self, accounts: Iterable[OutputAccount]) -> None:
         """Remove the accounts' retained messages from the broker; Home Assistant then removes their sensors."""
@@ -109,9 +113,15 @@ class MqttOutput:
         names = [_CONSENT_DAYS, *energies, *_COSTS, *_TODAY]
         with self.broker.connect() as connection:
             for account in accounts:
+                self._remove_alert(connection, account)
                 configs = [self._config_topic(account, name) for name in names]
                 for topic in (*configs, *(f"{self._topic(account)}/{part}" for part in ("availability", "state"))):
                     connection.publish(RetainedMessage(topic, ""))
+
+    def _remove_alert(self, connection: MqttConnection, account: OutputAccount) -> None:
+        # A user that may not write this topic, as in version 0.2.0, has nothing there.
+        with suppress(OutputRefused):
+            connection.publish(RetainedMessage(self._config_topic(account, _ALERT, "binary_sensor"), ""))
 
     def _messages(self, account: OutputAccount, repriced: bool) -> Iterator[RetainedMessage]:
         now = self.now()
@@ -123,9 +133,14 @@ class MqttOutput:
         for name in (*_COSTS, *_TODAY) if costs or repriced else ():
             if name not in costs:  # The prices, or the option that had this sensor, may have gone.
                 yield RetainedMessage(self._config_topic(account, name), "")
-        yield RetainedMessage(f"{self._topic(account)}/state", _to_json(_state(account, figures, now) | costs))
+        state = _state(account, figures, now) | costs
+        if account.alert is not None:
+            state[_ALERT] = "ON" if account.alert else "OFF"
+            config = {**self._common(account, _ALERT, "binary_sensor"), "device_class": "problem"}
+            yield RetainedMessage(self._config_topic(account, _ALERT, "binary_sensor"), _to_json(config))
+        yield RetainedMessage(f"{self._topic(account)}/state", _to_json(state))
 
-    def _common(self, account: OutputAccount, name: str) -> dict[str, Any]:
+    def _common(self, account: OutputAccount, name: str, component: str = "sensor") -> dict[str, Any]:
         """Return the fields that the discovery message of every sensor has.
 
         Home Assistant shows the device's name before each sensor's, which therefore doesn't repeat it.
@@ -134,7 +149,7 @@ class MqttOutput:
         return {
             "name": translate(f"output.mqtt.{name}", self.language),
             "unique_id": f"{device}_{name}",
-            "default_entity_id": f"sensor.{device}_{name}",
+            "default_entity_id": f"{component}.{device}_{name}",
             "state_topic": f"{self._topic(account)}/state",
             "value_template": f"{{{{ value_json.{name} }}}}",
             "availability_topic": f"{self._topic(account)}/availability",
@@ -146,8 +161,8 @@ class MqttOutput:
     def _topic(self, account: OutputAccount) -> str:
         return f"{self.base_topic}/{account.label}"
 
-    def _config_topic(self, account: OutputAccount, name: str) -> str:
-        return f"{self.discovery_prefix}/sensor/releve_{account.label}/{name}/config"
+    def _config_topic(self, account: OutputAccount, name: str, component: str = "sensor") -> str:
+        return f"{self.discovery_prefix}/{component}/releve_{account.label}/{name}/config"
 
 
 def _sensors(

@@ -34,13 +34,15 @@ class OutputAccount:
 
     ``label``: a short name in lower-case letters, digits and underscores, by default the account's id.
     ``consent_until``: the last day on which the consent, or the token for a gateway, is valid. ``name``: what the
-    household calls the meter; empty without a name, and for outputs that show none.
+    household calls the meter; empty without a name, and for outputs that show none. ``alert``: whether a limit that the
+    household set is exceeded; None without limits, and for outputs that don't show it.
     """
 
     id: str
     label: str
     consent_until: date | None = None
     name: str = ""
+    alert: bool | None = None
 
     @property
     def shown_name(self) -> str:

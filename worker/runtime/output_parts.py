@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from worker.accounts.alerts import read_shown_alert
 from worker.accounts.meter_names import load_shown_name
 from worker.accounts.notices import notify_failing_output
 from worker.accounts.prices import load_tariff
@@ -30,5 +31,6 @@ def build_outputs(stores: Stores) -> OutputDelivery:
         locks=Locks(stores.redis),
         now=stores.now,
         name_of=partial(load_shown_name, registry),
+        alert_of=partial(read_shown_alert, registry, stores.measures),
         notify=partial(notify_failing_output, registry.notices, build_channels(stores.settings, registry.tenants)),
     )

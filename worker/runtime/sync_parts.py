@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from config.settings import Settings
+from worker.accounts.alerts import AlertWatch
 from worker.accounts.notice_channels import LOG, WEBHOOK, Channel, NoticeChannels, NoticeLog, NotifyService, Webhook
 from worker.accounts.refusals import RefusalPolicy
 from worker.clients.endpoints import SHARED_QUOTA
@@ -127,6 +128,7 @@ def build_sync(stores: Stores, suppliers: Suppliers | None = None) -> Sync:
         daily_limit_kwh=settings.daily_limit_kwh,
         outbox=registry.outbox,
         days_to_compute=history.days_to_compute,
+        tell_alerts=AlertWatch(registry=registry, measures=stores.measures, channels=channels).tell,
     )
     return Sync(
         suppliers=suppliers,

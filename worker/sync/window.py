@@ -109,7 +109,7 @@ class WindowSync:
 
     ``daily_limit_kwh``: bounds values that no contract bounds (rule K7). ``outbox``: records what must be sent to
     outputs. ``days_to_compute``: yields, for a stored window, the windows whose daily values are computed from the
-    curve.
+    curve. ``tell_alerts``: compares the days of a stored window with the limits that the household set.
     """
 
     accounts: AccountTable
@@ -122,6 +122,7 @@ class WindowSync:
     daily_limit_kwh: float = DAILY_LIMIT_KWH
     outbox: OutboxTable | None = None
     days_to_compute: Callable[[WindowJob], Iterable[WindowJob]] = lambda stored: ()
+    tell_alerts: Callable[[Writes], None] = lambda writes: None
 
     def sync_window(self, job: WindowJob) -> WindowResult:
         """Run the four steps in this process, without the queue."""
@@ -309,6 +310,7 @@ class WindowSync:
         self.recorder.record_result(result)
         for computed in self.days_to_compute(result):
             self.compute_days(computed)
+        self.tell_alerts(writes)
         return result
 
     def compute_days(self, job: WindowJob) -> int:

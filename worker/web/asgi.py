@@ -31,6 +31,7 @@ from worker.web.file_uploads import UPLOADS
 from worker.web.pages import (
     account,
     account_forms,
+    alerts,
     consent,
     consent_callback,
     files,
@@ -52,7 +53,7 @@ from worker.web.request_audit import record_request
 log = logging.getLogger("releve.web")
 _FOLDER: Final = Path(__file__).parent
 # Modules of routes, tried in this order.
-_OF_BOTH: Final = (first_page, account, account_forms, files, prices, sign_in, spans)
+_OF_BOTH: Final = (first_page, account, account_forms, alerts, files, prices, sign_in, spans)
 _OF_FLEET: Final = (
     consent,
     consent_callback,

@@ -218,6 +218,10 @@ TABLE = (
         changes(303, "/accounts/{id}/series?saved=yes"),
         form={"series": "max_power"},
     ),
+    for_holder("GET /accounts/{account_id}/alerts", sees(200, "/accounts/{id}/alerts", "Energy of a day")),
+    for_holders_form(
+        "POST /accounts/{account_id}/alerts", changes(303, "/accounts/{id}/alerts?saved=yes"), form={"energy": "12.5"}
+    ),
     for_holder("GET /accounts/{account_id}/prices", sees(200, "/accounts/{id}/prices", "/accounts/{id}")),
     for_holders_form(
         "POST /accounts/{account_id}/prices",

@@ -19,6 +19,7 @@ from worker.stores.registry import account_rows
 from worker.stores.registry.tables import ACCOUNT_DETAILS
 
 # The kinds.
+ALERTS: Final = "alerts"  # The limits of ``domain.alerts.AlertLimits``.
 BILL_DAY: Final = "bill_day"  # {"day": DAY}, in a leap year, on which a household's bills begin.
 NAME: Final = "name"  # {"name": TEXT}, which a household gives its meter.
 PRICES: Final = "prices"

@@ -18,6 +18,7 @@ from tests.support.mail_server import MailReceiver, mail_url
 from tests.support.ways_back import confirm_address, press
 from worker.accounts.household_access import HouseholdAccess
 from worker.accounts.notice_channels import DESCRIPTIONS, compose_household_mail
+from worker.domain.alerts import Limit
 from worker.domain.notice import Notice, NoticeKind
 from worker.domain.retry import NOTICE_DELAYS
 from worker.domain.series import Series
@@ -314,6 +315,7 @@ def test_each_kind_of_notice_to_households_has_its_own_mail_in_both_languages(
     for language in ("fr", "en"):
         subjects = set[str]()
         for kind in to_households:
-            notice = Notice("n1", account, kind, RefreshTokenDead.code, TODAY.isoformat(), "household", now, now)
+            reason = Limit.ENERGY if kind is NoticeKind.ALERT else RefreshTokenDead.code
+            notice = Notice("n1", account, kind, reason, TODAY.isoformat(), "household", now, now)
             subjects.add(compose_household_mail(notice, of_account, language, "https://releve.example", "off")[0])
         assert len(subjects) == len(to_households) - 1, "both reminders of a consent's end have one"
