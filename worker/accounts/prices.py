@@ -356,7 +356,7 @@ def read_costs(
         terms,
         stored.get(_DAILY.inputs, ()),
         stored.get(_REGISTERS.inputs, ()),
-        partial(_read_steps, measures, account_id, series.Direction.CONSUMPTION),
+        partial(read_steps, measures, account_id, series.Direction.CONSUMPTION),
         tariff.colours,
     )
     fed = energies_of_days(stored.get(_FED.inputs, ()), ONLY_PERIOD)
@@ -371,7 +371,7 @@ def read_hours(
     """Return costs as ``read_costs`` does, but of hours of electricity, by the keys of their documents."""
 
     def read(direction: series.Direction, terms: Mapping[date, Terms]) -> dict[str, PeriodEnergies]:
-        steps = _read_steps(measures, account_id, direction, terms)
+        steps = read_steps(measures, account_id, direction, terms)
         return energies_of_curve(terms, steps, tariff.colours, by_hour=True)
 
     terms = tariff.terms(window)
@@ -412,7 +412,7 @@ def _read_gas(measures: MeasureStore, account_id: str, tariff: AccountTariff, wi
     return {day: cost for day, cost in costs.items() if day in window}
 
 
-def _read_steps(
+def read_steps(
     measures: MeasureStore, account_id: str, direction: series.Direction, days: Iterable[date]
 ) -> Iterator[Entry]:
     """Yield the steps of these days, and of the hour before; those of some weeks are in memory at once."""

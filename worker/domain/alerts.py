@@ -18,6 +18,7 @@ from worker.domain.messages import LOOK_BACKS, REPAIR, Writes, run_kind, series_
 from worker.domain.prices.cost import Cost, format_total
 from worker.domain.prices.energy import EnergySource, PeriodEnergies
 from worker.domain.series import Direction, Granularity, Series
+from worker.domain.totals import is_near
 from worker.domain.windows import ONE_DAY
 
 # What tells the energy that a series has; the maximum power tells none.
@@ -62,7 +63,7 @@ def find_exceeded(
     paid = Decimal(format_total(cost) or 0) if cost and cost.known >= cost.expected else 0
     if limits.cost is not None and cost and paid > limits.cost:
         found[Limit.COST] = cost.source
-    if limits.power_since and power and subscribed and 10 * power >= 9 * subscribed:
+    if limits.power_since and power and subscribed and is_near(power, subscribed):
         found[Limit.POWER] = None
     return found
 

@@ -234,6 +234,11 @@ def subscribed_on(day: date, contracts: Sequence[Entry]) -> int | None:
     return contract.amount or None if contract else None
 
 
+def is_near(power: int, subscribed: int) -> bool:
+    """Return whether a maximum power is within 10 % of the subscribed power, or above it; both in mVA."""
+    return 10 * power >= 9 * subscribed
+
+
 def to_peaks(entries: Iterable[Entry], contracts: Sequence[Entry] = ()) -> list[Peak]:
     """Return the stored daily maxima with the subscribed power of their day; ``contracts`` in key order."""
     return [_to_peak(entry, contracts) for entry in entries]

@@ -30,6 +30,7 @@ from worker.domain.audit_entry import AuditAction
 from worker.domain.prices import Option, Price, PricesRefused
 from worker.domain.prices.choices import TariffChoices, format_hours, read_hours
 from worker.domain.prices.own_prices import read_own_prices
+from worker.domain.usage import SUBSCRIPTIONS
 from worker.domain.windows import DateWindow
 from worker.web.dependencies import Visit, VisitDep, account_form, check_session_form
 from worker.web.pages.account_forms import Choosable
@@ -37,7 +38,6 @@ from worker.web.rendering import render, words_of
 from worker.web.request_audit import note_refusal
 
 router = APIRouter()
-_POWERS: Final = (3, 6, 9, 12, 15, 18, 24, 30, 36)  # Of homes, in kVA.
 _TOLD_DAYS: Final = timedelta(days=31)
 
 
@@ -70,7 +70,7 @@ def _save(visit: Visit, account: Account, typed: Mapping[str, str]) -> Response:
                 field = "option"
                 regulated = Option(option)
                 field = "power"
-                wanted["regulated"] = regulated, _POWERS[_POWERS.index(int(typed.get("power", "")))]
+                wanted["regulated"] = regulated, SUBSCRIPTIONS[SUBSCRIPTIONS.index(int(typed.get("power", "")))]
             field = "hours"
             if text and option in ("", Option.HPHC):
                 hours = read_hours(text)
@@ -105,7 +105,7 @@ def compare_prices(
         return RedirectResponse(f"/accounts/{account.id}/prices", 303)
     kva = power_of(tariff)
     with suppress(ValueError):
-        kva = _POWERS[_POWERS.index(int(power))]
+        kva = SUBSCRIPTIONS[SUBSCRIPTIONS.index(int(power))]
     try:
         if kva:
             found = compare_options(measures, account.id, tariff, kva, hours, words_of(visit.request).language)
@@ -118,7 +118,7 @@ def compare_prices(
         account=account,
         found=found,
         power=kva,
-        powers=_POWERS,
+        powers=SUBSCRIPTIONS,
         hours=hours,
         fault=fault,
     )
@@ -145,7 +145,7 @@ def _render(
         saved=saved,
         notes=[reason for _, reason in tariff.explain_unpriced(told_days, language)],
         options=list(Option),
-        powers=_POWERS,
+        powers=SUBSCRIPTIONS,
         format_hours=format_hours,
         suggested=any(suggested.values()) and not typed,
         typed={**suggested, "from": "", "own": "", **typed},
