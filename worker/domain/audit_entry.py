@@ -60,8 +60,9 @@ class AuditAction(StrEnum):
     ACCOUNT_STOP = "account.stop"
     ACCOUNT_SYNC = "account.sync"
     ACCOUNT_TOKEN = "account.token"  # noqa: S105 - A home's account gets a new token for its gateway.
-    ADDRESS_CONFIRM = "address.confirm"  # In these four actions, the address is a household's mail address.
+    ADDRESS_CONFIRM = "address.confirm"  # In these five actions, the address is a household's mail address.
     ADDRESS_GIVE = "address.give"
+    ADDRESS_MONTH = "address.month"  # The figures of each month by mail are switched on or off.
     ADDRESS_NOTICES = "address.notices"
     ADDRESS_REMOVE = "address.remove"
     ALERTS_SET = "alerts.set"

@@ -296,14 +296,18 @@ class Signer:
         sent = (token or "").encode("utf-8", "replace")
         return any(hmac.compare_digest(_digest(key, sid).encode(), sent) for key in self._form_keys)
 
-    def make_ticket(self, household_id: str) -> str:
-        """Return the ticket for a link in a mail; it only allows switching off this household's notices."""
-        return f"{household_id}.{_digest(self._ticket_keys[0], household_id)}"
+    def make_ticket(self, household_id: str, mails: str = "") -> str:
+        """Return the ticket for a link in a mail; it only allows switching off this household's mails of one kind.
 
-    def read_ticket(self, ticket: str) -> str | None:
-        """Return the household of a ticket; None for a text that we have not made ourselves."""
+        ``mails``: the kind; empty for notices, so that the links in mails of 0.2.0 stay valid.
+        """
+        return f"{household_id}.{_digest(self._ticket_keys[0], mails + household_id)}"
+
+    def read_ticket(self, ticket: str, mails: str = "") -> str | None:
+        """Return the household of a ticket; None for a text that we have not made ourselves for this kind of mails."""
         household_id, _, sent = ticket.encode("ascii", "replace").decode().partition(".")
-        is_ours = any(hmac.compare_digest(_digest(key, household_id), sent) for key in self._ticket_keys)
+        text = mails + household_id
+        is_ours = any(hmac.compare_digest(_digest(key, text), sent) for key in self._ticket_keys)
         return household_id if is_ours else None
 
 

@@ -283,6 +283,9 @@ TABLE = (
     # The ticket of a mail is the right to switch notices off; a made-up one is none.
     for_everybody("GET /access/notices/off/{ticket}", sees(410), path="/access/notices/off/x.0"),
     for_everybody("POST /access/notices/off/{ticket}", sees(410), path="/access/notices/off/x.0"),
+    for_households_form("POST /access/month", changes(303, "/access#mail")),
+    for_everybody("GET /access/month/off/{ticket}", sees(410), path="/access/month/off/x.0"),
+    for_everybody("POST /access/month/off/{ticket}", sees(410), path="/access/month/off/x.0"),
     for_everybody(
         "POST /access/address", sees(404), form={"csrf": "{csrf}", "address": "a@example.org"}
     ),  # No mail here.

@@ -93,6 +93,7 @@ def _of_web(label: str, seals: Column[Any], *, is_kept: bool = True) -> SealedCo
 WEB_SEALS: Final = (
     _of_web("households", HOUSEHOLDS.c.sealed),
     _of_web("mail addresses", MAIL_ADDRESSES.c.sealed),
+    _of_web("wishes for months by mail", MAIL_ADDRESSES.c.sealed_month),
     _of_web("operators", OPERATORS.c.sealed),
     # A session or link that no key can unseal gives no access, so it isn't kept.
     _of_web("sessions, codes and links", ACCESS_KEYS.c.sealed, is_kept=False),

@@ -435,6 +435,7 @@ MAIL_ADDRESSES = _table(
     Column("sealed", Text, nullable=False),
     Column("language", String(8), nullable=False),
     Column("confirmed_at", UtcDateTime, nullable=False),
+    Column("sealed_month", Text),  # Since when the months' figures are mailed to the address; NULL if they aren't.
 )
 OPERATORS = _table(
     "operators",

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.background import BackgroundTask
 
-from worker.accounts.household_access import CODE
+from worker.accounts.household_access import CODE, MONTH_OFF_PATH, MONTH_TICKET
 from worker.accounts.notice_services import is_mail_address
 from worker.domain.audit_entry import AuditAction
 from worker.domain.sessions import KEY_LIVES, KeyKind
@@ -90,9 +90,17 @@ def choose_notices(access: AccessDep, household: HouseholdDep, wanted: Annotated
     return RedirectResponse(f"{PATH}#mail", 303)
 
 
+@router.post("/access/month", name=AuditAction.ADDRESS_MONTH, dependencies=_OWN_FORM)
+def choose_month(visit: VisitDep, household: HouseholdDep, wanted: Annotated[bool, Form()] = False) -> Response:
+    """Switch the figures of each month by mail on or off."""
+    visit.access.ways_back.addresses.set_month(household.id, visit.registry.now() if wanted else None)
+    return RedirectResponse(f"{PATH}#mail", 303)
+
+
 def read_ticket(visit: VisitDep, ticket: str) -> str:
     """Return the id of the household in a mailed link. Raises EarlyAnswer if the link is invalid."""
-    household_id = visit.access.signer.read_ticket(ticket)
+    mails = MONTH_TICKET if visit.request.url.path.startswith(MONTH_OFF_PATH) else ""
+    household_id = visit.access.signer.read_ticket(ticket, mails)
     if household_id is None:
         raise EarlyAnswer(refuse_link(visit, "access.notices_over", (PATH, "access.title")))
     return household_id
@@ -101,7 +109,12 @@ def read_ticket(visit: VisitDep, ticket: str) -> str:
 @router.get("/access/notices/off/{ticket}", dependencies=[Depends(read_ticket)])
 def show_notices_off(request: Request) -> Response:
     """Show the button that switches notices off; loading the page, as mail programs do, must not switch them off."""
-    return render(request, "notices_off.html", action=request.url.path)
+    return render(request, "notices_off.html", action=request.url.path, mails="notices")
+
+
+@router.get("/access/month/off/{ticket}", dependencies=[Depends(read_ticket)])
+def show_month_off(request: Request) -> Response:
+    return render(request, "notices_off.html", action=request.url.path, mails="month")
 
 
 @router.post("/access/notices/off/{ticket}", name=AuditAction.ADDRESS_NOTICES)
@@ -112,6 +125,12 @@ def switch_notices_off(visit: VisitDep, household_id: Annotated[str, Depends(rea
     """
     visit.access.ways_back.addresses.set_notices(household_id, wanted=False)
     return render_message(visit.request, "access.notices_off_done", 200, ("/", "message.home"))
+
+
+@router.post("/access/month/off/{ticket}", name=AuditAction.ADDRESS_MONTH)
+def switch_month_off(visit: VisitDep, household_id: Annotated[str, Depends(read_ticket)]) -> Response:
+    visit.access.ways_back.addresses.set_month(household_id, None)
+    return render_message(visit.request, "access.month_off_done", 200, ("/", "message.home"))
 
 
 @router.get("/access/confirm")
