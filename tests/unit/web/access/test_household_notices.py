@@ -319,3 +319,16 @@ def test_each_kind_of_notice_to_households_has_its_own_mail_in_both_languages(
             notice = Notice("n1", account, kind, reason, TODAY.isoformat(), "household", now, now)
             subjects.add(compose_household_mail(notice, of_account, language, "https://releve.example", "off")[0])
         assert len(subjects) == len(to_households) - 1, "both reminders of a consent's end have one"
+
+
+def test_the_form_of_alerts_says_whether_they_are_mailed(
+    service: ApiService, account: str, mails: MailReceiver
+) -> None:
+    page = f"/accounts/{account}/alerts"
+    browser = service.browser(account)
+    browser.headers.update(FRENCH)
+    assert "vous n’avez pas d’adresse confirmée" in browser.get(page).text
+    confirm_address(browser, mails, HOME)
+    assert "par e-mail, à votre adresse confirmée" in browser.get(page).text
+    press(browser, "/access", "/access/notices", wanted="no")
+    assert "vous avez désactivé les notifications" in browser.get(page).text
