@@ -19,7 +19,7 @@ from worker.domain.messages import Writes, is_backfill, series_of
 from worker.domain.notice import HOUSEHOLD_CHANNEL, NoticeKind
 from worker.domain.prices.cost import ONLY_PERIOD
 from worker.domain.prices.energy import EnergySource, energies_of_days
-from worker.domain.series import Doctype, contract_series, daily_of
+from worker.domain.series import contract_series, daily_of, peaks_of_power
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, to_windows
 from worker.errors import OperatorFault
 from worker.stores.measures.measure_store import MeasureStore
@@ -63,10 +63,11 @@ def read_exceeded(
 ) -> tuple[dict[date, dict[Limit, EnergySource | None]], date | None]:
     """Return the days of a window that exceed limits, as stored now, and its newest day of known energy."""
     tariff, daily = load_tariff(registry, measures, account), daily_of(supplier=account.supplier).inputs
-    stored = measures.read(account.id, {one: key_range(window, one) for one in (daily, Doctype.MAX_POWER)})
+    power = peaks_of_power().inputs
+    stored = measures.read(account.id, {one: key_range(window, one) for one in (daily, power)})
     energies = energies_of_days(map(to_entry, stored[daily]), ONLY_PERIOD)
     costs = read_costs(measures, account.id, tariff, window)[0] if limits.cost is not None else {}
-    powers = {date.fromisoformat(one.key): one.amount for one in map(to_entry, stored[Doctype.MAX_POWER])}
+    powers = {date.fromisoformat(one.key): one.amount for one in map(to_entry, stored[power])}
     subscribed = find_subscribed(measures, account, tariff, window.start) if powers else None
     found = {
         day: find_exceeded(limits, energies.get(day), costs.get(day), powers.get(day), subscribed)

@@ -17,7 +17,7 @@ from worker.domain.documents import MILLIWATT_HOURS_PER_KWH
 from worker.domain.messages import LOOK_BACKS, REPAIR, Writes, run_kind, series_of, to_entries
 from worker.domain.prices.cost import Cost, format_total
 from worker.domain.prices.energy import EnergySource, PeriodEnergies
-from worker.domain.series import Direction, Granularity, Series
+from worker.domain.series import Direction, Granularity, peaks_of_power
 from worker.domain.totals import is_near
 from worker.domain.windows import ONE_DAY
 
@@ -77,5 +77,5 @@ def days_to_tell(writes: Writes, limits: AlertLimits, today: date) -> list[date]
     shift = ONE_DAY * (series.description.granularity is Granularity.REGISTER)
     new = (one for one in to_entries(writes["changed"]) if one.replaced_amount is None)
     days = {civil_day_of(one.key, series) - shift for one in new if one.key not in writes["reshaped"]}
-    first = limits.power_since or date.max if series is Series.MAX_POWER else today - 2 * ONE_DAY
+    first = limits.power_since or date.max if series is peaks_of_power() else today - 2 * ONE_DAY
     return sorted(day for day in days if first <= day < today)

@@ -665,6 +665,11 @@ def registers_of(direction: Direction = Direction.CONSUMPTION) -> Series:
     )
 
 
+def peaks_of_power() -> Series:
+    """Return the only series of the maximum power."""
+    return next(series for series in Series if series.description.granularity is Granularity.INSTANT)
+
+
 def contract_series(supplier: str = "enedis") -> Series:
     """Return a supplier's only series of contracts."""
     return next(series for series in of_supplier(supplier) if series.is_state)

@@ -16,7 +16,7 @@ from worker.accounts.series_choice import SeriesState
 from worker.domain.account import Account
 from worker.domain.alerts import AlertLimits
 from worker.domain.audit_entry import AuditAction
-from worker.domain.series import Series, SeriesSwitch, contract_series
+from worker.domain.series import Series, SeriesSwitch, contract_series, peaks_of_power
 from worker.runtime.consent_parts import build_series_chooser
 from worker.stores.redis.locks import Rate
 from worker.web.dependencies import Visit, VisitDep, account_form, switch_series
@@ -49,12 +49,12 @@ def set_alerts(
         return _render(visit, account, typed, fault)
     if wait_s := visit.count_call(_CHANGES, account.id):
         return render_message(visit.request, "choose.too_many", 429, (page, "message.again"), wait_s=wait_s)
-    since, offered = None, _load_series(visit, account)
-    if power and Series.MAX_POWER in offered:
+    since, offered, peaks = None, _load_series(visit, account), peaks_of_power()
+    if power and peaks in offered:
         measures, tariff = visit.stores.measures, load_tariff(visit.registry, visit.stores.measures, account)
         since = load_limits(visit.registry, account.id).power_since or tariff.today
         # The contract tells the subscribed power, if nothing else does.
-        needed = (Series.MAX_POWER, *([] if find_subscribed(measures, account, tariff, since) else [contract_series()]))
+        needed = (peaks, *([] if find_subscribed(measures, account, tariff, since) else [contract_series()]))
         lacking = (one for one in needed if one in offered and not offered[one].collected)
         switch_series(visit.stores, account.id, dict.fromkeys(lacking, SeriesSwitch.ON))
     save_limits(visit.registry, account, AlertLimits(**amounts, power_since=since))
@@ -89,6 +89,6 @@ def _render(
         is_home=visit.settings.is_home,
         address=visit.access.ways_back.addresses.load(household.id) if household else None,
         has_cost=tariff.choice_on(tariff.today) or typed["cost"],
-        has_power=Series.MAX_POWER in _load_series(visit, account),
+        has_power=peaks_of_power() in _load_series(visit, account),
         subscribed=find_subscribed(visit.stores.measures, account, tariff, tariff.today),
     )
