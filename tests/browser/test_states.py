@@ -126,6 +126,7 @@ def pages_of_households(api: ApiService) -> dict[str, str]:
         "download": f"{panels}/download",
         "series": f"{panels}/series",
         "series-saved": f"{panels}/series?saved=1",
+        "alerts": f"{panels}/alerts",
         "prices": f"{panels}/prices",
         "prices-compared": f"{late}/prices/compare?power=6",
         "spans": f"{panels}/spans",

@@ -20,6 +20,7 @@ from worker.domain.notice import HOUSEHOLD_CHANNEL, NoticeKind
 from worker.domain.prices.cost import ONLY_PERIOD
 from worker.domain.prices.energy import EnergySource, energies_of_days
 from worker.domain.series import contract_series, daily_of, peaks_of_power
+from worker.domain.totals import subscribed_on
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date, to_windows
 from worker.errors import OperatorFault
 from worker.stores.measures.measure_store import MeasureStore
@@ -53,9 +54,8 @@ def save_limits(registry: Registry, account: Account, limits: AlertLimits) -> No
 def find_subscribed(measures: MeasureStore, account: Account, tariff: AccountTariff, day: date) -> int | None:
     """Return the subscribed power of a day in mVA: as the contract tells it, else as the household set it."""
     doctype, kva = contract_series().inputs, power_of(tariff)
-    told = [to_entry(one) for one in measures.read(account.id, {doctype: ALL_KEYS})[doctype]]
-    in_force = [one.amount for one in told if one.key <= str(day)] or [one.amount for one in told[:1]]
-    return in_force[-1] if in_force else kva and kva * MILLIWATT_HOURS_PER_KWH
+    contracts = [to_entry(one) for one in measures.read(account.id, {doctype: ALL_KEYS})[doctype]]
+    return subscribed_on(day, contracts) or (kva and kva * MILLIWATT_HOURS_PER_KWH)
 
 
 def read_exceeded(

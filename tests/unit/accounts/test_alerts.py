@@ -117,7 +117,7 @@ STEPS = st.lists(
 
 @pytest.fixture(scope="module")
 def stories(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Household]:
-    with open_household(redis_url, tmp_path_factory.mktemp("stories")) as service:
+    with open_household(redis_url, tmp_path_factory.mktemp("stories"), Household) as service:
         yield service
 
 

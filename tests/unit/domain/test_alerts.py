@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -56,7 +56,8 @@ def test_a_day_exceeds_limits_and_is_compared_with_no_other(amounts: Any, exceed
 
 def writes_of(series: Series, *entries: Entry, kind: str = NIGHTLY, reshaped: tuple[str, ...] = ()) -> Writes:
     job: Any = window_job(DateWindow(YESTERDAY, TODAY), series, claim=f"{kind}/1" if kind else None)
-    return {**job, "changed": [list(entry) for entry in entries], "reshaped": list(reshaped)}
+    writes: Any = {**job, "changed": [list(entry) for entry in entries], "reshaped": list(reshaped)}
+    return cast(Writes, writes)
 
 
 def told(writes: Writes, limits: AlertLimits = LIMITS) -> list[int]:
