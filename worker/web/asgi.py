@@ -46,6 +46,7 @@ from worker.web.pages import (
     rights,
     sign_in,
     spans,
+    usage,
 )
 from worker.web.rendering import set_security_headers
 from worker.web.request_audit import record_request
@@ -53,7 +54,7 @@ from worker.web.request_audit import record_request
 log = logging.getLogger("releve.web")
 _FOLDER: Final = Path(__file__).parent
 # Modules of routes, tried in this order.
-_OF_BOTH: Final = (first_page, account, account_forms, alerts, files, prices, sign_in, spans)
+_OF_BOTH: Final = (first_page, account, account_forms, alerts, files, prices, sign_in, spans, usage)
 _OF_FLEET: Final = (
     consent,
     consent_callback,

@@ -239,6 +239,7 @@ TABLE = (
         changes(303, "/accounts/{id}/spans#bill"),
         form={"day": "14", "month": "3"},
     ),
+    for_holder("GET /accounts/{account_id}/usage", sees(200, "/accounts/{id}/series", "{digits}", "is known of")),
     for_holder("GET /accounts/{account_id}/import", sees(200, "/accounts/{id}/import", "Choose the files")),
     # Files are read for nobody but the holder.
     for_holders_form(
