@@ -34,6 +34,7 @@ from worker.web.pages import (
     alerts,
     consent,
     consent_callback,
+    everything,
     files,
     first_page,
     oauth_proxy,
@@ -54,7 +55,7 @@ from worker.web.request_audit import record_request
 log = logging.getLogger("releve.web")
 _FOLDER: Final = Path(__file__).parent
 # Modules of routes, tried in this order.
-_OF_BOTH: Final = (first_page, account, account_forms, alerts, files, prices, sign_in, spans, usage)
+_OF_BOTH: Final = (first_page, account, account_forms, alerts, everything, files, prices, sign_in, spans, usage)
 _OF_FLEET: Final = (
     consent,
     consent_callback,

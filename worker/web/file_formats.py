@@ -195,29 +195,39 @@ def stream_file(
     """Return the answer that sends all documents of the range. Only one page at a time is in memory.
 
     ``check_still_sees`` raises if the caller may no longer read; it is called for each page before the page is sent.
-    The first page is read before the answer begins, so that a failure can be answered with its own status.
     """
-    documents, more = stored.read()
-    first = file_format.head() + file_format.rows(documents)
-    check_still_sees()
+    parts = write_parts(stored, file_format, check_still_sees)
+    return stream_parts(parts, stored.account_id, name + file_format.ending, file_format.content_type)
 
-    def write_parts() -> Iterator[str]:
+
+def write_parts(stored: StoredRange, file_format: FileFormat, check_still_sees: Callable[[], object]) -> Iterator[str]:
+    """Yield the text of a file, page by page."""
+    text, has_more = file_format.head(), True
+    while has_more:
+        documents, has_more = stored.read()
+        text += file_format.rows(documents)
+        check_still_sees()
+        yield text
+        text = ""
+    yield file_format.tail()
+
+
+def stream_parts(parts: Iterator[str] | Iterator[bytes], account_id: str, name: str, content_type: str) -> Response:
+    """Return the answer that sends a file, and that is cut off if making one of its parts fails.
+
+    The first part is made before the answer begins, so that a failure can be answered with its own status.
+    """
+    first = next(parts)
+
+    def send_parts() -> Iterator[str | bytes]:
         yield first
-        has_more = more
-        while has_more:
-            try:
-                page, has_more = stored.read()
-                text = file_format.rows(page)
-                check_still_sees()
-            except (WorkerError, HttpRefusal) as error:
-                log.warning("download aborted", extra=fields(account_id=stored.account_id, reason=str(error)))
-                raise AbortedAnswer from None
-            yield text
-        yield file_format.tail()
+        try:
+            yield from parts
+        except (WorkerError, HttpRefusal) as error:
+            log.warning("download aborted", extra=fields(account_id=account_id, reason=str(error)))
+            raise AbortedAnswer from None
 
-    return StreamingResponse(
-        write_parts(), headers=attachment_header(name + file_format.ending), media_type=file_format.content_type
-    )
+    return StreamingResponse(send_parts(), headers=attachment_header(name), media_type=content_type)
 
 
 def attachment_header(name: str) -> dict[str, str]:

@@ -210,6 +210,7 @@ TABLE = (
     for_holder("GET /accounts/{account_id}", sees(200, "{digits}", "{load}")),
     for_holder("GET /accounts/{account_id}/download", sees(200, "/accounts/{id}/download/file")),
     for_holder("GET /accounts/{account_id}/download/file", sees(200, "{load}"), query={"columns": "fields"}),
+    for_holder("GET /accounts/{account_id}/everything", sees(200, "PK")),
     # The account has no curve, but its holder's typing is checked before.
     for_holders_form("POST /accounts/{account_id}/download/enedis", sees(422, "{digits}"), form={"meter": "1"}),
     for_holder("GET /accounts/{account_id}/series", sees(200, "/accounts/{id}/series", "{digits}", "Maximum power")),

@@ -21,7 +21,7 @@ from worker.web.dependencies import SESSION_COOKIE
 
 pytestmark = pytest.mark.sockets
 
-FILES = ["download/file?format=json", "download/file?format=csv", "download/file?columns=fields"]
+FILES = ["download/file?format=json", "download/file?format=csv", "download/file?columns=fields", "everything"]
 Interruption = Callable[[ApiService, str], None]
 
 
@@ -75,11 +75,11 @@ def interrupt_second_page(
 ) -> None:
     read, pages = service.parts.stores.measures.read, []
 
-    def read_once(*args: Any) -> Any:
+    def read_once(*args: Any, **limits: Any) -> Any:
         pages.append(args)
         if len(pages) == 2:
             interruption(service, account)
-        return read(*args)
+        return read(*args, **limits)
 
     monkeypatch.setattr(service.parts.stores.measures, "read", read_once)
 

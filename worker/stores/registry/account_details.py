@@ -34,6 +34,15 @@ class AccountDetailTable(SealedTable):
         sealed = self._database.scalar(select(_C.sealed).where(_C.account_id == account_id, _C.kind == kind))
         return None if sealed is None else self._unseal(account_id, kind, sealed)
 
+    def load_all(self, account_id: str) -> dict[str, dict[str, Any]]:
+        """Return everything that was told, by kind and in its order, without what can't be decrypted."""
+        told = {}
+        query = select(_C.kind, _C.sealed).where(_C.account_id == account_id).order_by(_C.kind)
+        for kind, sealed in self._database.fetch(query):
+            with suppress(OperatorFault):
+                told[kind] = self._unseal(account_id, kind, sealed)
+        return told
+
     def iterate(
         self, kind: str, page_size: int = 500, *, among: Collection[str] | None = None
     ) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -42,7 +42,7 @@ from worker.domain.series import (
     with_days,
 )
 from worker.stores.measures.measure_store import MeasureStore
-from worker.stores.measures.stored_range import find_stored_range
+from worker.stores.measures.stored_range import StoredRange, find_stored_range
 from worker.sync.file_import import FileComparison
 from worker.web import file_formats
 from worker.web.api.callers import count_household
@@ -89,7 +89,7 @@ class Found:
 @router.get("/accounts/{account_id}/download")
 def show_download(visit: VisitDep, account: OwnAccount) -> Response:
     known = with_days(visit.registry.outcomes.known(account.id))
-    first = _first_days(visit.stores.measures, account.id, known)
+    first = first_days(visit.stores.measures, account.id, known)
     energies = {daily: found for daily in dailies_of(account.supplier) if (found := _periods_of(daily, first))}
     groups = [_energy_files(daily, periods) for daily, periods in energies.items()]
     operator = grid_operator_of(account.supplier)
@@ -110,7 +110,7 @@ def show_download(visit: VisitDep, account: OwnAccount) -> Response:
     )
 
 
-def _first_days(measures: MeasureStore, account_id: str, known: list[Series]) -> FirstDays:
+def first_days(measures: MeasureStore, account_id: str, known: list[Series]) -> FirstDays:
     """Return the first day of each doctype of which the account has documents; None for a doctype that isn't daily."""
     wanted = [doctype for series in known for doctype in series.doctypes]
     stored = measures.read(account_id, dict.fromkeys(wanted, ALL_KEYS), limit=1)
@@ -148,15 +148,14 @@ def download_file(
     days = file_formats.check_days(first, last, visit.sync.history.today())
     stored = find_stored_range(visit.stores.measures, account.id, doctype, days)
     name = file_formats.name_file(account.id, series, by, days)
-    find_costs = partial(find_cost_columns, visit.registry, visit.stores.measures, account, doctype)
     file_format: file_formats.FileFormat
     if form is file_formats.Form.JSON:
-        file_format = file_formats.JsonFile(doctype, _name_fields(account, series, by, doctype))
+        file_format = json_file(account, series, doctype)
     elif columns is Columns.FIELDS:
-        file_format, name = file_formats.FieldsCsv.of(find_costs(), stored.read_tariff_periods()), f"{name}-fields"
+        costs = find_cost_columns(visit.registry, visit.stores.measures, account, doctype)
+        file_format, name = file_formats.FieldsCsv.of(costs, stored.read_tariff_periods()), f"{name}-fields"
     else:
-        headings = spreadsheet_headings(doctype, stored.read_tariff_periods())
-        file_format = file_formats.SpreadsheetCsv(find_costs(), headings, language_of(visit.request))
+        file_format = spreadsheet(visit, account, stored)
     check = partial(caller.reload_account, visit.registry, visit.access, account.id)
     return file_formats.stream_file(stored, file_format, name, check)
 
@@ -186,10 +185,18 @@ def download_for_comparators(
     return file_formats.stream_file(stored, file, file.name, check)
 
 
-def _name_fields(account: Account, series: Series, by: Period, doctype: Doctype) -> dict[str, str]:
-    """Return the first fields of a JSON file, which say what it contains; they are named as in the API's answers."""
-    unit = doctype.series.description.quantity.load_unit
-    return {"account": account.id, "series": series, "doctype": doctype.full_name, "unit": unit, "by": by}
+def json_file(account: Account, series: Series, doctype: Doctype) -> file_formats.JsonFile:
+    """Return the format of a JSON file, whose first fields say what it contains, named as in the API's answers."""
+    unit = series.description.quantity.load_unit
+    named = {"account": account.id, "series": series, "doctype": doctype.full_name, "unit": unit, "by": doctype.period}
+    return file_formats.JsonFile(doctype, named)
+
+
+def spreadsheet(visit: Visit, account: Account, stored: StoredRange) -> file_formats.SpreadsheetCsv:
+    """Return the format of a CSV in the reader's language."""
+    headings = spreadsheet_headings(stored.doctype, stored.read_tariff_periods())
+    costs = find_cost_columns(visit.registry, visit.stores.measures, account, stored.doctype)
+    return file_formats.SpreadsheetCsv(costs, headings, language_of(visit.request))
 
 
 @router.get("/accounts/{account_id}/import")
