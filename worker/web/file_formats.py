@@ -212,7 +212,7 @@ def write_parts(stored: StoredRange, file_format: FileFormat, check_still_sees: 
     yield file_format.tail()
 
 
-def stream_parts(parts: Iterator[str] | Iterator[bytes], account_id: str, name: str, content_type: str) -> Response:
+def stream_parts(parts: Iterator[str | bytes], account_id: str, name: str, content_type: str) -> Response:
     """Return the answer that sends a file, and that is cut off if making one of its parts fails.
 
     The first part is made before the answer begins, so that a failure can be answered with its own status.

@@ -11,6 +11,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -68,16 +69,16 @@ def download_everything(visit: VisitDep, account: OwnAccount) -> Response:
             content = json_file(account, doctype.series, doctype)
             yield f"json/{_name_of(doctype)}.json", write_parts(find_range(doctype), content, check)
 
-    parts = write_zip(write_members(), visit.stores.now().astimezone(PARIS).timetuple()[:6])
+    parts = write_zip(write_members(), visit.stores.now())
     return stream_parts(parts, account.id, f"releve-{account.id}-{today}.zip", "application/zip")
 
 
-def write_zip(members: Members, at: tuple[int, ...]) -> Iterator[bytes]:
-    """Yield a ZIP file part by part. ``at``: year, month, day, hour, minute and second that all its files have."""
+def write_zip(members: Members, at: datetime) -> Iterator[bytes]:
+    """Yield a ZIP file part by part. ``at``: the time of all its files, which readers take for a local time."""
     unsent = _Unsent()
     with zipfile.ZipFile(unsent, "w") as archive:
         for name, texts in members:
-            member = zipfile.ZipInfo(name, at)  # type: ignore[arg-type]
+            member = zipfile.ZipInfo(name, at.astimezone(PARIS).timetuple()[:6])
             member.compress_type = zipfile.ZIP_DEFLATED
             with archive.open(member, "w") as file:
                 for text in texts:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.api_service import TODAY, ApiService
+from tests.support.factories import NOW
 from tests.support.gas_homes import GAS_SETTINGS, GasHome, add_gas
 from tests.support.household_pages import ENGLISH, FRENCH
 from tests.support.panel_homes import PanelHome, store_home
@@ -106,7 +107,7 @@ def test_an_account_without_data_has_its_file_too(service: ApiService) -> None:
 @given(st.lists(st.lists(st.text(), max_size=5), max_size=4))
 def test_a_zip_file_has_the_texts_that_were_written(texts: list[list[str]]) -> None:
     members = {f"{number}.txt": parts for number, parts in enumerate(texts)}
-    content = b"".join(write_zip(members.items(), (2024, 7, 25, 12, 0, 0)))
+    content = b"".join(write_zip(members.items(), NOW))
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert archive.testzip() is None
         assert {name: archive.read(name).decode() for name in archive.namelist()} == {
