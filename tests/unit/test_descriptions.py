@@ -66,7 +66,7 @@ def test_every_code_notice_and_reason_has_its_texts() -> None:
 def test_no_text_is_left_over_from_a_code_notice_or_reason_that_went() -> None:
     kept = {*keys_of_texts(), "notice.consent_ends.text", "notice.incident_over.text", "notice.supplier_changed.text"}
     kept |= {"notice.right_proof.text", "notice.right_proof_rejected.text", "notice.token_ends.text"}
-    kept |= {"notice.account_closed.text", "notice.meter_requested.text"}
+    kept |= {"notice.account_closed.text", "notice.meter_requested.text", "notice.month.text", "notice.alert.text"}
     kept |= {"notice.output_fails.text", "notice.gateway_banned.text", f"notice.consent_ends.{TokenNeeded.code}.text"}
     kept |= {
         "notice.account",

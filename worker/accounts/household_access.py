@@ -239,14 +239,20 @@ class HouseholdMails:
 
     def _name(self, row: MailAddress) -> str:
         """Return the last digits of the household's meters, as a text in its language; empty if it has no meter now."""
-        household = self.households.load(row.household_id)
-        numbers = household.accounts if household else {}
-        accounts = self.registry.accounts.get_many(list(numbers))
+        accounts = self.list_accounts(row.household_id)
         return ", ".join(
-            translate("account.meter", row.language, digits=account.last_digits or "…")
-            for account in accounts.values()
-            if account.session_number == numbers[account.id] and account.state is not AccountState.DELETED
+            translate("account.meter", row.language, digits=account.last_digits or "…") for account in accounts
         )
+
+    def list_accounts(self, household_id: str) -> list[Account]:
+        """Return the accounts that the household still sees."""
+        household = self.households.load(household_id)
+        numbers = household.accounts if household else {}
+        return [
+            account
+            for account in self.registry.accounts.get_many(list(numbers)).values()
+            if account.session_number == numbers[account.id] and account.state is not AccountState.DELETED
+        ]
 
     def _mail(self, key: str, address: str, language: str, links: Sequence[str], message_id: str) -> bool:
         paragraphs = [translate(f"{key}.text", language, address=self.public_url), *links]
@@ -260,9 +266,16 @@ class HouseholdMails:
     def _mail_notice(self, row: MailAddress, notice: Notice, account: Account) -> str | None:
         """Mail a notice to one household, and return why the mail was not accepted; None if it was accepted."""
         off = f"{self.public_url}{OFF_PATH}/{self.signer.make_ticket(row.household_id)}"
-        headers = {"List-Unsubscribe": f"<{off}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
         subject, text = compose_household_mail(notice, account, row.language, self.public_url, off)
-        return self.mail_service.send(row.address, subject, text, f"{notice.id}.{row.household_id}", headers)
+        return self.mail_with_off(row, notice, subject, text, off)
+
+    def mail_with_off(
+        self, row: MailAddress, notice: Notice, subject: str, text: str, off: str, *, is_html: bool = False
+    ) -> str | None:
+        """Mail a text about a notice, and return why it was not accepted. ``off``: the link that switches such off."""
+        headers = {"List-Unsubscribe": f"<{off}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+        message_id = f"{notice.id}.{row.household_id}"
+        return self.mail_service.send(row.address, subject, text, message_id, headers, is_html=is_html)
 
 
 @dataclass(frozen=True, kw_only=True)

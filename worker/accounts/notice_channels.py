@@ -164,6 +164,7 @@ DESCRIPTIONS: Final = {
     NoticeKind.INCIDENT: NoticeDescription("notice.incident.{reason}.text"),
     NoticeKind.INCIDENT_OVER: NoticeDescription("notice.incident_over.text"),
     NoticeKind.METER_REQUESTED: NoticeDescription("notice.meter_requested.text", mail="requested"),
+    NoticeKind.MONTH: NoticeDescription("notice.month.text"),  # Its mail is written by the web application.
     NoticeKind.OUTPUT_FAILS: NoticeDescription("notice.output_fails.text"),
     NoticeKind.RIGHT_PROOF_AWAITED: NoticeDescription("notice.right_proof.text"),
     NoticeKind.RIGHT_PROOF_ENDS: NoticeDescription("notice.right_proof.text"),

@@ -129,11 +129,19 @@ class MailService:
         return any(map(is_mail, self.notify_urls))
 
     def send(
-        self, address: str, subject: str, text: str, message_id: str, headers: Mapping[str, str] | None = None
+        self,
+        address: str,
+        subject: str,
+        text: str,
+        message_id: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        is_html: bool = False,
     ) -> str | None:
         """Send a text once to ``address`` alone, and not to the recipients in the URL.
 
-        ``headers``: added to the mail's own headers. Returns None if the mail was accepted, else the reason.
+        ``headers``: added to the mail's own headers. ``is_html``: the text is HTML, and the mail has both the HTML and
+        the plain text that the library makes of it. Returns None if the mail was accepted, else the reason.
         """
         url = next(filter(is_mail, self.notify_urls), None)
         if url is None:
@@ -142,10 +150,12 @@ class MailService:
         mail: Any = service[0]
         mail.targets, mail.cc, mail.bcc = [(False, address)], set(), set()
         mail.headers = {**mail.headers, **(headers or {})}
-        return _send(service, subject, text, message_id, self.networks)
+        return _send(service, subject, text, message_id, self.networks, is_html=is_html)
 
 
-def _send(service: Apprise, subject: str, text: str, notice_id: str, networks: Sequence[Network]) -> str | None:
+def _send(
+    service: Apprise, subject: str, text: str, notice_id: str, networks: Sequence[Network], *, is_html: bool = False
+) -> str | None:
     from apprise import NotifyFormat
     from apprise.logger import LogCapture
     from apprise.plugins.email import NotifyEmail
@@ -155,7 +165,7 @@ def _send(service: Apprise, subject: str, text: str, notice_id: str, networks: S
     with LogCapture(level=logging.DEBUG, fmt="%(message)s") as lines:  # type: ignore[no-untyped-call]
         mail = service[0]
         if isinstance(mail, NotifyEmail):
-            taken = _send_mail(mail, subject, text, notice_id)
+            taken = _send_mail(mail, subject, text, notice_id, is_html=is_html)
         else:
             taken = bool(service.notify(text, subject, body_format=NotifyFormat.TEXT))
         statuses = [match[1] or match[2] for match in _STATUS.finditer(lines.getvalue())]
@@ -164,7 +174,7 @@ def _send(service: Apprise, subject: str, text: str, notice_id: str, networks: S
     return f"status {statuses[-1]}" if statuses else "not accepted"
 
 
-def _send_mail(mail: Any, subject: str, text: str, notice_id: str) -> bool:
+def _send_mail(mail: Any, subject: str, text: str, notice_id: str, *, is_html: bool) -> bool:
     """Send a mail, and return whether the mail server accepted it for every address.
 
     The library composes and transports the mail, but its own ``send`` isn't used, because it gives each mail a new
@@ -177,7 +187,7 @@ def _send_mail(mail: Any, subject: str, text: str, notice_id: str) -> bool:
     letters = mail.prepare_emails(
         subject=subject,
         body=text,
-        notify_format=NotifyFormat.TEXT,
+        notify_format=NotifyFormat.HTML if is_html else NotifyFormat.TEXT,
         from_addr=mail.from_addr,
         to=mail.targets,
         cc=mail.cc,

@@ -192,7 +192,7 @@ def web(host: str, port: int) -> None:
         consent, access = build_consent(stores, sync), build_web(stores)
         warn_without_operators(stores.settings, access)
         app = create_app(stores, sync, consent, access)
-        with refusing_taken_port(host, port), mailing_notices(access, is_home=settings.is_home):
+        with refusing_taken_port(host, port), mailing_notices(stores, access, is_home=settings.is_home):
             serve(app, host, port, on_start=lambda where: click.echo(f"serving at {where}"), proxies=proxies)
 
 

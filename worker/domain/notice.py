@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
+
+from worker.domain.windows import ONE_DAY, DateWindow
 
 HOUSEHOLD_CHANNEL: Final = "household"  # Mail to the address that the account's household has confirmed.
 
@@ -23,6 +26,7 @@ class NoticeKind(StrEnum):
     INCIDENT = "incident"  # Many accounts fail in the same way, so the supplier is the cause.
     INCIDENT_OVER = "incident_over"
     METER_REQUESTED = "meter_requested"  # Somebody claims the account's meter with a reading; the operator decides.
+    MONTH = "month"  # The figures of a month, for one household that wants them by mail.
     OUTPUT_FAILS = "output_fails"  # Nothing could be sent to an output for a day.
     RIGHT_PROOF_AWAITED = "right_proof_awaited"  # The supplier wants a proof of a consent by a certain day.
     RIGHT_PROOF_ENDS = "right_proof_ends"  # The day by which the supplier wants the proof is near.
@@ -41,7 +45,7 @@ class Notice:
     ``about`` distinguishes notices of the same kind. Either it is a time, such as the day on which a consent ends or an
     account was closed, or the moment at which an account was suspended. Or it is an id and a time in the form
     ``id@time``: for example a right and the last day for its proof, a token and the day of its end, an incident and the
-    moment at which it began, an output and the day since which it has failed.
+    moment at which it began, an output and the day since which it has failed, a household and a month.
     ``account_id`` is None for notices to the operator.
     """
 
@@ -71,3 +75,16 @@ def due_reminder(consent_until: date, today: date) -> NoticeKind | None:
     """Return the reminder that is due today for a consent; None if it is too early or the consent has ended."""
     days_left = (consent_until - today).days
     return next((kind for days, kind in REMINDERS if 0 <= days_left <= days), None)
+
+
+LATEST_DAY_OF_MONTH: Final = 10  # On this day, a month that lacks days is told as it is known.
+
+
+def is_month_due(month: DateWindow, known: Collection[date], asked_on: date, today: date) -> bool:
+    """Return whether the figures of a calendar month are to be told: all its days are known, or it is late.
+
+    Never those of a month without a known day, nor of one that was over when they were asked for.
+    """
+    days = sum(day in month for day in known)
+    is_late = today >= month.end + (LATEST_DAY_OF_MONTH - 1) * ONE_DAY
+    return asked_on < month.end <= today and (days == month.days or (days > 0 and is_late))

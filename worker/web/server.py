@@ -11,7 +11,8 @@ request; limits of time for heads and bodies; the refusal of requests that two p
 thousand connections replaces a timer for each. All methods of the register are called by the event loop.
 
 The thread of ``releve web`` mails notices to households, because workers can't read the households' addresses. Workers
-insert the notices. With several web processes each notice is still sent once: a sender claims it first.
+insert the notices, except those of months by mail, for which this thread looks once an hour. With several web processes
+each notice is still sent once: a sender claims it first.
 """
 
 from __future__ import annotations
@@ -38,13 +39,16 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from worker.accounts.notice_channels import NoticeChannels
 from worker.accounts.notices import NoticeSender
 from worker.errors import WorkerError
 from worker.logs import fields
+from worker.runtime.stores import Stores
 from worker.runtime.web_access import WebAccess
 from worker.stores.sockets import address_of, listen
 from worker.web.client_addresses import network_of
 from worker.web.error_pages import AbortedAnswer
+from worker.web.month_mail import MonthMails
 
 log = logging.getLogger("releve.web")
 notices_log = logging.getLogger("releve.notices")
@@ -56,6 +60,7 @@ _MOST_KINDS: Final = 200  # Kinds of log lines remembered; the kind not seen for
 _LOGGERS: Final = ("uvicorn.error", "asyncio")
 _REQUEST_LINES: Final = frozenset({"request not served"})
 _NOTICES_EVERY_S: Final = 60.0
+_MONTHS_EVERY_S: Final = 3600.0
 _MAIL_GRACE_S: Final = 20.0  # How long shutdown waits for a mail; an interrupted mail is sent again later.
 LONGEST_HEAD: Final = 16 * 1024  # Request line and headers.
 _FULL_TEXT: Final = b"Too many connections: try again later"
@@ -434,19 +439,24 @@ def deliver_household_notices(sender: NoticeSender) -> int:
 
 
 @contextmanager
-def mailing_notices(access: WebAccess, *, is_home: bool = False) -> Iterator[None]:
+def mailing_notices(stores: Stores, access: WebAccess, *, is_home: bool = False) -> Iterator[None]:
     """Send due notices once a minute within the block, if there is a mail service."""
     if not access.mails.sends_mail:
         yield
         return
-    stop = threading.Event()
+    stop, months = threading.Event(), MonthMails(stores=stores, mails=access.mails)
+    sender = replace(access.notice_sender, channels=NoticeChannels(of_settings={}, household=months))
 
     def run() -> None:
+        months_at = time.monotonic()
         while not stop.wait(_NOTICES_EVERY_S):
             try:
                 if is_home:  # Notices go only to accounts stored with the household; a worker may have added others.
                     access.home.ensure_household()
-                deliver_household_notices(access.notice_sender)
+                deliver_household_notices(sender)
+                if time.monotonic() >= months_at:
+                    months_at = time.monotonic() + _MONTHS_EVERY_S
+                    months.insert_due()
             except WorkerError as error:
                 notices_log.warning("household notices not sent", extra=fields(reason=str(error)))
 

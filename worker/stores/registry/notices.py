@@ -20,7 +20,9 @@ from worker.domain.retry import NOTICE_DELAYS
 from worker.stores.database import SqlTable, build_insert, new_id
 from worker.stores.registry.tables import HOUSEHOLD_ACCOUNTS, MAIL_ADDRESSES, NOTICES
 
-NOTICE_QUERY = select(*(column for column in NOTICES.c if column is not NOTICES.c.key))
+# A newer version's kinds are left to its processes.
+_IS_KNOWN: Final = NOTICES.c.kind.in_(list(NoticeKind))
+NOTICE_QUERY = select(*(column for column in NOTICES.c if column is not NOTICES.c.key)).where(_IS_KNOWN)
 MAX_ATTEMPTS: Final = len(NOTICE_DELAYS)
 _PAGE_SIZE: Final = 500
 
@@ -40,7 +42,7 @@ class NoticeTable(SqlTable):
         channel = NOTICES.c.channel
         is_wanted = channel == HOUSEHOLD_CHANNEL if to_households else channel != HOUSEHOLD_CHANNEL
         waiting = (NOTICES.c.delivered_at.is_(None), NOTICES.c.attempts < MAX_ATTEMPTS)
-        query = select(NOTICES.c.id).where(is_wanted, *waiting, NOTICES.c.next_attempt_at <= now)
+        query = select(NOTICES.c.id).where(_IS_KNOWN, is_wanted, *waiting, NOTICES.c.next_attempt_at <= now)
         return [row.id for row in self._database.fetch(query.order_by(NOTICES.c.next_attempt_at).limit(_PAGE_SIZE))]
 
     def claim(self, notice_id: str, now: datetime) -> Notice | None:

@@ -109,12 +109,12 @@ def read_ticket(visit: VisitDep, ticket: str) -> str:
 @router.get("/access/notices/off/{ticket}", dependencies=[Depends(read_ticket)])
 def show_notices_off(request: Request) -> Response:
     """Show the button that switches notices off; loading the page, as mail programs do, must not switch them off."""
-    return render(request, "notices_off.html", action=request.url.path, mails="notices")
+    return render(request, "notices_off.html", action=request.url.path, texts="access.notices_off")
 
 
 @router.get("/access/month/off/{ticket}", dependencies=[Depends(read_ticket)])
 def show_month_off(request: Request) -> Response:
-    return render(request, "notices_off.html", action=request.url.path, mails="month")
+    return render(request, "notices_off.html", action=request.url.path, texts="access.month_off")
 
 
 @router.post("/access/notices/off/{ticket}", name=AuditAction.ADDRESS_NOTICES)
