@@ -25,8 +25,10 @@ from tests.support.panel_homes import TEMPO, PanelHome, store_home
 from tests.support.proxy_stack import ProxyStack
 from tests.support.registries import close_account
 from worker.accounts.meter_names import save_name
+from worker.accounts.prices import set_prices
 from worker.domain.account import LONGEST_METER_NAME, AccountState
 from worker.domain.completeness import DayLedger
+from worker.domain.prices.own_prices import read_own_prices
 from worker.domain.series import Series
 from worker.domain.sessions import KeyKind
 from worker.domain.windows import ONE_DAY
@@ -81,6 +83,15 @@ def add_panels(api: ApiService) -> str:
     return account
 
 
+def add_judged(api: ApiService) -> str:
+    """Add a home of which enough is known for each answer of the page "Is this much?"."""
+    account, series = api.add(38), [Series.DAILY, Series.LOAD_CURVE, Series.MAX_POWER, Series.CONTRACT]
+    store_home(api.parts, account, PanelHome(YESTERDAY, days=800, curve_days=31), series)
+    registry, prices = api.parts.stores.registry, "[[electricity]]\nfrom = 2024-01-01\nsubscription = 0\nbase = 0.25\n"
+    set_prices(registry, registry.accounts.get_existing(account), own=read_own_prices(prices))
+    return account
+
+
 def add_feeding(api: ApiService) -> str:
     account = api.add(34)
     store_home(api.parts, account, FEEDING, [Series.DAILY, Series.PRODUCTION_DAILY, Series.PRODUCTION_LOAD_CURVE])
@@ -131,6 +142,8 @@ def pages_of_households(api: ApiService) -> dict[str, str]:
         "prices-compared": f"{late}/prices/compare?power=6",
         "spans": f"{panels}/spans",
         "spans-one": f"{late}/spans?from=2023-07-01&to=2024-06-30",
+        "usage": f"{add_judged(api)}/usage",
+        "usage-lacks": f"{late}/usage",
         "import": f"{panels}/import",
         "stop": f"{panels}/stop",
         "remove": f"{panels}/remove",

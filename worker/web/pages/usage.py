@@ -15,7 +15,7 @@ from worker.accounts.spans import read_known_days
 from worker.accounts.usage import price_base_load, read_nights
 from worker.domain.account import Account
 from worker.domain.prices.compare import LEAST_DAYS, last_year
-from worker.domain.series import Direction, Series, contract_series, find_curve
+from worker.domain.series import Direction, contract_series, find_curve, peaks_of_power
 from worker.domain.spans import compare_spans, same_days_before
 from worker.domain.totals import to_peaks
 from worker.domain.usage import LEAST_NIGHTS, NIGHTS, SUBSCRIPTIONS, find_highest_days, judge_power, to_base_load
@@ -60,17 +60,18 @@ def _judge(visit: Visit, account: Account, flow: StoredFlow) -> dict[str, Any]:
     if flow.daily.description.direction is Direction.PRODUCTION:
         return found
     found["highest"] = find_highest_days(of_year)
-    if find_curve(flow.daily) is None:
+    if (curve := find_curve(flow.daily)) is None:
         return found
     nights, tariff = read_nights(measures, account, window.end), load_tariff(visit.registry, measures, account)
     base_load = to_base_load(nights)
     contracts = read_entries(measures, account.id, contract_series())
-    states = build_series_chooser(visit.stores).load(account.id).series
+    states, powers = build_series_chooser(visit.stores).load(account.id).series, peaks_of_power()
+    named = {"curve": curve, "power": powers, "contract": contract_series()}
     return found | {
         "nights": len(nights),
         "base_load": base_load,
         "base_cost": price_base_load(tariff, base_load.watts) if base_load else None,
         "is_priced": tariff.is_set,
-        "power": judge_power(to_peaks(read_entries(measures, account.id, Series.MAX_POWER, window), contracts)),
-        "collects": [series for series, state in states.items() if state.collected],
+        "power": judge_power(to_peaks(read_entries(measures, account.id, powers, window), contracts)),
+        "lacking": {name: not states[one].collected for name, one in named.items()},
     }

@@ -79,7 +79,10 @@ def test_a_home_of_three_years_is_judged(service: ApiService) -> None:
     assert "Un Linky monophasé coupe le courant" in page
 
     # 29 February has no counterpart. The home began 900 days ago, so the second year before is known in part.
-    assert re.findall(r'<td class="number">(\d+)</td><td class="number">[\d ]+</td>', page) == ["365", "169"]
+    assert re.findall(r"(\d+) jours connus des deux côtés", page) == ["365", "169"]
+    both = [day for day in YEAR if (day.month, day.day) != (2, 29)]
+    sums = [sum(days[one] for one in some) / 1000 for some in (both, [day.replace(year=day.year - 1) for day in both])]
+    assert "{:,.0f} kWh au lieu de {:,.0f} kWh".format(*sums).replace(",", " ") in page
 
 
 def test_a_curve_without_a_daily_value_counts_by_its_whole_days(service: ApiService) -> None:
