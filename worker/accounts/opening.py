@@ -123,6 +123,10 @@ class ProvenRequests:
             return None
         if invitation.state_at(self.real_now()) not in (InvitationState.OPENED, InvitationState.USED):
             return None
+        if invitation.created_by == HOUSEHOLD:  # It renews its own consent, and must still be signed in.
+            account = self.registry.accounts.account_of(invitation)
+            if account is None or request.session.get(account.id) != account.session_number:
+                return None
         return Invited(invitation, self.registry.accounts.meter_of(invitation))
 
     def conclude(self, request: ConnectionRequest) -> ConnectionRequest:

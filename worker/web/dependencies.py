@@ -40,7 +40,7 @@ from worker.accounts.household_access import CODE
 from worker.accounts.meter_names import load_name
 from worker.app import enqueue_backfill, enqueue_revocation, enqueue_withdrawal
 from worker.clients.grdf import GRDF
-from worker.domain.account import Account
+from worker.domain.account import Account, AccountState
 from worker.domain.audit_entry import ActorKind, AuditAction
 from worker.domain.connection_request import ConnectedAccount
 from worker.domain.networks import is_loopback_host, is_public_host
@@ -471,6 +471,16 @@ def has_shares(sync: Sync, supplier: str) -> bool:
     """Return whether holders consent by a share, which they must delete at the supplier before they consent again."""
     clients = sync.suppliers.get(supplier)
     return clients is not None and clients.endpoints.preset.consent_style == "autorisation"
+
+
+def may_renew(visit: Visit, account: Account) -> bool:
+    """Return whether the household may begin a new consent itself, without an invitation by somebody else.
+
+    It may where the supplier says which meter the new consent is for, and since when (proofs P2 and P3).
+    """
+    if visit.settings.is_home or account.files_only or account.usage_point_id is None:
+        return False
+    return account.state is not AccountState.CLOSED and has_shares(visit.sync, account.supplier)
 
 
 def publish_backfills(stores: Stores, account_ids: Iterable[str]) -> None:

@@ -328,6 +328,9 @@ TABLE = (
             HOUSEHOLD: sees(303, "/accounts/{other_id}/gas"),
         },
     ),
+    for_holder("GET /accounts/{account_id}/renew", sees(200, "/accounts/{id}/renew", "{digits}")),
+    # Only a simulator is told the meter.
+    for_holders_form("POST /accounts/{account_id}/renew", changes(303, "oauth2/authorize", "usage_point_id={number}")),
     # Consent.  Nothing that an address says is a proof: a typed callback is nothing to anybody.
     for_everybody("GET /connect/{supplier}", sees(303, "oauth2/authorize", "state=")),
     for_everybody("GET /callback/{supplier}", sees(400), query=TYPED_CALLBACK),

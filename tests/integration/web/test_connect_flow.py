@@ -6,6 +6,7 @@ import re
 from datetime import date
 
 import pytest
+from fastapi.testclient import TestClient
 
 from tasks.nightly import resume_backfills
 from tests.support.connect_service import (
@@ -17,14 +18,17 @@ from tests.support.connect_service import (
     changed,
     query_of,
 )
+from tests.support.household_pages import csrf_of
 from tests.support.parts import use_parts
 from worker.app import app
 from worker.domain.account import AccountState
 from worker.domain.consents import ConsentKind, Proof
+from worker.domain.evidence import HOUSEHOLD
 from worker.domain.lanes import BROKER_PREFIX, QUEUES
 from worker.domain.series import Series
 from worker.errors import StoreUnavailable
-from worker.runtime.consent_parts import erase
+from worker.runtime.consent_parts import erase, stop_consent
+from worker.web.pages.consent import RENEWALS
 
 KINDS = {
     "enedis-v4": ConsentKind.CODE,
@@ -359,3 +363,67 @@ def test_another_supplier_has_a_clear_page(service: ConnectService, path: str) -
 def test_a_sandbox_without_a_consent_page_says_so(v5: ConnectService) -> None:
     object.__setattr__(v5.parts.sync.suppliers.main.endpoints, "authorize_url", None)
     assert v5.browser().get("/connect/enedis").status_code == 503
+
+
+# A household renews its own consent (2026)
+
+
+def begin_renewal(service: ConnectService, browser: TestClient, account: str) -> str:
+    """Press the button of the page; return the address of the supplier's page."""
+    page = browser.get(f"/accounts/{account}/renew")
+    assert "Supprimez d’abord l’ancien partage" in page.text
+    assert service.supplier in page.headers["content-security-policy"]
+    return browser.post(f"/accounts/{account}/renew", data={"csrf": csrf_of(page.text)}).headers["location"]
+
+
+def test_a_signed_in_household_renews_a_consent_that_it_has_stopped(v2026: ConnectService) -> None:
+    browser = v2026.browser()
+    v2026.connect(browser)
+    (before,) = v2026.accounts()
+    stop_consent(v2026.parts.stores, before.id)
+    assert f"/accounts/{before.id}/renew" in browser.get(f"/accounts/{before.id}").text
+    done = v2026.come_back(browser, v2026.agree(begin_renewal(v2026, browser, before.id)))
+    assert done.headers["location"] == f"/accounts/{before.id}"
+    newest, former = v2026.parts.stores.registry.consents.list_proofs(before.id)
+    assert (newest.proof, newest.vouched_by, newest.open) == (Proof.INVITED, HOUSEHOLD, True)
+    assert (former.end_reason, [one.state for one in v2026.accounts()]) == ("withdrawn", [AccountState.READY])
+
+
+def test_a_renewal_with_another_meter_is_refused_and_led_back(v2026: ConnectService) -> None:
+    browser = v2026.browser()
+    v2026.connect(browser)
+    before = v2026.accounts()
+    page = begin_renewal(v2026, browser, before[0].id)
+    told = v2026.come_back(browser, v2026.agree(page.replace(f"usage_point_id={METER}", f"usage_point_id={OTHER}")))
+    assert told.status_code == 403 and v2026.accounts() == before
+    assert f"…{METER[-4:]}" in told.text and f"…{OTHER[-4:]}" in told.text and "/invitation/again" in told.text
+
+
+def test_a_renewal_ends_with_the_session_that_began_it(v2026: ConnectService) -> None:
+    browser = v2026.browser()
+    v2026.connect(browser)
+    (before,) = v2026.accounts()
+    way_back = v2026.agree(begin_renewal(v2026, browser, before.id))
+    v2026.parts.access.keys.end(v2026.session(browser).sid)
+    assert v2026.come_back(browser, way_back).status_code == 403
+    assert len(v2026.parts.stores.registry.consents.list_proofs(before.id)) == 1
+    assert v2026.session(browser).accounts == {}
+
+
+def test_renewals_are_limited(v2026: ConnectService) -> None:
+    browser = v2026.browser()
+    v2026.connect(browser)
+    (account,) = v2026.accounts()
+    form = {"csrf": csrf_of(browser.get(f"/accounts/{account.id}/renew").text)}
+    answers = [browser.post(f"/accounts/{account.id}/renew", data=form).status_code for _ in range(RENEWALS.calls + 1)]
+    assert answers == [303] * RENEWALS.calls + [429]
+
+
+@pytest.mark.generations
+@pytest.mark.parametrize("service", ["enedis-v4", "enedis-v5"], indirect=True)
+def test_where_no_share_names_the_meter_nobody_renews_without_a_proof(service: ConnectService) -> None:
+    browser = service.browser()
+    service.connect(browser)
+    (account,) = service.accounts()
+    assert browser.get(f"/accounts/{account.id}/renew").headers["location"] == f"/accounts/{account.id}"
+    assert "/renew" not in browser.get(f"/accounts/{account.id}").text

@@ -33,7 +33,7 @@ from worker.runtime.sync_parts import Sync, build_explainer
 from worker.stores.measures.measure_store import MeasureStore
 from worker.sync.history import History
 from worker.texts import has_text
-from worker.web.dependencies import Day, OwnAccount, VisitDep, name_service, needs_invitation, title_of_meter
+from worker.web.dependencies import Day, OwnAccount, VisitDep, may_renew, name_service, needs_invitation, title_of_meter
 from worker.web.pages.account_forms import build_sum, describe_grants, find_home
 from worker.web.pages.cards import build_cards
 from worker.web.pages.chart_values import (
@@ -161,6 +161,7 @@ def show_account(
         why_late=why_late,
         is_home=visit.settings.is_home,
         needs_invitation=needs_invitation(sync, account.supplier),
+        may_renew=may_renew(visit, account),
         may_declare=account.supplier in REGISTERING and account.supplier in sync.suppliers,
         cause=words.cause(status.failure, account.supplier) if connection == RETRYING else "",
         next_try=status.next_try if connection == RATE_LIMITED else None,

@@ -25,15 +25,25 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.clients.enedis import ENEDIS
-from worker.domain.account import DEFAULT_TENANT, AccountState
+from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.audit_entry import AuditAction
 from worker.domain.clock import real_clock
 from worker.domain.consents import parse_displayed
+from worker.domain.evidence import HOUSEHOLD
 from worker.domain.invitation import Invitation, InvitationPurpose
 from worker.domain.tariffs import DISPLAYED_PERIODS
 from worker.stores.redis.locks import Rate
 from worker.stores.redis.pending_consents import ConsentFlow, ConsentFlows
-from worker.web.dependencies import RIGHT_STATE, browser_form, gas_suffix
+from worker.web.dependencies import (
+    RIGHT_STATE,
+    EarlyAnswer,
+    OwnAccount,
+    VisitDep,
+    account_form,
+    browser_form,
+    gas_suffix,
+    may_renew,
+)
 from worker.web.error_pages import HttpRefusal
 from worker.web.pages.consent_callback import (
     ConsentVisit,
@@ -42,7 +52,7 @@ from worker.web.pages.consent_callback import (
     open_accounts,
     publish_request,
 )
-from worker.web.rendering import render_with_form
+from worker.web.rendering import render, render_with_form
 from worker.web.request_audit import note_subject
 
 router = APIRouter()
@@ -51,6 +61,7 @@ CONSENT_STARTS: Final = Rate("consent", calls=60)
 # cheap to refuse.
 WRONG_INVITATIONS: Final = Rate("invitation", calls=20)
 _AN_HOUR_S: Final = 3600
+RENEWALS: Final = Rate("renewal", calls=10, window_s=_AN_HOUR_S)  # Each is an invitation, which takes a row.
 REQUEST_TRIES: Final = Rate("reading-request", calls=5, window_s=_AN_HOUR_S)
 ADDRESS_TRIES: Final = Rate("reading-address", calls=20, window_s=_AN_HOUR_S)
 _REGISTER_FIELD: Final = "register_"
@@ -98,6 +109,36 @@ def choose_again(visit: ConsentVisitDep) -> Response:
     if account is not None and account.state is AccountState.CLOSED:
         return RedirectResponse("/invitation", 303)  # The form there opens the account's history.
     return _go_on(visit, invited.invitation)
+
+
+def load_renewable(visit: VisitDep, account: OwnAccount) -> Account:
+    if not may_renew(visit, account):
+        raise EarlyAnswer(RedirectResponse(f"/accounts/{account.id}", 303))
+    return account
+
+
+Renewable = Annotated[Account, Depends(load_renewable)]
+
+
+@router.get("/accounts/{account_id}/renew")
+def show_renewal(visit: VisitDep, account: Renewable) -> Response:
+    form_to = [visit.sync.suppliers.main.endpoints.authorize_url]
+    return render(visit.request, "renew.html", form_to=form_to, account=account)
+
+
+@router.post("/accounts/{account_id}/renew", name=AuditAction.CONSENT_BEGIN, dependencies=[account_form("/renew")])
+def renew_consent(visit: ConsentVisitDep, account: Renewable) -> Response:
+    """Invite the session's household to consent again for its account, and continue to the supplier's page.
+
+    The invitation counts only while the browser's session shows the account (``ProvenRequests.find_invited``). Its
+    secret text isn't sent to anybody.
+    """
+    if wait_s := visit.count_call(RENEWALS, account.id):
+        return visit.page("too_many", wait_s)
+    invitations = visit.registry.invitations
+    _, text = invitations.create(InvitationPurpose.ACCOUNT, account.supplier, HOUSEHOLD, account_id=account.id)
+    opened = invitations.open(text, visit.renamed.newest)
+    return visit.page("invitation_over") if opened is None else _go_on(visit, opened)
 
 
 @router.post("/invitation/pretend", name=AuditAction.INVITATION_OPEN)
