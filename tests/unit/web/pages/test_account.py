@@ -124,7 +124,7 @@ def test_the_state_is_told_in_words_with_what_to_do(
         if state is AccountState.PAUSED:
             service.parts.stores.registry.accounts.set_state(account, state, now=NOW)
     page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
-    assert text in page and ('<a class="button" href="/invitation">' in page) == reconnect
+    assert text in page and (f'<a class="button" href="/accounts/{account}/renew">' in page) == reconnect
 
 
 def test_a_failure_that_mends_itself_asks_nothing_of_the_owner(service: ApiService, account: str) -> None:
