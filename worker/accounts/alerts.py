@@ -105,11 +105,10 @@ class AlertWatch:
         if limits == AlertLimits() or not (days := days_to_tell(writes, limits, civil_date(now))):
             return
         account, source = self.registry.accounts.get(account_id), SOURCES.get(series_of(writes).description.granularity)
-        if HOUSEHOLD_CHANNEL not in self.channels.names_for_account(account.tenant):
-            return
+        channels = {HOUSEHOLD_CHANNEL}.intersection(self.channels.names_for_account(account.tenant))
         for window in to_windows(days):
             found, _ = read_exceeded(self.registry, self.measures, account, limits, window)
             for day, exceeded in found.items():
                 if reason := "+".join(limit for limit, told in exceeded.items() if told is source):
-                    notices = build_notices([HOUSEHOLD_CHANNEL], NoticeKind.ALERT, reason, str(day), now, account_id)
+                    notices = build_notices(channels, NoticeKind.ALERT, reason, str(day), now, account_id)
                     self.registry.notices.insert_new(notices)
