@@ -11,14 +11,15 @@ from fastapi.testclient import TestClient
 from tests.support.api_service import ApiService
 from tests.support.household_pages import ENGLISH, FRENCH
 from tests.support.mail_server import MailReceiver, mail_url
+from tests.support.panel_homes import PanelHome, store_home
 from tests.support.ways_back import confirm_address, press, session_of
 from worker.accounts.meter_names import save_name
 from worker.accounts.notice_channels import NoticeChannels
 from worker.accounts.notices import NoticeSender
 from worker.accounts.prices import set_prices
-from worker.domain.notice import NoticeKind
 from worker.domain.prices.own_prices import read_own_prices
 from worker.domain.retry import NOTICE_DELAYS
+from worker.domain.series import of_supplier
 from worker.stores.registry.tables import NOTICES
 from worker.web.month_mail import MonthMails
 from worker.web.server import deliver_household_notices
@@ -136,6 +137,21 @@ def test_a_month_that_lacks_days_says_which_and_compares_only_days_that_both_hav
     assert "Sur les 28 jours connus des deux mois : 280 kWh, contre 252 kWh en juin 2023." in plain
 
 
+def test_panels_and_a_month_without_one_before(service: ApiService, account: str, mails: MailReceiver) -> None:
+    registry = service.parts.stores.registry
+    home = PanelHome(date(2024, 6, 30), days=40)
+    store_home(service.parts, account, home, tuple(of_supplier("enedis")))
+    prices = f"{PRICES}[[production]]\nfrom = 2023-01-01\nprice = 0.1\n"
+    set_prices(registry, registry.accounts.get_existing(account), own=read_own_prices(prices))
+    ask(service, household(service, account, mails))
+    assert tell(service) == 1
+    plain, _ = parts_of(mails)
+    fed = sum(sum(home.fed(date(2024, 6, day))) for day in range(1, 31))
+    assert f"Énergie injectée : {round(fed / 1000)} kWh" in plain
+    assert f"Vendue : {fed / 10_000:.2f} €.".replace(".", ",", 1) in plain
+    assert "Pas de comparaison : aucun de ces jours n’est connu en juin 2023." in plain
+
+
 def test_nothing_is_told_to_who_did_not_ask_or_asked_after_the_month_or_takes_notices_alone(
     service: ApiService, account: str, mails: MailReceiver
 ) -> None:
@@ -222,4 +238,3 @@ def test_a_kind_of_a_newer_version_stops_no_delivery(service: ApiService, accoun
         connection.exec_driver_sql(f"UPDATE {NOTICES.name} SET kind = 'unheard_of'")
     assert deliver_household_notices(sender_of(service)) == 0 and mails.messages == []
     assert registry.notices.list_for_account(account) == []
-    assert NoticeKind.MONTH in NoticeKind
