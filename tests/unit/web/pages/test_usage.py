@@ -75,7 +75,7 @@ def test_a_home_of_three_years_is_judged(service: ApiService) -> None:
     assert facts["Puissance maximale"].startswith(f"{peaks[highest] / 1000:.3f} kVA, le ".replace(".", ","))
     assert facts["À moins de 10 % de la puissance souscrite, ou au-dessus"].startswith(f"{near} jour")
     held = next(kva for kva in (3, 6, 9, 12) if peaks[highest] <= 1000 * kva)
-    assert facts["Le plus petit abonnement qui aurait suffi"] == f"{held} kVA"
+    assert facts["Le plus petit abonnement qui aurait suffi ces 366 jours"] == f"{held} kVA"
     assert "Un Linky monophasé coupe le courant" in page
 
     # 29 February has no counterpart. The home began 900 days ago, so the second year before is known in part.
