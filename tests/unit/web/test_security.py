@@ -41,6 +41,24 @@ def test_l21_answers_are_for_pages_of_ours_alone_and_static_files_are_kept(servi
     assert service.stranger().get("/static/nothing.css").headers["cache-control"] == "no-store"
 
 
+def test_the_manifest_and_its_icons_are_static_files_and_pages_have_the_colours_of_their_ground(
+    service: ApiService,
+) -> None:
+    browser = service.stranger()
+    page = browser.get("/", headers=FRENCH).text
+    [address] = re.findall(r'<link rel="manifest" href="([^"]+)"', page)
+    manifest = browser.get(address)
+    assert manifest.headers["content-type"] == "application/manifest+json"
+    assert "immutable" in manifest.headers["cache-control"]
+    assert manifest.json()["start_url"] == "/"
+    icons = [f"/static/{icon['src']}" for icon in manifest.json()["icons"]]
+    icons += re.findall(r'<link rel="apple-touch-icon" href="([^"]+)"', page)
+    types = [browser.get(icon).headers["content-type"] for icon in icons]
+    assert types == ["image/svg+xml", "image/png", "image/png", "image/png"]
+    grounds = re.findall(r"--ground: (#\w+);", browser.get("/static/page.css").text)
+    assert re.findall(r'<meta name="theme-color"[^>]* content="([^"]+)"', page) == grounds
+
+
 def test_l22_the_first_page_asks_the_registry_as_often_for_thirty_homes_as_for_one(service: ApiService) -> None:
     homes = [service.add(number) for number in range(100, 130)]
     counts = []

@@ -26,7 +26,7 @@ def test_stopping_takes_a_form_of_ours_and_keeps_the_readings(service: ApiServic
     assert (row.state, row.reason, row.usage_point_id) == (AccountState.ACTION_NEEDED, "CONSENT_STOPPED", METER)
     assert service.parts.stores.measures.read(account, dict.fromkeys(Doctype, ALL_KEYS)) == stored
     assert service.parts.stores.registry.notices.list_due(NOW) == [], "nobody is told of what it did itself"
-    assert 'class="chart chart-wide"' in done.text and "demandez une invitation" in done.text
+    assert 'class="chart chart-wide"' in done.text and f'/accounts/{account}/renew"' in done.text
     assert "alert" not in done.text and f"/accounts/{account}/stop" not in done.text
 
 
