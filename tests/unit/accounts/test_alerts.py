@@ -32,6 +32,7 @@ from worker.domain.series import Doctype, Series, SeriesSwitch
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.stores.registry.account_details import ALERTS
 from worker.stores.registry.households import HouseholdTable, MailAddressTable
+from worker.stores.registry.outputs import END
 from worker.stores.registry.tables import MAIL_ADDRESSES
 from worker.sync.file_import import FileImporter
 
@@ -225,6 +226,7 @@ def test_an_output_shows_the_newest_known_day_and_the_power_of_the_week(home: Al
     assert shown(replace(kept.get(own), tenant="other"), home.account) is None
     home.limit(AlertLimits())
     assert shown(kept.get(own), home.account) is None
+    assert [one.last for one in home.registry.outbox.next_changes(own)] == [END], "the output removes its sensor"
     assert home.registry.account_details.load(home.account, ALERTS) is None
 
 

@@ -92,6 +92,11 @@ def test_what_is_no_amount_is_refused_with_one_line_and_stays_typed(form: Form, 
     assert form.limits == AlertLimits(energy=Decimal(5))
 
 
+def test_the_pages_of_the_meter_lead_to_the_form(form: Form) -> None:
+    pages = [form.browser.get(f"/accounts/{form.account}{page}").text for page in ("", "/connection")]
+    assert any(f'href="{form.address}"' in page for page in pages)
+
+
 def test_a_cost_is_asked_for_only_where_prices_are_set(form: Form) -> None:
     assert 'name="cost"' not in form.load()
     form.price()
