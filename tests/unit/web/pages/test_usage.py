@@ -100,6 +100,18 @@ def test_a_curve_without_a_daily_value_counts_by_its_whole_days(service: ApiServ
     assert [base and base.nights for base in bases] == [20, None]  # Of the second, 19 nights are known.
 
 
+def test_a_base_load_has_no_cost_while_periods_of_hours_are_unknown(service: ApiService) -> None:
+    account = service.add(47)
+    store_home(service.parts, account, PanelHome(LAST, days=40, curve_days=31), [Series.DAILY, Series.LOAD_CURVE])
+    registry = service.parts.stores.registry
+    periods = (f"{colour}_{hours} = 0.2" for colour in ("blue", "white", "red") for hours in ("hp", "hc"))
+    tempo = "\n".join(["[[electricity]]", "from = 2024-01-01", "subscription = 0", *periods, ""])
+    assert "Indiquez un prix" in page_of(service, account)
+    set_prices(registry, registry.accounts.get_existing(account), own=read_own_prices(tempo))
+    page = page_of(service, account)
+    assert "Pas de coût" in page and "Puissance de veille" in page and "€" not in page
+
+
 def test_what_lacks_is_said_and_how_to_switch_it_on(service: ApiService) -> None:
     account = service.add(43)
     service.store_days(account, TODAY - 60 * ONE_DAY, [5000] * 60)
