@@ -30,8 +30,10 @@ from worker.web.error_pages import HttpRefusal, add_error_handlers, answers_head
 from worker.web.file_uploads import UPLOADS
 from worker.web.pages import (
     account,
+    account_connection,
     account_forms,
     alerts,
+    cards,
     consent,
     consent_callback,
     everything,
@@ -55,7 +57,20 @@ from worker.web.request_audit import record_request
 log = logging.getLogger("releve.web")
 _FOLDER: Final = Path(__file__).parent
 # Modules of routes, tried in this order.
-_OF_BOTH: Final = (first_page, account, account_forms, alerts, everything, files, prices, sign_in, spans, usage)
+_OF_BOTH: Final = (
+    first_page,
+    account,
+    account_connection,
+    account_forms,
+    alerts,
+    cards,
+    everything,
+    files,
+    prices,
+    sign_in,
+    spans,
+    usage,
+)
 _OF_FLEET: Final = (
     consent,
     consent_callback,

@@ -208,6 +208,9 @@ TABLE = (
         },
     ),
     for_holder("GET /accounts/{account_id}", sees(200, "{digits}", "{load}")),
+    for_holder("GET /accounts/{account_id}/power", sees(200, "{digits}")),
+    for_holder("GET /accounts/{account_id}/contract", sees(200, "{digits}")),
+    for_holder("GET /accounts/{account_id}/connection", sees(200, "{digits}", "/accounts/{id}/remove")),
     for_holder("GET /accounts/{account_id}/download", sees(200, "/accounts/{id}/download/file")),
     for_holder("GET /accounts/{account_id}/download/file", sees(200, "{load}"), query={"columns": "fields"}),
     for_holder("GET /accounts/{account_id}/everything", sees(200, "PK")),
@@ -250,9 +253,11 @@ TABLE = (
         files={"file": EXPORT},
     ),
     for_holder("GET /accounts/{account_id}/stop", sees(200, "/accounts/{id}/stop", "{digits}")),
-    for_holders_form("POST /accounts/{account_id}/stop", changes(303, "/accounts/{id}#connection")),
+    for_holders_form("POST /accounts/{account_id}/stop", changes(303, "/accounts/{id}/connection")),
     # The grant is for the meter of the holder's account.
-    for_holders_form("POST /accounts/{account_id}/grants/{grant_id}/end", changes(303, "/accounts/{id}#grants")),
+    for_holders_form(
+        "POST /accounts/{account_id}/grants/{grant_id}/end", changes(303, "/accounts/{id}/connection#grants")
+    ),
     for_holder("GET /accounts/{account_id}/remove", sees(200, "{digits}")),
     for_holders_form("POST /accounts/{account_id}/remove", changes(200, "{id}", "{digits}")),
     # The household's own sessions.

@@ -31,7 +31,7 @@ def stack(service: ConnectService) -> ProxyStack:
 
 
 def page_of(service: ConnectService) -> str:
-    return f"/accounts/{service.accounts()[0].id}"
+    return f"/accounts/{service.accounts()[0].id}/connection"
 
 
 def buttons_of(page: str) -> list[str]:
@@ -81,7 +81,7 @@ def test_o5_nobody_ends_the_grant_of_another_meter(
 
 
 def test_o5_stop_ends_the_grants_of_the_meter(service: ConnectService, stack: ProxyStack, holder: TestClient) -> None:
-    stop = f"{page_of(service)}/stop"
+    stop = page_of(service).replace("/connection", "/stop")
     assert "Les autres services autorisés" not in holder.get(stop).text
     tokens, other = stack.exchange(stack.walk(holder)["code"]), stack.exchange(stack.walk(meter=OTHER)["code"])
     form = holder.get(stop).text

@@ -165,7 +165,7 @@ def test_a_households_script_needs_the_csrf_value(service: ApiService, home: str
 
 def test_the_page_tells_where_the_files_are_and_which_are_known(service: ApiService, home: str) -> None:
     browser = service.browser(home)
-    assert f'href="/accounts/{home}/import"' in browser.get(f"/accounts/{home}").text
+    assert f'href="/accounts/{home}/import"' in browser.get(f"/accounts/{home}/connection").text
     page = page_of(browser, home)
     assert "Gérer l’accès à mes données" in page and "32" in page
     assert 'enctype="multipart/form-data"' in page and "<script" not in page.split("<main")[1].split("</main")[0]

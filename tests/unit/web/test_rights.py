@@ -356,7 +356,7 @@ def test_a_household_adds_gas_from_the_page_of_its_account(service: GasService) 
     browser = service.browser()
     cookie = service.api.browser(account).cookies[SESSION_COOKIE]
     browser.cookies.set(SESSION_COOKIE, cookie, domain="testserver.local")
-    assert f'href="/accounts/{account}/gas"' in browser.get(f"/accounts/{account}").text
+    assert f'href="/accounts/{account}/gas"' in browser.get(f"/accounts/{account}/connection").text
     page = browser.get(f"/accounts/{account}/gas")
     assert 'name="pce"' in page.text
     wrong = service.declare(browser, f"/accounts/{account}/gas", pce="1234")

@@ -108,7 +108,7 @@ class SummedSpan:
 # An account that another person has taken over has neither form, and an account without a consent can't be stopped: the
 # account's page is shown instead of the form.
 Choosable = Annotated[Account, Depends(own_account(lambda account: account.may_choose_series))]
-Stoppable = Annotated[Account, Depends(own_account(lambda account: account.may_be_stopped, "#connection"))]
+Stoppable = Annotated[Account, Depends(own_account(lambda account: account.may_be_stopped, "/connection"))]
 
 
 @router.get("/accounts/{account_id}/series")
@@ -162,9 +162,9 @@ def _name_state(switch: SeriesSwitch, collected: bool) -> str:
     return "on" if collected else "off"
 
 
-@router.post("/accounts/{account_id}/name", name=AuditAction.ACCOUNT_NAME, dependencies=[account_form("#connection")])
+@router.post("/accounts/{account_id}/name", name=AuditAction.ACCOUNT_NAME, dependencies=[account_form("/connection")])
 def name_meter(visit: VisitDep, account: Choosable, name: Annotated[str, Form(max_length=200)] = "") -> Response:
-    page = f"/accounts/{account.id}#connection"
+    page = f"/accounts/{account.id}/connection"
     if wait_s := visit.count_call(_NAMES, account.id):
         return render_message(visit.request, "choose.too_many", 429, (page, "message.again"), wait_s=wait_s)
     try:
@@ -183,7 +183,7 @@ def show_stop_form(request: Request, stores: StoresDep, sync: SyncDep, account: 
 def stop_account(stores: StoresDep, sync: SyncDep, account: Stoppable) -> Response:
     stop_consent(stores, account.id)
     publish_revocation(stores, sync)
-    return RedirectResponse(f"/accounts/{account.id}#connection", 303)
+    return RedirectResponse(f"/accounts/{account.id}/connection", 303)
 
 
 def describe_grants(stores: Stores, sync: Sync, account: Account) -> dict[str, Any]:
@@ -196,12 +196,14 @@ def describe_grants(stores: Stores, sync: Sync, account: Account) -> dict[str, A
 
 
 @router.post(
-    "/accounts/{account_id}/grants/{grant_id}/end", name=AuditAction.GRANT_END, dependencies=[account_form("#grants")]
+    "/accounts/{account_id}/grants/{grant_id}/end",
+    name=AuditAction.GRANT_END,
+    dependencies=[account_form("/connection#grants")],
 )
 def end_grant(stores: StoresDep, account: OwnAccount, grant_id: str) -> Response:
     if not stores.registry.proxy_grants.end(grant_id, EndReason.WITHDRAWN, meters_of(stores.registry, account)):
         raise UnknownAccount("no grant for the meter of this account")
-    return RedirectResponse(f"/accounts/{account.id}#grants", 303)
+    return RedirectResponse(f"/accounts/{account.id}/connection#grants", 303)
 
 
 @router.get("/accounts/{account_id}/remove")

@@ -1,4 +1,4 @@
-"""The cards below the chart of an account's page, if there are any: power, registers, billed periods, contract.
+"""The sections of power and of registers and contract, made of cards: power, registers, billed periods, contract.
 
 - Power: the maximum of each day, of the month and of the year, compared with the subscribed power. For a day, the
   card shows the day's month, because a day has only one maximum power.
@@ -14,13 +14,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
 
+from fastapi import APIRouter, Response
 from markupsafe import Markup
 
+from worker.domain.account import Account
 from worker.domain.completeness import interval_days
 from worker.domain.consistency import MonthComparison, compare_months
 from worker.domain.documents import MILLIWATT_HOURS_PER_WH, Entry, count_places
@@ -45,10 +47,14 @@ from worker.domain.totals import (
 )
 from worker.domain.windows import ONE_DAY, DateWindow, day_length, local_midnight
 from worker.stores.measures.measure_store import MeasureStore
+from worker.web.dependencies import OwnAccount, Visit, VisitDep
+from worker.web.pages.account_head import OF_SECTIONS, Asked, AskedSpan, ShownMeter, load_meter, render_section
 from worker.web.pages.chart_values import Slot, Span, SpanMeasures, View, in_words, read_entries, with_unit
-from worker.web.pages.charts import SIZES, draw_chart, slot_label, title_of
+from worker.web.pages.charts import SIZES, build_navigation, draw_chart, slot_label, title_of
+from worker.web.rendering import words_of
 from worker.web.texts import Words
 
+router = APIRouter()
 _UNKNOWN: Final = "–"
 _PLACES: Final = 3  # Decimals of kVA and kWh: powers are sent in whole VA, registers in whole Wh.
 _KEY_LENGTHS: Final = {View.MONTH: 7, View.YEAR: 4}
@@ -176,20 +182,54 @@ class ContractCard:
 Card = PowerCard | RegistersCard | BilledCard | ContractCard
 
 
+@router.get("/accounts/{account_id}/power")
+def show_power(visit: VisitDep, account: OwnAccount, asked: Asked) -> Response:
+    return _show_cards(visit, account, asked, "power")
+
+
+@router.get("/accounts/{account_id}/contract")
+def show_contract(visit: VisitDep, account: OwnAccount, asked: Asked) -> Response:
+    return _show_cards(visit, account, asked, "contract")
+
+
+def _show_cards(visit: Visit, account: Account, asked: AskedSpan, section: str) -> Response:
+    meter, words, measures = load_meter(visit, account), words_of(visit.request), visit.stores.measures
+    at = Span.containing(asked.view, meter.choose_day(asked.at))
+    span = at if at.view is View.YEAR else Span.containing(View.MONTH, at.start)
+    chosen = SpanMeasures(span, (), None, None, against=asked.compare, unit=asked.unit)
+    return render_section(
+        visit,
+        meter,
+        section,
+        "cards.html",
+        asked.query,
+        asked=replace(asked, by=span.view),
+        navigation=build_navigation(chosen, meter.first, meter.newest, words, (View.MONTH, View.YEAR)),
+        span_title=title_of(span, words),
+        cards=build_cards(measures, meter, at, words, OF_SECTIONS[section]),
+    )
+
+
 def build_cards(
-    measures: MeasureStore, account_id: str, known: Sequence[Series], at: Span, words: Words, today: date
+    measures: MeasureStore, meter: ShownMeter, at: Span, words: Words, about: Collection[Granularity]
 ) -> list[tuple[str, Card]]:
-    """Return the cards of the account's series with their templates; ``at``: the span shown on the page."""
-    by_series = {series: series.description.granularity for series in known}
+    """Return the cards of the meter's series with their templates.
+
+    ``at``: the span shown on the page. ``about``: what the readings of the cards' series are about.
+    """
+    account_id = meter.account.id
+    by_series = {series: series.description.granularity for series in meter.known}
     states = [series for series, granularity in by_series.items() if granularity is Granularity.STATE]
     contracts = {series: read_entries(measures, account_id, series) for series in states}
     subscribed = next((contracts[series] for series in states if _is_power(series)), [])
     cards: list[tuple[str, Card | None]] = []
     for series, granularity in by_series.items():
+        if granularity not in about:
+            continue
         if granularity is Granularity.INSTANT and _is_power(series):
             cards.append(("power.html", build_power(measures, account_id, series, subscribed, at, words)))
         elif granularity is Granularity.REGISTER:
-            cards.append(("registers.html", build_registers(measures, account_id, series, at, words, today)))
+            cards.append(("registers.html", build_registers(measures, account_id, series, at, words, meter.today)))
         elif granularity is Granularity.INTERVAL:
             cards.append(("billed.html", build_billed(measures, account_id, series, at, words)))
         elif granularity is Granularity.STATE:

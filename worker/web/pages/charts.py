@@ -439,8 +439,10 @@ def _have_same_time(slot: Slot, other: Slot, drawn: SpanMeasures, fed: SpanMeasu
     return [day for day in drawn.days if day.month == month] == [day for day in fed.days if day.month == month]
 
 
-def build_navigation(measures: SpanMeasures, first: date, last: date, words: Words) -> Navigation:
-    """Return the links of a chart, which lead to days from ``first`` to ``last``."""
+def build_navigation(
+    measures: SpanMeasures, first: date, last: date, words: Words, views: Iterable[View] = View
+) -> Navigation:
+    """Return the links of a chart, which lead to days from ``first`` to ``last``. ``views``: the lengths of spans."""
     span, against, unit = measures.span, measures.against, measures.unit
     day = min(span.end - ONE_DAY, last)
     units = [Link(query_of(span.view, max(span.start, first), against, one), one.symbol, one is unit) for one in Unit]
@@ -449,7 +451,7 @@ def build_navigation(measures: SpanMeasures, first: date, last: date, words: Wor
         first=first,
         last=last,
         date=max(span.start, first),
-        tabs=[Link(query_of(one, day, against, unit), words(f"chart.view.{one}"), one is span.view) for one in View],
+        tabs=[Link(query_of(one, day, against, unit), words(f"chart.view.{one}"), one is span.view) for one in views],
         previous=_link_to(span.before, against, unit, words) if span.before.end > first else None,
         next=_link_to(after, against, unit, words) if after.start <= last else None,
         comparisons=_list_comparisons(span, against, unit, first, words),

@@ -50,6 +50,7 @@ from worker.web.dependencies import Day, OwnAccount, Visit, VisitDep, account_fo
 from worker.web.error_pages import HttpRefusal
 from worker.web.file_uploads import FIELD, LARGEST_IMPORT, ImportReport, import_files, read_files
 from worker.web.pages.account_forms import Choosable
+from worker.web.pages.account_head import load_meter, render_section
 from worker.web.rendering import render, render_message, words_of
 from worker.web.texts import Words, language_of
 
@@ -96,10 +97,11 @@ def show_download(visit: VisitDep, account: OwnAccount) -> Response:
     if others := [series for series in known if len(periods_of(series)) == 1 and series.inputs in first]:
         files = [(f"series.{series}.name", f"series={series}&by={series.inputs.period}") for series in others]
         groups.append(FileGroup(f"download.others.{operator}", files))
-    return render(
-        visit.request,
+    return render_section(
+        visit,
+        load_meter(visit, account),
+        "downloads",
         "download.html",
-        account=account,
         groups=groups,
         directions=[(daily, daily.description.direction) for daily in energies],
         units=f"download.units.{operator}",

@@ -11,7 +11,7 @@ from worker.domain.series import Series
 from worker.domain.windows import history_length
 from worker.runtime.supplier_settings import is_offered
 from worker.web.dependencies import VisitDep, gas_suffix, load_accounts, needs_invitation
-from worker.web.pages.account import KINDS
+from worker.web.pages.account_head import KINDS
 from worker.web.rendering import render, words_of
 from worker.web.texts import Words
 

@@ -30,7 +30,7 @@ from worker.web.dependencies import (
     session_form,
 )
 from worker.web.error_pages import HttpRefusal
-from worker.web.pages.account import KINDS
+from worker.web.pages.account_head import KINDS
 from worker.web.rendering import render
 from worker.web.request_audit import note_subject
 

@@ -20,11 +20,10 @@ from worker.domain.audit_entry import AuditAction
 from worker.domain.prices.cost import Cost, row_of_days
 from worker.domain.spans import LEAP_YEAR, bill_year, compare_spans, same_days_before, split_by, sum_days
 from worker.domain.windows import ONE_DAY, DateWindow, merge_windows
-from worker.web.dependencies import OwnAccount, Visit, VisitDep, account_form, title_of_meter
-from worker.web.pages.account import StoredFlow, find_flows
+from worker.web.dependencies import OwnAccount, Visit, VisitDep, account_form
 from worker.web.pages.account_forms import Choosable
+from worker.web.pages.account_head import StoredFlow, load_meter, render_section
 from worker.web.pages.costs import to_millionths
-from worker.web.rendering import render, words_of
 from worker.web.request_audit import note_refusal
 
 router = APIRouter()
@@ -55,18 +54,15 @@ def set_bill_day(visit: VisitDep, account: Choosable, day: _Typed = "", month: _
 
 
 def _render(visit: Visit, account: Account, asked: Sequence[tuple[str, str]], fault: str = "") -> Response:
-    today, bill_day, found = visit.sync.history.today(), load_bill_day(visit.registry, account.id), dict[str, Any]()
-    flows = find_flows(visit.stores, account, visit.registry.outcomes.known(account.id))
-    directions = [flow.daily.description.direction for flow in flows]
-    title = title_of_meter(visit.registry, account, words_of(visit.request), directions)
+    meter, bill_day, found = load_meter(visit, account), load_bill_day(visit.registry, account.id), dict[str, Any]()
     try:
-        spans = [_parse_span(first, last, today) for first, last in asked]
+        spans = [_parse_span(first, last, meter.today) for first, last in asked]
     except ValueError:
         fault = "days"
     else:
-        found = _sum_up(visit, account, flows, spans, bill_day) if flows else {}
-    values = found | {"asked": asked, "bill_day": bill_day, "fault": fault, "first_day": BEGINNING, "today": today}
-    return render(visit.request, "spans.html", 422 if fault else 200, account=account, title=title, **values)
+        found = _sum_up(visit, account, meter.flows, spans, bill_day) if meter.flows else {}
+    values = found | {"asked": asked, "bill_day": bill_day, "fault": fault, "first_day": BEGINNING, "today": meter.today}
+    return render_section(visit, meter, "consumption", "spans.html", status=422 if fault else 200, **values)
 
 
 def _parse_span(first: str, last: str, today: date) -> DateWindow:

@@ -108,11 +108,13 @@ def test_a_page_that_waits_for_a_token_leads_to_the_form(home: ApiService) -> No
 def test_no_page_of_an_account_leads_to_what_a_home_has_not(home: ApiService) -> None:
     (account,) = home.parts.stores.registry.accounts.list_accounts()
     client = here(home)
-    of_account = [f"/accounts/{account.id}{path}" for path in ("", "/stop", "/remove", "/series", "/download")]
+    of_account = [
+        f"/accounts/{account.id}{path}" for path in ("", "/connection", "/stop", "/remove", "/series", "/download")
+    ]
     for path in (*of_account, "/", "/access/sessions", "/sign-in"):
         page = client.get(path)
         assert page.status_code == 200
-        for gone in ("/connect", "/invitation", "/operator", 'href="/access"'):
+        for gone in ("/connect/", "/invitation", "/operator", 'href="/access"'):
             assert gone not in page.text, (path, gone)
     removed = client.post(f"/accounts/{account.id}/remove", data={"csrf": csrf_of(client.get("/").text)})
     assert removed.status_code == 200 and "create a new token on the gateway" in removed.text

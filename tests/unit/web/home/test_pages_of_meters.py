@@ -54,7 +54,7 @@ def test_every_page_of_a_meter_of_files_is_there_beside_one_of_another_energy(
         for page in pages:
             assert client.get(page.replace("{account_id}", account.id)).status_code < 500, page
     gas, power = sorted(accounts, key=lambda account: account.supplier, reverse=True)
-    form = {"csrf": csrf_of(client.get(f"/accounts/{gas.id}").text), "other": power.id}
+    form = {"csrf": csrf_of(client.get(f"/accounts/{gas.id}/connection").text), "other": power.id}
     assert client.post(f"/accounts/{gas.id}/home", data=form).status_code == 200
     assert client.get(f"/accounts/{power.id}?sum=yes").status_code == 200
 
@@ -114,11 +114,11 @@ def test_a_hole_of_a_file_is_not_called_missing(empty_home: ApiService) -> None:
 
 
 def test_a_home_of_files_is_told_of_no_consent(empty_home: ApiService, of_files: Account) -> None:
-    page = text_of(empty_home, f"/accounts/{of_files.id}")
+    page = text_of(empty_home, f"/accounts/{of_files.id}/connection")
     assert "your consent" not in page and "Connected since" not in page and "Stop data collection" not in page
     assert "Add a token" in page and "new token" not in page
     gas = import_file(empty_home, _GAS)
-    assert "consent" not in text_of(empty_home, f"/accounts/{gas.id}").lower()
+    assert "consent" not in text_of(empty_home, f"/accounts/{gas.id}/connection").lower()
 
 
 def test_a_step_is_no_sum_of_the_curve(empty_home: ApiService, of_files: Account) -> None:

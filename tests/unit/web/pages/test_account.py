@@ -81,7 +81,7 @@ def test_what_is_missing_is_told_to_the_household_with_what_it_can_do(
     service: ApiService, account: str, daily: str, curve: str, text: str | None
 ) -> None:
     store_ledgers(service, account, f"2024-07-15 {daily}", f"2024-07-15 {curve}")
-    page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
+    page = service.browser(account).get(f"/accounts/{account}/connection", headers=FRENCH).text
     notes = re.findall(r'<p class="note">([^<]*)</p>', page)
     assert len(notes) == (text is not None)
     assert text is None or text in notes[0]
@@ -146,27 +146,29 @@ def test_a_failure_that_mends_itself_asks_nothing_of_the_owner(service: ApiServi
 def test_d4_the_page_says_why_the_last_call_failed(service: ApiService, account: str, code: str, cause: str) -> None:
     record_outcome(service, account, Series.LOAD_CURVE, code=RateLimited.code)
     record_outcome(service, account, Series.DAILY, code=code)
-    page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
+    page = service.browser(account).get(f"/accounts/{account}/connection", headers=FRENCH).text
     assert "Nouvelle tentative en cours" in page and cause in page and "notre tour" not in page
 
 
 def test_a_closed_account_shows_its_history_and_offers_no_consent(service: ApiService, account: str) -> None:
     close_account(service.parts.stores.registry.consents, account, NOW)
-    page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
-    assert "Une autre personne est maintenant titulaire de ce compteur" in page and 'class="chart chart-wide"' in page
+    browser = service.browser(account)
+    assert 'class="chart chart-wide"' in browser.get(f"/accounts/{account}", headers=FRENCH).text
+    page = browser.get(f"/accounts/{account}/connection", headers=FRENCH).text
+    assert "Une autre personne est maintenant titulaire de ce compteur" in page
     assert "/connect/" not in page and f"/accounts/{account}/stop" not in page
     assert f"/accounts/{account}/remove" in page and f"/accounts/{account}/download" in page
-    home = service.browser(account).get("/", headers=FRENCH).text
+    home = browser.get("/", headers=FRENCH).text
     assert 'pill-wait">Fermé (nouveau titulaire)<' in home
 
 
 def test_our_own_pacing_is_not_called_an_outage_and_the_next_try_is_told(service: ApiService, account: str) -> None:
     turn = DueChanges(again_at=NOW + timedelta(hours=5))
     record_outcome(service, account, Series.DAILY, code=RateLimited.code, due_changes=turn)
-    page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
+    page = service.browser(account).get(f"/accounts/{account}/connection", headers=FRENCH).text
     assert "Demande en attente" in page and "Prochaine tentative : 25 juil. 2024, 14:00" in page.replace("\xa0", " ")
     record_outcome(service, account, Series.LOAD_CURVE, code="VENDOR_DOWN")
-    page = service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text
+    page = service.browser(account).get(f"/accounts/{account}/connection", headers=FRENCH).text
     assert "Nouvelle tentative en cours" in page and "Prochaine tentative" not in page
 
 
@@ -179,7 +181,7 @@ def test_a_history_that_waits_for_our_turn_says_when_it_goes_on(service: ApiServ
     assert service.client().get(f"/api/accounts/{account}/status").json()["series"]["daily"]["next_try"] is None
 
 
-@pytest.mark.parametrize("path", ["", "/download", "/stop", "/remove"])
+@pytest.mark.parametrize("path", ["", "/connection", "/download", "/stop", "/remove"])
 def test_an_account_is_nobody_elses(service: ApiService, account: str, path: str) -> None:
     other = service.add(12)
     for browser in (service.stranger(), service.browser(other)):
@@ -242,9 +244,9 @@ def test_the_page_says_who_reads_the_data_since_when_and_until_when(
         service.parts.stores.registry.consents, account, ConsentKind.AUTORISATION, NOW, reference="900001", **dates
     )
     browser = service.browser(account)
-    page = browser.get(f"/accounts/{account}", params={"lang": language}).text
+    page = browser.get(f"/accounts/{account}/connection", params={"lang": language}).text
     _, box = page.split(f"<h3>{title}</h3>")
     assert all(word in box.partition("</dl>")[0] for word in words) and "900001" not in page
     stop_consent(service.parts.stores, account)
-    page = browser.get(f"/accounts/{account}", params={"lang": language}).text
+    page = browser.get(f"/accounts/{account}/connection", params={"lang": language}).text
     assert {"fr": "Personne\N{NO-BREAK SPACE}: votre", "en": "Nobody: your"}[language] in page and words[1] not in page

@@ -93,7 +93,7 @@ def test_a_gap_is_a_gap_and_a_zero_is_a_zero(service: ApiService) -> None:
 def test_the_details_of_a_day_are_there_where_they_are_asked_for(service: ApiService) -> None:
     home = GasHome(LAST)
     account = add_gas(service.parts, home)
-    assert "Coefficient" not in page_of(service, account).partition('id="billed"')[0]
+    assert "Coefficient" not in page_of(service, account).partition('id="chart"')[2]
     page = page_of(service, account, "?by=day&at=2024-05-10")
     facts = dict(re.findall(r"<div><dt>([^<]+)</dt><dd>([^<]+)</dd></div>", page))
     assert facts["Volume"] == f"{home.volume(date(2024, 5, 10))} m³"
@@ -105,7 +105,7 @@ def test_the_details_of_a_day_are_there_where_they_are_asked_for(service: ApiSer
 
 def test_billed_periods_are_a_table_of_their_own(service: ApiService) -> None:
     home = GasHome(LAST)
-    page = page_of(service, add_gas(service.parts, home)).partition('id="billed"')[2]
+    page = page_of(service, add_gas(service.parts, home), "/contract").partition('id="billed"')[2]
     days = [date(2024, 6, day) for day in range(3, 31)]
     row = re.search(r'<th scope="row">du 3 juin 2024 au 1er juil. 2024</th>(.*?)</tr>', page)
     assert row and re.findall(r'class="number">([^<]+)<', row[1]) == [
@@ -122,7 +122,7 @@ def test_billed_periods_are_a_table_of_their_own(service: ApiService) -> None:
 )
 def test_the_days_of_a_month_stand_beside_what_was_published(service: ApiService, excess: int, words: str) -> None:
     home = GasHome(LAST, excess=excess)
-    page = page_of(service, add_gas(service.parts, home), "?at=2024-06-10")
+    page = page_of(service, add_gas(service.parts, home), "/contract?at=2024-06-10")
     june = kwh_of(home, 2024, 6)
     note = next(text for text in re.findall(r'<p class="note">([^<]*)</p>', page) if words in text)
     assert f"{june} kWh" in note and (excess == 0 or f"{june + excess} kWh" in note)
@@ -134,19 +134,19 @@ def test_the_days_of_a_month_stand_beside_what_was_published(service: ApiService
 
 def test_a_month_with_a_gap_is_compared_with_nothing(service: ApiService) -> None:
     age = (LAST - date(2024, 6, 10)).days
-    page = page_of(service, add_gas(service.parts, GasHome(LAST, gaps=(age,))), "?at=2024-06-10")
+    page = page_of(service, add_gas(service.parts, GasHome(LAST, gaps=(age,))), "/contract?at=2024-06-10")
     row = re.search(r'<th scope="row">juin</th>(.*?)</tr>', page.partition('id="billed"')[2])
     assert row and re.findall(r'class="number">([^<]+)<', row[1])[1:] == ["–", "–"]
 
 
 def test_the_contract_says_how_the_meter_is_read(service: ApiService) -> None:
-    page = page_of(service, add_gas(service.parts, GasHome(LAST))).partition('id="contract"')[2]
+    page = page_of(service, add_gas(service.parts, GasHome(LAST)), "/contract").partition('id="contract"')[2]
     for words in ("Mon contrat de gaz", "tous les mois, à distance", "T2, chauffage", "9 426 kWh", "31 août 2018"):
         assert words in page, words
 
 
 def test_a_reference_consumption_that_nobody_told_is_left_out(service: ApiService) -> None:
-    page = page_of(service, add_gas(service.parts, GasHome(LAST, yearly=0)))
+    page = page_of(service, add_gas(service.parts, GasHome(LAST, yearly=0)), "/contract")
     assert "Mon contrat de gaz" in page and "annuelle de référence" not in page
 
 
@@ -154,16 +154,16 @@ def test_a_meter_that_is_read_every_six_months_says_why_it_has_no_days(service: 
     home = GasHome(LAST, frequency="6M")
     account = add_gas(service.parts, home, only=(PUBLISHED, CONTRACT))
     page = page_of(service, account)
-    assert "Votre compteur est relevé tous les six mois" in page and 'id="billed"' in page
+    assert "Votre compteur est relevé tous les six mois" in page and f"{account}/contract" in page
     assert 'id="chart"' not in page and "Données en retard" not in page and 'id="part-gas_daily"' not in page
     english = page_of(service, account, language="en")
     assert "read every six months" in english
 
 
 def test_days_that_come_some_days_later_are_not_called_late(service: ApiService) -> None:
-    page = page_of(service, add_gas(service.parts, GasHome(TODAY - timedelta(days=5))))
+    page = page_of(service, add_gas(service.parts, GasHome(TODAY - timedelta(days=5))), "/connection")
     assert "GRDF les publie" in page and "Données en retard" not in page
-    page = page_of(service, add_gas(service.parts, GasHome(TODAY - timedelta(days=9)), "GI000789"))
+    page = page_of(service, add_gas(service.parts, GasHome(TODAY - timedelta(days=9)), "GI000789"), "/connection")
     assert (
         "Données en retard" in page
         and "Nous n’avons pas encore demandé la consommation de gaz du 20 juillet 2024" in page

@@ -65,13 +65,13 @@ def tabs(page: str) -> list[str]:
 
 def test_a_household_joins_its_two_accounts_and_parts_them_again(service: ApiService, power: str, gas: str) -> None:
     browser = service.browser(power, gas)
-    alone = load(browser, power)
+    alone = load(browser, power, "/connection")
     assert tabs(alone) == [] and "Est-ce" not in alone and "Regrouper les deux compteurs" in alone
     assert join(browser, power, gas) == 303
     for account in (power, gas):
-        page = load(browser, account)
+        page = load(browser, account, "/connection")
         assert tabs(page) == ["Électricité", "Gaz"] and "Séparer les deux compteurs" in page
-        assert f'href="/accounts/{account}" aria-current="page"' in page
+        assert f'href="/accounts/{account}/connection" aria-current="page"' in page
     assert part(browser, gas) == 303
     assert all(tabs(load(browser, account)) == [] for account in (power, gas))
 
@@ -206,7 +206,7 @@ def test_the_first_page_names_the_energy_of_each_meter(service: ApiService, powe
 
 
 def test_two_meters_of_electricity_are_offered_nothing(service: ApiService, power: str) -> None:
-    page = load(service.browser(power, service.add(12)), power)
+    page = load(service.browser(power, service.add(12)), power, "/connection")
     assert "Réunir" not in page and "Ajouter le gaz" in page
 
 

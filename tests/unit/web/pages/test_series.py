@@ -64,7 +64,7 @@ def _value(element: str) -> str:
 def test_the_page_says_of_each_series_what_it_is_and_whether_it_is_asked_for(service: ApiService, account: str) -> None:
     service.parts.stores.registry.outcomes.switch(account, Series.MAX_POWER, SeriesSwitch.ON, NOW)
     service.parts.stores.registry.outcomes.end(account, Series.MAX_POWER, "run-1", "no such series", NOW)
-    assert f'href="/accounts/{account}/series"' in service.browser(account).get(f"/accounts/{account}").text
+    assert f'href="/accounts/{account}/series"' in service.browser(account).get(f"/accounts/{account}/connection").text
     page = Form(service, account).page
     assert "…0011" in page and METER not in page
     assert page.count('type="checkbox"') == sum(is_offered(service.parts.stores.settings, series) for series in Series)

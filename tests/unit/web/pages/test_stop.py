@@ -17,7 +17,7 @@ from worker.web.dependencies import Session
 def test_stopping_takes_a_form_of_ours_and_keeps_the_readings(service: ApiService, account: str) -> None:
     browser = service.browser(account)
     stored = service.parts.stores.measures.read(account, dict.fromkeys(Doctype, ALL_KEYS))
-    assert f'href="/accounts/{account}/stop"' in browser.get(f"/accounts/{account}", headers=FRENCH).text
+    assert f'href="/accounts/{account}/stop"' in browser.get(f"/accounts/{account}/connection", headers=FRENCH).text
     form = browser.get(f"/accounts/{account}/stop", headers=FRENCH).text
     assert "espace client Enedis" in form and "…0011" in form and METER not in form
     done = browser.post(f"/accounts/{account}/stop", data={"csrf": csrf_of(form)}, headers=FRENCH)
@@ -26,7 +26,8 @@ def test_stopping_takes_a_form_of_ours_and_keeps_the_readings(service: ApiServic
     assert (row.state, row.reason, row.usage_point_id) == (AccountState.ACTION_NEEDED, "CONSENT_STOPPED", METER)
     assert service.parts.stores.measures.read(account, dict.fromkeys(Doctype, ALL_KEYS)) == stored
     assert service.parts.stores.registry.notices.list_due(NOW) == [], "nobody is told of what it did itself"
-    assert 'class="chart chart-wide"' in done.text and f'/accounts/{account}/renew"' in done.text
+    assert f'/accounts/{account}/renew"' in done.text
+    assert 'class="chart chart-wide"' in browser.get(f"/accounts/{account}").text
     assert "alert" not in done.text and f"/accounts/{account}/stop" not in done.text
 
 
