@@ -211,7 +211,7 @@ TABLE = (
     for_holder("GET /accounts/{account_id}/power", sees(200, "{digits}")),
     for_holder("GET /accounts/{account_id}/contract", sees(200, "{digits}")),
     for_holder("GET /accounts/{account_id}/connection", sees(200, "{digits}", "/accounts/{id}/remove")),
-    for_holder("GET /accounts/{account_id}/download", sees(200, "/accounts/{id}/download/file")),
+    for_holder("GET /accounts/{account_id}/download", sees(200, "/accounts/{id}/download/file", "{digits}")),
     for_holder("GET /accounts/{account_id}/download/file", sees(200, "{load}"), query={"columns": "fields"}),
     for_holder("GET /accounts/{account_id}/everything", sees(200, "PK")),
     # The account has no curve, but its holder's typing is checked before.
@@ -234,7 +234,7 @@ TABLE = (
     ),
     for_holder("GET /accounts/{account_id}/prices/compare", sees(200, "/accounts/{id}/prices", "Subscribed power")),
     for_holders_form(
-        "POST /accounts/{account_id}/name", changes(303, "/accounts/{id}#connection"), form={"name": "Maison"}
+        "POST /accounts/{account_id}/name", changes(303, "/accounts/{id}/connection"), form={"name": "Maison"}
     ),
     for_holders_form("POST /accounts/{account_id}/prices/remove", changes(303, "/accounts/{id}/prices")),
     for_holder("GET /accounts/{account_id}/spans", sees(200, "/accounts/{id}/bill-day", "{digits}", "{load}")),

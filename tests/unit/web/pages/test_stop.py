@@ -28,7 +28,7 @@ def test_stopping_takes_a_form_of_ours_and_keeps_the_readings(service: ApiServic
     assert service.parts.stores.registry.notices.list_due(NOW) == [], "nobody is told of what it did itself"
     assert f'/accounts/{account}/renew"' in done.text
     assert 'class="chart chart-wide"' in browser.get(f"/accounts/{account}").text
-    assert "alert" not in done.text and f"/accounts/{account}/stop" not in done.text
+    assert 'class="card alert"' not in done.text and f"/accounts/{account}/stop" not in done.text
 
 
 def test_what_is_stopped_already_stays_so(service: ApiService, account: str) -> None:
