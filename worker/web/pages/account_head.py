@@ -56,6 +56,7 @@ _TOLERANCE: Final = timedelta(days=2)  # For series whose values normally come s
 # The sections in the order of the navigation, each with its path after the account's.
 _PATHS: Final = {
     "consumption": "",
+    "usage": "/usage",
     "power": "/power",
     "contract": "/contract",
     "downloads": "/download",

@@ -61,7 +61,13 @@ def _render(visit: Visit, account: Account, asked: Sequence[tuple[str, str]], fa
         fault = "days"
     else:
         found = _sum_up(visit, account, meter.flows, spans, bill_day) if meter.flows else {}
-    values = {"asked": asked, "bill_day": bill_day, "fault": fault, "first_day": BEGINNING, "today": meter.today}
+    values: dict[str, Any] = {
+        "asked": asked,
+        "bill_day": bill_day,
+        "fault": fault,
+        "first_day": BEGINNING,
+        "today": meter.today,
+    }
     return render_section(visit, meter, "consumption", "spans.html", status=422 if fault else 200, **values, **found)
 
 

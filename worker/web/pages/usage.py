@@ -21,10 +21,9 @@ from worker.domain.totals import to_peaks
 from worker.domain.usage import LEAST_NIGHTS, NIGHTS, SUBSCRIPTIONS, find_highest_days, judge_power, to_base_load
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.runtime.consent_parts import build_series_chooser
-from worker.web.dependencies import OwnAccount, Visit, VisitDep, title_of_meter
-from worker.web.pages.account import StoredFlow, find_flows
+from worker.web.dependencies import OwnAccount, Visit, VisitDep
+from worker.web.pages.account_head import StoredFlow, load_meter, render_section
 from worker.web.pages.chart_values import read_entries
-from worker.web.rendering import render, words_of
 
 router = APIRouter()
 _LIMITS: Final[dict[str, Any]] = {
@@ -37,11 +36,9 @@ _LIMITS: Final[dict[str, Any]] = {
 
 @router.get("/accounts/{account_id}/usage")
 def show_usage(visit: VisitDep, account: OwnAccount) -> Response:
-    flows = find_flows(visit.stores, account, visit.registry.outcomes.known(account.id))
-    directions = [flow.daily.description.direction for flow in flows]
-    title = title_of_meter(visit.registry, account, words_of(visit.request), directions)
-    found = _judge(visit, account, flows[0]) if flows else {}
-    return render(visit.request, "usage.html", account=account, title=title, **_LIMITS, **found)
+    meter = load_meter(visit, account)
+    found = _judge(visit, account, meter.flows[0]) if meter.flows else {}
+    return render_section(visit, meter, "usage", "usage.html", **_LIMITS, **found)
 
 
 def _judge(visit: Visit, account: Account, flow: StoredFlow) -> dict[str, Any]:
