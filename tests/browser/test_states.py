@@ -146,6 +146,7 @@ def pages_of_households(api: ApiService) -> dict[str, str]:
         "usage-lacks": f"{late}/usage",
         "import": f"{panels}/import",
         "stop": f"{panels}/stop",
+        "renew": f"{panels}/renew",
         "remove": f"{panels}/remove",
         "right-form": f"{panels}/gas",
         "gas-joined": power,
