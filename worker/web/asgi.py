@@ -58,7 +58,6 @@ log = logging.getLogger("releve.web")
 _FOLDER: Final = Path(__file__).parent
 # Modules of routes, tried in this order.
 _OF_BOTH: Final = (
-    first_page,
     account,
     account_connection,
     account_forms,
@@ -76,14 +75,14 @@ _OF_FLEET: Final = (
     consent_callback,
     rights,
     oauth_proxy,
+    first_page,
     *_OF_BOTH,
     recovery,
     operator_overview,
     operator_access,
     operator_forms,
 )
-# A home has no supplier's consent page, invitations, proxy or operators. The home's own first page comes before the
-# shared one.
+# A home has no supplier's consent page, invitations, proxy or operators, and a first page of its own.
 _OF_HOME: Final = (own_home, *_OF_BOTH)
 _OF_HOME_WITH_RIGHTS: Final = (rights, *_OF_HOME)
 _SLASH_REDIRECT: Final = 307  # The router's answer to a path with an extra slash; our own redirects are 303.

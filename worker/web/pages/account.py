@@ -28,6 +28,8 @@ from worker.web.pages.account_forms import build_sum
 from worker.web.pages.account_head import Asked, AskedSpan, ShownMeter, StoredFlow, load_meter, render_section
 from worker.web.pages.chart_values import (
     CALENDAR_VIEWS,
+    Against,
+    Days,
     Span,
     SpanMeasures,
     Unit,
@@ -51,10 +53,7 @@ def show_account(
 ) -> Response:
     """Show the page; ``?sum=1`` requests the sum of a home's energies, which is shown only on request."""
     stores, words, meter = visit.stores, words_of(visit.request), load_meter(visit, account)
-    daily, flows, home = daily_of(supplier=account.supplier), meter.flows, meter.home
-    bars = {name: one for name, one in meter.status.series.items() if one.total}
-    if meter.no_days:
-        bars.pop(daily, None)
+    flows, home = meter.flows, meter.home
     tariff = load_tariff(visit.registry, stores.measures, account)
     # What a meter feeds in is sold, and its chart stays one of energy.
     may_price = bool(flows) and flows[0].daily.description.direction is Direction.CONSUMPTION
@@ -74,8 +73,8 @@ def show_account(
         sync_text=_sync_text(account),
         files_first=is_gateway(account.supplier),
         no_days=meter.no_days,
-        bars=bars,
-        loading=account.active and any(bar.done < bar.total for bar in bars.values()),
+        bars=meter.bars,
+        loading=meter.loading,
         chart=chart,
         has_prices=has_prices,
         lacks_prices=may_price and not has_prices and account.may_choose_series,
@@ -146,14 +145,20 @@ def build_figures(
     newest = flows[0].last  # Perhaps only the curve is known for this day, and no daily value.
     window = DateWindow(date(newest.year - 2, 1, 1), newest + ONE_DAY)
     days, *days_of_others = (read_days(measures, account_id, window, flow.daily) for flow in flows)
-    last, figures = max(days, default=None), list[Summary]()
+    last = max(days, default=None)
     if last is None:
         return []
-    for span in (Span.containing(view, last) for view in CALENDAR_VIEWS):
-        by_span, *others = (measures_by_day(span, known, span.end) for known in (days, *days_of_others))
-        fed = next((other for other in others if other.total is not None), None)
-        figures.append(summarize(by_span, words, fed, unit))
-    return figures
+    spans = (Span.containing(view, last) for view in CALENDAR_VIEWS)
+    return [summarize_flows(span, [days, *days_of_others], words, unit)[1] for span in spans]
+
+
+def summarize_flows(
+    span: Span, days: Sequence[Days], words: Words, unit: Unit = Unit.KWH, against: Against = Against.PREVIOUS
+) -> tuple[SpanMeasures, Summary]:
+    """Return the values of a span's first direction, and the summary of all. ``days``: those of each direction."""
+    by_span, *others = (measures_by_day(span, known, span.end, against) for known in days)
+    fed = next((other for other in others if other.total is not None), None)
+    return by_span, summarize(by_span, words, fed, unit)
 
 
 def explain_gaps(

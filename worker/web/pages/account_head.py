@@ -16,7 +16,7 @@ from fastapi import Depends, Query, Response
 from worker.accounts.account_days import AccountDays
 from worker.accounts.explanations import Explainer
 from worker.accounts.meter_names import load_names
-from worker.accounts.status import AccountStatus, status_of
+from worker.accounts.status import AccountStatus, SeriesStatus, status_of
 from worker.clients.grdf import GRDF
 from worker.domain.access_right import REGISTERING
 from worker.domain.account import Account, AccountState
@@ -132,19 +132,30 @@ class ShownMeter:
         return min((flow.first for flow in self.flows), default=self.today - ONE_DAY)
 
     @property
+    def bars(self) -> dict[Series, SeriesStatus]:
+        """The progress of the series that have days to load."""
+        absent = daily_of(supplier=self.account.supplier) if self.no_days else None
+        return {name: one for name, one in self.status.series.items() if one.total and name is not absent}
+
+    @property
+    def loading(self) -> bool:
+        """Whether days of the history are still to be loaded."""
+        return self.account.active and any(bar.done < bar.total for bar in self.bars.values())
+
+    @property
     def newest(self) -> date:
         """The last day that pages show: yesterday or, for an inactive account, the last stored day."""
-        last = self._last
+        last = self.newest_stored
         return max(last, self.today - ONE_DAY) if self.account.active else last
 
     @property
-    def _last(self) -> date:
+    def newest_stored(self) -> date:
         return max((flow.last for flow in self.flows), default=self.today - ONE_DAY)
 
     def choose_day(self, at: date | None) -> date:
         """Return the day to show if ``at`` is requested: the last stored day if none is, and none after the newest."""
         # Python's calendar begins with the year 1, so its first years have no earlier year to compare with.
-        return self.first if at and at.year < MINYEAR + 2 else min(at or self._last, self.newest)
+        return self.first if at and at.year < MINYEAR + 2 else min(at or self.newest_stored, self.newest)
 
 
 def load_meter(visit: Visit, account: Account) -> ShownMeter:

@@ -1,4 +1,4 @@
-"""The first page: connect a meter, or open one that this browser has connected."""
+"""The first page: the figures of the household's meters, or how to connect one, which has an address of its own too."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Response
 
-from worker.accounts.meter_names import load_names
 from worker.domain.series import Series
 from worker.domain.windows import history_length
 from worker.runtime.supplier_settings import is_offered
 from worker.web.dependencies import VisitDep, gas_suffix, load_accounts, needs_invitation
 from worker.web.pages.account_head import KINDS
+from worker.web.pages.meter_cards import describe_meters
 from worker.web.rendering import render, words_of
 from worker.web.texts import Words
 
@@ -21,26 +21,35 @@ ACCOUNTS_A_PAGE: Final = 20
 
 @router.get("/")
 def show_home(visit: VisitDep, page: Annotated[int, Query(ge=1, le=100)] = 1) -> Response:
-    settings, sync, words = visit.settings, visit.sync, words_of(visit.request)
     accounts = [account for account in load_accounts(visit.registry, visit.session) if account.state in KINDS]
-    first, main = (page - 1) * ACCOUNTS_A_PAGE, sync.suppliers.main
-    shown = accounts[first : first + ACCOUNTS_A_PAGE]
-    collected = visit.registry.outcomes.fleet
-    on_request = [series for series in Series if series not in collected and is_offered(settings, series)]
+    if not accounts:
+        return show_offer(visit)
+    first = (page - 1) * ACCOUNTS_A_PAGE
     return render(
         visit.request,
         "home.html",
+        previous_page=page - 1,
+        next_page=page + 1 if len(accounts) > first + ACCOUNTS_A_PAGE else 0,
+        **describe_meters(visit, accounts, first, ACCOUNTS_A_PAGE),
+    )
+
+
+@router.get("/connect")
+def show_offer(visit: VisitDep) -> Response:
+    """Show which meters can be connected, and what a household agrees to."""
+    settings, sync, words = visit.settings, visit.sync, words_of(visit.request)
+    main, collected = sync.suppliers.main, visit.registry.outcomes.fleet
+    on_request = [series for series in Series if series not in collected and is_offered(settings, series)]
+    return render(
+        visit.request,
+        "connect.html",
         # The form for pretend homes leads to the supplier's page.
         form_to=[main.endpoints.authorize_url] if settings.pretend_homes else (),
         suppliers={name: needs_invitation(sync, name) for name in visit.consent.suppliers},
         several=gas_suffix(sync),
-        accounts=shown,
-        names=load_names(visit.registry, [account.id for account in shown]),
-        previous_page=page - 1,
-        next_page=page + 1 if len(accounts) > first + ACCOUNTS_A_PAGE else 0,
+        has_meters=any(account.state in KINDS for account in load_accounts(visit.registry, visit.session)),
         needs_invitation=needs_invitation(sync, main.supplier.name),
         pretend=settings.pretend_homes,
-        kinds=KINDS,
         duration=words.duration(settings.consent_duration or main.endpoints.preset.consent_duration),
         read={series: _past_of(series, settings.history_load_days, words) for series in collected},
         on_request=[words(f"series.{series}.name") for series in on_request],

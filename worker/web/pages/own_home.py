@@ -15,7 +15,6 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from worker.accounts.asserted_accounts import MeterConnected, MeterErased
-from worker.accounts.meter_names import load_names
 from worker.domain.audit_entry import AuditAction
 from worker.domain.evidence import HOUSEHOLD
 from worker.domain.networks import is_public_host
@@ -23,7 +22,6 @@ from worker.runtime.sync_parts import build_inline
 from worker.web.dependencies import (
     Visit,
     VisitDep,
-    gas_suffix,
     load_accounts,
     publish_backfills,
     require_household,
@@ -31,6 +29,7 @@ from worker.web.dependencies import (
 )
 from worker.web.error_pages import HttpRefusal
 from worker.web.pages.account_head import KINDS
+from worker.web.pages.meter_cards import describe_meters
 from worker.web.rendering import render
 from worker.web.request_audit import note_subject
 
@@ -84,18 +83,16 @@ def make_password(visit: VisitDep) -> Response:
 
 def _page(visit: Visit, status: int = 200, *, fault: str = "", password: str = "") -> Response:
     """Return the page. ``fault``: the key of what is wrong with the token. ``password``: a new password to be saved."""
-    accounts = load_accounts(visit.registry, visit.session)
+    accounts = [account for account in load_accounts(visit.registry, visit.session) if account.state in KINDS]
     return render(
         visit.request,
         "own_home.html",
         status,
-        accounts=[account for account in accounts if account.state in KINDS],
-        names=load_names(visit.registry, [account.id for account in accounts]),
-        several=gas_suffix(visit.sync),
-        kinds=KINDS,
+        accounts=accounts,
         fault=fault,
         password=password,
         has_password=bool(password) or visit.access.home.has_password(),
+        **describe_meters(visit, accounts),
     )
 
 

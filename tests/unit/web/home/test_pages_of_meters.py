@@ -85,7 +85,7 @@ def text_of(home: ApiService, path: str) -> str:
 def test_a_home_of_files_alone_is_calm(empty_home: ApiService, of_files: Account) -> None:
     assert (of_files.state, of_files.reason) == (AccountState.ACTION_NEEDED, "FILES_ONLY")
     first, page = text_of(empty_home, "/"), text_of(empty_home, f"/accounts/{of_files.id}")
-    assert "Files only" in first and "To be reconnected" not in first
+    assert "Files only" in first and "pill-act" not in first
     assert "Files only" in page and "card alert" not in page and "gateway requires" not in page
 
 
@@ -163,7 +163,8 @@ def test_a_file_of_production_is_explained_without_the_consumption(empty_home: A
 
 def test_a_home_of_files_has_its_days_asked_for_once_it_gets_a_token(empty_home: ApiService, of_files: Account) -> None:
     empty_home.parts.consent.assertion.add_by_token(gateway_token(), "cli:anna")
-    assert "Active" in text_of(empty_home, "/")
+    first = text_of(empty_home, "/")
+    assert "Files only" not in first and "Your data is arriving" in first
     (account,) = summary_of(empty_home).accounts
     assert account.has_token and account.series[Series.LOAD_CURVE].missing > 300
 
@@ -174,5 +175,5 @@ def test_an_account_that_had_a_token_is_to_be_reconnected(empty_home: ApiService
     parts.stores.registry.accounts.set_state(
         of_files.id, AccountState.ACTION_NEEDED, TokenNeeded.code, now=parts.stores.now()
     )
-    assert "To be reconnected" in text_of(empty_home, "/")
+    assert "Token missing" in text_of(empty_home, "/")
     assert "card alert" in text_of(empty_home, f"/accounts/{of_files.id}")

@@ -159,7 +159,7 @@ def test_a_closed_account_shows_its_history_and_offers_no_consent(service: ApiSe
     assert "/connect/" not in page and f"/accounts/{account}/stop" not in page
     assert f"/accounts/{account}/remove" in page and f"/accounts/{account}/download" in page
     home = browser.get("/", headers=FRENCH).text
-    assert 'pill-wait">Fermé (nouveau titulaire)<' in home
+    assert 'pill-wait">Compte fermé<' in home
 
 
 def test_our_own_pacing_is_not_called_an_outage_and_the_next_try_is_told(service: ApiService, account: str) -> None:
@@ -210,7 +210,7 @@ def test_the_ends_of_the_calendar_do_no_harm(service: ApiService, account: str, 
 
 @pytest.mark.parametrize(
     "language, words",
-    [("fr", ("Pas encore confirmé", "À confirmer")), ("en", ("Not confirmed yet", "To be confirmed"))],
+    [("fr", ("Pas encore confirmé", "Pas encore confirmé")), ("en", ("Not confirmed yet", "Not confirmed yet"))],
 )
 def test_an_account_that_somebody_vouched_for_waits_for_the_first_answer_and_asks_nothing_of_its_holder(
     service: ApiService, language: str, words: tuple[str, str]
