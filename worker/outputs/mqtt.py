@@ -141,13 +141,10 @@ class MqttOutput:
         yield RetainedMessage(f"{self._topic(account)}/state", _to_json(state))
 
     def _common(self, account: OutputAccount, name: str, component: str = "sensor") -> dict[str, Any]:
-        """Return the fields that the discovery message of every sensor has.
-
-        Home Assistant shows the device's name before each sensor's, which therefore doesn't repeat it.
-        """
-        device = f"releve_{account.label}"
+        """Return the fields that the discovery message of every sensor has."""
+        device, named = f"releve_{account.label}", f" ({account.name})" if account.name else ""
         return {
-            "name": translate(f"output.mqtt.{name}", self.language),
+            "name": translate(f"output.mqtt.{name}", self.language) + named,
             "unique_id": f"{device}_{name}",
             "default_entity_id": f"{component}.{device}_{name}",
             "state_topic": f"{self._topic(account)}/state",

@@ -60,11 +60,14 @@ class Home:
         server = self.home_assistant.server
         return {**self.broker.retained}, {**server.metadata}, {one: {**rows} for one, rows in server.rows.items()}
 
+    def configs(self) -> list[dict[str, Any]]:
+        """Return the descriptions of MQTT's sensors."""
+        return [json.loads(text) for topic, text in self.broker.retained.items() if topic.endswith("/config")]
+
     def told_names(self) -> set[str]:
-        """Return all names for people that the receivers hold."""
-        configs = [json.loads(text) for topic, text in self.broker.retained.items() if topic.endswith("/config")]
+        """Return the names for people that the receivers hold, of statistics and devices."""
         statistics = self.home_assistant.server.metadata.values()
-        return {config["device"]["name"] for config in configs} | {one["name"] for one in statistics}
+        return {one["device"]["name"] for one in self.configs()} | {one["name"] for one in statistics}
 
 
 @contextmanager
@@ -115,7 +118,7 @@ def open_home(folder: Path, tenant: str) -> Iterator[Home]:
 def test_a_renamed_meter_has_the_same_identifiers_and_rows(tmp_path: Path) -> None:
     with open_home(tmp_path, DEFAULT_TENANT) as home:
         home.deliver()
-        before = home.held()
+        before, sensors = home.held(), home.configs()
         assert home.told_names() == {text.format(home.account) for text in NAMES}
 
         home.name(NAME)
@@ -126,8 +129,9 @@ def test_a_renamed_meter_has_the_same_identifiers_and_rows(tmp_path: Path) -> No
         assert {one: {**told, "name": ""} for one, told in statistics.items()} == {
             one: {**told, "name": ""} for one, told in before[1].items()
         }
-        in_device = json.dumps(f"Relève {home.account}", ensure_ascii=False)
-        assert {topic: text.replace(f'"Relève {NAME}"', in_device) for topic, text in retained.items()} == before[0]
+        device = {**sensors[0]["device"], "name": f"Relève {NAME}"}
+        named = [{**sensor, "name": f"{sensor['name']} ({NAME})", "device": device} for sensor in sensors]
+        assert list(retained) == list(before[0]) and home.configs() == named
 
         home.name("")
         home.deliver()
