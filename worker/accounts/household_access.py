@@ -41,6 +41,7 @@ from worker.texts import translate
 OFF_PATH: Final = "/access/notices/off"
 MONTH_OFF_PATH, MONTH_TICKET = "/access/month/off", "month:"  # Its links switch off only the figures of months.
 log = logging.getLogger("releve.access")
+LATER: Final = "later"  # The key, in a session's details, of when the notice about the ways back is due again.
 CODE: Final = "code"  # The key, in a session's details, of a code that the person has not confirmed as kept.
 _KEPT: Final[Mapping[str, str]] = {"kept": "yes"}  # The details of a code that is confirmed as kept.
 ADDRESS, LANGUAGE = "address", "language"  # Keys in the details of a link that confirms an address.

@@ -8,7 +8,7 @@ access, or that its session ends soon.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -22,6 +22,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.datastructures import MutableHeaders
 
 from config.settings import Settings
+from worker.accounts.household_access import LATER
 from worker.errors import StoreUnavailable
 from worker.runtime.web_access import WebAccess
 from worker.texts import LANGUAGES
@@ -49,6 +50,7 @@ _FORM_LIFE_S: Final = 7 * 86_400
 _SHOWN_BEFORE: Final = timedelta(days=14)
 # Pages without the notice: either their own text tells the same, or they are not for households.
 _WITHOUT: Final = ("/access", "/sign-in", "/operator", "/proxy")
+_CONFIRMING: Final = ("/stop", "/remove")  # The ends of paths whose page only asks to confirm.
 ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(_FOLDER / "templates"),
     autoescape=True,
@@ -73,9 +75,9 @@ def render(
     sites to which the page's form leads.
 
     Every template also has ``t`` (Words), ``session``, ``csrf`` (the session's token), ``languages`` (each with this
-    page's address in it), ``static`` (a function for static addresses), ``about`` (the key of the text on the service's
-    purpose), ``contact`` (the operator's contact and its link) and ``access_notice`` (what the household should know
-    about its access).
+    page's address in it), ``here`` (this page's address), ``static`` (a function for static addresses), ``about`` (the
+    key of the text on the service's purpose), ``contact`` (the operator's contact and its link) and ``access_notice``
+    (what the household should know about its access).
     """
     state, settings, session = request.app.state, settings_of(request), _session_of(request)
     words = words_of(request)
@@ -84,6 +86,7 @@ def render(
         "session": session,
         "csrf": state.access.signer.csrf_token(session.sid),
         "languages": [(language, _address_in_language(request, language)) for language in LANGUAGES],
+        "here": own_address(request.url.path, request.query_params.multi_items()) if request.method == "GET" else "/",
         "static": static_address,
         "about": f"app.about{gas_suffix(state.sync)}",
         "contact": (settings.contact, settings.contact_link()),
@@ -135,6 +138,7 @@ def render_message(
     # A refused visitor without accounts may be a household that has lost its session, so the page offers to sign in.
     is_households = not _session_of(request).accounts and not request.url.path.startswith("/operator")
     offers_sign_in = status in _NOT_LET_IN and is_households and action != SIGN_IN
+    values |= {"access_notice": None} if status >= 400 else {}
     values |= {"reloads": bool(reload_s), "offers_sign_in": offers_sign_in}
     response = render(request, "message.html", status, wait_s=wait_s or reload_s, **values)
     if reload_s:
@@ -175,9 +179,14 @@ def _address_in_language(request: Request, language: str) -> str:
     if request.method != "GET" or path.startswith("/callback/") or (path.startswith("/proxy/") and "/auth" not in path):
         return f"/?{LANGUAGE_PARAMETER}={language}"
     query = [(name, value) for name, value in request.query_params.multi_items() if name != LANGUAGE_PARAMETER]
+    return own_address(path, [*query, (LANGUAGE_PARAMETER, language)])
+
+
+def own_address(path: str, query: Sequence[tuple[str, str]]) -> str:
+    """Return an address on this server, whatever the path is."""
     # A path that began with "//" or "/\\" would name another host.
     path = "/" + quote(path.lstrip("/\\"), safe="/-._~")
-    return f"{path}?{urlencode([*query, (LANGUAGE_PARAMETER, language)])}"
+    return f"{path}?{urlencode(query)}" if query else path
 
 
 def _policy_with_form_to(addresses: Iterable[str | None]) -> str:
@@ -203,16 +212,26 @@ def set_security_headers(request: Request, headers: MutableHeaders, status: int)
 
 @dataclass(frozen=True, slots=True)
 class AccessNotice:
-    """What a household should know about its access. ``key``: the text's key. ``ends_at``: when the session ends."""
+    """What a household should know about its access. ``key``: the text's key. ``ends_at``: when the session ends.
+
+    ``may_wait``: whether the notice can be put off.
+    """
 
     key: str
     ends_at: datetime | None
+    may_wait: bool = False
 
 
 def find_access_notice(settings: Settings, access: WebAccess, session: Session, path: str) -> AccessNotice | None:
     """Return the notice for a page of this session; None if none is needed, or while the registry is down."""
     key, household = session.key, session.household
-    if key is None or household is None or not household.accounts or path.startswith(_WITHOUT):
+    if (
+        key is None
+        or household is None
+        or not household.accounts
+        or path.startswith(_WITHOUT)
+        or path.endswith(_CONFIRMING)
+    ):
         return None
     if settings.is_home:  # In a home, access is regained on the machine itself.
         return None
@@ -220,10 +239,12 @@ def find_access_notice(settings: Settings, access: WebAccess, session: Session, 
         ways = access.ways_back.find(household.id, key.details)
     except StoreUnavailable:
         return None
-    if ways.shown_code:
-        return AccessNotice("access.notice.code", key.expires_at)
-    if not ways.is_safe:
-        return AccessNotice("access.notice.none", key.expires_at)
-    if key.expires_at is not None and key.expires_at - datetime.now(UTC) < _SHOWN_BEFORE:
+    now = datetime.now(UTC)
+    if key.details.get(LATER, "") < now.isoformat():
+        if ways.shown_code:
+            return AccessNotice("access.notice.code", key.expires_at, may_wait=True)
+        if not ways.is_safe:
+            return AccessNotice("access.notice.none", key.expires_at, may_wait=True)
+    if key.expires_at is not None and key.expires_at - now < _SHOWN_BEFORE:
         return AccessNotice("access.notice.ends", key.expires_at)
     return None

@@ -71,6 +71,7 @@ def test_every_route_that_changes_something_is_recorded_or_says_why_not(service:
         "POST /connect/reading/outcome",
         "POST /connect/right/state",
         "POST /access/kept",  # It hides a code that its household has written down.
+        "POST /access/later",  # It puts a notice off, and changes no access.
         # They only read, and a meter's number must not be in an address.
         "POST /api/accounts/search",
         "POST /accounts/{account_id}/download/enedis",

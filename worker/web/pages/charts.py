@@ -14,9 +14,9 @@ In the chart of a day, a bar is as wide as its time is long, and its height is t
 bars are equally wide, and the height is the energy (kWh), its cost (€) or the maximum power (kVA). The value of the
 compared span is a pale wide bar behind the narrow solid bar, so both can be read at 48 bars on a phone. Energy fed into
 the grid hangs below the axis, to the same scale, because drawn and fed-in energy are not parts of one sum. A gap is
-hatched and a measured zero is a line. The second pass of the hour that is repeated in autumn has its own background,
-and so have off-peak hours. In front of each slot is a target for the pointer, as high as the chart. If the slot leads
-to another chart, the target is a link.
+hatched; a measured zero has no bar. The second pass of the hour that is repeated in autumn has its own background, and
+so have off-peak hours. In front of each slot is a target for the pointer, as high as the chart. If the slot leads to
+another chart, the target is a link.
 """
 
 from __future__ import annotations
@@ -590,6 +590,7 @@ def draw_chart(
             (round(x, 2), round(width, 2), slot, label)
             for (x, width), slot, label in zip(positions, slots, _labels(measures, words, size), strict=True)
         ],
+        below=words("balance.below") if fed else "",
         fed_gaps=[
             (round(x, 2), round(width, 2))
             for (x, width), slot in zip(fed_positions, fed_slots, strict=True)
@@ -614,13 +615,13 @@ def _bars(
 ) -> list[tuple[str, bool]]:
     """Return the path of each known value's bar, and whether the value is only partial.
 
-    Negative values, and the zero ``-0.0``, hang below the axis.
+    Negative values hang below the axis.
     """
     paths = []
     for (x, width), value, is_partial in zip(positions, values, partial, strict=True):
-        if value is None:
+        if not value:  # Nothing is drawn for zero; the table and the link say it.
             continue
-        down = math.copysign(1.0, value) < 0
+        down = value < 0
         tip = max(abs(value) * scale.unit_px, 1.0)
         paths.append((_bar(x + (1 - share) / 2 * width, scale.zero, width * share, tip, down=down), is_partial))
     return paths

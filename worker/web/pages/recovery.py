@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.background import BackgroundTask
 
-from worker.accounts.household_access import CODE, MONTH_OFF_PATH, MONTH_TICKET
+from worker.accounts.household_access import CODE, LATER, MONTH_OFF_PATH, MONTH_TICKET
 from worker.accounts.notice_services import is_mail_address
 from worker.domain.audit_entry import AuditAction
 from worker.domain.sessions import KEY_LIVES, KeyKind
@@ -27,12 +29,13 @@ from worker.web.dependencies import (
     session_form,
 )
 from worker.web.pages.sign_in import LONGEST_ADDRESS, link_page, refuse_link, require_mail
-from worker.web.rendering import render, render_message, words_of
+from worker.web.rendering import own_address, render, render_message, words_of
 
 router = APIRouter()
 PATH: Final = "/access"
 _CONFIRM: Final = "/access/confirm"
 _ADDRESSES: Final = Rate("address-links", calls=5, window_s=3600)
+_PUT_OFF: Final = timedelta(days=7)
 _OWN_FORM: Final = (Depends(require_household), session_form(PATH))
 
 
@@ -49,6 +52,15 @@ def keep_code(visit: VisitDep, household: HouseholdDep) -> Response:
         visit.access.ways_back.keep_code(household.id, code)
         visit.access.keys.set_details(visit.session.own_key, details)
     return RedirectResponse(f"{PATH}#code", 303)
+
+
+@router.post("/access/later", dependencies=_OWN_FORM)
+def put_notice_off(visit: VisitDep, back: Annotated[str, Form(max_length=2000)] = "") -> Response:
+    """Show the notice about the ways back only after a week. ``back``: the page that has the form."""
+    again_at = (datetime.now(UTC) + _PUT_OFF).isoformat()
+    visit.access.keys.set_details(visit.session.own_key, {**visit.session.details, LATER: again_at})
+    path, _, query = back.partition("?")
+    return RedirectResponse(own_address(path, parse_qsl(query)), 303)
 
 
 @router.post("/access/code", name=AuditAction.RECOVERY_CODE, dependencies=_OWN_FORM)

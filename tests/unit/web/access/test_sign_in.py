@@ -12,6 +12,7 @@ from tests.support.api_service import ApiService
 from tests.support.household_pages import FRENCH, csrf_of
 from tests.support.sql_statements import changes_something, watch_statements
 from tests.support.ways_back import CODE, enter_code, keep_code, press, session_of, shown_code
+from worker.accounts.household_access import LATER
 from worker.domain.sessions import KEY_LIVES, KeyKind
 from worker.runtime.consent_parts import erase
 from worker.web.dependencies import open_session
@@ -24,12 +25,12 @@ WRONG = "0123-4567-89AB-CDEF-GHJK-MNPQ"
 def test_d1_a_new_household_has_a_code_that_is_shown_until_it_is_kept(service: ApiService, account: str) -> None:
     browser = service.browser(account)
     page = browser.get(f"/accounts/{account}", headers=ENGLISH).text
-    assert "You have not saved your recovery code yet" in page and not CODE.search(page)
+    assert "Recovery code not saved yet" in page and not CODE.search(page)
     code = shown_code(browser)
     assert CODE.fullmatch(code) and shown_code(browser) == code
     assert keep_code(browser) == code
     assert shown_code(browser) == ""
-    assert "You have not saved your recovery code yet" not in browser.get(f"/accounts/{account}", headers=ENGLISH).text
+    assert "Recovery code not saved yet" not in browser.get(f"/accounts/{account}", headers=ENGLISH).text
     assert "code" not in session_of(service, browser).key.details  # type: ignore[union-attr]
 
 
@@ -148,10 +149,34 @@ def test_a_household_without_any_way_back_is_told_until_it_has_one(service: ApiS
     session = session_of(service, browser)
     assert session.key
     service.parts.access.keys.end_of([session.key.owner], [KeyKind.RECOVERY_CODE])
-    assert "neither a recovery code nor an email address" in browser.get(f"/accounts/{account}", headers=ENGLISH).text
+    assert "Without a recovery code or email address" in browser.get(f"/accounts/{account}", headers=ENGLISH).text
     press(browser, "/access", "/access/code")
     keep_code(browser)
     assert "recovery code nor" not in browser.get(f"/accounts/{account}", headers=ENGLISH).text
+
+
+def test_the_notice_of_the_code_is_put_off_for_a_week(service: ApiService, account: str) -> None:
+    browser = service.browser(account)
+    page = browser.get(f"/accounts/{account}?by=day", headers=ENGLISH).text
+    assert f'name="back" value="/accounts/{account}?by=day"' in page
+    for path in (f"/accounts/{account}/stop", f"/accounts/{account}/remove", "/accounts/none"):
+        assert 'class="card notice"' not in browser.get(path).text, "no notice on a form that confirms, nor on an error"
+    form = {"csrf": csrf_of(page), "back": f"/accounts/{account}?by=day"}
+    done = browser.post("/access/later", data=form, headers=ENGLISH)
+    assert done.url.path == f"/accounts/{account}" and 'class="card notice"' not in done.text
+    session = session_of(service, browser)
+    assert session.key and shown_code(browser), "the code is still there to be noted"
+    week_ago = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+    service.parts.access.keys.set_details(session.key, {**session_of(service, browser).details, LATER: week_ago})
+    assert 'class="card notice"' in browser.get(f"/accounts/{account}").text
+
+
+@pytest.mark.parametrize("back", ["", "//other.example/", "/\\other.example", "https://other.example/"])
+def test_putting_the_notice_off_leads_to_no_other_host(service: ApiService, account: str, back: str) -> None:
+    browser = service.browser(account)
+    form = {"csrf": csrf_of(browser.get(f"/accounts/{account}").text), "back": back}
+    location = browser.post("/access/later", data=form, follow_redirects=False).headers["location"]
+    assert location.startswith("/") and location[1:2] not in ("/", "\\")
 
 
 @pytest.mark.parametrize(("days", "is_told"), [(13, True), (15, False)])

@@ -195,6 +195,13 @@ def test_the_axis_holds_every_bar_in_few_round_steps(energies: list[int]) -> Non
     assert step <= largest <= 5 * step * 1.000001
 
 
+def test_a_zero_has_no_bar_but_is_no_gap() -> None:
+    days = {date(2024, 7, 1): 0, date(2024, 7, 2): 5000}
+    shown = measures_by_day(Span(View.WEEK, date(2024, 7, 1)), days, LATER)
+    classes = [element.get("class") for element in drawn(shown, NARROW).iter()]
+    assert (classes.count("column"), classes.count("gap"), classes.count("hit")) == (1, 5, 7)
+
+
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=lambda size: size.name)
 def test_a_drawing_has_a_bar_for_each_value_a_mark_for_each_gap_and_no_script_or_style(size: object) -> None:
     assert size in (WIDE, NARROW)

@@ -103,7 +103,8 @@ def test_registers_are_a_table_by_tariff_period_with_the_sums_of_months(service:
         for rank, period in enumerate(home.periods)
     }
     for period, about in (("HC", "heures creuses"), ("HP", "heures pleines")):
-        row = re.search(rf'<th scope="row">{period}<br><span class="remark">{about}</span></th>(.*?)</tr>', page)
+        told = rf'\s*<tr><td class="remark" colspan="3">{about}</td>'
+        row = re.search(rf'<th scope="row">{period}</th>(.*?)</tr>{told}', page)
         assert row and re.findall(r">([^<]+)</td>", row[1])[1] == WORDS.kwh(1000 * sums[period], 3)
     assert WORDS.kwh(1000 * sum(sums.values()), 3) in page
     assert "Index du 25 juillet 2024 à 0 h." in page and "2024, mois par mois" in page
