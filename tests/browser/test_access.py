@@ -91,7 +91,7 @@ def test_a_household_comes_back_by_code_and_by_mail_signs_a_lost_phone_out_and_e
             assert next_code != code
             press(browser, KEPT, "Vous avez un code")
             browser.get(page)
-            assert text_of(browser, "#connection")
+            assert text_of(browser, ".sections")
 
         with open_profile(browser):
             come_back_by_mail(site, browser, mails)
@@ -99,14 +99,14 @@ def test_a_household_comes_back_by_code_and_by_mail_signs_a_lost_phone_out_and_e
             new = browser.current_window_handle
             browser.switch_to.window(phone)
             browser.get(page)
-            assert text_of(browser, "#connection"), "the lost phone is still signed in"
+            assert text_of(browser, ".sections"), "the lost phone is still signed in"
             browser.switch_to.window(new)
             browser.get(f"{site.address}/access/sessions")
             press(browser, "Déconnecter tous les autres", SESSIONS)
             until(lambda: "Déconnecter tous les autres" not in text_of(browser, "main"), "the end of the others")
             browser.switch_to.window(phone)
             browser.get(page)
-            assert browser.find_elements(By.CSS_SELECTOR, "a[href='/sign-in']") and not text_of(browser, "#connection")
+            assert browser.find_elements(By.CSS_SELECTOR, "a[href='/sign-in']") and not text_of(browser, ".sections")
             check_page(browser)
             browser.switch_to.window(new)
             browser.get(page)

@@ -114,6 +114,7 @@ def pages_of_households(api: ApiService) -> dict[str, str]:
     late, first_day, panels, feeding = add_late_home(api), api.add(32), add_panels(api), add_feeding(api)
     power, gas = add_both(api)
     half_yearly = add_gas(api.parts, GasHome(TODAY, frequency="6M"), OTHER_PCE, only=(PUBLISHED, CONTRACT))
+    action = add_in_state(api, 36, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED")
     failed = [api.add(number) for number in range(11, 11 + len(CODES))]
     for account, code in zip(failed, CODES, strict=True):
         record_outcome(api, account, Series.DAILY, code=code)
@@ -128,10 +129,15 @@ def pages_of_households(api: ApiService) -> dict[str, str]:
         "feeding-day": f"{feeding}?by=day",
         "feeding-year": f"{feeding}?by=year",  # Its sums are long.
         "paused": add_in_state(api, 35, AccountState.PAUSED),
-        "action": add_in_state(api, 36, AccountState.ACTION_NEEDED, "USER_ACTION_NEEDED.OAUTH_OUTDATED"),
+        "action": action,
+        "action-connection": f"{action}/connection",
         "closed": add_in_state(api, 37, AccountState.CLOSED),
         "error": failed[0],
         "panels-month": panels,
+        "panels-power": f"{panels}/power",
+        "panels-power-year": f"{panels}/power?by=year",
+        "panels-contract": f"{panels}/contract",
+        "panels-connection": f"{panels}/connection",
         "panels-day": f"{panels}?by=day&at=2024-07-18",
         "panels-year": f"{panels}?by=year",
         "download": f"{panels}/download",
@@ -155,6 +161,8 @@ def pages_of_households(api: ApiService) -> dict[str, str]:
         "gas-week": f"{gas}?by=week&at=2024-07-10",
         "gas-year": f"{gas}?by=year",
         "gas-sum": f"{gas}?sum=1",
+        "gas-contract": f"{gas}/contract?by=year",
+        "gas-connection": f"{gas}/connection",
         "gas-download": f"{gas}/download",
         "gas-half-yearly": half_yearly,
     }

@@ -89,6 +89,8 @@ def test_a_household_connects_watches_its_data_come_reads_and_removes(site: Site
             assert bars and all(bar.is_displayed() for bar in bars)
         check_page(browser)
 
+        go(browser, "Connexion et données", "Mes données")
+        check_page(browser)
         go(browser, "Supprimer mon compte", "Supprimer définitivement")
         go(browser, "Supprimer définitivement", "Reçu")
         check_page(browser)
@@ -116,6 +118,7 @@ def test_all_is_there_on_a_phone_without_scripts(site: Site, browser: webdriver.
         assert len(browser.find_elements(By.CSS_SELECTOR, "table[data-slots] tbody tr")) == 12
         browser.find_elements(By.CSS_SELECTOR, "#chart .chart-narrow a")[6].send_keys(Keys.ENTER)
         until(lambda: text_of(browser, "#chart-title").lower() == "juillet 2024", "the month of the seventh bar")
+        browser.find_element(By.CSS_SELECTOR, ".go-to summary").send_keys(Keys.ENTER)
         browser.find_element(By.ID, "at").send_keys("03032024")
         browser.find_element(By.CSS_SELECTOR, ".go-to button").click()
         until(lambda: text_of(browser, "#chart-title").lower() == "mars 2024", "the month of the date field")
