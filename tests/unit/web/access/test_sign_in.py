@@ -25,12 +25,12 @@ WRONG = "0123-4567-89AB-CDEF-GHJK-MNPQ"
 def test_d1_a_new_household_has_a_code_that_is_shown_until_it_is_kept(service: ApiService, account: str) -> None:
     browser = service.browser(account)
     page = browser.get(f"/accounts/{account}", headers=ENGLISH).text
-    assert "Recovery code not saved yet" in page and not CODE.search(page)
+    assert "Save your recovery code" in page and not CODE.search(page)
     code = shown_code(browser)
     assert CODE.fullmatch(code) and shown_code(browser) == code
     assert keep_code(browser) == code
     assert shown_code(browser) == ""
-    assert "Recovery code not saved yet" not in browser.get(f"/accounts/{account}", headers=ENGLISH).text
+    assert "Save your recovery code" not in browser.get(f"/accounts/{account}", headers=ENGLISH).text
     assert "code" not in session_of(service, browser).key.details  # type: ignore[union-attr]
 
 
