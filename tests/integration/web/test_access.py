@@ -285,7 +285,7 @@ TABLE = (
     # The way back in.  A household's page shows its code and address; its forms change what leads to it alone.
     for_household("GET /access", sees(200, "/access/kept")),
     for_households_form("POST /access/kept", changes(303, "/access#code")),
-    for_households_form("POST /access/later", changes(303, "/?page=1"), form={"back": "/?page=1"}),
+    for_households_form("POST /access/later", changes(303, "/")),
     for_households_form("POST /access/code", changes(303, "/access#code")),
     for_households_form("POST /access/address/remove", changes(303, "/access#mail")),
     for_households_form("POST /access/notices", sees(303, "/access#mail")),  # It has no address yet.
