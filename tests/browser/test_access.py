@@ -109,7 +109,7 @@ def test_a_household_comes_back_by_code_and_by_mail_signs_a_lost_phone_out_and_e
             assert browser.find_elements(By.CSS_SELECTOR, "a[href='/sign-in']") and not text_of(browser, ".sections")
             check_page(browser)
             browser.switch_to.window(new)
-            browser.get(page)
+            browser.get(f"{page}/connection")
             press(browser, "Supprimer mon compte", "Supprimer définitivement")
             press(browser, "Supprimer définitivement", "Reçu")
             look_at(browser, "removed")
@@ -140,8 +140,9 @@ def test_a_household_stops_its_readings_and_keeps_them(site: Site, browser: webd
         site.sign_in(browser, account)
         browser.get(f"{site.address}/accounts/{account}/stop")
         go(browser, "Arrêter les relevés", "Vous avez arrêté les relevés")
-        assert browser.find_element(By.CSS_SELECTOR, ".chart-narrow .serie-1 .column").is_displayed()
         look_at(browser, "stopped")
+        go(browser, "Consommation", "juillet 2024")
+        assert browser.find_element(By.CSS_SELECTOR, ".chart-narrow .serie-1 .column").is_displayed()
 
 
 def test_an_own_home_begins_with_its_token_and_is_opened_elsewhere_by_its_password(
@@ -161,7 +162,7 @@ def test_an_own_home_begins_with_its_token_and_is_opened_elsewhere_by_its_passwo
         site.api.store_days(account.id, TODAY - timedelta(days=60), [5000 + 10 * rank for rank in range(60)])
         for series in USUAL_SERIES:
             record_outcome(site.api, account.id, series)
-        for path in ("", "/download", "/series", "/stop", "/remove"):
+        for path in ("", "/connection", "/download", "/series", "/stop", "/remove"):
             browser.get(f"{site.address}/accounts/{account.id}{path}")
             look_at(browser, f"home-account{path.replace('/', '-')}")
         browser.get(f"{site.address}/access/sessions")
