@@ -68,9 +68,10 @@ def read_exceeded(
     energies = energies_of_days(map(to_entry, stored[daily]), ONLY_PERIOD)
     costs = read_costs(measures, account.id, tariff, window)[0] if limits.cost is not None else {}
     powers = {date.fromisoformat(one.key): one.amount for one in map(to_entry, stored[power])}
-    subscribed = find_subscribed(measures, account, tariff, window.start) if powers else None
+    since = limits.power_since or date.max
+    subscribed = {day: find_subscribed(measures, account, tariff, day) for day in powers if day >= since}
     found = {
-        day: find_exceeded(limits, energies.get(day), costs.get(day), powers.get(day), subscribed)
+        day: find_exceeded(limits, energies.get(day), costs.get(day), powers.get(day), subscribed.get(day))
         for day in window.dates()
     }
     return {day: exceeded for day, exceeded in found.items() if exceeded}, max([*energies, *costs], default=None)

@@ -198,6 +198,17 @@ def test_power_near_the_subscription_is_told_of_each_day_since_it_was_asked_for(
     assert home.told == [(str(days[1]), "power"), (str(days[3]), "power")]
 
 
+def test_the_power_of_a_day_is_compared_with_what_was_subscribed_on_it(home: AlertedHome) -> None:
+    days = [home.today - age * ONE_DAY for age in (4, 3, 2, 1)]
+    answer = v5_answer([[f"{day} 19:12:00", 5_500] for day in days], "VA")
+    home.household.supplier.others[Series.MAX_POWER] = answer
+    contracts = [Entry(str(SINCE), 9_000_000), Entry(str(days[2]), 6_000_000)]
+    put(home.household.stores.measures, Doctype.CONTRACT, contracts, home.account)
+    home.limit(AlertLimits(power_since=days[0]))
+    home.sync(Series.MAX_POWER)
+    assert home.told == [(str(day), "power") for day in days[2:]]
+
+
 def test_a_household_without_an_address_and_a_service_without_mail_insert_nothing(home: AlertedHome) -> None:
     home.registry.database.change(MAIL_ADDRESSES.delete())
     home.use(20_000)
@@ -220,6 +231,8 @@ def test_an_output_shows_the_newest_known_day_and_the_power_of_the_week(home: Al
     measures = home.household.stores.measures
     put(measures, Doctype.CONTRACT, [Entry("2024-01-01", 6_000_000)], home.account)
     put(measures, Doctype.MAX_POWER, [Entry(str(home.today - 5 * ONE_DAY), 5_900_000)], home.account)
+    home.limit(AlertLimits(power_since=home.today - 4 * ONE_DAY))
+    assert shown(kept.get(own), home.account) is False, "the day before alerts of power were asked for"
     home.limit(AlertLimits(power_since=SINCE))
     assert shown(kept.get(own), home.account) is True
     assert shown(kept.get(of_other_kind), home.account) is None
