@@ -81,12 +81,10 @@ class NoticeSender:
                 return account.active and self.registry.completeness.find_missing_curve(account.id) is not None
             case NoticeKind.CONSENT_ENDS_30 | NoticeKind.CONSENT_ENDS_7:
                 return account.consent_until is not None and account.consent_until.isoformat() == notice.about
-            case NoticeKind.MONTH:
-                return account.active or account.files_only
             case NoticeKind.METER_REQUESTED:
                 return account.state is not AccountState.CLOSED
             case (
-                (NoticeKind.ACCOUNT_CLOSED | NoticeKind.ALERT)
+                (NoticeKind.ACCOUNT_CLOSED | NoticeKind.ALERT | NoticeKind.MONTH)
                 | (NoticeKind.INCIDENT | NoticeKind.INCIDENT_OVER | NoticeKind.SUPPLIER_CHANGED)
                 | (NoticeKind.TOKEN_ENDS | NoticeKind.GATEWAY_BANNED | NoticeKind.OUTPUT_FAILS)
             ):

@@ -35,7 +35,8 @@ class NoticeKind(StrEnum):
     TOKEN_ENDS = "token_ends"  # noqa: S105 - An API token ends within two weeks.
 
 
-OF_OTHERS: Final = (NoticeKind.ACCOUNT_CLOSED, NoticeKind.METER_REQUESTED)  # Notices about what other people did.
+# These are sent whatever the household does meanwhile: what other people did, and what was used.
+LASTING: Final = (NoticeKind.ACCOUNT_CLOSED, NoticeKind.METER_REQUESTED, NoticeKind.ALERT, NoticeKind.MONTH)
 
 
 @dataclass(frozen=True, slots=True)

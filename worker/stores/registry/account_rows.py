@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func,
 from worker.domain.account import ASKED_STATES, DEFAULT_TENANT, Account, AccountEvent, AccountState, Step
 from worker.domain.consents import ConsentKind
 from worker.domain.evidence import EvidenceEvent
-from worker.domain.notice import OF_OTHERS
+from worker.domain.notice import LASTING
 from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
 from worker.domain.windows import civil_date
 from worker.errors import UnknownAccount
@@ -203,12 +203,12 @@ def delete_pending_refusals(connection: Connection, account_id: str) -> int:
 def delete_undelivered_notices(connection: Connection, account_id: str) -> int:
     """Delete the account's undelivered notices, and return their number.
 
-    Notices about acts of other people stay, because they are sent whatever the household does meanwhile.
+    Lasting ones stay: without its row, a month or alert that a mail server has just taken could be told again.
     """
     conditions = (
         NOTICES.c.account_id == account_id,
         NOTICES.c.delivered_at.is_(None),
-        NOTICES.c.kind.not_in(OF_OTHERS),
+        NOTICES.c.kind.not_in(LASTING),
     )
     return connection.execute(delete(NOTICES).where(*conditions)).rowcount
 

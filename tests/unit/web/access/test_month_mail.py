@@ -199,6 +199,7 @@ def test_a_month_in_doubt_is_sent_again_under_the_same_id_and_to_its_household_a
     with monkeypatch.context() as dying, pytest.raises(KeyboardInterrupt):
         dying.setattr(type(registry.notices), "mark_delivered", die)
         sender.deliver(notice_id)
+    registry.consents.withdraw(account, service.parts.stores.now())  # Which ends notices that ask people to act.
     later = replace(sender, now=lambda: service.parts.stores.now() + NOTICE_DELAYS[0])
     assert deliver_household_notices(sender) == 0, "the claim lasts"
     assert deliver_household_notices(later) == 1 and deliver_household_notices(later) == 0
