@@ -97,9 +97,9 @@ class Words:
         return format_currency(Decimal(amount), "EUR", locale=self.locale)
 
     def change(self, percents: int) -> str:
-        """Return a change in percent with its sign, such as ``+8 %``."""
-        share = Decimal(percents).scaleb(-2)
-        return format_percent(share, "+#,##0%;−#,##0%" if self.language == "en" else "+#,##0 %;−#,##0 %", self.locale)
+        """Return a change in percent with its sign, such as ``+8 %``; ``0 %`` has none, as it may be less or more."""
+        share, number = Decimal(percents).scaleb(-2), "#,##0%" if self.language == "en" else "#,##0 %"
+        return format_percent(share, f"{'+' if percents else ''}{number};−{number}", self.locale)
 
     def percent(self, part: int, whole: int) -> str:
         """Return the share of ``whole`` (not 0), such as ``99,6 %``; it is ``100 %`` only if nothing is missing."""

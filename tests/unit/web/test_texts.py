@@ -83,6 +83,7 @@ def test_numbers_and_dates_are_written_as_the_language_does() -> None:
     assert french.day(date(2024, 7, 24)) == "24 juillet 2024"
     assert english.month(date(2024, 7, 24)) == "July 2024"
     assert french.change(-8).replace("\N{NO-BREAK SPACE}", " ") == "−8 %"
+    assert (english.change(8), english.change(0)) == ("+8%", "0%")
 
 
 def test_a_consents_length_is_said_in_words() -> None:

@@ -92,7 +92,7 @@ def store_junes(service: ApiService, account: str, days: int = 30) -> None:
             "Relève : votre bilan mensuel, juin 2024",
             [
                 *("Bilan : juin 2024", "Consommation : 300 kWh", "En juin 2023 : 270 kWh.", "+30,0 kWh (+11 %)"),
-                *("environ 105,00 €", "Consommation de fond, la nuit : 100 W, soit environ 877 kWh par an"),
+                *("environ 105,00 €", "Puissance de veille : 100 W, soit environ 877 kWh par an"),
             ],
         ),
         (
@@ -100,7 +100,7 @@ def store_junes(service: ApiService, account: str, days: int = 30) -> None:
             "Relève: your monthly summary, June 2024",
             [
                 *("Summary: June 2024", "Consumption: 300 kWh", "In June 2023: 270 kWh.", "+30.0 kWh (+11%)"),
-                *("about €105.00", "Base load at night: 100 W, about 877 kWh in a year"),
+                *("about €105.00", "Base load: 100 W, about 877 kWh in a year"),
             ],
         ),
     ],
@@ -147,6 +147,8 @@ def test_panels_and_a_month_without_one_before(service: ApiService, account: str
     assert tell(service) == 1
     plain, _ = parts_of(mails)
     fed = sum(sum(home.fed(date(2024, 6, day))) for day in range(1, 31))
+    drawn = sum(sum(home.drawn(date(2024, 6, day))) for day in range(1, 31))
+    assert f"Prélevé sur le réseau : {round(drawn / 1000)} kWh" in plain, "as the pages say it of a home with panels"
     assert f"Énergie injectée : {round(fed / 1000)} kWh" in plain
     assert f"Vendue : {fed / 10_000:.2f} €.".replace(".", ",", 1) in plain
     assert "Pas de comparaison : aucun de ces jours n’est connu en juin 2023." in plain
