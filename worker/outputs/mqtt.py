@@ -10,7 +10,7 @@ kind of energy has four figures: the energy of yesterday, of this month and of t
 last known day. An account with prices also has costs, and what its option tells of today: the colours of Tempo and the
 off-peak hours. All this changes at midnight, even without new readings (``OutputKind.daily``).
 
-We connect only to send. ``online`` is published last, after all other messages were acknowledged. If the connection
+We connect only to send. ``online`` is published after all figures were acknowledged. If the connection
 breaks off before that, the broker publishes ``offline``, which stays until the delivery is repeated. A sensor without
 news for three days expires, so no old figure looks current after Relève has stopped.
 """
@@ -103,7 +103,11 @@ class MqttOutput:
             with self.broker.connect(will=RetainedMessage(available, "offline")) as connection:
                 for message in (*messages, RetainedMessage(available, "online")):
                     connection.publish(message)
-                if repriced and account.alert is None:
+                # Last, so that a user that may not write its topic, as in version 0.2.0, publishes all figures first.
+                if account.alert is not None:
+                    config = {**self._common(account, _ALERT, "binary_sensor"), "device_class": "problem"}
+                    connection.publish(RetainedMessage(self._alert_topic(account), _to_json(config)))
+                elif repriced:
                     self._remove_alert(connection, account)
 
     def forget(self, accounts: Iterable[OutputAccount]) -> None:
@@ -119,9 +123,9 @@ class MqttOutput:
                     connection.publish(RetainedMessage(topic, ""))
 
     def _remove_alert(self, connection: MqttConnection, account: OutputAccount) -> None:
-        # A user that may not write this topic, as in version 0.2.0, has nothing there.
+        # A user that may not write this topic has nothing there.
         with suppress(OutputRefused):
-            connection.publish(RetainedMessage(self._config_topic(account, _ALERT, "binary_sensor"), ""))
+            connection.publish(RetainedMessage(self._alert_topic(account), ""))
 
     def _messages(self, account: OutputAccount, repriced: bool) -> Iterator[RetainedMessage]:
         now = self.now()
@@ -136,8 +140,6 @@ class MqttOutput:
         state = _state(account, figures, now) | costs
         if account.alert is not None:
             state[_ALERT] = "ON" if account.alert else "OFF"
-            config = {**self._common(account, _ALERT, "binary_sensor"), "device_class": "problem"}
-            yield RetainedMessage(self._config_topic(account, _ALERT, "binary_sensor"), _to_json(config))
         yield RetainedMessage(f"{self._topic(account)}/state", _to_json(state))
 
     def _common(self, account: OutputAccount, name: str, component: str = "sensor") -> dict[str, Any]:
@@ -157,6 +159,9 @@ class MqttOutput:
 
     def _topic(self, account: OutputAccount) -> str:
         return f"{self.base_topic}/{account.label}"
+
+    def _alert_topic(self, account: OutputAccount) -> str:
+        return self._config_topic(account, _ALERT, "binary_sensor")
 
     def _config_topic(self, account: OutputAccount, name: str, component: str = "sensor") -> str:
         return f"{self.discovery_prefix}/{component}/releve_{account.label}/{name}/config"

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
+
 from tests.support.output_home import ACCOUNT, LAST, NOW, change_of, fill_home
 from tests.support.receivers import Broker
 from worker.domain.series import Series
@@ -68,5 +70,8 @@ def test_nothing_stays_of_an_output_that_is_removed() -> None:
 def test_rules_of_a_former_broker_stop_neither_figures_nor_a_removal() -> None:
     broker = BrokerOfFormerRules()
     assert "alert" not in send(broker, None, changed=True)
+    with pytest.raises(OutputRefused):  # The operator is told why the sensor is missing.
+        send(broker, True)
+    assert '"alert":"ON"' in broker.retained[STATE] and broker.retained["releve/home1/availability"] == "online"
     output_to(broker).forget([ACCOUNT])
     assert broker.retained == {}
