@@ -21,7 +21,7 @@ from worker.domain.notice import HOUSEHOLD_CHANNEL, NoticeKind, is_month_due
 from worker.domain.series import Direction, dailies_of
 from worker.domain.totals import calendar_month
 from worker.domain.windows import ONE_DAY, DateWindow, civil_date
-from worker.errors import NotDelivered, StoreUnavailable
+from worker.errors import NotDelivered
 from worker.runtime.stores import Stores
 from worker.stores.registry.notices import build_notices
 from worker.web.pages.chart_values import Against, Span, Unit, View, read_days, read_measures
@@ -72,8 +72,10 @@ class MonthMails:
         off = f"{self.mails.public_url}{MONTH_OFF_PATH}/{self.mails.signer.make_ticket(household_id, MONTH_TICKET)}"
         try:
             subject, text = self.write(seen[notice.account_id], calendar_month(month).start, row.language, off)
-        except StoreUnavailable as error:
-            raise NotDelivered(f"{notice.channel}: {error}") from None
+        except NotDelivered:
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug stops no other notice; its text may hold a reading
+            raise NotDelivered(f"{notice.channel}: {type(error).__name__}") from None
         if fault := self.mails.mail_with_off(row, notice, subject, text, off, is_html=True):
             raise NotDelivered(f"{notice.channel}: {fault}")
 

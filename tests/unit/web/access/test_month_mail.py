@@ -21,6 +21,7 @@ from worker.domain.prices.own_prices import read_own_prices
 from worker.domain.retry import NOTICE_DELAYS
 from worker.domain.series import of_supplier
 from worker.stores.registry.tables import NOTICES
+from worker.web import month_mail
 from worker.web.month_mail import MonthMails
 from worker.web.server import deliver_household_notices
 
@@ -208,6 +209,22 @@ def test_a_month_in_doubt_is_sent_again_under_the_same_id_and_to_its_household_a
     first, second = mails.messages
     assert first["Message-ID"] == second["Message-ID"] and mails.recipients == [[HOME], [HOME]]
     assert "bilan" in second["Subject"]
+
+
+def test_a_bug_in_a_mail_stops_no_other_notice_and_tells_no_figure(
+    service: ApiService, account: str, mails: MailReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_junes(service, account)
+    ask(service, household(service, account, mails))
+
+    def fail(*_: object) -> None:
+        raise ValueError("300 kWh")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(month_mail, "read_base_load", fail)
+        assert tell(service) == 0
+    (notice,) = service.parts.stores.registry.notices.list_for_account(account)
+    assert (notice.attempts, notice.last_error) == (1, "household: ValueError") and mails.messages == []
 
 
 def test_the_link_in_the_mail_switches_months_off_and_leaves_notices_on(
