@@ -19,7 +19,7 @@ from worker.domain.audit_entry import AuditAction
 from worker.domain.series import Series, SeriesSwitch, contract_series, peaks_of_power
 from worker.runtime.consent_parts import build_series_chooser
 from worker.stores.redis.locks import Rate
-from worker.web.dependencies import Visit, VisitDep, account_form, switch_series
+from worker.web.dependencies import Visit, VisitDep, account_form, switch_series, title_of_meter
 from worker.web.pages.account_forms import Choosable
 from worker.web.rendering import render, render_message, words_of
 from worker.web.request_audit import note_refusal
@@ -82,6 +82,7 @@ def _render(
         "alerts.html",
         status=422 if fault else 200,
         account=account,
+        title=title_of_meter(visit.registry, account, words_of(visit.request)),
         typed=typed,
         fault=fault,
         saved=saved,

@@ -43,6 +43,7 @@ from worker.web.dependencies import (
     browser_form,
     gas_suffix,
     may_renew,
+    title_of_meter,
 )
 from worker.web.error_pages import HttpRefusal
 from worker.web.pages.consent_callback import (
@@ -52,7 +53,7 @@ from worker.web.pages.consent_callback import (
     open_accounts,
     publish_request,
 )
-from worker.web.rendering import render, render_with_form
+from worker.web.rendering import render, render_with_form, words_of
 from worker.web.request_audit import note_subject
 
 router = APIRouter()
@@ -123,7 +124,8 @@ Renewable = Annotated[Account, Depends(load_renewable)]
 @router.get("/accounts/{account_id}/renew")
 def show_renewal(visit: VisitDep, account: Renewable) -> Response:
     form_to = [visit.sync.suppliers.main.endpoints.authorize_url]
-    return render(visit.request, "renew.html", form_to=form_to, account=account)
+    title = title_of_meter(visit.registry, account, words_of(visit.request))
+    return render(visit.request, "renew.html", form_to=form_to, account=account, title=title)
 
 
 @router.post("/accounts/{account_id}/renew", name=AuditAction.CONSENT_BEGIN, dependencies=[account_form("/renew")])

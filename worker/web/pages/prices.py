@@ -32,7 +32,7 @@ from worker.domain.prices.choices import TariffChoices, format_hours, read_hours
 from worker.domain.prices.own_prices import read_own_prices
 from worker.domain.usage import SUBSCRIPTIONS
 from worker.domain.windows import DateWindow
-from worker.web.dependencies import Visit, VisitDep, account_form, check_session_form
+from worker.web.dependencies import Visit, VisitDep, account_form, check_session_form, title_of_meter
 from worker.web.pages.account_forms import Choosable
 from worker.web.rendering import render, words_of
 from worker.web.request_audit import note_refusal
@@ -140,6 +140,7 @@ def _render(
         "prices.html",
         status=422 if fault else 200,
         account=account,
+        title=title_of_meter(visit.registry, account, words_of(visit.request)),
         tariff=tariff,
         beginning=BEGINNING,
         saved=saved,

@@ -43,6 +43,8 @@ def test_a_name_is_the_title_of_the_meters_page_and_its_name_in_the_list(
     assert f"<h1>{NAME}</h1>" in page and f"<title>{NAME} · Relève</title>" in page
     assert "…0011" in page
     assert f'value="{NAME}"' in html.unescape(browser.get(f"/accounts/{account}/connection", headers=FRENCH).text)
+    for form in ("prices", "alerts"):  # Each says of which meter it is.
+        assert f"← {NAME}</a>" in html.unescape(browser.get(f"/accounts/{account}/{form}", headers=FRENCH).text)
     listed = html.unescape(browser.get("/", headers=FRENCH).text)
     assert re.search(rf'class="meter-name given">[^<]*{re.escape(NAME)}</span>', listed)
     assert name(service, account, "")[0] == 303 and named(service, account) == ""

@@ -87,7 +87,7 @@ def test_without_days_the_newest_month_stands_beside_the_same_days_of_the_year_b
     account = add_home(service, days=400)
     page = page_of(service, account)
     difference, *of_spans = facts_of(page, "Consommation")
-    assert difference == "+87,8 kWh (+70 %) sur les 24 mêmes jours, connus des deux côtés"
+    assert difference == "+87,8 kWh (+70 %) sur 24 jours connus des deux côtés"
     assert [one[-16:].strip() for one in of_spans] == ["24 jours sur 24"] * 2
     asked = page_of(service, account, "?from=2024-07-01&to=2024-07-24&with_from=2023-07-01&with_to=2023-07-24")
     assert facts_of(asked, "Consommation") == [difference, *of_spans]
