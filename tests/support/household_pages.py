@@ -50,6 +50,7 @@ def record_outcome(
 
 
 def csrf_of(page: str) -> str:
-    match = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
-    assert match, "the page has a form with its hidden field"
-    return match[1]
+    """Return the hidden field of the page's own form, which comes after that of a notice."""
+    values = re.findall(r'name="csrf" value="([0-9a-f]{64})"', page)
+    assert values, "the page has a form with its hidden field"
+    return str(values[-1])

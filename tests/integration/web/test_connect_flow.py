@@ -381,7 +381,7 @@ def test_a_signed_in_household_renews_a_consent_that_it_has_stopped(v2026: Conne
     v2026.connect(browser)
     (before,) = v2026.accounts()
     stop_consent(v2026.parts.stores, before.id)
-    assert f"/accounts/{before.id}/renew" in browser.get(f"/accounts/{before.id}").text
+    assert f"/accounts/{before.id}/renew" in browser.get(f"/accounts/{before.id}/connection").text
     done = v2026.come_back(browser, v2026.agree(begin_renewal(v2026, browser, before.id)))
     assert done.headers["location"] == f"/accounts/{before.id}"
     newest, former = v2026.parts.stores.registry.consents.list_proofs(before.id)
@@ -426,4 +426,4 @@ def test_where_no_share_names_the_meter_nobody_renews_without_a_proof(service: C
     service.connect(browser)
     (account,) = service.accounts()
     assert browser.get(f"/accounts/{account.id}/renew").headers["location"] == f"/accounts/{account.id}"
-    assert "/renew" not in browser.get(f"/accounts/{account.id}").text
+    assert "/renew" not in browser.get(f"/accounts/{account.id}/connection").text
