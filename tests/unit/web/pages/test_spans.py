@@ -168,7 +168,7 @@ def test_the_day_of_the_bill_gives_its_years_and_is_forgotten_on_request(service
             "L’année de facturation commencée le 14 mars 2023",
         ),
     ]
-    assert "sur les 133 mêmes jours" in page_of(service, account, html.unescape(links[1][0]))
+    assert "sur 133 jours connus" in page_of(service, account, html.unescape(links[1][0]))
     assert 'value="14"' in page and '<option value="3" selected>' in page
     for day, month in (("31", "4"), ("x", "3"), ("9" * 99, "3"), ("1", "")):
         assert send(day=day, month=month) == 422
