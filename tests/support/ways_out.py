@@ -209,7 +209,7 @@ def read_page(browser: TestClient, account: str, view: str, day: date, language:
     chart = _between(page, '<section id="chart"', "</section>")
     flows = re.findall(r"<dd>([^<]*)</dd>", _between(chart, '<dl class="flows">', "</dl>"))
     total = flows or re.findall(r'<p class="chart-total">\s*<strong>([^<]*)</strong>', chart)
-    head = chart.partition('<div class="plotting"')[0].partition("<table")[0]
+    head = chart.partition("<table")[0]
     return Page(
         total=_energy(total[0], language),
         fed=_energy(flows[1], language) if flows else "",
