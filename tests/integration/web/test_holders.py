@@ -391,7 +391,7 @@ def test_a_session_names_fifty_accounts_and_the_first_page_twenty_in_one_query(s
     assert list(session.accounts) == [account.id for account in accounts[10:]]
     browser = TestClient(service.app, cookies={SESSION_COOKIE: cookie})
     pages = [browser.get(f"/?page={page}").text for page in (1, 2, 3, 4)]
-    assert [page.count('class="card meter"') for page in pages] == [20, 20, 10, 0]
+    assert [page.count('class="card meter') for page in pages] == [20, 20, 10, 0]
 
 
 # Several browsers and tabs

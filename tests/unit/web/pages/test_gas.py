@@ -207,7 +207,7 @@ def test_a_service_without_gas_says_nothing_of_it(redis_url: str, tmp_path: Path
 
 def test_the_first_page_names_gas_where_there_is_gas(service: ApiService) -> None:
     page = service.stranger().get("/", headers=FRENCH).text
-    assert "Suivez votre électricité et votre gaz" in page and "<h3>GRDF</h3>" in page
+    assert "Suivez votre électricité et votre gaz" in page and "(GRDF)</h3>" in page
 
 
 def test_a_gas_meter_takes_own_prices_alone_and_is_shown_in_euros(service: ApiService) -> None:
