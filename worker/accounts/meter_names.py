@@ -1,7 +1,6 @@
 """The name that a household gives a meter, such as "Maison": for its pages, and for the outputs that show names.
 
-A name is sealed, and never reaches logs, the audit trail, the API or a tenant's outputs. A CSV takes it by
-``worker.domain.exports.to_csv_cell``, as somebody may name a meter like a formula.
+A name is sealed, and never reaches logs, the audit trail, the API, a CSV or a tenant's outputs.
 """
 
 from __future__ import annotations

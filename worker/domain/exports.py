@@ -141,11 +141,11 @@ def to_csv_fields(document: Document, doctype: Doctype) -> Document:
     fields = {"fold": 0, **to_public_fields(document, doctype), "load": format_kwh(to_amount(document["load"]))}
     for name in _names_of_energies(doctype):
         fields |= {f"{name}.{period}": energy for period, energy in fields.pop(name, {}).items()}
-    return {name: to_csv_cell(value) for name, value in fields.items()}
+    return {name: _to_csv(value) for name, value in fields.items()}
 
 
-def to_csv_cell(value: Any) -> Any:
-    """Return the cell for a value. Texts of suppliers and people aren't trusted, so none may look like a formula."""
+def _to_csv(value: Any) -> Any:
+    """Return the cell for a value. The supplier's texts aren't trusted, so none may look like a formula."""
     if isinstance(value, str) and value.startswith(_FORMULA_SIGNS):
         return f"'{value}"
     return "true" if value is True else value

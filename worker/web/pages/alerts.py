@@ -76,7 +76,7 @@ def _load_series(visit: Visit, account: Account) -> dict[Series, SeriesState]:
 def _render(
     visit: Visit, account: Account, typed: Mapping[str, str], fault: str = "", *, saved: bool = False
 ) -> Response:
-    tariff, household = load_tariff(visit.registry, visit.stores.measures, account), visit.session.household
+    tariff = load_tariff(visit.registry, visit.stores.measures, account)
     return render(
         visit.request,
         "alerts.html",
@@ -86,10 +86,19 @@ def _render(
         typed=typed,
         fault=fault,
         saved=saved,
-        sends_mail=visit.access.mails.sends_mail,
-        is_home=visit.settings.is_home,
-        address=visit.access.ways_back.addresses.load(household.id) if household else None,
+        mail=_describe_mail(visit),
         has_cost=tariff.choice_on(tariff.today) or typed["cost"],
         has_power=peaks_of_power() in _load_series(visit, account),
         subscribed=find_subscribed(visit.stores.measures, account, tariff, tariff.today),
     )
+
+
+def _describe_mail(visit: Visit) -> str:
+    """Return whether the household is mailed: ``on``, ``off``, only with an ``address``, or ``none`` for never."""
+    household = visit.session.household
+    address = visit.access.ways_back.addresses.load(household.id) if household else None
+    if not visit.access.mails.sends_mail or (visit.settings.is_home and address is None):
+        return "none"
+    if address is None:
+        return "address"
+    return "on" if address.notices else "off"
