@@ -399,6 +399,17 @@ def test_a_renewal_with_another_meter_is_refused_and_led_back(v2026: ConnectServ
     assert f"…{METER[-4:]}" in told.text and f"…{OTHER[-4:]}" in told.text and "/invitation/again" in told.text
 
 
+def test_a_renewal_that_the_supplier_breaks_off_is_led_back_to_it(v2026: ConnectService) -> None:
+    browser = v2026.browser()
+    v2026.connect(browser)
+    (account,) = v2026.accounts()
+    state = re.findall(r"[?&]state=([^&]+)", begin_renewal(v2026, browser, account.id))[0]
+    broken = {"error": "invalid_request", "error_description": "demande_non_aboutie", "state": state}
+    told = browser.get("/callback/enedis", params=broken)
+    assert told.status_code == 400 and 'href="/invitation/again"' in told.text
+    assert browser.get("/invitation/again").headers["location"].startswith(v2026.supplier)
+
+
 def test_a_renewal_ends_with_the_session_that_began_it(v2026: ConnectService) -> None:
     browser = v2026.browser()
     v2026.connect(browser)

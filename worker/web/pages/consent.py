@@ -101,15 +101,14 @@ def open_invitation(visit: ConsentVisitDep, invitation: Annotated[str, Form(max_
 
 @router.get("/invitation/again", dependencies=[Depends(require_person)])
 def choose_again(visit: ConsentVisitDep) -> Response:
-    """Redirect to the supplier's page again, because the consent was given for a meter other than the invitation's."""
-    own = visit.find_request()
-    invited = visit.consent.connector.outcomes.find_invited(own) if own else None
-    if invited is None or invited.invitation.used_at is not None:
+    """Redirect to the supplier's page again, as no consent was given there, or one for another meter than invited."""
+    invitation = visit.find_invitation(visit.find_request())
+    if invitation is None:
         return visit.page("invitation_over")
-    account = visit.registry.accounts.account_of(invited.invitation)
+    account = visit.registry.accounts.account_of(invitation)
     if account is not None and account.state is AccountState.CLOSED:
         return RedirectResponse("/invitation", 303)  # The form there opens the account's history.
-    return _go_on(visit, invited.invitation)
+    return _go_on(visit, invitation)
 
 
 def load_renewable(visit: VisitDep, account: OwnAccount) -> Account:

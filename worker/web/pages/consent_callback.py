@@ -47,6 +47,7 @@ from worker.domain.connection_request import (
     RequestState,
 )
 from worker.domain.consents import REQUEST_LIFE
+from worker.domain.invitation import Invitation
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.logs import fields
 from worker.runtime.stores import Stores
@@ -72,6 +73,7 @@ _LONGEST_WAIT_S: Final = 60
 _START_AGAIN: Final = (f"/connect/{ENEDIS.name}", "connect.again")
 _HOME: Final = ("/", "connect.home")
 _INVITATION: Final = ("/invitation", "connect.invitation")
+_RETRY: Final = ("/invitation/again", "message.again")
 _CHOOSE_AGAIN: Final = ("/invitation/again", "connect.other_meter.go")
 _READING: Final = ("/connect/reading", "connect.reading")
 _RIGHT_AGAIN: Final = ("/connect/right/again", "connect.right.again")
@@ -160,13 +162,29 @@ class ConsentVisit(dependencies.Visit):
     def find_request(self) -> ConnectionRequest | None:
         return self.consent.requests.of_browser(self.names.hashes)
 
-    def page(self, name: str, wait_s: int = 0, *, supplier: str = ENEDIS.name, **words: str) -> Response:
+    def find_invitation(self, own: ConnectionRequest | None) -> Invitation | None:
+        """Return the invitation of a request, if it can still be used."""
+        invited = self.consent.connector.outcomes.find_invited(own) if own else None
+        return invited.invitation if invited and invited.invitation.used_at is None else None
+
+    def page(
+        self,
+        name: str,
+        wait_s: int = 0,
+        *,
+        own: ConnectionRequest | None = None,
+        supplier: str = ENEDIS.name,
+        **words: str,
+    ) -> Response:
         """Return the page of an outcome; with ``wait_s`` the page reloads itself after so many seconds.
 
-        ``supplier``: the supplier whose consent the page is about. ``words``: more facts for the page's texts.
+        ``own``: the browser's request, if it has failed. ``supplier``: the supplier whose consent the page is about.
+        ``words``: more facts for the page's texts.
         """
         status, action = _PAGES[name]
-        if action is _START_AGAIN and dependencies.needs_invitation(self.sync, supplier):
+        if action is _START_AGAIN and self.find_invitation(own):
+            action = _RETRY
+        elif action is _START_AGAIN and dependencies.needs_invitation(self.sync, supplier):
             action = _INVITATION  # Without an invitation, a new start would lead to no account.
         facts = {"supplier": words_of(self.request)(f"supplier.{supplier}"), "digits": "…", **words}
         return render_message(self.request, f"connect.{name}", status, action, facts, reload_s=wait_s)
@@ -292,7 +310,7 @@ def answer_request(visit: ConsentVisit, own: ConnectionRequest, *, opens: bool =
             return RedirectResponse(dependencies.RIGHT_STATE, 303)
         case RequestState.HELD | RequestState.REFUSED:
             page = own.page if own.page in _PAGES else _failure_page(own.page)
-            return visit.page(page, supplier=own.supplier)
+            return visit.page(page, own=own, supplier=own.supplier)
 
 
 def _take_on(visit: ConsentVisit, own: ConnectionRequest) -> ConnectionRequest:
