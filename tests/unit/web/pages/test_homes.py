@@ -81,7 +81,7 @@ def test_a_named_meter_has_its_name_on_its_tab_and_not_with_others(service: ApiS
     browser = service.browser(power, gas)
     join(browser, power, gas)
     save_name(registry, registry.accounts.get_existing(gas), "Maison")
-    assert '>Gaz<span class="of-name"> · Maison</span></a>' in load(browser, power)
+    assert '>Gaz<span class="wide-only"> · Maison</span></a>' in load(browser, power)
     assert "Maison" not in load(service.browser(power), power).partition('id="meter-name"')[0]
 
 

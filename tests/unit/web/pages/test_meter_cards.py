@@ -97,6 +97,17 @@ def test_a_meter_read_every_six_months_shows_its_newest_billed_period(service: A
     assert "Gaz · Compteur" in page and "922 kWh" in page and "Aucune donnée" not in page
 
 
+def test_whole_days_of_a_curve_count_where_no_daily_value_is_stored(service: ApiService) -> None:
+    account = service.add(11)
+    for number in range(3):
+        service.store_half_hours(account, YESTERDAY - timedelta(days=number), [100] * 48)
+    record_outcome(service, account, Series.LOAD_CURVE, day=YESTERDAY)
+    page = home_of(service, account)
+    assert ">4,80 kWh<" in page and ">14,4 kWh<" in page and "3 jours sur 31" in page
+    month = html.unescape(service.browser(account).get(f"/accounts/{account}", headers=FRENCH).text)
+    assert "3 jours sur 31" in month and "pas de valeur" not in month
+
+
 def test_where_only_a_part_of_a_day_is_stored_the_card_does_not_say_that_there_is_nothing(service: ApiService) -> None:
     account = service.add(11)
     service.store_half_hours(account, YESTERDAY, [100] * 10)
