@@ -17,14 +17,25 @@ from worker.accounts.prices import BEGINNING, load_tariff, read_costs
 from worker.accounts.spans import load_bill_day, read_known_days, save_bill_day
 from worker.domain.account import Account
 from worker.domain.audit_entry import AuditAction
+from worker.domain.documents import round_kwh
 from worker.domain.prices.cost import Cost, row_of_days
-from worker.domain.spans import LEAP_YEAR, bill_year, compare_spans, same_days_before, split_by, sum_days
+from worker.domain.spans import (
+    LEAP_YEAR,
+    SpanComparison,
+    bill_year,
+    compare_spans,
+    same_days_before,
+    split_by,
+    sum_days,
+)
 from worker.domain.windows import ONE_DAY, DateWindow, merge_windows
 from worker.web.dependencies import OwnAccount, Visit, VisitDep, account_form
 from worker.web.pages.account_forms import Choosable
 from worker.web.pages.account_head import StoredFlow, load_meter, render_section
 from worker.web.pages.costs import to_millionths
+from worker.web.rendering import words_of
 from worker.web.request_audit import note_refusal
+from worker.web.texts import Words
 
 router = APIRouter()
 _MOST_ROWS: Final = 62  # Days; a longer span has a row for each month.
@@ -61,8 +72,9 @@ def _render(visit: Visit, account: Account, asked: Sequence[tuple[str, str]], fa
         fault = "days"
     else:
         found = _sum_up(visit, account, meter.flows, spans, bill_day) if meter.flows else {}
+    typed = [(str(span.start), str(span.last)) for (span, *_), _ in found.get("spans", ())] or asked
     values: dict[str, Any] = {
-        "asked": asked,
+        "asked": [*typed, ("", ""), ("", "")][:2],
         "bill_day": bill_day,
         "fault": fault,
         "first_day": BEGINNING,
@@ -85,7 +97,7 @@ def _sum_up(
     """Return what the page shows of these spans; without any, of the newest month and the same days a year earlier.
 
     ``spans``: each with its sums and its cost, and with those of its days or months. ``comparisons``: by what is
-    compared. ``choices``: spans to choose, each beside the same days a year earlier.
+    compared, each with ``_describe_changes``. ``choices``: spans to choose, each beside the same days a year earlier.
     """
     stored = DateWindow(min(flow.first for flow in flows), max(flow.last for flow in flows) + ONE_DAY)
     month = DateWindow(stored.last.replace(day=1), stored.end)
@@ -108,7 +120,12 @@ def _sum_up(
     # A day whose cost is known in part counts in a total, but it is compared with no other.
     whole = {day: to_millionths(cost.total) for day, cost in costs.items() if cost.known == cost.expected == 1}
     compared = {**amounts, "cost": whole} if len(spans) > 1 else {}
-    comparisons = {name: found for name, days in compared.items() if (found := compare_spans(spans[0], spans[1], days))}
+    words = words_of(visit.request)
+    comparisons = {
+        name: (found, *_describe_changes(name, found, words))
+        for name, days in compared.items()
+        if (found := compare_spans(spans[0], spans[1], days))
+    }
     choices = {"same": spans[0]}
     if bill_day:
         year = bill_year(bill_day, stored.last)
@@ -118,3 +135,14 @@ def _sum_up(
         }
     offered = {name: (span, same_days_before(span)) for name, span in choices.items() if span.overlap(stored)}
     return {"spans": shown, "comparisons": comparisons, "choices": offered}
+
+
+def _describe_changes(name: str, compared: SpanComparison, words: Words) -> tuple[str, list[str]]:
+    """Return whether it is ``more``, ``less`` or the ``same``, and the changes of a comparison in words."""
+    texts = []
+    for difference, percents in compared.changes():
+        sign = "+" if difference > 0 else "\N{MINUS SIGN}" if difference < 0 else ""
+        amount = words.euros(round_kwh(abs(difference), 2)) if name == "cost" else words.energy(abs(difference))
+        texts.append(sign + amount + ("" if percents is None else f" ({words.change(percents)})"))
+    difference = compared.now.amount - compared.before.amount
+    return "more" if difference > 0 else "less" if difference < 0 else "same", texts
