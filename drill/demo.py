@@ -258,7 +258,7 @@ def connect_gas(
         raise PageNotReady(f"the declaration for gas was not taken: status {sent.status_code}")
     accept()
     gas_account = follow_pages(browser, f"{web}{sent.headers['Location']}", "the gas", meanwhile=check_rights)
-    page = browse(browser, f"{web}/accounts/{gas_account}").text
+    page = browse(browser, f"{web}/accounts/{gas_account}/connection").text
     joined = {"csrf": _find_csrf(page), "other": account_id}
     browser.post(f"{web}/accounts/{gas_account}/home", joined, timeout=_TIMEOUT_S).raise_for_status()
     return gas_account, meter["postcode"]
@@ -292,10 +292,11 @@ def _tell(simulator: str, path: str, **switches: str) -> dict[str, str]:
 
 
 def _find_csrf(page: str) -> str:
-    found = _CSRF.search(page)
-    if found is None:
+    """Return the hidden field of the page's own form, which comes after that of a notice."""
+    found = _CSRF.findall(page)
+    if not found:
         raise PageNotReady("the page has no form")
-    return found[1]
+    return str(found[-1])
 
 
 @command(audit=OWN_DATA)
