@@ -20,6 +20,7 @@ from tests.support.browser import (
     click,
     go,
     open_profile,
+    set_screen,
     text_of,
     wait_for,
 )
@@ -91,6 +92,10 @@ def test_a_household_connects_watches_its_data_come_reads_and_removes(site: Site
 
         go(browser, "Connexion et données", "Mes données")
         check_page(browser)
+        set_screen(browser, PHONE)
+        browser.refresh()
+        current = browser.find_element(By.CSS_SELECTOR, ".sections [aria-current]")
+        assert 0 <= current.rect["x"] and current.rect["x"] + current.rect["width"] <= PHONE
         go(browser, "Supprimer mon compte", "Supprimer définitivement")
         go(browser, "Supprimer définitivement", "Reçu")
         check_page(browser)

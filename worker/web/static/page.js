@@ -122,6 +122,12 @@ document.querySelectorAll("[data-chart]").forEach(function readChart(box) {
   box.addEventListener("blur", () => point(null));
 });
 
+(function showSection() {
+  // On a phone, the navigation of a meter's page is wider than the window.
+  const current = document.querySelector(".sections [aria-current]");
+  if (current) current.parentElement.scrollLeft = current.offsetLeft - current.parentElement.offsetLeft - 16;
+})();
+
 (function readSecret() {
   const form = document.querySelector("[data-secret]");
   const secret = window.location.hash.slice(1);
