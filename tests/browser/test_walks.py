@@ -95,7 +95,7 @@ def test_a_household_connects_watches_its_data_come_reads_and_removes(site: Site
         set_screen(browser, PHONE)
         browser.refresh()
         current = browser.find_element(By.CSS_SELECTOR, ".sections [aria-current]")
-        assert 0 <= current.rect["x"] and current.rect["x"] + current.rect["width"] <= PHONE
+        assert current.rect["x"] >= 0 and current.rect["x"] + current.rect["width"] <= PHONE
         go(browser, "Supprimer mon compte", "Supprimer définitivement")
         go(browser, "Supprimer définitivement", "Reçu")
         check_page(browser)
