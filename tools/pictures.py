@@ -53,10 +53,10 @@ def _take_demo(browser: webdriver.Chrome, shown: str) -> None:
     page = browser.current_url.partition("?")[0]
     browser.get(f"{page.partition('/accounts/')[0]}/access")
     _press(browser, "form[action='/access/kept'] button")
-    yesterday = _today() - timedelta(days=1)
+    newest = _today() - timedelta(days=2)  # Before 08:00 yesterday's data is not there yet.
     last_month = _today().replace(day=1) - timedelta(days=1)
     _take(browser, "charts", f"{page}?lang=en&by=month&at={last_month:%Y-%m-01}", DESKTOP, 1080)
-    _take(browser, "phone", f"{page}?lang=en&by=day&at={yesterday}", PHONE + 70, 1480)
+    _take(browser, "phone", f"{page}?lang=en&by=day&at={newest}", PHONE + 70, 1480)
     browser.get(_address_after(shown, "operator's page"))
     _press(browser, "form[action='/operator/link'] button")
     until(lambda: browser.current_url.endswith("/operator"), "the operator's page")
