@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from functools import cache
@@ -182,6 +183,8 @@ def end_of(document: Mapping[str, Any], by: str) -> str:
 
 def compare_pages(home: Home, comparison: Comparison) -> None:
     browser = home.house.service.browser(home.account)
+    # Without a single daily value, figures and charts of several days count the whole days of the curve.
+    of_days = home.flow if home.flow.days() else replace(home.flow, unfetchable=None)
     months = {span_of("month", day)[0] for day in home.days} | {span_of("month", day)[0] for day in home.flow.days()}
     spans = [("day", day) for day in home.days]
     spans += sorted({("week", span_of("week", day)[0]) for day in home.days})
@@ -193,13 +196,14 @@ def compare_pages(home: Home, comparison: Comparison) -> None:
         for language in LANGUAGES if both else [LANGUAGES[number % 2]]:
             page = read_page(browser, home.account, view, day, language)
             where = f"{view} {day} {language}"
-            compare_chart(where, page, chart(view, day, home.flow, home.fed), view, comparison)
+            flow = home.flow if view == "day" else of_days
+            compare_chart(where, page, chart(view, day, flow, home.fed), view, comparison)
             # A tile for the last known day, its month and its year.
-            last = max(home.flow.days(), default=None)
+            last = max(of_days.days(), default=None)
             tiles = [(view, span_of(view, last)[0]) for view in ("day", "month", "year")] if last else []
             comparison.same(f"{where} tiles", [tile[:2] for tile in page.figures], tiles)
             for of_tile, first, *read in page.figures:
-                told = chart(of_tile, first, home.flow, home.fed, with_steps=False)
+                told = chart(of_tile, first, of_days, home.fed, with_steps=False)
                 expected = [shown(told.total, of_tile), shown(told.fed, of_tile), told.known, told.change]
                 comparison.same(f"{where} tile of {of_tile} {first}", read, expected)
 
