@@ -168,6 +168,7 @@ def test_an_own_home_begins_with_its_token_and_is_opened_elsewhere_by_its_passwo
         browser.get(f"{site.address}/access/sessions")
         look_at(browser, "home-sessions")
         browser.get(site.address)
+        click(browser, "Accès depuis d’autres appareils")
         go(browser, "Créer un mot de passe", "Notez-le maintenant")
         look_at(browser, "home-password")
         password = text_of(browser, ".recovery-code code")
