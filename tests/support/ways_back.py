@@ -9,11 +9,12 @@ import httpx2
 from fastapi.testclient import TestClient
 
 from tests.support.api_service import ApiService
-from tests.support.household_pages import csrf_of
+from tests.support.household_pages import FRENCH, csrf_of
 from tests.support.mail_server import MailReceiver
 from tests.support.waiting import until
 from worker.web.dependencies import SESSION_COOKIE, Session, load_session
 
+HOME = "Anne.Home@example.org"
 CODE = re.compile(r"(?:[0-9A-HJKMNP-TV-Z]{4}-){6}[0-9A-HJKMNP-TV-Z]{4}")
 _LINK = re.compile(r"(http://[^\s#]+)#((?:sign_in|address)_link_[a-z0-9]{12}_[\w-]{43})")
 _SHOWN_CODE = re.compile(rf'recovery-code"><code>({CODE.pattern})</code>')
@@ -62,3 +63,13 @@ def confirm_address(browser: TestClient, mails: MailReceiver, address: str) -> N
     (link,) = links_of(mails)
     confirmed = press(browser, "/access/confirm", "/access/confirm", link=link)
     assert confirmed.status_code == 200, unescape(confirmed.text)
+
+
+def household(service: ApiService, account: str, mails: MailReceiver, headers: dict[str, str] = FRENCH) -> TestClient:
+    """Return a browser whose household has confirmed the address ``HOME``."""
+    browser = service.browser(account)
+    browser.headers.update(headers)
+    confirm_address(browser, mails, HOME)
+    mails.messages.clear()
+    mails.recipients.clear()
+    return browser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -51,11 +52,13 @@ def save_limits(registry: Registry, account: Account, limits: AlertLimits) -> No
         locked.outbox.enqueue_energy(civil_date(registry.now()), accounts=[account.id], kinds=[_SHOWING_KIND])
 
 
-def find_subscribed(measures: MeasureStore, account: Account, tariff: AccountTariff, day: date) -> int | None:
-    """Return the subscribed power of a day in mVA: as the contract tells it, else as the household set it."""
+def find_subscribed(
+    measures: MeasureStore, account: Account, tariff: AccountTariff, days: Iterable[date]
+) -> dict[date, int | None]:
+    """Return the subscribed power of days in mVA: as the contract tells it, else as the household set it."""
     doctype, kva = contract_series().inputs, power_of(tariff)
     contracts = [to_entry(one) for one in measures.read(account.id, {doctype: ALL_KEYS})[doctype]]
-    return subscribed_on(day, contracts) or (kva and kva * MILLIWATT_HOURS_PER_KWH)
+    return {day: subscribed_on(day, contracts) or (kva and kva * MILLIWATT_HOURS_PER_KWH) for day in days}
 
 
 def read_exceeded(
@@ -69,7 +72,8 @@ def read_exceeded(
     costs = read_costs(measures, account.id, tariff, window)[0] if limits.cost is not None else {}
     powers = {date.fromisoformat(one.key): one.amount for one in map(to_entry, stored[power])}
     since = limits.power_since or date.max
-    subscribed = {day: find_subscribed(measures, account, tariff, day) for day in powers if day >= since}
+    compared = [day for day in powers if day >= since]
+    subscribed = find_subscribed(measures, account, tariff, compared) if compared else {}
     found = {
         day: find_exceeded(limits, energies.get(day), costs.get(day), powers.get(day), subscribed.get(day))
         for day in window.dates()
@@ -100,16 +104,15 @@ class AlertWatch:
     def tell(self, writes: Writes) -> None:
         """Insert the notices of a stored window's days, one a day. Safe to repeat. Raises StoreUnavailable."""
         account_id, now = writes["account_id"], self.registry.now()
-        limits = (
-            load_limits(self.registry, account_id) if writes["changed"] and not is_backfill(writes) else AlertLimits()
-        )
+        if not writes["changed"] or is_backfill(writes) or not self.channels.mails_households:
+            return
+        limits = load_limits(self.registry, account_id)
         if limits == AlertLimits() or not (days := days_to_tell(writes, limits, civil_date(now))):
             return
         account, source = self.registry.accounts.get(account_id), SOURCES.get(series_of(writes).description.granularity)
-        channels = {HOUSEHOLD_CHANNEL}.intersection(self.channels.names_for_account(account.tenant))
         for window in to_windows(days):
             found, _ = read_exceeded(self.registry, self.measures, account, limits, window)
             for day, exceeded in found.items():
                 if reason := "+".join(limit for limit, told in exceeded.items() if told is source):
-                    notices = build_notices(channels, NoticeKind.ALERT, reason, str(day), now, account_id)
+                    notices = build_notices([HOUSEHOLD_CHANNEL], NoticeKind.ALERT, reason, str(day), now, account_id)
                     self.registry.notices.insert_new(notices)

@@ -119,9 +119,13 @@ class NoticeChannels:
 
     def names_for_account(self, tenant: str) -> tuple[str, ...]:
         """Return the result of ``names`` and, if there is a mail service, the name of the channel to households."""
+        return (*self.names(tenant), *([HOUSEHOLD_CHANNEL] if self.mails_households else []))
+
+    @property
+    def mails_households(self) -> bool:
+        """Whether there is a mail service, which also mails households."""
         services = (channel for channel in self.of_settings.values() if isinstance(channel, NotifyService))
-        is_mail = any(notice_services.is_mail(service.url) for service in services)
-        return (*self.names(tenant), *([HOUSEHOLD_CHANNEL] if is_mail else []))
+        return any(notice_services.is_mail(service.url) for service in services)
 
     def find(self, name: str, tenant: str = DEFAULT_TENANT) -> Channel | None:
         """Return a channel; None if it isn't set up. Raises NotDelivered if a webhook can't be decrypted."""

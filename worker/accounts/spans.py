@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import date, timedelta
 from typing import Final
@@ -25,13 +26,20 @@ def read_known_days(measures: MeasureStore, account_id: str, daily: Series, wind
     """
     documents = measures.read(account_id, {daily.inputs: key_range(window, daily.inputs)})[daily.inputs]
     days = {date.fromisoformat(entry.key): entry.amount for entry in map(to_entry, documents)}
-    if curve := find_curve(daily):
-        lacking = [day for day in window.dates() if day not in days]
-        for part in plan_repair(lacking, curve.description.days_read_at_once):
-            first, end = key_range(part, curve.inputs)
-            steps = measures.read(account_id, {curve.inputs: (shift_key(first, -_AN_HOUR), end)})[curve.inputs]
-            whole = days_of_curve(curve, map(to_entry, steps))
-            days = {day: entry.amount for day, entry in whole.items()} | days
+    curve = find_curve(daily)
+    lacking = [day for day in window.dates() if day not in days]
+    return read_whole_days(measures, account_id, curve, lacking) | days if curve else days
+
+
+def read_whole_days(
+    measures: MeasureStore, account_id: str, curve: Series, wanted: Collection[date]
+) -> dict[date, int]:
+    """Return the energy of those of the wanted days that the curve covers whole, and perhaps of others beside them."""
+    days = dict[date, int]()
+    for part in plan_repair(wanted, curve.description.days_read_at_once):
+        first, end = key_range(part, curve.inputs)
+        steps = measures.read(account_id, {curve.inputs: (shift_key(first, -_AN_HOUR), end)})[curve.inputs]
+        days |= {day: entry.amount for day, entry in days_of_curve(curve, map(to_entry, steps)).items()}
     return days
 
 

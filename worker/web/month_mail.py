@@ -45,7 +45,7 @@ class MonthMails:
         for row in self.mails.addresses.iterate_months():
             about, asked_on = f"{row.household_id}@{month.start:%Y-%m}", civil_date(row.month_since or now)
             for account in self.mails.list_accounts(row.household_id):
-                is_told = about in [notice.about for notice in registry.notices.list_for_account(account.id)]
+                is_told = any(notice.about == about for notice in registry.notices.list_for_account(account.id))
                 if is_told or not (account.active or account.files_only):
                     continue
                 if is_month_due(month, self._find_known(account, month), asked_on, civil_date(now)):

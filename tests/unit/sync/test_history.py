@@ -364,6 +364,4 @@ def test_a_nights_window_asks_the_registry_as_often_as_0_2_0_and_redis_once_less
     )
     with watch_statements(lambda statement: not statement.startswith("BEGIN")) as statements:
         assert household.run(job)
-    assert (len(statements), len(calls)) == (9 + 3, 5), (
-        "two look for outputs that are to be told, one for limits of alerts"
-    )
+    assert (len(statements), len(calls)) == (9 + 2, 5), "two look for outputs that are to be told"

@@ -54,7 +54,7 @@ def set_alerts(
         measures, tariff = visit.stores.measures, load_tariff(visit.registry, visit.stores.measures, account)
         since = load_limits(visit.registry, account.id).power_since or tariff.today
         # The contract tells the subscribed power, if nothing else does.
-        needed = (peaks, *([] if find_subscribed(measures, account, tariff, since) else [contract_series()]))
+        needed = (peaks, *([] if find_subscribed(measures, account, tariff, [since])[since] else [contract_series()]))
         lacking = (one for one in needed if one in offered and not offered[one].collected)
         switch_series(visit.stores, account.id, dict.fromkeys(lacking, SeriesSwitch.ON))
     save_limits(visit.registry, account, AlertLimits(**amounts, power_since=since))
@@ -89,7 +89,7 @@ def _render(
         mail=_describe_mail(visit),
         has_cost=tariff.choice_on(tariff.today) or typed["cost"],
         has_power=peaks_of_power() in _load_series(visit, account),
-        subscribed=find_subscribed(visit.stores.measures, account, tariff, tariff.today),
+        subscribed=find_subscribed(visit.stores.measures, account, tariff, [tariff.today])[tariff.today],
     )
 
 

@@ -25,7 +25,7 @@ from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from worker.accounts.spans import read_known_days
+from worker.accounts.spans import read_whole_days
 from worker.domain.documents import ALL_KEYS, USUAL_STEP_MINUTES, Entry, key_range, round_change, to_entry, to_reading
 from worker.domain.series import Doctype, Series, find_curve
 from worker.domain.windows import (
@@ -246,7 +246,7 @@ def read_measures(
     entries = {date.fromisoformat(entry.key): entry for entry in read}
     days = {day: entry.amount for day, entry in entries.items()}
     if not days and span.view is not View.DAY:
-        days = {day: amount for one in windows for day, amount in read_days(measures, account_id, one, daily).items()}
+        days = {day: total for one in windows for day, total in _read_whole(measures, account_id, one, daily).items()}
     computed = frozenset(day for day in span.days() if day in entries and entries[day].is_computed)
     curve = find_curve(daily)
     if span.view is not View.DAY or curve is None:
@@ -264,12 +264,18 @@ def read_days(measures: MeasureStore, account_id: str, window: DateWindow, daily
     Without a single daily value in the window, for example when only a curve was imported, its whole days count.
     """
     entries = read_entries(measures, account_id, daily, window)
-    if entries or (curve := find_curve(daily)) is None:
-        return {date.fromisoformat(entry.key): entry.amount for entry in entries}
-    first = first_day(measures, account_id, curve.inputs)
-    if first is None or not first < window.end < date.max:
+    days = {date.fromisoformat(entry.key): entry.amount for entry in entries}
+    return days or _read_whole(measures, account_id, window, daily)
+
+
+def _read_whole(measures: MeasureStore, account_id: str, window: DateWindow, daily: Series) -> Days:
+    """Read the days of a window without daily values that the curve covers whole."""
+    curve = find_curve(daily)
+    first = first_day(measures, account_id, curve.inputs) if curve else None
+    if curve is None or first is None or not first < window.end < date.max:
         return {}
-    return read_known_days(measures, account_id, daily, DateWindow(max(first, window.start), window.end))
+    wanted = list(DateWindow(max(first, window.start), window.end).dates())
+    return read_whole_days(measures, account_id, curve, wanted)
 
 
 def read_entries(

@@ -64,8 +64,8 @@ def download_everything(visit: VisitDep, account: OwnAccount) -> Response:
         yield "README.txt", [_describe_files(visit, account, doctypes)]
         yield "account.json", [json.dumps(describe_account(visit, account), ensure_ascii=False, indent=2) + "\n"]
         for doctype in doctypes:
-            csv, stored = spreadsheet(visit, account, find_range(doctype)), find_range(doctype)
-            yield f"csv/{_name_of(doctype)}.csv", write_parts(stored, csv, check)
+            stored = find_range(doctype)
+            yield f"csv/{_name_of(doctype)}.csv", write_parts(stored, spreadsheet(visit, account, stored), check)
             content = json_file(account, doctype.series, doctype)
             yield f"json/{_name_of(doctype)}.json", write_parts(find_range(doctype), content, check)
 

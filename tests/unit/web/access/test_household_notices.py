@@ -8,14 +8,13 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
-from fastapi.testclient import TestClient
 from sqlalchemy import select, update
 
 from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import window_job
 from tests.support.household_pages import ENGLISH, FRENCH
 from tests.support.mail_server import MailReceiver, mail_url
-from tests.support.ways_back import confirm_address, press
+from tests.support.ways_back import HOME, confirm_address, household, press
 from worker.accounts.household_access import HouseholdAccess
 from worker.accounts.notice_channels import DESCRIPTIONS, compose_household_mail
 from worker.domain.alerts import Limit
@@ -33,7 +32,6 @@ from worker.web.server import deliver_household_notices
 
 pytestmark = pytest.mark.sockets
 
-HOME = "Anne.Home@example.org"
 ENDS_ON = TODAY + timedelta(days=20)
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
@@ -41,16 +39,6 @@ ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 @pytest.fixture(scope="module")
 def service_settings(mail_box: MailReceiver) -> dict[str, str]:
     return {"notify_url": mail_url(mail_box, to="operator@example.org")}
-
-
-def household(service: ApiService, account: str, mails: MailReceiver, headers: dict[str, str]) -> TestClient:
-    """Return a browser whose household has confirmed its address."""
-    browser = service.browser(account)
-    browser.headers.update(headers)
-    confirm_address(browser, mails, HOME)
-    mails.messages.clear()
-    mails.recipients.clear()
-    return browser
 
 
 def remind(service: ApiService, account: str, ends_on: date = ENDS_ON) -> None:

@@ -12,7 +12,7 @@ from tests.support.api_service import ApiService
 from tests.support.household_pages import ENGLISH, FRENCH
 from tests.support.mail_server import MailReceiver, mail_url
 from tests.support.panel_homes import PanelHome, store_home
-from tests.support.ways_back import confirm_address, press, session_of
+from tests.support.ways_back import HOME, household, press, session_of
 from worker.accounts.meter_names import save_name
 from worker.accounts.notice_channels import NoticeChannels
 from worker.accounts.notices import NoticeSender
@@ -27,7 +27,6 @@ from worker.web.server import deliver_household_notices
 
 pytestmark = pytest.mark.sockets
 
-HOME = "Anne.Home@example.org"
 IN_JUNE = datetime(2024, 6, 20, 18, tzinfo=UTC)  # Today is 25 July 2024, so June is the month to tell.
 PRICES = "[[electricity]]\nfrom = 2023-01-01\nsubscription = 30\nbase = 0.25\n"
 BLANK = str.maketrans({"\N{NO-BREAK SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": " "})
@@ -36,16 +35,6 @@ BLANK = str.maketrans({"\N{NO-BREAK SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": "
 @pytest.fixture(scope="module")
 def service_settings(mail_box: MailReceiver) -> dict[str, str]:
     return {"notify_url": mail_url(mail_box, to="operator@example.org")}
-
-
-def household(service: ApiService, account: str, mails: MailReceiver, headers: dict[str, str] = FRENCH) -> TestClient:
-    """Return a browser whose household has confirmed its address."""
-    browser = service.browser(account)
-    browser.headers.update(headers)
-    confirm_address(browser, mails, HOME)
-    mails.messages.clear()
-    mails.recipients.clear()
-    return browser
 
 
 def ask(service: ApiService, browser: TestClient, since: datetime | None = IN_JUNE) -> str:
