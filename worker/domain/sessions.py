@@ -84,6 +84,13 @@ class AccessKey:
         return (self.expires_at is None or now < self.expires_at) and (idle is None or now < self.last_seen_at + idle)
 
 
+class Role(StrEnum):
+    """What an operator may do. ``docs/explanation/access.md`` has the table."""
+
+    SUPPORT = "support"  # Reads, explains, syncs, invites and pauses.
+    ADMIN = "admin"
+
+
 @dataclass(frozen=True, slots=True)
 class Operator:
     """An operator, without secrets. An operator without a password signs in with a link from ``releve access link``."""
@@ -94,6 +101,7 @@ class Operator:
     signed_in_at: datetime | None
     has_password: bool
     has_second_factor: bool
+    role: Role = Role.ADMIN
 
     @property
     def actor(self) -> str:

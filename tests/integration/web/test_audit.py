@@ -30,7 +30,7 @@ from worker.stores.registry.audit import AuditTable
 from worker.web import request_audit as audit
 from worker.web.api.callers import CSRF_HEADER
 from worker.web.dependencies import SESSION_COOKIE, load_session
-from worker.web.pages import operator_overview as operator_audit
+from worker.web.pages import operator_audit
 
 NEW_METER = "30001640000099"
 

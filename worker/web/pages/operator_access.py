@@ -28,9 +28,10 @@ from fastapi.responses import RedirectResponse
 
 from worker.domain.audit_entry import TOO_MANY_CODES, ActorKind, AuditAction
 from worker.domain.clock import real_clock
-from worker.domain.sessions import AccessKey, KeyKind, Operator, plain_name
+from worker.domain.sessions import AccessKey, KeyKind, Operator, Role, plain_name
 from worker.logs import fields
 from worker.stores.redis.locks import Rate, RateLimiter
+from worker.stores.registry import Registry
 from worker.web.client_addresses import is_on_this_machine
 from worker.web.dependencies import (
     OPERATOR_COOKIE,
@@ -51,6 +52,7 @@ from worker.web.request_audit import note_actor, note_refusal
 log = logging.getLogger("releve.web")
 PATH: Final = "/operator"
 router = APIRouter(prefix=PATH)
+LONGEST_TEXT: Final = 100  # The most characters of a text that an operator types to search.
 _FORM_LIFE_S: Final = 86_400
 _WRONG_TRIES: Final = Rate("operator-login", calls=5, window_s=300)
 _LATE_TRIES: Final = Rate("operator-login-late", calls=1, window_s=10)
@@ -73,6 +75,10 @@ class OperatorVisit(Visit):
         confirmed = self.key.details.get(_CONFIRMED)
         at = self.key.created_at.timestamp() if confirmed is None else float(confirmed)
         return real_clock().timestamp() < at + _FRESH.total_seconds()
+
+    def query_text(self, name: str) -> str:
+        """Return a parameter of the address, cut to ``LONGEST_TEXT``; empty if it is missing."""
+        return self.request.query_params.get(name, "")[:LONGEST_TEXT].replace("\x00", "")
 
     def describe(self) -> dict[str, Any]:
         """Return the values for pages with forms: the hidden field, and whether password and code are needed again."""
@@ -107,8 +113,26 @@ def require_form(visit: VisitDep, csrf: Csrf = "") -> OperatorVisit:
     return operator
 
 
+def require_admin(operator: Annotated[OperatorVisit, Depends(require_operator)]) -> OperatorVisit:
+    """Return the visit of an operator with the role ``admin``; tell others that their role doesn't allow the page."""
+    return _check_admin(operator)
+
+
+def require_admin_form(operator: Annotated[OperatorVisit, Depends(require_form)]) -> OperatorVisit:
+    """Return the visit of an operator with the role ``admin`` whose page sent this form, like ``require_form``."""
+    return _check_admin(operator)
+
+
+def _check_admin(visit: OperatorVisit) -> OperatorVisit:
+    if visit.operator.role is not Role.ADMIN:
+        raise EarlyAnswer(render_message(visit.request, "operator.admins_only", 403, (PATH, "operator.title")))
+    return visit
+
+
 OperatorDep = Annotated[OperatorVisit, Depends(require_operator)]
 OperatorForm = Annotated[OperatorVisit, Depends(require_form)]  # For a form sent from the operator's own page.
+AdminDep = Annotated[OperatorVisit, Depends(require_admin)]
+AdminForm = Annotated[OperatorVisit, Depends(require_admin_form)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,3 +304,9 @@ def _subject(visit: Visit, name: str) -> str:
     """
     group = hashlib.sha256(plain_name(name).encode("utf-8", "replace")).hexdigest()[:1]
     return f"{visit.address}:{group}"
+
+
+def titles_of_tenants(registry: Registry) -> dict[str, str]:
+    """Return the titles of the tenants by id; empty if there is only one tenant."""
+    tenants = {tenant.id: tenant.title or tenant.id for tenant in registry.tenants.list_tenants()}
+    return tenants if len(tenants) > 1 else {}

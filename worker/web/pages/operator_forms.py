@@ -48,7 +48,8 @@ from worker.web.pages.operator_access import (
     open_operator_session,
     require_form,
 )
-from worker.web.pages.operator_overview import find_account, operator_page
+from worker.web.pages.operator_account import find_account
+from worker.web.pages.operator_overview import operator_page
 from worker.web.rendering import render, render_message
 from worker.web.request_audit import note_refusal, note_subject
 

@@ -109,7 +109,7 @@ def test_those_whose_consent_ends_within_a_month_are_listed(service: ApiService,
 
 
 def test_long_lists_come_in_pages(service: ApiService, operator: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.web.pages.operator_overview.ACCOUNTS_A_PAGE", 2)
+    monkeypatch.setattr("worker.web.pages.operator_accounts.ACCOUNTS_A_PAGE", 2)
     accounts = sorted(service.add(number) for number in range(3))
     for account in accounts:
         record(service, account, "VENDOR_DOWN")
