@@ -46,7 +46,8 @@ class AuditAction(StrEnum):
     ACCOUNT_BACKFILL = "account.backfill"
     ACCOUNT_BILL_DAY = "account.bill_day"  # The day on which a household's bills begin, which is not in the entry.
     ACCOUNT_ERASE = "account.erase"
-    ACCOUNT_FIND = "account.find"  # Somebody looks up an account by a meter's number, which isn't in the entry.
+    ACCOUNT_EXPORT = "account.export"  # A CSV of a list of accounts; the subject names the list.
+    ACCOUNT_FIND = "account.find"  # Somebody looks up an account; what was typed isn't in the entry.
     ACCOUNT_IMPORT = "account.import"  # Files are imported; the subject counts new, equal and different days.
     ACCOUNT_JOIN = "account.join"
     ACCOUNT_NAME = "account.name"  # A meter gets a name or loses it; the name isn't in the entry.

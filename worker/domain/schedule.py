@@ -106,6 +106,11 @@ def night_start(now: datetime, nightly_at: time) -> datetime:
     return start if start <= local else datetime.combine(local.date() - ONE_DAY, nightly_at, PARIS)
 
 
+def told_day(now: datetime, nightly_at: time) -> date:
+    """Return the day as of which pages judge what is missing: today, or yesterday until the night's run has begun."""
+    return night_start(now, nightly_at).date()
+
+
 @dataclass(frozen=True, slots=True)
 class FleetPolicy:
     """How often series are requested: curves every ``curve_every`` nights, other series every ``daily_every`` nights.
