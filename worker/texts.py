@@ -12,6 +12,8 @@
                              all three come from the series' description
 ``supplier.<name>``          the supplier's name; with ``.about``, what is read from the supplier; with ``.of``, the
                              name in the possessive
+``check.…``                  the results of `releve doctor`'s checks; a ``Message`` fills in their placeholders
+``capacity.…``               the calls of a night, compared with the quota; for a ``Message`` too
 other keys                   texts of the pages
 ============================ ==========================================================================
 
@@ -23,16 +25,20 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import date, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from babel import Locale
-from babel.dates import format_date, format_time
+from babel.dates import format_date, format_time, format_timedelta
+from babel.numbers import format_decimal
 
 from worker.domain.series import SERIES_DESCRIPTIONS
 from worker.domain.windows import PARIS
+from worker.errors import WorkerError
 
 Texts = dict[str, dict[str, str]]  # Key of a text -> language -> text.
 LANGUAGES: Final = ("fr", "en")
@@ -104,3 +110,59 @@ def format_day(day: date, language: str) -> str:
     """Return "24 juillet 2024" or "24 July 2024"; in French the first of a month is "1er"."""
     text = format_date(day, "long", LOCALES[language])
     return text.replace("1 ", "1er ", 1) if language == "fr" and day.day == 1 else text
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A text with its facts, translated when the reader's language is known; ``str`` is for commands and logs.
+
+    A fact is a number, a text, a moment, a day, an error, a Message, or a list of these. A placeholder without a format
+    writes it as the language does (in English plainly, as commands always did). Besides Python's formats there are:
+
+    ``{number:one|other}``       one of two words, by the language's plural rule
+    ``{series:series.*.name}``   the text whose key has the fact in the place of the star
+    ``{idle_s:duration}``        seconds, in the largest unit of which there are at least two
+    ``{names: and }``            what stands between the members of a list; without it, a comma
+    """
+
+    key: str
+    facts: Mapping[str, Any]
+
+    def translate(self, language: str) -> str:
+        return translate(self.key, language, **{name: _Fact(fact, language) for name, fact in self.facts.items()})
+
+    def __str__(self) -> str:
+        return self.translate("en")
+
+
+@dataclass(frozen=True, slots=True)
+class _Fact:
+    value: Any
+    language: str
+
+    def __format__(self, form: str) -> str:
+        value, language, locale = self.value, self.language, LOCALES[self.language]
+        if isinstance(value, list | tuple):
+            joint, form = (", ", form) if "*" in form else (form or ", ", "")
+            return joint.join(format(_Fact(one, language), form) for one in value)
+        if "*" in form:
+            return translate(form.replace("*", str(value)), language)
+        if "|" in form:
+            return form.split("|")[locale.plural_form(value) != "one"]
+        if form == "duration":
+            return format_timedelta(timedelta(seconds=value), threshold=2, locale=locale)
+        return format(value, form) if form else _write(value, language)
+
+
+def _write(value: Any, language: str) -> str:
+    if isinstance(value, Message):
+        return value.translate(language)
+    if language == "en":
+        return str(value)
+    if isinstance(value, WorkerError) and value.code:
+        return translate_code(value.code, "what_to_do", language)
+    if isinstance(value, datetime):
+        return f"{format_day(value.astimezone(PARIS).date(), language)} à {format_clock(value, language)}"
+    if isinstance(value, date):
+        return format_day(value, language)
+    return format_decimal(value, "#,##0", LOCALES[language]) if isinstance(value, int) else str(value)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from config.settings import ConfigError, Settings
 from worker.errors import WorkerError
 from worker.ops.machine import describe_machine_fault
+from worker.texts import Message, has_text
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -125,8 +126,16 @@ class CheckResult:
     """
 
     level: Level
-    text: str
+    message: Message
     check: str = ""
+
+    @property
+    def text(self) -> str:
+        """The English text, for commands and logs."""
+        return self.translate("en")
+
+    def translate(self, language: str) -> str:
+        return self.message.translate(language)
 
     @property
     def failed(self) -> bool:
@@ -139,9 +148,16 @@ class CheckResult:
         return {"check": self.check, "level": self.level.value.lower(), "ok": not self.failed, "told": self.text}
 
 
-ok: Final = partial(CheckResult, Level.OK)
-warn: Final = partial(CheckResult, Level.WARN)
-fail: Final = partial(CheckResult, Level.FAIL)
+def _find(level: Level, key: str, /, check: str = "", **facts: Any) -> CheckResult:
+    """Return a finding with the text ``check.KEY``."""
+    if not has_text(f"check.{key}"):  # For the checks that have no texts in the catalogue yet.
+        key, facts = "told", {"text": key}
+    return CheckResult(level, Message(f"check.{key}", facts), check)
+
+
+ok: Final = partial(_find, Level.OK)
+warn: Final = partial(_find, Level.WARN)
+fail: Final = partial(_find, Level.FAIL)
 Found = Iterator[CheckResult]
 CheckFunction = Callable[[CheckConnections], Iterable[CheckResult]]
 
@@ -150,7 +166,8 @@ def summarize(check: str, found: Iterable[CheckResult]) -> CheckResult:
     """Combine findings into one result: the worst level, with the texts of that level only."""
     results = list(found)
     worst = max((one.level for one in results), key=list(Level).index, default=Level.OK)
-    return CheckResult(worst, "; ".join(one.text for one in results if one.level is worst), check)
+    found_worst = [one.message for one in results if one.level is worst]
+    return CheckResult(worst, Message("check.several", {"found": found_worst}), check)
 
 
 @dataclass(frozen=True, slots=True)
