@@ -56,7 +56,7 @@ def test_an_operator_signs_in_with_a_code_finds_invites_and_erases(
         look_at(browser, "operator-sign-in-elsewhere")
         fill(browser, "/operator/login", "#fault", name=NAME, password=PASSWORD, code="000000")
         look_at(browser, "operator-sign-in-wrong")
-        fill(browser, "/operator/login", "#access", name=NAME, password=PASSWORD, code=code())
+        fill(browser, "/operator/login", "#fresh", name=NAME, password=PASSWORD, code=code())
         look_at(browser, "operator-errors")
         browser.find_element(By.CSS_SELECTOR, "a[href='/operator/accounts?code=VENDOR_DOWN']").click()
         wait_for_element(browser, f"a[href*='{account}']")
@@ -67,13 +67,14 @@ def test_an_operator_signs_in_with_a_code_finds_invites_and_erases(
         fill(browser, "/operator/search", "#missing", wanted=METER)
         assert browser.current_url == f"{site.address}/operator/accounts/{account}#state", "no number"
 
-        browser.get(f"{site.address}/operator")
+        browser.get(f"{site.address}/operator/invitations")
         fill(browser, "/operator/invitations", "#invite-fault", whom="nobody")
         look_at(browser, "operator-invite-fault")
         fill(browser, "/operator/invitations", ".secret", whom=OTHER)
         look_at(browser, "operator-invitation")
-        browser.get(f"{site.address}/operator")
+        browser.get(f"{site.address}/operator/invitations")
         wait_for_element(browser, ".invited li")
+        browser.get(f"{site.address}/operator/access")
         browser.find_element(By.CSS_SELECTOR, "details:has(form[action^='/operator/password']) summary").send_keys(
             Keys.ENTER
         )
@@ -108,7 +109,7 @@ def test_a_link_opens_the_page_on_this_machine(site: Site, browser: webdriver.Ch
         else:
             field.send_keys(link)
         browser.find_element(By.CSS_SELECTOR, "form button").click()
-        wait_for_element(browser, "#access")
+        wait_for_element(browser, "#fresh")
         if scripts:
             browser.get(link)
             browser.find_element(By.CSS_SELECTOR, "form button").click()

@@ -45,7 +45,9 @@ from worker.web.pages import (
     operator_accounts,
     operator_audit,
     operator_forms,
+    operator_invitations,
     operator_overview,
+    operator_own,
     own_home,
     prices,
     recovery,
@@ -86,6 +88,8 @@ _OF_FLEET: Final = (
     operator_account,
     operator_audit,
     operator_access,
+    operator_invitations,
+    operator_own,
     operator_forms,
 )
 # A home has no supplier's consent page, invitations, proxy or operators, and a first page of its own.

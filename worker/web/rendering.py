@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.datastructures import MutableHeaders
 
 from config.settings import Settings
@@ -49,7 +50,8 @@ _FOLDER: Final = Path(__file__).parent
 _FORM_LIFE_S: Final = 7 * 86_400
 _SHOWN_BEFORE: Final = timedelta(days=14)
 # Pages without the notice: either their own text tells the same, or they are not for households.
-_WITHOUT: Final = ("/access", "/sign-in", "/operator", "/proxy")
+OPERATOR_PATH: Final = "/operator"
+_WITHOUT: Final = ("/access", "/sign-in", OPERATOR_PATH, "/proxy")
 _CONFIRMING: Final = ("/stop", "/remove")  # The ends of paths whose page only asks to confirm.
 ENVIRONMENT: Final = Environment(
     loader=FileSystemLoader(_FOLDER / "templates"),
@@ -58,6 +60,15 @@ ENVIRONMENT: Final = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def mark_commands(text: str) -> Markup:
+    """Return the text as HTML, with each command between backticks as code."""
+    parts = (Markup("<code>{}</code>" if rank % 2 else "{}").format(part) for rank, part in enumerate(text.split("`")))  # noqa: S704
+    return Markup("").join(parts)
+
+
+ENVIRONMENT.filters["commands"] = mark_commands
 
 
 def render(
@@ -88,7 +99,9 @@ def render(
         "languages": [(language, _address_in_language(request, language)) for language in LANGUAGES],
         "here": own_address(request.url.path, request.query_params.multi_items()) if request.method == "GET" else "/",
         "static": static_address,
-        "about": f"app.about{gas_suffix(state.sync)}",
+        "about": "operator.about"
+        if request.url.path.startswith(OPERATOR_PATH)
+        else f"app.about{gas_suffix(state.sync)}",
         "contact": (settings.contact, settings.contact_link()),
         "access_notice": find_access_notice(settings, state.access, session, request.url.path),
         "wait_s": wait_s,
@@ -136,7 +149,7 @@ def render_message(
         note_refusal(request, name)
     values: dict[str, Any] = {"title": f"{name}.title", "text": f"{name}.text", "action": action, "words": words or {}}
     # A refused visitor without accounts may be a household that has lost its session, so the page offers to sign in.
-    is_households = not _session_of(request).accounts and not request.url.path.startswith("/operator")
+    is_households = not _session_of(request).accounts and not request.url.path.startswith(OPERATOR_PATH)
     offers_sign_in = status in _NOT_LET_IN and is_households and action != SIGN_IN
     values |= {"access_notice": None} if status >= 400 else {}
     values |= {"reloads": bool(reload_s), "offers_sign_in": offers_sign_in}

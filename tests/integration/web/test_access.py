@@ -194,7 +194,8 @@ def for_programs_and_holders_page(route: str, scope: Scope, cell: Sees, holder: 
 
 # The table
 
-_OPERATORS_PAGE: Final = ("/operator/logout", "{id}", "{invitation}", "{neighbours_id}", "{neighbours_invitation}")
+_INVITATIONS: Final = ("{id}", "{invitation}", "{neighbours_id}", "{neighbours_invitation}")
+_NO_OPERATOR: Final = sees(303, "/operator")
 
 TABLE = (
     # Pages.
@@ -376,12 +377,10 @@ TABLE = (
         query={"pointId": "{number}", "dateDebut": "2024-07-20", "dateFin": "2024-07-22"},
     ),
     # The operator.
+    for_operator("GET /operator", sees(200, "/operator/logout"), others=sees(200, 'type="password"')),
     # The page names accounts with an open invitation, of all tenants, and no others.
-    for_operator(
-        "GET /operator",
-        sees(200, *_OPERATORS_PAGE),
-        others=sees(200, 'type="password"'),
-    ),
+    for_operator("GET /operator/invitations", sees(200, *_INVITATIONS), others=_NO_OPERATOR),
+    for_operator("GET /operator/access", sees(200, "/operator/logout"), others=_NO_OPERATOR),
     # A sign-in is a form without a session: its field belongs to the page that this browser has loaded.
     for_everybody("POST /operator/login", sees(403, 'type="password"'), form={"csrf": "{csrf}", "name": "alice"}),
     for_everybody("GET /operator/link", sees(200, "/operator/link")),
@@ -389,15 +388,15 @@ TABLE = (
     for_operator("POST /operator/logout", changes(303, "/operator"), others=BAD_FORM, form={"csrf": "{csrf}"}),
     for_operator(
         "POST /operator/sessions/end-others",
-        changes(303, "/operator#access"),
+        changes(303, "/operator/access"),
         others=BAD_FORM,
         form={"csrf": "{csrf}"},
     ),
     # A new password and an erasure ask for the password and a code again; a refused form is shown on the page.
-    for_operator("POST /operator/password", sees(422, *_OPERATORS_PAGE), others=BAD_FORM, form={"csrf": "{csrf}"}),
+    for_operator("POST /operator/password", sees(422, "/operator/logout"), others=BAD_FORM, form={"csrf": "{csrf}"}),
     for_operator(
         "POST /operator/erase",
-        sees(403, *_OPERATORS_PAGE),
+        sees(403, "/operator/logout"),
         others=BAD_FORM,
         form={"csrf": "{csrf}", "account": "{id}", "password": "a guess", "code": "000000"},
     ),
@@ -409,7 +408,7 @@ TABLE = (
     ),
     for_operator(
         "POST /operator/invitations/{invitation_id}/revoke",
-        changes(303, "/operator#invitations"),
+        changes(303, "/operator/invitations"),
         others=BAD_FORM,
         form={"csrf": "{csrf}"},
     ),
@@ -420,10 +419,10 @@ TABLE = (
         others=BAD_FORM,
         form={"csrf": "{csrf}", "wanted": "{number}"},
     ),
-    for_operator("GET /operator/accounts/{account_id}", sees(200, "{id}"), others=sees(303, "/operator")),
-    for_operator("GET /operator/accounts", sees(200, "30 days"), others=sees(303, "/operator")),
+    for_operator("GET /operator/accounts/{account_id}", sees(200, "{id}"), others=_NO_OPERATOR),
+    for_operator("GET /operator/accounts", sees(200, "30 days"), others=_NO_OPERATOR),
     # The trail names the accounts to which something was done; nothing was done to these yet.
-    for_operator("GET /operator/audit", sees(200, "session.open"), others=sees(303, "/operator")),
+    for_operator("GET /operator/audit", sees(200, "session.open"), others=_NO_OPERATOR),
     # An upload is for an operator who is logged in, before it is read.
     for_operator(
         "POST /operator/rights/{right_id}/proofs",

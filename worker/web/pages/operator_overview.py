@@ -14,7 +14,6 @@ from typing import Any, Final
 from fastapi import APIRouter, Response
 
 from worker.app import queue_lengths
-from worker.domain.account import DEFAULT_TENANT
 from worker.domain.schedule import night_start
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, PARIS, newest_wanted_day
@@ -24,7 +23,7 @@ from worker.ops.capacity import capacity_of
 from worker.ops.check_results import CheckResult, summarize
 from worker.ops.liveness import judge_beat
 from worker.ops.supplier_checks import judge_workers
-from worker.runtime.consent_parts import Consent, build_inviter
+from worker.runtime.consent_parts import Consent
 from worker.runtime.stores import Stores
 from worker.runtime.sync_parts import Sync
 from worker.stores.redis.heartbeats import Heartbeats
@@ -35,7 +34,6 @@ from worker.web.pages.operator_access import (
     OperatorVisit,
     load_operator,
     sign_in_page,
-    titles_of_tenants,
 )
 from worker.web.rendering import render, render_message
 
@@ -52,22 +50,10 @@ def show_operator(visit: VisitDep) -> Response:
     return operator_page(operator) if operator else sign_in_page(visit)
 
 
-def operator_page(visit: OperatorVisit, status: int = 200, **form: Any) -> Response:
-    """Return the page of a signed-in operator. ``form``: the values that a refused form shows again."""
-    forms: dict[str, Any] = {
-        "whom": "",
-        "new_holder": False,
-        "address": "",
-        "tenant": DEFAULT_TENANT,
-        "energy": visit.sync.suppliers.main.supplier.name,
-        **dict.fromkeys(("invite_fault", "access_fault", "erase_fault", "search_fault")),
-        **dict.fromkeys(("invite_account", "invite_tenant", "erase_account"), ""),
-        "operator": visit.operator,
-        "session_id": visit.key.id,
-        "sessions": visit.access.keys.list_keys([visit.operator.id]),
-    }
-    values = _page_values(visit.stores, visit.sync, visit.consent) | _invitations(visit.stores, visit.consent)
-    return render(visit.request, "operator.html", status, **values, **visit.describe(), **(forms | form))
+def operator_page(visit: OperatorVisit, status: int = 200, search_fault: str | None = None) -> Response:
+    """Return the page of a signed-in operator. ``search_fault``: the text that says why a search is refused."""
+    values = _page_values(visit.stores, visit.sync, visit.consent)
+    return render(visit.request, "operator.html", status, search_fault=search_fault, **values, **visit.describe())
 
 
 def _page_values(stores: Stores, sync: Sync, consent: Consent) -> dict[str, Any]:
@@ -122,18 +108,6 @@ def _further_quotas(sync: Sync) -> list[dict[str, Any]]:
         {"supplier": name, "preset": presets[name].name, "state": state, "gate_s": math.ceil(state.opens_in_s)}
         for name, state in states.items()
     ]
-
-
-def _invitations(stores: Stores, consent: Consent) -> dict[str, Any]:
-    """Return the page's values about invitations: the newest open ones, whether there are more, the form's choices."""
-    newest = stores.registry.invitations.list_invitations(open_only=True, limit=MOST_INVITATIONS + 1)
-    return {
-        "tenants": titles_of_tenants(stores.registry),
-        "energies": list(consent.suppliers) if len(consent.suppliers) > 1 else [],
-        "invitations": newest[:MOST_INVITATIONS],
-        "more_invitations": len(newest) > MOST_INVITATIONS,
-        "sends_mail": build_inviter(stores).sends_mail,
-    }
 
 
 def _fresh_hours(stores: Stores, nightly: Sequence[Series]) -> dict[datetime, dict[Series, HourFreshness | None]]:

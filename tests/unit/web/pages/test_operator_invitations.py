@@ -16,7 +16,7 @@ from tests.support.household_pages import csrf_of
 from tests.support.mail_server import mail_receiver
 from tests.support.operators import signed_in
 from worker.runtime.consent_parts import build_inviter
-from worker.web.pages.operator_overview import MOST_INVITATIONS
+from worker.web.pages.operator_invitations import MOST_INVITATIONS
 
 METER, OTHER_METER = "30001640000011", "30001640000022"
 LINK = re.compile(r"http://127\.0\.0\.1:\d+/invitation#(invite_[a-z0-9]{12}_[\w-]{43})")
@@ -27,7 +27,9 @@ def operator(service: ApiService) -> TestClient:
 
 
 def invite(browser: TestClient, **form: str) -> Response:
-    return browser.post("/operator/invitations", data={"csrf": csrf_of(browser.get("/operator").text), **form})
+    return browser.post(
+        "/operator/invitations", data={"csrf": csrf_of(browser.get("/operator/invitations").text), **form}
+    )
 
 
 def test_an_account_is_invited_and_its_link_shown_once(service: ApiService) -> None:
@@ -39,7 +41,7 @@ def test_an_account_is_invited_and_its_link_shown_once(service: ApiService) -> N
     (invitation,) = service.parts.stores.registry.invitations.list_invitations()
     assert service.parts.stores.registry.invitations.find(match[1]) == invitation
     assert (invitation.account_id, invitation.created_by) == (account, "operator alice")
-    listed = browser.get("/operator").text
+    listed = browser.get("/operator/invitations").text
     assert f"Account {account}" in listed and "invite_" not in listed
 
 
@@ -48,7 +50,7 @@ def test_a_meter_is_invited_by_its_number_with_or_without_spaces(service: ApiSer
     assert LINK.search(invite(browser, whom="300 016 400 000 22").text)
     (invitation,) = service.parts.stores.registry.invitations.list_invitations()
     assert (invitation.purpose, invitation.usage_point_id) == ("meter", OTHER_METER)
-    listed = browser.get("/operator").text
+    listed = browser.get("/operator/invitations").text
     assert "Meter …0022" in listed and OTHER_METER not in listed
 
 
@@ -82,20 +84,20 @@ def test_the_new_holder_of_a_meter_is_invited(service: ApiService) -> None:
     service.add(11)
     browser = operator(service)
     assert LINK.search(invite(browser, whom=METER, new_holder="yes").text)
-    assert "Meter …0011, new holder" in browser.get("/operator").text
+    assert "Meter …0011, new holder" in browser.get("/operator/invitations").text
 
 
 def test_an_invitation_is_revoked_by_its_button(service: ApiService) -> None:
     browser = operator(service)
     match = LINK.search(invite(browser, whom=METER).text)
     assert match
-    page = browser.get("/operator").text
+    page = browser.get("/operator/invitations").text
     action = re.search(r'action="(/operator/invitations/[a-z0-9]{12}/revoke)"', page)
     assert action
     answer = browser.post(action[1], data={"csrf": csrf_of(page)}, follow_redirects=False)
-    assert (answer.status_code, answer.headers["location"]) == (303, "/operator#invitations")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/operator/invitations")
     assert service.parts.stores.registry.invitations.open(match[1], "a" * 64) is None
-    assert "/revoke" not in browser.get("/operator").text
+    assert "/revoke" not in browser.get("/operator/invitations").text
     unknown = browser.post("/operator/invitations/nobody/revoke", data={"csrf": csrf_of(page)})
     assert unknown.status_code == 404
 
@@ -104,7 +106,7 @@ def test_without_login_or_our_form_nothing_is_made_or_revoked(service: ApiServic
     account, inside = service.add(11), operator(service)
     invitation, _ = build_inviter(service.parts.stores).invite_account(account, "x")
     outside, household = TestClient(service.app), service.browser(account)
-    csrf = csrf_of(outside.get("/operator").text)
+    csrf = csrf_of(outside.get("/operator/invitations").text)
     tries = [
         (inside, ""),
         (inside, csrf),  # Of another session.
@@ -123,7 +125,7 @@ def test_without_login_or_our_form_nothing_is_made_or_revoked(service: ApiServic
 
 def test_an_operator_who_was_ended_meanwhile_makes_nothing(service: ApiService) -> None:
     browser, operators = operator(service), service.parts.access.operators
-    csrf = csrf_of(browser.get("/operator").text)
+    csrf = csrf_of(browser.get("/operator/invitations").text)
     operators.end(operators.find("alice").id)
     assert browser.post("/operator/invitations", data={"csrf": csrf, "whom": METER}).status_code == 403
 
@@ -132,7 +134,7 @@ def test_the_list_has_the_newest_alone_and_says_so(service: ApiService) -> None:
     browser = operator(service)
     for number in range(MOST_INVITATIONS + 1):
         build_inviter(service.parts.stores).invite_meter("enedis", f"{30001640000000 + number}", "x")
-    page = browser.get("/operator").text
+    page = browser.get("/operator/invitations").text
     assert page.count("/revoke") == MOST_INVITATIONS
     assert "Only the newest" in page
 
@@ -156,12 +158,12 @@ def test_the_link_is_mailed_where_the_operator_gives_an_address(redis_url: str, 
 
 def test_the_form_has_a_choice_of_tenants_where_there_are_several(service: ApiService) -> None:
     browser = operator(service)
-    assert 'name="tenant"' not in browser.get("/operator").text
+    assert 'name="tenant"' not in browser.get("/operator/invitations").text
     service.parts.stores.registry.tenants.save("kilowatt", "Kilowatt & Club")
     assert LINK.search(invite(browser, whom=OTHER_METER, tenant="kilowatt").text)
     (invitation,) = service.parts.stores.registry.invitations.list_invitations()
     assert invitation.tenant == "kilowatt"
-    page = browser.get("/operator").text
+    page = browser.get("/operator/invitations").text
     assert '<option value="kilowatt" >Kilowatt &amp; Club</option>' in page
     assert page.count("Kilowatt &amp; Club") == 2  # In the form, and beside the invitation.
     assert invite(browser, whom=OTHER_METER, tenant="nobody").status_code == 422
@@ -193,7 +195,7 @@ def test_a_gas_meter_is_invited_by_its_pce(redis_url: str, tmp_path: Path, pce: 
 
 
 def test_the_form_of_a_service_without_gas_names_no_energy(service: ApiService) -> None:
-    page = operator(service).get("/operator").text
+    page = operator(service).get("/operator/invitations").text
     assert 'name="energy"' not in page and "PCE" not in page
     assert LINK.search(invite(operator(service), whom=METER, energy="grdf").text)
     (invitation,) = service.parts.stores.registry.invitations.list_invitations()

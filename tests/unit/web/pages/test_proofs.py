@@ -80,13 +80,13 @@ def operator(service: ApiService) -> TestClient:
 
 
 def upload(browser: TestClient, *files: tuple[str, bytes, str], right: str = RIGHT, csrf: str | None = None) -> Any:
-    value = csrf_of(browser.get("/operator").text) if csrf is None else csrf
+    value = csrf_of(browser.get("/operator/invitations").text) if csrf is None else csrf
     parts = [("proof", file) for file in files]
     return browser.post(f"/operator/rights/{right}/proofs", data={"csrf": value}, files=parts)
 
 
 def test_the_page_lists_what_is_awaited_until_when(service: ApiService) -> None:
-    page = operator(service).get("/operator").text
+    page = operator(service).get("/operator/invitations").text
     assert "Gas meter …0123" in page and "until 2 August 2024" in page and PCE not in page
     assert f'action="/operator/rights/{RIGHT}/proofs"' in page and 'enctype="multipart/form-data"' in page
 
@@ -97,21 +97,23 @@ def test_a_rejected_proof_can_be_replaced_and_an_accepted_one_is_done(
 ) -> None:
     with service.parts.stores.registry.database.writing() as connection:
         connection.execute(RIGHTS.update().values(proof=proof))
-    assert (f'action="/operator/rights/{RIGHT}/proofs"' in operator(service).get("/operator").text) is listed
+    assert (
+        f'action="/operator/rights/{RIGHT}/proofs"' in operator(service).get("/operator/invitations").text
+    ) is listed
 
 
 def test_a_proof_waits_sealed_until_a_worker_sends_it(service: ApiService, sent: Sent) -> None:
     browser = operator(service)
     answer = upload(browser, PDF, PDF)
-    assert (answer.status_code, answer.headers["location"]) == (303, "/operator#proofs")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/operator/invitations#proofs")
     assert sent.files == [], "no thread of the web waits for GRDF"
-    assert "being sent" in browser.get("/operator").text
+    assert "being sent" in browser.get("/operator/invitations").text
     kept = service.parts.stores.redis.lrange(f"releve:proof_files:{RIGHT}", 0, -1)
     assert len(kept) == 2 and not any("signed" in str(text) or "Martin" in str(text) for text in kept)
     service.parts.consent.proof_uploads.send_waiting()
     assert sent.files == [("right-at-grdf", [("proof.pdf", PDF[1])] * 2)], "a file's name may be a person's"
     assert service.parts.stores.redis.keys(f"releve:proof_files:{RIGHT}*") == []
-    assert "Gas meter" not in browser.get("/operator").text
+    assert "Gas meter" not in browser.get("/operator/invitations").text
     service.parts.consent.proof_uploads.send_waiting()
     assert len(sent.files) == 1
 
@@ -121,7 +123,7 @@ def test_a_refused_proof_is_told_and_can_be_sent_again(service: ApiService, sent
     sent.refusal = RightProofRefused("too many files")
     upload(browser, PDF)
     service.parts.consent.proof_uploads.send_waiting()
-    assert "last files refused" in browser.get("/operator").text
+    assert "last files refused" in browser.get("/operator/invitations").text
     sent.refusal = None
     upload(browser, PDF)
     service.parts.consent.proof_uploads.send_waiting()

@@ -334,7 +334,7 @@ def end_operator(door: Door, browser: TestClient) -> None:
 
 def end_others(door: Door, browser: TestClient) -> None:
     other = door.let_in()
-    page = other.get("/operator").text
+    page = other.get("/operator/access").text
     assert page.count("since") >= 2
     other.post("/operator/sessions/end-others", data={"csrf": csrf_of(page)})
     assert is_in(other)
@@ -491,7 +491,7 @@ def test_an_hour_after_the_sign_in_an_invitation_asks_again(door: Door, monkeypa
     assert is_in(browser)
     door.now = later
     monkeypatch.setattr("worker.web.pages.operator_access.real_clock", lambda: door.now)
-    page = browser.get("/operator").text
+    page = browser.get("/operator/invitations").text
     assert "you are asked again after an hour" in page
 
     def invite(**words: str) -> int:
