@@ -89,7 +89,8 @@ def _prepare_worker(sender: Any, **_: Any) -> None:
 
     prepare_worker()
     stores = current.stores()
-    heartbeat = start_heartbeat(Heartbeats(stores.redis), sender.hostname, is_home=stores.settings.is_home)
+    key = stores.keys.registry.fingerprint
+    heartbeat = start_heartbeat(Heartbeats(stores.redis), sender.hostname, key, is_home=stores.settings.is_home)
     signals.worker_ready.connect(lambda sender, **_: start_watchdog(sender, heartbeat), weak=False)
 
 

@@ -9,6 +9,7 @@ from tests.support.installation import Installation
 from tests.support.parts import Parts
 from tests.support.registries import METER
 from worker.domain.sessions import KeyKind
+from worker.stores.redis.heartbeats import Heartbeats, WorkerHeartbeat
 from worker.stores.registry.tables import ACCESS_KEYS
 
 SESSION = KeyKind.HOUSEHOLD_SESSION
@@ -57,3 +58,18 @@ def test_where_there_is_no_session_key_the_rotation_leaves_what_is_under_it_and_
     assert not (installation.folder / "session.key").exists()
     with installation.open() as parts:
         assert parts.stores.registry.database.fetch(select(ACCESS_KEYS)) == before
+
+
+def test_the_rotation_names_workers_that_may_still_seal_with_an_old_key(installation: Installation) -> None:
+    old, new = (installation.releve("secrets", "add", "--key").out.strip() for _ in range(2))
+    with installation.open(token_keys=old) as before, installation.open(token_keys=f"{new},{old}") as parts:
+        heartbeats = Heartbeats(parts.stores.redis)
+        fingerprints = {"old": before.stores.keys.registry.fingerprint, "new": parts.stores.keys.registry.fingerprint}
+        for name, fingerprint in {**fingerprints, "former": ""}.items():
+            now = heartbeats.now()
+            heartbeats.record_worker(f"{name}-1", WorkerHeartbeat(f"nightly@{name}", now, now), fingerprint)
+    told = installation.releve("secrets", "rotate", token_keys=f"{new},{old}").out
+    assert "nightly@old still encrypts with another key: keep the old key, restart the worker" in told
+    assert "nightly@former does not say with which key" in told and "nightly@new" not in told
+    away = installation.releve("secrets", "rotate", token_keys=f"{new},{old}", redis_url="redis://127.0.0.1:9/0").out
+    assert "0 tokens encrypted again" in away and "is not known: " in away

@@ -6,7 +6,7 @@ Secrets are created once. Each service gets a folder of its own with the secrets
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -17,10 +17,13 @@ from config.settings import ConfigError, get_settings
 from worker.cli.command_audit import Group
 from worker.cli.parameters import FILE, confirm_on_terminal, json_option, print_result
 from worker.domain.audit_entry import AuditAction
+from worker.errors import WorkerError
 from worker.ops import installation_secrets
+from worker.ops.check_results import CheckConnections
 from worker.runtime.keys import build_sealer, has_keys
 from worker.runtime.stores import open_current_registry
 from worker.stores.encryption import Purpose, generate_key
+from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.key_rotation import SEALED_COLUMNS, WEB_SEALS, rotate_seals
 
 KEPT: Final = "kept"  # The folder of the originals; the folders of services hold copies.
@@ -47,7 +50,8 @@ def rotate() -> None:
 
     RELEVE_TOKEN_KEYS protects tokens, consent proofs, kept answers and webhooks. RELEVE_SESSION_KEY protects sessions,
     codes, mail addresses and operators; only the web application has it. Run the command where the web application
-    runs. Elsewhere, data protected by RELEVE_SESSION_KEY stays unchanged, and the command says so.
+    runs. Elsewhere, data protected by RELEVE_SESSION_KEY stays unchanged, and the command says so. The command names
+    workers that still encrypt with another key: keep that key until you have restarted them and rotated again.
 
     \b
     Examples:
@@ -60,15 +64,32 @@ def rotate() -> None:
         database = open_current_registry(settings, stack).database
         for column in SEALED_COLUMNS:
             click.echo(f"{rotate_seals(database, sealer, column)} {column.label} encrypted again")
-        if not has_keys(settings, "session_key"):
+        if has_keys(settings, "session_key"):
+            web_sealer = build_sealer(settings, Purpose.WEB_ACCESS)
+            for column in WEB_SEALS:
+                click.echo(f"{rotate_seals(database, web_sealer, column)} {column.label} encrypted again")
+        else:
             click.echo(
                 "sessions, codes, mail addresses and operators were not changed, because RELEVE_SESSION_KEY is not "
                 "set: run this command where the web application runs"
             )
-            return
-        web_sealer = build_sealer(settings, Purpose.WEB_ACCESS)
-        for column in WEB_SEALS:
-            click.echo(f"{rotate_seals(database, web_sealer, column)} {column.label} encrypted again")
+        for line in _describe_other_keys(CheckConnections(settings, stack, start_embedded=False), sealer.fingerprint):
+            click.echo(line)
+
+
+def _describe_other_keys(connections: CheckConnections, fingerprint: str) -> Iterator[str]:
+    """Yield a line for each worker that seals with another key than ours, or that doesn't say with which key."""
+    if connections.stopped_servers:
+        return  # The embedded Redis is stopped, so no worker is running.
+    try:
+        keys = Heartbeats(connections.redis).first_keys()
+    except WorkerError as error:
+        yield f"whether workers still encrypt with an old key is not known: {error}"
+        return
+    for name, key in keys.items():
+        if key != fingerprint:
+            what = "still encrypts with another key" if key else "does not say with which key it encrypts"
+            yield f"{name} {what}: keep the old key, restart the worker, and run this command again"
 
 
 @secrets.command(audit="it runs at each start, before there is a registry, and stores no key that it makes up")

@@ -92,9 +92,17 @@ class WorkerActivity:
 class Heartbeat:
     """Thread that records every ``every_s`` seconds, until ``stop``, that this worker is alive and what it does."""
 
-    def __init__(self, heartbeats: Heartbeats, name: str, worker: str = WORKER_ID, every_s: float = INTERVAL_S) -> None:
+    def __init__(
+        self,
+        heartbeats: Heartbeats,
+        name: str,
+        fingerprint: str,
+        worker: str = WORKER_ID,
+        every_s: float = INTERVAL_S,
+    ) -> None:
         self.activity = WorkerActivity()
         self._heartbeats, self._name, self._worker, self._every_s = heartbeats, name, worker, every_s
+        self._fingerprint = fingerprint
         self.restarts = int(os.environ.get(RESTARTS_VARIABLE, "0"))
         self._progress, self._progress_at = (-1, 0, 0), 0.0
         self._stop_event = threading.Event()
@@ -136,14 +144,14 @@ class Heartbeat:
                 self._progress, self._progress_at = activity.progress, now
             queues = tuple(sorted(queue.name for queue in activity.queues()))
             state = (self._progress_at, activity.running, activity.slots, queues, self.restarts)
-            self._heartbeats.record_worker(self._worker, WorkerHeartbeat(self._name, now, *state))
+            self._heartbeats.record_worker(self._worker, WorkerHeartbeat(self._name, now, *state), self._fingerprint)
         except WorkerError as error:
             heartbeat_log.warning("could not record that this worker is alive: %s", error)
 
 
-def start_heartbeat(heartbeats: Heartbeats, name: str, *, is_home: bool) -> Heartbeat:
+def start_heartbeat(heartbeats: Heartbeats, name: str, fingerprint: str, *, is_home: bool) -> Heartbeat:
     """Write heartbeats of this worker until it ends; the first heartbeat is written before this function returns."""
-    heartbeat = Heartbeat(heartbeats, name, every_s=HOME_INTERVAL_S if is_home else INTERVAL_S)
+    heartbeat = Heartbeat(heartbeats, name, fingerprint, every_s=HOME_INTERVAL_S if is_home else INTERVAL_S)
     heartbeat.start()
     signals.worker_shutdown.connect(lambda **_: heartbeat.stop(), weak=False)
     return heartbeat

@@ -66,6 +66,7 @@ class Purpose(Enum):
     REGISTRY = ("registry", "RELEVE_TOKEN_KEYS")
     REDIS = ("redis", "RELEVE_TOKEN_KEYS")
     BROKER = ("broker", "RELEVE_TOKEN_KEYS")
+    FINGERPRINT = ("fingerprint", "RELEVE_TOKEN_KEYS")
     BACKUP = ("backup", "RELEVE_BACKUP_KEYS")
     WEB_ACCESS = ("web access", "RELEVE_SESSION_KEY")
     WEB_FORMS = ("web forms", "RELEVE_SESSION_KEY")
@@ -120,6 +121,11 @@ class Sealer:
     def key_count(self) -> int:
         """The number of keys. Only the first key seals new texts."""
         return len(self._keys)
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits by which processes compare their first keys; they reveal nothing about the key."""
+        return derive_key(self._keys[0], Purpose.FINGERPRINT)[:4].hex()
 
     def seal(self, text: str, place: str) -> str:
         """Encrypt the text with the first key. Sealing the same text again gives a different result."""

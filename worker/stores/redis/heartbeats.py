@@ -4,10 +4,13 @@
         host-17-a1b2c3   {"name": "nightly@host", "seen_at": 1721890000.5, "progress_at": 1721889990.25, "running": 2,
                          "slots": 16, "queues": ["control", "nightly"], "restarts": 0}
         beat, tick       1721890000.5
+    releve:heartbeat_keys   hash, the fingerprint of the key with which each worker seals:
+        host-17-a1b2c3   1f0c9a3e
 
 All times are seconds since 1970 by the clock of Redis. ``tick`` is the time when a worker last ran beat's test task,
 which shows that the whole way from beat through a queue to a worker works. The hash expires a day after the last
-heartbeat; if the hash is lost, there is a false alarm, and messages of living workers are processed twice.
+heartbeat; if the hash is lost, there is a false alarm, and messages of living workers are processed twice. Version 0.2.0
+refuses rows with further fields, so the fingerprints have a hash of their own.
 
 By default, kombu has one hash for all unacknowledged messages, which doesn't name the workers that have taken them. So
 the messages of a dead worker would come back only after the visibility timeout. Each of our workers has its own hash
@@ -27,7 +30,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 from worker.stores.redis.connection import SCAN_COUNT, PrefixedKeys, escape_glob
@@ -74,19 +77,20 @@ class Heartbeats(PrefixedKeys):
 
     # -- Heartbeats of workers
 
-    def record_worker(self, worker: str, heartbeat: WorkerHeartbeat) -> None:
-        """Write the heartbeat of a worker process.
+    def record_worker(self, worker: str, heartbeat: WorkerHeartbeat, fingerprint: str = "") -> None:
+        """Write the heartbeat of a worker process, and the fingerprint of its first key (``Sealer.fingerprint``).
 
         ``worker`` identifies the process, also in the name of the hash with its messages (``unacked:<worker>``).
         """
-        self._write(worker, json.dumps(asdict(heartbeat)))
+        self._write(worker, json.dumps(asdict(heartbeat)), fingerprint)
 
     def forget_worker(self, worker: str) -> None:
         """Delete the heartbeat of a worker that ends.
 
         Then no check reports the worker missing, and the other workers take its messages.
         """
-        self._redis.hdel(self._key("heartbeat"), worker)
+        for name in ("heartbeat", "heartbeat_keys"):
+            self._redis.hdel(self._key(name), worker)
 
     def workers(self) -> list[WorkerHeartbeat]:
         """Return the newest heartbeat of each worker name that was seen in the last 15 minutes, sorted by name."""
@@ -107,7 +111,20 @@ class Heartbeats(PrefixedKeys):
     def _processes(self) -> dict[str, WorkerHeartbeat]:
         stored = self._redis.hgetall(self._key("heartbeat")).items()
         rows = {str(name): json.loads(raw) for name, raw in stored if name not in (_BEAT, _TICK)}
-        return {name: WorkerHeartbeat(**{**row, "queues": tuple(row["queues"])}) for name, row in rows.items()}
+        known = [field.name for field in fields(WorkerHeartbeat)]  # A later version may write more.
+        return {
+            process: WorkerHeartbeat(
+                **{name: row[name] for name in known if name in row} | {"queues": (*row["queues"],)}
+            )
+            for process, row in rows.items()
+        }
+
+    def first_keys(self) -> dict[str, str | None]:
+        """Return the fingerprint of each living worker's first key, by the worker's name; None for version 0.2.0."""
+        keys: dict[str, Any] = self._redis.hgetall(self._key("heartbeat_keys"))
+        now = self.now()
+        living = [(one.seen_at, one.name, process) for process, one in self._processes().items()]
+        return {name: keys.get(process) for seen_at, name, process in sorted(living) if now - seen_at <= 4 * ALIVE_S}
 
     def living_workers(self) -> list[str]:
         """Return the names of the workers that were seen in the last 80 seconds, sorted.
@@ -144,10 +161,12 @@ class Heartbeats(PrefixedKeys):
         answers = self._redis.hmget(self._key("heartbeat"), [_BEAT, _TICK])
         return [None if answer is None else float(answer) for answer in answers]
 
-    def _write(self, process: str, text: str) -> None:
+    def _write(self, process: str, text: str, fingerprint: str = "") -> None:
+        written = {"heartbeat": text, **({"heartbeat_keys": fingerprint} if fingerprint else {})}
         with self._redis.pipeline() as pipe:
-            pipe.hset(self._key("heartbeat"), process, text)
-            pipe.expire(self._key("heartbeat"), _TTL_S)
+            for name, value in written.items():
+                pipe.hset(self._key(name), process, value)
+                pipe.expire(self._key(name), _TTL_S)
             pipe.execute()
 
 
