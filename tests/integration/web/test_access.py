@@ -396,7 +396,7 @@ TABLE = (
     for_operator("POST /operator/password", sees(422, "/operator/logout"), others=BAD_FORM, form={"csrf": "{csrf}"}),
     for_operator(
         "POST /operator/erase",
-        sees(403, "/operator/logout"),
+        sees(403, "/operator/logout", "{id}"),
         others=BAD_FORM,
         form={"csrf": "{csrf}", "account": "{id}", "password": "a guess", "code": "000000"},
     ),
