@@ -118,7 +118,7 @@ class AccountAssertion:
             self.supplier,
             usage_point_id,
             now,
-            NewConsent(consented_on, token=token),
+            NewConsent(consented_on, token=token, reference=reference),
             on_new=on_new,
             tenant=tenant,
             waits_under=self.waits_under,

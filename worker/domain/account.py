@@ -114,7 +114,8 @@ class Account:
     session shows the account while the number noted in the session equals ``session_number``. Raising
     ``session_number`` ends the account's sessions. ``data_from``: the first day that may be read, because before that
     day the meter was another person's. ``activated_on``: the day on which the contract began, according to the
-    supplier. ``tenant``: the service to which the account belongs. ``home``: a random text shared by the accounts that
+    supplier. ``paused_until``: the day on which a paused account resumes by itself, if any.
+    ``tenant``: the service to which the account belongs. ``home``: a random text shared by the accounts that
     a household has joined as one home. ``is_vouched``: whether somebody vouches for the consent without giving its day,
     and no answer from the supplier has confirmed the consent yet.
     """
@@ -132,10 +133,15 @@ class Account:
     tenant: str = DEFAULT_TENANT
     activated_on: date | None = None
     home: str | None = None
+    paused_until: date | None = None
     is_vouched: bool = False
 
-    def after(self, event: AccountEvent, today: date, reason: str = "") -> tuple[Self, Step]:
+    def after(
+        self, event: AccountEvent, today: date, reason: str = "", *, until: date | None = None
+    ) -> tuple[Self, Step]:
         """Return the account after an event, and the event's consequences. ``today``: the date in Europe/Paris.
+
+        ``until``: for a pause, the day on which it ends by itself.
 
         Raises WrongState for an event that can't happen to the account now, and ValueError for a refusal with a code
         that doesn't suspend accounts.
@@ -153,7 +159,9 @@ class Account:
             reason = self.reason
         fitting = {AccountState.ACTION_NEEDED: bool(reason), AccountState.NEW: self.is_vouched}
         state = next((one for one in step.states if fitting.get(one, True)), step.states[-1])
-        return replace(self, state=state, reason=reason), step
+        if event is not AccountEvent.PAUSED:
+            until = self.paused_until if state is AccountState.PAUSED else None
+        return replace(self, state=state, reason=reason, paused_until=until), step
 
     def _fault(self, event: AccountEvent, today: date, reason: str) -> str:
         """Return why an event can't happen to this account although the account's state allows it; empty if it can."""

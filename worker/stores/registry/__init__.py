@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from worker.stores.registry.access_keys import SessionTable
     from worker.stores.registry.account_details import AccountDetailTable
+    from worker.stores.registry.account_lists import AccountLists
     from worker.stores.registry.accounts import AccountTable
     from worker.stores.registry.api_tokens import ApiTokenTable, TenantTable
     from worker.stores.registry.audit import AuditTable
@@ -75,7 +76,8 @@ class Registry:
     """
 
     tokens: TokenTable = _table("user_tokens.TokenTable", "sealer")
-    accounts: AccountTable = _table("accounts.AccountTable", "tokens", "invitations", "fleet")
+    accounts: AccountTable = _table("accounts.AccountTable", "tokens", "invitations", "fleet", "keys")
+    lists: AccountLists = _table("account_lists.AccountLists")
     account_details: AccountDetailTable = _table("account_details.AccountDetailTable", "sealer")
     outcomes: OutcomeTable = _table("outcomes.OutcomeTable", "fleet")
     completeness: CompletenessTable = _table("outcomes.CompletenessTable")

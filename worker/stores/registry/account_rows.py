@@ -9,6 +9,7 @@ Every function works inside its caller's transaction, so that several tables cha
 from __future__ import annotations
 
 import secrets
+import unicodedata
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from typing import Any
@@ -23,6 +24,7 @@ from worker.domain.series import USUAL_SERIES, Series, SeriesSwitch, of_supplier
 from worker.domain.windows import civil_date
 from worker.errors import UnknownAccount
 from worker.stores.database import note_for_commit
+from worker.stores.encryption import KeyedHashes
 from worker.stores.registry.tables import (
     ACCOUNTS,
     CONSENT_EVIDENCE,
@@ -57,7 +59,7 @@ IS_VOUCHED = and_(
 )
 # The same condition as ``Account.active``.
 IS_ACTIVE = and_(ACCOUNTS.c.state.in_(ASKED_STATES), or_(ACCOUNTS.c.state != AccountState.NEW, IS_VOUCHED))
-_COLUMNS = (column for column in ACCOUNTS.c if column is not ACCOUNTS.c.state_since)
+_COLUMNS = (column for column in ACCOUNTS.c if column.name not in ("state_since", "reference"))
 ACCOUNT_QUERY = select(*_COLUMNS, USAGE_POINTS.c.usage_point_id, IS_VOUCHED.label("is_vouched")).select_from(
     ACCOUNTS.outerjoin(USAGE_POINTS)
 )
@@ -125,13 +127,23 @@ def find_or_insert(
         return known, False
     account_id = _new_id()
     row = {"id": account_id, "tenant": tenant, "supplier": supplier, "state": AccountState.NEW, "reason": ""}
-    connection.execute(insert(ACCOUNTS).values(created_at=now, state_since=now, **row, **consent))
+    connection.execute(insert(ACCOUNTS).values(created_at=now, state_since=now, reference="", **row, **consent))
     until = consent.get("consent_until")
     if rows := [new_series_row(account_id, one, now, until) for one in of_supplier(supplier, series)]:
         connection.execute(insert(SERIES_OUTCOMES), rows)
     if usage_point_id is not None:
         connection.execute(insert(USAGE_POINTS).values(account_id=account_id, **usage_point))
     return account_id, True
+
+
+def hash_reference(hashes: KeyedHashes, reference: str) -> list[str]:
+    """Return the keyed hashes of an operator's reference, the newest key's first; none for an empty text.
+
+    Upper and lower case, and the length of white space, make no difference.
+    """
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", reference).casefold())
+    text = " ".join(folded.split())
+    return hashes.all_hashes("reference", text) if text else []
 
 
 def fails_with(code: str) -> ColumnElement[bool]:
@@ -165,9 +177,15 @@ def update_account(connection: Connection, account_id: str, changes: Mapping[str
 
 
 def apply(
-    connection: Connection, account_id: str, event: AccountEvent, now: datetime, reason: str = ""
+    connection: Connection,
+    account_id: str,
+    event: AccountEvent,
+    now: datetime,
+    reason: str = "",
+    *,
+    until: date | None = None,
 ) -> tuple[Account, Step]:
-    """Apply an event to an account, and write the account's new state.
+    """Apply an event to an account, and write the account's new state. ``until``: as in ``Account.after``.
 
     Returns the account as it was before the event, and the step that the event caused. Raises the errors of
     ``Account.after``. Raises UnknownAccount for a missing account; for a removed one, too, unless the event is
@@ -175,12 +193,12 @@ def apply(
     """
     lock(connection, account_id, include_removed=event is AccountEvent.ERASED)
     before = get(connection, account_id)
-    after, step = before.after(event, civil_date(now), reason)
+    after, step = before.after(event, civil_date(now), reason, until=until)
     # For an account with a reason, ``state_since`` says since when the account waits under this reason. A pause keeps
     # the reason, so it keeps ``state_since``, too.
     is_news = after.reason != before.reason or (after.state is not before.state and not after.reason)
-    changes = {"state": after.state, "reason": after.reason} | ({"state_since": now} if is_news else {})
-    update_account(connection, account_id, changes)
+    changes = {"state": after.state, "reason": after.reason, "paused_until": after.paused_until}
+    update_account(connection, account_id, changes | ({"state_since": now} if is_news else {}))
     due: dict[str, Any] = {}
     if after.active and step.due:
         due = {"again_at": None, "failures": 0, "history_due_at": now}

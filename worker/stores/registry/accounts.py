@@ -36,6 +36,7 @@ from worker.stores.registry.tables import (
 from worker.stores.registry.user_tokens import TokenTable, detach_token
 
 if TYPE_CHECKING:
+    from worker.stores.registry import RegistryKeys
     from worker.stores.registry.invitations import InvitationTable
 
 PAGE = 500
@@ -53,7 +54,7 @@ class NewConsent:
 
     ``data_from``: for a new account, the first day whose data may be read. ``offered``: by usage point, the series that
     the consent covers; the usage point's other series are not requested. ``offered`` lacks the usage points whose
-    covered series are unknown.
+    covered series are unknown. ``reference``: the operator's own, by which ``find_by_reference`` finds a new account.
     """
 
     consent_from: date | None = None
@@ -63,6 +64,7 @@ class NewConsent:
     token_needed: bool = True
     data_from: date | None = None
     offered: Mapping[str, Collection[Series]] = field(default_factory=dict)
+    reference: str | None = field(default=None, repr=False)
 
     @property
     def dates(self) -> dict[str, date]:
@@ -84,11 +86,19 @@ class AccountTable(SqlTable):
     """
 
     def __init__(
-        self, database: Database, tokens: TokenTable, invitations: InvitationTable, fleet: Sequence[Series]
+        self,
+        database: Database,
+        tokens: TokenTable,
+        invitations: InvitationTable,
+        fleet: Sequence[Series],
+        keys: RegistryKeys,
     ) -> None:
-        """``fleet``: the series that are collected for every account by default."""
+        """``fleet``: the series that are collected for every account by default.
+
+        ``keys``: their hashes are read only for an account with a reference.
+        """
         super().__init__(database)
-        self._tokens, self._invitations, self._fleet = tokens, invitations, fleet
+        self._tokens, self._invitations, self._fleet, self._keys = tokens, invitations, fleet, keys
 
     def add(
         self, supplier: str, usage_point_id: str | None, now: datetime, *, tenant: str = DEFAULT_TENANT, **consent: Any
@@ -173,6 +183,8 @@ class AccountTable(SqlTable):
                 if consent.token is not None:
                     self._tokens.assign_new(connection, [account_id], consent.token, None)
                 on_new(connection, [account_id])
+                if hashes := self._hash_reference(consent.reference):
+                    account_rows.update_account(connection, account_id, {"reference": hashes[0]})
                 event = AccountEvent.CONSENTED if consent.consent_from else AccountEvent.VOUCHED
                 account_rows.apply(
                     connection, account_id, AccountEvent.REFUSED if waits_under else event, now, waits_under or ""
@@ -214,6 +226,17 @@ class AccountTable(SqlTable):
         """
         query = ACCOUNT_QUERY.where(NOT_REMOVED, USAGE_POINTS.c.usage_point_id == usage_point_id)
         return self._accounts(query.where(*belongs_to(ACCOUNTS, tenant)))
+
+    def find_by_reference(self, reference: str, *, tenant: str | None = None) -> Sequence[Account]:
+        """Return the accounts that were added with the operator's own reference; ``tenant``: only this tenant's.
+
+        Upper and lower case are the same.
+        """
+        query = ACCOUNT_QUERY.where(NOT_REMOVED, ACCOUNTS.c.reference.in_(self._hash_reference(reference)))
+        return self._accounts(query.where(*belongs_to(ACCOUNTS, tenant)))
+
+    def _hash_reference(self, reference: str | None) -> list[str]:
+        return account_rows.hash_reference(self._keys.hashes, reference) if reference else []
 
     def page_active(
         self, after: str | None = None, limit: int = PAGE, *, today: date | None = None, supplier: str | None = None
@@ -298,8 +321,12 @@ class AccountTable(SqlTable):
         account = self.account_of(invitation)
         return account.usage_point_id if account else None
 
-    def set_state(self, account_id: str, state: AccountState, reason: str = "", *, now: datetime) -> None:
+    def set_state(
+        self, account_id: str, state: AccountState, reason: str = "", *, now: datetime, until: date | None = None
+    ) -> None:
         """Set the account's state; ``reason`` is the code that led to the state, empty if all is well.
+
+        ``until``: the day on which a pause ends by itself (``page_resuming``).
 
         A pause keeps the account's reason. If a paused account with a reason is set to ``ready``, it becomes
         ``action_needed`` under this reason. A paused account that is set to ``action_needed`` stays paused and only
@@ -310,7 +337,7 @@ class AccountTable(SqlTable):
         if state not in _SET_BY:
             raise ValueError(f"an account can't be set to {state}")
         with self._database.writing() as connection:
-            account_rows.apply(connection, account_id, _SET_BY[state], now, reason)
+            account_rows.apply(connection, account_id, _SET_BY[state], now, reason, until=until)
 
     def remove(
         self,
@@ -340,7 +367,7 @@ class AccountTable(SqlTable):
                 at_end(connection)
             tokens = detach_token(connection, account_id)
             withdraw_rights(connection, account_id)
-            empty = {"consent_from": None, "consent_until": None, "home": None}
+            empty = {"consent_from": None, "consent_until": None, "home": None, "reference": ""}
             account_rows.update_account(connection, account_id, empty)
             account_rows.apply(connection, account_id, AccountEvent.ERASED, now)
         return {

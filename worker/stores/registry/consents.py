@@ -127,6 +127,22 @@ class ConsentTable(SealedTable):
             newest |= {row.account_id: self._to_proof(row._mapping) for row in rows}
         return newest
 
+    def load_references(self, account_ids: Sequence[str]) -> dict[str, str]:
+        """Return the operator's own references of these accounts, by account id; accounts without one are left out."""
+        with self._database.reading() as connection:
+            return self._references_of(connection, account_ids)
+
+    def _references_of(self, connection: Connection, account_ids: Sequence[str]) -> dict[str, str]:
+        columns = CONSENT_EVIDENCE.c
+        query = select(columns.account_id, columns.consent_id, columns.sealed_personal).order_by(_NUMBER)
+        asserted = columns.kind == ConsentKind.ASSERTED, columns.sealed_personal.is_not(None)
+        references: dict[str, str] = {}
+        for row in connection.execute(query.where(columns.account_id.in_(account_ids), *asserted)):
+            personal = self._chain.open_personal(row.sealed_personal, row.consent_id)
+            if personal is not None and personal.reference:
+                references[row.account_id] = personal.reference
+        return references
+
     def list_proofs(self, account_id: str) -> list[ConsentProof]:
         """Return all proofs of an account, even of a removed account, the newest first."""
         with self._database.reading() as connection:

@@ -74,6 +74,10 @@ def _table(name: str, *parts: SchemaItem) -> Table:
     return Table(name, METADATA, *parts)
 
 
+def _partial(name: str, columns: tuple[str, ...], condition: str) -> Index:
+    return Index(f"ix_{name}", *columns, sqlite_where=text(condition), postgresql_where=text(condition))
+
+
 def _tenant() -> Column[str]:
     """Return the column for a row's tenant. A row inserted without a tenant belongs to the default tenant."""
     return Column("tenant", sortable(32), nullable=False, server_default=DEFAULT_TENANT)
@@ -116,8 +120,15 @@ ACCOUNTS = _table(
     # A session notes this number, and shows the account only until the number is raised.
     Column("session_number", Integer, nullable=False, server_default="1"),
     Column("home", String(32)),  # The same random text in all accounts of one home.
+    # Keyed hash of the operator's own reference; empty without one, NULL until `releve migrate` has looked for one.
+    Column("reference", String(64)),
+    Column("paused_until", Date),  # The day on which a paused account resumes; NULL: an operator resumes it.
     Index("ix_accounts_state_id", "state", "id"),  # For pages of active accounts, and counts by state.
     Index("ix_accounts_tenant_id", "tenant", "id"),  # For the pages of one tenant's accounts.
+    Index("ix_accounts_reference", "reference", "id"),
+    _partial("accounts_reason", ("reason", "id"), "reason <> ''"),
+    _partial("accounts_consent_until", ("consent_until", "id"), "consent_until IS NOT NULL"),
+    _partial("accounts_paused_until", ("paused_until", "id"), "paused_until IS NOT NULL"),
 )
 USAGE_POINTS = _table(
     "usage_points",
@@ -186,13 +197,15 @@ SERIES_OUTCOMES = _table(
     Column("ever_stored", Boolean, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False, index=True),  # Indexed to count recently requested accounts.
     *(
-        Index(f"ix_{_R}_{name}", *columns, sqlite_where=text(condition), postgresql_where=text(condition))
+        _partial(f"{_R}_{name}", columns, condition)
         for name, columns, condition in (
             ("nightly", ("series", "every", "asked_at", "account_id", "again_at", "ask_until"), ACTIVE),
             ("catch_up", ("series", "last_day", "account_id"), ACTIVE),
             ("again", ("again_at",), f"{ACTIVE} AND again_at IS NOT NULL"),
             ("history", ("series", "history_due_at", "account_id"), f"{ACTIVE} AND history_due_at IS NOT NULL"),
             ("repair", ("next_ask", "account_id"), f"{ACTIVE} AND next_ask IS NOT NULL"),
+            ("last_complete", ("series", "last_complete", "account_id"), ACTIVE),
+            ("last_code", ("last_code", "account_id", "series", "switch", "updated_at"), "last_code IS NOT NULL"),
         )
     ),
 )
