@@ -60,7 +60,7 @@ def test_where_there_is_no_session_key_the_rotation_leaves_what_is_under_it_and_
         assert parts.stores.registry.database.fetch(select(ACCESS_KEYS)) == before
 
 
-def test_the_rotation_names_workers_that_may_still_seal_with_an_old_key(installation: Installation) -> None:
+def test_doctor_and_rotation_name_workers_that_may_still_seal_with_an_old_key(installation: Installation) -> None:
     old, new = (installation.releve("secrets", "add", "--key").out.strip() for _ in range(2))
     with installation.open(token_keys=old) as before, installation.open(token_keys=f"{new},{old}") as parts:
         heartbeats = Heartbeats(parts.stores.redis)
@@ -68,6 +68,13 @@ def test_the_rotation_names_workers_that_may_still_seal_with_an_old_key(installa
         for name, fingerprint in {**fingerprints, "former": ""}.items():
             now = heartbeats.now()
             heartbeats.record_worker(f"{name}-1", WorkerHeartbeat(f"nightly@{name}", now, now), fingerprint)
+
+    def doctor(key: str) -> str:
+        rows = installation.run("doctor", "--json", token_keys=key).rows
+        return next(str(row["told"]) for row in rows if row["check"] == "workers")
+
+    assert "not the same here as for nightly@old: restart" in doctor(f"{new},{old}")
+    assert "not the same here as for nightly@new: restart" in doctor(old)
     told = installation.releve("secrets", "rotate", token_keys=f"{new},{old}").out
     assert "nightly@old still encrypts with another key: keep the old key, restart the worker" in told
     assert "nightly@former does not say with which key" in told and "nightly@new" not in told

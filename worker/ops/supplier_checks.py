@@ -257,7 +257,17 @@ def check_workers(connections: CheckConnections) -> Found:
     heartbeats = Heartbeats(connections.redis)
     if connections.registry_is_current:
         yield from judge_errors(connections.registry.overview.count_errors())
+    yield from check_first_keys(connections.settings, heartbeats)
     yield from judge_workers(heartbeats.workers(), queue_lengths(connections.broker_url), heartbeats.now())
+
+
+def check_first_keys(settings: Settings, heartbeats: Heartbeats) -> Found:
+    """Warn about workers whose first token key isn't ours. A process without token keys can't tell."""
+    if not has_keys(settings, "token_keys"):
+        return
+    ours = build_sealer(settings, Purpose.REGISTRY).fingerprint
+    if others := [name for name, key in heartbeats.first_keys().items() if key not in (None, ours)]:
+        yield warn("workers.other_key", names=others)
 
 
 def judge_errors(errors: Sequence[ErrorCount]) -> Found:

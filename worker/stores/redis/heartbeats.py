@@ -9,8 +9,8 @@
 
 All times are seconds since 1970 by the clock of Redis. ``tick`` is the time when a worker last ran beat's test task,
 which shows that the whole way from beat through a queue to a worker works. The hash expires a day after the last
-heartbeat; if the hash is lost, there is a false alarm, and messages of living workers are processed twice. Version 0.2.0
-refuses rows with further fields, so the fingerprints have a hash of their own.
+heartbeat; if the hash is lost, there is a false alarm, and messages of living workers are processed twice. The
+fingerprints have a hash of their own, because version 0.2.0 refuses rows with further fields.
 
 By default, kombu has one hash for all unacknowledged messages, which doesn't name the workers that have taken them. So
 the messages of a dead worker would come back only after the visibility timeout. Each of our workers has its own hash
@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
@@ -111,17 +111,11 @@ class Heartbeats(PrefixedKeys):
     def _processes(self) -> dict[str, WorkerHeartbeat]:
         stored = self._redis.hgetall(self._key("heartbeat")).items()
         rows = {str(name): json.loads(raw) for name, raw in stored if name not in (_BEAT, _TICK)}
-        known = [field.name for field in fields(WorkerHeartbeat)]  # A later version may write more.
-        return {
-            process: WorkerHeartbeat(
-                **{name: row[name] for name in known if name in row} | {"queues": (*row["queues"],)}
-            )
-            for process, row in rows.items()
-        }
+        return {name: _read_row(row) for name, row in rows.items()}
 
     def first_keys(self) -> dict[str, str | None]:
         """Return the fingerprint of each living worker's first key, by the worker's name; None for version 0.2.0."""
-        keys: dict[str, Any] = self._redis.hgetall(self._key("heartbeat_keys"))
+        keys: Any = self._redis.hgetall(self._key("heartbeat_keys"))
         now = self.now()
         living = [(one.seen_at, one.name, process) for process, one in self._processes().items()]
         return {name: keys.get(process) for seen_at, name, process in sorted(living) if now - seen_at <= 4 * ALIVE_S}
@@ -168,6 +162,11 @@ class Heartbeats(PrefixedKeys):
                 pipe.hset(self._key(name), process, value)
                 pipe.expire(self._key(name), _TTL_S)
             pipe.execute()
+
+
+def _read_row(row: Mapping[str, Any]) -> WorkerHeartbeat:
+    known = {field.name: row[field.name] for field in fields(WorkerHeartbeat)}  # A later version may write more.
+    return WorkerHeartbeat(**{**known, "queues": tuple(row["queues"])})
 
 
 def broker_keys(worker: str) -> dict[str, str]:
