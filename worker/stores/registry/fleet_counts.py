@@ -103,6 +103,20 @@ class Overview(SqlTable):
         rows = self._database.fetch(query.where(columns.id > after).order_by(columns.id).limit(limit))
         return [(row.id, row.consent_until) for row in rows]
 
+    def count_ending(self, first: date, last: date) -> int:
+        """Return how many accounts in use have a consent that ends from ``first`` to ``last``."""
+        columns = ACCOUNTS.c
+        ends = columns.state.in_(IN_USE_STATES), columns.consent_until.between(first, last)
+        return int(self._database.scalar(select(func.count()).select_from(ACCOUNTS).where(*ends)))
+
+    def count_reasons(self, limit: int) -> list[tuple[str, int]]:
+        """Return the most frequent reasons why accounts need action, each with the number of accounts."""
+        columns, number = ACCOUNTS.c, func.count().label("number")
+        needs_action = columns.state == AccountState.ACTION_NEEDED, columns.reason != ""
+        query = select(columns.reason, number).where(*needs_action).group_by(columns.reason)
+        rows = self._database.fetch(query.order_by(number.desc(), columns.reason).limit(limit))
+        return [(row.reason, row.number) for row in rows]
+
     def list_last_errors(self) -> list[CodeCount]:
         """Count accounts by series and last error code; return the most frequent pairs. Ended series don't count."""
         columns = SERIES_OUTCOMES.c

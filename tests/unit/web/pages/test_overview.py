@@ -10,11 +10,10 @@ from fastapi.testclient import TestClient
 
 from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.factories import NOW
-from tests.support.operators import ENGLISH, signed_in
+from tests.support.operators import signed_in
 from worker.app import enqueue_backfill, queue_lengths
 from worker.domain.account import AccountState
 from worker.domain.completeness import COMPLETE
-from worker.domain.connection_request import ConnectionRequest, RequestState
 from worker.domain.series import Series
 from worker.runtime.supplier_settings import ledger_of
 from worker.stores.registry.outcomes import HourFreshness, RunOutcome
@@ -58,13 +57,6 @@ def test_with_gas_the_quota_and_gate_of_each_supplier_are_told(redis_url: str, t
 def test_without_gas_the_page_says_nothing_of_it(service: ApiService) -> None:
     _, page = log_in(service)
     assert "GRDF" not in page and "grdf" not in page and "gas" not in page
-
-
-def test_an_open_incident_is_told_of(service: ApiService) -> None:
-    browser, _ = log_in(service)
-    assert "Incident:" not in browser.get("/operator", headers=ENGLISH).text
-    service.parts.sync.incidents.open_by_hand()
-    assert browser.get("/operator", headers=ENGLISH).text.count("by_hand, since ") == 2
 
 
 def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(service: ApiService) -> None:
@@ -126,14 +118,3 @@ def test_each_place_that_the_page_of_ten_questions_names_is_there(service: ApiSe
     wrong = {place for place in places if place.partition("#")[2] not in ids and place not in links}
     assert wrong == set()
     assert [browser.get(link).status_code for link in sorted(places)] == [200] * len(places)
-
-
-def test_requests_that_wait_for_the_operator_are_counted(service: ApiService) -> None:
-    browser, _ = log_in(service)
-    assert "your approval" not in browser.get("/operator", headers=ENGLISH).text
-    held = ConnectionRequest(
-        id="held", supplier="enedis", browser="b", begun_on=TODAY, created_at=NOW, state=RequestState.HELD
-    )
-    service.parts.consent.requests.create(held)
-    assert "1 connection request is waiting for your approval" in browser.get("/operator", headers=ENGLISH).text
-    service.parts.consent.connector.turn_away("held")
