@@ -51,6 +51,7 @@ class AuditAction(StrEnum):
     ACCOUNT_IMPORT = "account.import"  # Files are imported; the subject counts new, equal and different days.
     ACCOUNT_JOIN = "account.join"
     ACCOUNT_NAME = "account.name"  # A meter gets a name or loses it; the name isn't in the entry.
+    ACCOUNT_NOTE = "account.note"  # An operator writes or removes a note; its text isn't in the entry.
     ACCOUNT_PART = "account.part"
     ACCOUNT_PAUSE = "account.pause"
     ACCOUNT_REBUILD = "account.rebuild"

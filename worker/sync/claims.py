@@ -202,6 +202,12 @@ class WindowClaims:
         )
         return [self.to_job(*pair, plan_look_back(today, pair[1]), claim) for pair, claim in claims.items()]
 
+    def list_free(self, account_id: str) -> list[Series]:
+        """Return the series of the account whose last days aren't in flight, which ``claim_look_backs`` would claim."""
+        taken = self.in_flight(NIGHTLY_LANE)
+        collected = self.registry.outcomes.collected(account_id)
+        return [series for series in collected if member_of(account_id, series) not in taken]
+
     def manual_look_back(self, account_id: str, series: Series) -> WindowJob:
         """Return the job for the last days of a series, without a claim."""
         return self.to_job(account_id, series, plan_look_back(civil_date(self.now()), series))

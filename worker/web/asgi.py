@@ -44,7 +44,6 @@ from worker.web.pages import (
     operator_account,
     operator_accounts,
     operator_audit,
-    operator_forms,
     operator_invitations,
     operator_overview,
     operator_own,
@@ -90,7 +89,6 @@ _OF_FLEET: Final = (
     operator_access,
     operator_invitations,
     operator_own,
-    operator_forms,
 )
 # A home has no supplier's consent page, invitations, proxy or operators, and a first page of its own.
 _OF_HOME: Final = (own_home, *_OF_BOTH)

@@ -22,6 +22,7 @@ from worker.stores.registry.tables import ACCOUNT_DETAILS
 ALERTS: Final = "alerts"  # The limits of ``domain.alerts.AlertLimits``.
 BILL_DAY: Final = "bill_day"  # {"day": DAY}, in a leap year, on which a household's bills begin.
 NAME: Final = "name"  # {"name": TEXT}, which a household gives its meter.
+NOTE: Final = "note"  # {"text": TEXT, "day": DAY}, which operators write.
 PRICES: Final = "prices"
 _C: Final = ACCOUNT_DETAILS.c
 

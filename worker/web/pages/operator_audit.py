@@ -22,7 +22,7 @@ def show_audit(visit: OperatorDep) -> Response:
     """Show a page of the audit trail; an invalid filter is ignored, like an empty filter."""
     request = visit.request
     typed = {name: request.query_params.get(name, "").strip()[:LONGEST_TEXT] for name in _FILTERS}
-    days = _parse_day(typed["since"]), _parse_day(typed["until"])
+    days = parse_day(typed["since"]), parse_day(typed["until"])
     action = typed["action"] if typed["action"] in set(AuditAction) else ""
     wanted = AuditFilter(_to_text(typed["account"]), _to_text(typed["actor"]), action or None, None, *days_of(*days))
     before = visit.query_text("before")
@@ -48,7 +48,8 @@ def _to_text(typed: str) -> str | None:
     return typed.replace("\x00", "") or None
 
 
-def _parse_day(text: str) -> date | None:
+def parse_day(text: str) -> date | None:
+    """Return the day that a form's field names; None for anything else."""
     try:
         return date.fromisoformat(text)
     except ValueError:

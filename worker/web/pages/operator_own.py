@@ -32,8 +32,6 @@ def own_page(visit: OperatorVisit, status: int = 200, **faults: Any) -> Response
     """Return the page. ``faults``: why a form is refused, and what it shows again."""
     values = {
         "access_fault": None,
-        "erase_fault": None,
-        "erase_account": "",
         "operator": visit.operator,
         "session_id": visit.key.id,
         "sessions": visit.access.keys.list_keys([visit.operator.id]),

@@ -12,6 +12,7 @@ from html import unescape
 import pytest
 from fastapi import Request
 from fastapi.testclient import TestClient
+from httpx2 import Response
 
 from tests.support.api_service import ApiService
 from tests.support.household_pages import csrf_of
@@ -238,8 +239,8 @@ def test_s2_the_second_check_before_an_erasure_takes_no_more_guesses(door: Door)
     copies = [copy_of(browser, f"203.0.113.{rank + 1}") for rank in range(22)]
 
     def erase(copy: TestClient, code: str) -> int:
-        form = {"csrf": csrf_of(copy.get("/operator").text), "account": account_id, "password": PASSWORD, "code": code}
-        return copy.post("/operator/erase", data=form).status_code
+        form = {"csrf": csrf_of(copy.get("/operator").text), "sure": "yes", "password": PASSWORD, "code": code}
+        return copy.post(f"/operator/accounts/{account_id}/erase", data=form).status_code
 
     assert [erase(copy, "000000") for copy in copies] == [403] * 21 + [429]
     assert erase(browser, door.code()) == 429
@@ -467,20 +468,20 @@ def test_an_account_is_erased_after_password_and_code_alone(door: Door) -> None:
     parts = door.service.parts
     account_id, browser = door.service.add(11), door.let_in()
 
-    def erase(account: str, password: str, code: str, *, csrf: str | None = None) -> TestClient:
-        field = csrf_of(browser.get("/operator").text) if csrf is None else csrf
-        form = {"csrf": field, "account": account, "password": password, "code": code}
-        return browser.post("/operator/erase", data=form)
+    def erase(password: str, code: str, **changes: str) -> Response:
+        form = {"csrf": csrf_of(browser.get("/operator").text), "sure": "yes", "password": password, "code": code}
+        return browser.post(f"/operator/accounts/{account_id}/erase", data=form | changes)
 
-    assert erase(account_id, PASSWORD, door.code(), csrf="x").status_code == 403
-    assert erase(account_id, "wrong one, it is", door.code()).status_code == 403
-    assert erase(account_id, PASSWORD, "000000").status_code == 403
-    assert erase("nobody", PASSWORD, door.code()).status_code == 404
+    assert erase(PASSWORD, door.code(), csrf="x").status_code == 403
+    assert erase("wrong one, it is", door.code()).status_code == 403
+    assert erase(PASSWORD, "000000").status_code == 403
+    unsure = erase(PASSWORD, door.code(), sure="")
+    assert unsure.status_code == 422 and "Tick the box to confirm" in unsure.text
     assert parts.stores.registry.accounts.get(account_id).state != "deleted"
-    page = erase(f" {account_id} ", PASSWORD, door.code())
+    page = erase(PASSWORD, door.code())
     assert page.status_code == 200 and "The account is erased" in page.text and account_id in page.text
     assert parts.stores.registry.accounts.get(account_id).state == "deleted"
-    assert erase(account_id, PASSWORD, door.code()).status_code == 404
+    assert erase(PASSWORD, door.code()).status_code == 404
 
 
 def test_an_hour_after_the_sign_in_an_invitation_asks_again(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
