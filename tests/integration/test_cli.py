@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -130,6 +132,21 @@ def test_a_wrong_setting_is_named_with_exit_code_2(releve: Releve, settings: dic
     ended = releve("status", **settings)
     assert message in ended.error_line
     assert (ended.code, ended.out) == (2, "")
+
+
+@pytest.mark.parametrize(
+    "words, code",
+    [("doctor", 0), ("--help", 0), (f"accounts add --usage-point {METER}", 130)],  # The last one may be cut short.
+)
+def test_p26_a_reader_that_has_enough_lines_is_no_failure(tmp_path: Path, words: str, code: int) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        command = [sys.executable, "-m", "worker", *words.split()]
+        env = {**os.environ, "RELEVE_DATA_DIR": str(tmp_path), "RELEVE_ENEDIS_URL": "http://127.0.0.1:9"}
+        ended = subprocess.run(command, env=env, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, "interrupted" in ended.stderr) == (code, code > 0), ended.stderr
+    assert code or not ended.stderr
 
 
 def test_rotating_keys_names_a_wrong_registry_too(releve: Releve) -> None:

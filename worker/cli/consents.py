@@ -160,7 +160,7 @@ def verify(as_json: bool) -> None:
     state = "the chain verifies" if not summary.faults else f"{summary.faults} faults"
     parameters.print_result(row, f"{summary.rows} rows of consent proofs, {last}: {state}", as_json=as_json)
     if summary.faults:
-        raise SystemExit(1)
+        raise click.exceptions.Exit(1)
 
 
 @consents.command(audit=AuditAction.EVIDENCE_EXPORT)

@@ -6,7 +6,7 @@ A command is imported only when it is called: `releve` alone needs neither setti
 from __future__ import annotations
 
 import logging
-import os
+import select
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -296,12 +296,20 @@ def _run() -> int:
         return _explain_misuse(error)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted: what is stored stays; run the command again to continue", INTERRUPTED)
-    except BrokenPipeError:  # The reader of our output, like `head`, has closed it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+    except SystemExit as exit_:
+        if exit_.code != FAILED:
+            raise
+        # Click ends in this way after a broken pipe. If it was our output, its reader, like `head`, has enough lines.
+        return 0 if _is_output_closed() else _explain(BrokenPipeError())
     except Exception as error:  # noqa: BLE001 - Each error is reported in a line; an unexpected error is also logged.
         return _explain(error)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _is_output_closed() -> bool:
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # Even with 0, a pipe without a reader is reported.
+    return bool(poll.poll(0))
 
 
 def _explain_misuse(error: click.ClickException) -> int:
