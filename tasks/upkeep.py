@@ -25,6 +25,7 @@ from worker.stores.registry.outcomes import HourFreshness
 log = logging.getLogger("releve.tasks")
 # The most months that one hourly run packs. So many take some minutes.
 MAX_MONTHS_PACKED: Final = 5_000
+MAX_REFERENCES: Final = 100_000  # As above, for one nightly run.
 KEEP_UNKNOWN_ANSWERS: Final = timedelta(days=400)
 KEEP_FRESHNESS: Final = timedelta(days=400)
 _FLEET_SERIES: Final = "fleet-series"
@@ -120,11 +121,15 @@ def purge_account(account_id: str) -> None:
 def expire_consents() -> None:
     """Suspend accounts whose consent has ended, end the proofs and grants of these consents, and delete old records.
 
+    Pauses that end today end, and references of accounts that older versions added become searchable.
+
     The deleted records are invitations, sessions, remembered erasures, ended rights, evidence and audit entries.
     """
     stores, registry = current.stores(), current.stores().registry
     refusals, today = current.sync().refusals, current.sync().history.today()
     suspended = refusals.suspend_ended_consents()
+    resumed = registry.accounts.end_pauses(stores.now())
+    registry.consents.index_references(registry.hashes, MAX_REFERENCES)
     ended, erased = refusals.apply_retention(stores.settings.keep_consent_proof_days)
     # Invitations end by the real clock, even if the fleet's clock (``stores.now``) is simulated.
     registry.invitations.delete_before(real_clock() - KEEP_INVITATIONS)
@@ -134,8 +139,9 @@ def expire_consents() -> None:
     registry.rights.delete_ended_before(stores.now() - KEEP_ENDED_RIGHTS)
     keep_grants = timedelta(days=stores.settings.keep_consent_proof_days)
     grants = registry.proxy_grants.apply_retention(today, real_clock() - keep_grants)
-    if suspended or ended or erased or grants:
-        extra = fields(accounts_suspended=suspended, proofs_ended=ended, proofs_erased=erased, grants_ended=grants)
+    if suspended or resumed or ended or erased or grants:
+        counts = {"accounts_suspended": suspended, "accounts_resumed": resumed, "proofs_ended": ended}
+        extra = fields(**counts, proofs_erased=erased, grants_ended=grants)
         log.info("consents expired", extra=extra)
 
 

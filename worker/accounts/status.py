@@ -55,6 +55,7 @@ class AccountSummary(BaseModel):
     created_at: datetime
     consent_from: date | None
     consent_until: date | None
+    paused_until: date | None = Field(description="The day on which a paused account resumes by itself.")
 
     @classmethod
     def from_account(cls, account: Account, *, with_digits: bool) -> AccountSummary:
@@ -67,6 +68,7 @@ class AccountSummary(BaseModel):
             created_at=account.created_at,
             consent_from=account.consent_from,
             consent_until=account.consent_until,
+            paused_until=account.paused_until,
         )
 
 

@@ -1,7 +1,7 @@
 """`releve accounts`: add, list, show, pause, resume and remove accounts, and choose their series.
 
-`list --meter` serves support by telephone: it shows a meter's account, its state, and what is missing. `add --pce …
---own` adds the operator's own gas meters, which need no consent.
+`list --meter` and `list --reference` serve support by telephone: they show an account, its state, and what is missing.
+`add --pce … --own` adds the operator's own gas meters, which need no consent.
 """
 
 from __future__ import annotations
@@ -49,14 +49,16 @@ _TODAY: Final = "today"
 _ACCOUNTS: Final = Listing("account, state, tenant, supplier, created_at, reason", "no accounts yet")
 
 
-def _find_by_meter(meter: str, as_json: bool) -> None:
-    """Show the accounts of a meter. Raises ClickException if the meter has no account."""
+def _find(meter: str | None, reference: str | None, as_json: bool) -> None:
+    """Show the accounts of a meter or a reference. Raises ClickException if there are none."""
     with parameters.open_stores() as stores:
-        sync = build_sync(stores)
-        accounts = stores.registry.accounts.find_by_meter(meter)
+        sync, table = build_sync(stores), stores.registry.accounts
+        accounts = table.find_by_meter(meter) if meter is not None else table.find_by_reference(str(reference))
         if not accounts:
             raise click.ClickException(
                 "no account has this meter: check the number, or invite its holder with `releve invite --usage-point`"
+                if meter is not None
+                else "no account was added with this reference: check it, or look for the meter with --meter"
             )
         note_result(account_id=accounts[0].id)
         rows = [_found_row(stores, sync, account) for account in accounts]
@@ -327,31 +329,37 @@ def add(
         parameters.print_result(row, line, as_json=as_json)
 
 
-@accounts.command("list", audit=with_options(meter=AuditAction.ACCOUNT_FIND))
+@accounts.command("list", audit=with_options(meter=AuditAction.ACCOUNT_FIND, reference=AuditAction.ACCOUNT_FIND))
 @click.option("--meter", type=parameters.ANY_METER, help="Find the account of this meter, and show its state.")
+@click.option("--reference", type=parameters.REFERENCE, help="Find the accounts that you added with this reference.")
 @parameters.state_option
 @parameters.limit_option
 @parameters.tenant_option("Only accounts of this tenant.")
 @parameters.json_option
 def list_accounts(
-    meter: str | None, state: AccountState | None, limit: int | None, tenant: str | None, as_json: bool
+    meter: str | None,
+    reference: str | None,
+    state: AccountState | None,
+    limit: int | None,
+    tenant: str | None,
+    as_json: bool,
 ) -> None:
-    """List the accounts, or find the account of a meter.
+    """List the accounts, or find the account of a meter or a reference.
 
     Removed accounts are left out.
 
-    With --meter - the number is read from standard input: it then stays out of the shell's history and the process
-    list. The exit code is 1 if no account has this meter.
+    With --meter - or --reference - the text is read from standard input: it then stays out of the shell's history and
+    the process list. The exit code is 1 if no account is found.
 
     \b
     Examples:
       releve accounts list --state paused --limit 20
       releve accounts list --meter - --json
     """
-    if meter is not None:
-        if state or limit or tenant:
-            raise click.UsageError("--meter needs no --state, --limit or --tenant")
-        _find_by_meter(meter, as_json)
+    if meter is not None or reference is not None:
+        if state or limit or tenant or None not in (meter, reference):
+            raise click.UsageError("--meter needs no other option, --reference neither")
+        _find(meter, reference, as_json)
         return
     with parameters.open_stores() as stores:
         if tenant:
@@ -377,21 +385,24 @@ def show(account_id: str, as_json: bool) -> None:
     with parameters.open_stores() as stores:
         row = _account_row(stores.registry.accounts.get(account_id))
         row |= proof_row(stores.registry.consents.newest_proofs([account_id]).get(account_id))
-    shown = {name: value for name, value in row.items() if (name, value) != ("tenant", DEFAULT_TENANT)}
+    usual = ("tenant", DEFAULT_TENANT), ("paused_until", None)
+    shown = {name: value for name, value in row.items() if (name, value) not in usual}
     lines = [f"{name:15} {value if value is not None else '-'}" for name, value in shown.items()]
     parameters.print_result(row, *lines, as_json=as_json)
 
 
 @accounts.command(audit=AuditAction.ACCOUNT_PAUSE)
 @click.argument("account_id", metavar="ACCOUNT")
-def pause(account_id: str) -> None:
+@click.option("--until", type=parameters.DAY, help="The day on which the account resumes by itself.")
+def pause(account_id: str, until: date | None) -> None:
     """Stop automatic runs of an account. Stored data stays.
 
     \b
-    Example:
+    Examples:
       releve accounts pause 3kq7d0fr2m
+      releve accounts pause 3kq7d0fr2m --until 2027-01-15
     """
-    _set_state(account_id, AccountState.PAUSED)
+    _set_state(account_id, AccountState.PAUSED, until)
 
 
 @accounts.command(audit=AuditAction.ACCOUNT_RESUME)
@@ -446,15 +457,15 @@ def proof_row(proof: ConsentProof | None) -> dict[str, str | None]:
     return to_row(proof, *names) if proof else dict.fromkeys(names)
 
 
-def _set_state(account_id: str, state: AccountState) -> None:
+def _set_state(account_id: str, state: AccountState, until: date | None = None) -> None:
     with parameters.open_stores() as stores:
         stores.registry.accounts.get_existing(account_id)
         try:
-            stores.registry.accounts.set_state(account_id, state, now=stores.now())
+            stores.registry.accounts.set_state(account_id, state, now=stores.now(), until=until)
         except ValueError as error:
             raise click.ClickException(str(error)) from None
         state = stores.registry.accounts.get(account_id).state
-    click.echo(f"account {account_id} is {state}")
+    click.echo(f"account {account_id} is {state}{f' until {until}' if until else ''}")
 
 
 def _publish_revocation(stores: Stores, sync: Sync) -> None:

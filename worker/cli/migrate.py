@@ -110,6 +110,7 @@ def _steps(settings: Settings) -> Iterator[MigrationStep]:
                 raise ConfigError("RELEVE_REGISTRY_ADMIN_URL is for PostgreSQL: unset it")
             yield MigrationStep("registry user of the workers", set_up_role(database, settings.registry()))
             yield MigrationStep("its rights: rows, no tables", grant_rows(database, settings.registry()))
+        yield from _references(settings, registry)
         if settings.ledger().exists() and has_keys(settings, "erasure_keys"):
             ledger = known_ledger(settings, registry)
             known = ledger.find()
@@ -133,6 +134,20 @@ def _save_registry(settings: Settings, database: Database, label: str) -> Migrat
     path = settings.data_dir / f"releve-registry-{label}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip"
     rows = back_up_older_registry(settings, database, path)
     return MigrationStep(f"backup of the registry ({rows} rows), for a rollback: {path}", "made")
+
+
+def _references(settings: Settings, registry: Registry) -> Iterator[MigrationStep]:
+    if not registry.consents.count_unsearchable():
+        return
+    if has_keys(settings, "token_keys", "erasure_keys"):
+        count = registry.consents.index_references(registry.hashes)
+        yield MigrationStep(f"references of {count} accounts, for a search", "made")
+    if left := registry.consents.count_unsearchable():
+        yield MigrationStep(
+            f"references of {left} accounts: not made searchable, because their keys are not here; workers do it at "
+            "night",
+            "left",
+        )
 
 
 def _measures(settings: Settings, registry: Registry, opened: ExitStack) -> Iterator[MigrationStep]:

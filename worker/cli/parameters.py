@@ -158,6 +158,11 @@ def _read_meter(text: str) -> str:
     return number if is_gas_meter(number) else _to_usage_point(number)
 
 
+def _read_reference(text: str) -> str:
+    """Return a reference of the operator; if the text is ``-``, read standard input."""
+    return sys.stdin.readline() if text == "-" else text
+
+
 DAY: Final = Checked("YYYY-MM-DD", to_day)
 DAY_COUNT: Final = Checked("DAYS", _to_days)
 USAGE_POINT: Final = Checked("14DIGITS", _to_usage_point)
@@ -165,6 +170,7 @@ SERIES_NAMES: Final = Checked("NAMES", parse_series)
 TENANT_NAME: Final = Checked("TENANT", check_tenant)  # The tenant need not exist.
 GAS_METER: Final = Checked("PCE", _to_gas_meter)
 ANY_METER: Final = Checked("METER|-", _read_meter)
+REFERENCE: Final = Checked("TEXT|-", _read_reference)
 
 
 def _check_dash(text: str) -> str:

@@ -50,7 +50,7 @@ class AccountEvent(StrEnum):
     REINSTATED = "reinstated"  # A refusal of the account is undone, because an incident explains the refusal.
     STOPPED = "stopped"  # The household has stopped the consent.
     PAUSED = "paused"  # The operator pauses the account.
-    RESUMED = "resumed"  # The operator resumes the account.
+    RESUMED = "resumed"  # The operator resumes the account, or its pause ends by itself.
     CLOSED = "closed"  # Another person has proved that they hold the account's meter.
     ERASED = "erased"  # The account is erased with its measures; only its id stays.
 
@@ -153,6 +153,8 @@ class Account:
         step = TRANSITIONS[self.state, event]
         if fault := self._fault(event, today, reason):
             raise WrongState(fault)
+        if until is not None and until <= today:
+            raise WrongState("a pause ends on a day after today")
         if event is AccountEvent.REINSTATED:
             reason = ""  # The account's reason was that of the refusal, which is now undone.
         elif step.keeps_reason:

@@ -19,6 +19,7 @@ from worker.domain.account import DEFAULT_TENANT, OPEN_STATES, Account, AccountE
 from worker.domain.invitation import Invitation
 from worker.domain.series import Series
 from worker.domain.transitions import WrongState
+from worker.domain.windows import civil_date
 from worker.errors import ConsentEnded, ConsentStopped, StoreUnavailable, UnknownAccount
 from worker.stores.database import Database, SqlTable
 from worker.stores.registry import account_rows, series_switches
@@ -326,7 +327,7 @@ class AccountTable(SqlTable):
     ) -> None:
         """Set the account's state; ``reason`` is the code that led to the state, empty if all is well.
 
-        ``until``: the day on which a pause ends by itself (``page_resuming``).
+        ``until``: the day on which a pause ends by itself (``end_pauses``).
 
         A pause keeps the account's reason. If a paused account with a reason is set to ``ready``, it becomes
         ``action_needed`` under this reason. A paused account that is set to ``action_needed`` stays paused and only
@@ -338,6 +339,24 @@ class AccountTable(SqlTable):
             raise ValueError(f"an account can't be set to {state}")
         with self._database.writing() as connection:
             account_rows.apply(connection, account_id, _SET_BY[state], now, reason, until=until)
+
+    def end_pauses(self, now: datetime) -> int:
+        """Resume the paused accounts whose pause ends by itself by today, and return their number.
+
+        If the consent has ended meanwhile, the account stays paused until a call after a new consent.
+        """
+        today, resumed, after = civil_date(now), 0, ""
+        query = select(ACCOUNTS.c.id).where(ACCOUNTS.c.state == AccountState.PAUSED, ACCOUNTS.c.paused_until <= today)
+        page = query.order_by(ACCOUNTS.c.id).limit(PAGE)
+        while rows := self._database.fetch(page.where(ACCOUNTS.c.id > after)):
+            for (after,) in rows:
+                with suppress(UnknownAccount, WrongState), self._database.writing() as connection:
+                    account_rows.lock(connection, after)
+                    # Meanwhile, an operator may have resumed the account, or paused it for longer.
+                    if connection.execute(query.where(ACCOUNTS.c.id == after)).first():
+                        account_rows.apply(connection, after, AccountEvent.RESUMED, now)
+                        resumed += 1
+        return resumed
 
     def remove(
         self,

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, func, or_, select, update
 
 from worker.domain.account import TRANSITIONS, Account, AccountEvent, AccountState
 from worker.domain.consents import ConsentKind, ConsentProof, EndReason, PendingRefusal, Proof
@@ -28,7 +28,7 @@ from worker.domain.transitions import WrongState
 from worker.domain.windows import civil_date, local_midnight
 from worker.errors import ConsentStopped
 from worker.stores.database import Database, SealedTable, build_insert, new_id
-from worker.stores.encryption import Sealer
+from worker.stores.encryption import KeyedHashes, Sealer
 from worker.stores.registry import account_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
 from worker.stores.registry.evidence import CONSENT_QUERY, GIVEN, IN_FORCE, EvidenceChain
@@ -129,19 +129,47 @@ class ConsentTable(SealedTable):
 
     def load_references(self, account_ids: Sequence[str]) -> dict[str, str]:
         """Return the operator's own references of these accounts, by account id; accounts without one are left out."""
-        with self._database.reading() as connection:
-            return self._references_of(connection, account_ids)
+        return {account_id: text for account_id, text in self._open_references(account_ids).items() if text}
 
-    def _references_of(self, connection: Connection, account_ids: Sequence[str]) -> dict[str, str]:
+    def _open_references(self, account_ids: Sequence[str]) -> dict[str, str | None]:
+        """Return the newest reference of each account that somebody has vouched for; None if no key opens it."""
         columns = CONSENT_EVIDENCE.c
         query = select(columns.account_id, columns.consent_id, columns.sealed_personal).order_by(_NUMBER)
         asserted = columns.kind == ConsentKind.ASSERTED, columns.sealed_personal.is_not(None)
-        references: dict[str, str] = {}
-        for row in connection.execute(query.where(columns.account_id.in_(account_ids), *asserted)):
+        texts: dict[str, str | None] = {}
+        for row in self._database.fetch(query.where(columns.account_id.in_(account_ids), *asserted)):
             personal = self._chain.open_personal(row.sealed_personal, row.consent_id)
-            if personal is not None and personal.reference:
-                references[row.account_id] = personal.reference
-        return references
+            text = None if personal is None else personal.reference or ""
+            texts[row.account_id] = text or texts.get(row.account_id, text)
+        return texts
+
+    def count_unsearchable(self) -> int:
+        """Return for how many accounts ``index_references`` has yet to look for a reference."""
+        return int(self._database.scalar(select(func.count()).where(ACCOUNTS.c.reference.is_(None))))
+
+    def index_references(self, hashes: KeyedHashes, most: int | None = None) -> int:
+        """Let ``find_by_reference`` find the accounts of an older version; return how many accounts were looked at.
+
+        An account whose reference no key opens is left for a later call. Each batch is one transaction, so that an
+        interrupted call is continued by the next one. ``most``: about how many accounts one call looks at.
+        """
+        columns, done, after = ACCOUNTS.c, 0, ""
+        missing = select(columns.id).where(columns.reference.is_(None)).order_by(columns.id).limit(_BATCH)
+        statement = update(ACCOUNTS).where(columns.id == bindparam("account"), columns.reference.is_(None))
+        while ids := [row.id for row in self._database.fetch(missing.where(columns.id > after))]:
+            texts, after = self._open_references(ids), ids[-1]
+            found = {id_: text for id_ in ids if (text := texts.get(id_, "")) is not None}
+            rows = [
+                {"account": id_, "hash": next(iter(account_rows.hash_reference(hashes, text)), "")}
+                for id_, text in found.items()
+            ]
+            if rows:
+                with self._database.writing() as connection:
+                    connection.execute(statement.values(reference=bindparam("hash")), rows)
+            done += len(rows)
+            if most is not None and done >= most:
+                break
+        return done
 
     def list_proofs(self, account_id: str) -> list[ConsentProof]:
         """Return all proofs of an account, even of a removed account, the newest first."""
@@ -285,6 +313,11 @@ class ConsentTable(SealedTable):
             # A process of 0.2.0 ends an account without them.
             connection.execute(delete(ACCOUNT_DETAILS).where(ACCOUNT_DETAILS.c.account_id.in_(over_ids)))
             dropped = self._chain.drop_ended_before(connection, now - timedelta(days=keep_days))
+            personal = select(_NUMBER).where(
+                CONSENT_EVIDENCE.c.account_id == ACCOUNTS.c.id, CONSENT_EVIDENCE.c.sealed_personal.is_not(None)
+            )
+            without = (ACCOUNTS.c.state.in_(over), ACCOUNTS.c.reference != "", ~personal.exists())
+            connection.execute(update(ACCOUNTS).where(*without).values(reference=""))
         return ended, dropped.total()
 
     def _list_accounts(self, condition: ColumnElement[bool]) -> list[str]:

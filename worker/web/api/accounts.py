@@ -62,16 +62,20 @@ def _page_accounts(caller: Caller, registry: Registry, after: str, limit: int) -
     return sorted(existing, key=lambda account: account.id)[:limit]
 
 
-@router.post("/accounts/search", summary="Find the account of a meter", responses=error_responses(400, 411, 413, 422))
+@router.post("/accounts/search", summary="Find accounts", responses=error_responses(400, 411, 413, 422))
 def search_accounts(search: schemas.AccountSearch, registry: RegistryDep, caller: ReadAsClient) -> AccountPage:
-    """Find the account of your service that reads this meter; the list is empty if no account of your service does.
+    """Find the account of your service that reads this meter, or your service's accounts with this reference.
 
-    Only for clients with a token. The meter's number is sent in the body, because URLs are logged.
+    The list is empty if there is none. Only for clients with a token. What you search is sent in the body, because URLs
+    are logged.
     """
-    supplier, number = (ENEDIS, search.usage_point) if search.usage_point else (GRDF, search.pce)
-    of_meter = registry.accounts.find_by_meter(number.upper(), tenant=caller.tenant)
-    found = [_summarize(account, caller) for account in of_meter if account.supplier == supplier.name]
-    return AccountPage(accounts=found, next=None)
+    if search.reference:
+        found = registry.accounts.find_by_reference(search.reference, tenant=caller.tenant)
+    else:
+        supplier, number = (ENEDIS, search.usage_point) if search.usage_point else (GRDF, search.pce)
+        of_meter = registry.accounts.find_by_meter(number.upper(), tenant=caller.tenant)
+        found = [account for account in of_meter if account.supplier == supplier.name]
+    return AccountPage(accounts=[_summarize(account, caller) for account in found], next=None)
 
 
 @router.get("/accounts/{account_id}", summary="Show an account", responses=error_responses(404, 422))

@@ -66,12 +66,12 @@ class NewAccount(BaseModel):
 
 
 class AccountSearch(BaseModel):
-    """Give exactly one of `usage_point` and `pce`."""
+    """Give exactly one of `usage_point`, `pce` and `reference`."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [{"usage_point": "12345678901234"}, {"pce": "GI123456"}],
+            "examples": [{"usage_point": "12345678901234"}, {"pce": "GI123456"}, {"reference": "contract 4711"}],
             "minProperties": 1,
             "maxProperties": 1,
         },
@@ -80,11 +80,17 @@ class AccountSearch(BaseModel):
     # The fields aren't nullable, because a null field would count as a property, and the schema allows exactly one.
     usage_point: str = Field("", pattern=r"^[0-9]{14}$", description="An electricity meter (PDL, PRM).")
     pce: str = Field("", pattern=r"^([0-9]{14}|GI[0-9]{6})$", description="A gas meter (PCE).")
+    reference: str = Field(
+        "",
+        min_length=1,
+        max_length=MAX_REFERENCE_LENGTH,
+        description="The reference with which you added an account; upper and lower case are the same.",
+    )
 
     @model_validator(mode="after")
     def _names_one(self) -> Self:
-        if bool(self.usage_point) == bool(self.pce):
-            raise ValueError("give one of usage_point and pce")
+        if sum(map(bool, (self.usage_point, self.pce, self.reference))) != 1:
+            raise ValueError("give one of usage_point, pce and reference")
         return self
 
 
