@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from threading import Barrier
 
 import pyotp
 import pytest
@@ -13,7 +15,7 @@ from sqlalchemy import select, update
 
 from tests.support.passwords import REAL_HASHER, set_hasher
 from tests.support.registries import KEY, NOW
-from worker.domain.sessions import KeyKind, new_totp_key
+from worker.domain.sessions import KeyKind, Role, new_totp_key
 from worker.stores.database import place_of
 from worker.stores.encryption import Purpose, Sealer, generate_key
 from worker.stores.registry import Registry
@@ -45,6 +47,14 @@ class Setting:
     def sealed(self, operator_id: str) -> str:
         (row,) = self.registry.database.fetch(select(OPERATORS).where(OPERATORS.c.id == operator_id))
         return str(row.sealed)
+
+    def unsealed(self, operator_id: str) -> dict[str, object]:
+        text = self.sealer.unseal(self.sealed(operator_id), place_of(OPERATORS.c.sealed, operator_id))
+        content: dict[str, object] = json.loads(text)
+        return content
+
+    def roles(self) -> dict[str, Role | None]:
+        return {operator.name: operator.role for operator in self.table.list_operators()}
 
     def plant(self, operator_id: str, **values: object) -> None:
         self.registry.database.change(update(OPERATORS).where(OPERATORS.c.id == operator_id).values(**values))
@@ -118,6 +128,7 @@ def test_a_name_is_of_one_living_operator(setting: Setting) -> None:
     for name in ("", "x" * 33, "a b", "a/b", "a\nb"):
         with pytest.raises(OperatorRefused, match="1 to 32 letters"):
             setting.table.add(name, PASSWORD)
+    setting.table.add("bob", PASSWORD)
     setting.table.end(setting.id)
     assert setting.table.add("alice", PASSWORD).id != setting.id
 
@@ -172,3 +183,56 @@ def test_an_operator_without_a_password_is_let_in_by_none(setting: Setting) -> N
 def test_reprs_show_no_secret(setting: Setting) -> None:
     operator = setting.table.find("alice")
     assert setting.key not in repr(operator) and "argon2" not in repr(operator)
+
+
+@pytest.mark.parametrize("leave", [OperatorTable.end, lambda table, id_: table.set_role(id_, Role.SUPPORT)])
+def test_of_two_administrators_who_end_or_demote_each_other_at_once_one_stays(
+    setting: Setting, leave: Callable[[OperatorTable, str], object]
+) -> None:
+    last = setting.id
+    for number in range(8):
+        start = Barrier(2)
+
+        def is_refused(operator_id: str, start: Barrier = start) -> bool:
+            start.wait()
+            try:
+                leave(setting.table, operator_id)
+            except OperatorRefused as refusal:
+                return "is the last administrator: add one" in str(refusal)
+            return False
+
+        with ThreadPoolExecutor(2) as pool:
+            refused = pool.map(is_refused, (last, setting.table.add(f"bob{number}", PASSWORD).id))
+            assert sorted(refused) == [False, True]
+        (last,) = (one.id for one in setting.table.list_operators() if one.role is Role.ADMIN)
+
+
+def test_the_last_administrator_stays_whoever_else_there_is(setting: Setting) -> None:
+    bob = setting.table.add("bob", PASSWORD, role=Role.SUPPORT)
+    unreadable = setting.table.add("carol", PASSWORD)
+    setting.plant(unreadable.id, sealed=setting.sealed(setting.id))
+    assert setting.roles() == {"alice": Role.ADMIN, "bob": Role.SUPPORT, "carol": None}
+    with pytest.raises(OperatorRefused, match="alice is the last administrator"):
+        setting.table.set_role(setting.id, Role.SUPPORT)
+    with pytest.raises(OperatorRefused, match="alice is the last administrator"):
+        setting.table.end(setting.id)
+    for role in Role:
+        with pytest.raises(UnknownOperator, match="remove it and add it again"):
+            setting.table.set_role(unreadable.id, role)
+    setting.table.end(unreadable.id)
+    setting.table.set_role(bob.id, Role.ADMIN)
+    setting.table.end(setting.id)
+    assert setting.roles() == {"bob": Role.ADMIN}
+
+
+def test_a_role_is_sealed_and_that_of_an_administrator_is_not_written(setting: Setting) -> None:
+    """So 0.2.0 can read administrators, and what a later version writes is read and kept."""
+    bob = setting.table.add("bob", PASSWORD, setting.key, role=Role.SUPPORT)
+    assert set(setting.unsealed(setting.id)) == {"name", "password", "totp", "step"}
+    assert setting.unsealed(bob.id)["role"] == "support" and bob == setting.table.get(bob.id)
+    later = {**setting.unsealed(bob.id), "role": "auditor", "colour": "red"}
+    setting.plant(bob.id, sealed=setting.sealer.seal(json.dumps(later), place_of(OPERATORS.c.sealed, bob.id)))
+    assert setting.roles()["bob"] is Role.SUPPORT, "a role that nobody knows has the fewest rights"
+    assert setting.table.use_code(bob.id, setting.code()) and setting.unsealed(bob.id)["role"] == "auditor"
+    setting.table.set_role(bob.id, Role.ADMIN)
+    assert "role" not in setting.unsealed(bob.id) and setting.roles()["bob"] is Role.ADMIN

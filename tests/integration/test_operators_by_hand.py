@@ -108,6 +108,8 @@ def test_a_password_in_the_command_or_from_nowhere_is_refused(
 
 
 def test_a_new_password_a_link_and_the_end(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    none = installation.releve("access", "list", "--kind", "operator").out
+    assert "add one with `releve access add-operator NAME`" in none
     row = json.loads(add(installation, monkeypatch, "alice", "--json").out)
     link = installation.releve("access", "link", "alice").out.strip()
     assert re.fullmatch(r"http://127\.0\.0\.1:8000/operator/link#operator_link_[a-z0-9]{12}_[\w-]{43}", link)
@@ -120,14 +122,32 @@ def test_a_new_password_a_link_and_the_end(installation: Installation, monkeypat
         assert keys.list_keys([row["id"]], set(KeyKind)) == []
         assert parts.access.operators.check("alice", "girafe lundi moquette 7")
         keys.create(KeyKind.OPERATOR_SESSION, row["id"])
+        add(installation, monkeypatch, "bob")
         assert "is removed" in installation.releve("access", "remove", "operator", "alice").out
         assert keys.list_keys([row["id"]], set(KeyKind)) == []
     gone = installation.run("access", "remove", "operator", "alice")
     assert gone.code == 1 and "releve access list --kind operator" in gone.error_line
-    assert (
-        "add one with `releve access add-operator NAME`"
-        in installation.releve("access", "list", "--kind", "operator").out
-    )
+
+
+def test_a_role_is_given_to_a_new_operator_or_later_and_the_last_administrator_keeps_theirs(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(installation, monkeypatch, "alice")
+    assert json.loads(add(installation, monkeypatch, "bob", "--role", "support", "--json").out)["role"] == "support"
+    for words in (("role", "alice", "support"), ("remove", "operator", "alice")):
+        refused = installation.releve("access", *words, code=1)
+        assert "alice is the last administrator: add one" in refused.error_line
+    assert installation.releve("access", "role", "bob", "admin").out == "operator bob has the role admin\n"
+    installation.releve("access", "role", "alice", "support")
+    listed = installation.query_rows("access", "list", "--kind", "operator")
+    assert {row["name"]: row["role"] for row in listed} == {"alice": "support", "bob": "admin"}
+    assert installation.run("access", "role", "bob", "boss").code == 2
+    entries = installation.query_rows("audit", "--action", "operator.role")
+    assert {(row["subject"], row["outcome"] == "ok") for row in entries} == {
+        ("alice", False),
+        ("bob", True),
+        ("alice", True),
+    }
 
 
 def test_where_the_session_key_is_not_nothing_is_made(
@@ -190,7 +210,7 @@ def test_where_the_session_key_is_missing_all_but_the_operators_are_listed(insta
 def test_an_operator_is_told_of_by_the_stored_name_and_a_name_of_nobody_is_not_repeated(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("alice", "bob"):
+    for name in ("alice", "bob", "carol"):
         add(installation, monkeypatch, name, "--no-second-factor")
     assert installation.releve("access", "remove", "operator", " Alice").out == "operator alice is removed\n"
     assert installation.query("access", "remove", "operator", "BOB ")["id"] == "bob"

@@ -20,7 +20,7 @@ from config.validation import check_http_url, check_webhook
 from worker.accounts.status import to_row
 from worker.cli import parameters
 from worker.cli.command_audit import READS, Group, command, note_result, with_options
-from worker.cli.printing import local_text
+from worker.cli.printing import local_text, print_qr_code
 from worker.cli.resources import Listing, Row, require_known
 from worker.domain import sessions
 from worker.domain.account import DEFAULT_TENANT, LONGEST_TITLE
@@ -49,6 +49,7 @@ _password_option = click.option(
     type=parameters.FROM_INPUT,
     help="Give - to read it from standard input. Default: a prompt asks for it.",
 )
+_ROLE: Final = click.Choice([role.value for role in sessions.Role])
 _pkce_option = click.option(
     "--pkce/--no-pkce", default=True, show_default=True, help="Require a code challenge (S256) in each request."
 )
@@ -97,7 +98,7 @@ def _operator_access(registry: Registry) -> OperatorAccess:
 
 _KINDS: Final = {
     "operator": Listing(
-        "name, has_second_factor, created_at, signed_in_at, sessions",
+        "name, role, has_second_factor, created_at, signed_in_at, sessions",
         "no operators yet: add one with `releve access add-operator NAME`",
     ),
     "session": Listing(
@@ -282,18 +283,23 @@ def remove(
 @access.command(audit=AuditAction.OPERATOR_ADD, subject="name")
 @click.argument("name")
 @_password_option
+@click.option(
+    "--role", type=_ROLE, default=sessions.Role.ADMIN.value, show_default=True, help="Administrators may do everything."
+)
 @click.option("--no-second-factor", is_flag=True, help="No second factor. They can sign in on this machine only.")
 @parameters.json_option
-def add_operator(name: str, password: str | None, no_second_factor: bool, as_json: bool) -> None:
+def add_operator(name: str, password: str | None, role: str, no_second_factor: bool, as_json: bool) -> None:
     """Add the operator NAME.
 
     The operator signs in with a password and the codes of an authenticator app (TOTP).
 
-    The password must have 12 characters or more and be hard to guess. The app's key is printed once.
+    The password must have 12 characters or more and be hard to guess. The app's key is printed once, on a terminal as a
+    QR code, too. An operator with the role `support` can't erase, export or upload, or change anybody's access.
 
     \b
     Examples:
       releve access add-operator alice
+      releve access add-operator bob --role support
       releve access add-operator alice --password - --json < password.txt
     """
     with parameters.open_registry() as registry:
@@ -304,9 +310,10 @@ def add_operator(name: str, password: str | None, no_second_factor: bool, as_jso
         if key and not as_json:
             warn("add this key to an authenticator app; it can't be shown again")
             click.echo(f"key      {key}\naddress  {sessions.totp_address(key, name)}")
+            print_qr_code(sessions.totp_address(key, name))
         if key and password is None:
             _confirm_code(key)
-        operator = access.operators.add(name, text, key)
+        operator = access.operators.add(name, text, key, role=sessions.Role(role))
     address = sessions.totp_address(key, operator.name) if key else None
     row = {**to_row(operator), "totp_key": key, "totp_address": address}
     line = f"operator {operator.name} can sign in at /operator{'' if key else ', on this machine only (loopback)'}"
@@ -330,6 +337,25 @@ def set_password(name: str, password: str | None) -> None:
         operator = access.operators.find(name)
         access.operators.set_password(operator.id, _read_password(password, operator.name))
     click.echo(f"operator {operator.name} has a new password; the sessions have ended")
+
+
+@access.command("role", audit=AuditAction.OPERATOR_ROLE, subject="name")
+@click.argument("name")
+@click.argument("role", type=_ROLE)
+def set_role(name: str, role: str) -> None:
+    """Give the operator NAME another role, `support` or `admin`.
+
+    The role counts from the operator's next request on. The last administrator keeps theirs.
+
+    \b
+    Example:
+      releve access role bob support
+    """
+    with parameters.open_registry() as registry:
+        operators = _operator_access(registry).operators
+        operator = operators.find(name)
+        operators.set_role(operator.id, sessions.Role(role))
+    click.echo(f"operator {operator.name} has the role {role}")
 
 
 @access.command("link", audit=AuditAction.OPERATOR_LINK, subject="name")

@@ -1,9 +1,12 @@
-"""Tables and lines for people. A table's first rows set its column widths; later rows are printed as they come."""
+"""Tables, lines and QR codes for people. A table's first rows set its widths; later rows are printed as they come."""
 
 from __future__ import annotations
 
+import io
+import os
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain, islice, zip_longest
@@ -102,3 +105,19 @@ def describe_output(output: OutputState) -> str:
         return waiting
     next_try = f"; next try {local_text(output.next_try_at)}" if output.next_try_at else ""
     return f"{waiting}; failing since {local_text(output.failing_since)}: {output.error}{next_try}"
+
+
+def print_qr_code(address: str) -> None:
+    """Print a QR code of an address if standard output is a terminal that can show it.
+
+    It is white on black, whatever the colours of the terminal.
+    """
+    if not sys.stdout.isatty() or sys.stdout.encoding.lower() != "utf-8" or os.environ.get("TERM") == "dumb":
+        return
+    import segno  # Imported late, because it takes 40 ms.
+
+    code, drawing = segno.make_qr(address), io.StringIO()
+    if code.symbol_size()[0] <= shutil.get_terminal_size().columns:
+        code.terminal(drawing, compact=True)
+        for line in drawing.getvalue().splitlines():
+            click.echo(f"\033[38;5;231;48;5;16m{line}\033[0m")

@@ -87,6 +87,7 @@ class AuditAction(StrEnum):
     OPERATOR_END = "operator.end"
     OPERATOR_LINK = "operator.link"
     OPERATOR_PASSWORD = "operator.password"  # noqa: S105
+    OPERATOR_ROLE = "operator.role"
     OUTPUT_ADD = "output.add"
     OUTPUT_REMOVE = "output.remove"
     OUTPUT_RESEND = "output.resend"

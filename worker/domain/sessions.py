@@ -93,7 +93,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """An operator, without secrets. An operator without a password signs in with a link from ``releve access link``."""
+    """An operator, without secrets. An operator without a password signs in with a link from ``releve access link``.
+
+    ``role``: None if the operator's row can't be unsealed.
+    """
 
     id: str
     name: str
@@ -101,7 +104,7 @@ class Operator:
     signed_in_at: datetime | None
     has_password: bool
     has_second_factor: bool
-    role: Role = Role.ADMIN
+    role: Role | None = Role.ADMIN
 
     @property
     def actor(self) -> str:

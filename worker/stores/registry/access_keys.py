@@ -7,11 +7,11 @@ letters are random (140 bits), so nobody can guess a code, and one round of SHA-
 row of a code is found by another hash of the letters. Source: https://www.crockford.com/base32.html
 
 Only the web application has the encryption key of these tables. This key seals the content of each access key, each
-operator's argon2id password hash, and each operator's second factor (its secret, and the time step of the last used
-code).
+operator's role and argon2id password hash, and each operator's second factor (its secret, and the time step of the last
+used code).
 A person who can write to the tables, but doesn't have this encryption key, can end sessions but can't create a session
-or an operator. Listing and ending access keys needs no encryption key, so a process that can't create sessions can
-still end any session.
+or an operator, or promote one. Listing and ending access keys needs no encryption key, so a process that can't create
+sessions can still end any session.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from worker.domain.sessions import (
     AccessKey,
     KeyKind,
     Operator,
+    Role,
     find_password_fault,
     find_totp_step,
     is_name,
@@ -282,7 +283,7 @@ _TEXTS: Final[Mapping[KeyKind, SecretTexts | RecoveryTexts]] = {
 
 
 class OperatorRefused(DataError):
-    """An operator's name or password isn't allowed. The error's text says what to do."""
+    """An operator's name, password or role isn't allowed. The error's text says what to do."""
 
 
 class UnknownOperator(DataError):
@@ -293,13 +294,18 @@ class UnknownOperator(DataError):
 class _Sealed:
     """The sealed fields of an operator.
 
-    ``step`` is the time step of the last used code of the second factor.
+    ``step`` is the time step of the last used code of the second factor. ``role`` is a text, so that a role that only a
+    later version of Relève knows isn't lost when another field is saved.
     """
 
     name: str
     password: str | None = field(default=None, repr=False)
     totp: str | None = field(default=None, repr=False)
     step: int = 0
+    role: str = Role.ADMIN
+
+
+_UNREADABLE: Final = "this operator can't be read, because the session key has changed: remove it and add it again"
 
 
 class OperatorTable(SealedTable):
@@ -308,7 +314,9 @@ class OperatorTable(SealedTable):
     ``now`` is the real time even if the fleet's time is simulated, because authenticator apps use the real time.
     """
 
-    def add(self, name: str, password: str | None = None, totp_key: str | None = None) -> Operator:
+    def add(
+        self, name: str, password: str | None = None, totp_key: str | None = None, *, role: Role = Role.ADMIN
+    ) -> Operator:
         """Add an operator. Raises OperatorRefused for an unsuitable name or password.
 
         Without a password, the operator can sign in only with a link; without a second factor, only on the loopback
@@ -319,7 +327,7 @@ class OperatorTable(SealedTable):
             raise OperatorRefused(f"a name must have 1 to {LONGEST_NAME} letters, digits, dots, dashes or underscores")
         hash_ = None if password is None else _hash_password(password, name)
         operator_id, now = secrets.token_hex(8), self._now().replace(microsecond=0)
-        sealed = self._seal(operator_id, _Sealed(name, hash_, totp_key))
+        sealed = self._seal(operator_id, _Sealed(name, hash_, totp_key, role=role))
         row = {"id": operator_id, "name": name, "sealed": sealed, "created_at": now}
         try:
             self._database.change(insert(OPERATORS).values(**row))
@@ -327,7 +335,7 @@ class OperatorTable(SealedTable):
             raise OperatorRefused(
                 f"there is an operator {name} already: `releve access password {name}` sets a new password"
             ) from None
-        return Operator(operator_id, name, now, None, hash_ is not None, totp_key is not None)
+        return Operator(operator_id, name, now, None, hash_ is not None, totp_key is not None, role)
 
     def has_any(self) -> bool:
         return bool(self._database.fetch(select(OPERATORS.c.id).where(_LIVING).limit(1)))
@@ -335,10 +343,10 @@ class OperatorTable(SealedTable):
     def list_operators(self) -> list[Operator]:
         """Return all operators by name.
 
-        An operator whose row can't be unsealed is returned without a password and a second factor.
+        An operator whose row can't be unsealed is returned without a password, a second factor and a role.
         """
         rows = self._database.fetch(select(OPERATORS).where(_LIVING).order_by(OPERATORS.c.name))
-        return [_to_operator(row, self._unseal(row) or _Sealed(row.name)) for row in rows]
+        return [_to_operator(row, self._unseal(row)) for row in rows]
 
     def get(self, operator_id: str) -> Operator | None:
         """Return the operator with this id; None if there is none, or if the row can't be unsealed."""
@@ -352,7 +360,7 @@ class OperatorTable(SealedTable):
         rows = self._database.fetch(select(OPERATORS).where(_LIVING, OPERATORS.c.name == name))
         if not rows:
             raise UnknownOperator("no operator has this name: `releve access list --kind operator` shows the operators")
-        return _to_operator(rows[0], self._unseal(rows[0]) or _Sealed(name))
+        return _to_operator(rows[0], self._unseal(rows[0]))
 
     def check(self, name: str, password: str) -> Operator | None:
         """Return the operator with this name and password; None if there is none.
@@ -387,9 +395,7 @@ class OperatorTable(SealedTable):
         """Set a new password, and end the operator's sessions and links. Raises OperatorRefused, UnknownOperator."""
         operator = self.get(operator_id)
         if operator is None:
-            raise UnknownOperator(
-                "this operator can't be read, because the session key has changed: remove it and add it again"
-            )
+            raise UnknownOperator(_UNREADABLE)
         hash_ = _hash_password(password, operator.name)  # Hashing takes long, so it happens outside the transaction.
         with self._database.writing() as connection:
             _, sealed = self._load(connection, OPERATORS.c.id == operator_id, lock=True)
@@ -400,10 +406,27 @@ class OperatorTable(SealedTable):
     def record_sign_in(self, operator_id: str) -> None:
         self._database.change(update(OPERATORS).where(OPERATORS.c.id == operator_id).values(signed_in_at=self._now()))
 
-    def end(self, operator_id: str) -> int:
-        """End an operator, erase the operator's secrets, and return how many sessions and links were ended."""
+    def set_role(self, operator_id: str, role: Role) -> None:
+        """Give an operator another role; it counts from the operator's next request on.
+
+        Raises OperatorRefused for the last administrator, and UnknownOperator.
+        """
         with self._database.writing() as connection:
-            row = connection.execute(select(OPERATORS).where(OPERATORS.c.id == operator_id)).one_or_none()
+            if role is Role.ADMIN:
+                _, sealed = self._load(connection, OPERATORS.c.id == operator_id, lock=True)
+            else:
+                _, sealed = self._load_unless_last(connection, operator_id)
+            if sealed is None:
+                raise UnknownOperator(_UNREADABLE)
+            self._save(connection, operator_id, replace(sealed, role=role))
+
+    def end(self, operator_id: str) -> int:
+        """End an operator, erase the operator's secrets, and return how many sessions and links were ended.
+
+        Raises OperatorRefused for the last administrator. An operator whose row can't be unsealed can always be ended.
+        """
+        with self._database.writing() as connection:
+            row, _ = self._load_unless_last(connection, operator_id)
             if row is not None:
                 ended = {"ended_at": self._now(), "sealed": self._seal(operator_id, _Sealed(row.name))}
                 connection.execute(update(OPERATORS).where(OPERATORS.c.id == operator_id).values(**ended))
@@ -425,26 +448,48 @@ class OperatorTable(SealedTable):
         row = connection.execute(query.with_for_update() if lock else query).one_or_none()
         return row, (None if row is None else self._unseal(row))
 
+    def _load_unless_last(self, connection: Connection, operator_id: str) -> tuple[Row[Any] | None, _Sealed | None]:
+        """Return an operator's row and sealed fields. Raises OperatorRefused for the last administrator.
+
+        All operators are locked, in one order, so that two administrators can't end or demote each other at once.
+        """
+        query = select(OPERATORS).where(_LIVING).order_by(OPERATORS.c.id).with_for_update()
+        found = {row.id: (row, self._unseal(row)) for row in connection.execute(query)}
+        admins = [id_ for id_, (_, sealed) in found.items() if sealed is not None and sealed.role == Role.ADMIN]
+        if admins == [operator_id]:
+            raise OperatorRefused(
+                f"{found[operator_id][0].name} is the last administrator: add one (`releve access add-operator NAME`) "
+                "or promote an operator (`releve access role NAME admin`) first"
+            )
+        return found.get(operator_id, (None, None))
+
     def _save(self, connection: Connection, operator_id: str, sealed: _Sealed) -> None:
         text = self._seal(operator_id, sealed)
         connection.execute(update(OPERATORS).where(OPERATORS.c.id == operator_id).values(sealed=text))
 
     def _seal(self, operator_id: str, sealed: _Sealed) -> str:
-        return self._sealer.seal(json.dumps(asdict(sealed)), place_of(OPERATORS.c.sealed, operator_id))
+        content = asdict(sealed)
+        if sealed.role == Role.ADMIN:
+            del content["role"]  # Version 0.2.0, whose operators are all administrators, refuses unknown fields.
+        return self._sealer.seal(json.dumps(content), place_of(OPERATORS.c.sealed, operator_id))
 
     def _unseal(self, row: Row[Any]) -> _Sealed | None:
         """Return the sealed fields of an operator's row; None if the row was not sealed with our key."""
         try:
-            sealed = _Sealed(**json.loads(self._sealer.unseal(row.sealed, place_of(OPERATORS.c.sealed, row.id))))
+            content = json.loads(self._sealer.unseal(row.sealed, place_of(OPERATORS.c.sealed, row.id)))
         except OperatorFault:
             log.warning("operator can't be read", extra=fields(operator=row.id))
             return None
+        sealed = _Sealed(**{name: content[name] for name in _Sealed.__dataclass_fields__ if name in content})
         return sealed if sealed.name == row.name else None
 
 
-def _to_operator(row: Row[Any], sealed: _Sealed) -> Operator:
+def _to_operator(row: Row[Any], sealed: _Sealed | None) -> Operator:
+    if sealed is None:
+        return Operator(row.id, row.name, row.created_at, row.signed_in_at, False, False, None)
+    role = Role.ADMIN if sealed.role == Role.ADMIN else Role.SUPPORT  # A role that isn't known has the fewest rights.
     factors = sealed.password is not None, sealed.totp is not None
-    return Operator(row.id, row.name, row.created_at, row.signed_in_at, *factors)
+    return Operator(row.id, row.name, row.created_at, row.signed_in_at, *factors, role)
 
 
 def _hash_password(password: str, name: str) -> str:
