@@ -4,7 +4,8 @@
 holder                      a browser whose session holds an account: the one that each call concerns
 holder without CSRF         the same browser without the value of its page, as for a form on another site
 another household           a browser whose session holds another account
-operator                    a browser that has signed in at /operator
+operator                    a browser that has signed in at /operator, of an administrator
+support operator            the same with the role support
 program                     an API token with every scope
 program with SCOPE          an API token with only that scope
 program of another tenant   an API token with every scope, of a service with its own home
@@ -23,10 +24,10 @@ from fastapi.testclient import TestClient
 from tests.support.api_service import TODAY, ApiService
 from tests.support.grants import give_grant
 from tests.support.household_pages import record_outcome
-from tests.support.operators import signed_in
+from tests.support.operators import NAME, signed_in
 from worker.domain.account import DEFAULT_TENANT, AccountState
 from worker.domain.series import USUAL_SERIES
-from worker.domain.sessions import Scope
+from worker.domain.sessions import Role, Scope
 from worker.runtime.consent_parts import build_inviter
 from worker.web.api.callers import CSRF_HEADER
 
@@ -34,11 +35,22 @@ HOLDER: Final = "holder"
 HOLDER_WITHOUT_CSRF: Final = "holder without CSRF"
 HOUSEHOLD: Final = "another household"
 OPERATOR: Final = "operator"
+SUPPORT: Final = "support operator"
 PROGRAM: Final = "program"
 STRANGER: Final = "stranger"
 NEIGHBOUR: Final = "program of another tenant"
 PROGRAMS: Final = {scope: f"program with {scope}" for scope in Scope}
-CAST: Final = (HOLDER, HOLDER_WITHOUT_CSRF, HOUSEHOLD, OPERATOR, PROGRAM, *PROGRAMS.values(), NEIGHBOUR, STRANGER)
+CAST: Final = (
+    HOLDER,
+    HOLDER_WITHOUT_CSRF,
+    HOUSEHOLD,
+    OPERATOR,
+    SUPPORT,
+    PROGRAM,
+    *PROGRAMS.values(),
+    NEIGHBOUR,
+    STRANGER,
+)
 
 OTHER_TENANT: Final = "kilowatt"
 STACK: Final = "https://stack.example/back"  # The redirect address of a client of the proxy.
@@ -99,8 +111,8 @@ class Cast:
             return browser
         if member == HOUSEHOLD:
             return service.browser(self.other_home.id)
-        if member == OPERATOR:
-            return self._log_in()
+        if member in (OPERATOR, SUPPORT):
+            return self._log_in(Role.ADMIN if member == OPERATOR else Role.SUPPORT)
         if member == PROGRAM:
             return service.client()
         if member == NEIGHBOUR:
@@ -108,8 +120,8 @@ class Cast:
         scopes = [scope for scope, name in PROGRAMS.items() if name == member]
         return service.client(*scopes) if scopes else service.stranger()
 
-    def _log_in(self) -> TestClient:
-        return signed_in(self._service.app, self._service.parts)
+    def _log_in(self, role: Role) -> TestClient:
+        return signed_in(self._service.app, self._service.parts, name=NAME if role is Role.ADMIN else "bob", role=role)
 
     def _add_home(self, number: int, watt_hours: int, state: AccountState, tenant: str = DEFAULT_TENANT) -> Home:
         service, yesterday = self._service, TODAY - timedelta(days=1)

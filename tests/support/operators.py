@@ -14,7 +14,7 @@ from httpx2 import Response
 from tests.support.household_pages import csrf_of
 from tests.support.parts import Parts
 from worker.domain.clock import Clock
-from worker.domain.sessions import KeyKind, new_totp_key
+from worker.domain.sessions import KeyKind, Role, new_totp_key
 from worker.stores.registry.access_keys import AccessKeyTable, OperatorTable
 from worker.web.api.callers import CSRF_HEADER
 from worker.web.dependencies import OPERATOR_COOKIE
@@ -41,10 +41,15 @@ class TestOperator:
 
 
 def add_operator(
-    parts: Parts, name: str = NAME, password: str = PASSWORD, *, second_factor: bool = True
+    parts: Parts,
+    name: str = NAME,
+    password: str = PASSWORD,
+    *,
+    second_factor: bool = True,
+    role: Role = Role.ADMIN,
 ) -> TestOperator:
     key = new_totp_key() if second_factor else None
-    operator = parts.access.operators.add(name, password, key)
+    operator = parts.access.operators.add(name, password, key, role=role)
     return TestOperator(operator.id, operator.name, password, key)
 
 
@@ -72,14 +77,16 @@ def is_in(browser: TestClient) -> bool:
     return "/operator/logout" in browser.get("/operator").text
 
 
-def signed_in(app: FastAPI, parts: Parts, name: str = NAME, address: str = ELSEWHERE) -> TestClient:
+def signed_in(
+    app: FastAPI, parts: Parts, name: str = NAME, address: str = ELSEWHERE, *, role: Role = Role.ADMIN
+) -> TestClient:
     """Return a browser with a session of the operator, who is created if necessary.
 
     Its header CSRF_HEADER has the value of the hidden field in its page's forms.
     """
     access = parts.access
     known = {operator.name: operator.id for operator in access.operators.list_operators()}
-    operator_id = known.get(name) or add_operator(parts, name).id
+    operator_id = known.get(name) or add_operator(parts, name, role=role).id
     key, text = access.keys.create(KeyKind.OPERATOR_SESSION, operator_id, device="Firefox, Linux")
     browser = browser_at(app, address)
     browser.cookies.set(OPERATOR_COOKIE, text)

@@ -39,6 +39,7 @@ from tests.support.cast import (
     PROGRAMS,
     STACK,
     STRANGER,
+    SUPPORT,
     Cast,
 )
 from tests.support.gas_homes import GAS_SETTINGS
@@ -110,7 +111,7 @@ NOT_FOUND = sees(404, "unknown_account")
 NO_SUCH_PAGE = sees(404, "Account not found")
 NEEDS_LOGIN = sees(401, "unauthorized", 'Bearer realm="releve"')
 ELSEWHERE = sees(409, "METER_ELSEWHERE")
-NO_CALLER = dict.fromkeys((OPERATOR, STRANGER), NEEDS_LOGIN)
+NO_CALLER = dict.fromkeys((OPERATOR, SUPPORT, STRANGER), NEEDS_LOGIN)
 SIGN_IN = sees(303, "/sign-in")
 # A file of the holder's meter.
 EXPORT: Final = (
@@ -157,13 +158,22 @@ def for_households_form(route: str, cell: Sees) -> Row:
 
 
 def for_operator(route: str, cell: Sees, others: Sees, **sent: Any) -> Row:
-    """A page or form of the operator."""
-    return for_everybody(route, others, {OPERATOR: cell}, **sent)
+    """A page or form of the operator, whatever the role."""
+    return for_everybody(route, others, dict.fromkeys((OPERATOR, SUPPORT), cell), **sent)
+
+
+def for_admin(route: str, cell: Sees, others: Sees, **sent: Any) -> Row:
+    """A page or form of the operator, for administrators alone."""
+    return for_everybody(route, others, {OPERATOR: cell, SUPPORT: sees(403, "For administrators only")}, **sent)
 
 
 def for_operators_form(route: str, cell: Sees, **sent: Any) -> Row:
     """A form of the operator's page of an account."""
     return for_operator(route, cell, others=BAD_FORM, form={"csrf": "{csrf}", **sent.pop("form", {})}, **sent)
+
+
+def for_admins_form(route: str, cell: Sees, **sent: Any) -> Row:
+    return for_admin(route, cell, others=BAD_FORM, form={"csrf": "{csrf}", **sent.pop("form", {})}, **sent)
 
 
 def for_programs(
@@ -179,7 +189,7 @@ def for_programs(
     ``neighbour``: what the program of another tenant sees; usually that there is no such account.
     """
     cells = dict.fromkeys(CAST, needs(scope)) | {PROGRAM: cell, PROGRAMS[scope]: cell, NEIGHBOUR: neighbour}
-    return Row(route, cells | dict.fromkeys((OPERATOR, STRANGER), NEEDS_LOGIN) | dict(but or {}), **sent)
+    return Row(route, cells | NO_CALLER | dict(but or {}), **sent)
 
 
 def for_programs_and_holder(
@@ -424,19 +434,19 @@ TABLE = (
     for_operators_form(
         "POST /operator/accounts/{account_id}/resume", changes(303, "{id}?done=resume"), state=AccountState.PAUSED
     ),
-    for_operators_form(
+    for_admins_form(
         "POST /operator/accounts/{account_id}/series",
         changes(303, "{id}?done=series"),
         form={"switch": "max_power fleet on"},
     ),
-    for_operators_form(
+    for_admins_form(
         "POST /operator/accounts/{account_id}/end-sessions", changes(303, "{id}?done=end-sessions&number=")
     ),
     for_operators_form(  # This operator hasn't seen the note that is there.
         "POST /operator/accounts/{account_id}/note", sees(409, "{id}", "moved out"), form={"text": "moved out"}
     ),
     # An erasure asks for the password and a code again.
-    for_operators_form(
+    for_admins_form(
         "POST /operator/accounts/{account_id}/erase",
         sees(403, "{id}"),
         form={"sure": "yes", "password": "a guess", "code": "000000"},
@@ -444,8 +454,8 @@ TABLE = (
     for_operator("GET /operator/accounts", sees(200, "30 days"), others=_NO_OPERATOR),
     # The trail names the accounts to which something was done; nothing was done to these yet.
     for_operator("GET /operator/audit", sees(200, "session.open"), others=_NO_OPERATOR),
-    # An upload is for an operator who is logged in, before it is read.
-    for_operator(
+    # An upload is for an administrator who is logged in, before it is read.
+    for_admin(
         "POST /operator/rights/{right_id}/proofs",
         sees(422, "Choose 1 to 3 files"),
         others=BAD_FORM,
@@ -665,7 +675,7 @@ def check_cell(cast: Cast, client: TestClient, row: Row, member: str, cell: Sees
         assert names[hidden] not in text, f"{where}: {hidden} is seen"
     assert bool(writes) is cell.changes, f"{where}: {writes or 'nothing is written'}"
     assert cell is not ELSEWHERE or DEFAULT_TENANT not in answer.text, f"{where}: it tells who reads the meter"
-    if row.names_account and cell.status >= 400 and member not in (HOLDER, HOLDER_WITHOUT_CSRF, OPERATOR):
+    if row.names_account and cell.status >= 400 and member not in (HOLDER, HOLDER_WITHOUT_CSRF, OPERATOR, SUPPORT):
         nobodys = text_of(ask(client, row, NOBODYS_ID, cast))
         assert text == nobodys.replace(NOBODYS_ID, cast.home.id), f"{where}: it tells that the account exists"
     if row.names_invitation and member == NEIGHBOUR and cell.status >= 400:

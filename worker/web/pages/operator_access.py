@@ -115,16 +115,17 @@ def require_form(visit: VisitDep, csrf: Csrf = "") -> OperatorVisit:
 
 def require_admin(operator: Annotated[OperatorVisit, Depends(require_operator)]) -> OperatorVisit:
     """Return the visit of an operator with the role ``admin``; tell others that their role doesn't allow the page."""
-    return _check_admin(operator)
+    return check_admin(operator)
 
 
 def require_admin_form(operator: Annotated[OperatorVisit, Depends(require_form)]) -> OperatorVisit:
     """Return the visit of an operator with the role ``admin`` whose page sent this form, like ``require_form``."""
-    return _check_admin(operator)
+    return check_admin(operator)
 
 
-def _check_admin(visit: OperatorVisit) -> OperatorVisit:
+def check_admin(visit: OperatorVisit) -> OperatorVisit:
     if visit.operator.role is not Role.ADMIN:
+        note_refusal(visit.request, "operator.admins_only")
         raise EarlyAnswer(render_message(visit.request, "operator.admins_only", 403, (PATH, "operator.title")))
     return visit
 

@@ -41,6 +41,7 @@ from worker.web.pages.operator_access import (
     OperatorDep,
     OperatorForm,
     OperatorVisit,
+    check_admin,
     check_fresh,
     load_operator,
     require_form,
@@ -159,9 +160,11 @@ def _is_meter(whom: str, energy: str) -> bool:
 
 
 def require_uploader(visit: VisitDep) -> None:
-    """Check that an operator sends the body, before the body is read. Raises FormRefused."""
-    if load_operator(visit) is None:
+    """Check that an administrator sends the body, before the body is read. Raises FormRefused for a stranger."""
+    operator = load_operator(visit)
+    if operator is None:
         raise FormRefused(PATH)
+    check_admin(operator)
 
 
 @router.post("/rights/{right_id}/proofs", name=AuditAction.RIGHT_PROOF, dependencies=[Depends(require_uploader)])

@@ -126,6 +126,7 @@ def test_without_login_or_our_form_nothing_is_made_or_revoked(service: ApiServic
 def test_an_operator_who_was_ended_meanwhile_makes_nothing(service: ApiService) -> None:
     browser, operators = operator(service), service.parts.access.operators
     csrf = csrf_of(browser.get("/operator/invitations").text)
+    operators.add("bob")
     operators.end(operators.find("alice").id)
     assert browser.post("/operator/invitations", data={"csrf": csrf, "whom": METER}).status_code == 403
 

@@ -32,7 +32,7 @@ from tests.support.passwords import set_hasher
 from worker.cli.access import new_operator_link
 from worker.domain.audit_entry import AuditAction, AuditFilter
 from worker.domain.clock import real_clock
-from worker.domain.sessions import KeyKind
+from worker.domain.sessions import KeyKind, Role
 from worker.stores.registry import access_keys as operator_table
 from worker.web.dependencies import OPERATOR_COOKIE, Visit
 from worker.web.pages.operator_access import refuse_try
@@ -450,6 +450,7 @@ def test_a_link_ends_by_time_by_a_newer_one_and_with_its_operator(door: Door) ->
     door.now += timedelta(minutes=15)
     assert use_link(door.browser(LOOPBACK), second) == 404
     third = door.link()
+    add_operator(door.service.parts, "bob")
     door.service.parts.access.operators.end(door.operator.id)
     assert use_link(door.browser(LOOPBACK), third) == 404
     assert use_link(door.browser(LOOPBACK), "operator_link_nonsense") == 404
@@ -533,6 +534,19 @@ def test_the_password_is_changed_by_the_old_one_and_a_code(door: Door) -> None:
     change_password(door, browser)
     assert sign_in(door.browser(), PASSWORD, door.code()).status_code == 403
     assert sign_in(door.browser(), NEW_PASSWORD, door.code()).status_code == 303
+
+
+def test_a_role_is_read_at_each_request(door: Door) -> None:
+    browser, operators = door.let_in(), door.service.parts.access.operators
+    path, form = "/operator/accounts/nobody/erase", {"csrf": csrf_of(browser.get("/operator").text)}
+    add_operator(door.service.parts, "bob")
+    operators.set_role(door.operator.id, Role.SUPPORT)
+    refused = browser.post(path, data=form)
+    assert refused.status_code == 403 and "For administrators only" in refused.text and is_in(browser)
+    noted = door.service.parts.stores.registry.audit.page(AuditFilter(actor=NAME), 1)
+    assert [(one.action, one.outcome) for one in noted] == [(AuditAction.ACCOUNT_ERASE, "operator.admins_only")]
+    operators.set_role(door.operator.id, Role.ADMIN)
+    assert browser.post(path, data=form).status_code == 404
 
 
 def test_a_session_made_beside_the_page_is_one(door: Door) -> None:
