@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import ColumnElement, Select, false, or_, select
+from sqlalchemy import Column, ColumnElement, and_, or_, select, text, true
 
 from worker.domain.account import IN_USE_STATES, AccountState
 from worker.domain.series import Series, SeriesSwitch
+from worker.errors import CLASS_BY_CODE
 from worker.stores.database import SqlTable
 from worker.stores.registry.account_rows import NOT_REMOVED
-from worker.stores.registry.tables import ACCOUNTS, SERIES_OUTCOMES, belongs_to
+from worker.stores.registry.tables import ACCOUNTS, ACTIVE, HAS_REASON, SERIES_OUTCOMES, belongs_to
 
 _PAGE: Final = 500
 _A, _S = ACCOUNTS.c, SERIES_OUTCOMES.c
@@ -59,20 +60,25 @@ class AccountLists(SqlTable):
 
     def page(self, wanted: AccountFilter, after: str = "", limit: int = 50) -> list[ListedAccount]:
         """Return the next page of accounts by id, starting after the id ``after``; empty after the last page."""
-        conditions = [NOT_REMOVED, *belongs_to(ACCOUNTS, wanted.tenant), _A.id > after]
+        conditions = [NOT_REMOVED, *belongs_to(ACCOUNTS, wanted.tenant)]
         if wanted.state is not None:
             conditions.append(_A.state == wanted.state)
         if wanted.ending is not None:
-            conditions += [_A.state.in_(IN_USE_STATES), _A.consent_until.between(*wanted.ending)]
-        of_series = _of_series(wanted)
-        if wanted.code is not None:
-            conditions.append(or_(_matches(_A.reason, wanted.code), _A.id.in_(of_series)))
-        elif wanted.late is not None:
-            conditions.append(_A.id.in_(of_series))
-        columns = _A.id, _A.tenant, _A.supplier, _A.state, _A.reason, _A.consent_until
-        rows = self._database.fetch(select(*columns).where(*conditions).order_by(_A.id).limit(limit))
-        found = self._load_series(of_series, [row.id for row in rows])
-        return [ListedAccount(*row, *found.get(row.id, ())) for row in rows]
+            conditions += [
+                _A.state.in_(IN_USE_STATES),
+                _A.consent_until >= wanted.ending[0],
+                _A.consent_until <= wanted.ending[1],
+            ]
+        if wanted.code is not None and wanted.late is not None:
+            late = select(_S.account_id).where(or_(*_late(wanted.late, wanted.late_since))).correlate(None)
+            conditions.append(_A.id.in_(late))
+        found: set[str] = set()
+        for account_id, condition in _sources(wanted):
+            query = select(account_id).where(condition, account_id > after, *conditions)
+            if account_id is _S.account_id:
+                query = query.join(ACCOUNTS).distinct()
+            found.update(row[0] for row in self._database.fetch(query.order_by(account_id).limit(limit)))
+        return self._load(wanted, sorted(found)[:limit])
 
     def iterate(self, wanted: AccountFilter) -> Iterator[ListedAccount]:
         """Yield all accounts that ``page`` returns, page by page."""
@@ -81,21 +87,35 @@ class AccountLists(SqlTable):
             yield from page
             after = page[-1].id
 
-    def _load_series(self, of_series: Select[Any], ids: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-        query = of_series.where(_S.account_id.in_(ids)).add_columns(_S.series, _S.last_success_at, _S.updated_at)
-        rows = self._database.fetch(query.order_by(_S.series.desc()))
-        return {account_id: tuple(facts) for account_id, *facts in rows}
+    def _load(self, wanted: AccountFilter, ids: Sequence[str]) -> list[ListedAccount]:
+        accounts = select(_A.id, _A.tenant, _A.supplier, _A.state, _A.reason, _A.consent_until).where(_A.id.in_(ids))
+        rows, series = self._database.fetch(accounts.order_by(_A.id)), {}
+        of_series = [condition for account_id, condition in _sources(wanted) if account_id is _S.account_id]
+        if of_series:
+            query = select(_S.account_id, _S.series, _S.last_success_at, _S.updated_at).where(_S.account_id.in_(ids))
+            found = self._database.fetch(query.where(or_(*of_series)).order_by(_S.series.desc()))
+            series = {account_id: facts for account_id, *facts in found}
+        return [ListedAccount(*row, *series.get(row.id, ())) for row in rows]
 
 
-def _of_series(wanted: AccountFilter) -> Select[Any]:
-    query = select(_S.account_id)
+def _sources(wanted: AccountFilter) -> list[tuple[Column[str], ColumnElement[bool]]]:
+    """Return columns of account ids, each with the condition of its rows, that together have all accounts of a list.
+
+    Each condition is one range of an index in the order of the ids, so that a page costs the same for any error.
+    """
     if wanted.code is not None:
-        query = query.where(_S.switch != SeriesSwitch.ENDED, _matches(_S.last_code, wanted.code))
+        codes = [wanted.code, *(known for known in CLASS_BY_CODE if known.startswith(f"{wanted.code}."))]
+        return [
+            *((_A.id, and_(_A.reason == code, text(HAS_REASON))) for code in codes),
+            *((_S.account_id, and_(_S.last_code == code, _S.switch != SeriesSwitch.ENDED)) for code in codes),
+        ]
     if wanted.late is not None:
-        late = or_(_S.last_complete.is_(None), _S.last_complete < wanted.late_since)
-        query = query.where(_S.active, _S.series == wanted.late, late)
-    return query if wanted.code or wanted.late else query.where(false())
+        return [(_S.account_id, condition) for condition in _late(wanted.late, wanted.late_since)]
+    return [(_A.id, true())]
 
 
-def _matches(column: ColumnElement[str], code: str) -> ColumnElement[bool]:
-    return or_(column == code, column.startswith(f"{code}.", autoescape=True))
+def _late(series: Series, day: date | None) -> list[ColumnElement[bool]]:
+    """Return conditions for the rows that ``CompletenessTable.count_complete_since`` counts as not complete."""
+    of_series = _S.series == series, text(ACTIVE)
+    never = _S.last_complete.is_(None), _S.days == "" if series.description.optional else true()
+    return [and_(*of_series, *never), and_(*of_series, _S.last_complete < day)]

@@ -59,7 +59,9 @@ def _word(kind: type[StrEnum], length: int) -> Enum:
 
 NEVER: Final = datetime(2000, 1, 1, tzinfo=UTC)  # NEVER sorts first, so rows that were never requested come first.
 NO_DAY: Final = date(2000, 1, 1)
-ACTIVE: Final = "active = true"  # The condition of the partial indexes, in SQL that is valid in SQLite and PostgreSQL.
+# Conditions of partial indexes, in SQL that is valid in SQLite and PostgreSQL.
+ACTIVE: Final = "active = true"
+HAS_REASON: Final = "reason <> ''"
 METADATA = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -126,7 +128,7 @@ ACCOUNTS = _table(
     Index("ix_accounts_state_id", "state", "id"),  # For pages of active accounts, and counts by state.
     Index("ix_accounts_tenant_id", "tenant", "id"),  # For the pages of one tenant's accounts.
     Index("ix_accounts_reference", "reference", "id"),
-    _partial("accounts_reason", ("reason", "id"), "reason <> ''"),
+    _partial("accounts_reason", ("reason", "id"), HAS_REASON),
     _partial("accounts_consent_until", ("consent_until", "id"), "consent_until IS NOT NULL"),
     _partial("accounts_paused_until", ("paused_until", "id"), "paused_until IS NOT NULL"),
 )
