@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.support.browsed_pages import Site, open_site
-from tests.support.browser import PHONE, allow_scripts, look_at, open_profile, text_of
+from tests.support.browser import PHONE, allow_scripts, click, look_at, open_profile, text_of
 from tests.support.connect_service import OTHER, ConnectServers
 from tests.support.household_pages import METER, record_outcome
 from tests.support.operators import NAME, PASSWORD, add_operator, set_clock
@@ -81,8 +81,15 @@ def test_an_operator_signs_in_with_a_code_finds_invites_and_erases(
         new = {"new": "password1234", "again": "password1234"}
         fill(browser, "/operator/password", "#access-fault", password=PASSWORD, **new, code=code())
         look_at(browser, "operator-password")
-        fill(browser, "/operator/erase", "#erase-fault", account="nobody", password=PASSWORD, code=code())
-        fill(browser, "/operator/erase", "#receipt", account=account, password=PASSWORD, code=code())
+        browser.get(f"{site.address}/operator/accounts/{account}")
+        browser.find_element(By.NAME, "text").send_keys("Rappeler lundi.")
+        click(browser, "Enregistrer la note")
+        wait_for_element(browser, "#done")
+        browser.execute_script("document.querySelectorAll('details').forEach((one) => one.open = true)")
+        look_at(browser, "operator-account")
+        for sent, awaited in (("000000", "#fault"), (code(), "#receipt")):
+            browser.find_element(By.NAME, "sure").click()
+            fill(browser, f"/operator/accounts/{account}/erase", awaited, password=PASSWORD, code=sent)
         look_at(browser, "operator-erased")
 
         browser.get(f"{site.address}/operator/audit")

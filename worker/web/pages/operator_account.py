@@ -233,8 +233,8 @@ def _show(
         "choices": list(SeriesSwitch),
         "note": load_note(registry, account.id),
         "longest_note": LONGEST_NOTE,
-        "done": done if done in _DONE else "",
-        "done_number": int(number) if _DONE.get(done) and number.isdecimal() else None,
+        "done": done if done in _DONE and (number.isdecimal() or not _DONE[done]) else "",
+        "number": int(number) if _DONE.get(done) and number.isdecimal() else None,
         **dict.fromkeys(("fault", "day_fault", "typed_note", "erases")),
     }
     return render(visit.request, "operator_account.html", status, wait_s=wait_s, **values | visit.describe() | shown)
