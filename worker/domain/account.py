@@ -231,17 +231,21 @@ class Account:
     @property
     def files_only(self) -> bool:
         """Whether the account has only imported files and never had a consent or token, so no calls are made for it."""
-        return self.state is AccountState.ACTION_NEEDED and self.reason == FilesOnly.code
+        return self.shown_state == "files_only"
 
     @property
     def shown_state(self) -> str:
-        """The state as shown to people: the account's state, or ``files_only``."""
-        return "files_only" if self.files_only else self.state
+        return shown_state(self.state, self.reason)
 
     @property
     def unconfirmed(self) -> bool:
         """Whether somebody vouches for the consent, and no answer from the supplier has confirmed it yet."""
         return self.state is AccountState.NEW and self.is_vouched
+
+
+def shown_state(state: AccountState, reason: str) -> str:
+    """Return the state as shown to people: the account's state, or ``files_only``."""
+    return "files_only" if state is AccountState.ACTION_NEEDED and reason == FilesOnly.code else state
 
 
 def check_tenant(name: str) -> str:

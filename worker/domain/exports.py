@@ -145,10 +145,12 @@ def to_csv_fields(document: Document, doctype: Doctype) -> Document:
 
 
 def _to_csv(value: Any) -> Any:
-    """Return the cell for a value. The supplier's texts aren't trusted, so none may look like a formula."""
-    if isinstance(value, str) and value.startswith(_FORMULA_SIGNS):
-        return f"'{value}"
-    return "true" if value is True else value
+    return defuse(value) if isinstance(value, str) else "true" if value is True else value
+
+
+def defuse(text: str) -> str:
+    """Return the cell for a text that isn't trusted, such as the supplier's: it must not look like a formula."""
+    return f"'{text}" if text.startswith(_FORMULA_SIGNS) else text
 
 
 def _names_of_energies(doctype: Doctype) -> tuple[str, ...]:

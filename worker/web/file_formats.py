@@ -40,7 +40,7 @@ from worker.web.error_pages import AbortedAnswer, HttpRefusal
 log = logging.getLogger("releve.web")
 CSV_TYPE: Final = "text/csv; charset=utf-8"
 _FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)  # Keys of documents sort by time only between these days.
-_BYTE_ORDER_MARK: Final = "\ufeff"
+BYTE_ORDER_MARK: Final = "\ufeff"
 _SEPARATORS: Final = {"fr": ";", "en": ","}  # Between cells.
 _DECIMAL_SIGNS: Final = {"fr": ",", "en": "."}
 
@@ -101,13 +101,14 @@ class SpreadsheetCsv(FileFormat):
 
     def head(self) -> str:
         headings = (*self.headings, *map(Heading, self.costs.names))
-        return _BYTE_ORDER_MARK + self._write([[self._title(heading) for heading in headings]])
+        return BYTE_ORDER_MARK + to_csv([[self._title(heading) for heading in headings]], self.language)
 
     def rows(self, documents: Iterable[Document]) -> str:
-        return self._write(
+        rows = (
             [*map(self._format, (*spreadsheet_cells(document, self.costs.doctype, self.headings), *costs.values()))]
             for document, costs in self.costs.read(documents)
         )
+        return to_csv(rows, self.language)
 
     def _title(self, heading: Heading) -> str:
         period = " ".join(heading.tariff_period.split())
@@ -124,10 +125,12 @@ class SpreadsheetCsv(FileFormat):
             case _:
                 return f"{cell:f}".replace(".", _DECIMAL_SIGNS[self.language])
 
-    def _write(self, rows: Iterable[list[str]]) -> str:
-        text = io.StringIO()
-        csv.writer(text, delimiter=_SEPARATORS[self.language]).writerows(rows)
-        return text.getvalue()
+
+def to_csv(rows: Iterable[Sequence[object]], language: str) -> str:
+    """Return rows of a spreadsheet in the reader's language."""
+    text = io.StringIO()
+    csv.writer(text, delimiter=_SEPARATORS[language]).writerows(rows)
+    return text.getvalue()
 
 
 @dataclass
@@ -212,7 +215,7 @@ def write_parts(stored: StoredRange, file_format: FileFormat, check_still_sees: 
     yield file_format.tail()
 
 
-def stream_parts(parts: Iterator[str | bytes], account_id: str, name: str, content_type: str) -> Response:
+def stream_parts(parts: Iterator[str | bytes], account_id: str | None, name: str, content_type: str) -> Response:
     """Return the answer that sends a file, and that is cut off if making one of its parts fails.
 
     The first part is made before the answer begins, so that a failure can be answered with its own status.

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import Column, ColumnElement, and_, or_, select, text, true
 
-from worker.domain.account import IN_USE_STATES, AccountState
+from worker.domain.account import IN_USE_STATES, AccountState, shown_state
 from worker.domain.series import Series, SeriesSwitch
 from worker.errors import CLASS_BY_CODE
 from worker.stores.database import SqlTable
@@ -41,7 +41,8 @@ class AccountFilter:
 class ListedAccount:
     """An account of a list. ``series``: the one that fails or lags, if the list is of such.
 
-    ``since``: when this series was last stored, if ever. ``last_at``: when it was last asked.
+    ``code``: the error with which its last run ended. ``since``: when it was last stored, if ever. ``last_at``: when it
+    was last asked.
     """
 
     id: str
@@ -51,8 +52,13 @@ class ListedAccount:
     reason: str
     consent_until: date | None
     series: Series | None = None
+    code: str | None = None
     since: datetime | None = None
     last_at: datetime | None = None
+
+    @property
+    def shown_state(self) -> str:
+        return shown_state(self.state, self.reason)
 
 
 class AccountLists(SqlTable):
@@ -92,8 +98,9 @@ class AccountLists(SqlTable):
         rows, series = self._database.fetch(accounts.order_by(_A.id)), {}
         of_series = [condition for account_id, condition in _sources(wanted) if account_id is _S.account_id]
         if of_series:
-            query = select(_S.account_id, _S.series, _S.last_success_at, _S.updated_at).where(_S.account_id.in_(ids))
-            found = self._database.fetch(query.where(or_(*of_series)).order_by(_S.series.desc()))
+            columns = _S.account_id, _S.series, _S.last_code, _S.last_success_at, _S.updated_at
+            query = select(*columns).where(_S.account_id.in_(ids), or_(*of_series))
+            found = self._database.fetch(query.order_by(_S.series.desc()))
             series = {account_id: facts for account_id, *facts in found}
         return [ListedAccount(*row, *series.get(row.id, ())) for row in rows]
 

@@ -1,12 +1,15 @@
-"""The operator's lists of accounts, and the search for an account by meter or id.
+"""The operator's list of accounts, its CSV, and the search for an account.
 
-A meter's number is sent only in a form, never in an address, and no page shows it again. No page shows a measure.
+What is typed to search is sent only in a form; no page, log or audit entry has it. No page shows a meter's whole number
+or a measure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
@@ -14,58 +17,199 @@ from fastapi import APIRouter, Form, Response
 from fastapi.responses import RedirectResponse
 
 from worker.domain.access_right import is_gas_meter
-from worker.domain.account import Account
+from worker.domain.account import Account, AccountState
 from worker.domain.audit_entry import AuditAction
-from worker.stores.registry import Registry
-from worker.web.pages.operator_access import LONGEST_TEXT, PATH, OperatorDep, OperatorForm
+from worker.domain.exports import defuse
+from worker.domain.schedule import told_day
+from worker.domain.series import Series
+from worker.domain.sessions import Role
+from worker.domain.windows import newest_wanted_day
+from worker.stores.registry.account_lists import AccountFilter, ListedAccount
+from worker.web.error_pages import HttpRefusal
+from worker.web.file_formats import BYTE_ORDER_MARK, CSV_TYPE, stream_parts, to_csv
+from worker.web.pages.operator_access import (
+    PATH,
+    AdminForm,
+    OperatorDep,
+    OperatorForm,
+    OperatorVisit,
+    titles_of_tenants,
+)
 from worker.web.pages.operator_account import find_account
-from worker.web.pages.operator_overview import operator_page
-from worker.web.rendering import render
+from worker.web.pages.sign_in import LONGEST_ADDRESS
+from worker.web.rendering import render, words_of
 from worker.web.request_audit import note_refusal, note_subject
 
 router = APIRouter(prefix=PATH)
-ACCOUNTS_A_PAGE: Final = 100
-ENDING_WITHIN: Final = timedelta(days=30)
+ACCOUNTS_A_PAGE: Final = 50
+ACCOUNTS_A_PART: Final = 500  # Of a CSV.
+FILTERS: Final = ("state", "code", "late", "ending", "tenant")
+_ENDING: Final = ("7", "30")  # Days from today.
+_CODE: Final = re.compile(r"[A-Z][A-Z_.]*")  # Without digits, so that no page repeats a meter's number.
+_COLUMNS: Final = ("account", "reference", "state", "until")
+
+
+class AccountChoice:
+    """What an operator has chosen to list.
+
+    ``options``: by filter, the values and their words. ``values``: by filter, the chosen value. ``fault``: the filter
+    whose value is unknown; empty if all are known.
+    """
+
+    def __init__(self, visit: OperatorVisit, typed: Mapping[str, str]) -> None:
+        registry, self._words = visit.registry, words_of(visit.request)
+        codes = {error.code for error in registry.overview.count_errors()}
+        codes |= {code for code in [typed.get("code", "")] if _CODE.fullmatch(code)}
+        states = [state for state in AccountState if state is not AccountState.DELETED]
+        self.options: Mapping[str, Mapping[str, str]] = {
+            "state": {state: self._words(f"home.state.{state}") for state in states},
+            "code": {code: code for code in sorted(codes)},
+            "late": {series: self._words(f"series.{series}.name") for series in registry.outcomes.list_in_use()},
+            "ending": {days: self._words("operator.filter.days", days=days) for days in _ENDING},
+            "tenant": titles_of_tenants(registry),
+        }
+        self.values = {name: value for name in self.options if (value := typed.get(name))}
+        self.fault = next((name for name, value in self.values.items() if value not in self.options[name]), "")
+        self._today = visit.sync.history.today()
+        self._told_day = told_day(visit.stores.now(), visit.sync.history.nightly_at)
+
+    @property
+    def late_since(self) -> date | None:
+        late = self.values.get("late")
+        return newest_wanted_day(self._told_day, Series(late)) if late else None
+
+    @property
+    def title(self) -> str:
+        """The choice in words."""
+        if self.fault or not self.values:
+            return self._words("operator.accounts.fault" if self.fault else "operator.accounts.all")
+        facts = {"day": self._words.day(self.late_since) if self.late_since else "", "days": self.values.get("ending")}
+        parts = [
+            self._words(f"operator.accounts.{name}", value=self.options[name][value], **facts)
+            for name, value in self.values.items()
+        ]
+        return self._words("operator.accounts.some", filters=", ".join(parts))
+
+    def to_filter(self) -> AccountFilter:
+        days, state, late = (self.values.get(name) for name in ("ending", "state", "late"))
+        return AccountFilter(
+            state=AccountState(state) if state else None,
+            code=self.values.get("code"),
+            late=Series(late) if late else None,
+            late_since=self.late_since,
+            ending=(self._today, self._today + timedelta(days=int(days))) if days else None,
+            tenant=self.values.get("tenant"),
+        )
 
 
 @router.post("/search", name=AuditAction.ACCOUNT_FIND)
-def search(visit: OperatorForm, wanted: Annotated[str, Form(max_length=LONGEST_TEXT)] = "") -> Response:
-    """Redirect to the account of a meter or id; list both accounts if two meters have the same number."""
-    accounts = _find(visit.registry, "".join(wanted.split()))
+def search(visit: OperatorForm, wanted: Annotated[str, Form(max_length=LONGEST_ADDRESS)] = "") -> Response:
+    """Redirect to the account of a meter, id, reference or mail address; list the accounts if there are several."""
+    words, accounts = words_of(visit.request), _find(visit, wanted.replace("\x00", "").strip())
+    if len(accounts) == 1:
+        note_subject(visit.request, account_id=accounts[0].id)
+        return RedirectResponse(f"{PATH}/accounts/{accounts[0].id}#state", 303)
     if not accounts:
         note_refusal(visit.request, "operator.search.unknown")
-        return operator_page(visit, 404, search_fault="operator.search.unknown")
-    note_subject(visit.request, account_id=accounts[0].id)
-    if len(accounts) > 1:
-        rows = [{"account": account.id, "supplier": account.supplier} for account in accounts]
-        values: dict[str, Any] = {"title": "operator.search.both", "code": "", "rows": rows, "older": None}
-        return render(visit.request, "operator_accounts.html", **values)
-    return RedirectResponse(f"{PATH}/accounts/{accounts[0].id}#state", 303)
+        return _page(visit, words("operator.search"), status=404, search_fault="operator.search.unknown")
+    rows = [
+        ListedAccount(one.id, one.tenant, one.supplier, one.state, one.reason, one.consent_until)
+        for one in accounts
+    ]
+    return _page(visit, words("operator.search.several"), rows)
+
+
+def _find(visit: OperatorVisit, text: str) -> Sequence[Account]:
+    accounts, number = visit.registry.accounts, "".join(text.split()).upper()
+    found = [*accounts.find_by_meter(number)] if is_gas_meter(number) else []
+    found += [account] if (account := find_account(visit.registry, number.lower())) else []
+    found += accounts.find_by_reference(text) if text else []
+    if "@" in text:
+        mails = visit.access.mails
+        found += [account for row in mails.addresses.find(text) for account in mails.list_accounts(row.household_id)]
+    return list({account.id: account for account in found}.values())
 
 
 @router.get("/accounts")
 def list_accounts(visit: OperatorDep) -> Response:
-    """List the accounts with an error code; without a code, list the accounts whose consent ends within a month."""
-    code, after = visit.query_text("code"), visit.query_text("after")
-    overview, most = visit.registry.overview, ACCOUNTS_A_PAGE + 1
-    rows: Sequence[Mapping[str, Any]]
-    if code:
-        failing = overview.page_failing(code, after, most)
-        rows = [
-            {"account": one.account_id, "series": one.series, "since": one.since, "last_at": one.last_at}
-            for one in failing
+    """List a page of the accounts that are chosen, by id."""
+    choice = AccountChoice(visit, {name: visit.query_text(name) for name in FILTERS})
+    return _list(visit, choice, visit.query_text("after"))
+
+
+@router.post("/accounts.csv", name=AuditAction.ACCOUNT_EXPORT)
+def download_accounts(
+    visit: AdminForm,
+    state: Annotated[str, Form()] = "",
+    code: Annotated[str, Form()] = "",
+    late: Annotated[str, Form()] = "",
+    ending: Annotated[str, Form()] = "",
+    tenant: Annotated[str, Form()] = "",
+) -> Response:
+    """Send all accounts that are chosen as a spreadsheet, without their meters' numbers."""
+    choice = AccountChoice(visit, dict(zip(FILTERS, (state, code, late, ending, tenant), strict=True)))
+    if choice.fault:
+        return _list(visit, choice)
+    subject = "-".join(f"{name}-{value}" for name, value in choice.values.items()) or "all"
+    note_subject(visit.request, subject.lower().replace(".", "_")[:40], tenant=tenant or None)
+    name = f"releve-accounts-{visit.sync.history.today()}.csv"
+    return stream_parts(_write_csv(visit, choice.to_filter()), None, name, CSV_TYPE)
+
+
+def _list(visit: OperatorVisit, choice: AccountChoice, after: str = "") -> Response:
+    # One account more than shown reveals whether there is another page.
+    found = [] if choice.fault else visit.registry.lists.page(choice.to_filter(), after, ACCOUNTS_A_PAGE + 1)
+    rows, address = found[:ACCOUNTS_A_PAGE], partial(_address, choice.values)
+    return _page(
+        visit,
+        choice.title,
+        rows,
+        status=422 if choice.fault else 200,
+        choice=choice,
+        first=address() if after else None,
+        next=address(after=rows[-1].id) if len(found) > len(rows) else None,
+    )
+
+
+def _address(values: Mapping[str, str], **more: str) -> str:
+    return f"{PATH}/accounts?{urlencode({**values, **more})}"
+
+
+def _page(
+    visit: OperatorVisit, title: str, rows: Sequence[ListedAccount] = (), status: int = 200, **values: Any
+) -> Response:
+    usual = {"choice": None, "first": None, "next": None, "search_fault": None}
+    return render(
+        visit.request,
+        "operator_accounts.html",
+        status,
+        title=title,
+        rows=rows[:ACCOUNTS_A_PAGE],
+        is_cut=len(rows) > ACCOUNTS_A_PAGE,
+        tenants=titles_of_tenants(visit.registry),
+        may_export=visit.operator.role is Role.ADMIN,
+        **visit.describe(),
+        **(usual | values),
+    )
+
+
+def _write_csv(visit: OperatorVisit, wanted: AccountFilter) -> Iterator[str]:
+    """Yield the text of a CSV, page by page. Raises HttpRefusal 401 once the operator may no longer export."""
+    words, after = words_of(visit.request), ""
+    text = BYTE_ORDER_MARK + to_csv([[words(f"operator.csv.{name}") for name in _COLUMNS]], words.language)
+    while rows := visit.registry.lists.page(wanted, after, ACCOUNTS_A_PART):
+        references, after = visit.registry.consents.load_references([row.id for row in rows]), rows[-1].id
+        cells = [
+            [row.id, defuse(references.get(row.id, "")), words(f"home.state.{row.shown_state}"), row.consent_until or ""]
+            for row in rows
         ]
-    else:
-        today = visit.sync.history.today()
-        ending = overview.page_ending(today, today + ENDING_WITHIN, after, most)
-        rows = [{"account": account_id, "until": until} for account_id, until in ending]
-    shown, kept = rows[:ACCOUNTS_A_PAGE], {"code": code} if code else {}
-    more = f"{PATH}/accounts?{urlencode({**kept, 'after': shown[-1]['account']})}" if len(rows) > len(shown) else None
-    title = "operator.accounts.failing" if code else "operator.accounts.ending"
-    return render(visit.request, "operator_accounts.html", title=title, code=code, rows=shown, older=more)
+        _check_still_admin(visit)
+        yield text + to_csv(cells, words.language)
+        text = ""
+    yield text
 
 
-def _find(registry: Registry, text: str) -> Sequence[Account]:
-    if is_gas_meter(text.upper()):
-        return registry.accounts.find_by_meter(text.upper())
-    return [account] if (account := find_account(registry, text.lower())) else []
+def _check_still_admin(visit: OperatorVisit) -> None:
+    operator = visit.access.operators.get(visit.operator.id)
+    if operator is None or operator.role is not Role.ADMIN or not visit.access.keys.is_open(visit.key):
+        raise HttpRefusal(401, "unauthorized", "the operator's session or role has ended")
