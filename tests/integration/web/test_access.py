@@ -453,14 +453,11 @@ TABLE = (
     ),
     # Operators see the accounts of all services, and of each its state.
     for_operator(
-        "GET /operator/accounts", sees(200, "/operator/accounts/{id}", "{other_id}", "{neighbours_id}"), others=_NO_OPERATOR
+        "GET /operator/accounts",
+        sees(200, "/operator/accounts/{id}", "{other_id}", "{neighbours_id}"),
+        others=_NO_OPERATOR,
     ),
-    for_operator(
-        "POST /operator/accounts.csv",
-        sees(200, "{id},", "{other_id}", "{neighbours_id}"),
-        others=BAD_FORM,
-        form={"csrf": "{csrf}"},
-    ),
+    for_operators_form("POST /operator/accounts.csv", sees(200, "{id},", "{other_id}", "{neighbours_id}")),
     # The trail names the accounts to which something was done; nothing was done to these yet.
     for_operator("GET /operator/audit", sees(200, "session.open"), others=_NO_OPERATOR),
     # An upload is for an administrator who is logged in, before it is read.

@@ -113,8 +113,7 @@ def search(visit: OperatorForm, wanted: Annotated[str, Form(max_length=LONGEST_A
         note_refusal(visit.request, "operator.search.unknown")
         return _page(visit, words("operator.search"), status=404, search_fault="operator.search.unknown")
     rows = [
-        ListedAccount(one.id, one.tenant, one.supplier, one.state, one.reason, one.consent_until)
-        for one in accounts
+        ListedAccount(one.id, one.tenant, one.supplier, one.state, one.reason, one.consent_until) for one in accounts
     ]
     return _page(visit, words("operator.search.several"), rows)
 
@@ -127,7 +126,7 @@ def _find(visit: OperatorVisit, text: str) -> Sequence[Account]:
     if "@" in text:
         mails = visit.access.mails
         found += [account for row in mails.addresses.find(text) for account in mails.list_accounts(row.household_id)]
-    return list({account.id: account for account in found}.values())
+    return [account for _, account in sorted({account.id: account for account in found}.items())]
 
 
 @router.get("/accounts")
@@ -200,7 +199,12 @@ def _write_csv(visit: OperatorVisit, wanted: AccountFilter) -> Iterator[str]:
     while rows := visit.registry.lists.page(wanted, after, ACCOUNTS_A_PART):
         references, after = visit.registry.consents.load_references([row.id for row in rows]), rows[-1].id
         cells = [
-            [row.id, defuse(references.get(row.id, "")), words(f"home.state.{row.shown_state}"), row.consent_until or ""]
+            [
+                row.id,
+                defuse(references.get(row.id, "")),
+                words(f"home.state.{row.shown_state}"),
+                row.consent_until or "",
+            ]
             for row in rows
         ]
         _check_still_admin(visit)

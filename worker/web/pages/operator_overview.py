@@ -35,8 +35,8 @@ def show_operator(visit: VisitDep) -> Response:
     return operator_page(operator) if operator else sign_in_page(visit)
 
 
-def operator_page(visit: OperatorVisit, status: int = 200, search_fault: str | None = None) -> Response:
-    """Return the page of a signed-in operator. ``search_fault``: the text that says why a search is refused."""
+def operator_page(visit: OperatorVisit) -> Response:
+    """Return the page of a signed-in operator."""
     stores, sync, nights = visit.stores, visit.sync, judge_nights(visit)
     try:
         processes, live = find_processes(stores), _read_live(sync)
@@ -46,8 +46,6 @@ def operator_page(visit: OperatorVisit, status: int = 200, search_fault: str | N
     return render(
         visit.request,
         "operator.html",
-        status,
-        search_fault=search_fault,
         needs=list_needs(visit, processes, nights),
         checks=processes.summarize() if processes else [],
         queues=processes.queues if processes else None,
