@@ -457,7 +457,7 @@ TABLE = (
         sees(200, "/operator/accounts/{id}", "{other_id}", "{neighbours_id}"),
         others=_NO_OPERATOR,
     ),
-    for_operators_form("POST /operator/accounts.csv", sees(200, "{id},", "{other_id}", "{neighbours_id}")),
+    for_admins_form("POST /operator/accounts.csv", sees(200, "{id},", "{other_id}", "{neighbours_id}")),
     # The trail names the accounts to which something was done; nothing was done to these yet.
     for_operator("GET /operator/audit", sees(200, "session.open"), others=_NO_OPERATOR),
     # An upload is for an administrator who is logged in, before it is read.
