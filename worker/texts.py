@@ -114,7 +114,7 @@ def format_day(day: date, language: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A text with its facts, translated when the reader's language is known; ``str`` is for commands and logs.
+    """A text with its facts, translated when the reader's language is known.
 
     A fact is a number, a text, a moment, a day, an error, a Message, or a list of these. A placeholder without a format
     writes it as the language does (in English plainly, as commands always did). Besides Python's formats there are:
@@ -132,7 +132,8 @@ class Message:
         return translate(self.key, language, **{name: _Fact(fact, language) for name, fact in self.facts.items()})
 
     def __str__(self) -> str:
-        return self.translate("en")
+        """Return the English text for commands and logs, which write straight apostrophes."""
+        return self.translate("en").replace("’", "'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +158,11 @@ class _Fact:
 def _write(value: Any, language: str) -> str:
     if isinstance(value, Message):
         return value.translate(language)
+    if isinstance(value, Exception):
+        code = value.code if isinstance(value, WorkerError) and language != "en" else ""
+        return translate_code(code, "what_to_do", language) if code else " ".join(str(value).split())
     if language == "en":
         return str(value)
-    if isinstance(value, WorkerError) and value.code:
-        return translate_code(value.code, "what_to_do", language)
     if isinstance(value, datetime):
         return f"{format_day(value.astimezone(PARIS).date(), language)} à {format_clock(value, language)}"
     if isinstance(value, date):

@@ -24,7 +24,7 @@ from tests.support.installation import Installation
 from tests.support.mail_server import mail_receiver, mail_url
 from tests.support.parts import Parts, use_parts
 from tests.support.registries import deliver_due, record_consent
-from worker.accounts.notice_channels import Message, NoticeChannels, NotifyService, Webhook, compose_message
+from worker.accounts.notice_channels import NoticeChannels, NoticeMessage, NotifyService, Webhook, compose_message
 from worker.clients.http_calls import SIGNATURE_HEADER
 from worker.domain.account import DEFAULT_TENANT, AccountState
 from worker.domain.consents import ConsentKind
@@ -74,7 +74,7 @@ def signed_by_us(headers: dict[str, str], body: bytes, secret: str = SECRET) -> 
     return hmac.compare_digest(mac.hexdigest(), fields["v1"]) and abs(time.time() - int(fields["t"])) < 60
 
 
-def message() -> Message:
+def message() -> NoticeMessage:
     notice = Notice("n1", "k3q7d0fr2mxx", NoticeKind.ACTION_NEEDED, OUTDATED, "2024-08-01", "mail", NOW, NOW)
     return compose_message(notice)
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from worker.accounts.notice_channels import Message, compose_household_mail
+from worker.accounts.notice_channels import NoticeMessage, compose_household_mail
 from worker.accounts.notice_services import MailService
 from worker.domain.account import Account, AccountState
 from worker.domain.notice import Notice, NoticeKind
@@ -209,7 +209,7 @@ class HouseholdMails:
         except WorkerError as error:
             log.warning("change not mailed", extra=fields(reason=str(error)))
 
-    def send(self, message: Message) -> None:
+    def send(self, message: NoticeMessage) -> None:
         """Mail a notice to each household that has the account and wants notices. Raises NotDelivered.
 
         A second attempt may mail the notice again to some of these households, with the same message id.

@@ -50,7 +50,7 @@ class Webhook:
     networks: Sequence[Network] = ()  # Private networks that may be called.
     clock: Callable[[], float] = time.time  # The real clock, because receivers compare the time with theirs.
 
-    def send(self, message: Message) -> None:
+    def send(self, message: NoticeMessage) -> None:
         body = json.dumps(message.to_json(), ensure_ascii=False, separators=(",", ":")).encode()
         with open_session(GuardedHttp(self.networks)) as session:
             status = post_signed(session, self.url, self.secret, body, int(self.clock()), self.timeouts_s)
@@ -70,7 +70,7 @@ class NotifyService:
     language: str = LANGUAGES[0]
     networks: Sequence[Network] = ()
 
-    def send(self, message: Message) -> None:
+    def send(self, message: NoticeMessage) -> None:
         # A second attempt has the same id, so that people recognize the repeated notice.
         text = f"{message.to_text(self.language)}\n[{message.notice.id}]\n"
         subject = message.to_subject(self.language)
@@ -81,7 +81,7 @@ class NotifyService:
 class NoticeLog:
     """The channel that writes to the log, used if no other channel is set up."""
 
-    def send(self, message: Message) -> None:
+    def send(self, message: NoticeMessage) -> None:
         notice = message.notice
         extra = fields(kind=notice.kind, account_id=notice.account_id, reason=notice.reason, about=notice.about)
         log.warning("notice: %s", message.texts["en"], extra=extra)
@@ -90,7 +90,7 @@ class NoticeLog:
 class Channel(Protocol):
     """Takes a message once, within its time-outs, or raises NotDelivered with a reason that contains no secret."""
 
-    def send(self, message: Message) -> None: ...
+    def send(self, message: NoticeMessage) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +179,7 @@ DESCRIPTIONS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class NoticeMessage:
     """A notice with its texts: the subject and what to do, each by language."""
 
     notice: Notice
@@ -216,14 +216,14 @@ class Message:
         return "\n\n".join(lines) + "\n"
 
 
-def compose_message(notice: Notice) -> Message:
+def compose_message(notice: Notice) -> NoticeMessage:
     description, reason = DESCRIPTIONS[notice.kind], notice.reason
     subject, _, day = notice.about.rpartition("@")
     key = description.text.format(reason=reason)
     own_key = f"{key.removesuffix('.text')}.{reason}.text"
     key = own_key if has_text(own_key) else key
     helps = description.offers_consent and (not reason or describe_code(reason).renewable)
-    return Message(
+    return NoticeMessage(
         notice,
         subject=translate_all(f"notice.{notice.kind.value}.subject"),
         texts={

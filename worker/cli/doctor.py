@@ -34,7 +34,7 @@ def _check_all() -> Iterator[CheckResult]:
     try:
         settings = get_settings()
     except ConfigError as error:
-        yield from (fail(line, "settings") for line in str(error).splitlines())
+        yield from (fail("told", "settings", text=line) for line in str(error).splitlines())
         return
     with ExitStack() as stack:
         yield from run_checks(CheckConnections(settings, stack, start_embedded=False))

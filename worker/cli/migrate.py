@@ -23,7 +23,7 @@ from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
 from worker.ops.backup import back_up_older_registry
 from worker.ops.logging_setup import warn
-from worker.ops.store_checks import REPAIR, find_lost
+from worker.ops.store_checks import find_lost
 from worker.runtime.keys import has_keys
 from worker.runtime.stores import (
     Stores,
@@ -179,7 +179,8 @@ def _measures(settings: Settings, registry: Registry, opened: ExitStack) -> Iter
         yield from _couchdb_user(admin, user, settings.measures(), list(map(database_name, prepared)))
     if is_lost:
         series = ", ".join(dict.fromkeys(doctypes_of(layout)[doctype] for doctype in lost))
-        yield MigrationStep(f"what was stored of {series} is lost: {REPAIR} asks the suppliers for it again", "left")
+        again = "`releve verify --all --repair` asks the suppliers for it again"
+        yield MigrationStep(f"what was stored of {series} is lost: {again}", "left")
 
 
 def _revisions(owner: couchdb.CouchServer, settings: Settings) -> MigrationStep:

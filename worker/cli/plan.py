@@ -132,7 +132,7 @@ def _print(result: Plan, values: dict[str, Any], others: Mapping[str, Plan], as_
     print_result({**values, **({"others": [*rows.values()]} if rows else {})}, *lines, as_json=as_json)
     too_large = [one for one in (result, *others.values()) if not one.fits]
     for one in too_large:
-        warn(describe_shortfall(one))
+        warn(str(describe_shortfall(one)))
     return 1 if too_large else 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
 
 from config.settings import Settings
 from worker.domain.planning import Fleet, Plan, plan_fleet
@@ -14,8 +13,8 @@ from worker.domain.series import Series, curve_of, daily_of, of_supplier
 from worker.logs import fields
 from worker.runtime.supplier_settings import chosen_presets, main_supplier, quota_from
 from worker.stores.registry import Registry
+from worker.texts import Message
 
-APPLY: Final = "`releve plan --apply`"
 log = logging.getLogger("releve.capacity")
 
 
@@ -26,23 +25,19 @@ class FleetCapacity:
     current: Plan
     best: Plan
 
-    def describe(self) -> str:
+    def describe(self) -> Message:
         """Return one line for the operator: the calls of a night, and the remedy if they are too many."""
         calls, limit = self.current.calls_a_night, self.current.quota.night_limit
         if limit is None:
-            return f"{calls} calls a night, no limit"
+            return Message("capacity.no_limit", {"calls": calls})
+        policy, best = describe_policy(self.current.policy), describe_policy(self.best.policy)
         if self.current.fits:
-            policy = describe_policy(self.current.policy)
-            more = f"; the quota also allows {describe_policy(self.best.policy)}: {APPLY}"
-            better = more if self.best.calls_a_night > calls else ""
-            return f"{calls} calls a night of {limit} that the quota allows ({policy}){better}"
+            key = "capacity.fits.better" if self.best.calls_a_night > calls else "capacity.fits"
+            return Message(key, {"calls": calls, "limit": limit, "policy": policy, "best": best})
+        remedy = Message("capacity.apply" if is_applied(self.best) else "capacity.allows", {"best": best})
         if not self.best.fits:
             remedy = describe_shortfall(self.best)
-        elif is_applied(self.best):
-            remedy = f"{APPLY} switches to {describe_policy(self.best.policy)}"
-        else:
-            remedy = f"it allows {describe_policy(self.best.policy)}, the longest waiting accounts first"
-        return f"a nightly sync needs {calls} calls, and the quota allows {limit}: {remedy}"
+        return Message("capacity.too_large", {"calls": calls, "limit": limit, "remedy": remedy})
 
 
 def fleet_from(registry: Registry, today: date, history_days: int, supplier: str) -> Fleet:
@@ -102,23 +97,20 @@ def log_capacity(registry: Registry, settings: Settings, run: str, today: date) 
     return capacity
 
 
-def describe_policy(policy: FleetPolicy) -> str:
-    curves = f", curves {_nights(policy.curve_every)}" if _main_curve(policy.supplier) else ""
-    return f"totals {_nights(policy.daily_every)}{curves}"
+def describe_policy(policy: FleetPolicy) -> Message:
+    key = "capacity.policy.curves" if _main_curve(policy.supplier) else "capacity.policy"
+    return Message(key, {"daily": _nights(policy.daily_every), "curves": _nights(policy.curve_every)})
 
 
-def describe_shortfall(plan: Plan) -> str:
+def describe_shortfall(plan: Plan) -> Message:
     """Return one line about a plan that does not fit: how many accounts would fit, and the limit to ask for."""
     most, calls = plan.most_accounts(plan.policy), plan.calls_a_night
-    needed = f"{plan.quota.hour_limit_for(calls)} calls an hour"
+    needed = Message("check.limit.hour", {"calls": plan.quota.hour_limit_for(calls)})
     if plan.quota.per_day is not None and plan.quota.day_limit_for(calls) > plan.quota.per_day:
-        needed = f"{plan.quota.day_limit_for(calls)} calls a day"
-    return (
-        f"even {_nights(plan.policy.daily_every)}, {plan.fleet.accounts} accounts are too many: {most} are possible; "
-        f"ask the supplier for {needed}"
-    )
+        needed = Message("check.limit.day", {"calls": plan.quota.day_limit_for(calls)})
+    nights, accounts = _nights(plan.policy.daily_every), plan.fleet.accounts
+    return Message("capacity.shortfall", {"nights": nights, "accounts": accounts, "most": most, "needed": needed})
 
 
-def _nights(every: int) -> str:
-    names = {1: "every night", 2: "every 2nd night", 3: "every 3rd night", 7: "once a week"}
-    return names.get(every, f"every {every}th night")
+def _nights(every: int) -> Message:
+    return Message(f"capacity.nights.{every if every in (1, 2, 3, 7) else 'other'}", {"every": every})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from config.settings import ConfigError, Settings
 from worker.errors import WorkerError
 from worker.ops.machine import describe_machine_fault
-from worker.texts import Message, has_text
+from worker.texts import Message
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -132,7 +132,7 @@ class CheckResult:
     @property
     def text(self) -> str:
         """The English text, for commands and logs."""
-        return self.translate("en")
+        return str(self.message)
 
     def translate(self, language: str) -> str:
         return self.message.translate(language)
@@ -148,13 +148,21 @@ class CheckResult:
         return {"check": self.check, "level": self.level.value.lower(), "ok": not self.failed, "told": self.text}
 
 
-def _find(level: Level, key: str, /, check: str = "", **facts: Any) -> CheckResult:
-    """Return a finding with the text ``check.KEY``."""
-    if not has_text(f"check.{key}"):  # For the checks that have no texts in the catalogue yet.
-        key, facts = "told", {"text": key}
-    return CheckResult(level, Message(f"check.{key}", facts), check)
+def phrase(key: str, **facts: Any) -> Message:
+    """Return the text ``check.KEY`` as a part of another."""
+    return Message(f"check.{key}", facts)
 
 
+def describe_limit(calls: int | None, span: str) -> Message:
+    """Return the limit of calls in a second, an hour or a day; it may be none."""
+    return phrase(f"limit.{span}" if calls else f"limit.none.{span}", calls=calls)
+
+
+def _find(level: Level, key: str, check: str = "", **facts: Any) -> CheckResult:
+    return CheckResult(level, phrase(key, **facts), check)
+
+
+# A finding by the key of its text without ``check.``; a text that has no translation is a fact of the key ``told``.
 ok: Final = partial(_find, Level.OK)
 warn: Final = partial(_find, Level.WARN)
 fail: Final = partial(_find, Level.FAIL)
@@ -166,8 +174,7 @@ def summarize(check: str, found: Iterable[CheckResult]) -> CheckResult:
     """Combine findings into one result: the worst level, with the texts of that level only."""
     results = list(found)
     worst = max((one.level for one in results), key=list(Level).index, default=Level.OK)
-    found_worst = [one.message for one in results if one.level is worst]
-    return CheckResult(worst, Message("check.several", {"found": found_worst}), check)
+    return _find(worst, "several", check, found=[one.message for one in results if one.level is worst])
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +194,8 @@ def run_check(name: str, run: CheckFunction, connections: CheckConnections) -> C
     try:
         return summarize(name, run(connections))
     except (ConfigError, WorkerError) as error:
-        return fail(" ".join(str(error).split()), name)
+        return fail("told", name, text=error)
     except OSError as error:
         if (fault := describe_machine_fault(error)) is None:
             raise
-        return fail(fault, name)
+        return fail("told", name, text=fault)

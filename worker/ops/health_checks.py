@@ -57,10 +57,10 @@ def run_checks(connections: CheckConnections) -> Iterator[CheckResult]:
         if not check.applies(connections.settings):
             continue
         if connections.stopped_servers & {name, *check.needs}:
-            yield ok("not checked: the embedded Redis is not running, `releve up` starts it", name)
+            yield ok("skipped.stopped", name)
             continue
         if missing := [need for need in check.needs if need in failed]:
-            yield warn(f"not checked: fix {' and '.join(missing)} first", name)
+            yield warn("skipped.needs", name, missing=missing)
             continue
         result = run_check(name, check.run, connections)
         if result.failed:

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -33,7 +33,16 @@ from worker.clients.grdf import GRDF
 from worker.domain.windows import day_length
 from worker.errors import WorkerError
 from worker.ops.backup_format import is_older_format
-from worker.ops.check_results import CheckConnections, Found, fail, missing_sqlite_file, ok, warn
+from worker.ops.check_results import (
+    CheckConnections,
+    Found,
+    describe_limit,
+    fail,
+    missing_sqlite_file,
+    ok,
+    phrase,
+    warn,
+)
 from worker.ops.startup import SIMULATOR_CREDENTIALS, check_enedis_credentials, find_plain_http, plain_connections
 from worker.runtime.keys import SESSION_KEY, TOKEN_KEYS, build_sealer, has_keys, session_keys
 from worker.runtime.supplier_settings import build_endpoints, configured_suppliers, quota_from
@@ -41,13 +50,13 @@ from worker.stores.encryption import OLD_FORM, Purpose, check_keys, read_sealing
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.stores.registry.evidence import find_left_behind
 from worker.stores.registry.key_rotation import TEXT_SEALS, count_old_form
+from worker.texts import Message
 
 # Only this many encrypted texts of each kind are checked, the oldest first, because a million would take minutes.
 MAX_SEALS_CHECKED: Final = 2_000
 OTHERS: Final = 0o077  # The permission bits of all users but the owner.
 WARN_S: Final = 5.0
 FAIL_S: Final = 60.0
-_ADVICE: Final = "set both by NTP (chrony, systemd-timesyncd)"
 _MEAN_FRACTION_S: Final = 0.5  # A Date header has no fraction of a second; on average half a second is missing.
 # Summer time ends on this day, so with correct time zone data it has 25 hours.
 _LONGEST_DAY: Final = datetime(2024, 10, 27, tzinfo=UTC).date()
@@ -59,38 +68,32 @@ def check_token_keys(connections: CheckConnections) -> Found:
     settings = connections.settings
     file = settings.data_dir / TOKEN_KEYS
     if not has_keys(settings, "token_keys"):
-        yield ok(f"none yet: {file} is created at first use")
+        yield ok("created_later", path=file)
         return
     sealer = build_sealer(settings, Purpose.REGISTRY)
-    count = sealer.key_count
-    where = f"in RELEVE_TOKEN_KEYS: {count}" if settings.token_keys else f"in {file}: {count}, {_age(file)}"
-    yield from () if settings.token_keys else _check_private(file)
+    where = phrase("token_keys.set", keys=sealer.key_count)
+    if not settings.token_keys:
+        where = phrase("token_keys.file", file=file, keys=sealer.key_count, days=_age_days(file))
+        yield from _check_private(file)
     seals = _read_seals(connections)
     readable = [(seal, place) for seal, place in seals if sealer.can_unseal(seal, place)]
     if lost := len(seals) - len(readable):
-        yield fail(
-            f"{lost} of {len(seals)} stored tokens and proofs can't be decrypted: put their old key back into "
-            "RELEVE_TOKEN_KEYS, after the new one"
-        )
+        yield fail("token_keys.lost", lost=lost, seals=len(seals))
     if old := sum(not sealer.is_newest(seal, place) for seal, place in readable):
-        yield warn(
-            f"{old} of {len(seals)} stored texts are encrypted with an old key: run `releve secrets rotate`, then "
-            "remove that key"
-        )
+        yield warn("token_keys.old", old=old, seals=len(seals))
     yield from _find_unread(connections)
-    yield ok(f"{where}; {_describe_oldest([seal for seal, _ in seals])}")
+    yield ok("several", found=[where, _describe_oldest([seal for seal, _ in seals])])
 
 
 def _find_unread(connections: CheckConnections) -> Found:
     """Report what was stored before version 0.2.0 and never converted: only version 0.2.0 can still read it."""
-    back = "go back to version 0.2.0, which reads"
     if connections.registry_is_current:
         if unread := count_old_form(connections.registry.database):
-            yield fail(f"{unread} Fernet texts: {back} them, run its `releve keys rotate`, and upgrade again")
+            yield fail("unread.texts", texts=unread)
         with connections.registry.database.reading() as connection:
-            yield from map(fail, find_left_behind(connection))
+            yield from (fail("told", text=line) for line in find_left_behind(connection))
     for path in filter(is_older_format, sorted(connections.settings.data_dir.glob("*.zip"))):
-        yield fail(f"old backup {path}: {back} it, or delete it")
+        yield fail("unread.backup", path=path)
 
 
 def check_session_key(connections: CheckConnections) -> Found:
@@ -98,34 +101,34 @@ def check_session_key(connections: CheckConnections) -> Found:
     settings = connections.settings
     file = settings.data_dir / SESSION_KEY
     if not has_keys(settings, "session_key"):
-        yield ok(f"none here: the web application has it, or creates {file} at first use")
+        yield ok("session_key.none", file=file)
         return
     keys = session_keys(settings)
     try:
         check_keys(keys)
     except ValueError as error:
-        yield fail(f"RELEVE_SESSION_KEY: {error}")
-    yield from () if settings.session_key else _check_private(file)
-    where = "in RELEVE_SESSION_KEY" if settings.session_key else f"in {file}, {_age(file)}"
-    rotating = "" if len(keys) == 1 else f": {len(keys)}; remove the old ones after `releve secrets rotate`"
-    yield ok(f"{where}{rotating}")
+        yield fail("told", text=f"RELEVE_SESSION_KEY: {error}")
+    where = phrase("session_key.set")
+    if not settings.session_key:
+        where = phrase("session_key.file", file=file, days=_age_days(file))
+        yield from _check_private(file)
+    yield ok("told", text=where) if len(keys) == 1 else ok("session_key.rotating", where=where, keys=len(keys))
 
 
 def _check_private(file: Path) -> Found:
     if file.stat().st_mode & OTHERS:
-        yield warn(f"other users can read {file}: run `chmod 600` on it")
+        yield warn("readable", path=file, mode=600)
 
 
-def _age(file: Path) -> str:
-    changed = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-    return f"{(datetime.now(UTC) - changed).days} days old"
+def _age_days(file: Path) -> int:
+    return (datetime.now(UTC) - datetime.fromtimestamp(file.stat().st_mtime, UTC)).days
 
 
-def _describe_oldest(seals: list[str]) -> str:
+def _describe_oldest(seals: list[str]) -> Message:
     if not seals:
-        return "nothing is encrypted yet"
+        return phrase("token_keys.unused")
     oldest = min(map(read_sealing_time, seals))
-    return f"the oldest of {len(seals)} checked texts was encrypted {(datetime.now(UTC) - oldest).days} days ago"
+    return phrase("token_keys.oldest", seals=len(seals), days=(datetime.now(UTC) - oldest).days)
 
 
 def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
@@ -151,8 +154,8 @@ def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
 
 def check_clock(connections: CheckConnections) -> Found:
     """Compare this machine's clock with the clock of each server that answers."""
-    compared, silent = [], []
-    for name, read_clock in _SERVER_CLOCKS.items():
+    compared, silent = list[str | Message](), list[str | Message]()
+    for name, read_clock in _SERVER_CLOCKS:
         try:
             ahead_s = _ahead_s(read_clock, connections)
         except ConfigError:  # No such server is set up.
@@ -164,19 +167,16 @@ def check_clock(connections: CheckConnections) -> Found:
             compared.append(name)
             yield from judge_clock(name, ahead_s)
     if silent:
-        yield warn(
-            f"not compared with {', '.join(silent)}, which did not answer: see the line of that server; {_ADVICE}"
-        )
-    yield ok("agrees with " + (", ".join(compared) or "no server to compare it with"))
+        yield warn("clock.silent", servers=silent)
+    yield ok("clock.agrees", servers=compared) if compared else ok("clock.alone")
 
 
-def judge_clock(name: str, ahead_s: float) -> Found:
+def judge_clock(name: str | Message, ahead_s: float) -> Found:
     """Judge the difference between two clocks; ``ahead_s`` says how far the server's clock is ahead of ours."""
     if abs(ahead_s) <= WARN_S:
         return
-    way = "behind" if ahead_s > 0 else "ahead of"
-    text = f"this machine's clock is {abs(ahead_s):.0f} s {way} {name}: {_ADVICE}"
-    yield fail(text) if abs(ahead_s) > FAIL_S else warn(text)
+    judge = fail if abs(ahead_s) > FAIL_S else warn
+    yield judge("clock.behind" if ahead_s > 0 else "clock.ahead", by_s=abs(ahead_s), server=name)
 
 
 def _ahead_s(read_clock: Callable[[CheckConnections], float | None], connections: CheckConnections) -> float | None:
@@ -219,13 +219,13 @@ def _date_at(url: str, *, use_proxies: bool = False) -> float | None:
         return None
 
 
-_SERVER_CLOCKS: Final[dict[str, Callable[[CheckConnections], float | None]]] = {
-    "Redis": lambda connections: Heartbeats(connections.redis).now(),
-    "PostgreSQL": _registry,
-    "CouchDB": lambda connections: _date_at(connections.couchdb.origin) if connections.couchdb else None,
-    "the supplier": partial(_supplier, name=ENEDIS.name),
-    "GRDF": partial(_supplier, name=GRDF.name),
-}
+_SERVER_CLOCKS: Final[Sequence[tuple[str | Message, Callable[[CheckConnections], float | None]]]] = (
+    ("Redis", lambda connections: Heartbeats(connections.redis).now()),
+    ("PostgreSQL", _registry),
+    ("CouchDB", lambda connections: _date_at(connections.couchdb.origin) if connections.couchdb else None),
+    (phrase("clock.supplier"), partial(_supplier, name=ENEDIS.name)),
+    ("GRDF", partial(_supplier, name=GRDF.name)),
+)
 
 # -- settings, Python and disk
 
@@ -233,71 +233,64 @@ _SERVER_CLOCKS: Final[dict[str, Callable[[CheckConnections], float | None]]] = {
 def check_settings(connections: CheckConnections) -> Found:
     settings = connections.settings
     described = _describe_home(settings) if settings.is_home else _describe_fleet(settings)
-    yield ok(f"{described}; links lead to {settings.public_url}")
+    yield ok("settings", described=described, url=settings.public_url)
     if settings.pretend_now:
-        yield warn(
-            f"PRETENDING that it is {settings.pretend_now.isoformat()}: unset RELEVE_PRETEND_NOW to use the real time"
-        )
-    yield from map(warn, removed_settings())
-    yield from map(fail, unknown_settings())
+        yield warn("settings.pretending", now=settings.pretend_now.isoformat())
+    yield from (warn("told", text=line) for line in removed_settings())
+    yield from (fail("told", text=line) for line in unknown_settings())
     try:
         if warning := find_plain_http(settings, settings.public_url):
-            yield warn(warning)
+            yield warn("told", text=warning)
     except ConfigError as error:
-        yield fail(str(error))
+        yield fail("told", text=error)
 
 
-def _describe_fleet(settings: Settings) -> str:
-    where = (
-        "the supplier's own hosts"
-        if is_production(settings.enedis_url, settings.enedis_sandbox)
-        else "a simulator"
-        if settings.speaks_to_simulator
-        else "a sandbox or a gateway"
-    )
-    return f"{settings.preset} on {where}, {quota_from(settings).per_hour or 'no limit of'} calls an hour"
+def _describe_fleet(settings: Settings) -> Message:
+    where = phrase("on.simulator" if settings.speaks_to_simulator else "on.sandbox")
+    if is_production(settings.enedis_url, settings.enedis_sandbox):
+        where = phrase("on.supplier")
+    limit = describe_limit(quota_from(settings).per_hour, "hour")
+    return phrase("settings.fleet", preset=settings.preset, where=where, limit=limit)
 
 
-def _describe_home(settings: Settings) -> str:
+def _describe_home(settings: Settings) -> Message:
     host = host_of(build_endpoints(settings).base_url)
-    return f"a home, read through the gateway at {host}, {settings.gateway_calls_per_half_day} calls in 12 hours"
+    return phrase("settings.home", host=host, calls=settings.gateway_calls_per_half_day)
 
 
 def check_plain_connections(connections: CheckConnections) -> Found:
     """Name the servers that are reached without TLS; warn about each server outside private networks."""
-    plain = plain_connections(connections.settings)
-    for connection in plain:
+    listed = []
+    for connection in plain_connections(connections.settings):
+        listed.append(phrase("plain.one", server=connection.server, host=connection.host))
         if connection.is_public:
-            yield warn(f"{connection} is used without TLS: others on the network can read passwords and measures")
-    listed = ", ".join(map(str, plain))
-    yield ok(
-        f"without TLS within a private network: {listed}" if listed else "no connection leaves this machine without TLS"
-    )
+            yield warn("plain.public", connection=listed[-1])
+    yield ok("plain.private", connections=listed) if listed else ok("plain.none")
 
 
 def check_supplier_credentials(connections: CheckConnections) -> Found:
     """Check that the simulator's credentials are not sent to Enedis.  Raises ConfigError."""
     check_enedis_credentials(connections.settings)
     if connections.settings.is_home:
-        yield ok("none: each meter of a home has a token of the gateway (`releve home`)")
+        yield ok("credentials.home")
         return
     has_own = connections.settings.enedis_client_id != SIMULATOR_CREDENTIALS["enedis_client_id"]
-    yield ok("the application's own" if has_own else "the simulator's, for use with a simulator")
+    yield ok("credentials.own" if has_own else "credentials.simulator")
 
 
 def check_python(connections: CheckConnections) -> Found:
-    yield ok(f"Python {sys.version.split()[0]}, Relève {version('releve')}")
+    yield ok("told", text=[f"Python {sys.version.split()[0]}", f"Relève {version('releve')}"])
 
 
 def check_time_zone(connections: CheckConnections) -> Found:
     try:
         length = day_length(_LONGEST_DAY)
     except ZoneInfoNotFoundError:
-        yield fail("no time zone data: pip install tzdata")
+        yield fail("time_zone.none")
         return
     if length != timedelta(hours=25):
-        yield fail("the time zone data is wrong for Europe/Paris: update tzdata")
-    yield ok("Europe/Paris knows its clock changes")
+        yield fail("time_zone.wrong")
+    yield ok("time_zone.right")
 
 
 def check_disk(connections: CheckConnections) -> Found:
@@ -308,11 +301,11 @@ def check_disk(connections: CheckConnections) -> Found:
     folder = connections.settings.data_dir.absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        yield fail(f"this user can't write to {existing}: change its owner, or set RELEVE_DATA_DIR to another folder")
+        yield fail("disk.denied", folder=existing)
         return
     free = shutil.disk_usage(existing).free // 2**20
     if free < _LEAST_FREE_MIB:
-        yield fail(f"only {free} MiB are free in {folder}: make room")
+        yield fail("disk.full", free=free, folder=folder)
     if folder == existing and folder.stat().st_mode & OTHERS:
-        yield warn(f"other users can read {folder}: run `chmod 700` on it")
-    yield ok(f"{free} MiB free in {folder}" + ("" if folder == existing else ", which is created at first use"))
+        yield warn("readable", path=folder, mode=700)
+    yield ok("disk.free" if folder == existing else "disk.created_later", free=free, folder=folder)

@@ -23,11 +23,11 @@ def check_own_worker(connections: CheckConnections) -> Found:
     host, heartbeats = socket.gethostname(), Heartbeats(connections.redis)
     now, workers = heartbeats.now(), [worker for worker in heartbeats.workers() if worker.host == host]
     silent = [worker.name for worker in workers if now - worker.seen_at > MAX_AGE_S]
-    if not workers or silent:
-        yield fail(
-            f"no heartbeat for {MAX_AGE_S:.0f} s from {', '.join(silent) or f'a worker on {host}'}: check its log"
-        )
-    yield ok(", ".join(worker.name for worker in workers))
+    if not workers:
+        yield fail("own_worker.none", age_s=MAX_AGE_S, host=host)
+    if silent:
+        yield fail("own_worker.silent", age_s=MAX_AGE_S, names=silent)
+    yield ok("told", text=[worker.name for worker in workers])
 
 
 def check_beat(connections: CheckConnections) -> Found:
@@ -44,14 +44,15 @@ def judge_beat(beat_at: float | None, tick_at: float | None, now: float, command
     ``command``: how to start beat.
     """
     if beat_at is None:
-        yield fail(f"beat has never sent a message: start it with `{command}`")
+        yield fail("beat.never", command=command)
     elif now - beat_at > BEAT_S:
-        yield fail(f"beat has sent nothing for {now - beat_at:.0f} s: check its log and restart it")
-    elif tick_at is None or now - tick_at > LOOP_S:
-        last = "never" if tick_at is None else f"{now - tick_at:.0f} s ago"
-        yield warn(f"beat works, but its test task last ran {last}: check that a worker serves the queue control")
+        yield fail("beat.silent", silent_s=now - beat_at)
+    elif tick_at is None:
+        yield warn("beat.untested")
+    elif now - tick_at > LOOP_S:
+        yield warn("beat.tested_late", tick_s=now - tick_at)
     else:
-        yield ok(f"sent a message {now - beat_at:.0f} s ago; its test task ran {now - tick_at:.0f} s ago")
+        yield ok("beat.works", beat_s=now - beat_at, tick_s=now - tick_at)
 
 
 def check_listener(connections: CheckConnections) -> Found:
@@ -59,9 +60,10 @@ def check_listener(connections: CheckConnections) -> Found:
     try:
         status = ask_listener(address)
     except (OSError, IndexError, ValueError) as error:
-        yield fail(f"{address} does not answer ({type(error).__name__}): check its log")
+        yield fail("listener.silent", address=address, fault=type(error).__name__)
         return
-    yield ok(f"answers {status}") if status < 500 else fail(f"{address} answers {status}: check its log")
+    judge, key = (ok, "listener.answers") if status < 500 else (fail, "listener.fails")
+    yield judge(key, address=address, status=status)
 
 
 ROLE_CHECKS: Final = {
@@ -80,6 +82,6 @@ def check_liveness(role: str, connections: CheckConnections) -> Iterator[CheckRe
         try:
             yield from ROLE_CHECKS[role](connections)
         except StoreUnavailable as error:  # Nothing is known without Redis, and a restart would not help.
-            yield ok(f"not known: {error}")
+            yield ok("unknown", error=error)
 
     yield run_check(role, run, connections)

@@ -293,9 +293,6 @@ class PlainConnection:
         """Whether the host is outside all private networks."""
         return is_public_host(self.host)
 
-    def __str__(self) -> str:
-        return f"{self.server} at {self.host}"
-
 
 def plain_connections(settings: Settings) -> list[PlainConnection]:
     """Return the connections without TLS that leave this machine, each once."""

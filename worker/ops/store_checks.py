@@ -24,21 +24,17 @@ from config.settings import Settings
 from worker.app import open_broker, queue_ages, queue_lengths
 from worker.domain.series import Doctype
 from worker.errors import StoreUnavailable, WorkerError
-from worker.ops.check_results import CheckConnections, Found, fail, missing_sqlite_file, ok, warn
+from worker.ops.check_results import CheckConnections, Found, fail, missing_sqlite_file, ok, phrase, warn
 from worker.runtime.keys import ERASURE_KEYS, has_keys
 from worker.runtime.stores import build_measures, known_ledger, open_database, open_redis
 from worker.stores.measures.couchdb import CouchServer, UserRefused, check_server, read_or_none
 from worker.stores.measures.measure_store import Layout, database_name, doctypes_of, readings_of, wrong_layout
 from worker.stores.redis.connection import redis_errors
 from worker.stores.registry import Registry, migrations
+from worker.texts import Message
 
-_HOW_TO_CLOSE: Final = (
-    "create an administrator ([admins] in local.ini, or COUCHDB_USER and COUCHDB_PASSWORD of its image) and set "
-    "[chttpd] require_valid_user = true"
-)
 _UNSOUND_COUCHDB: Final = "3.5.1"
 LONG_S: Final = 300.0
-REPAIR: Final = "`releve verify --all --repair`"
 _FEW: Final = 3  # If more databases are missing, only the first is named.
 
 # -- CouchDB
@@ -48,43 +44,34 @@ def check_couchdb(connections: CheckConnections) -> Found:
     """Check that CouchDB has a supported version, is set up, and refuses requests without credentials."""
     server = connections.couchdb
     if server is None:
-        yield ok("not used: the measures are in SQL")
+        yield ok("couchdb.unused")
         return
     version = check_server(server)
     if version == _UNSOUND_COUCHDB:
-        yield warn(f"CouchDB {version} has a known fault (apache/couchdb#5879): update it to 3.5.2 or newer")
+        yield warn("couchdb.unsound", version=version)
     stranger = CouchServer(server.origin, None, connections.settings.store_timeout_s)
     yield from _check_strangers(stranger, Layout(connections.settings.layout))
     yield from _check_setup(server)
     yield from check_databases(connections)
-    yield ok(f"CouchDB {version}, setup finished, no anonymous access")
+    yield ok("couchdb", version=version)
 
 
 def _check_strangers(stranger: CouchServer, layout: Layout) -> Found:
     if _is_admin(stranger):
-        yield fail(f"admin party: anybody who reaches {stranger.origin} is its administrator; {_HOW_TO_CLOSE}")
+        yield fail("couchdb.open.admin", origin=stranger.origin)
         return
     if _status_of(stranger, "_all_dbs") == 200:
-        yield fail(f"anybody who reaches {stranger.origin} can list its databases; {_HOW_TO_CLOSE}")
+        yield fail("couchdb.open.list", origin=stranger.origin)
     names = list(map(database_name, doctypes_of(layout)))
     if readable := [name for name in names if _status_of(stranger, name) == 200]:
-        yield fail(
-            f"anybody who reaches {stranger.origin} can read {', '.join(readable)}: run `releve migrate` with "
-            "RELEVE_MEASURES_ADMIN_URL, or set members in each _security"
-        )
+        yield fail("couchdb.open.read", origin=stranger.origin, names=readable)
 
 
 def _check_setup(server: CouchServer) -> Found:
     if _status_of(server, "_users") == 404:
-        yield fail(
-            "its setup is not finished, the _users database is missing: run `releve migrate` with "
-            "RELEVE_MEASURES_ADMIN_URL, or create _users and _replicator"
-        )
+        yield fail("couchdb.setup")
     elif _is_admin(server):
-        yield warn(
-            "RELEVE_MEASURES_URL uses its administrator: `releve migrate` with RELEVE_MEASURES_ADMIN_URL creates a "
-            "user that can only read and write measures"
-        )
+        yield warn("couchdb.admin")
 
 
 def _status_of(server: CouchServer, path: str) -> int | None:
@@ -117,10 +104,10 @@ def check_measures(connections: CheckConnections) -> Found:
     names = list(map(database_name, doctypes_of(layout)))
     infos = {name: info for name in names if (info := read_or_none(server, name)) is not None}
     if _is_in_use(server, layout.other):
-        yield fail(wrong_layout(layout))
+        yield fail("told", text=wrong_layout(layout))
     for name, info in infos.items():
         yield from _check_shards(name, info.get("cluster", {}), connections.settings)
-    yield ok(f"{len(infos)} of {len(names)} databases answer")
+    yield ok("measures.couchdb", answering=len(infos), all=len(names))
 
 
 def check_databases(connections: CheckConnections) -> Found:
@@ -137,10 +124,10 @@ def check_databases(connections: CheckConnections) -> Found:
     may_be_lost = missing and connections.registry_is_current and not _is_in_use(server, layout.other)
     if may_be_lost and (lost := find_lost(connections.registry, missing, layout)):
         names = list(map(database_name, lost))
-        told = ", ".join(names) if len(names) <= _FEW else f"{len(names)} databases, the first is {names[0]}"
-        yield fail(f"missing, with all that was stored in it: {told}: run `releve migrate`, then {REPAIR}")
+        listed = names if len(names) <= _FEW else phrase("databases.many", number=len(names), first=names[0])
+        yield fail("databases.lost", names=listed)
     elif missing:
-        yield warn(f"{len(missing)} of {len(doctypes)} databases do not exist yet: run `releve migrate`")
+        yield warn("databases.missing", missing=len(missing), all=len(doctypes))
 
 
 def _is_in_use(server: CouchServer, layout: Layout) -> bool:
@@ -160,22 +147,19 @@ def _check_shards(name: str, cluster: dict[str, Any], settings: Settings) -> Fou
     wanted = {"q": settings.couchdb_shards, "n": settings.couchdb_replicas}
     for letter, count in wanted.items():
         if count is not None and cluster.get(letter, count) != count:
-            yield warn(
-                f"{name} was created with {letter}={cluster[letter]}, not {count}, which can't be changed: replicate "
-                "it into a new database, or set RELEVE_COUCHDB_SHARDS and RELEVE_COUCHDB_REPLICAS to what it has"
-            )
+            yield warn("measures.shards", database=name, letter=letter, found=cluster[letter], wanted=count)
 
 
 def _check_sql_measures(connections: CheckConnections) -> Found:
     url = connections.settings.measures()
     if missing_sqlite_file(url):
-        yield warn("does not exist yet: `releve migrate` or the first write creates it")
+        yield warn("measures.none")
         return
     measures = build_measures(connections.settings, connections.stack)
     database = open_database(url, "RELEVE_MEASURES_URL", connections.stack)
     tables = measures.read("doctor", dict.fromkeys(Doctype, ("0", "1")))
     with database.reading() as connection:
-        yield ok(f"{sql_version(connection)}, all {len(tables)} tables answer")
+        yield ok("measures.sql", version=sql_version(connection), tables=len(tables))
 
 
 # -- registry
@@ -184,20 +168,21 @@ def _check_sql_measures(connections: CheckConnections) -> Found:
 def check_registry(connections: CheckConnections) -> Found:
     """Check that the registry answers and has the tables of this version."""
     if missing_sqlite_file(connections.settings.registry()):
-        yield warn("does not exist yet: `releve migrate` or the first command that needs it creates it")
+        yield warn("registry.none")
         return
     newest = migrations.newest_step()
     with connections.registry.database.reading() as connection:
         version, step = sql_version(connection), migrations.current_step(connection)
     if step == newest:
         counts = connections.registry.overview.count_accounts_by_state()
-        accounts = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
-        yield ok(f"{version}, tables at step {step}, {accounts or 'no accounts'}")
+        states = [phrase("registry.state", number=n, state=state) for state, n in counts.items() if n]
+        yield ok("registry", version=version, step=step, states=states or phrase("registry.empty"))
     elif step is None:
-        yield fail("it has no tables yet: run `releve migrate`")
+        yield fail("registry.no_tables")
+    elif fault := migrations.find_step_fault(step):
+        yield fail("told", text=fault)
     else:
-        older = f"its tables are at step {step}, this version needs {newest}: run `releve migrate`"
-        yield fail(migrations.find_step_fault(step) or older)
+        yield fail("registry.older", step=step, newest=newest)
 
 
 def sql_version(connection: Connection) -> str:
@@ -217,18 +202,19 @@ def check_broker(connections: CheckConnections) -> Found:
             with redis_errors():
                 connections.redis.ping()
         except StoreUnavailable as error:
-            yield fail(f"the same Redis: {error}")
+            yield fail("broker.same.silent", error=error)
         else:
-            yield ok("the same Redis")
+            yield ok("broker.same")
     elif connections.settings.broker_options().kind == "redis":
         try:
             yield from judge_redis(open_redis(url.get_secret_value(), connections.stack))
         except StoreUnavailable as error:
-            yield fail(str(error).replace("RELEVE_REDIS_URL", "RELEVE_BROKER_URL"))
+            yield fail("told", text=str(error).replace("RELEVE_REDIS_URL", "RELEVE_BROKER_URL"))
     else:
         with open_broker(connections.broker_url) as connection:
             properties = connection.connection.server_properties
-        yield ok(f"{properties.get('product', 'AMQP')} {properties.get('version', 'of unknown version')}")
+        version = properties.get("version", phrase("no_version"))
+        yield ok("broker", product=properties.get("product", "AMQP"), version=version)
 
 
 def check_queues(connections: CheckConnections) -> Found:
@@ -244,15 +230,13 @@ def judge_queues(waiting: Mapping[str, int], ages: Mapping[str, float], every_s:
     So a warning is given if the next message of this queue is older than five rounds and older than ``LONG_S``.
     """
     if (age_s := ages.get("control", 0.0)) > (limit_s := max(5 * every_s, LONG_S)):
-        yield warn(
-            f"the queue control is {age_s:.0f} s behind, and should be at most {limit_s:.0f} s: start more workers "
-            "for it"
-        )
-    queues = [
-        f"{name} {length}" + (f" (for {ages[name]:.0f} s)" if length and name in ages else "")
-        for name, length in waiting.items()
-    ]
-    yield ok("waiting: " + ", ".join(queues))
+        yield warn("queues.late", age_s=age_s, limit_s=limit_s)
+    yield ok("queues", queues=[_describe_queue(name, length, ages.get(name)) for name, length in waiting.items()])
+
+
+def _describe_queue(name: str, length: int, age_s: float | None) -> Message:
+    aged = length and age_s is not None
+    return phrase("queues.aged" if aged else "queues.one", name=name, length=length, age_s=age_s)
 
 
 # -- Redis
@@ -268,35 +252,30 @@ def judge_redis(redis: Redis) -> Found:
         info: dict[str, Any] = redis.info()
     yield from _judge_role(info)
     yield from _judge_persistence(info)
-    append_only = "append-only file on" if info.get("aof_enabled") else "no append-only file"
-    valkey, version = info.get("valkey_version"), info.get("redis_version", "of unknown version")
-    yield ok(f"{f'Valkey {valkey}' if valkey else f'Redis {version}'}, noeviction, {append_only}")
+    valkey, version = info.get("valkey_version"), info.get("redis_version", phrase("no_version"))
+    key = "redis" if info.get("aof_enabled") else "redis.no_file.ok"
+    yield ok(key, server="Valkey" if valkey else "Redis", version=valkey or version)
 
 
 def _judge_role(info: dict[str, Any]) -> Found:
     if info.get("cluster_enabled"):
-        yield fail(
-            "this is a Redis Cluster, which Celery can't use: give Relève one server, or several behind Sentinels"
-        )
+        yield fail("redis.cluster")
     if info.get("role") not in (None, "master"):
-        yield fail("this is a replica, which accepts no writes: set RELEVE_REDIS_URL to the primary, or its Sentinels")
+        yield fail("redis.replica")
     if info.get("loading"):
-        yield fail("it is still loading its data: wait")
+        yield fail("redis.loading")
 
 
 def _judge_persistence(info: dict[str, Any]) -> Found:
     policy = info.get("maxmemory_policy", "unknown")
     if policy != "noeviction":
-        yield fail(
-            f"it evicts keys when memory is short (maxmemory-policy {policy}): set maxmemory-policy noeviction, or "
-            "give Relève its own Redis"
-        )
+        yield fail("redis.evicts", policy=policy)
     if not info.get("aof_enabled"):
-        yield warn("no append-only file: queued messages are lost when it restarts; set appendonly yes")
+        yield warn("redis.no_file")
     elif "err" in (info.get("aof_last_write_status"), info.get("aof_last_bgrewrite_status")):
-        yield fail("it can't write its append-only file, and refuses writes: make room on its disk, check its log")
+        yield fail("redis.file_fails")
     elif info.get("rdb_last_bgsave_status") == "err":
-        yield warn("its last snapshot failed: make room on its disk, check its log")
+        yield warn("redis.snapshot_fails")
 
 
 def check_ledger(connections: CheckConnections) -> Found:
@@ -308,16 +287,16 @@ def check_ledger(connections: CheckConnections) -> Found:
     if not path.exists() and (known is None or known.find() is None):
         folder = next(folder for folder in path.absolute().parents if folder.exists())
         if os.access(folder, os.W_OK | os.X_OK):
-            yield ok(f"none yet: {path} is created at first use")
+            yield ok("created_later", path=path)
         else:
-            yield fail(f"nothing can be erased, because {path} can't be created: let Relève write to {folder}")
+            yield fail("ledger.denied", path=path, folder=folder)
         return
     if not has_keys(settings, "erasure_keys"):
-        yield fail(f"the keys of {path} are missing: set RELEVE_ERASURE_KEYS, or restore {ERASURE_KEYS}")
+        yield fail("ledger.no_keys", path=path, file=ERASURE_KEYS)
         return
     try:
         position = ledger.file.position() if known is None else known.check()
     except WorkerError as error:
-        yield fail(str(error))
+        yield fail("told", text=error)
         return
-    yield ok(f"{path}: {position.entries} entries")
+    yield ok("ledger", path=path, entries=position.entries)

@@ -29,7 +29,16 @@ from worker.domain.series import is_gateway
 from worker.domain.windows import ONE_DAY, PARIS, civil_date
 from worker.errors import GatewayBanned, WorkerLost
 from worker.ops.capacity import capacity_of
-from worker.ops.check_results import CheckConnections, Found, fail, missing_sqlite_file, ok, warn
+from worker.ops.check_results import (
+    CheckConnections,
+    Found,
+    describe_limit,
+    fail,
+    missing_sqlite_file,
+    ok,
+    phrase,
+    warn,
+)
 from worker.ops.quick_health import MAX_AGE_S
 from worker.ops.startup import check_gas_credentials
 from worker.quota.ledger import QuotaState
@@ -43,9 +52,9 @@ from worker.stores.redis.incidents import IncidentStore
 from worker.stores.registry.fleet_counts import ErrorCount
 from worker.stores.registry.outputs import list_outputs
 from worker.stores.token_store import ApplicationTokenStore
+from worker.texts import Message
 
 IDLE_AFTER_S: Final = 300.0
-_START_ONE: Final = "start one with `releve up` or `celery -A worker worker -l INFO`"
 
 
 def check_token(connections: CheckConnections, supplier: str | None = None) -> Found:
@@ -58,7 +67,7 @@ def check_token(connections: CheckConnections, supplier: str | None = None) -> F
     chosen = supplier_settings.configured_suppliers(settings)[supplier or supplier_settings.main_supplier(settings)]
     endpoints = chosen.endpoints()
     if endpoints.preset.token_mode != "application":  # noqa: S105 - This is a mode and no secret.
-        yield ok(f"{endpoints.preset.name} has a token for each account: not checked")
+        yield ok("supplier.own_tokens", preset=endpoints.preset.name)
         return
     oauth = OAuthClient(
         endpoints,
@@ -74,7 +83,7 @@ def check_token(connections: CheckConnections, supplier: str | None = None) -> F
     else:
         # The token is not stored: sealing it would need a key, and a check creates no key.
         oauth.application_token()
-    yield ok("gives the application a token")
+    yield ok("supplier.gives_token")
 
 
 def check_incidents(connections: CheckConnections) -> Found:
@@ -82,15 +91,11 @@ def check_incidents(connections: CheckConnections) -> Found:
     for preset in supplier_settings.chosen_presets(connections.settings).values():
         quota = supplier_settings.ledger_of(preset, connections.settings, connections.redis).state(())
         if closed_s := math.ceil(quota.opens_in_s):
-            yield warn(f"{_why_closed(preset, quota)}: no calls for another {closed_s} s")
+            yield warn("closed.for", why=_why_closed(preset, quota), closed_s=closed_s)
     for incident in IncidentStore(connections.redis).open_incidents().values():
-        effect = "no calls" if incident.kind.holds else "refusals of this kind suspend no account"
-        series = " and ".join(incident.series)
-        yield warn(
-            f"{incident.kind} since {incident.began_at:%Y-%m-%d %H:%M}, {series}: {effect} until it is over "
-            "(`releve incidents`)"
-        )
-    yield ok("none is open")
+        key = "incidents.holds" if incident.kind.holds else "incidents.passes"
+        yield warn(key, kind=incident.kind, began_at=incident.began_at, series=incident.series)
+    yield ok("incidents.none")
 
 
 def check_quota_now(connections: CheckConnections, supplier: str | None = None) -> Found:
@@ -113,23 +118,21 @@ def check_pace(connections: CheckConnections, supplier: str) -> Found:
     if quota.opens_in_s > 0:
         now = datetime.now(PARIS)
         opens_at = now + timedelta(seconds=quota.opens_in_s)
-        when = f"{opens_at:%H:%M}" if opens_at.date() == now.date() else f"{opens_at:%Y-%m-%d %H:%M}"
-        yield warn(f"{_why_closed(preset, quota)}: no calls until {when}; they resume by themselves")
+        key = "closed.until_hour" if opens_at.date() == now.date() else "closed.until"
+        yield warn(key, why=_why_closed(preset, quota), opens_at=opens_at)
     if limit is None:
-        yield ok(f"no limit of calls a {quota.span}")
+        yield ok("told", text=describe_limit(limit, quota.span))
     elif used >= limit:
         name = f"RELEVE_{setting}" if supplier == ENEDIS.name else f"RELEVE_{supplier.upper()}_{setting}"
-        yield warn(
-            f"the quota of the last {quota.span} is used up, {used} of {limit} calls: wait, or raise {name} if "
-            f"{preset.title} allows more"
-        )
+        title, hours = preset.title, quota.hours
+        yield warn("quota.used_up", used=used, limit=limit, hours=hours, setting=name, supplier=title)
     else:
-        yield ok(f"{used} of {limit} calls used in the last {quota.span}")
+        yield ok("quota.used", used=used, limit=limit, hours=quota.hours)
 
 
-def _why_closed(preset: Preset, quota: QuotaState) -> str:
-    banned = quota.gate_code == GatewayBanned.code
-    return f"{preset.title} blocks this address (403)" if banned else f"{preset.title} has asked for a rate-limit pause"
+def _why_closed(preset: Preset, quota: QuotaState) -> Message:
+    key = "closed.banned" if quota.gate_code == GatewayBanned.code else "closed.limited"
+    return phrase(key, supplier=preset.title)
 
 
 def check_quota(connections: CheckConnections) -> Found:
@@ -138,11 +141,7 @@ def check_quota(connections: CheckConnections) -> Found:
     Warns if the preset does not offer a series of RELEVE_SERIES, and about accounts whose supplier is not set up.
     """
     if missing := supplier_settings.missing_series(connections.settings):
-        names = ", ".join(missing)
-        yield warn(
-            f"{connections.settings.preset} does not offer {names}, so it is not collected: remove it from "
-            "RELEVE_SERIES"
-        )
+        yield warn("quota.not_offered", preset=connections.settings.preset, series=missing)
     yield from check_night(connections, supplier_settings.main_supplier(connections.settings))
     yield from _check_without_supplier(connections)
 
@@ -155,21 +154,19 @@ def _check_without_supplier(connections: CheckConnections) -> Found:
     for supplier in SUPPLIERS.keys() - supplier_settings.chosen_presets(connections.settings).keys():
         if accounts := connections.registry.overview.count_active_accounts(supplier, today):
             setting = "RELEVE_HOME" if is_gateway(supplier) else f"RELEVE_{supplier.upper()}_CLIENT_ID"
-            yield warn(
-                f"{accounts} active accounts of {supplier} are not synced, because it is not set up: set {setting}"
-            )
+            yield warn("quota.no_supplier", accounts=accounts, supplier=supplier, setting=setting)
 
 
 def check_night(connections: CheckConnections, supplier: str) -> Found:
     """Check that a night of a supplier's active accounts fits its quota."""
     if missing_sqlite_file(connections.settings.registry()):
-        yield ok("no account yet")
+        yield ok("quota.no_account")
         return
     if not connections.registry_is_current:
         return
     today = civil_date(clock_from(connections.settings.pretend_now)())
     capacity = capacity_of(connections.registry, connections.settings, today, supplier)
-    yield ok(capacity.describe()) if capacity.current.fits else warn(capacity.describe())
+    yield (ok if capacity.current.fits else warn)("told", text=capacity.describe())
 
 
 def has_gas(settings: Settings) -> bool:
@@ -182,27 +179,23 @@ def check_gas_access(connections: CheckConnections) -> Found:
     settings, endpoints = connections.settings, supplier_settings.build_endpoints(connections.settings, GRDF.name)
     check_gas_credentials(settings)
     host = urlsplit(endpoints.base_url).hostname
-    where = "GRDF's own host" if endpoints.production else "a simulator"
+    where = phrase("on.grdf" if endpoints.production else "on.simulator")
     preset = endpoints.preset
-    limits = [f"{preset.calls_per_second or 'no limit of'} calls a second"]
-    limits.append(f"{preset.calls_per_day or 'no limit of'} calls a day")
-    yield ok(f"{preset.name} at {host}, {where}, {', '.join(limits)}")
+    limits = [describe_limit(preset.calls_per_second, "second"), describe_limit(preset.calls_per_day, "day")]
+    yield ok("grdf", preset=preset.name, host=host, where=where, limits=limits)
 
 
 def check_api_tokens(connections: CheckConnections) -> Found:
     """Warn about valid API tokens that expire soon or never."""
     if not connections.registry_is_current:
-        yield ok("none yet")
+        yield ok("tokens.none")
         return
     tokens = connections.registry.api_tokens
     for token in [*tokens.list_ending(), *tokens.list_endless()]:
-        endless = f", created on {civil_date(token.created_at)}, never expires"
-        fault = f" expires on {civil_date(token.expires_at)}" if token.expires_at else endless
-        yield warn(
-            f"token {token.id} of {token.name}{fault}: replace it with `releve access add-token`, then `releve access "
-            f"remove token {token.id}`"
-        )
-    yield ok(f"{tokens.count_open()} open")
+        key = "tokens.ending" if token.expires_at else "tokens.endless"
+        day = civil_date(token.expires_at or token.created_at)
+        yield warn(key, id=token.id, name=token.name, day=day)
+    yield ok("tokens.open", open=tokens.count_open())
 
 
 def check_proxy_clients(connections: CheckConnections) -> Found:
@@ -211,11 +204,8 @@ def check_proxy_clients(connections: CheckConnections) -> Found:
     in_force = [client for client in clients if client.revoked_at is None]
     for client in in_force:
         if not client.strict:
-            yield warn(
-                f"client {client.id} of {client.name} keeps the rules of version 0.2.0: run `releve access set-client "
-                f"{client.id}`, with --no-pkce for a Cozy stack"
-            )
-    yield ok(f"{len(in_force)} in force")
+            yield warn("proxy_clients.lax", id=client.id, name=client.name)
+    yield ok("proxy_clients", clients=len(in_force))
 
 
 def check_colours(connections: CheckConnections) -> Found:
@@ -223,21 +213,21 @@ def check_colours(connections: CheckConnections) -> Found:
     now = clock_from(connections.settings.pretend_now)()
     window = days_on_tempo(connections.registry, now) if connections.registry_is_current else None
     if window is None:
-        yield ok("no account is on Tempo")
+        yield ok("tempo.unused")
         return
     colours, today = load_colours(connections.registry), civil_date(now)
     newest = max(colours, default=date.min)
-    ages = {-1: "tomorrow's", 0: "today's", 1: "yesterday's"}
-    age = ages.get((today - newest).days, f"{(today - newest).days} days old")
-    told = f"the newest colour is {colours[newest]}, of {newest} ({age})" if colours else "no colour is known"
+    told = phrase("tempo.none")
+    if colours:
+        days = (today - newest).days
+        age = phrase({-1: "tempo.tomorrow", 0: "tempo.today", 1: "tempo.yesterday"}.get(days, "tempo.age"), days=days)
+        told = phrase("tempo.newest", colour=colours[newest], day=newest, age=age)
     is_late = newest < min(today, window.end - ONE_DAY)
     if supplier_settings.rte_application(connections.settings) is None:
-        told += (
-            "; RELEVE_RTE_CLIENT_ID and its secret are not set, so colours come only from files (`releve prices tempo`)"
-        )
+        told = phrase("tempo.by_files", told=told)
     elif is_late:
-        told += ": look for `colours not updated` in the workers' logs"
-    yield warn(told) if is_late else ok(told)
+        told = phrase("tempo.late", told=told)
+    yield (warn if is_late else ok)("told", text=told)
 
 
 def check_outputs(connections: CheckConnections) -> Found:
@@ -245,11 +235,8 @@ def check_outputs(connections: CheckConnections) -> Found:
     for output in outputs:
         if output.failing_since is not None:
             since = output.failing_since.astimezone(PARIS)
-            yield warn(
-                f"{output.id} ({output.kind}) has received nothing since {since:%Y-%m-%d %H:%M}: {output.error}; "
-                f"then run `releve outputs test {output.id}`"
-            )
-    yield ok(f"{len(outputs)} set up" if outputs else "none")
+            yield warn("outputs.fails", id=output.id, kind=output.kind, since=since, error=output.error)
+    yield ok("outputs", outputs=len(outputs)) if outputs else ok("outputs.none")
 
 
 def check_workers(connections: CheckConnections) -> Found:
@@ -274,46 +261,36 @@ def judge_errors(errors: Sequence[ErrorCount]) -> Found:
     """Warn about accounts that have a window whose task ended three workers. Other ``errors`` give no warning."""
     for error in errors:
         if error.code == WorkerLost.code:
-            last = f", last on {error.last_at.astimezone(PARIS):%d %b at %H:%M}" if error.last_at else ""
-            yield warn(
-                f"windows of {error.accounts} accounts ended three workers each{last}, and are tried again by "
-                "themselves: look for the cause (memory limit, crash) in the system's log; "
-                f"`releve status --error {error.code}` lists the accounts"
-            )
+            last = phrase("workers.lost.last", last_at=error.last_at.astimezone(PARIS)) if error.last_at else ""
+            yield warn("workers.lost", accounts=error.accounts, last=last, code=error.code)
 
 
 def judge_workers(workers: Sequence[WorkerHeartbeat], waiting: Mapping[str, int], now: float) -> Found:
     """Judge the workers by their heartbeats; ``waiting``: messages by queue; ``now``: Redis' time."""
     if not workers:
-        yield fail(f"no worker is running: {_START_ONE}")
+        yield fail("workers.none")
     for worker in workers:
         yield from _judge_worker(worker, waiting, now)
     if unserved := [name for name, length in waiting.items() if length and not _is_served(name, workers, now)]:
-        yield fail(
-            f"messages wait in {', '.join(unserved)}, which no worker serves: start one with -Q {','.join(unserved)}"
-        )
-    if restarted := [f"{worker.name} {worker.restarts} times" for worker in workers if worker.restarts]:
-        yield warn(
-            f"the watchdog restarted {', '.join(restarted)}: something between worker and broker drops connections; "
-            "look for a firewall or proxy with a timeout"
-        )
-    yield ok(", ".join(f"{worker.name} ({worker.running} of {worker.slots} busy)" for worker in workers))
+        yield fail("workers.unserved", queues=unserved)
+    if restarted := [
+        phrase("workers.times", name=worker.name, times=worker.restarts) for worker in workers if worker.restarts
+    ]:
+        yield warn("workers.restarted", workers=restarted)
+    yield ok(
+        "told",
+        text=[phrase("workers.busy", name=worker.name, busy=worker.running, slots=worker.slots) for worker in workers],
+    )
 
 
 def _judge_worker(worker: WorkerHeartbeat, waiting: Mapping[str, int], now: float) -> Found:
     length = sum(waiting.get(queue, 0) for queue in worker.queues)
     silent_s, idle_s = now - worker.seen_at, now - worker.progress_at
     if silent_s > MAX_AGE_S:
-        last_seen = f"the last heartbeat of {worker.name} was {silent_s:.0f} s ago"
-        if length:
-            yield fail(f"{last_seen}, and {length} messages wait in its queues: check its log and restart it")
-        else:
-            yield warn(f"{last_seen}: restart it, unless you removed it")
+        judge, key = (fail, "workers.silent") if length else (warn, "workers.gone")
+        yield judge(key, name=worker.name, silent_s=silent_s, messages=length)
     elif length and worker.running < worker.slots and idle_s > IDLE_AFTER_S:
-        yield fail(
-            f"{worker.name} is alive, but has taken no message for {idle_s:.0f} s while {length} wait in its queues: "
-            "restart it"
-        )
+        yield fail("workers.stuck", name=worker.name, idle_s=idle_s, messages=length)
 
 
 def _is_served(queue: str, workers: Sequence[WorkerHeartbeat], now: float) -> bool:

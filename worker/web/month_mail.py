@@ -13,7 +13,7 @@ from datetime import date
 
 from worker.accounts.household_access import MONTH_OFF_PATH, MONTH_TICKET, HouseholdMails
 from worker.accounts.meter_names import load_name
-from worker.accounts.notice_channels import Message
+from worker.accounts.notice_channels import NoticeMessage
 from worker.accounts.prices import load_tariff
 from worker.accounts.usage import read_base_load
 from worker.domain.account import Account
@@ -58,7 +58,7 @@ class MonthMails:
         read = (read_days(self.stores.measures, account.id, month, daily) for daily in dailies_of(account.supplier))
         return set(next(filter(None, read), {}))
 
-    def send(self, message: Message) -> None:
+    def send(self, message: NoticeMessage) -> None:
         """Mail a month to its household, if the household still wants it and sees the account; mail other notices."""
         notice = message.notice
         if notice.kind is not NoticeKind.MONTH:

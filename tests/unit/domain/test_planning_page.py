@@ -31,7 +31,7 @@ def rows() -> list[str]:
 
 
 def row(plan: Plan, names: list[str]) -> str:
-    fits = describe_policy(plan.policy) if plan.fits else f"too many: at most {number(most(plan))} fit"
+    fits = str(describe_policy(plan.policy)) if plan.fits else f"too many: at most {number(most(plan))} fit"
     cells = [
         number(plan.fleet.accounts),
         ", ".join(names),
@@ -82,7 +82,7 @@ def gas_rows() -> list[str]:
     lines = []
     for accounts in GAS_FLEETS:
         plan = plan_fleet(Fleet(accounts, supplier="grdf"), gas_quota())
-        fits = describe_policy(plan.policy) if plan.fits else f"too many: at most {number(most(plan))} fit"
+        fits = str(describe_policy(plan.policy)) if plan.fits else f"too many: at most {number(most(plan))} fit"
         needed = plan.as_json()["calls_per_day_needed"]["everything_every_night"]
         cells = [
             number(accounts),

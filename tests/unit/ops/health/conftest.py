@@ -36,8 +36,9 @@ def result_of(notes: Iterable[CheckResult]) -> CheckResult:
 
 
 def assert_result(notes: Iterable[CheckResult], level: Level, *words: str) -> None:
-    """Check that the summary of ``notes`` has this level and contains these words."""
+    """Check that the summary of ``notes`` has this level, contains these words, and can be told in French."""
     result = result_of(notes)
+    assert bool(result.translate("fr")) == bool(result.text)
     assert result.level is level, result.text
     missing = [word for word in words if word not in result.text]
     assert not missing, result.text

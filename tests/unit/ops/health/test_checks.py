@@ -13,6 +13,7 @@ from worker.ops.check_results import CheckResult, Level, fail, ok, run_check, su
 from worker.ops.health_checks import CHECKS, READINESS_CHECKS, check_readiness, run_checks
 from worker.ops.liveness import ROLE_CHECKS, check_liveness
 from worker.stores.child_processes import free_port
+from worker.texts import typeset_french
 
 PAGE = Path(__file__).parents[4] / "docs/reference/doctor.md"
 
@@ -75,15 +76,19 @@ def test_a_lost_redis_is_a_reason_not_to_be_ready_but_none_to_be_started_anew(
 
 
 def test_a_fault_is_not_hidden_among_what_is_fine() -> None:
-    result = summarize("redis", [ok("it runs"), fail("it evicts: stop it"), warn("no file"), fail("a replica")])
-    assert (result.level, result.text) == (Level.FAIL, "it evicts: stop it; a replica")
-    assert result.as_line() == "FAIL redis       it evicts: stop it; a replica"
+    result = summarize(
+        "redis", [ok("broker.same"), fail("redis.loading"), warn("redis.no_file"), fail("told", text="a replica")]
+    )
+    assert (result.level, result.text) == (Level.FAIL, "it is still loading its data: wait; a replica")
+    assert result.as_line() == "FAIL redis       it is still loading its data: wait; a replica"
+    assert result.translate("fr") == typeset_french("il charge encore ses données : attendez ; a replica")
 
 
 def test_a_doubt_is_no_failure() -> None:
-    result = summarize("redis", [warn("no file"), ok("it runs")])
-    assert result.to_json() == {"check": "redis", "level": "warn", "ok": True, "told": "no file"}
+    result = summarize("redis", [warn("registry.no_tables"), ok("told", text="it runs")])
+    told = "it has no tables yet: run `releve migrate`"
+    assert result.to_json() == {"check": "redis", "level": "warn", "ok": True, "told": told}
 
 
 def test_what_is_fine_is_told_in_full() -> None:
-    assert summarize("queues", [ok("a 1"), ok("b 2")]).text == "a 1; b 2"
+    assert summarize("queues", [ok("told", text="a 1"), ok("told", text="b 2")]).text == "a 1; b 2"
