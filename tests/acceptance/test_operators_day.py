@@ -5,6 +5,7 @@ Each part is a process of its own; the operator types at a terminal and uses a b
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
 import re
@@ -37,9 +38,11 @@ class Terminal:
         pid, self._terminal = pty.fork()
         if pid == 0:
             os.execve(
-                BIN / "releve", ["releve", *words], {**os.environ, **system.environment(), "PYTHONPATH": str(ROOT)}
+                BIN / "releve",
+                ["releve", *words],
+                {**os.environ, **system.environment(), "PYTHONPATH": str(ROOT), "TERM": "xterm"},
             )
-        self._pid, self.shown = pid, ""
+        self._pid, self.shown, self._decode = pid, "", codecs.getincrementaldecoder("utf-8")().decode
 
     def wait_for(self, words: str) -> None:
         while words not in self.shown:
@@ -58,10 +61,10 @@ class Terminal:
         ready, _, _ = select.select([self._terminal], [], [], 60)
         assert ready, f"nothing more within a minute: {self.shown}"
         try:
-            printed = os.read(self._terminal, 4096).decode()
+            printed = os.read(self._terminal, 4096)
         except OSError:  # Linux's way to say that the other side is closed.
             return False
-        self.shown += printed
+        self.shown += self._decode(printed)
         return bool(printed)
 
 
@@ -112,7 +115,7 @@ def test_an_operators_first_day(tmp_path: Path) -> None:
         terminal.type(PASSWORD)
         terminal.wait_for("code that the app shows now")
         key = re.search(r"key +([A-Z2-7]{32})", terminal.shown)
-        assert key and PASSWORD not in terminal.shown
+        assert key and PASSWORD not in terminal.shown and "████ ▄▄▄▄▄ █" in terminal.shown, "the corner of a QR code"
         app = pyotp.TOTP(key[1])
         terminal.type(app.now())
         assert terminal.wait_for_end() == 0 and "operator alice can sign in at /operator" in terminal.shown

@@ -159,9 +159,15 @@ def test_a_new_password_ends_sessions_and_keeps_the_second_factor(setting: Setti
 
 def test_n7_with_a_workers_secrets_no_operator_can_be_made_or_changed(setting: Setting) -> None:
     workers = Sealer([WORKERS_KEY], Purpose.WEB_ACCESS)
-    planted = OperatorTable(setting.registry.database, workers, lambda: setting.now).add("mallory", PASSWORD)
+    workers_table = OperatorTable(setting.registry.database, workers, lambda: setting.now)
+    planted = workers_table.add("mallory", PASSWORD)
     assert setting.table.check("mallory", PASSWORD) is None and setting.table.get(planted.id) is None
     assert not next(one for one in setting.table.list_operators() if one.id == planted.id).has_password
+    bob = setting.table.add("bob", PASSWORD, role=Role.SUPPORT)
+    with pytest.raises(UnknownOperator):
+        workers_table.set_role(bob.id, Role.ADMIN)
+    setting.plant(bob.id, sealed=setting.sealed(setting.id))
+    assert setting.table.get(bob.id) is None, "an administrator's text is worth nothing in another row"
 
 
 def test_a_sealed_text_opens_at_its_own_row_and_under_its_own_name_alone(setting: Setting) -> None:

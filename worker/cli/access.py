@@ -284,7 +284,7 @@ def remove(
 @click.argument("name")
 @_password_option
 @click.option(
-    "--role", type=_ROLE, default=sessions.Role.ADMIN.value, show_default=True, help="Administrators may do everything."
+    "--role", type=_ROLE, default=sessions.Role.ADMIN.value, show_default=True, help="What the operator may do."
 )
 @click.option("--no-second-factor", is_flag=True, help="No second factor. They can sign in on this machine only.")
 @parameters.json_option
@@ -294,7 +294,8 @@ def add_operator(name: str, password: str | None, role: str, no_second_factor: b
     The operator signs in with a password and the codes of an authenticator app (TOTP).
 
     The password must have 12 characters or more and be hard to guess. The app's key is printed once, on a terminal as a
-    QR code, too. An operator with the role `support` can't erase, export or upload, or change anybody's access.
+    QR code, too. An operator with the role `support` reads, searches, syncs, pauses, invites and writes notes; the rest
+    is for administrators.
 
     \b
     Examples:
@@ -345,7 +346,7 @@ def set_password(name: str, password: str | None) -> None:
 def set_role(name: str, role: str) -> None:
     """Give the operator NAME another role, `support` or `admin`.
 
-    The role counts from the operator's next request on. The last administrator keeps theirs.
+    The role counts from the operator's next request on. The last administrator can be neither demoted nor removed.
 
     \b
     Example:

@@ -81,9 +81,9 @@ class OperatorVisit(Visit):
         return self.request.query_params.get(name, "")[:LONGEST_TEXT].replace("\x00", "")
 
     def describe(self) -> dict[str, Any]:
-        """Return the values for pages with forms: the hidden field, and whether password and code are needed again."""
-        csrf = self.access.signer.csrf_token(self.key.id)
-        return {"operator_csrf": csrf, "asks_code": needs_code(self), "is_fresh": self.is_fresh}
+        """Return the values for pages with forms: the hidden field, and what the operator may send or must repeat."""
+        csrf, is_admin = self.access.signer.csrf_token(self.key.id), self.operator.role is Role.ADMIN
+        return {"operator_csrf": csrf, "is_admin": is_admin, "asks_code": needs_code(self), "is_fresh": self.is_fresh}
 
 
 def load_operator(visit: Visit) -> OperatorVisit | None:

@@ -19,7 +19,6 @@ from worker.app import enqueue_look_back
 from worker.domain.account import OPEN_STATES, Account, AccountState
 from worker.domain.audit_entry import AuditAction
 from worker.domain.series import Series, SeriesSwitch
-from worker.domain.sessions import Role
 from worker.domain.windows import ONE_DAY
 from worker.errors import StoreUnavailable, UnknownAccount
 from worker.runtime.consent_parts import build_series_chooser, erase
@@ -227,7 +226,6 @@ def _show(
         "missing": {series: (days[:_MOST_DAYS], max(0, len(days) - _MOST_DAYS)) for series, days in missing.items()},
         "tenant": _name_tenant(registry, account),
         "possible": _list_possible(account, today),
-        "is_admin": visit.operator.role is Role.ADMIN,
         "operator": visit.operator,
         "switches": build_series_chooser(visit.stores).load(account.id).series,
         "choices": list(SeriesSwitch),

@@ -18,6 +18,7 @@ from tests.support.household_pages import csrf_of
 from tests.support.operators import signed_in
 from worker.clients.grdf import GRDF
 from worker.domain.access_right import ProofState, Right, RightState
+from worker.domain.sessions import Role
 from worker.errors import RightProofRefused, SupplierUnavailable
 from worker.stores.registry.tables import RIGHTS
 from worker.web.file_uploads import LARGEST_UPLOAD
@@ -89,6 +90,8 @@ def test_the_page_lists_what_is_awaited_until_when(service: ApiService) -> None:
     page = operator(service).get("/operator/invitations").text
     assert "Gas meter …0123" in page and "until 2 August 2024" in page and PCE not in page
     assert f'action="/operator/rights/{RIGHT}/proofs"' in page and 'enctype="multipart/form-data"' in page
+    shown = signed_in(service.app, service.parts, "bob", role=Role.SUPPORT).get("/operator/invitations").text
+    assert "Gas meter …0123" in shown and "For administrators only" in shown and "/proofs" not in shown
 
 
 @pytest.mark.parametrize(("proof", "listed"), [(ProofState.REJECTED, True), (ProofState.ACCEPTED, False)])
