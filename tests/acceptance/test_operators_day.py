@@ -123,17 +123,17 @@ def test_an_operators_first_day(tmp_path: Path) -> None:
         signing_in = {"name": "alice", "password": PASSWORD}
         assert operator.submit("/operator/login", **signing_in, code="000000").status_code == 403
         assert operator.submit("/operator/login", **signing_in, code=app.now()).status_code == 303
-        page = operator.get("/operator").text
-        assert "State of the fleet" in page and "You are signed in as alice" in page
+        assert "State of the fleet" in operator.get("/operator").text
+        assert "You are signed in as alice" in operator.get("/operator/access").text
         invited = operator.submit("/operator/invitations", whom="30001640000022")
         assert invited.status_code == 200 and "/invitation#invite_" in invited.text
         assert [row["created_by"] for row in system.query_rows("consents", "--invitations")] == ["operator alice"]
 
         copied = operator.copy()
-        assert "You are signed in as alice" in copied.get("/operator").text
+        assert "You are signed in as alice" in copied.get("/operator/access").text
         assert operator.submit("/operator/logout").status_code == 303
         for browser in (operator, copied):
-            assert "You are signed in as alice" not in browser.get("/operator").text
+            assert "You are signed in as alice" not in browser.get("/operator/access").text
         assert PASSWORD not in system.logs() and key[1] not in system.logs()
         system.kill("web")
         system.start_web()
