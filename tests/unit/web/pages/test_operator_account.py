@@ -135,7 +135,7 @@ def test_a_pause_ends_on_its_day_or_by_the_button(service: ApiService, account: 
     paused = load(service, account)
     assert (paused.state, paused.paused_until) == (AccountState.PAUSED, until)
     assert NOT_NOW in send(operator, account, "pause").text
-    assert "The account is resumed." in send(operator, account, "resume").text
+    assert "The account is resumed: see its state below." in send(operator, account, "resume").text
     assert (load(service, account).state, load(service, account).paused_until) == (AccountState.READY, None)
     assert [entry[::2] for entry in entries(service)] == [
         ("account.pause", "ok"),
