@@ -129,7 +129,8 @@ def make(installation: Installation, account: str, what: str) -> str:
             return deviation.fingerprint
 
     def operator() -> str:
-        return str(installation.query("access", "add-operator", name, "--password", "-", "--no-second-factor")["name"])
+        options = ("--password", "-", "--no-second-factor", "--role", "support")
+        return str(installation.query("access", "add-operator", name, *options)["name"])
 
     def grant() -> str:
         with installation.open() as parts:
