@@ -186,7 +186,6 @@ def _page(
         rows=rows[:ACCOUNTS_A_PAGE],
         is_cut=len(rows) > ACCOUNTS_A_PAGE,
         tenants=titles_of_tenants(visit.registry),
-        may_export=visit.operator.role is Role.ADMIN,
         **visit.describe(),
         **(usual | values),
     )
