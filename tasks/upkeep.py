@@ -189,10 +189,10 @@ def record_freshness() -> None:
     """Store, for this hour, how many active accounts have the newest expected day complete. Safe to repeat."""
     registry = current.stores().registry
     hour = current.stores().now().replace(minute=0, second=0, microsecond=0)
-    completeness = registry.completeness
-    for series in registry.outcomes.list_in_use():
-        day = newest_wanted_day(current.sync().history.today(), series)
-        completeness.save_freshness(HourFreshness(hour, series, *completeness.count_complete_since(series, day)))
+    completeness, today = registry.completeness, current.sync().history.today()
+    days = {series: newest_wanted_day(today, series) for series in registry.outcomes.list_in_use()}
+    for series, counts in completeness.count_complete(days).items():
+        completeness.save_freshness(HourFreshness(hour, series, *counts))
     completeness.delete_freshness_before(hour - KEEP_FRESHNESS)
 
 

@@ -108,15 +108,15 @@ def test_freshness_counts_active_accounts_whose_day_is_whole(registry: Registry)
     for account_id, day in ((whole, DAY), (behind, DAY - ONE_DAY), (paused, DAY)):
         record_marks(registry, account_id, {day: COMPLETE})
     registry.accounts.set_state(paused, AccountState.PAUSED, now=NOW)
-    assert registry.completeness.count_complete_since(Series.DAILY, DAY) == (2, 1)
+    assert registry.completeness.count_complete({Series.DAILY: DAY})[Series.DAILY] == (2, 1)
 
 
 def test_a_curve_that_nobody_switched_on_makes_no_fleet_look_stale(registry: Registry) -> None:
     for number, mark in ((11, COMPLETE), (12, LATE)):
         record_marks(registry, add_account(registry, number), {DAY: mark}, Series.LOAD_CURVE)
     add_account(registry, 13)
-    assert registry.completeness.count_complete_since(Series.LOAD_CURVE, DAY) == (2, 1)
-    assert registry.completeness.count_complete_since(Series.DAILY, DAY) == (3, 0)
+    assert registry.completeness.count_complete({Series.LOAD_CURVE: DAY})[Series.LOAD_CURVE] == (2, 1)
+    assert registry.completeness.count_complete({Series.DAILY: DAY})[Series.DAILY] == (3, 0)
 
 
 def test_an_hours_freshness_is_kept_once(registry: Registry) -> None:

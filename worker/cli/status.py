@@ -329,10 +329,8 @@ def _codes(row: AccountStatus) -> list[str]:
 def _count_fresh(stores: Stores, sync: Sync) -> list[HourFreshness]:
     """Count, for each series in use, the accounts that have the newest day that should be stored by now."""
     now, today, completeness = stores.now(), sync.history.today(), stores.registry.completeness
-    return [
-        HourFreshness(now, series, *completeness.count_complete_since(series, newest_wanted_day(today, series)))
-        for series in stores.registry.outcomes.list_in_use()
-    ]
+    days = {series: newest_wanted_day(today, series) for series in stores.registry.outcomes.list_in_use()}
+    return [HourFreshness(now, series, *counts) for series, counts in completeness.count_complete(days).items()]
 
 
 def _show_freshness(stores: Stores, sync: Sync, days: int, as_json: bool) -> None:

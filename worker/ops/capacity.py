@@ -48,7 +48,7 @@ def fleet_from(registry: Registry, today: date, history_days: int, supplier: str
     curve = _main_curve(supplier)
     if curve is None:
         return Fleet(accounts, 0, history_days, asked, supplier)
-    with_curve, _ = registry.completeness.count_complete_since(curve, today)
+    with_curve, _ = registry.completeness.count_complete({curve: today})[curve]
     return Fleet(accounts, max(0, asked.get(curve, 0) - with_curve), history_days, asked, supplier)
 
 

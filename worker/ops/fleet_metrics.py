@@ -303,9 +303,7 @@ class FleetSources:
         now = self._now()
         today = civil_date(now)
         in_use = registry.outcomes.list_in_use()
-        fresh = {
-            series: completeness.count_complete_since(series, newest_wanted_day(today, series)) for series in in_use
-        }
+        fresh = completeness.count_complete({series: newest_wanted_day(today, series) for series in in_use})
         yield ACCOUNTS, overview.count_accounts_by_state()
         yield FRESHNESS, {series: done / active for series, (active, done) in fresh.items() if active}
         yield NOTICES, overview.count_waiting_notices()

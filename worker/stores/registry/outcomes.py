@@ -19,7 +19,7 @@ from datetime import date, datetime, timedelta
 from itertools import compress
 from typing import Any, NamedTuple, TypedDict
 
-from sqlalchemy import Connection, Row, bindparam, case, func, or_, select, text, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, false, func, or_, select, text, update
 
 from worker.domain.account import AccountEvent, AccountState
 from worker.domain.comparison import Answered, FinishedAnswer, RecentAnswers
@@ -369,18 +369,22 @@ class CompletenessTable(SqlTable):
         with self._database.reading() as connection:
             return set(compress(among, connection.execute(select(*stored)).one())) if stored else set()
 
-    def count_complete_since(self, series: Series, day: date) -> tuple[int, int]:
-        """Return how many accounts are active, and for how many of them ``day`` or a later day is complete.
+    def count_complete(self, days: Mapping[Series, date]) -> dict[Series, tuple[int, int]]:
+        """Return by series how many accounts are active, and for how many of them its day or a later one is complete.
 
         For the load curve, an account doesn't count if days were requested but none was ever complete: the collection
         of its curve isn't switched on at the supplier.
         """
-        rows = select(func.count()).where(_ACTIVE, _C.series == series)
-        collected = or_(_C.last_complete.is_not(None), _C.days == "")
-        active = rows.where(collected) if series.description.optional else rows
-        complete = rows.where(_C.last_complete >= day)
-        with self._database.reading() as connection:
-            return connection.execute(active).scalar_one(), connection.execute(complete).scalar_one()
+        wanted = [and_(_C.series == series, _C.last_complete >= day) for series, day in days.items()]
+        complete = func.count(case((or_(false(), *wanted), 1)))
+        query = select(_C.series, func.count(), complete).where(_ACTIVE, _C.series.in_(days)).group_by(_C.series)
+        # Only these rows are read in the table; the others are counted in an index.
+        is_idle = _C.series.in_([one for one in days if one.description.optional]), _C.last_complete.is_(None)
+        idle = select(_C.series, func.count()).where(_ACTIVE, *is_idle, _C.days != "").group_by(_C.series)
+        idles: dict[Series, int] = dict(self._database.fetch(idle))
+        rows = self._database.fetch(query)
+        counted = {series: (active - idles.get(series, 0), number) for series, active, number in rows}
+        return dict.fromkeys(days, (0, 0)) | counted
 
     # The freshness of the fleet, hour by hour.
 

@@ -69,7 +69,7 @@ def _count_fleet(stores: Stores, sync: Sync) -> dict[str, Any]:
     days = {series: newest_wanted_day(day, series) for series in nightly}
     return {
         "states": overview.count_accounts_by_state(),
-        "freshness": {series: completeness.count_complete_since(series, days[series]) for series in nightly},
+        "freshness": completeness.count_complete(days),
         "fresh_days": days,
         "fresh_hours": _fresh_hours(stores, nightly),
         "yesterday": day - ONE_DAY,
