@@ -169,7 +169,7 @@ def _load(visit: OperatorVisit, account_id: str, form: str = "") -> Account:
     """Return the account. Raises EarlyAnswer if there is none, or if its state doesn't allow this form."""
     account = find_account(visit.registry, account_id)
     if account is None:
-        back = (f"{PATH}/accounts", "operator.invited.back")
+        back = (f"{PATH}/accounts", "operator.tab.accounts")
         raise EarlyAnswer(render_message(visit.request, "failure.not_found", 404, back))
     if form and form not in _list_possible(account, visit.sync.history.today()):
         raise EarlyAnswer(_refuse(visit, account, "operator.account.not_now"))
