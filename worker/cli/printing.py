@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain, islice, zip_longest
 from textwrap import wrap
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 
@@ -19,7 +19,9 @@ from worker.domain.windows import PARIS
 from worker.stores.registry.outputs import OutputState
 
 _SAMPLE: Final = 200  # This many rows are examined before the first row is printed.
+_FREE: Final = 10  # The least width of a column whose texts may be shortened.
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)")
+_MINUTE: Final = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d)")
 Row = Mapping[str, Any]
 Cells = list[str]
 
@@ -33,38 +35,79 @@ def print_table(rows: Iterable[Row], columns: Mapping[str, str] | None = None) -
     """Print a table; a dash stands for no value, and moments are shown in Europe/Paris.
 
     ``columns``: the title of each column and the name of its value; None shows all values under their own names. A
-    table fits the width of the terminal (80 columns without a terminal), but texts are broken only at blanks. If the
-    last cell has a word that is too long for its column, the cell is printed below its row.
+    table fits the width of the terminal (80 columns without a terminal). Without enough room for one line a row,
+    columns whose name ends with ``?`` are left out, the last one first; texts whose name ends with ``…`` are shortened,
+    other texts are broken at blanks. If the last cell has a word that is too long for its column, the cell is printed
+    below its row.
     """
     rows = iter(rows)
     first = next(rows, None)
     if first is None:
         return
-    columns = columns or {name: name for name in first}
-    texts = ([_to_text(row[name]) for name in columns.values()] for row in chain([first], rows))
-    sample = list(islice(texts, _SAMPLE))
+    start = [first, *islice(rows, _SAMPLE - 1)]
+    shown = [_measure(title, name, start) for title, name in (columns or {name: name for name in first}).items()]
     room = shutil.get_terminal_size().columns
-    widths, gap = _fit([*columns], sample, room)
-    for cells in chain([[*columns]], sample, texts):
-        for line in _lines(cells, widths, gap, room):
-            click.echo(line)
+    while not _fits(shown, room) and any(column.is_optional for column in shown):
+        del shown[max(number for number, column in enumerate(shown) if column.is_optional)]
+    widths, gap = _fit(shown, room)
+    titles = {column.name: column.title for column in shown}
+    for row in chain([titles], start, rows):
+        for line in _lines(_to_cells(row, shown, widths), widths, gap, room):
+            click.echo(line.replace("\xa0", " "))
 
 
-def _fit(titles: Cells, sample: Sequence[Cells], room: int) -> tuple[list[int], str]:
-    """Return the widths of the columns and the gap between them. With enough room, no text of the sample is broken."""
-    columns = [*zip(*sample, strict=True)]
-    least = [max(map(_longest_word, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
-    wanted = [max(map(len, (title, *texts))) for title, texts in zip(titles, columns, strict=True)]
+class _Column(NamedTuple):
+    """A column, and the width that breaks no word, the width for one line a row, and the width that shortens nothing.
+
+    ``is_free``: its texts were written by people, like names, so they may be shortened.
+    """
+
+    title: str
+    name: str
+    is_optional: bool
+    is_free: bool
+    least: int
+    whole: int
+    wide: int
+
+
+def _measure(title: str, marked: str, rows: Sequence[Row]) -> _Column:
+    name, is_free = marked.rstrip("?…"), "…" in marked
+    texts = [_to_text(row[name]) for row in rows]
+    word = max(map(_longest_word, (title, *texts)))
+    whole, wide = max(_longest_word(title), *map(len, texts)), max(map(len, (title, *texts)))
+    if is_free:
+        word = whole = max(_longest_word(title), min(wide, _FREE))
+    return _Column(title, name, "?" in marked, is_free, word, whole, wide)
+
+
+def _fits(columns: Sequence[_Column], room: int) -> bool:
+    """Return whether each row fits into a line."""
+    return sum(column.whole for column in columns) + len(columns) - 1 <= room
+
+
+def _fit(columns: Sequence[_Column], room: int) -> tuple[list[int], str]:
+    """Return the widths of the columns and the gap between them. With enough room, no text of the rows is broken."""
+    least = [column.whole if _fits(columns, room) else column.least for column in columns]
+    wanted = [column.wide for column in columns]
     gap = "  " if sum(least) + 2 * (len(least) - 1) <= room else " "
     room -= len(gap) * (len(least) - 1)
     # The last column may be narrower than its longest word, because ``_lines`` prints a text that doesn't fit there
     # below the row.
-    least[-1] = max(_longest_word(titles[-1]), min(least[-1], room - sum(least[:-1])))
+    least[-1] = max(_longest_word(columns[-1].title), min(least[-1], room - sum(least[:-1])))
     while sum(wanted) > room and wanted != least:
         # The column with the most room to spare is narrowed: a column of sentences rather than a column of dates.
         widest = max(range(len(wanted)), key=lambda number: wanted[number] - least[number])
         wanted[widest] -= 1
     return wanted, gap
+
+
+def _to_cells(row: Row, columns: Sequence[_Column], widths: Sequence[int]) -> Cells:
+    texts = [_to_text(row[column.name]) for column in columns]
+    return [
+        f"{text[: width - 1]}…" if column.is_free and len(text) > width else text
+        for text, column, width in zip(texts, columns, widths, strict=True)
+    ]
 
 
 def _lines(cells: Cells, widths: list[int], gap: str, room: int) -> Iterator[str]:
@@ -83,16 +126,16 @@ def _break(text: str, width: int) -> Cells:
 
 
 def _longest_word(text: str) -> int:
-    return max(map(len, text.split()), default=0)
+    return max(map(len, text.split(" ")))
 
 
 def _to_text(value: Any) -> str:
+    """Return the text of a cell. The blank in a moment is one at which texts are not broken."""
     if value is None:
         return "-"
-    if isinstance(value, list):
-        return " ".join(map(str, value))
-    text = str(value)
-    return local_text(datetime.fromisoformat(text)) if _MOMENT.fullmatch(text) else text
+    text = " ".join(" ".join(map(str, value if isinstance(value, list) else [value])).split())
+    text = local_text(datetime.fromisoformat(text)) if _MOMENT.fullmatch(text) else text
+    return _MINUTE.sub("\\1\xa0\\2", text)
 
 
 def describe_output(output: OutputState) -> str:
