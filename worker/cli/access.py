@@ -98,21 +98,21 @@ def _operator_access(registry: Registry) -> OperatorAccess:
 
 _KINDS: Final = {
     "operator": Listing(
-        "name, role, has_second_factor, created_at, signed_in_at, sessions",
+        "name, role, has_second_factor, signed_in_at?, sessions?, created_at?",
         "no operators yet: add one with `releve access add-operator NAME`",
     ),
     "session": Listing(
-        "session, kind, of=owner, device, signed in=created_at, last_seen_at, ends=expires_at", "no sessions"
+        "session, of=owner, last_seen_at, kind?, device…?, signed in=created_at?, ends=expires_at?", "no sessions"
     ),
     "token": Listing(
-        "token=id, name, scopes, tenant, created_at, last_used_at, expires_at, revoked_at", "no tokens yet"
+        "token=id, name…, scopes…, tenant?, expires_at?, revoked_at?, last_used_at?, created_at?", "no tokens yet"
     ),
     "client": Listing(
-        "id, name, tenant, addresses=redirect_uris, pkce, strict, grants=open_grants, created_at, revoked_at",
+        "id, name…, tenant?, addresses=redirect_uris…, pkce, strict, grants=open_grants?, revoked_at?, created_at?",
         "no proxy clients yet",
     ),
     "grant": Listing(
-        "grant=id, client, tenant, since=granted_at, last used=last_used_on, until=consent_until", "no grants"
+        "grant=id, client…, tenant?, since=granted_at, until=consent_until, last used=last_used_on?", "no grants"
     ),
 }
 _ENDS: Final = {
@@ -518,7 +518,7 @@ def set_client(client_id: str, pkce: bool, numbers_in_redirect: bool) -> None:
     click.echo(f"client {client.id} of {client.name} follows the rules of new clients")
 
 
-_TENANTS: Final = Listing("tenant=id, title, webhook of its own=has_webhook, created_at", "no tenants")
+_TENANTS: Final = Listing("tenant=id, title…, webhook of its own=has_webhook, created_at?", "no tenants")
 
 
 def _check_url(text: str) -> str:

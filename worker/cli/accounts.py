@@ -46,7 +46,7 @@ from worker.texts import translate, translate_code
 
 _MOST_DAYS: Final = 5  # At most this many missing days are listed for each series; the others are only counted.
 _TODAY: Final = "today"
-_ACCOUNTS: Final = Listing("account, state, tenant, supplier, created_at, reason", "no accounts yet")
+_ACCOUNTS: Final = Listing("account, state, tenant?, supplier?, created_at?, reason", "no accounts yet")
 
 
 def _find(meter: str | None, reference: str | None, as_json: bool) -> None:

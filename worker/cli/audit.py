@@ -15,7 +15,7 @@ from worker.cli.resources import Listing
 from worker.domain.audit_entry import AuditAction, AuditEntry, AuditFilter, days_of
 
 _MOST: Final = 10_000
-_ENTRIES: Final = Listing("when=at, who, action, account, to=subject, tenant, from=address, outcome", "no entries")
+_ENTRIES: Final = Listing("when=at, who…, action, account, to=subject?, tenant?, from=address?, outcome", "no entries")
 _ACTIONS: Final = [action.value for action in AuditAction]
 
 

@@ -44,16 +44,17 @@ from worker.stores.registry.api_tokens import require_tenant
 
 _OF_GAS: Final = ("check", "proof")
 _CONSENTS: Final = Listing(
-    "account, state, until=consent_until, days=days_left, proof, confirmed by=vouched_by, reason", "no accounts yet"
+    "account, state?, until=consent_until, days=days_left?, proof?, confirmed by=vouched_by…?, reason",
+    "no accounts yet",
 )
 _INVITATIONS: Final = Listing(
-    "invitation, for=purpose, account, meter=usage_point, state, tenant, by=created_by, created_at, expires_at, "
-    "opened_at",
+    "invitation, for=purpose, account, meter=usage_point, state, tenant?, expires_at, by=created_by?, created_at?, "
+    "opened_at?",
     "no invitations",
 )
-_REQUESTS: Final = Listing("request, since, meters, reason, digits, closes, accounts", "no request waits")
+_REQUESTS: Final = Listing("request, since, reason…, digits…?, closes, meters?, accounts?", "no request waits")
 _RIGHTS: Final = Listing(
-    "id=right, account, tenant, meter, state, since, until, proof, proof until=proof_until", "no rights yet"
+    "id=right, account, meter, state, since, until, tenant?, proof?, proof until=proof_until?", "no rights yet"
 )
 
 

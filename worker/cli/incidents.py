@@ -9,6 +9,7 @@ import click
 from worker.accounts.status import to_row
 from worker.cli.command_audit import command, with_options
 from worker.cli.parameters import json_option, open_stores
+from worker.cli.printing import local_text
 from worker.cli.resources import Listing
 from worker.domain.audit_entry import AuditAction
 from worker.domain.incident import Incident
@@ -17,7 +18,7 @@ from worker.runtime.sync_parts import Sync, build_prober, build_sync
 
 _MOST_ROWS = 20
 _INCIDENTS: Final = Listing(
-    "began, kind, series, ended, failed_calls, failed=windows_failed, held=windows_held, accounts, rounds",
+    "began, kind, series…, ended, how?, failed=windows_failed, held=windows_held, accounts, failed_calls?, rounds?",
     "no incident, open or closed",
 )
 
@@ -52,11 +53,7 @@ def incidents(opening: bool, closing: bool, as_json: bool) -> None:
         if closing:
             _close(stores, sync)
         shown = [*sync.incidents.list_open(), *sync.incidents.store.closed_incidents()]
-    rows = (
-        [_to_row(incident) for incident in shown]
-        if as_json
-        else [_to_cells(incident) for incident in shown[:_MOST_ROWS]]
-    )
+    rows = map(_to_row, shown) if as_json else [_to_cells(incident) for incident in shown[:_MOST_ROWS]]
     _INCIDENTS.print(rows, as_json=as_json)
 
 
@@ -75,5 +72,5 @@ def _to_row(incident: Incident) -> dict[str, Any]:
 
 
 def _to_cells(incident: Incident) -> dict[str, Any]:
-    ended = "open" if incident.ended_at is None else f"{incident.ended_at:%Y-%m-%d %H:%M} ({incident.how})"
-    return {**_to_row(incident), "began": f"{incident.began_at:%Y-%m-%d %H:%M}", "ended": ended}
+    ended = local_text(incident.ended_at) if incident.ended_at else "open"
+    return {**_to_row(incident), "began": local_text(incident.began_at), "ended": ended}

@@ -29,7 +29,7 @@ from worker.runtime.output_parts import build_outputs
 from worker.stores.registry.outputs import BEGINNING
 
 _OUTPUTS: Final = Listing(
-    "id, kind, tenant, account=account_id, sent=last_sent_at, waiting, since=waiting_since, error",
+    "id, kind, account=account_id, waiting, since=waiting_since, tenant?, sent=last_sent_at?, error…",
     "no outputs yet: `releve outputs add --help` lists the kinds",
 )
 

@@ -37,7 +37,7 @@ from worker.runtime.supplier_settings import price_addresses
 _FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 _MOST_BYTES: Final = 1024**2
 _PRICES: Final = Listing(
-    "kind, from=first, until=last, tariff, remark, set for=owner",
+    "kind, from=first, until=last?, tariff, remark…?, set for=owner?",
     "no prices are set: `releve prices set --help` shows how",
 )
 _UPDATES: Final = Listing(

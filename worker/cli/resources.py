@@ -19,8 +19,8 @@ Row = Mapping[str, Any]
 class Listing:
     """How rows of one kind are printed. ``columns``: names of values, comma-separated; ``title=name`` sets a title.
 
-    A column ``tenant`` is shown only if a tenant other than the default occurs. ``empty``: printed instead of a table
-    without rows.
+    ``?`` and ``…`` after a name are those of ``print_table``. A column ``tenant`` is shown only if a tenant other than
+    the default occurs. ``empty``: printed instead of a table without rows.
     """
 
     columns: str
@@ -36,14 +36,14 @@ class Listing:
         """Print all rows. ``has_tenants``: whether to show the column ``tenant``."""
         columns = dict(map(_to_column, self.columns.split(", ")))
         if not has_tenants:
-            columns = {title: name for title, name in columns.items() if name != "tenant"}
+            columns = {title: name for title, name in columns.items() if name != "tenant?"}
         print_rows(rows, columns, as_json=as_json, empty=empty or self.empty)
 
 
 def _to_column(text: str) -> tuple[str, str]:
     """Return a column's title and the name of its value; a missing title is derived from the name."""
     title, _, name = text.rpartition("=")
-    return title or name.removeprefix("has_").removesuffix("_at").replace("_", " "), name
+    return title or name.rstrip("?…").removeprefix("has_").removesuffix("_at").replace("_", " "), name
 
 
 def require_known(found: object, what: str, list_command: str) -> None:

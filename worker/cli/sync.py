@@ -39,7 +39,7 @@ from worker.sync.verification import AuditResult, AuditSummary, sample_accounts
 _NEED_TOKEN: Final = (TokenNeeded.code, TokenRefused.code, FilesOnly.code)
 _NO_WORKER: Final = "no worker is running: start one with `releve up` or `celery -A worker worker`, or use --inline"
 _FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(2100, 1, 1)
-_SAMPLES: Final = Listing("id, kind, place, detail, times, last_seen", "the quarantine is empty")
+_SAMPLES: Final = Listing("id, kind, place…, detail…, times, last_seen", "the quarantine is empty")
 
 
 def _run_queued(

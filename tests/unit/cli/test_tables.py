@@ -3,15 +3,94 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 from collections.abc import Iterator
-from typing import Any
+from importlib import import_module
+from typing import Any, Final
 
 import pytest
 
+import worker.cli
 from worker.cli.parameters import print_rows
 from worker.cli.printing import print_table
+from worker.cli.resources import Listing
+from worker.domain.audit_entry import AuditAction
 
 Captured = pytest.CaptureFixture[str]
+AT: Final = "2024-07-25T06:30:00+00:00"
+# By the end of a value's name: its longest value, or a free text longer than any room.
+LONGEST: Final[dict[str, Any]] = {
+    **dict.fromkeys(("at", "last_seen", "since", "began", "ended"), AT),
+    **dict.fromkeys(("until", "_on", "copied_on", "first", "last"), "2024-07-25"),
+    **dict.fromkeys(("device", "detail", "error", "remark", "title"), "a text of many words " * 9),
+    **dict.fromkeys(("place", "client", "who"), "x" * 99),
+    **dict.fromkeys(("waiting", "meters", "days_left", "new_rows", "sessions", "grants"), 10_000),
+    **dict.fromkeys(("times", "accounts", "failed_calls", "windows_failed", "windows_held", "rounds"), 10_000),
+    **dict.fromkeys(("account", "account_id", "closes"), "k3qd0fr2mw7x"),
+    **dict.fromkeys(("id", "invitation", "right", "session"), "h4t8q2mxk0ra"),
+    **dict.fromkeys(("second_factor", "webhook", "pkce", "strict"), False),
+    **dict.fromkeys(("digits", "scopes", "uris"), ["write:accounts"] * 9),
+    **dict.fromkeys(("usage_point", "meter"), "…0011"),
+    "vouched_by": "token:k3q7d0fr2mxx",
+    "created_by": "token:k3q7d0fr2mxx",
+    "name": "n" * 32,
+    "role": "support",
+    "owner": "o" * 32,
+    "tenant": "t" * 32,
+    "purpose": "new_holder",
+    "state": "action_needed",
+    "supplier": "enedis",
+    "proof": "register",
+    "request": "r" * 32,
+    "reason": "USER_ACTION_NEEDED.OAUTH_OUTDATED.REFRESH_LOST",
+    "outcome": "ok",
+    "subject": "s" * 40,
+    "address": "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
+    "how": "by_hand",
+    "refused": "a reason",  # This sentence is nowhere else, so it may be broken.
+    "series": "production_load_curve",
+    "action": max(AuditAction, key=len),
+}
+# The same names with other values in some tables.
+ELSEWHERE: Final[dict[str, dict[str, Any]]] = {
+    "quarantine": {"id": "f" * 16, "kind": "impossible_value"},
+    "no incident": {"kind": "application"},
+    "outputs": {"kind": "home_assistant"},
+    "prices": {"kind": "electricity", "owner": "contract", "tariff": "regulated tempo, 12 kVA"},
+    "tenants": {"id": "t" * 32},
+    "sessions": {"kind": "household"},
+    "requests": {"reason": "gas without an invitation", "accounts": ["k3qd0fr2mw7x"] * 9},
+}
+
+
+def listings() -> dict[str, Listing]:
+    """Return all tables of commands, by their columns."""
+    found: dict[str, Listing] = {}
+    for module in pkgutil.iter_modules(worker.cli.__path__, "worker.cli."):
+        for value in vars(import_module(module.name)).values():
+            for one in value.values() if isinstance(value, dict) else [value]:
+                if isinstance(one, Listing):
+                    found[one.columns] = one
+    return found
+
+
+def longest_value(listing: Listing, name: str) -> Any:
+    """Return the longest value of a column of this table."""
+    values = LONGEST | next((values for word, values in ELSEWHERE.items() if word in listing.empty), {})
+    return values[name] if name in values else next(value for end, value in values.items() if name.endswith(end))
+
+
+@pytest.mark.parametrize("has_tenants", [False, True])
+@pytest.mark.parametrize("columns, listing", listings().items(), ids=listings())
+def test_p16_each_row_of_a_list_is_one_line_of_80_columns(
+    capsys: Captured, columns: str, listing: Listing, has_tenants: bool
+) -> None:
+    names = [text.rpartition("=")[2].rstrip("?…") for text in columns.split(", ")]
+    row = {name: longest_value(listing, name) for name in names}
+    listing.print_all([row] * 2, as_json=False, has_tenants=has_tenants)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[-1] == lines[-2] and "06:30" not in lines[-1]
 
 
 @pytest.fixture(autouse=True)
