@@ -65,12 +65,10 @@ class _Named:
             self._texts |= set(re.findall(r"'([\w.]+)'", source))
             for before, after in re.findall(r"'([\w.]+\.)' ~ [\w.]+(?: ~ '(\.\w+)')?", source):
                 patterns.add(f"{re.escape(before)}(.+){re.escape(after)}")
-        for (
-            catalogue
-        ) in project.catalogues:  # A fact may complete the key of a further text: ``{kind:incident.kind.*}``.
-            for text in (text for texts in catalogue.texts.values() for text in texts.values()):
-                for form in re.findall(r":([a-z_.]+\.\*[a-z_.]*)\}", text):
-                    patterns.add(re.escape(form).replace(r"\*", "(.+)"))
+        for text in (text for one in project.catalogues for texts in one.texts.values() for text in texts.values()):
+            # A fact may complete another text's key: ``{kind:incident.kind.*}``.
+            for form in re.findall(r":([a-z_.]+\.\*[a-z_.]*)\}", text):
+                patterns.add(re.escape(form).replace(r"\*", "(.+)"))
         self._patterns = [re.compile(pattern) for pattern in sorted(patterns) if re.match(r"[a-z_]+\\\.", pattern)]
 
     def has(self, key: str) -> bool:

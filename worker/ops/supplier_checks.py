@@ -94,7 +94,7 @@ def check_incidents(connections: CheckConnections) -> Found:
             yield warn("closed.for", why=_why_closed(preset, quota), closed_s=closed_s)
     for incident in IncidentStore(connections.redis).open_incidents().values():
         key = "incidents.holds" if incident.kind.holds else "incidents.passes"
-        yield warn(key, kind=incident.kind, began_at=incident.began_at, series=incident.series)
+        yield warn(key, kind=incident.kind, began_at=incident.began_at.astimezone(PARIS), series=incident.series)
     yield ok("incidents.none")
 
 
