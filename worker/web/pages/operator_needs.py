@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -16,7 +16,14 @@ from worker.logs import fields
 from worker.ops.check_results import CheckConnections, CheckResult, Level, summarize
 from worker.ops.host_checks import check_disk
 from worker.ops.liveness import judge_beat
-from worker.ops.supplier_checks import check_incidents, check_night, check_outputs, judge_errors, judge_workers
+from worker.ops.supplier_checks import (
+    check_first_keys,
+    check_incidents,
+    check_night,
+    check_outputs,
+    judge_errors,
+    judge_workers,
+)
 from worker.runtime.stores import Stores
 from worker.stores.redis.heartbeats import Heartbeats
 from worker.web.dependencies import Visit
@@ -44,8 +51,8 @@ class Processes:
     """What Redis and the broker tell. ``queues``: the length of each queue, or None if the broker doesn't answer."""
 
     queues: Mapping[str, int] | None
-    workers: tuple[CheckResult, ...]
-    beat: tuple[CheckResult, ...]
+    workers: Sequence[CheckResult]
+    beat: Sequence[CheckResult]
 
     def summarize(self) -> list[CheckResult]:
         return [summarize("workers", self.workers), summarize("beat", self.beat)]
@@ -55,7 +62,8 @@ def find_processes(stores: Stores) -> Processes:
     heartbeats, queues = Heartbeats(stores.redis), _read_queues(stores)
     now, (beat_at, tick_at) = heartbeats.now(), heartbeats.beat_and_tick()
     workers = judge_workers(heartbeats.workers(), queues or {}, now)
-    return Processes(queues, tuple(workers), tuple(judge_beat(beat_at, tick_at, now)))
+    keys = check_first_keys(stores.settings, heartbeats)
+    return Processes(queues, [*keys, *workers], [*judge_beat(beat_at, tick_at, now)])
 
 
 def connections_of(stores: Stores) -> CheckConnections:

@@ -180,3 +180,15 @@ def test_a_body_that_is_too_long_is_refused_before_it_is_read(service: ApiServic
 
 def test_a_right_that_awaits_no_proof_takes_none(service: ApiService) -> None:
     assert upload(operator(service), PDF, right="f" * 20).status_code == 404
+
+
+@pytest.mark.parametrize(("until", "colour"), [(date(2024, 8, 2), "wait"), (date(2024, 7, 28), "act")])
+def test_a_proof_is_named_among_what_needs_somebody_and_in_red_near_its_deadline(
+    service: ApiService, until: date, colour: str
+) -> None:
+    with service.parts.stores.registry.database.writing() as connection:
+        connection.execute(RIGHTS.update().values(proof_until=until))
+    page = " ".join(operator(service).get("/operator").text.split())
+    told = f"GRDF requests 1 proof of consent, until {until:%-d %B %Y}."
+    link = ' <a href="/operator/invitations#proofs">'
+    assert re.search(f'<span class="pill pill-{colour}">[a-z]+</span> <span>{told}{link}', page)
