@@ -11,6 +11,7 @@ import click
 from config.settings import PREFIX, ConfigError, Settings
 from config.validation import is_suppliers
 from simulator.application import DEFAULT_HOST, DEFAULT_PORT, serve
+from simulator.enedis_authorization import USUAL_CALLBACK
 from worker.cli.command_audit import OWN_DATA, command
 from worker.cli.parameters import PORT, refusing_taken_port
 from worker.ops.logging_setup import configure_process, warn
@@ -33,7 +34,7 @@ _HOSTS: Final = ("enedis_url", "enedis_authorize_url", "grdf_url", "grdf_token_u
     "<PCE>.gas_daily.csv[.gz], <PCE>.gas_published.csv[.gz]. Other meters are then unknown.",
 )
 @click.option("--pretend-homes", is_flag=True, help="With --data: serve pretend homes for all other meter numbers.")
-@click.option("--redirect-uri", help="Registered callback URL. Default: the consent page takes it from its query.")
+@click.option("--redirect-uri", help=f"Registered callback URL. Default: the one in the query, else {USUAL_CALLBACK}.")
 @click.option(
     "--sandbox",
     is_flag=True,

@@ -41,6 +41,7 @@ from worker.domain.answers import Json
 from worker.domain.consents import last_day_of
 from worker.domain.series import Direction
 
+USUAL_CALLBACK: Final = "http://127.0.0.1:8000/callback/enedis"  # That of `releve up` without further settings.
 _LONGEST_STATE: Final = 100
 _LONGEST_DURATION: Final = "P3Y1D"
 _FAILURES: Final[Mapping[str, Mapping[str, str]]] = {
@@ -104,10 +105,7 @@ def _read_consent_request(
         raise Refused(oauth_error("access_denied", "access_denied", 403))
     whole_years_refused = generation is Generation.V2026 and simulator.switches.whole_years_refused
     last_day = _last_day(simulator.clock.today(), parameters["duration"], whole_years_refused)
-    callback = simulator.options.redirect_uri or parameters.get("redirect_uri")
-    if not callback:
-        text = "no callback is registered: start the simulator with --redirect-uri, or send redirect_uri"
-        raise Refused(oauth_error("invalid_request", text))
+    callback = simulator.options.redirect_uri or parameters.get("redirect_uri") or USUAL_CALLBACK
     return _ConsentRequest(callback, parameters["state"], last_day, _choose_usage_points(simulator, parameters))
 
 

@@ -49,7 +49,7 @@ class AccountSummary(BaseModel):
     reason: str = Field(description="The code that led to this state; empty if all is well.", examples=[""])
     supplier: str = Field(examples=["enedis"])
     usage_point: str | None = Field(
-        description="Last four digits of the meter's number, only for its household; otherwise null.",
+        description="Last four digits of the meter's number, for its household only; null for tokens.",
         examples=[None],
     )
     created_at: datetime

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from simulator.enedis_authorization import USUAL_CALLBACK
 from simulator.switches import SimulatorOptions
 from tests.support.enedis_caller import CALLBACK, HOME, NOW, PATHS, SimulatorCaller, error_of
 
@@ -18,9 +19,9 @@ def test_a_callback_brings_the_home_hinted_at_or_another_and_runs_repeat(supplie
     assert [again.callback()["usage_point_id"] for _ in range(3)] == first
 
 
-def test_without_a_registered_callback_the_one_in_the_query_is_taken() -> None:
+def test_p24_without_a_registered_callback_the_one_in_the_query_or_the_usual_one_is_taken() -> None:
     supplier = SimulatorCaller(SimulatorOptions(pretend_now=NOW))
-    assert supplier.authorize().status_code == 400
+    assert supplier.authorize().headers["location"].startswith(f"{USUAL_CALLBACK}?code=")
     answer = supplier.authorize(redirect_uri="http://localhost:9000/back?x=1")
     assert answer.headers["location"].startswith("http://localhost:9000/back?x=1&code=")
 
