@@ -73,6 +73,8 @@ def test_the_page_tells_states_freshness_quota_gate_errors_and_queues(service: A
     _, page = log_in(service)
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
     assert "Active 3" in text and "To be reconnected 1" in text
+    for link in ("state=ready", "state=action_needed", "late=daily", "code=VENDOR_DOWN"):
+        assert f'href="/operator/accounts?{link}"' in page, "each number leads to its accounts"
     assert "66.7% · 2 / 3" in text and "0% · 0 / 3" in text
     assert "25 Jul 2024, 06:00 50% 25 Jul 2024, 07:00 75%" in text and "24 Jul 2024, 03:00" not in text
     assert (
