@@ -65,7 +65,7 @@ class Command(click.Command):
         except click.UsageError:
             outcome = ""  # The call was not understood and nothing was tried, so no entry is written.
             raise
-        except BrokenPipeError as error:  # Whoever read our output has gone, perhaps before the work was done.
+        except BrokenPipeError as error:  # The reader of our output has gone, perhaps before the work was done.
             raise click.Abort from error
         except Exception as error:
             outcome = _outcome_of(error)
