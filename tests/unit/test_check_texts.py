@@ -33,7 +33,7 @@ README = """    git clone …
     releve up
     releve status
 """
-HASHES = 'self.hashes.hash("meter")\nself.erasure_hashes.hash, "connection request"\n'
+HASHES = 'self.hashes.hash("meter")\nhashes.hash("reference")\nself.erasure_hashes.hash, "connection request"\n'
 HOUSEHOLDS = "“a” (« b »)\n" * 4
 
 

@@ -296,20 +296,21 @@ def _print_list(rows: Iterable[AccountStatus]) -> None:
                 "account": row.account,
                 "state": row.state.value,
                 "last day": row.last_day,
-                "error or hint": ", ".join([*_codes(row), *_loading(row)]),
+                "history": _loading(row),
+                "error or hint": ", ".join(_codes(row)),
             }
 
-    columns = ("account", "state", "last day", "error or hint")
-    parameters.print_rows(cells(), {name: name for name in columns}, as_json=False, empty="no such account")
+    columns = ("account", "state", "last day", "history?", "error or hint")
+    titles = {name.rstrip("?"): name for name in columns}
+    parameters.print_rows(cells(), titles, as_json=False, empty="no such account")
     advice.print()
 
 
-def _loading(row: AccountStatus) -> list[str]:
+def _loading(row: AccountStatus) -> str:
     """Return how many days of history are loaded, summed over all series; empty if the history is complete."""
     series = row.series.values()
-    if all(one.loaded for one in series):
-        return []
-    return [f"history {sum(one.done for one in series)}/{sum(one.total for one in series)} days"]
+    is_loaded = all(one.loaded for one in series)
+    return "" if is_loaded else f"{sum(one.done for one in series)}/{sum(one.total for one in series)}"
 
 
 def _codes(row: AccountStatus) -> list[str]:
@@ -405,7 +406,7 @@ def print_freshness(today: date, now: Sequence[HourFreshness], hours: Sequence[H
         click.echo(f"  {sparkline([counts.get(hour) for hour in range(24)])}  {series.value}")
     known = [hour for hour in range(24) if any(hour in counts for counts in by_hour.values())]
     cells = {
-        series.value: {hour: format_percent(*share) for hour, share in counts.items()}
+        series.value.replace("_", " "): {hour: format_percent(*share) for hour, share in counts.items()}
         for series, counts in by_hour.items()
     }
     print_table(
