@@ -39,7 +39,7 @@ _MOST_REASONS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One line. ``page``: the path of the page that mends it; empty if the text names a command instead."""
+    """One line. ``page``: the path of the page on which it is done; empty if the text names a command instead."""
 
     level: Level
     text: str
