@@ -53,13 +53,13 @@ _WORDS_WE_DO_NOT_USE = {
 # Interfaces stand at few places: what is asked of a supplier, a measure store, what records a window's end, an output,
 # and the keys of a registry.
 _PROTOCOLS = {
+    "worker/stores/encryption.py": {"RegistryKeys"},
     "worker/accounts/notice_channels.py": {"Channel"},
     "worker/clients/supplier_session.py": {"Permits", "TokenProvider"},
     "worker/clients/supplier.py": {"SupplierClient"},
     "worker/clients/tokens.py": {"RotatingTokenStore", "TokenStore"},
     "worker/outputs/output.py": {"Output"},
     "worker/stores/measures/measure_store.py": {"MeasureStore"},
-    "worker/stores/registry/__init__.py": {"RegistryKeys"},
     "worker/sync/window.py": {"Recorder"},
 }
 _MAKES_STORES = ("worker/stores/", "worker/runtime/")

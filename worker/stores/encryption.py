@@ -33,7 +33,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -278,6 +278,16 @@ class KeyedHashes:
     def matches(self, purpose: str, text: str, stored_hash: str) -> bool:
         """Return whether ``stored_hash`` is the text's hash under any key; the comparison takes constant time."""
         return any(hmac.compare_digest(each, stored_hash) for each in self.all_hashes(purpose, text))
+
+
+class RegistryKeys(Protocol):
+    """The keys that a registry needs; ``worker.runtime.keys.Keys`` reads each key when it is first used."""
+
+    @property
+    def registry(self) -> Sealer: ...
+
+    @property
+    def hashes(self) -> KeyedHashes: ...
 
 
 class Signer:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from worker.domain.clock import Clock, real_clock
 from worker.domain.series import USUAL_SERIES, Series
 from worker.stores.database import Database
-from worker.stores.encryption import KeyedHashes, Sealer
+from worker.stores.encryption import KeyedHashes, RegistryKeys, Sealer
 from worker.stores.registry import migrations
 
 if TYPE_CHECKING:
@@ -57,16 +57,6 @@ def _table(place: str, *further: str) -> Any:
         return table(registry.database, *(getattr(registry, need) for need in further))
 
     return cached_property(build)
-
-
-class RegistryKeys(Protocol):
-    """The keys that a registry needs; ``worker.runtime.keys.Keys`` reads each key when it is first used."""
-
-    @property
-    def registry(self) -> Sealer: ...
-
-    @property
-    def hashes(self) -> KeyedHashes: ...
 
 
 class Registry:

@@ -37,7 +37,7 @@ from worker.stores.registry.tables import (
 from worker.stores.registry.user_tokens import TokenTable, detach_token
 
 if TYPE_CHECKING:
-    from worker.stores.registry import RegistryKeys
+    from worker.stores.encryption import RegistryKeys
     from worker.stores.registry.invitations import InvitationTable
 
 PAGE = 500
