@@ -111,7 +111,7 @@ def search(visit: OperatorForm, wanted: Annotated[str, Form(max_length=LONGEST_A
         return RedirectResponse(f"{PATH}/accounts/{accounts[0].id}#state", 303)
     if not accounts:
         note_refusal(visit.request, "operator.search.unknown")
-        return _page(visit, words("operator.search"), status=404, search_fault="operator.search.unknown")
+        return _page(visit, words("operator.accounts.fault"), status=404, search_fault="operator.search.unknown")
     rows = [
         ListedAccount(one.id, one.tenant, one.supplier, one.state, one.reason, one.consent_until) for one in accounts
     ]
