@@ -113,17 +113,13 @@ def require_form(visit: VisitDep, csrf: Csrf = "") -> OperatorVisit:
     return operator
 
 
-def require_admin(operator: Annotated[OperatorVisit, Depends(require_operator)]) -> OperatorVisit:
-    """Return the visit of an operator with the role ``admin``; tell others that their role doesn't allow the page."""
-    return check_admin(operator)
-
-
 def require_admin_form(operator: Annotated[OperatorVisit, Depends(require_form)]) -> OperatorVisit:
     """Return the visit of an operator with the role ``admin`` whose page sent this form, like ``require_form``."""
     return check_admin(operator)
 
 
 def check_admin(visit: OperatorVisit) -> OperatorVisit:
+    """Return the visit; tell an operator who isn't an administrator that their role doesn't allow this."""
     if visit.operator.role is not Role.ADMIN:
         note_refusal(visit.request, "operator.admins_only")
         raise EarlyAnswer(render_message(visit.request, "operator.admins_only", 403, (PATH, "operator.title")))
@@ -132,7 +128,6 @@ def check_admin(visit: OperatorVisit) -> OperatorVisit:
 
 OperatorDep = Annotated[OperatorVisit, Depends(require_operator)]
 OperatorForm = Annotated[OperatorVisit, Depends(require_form)]  # For a form sent from the operator's own page.
-AdminDep = Annotated[OperatorVisit, Depends(require_admin)]
 AdminForm = Annotated[OperatorVisit, Depends(require_admin_form)]
 
 
