@@ -1,4 +1,4 @@
-"""Counts over the whole fleet, and lists of failing and ending accounts, for the operator's page and the metrics."""
+"""Counts over the whole fleet, for the operator's page and the metrics."""
 
 from __future__ import annotations
 
@@ -40,17 +40,6 @@ class ErrorCount:
     last_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class FailingSeries:
-    """A series whose last run ended with an error code. ``since``: the time of its last success, or None."""
-
-    account_id: str
-    series: Series
-    code: str
-    since: datetime | None
-    last_at: datetime
-
-
 class Overview(SqlTable):
     def count_accounts_by_state(self) -> dict[AccountState, int]:
         """Return the number of accounts in each state, including states without accounts."""
@@ -77,31 +66,6 @@ class Overview(SqlTable):
         with self._database.reading() as connection:
             first_seen_count, count = connection.execute(query).one()
         return first_seen_count, count - first_seen_count
-
-    def page_failing(self, code: str, after: str = "", limit: int = 100) -> list[FailingSeries]:
-        """Return a page of the series whose last run ended with this code.
-
-        The series are in the order of their accounts' ids, starting after ``after``.
-        """
-        columns = SERIES_OUTCOMES.c
-        query = (
-            select(columns.account_id, columns.series, columns.last_code, columns.last_success_at, columns.updated_at)
-            .where(columns.last_code == code, columns.switch != SeriesSwitch.ENDED, columns.account_id > after)
-            .order_by(columns.account_id, columns.series)
-            .limit(limit)
-        )
-        return [FailingSeries(*row) for row in self._database.fetch(query)]
-
-    def page_ending(self, first: date, last: date, after: str = "", limit: int = 100) -> list[tuple[str, date]]:
-        """Return a page of the accounts in use whose consent ends from ``first`` to ``last``, each with that day.
-
-        The accounts are in the order of their ids, starting after ``after``.
-        """
-        columns = ACCOUNTS.c
-        in_use = columns.state.in_(IN_USE_STATES)
-        query = select(columns.id, columns.consent_until).where(in_use, columns.consent_until.between(first, last))
-        rows = self._database.fetch(query.where(columns.id > after).order_by(columns.id).limit(limit))
-        return [(row.id, row.consent_until) for row in rows]
 
     def count_ending(self, first: date, last: date) -> int:
         """Return how many accounts in use have a consent that ends from ``first`` to ``last``."""
