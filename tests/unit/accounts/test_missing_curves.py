@@ -9,7 +9,7 @@ import pytest
 from tests.support.factories import curve_of, serving_curves, serving_days
 from tests.support.registries import deliver_due
 from tests.unit.conftest import Household
-from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED, Message, NoticeChannels
+from worker.accounts.notice_channels import CURVE_NOT_ACTIVATED, NoticeChannels, NoticeMessage
 from worker.accounts.notices import NoticeSender, notify_missing_curves
 from worker.domain.account import AccountState
 from worker.domain.notice import Notice, NoticeKind
@@ -21,9 +21,9 @@ class RecordingChannel:
     """A channel that records its messages."""
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
+        self.messages: list[NoticeMessage] = []
 
-    def send(self, message: Message) -> None:
+    def send(self, message: NoticeMessage) -> None:
         self.messages.append(message)
 
 

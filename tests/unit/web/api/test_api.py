@@ -43,6 +43,7 @@ def test_an_account_is_told_without_the_meters_number(service: ApiService, clien
         "created_at": "2024-07-25T07:00:00Z",
         "consent_from": None,
         "consent_until": None,
+        "paused_until": None,
     }
 
 
