@@ -41,8 +41,7 @@ class AccountFilter:
 class ListedAccount:
     """An account of a list. ``series``: the one that fails or lags, if the list is of such.
 
-    ``code``: the error with which its last run ended. ``since``: when it was last stored, if ever. ``last_at``: when it
-    was last asked.
+    ``code``: the error with which its last run ended. ``since``: when it was last stored, if ever.
     """
 
     id: str
@@ -54,7 +53,6 @@ class ListedAccount:
     series: Series | None = None
     code: str | None = None
     since: datetime | None = None
-    last_at: datetime | None = None
 
     @property
     def shown_state(self) -> str:
@@ -98,7 +96,7 @@ class AccountLists(SqlTable):
         rows, series = self._database.fetch(accounts.order_by(_A.id)), {}
         of_series = [condition for account_id, condition in _sources(wanted) if account_id is _S.account_id]
         if of_series:
-            columns = _S.account_id, _S.series, _S.last_code, _S.last_success_at, _S.updated_at
+            columns = _S.account_id, _S.series, _S.last_code, _S.last_success_at
             query = select(*columns).where(_S.account_id.in_(ids), or_(*of_series))
             found = self._database.fetch(query.order_by(_S.series.desc()))
             series = {account_id: facts for account_id, *facts in found}
@@ -122,7 +120,7 @@ def _sources(wanted: AccountFilter) -> list[tuple[Column[str], ColumnElement[boo
 
 
 def _late(series: Series, day: date | None) -> list[ColumnElement[bool]]:
-    """Return conditions for the rows that ``CompletenessTable.count_complete_since`` counts as not complete."""
+    """Return conditions for the rows that ``CompletenessTable.count_complete`` counts as not complete."""
     of_series = _S.series == series, text(ACTIVE)
     never = _S.last_complete.is_(None), _S.days == "" if series.description.optional else true()
     return [and_(*of_series, *never), and_(*of_series, _S.last_complete < day)]
