@@ -210,7 +210,7 @@ def _show(
     history, registry, today = visit.sync.history, visit.registry, visit.sync.history.today()
     standing, day, done = status_of(account, history), day or today - ONE_DAY, visit.query_text("done")
     explanation = build_explainer(visit.stores, visit.sync).explain(account, day)
-    language, number = words_of(visit.request).language, visit.query_text("number")
+    language, number = words_of(visit.request).language, visit.query_text("number")[:6]
     missing = missing_days_of(account.id, history)
     values: dict[str, Any] = {
         "account": account,

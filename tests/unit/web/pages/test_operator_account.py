@@ -258,6 +258,7 @@ def test_for_support_the_forms_of_administrators_are_only_named(service: ApiServ
 
 
 def test_a_typed_address_confirms_nothing_odd(account: str, operator: TestClient) -> None:
-    for query in ("?done=sync", "?done=x&number=1", "?done=sync&number=-1", "?done=pause&number=3"):
+    huge = f"?done=sync&number={'9' * 40}"
+    for query in ("?done=sync", "?done=x&number=1", "?done=sync&number=-1", huge, "?done=pause&number=3"):
         answer = operator.get(f"/operator/accounts/{account}{query}", headers=ENGLISH)
         assert answer.status_code == 200 and ("paused." in answer.text) is ("pause" in query)
