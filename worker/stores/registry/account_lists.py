@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, and_, or_, select, text, true
+from sqlalchemy import Column, ColumnElement, Select, and_, or_, select, text, true
 
 from worker.domain.account import IN_USE_STATES, AccountState, shown_state
 from worker.domain.series import Series, SeriesSwitch
@@ -64,24 +64,9 @@ class AccountLists(SqlTable):
 
     def page(self, wanted: AccountFilter, after: str = "", limit: int = 50) -> list[ListedAccount]:
         """Return the next page of accounts by id, starting after the id ``after``; empty after the last page."""
-        conditions = [NOT_REMOVED, *belongs_to(ACCOUNTS, wanted.tenant)]
-        if wanted.state is not None:
-            conditions.append(_A.state == wanted.state)
-        if wanted.ending is not None:
-            conditions += [
-                _A.state.in_(IN_USE_STATES),
-                _A.consent_until >= wanted.ending[0],
-                _A.consent_until <= wanted.ending[1],
-            ]
-        if wanted.code is not None and wanted.late is not None:
-            late = select(_S.account_id).where(or_(*_late(wanted.late, wanted.late_since))).correlate(None)
-            conditions.append(_A.id.in_(late))
         found: set[str] = set()
-        for account_id, condition in _sources(wanted):
-            query = select(account_id).where(condition, account_id > after, *conditions)
-            if account_id is _S.account_id:
-                query = query.join(ACCOUNTS).distinct()
-            found.update(row[0] for row in self._database.fetch(query.order_by(account_id).limit(limit)))
+        for query in _queries(wanted, after):
+            found.update(row[0] for row in self._database.fetch(query.limit(limit)))
         return self._load(wanted, sorted(found)[:limit])
 
     def iterate(self, wanted: AccountFilter) -> Iterator[ListedAccount]:
@@ -103,20 +88,46 @@ class AccountLists(SqlTable):
         return [ListedAccount(*row, *series.get(row.id, ())) for row in rows]
 
 
+def _queries(wanted: AccountFilter, after: str) -> Iterator[Select[Any]]:
+    """Yield queries for ids after ``after``, in their order, that together find all accounts of a list."""
+    conditions = [*belongs_to(ACCOUNTS, wanted.tenant)]
+    if wanted.state is not None:
+        conditions.append(_A.state == wanted.state)
+    if wanted.ending is not None:
+        first, last = wanted.ending
+        conditions += [_A.state.in_(IN_USE_STATES), _A.consent_until >= first, _A.consent_until <= last]
+    if wanted.code is not None and wanted.late is not None:
+        late = select(_S.account_id).where(or_(*_late(wanted.late, wanted.late_since))).correlate(None)
+        conditions.append(_A.id.in_(late))
+    for column, condition in _sources(wanted):
+        account_id: ColumnElement[str] = column
+        query = select(column).where(condition, column > after)
+        if wanted.code is not None:
+            query = query.distinct()  # Several series of an account may have the same code.
+        elif column is _S.account_id:
+            # PostgreSQL expects more lagging series than there are, and would look for them in the order of the ids.
+            account_id = query.cte().prefix_with("MATERIALIZED").c.account_id
+            query = select(account_id)
+        if conditions and column is _S.account_id:
+            query = query.join(ACCOUNTS, account_id == _A.id)
+        yield query.where(*conditions).order_by(account_id)
+
+
 def _sources(wanted: AccountFilter) -> list[tuple[Column[str], ColumnElement[bool]]]:
     """Return columns of account ids, each with the condition of its rows, that together have all accounts of a list.
 
-    Each condition is one range of an index in the order of the ids, so that a page costs the same for any error.
+    Each condition is one range of an index, so that a page costs the same for any error. A removed account has no rows
+    of series.
     """
     if wanted.code is not None:
         codes = [wanted.code, *(known for known in CLASS_BY_CODE if known.startswith(f"{wanted.code}."))]
         return [
-            *((_A.id, and_(_A.reason == code, text(HAS_REASON))) for code in codes),
+            *((_A.id, and_(NOT_REMOVED, _A.reason == code, text(HAS_REASON))) for code in codes),
             *((_S.account_id, and_(_S.last_code == code, _S.switch != SeriesSwitch.ENDED)) for code in codes),
         ]
     if wanted.late is not None:
         return [(_S.account_id, condition) for condition in _late(wanted.late, wanted.late_since)]
-    return [(_A.id, true())]
+    return [(_A.id, NOT_REMOVED)]
 
 
 def _late(series: Series, day: date | None) -> list[ColumnElement[bool]]:
