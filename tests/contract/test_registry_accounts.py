@@ -272,5 +272,7 @@ def test_an_unknown_account_is_refused_without_repeating_what_may_be_a_meter_num
         with pytest.raises(UnknownAccount, match="releve accounts list") as caught:
             call()
         assert METER not in "".join(traceback.format_exception(caught.value)).rsplit("UnknownAccount", 1)[1]
+    with pytest.raises(UnknownAccount):  # PostgreSQL refuses a text with NUL, which an address may have.
+        registry.accounts.get("a\x00")
     assert registry.tokens.load(unknown) is None
     assert registry.outcomes.load(unknown) == {}

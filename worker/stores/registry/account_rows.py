@@ -74,7 +74,8 @@ _LETTERS, _DIGITS = "abcdefghjkmnpqrstvwxyz", "0123456789"
 
 def get(connection: Connection, account_id: str) -> Account:
     """Return the account, even if it was removed. Raises UnknownAccount."""
-    row = connection.execute(_ONE_ACCOUNT, {"account_id": account_id}).one_or_none()
+    text = account_id.replace("\x00", " ")  # PostgreSQL refuses NUL, and no id has a space.
+    row = connection.execute(_ONE_ACCOUNT, {"account_id": text}).one_or_none()
     if row is None:
         raise UnknownAccount(_unknown_account_text(account_id))
     return Account(**row._asdict())
