@@ -246,6 +246,42 @@ def test_a_consent_that_is_over_can_not_be_resumed_by_hand(registry: Registry) -
     assert registry.accounts.get(account.id).active
 
 
+def test_a_pause_ends_on_its_day_where_nobody_has_changed_it(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("today", "yesterday", "waiting", "later", "without a day", "paused anew", "resumed", "stopped")
+    ids = {word: add_ready(registry, str(30001640000100 + number)) for number, word in enumerate(words)}
+    registry.accounts.set_state(ids["waiting"], AccountState.ACTION_NEEDED, "LOGIN_FAILED", now=NOW)
+    days = {"today": 2, "yesterday": 1, "later": 3}
+    for word, account_id in ids.items():
+        until = None if word == "without a day" else TODAY + days.get(word, 2) * ONE_DAY
+        registry.accounts.set_state(account_id, AccountState.PAUSED, now=NOW, until=until)
+        assert registry.accounts.get(account_id).paused_until == until
+    registry.accounts.set_state(ids["paused anew"], AccountState.PAUSED, now=NOW)
+    registry.accounts.set_state(ids["resumed"], AccountState.READY, now=NOW)
+    ConsentTable(registry.database, registry_sealer()).withdraw(ids["stopped"], NOW)
+    monkeypatch.setattr("worker.stores.registry.accounts.PAGE", 1)
+    assert registry.accounts.end_pauses(NOW) == 0
+    assert registry.accounts.end_pauses(NOW + 2 * ONE_DAY) == 3
+    paused = dict.fromkeys(("later", "without a day", "paused anew", "stopped"), AccountState.PAUSED)
+    expected = dict.fromkeys(words, AccountState.READY) | {"waiting": AccountState.ACTION_NEEDED} | paused
+    accounts = {word: registry.accounts.get(account_id) for word, account_id in ids.items()}
+    assert {word: account.state for word, account in accounts.items()} == expected
+    assert {word for word, account in accounts.items() if account.paused_until} == {"later", "stopped"}
+    assert registry.accounts.end_pauses(NOW + 2 * ONE_DAY) == 0
+
+
+def test_a_pause_whose_consent_has_ended_ends_after_the_new_consent(registry: Registry) -> None:
+    account, _ = registry.accounts.add("enedis", METER, NOW, token_needed=False, consent_until=TODAY)
+    registry.accounts.set_state(account.id, AccountState.PAUSED, now=NOW, until=TODAY + ONE_DAY)
+    tomorrow = NOW + ONE_DAY
+    assert registry.accounts.end_pauses(tomorrow) == 0
+    registry.accounts.add("enedis", METER, tomorrow, token_needed=False, consent_until=TODAY + timedelta(days=365))
+    assert registry.accounts.get(account.id).state is AccountState.PAUSED
+    assert registry.accounts.end_pauses(tomorrow) == 1
+    assert registry.accounts.get(account.id).active
+
+
 def test_a_household_that_stops_ends_its_proofs_and_its_token_and_is_told_nothing(
     registry: Registry, consents: ConsentTable
 ) -> None:

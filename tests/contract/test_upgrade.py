@@ -122,6 +122,9 @@ def test_one_migrate_brings_the_kept_installation_to_this_version(kept: Installa
     steps = {step["what"]: step["done"] for step in kept.query_rows("migrate")}
     assert step_of(url_of(kept)) == migrations.newest_step()
     assert steps[f"registry tables at step {migrations.newest_step()}"] in ("there", "changed")
+    (references,) = [what for what in steps if what.startswith("references of ")]
+    assert steps[references] == "made" and references.endswith(" accounts, for a search")
+    assert not [what for step in kept.query_rows("migrate") if "references" in (what := step["what"])]
     assert lost_of(kept) == {}
 
 

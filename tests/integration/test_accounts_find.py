@@ -1,4 +1,4 @@
-"""`releve accounts list --meter`: by the number of the meter, as an argument or on standard input."""
+"""`releve accounts list --meter` and `--reference`: the text is an argument, or comes on standard input."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from tests.support.factories import NOW
 from tests.support.installation import Installation
 from tests.support.parts import Parts
+from tests.support.registries import close_account
 from worker.domain.account import AccountState
 from worker.domain.audit_entry import AuditAction, AuditFilter
 from worker.domain.completeness import DayMark, DayState
@@ -68,3 +69,43 @@ def test_a_search_is_recorded_without_the_number(installation: Installation, par
     installation.releve("accounts", "list", "--meter", METER)
     (entry,) = parts.stores.registry.audit.page(AuditFilter(action=AuditAction.ACCOUNT_FIND), 10)
     assert entry.account_id == account and METER not in repr(entry)
+
+
+def test_an_account_is_found_by_its_reference_in_which_case_is_the_same(
+    installation: Installation, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, _ = parts.consent.assertion.add(METER, "cli:ada", reference="Contract 4711")
+    lines = installation.releve("accounts", "list", "--reference", "contract 4711").out.splitlines()
+    assert lines[0] == f"account {account.id}: new"
+    monkeypatch.setattr(sys, "stdin", io.StringIO("CONTRACT 4711\n"))
+    row = json.loads(installation.releve("accounts", "list", "--reference", "-", "--json").out)
+    assert (row["account"], row["state"]) == (account.id, "new")
+    unknown = installation.releve("accounts", "list", "--reference", "contract 4712", code=1)
+    assert unknown.err.splitlines()[-1].startswith("releve: no account was added with this reference: ")
+    entries = parts.stores.registry.audit.page(AuditFilter(action=AuditAction.ACCOUNT_FIND), 10)
+    assert [entry.account_id for entry in entries] == [None, account.id, account.id]
+    assert "471" not in f"{entries}{unknown.err}"
+
+
+def test_the_former_account_of_a_reference_is_found_although_another_person_has_its_meter(
+    installation: Installation, parts: Parts
+) -> None:
+    account, _ = parts.consent.assertion.add(METER, "cli:ada", reference="Contract 4711")
+    close_account(parts.stores.registry.consents, account.id, NOW)
+    row = json.loads(installation.releve("accounts", "list", "--reference", "Contract 4711", "--json").out)
+    assert (row["account"], row["state"]) == (account.id, "closed")
+
+
+def test_a_pause_until_a_day_is_shown_until_it_is_over(installation: Installation, account: str) -> None:
+    def show() -> str | None:
+        row = json.loads(installation.releve("accounts", "show", account, "--json").out)
+        assert ("paused_until" in installation.releve("accounts", "show", account).out) == bool(row["paused_until"])
+        until: str | None = row["paused_until"]
+        return until
+
+    refused = installation.releve("accounts", "pause", account, "--until", "2024-01-01", code=1)
+    assert refused.err.splitlines()[-1] == "releve: a pause ends on a day after today" and show() is None
+    paused = installation.releve("accounts", "pause", account, "--until", "2999-01-01").out
+    assert paused == f"account {account} is paused until 2999-01-01\n" and show() == "2999-01-01"
+    installation.releve("accounts", "resume", account)
+    assert show() is None

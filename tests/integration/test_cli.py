@@ -76,6 +76,7 @@ def test_every_command_explains_itself_with_an_example(releve: Releve, words: tu
         (("tenants", "--title", "Club"), "give the NAME of the tenant"),
         (("secrets", "add"), "give a FOLDER, or --key"),
         (("accounts", "list", "--meter", METER, "--limit", "1"), "--meter needs no"),
+        (("accounts", "list", "--meter", METER, "--reference", "4711"), "--meter needs no"),
         (("accounts", "add"), "Missing option '--usage-point'"),
         (("accounts", "add", "--usage-point", "123"), "14 digits"),
         (("accounts", "add", "--usage-point", "6000000000000x"), "14 digits"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from tasks.nightly import backfill_account, catch_up, nightly_sync, resume_backfills, resume_night, sync_account
 from tasks.upkeep import audit_sample, expire_consents, probe_incidents, renew_tokens, repair_open_days
@@ -21,7 +21,7 @@ from worker.domain.windows import ONE_DAY, PARIS, DateWindow
 from worker.errors import ConsentEnded, ConsentStopped
 from worker.runtime.consent_parts import stop_consent
 from worker.runtime.sync_parts import build_inline
-from worker.stores.registry.tables import ERASURES
+from worker.stores.registry.tables import ACCOUNTS, ERASURES
 from worker.sync.claims import LANES
 
 
@@ -125,6 +125,20 @@ def test_the_nightly_tidying_forgets_an_erasure_on_its_day(service: ConnectServi
         parts.stores.registry.erasures.remember(connection, "still", parts.stores.now(), day + ONE_DAY)
     expire_consents()
     assert [row.meter for row in parts.stores.registry.database.fetch(select(ERASURES.c.meter))] == ["still"]
+
+
+def test_the_nightly_tidying_ends_pauses_and_makes_the_references_of_an_older_version_searchable(
+    service: ConnectService,
+) -> None:
+    registry, now = service.parts.stores.registry, service.parts.stores.now()
+    account, _ = service.parts.consent.assertion.add(
+        METER, "cli:ada", reference="contract 4711", consented_on=now.date()
+    )
+    registry.accounts.set_state(account.id, AccountState.PAUSED, now=now - ONE_DAY, until=today(service))
+    registry.database.change(update(ACCOUNTS).values(reference=None))
+    expire_consents()
+    (found,) = registry.accounts.find_by_reference("contract 4711")
+    assert (found.id, found.state) == (account.id, AccountState.READY)
 
 
 IDLE = {"repair", "audit", "probe", "expiry"}  # A new account has no open day, no measures, and no incident.

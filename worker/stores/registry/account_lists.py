@@ -25,8 +25,8 @@ class AccountFilter:
     """The accounts that a list shows; a condition that is None allows all.
 
     ``code``: an account's reason or a series' last error, or a narrower code. ``late``: a series that is collected, and
-    of which neither ``late_since`` nor a later day is complete. ``ending``: the first and last day on which the consent
-    of an account in use ends.
+    of which neither ``late_since`` nor a later day is complete; with ``code``, the last error of this series.
+    ``ending``: the first and last day on which the consent of an account in use ends.
     """
 
     state: AccountState | None = None
@@ -96,9 +96,6 @@ def _queries(wanted: AccountFilter, after: str) -> Iterator[Select[Any]]:
     if wanted.ending is not None:
         first, last = wanted.ending
         conditions += [_A.state.in_(IN_USE_STATES), _A.consent_until >= first, _A.consent_until <= last]
-    if wanted.code is not None and wanted.late is not None:
-        late = select(_S.account_id).where(or_(*_late(wanted.late, wanted.late_since))).correlate(None)
-        conditions.append(_A.id.in_(late))
     for column, condition in _sources(wanted):
         account_id: ColumnElement[str] = column
         query = select(column).where(condition, column > after)
@@ -119,14 +116,16 @@ def _sources(wanted: AccountFilter) -> list[tuple[Column[str], ColumnElement[boo
     Each condition is one range of an index, so that a page costs the same for any error. A removed account has no rows
     of series.
     """
+    late = [] if wanted.late is None else _late(wanted.late, wanted.late_since)
+    if wanted.code is None and late:
+        return [(_S.account_id, condition) for condition in late]
     if wanted.code is not None:
         codes = [wanted.code, *(known for known in CLASS_BY_CODE if known.startswith(f"{wanted.code}."))]
-        return [
-            *((_A.id, and_(NOT_REMOVED, _A.reason == code, text(HAS_REASON))) for code in codes),
-            *((_S.account_id, and_(_S.last_code == code, _S.switch != SeriesSwitch.ENDED)) for code in codes),
-        ]
-    if wanted.late is not None:
-        return [(_S.account_id, condition) for condition in _late(wanted.late, wanted.late_since)]
+        fails = [and_(_S.last_code == code, _S.switch != SeriesSwitch.ENDED) for code in codes]
+        if late:
+            return [(_S.account_id, and_(condition, or_(*late))) for condition in fails]
+        waits = [and_(NOT_REMOVED, _A.reason == code, text(HAS_REASON)) for code in codes]
+        return [*((_A.id, condition) for condition in waits), *((_S.account_id, condition) for condition in fails)]
     return [(_A.id, NOT_REMOVED)]
 
 

@@ -277,9 +277,28 @@ def test_programs_find_the_account_of_a_meter_of_their_own_service(service: ApiS
     assert others.post("/api/accounts/search", json={"usage_point": METER}).json()["accounts"] == []
     own = others.post("/api/accounts/search", json={"usage_point": "30001640000043"}).json()["accounts"]
     assert [one["account"] for one in own] == [neighbours]
-    for body in ({}, {"usage_point": METER, "pce": METER}, {"usage_point": "12"}, {"meter": METER}):
+    assert client.post("/api/accounts/search", json={"reference": "Contract"}).json()["accounts"] == []
+    two = {"reference": METER, "pce": METER}
+    for body in (
+        {},
+        {"usage_point": METER, "pce": METER},
+        two,
+        {"usage_point": "12"},
+        {"reference": ""},
+        {"meter": METER},
+    ):
         refused = client.post("/api/accounts/search", json=body)
         assert refused.status_code == 422 and METER not in refused.text
+
+
+def test_programs_find_the_accounts_of_a_reference_of_their_own_service(service: ApiService) -> None:
+    service.parts.stores.registry.tenants.save("other", "Other")
+    clients = [service.client(Scope.READ_ACCOUNTS, Scope.WRITE_ACCOUNTS, tenant=name) for name in ("default", "other")]
+    for number, client in enumerate(clients):
+        new = {"usage_point": f"3000164000004{number}", "reference": "Contract 4711", "consented_on": "2024-07-01"}
+        added = client.post("/api/accounts", json=new).json()["account"]
+        found = client.post("/api/accounts/search", json={"reference": "contract  4711"})
+        assert [one["account"] for one in found.json()["accounts"]] == [added] and "4711" not in found.text
 
 
 def test_a_paused_account_tells_its_reason(service: ApiService, operator: TestClient) -> None:
