@@ -148,6 +148,7 @@ def download_accounts(
     """Send all accounts that are chosen as a spreadsheet, without their meters' numbers."""
     choice = AccountChoice(visit, dict(zip(FILTERS, (state, code, late, ending, tenant), strict=True)))
     if choice.fault:
+        note_refusal(visit.request, "operator.filter.unknown")
         return _list(visit, choice)
     subject = "-".join(f"{name}-{value}" for name, value in choice.values.items()) or "all"
     note_subject(visit.request, subject.lower().replace(".", "_")[:40], tenant=tenant or None)

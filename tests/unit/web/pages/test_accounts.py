@@ -237,6 +237,12 @@ def test_a_list_is_exported_with_references_and_without_meters(
     assert [(entry.actor, entry.subject) for entry in entries] == [("alice", "state-paused"), ("alice", "all")]
 
 
+def test_an_export_of_an_unknown_list_is_refused(service: ApiService, operator: TestClient) -> None:
+    assert export(operator, code=METER).status_code == 422
+    (entry,) = entries_of(service, AuditAction.ACCOUNT_EXPORT)
+    assert (entry.subject, entry.outcome) == (None, "operator.filter.unknown")
+
+
 def test_an_export_ends_with_the_session_of_its_operator(
     service: ApiService, operator: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
