@@ -171,8 +171,7 @@ def _planned_fleet(
 
 def _registered_fleets(registry: Registry, settings: Settings, history_days: int) -> dict[str, Fleet]:
     """Return the fleet of each supplier that is set up and has an active account."""
-    today = civil_date(clock_from(settings.pretend_now)())
-    fleets = {name: fleet_from(registry, today, history_days, name) for name in chosen_presets(settings)}
+    fleets = {name: fleet_from(registry, history_days, name) for name in chosen_presets(settings)}
     return {name: fleet for name, fleet in fleets.items() if fleet.accounts}
 
 

@@ -40,7 +40,7 @@ class FleetCapacity:
         return Message("capacity.too_large", {"calls": calls, "limit": limit, "remedy": remedy})
 
 
-def fleet_from(registry: Registry, today: date, history_days: int, supplier: str) -> Fleet:
+def fleet_from(registry: Registry, history_days: int, supplier: str) -> Fleet:
     """Count a supplier's active accounts, and how many of them never had a complete day of load curve."""
     active = {Series(name): number for name, number in registry.completeness.count_active().items()}
     asked = {series: active[series] for series in of_supplier(supplier, active)}
@@ -48,8 +48,7 @@ def fleet_from(registry: Registry, today: date, history_days: int, supplier: str
     curve = _main_curve(supplier)
     if curve is None:
         return Fleet(accounts, 0, history_days, asked, supplier)
-    with_curve, _ = registry.completeness.count_complete({curve: today})[curve]
-    return Fleet(accounts, max(0, asked.get(curve, 0) - with_curve), history_days, asked, supplier)
+    return Fleet(accounts, registry.completeness.count_idle(curve), history_days, asked, supplier)
 
 
 def _main_curve(supplier: str) -> Series | None:
@@ -61,7 +60,7 @@ def _main_curve(supplier: str) -> Series | None:
 def capacity_of(registry: Registry, settings: Settings, today: date, supplier: str | None = None) -> FleetCapacity:
     """Compare a supplier's fleet with the supplier's quota. Without ``supplier``, the main supplier is meant."""
     supplier = supplier or main_supplier(settings)
-    fleet = fleet_from(registry, today, settings.history_load_days, supplier)
+    fleet = fleet_from(registry, settings.history_load_days, supplier)
     quota, in_force = quota_from(settings, supplier=supplier), registry.policies.load_current(today)
     policy = in_force if in_force.supplier == supplier else FleetPolicy(supplier=supplier)
     return FleetCapacity(Plan(fleet, quota, policy), plan_fleet(fleet, quota))

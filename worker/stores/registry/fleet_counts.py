@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import compress
 from typing import Final
 
-from sqlalchemy import case, distinct, func, null, or_, select
+from sqlalchemy import case, distinct, exists, func, null, or_, select, text
 
 from worker.domain.account import IN_USE_STATES, AccountState
 from worker.domain.series import Series, SeriesSwitch
+from worker.errors import CLASS_BY_CODE
 from worker.stores.database import SqlTable
 from worker.stores.registry.account_rows import IS_ACTIVE, NOT_REMOVED
 from worker.stores.registry.notices import MAX_ATTEMPTS
-from worker.stores.registry.tables import ACCOUNTS, NOTICES, QUARANTINE, SERIES_OUTCOMES
+from worker.stores.registry.tables import ACCOUNTS, HAS_REASON, NOTICES, QUARANTINE, SERIES_OUTCOMES
 
+_REASON: Final = ACCOUNTS.c.reason
 _MOST_ERRORS: Final = 20  # The largest number of error codes on the operator's page.
 
 
@@ -76,7 +79,7 @@ class Overview(SqlTable):
     def count_reasons(self, limit: int) -> list[tuple[str, int]]:
         """Return the most frequent reasons why accounts need action, each with the number of accounts."""
         columns, number = ACCOUNTS.c, func.count().label("number")
-        needs_action = columns.state == AccountState.ACTION_NEEDED, columns.reason != ""
+        needs_action = columns.state == AccountState.ACTION_NEEDED, text(HAS_REASON)
         query = select(columns.reason, number).where(*needs_action).group_by(columns.reason)
         rows = self._database.fetch(query.order_by(number.desc(), columns.reason).limit(limit))
         return [(row.reason, row.number) for row in rows]
@@ -94,13 +97,28 @@ class Overview(SqlTable):
         )
         return [CodeCount(*row) for row in self._database.fetch(query)]
 
-    def count_errors(self) -> list[ErrorCount]:
-        """Return the codes that are accounts' reasons or with which last runs ended, the most frequent first."""
+    def list_codes(self) -> list[str]:
+        """Return the known codes that are accounts' reasons or with which last runs ended, sorted.
+
+        Each code is looked up in an index, so the time doesn't depend on the number of accounts.
+        """
+        waits = {code: exists().where(ACCOUNTS.c.reason == code, text(HAS_REASON)) for code in sorted(CLASS_BY_CODE)}
+        fails = {code: exists().where(SERIES_OUTCOMES.c.last_code == code) for code in waits}
+        with self._database.reading() as connection:
+            occur = connection.execute(select(*(or_(waits[code], fails[code]) for code in waits))).one()
+        return list(compress(waits, occur))
+
+    def count_errors(self, code: str | None = None) -> list[ErrorCount]:
+        """Return the codes that are accounts' reasons or with which last runs ended, the most frequent first.
+
+        With ``code``, only this code is counted.
+        """
         columns = SERIES_OUTCOMES.c
+        is_code, is_reason = (() if code is None else (column == code,) for column in (columns.last_code, _REASON))
         of_series = select(columns.account_id, columns.last_code.label("code"), columns.updated_at).where(
-            columns.last_code.is_not(None), columns.switch != SeriesSwitch.ENDED
+            columns.last_code.is_not(None), columns.switch != SeriesSwitch.ENDED, *is_code
         )
-        of_account = select(ACCOUNTS.c.id, ACCOUNTS.c.reason, null()).where(NOT_REMOVED, ACCOUNTS.c.reason != "")
+        of_account = select(ACCOUNTS.c.id, _REASON, null()).where(NOT_REMOVED, text(HAS_REASON), *is_reason)
         found = of_series.union_all(of_account).subquery()
         accounts = func.count(distinct(found.c.account_id)).label("accounts")
         query = select(found.c.code, accounts, func.max(found.c.updated_at)).group_by(found.c.code)

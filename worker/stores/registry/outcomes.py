@@ -19,7 +19,7 @@ from datetime import date, datetime, timedelta
 from itertools import compress
 from typing import Any, NamedTuple, TypedDict
 
-from sqlalchemy import Connection, Row, and_, bindparam, case, false, func, or_, select, text, update
+from sqlalchemy import Connection, Row, bindparam, case, func, select, text, update
 
 from worker.domain.account import AccountEvent, AccountState
 from worker.domain.comparison import Answered, FinishedAnswer, RecentAnswers
@@ -375,16 +375,21 @@ class CompletenessTable(SqlTable):
         For the load curve, an account doesn't count if days were requested but none was ever complete: the collection
         of its curve isn't switched on at the supplier.
         """
-        wanted = [and_(_C.series == series, _C.last_complete >= day) for series, day in days.items()]
-        complete = func.count(case((or_(false(), *wanted), 1)))
-        query = select(_C.series, func.count(), complete).where(_ACTIVE, _C.series.in_(days)).group_by(_C.series)
-        # Only these rows are read in the table; the others are counted in an index.
-        is_idle = _C.series.in_([one for one in days if one.description.optional]), _C.last_complete.is_(None)
-        idle = select(_C.series, func.count()).where(_ACTIVE, *is_idle, _C.days != "").group_by(_C.series)
-        idles: dict[Series, int] = dict(self._database.fetch(idle))
-        rows = self._database.fetch(query)
-        counted = {series: (active - idles.get(series, 0), number) for series, active, number in rows}
-        return dict.fromkeys(days, (0, 0)) | counted
+        # Few accounts of a healthy fleet lag, so those are counted, in an index; the others are complete.
+        rows, active = select(func.count()).where(_ACTIVE), self.count_active()
+        counts = {}
+        for series, day in days.items():
+            known, kinds = active.get(series, 0), (_C.last_complete < day, _C.last_complete.is_(None))
+            lagging = sum(self._database.scalar(rows.where(_C.series == series, kind)) for kind in kinds)
+            counts[series] = known - self.count_idle(series), max(0, known - lagging)
+        return counts
+
+    def count_idle(self, series: Series) -> int:
+        """Return of how many active accounts days were requested and none was ever complete; 0 unless it's optional."""
+        if not series.description.optional:
+            return 0
+        is_idle = _ACTIVE, _C.series == series, _C.last_complete.is_(None), _C.days != ""
+        return int(self._database.scalar(select(func.count()).where(*is_idle)))
 
     # The freshness of the fleet, hour by hour.
 

@@ -58,7 +58,7 @@ class AccountChoice:
 
     def __init__(self, visit: OperatorVisit, typed: Mapping[str, str]) -> None:
         registry, self._words = visit.registry, words_of(visit.request)
-        codes = {error.code for error in registry.overview.count_errors()}
+        codes = set(registry.overview.list_codes())
         codes |= {code for code in [typed.get("code", "")] if _CODE.fullmatch(code)}
         states = [state for state in AccountState if state is not AccountState.DELETED]
         self.options: Mapping[str, Mapping[str, str]] = {

@@ -109,7 +109,7 @@ def _find_in_registry(visit: Visit, nights: Mapping[str, CheckResult], today: da
         for need in _translate([night], t):
             yield replace(need, text=t("operator.need.night", supplier=t(f"supplier.{supplier}"), told=need.text))
     yield from _translate([*check_outputs(connections), *check_disk(connections)], t)
-    yield from _translate(judge_errors(overview.count_errors()), t, _accounts(code=WorkerLost.code))
+    yield from _translate(judge_errors(overview.count_errors(WorkerLost.code)), t, _accounts(code=WorkerLost.code))
     if ending := overview.count_ending(today, today + _SOON):
         yield Need(Level.WARN, t.count("operator.need.ending", ending), _accounts(ending=str(_SOON.days)))
     for code, number in overview.count_reasons(_MOST_REASONS):
