@@ -10,8 +10,8 @@ Only the web application has the encryption key of these tables. This key seals 
 operator's role and argon2id password hash, and each operator's second factor (its secret, and the time step of the last
 used code).
 A person who can write to the tables, but doesn't have this encryption key, can end sessions but can't create a session
-or an operator, or promote one. Listing and ending access keys needs no encryption key, so a process that can't create
-sessions can still end any session.
+or an operator, or promote one. An earlier row that was copied can be put back, with its role and password. Listing and
+ending access keys needs no encryption key, so a process that can't create sessions can still end any session.
 """
 
 from __future__ import annotations
