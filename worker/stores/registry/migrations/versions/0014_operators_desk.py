@@ -1,6 +1,6 @@
 """Accounts found by reference, pauses that end on a day, and the indexes of the operator's lists.
 
-On PostgreSQL, creating the indexes of a million accounts makes writers of these two tables wait some seconds.
+On PostgreSQL, creating the indexes of a million accounts makes writers of these two tables wait about twenty seconds.
 """
 
 from __future__ import annotations
