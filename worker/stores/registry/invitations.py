@@ -150,7 +150,7 @@ class InvitationTable(SealedTable):
         Safe to repeat: the time of the first revocation stays. Raises UnknownInvitation; if ``tenant`` is given, also
         for another tenant's invitation.
         """
-        is_it = (INVITATIONS.c.id == invitation_id, *belongs_to(INVITATIONS, tenant))
+        is_it = (INVITATIONS.c.id == invitation_id.replace("\x00", " "), *belongs_to(INVITATIONS, tenant))
         with self._database.writing() as connection:
             if connection.execute(select(INVITATIONS.c.id).where(*is_it)).first() is None:
                 # The message doesn't repeat the id: a user may have passed the whole secret.
