@@ -184,13 +184,13 @@ def static_address(name: str) -> str:
 
 
 def _address_in_language(request: Request, language: str) -> str:
-    """Return the address of this page in another language, or of the first page if this page can't be loaded again.
+    """Return the address of this page in another language, or of a first page if this page can't be loaded again.
 
     The answer to a form or a callback can't be loaded again.
     """
     path = request.url.path
     if request.method != "GET" or path.startswith("/callback/") or (path.startswith("/proxy/") and "/auth" not in path):
-        return f"/?{LANGUAGE_PARAMETER}={language}"
+        return f"{'/operator' if path.startswith('/operator') else '/'}?{LANGUAGE_PARAMETER}={language}"
     query = [(name, value) for name, value in request.query_params.multi_items() if name != LANGUAGE_PARAMETER]
     return own_address(path, [*query, (LANGUAGE_PARAMETER, language)])
 

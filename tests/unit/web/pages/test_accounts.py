@@ -104,6 +104,7 @@ def test_what_is_typed_to_search_is_on_no_page_and_in_no_entry_and_no_log(
     (entry,) = entries_of(service, AuditAction.ACCOUNT_FIND)
     assert (entry.actor, entry.account_id, entry.outcome) == ("alice", None, "operator.search.unknown")
     assert unknown.status_code == 404 and "No account has this meter number, id, reference or address" in unknown.text
+    assert 'href="/operator?lang=fr"' in unknown.text, "the other language stays with the operator"
     assert typed not in f"{entry}{caplog.text}{html.unescape(unknown.text)}{unknown.url}"
 
 
