@@ -212,11 +212,12 @@ def _show(
     explanation = build_explainer(visit.stores, visit.sync).explain(account, day)
     language, number = words_of(visit.request).language, visit.query_text("number")[:6]
     missing = missing_days_of(account.id, history)
+    errors = [one.error for one in standing.series.values() if account.active]  # Nothing is retried for the others.
     values: dict[str, Any] = {
         "account": account,
         "since": registry.accounts.state_since(account.id),
         "standing": standing,
-        "codes": list(dict.fromkeys(filter(None, (account.reason, *(one.error for one in standing.series.values()))))),
+        "codes": list(dict.fromkeys(filter(None, (account.reason, *errors)))),
         "day": day,
         "today": today,
         "first_day": _FIRST_DAY,

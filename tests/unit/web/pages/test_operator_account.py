@@ -128,6 +128,19 @@ def test_a_sync_that_would_fetch_nothing_is_refused(
 # Pause
 
 
+def test_an_error_that_is_retried_is_not_shown_during_a_pause(
+    service: ApiService, account: str, operator: TestClient
+) -> None:
+    outcome = RunOutcome(code="RATE_LIMITED")
+    service.parts.stores.registry.outcomes.record(account, Series.DAILY, "run", NOW, outcome)
+    assert "RATE_LIMITED" in page_of(operator, account)
+    assert "RATE_LIMITED" not in text_of(send(operator, account, "pause"))
+
+
+def test_the_end_of_the_consent_is_shown_even_if_it_is_not_known(account: str, operator: TestClient) -> None:
+    assert "Consent valid until date not known" in page_of(operator, account)
+
+
 def test_a_pause_ends_on_its_day_or_by_the_button(service: ApiService, account: str, operator: TestClient) -> None:
     until = TODAY + timedelta(days=30)
     page = text_of(send(operator, account, "pause", until=str(until)))

@@ -105,7 +105,7 @@ def test_the_page_says_what_doctor_says_of_workers_and_beat_and_what_the_night_c
     text = " ".join(re.sub(r"<[^>]+>", " ", log_in(service)[1]).split())
     assert "workers no worker is running: start one with releve up" in text
     assert "beat has never sent a message" in text
-    assert "Next nightly sync: 0 calls a night" in text
+    assert "Next night: 0 calls a night" in text
 
 
 def test_each_place_that_the_page_of_ten_questions_names_is_there(service: ApiService) -> None:
