@@ -133,7 +133,7 @@ def _to_text(value: Any) -> str:
     """Return the text of a cell. The blank in a moment is one at which texts are not broken."""
     if value is None:
         return "-"
-    text = " ".join(" ".join(map(str, value if isinstance(value, list) else [value])).split())
+    text = " ".join(" ".join(map(str, value if isinstance(value, list | tuple) else [value])).split())
     text = local_text(datetime.fromisoformat(text)) if _MOMENT.fullmatch(text) else text
     return _MINUTE.sub("\\1\xa0\\2", text)
 

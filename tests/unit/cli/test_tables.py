@@ -100,7 +100,7 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_table_has_a_dash_for_no_value_and_tells_moments_as_clocks_do(capsys: Captured) -> None:
     rows = [
-        {"name": "a", "at": "2024-07-25T06:30:00Z", "scopes": ["read", "write"]},
+        {"name": "a", "at": "2024-07-25T06:30:00Z", "scopes": ("read", "write")},
         {"name": "bcd", "at": None, "scopes": []},
     ]
     print_table(rows, {"name": "name", "made at": "at", "may": "scopes"})

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from itertools import compress
 from typing import Final
 
-from sqlalchemy import case, distinct, exists, func, null, or_, select, text
+from sqlalchemy import case, distinct, func, null, or_, select, text
 
 from worker.domain.account import IN_USE_STATES, AccountState
 from worker.domain.series import Series, SeriesSwitch
@@ -100,13 +100,21 @@ class Overview(SqlTable):
     def list_codes(self) -> list[str]:
         """Return the known codes that are accounts' reasons or with which last runs ended, sorted.
 
-        Each code is looked up in an index, so the time doesn't depend on the number of accounts.
+        Each code is looked up in an index, so the time doesn't depend on the number of accounts: the least code from
+        it on, because PostgreSQL may read the whole table for an equal code if a few codes are frequent.
         """
-        waits = {code: exists().where(ACCOUNTS.c.reason == code, text(HAS_REASON)) for code in sorted(CLASS_BY_CODE)}
-        fails = {code: exists().where(SERIES_OUTCOMES.c.last_code == code) for code in waits}
+        reason, last_code = ACCOUNTS.c.reason, SERIES_OUTCOMES.c.last_code
+        waits, fails = select(func.min(reason)).where(text(HAS_REASON)), select(func.min(last_code))
+        occurs = {
+            code: or_(
+                waits.where(reason >= code).scalar_subquery() == code,
+                fails.where(last_code >= code).scalar_subquery() == code,
+            )
+            for code in sorted(CLASS_BY_CODE)
+        }
         with self._database.reading() as connection:
-            occur = connection.execute(select(*(or_(waits[code], fails[code]) for code in waits))).one()
-        return list(compress(waits, occur))
+            found = connection.execute(select(*occurs.values())).one()
+        return list(compress(occurs, found))
 
     def count_errors(self, code: str | None = None) -> list[ErrorCount]:
         """Return the codes that are accounts' reasons or with which last runs ended, the most frequent first.
