@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import date, timedelta
 from pathlib import Path
 
+import pytest
 from fastapi.testclient import TestClient
 
 from tests.support.api_service import TODAY, ApiService, open_api_service
@@ -17,6 +19,7 @@ from worker.domain.completeness import COMPLETE
 from worker.domain.series import Series
 from worker.runtime.supplier_settings import ledger_of
 from worker.stores.registry.outcomes import HourFreshness, RunOutcome
+from worker.web.pages import operator_overview
 
 OPERATE = Path(__file__).parents[4] / "docs/how-to/operate.md"
 
@@ -106,6 +109,22 @@ def test_the_page_says_what_doctor_says_of_workers_and_beat_and_what_the_night_c
     assert "workers no worker is running: start one with releve up" in text
     assert "beat has never sent a message" in text
     assert "Next night: 0 calls a night" in text
+
+
+def test_counts_that_take_long_are_kept_for_a_minute(service: ApiService, monkeypatch: pytest.MonkeyPatch) -> None:
+    def count_ready(page: str) -> str:
+        return re.findall(r'figure-energy">(\d+)<', page)[list(AccountState).index(AccountState.READY)]
+
+    service.add(1)
+    browser, page = log_in(service)
+    assert count_ready(page) == "1"
+    monkeypatch.setattr(operator_overview, "LONG_S", -1.0)
+    service.add(2)
+    assert count_ready(browser.get("/operator").text) == "2", "what was counted quickly isn't kept"
+    service.add(3)
+    assert count_ready(browser.get("/operator").text) == "2"
+    service.app.state.operator_counts = (time.monotonic(), service.app.state.operator_counts[1])
+    assert count_ready(browser.get("/operator").text) == "3"
 
 
 def test_each_place_that_the_page_of_ten_questions_names_is_there(service: ApiService) -> None:
