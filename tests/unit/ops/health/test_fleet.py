@@ -74,7 +74,7 @@ def test_windows_that_end_their_workers_are_told_and_no_other_error() -> None:
         (NOW - 30, NOW - 31, Level.OK, "sent a message 30 s ago"),
         (None, None, Level.FAIL, "start it with `celery -A worker beat"),
         (NOW - 200, NOW - 200, Level.FAIL, "beat has sent nothing for 200 s"),
-        (NOW - 30, None, Level.WARN, "last ran never"),
+        (NOW - 30, None, Level.WARN, "has never run"),
         (NOW - 30, NOW - 900, Level.WARN, "last ran 900 s ago: check that a worker serves the queue control"),
     ],
 )
