@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Select, and_, or_, select, text, true
 
@@ -16,7 +16,6 @@ from worker.stores.database import SqlTable
 from worker.stores.registry.account_rows import NOT_REMOVED
 from worker.stores.registry.tables import ACCOUNTS, ACTIVE, HAS_REASON, SERIES_OUTCOMES, belongs_to
 
-_PAGE: Final = 500
 _A, _S = ACCOUNTS.c, SERIES_OUTCOMES.c
 
 
@@ -68,13 +67,6 @@ class AccountLists(SqlTable):
         for query in _queries(wanted, after):
             found.update(row[0] for row in self._database.fetch(query.limit(limit)))
         return self._load(wanted, sorted(found)[:limit])
-
-    def iterate(self, wanted: AccountFilter) -> Iterator[ListedAccount]:
-        """Yield all accounts that ``page`` returns, page by page."""
-        after = ""
-        while page := self.page(wanted, after, _PAGE):
-            yield from page
-            after = page[-1].id
 
     def _load(self, wanted: AccountFilter, ids: Sequence[str]) -> list[ListedAccount]:
         accounts = select(_A.id, _A.tenant, _A.supplier, _A.state, _A.reason, _A.consent_until).where(_A.id.in_(ids))

@@ -6,7 +6,6 @@ nothing, and the page says so. No page here shows a measure or a meter's number.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any, Final
 
@@ -43,10 +42,7 @@ router = APIRouter(prefix=f"{PATH}/accounts/{{account_id}}")
 _MOST_DAYS: Final = 10
 _FIRST_DAY: Final = date(2000, 1, 1)
 # What the page confirms after a form, and whether the text has a number.
-_DONE: Final[Mapping[str, bool]] = {"sync": True, "pause": False, "resume": False, "series": False} | {
-    "end-sessions": True,
-    "note": False,
-}
+_DONE: Final = {"sync": True, "pause": False, "resume": False, "series": False, "end-sessions": True, "note": False}
 
 
 @router.get("")

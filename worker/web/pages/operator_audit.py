@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Response
 
 from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditFilter, days_of
-from worker.web.pages.operator_access import LONGEST_TEXT, PATH, OperatorDep, titles_of_tenants
+from worker.web.pages.operator_access import PATH, OperatorDep, titles_of_tenants
 from worker.web.rendering import render
 
 router = APIRouter(prefix=PATH)
@@ -20,18 +20,17 @@ _FILTERS: Final = ("account", "actor", "action", "since", "until")
 @router.get("/audit")
 def show_audit(visit: OperatorDep) -> Response:
     """Show a page of the audit trail; an invalid filter is ignored, like an empty filter."""
-    request = visit.request
-    typed = {name: request.query_params.get(name, "").strip()[:LONGEST_TEXT] for name in _FILTERS}
+    typed = {name: visit.query_text(name).strip() for name in _FILTERS}
     days = parse_day(typed["since"]), parse_day(typed["until"])
     action = typed["action"] if typed["action"] in set(AuditAction) else ""
-    wanted = AuditFilter(_to_text(typed["account"]), _to_text(typed["actor"]), action or None, None, *days_of(*days))
+    wanted = AuditFilter(typed["account"] or None, typed["actor"] or None, action or None, None, *days_of(*days))
     before = visit.query_text("before")
     # One entry more than shown reveals whether there are older entries.
     entries = visit.registry.audit.page(wanted, ENTRIES_A_PAGE + 1, before=before)
     shown, more = entries[:ENTRIES_A_PAGE], len(entries) > ENTRIES_A_PAGE
     kept = {name: text for name, text in typed.items() if text}
     return render(
-        request,
+        visit.request,
         "operator_audit.html",
         entries=shown,
         done=DONE,
@@ -42,10 +41,6 @@ def show_audit(visit: OperatorDep) -> Response:
         newest=f"{PATH}/audit?{urlencode(kept)}" if before else None,
         older=f"{PATH}/audit?{urlencode({**kept, 'before': shown[-1].id})}" if more else None,
     )
-
-
-def _to_text(typed: str) -> str | None:
-    return typed.replace("\x00", "") or None
 
 
 def parse_day(text: str) -> date | None:

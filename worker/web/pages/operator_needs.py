@@ -66,7 +66,7 @@ def find_processes(stores: Stores) -> Processes:
     return Processes(queues, [*keys, *workers], [*judge_beat(beat_at, tick_at, now)])
 
 
-def connections_of(stores: Stores) -> CheckConnections:
+def _connections_of(stores: Stores) -> CheckConnections:
     """Return this process' connections, for the checks of `releve doctor`."""
     connections = CheckConnections(stores.settings, ExitStack(), start_embedded=False)
     connections.redis, connections.registry = stores.redis, stores.registry
@@ -75,7 +75,7 @@ def connections_of(stores: Stores) -> CheckConnections:
 
 def judge_nights(visit: Visit) -> dict[str, CheckResult]:
     """Return by supplier whether the next night fits its quota."""
-    connections = connections_of(visit.stores)
+    connections = _connections_of(visit.stores)
     return {name: summarize("quota", check_night(connections, name)) for name in visit.sync.suppliers}
 
 
@@ -92,7 +92,7 @@ def _find_in_redis(visit: Visit, processes: Processes | None, today: date, t: Wo
         return
     if processes.queues is None:
         yield Need(Level.FAIL, t("operator.need.broker"))
-    yield from _translate([*processes.workers, *processes.beat, *check_incidents(connections_of(visit.stores))], t)
+    yield from _translate([*processes.workers, *processes.beat, *check_incidents(_connections_of(visit.stores))], t)
     if held := len(visit.consent.requests.list_held()):
         yield Need(Level.WARN, t.count("operator.held", held))
     proofs = visit.consent.proof_uploads.list_awaited() if visit.sync.suppliers.has_rights else []
@@ -104,7 +104,7 @@ def _find_in_redis(visit: Visit, processes: Processes | None, today: date, t: Wo
 
 
 def _find_in_registry(visit: Visit, nights: Mapping[str, CheckResult], today: date, t: Words) -> Iterator[Need]:
-    overview, connections = visit.registry.overview, connections_of(visit.stores)
+    overview, connections = visit.registry.overview, _connections_of(visit.stores)
     for supplier, night in nights.items():
         for need in _translate([night], t):
             yield replace(need, text=t("operator.need.night", supplier=t(f"supplier.{supplier}"), told=need.text))
