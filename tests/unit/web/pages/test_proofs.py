@@ -111,6 +111,7 @@ def test_a_proof_waits_sealed_until_a_worker_sends_it(service: ApiService, sent:
     assert (answer.status_code, answer.headers["location"]) == (303, "/operator/invitations#proofs")
     assert sent.files == [], "no thread of the web waits for GRDF"
     assert "being sent" in browser.get("/operator/invitations").text
+    assert "proof of consent" not in browser.get("/operator").text, "nobody needs to act"
     kept = service.parts.stores.redis.lrange(f"releve:proof_files:{RIGHT}", 0, -1)
     assert len(kept) == 2 and not any("signed" in str(text) or "Martin" in str(text) for text in kept)
     service.parts.consent.proof_uploads.send_waiting()
