@@ -101,7 +101,7 @@ def test_a_worker_takes_the_steps_of_windows_before_it_begins_another(redis_url:
 def test_only_of_workers_that_say_nothing_anything_is_taken(broker: Broker) -> None:
     broker.publish("home1")
     assert broker.take("w1")
-    living = Heartbeat(broker.heartbeats, "nightly@one", "w1")
+    living = Heartbeat(broker.heartbeats, "nightly@one", "", "w1")
     living.start()
     assert requeue_orphans(broker.heartbeats, broker.messages) == 0
     living.stop()

@@ -52,7 +52,7 @@ _INVITATIONS: Final = Listing(
     "opened_at?",
     "no invitations",
 )
-_REQUESTS: Final = Listing("request, since, reason…, digits…?, closes, meters?, accounts?", "no request waits")
+_REQUESTS: Final = Listing("request, since, reason…, accounts, digits…?, closes?, meters?", "no request waits")
 _RIGHTS: Final = Listing(
     "id=right, account, meter, state, since, until, tenant?, proof?, proof until=proof_until?", "no rights yet"
 )
