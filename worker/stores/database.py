@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
     DateTime,
     Dialect,
@@ -33,6 +34,8 @@ from sqlalchemy import (
     create_engine,
     event,
     exc,
+    func,
+    select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
@@ -215,6 +218,17 @@ class Database:
         """Return the first column of a query's first row; None if the query has no rows."""
         row = self.first(query, parameters)
         return None if row is None else row[0]
+
+    def find_occurring(self, column: ColumnElement[Any], among: Iterable[Any], *conditions: Any) -> set[Any]:
+        """Return the values in ``among`` that occur in an indexed column, each by one look-up in the index.
+
+        It looks for the least value from each on: for an equal value, PostgreSQL may read the whole table if a few
+        values are frequent. ``conditions``: those of the index's rows.
+        """
+        least = select(func.min(column)).where(*conditions)
+        values = list(among)
+        found = [least.where(column >= one).scalar_subquery() for one in values]
+        return {*values} & {*self.fetch(select(*found))[0]} if found else set()
 
     def change(self, statement: UpdateBase) -> int:
         """Run one writing statement in its own transaction; return the number of rows that it changed."""

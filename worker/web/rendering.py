@@ -49,8 +49,8 @@ _NOT_LET_IN: Final = (403, 404, 409, 410)
 _FOLDER: Final = Path(__file__).parent
 _FORM_LIFE_S: Final = 7 * 86_400
 _SHOWN_BEFORE: Final = timedelta(days=14)
-# Pages without the notice: either their own text tells the same, or they are not for households.
 OPERATOR_PATH: Final = "/operator"
+# Pages without the notice: either their own text tells the same, or they are not for households.
 _WITHOUT: Final = ("/access", "/sign-in", OPERATOR_PATH, "/proxy")
 _CONFIRMING: Final = ("/stop", "/remove")  # The ends of paths whose page only asks to confirm.
 ENVIRONMENT: Final = Environment(
@@ -190,7 +190,7 @@ def _address_in_language(request: Request, language: str) -> str:
     """
     path = request.url.path
     if request.method != "GET" or path.startswith("/callback/") or (path.startswith("/proxy/") and "/auth" not in path):
-        return f"{'/operator' if path.startswith('/operator') else '/'}?{LANGUAGE_PARAMETER}={language}"
+        return f"{OPERATOR_PATH if path.startswith(OPERATOR_PATH) else '/'}?{LANGUAGE_PARAMETER}={language}"
     query = [(name, value) for name, value in request.query_params.multi_items() if name != LANGUAGE_PARAMETER]
     return own_address(path, [*query, (LANGUAGE_PARAMETER, language)])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import compress
 from typing import Final
 
 from sqlalchemy import case, distinct, func, null, or_, select, text
@@ -100,21 +99,10 @@ class Overview(SqlTable):
     def list_codes(self) -> list[str]:
         """Return the known codes that are accounts' reasons or with which last runs ended, sorted.
 
-        Each code is looked up in an index, so the time doesn't depend on the number of accounts: the least code from
-        it on, because PostgreSQL may read the whole table for an equal code if a few codes are frequent.
+        Each code is looked up in an index, so the time doesn't depend on the number of accounts.
         """
-        reason, last_code = ACCOUNTS.c.reason, SERIES_OUTCOMES.c.last_code
-        waits, fails = select(func.min(reason)).where(text(HAS_REASON)), select(func.min(last_code))
-        occurs = {
-            code: or_(
-                waits.where(reason >= code).scalar_subquery() == code,
-                fails.where(last_code >= code).scalar_subquery() == code,
-            )
-            for code in sorted(CLASS_BY_CODE)
-        }
-        with self._database.reading() as connection:
-            found = connection.execute(select(*occurs.values())).one()
-        return list(compress(occurs, found))
+        waits = self._database.find_occurring(_REASON, CLASS_BY_CODE, text(HAS_REASON))
+        return sorted(waits | self._database.find_occurring(SERIES_OUTCOMES.c.last_code, CLASS_BY_CODE))
 
     def count_errors(self, code: str | None = None) -> list[ErrorCount]:
         """Return the codes that are accounts' reasons or with which last runs ended, the most frequent first.

@@ -97,11 +97,7 @@ class SeriesChoice(SqlTable):
 
     def list_in_use(self) -> list[Series]:
         """Return the fleet's series and all series collected for active accounts, in the order of ``Series``."""
-        # PostgreSQL may read the whole table for an equal series, but finds the least one from it on in an index.
-        from_on = sa.select(sa.func.min(_C.series)).where(sa.text(ACTIVE))
-        asked = [from_on.where(_C.series >= one).scalar_subquery() for one in Series]
-        with self._database.reading() as connection:
-            in_use = set(connection.execute(sa.select(*asked)).one())
+        in_use = self._database.find_occurring(_C.series, Series, sa.text(ACTIVE))
         return [series for series in Series if series in in_use or series in self.fleet]
 
     def _series_where(self, *conditions: sa.ColumnElement[bool]) -> list[Series]:

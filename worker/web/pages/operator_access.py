@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -46,11 +46,11 @@ from worker.web.dependencies import (
     read_cookie,
     set_session_cookie,
 )
-from worker.web.rendering import render_message, render_with_form
+from worker.web.rendering import OPERATOR_PATH, render_message, render_with_form
 from worker.web.request_audit import note_actor, note_refusal
 
 log = logging.getLogger("releve.web")
-PATH: Final = "/operator"
+PATH: Final = OPERATOR_PATH
 router = APIRouter(prefix=PATH)
 LONGEST_TEXT: Final = 100  # The most characters of a text that an operator types to search.
 _FORM_LIFE_S: Final = 86_400
@@ -300,6 +300,14 @@ def _subject(visit: Visit, name: str) -> str:
     """
     group = hashlib.sha256(plain_name(name).encode("utf-8", "replace")).hexdigest()[:1]
     return f"{visit.address}:{group}"
+
+
+def parse_day(text: str) -> date | None:
+    """Return the day that a form's field names; None for anything else."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def titles_of_tenants(registry: Registry) -> dict[str, str]:

@@ -32,9 +32,9 @@ from worker.web.pages.operator_access import (
     OperatorForm,
     OperatorVisit,
     check_again,
+    parse_day,
     titles_of_tenants,
 )
-from worker.web.pages.operator_audit import parse_day
 from worker.web.rendering import render, render_message, words_of
 from worker.web.request_audit import note_refusal
 

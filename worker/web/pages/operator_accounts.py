@@ -176,9 +176,15 @@ def _address(values: Mapping[str, str], **more: str) -> str:
 
 
 def _page(
-    visit: OperatorVisit, title: str, rows: Sequence[ListedAccount] = (), status: int = 200, **values: Any
+    visit: OperatorVisit,
+    title: str,
+    rows: Sequence[ListedAccount] = (),
+    status: int = 200,
+    *,
+    choice: AccountChoice | None = None,
+    **values: Any,
 ) -> Response:
-    usual = {"choice": None, "first": None, "next": None, "search_fault": None}
+    usual = {"first": None, "next": None, "search_fault": None}
     return render(
         visit.request,
         "operator_accounts.html",
@@ -186,7 +192,8 @@ def _page(
         title=title,
         rows=rows[:ACCOUNTS_A_PAGE],
         is_cut=len(rows) > ACCOUNTS_A_PAGE,
-        tenants=titles_of_tenants(visit.registry),
+        choice=choice,
+        tenants=choice.options["tenant"] if choice else titles_of_tenants(visit.registry),
         **visit.describe(),
         **(usual | values),
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Response
 
 from worker.domain.audit_entry import DONE, ActorKind, AuditAction, AuditFilter, days_of
-from worker.web.pages.operator_access import PATH, OperatorDep, titles_of_tenants
+from worker.web.pages.operator_access import PATH, OperatorDep, parse_day, titles_of_tenants
 from worker.web.rendering import render
 
 router = APIRouter(prefix=PATH)
@@ -41,11 +40,3 @@ def show_audit(visit: OperatorDep) -> Response:
         newest=f"{PATH}/audit?{urlencode(kept)}" if before else None,
         older=f"{PATH}/audit?{urlencode({**kept, 'before': shown[-1].id})}" if more else None,
     )
-
-
-def parse_day(text: str) -> date | None:
-    """Return the day that a form's field names; None for anything else."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None

@@ -44,10 +44,10 @@ def operator_page(visit: OperatorVisit) -> Response:
     """Return the page of a signed-in operator."""
     stores, sync, counts = visit.stores, visit.sync, _load_counts(visit)
     try:
-        processes, live = find_processes(stores), _read_live(sync)
+        processes, quotas = find_processes(stores), _read_quotas(sync)
     except StoreUnavailable as error:  # The registry has answered already, so Redis doesn't answer.
         log.warning("the operator's page can't read Redis", extra=fields(reason=str(error)))
-        processes, live = None, {"quotas": []}
+        processes, quotas = None, []
     return render(
         visit.request,
         "operator.html",
@@ -56,8 +56,8 @@ def operator_page(visit: OperatorVisit) -> Response:
         queues=processes.queues if processes else None,
         tomorrow=counts["nights"][sync.suppliers.main.supplier.name],
         preset=sync.suppliers.main.endpoints.preset.name,
+        quotas=quotas,
         **counts,
-        **live,
         **visit.describe(),
     )
 
@@ -98,17 +98,15 @@ def _count_fleet(stores: Stores, sync: Sync) -> dict[str, Any]:
     }
 
 
-def _read_live(sync: Sync) -> dict[str, Any]:
-    """Return the page's values from Redis: each supplier's quota and gate, the main supplier's first."""
+def _read_quotas(sync: Sync) -> list[dict[str, Any]]:
+    """Return each supplier's quota and gate, the main supplier's first."""
     main = sync.suppliers.main.supplier.name
     presets = {name: sync.suppliers[name].endpoints.preset for name in (main, *(sync.suppliers.keys() - {main}))}
     states = {name: sync.ledgers[name].state(preset.quota_names) for name, preset in presets.items()}
-    return {
-        "quotas": [
-            {"supplier": name, "preset": presets[name].name, "state": state, "gate_s": math.ceil(state.opens_in_s)}
-            for name, state in states.items()
-        ],
-    }
+    return [
+        {"supplier": name, "preset": presets[name].name, "state": state, "gate_s": math.ceil(state.opens_in_s)}
+        for name, state in states.items()
+    ]
 
 
 def _fresh_hours(stores: Stores, nightly: Sequence[Series]) -> dict[datetime, dict[Series, HourFreshness | None]]:
