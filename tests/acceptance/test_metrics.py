@@ -75,9 +75,12 @@ def test_what_a_sync_came_to_is_counted(metrics: WorkerMetrics) -> None:
 def test_tasks_are_counted_and_how_long_they_waited(metrics: WorkerMetrics) -> None:
     samples = metrics.samples()
     runs = samples["releve_task_seconds_count"]
-    assert runs[("tasks.pipeline.store",)] == runs[("tasks.pipeline.fetch",)] == 9
+    assert runs[("tasks.pipeline.store",)] == 9
     waits = samples["releve_task_wait_seconds_count"]
     assert (waits[("nightly",)], waits[("steps",)]) == (2, 3 * 9)  # Each step waits, the first in its window's lane.
+    # Two choices of a history's next window may publish the same one; the second ``fetch`` finds it done, and ends.
+    in_lanes = sum(waits[(lane,)] for lane in ("first_screen", "backfill", "nightly"))
+    assert in_lanes == runs[("tasks.pipeline.fetch",)] >= 9
     assert sum(waits.values()) >= sum(runs.values())
     assert "releve_task_failures_total" not in samples
     assert samples["process_resident_memory_bytes"][()] > 1_000_000
