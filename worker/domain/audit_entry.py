@@ -70,6 +70,12 @@ class AuditAction(StrEnum):
     ALERTS_SET = "alerts.set"
     BACKUP_MAKE = "backup.make"
     BACKUP_RESTORE = "backup.restore"
+    CAMPAIGN_ADD = "campaign.add"
+    CAMPAIGN_ANSWER = "campaign.answer"  # A person presses a button of the page that a campaign's link opens.
+    CAMPAIGN_EXPORT = "campaign.export"
+    CAMPAIGN_REMOVE = "campaign.remove"
+    CAMPAIGN_RESUME = "campaign.resume"
+    CAMPAIGN_STOP = "campaign.stop"
     CONSENT_BEGIN = "consent.begin"
     CONSENT_CONNECT = "consent.connect"
     CONSENT_NEW_HOLDER = "consent.new_holder"

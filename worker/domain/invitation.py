@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from worker.domain.account import DEFAULT_TENANT
+from worker.domain.campaign import is_voucher
 from worker.domain.transitions import Transitions
 
 INVITATION_LIFE: Final = timedelta(hours=72)
@@ -81,6 +82,14 @@ class Invitation:
     def last_digits(self) -> str | None:
         """The last four digits of the meter's number, such as ``…0011``; None if the invitation is for an account."""
         return f"…{self.usage_point_id[-4:]}" if self.usage_point_id else None
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether a campaign mailed it to an address that the meter's household hasn't confirmed.
+
+        Such an invitation proves a consent, but opens nothing of the past.
+        """
+        return self.purpose is InvitationPurpose.METER and is_voucher(self.created_by)
 
     def state_at(self, now: datetime) -> InvitationState:
         """Return the state of the invitation at this moment; a used invitation never expires."""

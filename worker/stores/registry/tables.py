@@ -42,6 +42,7 @@ from worker.domain.account import DEFAULT_TENANT, AccountState
 from worker.domain.answers import DeviationKind
 from worker.domain.audit_entry import AUDIT_KEPT
 from worker.domain.calls import AnswerClass
+from worker.domain.campaign import RecipientState
 from worker.domain.consents import ConsentKind, Proof
 from worker.domain.evidence import DatesSource, EvidenceEvent
 from worker.domain.invitation import InvitationPurpose
@@ -648,8 +649,39 @@ OUTPUT_REMOVALS = _table(
     Column("key", sortable(20), primary_key=True),
     Column("day", String(10)),  # The local day of a reading that the output can't delete; else NULL.
 )
+# The campaigns that ask households to consent again; they are written only by the operator and the web application.
+CAMPAIGNS = _table(
+    "campaigns",
+    Column("id", sortable(32), primary_key=True),
+    Column("created_by", String(100), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("choice", String(200), nullable=False),  # The options of the choice, without personal data.
+    Column("per_day", Integer, nullable=False),
+    Column("is_running", Boolean, nullable=False),
+)
+CAMPAIGN_RECIPIENTS = _table(
+    "campaign_recipients",
+    Column("id", sortable(32), primary_key=True),
+    Column("campaign_id", sortable(32), ForeignKey("campaigns.id"), nullable=False),
+    Column("account_id", sortable(32), ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("mail_id", sortable(32), nullable=False),  # The same for all accounts of one address: they share a mail.
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("household_id", String(32)),  # NULL: the address comes from the operator's list.
+    Column("sealed_address", Text),  # The list's address, sealed with the session key; NULL after the answer.
+    Column("state", _word(RecipientState, 20), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", UtcDateTime, nullable=False),
+    Column("claimed_at", UtcDateTime),
+    Column("mailed_at", UtcDateTime),
+    Column("opened_at", UtcDateTime),
+    Column("asked_at", UtcDateTime),
+    Column("answered_at", UtcDateTime),
+    Column("invitation_id", String(32), index=True),
+    Column("last_error", String(200), nullable=False),
+    Index("ix_campaign_recipients_campaign_id", "campaign_id", "state", "next_attempt_at"),
+)
 # The tables from which the removal of an account deletes its rows. The account's token is deleted separately.
 PERSONAL = (
     *(SERIES_OUTCOMES, USAGE_POINTS, ACCOUNT_DETAILS, READING_CHANGES, CORRECTIONS, RAW_ANSWERS),
-    *(OUTPUT_REMOVALS, OUTPUT_CHANGES, OUTPUTS),
+    *(OUTPUT_REMOVALS, OUTPUT_CHANGES, OUTPUTS, CAMPAIGN_RECIPIENTS),
 )
