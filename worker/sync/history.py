@@ -27,6 +27,7 @@ from worker.domain.completeness import (
 )
 from worker.domain.documents import ALL_KEYS, Entry, key_range, to_entry
 from worker.domain.messages import WindowJob
+from worker.domain.schedule import told_day
 from worker.domain.series import Series, curve_of, find_curve, is_gateway
 from worker.domain.windows import (
     ONE_DAY,
@@ -34,6 +35,7 @@ from worker.domain.windows import (
     HistoryDays,
     civil_date,
     day_length,
+    newest_wanted_day,
     plan_history,
     split_window,
     subtract_windows,
@@ -63,6 +65,10 @@ class History:
     def today(self) -> date:
         """Return the civil date at the meters, whatever this machine's time zone."""
         return civil_date(self.now())
+
+    def newest_due_day(self, series: Series) -> date:
+        """Return the newest day that lists expect of a series: until the night's run has begun, that of yesterday."""
+        return newest_wanted_day(told_day(self.now(), self.nightly_at), series)
 
     def wanted_window(self, series: Series) -> DateWindow | None:
         """Return the days of the whole history; None if nothing of this series is wanted."""

@@ -132,6 +132,7 @@ class RequestGuard:
                 if settings.is_home:
                     headers.setdefault("Referrer-Policy", own_home.OWN_PAGES)
                 set_security_headers(request, headers, message["status"])
+                headers.update(getattr(request.state, "rate_limit", {}))
             await send(message)
             if message["type"] == "http.response.body":
                 await _record_visits(request)

@@ -25,7 +25,7 @@ import secrets
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any, Final
@@ -33,7 +33,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 from config.settings import Settings
 from worker.accounts.household_access import CODE
@@ -65,7 +65,7 @@ OPERATOR_COOKIE: Final = "releve_operator"
 FORM_COOKIE: Final = "releve_form"
 RIGHT_STATE: Final = "/connect/right/state"  # Shows the state of the access right that this browser declared.
 DEVICE: Final = "127.0.0.1"  # How the page of sessions names the home's own computer.
-_NUMBER: Final = re.compile(r"\s*[-+]?[\d.]*(e[-+]?\d+)?\s*", re.IGNORECASE)
+_DAY: Final = re.compile(r"\s*\d{4}-\d{2}-\d{2}")
 _FORWARDED: Final = ("forwarded", "via", "x-real-ip", "true-client-ip", "cf-connecting-ip")
 _FORWARDED_PREFIX: Final = "x-forwarded"
 
@@ -281,14 +281,26 @@ def _session_of_home(request: Request, access: WebAccess, session: Session) -> S
     return session if session.key is None else replace(session, household=access.home.find_household())
 
 
-def _refuse_number(value: object) -> object:
-    """Return the value. Raises ValueError for a number, which pydantic would take for seconds since 1970."""
-    if isinstance(value, (int, float)) or _NUMBER.fullmatch(str(value)):
-        raise ValueError("write a day like 2024-07-25")
-    return value
+def _begins_with_day(advice: str) -> BeforeValidator:
+    """Return a check that refuses other texts with ``advice``; pydantic would take a number for seconds since 1970."""
+
+    def check(value: object) -> object:
+        if _DAY.match(str(value)) is None:
+            raise ValueError(advice)
+        return value
+
+    return BeforeValidator(check)
 
 
-Day = Annotated[date, BeforeValidator(_refuse_number)]
+def _to_century(moment: datetime) -> datetime:
+    """Return the moment; the nearest one of this century for another, which the database may not be able to hold."""
+    return min(max(moment, datetime(2000, 1, 1, tzinfo=UTC)), datetime(2100, 1, 1, tzinfo=UTC))
+
+
+Day = Annotated[date, _begins_with_day("write a day like 2024-07-25")]
+Moment = Annotated[
+    AwareDatetime, _begins_with_day("write a time like 2024-07-25T06:00:00Z"), AfterValidator(_to_century)
+]
 Csrf = Annotated[str, Form()]  # A form's hidden field with the CSRF token.
 LastId = Annotated[str, Query(max_length=32, pattern=r"^[a-z0-9]*$", description="The last id of the page before.")]
 SessionDep = Annotated[Session, Depends(get_session)]

@@ -1,6 +1,7 @@
 """Errors as answers: a page in the reader's language, or JSON for programs; never a traceback.
 
-The API answers ``{"error": code, "message": text}``, and the OAuth proxy uses the field names of RFC 6749, 5.2.
+The API answers with problems as of RFC 9457, which also have the fields ``error`` and ``message`` of version 0.2.0. The
+OAuth proxy uses the field names of RFC 6749, 5.2.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from starlette.routing import Match, Mount
 from worker.domain.retry import CLIENT_DELAY_S
 from worker.errors import IncidentOpen, MeterElsewhere, RateLimited, TransientError, UnknownAccount, WorkerError
 from worker.logs import fields
-from worker.web.dependencies import EarlyAnswer, FormRefused
+from worker.texts import translate
+from worker.web.dependencies import EarlyAnswer, FormRefused, settings_of
 from worker.web.rendering import SIGN_IN, refuse_form, render_message, set_security_headers
 from worker.web.request_audit import note_refusal
 
@@ -35,6 +37,8 @@ _PAGES: Final = (
     "foreign_host",
     "foreign_origin",
 )
+PROBLEM: Final = "application/problem+json"
+API_DOCS: Final = "/api/docs"  # The page has an anchor for each code of the API.
 _HTTP_CODES: Final = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed"}
 
 
@@ -79,7 +83,7 @@ async def _answer_error(request: Request, error: Exception) -> Response:
         return error.response
     if isinstance(error, FormRefused):
         return refuse_form(request, error.back)
-    response = to_response(request, _to_refusal(error))
+    response = to_response(request, _to_refusal(request, error))
     if _HTTP_CODES.get(response.status_code) == "method_not_allowed":
         response.headers["Allow"] = _find_methods(request)
     # The answer to a bug of ours bypasses all middleware, which otherwise adds the headers.
@@ -105,7 +109,15 @@ def to_response(request: Request, refusal: HttpRefusal) -> Response:
     path, code = request.url.path, refusal.code
     note_refusal(request, code)
     if path.startswith("/api/"):
-        return JSONResponse({"error": code, "message": str(refusal)}, refusal.status, refusal.headers)
+        body = {
+            "type": f"{settings_of(request).public_url}{API_DOCS}#{code}",
+            "title": translate(f"problem.{code}", "en"),
+            "status": refusal.status,
+            "detail": str(refusal),
+            "error": code,
+            "message": str(refusal),
+        }
+        return JSONResponse(body, refusal.status, refusal.headers, media_type=PROBLEM)
     if path.startswith("/proxy/"):
         body = {"error": code, "error_description": str(refusal)}
         return JSONResponse(body, refusal.status, {"Pragma": "no-cache", **refusal.headers})
@@ -116,7 +128,7 @@ def to_response(request: Request, refusal: HttpRefusal) -> Response:
     return page
 
 
-def _to_refusal(error: Exception) -> HttpRefusal:
+def _to_refusal(request: Request, error: Exception) -> HttpRefusal:
     match error:
         case HttpRefusal():
             return error
@@ -132,6 +144,9 @@ def _to_refusal(error: Exception) -> HttpRefusal:
             message = "a part of the service does not answer: try again"
             return HttpRefusal(503, "unavailable", message, wait_s=error.retry_after_s or CLIENT_DELAY_S)
         case RequestValidationError():
+            if any(fault["loc"] == ("body",) for fault in error.errors()) and not _may_be_json(request):
+                message = "send the body as JSON, with the header Content-Type: application/json"
+                return HttpRefusal(415, "unsupported_media_type", message)
             return HttpRefusal(422, "invalid_request", "; ".join(map(_describe_fault, error.errors())))
         case HTTPException():
             code = _HTTP_CODES.get(error.status_code, "refused")
@@ -141,6 +156,12 @@ def _to_refusal(error: Exception) -> HttpRefusal:
         case _:
             pass  # A bug of ours: Starlette logs its traceback.
     return HttpRefusal(500, "failed", "the service can't do this: its operator can find the reason in the log")
+
+
+def _may_be_json(request: Request) -> bool:
+    """Return whether the request has no body, or says that its body is JSON."""
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return request.headers.get("Content-Length", "0") == "0" or kind.endswith(("/json", "+json"))
 
 
 def _describe_fault(fault: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 import zlib
 from dataclasses import replace
 from datetime import timedelta
@@ -186,8 +187,11 @@ def test_each_token_and_each_session_has_its_own_rate(redis_url: str, tmp_path: 
     with open_api_service(redis_url, tmp_path, api_calls_per_minute=3) as service:
         account_id = service.add()
         for caller in (service.client(), service.client(), service.browser(account_id), service.browser(account_id)):
-            statuses = [caller.get("/api/accounts").status_code for _ in range(5)]
-            assert statuses == [200, 200, 200, 429, 429]
+            answers = [caller.get("/api/accounts") for _ in range(5)]
+            assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+            left = [re.fullmatch(r'"api";r=(\d);t=\d+', answer.headers["RateLimit"]) for answer in answers]
+            assert [match and match[1] for match in left] == ["2", "1", "0", "0", "0"]
+            assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"api";q=3;w=60'}
         refused = caller.get("/api/accounts")
         assert refused.json()["error"] == "too_many_requests"
         assert 0 < int(refused.headers["Retry-After"]) <= 120

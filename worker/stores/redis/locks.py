@@ -94,13 +94,21 @@ class RateLimiter(PrefixedKeys):
 
     def count_call(self, rate: Rate, subject: str) -> int:
         """Count a call of ``subject``. Return 0 if it is allowed, else the seconds until the next allowed call."""
+        left, window_s = self.count(rate, subject)
+        return window_s if left < 0 else 0
+
+    def count(self, rate: Rate, subject: str) -> tuple[int, int]:
+        """Count a call of ``subject``. Return how many more are allowed, and the seconds until the window ends.
+
+        The number is negative if the call itself is not allowed.
+        """
         key = self._key("limit", rate.name, subject)
         with self._redis.pipeline() as pipe:
             pipe.set(key, 0, ex=rate.window_s, nx=True)
             pipe.incr(key)
             pipe.pttl(key)
             _, calls, left_ms = pipe.execute()
-        return math.ceil(left_ms / 1000) if calls > rate.calls else 0
+        return rate.calls - calls, math.ceil(left_ms / 1000)
 
     def closed_for_s(self, rate: Rate, subject: str) -> int:
         """Return what ``count_call`` would return for the next call, without counting it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -11,15 +10,17 @@ from fastapi.routing import APIRoute
 
 from worker.web.api import accounts, invitations, measures, progress
 from worker.web.api.callers import CallerDep
-from worker.web.error_pages import HttpRefusal
+from worker.web.error_pages import PROBLEM, HttpRefusal
 
 _DESCRIPTION = """Measures of Linky meters, as kept by this Relève.
 
 A client sends `Authorization: Bearer TOKEN`, made with `releve access add-token`; tokens are never read from an
 address. A household's browser session sees its own accounts alone. Everything else is refused.
 
-Refusals and failures all have the shape `{"error": code, "message": text}`. Calls are limited by token, session and
-address: 429 says in `Retry-After` when to come back. Lists come in pages; follow `next` until it is null.
+Refusals and failures are problems as of RFC 9457 (`application/problem+json`); `error` is a code for programs.
+
+Calls are limited by token, session and address: `RateLimit` says how many are left, and `Retry-After` of a 429 when to
+come back. Lists come in pages; follow `next` until it is null.
 """
 _PREFIX: Final = "/api"
 _BY_TOKEN: Final[dict[str, list[str]]] = {"token": []}
@@ -48,9 +49,8 @@ async def refuse_unknown_query(request: Request, _: CallerDep) -> None:
 
 
 def _operation_id(route: APIRoute) -> str:
-    """Return the id in FastAPI's own form, but with the function's name: the route's name may be an audit action."""
-    name = re.sub(r"\W", "_", f"{route.endpoint.__name__}{route.path_format}")
-    return f"{name}_{min(route.methods or ()).lower()}"
+    """Return the function's name, from which generated clients make the names of their functions."""
+    return route.endpoint.__name__
 
 
 router = APIRouter(
@@ -62,17 +62,22 @@ for _routes in (accounts.router, accounts.audit_router, invitations.router, meas
 
 class _DescribedApp(FastAPI):
     def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema:
+            return self.openapi_schema
         schema = super().openapi()
         for path, operations in schema["paths"].items():
             for method, operation in operations.items():
                 operation["security"] = [_BY_TOKEN] if path.startswith(_FOR_CLIENTS) else _SECURITY[method]
+                for status, answer in operation["responses"].items():
+                    if status >= "400":
+                        answer["content"] = {PROBLEM: answer["content"].pop("application/json")}
         return schema
 
 
 def create_described_app() -> FastAPI:
     """Return an application, still without routes, whose OpenAPI description names how each call is authenticated."""
     return _DescribedApp(
-        title="Relève",
+        title="Releve API",  # Generators make the name of a package from it.
         version=version("releve"),
         description=_DESCRIPTION,
         docs_url=None,

@@ -5,6 +5,7 @@ One more route shows the audit trail, in which a client sees who did what to its
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Final
 from urllib.parse import urlencode
@@ -23,12 +24,12 @@ from worker.domain.series import Series, SeriesSwitch
 from worker.errors import MeterElsewhere
 from worker.runtime.consent_parts import build_series_chooser, erase, stop_consent
 from worker.runtime.stores import Stores
-from worker.stores.registry import Registry
+from worker.stores.registry.account_lists import AccountFilter
 from worker.web import dependencies
 from worker.web.api import schemas
 from worker.web.api.callers import Caller, MayErase, MayStop, ReadAccounts, ReadAsClient, ReadAudit, WriteAccounts
 from worker.web.api.schemas import AccountId, AccountPage, SeriesSwitches, error_responses
-from worker.web.dependencies import Day, LastId, RegistryDep, StoresDep, SyncDep, VisitDep
+from worker.web.dependencies import Day, LastId, Moment, RegistryDep, StoresDep, SyncDep, VisitDep
 from worker.web.error_pages import HttpRefusal, meter_elsewhere
 from worker.web.request_audit import note_subject
 
@@ -41,28 +42,60 @@ MOST_ENTRIES: Final = 500
 @router.get("/accounts", summary="List accounts", responses=error_responses(422))
 def list_accounts(
     registry: RegistryDep,
+    sync: SyncDep,
     caller: ReadAccounts,
     limit: Annotated[int, Query(ge=1, le=MOST_ACCOUNTS, description="Accounts a page.")] = 100,
     after: LastId = "",
+    state: Annotated[AccountState | None, Query(description="Only accounts in this state.")] = None,
+    error: Annotated[
+        str | None,
+        Query(
+            pattern=r"^[A-Za-z_.]{1,64}$",
+            description="Only accounts that wait under this code, or of which a series last ended with it. The first "
+            "part of a code includes all its kinds.",
+            examples=["VENDOR_DOWN"],
+        ),
+    ] = None,
+    late: Annotated[
+        Series | None, Query(description="Only accounts that lack the newest day expected of this series.")
+    ] = None,
+    changed_since: Annotated[
+        Moment | None,
+        Query(
+            description="Only accounts whose measures or state may have changed: since this time a run of a series "
+            "has ended, even without anything new, or a file was imported, or the state or reason has changed.",
+            examples=["2024-07-25T06:00:00Z"],
+        ),
+    ] = None,
 ) -> AccountPage:
-    """List the accounts of the client's service, except removed ones; for a session, list the household's own."""
+    """List the accounts of the client's service, except removed ones; for a session, list the household's own.
+
+    Filters can be combined. To follow changes, note the time before each first page, and give it the next time.
+    """
+    own = None if caller.session is None else dependencies.load_accounts(registry, caller.session)
+    wanted = AccountFilter(
+        state=state,
+        code=error,
+        late=late,
+        late_since=None if late is None else sync.history.newest_due_day(late),
+        tenant=caller.tenant if own is None else None,
+        changed_since=changed_since,
+        ids=None if own is None else [account.id for account in own],
+    )
     # One account more than requested shows whether there is a next page.
-    accounts = _page_accounts(caller, registry, after, limit + 1)
-    page = [_summarize(account, caller) for account in accounts[:limit]]
-    more = len(accounts) > limit
-    return AccountPage(accounts=page, next=f"/api/accounts?limit={limit}&after={page[-1].account}" if more else None)
+    ids = registry.lists.find_ids(wanted, after, limit + 1)
+    accounts = registry.accounts.get_many(ids[:limit])
+    page = [_summarize(accounts[account_id], caller) for account_id in ids[:limit]]
+    facts = {"limit": limit, "state": state, "error": error, "late": late, "changed_since": changed_since}
+    more = len(ids) > limit
+    return AccountPage(accounts=page, next=f"/api/accounts?{_query(facts)}&after={ids[limit - 1]}" if more else None)
 
 
-def _page_accounts(caller: Caller, registry: Registry, after: str, limit: int) -> list[Account]:
-    """Return the accounts after the id ``after`` that the caller may see, sorted by id, without removed accounts."""
-    if caller.session is None:
-        return registry.accounts.page(after, limit, tenant=caller.tenant)
-    own = dependencies.load_accounts(registry, caller.session)
-    existing = (account for account in own if account.state is not AccountState.DELETED and account.id > after)
-    return sorted(existing, key=lambda account: account.id)[:limit]
+def _query(facts: Mapping[str, object]) -> str:
+    return urlencode({name: value for name, value in facts.items() if value is not None})
 
 
-@router.post("/accounts/search", summary="Find accounts", responses=error_responses(400, 411, 413, 422))
+@router.post("/accounts/search", summary="Find accounts", responses=error_responses(400, 411, 413, 415, 422))
 def search_accounts(search: schemas.AccountSearch, registry: RegistryDep, caller: ReadAsClient) -> AccountPage:
     """Find the account of your service that reads this meter, or your service's accounts with this reference.
 
@@ -89,7 +122,7 @@ def read_account(account_id: AccountId, registry: RegistryDep, caller: ReadAccou
     name=AuditAction.ACCOUNT_ADD,
     summary="Add an account",
     status_code=201,
-    responses=error_responses(400, 409, 411, 413, 422),
+    responses=error_responses(400, 409, 411, 413, 415, 422),
 )
 def add_account(new: schemas.NewAccount, visit: VisitDep, caller: WriteAccounts, response: Response) -> AccountSummary:
     """Add the account of a meter whose holder has consented to your application, and start its first sync.
@@ -212,7 +245,7 @@ def read_series(account_id: AccountId, stores: StoresDep, caller: ReadAccounts) 
     "/accounts/{account_id}/series",
     name=AuditAction.ACCOUNT_SERIES,
     summary="Choose an account's series",
-    responses=error_responses(400, 404, 409, 411, 413, 422),
+    responses=error_responses(400, 404, 409, 411, 413, 415, 422),
 )
 def choose_series(
     account_id: AccountId, choices: schemas.SeriesChoices, stores: StoresDep, caller: WriteAccounts
@@ -262,9 +295,8 @@ def read_audit(
     entries = registry.audit.page(wanted, limit + 1, before=before)
     page = [schemas.AuditRow.model_validate(entry) for entry in entries[:limit]]
     facts = {"account": account, "actor": actor, "action": action, "since": since, "until": until, "limit": limit}
-    query = urlencode({name: value for name, value in facts.items() if value is not None})
     more = len(entries) > limit
-    return schemas.AuditPage(entries=page, next=f"/api/audit?{query}&before={page[-1].id}" if more else None)
+    return schemas.AuditPage(entries=page, next=f"/api/audit?{_query(facts)}&before={page[-1].id}" if more else None)
 
 
 def _actor(caller: Caller) -> str:

@@ -141,7 +141,8 @@ def _count_bad_token(visit: dependencies.Visit, text: str) -> None:
     if (token_id := visit.registry.api_tokens.find_named(text)) is not None:
         subjects.append((BAD_TOKENS_OF_ID, token_id))
     for rate, subject in subjects:
-        _count_call(visit, rate, subject)
+        if wait_s := visit.count_call(rate, subject):
+            raise _too_many_requests(wait_s)
     limiter = RateLimiter(visit.stores.redis)
     blocked = any(limiter.closed_for_s(rate, subject) for rate, subject in subjects)
     # The token itself is never logged. Beyond the limit nothing is logged, so that the log doesn't grow with the
@@ -203,8 +204,19 @@ def _api_rate(settings: Settings) -> Rate:
 
 
 def _count_call(visit: dependencies.Visit, rate: Rate, subject: str) -> None:
-    if wait_s := visit.count_call(rate, subject):
-        raise HttpRefusal(429, "too_many_requests", f"too many calls: try again in {wait_s} s", wait_s=wait_s)
+    """Count a call, and tell the caller how many are left. Raises HttpRefusal 429."""
+    left, window_s = RateLimiter(visit.stores.redis).count(rate, subject)
+    # Source: draft-ietf-httpapi-ratelimit-headers-10.
+    visit.request.state.rate_limit = {
+        "RateLimit-Policy": f'"{rate.name}";q={rate.calls};w={rate.window_s}',
+        "RateLimit": f'"{rate.name}";r={max(left, 0)};t={window_s}',
+    }
+    if left < 0:
+        raise _too_many_requests(window_s)
+
+
+def _too_many_requests(wait_s: int) -> HttpRefusal:
+    return HttpRefusal(429, "too_many_requests", f"too many calls: try again in {wait_s} s", wait_s=wait_s)
 
 
 def _unauthorized(message: str, extra: str = "") -> HttpRefusal:

@@ -17,7 +17,7 @@ from worker.errors import MeterElsewhere
 from worker.runtime.consent_parts import build_inviter
 from worker.stores.registry.invitations import UnknownInvitation
 from worker.web.api.callers import Caller, ReadAsClient, WriteAccounts
-from worker.web.api.schemas import Fault, InvitationPage, NewInvitation, error_responses
+from worker.web.api.schemas import InvitationPage, NewInvitation, Problem, error_responses
 from worker.web.dependencies import LastId, RegistryDep, Visit, VisitDep
 from worker.web.error_pages import HttpRefusal, meter_elsewhere
 from worker.web.request_audit import note_subject
@@ -26,13 +26,13 @@ router = APIRouter(tags=["invitations"])
 MOST_INVITATIONS: Final = 500
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     409: {
-        "model": Fault,
+        "model": Problem,
         "description": "`meter_has_account`: give the account for the same person, or `new_holder` for another. "
         "`meter_has_no_account`: leave out `new_holder`. `METER_ELSEWHERE`: another tenant reads this meter. "
         "`no_mail_service`: `RELEVE_NOTIFY_URL` has no mail service.",
     }
 }
-_UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"model": Fault, "description": "No such invitation."}}
+_UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"model": Problem, "description": "No such invitation."}}
 
 
 @router.post(
@@ -40,7 +40,7 @@ _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"model": Fault, "descr
     name=AuditAction.INVITATION_CREATE,
     summary="Invite a person",
     status_code=201,
-    responses={**error_responses(400, 404, 411, 413, 422), **_REFUSALS},
+    responses={**error_responses(400, 404, 411, 413, 415, 422), **_REFUSALS},
 )
 def invite(new: NewInvitation, visit: VisitDep, caller: WriteAccounts) -> SentInvitation:
     """Create a secret link through which one person consents; the link can be used once, within 72 hours.

@@ -97,7 +97,7 @@ def read_measures(
     account = caller.load_account(stores.registry, account_id)
     usual = daily_of(supplier=account.supplier)
     doctype = file_formats.find_asked_doctype(series or usual, by)
-    # Answers about gas always name the series; answers about electricity only if the call does, as for older clients.
+    # Names of files and links about electricity name the series only if the call does, as in version 0.2.0.
     if usual is not daily_of():
         series = doctype.series
     days = file_formats.check_days(first, last, sync.history.today())
@@ -120,10 +120,17 @@ def read_measures(
             text, headers=headers | file_formats.attachment_header(f"{name}.csv"), media_type=file_formats.CSV_TYPE
         )
     bodies = [to_public_fields(document, doctype) for document in documents]
-    unit = doctype.series.description.quantity.load_unit
-    named = {"series": series, "doctype": doctype.full_name, "unit": unit} if series else {}
+    page = {
+        "account": account_id,
+        "series": series or doctype.series,
+        "by": by,
+        "doctype": doctype.full_name,
+        "unit": doctype.series.description.quantity.load_unit,
+        "documents": bodies,
+        "next": link,
+    }
     # Without pydantic, because checking thousands of stored documents would take longer than reading them.
-    return JSONResponse({"account": account_id, **named, "by": by, "documents": bodies, "next": link}, headers=headers)
+    return JSONResponse(page, headers=headers)
 
 
 def _query(parameters: Mapping[str, object], after: str) -> str:

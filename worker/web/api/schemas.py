@@ -27,9 +27,15 @@ AccountId = Annotated[
 ]
 
 
-class Fault(BaseModel):
-    """The body of every refusal and failure."""
+class Problem(BaseModel):
+    """The body of every refusal and failure (RFC 9457)."""
 
+    type: str = Field(
+        description="Where this code is explained.", examples=["https://releve.example.org/api/docs#unknown_account"]
+    )
+    title: str = Field(description="What the code means.", examples=["Unknown account"])
+    status: int = Field(description="The HTTP status.", examples=[404])
+    detail: str = Field(description="The same text as `message`.", examples=["no such account, or you may not see it"])
     error: str = Field(description="Code for programs; it does not change.", examples=["unknown_account"])
     message: str = Field(description="Text for people, one line.", examples=["no such account, or you may not see it"])
 
@@ -222,13 +228,11 @@ class Measure(BaseModel):
 
 
 class MeasurePage(BaseModel):
-    """A page of documents. For electricity, `series`, `doctype` and `unit` are only set if the call names a series."""
-
     account: str = Field(examples=[EXAMPLE_ID])
-    series: Series | None = Field(None)
-    by: str = Field(examples=["hour"])
-    doctype: str | None = Field(None, examples=["com.grandlyon.enedis.hour"])
-    unit: str | None = Field(None, description="Unit of `load`.", examples=["kWh"])
+    series: Series
+    by: Period
+    doctype: str = Field(examples=["com.grandlyon.enedis.hour"])
+    unit: str = Field(description="Unit of `load`.", examples=["kWh"])
     documents: list[Measure] = Field(description="In time order. A period without a reading has no document.")
     next: str | None = Field(description="Path of the next page, null after the last one.", examples=[None])
 
@@ -290,9 +294,10 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         409: "The account is in no state for this.",
         411: "The body has no length.",
         413: "The body is too large.",
+        415: "The body's content type is not JSON.",
         422: "The request is malformed.",
         429: "Too many calls; `Retry-After` says when to come back.",
         503: "A part of the service does not answer; `Retry-After` says when to come back.",
     }
     codes = sorted({401, 403, 429, 503, *statuses})
-    return {status: {"model": Fault, "description": descriptions[status]} for status in codes}
+    return {status: {"model": Problem, "description": descriptions[status]} for status in codes}

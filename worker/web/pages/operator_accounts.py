@@ -20,10 +20,8 @@ from worker.domain.access_right import is_gas_meter
 from worker.domain.account import Account, AccountState
 from worker.domain.audit_entry import AuditAction
 from worker.domain.exports import defuse
-from worker.domain.schedule import told_day
 from worker.domain.series import Series
 from worker.domain.sessions import Role
-from worker.domain.windows import newest_wanted_day
 from worker.stores.registry.account_lists import AccountFilter, ListedAccount
 from worker.web.error_pages import HttpRefusal
 from worker.web.file_formats import BYTE_ORDER_MARK, CSV_TYPE, stream_parts, to_csv
@@ -70,13 +68,12 @@ class AccountChoice:
         }
         self.values = {name: value for name in self.options if (value := typed.get(name))}
         self.fault = next((name for name, value in self.values.items() if value not in self.options[name]), "")
-        self._today = visit.sync.history.today()
-        self._told_day = told_day(visit.stores.now(), visit.sync.history.nightly_at)
+        self._history = visit.sync.history
 
     @property
     def late_since(self) -> date | None:
         late = self.values.get("late")
-        return newest_wanted_day(self._told_day, Series(late)) if late else None
+        return self._history.newest_due_day(Series(late)) if late else None
 
     @property
     def title(self) -> str:
@@ -91,13 +88,14 @@ class AccountChoice:
         return self._words("operator.accounts.some", filters=", ".join(parts))
 
     def to_filter(self) -> AccountFilter:
+        today = self._history.today()
         days, state, late = (self.values.get(name) for name in ("ending", "state", "late"))
         return AccountFilter(
             state=AccountState(state) if state else None,
             code=self.values.get("code"),
             late=Series(late) if late else None,
             late_since=self.late_since,
-            ending=(self._today, self._today + timedelta(days=int(days))) if days else None,
+            ending=(today, today + timedelta(days=int(days))) if days else None,
             tenant=self.values.get("tenant"),
         )
 

@@ -10,11 +10,12 @@ from fastapi.testclient import TestClient
 
 from tests.support.api_service import TODAY, ApiService, open_api_service
 from tests.support.factories import NOW
-from tests.support.registries import mark_asked
+from tests.support.registries import mark_asked, record_outcome
 from worker.accounts.status import status_of
 from worker.domain.account import AccountState
 from worker.domain.consents import Proof
-from worker.domain.series import USUAL_SERIES
+from worker.domain.series import USUAL_SERIES, Series
+from worker.domain.windows import DateWindow
 from worker.errors import StoreUnavailable
 from worker.runtime.consent_parts import erase
 
@@ -72,6 +73,40 @@ def test_a_household_pages_through_its_own_accounts_alone(service: ApiService) -
     second = browser.get(first["next"]).json()
     assert [row["account"] for row in second["accounts"]] == own[1:]
     assert second["next"] is None
+
+
+def test_filters_choose_accounts_and_the_next_page_keeps_them(service: ApiService, client: TestClient) -> None:
+    registry, waits = service.parts.stores.registry, {"code": "LOGIN_FAILED", "series": Series.DAILY}
+    calm, paused, *failing = (service.add(number) for number in range(11, 15))
+    other = service.add(15, tenant="solar")
+    mark_asked(registry, calm, Series.DAILY, DateWindow(TODAY - timedelta(days=9), TODAY))
+    registry.accounts.set_state(paused, AccountState.PAUSED, now=NOW + timedelta(hours=3))
+    for account_id in (*failing, other):
+        record_outcome(registry, account_id, "1", now=NOW + timedelta(hours=2), **waits)
+
+    def listed(path: str) -> list[str]:
+        found = []
+        while path:
+            page = client.get(path).json()
+            found += [row["account"] for row in page["accounts"]]
+            path = page["next"]
+        return found
+
+    failed, changed = "error=LOGIN_FAILED", f"changed_since={NOW + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
+    assert listed("/api/accounts?state=paused") == [paused]
+    assert listed(f"/api/accounts?limit=1&{failed}") == sorted(failing)
+    assert listed("/api/accounts?late=daily") == sorted(failing)
+    assert listed(f"/api/accounts?limit=1&{changed}") == sorted([*failing, paused])
+    assert listed(f"/api/accounts?{failed}&{changed}&late=daily&state=ready") == sorted(failing)
+    assert listed(f"/api/accounts?{failed}&changed_since=2024-07-25T12:00:00%2B02:00") == []
+    browser = service.browser(calm, paused, failing[0])
+    for query, own in ((failed, failing[:1]), (changed, sorted([failing[0], paused])), ("late=daily", failing[:1])):
+        assert [row["account"] for row in browser.get(f"/api/accounts?{query}").json()["accounts"]] == own
+
+
+@pytest.mark.parametrize("moment", ["2024-07-25", "1721865600", "2024-07-25T10:00:00", "soon"])
+def test_a_time_of_change_needs_its_zone(client: TestClient, moment: str) -> None:
+    assert client.get("/api/accounts", params={"changed_since": moment}).status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -184,16 +219,35 @@ def test_a_removal_answers_with_its_receipt_and_can_be_repeated(service: ApiServ
     assert again.json()["erased"]["documents"] == 0
 
 
-def test_unknown_accounts_and_paths_and_methods_are_told_in_one_shape(client: TestClient) -> None:
-    for answer, status in (
-        (client.get("/api/accounts/nobody"), 404),
-        (client.get("/api/nothing"), 404),
-        (client.put("/api/accounts", json={}), 405),
-        (client.get(f"/api/accounts/{METER}"), 422),
+def test_unknown_accounts_and_paths_and_methods_are_told_in_one_shape(service: ApiService, client: TestClient) -> None:
+    for answer, status, code, title in (
+        (client.get("/api/accounts/nobody"), 404, "unknown_account", "Unknown account"),
+        (client.get("/api/nothing"), 404, "not_found", "Address not found"),
+        (client.put("/api/accounts", json={}), 405, "method_not_allowed", "Method not allowed"),
+        (client.get(f"/api/accounts/{METER}"), 422, "invalid_request", "Invalid request"),
     ):
-        assert answer.status_code == status
-        assert set(answer.json()) == {"error", "message"}
+        assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
+        problem = answer.json()
+        assert problem == {
+            "type": f"{service.parts.stores.settings.public_url}/api/docs#{code}",
+            "title": title,
+            "status": status,
+            "detail": problem["message"],
+            "error": code,
+            "message": problem["message"],
+        }
         assert METER not in answer.text
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x"])
+def test_a_body_of_another_type_than_json_is_refused_by_its_type(client: TestClient, kind: str) -> None:
+    body = '{"usage_point": "30001640000012"}'
+    refused = client.post("/api/accounts/search", content=body, headers={"Content-Type": kind})
+    assert (refused.status_code, refused.json()["error"]) == (415, "unsupported_media_type")
+    assert "Content-Type: application/json" in refused.json()["detail"]
+    assert client.post("/api/accounts/search").status_code == 422
+    for own in ("application/json; charset=utf-8", "application/merge-patch+json"):
+        assert client.post("/api/accounts/search", content=body, headers={"Content-Type": own}).status_code == 200
 
 
 @pytest.mark.parametrize("number", ["0", "20240725", "1721865600", "-1", "1.5", " 0", "3e-101"])
@@ -246,7 +300,10 @@ def test_measures_are_the_stored_documents_in_time_order_with_the_last_day_inclu
     page = client.get(f"/api/accounts/{account_id}/measures?by=day&from=2024-07-02&to=2024-07-03").json()
     assert page == {
         "account": account_id,
+        "series": "daily",
         "by": "day",
+        "doctype": "com.grandlyon.enedis.day",
+        "unit": "kWh",
         "documents": [
             {"load": 0.2, "year": 2024, "month": 7, "day": 2, "hour": 0, "minute": 0},
             {"load": 0.3, "year": 2024, "month": 7, "day": 3, "hour": 0, "minute": 0},
@@ -338,5 +395,5 @@ def test_the_description_has_examples_and_the_shape_of_refusals(service: ApiServ
         assert operation["summary"]
         assert operation["description"]
         assert {"token": []} in operation["security"]
-        refusal = operation["responses"]["401"]["content"]["application/json"]["schema"]
-        assert refusal == {"$ref": "#/components/schemas/Fault"}
+        refusal = operation["responses"]["401"]["content"]["application/problem+json"]["schema"]
+        assert refusal == {"$ref": "#/components/schemas/Problem"}
