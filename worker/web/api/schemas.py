@@ -71,17 +71,18 @@ class NewAccount(BaseModel):
     )
 
 
+def _describe_search(schema: dict[str, Any]) -> None:
+    """Say that exactly one field is given. The empty defaults aren't told, because they are no values of the fields."""
+    examples = [{"usage_point": "12345678901234"}, {"pce": "GI123456"}, {"reference": "contract 4711"}]
+    schema.update(examples=examples, minProperties=1, maxProperties=1)
+    for field in schema["properties"].values():
+        field.pop("default")
+
+
 class AccountSearch(BaseModel):
     """Give exactly one of `usage_point`, `pce` and `reference`."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [{"usage_point": "12345678901234"}, {"pce": "GI123456"}, {"reference": "contract 4711"}],
-            "minProperties": 1,
-            "maxProperties": 1,
-        },
-    )
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_describe_search)
 
     # The fields aren't nullable, because a null field would count as a property, and the schema allows exactly one.
     usage_point: str = Field("", pattern=r"^[0-9]{14}$", description="An electricity meter (PDL, PRM).")
