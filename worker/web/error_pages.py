@@ -39,6 +39,7 @@ _PAGES: Final = (
 )
 PROBLEM: Final = "application/problem+json"
 API_DOCS: Final = "/api/docs"  # The page has an anchor for each code of the API.
+PROBLEM_KEY: Final = "problem."  # Begins the key of the text of a code.
 _HTTP_CODES: Final = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed"}
 
 
@@ -111,7 +112,7 @@ def to_response(request: Request, refusal: HttpRefusal) -> Response:
     if path.startswith("/api/"):
         body = {
             "type": f"{settings_of(request).public_url}{API_DOCS}#{code}",
-            "title": translate(f"problem.{code}", "en"),
+            "title": translate(f"{PROBLEM_KEY}{code}", "en"),
             "status": refusal.status,
             "detail": str(refusal),
             "error": code,

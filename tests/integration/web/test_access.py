@@ -597,6 +597,7 @@ TABLE = (
     for_programs("GET /api/audit", Scope.READ_AUDIT, sees(200, '"entries"'), neighbour=sees(200, '"entries"')),
     # What is the same for all.
     for_everybody("GET /api/openapi.json", sees(200, '"openapi"')),
+    for_everybody("GET /api/docs", sees(200, "POST</strong> <code>/api/accounts/search</code>")),
     for_everybody("HEAD /api/openapi.json", sees(200)),
     for_everybody("GET /static", sees(200), path="/static/page.css"),
     for_everybody("HEAD /static", sees(200), path="/static/page.css"),
@@ -719,8 +720,8 @@ def _filled(texts: Mapping[str, Any] | None, values: Mapping[str, str]) -> dict[
 
 
 def text_of(answer: Response) -> str:
-    """Return headers and body, without cookies: their signatures are random."""
-    headers = [f"{name}: {value}" for name, value in answer.headers.items() if name != "set-cookie"]
+    """Return headers and body, without cookies, whose signatures are random, and how many calls the caller has left."""
+    headers = [f"{name}: {value}" for name, value in answer.headers.items() if name not in ("set-cookie", "ratelimit")]
     return "\n".join((*headers, "", answer.text))
 
 

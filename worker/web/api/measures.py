@@ -79,7 +79,7 @@ def read_measures(
         Query(alias="from", description="First day (Europe/Paris). Default: everything.", examples=["2024-07-01"]),
     ] = None,
     last: Annotated[
-        Day | None, Query(alias="to", description="Last day, **included**. Default: today.", examples=["2024-07-31"])
+        Day | None, Query(alias="to", description="Last day, included. Default: today.", examples=["2024-07-31"])
     ] = None,
     limit: Annotated[
         int | None, Query(ge=1, le=MOST_DOCUMENTS, description="Documents a page. Default: 1000 for JSON, all for CSV.")
@@ -151,7 +151,7 @@ def read_account_costs(
     caller: ReadMeasures,
     by: Literal["hour", "day", "month", "year"] = "day",
     first: Annotated[Day | None, Query(alias="from", description="First day (Europe/Paris).")] = None,
-    last: Annotated[Day | None, Query(alias="to", description="Last day, **included**.")] = None,
+    last: Annotated[Day | None, Query(alias="to", description="Last day, included.")] = None,
 ) -> dict[str, Any]:
     """Return what the energy of each period costs, in time order: the rows that `releve cost --json` prints.
 
