@@ -1,7 +1,7 @@
 """Generate docs/reference/errors.md: ``python -m tools.error_reference > docs/reference/errors.md``.
 
-Codes, meanings and remedies come from the error tree, the others from the codes' texts.  `make lint` compares them
-with the page.
+Codes, meanings and remedies come from the error tree, the others from the codes' texts, those of the API too.  `make
+lint` compares them with the page.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Final
 
 from worker import errors
 from worker.errors import AccountError, DataError, TransientError, WorkerError
-from worker.texts import translate
+from worker.texts import load_texts, translate
+from worker.web.error_pages import PROBLEM_KEY
 
 _HEAD: Final = """# Error codes
 
@@ -32,6 +33,13 @@ _RETIRED: Final = """## Codes of older versions
 
 Versions before 0.2.0 stored these codes without a cause. Rows may still hold them: {codes}.
 """
+_OF_API: Final = """## Codes of the API
+
+The field `error` of a refused call has one of these; `type` leads to it on the page `/api/docs`, `detail` says more.
+
+| code | meaning |
+| --- | --- |
+{rows}"""
 _KINDS: Final[dict[type[WorkerError], tuple[str, str]]] = {
     TransientError: (
         "Retried automatically",
@@ -59,7 +67,9 @@ def to_markdown() -> str:
     root = errors.UnexpectedError
     bug = _section([root, *_subclasses(root)], root.__name__, *_BUG)
     codes = ", ".join(f"`{code}`" for code in errors.RETIRED_CODES)
-    return "\n".join([_HEAD, *sections, bug, _RETIRED.format(codes=codes)])
+    problems = sorted(key.removeprefix(PROBLEM_KEY) for key in load_texts() if key.startswith(PROBLEM_KEY))
+    rows = "".join(f"| `{code}` | {translate(f'{PROBLEM_KEY}{code}', 'en')} |\n" for code in problems)
+    return "\n".join([_HEAD, *sections, bug, _OF_API.format(rows=rows), _RETIRED.format(codes=codes)])
 
 
 def _section(kinds: Sequence[type[WorkerError]], name: str, title: str, what_happens: str) -> str:

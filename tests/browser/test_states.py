@@ -178,6 +178,7 @@ def pages_of_strangers(site: Site) -> dict[str, str]:
         "nowhere": "nowhere",
         "invitation": "invitation",
         "invitation-read": "invitation#invite_secret",
+        "api-docs": "api/docs",
         "sign-in": "sign-in",
         "sign-in-link": "sign-in/link",
         "access-confirm": "access/confirm#address_link_secret",

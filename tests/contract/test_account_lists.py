@@ -62,6 +62,10 @@ def ids(registry: Registry) -> dict[str, str]:
         (AccountFilter(code="VENDOR_DOWN", tenant="solar"), set()),
         (AccountFilter(code="VENDOR_DOWN", late=Series.DAILY, late_since=TODAY), {"timeout", "down"}),
         (AccountFilter(code=SUSPENDED, late=Series.DAILY, late_since=TODAY), set()),
+        (AccountFilter(changed_since=NOW, tenant="solar"), {"solar"}),
+        (AccountFilter(changed_since=NOW, code="VENDOR_DOWN"), {"timeout", "down"}),
+        (AccountFilter(changed_since=NOW + ONE_DAY, code="VENDOR_DOWN"), set()),
+        (AccountFilter(changed_since=NOW + ONE_DAY), set()),
     ],
 )
 def test_a_list_has_the_accounts_that_match_all_its_conditions(

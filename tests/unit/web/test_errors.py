@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 from fastapi.testclient import TestClient
 
 from tests.support.api_service import ApiService
 from tests.support.household_pages import FRENCH
-from worker.errors import RateLimited, StoreUnavailable
+from tests.support.pages import ROOT
+from worker.errors import MeterElsewhere, RateLimited, StoreUnavailable
+from worker.texts import load_texts
+from worker.web import error_pages
+
+
+def test_every_code_that_the_api_answers_has_a_title() -> None:
+    folder = ROOT / "worker" / "web"
+    files = [file for file in folder.rglob("*.py") if file.name != "oauth_proxy.py"]
+    calls = [node for file in files for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+    named = [call.args[1] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "HttpRefusal"]
+    codes = {node.value for node in named if isinstance(node, ast.Constant)} | {MeterElsewhere.code, "refused"}
+    codes |= set(error_pages._HTTP_CODES.values())
+    assert codes == {key.removeprefix("problem.") for key in load_texts() if key.startswith("problem.")}
 
 
 def test_an_unknown_page_is_a_page(service: ApiService) -> None:

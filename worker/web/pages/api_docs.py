@@ -17,7 +17,8 @@ from worker.web.error_pages import API_DOCS, PROBLEM_KEY
 from worker.web.rendering import render
 
 router = APIRouter()
-_BOUNDS: Final = {"minimum": "from", "maximum": "to", "pattern": "like"}
+_BOUNDS: Final = {"minimum": "from", "maximum": "to"}
+_OR_NULL: Final = " or null"
 _EVERYWHERE: Final = ("401", "403", "429", "503")  # Every call may be refused so.
 
 Json = dict[str, Any]
@@ -25,11 +26,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field or parameter. ``kind``: its type in words, around the name ``type`` of a type that the page explains."""
+    """A field or parameter. ``kind``: its type, as of ``_kind``."""
 
     name: str
-    kind: tuple[str, str]
-    type: str
+    kind: tuple[str, str, str]
     required: bool
     place: str
     about: str
@@ -96,14 +96,15 @@ def _describe_type(name: str, schema: Json) -> dict[str, Any]:
     fields = [
         _field(field, {**one, "required": field in required}) for field, one in schema.get("properties", {}).items()
     ]
-    return {"name": name, "about": schema.get("description", ""), "fields": fields, "values": schema.get("enum", ())}
+    return {"name": name, "about": schema.get("description", ""), "fields": fields, "words": schema.get("enum", ())}
 
 
 def _field(name: str, schema: Json, place: str = "") -> Field:
     before, type_, after = _kind(schema)
+    after = after.removesuffix(_OR_NULL) if place else after  # Nobody sends null in an address.
     example = next(iter(schema.get("examples", ())), None)
     about, default = schema.get("description", ""), schema.get("default")
-    return Field(name, (before, after), type_, schema.get("required") is True, place, about, default, example)
+    return Field(name, (before, type_, after), schema.get("required") is True, place, about, default, example)
 
 
 def _kind(schema: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -111,7 +112,7 @@ def _kind(schema: Mapping[str, Any]) -> tuple[str, str, str]:
     choices = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
     if choices:
         before, type_, after = _kind(choices[0])
-        return before, type_, f"{after} or null"
+        return before, type_, f"{after}{_OR_NULL}"
     if "$ref" in schema:
         return "", schema["$ref"].rpartition("/")[2], ""
     if "items" in schema:
