@@ -284,6 +284,7 @@ def http_paths() -> Iterator[str]:
     described = apps[0].openapi()
     for path, operations in described["paths"].items():
         for method, operation in operations.items():
+            yield f"operation {operation['operationId']}"
             yield from (
                 f"{method.upper()} {path} {parameter['in']} {parameter['name']}"
                 for parameter in operation.get("parameters", ())

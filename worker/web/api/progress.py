@@ -38,6 +38,16 @@ MOST_STREAMS: Final = 400  # In one process.
 MOST_OF_SESSION: Final = 4  # For the tabs of one browser.
 MOST_OF_TOKEN: Final = 200
 _RECONNECT_MS: Final = 3000
+_EVENT: Final = {  # Of each event: OpenAPI 3.1 has no `itemSchema`.
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "enum": ["progress", "loaded", "removed"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "id": {"type": "string", "enum": ["loaded", "removed"]},
+        "retry": {"type": "integer"},
+    },
+    "required": ["event", "data"],
+}
 _streams = asyncio.Semaphore(MOST_STREAMS)
 
 
@@ -99,8 +109,8 @@ def read_progress(account_id: AccountId, registry: RegistryDep, sync: SyncDep, c
     responses={
         200: {
             "description": "Events `progress` with the JSON of the route above whenever it changes, then `loaded` "
-            "(or `removed`) with an id of the same name, and the end. Comments in between keep the connection alive.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "(or `removed`) and the end. Comments in between keep the connection alive.",
+            "content": {"text/event-stream": {"schema": _EVENT}},
         },
         204: {"description": "The last event was the end: nothing more will come."},
         **error_responses(404, 422),
