@@ -17,6 +17,7 @@ from worker.stores.encryption import OLD_FORM, Sealer
 from worker.stores.registry.tables import (
     ACCESS_KEYS,
     ACCOUNT_DETAILS,
+    CAMPAIGN_RECIPIENTS,
     CONSENT_CHAIN,
     CONSENT_EVIDENCE,
     HOUSEHOLDS,
@@ -94,6 +95,7 @@ WEB_SEALS: Final = (
     _of_web("households", HOUSEHOLDS.c.sealed),
     _of_web("mail addresses", MAIL_ADDRESSES.c.sealed),
     _of_web("wishes for months by mail", MAIL_ADDRESSES.c.sealed_month),
+    _of_web("addresses of campaigns", CAMPAIGN_RECIPIENTS.c.sealed_address),
     _of_web("operators", OPERATORS.c.sealed),
     # A session or link that no key can unseal gives no access, so it isn't kept.
     _of_web("sessions, codes and links", ACCESS_KEYS.c.sealed, is_kept=False),
