@@ -75,6 +75,10 @@ class Campaign:
     per_day: int
     is_running: bool = False
 
+    def is_over(self, now: datetime) -> bool:
+        """Return whether the campaign writes no more, even if it isn't stopped."""
+        return now >= self.created_at + CAMPAIGN_LIFE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient:
