@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from threading import Barrier
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from sqlalchemy import update
 
 from tests.contract.test_mail_addresses import ANNE, SEALER
-from tests.support.registries import add_ready, close_account, record_consent
+from tests.support.registries import add_ready, close_account, empty_registry, new_registry, record_consent
 from worker.domain.account import AccountState
-from worker.domain.campaign import CAMPAIGN_LIFE, AddressSource, Campaign, Recipient, RecipientState
+from worker.domain.campaign import CAMPAIGN_LIFE, WAITING, AddressSource, Campaign, Recipient, RecipientState
 from worker.domain.consents import ConsentKind
 from worker.domain.retry import NOTICE_DELAYS
+from worker.domain.windows import civil_date
 from worker.stores.encryption import KeyedHashes
 from worker.stores.registry import Registry
 from worker.stores.registry.campaigns import AccountsTaken, CampaignTable, UnknownCampaign
@@ -356,3 +360,81 @@ def test_reminders_are_taken_over_by_a_running_campaign_and_by_its_mails(office:
     assert office.table.find_taken_over() == {mailed}, "nothing has reached the other one"
     office.at += CAMPAIGN_LIFE
     assert office.table.find_taken_over() == set()
+
+
+@pytest.fixture(scope="module")
+def own_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with new_registry(tmp_path_factory.mktemp("campaigns")) as registry:
+        yield registry
+
+
+MAILS = {"m1": [0, 1], "m2": [2], "m3": [3]}
+EVENTS = (
+    "claim",
+    "accept",
+    "fail",
+    "no such address",
+    "press",
+    "come back",
+    "no",
+    "no there",
+    "consent",
+    "erase",
+    "wait",
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from((*EVENTS, "claim", "accept", "wait")), st.integers(0, 3)), max_size=30))
+@example([("claim", 0), ("press", 0), ("wait", 0), ("claim", 0), ("accept", 0), ("no there", 0), ("consent", 0)])
+def test_whatever_happens_no_accepted_mail_is_claimed_again_and_the_counts_add_up(
+    own_registry: Registry, events: list[tuple[str, int]]
+) -> None:
+    empty_registry(own_registry.database)
+    office = Office(own_registry)
+    accounts = office.add_accounts(4)
+    office.create({mail: [accounts[number] for number in numbers] for mail, numbers in MAILS.items()}, per_day=2)
+    ids = [office.the_one(account).id for account in accounts]
+    rows = {one: office.recipient(one) for one in ids}
+    claimed: list[str] = []
+    accepted: set[str] = set()
+    for event, number in events:
+        mail = claimed[number % len(claimed)] if claimed else ""
+        match event:
+            case "claim":
+                if found := office.claim():
+                    assert found not in accepted
+                    claimed.append(found)
+            case "accept" if mail:
+                office.table.mark_mailed(mail)
+                accepted.add(mail)
+            case "fail" if mail:
+                office.table.record_failure(mail, "mail server")
+            case "no such address" if mail not in accepted:
+                office.table.refuse_address(mail)
+            case "press" if ids[number] in rows and rows[ids[number]].claimed_at:
+                office.table.bind(ids[number], f"i{number}-{len(claimed)}")
+            case "no" if ids[number] in rows and rows[ids[number]].claimed_at:
+                office.table.note_refused(recipient_id=ids[number])
+            case "come back" | "no there" if ids[number] in rows and (bound := rows[ids[number]].invitation_id):
+                act = office.table.note_asked if event == "come back" else office.table.note_refused
+                act(invitation_id=bound)
+            case "consent" if ids[number] in rows:
+                office.consent(accounts[number])
+            case "erase":
+                office.registry.accounts.remove(accounts[number], office.at)
+                rows.pop(ids[number], None)
+            case "wait":
+                office.at += timedelta(hours=13)
+        before, rows = rows, {one: office.recipient(one) for one in rows}
+        for one, row in rows.items():
+            assert before[one].mailed_at in (None, row.mailed_at), "mailed once"
+            assert row.sealed_address is None or row.state in WAITING
+            assert before[one].invitation_id in (None, row.invitation_id)
+        counts = office.table.count_states("c1")
+        assert {state: count for state, count in counts.items() if count} == Counter(r.state for r in rows.values())
+        days = office.table.count_days("c1")
+        assert sum(day[S.MAILED] for _, day in days) == sum(row.mailed_at is not None for row in rows.values())
+        firsts = Counter(
+            civil_date(row.claimed_at) for row in {r.mail_id: r for r in rows.values()}.values() if row.claimed_at
+        )
+        assert all(count <= 2 for count in firsts.values())
