@@ -13,19 +13,7 @@ from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    and_,
-    delete,
-    exists,
-    func,
-    insert,
-    null,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, null, or_, select, update
 
 from worker.domain.account import AccountState
 from worker.domain.campaign import (
@@ -80,12 +68,13 @@ class CampaignTable(ClockedTable):
 
     def create(self, campaign: Campaign, recipients: Iterable[Recipient]) -> None:
         """Insert the campaign, stopped, with its recipients. Raises AccountsTaken."""
+        rows = [asdict(recipient) for recipient in recipients]
         with self._database.writing(_LOCK) as connection:
             connection.execute(insert(CAMPAIGNS).values(**{**asdict(campaign), "is_running": False}))
-            for batch in _batches(list(recipients)):
-                if self._find_busy(connection, [one.account_id for one in batch], campaign.id):
+            for batch in _batches(rows):
+                if self._find_busy(connection, [row["account_id"] for row in batch], campaign.id):
                     raise AccountsTaken("another campaign has just got some of these accounts")
-                connection.execute(insert(CAMPAIGN_RECIPIENTS), [asdict(one) for one in batch])
+                connection.execute(insert(CAMPAIGN_RECIPIENTS), batch)
 
     def get(self, campaign_id: str) -> Campaign:
         """Return the campaign. Raises UnknownCampaign."""
@@ -141,7 +130,7 @@ class CampaignTable(ClockedTable):
         )
         before, _ = _step(RecipientEvent.MAILED)
         is_over = exists().where(ACCOUNTS.c.id == _R.account_id, ACCOUNTS.c.state.in_(_OVER))
-        due = [is_its, _R.state.in_(before), _R.next_attempt_at <= now, _HAS_ADDRESS, ~is_over]
+        due = [_R.state.in_(before), _R.next_attempt_at <= now, _HAS_ADDRESS, ~is_over]
         with self._database.writing() as connection:
             # A second process waits here for the row lock, and then sees the claims of the first one.
             campaign = select(CAMPAIGNS.c.per_day).where(CAMPAIGNS.c.id == campaign_id, *self._writes())
@@ -150,7 +139,7 @@ class CampaignTable(ClockedTable):
                 return []
             if connection.execute(today).scalar_one() >= per_day:
                 due.append(_R.claimed_at.is_not(None))
-            first = select(_R.mail_id).where(*due).order_by(_R.next_attempt_at, _R.id).limit(1)
+            first = select(_R.mail_id).where(is_its, *due).order_by(_R.next_attempt_at).limit(1)
             while mail_id := connection.execute(first).scalar():
                 of_mail = select(CAMPAIGN_RECIPIENTS).where(*due, _R.mail_id == mail_id).order_by(_R.id)
                 # Empty if somebody has answered since the query before.
@@ -252,11 +241,10 @@ class CampaignTable(ClockedTable):
 
     def iterate_left(self, campaign_id: str) -> Iterator[Recipient]:
         """Yield the recipients that haven't answered, and those whose address was refused, by id."""
-        left = or_(_UNANSWERED, _R.state == RecipientState.ADDRESS_REFUSED)
-        query = select(CAMPAIGN_RECIPIENTS).where(_R.campaign_id == campaign_id, left).order_by(_R.id).limit(_BATCH)
-        after = ""
-        while rows := self._database.fetch(query.where(_R.id > after)):
-            after = rows[-1].id
+        left = (_R.campaign_id == campaign_id, or_(_UNANSWERED, _R.state == RecipientState.ADDRESS_REFUSED))
+        ids = [row.id for row in self._database.fetch(select(_R.id).where(*left).order_by(_R.id))]
+        for batch in _batches(ids):
+            rows = self._database.fetch(select(CAMPAIGN_RECIPIENTS).where(_R.id.in_(batch)).order_by(_R.id))
             yield from (Recipient(**row._asdict()) for row in rows)
 
     def list_of_account(self, account_id: str) -> list[Recipient]:
