@@ -183,11 +183,7 @@ class ProvenRequests:
             raise RequestEnded("invitation_over")
         expected = invited is not None and invited.is_for_new_holder
         held = request.state is RequestState.HELD
-        if others and invited is not None and invited.invitation.is_listed and proven.proof is Proof.INVITED:
-            renewed = self._write(request, proven, invited, before, (), opens=False)
-            log.warning("connection request waits for the operator", extra=fields(request=request.id))
-            return request.after(RequestEvent.HISTORY_HELD, accounts=_connected(renewed), page=HELD_HISTORY)
-        if others and not expected and (waiting := self._ask_about(request, others, proven.proof)):
+        if others and not expected and (waiting := self._ask_about(request, proven, invited, before, others)):
             return waiting
         new = sum(account is None or account in others for account in before.values())
         if new and invited is None and not held and self.count_new_accounts(request, new):
@@ -201,10 +197,22 @@ class ProvenRequests:
         )
 
     def _ask_about(
-        self, request: ConnectionRequest, others: Sequence[Account], proof: Proof
+        self,
+        request: ConnectionRequest,
+        proven: ProvenMeters,
+        invited: Invited | None,
+        before: Mapping[str, Account | None],
+        others: Sequence[Account],
     ) -> ConnectionRequest | None:
-        """Return the request, now waiting for permission to close these accounts; None if permission was given."""
-        if proof is not Proof.REGISTER:
+        """Return the request, now waiting for permission to open or close these accounts; None if it was given.
+
+        A listed invitation closes no account, but its consent is recorded while the request waits.
+        """
+        if invited is not None and invited.invitation.is_listed and proven.proof is Proof.INVITED:
+            renewed = self._write(request, proven, invited, before, (), opens=False)
+            log.warning("connection request waits for the operator", extra=fields(request=request.id))
+            return request.after(RequestEvent.HISTORY_HELD, accounts=_connected(renewed), page=HELD_HISTORY)
+        if proven.proof is not Proof.REGISTER:
             return None if request.new_holder else request.after(RequestEvent.OTHER_PERSON, page="other_person")
         if request.state is RequestState.HELD and request.page == HELD_READING:
             return None
@@ -314,8 +322,8 @@ class ProvenRequests:
     ) -> list[Account]:
         """Write accounts, evidence and closures in one transaction, and return the accounts.
 
-        ``opens``: whether the request's browser may open the accounts from now on. Raises RequestEnded if the invitation was used or revoked meanwhile, or a meter's data were erased after the
-        proof.
+        ``opens``: whether the request's browser may open the accounts from now on. Raises RequestEnded if the
+        invitation was used or revoked meanwhile, or a meter's data were erased after the proof.
         """
         now = self.now()
         first_day, last_day = self._consent_days(request, proven, now)

@@ -55,7 +55,13 @@ class Home:
             proof, KINDS[proof], meters or (METER,), reference="900001", since=NOW.date(), until=date(2027, 7, 24)
         )
         usual: dict[str, Any] = {"browser": LATER, "known_as": (BROWSER,), "autorisation_id": 900001, "proven": proven}
-        usual |= {"id": new_id(), "supplier": "enedis", "begun_on": NOW.date(), "created_at": NOW, "begun_at": real_clock()}
+        usual |= {
+            "id": new_id(),
+            "supplier": "enedis",
+            "begun_on": NOW.date(),
+            "created_at": NOW,
+            "begun_at": real_clock(),
+        }
         return ConnectionRequest(**{**usual, "invitation_id": self.invitation.id, **changes})
 
     def hold(self, **changes: Any) -> ConnectionRequest:

@@ -66,7 +66,7 @@ RENEWALS: Final = Rate("renewal", calls=10, window_s=_AN_HOUR_S)  # Each is an i
 REQUEST_TRIES: Final = Rate("reading-request", calls=5, window_s=_AN_HOUR_S)
 ADDRESS_TRIES: Final = Rate("reading-address", calls=20, window_s=_AN_HOUR_S)
 _REGISTER_FIELD: Final = "register_"
-_OUTCOME: Final = "/connect/reading/outcome"
+OUTCOME: Final = "/connect/reading/outcome"
 _PRETENDER: Final = "simulator"
 
 
@@ -95,8 +95,9 @@ def open_invitation(visit: ConsentVisitDep, invitation: Annotated[str, Form(max_
     secret = invitation.strip().rpartition("#")[2]  # The whole link may be pasted.
     opened = visit.registry.invitations.open(secret, visit.renamed.newest, visit.names.hashes)
     if opened is not None:
-        return _go_on(visit, opened)
-    return _open_again(visit, secret) or refuse_invitation(visit)
+        return go_on(visit, opened)
+    known = visit.registry.invitations.find(secret)
+    return (known and open_again(visit, known)) or refuse_invitation(visit)
 
 
 @router.get("/invitation/again", dependencies=[Depends(require_person)])
@@ -108,7 +109,7 @@ def choose_again(visit: ConsentVisitDep) -> Response:
     account = visit.registry.accounts.account_of(invitation)
     if account is not None and account.state is AccountState.CLOSED:
         return RedirectResponse("/invitation", 303)  # The form there opens the account's history.
-    return _go_on(visit, invitation)
+    return go_on(visit, invitation)
 
 
 def load_renewable(visit: VisitDep, account: OwnAccount) -> Account:
@@ -139,7 +140,7 @@ def renew_consent(visit: ConsentVisitDep, account: Renewable) -> Response:
     invitations = visit.registry.invitations
     _, text = invitations.create(InvitationPurpose.ACCOUNT, account.supplier, HOUSEHOLD, account_id=account.id)
     opened = invitations.open(text, visit.renamed.newest)
-    return visit.page("invitation_over") if opened is None else _go_on(visit, opened)
+    return visit.page("invitation_over") if opened is None else go_on(visit, opened)
 
 
 @router.post("/invitation/pretend", name=AuditAction.INVITATION_OPEN)
@@ -157,10 +158,10 @@ def invite_to_pretend_home(
         # Pretend homes belong to everybody, so anybody may be invited to an existing account.
         made = invitations.create(InvitationPurpose.ACCOUNT, ENEDIS.name, _PRETENDER, account_id=account.id)
     opened = invitations.open(made[1], visit.renamed.newest)
-    return visit.page("invitation_over") if opened is None else _go_on(visit, opened)
+    return visit.page("invitation_over") if opened is None else go_on(visit, opened)
 
 
-def _go_on(visit: ConsentVisit, invitation: Invitation) -> Response:
+def go_on(visit: ConsentVisit, invitation: Invitation) -> Response:
     account = visit.registry.accounts.account_of(invitation)
     account_id = account.id if account else None
     note_subject(visit.request, invitation.id, account_id=account_id, tenant=invitation.tenant)
@@ -179,15 +180,14 @@ def _go_on(visit: ConsentVisit, invitation: Invitation) -> Response:
     return redirect_to_supplier(visit, invitation.supplier, meter, invitation=invitation)
 
 
-def _open_again(visit: ConsentVisit, secret: str) -> Response | None:
+def open_again(visit: ConsentVisit, invitation: Invitation) -> Response | None:
     """Open the account again for the browser that has used this invitation; None if nothing may be opened.
 
     This is for a browser that got no session, because of a crash after its consent was recorded. A browser whose
     session has ended gets no new session, because the device may have been lost.
     """
     registry = visit.registry
-    invitation = registry.invitations.find(secret)
-    if invitation is None or invitation.used_at is None or invitation.browser not in visit.names.hashes:
+    if invitation.used_at is None or invitation.browser not in visit.names.hashes:
         return None
     mine = invitation.names_of_invited(visit.names.hashes)
     account = registry.accounts.account_of(invitation)
@@ -243,11 +243,11 @@ def type_reading(visit: ConsentVisitDep, typed: Annotated[dict[str, str], Depend
     if own is None:
         return visit.page("no_reading")
     publish_request(visit.stores, own)
-    return visit.rename(RedirectResponse(_OUTCOME, 303))
+    return visit.rename(RedirectResponse(OUTCOME, 303))
 
 
-@router.get(_OUTCOME)
-@router.post(_OUTCOME, dependencies=[browser_form(_OUTCOME)])
+@router.get(OUTCOME)
+@router.post(OUTCOME, dependencies=[browser_form(OUTCOME)])
 def show_outcome(visit: ConsentVisitDep) -> Response:
     """Show the outcome of the reading; the page reloads itself until there is an outcome.
 
