@@ -51,8 +51,7 @@ class RequestEvent(StrEnum):
     TOO_MANY = "too_many"  # The meter is proven, but there are too many new accounts.
     UNVOUCHED = "unvouched"  # The request declares a right, and nobody has invited the person.
     OTHER_BY_READING = "other_by_reading"  # Only a reading proves the meter, and another person has an account for it.
-    # The account's consent is recorded, but only a campaign's link to an unconfirmed address says whose account it is.
-    HISTORY_HELD = "history_held"
+    HISTORY_HELD = "history_held"  # A listed invitation has renewed a consent; whose account it is isn't confirmed.
     LET_IN = "let_in"  # The operator accepts the request.
     VOUCHED = "vouched"  # The operator vouches for a request that declares a right.
     TURNED_AWAY = "turned_away"  # The operator refuses the request.
