@@ -313,7 +313,7 @@ class FleetSources:
         yield ACCOUNTS, overview.count_accounts_by_state()
         yield FRESHNESS, {series: done / active for series, (active, done) in fresh.items() if active}
         yield NOTICES, overview.count_waiting_notices()
-        yield CAMPAIGN_RECIPIENTS, registry.campaigns.count_all()
+        yield CAMPAIGN_RECIPIENTS, registry.campaigns.count_states()
         yield OUTPUT_WAITING, count_waiting_by_kind(registry.database)
         yield REPAIR_DUE, dict.fromkeys(in_use, 0) | completeness.count_due(today)
         yield CORRECTIONS, dict.fromkeys(in_use, 0) | registry.corrections.count_since(now - ONE_DAY)

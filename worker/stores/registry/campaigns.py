@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, null, or_, select, update
 
@@ -36,16 +36,12 @@ _BATCH: Final = 500
 _LOCK: Final = 46  # Campaigns are created one after the other, so none gets accounts of another.
 _R: Final = CAMPAIGN_RECIPIENTS.c
 _UNANSWERED: Final = _R.state.in_(WAITING)
-_HAS_ADDRESS: Final = or_(
-    _R.sealed_address.is_not(None),
-    exists().where(
-        MAIL_ADDRESSES.c.household_id == _R.household_id,
-        HOUSEHOLD_ACCOUNTS.c.household_id == MAIL_ADDRESSES.c.household_id,
-        HOUSEHOLD_ACCOUNTS.c.account_id == _R.account_id,
-    ),
-)
-One = TypeVar("One")
+_IS_SAME: Final = HOUSEHOLD_ACCOUNTS.c.household_id == MAIL_ADDRESSES.c.household_id
+_CONFIRMED: Final = select(MAIL_ADDRESSES.c.household_id).join(HOUSEHOLD_ACCOUNTS, _IS_SAME)
+_OF_ACCOUNT: Final = _CONFIRMED.where(HOUSEHOLD_ACCOUNTS.c.account_id == _R.account_id)
+_HAS_ADDRESS: Final = or_(_R.sealed_address.is_not(None), _R.household_id.in_(_OF_ACCOUNT))
 _OVER: Final = (AccountState.CLOSED, AccountState.DELETED)
+_IS_OVER: Final = exists().where(ACCOUNTS.c.id == _R.account_id, ACCOUNTS.c.state.in_(_OVER))
 
 
 class UnknownCampaign(DataError):
@@ -70,10 +66,11 @@ class CampaignTable(ClockedTable):
         """Insert the campaign, stopped, with its recipients. Raises AccountsTaken."""
         rows = [asdict(recipient) for recipient in recipients]
         with self._database.writing(_LOCK) as connection:
+            joined = CampaignTable(self._database.join(connection), self._now)
+            if joined.find_busy([row["account_id"] for row in rows]):
+                raise AccountsTaken("another campaign has just got some of these accounts")
             connection.execute(insert(CAMPAIGNS).values(**{**asdict(campaign), "is_running": False}))
             for batch in _batches(rows):
-                if self._find_busy(connection, [row["account_id"] for row in batch], campaign.id):
-                    raise AccountsTaken("another campaign has just got some of these accounts")
                 connection.execute(insert(CAMPAIGN_RECIPIENTS), batch)
 
     def get(self, campaign_id: str) -> Campaign:
@@ -89,25 +86,20 @@ class CampaignTable(ClockedTable):
     def set_running(self, campaign_id: str, *, running: bool) -> Campaign:
         """Let the campaign go on or stop, and return it. Raises UnknownCampaign."""
         with self._database.writing() as connection:
-            is_it = CAMPAIGNS.c.id == campaign_id
-            connection.execute(update(CAMPAIGNS).where(is_it).values(is_running=running))
+            connection.execute(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(is_running=running))
             return _get(connection, campaign_id)
 
     def remove(self, campaign_id: str) -> None:
         """Delete the campaign and its recipients, so its links open nothing any more. Raises UnknownCampaign."""
+        self.set_running(campaign_id, running=False)  # It ends after a claim that has begun, and no claim follows.
         with self._database.writing() as connection:
-            _get(connection, campaign_id, lock=True)
-            _delete_campaigns(connection, [campaign_id])
+            _delete_campaigns(connection, CAMPAIGNS.c.id == campaign_id)
 
     def find_busy(self, account_ids: Collection[str]) -> set[str]:
         """Return those of the accounts that wait for a mail or an answer in a campaign younger than CAMPAIGN_LIFE."""
-        with self._database.reading() as connection:
-            return {one for ids in _batches(list(account_ids)) for one in self._find_busy(connection, ids)}
-
-    def _find_busy(self, connection: Connection, account_ids: Sequence[str], campaign_id: str = "") -> set[str]:
-        is_other = (_R.campaign_id != campaign_id, _R.created_at > self._now() - CAMPAIGN_LIFE, _UNANSWERED)
-        query = select(_R.account_id).where(_R.account_id.in_(account_ids), *is_other)
-        return set(connection.execute(query).scalars())
+        waiting = select(_R.account_id).where(_R.created_at > self._now() - CAMPAIGN_LIFE, _UNANSWERED)
+        queries = (waiting.where(_R.account_id.in_(ids)) for ids in _batches(list(account_ids)))
+        return {row.account_id for query in queries for row in self._database.fetch(query)}
 
     def claim_next(self) -> list[Recipient]:
         """Claim the mail that is longest due in a running campaign, and return its recipients; empty if none is due.
@@ -125,12 +117,10 @@ class CampaignTable(ClockedTable):
 
     def _claim(self, campaign_id: str) -> list[Recipient]:
         now, is_its = self._now(), _R.campaign_id == campaign_id
-        today = select(func.count(_R.mail_id.distinct())).where(
-            is_its, _R.claimed_at >= local_midnight(civil_date(now))
-        )
-        before, _ = _step(RecipientEvent.MAILED)
-        is_over = exists().where(ACCOUNTS.c.id == _R.account_id, ACCOUNTS.c.state.in_(_OVER))
-        due = [_R.state.in_(before), _R.next_attempt_at <= now, _HAS_ADDRESS, ~is_over]
+        midnight = local_midnight(civil_date(now))
+        today = select(func.count(_R.mail_id.distinct())).where(is_its, _R.claimed_at >= midnight)
+        before = TRANSITIONS.states_before(RecipientEvent.MAILED)
+        due = [_R.state.in_(before), _R.next_attempt_at <= now, _HAS_ADDRESS, ~_IS_OVER]
         with self._database.writing() as connection:
             # A second process waits here for the row lock, and then sees the claims of the first one.
             campaign = select(CAMPAIGNS.c.per_day).where(CAMPAIGNS.c.id == campaign_id, *self._writes())
@@ -141,28 +131,24 @@ class CampaignTable(ClockedTable):
                 due.append(_R.claimed_at.is_not(None))
             first = select(_R.mail_id).where(is_its, *due).order_by(_R.next_attempt_at).limit(1)
             while mail_id := connection.execute(first).scalar():
-                of_mail = select(CAMPAIGN_RECIPIENTS).where(*due, _R.mail_id == mail_id).order_by(_R.id)
                 # Empty if somebody has answered since the query before.
-                if rows := connection.execute(of_mail.with_for_update()).all():
-                    delay = NOTICE_DELAYS[min(rows[0].attempts, len(NOTICE_DELAYS) - 1)]
-                    is_claimed = _R.id.in_([row.id for row in rows])
-                    values = {"attempts": _R.attempts + 1, "next_attempt_at": now + delay}
-                    claimed_at = func.coalesce(_R.claimed_at, now)
-                    connection.execute(
-                        update(CAMPAIGN_RECIPIENTS).where(is_claimed).values(**values, claimed_at=claimed_at)
-                    )
-                    claimed = connection.execute(select(CAMPAIGN_RECIPIENTS).where(is_claimed).order_by(_R.id))
-                    return [Recipient(**row._asdict()) for row in claimed]
+                if ids := _lock(connection, *due, _R.mail_id == mail_id):
+                    attempts = _read(connection, _R.id.in_(ids))[0].attempts
+                    delay = NOTICE_DELAYS[min(attempts, len(NOTICE_DELAYS) - 1)]
+                    times = {"next_attempt_at": now + delay, "claimed_at": func.coalesce(_R.claimed_at, now)}
+                    _update(connection, ids, attempts=attempts + 1, **times)
+                    return _read(connection, _R.id.in_(ids))
         return []
 
     def mark_mailed(self, mail_id: str) -> None:
         """Record that the mail server has accepted the mail."""
         with self._database.writing() as connection:
-            self._note_mailed(connection, mail_id)
+            self._note_mailed(connection, _R.mail_id == mail_id)
 
-    def _note_mailed(self, connection: Connection, mail_id: str) -> None:
+    def _note_mailed(self, connection: Connection, of_mail: ColumnElement[bool]) -> None:
+        _lock(connection, of_mail)
         values = {"mailed_at": self._now(), "last_error": ""}
-        _change(connection, RecipientEvent.MAILED, _R.mail_id == mail_id, _R.claimed_at.is_not(None), **values)
+        _change(connection, RecipientEvent.MAILED, of_mail, _R.claimed_at.is_not(None), **values)
 
     def record_failure(self, mail_id: str, reason: str) -> None:
         """Record why an attempt failed; ``reason`` is a text of our own without secrets."""
@@ -176,30 +162,20 @@ class CampaignTable(ClockedTable):
 
     def find(self, recipient_id: str) -> Recipient | None:
         """Return the recipient; None if there is none with this id."""
-        row = self._database.first(select(CAMPAIGN_RECIPIENTS).where(_R.id == recipient_id))
-        return None if row is None else Recipient(**row._asdict())
+        with self._database.reading() as connection:
+            return next(iter(_read(connection, _R.id == recipient_id)), None)
 
     def bind(self, recipient_id: str, invitation_id: str) -> str | None:
         """Record that the link's button was pressed, and return the invitation that the link has from now on.
 
         It is this invitation, or the one that was bound before. None if the recipient is gone or has answered without
-        one; then nothing changes.
+        one; then nothing changes. If the process that sent the mail died before it marked the mail, this marks it.
         """
+        values = {"opened_at": self._now(), "invitation_id": invitation_id}
         with self._database.writing() as connection:
-            if not self._note_arrival(connection, recipient_id):
-                return None
-            values = {"opened_at": self._now(), "invitation_id": invitation_id}
+            self._note_mailed(connection, _mail_of(recipient_id))
             _change(connection, RecipientEvent.OPENED, _R.id == recipient_id, _R.invitation_id.is_(None), **values)
-            bound = connection.execute(select(_R.invitation_id).where(_R.id == recipient_id)).scalar()
-        return None if bound is None else str(bound)
-
-    def _note_arrival(self, connection: Connection, recipient_id: str) -> bool:
-        """Mark the mail as mailed, as somebody has its link; so a process that died before this isn't repeated."""
-        mail_id = connection.execute(select(_R.mail_id).where(_R.id == recipient_id)).scalar()
-        if mail_id is not None:
-            _lock(connection, _R.mail_id == mail_id)
-            self._note_mailed(connection, mail_id)
-        return mail_id is not None
+            return next((one.invitation_id for one in _read(connection, _R.id == recipient_id)), None)
 
     def note_asked(self, invitation_id: str) -> None:
         """Record that the person has come back from the supplier with the invitation, or has declared a right."""
@@ -207,50 +183,44 @@ class CampaignTable(ClockedTable):
         with self._database.writing() as connection:
             _change(connection, RecipientEvent.ASKED, _R.invitation_id == invitation_id, **values)
 
-    def note_refused(self, *, recipient_id: str | None = None, invitation_id: str | None = None) -> bool:
+    def note_refused(self, *, recipient_id: str = "", invitation_id: str = "") -> bool:
         """Record that the person says no, on the link's page or at the supplier; return whether that is new."""
-        is_it = _R.id == recipient_id if recipient_id else _R.invitation_id == (invitation_id or "")
+        is_it = _R.id == recipient_id if recipient_id else _R.invitation_id == invitation_id
         with self._database.writing() as connection:
-            if recipient_id:
-                self._note_arrival(connection, recipient_id)
+            self._note_mailed(connection, _mail_of(recipient_id))
             return _answer(connection, RecipientEvent.REFUSED, self._now(), is_it) > 0
 
-    def count_states(self, campaign_id: str) -> Mapping[RecipientState, int]:
-        """Return how many of the campaign's recipients are in each state."""
-        return self._count(_R.campaign_id == campaign_id)
-
-    def count_all(self) -> Mapping[RecipientState, int]:
-        """Return how many recipients of all campaigns are in each state."""
-        return self._count()
-
-    def _count(self, *conditions: ColumnElement[bool]) -> Mapping[RecipientState, int]:
-        query = select(_R.state, func.count()).where(*conditions).group_by(_R.state)
-        counts = {state: int(count) for state, count in self._database.fetch(query)}
-        return {state: counts.get(state, 0) for state in RecipientState}
+    def count_states(self, campaign_id: str | None = None) -> Mapping[RecipientState, int]:
+        """Return how many recipients of the campaign, or of all campaigns, are in each state."""
+        of_campaign = () if campaign_id is None else (_R.campaign_id == campaign_id,)
+        query = select(_R.state, func.count()).where(*of_campaign).group_by(_R.state)
+        return dict.fromkeys(RecipientState, 0) | {row.state: row[1] for row in self._database.fetch(query)}
 
     def count_days(self, campaign_id: str) -> list[tuple[date, Mapping[RecipientState, int]]]:
         """Return for each day (Europe/Paris), newest first, how many recipients came to each state on it."""
         days: defaultdict[date, Counter[RecipientState]] = defaultdict(Counter)
         times = (_R.mailed_at, _R.opened_at, _R.asked_at, _R.answered_at)
-        passed = (RecipientState.MAILED, RecipientState.OPENED, RecipientState.ASKED)
         for state, *moments in self._database.fetch(select(_R.state, *times).where(_R.campaign_id == campaign_id)):
-            for reached, moment in zip((*passed, state), moments, strict=True):
+            reached = (RecipientState.MAILED, RecipientState.OPENED, RecipientState.ASKED, state)
+            for step, moment in zip(reached, moments, strict=True):
                 if moment is not None:
-                    days[civil_date(moment)][reached] += 1
+                    days[civil_date(moment)][step] += 1
         return sorted(days.items(), reverse=True)
 
     def iterate_left(self, campaign_id: str) -> Iterator[Recipient]:
-        """Yield the recipients that haven't answered, and those whose address was refused, by id."""
-        left = (_R.campaign_id == campaign_id, or_(_UNANSWERED, _R.state == RecipientState.ADDRESS_REFUSED))
-        ids = [row.id for row in self._database.fetch(select(_R.id).where(*left).order_by(_R.id))]
-        for batch in _batches(ids):
-            rows = self._database.fetch(select(CAMPAIGN_RECIPIENTS).where(_R.id.in_(batch)).order_by(_R.id))
-            yield from (Recipient(**row._asdict()) for row in rows)
+        """Yield the recipients that haven't answered, and those whose address was refused."""
+        left = select(_R.id).where(
+            _R.campaign_id == campaign_id, _R.state.in_((*WAITING, RecipientState.ADDRESS_REFUSED))
+        )
+        for batch in _batches([row.id for row in self._database.fetch(left.order_by(_R.id))]):
+            with self._database.reading() as connection:
+                recipients = _read(connection, _R.id.in_(batch))
+            yield from recipients
 
     def list_of_account(self, account_id: str) -> list[Recipient]:
         """Return what campaigns have of the account, the newest first."""
-        query = select(CAMPAIGN_RECIPIENTS).where(_R.account_id == account_id).order_by(_R.created_at.desc(), _R.id)
-        return [Recipient(**row._asdict()) for row in self._database.fetch(query)]
+        with self._database.reading() as connection:
+            return _read(connection, _R.account_id == account_id)
 
     def find_taken_over(self, account_id: str | None = None) -> set[str]:
         """Return the accounts whose reminders a campaign replaces: it will mail them, or has within CAMPAIGN_LIFE.
@@ -258,25 +228,23 @@ class CampaignTable(ClockedTable):
         ``account_id``: if given, only this account is looked up.
         """
         will = and_(_R.state == RecipientState.CHOSEN, *self._writes())
-        query = select(_R.account_id).join(CAMPAIGNS, CAMPAIGNS.c.id == _R.campaign_id).distinct()
-        query = query.where(or_(will, _R.mailed_at > self._now() - CAMPAIGN_LIFE))
-        if account_id is not None:
-            query = query.where(_R.account_id == account_id)
-        return {row.account_id for row in self._database.fetch(query)}
+        replaced = (
+            or_(will, _R.mailed_at > self._now() - CAMPAIGN_LIFE),
+            _R.account_id == (account_id or _R.account_id),
+        )
+        query = select(_R.account_id).join(CAMPAIGNS, CAMPAIGNS.c.id == _R.campaign_id).where(*replaced)
+        return {row.account_id for row in self._database.fetch(query.distinct())}
 
     def apply_retention(self) -> int:
         """Delete addresses after CAMPAIGN_LIFE or their account's end, and old campaigns; return the number of rows."""
         now = self._now()
-        over = select(ACCOUNTS.c.id).where(ACCOUNTS.c.state.in_(_OVER))
-        unneeded = or_(_R.created_at <= now - CAMPAIGN_LIFE, _R.account_id.in_(over))
         # A process of an older version removes an account without them.
         removed = _R.account_id.in_(select(ACCOUNTS.c.id).where(ACCOUNTS.c.state == AccountState.DELETED))
+        unneeded = (_R.sealed_address.is_not(None), or_(_R.created_at <= now - CAMPAIGN_LIFE, _IS_OVER))
         with self._database.writing() as connection:
-            old = select(CAMPAIGNS.c.id).where(CAMPAIGNS.c.created_at < now - _KEPT).order_by(CAMPAIGNS.c.id)
-            changed = _delete_campaigns(connection, connection.execute(old.with_for_update()).scalars().all())
-            changed += connection.execute(delete(CAMPAIGN_RECIPIENTS).where(removed)).rowcount
-            ids = _lock(connection, _R.sealed_address.is_not(None), unneeded)
-            return changed + _update(connection, ids, sealed_address=null())
+            deleted = _delete_campaigns(connection, CAMPAIGNS.c.created_at < now - _KEPT)
+            deleted += connection.execute(delete(CAMPAIGN_RECIPIENTS).where(removed)).rowcount
+            return deleted + _update(connection, _lock(connection, *unneeded), sealed_address=null())
 
 
 def note_connected(connection: Connection, account_ids: Collection[str], now: datetime) -> None:
@@ -284,35 +252,37 @@ def note_connected(connection: Connection, account_ids: Collection[str], now: da
     _answer(connection, RecipientEvent.CONNECTED, now, _R.account_id.in_(account_ids))
 
 
-def _batches(items: Sequence[One]) -> Iterator[Sequence[One]]:
+def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (items[first : first + _BATCH] for first in range(0, len(items), _BATCH))
 
 
-def _get(connection: Connection, campaign_id: str, *, lock: bool = False) -> Campaign:
-    query = select(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id.replace("\x00", " "))
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+def _get(connection: Connection, campaign_id: str) -> Campaign:
+    row = connection.execute(select(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id)).one_or_none()
     if row is None:
         raise UnknownCampaign("no campaign has this id")
     return Campaign(**row._asdict())
 
 
-def _delete_campaigns(connection: Connection, campaign_ids: Sequence[str]) -> int:
-    recipients = connection.execute(delete(CAMPAIGN_RECIPIENTS).where(_R.campaign_id.in_(campaign_ids))).rowcount
-    return recipients + connection.execute(delete(CAMPAIGNS).where(CAMPAIGNS.c.id.in_(campaign_ids))).rowcount
+def _delete_campaigns(connection: Connection, which: ColumnElement[bool]) -> int:
+    theirs = _R.campaign_id.in_(select(CAMPAIGNS.c.id).where(which))
+    recipients = connection.execute(delete(CAMPAIGN_RECIPIENTS).where(theirs)).rowcount
+    return recipients + connection.execute(delete(CAMPAIGNS).where(which)).rowcount
 
 
-def _step(event: RecipientEvent) -> tuple[tuple[RecipientState, ...], RecipientState]:
-    """Return the states in which an event can happen, and the state after it."""
-    before = TRANSITIONS.states_before(event)
-    after = TRANSITIONS[before[0], event]
-    assert after is not None  # noqa: S101 - only DELETED leaves no row, and rows are deleted without this function
-    return before, after
+def _mail_of(recipient_id: str) -> ColumnElement[bool]:
+    return _R.mail_id == select(_R.mail_id).where(_R.id == recipient_id).correlate(None).scalar_subquery()
+
+
+def _read(connection: Connection, *conditions: ColumnElement[bool]) -> list[Recipient]:
+    query = select(CAMPAIGN_RECIPIENTS).where(*conditions).order_by(_R.created_at.desc(), _R.id)
+    return [Recipient(**row._asdict()) for row in connection.execute(query)]
 
 
 def _change(connection: Connection, event: RecipientEvent, *conditions: ColumnElement[bool], **values: Any) -> int:
     """Let an event happen to the recipients that can have it; return how many had it."""
-    before, after = _step(event)
-    return _update(connection, _lock(connection, _R.state.in_(before), *conditions), state=after, **values)
+    before = TRANSITIONS.states_before(event)
+    ids = _lock(connection, _R.state.in_(before), *conditions)
+    return _update(connection, ids, state=TRANSITIONS[before[0], event], **values)
 
 
 def _answer(connection: Connection, event: RecipientEvent, now: datetime, *conditions: ColumnElement[bool]) -> int:
