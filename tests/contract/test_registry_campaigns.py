@@ -340,7 +340,7 @@ def test_an_account_waits_in_one_campaign_at_a_time(office: Office) -> None:
         office.table.remove("c1")
     for call in (office.table.get, lambda id_: office.table.set_running(id_, running=True)):
         with pytest.raises(UnknownCampaign):
-            call("c1")
+            call("c1\x00")
 
 
 def test_reminders_are_taken_over_by_a_running_campaign_and_by_its_mails(office: Office) -> None:

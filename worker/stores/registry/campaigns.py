@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
@@ -86,8 +86,9 @@ class CampaignTable(ClockedTable):
     def set_running(self, campaign_id: str, *, running: bool) -> Campaign:
         """Let the campaign go on or stop, and return it. Raises UnknownCampaign."""
         with self._database.writing() as connection:
+            campaign = _get(connection, campaign_id)
             connection.execute(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(is_running=running))
-            return _get(connection, campaign_id)
+            return replace(campaign, is_running=running)
 
     def remove(self, campaign_id: str) -> None:
         """Delete the campaign and its recipients, so its links open nothing any more. Raises UnknownCampaign."""
@@ -257,7 +258,8 @@ def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 def _get(connection: Connection, campaign_id: str) -> Campaign:
-    row = connection.execute(select(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id)).one_or_none()
+    is_it = CAMPAIGNS.c.id == campaign_id.replace("\x00", " ")  # PostgreSQL refuses NUL.
+    row = connection.execute(select(CAMPAIGNS).where(is_it)).one_or_none()
     if row is None:
         raise UnknownCampaign("no campaign has this id")
     return Campaign(**row._asdict())
