@@ -203,6 +203,14 @@ def test_the_own_session_goes_on_as_ever(service: ConnectService) -> None:
 
 
 @pytest.mark.generations
+def test_without_readings_only_the_operator_opens_the_history(v5: ConnectService) -> None:
+    account, browser = connect_long_ago(v5), v5.browser()
+    answer = consent(v5, browser, mail(v5, account))
+    assert answer.status_code == 202 and "/connect/reading" not in answer.text
+    assert not shown(v5, browser, account) and held(v5).accounts[0].id == account.id
+
+
+@pytest.mark.generations
 def test_the_suppliers_own_answer_opens_the_history_at_once(v4: ConnectService) -> None:
     account, browser = connect_long_ago(v4), v4.browser()
     answer = consent(v4, browser, mail(v4, account))

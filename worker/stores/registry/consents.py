@@ -351,7 +351,7 @@ def _find_existing(proofs: Sequence[ConsentProof], consent: GivenConsent) -> Con
 
     ``proofs``: the account's proofs, the oldest first. A consent was recorded before if one of them has the same kind,
     reference and dates. The reference alone isn't enough, because a holder who consents again gets the same reference.
-    A proof without a browser opens nothing, so the same consent from a browser is recorded as well.
+    A proof in force without a browser opens nothing, so the same consent from a browser is recorded as well.
     Without a reference, only the proof in force is compared. The returned proof may be newer than the proof that
     matches. If no proof is in force, the consent counts as new, because an ended proof is never reopened.
     """
@@ -364,9 +364,9 @@ def _find_existing(proofs: Sequence[ConsentProof], consent: GivenConsent) -> Con
         for proof in (proofs if consent.reference is not None else [in_force])
         if (proof.kind, proof.reference) == (consent.kind, consent.reference)
         and (proof.consent_from, proof.consent_until) == dates
-        and (proof.browser is not None or consent.browser is None)
     ]
-    return in_force if same else None
+    is_opened_now = in_force in same and in_force.browser is None and consent.browser is not None
+    return in_force if same and not is_opened_now else None
 
 
 def _copy_dates_to_account(connection: Connection, proof: ConsentProof) -> None:
