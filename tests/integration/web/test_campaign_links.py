@@ -14,6 +14,7 @@ from tests.integration.web.test_meter_reading import OUTCOME, outcome_of, shown_
 from tests.support.connect_service import METER, OTHER, ConnectService, changed
 from tests.support.factories import NOW
 from tests.support.household_pages import csrf_of, open_as_asked
+from worker.accounts.campaigns import CAMPAIGN_TICKET
 from worker.cli.consents import _request_row
 from worker.domain.account import Account
 from worker.domain.campaign import LINK_LIFE, Campaign, Recipient, RecipientState
@@ -26,7 +27,6 @@ from worker.stores.database import new_id
 from worker.stores.registry.accounts import NewConsent
 from worker.stores.registry.consents import GivenConsent
 from worker.stores.registry.tables import CAMPAIGN_RECIPIENTS, INVITATIONS
-from worker.web.pages.campaign_link import CAMPAIGN_TICKET
 from worker.web.pages.consent import WRONG_INVITATIONS
 
 YES, NO = "yes", "no"

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Response
 from fastapi.responses import RedirectResponse
 
+from worker.accounts.campaigns import CAMPAIGN_TICKET, RENEW_PATH
 from worker.domain.account import Account, AccountState
 from worker.domain.audit_entry import AuditAction
 from worker.domain.campaign import AddressSource, Recipient, RecipientState
@@ -24,8 +25,6 @@ from worker.web.rendering import render_message, render_with_form
 from worker.web.request_audit import note_subject
 
 router = APIRouter()
-CAMPAIGN_TICKET: Final = "campaign:"
-RENEW_PATH: Final = "/renew"
 _STEP_S: Final = 30.0
 
 
