@@ -106,7 +106,7 @@ class Invited:
         meter = (self.invitation.supplier, self.usage_point_id)
         if not self.invitation.is_listed or (account.supplier, account.usage_point_id) != meter:
             return False
-        if request.accounts and not request.names_account(account.id):
+        if request.accounts and account.id not in [one.id for one in request.accounts]:
             return False
         proof = request.proven.proof if request.proven else None
         return request.vouched_by is not None or proof in (Proof.EXCHANGE, Proof.REGISTER)
@@ -183,36 +183,28 @@ class ProvenRequests:
             raise RequestEnded("invitation_over")
         expected = invited is not None and invited.is_for_new_holder
         held = request.state is RequestState.HELD
-        if others and not expected and (waiting := self._ask_about(request, proven, invited, before, others)):
+        # A listed invitation closes nobody's account: the consent is recorded, and the history waits.
+        waits = bool(others) and invited is not None and invited.invitation.is_listed and proven.proof is Proof.INVITED
+        others = [] if waits else others
+        if others and not expected and (waiting := self._ask_about(request, others, proven.proof)):
             return waiting
         new = sum(account is None or account in others for account in before.values())
         if new and invited is None and not held and self.count_new_accounts(request, new):
             log.warning("connection request waits for the operator", extra=fields(request=request.id))
             return request.after(RequestEvent.TOO_MANY, page="held")
-        accounts = self._write(request, proven, invited, before, others)
+        accounts = self._write(request, proven, invited, before, others, opens=not waits)
+        event = RequestEvent.LET_IN if held else RequestEvent.PROVEN
         return request.after(
-            RequestEvent.LET_IN if held else RequestEvent.PROVEN,
-            accounts=_connected(accounts),
-            page="",
+            RequestEvent.HISTORY_HELD if waits else event,
+            accounts=tuple(ConnectedAccount(account.id, account.session_number) for account in accounts),
+            page=HELD_HISTORY if waits else "",
         )
 
     def _ask_about(
-        self,
-        request: ConnectionRequest,
-        proven: ProvenMeters,
-        invited: Invited | None,
-        before: Mapping[str, Account | None],
-        others: Sequence[Account],
+        self, request: ConnectionRequest, others: Sequence[Account], proof: Proof
     ) -> ConnectionRequest | None:
-        """Return the request, now waiting for permission to open or close these accounts; None if it was given.
-
-        A listed invitation closes no account, but its consent is recorded while the request waits.
-        """
-        if invited is not None and invited.invitation.is_listed and proven.proof is Proof.INVITED:
-            renewed = self._write(request, proven, invited, before, (), opens=False)
-            log.warning("connection request waits for the operator", extra=fields(request=request.id))
-            return request.after(RequestEvent.HISTORY_HELD, accounts=_connected(renewed), page=HELD_HISTORY)
-        if proven.proof is not Proof.REGISTER:
+        """Return the request, now waiting for permission to close these accounts; None if permission was given."""
+        if proof is not Proof.REGISTER:
             return None if request.new_holder else request.after(RequestEvent.OTHER_PERSON, page="other_person")
         if request.state is RequestState.HELD and request.page == HELD_READING:
             return None
@@ -238,7 +230,7 @@ class ProvenRequests:
         """
         if invited is None or invited.usage_point_id is None or invited.invitation.used_at is not None:
             raise RequestEnded("invitation_over")
-        if invited.invitation.is_listed:  # The client could read the past.
+        if invited.invitation.is_listed:  # With the code, the client could read the meter's past.
             raise RequestEnded("invitation_over")
         meter, now = invited.usage_point_id, self.now()
         account = self.registry.accounts.find(request.supplier, meter)
@@ -278,15 +270,15 @@ class ProvenRequests:
             return self.has_opened(invited.invitation, account, request.names)
         if request.session.get(account.id) == account.session_number:
             return True
-        if invited is not None and invited.invitation.account_id == account.id:
-            return True
-        if invited is not None and invited.is_confirmed_for(account, request):
+        if invited is not None and (
+            invited.invitation.account_id == account.id or invited.is_confirmed_for(account, request)
+        ):
             return True
         return self.registry.consents.browser_of(account.id) in request.names
 
     def _has_used(self, used: Invitation, account: Account, request: ConnectionRequest) -> bool:
         """Return whether this request, or its browser, has used the invitation for the account before."""
-        if self.has_opened(used, account, request.names) or request.names_account(account.id):
+        if self.has_opened(used, account, request.names) or account.id in [one.id for one in request.accounts]:
             return True
         newest = self.registry.consents.newest_proofs([account.id]).get(account.id)
         return used.is_listed and newest is not None and newest.vouched_by == used.created_by
@@ -465,7 +457,3 @@ class ProvenRequests:
             if proven and erased_at and not is_younger(proven.proof, erased_at, request.begun_at, invited_at):
                 log.info("proof refused: the meter was erased since", extra=fields(request=request.id))
                 raise RequestEnded("erased_since")
-
-
-def _connected(accounts: Sequence[Account]) -> tuple[ConnectedAccount, ...]:
-    return tuple(ConnectedAccount(account.id, account.session_number) for account in accounts)

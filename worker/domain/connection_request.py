@@ -225,9 +225,6 @@ class ConnectionRequest:
             return False
         return self.code is not None or self.autorisation_id is not None or self.declaration is not None
 
-    def names_account(self, account_id: str) -> bool:
-        return account_id in [account.id for account in self.accounts]
-
     @property
     def needs_proof(self) -> bool:
         """Whether a proof is still sought; a typed reading is sought even if a weaker proof is known."""

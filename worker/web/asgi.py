@@ -33,7 +33,6 @@ from worker.web.pages import (
     account_connection,
     account_forms,
     alerts,
-    campaign_link,
     cards,
     consent,
     consent_callback,
@@ -76,7 +75,6 @@ _OF_BOTH: Final = (
     usage,
 )
 _OF_FLEET: Final = (
-    campaign_link,
     consent,
     consent_callback,
     rights,

@@ -88,7 +88,7 @@ def press(service: ConnectService, browser: TestClient, recipient: Recipient, an
     page = browser.get("/renew")
     assert page.status_code == 200
     ticket = service.parts.access.signer.make_ticket(recipient.id, CAMPAIGN_TICKET)
-    form = {"ticket": f"https://releve.example/renew#{ticket}", "answer": answer, "csrf": csrf_of(page.text)}
+    form = {"invitation": f"https://releve.example/renew#{ticket}", "answer": answer, "csrf": csrf_of(page.text)}
     return browser.post("/renew", data=form)
 
 
@@ -220,7 +220,7 @@ def test_the_suppliers_own_answer_opens_the_history_at_once(v4: ConnectService) 
 def test_a_mail_scanner_changes_nothing(service: ConnectService, account: Account) -> None:
     recipient, scanner = mail(service, account), service.browser()
     page = scanner.get("/renew")
-    assert page.status_code == 200 and 'name="ticket"' in page.text
+    assert page.status_code == 200 and 'name="invitation"' in page.text
     assert state_of(service, recipient) is RecipientState.MAILED
     assert service.parts.stores.registry.invitations.list_invitations(open_only=True) == []
 
@@ -285,7 +285,7 @@ def test_a_ticket_that_we_have_not_made_is_counted_like_a_wrong_invitation(
     assert press(service, browser, unknown).status_code == 429
     other_mails = service.parts.access.signer.make_ticket(recipient.id, "month:")
     csrf = csrf_of(browser.get("/renew").text)
-    assert browser.post("/renew", data={"ticket": other_mails, "answer": NO, "csrf": csrf}).status_code == 429
+    assert browser.post("/renew", data={"invitation": other_mails, "answer": NO, "csrf": csrf}).status_code == 429
     assert state_of(service, recipient) is RecipientState.MAILED
     assert press(service, browser, recipient).status_code == 303, "the right ticket is always accepted"
 
