@@ -12,8 +12,8 @@ import io
 import logging
 import threading
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -25,20 +25,14 @@ from worker.accounts.notice_services import ADDRESS_REFUSED, is_mail_address
 from worker.clients.endpoints import Preset
 from worker.clients.suppliers import SUPPLIERS
 from worker.domain.account import OPEN_STATES, Account, AccountState
-from worker.domain.campaign import (
-    LINK_LIFE,
-    AddressSource,
-    Campaign,
-    Recipient,
-    RecipientState,
-    is_mailing_hour,
-)
+from worker.domain.campaign import LINK_LIFE, AddressSource, Campaign, Recipient, RecipientState, is_mailing_hour
 from worker.domain.windows import PARIS, civil_date
 from worker.errors import ConsentStopped, DataError, OperatorFault, WorkerError
 from worker.logs import fields
 from worker.stores.database import new_id, place_of
 from worker.stores.encryption import Sealer
 from worker.stores.registry import Registry
+from worker.stores.registry.households import MailAddress
 from worker.stores.registry.tables import CAMPAIGN_RECIPIENTS
 from worker.texts import LANGUAGES, Message, format_day, translate
 
@@ -47,6 +41,9 @@ RENEW_PATH: Final = "/renew"
 CAMPAIGN_TICKET: Final = "campaign:"
 MOST_LINES: Final = 100_000
 _NO_ADDRESS: Final = "no address: it was removed, its mails were switched off, or no key reads it"
+_COUNTS: Final = (
+    *("accounts", "mails", "confirmed", "listed", "no_address", "mails_off", "busy", "not_renewable", "outside"),
+)
 _MOST_DAYS: Final = 40  # Working days; in CAMPAIGN_LIFE there are at least 42, without holidays.
 _ROUND: Final = 50  # Mails, after which notices have their turn.
 _ROWS: Final = 10
@@ -77,13 +74,10 @@ class CampaignChoice:
 
     def __str__(self) -> str:
         """Return the options, without personal data."""
-        options = {
-            "--expiring": self.expiring and f"{self.expiring.days}d",
-            "--state": self.state,
-            "--tenant": self.tenant,
-        }
+        days = None if self.expiring is None else f"{self.expiring.days}d"
+        options = {"--expiring": days, "--state": self.state, "--tenant": self.tenant}
         given = [f"{name} {value}" for name, value in options.items() if value is not None]
-        return " ".join([*given, *(["--csv"] if self.csv is not None else [])])
+        return " ".join(given if self.csv is None else [*given, "--csv"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,66 +110,58 @@ class LeftRow:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class ListLine:
-    number: int
-    name: str  # The reference or the account, trimmed.
-    address: str = field(repr=False)
-
-
-def read_list(text: str) -> tuple[bool, list[ListLine]]:
+def read_list(text: str) -> tuple[bool, list[tuple[int, str, str]]]:
     """Return whether the operator's list names references instead of accounts, and its lines.
 
-    Raises CampaignRefused with the faults of all lines: an empty field, no mail address, a name or address twice.
+    A line has its number, its reference or account, and its address. Raises CampaignRefused with the faults of all
+    lines: an empty field, no mail address, a reference, account or address twice.
     """
-    rows, lines, faults = _read_rows(text), [], []
-    _, header = next(rows, (0, []))
-    titles = [cell.lower() for cell in header]
+    rows, lines, faults = _read_rows(text.removeprefix("\ufeff")), [], []
+    titles = [cell.lower() for cell in next(rows, (0, []))[1]]
     names = [title for title in titles if title in ("reference", "account")]
     if len(names) != 1 or titles.count("mail") != 1:
         raise CampaignRefused(Message("campaign.refused.header", {}))
-    at, mail = titles.index(names[0]), titles.index("mail")
     first: dict[tuple[str, str], int] = {}
     for number, row in rows:
-        line = ListLine(number, *(row[place] if place < len(row) else "" for place in (at, mail)))
-        keys = [("name", _fold(line.name)), ("address", _fold(line.address))]
-        twice = [(what, first[what, text]) for what, text in keys if first.setdefault((what, text), number) != number]
-        if not line.name or not line.address:
-            faults.append(Message("campaign.line.empty", {"line": number}))
-        elif not (line.address.isascii() and is_mail_address(line.address)):
-            faults.append(Message("campaign.line.no_address", {"line": number}))
+        cells = dict(zip(titles, row, strict=False))
+        name, address = cells.get(names[0], ""), cells.get("mail", "")
+        lines.append((number, name, address))
+        keys = {"name_twice": _fold(name), "address_twice": _fold(address)}
+        twice = [
+            (what, before) for what, key in keys.items() if (before := first.setdefault((what, key), number)) != number
+        ]
+        if not name or not address:
+            faults.append(("empty", number, 0))
+        elif not (address.isascii() and is_mail_address(address)):
+            faults.append(("no_address", number, 0))
         elif twice:
-            faults.append(Message(f"campaign.line.{twice[0][0]}_twice", {"line": number, "first": twice[0][1]}))
-        lines.append(line)
+            faults.append((twice[0][0], number, twice[0][1]))
     if len(lines) > MOST_LINES:
         raise CampaignRefused(Message("campaign.refused.long", {"most": MOST_LINES}))
-    if faults:
-        raise _refuse_lines(faults)
+    _refuse_lines(faults)
     return names[0] == "reference", lines
 
 
 def _read_rows(text: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows with the numbers of their lines; a blank line is no row. Raises CampaignRefused."""
-    head = text.removeprefix("\ufeff").partition("\n")[0]
-    content = io.StringIO(text.removeprefix("\ufeff"), newline="")
-    reader = csv.reader(content, delimiter=";" if ";" in head else ",", strict=True)
+    delimiter = ";" if ";" in text.partition("\n")[0] else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         yield from ((reader.line_num, [cell.strip() for cell in row]) for row in reader if row)
     except csv.Error:
-        raise _refuse_lines([Message("campaign.line.unreadable", {"line": reader.line_num})]) from None
+        _refuse_lines([("unreadable", reader.line_num, 0)])
 
 
-def _refuse_lines(faults: Sequence[Message]) -> CampaignRefused:
-    return CampaignRefused(Message("campaign.refused.lines", {"count": len(faults)}), faults)
+def _refuse_lines(faults: Sequence[tuple[str, int, int]]) -> None:
+    """Raise CampaignRefused for faults, each with its line and the line before that it repeats, if any."""
+    lines = [Message(f"campaign.line.{what}", {"line": line, "first": first}) for what, line, first in faults]
+    if lines:
+        raise CampaignRefused(Message("campaign.refused.lines", {"count": len(lines)}), lines)
 
 
 def _fold(text: str) -> str:
     """Return a form in which texts are equal that the registry takes for the same reference or address."""
     return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).split())
-
-
-def mask_address(address: str) -> str:
-    return f"{address[:1]}…@{address.rpartition('@')[2]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,116 +185,105 @@ class CampaignDesk:
         if choice.expiring is None and choice.state is None and choice.csv is None:
             raise CampaignRefused(Message("campaign.refused.no_choice", {}))
         campaign = Campaign(new_id(), by, self.registry.now(), str(choice), choice.per_day)
-        accounts, listed, outside = self._choose(choice)
-        counts = Counter(outside=outside)
-        found = {  # By account and address, so that two households with one address get one mail.
+        counts, mail_ids = dict.fromkeys(_COUNTS, 0), defaultdict[str, str](new_id)
+        accounts, listed = self._choose(choice, counts)
+        found = {  # By account and address, so that an account of two households with one address gets one mail.
             (one.account_id, one.mail_id): one
             for page in _pages(accounts)
-            for one in self._find_recipients(page, listed, campaign, counts)
+            for one in self._find_recipients(page, listed, campaign, mail_ids, counts)
         }
-        mail_ids = {hash_: new_id() for _, hash_ in found}
-        recipients = [replace(one, mail_id=mail_ids[one.mail_id]) for one in found.values()]
-        counts["mails"] = len(mail_ids)
-        names = ("accounts", "confirmed", "listed", "no_address", "mails_off", "busy", "not_renewable")
-        totals = {name: counts[name] for name in (*names, "mails", "outside")}
-        if not recipients:
-            raise CampaignRefused(Message("campaign.refused.nobody", totals))
-        if len(mail_ids) > choice.per_day * _MOST_DAYS:
-            least = -(-len(mail_ids) // _MOST_DAYS)
-            raise CampaignRefused(Message("campaign.refused.slow", {"mails": len(mail_ids), "least": least}))
+        recipients, mails = list(found.values()), len(mail_ids)
+        counts["mails"] = mails
+        if not mails:
+            raise CampaignRefused(Message("campaign.refused.nobody", counts))
+        if mails > choice.per_day * _MOST_DAYS:
+            raise CampaignRefused(Message("campaign.refused.slow", {"mails": mails, "least": -(-mails // _MOST_DAYS)}))
         self._mail_sample(campaign, recipients)
         self.registry.campaigns.create(campaign, recipients)
-        log.info("campaign added", extra=fields(id=campaign.id, by=by, **totals))
-        return Preview(campaign, totals, self._rows(recipients[:: -(-len(recipients) // _ROWS)]))
+        log.info("campaign added", extra=fields(id=campaign.id, by=by, **counts))
+        return Preview(campaign, counts, self._rows(recipients[:: -(-len(recipients) // _ROWS)]))
 
-    def _choose(self, choice: CampaignChoice) -> tuple[list[Account], dict[str, str], int]:
-        """Return the chosen accounts, the list's address of each, and how many of its lines are outside the choice."""
-        by_line = self._read_accounts(choice.csv) if choice.csv is not None else []
-        listed = {account.id: address for address, accounts in by_line for account in accounts}
+    def _choose(self, choice: CampaignChoice, counts: dict[str, int]) -> tuple[Collection[Account], dict[str, str]]:
+        """Return the chosen accounts, and the list's address by account. Raises CampaignRefused."""
+        lines = [] if choice.csv is None else self._read_accounts(choice.csv)
+        listed = {account.id: address for address, accounts in lines for account in accounts}
         if choice.expiring is None and choice.state is None:
-            every = {account.id: account for _, accounts in by_line for account in accounts}.values()
-            chosen = [account for account in every if choice.tenant in (None, account.tenant)]
+            accounts = {account.id: account for _, ones in lines for account in ones}
+            chosen = {id_: one for id_, one in accounts.items() if choice.tenant in (None, one.tenant)}
         else:
             until = None if choice.expiring is None else civil_date(self.registry.now()) + choice.expiring
-            consents = self.registry.consents
-            chosen = consents.list_accounts_by_consent_end(until, state=choice.state, tenant=choice.tenant)
-        ids = {account.id for account in chosen}
-        outside = sum(ids.isdisjoint(account.id for account in accounts) for _, accounts in by_line)
-        return chosen, listed, outside
+            ends = self.registry.consents.list_accounts_by_consent_end
+            chosen = {one.id: one for one in ends(until, state=choice.state, tenant=choice.tenant)}
+        counts["outside"] = sum(all(account.id not in chosen for account in accounts) for _, accounts in lines)
+        return chosen.values(), listed
 
     def _read_accounts(self, text: str) -> list[tuple[str, list[Account]]]:
         """Return the address of each line of the operator's list, and its accounts. Raises CampaignRefused."""
         by_reference, lines = read_list(text)
-        table, found, unknown = self.registry.accounts, [], []
+        known: dict[str, list[Account]] = {}
         for page in _pages(lines):
-            names = [line.name for line in page]
+            names = [name.replace("\0", " ") for _, name, _ in page]  # PostgreSQL refuses NUL.
             if by_reference:
-                known = table.find_by_references(names)
+                known |= self.registry.accounts.find_by_references(names)
             else:
-                existing = [one for one in table.get_many(names).values() if one.state is not AccountState.DELETED]
-                known = {account.id: [account] for account in existing}
-            found += [(line.address, known.get(line.name, [])) for line in page]
-            unknown += [line.number for line in page if line.name not in known]
-        if unknown:
-            raise _refuse_lines([Message("campaign.line.unknown", {"line": number}) for number in unknown])
-        return found
+                existing = self.registry.accounts.get_many(names).values()
+                known |= {one.id: [one] for one in existing if one.state is not AccountState.DELETED}
+        _refuse_lines([("unknown", number, 0) for number, name, _ in lines if name not in known])
+        return [(address, known[name]) for _, name, address in lines]
 
     def _find_recipients(
-        self, accounts: Sequence[Account], listed: Mapping[str, str], campaign: Campaign, counts: Counter[str]
+        self,
+        accounts: Sequence[Account],
+        listed: Mapping[str, str],
+        campaign: Campaign,
+        mail_ids: Mapping[str, str],
+        counts: dict[str, int],
     ) -> Iterator[Recipient]:
-        """Yield the recipients of a page of accounts, each with the hash of its address as ``mail_id``."""
+        """Yield the recipients of a page of accounts. ``mail_ids``: by hash of the address, made when missing."""
         busy = self.registry.campaigns.find_busy([account.id for account in accounts])
         seeing = self.mails.households.find_seeing({account.id: account.session_number for account in accounts})
-        addresses = self.mails.addresses.load_many({one for households in seeing.values() for one in households})
+        confirmed = self.mails.addresses.load_many({one for households in seeing.values() for one in households})
         for account in accounts:
-            confirmed = [addresses[one] for one in seeing.get(account.id, ()) if one in addresses]
-            told = [row for row in confirmed if row.notices]
-            if not self._is_renewable(account):
-                counts["not_renewable"] += 1
-            elif account.id in busy:
-                counts["busy"] += 1
-            elif confirmed and not told:
-                counts["mails_off"] += 1
-            elif not told and account.id not in listed:
-                counts["no_address"] += 1
-            else:
-                counts.update(accounts=1, **{"confirmed" if told else "listed": 1})
-                yield from (self._recipient(account, campaign, row.address, row.household_id) for row in told)
-                if not told:
-                    yield self._recipient(account, campaign, listed[account.id])
+            rows = [confirmed[one] for one in seeing.get(account.id, ()) if one in confirmed]
+            to: list[tuple[str, str | None]] = [(row.address, row.household_id) for row in rows if row.notices]
+            if not rows and account.id in listed:
+                to.append((listed[account.id], None))
+            left_out = {
+                "not_renewable": not self._is_renewable(account),
+                "busy": account.id in busy,
+                "mails_off": bool(rows) and not to,
+                "no_address": not to,
+            }
+            if why := next((why for why, applies in left_out.items() if applies), ""):
+                counts[why] += 1
+                continue
+            counts["accounts"] += 1
+            counts["confirmed" if rows else "listed"] += 1
+            for address, household_id in to:
+                recipient_id = new_id()
+                yield Recipient(
+                    id=recipient_id,
+                    campaign_id=campaign.id,
+                    account_id=account.id,
+                    mail_id=mail_ids[self.mails.addresses.hash(address)],
+                    created_at=campaign.created_at,
+                    household_id=household_id,
+                    sealed_address=None if household_id else self.sealer.seal(address, _place_of(recipient_id)),
+                    next_attempt_at=campaign.created_at,
+                )
 
     def _is_renewable(self, account: Account) -> bool:
         has_page = account.supplier in self.presets and SUPPLIERS[account.supplier].consent is not None
-        is_open = account.state in OPEN_STATES and account.usage_point_id is not None
-        return has_page and is_open and not account.files_only
-
-    def _recipient(
-        self, account: Account, campaign: Campaign, address: str, household_id: str | None = None
-    ) -> Recipient:
-        recipient_id, at = new_id(), campaign.created_at
-        return Recipient(
-            id=recipient_id,
-            campaign_id=campaign.id,
-            account_id=account.id,
-            mail_id=self.mails.addresses.hash(address),
-            created_at=at,
-            household_id=household_id,
-            sealed_address=None if household_id else self.sealer.seal(address, _place_of(recipient_id)),
-            next_attempt_at=at,
-        )
+        return has_page and account.state in OPEN_STATES and bool(account.usage_point_id) and not account.files_only
 
     def _mail_sample(self, campaign: Campaign, recipients: Sequence[Recipient]) -> None:
         """Mail the operator one mail of each kind. Raises CampaignRefused if it isn't accepted."""
         kinds = {one.source: replace(one, claimed_at=campaign.created_at) for one in recipients}
-        accounts = self._accounts_of(list(kinds.values()))
-        # A real link would let the operator answer for the household.
-        letters = [
-            self._compose([self._ask(one, accounts[one.account_id], "…")], self._languages(one, self.language))
-            for one in kinds.values()
-        ]
-        intro = translate("campaign.sample.text", self.language, id=campaign.id)
-        text = "\n\n----\n\n".join([intro, *("\n\n".join(letter) for letter in letters)])
+        letters = self._with_accounts(kinds.values())
+        # A working link would let the operator answer for the household.
+        mails = ["\n\n".join(self._compose([letter], self.language, is_sample=True)) for letter in letters]
         subject = translate("notice.prefix", self.language) + translate("campaign.sample.subject", self.language)
+        text = "\n\n----\n\n".join([translate("campaign.sample.text", self.language, id=campaign.id), *mails])
         if fault := self.mails.mail_service.send_to_own(subject, text, campaign.id):
             raise CampaignRefused(Message("campaign.refused.sample", {"fault": fault}))
 
@@ -327,7 +302,7 @@ class CampaignDesk:
 
     def _send(self, recipients: Sequence[Recipient]) -> bool:
         """Send a claimed mail and record what came of it; return False if the mail service is at fault."""
-        campaigns, mail_id = self.registry.campaigns, recipients[0].mail_id
+        campaigns, first = self.registry.campaigns, recipients[0]
         try:
             fault = self._mail(recipients)
         except WorkerError:
@@ -335,14 +310,14 @@ class CampaignDesk:
         except Exception as error:  # noqa: BLE001 - a bug stops no other mail; its text may hold an address
             fault = type(error).__name__
         if fault is None:
-            campaigns.mark_mailed(mail_id)
+            campaigns.mark_mailed(first.mail_id)
         elif fault == ADDRESS_REFUSED:
-            campaigns.refuse_address(mail_id)
+            campaigns.refuse_address(first.mail_id)
         else:
-            campaigns.record_failure(mail_id, fault)
-        level = logging.INFO if fault is None else logging.WARNING
-        extra = fields(id=mail_id, campaign=recipients[0].campaign_id, attempts=recipients[0].attempts, reason=fault)
-        log.log(level, "campaign mail not sent" if fault else "campaign mail sent", extra=extra)
+            campaigns.record_failure(first.mail_id, fault)
+        extra = fields(id=first.mail_id, campaign=first.campaign_id, attempts=first.attempts, reason=fault or "")
+        line = "campaign mail not sent" if fault else "campaign mail sent"
+        log.log(logging.WARNING if fault else logging.INFO, line, extra=extra)
         return fault in (None, ADDRESS_REFUSED, _NO_ADDRESS)
 
     def _mail(self, recipients: Sequence[Recipient]) -> str | None:
@@ -350,68 +325,91 @@ class CampaignDesk:
 
         A household may have another address by now, so there may be several letters.
         """
-        accounts, letters = self._accounts_of(recipients), defaultdict[str, list[tuple[Recipient, str, str]]](list)
-        for one in sorted(recipients, key=lambda one: one.source):  # Those of households first: they have a language.
-            if found := self._find_address(one, accounts[one.account_id]):
-                letters[_fold(found[0])].append((one, *found))
+        letters = defaultdict[str, list[tuple[Recipient, Account, MailAddress]]](list)
+        # Those of households come first, because they have a language.
+        for one, account in self._with_accounts(sorted(recipients, key=lambda one: one.source)):
+            if found := self._find_address(one, account):
+                letters[_fold(found.address)].append((one, account, found))
         for letter in letters.values():
-            first, address, language = letter[0]
-            asks = [self._ask(one, accounts[one.account_id], self._ticket(one)) for one, _, _ in letter]
-            subject, text = self._compose(asks, self._languages(first, language))
-            headers = {}
-            if first.household_id is not None:
-                headers = unsubscribe_headers(self.mails.off_link(first.household_id))
-            if fault := self.mails.mail_service.send(address, subject, text, first.mail_id, headers):
+            first, _, to = letter[0]
+            subject, text = self._compose([(one, account) for one, account, _ in letter], to.language)
+            headers = unsubscribe_headers(self.mails.off_link(to.household_id)) if to.household_id else {}
+            if fault := self.mails.mail_service.send(to.address, subject, text, first.mail_id, headers):
                 return fault
         return None if letters else _NO_ADDRESS
 
-    def _find_address(self, one: Recipient, account: Account) -> tuple[str, str] | None:
-        """Return the recipient's present address and language; None if it may not be mailed any more."""
+    def _find_address(self, one: Recipient, account: Account) -> MailAddress | None:
+        """Return the recipient's present address, a list's without a household; None if it may not be mailed."""
         if one.household_id is None:
             with suppress(OperatorFault):
-                return self.sealer.unseal(one.sealed_address or "", _place_of(one.id)), ""
+                address = self.sealer.unseal(one.sealed_address or "", _place_of(one.id))
+                return MailAddress("", address, "", one.created_at)
             return None
-        household, row = self.mails.households.load(one.household_id), self.mails.addresses.load(one.household_id)
-        if household is None or row is None or not row.notices:
-            return None
-        sees = household.accounts.get(account.id, 0) >= account.session_number
-        return (row.address, row.language) if sees else None
+        seeing = self.mails.households.find_seeing({account.id: account.session_number}).get(account.id, ())
+        row = self.mails.addresses.load(one.household_id) if one.household_id in seeing else None
+        return row if row and row.notices else None
 
-    def _ticket(self, one: Recipient) -> str:
-        return self.mails.signer.make_ticket(one.id, CAMPAIGN_TICKET)
+    def _compose(
+        self, letter: Sequence[tuple[Recipient, Account]], language: str, *, is_sample: bool = False
+    ) -> tuple[str, str]:
+        """Return the subject and the text of a mail; in both languages if all its addresses come from a list."""
+        source = min(one.source for one, _ in letter)
+        languages = LANGUAGES if source is AddressSource.LIST else (language,)
+        titles = {tenant.id: tenant.title for tenant in self.registry.tenants.list_tenants()}
+        names = {titles.get(account.tenant) or translate("app.name", languages[0]): None for _, account in letter}
+        service = ", ".join(names)
+        subject = " / ".join(translate("campaign.mail.subject", each) for each in languages)
+        texts = ["\n\n".join(self._write(letter, each, service, is_sample)) for each in languages]
+        prefix = translate("campaign.mail.prefix", languages[0], service=service)
+        return prefix + subject, "\n\n--\n\n".join(texts) + "\n"
 
-    def _ask(self, one: Recipient, account: Account, ticket: str) -> Ask:
-        preset = self.presets.get(account.supplier)
-        return Ask(
-            account=account,
-            source=one.source,
-            service=self.registry.tenants.title_of(account.tenant),
-            link=f"{self.mails.public_url}{RENEW_PATH}#{ticket}",
-            link_ends_at=(one.claimed_at or one.created_at) + LINK_LIFE,
-            has_share=preset is not None and preset.consent_style == "autorisation",
-        )
+    def _write(
+        self, letter: Sequence[tuple[Recipient, Account]], language: str, service: str, is_sample: bool
+    ) -> Iterator[str]:
+        names = {account.supplier: translate(f"supplier.{account.supplier}", language) for _, account in letter}
+        source, supplier = min(one.source for one, _ in letter), ", ".join(names.values())
+        yield translate(f"campaign.mail.{source}", language, service=service, supplier=supplier)
+        for one, account in letter:
+            what = self._describe(one, account, language, names[account.supplier])
+            has_share = self.presets[account.supplier].consent_style == "autorisation"
+            yield f"{what} {translate('renew.share', language)}" if has_share else what
+            ticket = "…" if is_sample else self.mails.signer.make_ticket(one.id, CAMPAIGN_TICKET)
+            yield f"{self.mails.public_url}{RENEW_PATH}#{ticket}"
+        first = letter[0][0]
+        end = ((first.claimed_at or first.created_at) + LINK_LIFE).astimezone(PARIS)
+        for part in ("rules", "no", "person"):
+            day = format_day(end.date(), language)
+            yield translate(f"campaign.mail.{part}", language, day=day, time=f"{end:%H:%M}")
 
-    def _compose(self, asks: Sequence[Ask], languages: Sequence[str]) -> tuple[str, str]:
-        return compose_mail(asks, languages, civil_date(self.registry.now()))
+    def _describe(self, one: Recipient, account: Account, language: str, supplier: str) -> str:
+        """Return which account a link is for and why; nothing of the account if the address comes from a list."""
+        if one.source is AddressSource.LIST:
+            return translate("campaign.mail.meter.list", language, supplier=supplier)
+        why, last = "other", account.consent_until
+        if account.reason == ConsentStopped.code:
+            why = "stopped"
+        elif last is not None:
+            why = "ended" if account.consent_ended_by(civil_date(self.registry.now())) else "ends"
+        meter = translate("campaign.mail.meter", language, digits=account.last_digits, supplier=supplier)
+        return f"{meter} {translate(f'campaign.mail.{why}', language, day=last and format_day(last, language))}"
 
-    def _languages(self, one: Recipient, language: str) -> Sequence[str]:
-        return LANGUAGES if one.household_id is None else (language,)
-
-    def _accounts_of(self, recipients: Sequence[Recipient]) -> dict[str, Account]:
-        return self.registry.accounts.get_many({one.account_id for one in recipients})
+    def _with_accounts(self, recipients: Iterable[Recipient]) -> list[tuple[Recipient, Account]]:
+        recipients = list(recipients)
+        accounts = self.registry.accounts.get_many({one.account_id for one in recipients})
+        return [(one, accounts[one.account_id]) for one in recipients]
 
     def first_rows(self, campaign_id: str) -> list[PreviewRow]:
         """Return some of the recipients that have not answered, to look at."""
         return self._rows(list(islice(self.registry.campaigns.iterate_left(campaign_id), _ROWS)))
 
     def _rows(self, recipients: Sequence[Recipient]) -> list[PreviewRow]:
-        accounts = self._accounts_of(recipients)
-        references = self.registry.consents.load_references(list(accounts))
+        references = self.registry.consents.load_references([one.account_id for one in recipients])
         rows = []
-        for one in recipients:
-            account, found = accounts[one.account_id], self._find_address(one, accounts[one.account_id])
-            facts = account.id, references.get(account.id), account.tenant, account.consent_until, one.source
-            rows.append(PreviewRow(*facts, mask_address(found[0]) if found else ""))
+        for one, account in self._with_accounts(recipients):
+            found = self._find_address(one, account)
+            address = f"{found.address[:1]}…@{found.address.rpartition('@')[2]}" if found else ""
+            facts = account.id, references.get(account.id), account.tenant, account.consent_until
+            rows.append(PreviewRow(*facts, one.source, address))
         return rows
 
     def left_rows(self, campaign_id: str) -> Iterator[LeftRow]:
@@ -424,61 +422,9 @@ class CampaignDesk:
                 yield LeftRow(one.account_id, reference, one.state, one.mailed_at, one.last_error)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """What a mail asks for one account. ``has_share``: its holder must first delete the old share at the supplier."""
-
-    account: Account
-    source: AddressSource
-    service: str | None
-    link: str = field(repr=False)
-    link_ends_at: datetime
-    has_share: bool
-
-
-def compose_mail(asks: Sequence[Ask], languages: Sequence[str], today: date) -> tuple[str, str]:
-    """Return the subject and the text of a mail for accounts of one address."""
-    subjects = [translate("campaign.mail.subject", language) for language in languages]
-    prefix = translate("campaign.mail.prefix", languages[0], service=_names(asks, languages[0])["service"])
-    texts = ["\n\n".join(_write_mail(asks, language, today)) for language in languages]
-    return prefix + " / ".join(subjects), "\n\n--\n\n".join(texts) + "\n"
-
-
-def _names(asks: Sequence[Ask], language: str) -> dict[str, str]:
-    services = [ask.service or translate("app.name", language) for ask in asks]
-    suppliers = [translate(f"supplier.{ask.account.supplier}", language) for ask in asks]
-    return {"service": ", ".join(dict.fromkeys(services)), "supplier": ", ".join(dict.fromkeys(suppliers))}
-
-
-def _write_mail(asks: Sequence[Ask], language: str, today: date) -> Iterator[str]:
-    is_listed = all(ask.source is AddressSource.LIST for ask in asks)
-    yield translate(f"campaign.mail.{'listed' if is_listed else 'confirmed'}", language, **_names(asks, language))
-    for ask in asks:
-        first = [translate("renew.share", language)] if ask.has_share else []
-        yield " ".join([_describe(ask, language, today), *first])
-        yield ask.link
-    end = asks[0].link_ends_at.astimezone(PARIS)
-    yield translate("campaign.mail.rules", language, day=format_day(end.date(), language), time=f"{end:%H:%M}")
-    yield translate("campaign.mail.no", language)
-    yield translate("campaign.mail.person", language)
-
-
-def _describe(ask: Ask, language: str, today: date) -> str:
-    """Return which account the link is for and why; nothing of the account if the address comes from a list."""
-    account, supplier = ask.account, translate(f"supplier.{ask.account.supplier}", language)
-    if ask.source is AddressSource.LIST:
-        return translate("campaign.mail.meter.listed", language, supplier=supplier)
-    why, last = "other", account.consent_until
-    if account.reason == ConsentStopped.code:
-        why = "stopped"
-    elif last is not None:
-        why = "ended" if account.consent_ended_by(today) else "ends"
-    meter = translate("campaign.mail.meter", language, digits=account.last_digits, supplier=supplier)
-    return f"{meter} {translate(f'campaign.mail.{why}', language, day=last and format_day(last, language))}"
-
-
-def _pages(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    return (items[first : first + _PAGE] for first in range(0, len(items), _PAGE))
+def _pages(items: Collection[Item]) -> Iterator[list[Item]]:
+    left = iter(items)
+    return iter(lambda: list(islice(left, _PAGE)), [])
 
 
 def _place_of(recipient_id: str) -> str:
