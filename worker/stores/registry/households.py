@@ -129,7 +129,7 @@ class HouseholdTable(SealedTable):
         query = select(*columns).join(HOUSEHOLDS, HOUSEHOLDS.c.id == HOUSEHOLD_ACCOUNTS.c.household_id)
         found: dict[str, list[str]] = {}
         for row in self._database.fetch(query.where(columns[0].in_(numbers)).order_by(HOUSEHOLDS.c.id)):
-            if (self._read_numbers(row) or {}).get(row.account_id, 0) >= numbers[row.account_id]:
+            if (self._read_numbers(row) or {}).get(row.account_id, -1) >= numbers[row.account_id]:
                 found.setdefault(row.account_id, []).append(row.id)
         return found
 
