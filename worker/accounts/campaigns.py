@@ -41,9 +41,8 @@ RENEW_PATH: Final = "/renew"
 CAMPAIGN_TICKET: Final = "campaign:"
 MOST_LINES: Final = 100_000
 _NO_ADDRESS: Final = "no address: it was removed, its mails were switched off, or no key reads it"
-_COUNTS: Final = (
-    *("accounts", "mails", "confirmed", "listed", "no_address", "mails_off", "busy", "not_renewable", "outside"),
-)
+_LEFT_OUT: Final = ("not_renewable", "busy", "mails_off", "no_address")
+_COUNTS: Final = ("accounts", "mails", "confirmed", "listed", *_LEFT_OUT, "outside")
 _MOST_DAYS: Final = 40  # Working days; in CAMPAIGN_LIFE there are at least 42, without holidays.
 _ROUND: Final = 50  # Mails, after which notices have their turn.
 _ROWS: Final = 10
@@ -116,13 +115,20 @@ def read_list(text: str) -> tuple[bool, list[tuple[int, str, str]]]:
     A line has its number, its reference or account, and its address. Raises CampaignRefused with the faults of all
     lines: an empty field, no mail address, a reference, account or address twice.
     """
-    rows, lines, faults = _read_rows(text.removeprefix("\ufeff")), [], []
-    titles = [cell.lower() for cell in next(rows, (0, []))[1]]
+    text = text.removeprefix("\ufeff")
+    delimiter = ";" if ";" in text.partition("\n")[0] else ","
+    reader, lines, faults = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), [], []
+    rows: list[tuple[int, list[str]]] = []
+    try:
+        rows.extend((reader.line_num, [cell.strip() for cell in row]) for row in reader if row)
+    except csv.Error:
+        _refuse_lines([("unreadable", reader.line_num, 0)])
+    titles = [cell.lower() for cell in (rows[0][1] if rows else [])]
     names = [title for title in titles if title in ("reference", "account")]
     if len(names) != 1 or titles.count("mail") != 1:
         raise CampaignRefused(Message("campaign.refused.header", {}))
     first: dict[tuple[str, str], int] = {}
-    for number, row in rows:
+    for number, row in rows[1:]:
         cells = dict(zip(titles, row, strict=False))
         name, address = cells.get(names[0], ""), cells.get("mail", "")
         lines.append((number, name, address))
@@ -140,16 +146,6 @@ def read_list(text: str) -> tuple[bool, list[tuple[int, str, str]]]:
         raise CampaignRefused(Message("campaign.refused.long", {"most": MOST_LINES}))
     _refuse_lines(faults)
     return names[0] == "reference", lines
-
-
-def _read_rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows with the numbers of their lines; a blank line is no row. Raises CampaignRefused."""
-    delimiter = ";" if ";" in text.partition("\n")[0] else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        yield from ((reader.line_num, [cell.strip() for cell in row]) for row in reader if row)
-    except csv.Error:
-        _refuse_lines([("unreadable", reader.line_num, 0)])
 
 
 def _refuse_lines(faults: Sequence[tuple[str, int, int]]) -> None:
@@ -248,14 +244,9 @@ class CampaignDesk:
             to: list[tuple[str, str | None]] = [(row.address, row.household_id) for row in rows if row.notices]
             if not rows and account.id in listed:
                 to.append((listed[account.id], None))
-            left_out = {
-                "not_renewable": not self._is_renewable(account),
-                "busy": account.id in busy,
-                "mails_off": bool(rows) and not to,
-                "no_address": not to,
-            }
-            if why := next((why for why, applies in left_out.items() if applies), ""):
-                counts[why] += 1
+            left_out = (not self._is_renewable(account), account.id in busy, bool(rows) and not to, not to)
+            if any(left_out):
+                counts[_LEFT_OUT[left_out.index(True)]] += 1
                 continue
             counts["accounts"] += 1
             counts["confirmed" if rows else "listed"] += 1
