@@ -261,7 +261,7 @@ def _get(connection: Connection, campaign_id: str) -> Campaign:
     is_it = CAMPAIGNS.c.id == campaign_id.replace("\x00", " ")  # PostgreSQL refuses NUL.
     row = connection.execute(select(CAMPAIGNS).where(is_it)).one_or_none()
     if row is None:
-        raise UnknownCampaign("no campaign has this id")
+        raise UnknownCampaign("no campaign has this id: `releve campaigns list` shows the ids")
     return Campaign(**row._asdict())
 
 
