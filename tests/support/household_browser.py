@@ -108,7 +108,7 @@ class HouseholdBrowser:
         page_address, _, secret = link.partition("#")
         page = self._session.get(page_address, allow_redirects=False, timeout=DEADLINE_S)
         assert page.status_code == 200 and secret, f"{page.status_code} {page.text[-800:]}"
-        return self.submit("/renew", ticket=secret, answer=answer, csrf=csrf_of(page.text))
+        return self.submit("/renew", invitation=secret, answer=answer, csrf=csrf_of(page.text))
 
     def accept_invitation(self, link: str) -> Page:
         """Open an invitation, agree on the supplier's page, and come back."""

@@ -240,7 +240,9 @@ def remove(campaign_id: str, yes: bool, as_json: bool) -> None:
 @campaigns.command(audit=AuditAction.CAMPAIGN_EXPORT, subject="campaign_id")
 @_id_argument
 def left(campaign_id: str) -> None:
-    """Print a CSV of the accounts that haven't answered, or whose address was refused. It has no addresses.
+    """Print a CSV of what is left, without addresses.
+
+    These are the accounts that haven't answered, or whose address the mail server has refused.
 
     Run this where the web application runs, because it needs the session key.
 
