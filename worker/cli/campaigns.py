@@ -21,7 +21,7 @@ from worker.cli.printing import local_text
 from worker.cli.resources import Listing
 from worker.domain.account import AccountState
 from worker.domain.audit_entry import AuditAction
-from worker.domain.campaign import USUAL_PER_DAY, WAITING, Campaign, RecipientState
+from worker.domain.campaign import LEFT, USUAL_PER_DAY, Campaign, RecipientState
 from worker.domain.exports import defuse
 from worker.runtime.web_access import build_web
 
@@ -132,11 +132,7 @@ def add(
 
 def _describe(campaign: Campaign, counts: Mapping[RecipientState, int], now: datetime) -> dict[str, Any]:
     """Return a campaign's row, which has the number of its recipients in each state."""
-    left = sum(counts[state] for state in (*WAITING, RecipientState.ADDRESS_REFUSED))
-    row = {
-        **to_row(campaign),
-        "state": "over" if campaign.is_over(now) else "running" if campaign.is_running else "stopped",
-    }
+    left, row = sum(counts[state] for state in LEFT), to_row(campaign) | {"state": campaign.state_at(now)}
     return {**row, "recipients": sum(counts.values()), **{state.value: counts[state] for state in counts}, "left": left}
 
 
@@ -175,54 +171,49 @@ def show(campaign_id: str, as_json: bool) -> None:
             {"day": to_plain(day), **{state.value: counts[state] for state in RecipientState}}
             for day, counts in table.count_days(campaign_id)
         ]
-    if as_json:
-        parameters.print_json({**row, "days": days})
-        return
-    click.echo(f"campaign {campaign_id} is {row['state']}: {row['choice']}, {row['per_day']} mails a day")
-    click.echo(", ".join(f"{row[state]} {state.replace('_', ' ')}" for state in RecipientState if row[state]))
-    _DAYS.print(days, as_json=False)
+    lines = (
+        f"campaign {campaign_id} is {row['state']}: {row['choice']}, {row['per_day']} mails a day",
+        ", ".join(f"{row[state]} {state.replace('_', ' ')}" for state in RecipientState if row[state]),
+    )
+    parameters.print_result({**row, "days": days}, *lines, as_json=as_json)
+    if not as_json:
+        _DAYS.print(days, as_json=False)
 
 
 @campaigns.command(audit=AuditAction.CAMPAIGN_STOP, subject="campaign_id")
 @_id_argument
-@parameters.json_option
-def stop(campaign_id: str, as_json: bool) -> None:
+def stop(campaign_id: str) -> None:
     """Stop mailing. Links that were mailed stay valid.
 
     \b
     Example:
       releve campaigns stop 3kq7d0fr2mxx
     """
-    _set_running(campaign_id, running=False, as_json=as_json)
+    _set_running(campaign_id, running=False)
 
 
 @campaigns.command(audit=AuditAction.CAMPAIGN_RESUME, subject="campaign_id")
 @_id_argument
-@parameters.json_option
-def resume(campaign_id: str, as_json: bool) -> None:
+def resume(campaign_id: str) -> None:
     """Start mailing, or go on after a stop. Nobody is mailed twice.
 
     \b
     Example:
       releve campaigns resume 3kq7d0fr2mxx
     """
-    _set_running(campaign_id, running=True, as_json=as_json)
+    _set_running(campaign_id, running=True)
 
 
-def _set_running(campaign_id: str, *, running: bool, as_json: bool) -> None:
+def _set_running(campaign_id: str, *, running: bool) -> None:
     with parameters.open_registry() as registry:
-        if running and registry.campaigns.get(campaign_id).is_over(registry.now()):
-            raise click.ClickException(f"campaign {campaign_id} is over: add a new one")
         campaign = registry.campaigns.set_running(campaign_id, running=running)
-    line = f"campaign {campaign_id} is {'running' if running else 'stopped'}"
-    parameters.print_result(to_row(campaign), line, as_json=as_json)
+        click.echo(f"campaign {campaign_id} is {campaign.state_at(registry.now())}")
 
 
 @campaigns.command(audit=AuditAction.CAMPAIGN_REMOVE, subject="campaign_id")
 @_id_argument
 @click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
-@parameters.json_option
-def remove(campaign_id: str, yes: bool, as_json: bool) -> None:
+def remove(campaign_id: str, yes: bool) -> None:
     """Remove a campaign with its addresses. Its links open nothing any more.
 
     \b
@@ -234,7 +225,7 @@ def remove(campaign_id: str, yes: bool, as_json: bool) -> None:
         question = f"Remove the campaign {campaign_id}, made on {made_on}?"
         parameters.require_confirmation(question, yes, if_not="nothing was removed")
         registry.campaigns.remove(campaign_id)
-    parameters.print_result({"id": campaign_id}, f"campaign {campaign_id} is removed", as_json=as_json)
+    click.echo(f"campaign {campaign_id} is removed")
 
 
 @campaigns.command(audit=AuditAction.CAMPAIGN_EXPORT, subject="campaign_id")

@@ -52,6 +52,7 @@ class RecipientEvent(StrEnum):
 
 _S, _E = RecipientState, RecipientEvent
 WAITING: Final = (_S.CHOSEN, _S.MAILED, _S.OPENED, _S.ASKED)
+LEFT: Final = (*WAITING, _S.ADDRESS_REFUSED)
 # The state after each event; None: the row is deleted. After a crash, a link may be opened before its mail is marked.
 TRANSITIONS: Final = Transitions[RecipientState, RecipientEvent, RecipientState | None](
     (_E.MAILED, (_S.CHOSEN,), _S.MAILED),
@@ -78,6 +79,10 @@ class Campaign:
     def is_over(self, now: datetime) -> bool:
         """Return whether the campaign writes no more, even if it isn't stopped."""
         return now >= self.created_at + CAMPAIGN_LIFE
+
+    def state_at(self, now: datetime) -> str:
+        """Return ``over``, ``running`` or ``stopped``."""
+        return "over" if self.is_over(now) else "running" if self.is_running else "stopped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, in
 from worker.domain.account import AccountState
 from worker.domain.campaign import (
     CAMPAIGN_LIFE,
+    LEFT,
     TRANSITIONS,
     WAITING,
     Campaign,
@@ -210,9 +211,7 @@ class CampaignTable(ClockedTable):
 
     def iterate_left(self, campaign_id: str) -> Iterator[Recipient]:
         """Yield the recipients that haven't answered, and those whose address was refused."""
-        left = select(_R.id).where(
-            _R.campaign_id == campaign_id, _R.state.in_((*WAITING, RecipientState.ADDRESS_REFUSED))
-        )
+        left = select(_R.id).where(_R.campaign_id == campaign_id, _R.state.in_(LEFT))
         for batch in _batches([row.id for row in self._database.fetch(left.order_by(_R.id))]):
             with self._database.reading() as connection:
                 recipients = _read(connection, _R.id.in_(batch))
