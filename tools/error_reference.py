@@ -30,7 +30,7 @@ _BUG: Final = (
 )
 _RETIRED: Final = """## Codes of older versions
 
-Versions before 0.2.0 stored these codes without a cause. Rows may still hold them: {codes}.
+Versions before 0.2.0 stored these codes without a cause. Rows may still hold them: `VENDOR_DOWN`, `UNKNOWN_ERROR`.
 """
 _KINDS: Final[dict[type[WorkerError], tuple[str, str]]] = {
     TransientError: (
@@ -58,8 +58,7 @@ def to_markdown() -> str:
     sections = [_section(list(_subclasses(root)), root.__name__, *texts) for root, texts in _KINDS.items()]
     root = errors.UnexpectedError
     bug = _section([root, *_subclasses(root)], root.__name__, *_BUG)
-    codes = ", ".join(f"`{code}`" for code in errors.RETIRED_CODES)
-    return "\n".join([_HEAD, *sections, bug, _RETIRED.format(codes=codes)])
+    return "\n".join([_HEAD, *sections, bug, _RETIRED])
 
 
 def _section(kinds: Sequence[type[WorkerError]], name: str, title: str, what_happens: str) -> str:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Column, delete, func, select, tuple_, update
+from sqlalchemy import Column, delete, select, tuple_, update
 
 from worker.errors import OperatorFault
 from worker.stores.database import Database, place_of
-from worker.stores.encryption import OLD_FORM, Sealer
+from worker.stores.encryption import Sealer
 from worker.stores.registry.tables import (
     ACCESS_KEYS,
     ACCOUNT_DETAILS,
@@ -100,12 +100,6 @@ WEB_SEALS: Final = (
     # A session or link that no key can unseal gives no access, so it isn't kept.
     _of_web("sessions, codes and links", ACCESS_KEYS.c.sealed, is_kept=False),
 )
-
-
-def count_old_form(database: Database) -> int:
-    """Return how many texts are sealed in the form from before version 0.2.0, which this version doesn't read."""
-    queries = [select(func.count()).where(column.seals.startswith(OLD_FORM, autoescape=True)) for column in TEXT_SEALS]
-    return sum(map(database.scalar, queries))
 
 
 def rotate_seals(database: Database, sealer: Sealer, column: SealedColumn) -> int:
