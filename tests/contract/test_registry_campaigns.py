@@ -329,7 +329,10 @@ def test_an_account_waits_in_one_campaign_at_a_time(office: Office) -> None:
     first, second, third = office.add_accounts(3)
     office.create({"m1": [first], "m2": [second]}, running=False)
     office.table.note_refused(recipient_id=office.the_one(second).id)
-    assert office.table.find_busy([first, second, third]) == {first}
+    assert office.table.find_busy([first, second, third]) == {first, second}
+    office.at += 60 * DAY
+    assert office.table.find_busy([first, second, third]) == {second}, "who said no isn't asked again"
+    office.at -= 60 * DAY
     with pytest.raises(AccountsTaken):
         office.create({"m": [first, third]}, id_="c2")
     assert len(office.table.list_campaigns()) == 1 and office.table.list_of_account(third) == []
@@ -360,6 +363,8 @@ def test_reminders_are_taken_over_by_a_running_campaign_and_by_its_mails(office:
     assert office.table.find_taken_over() == {mailed}, "nothing has reached the other one"
     office.at += CAMPAIGN_LIFE
     assert office.table.find_taken_over() == set()
+    office.table.note_refused(recipient_id=office.the_one(mailed).id)
+    assert office.table.find_taken_over() == {mailed}, "who said no isn't reminded"
 
 
 @pytest.fixture(scope="module")

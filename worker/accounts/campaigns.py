@@ -136,7 +136,9 @@ def read_list(text: str) -> tuple[bool, list[tuple[int, str, str]]]:
         twice = [
             (what, before) for what, key in keys.items() if (before := first.setdefault((what, key), number)) != number
         ]
-        if not name or not address:
+        if any(row[len(titles) :]):  # A comma without quotes has moved the fields.
+            faults.append(("more", number, 0))
+        elif not name or not address:
             faults.append(("empty", number, 0))
         elif not (address.isascii() and is_mail_address(address)):
             faults.append(("no_address", number, 0))

@@ -36,7 +36,7 @@ _KEPT: Final = timedelta(days=400)
 _BATCH: Final = 500
 _LOCK: Final = 46  # Campaigns are created one after the other, so none gets accounts of another.
 _R: Final = CAMPAIGN_RECIPIENTS.c
-_UNANSWERED: Final = _R.state.in_(WAITING)
+_SAID_NO: Final = _R.state == RecipientState.REFUSED
 _IS_SAME: Final = HOUSEHOLD_ACCOUNTS.c.household_id == MAIL_ADDRESSES.c.household_id
 _CONFIRMED: Final = select(MAIL_ADDRESSES.c.household_id).join(HOUSEHOLD_ACCOUNTS, _IS_SAME)
 _OF_ACCOUNT: Final = _CONFIRMED.where(HOUSEHOLD_ACCOUNTS.c.account_id == _R.account_id)
@@ -98,9 +98,10 @@ class CampaignTable(ClockedTable):
             _delete_campaigns(connection, CAMPAIGNS.c.id == campaign_id)
 
     def find_busy(self, account_ids: Collection[str]) -> set[str]:
-        """Return those of the accounts that wait for a mail or an answer in a campaign younger than CAMPAIGN_LIFE."""
-        waiting = select(_R.account_id).where(_R.created_at > self._now() - CAMPAIGN_LIFE, _UNANSWERED)
-        queries = (waiting.where(_R.account_id.in_(ids)) for ids in _batches(list(account_ids)))
+        """Return those of the accounts that another campaign asks: for CAMPAIGN_LIFE, and after a no as long as kept."""
+        asked = and_(_R.created_at > self._now() - CAMPAIGN_LIFE, _R.state.in_(WAITING))
+        busy = select(_R.account_id).where(or_(asked, _SAID_NO))
+        queries = (busy.where(_R.account_id.in_(ids)) for ids in _batches(list(account_ids)))
         return {row.account_id for query in queries for row in self._database.fetch(query)}
 
     def claim_next(self) -> list[Recipient]:
@@ -223,13 +224,13 @@ class CampaignTable(ClockedTable):
             return _read(connection, _R.account_id == account_id)
 
     def find_taken_over(self, account_id: str | None = None) -> set[str]:
-        """Return the accounts whose reminders a campaign replaces: it will mail them, or has within CAMPAIGN_LIFE.
+        """Return the accounts whose reminders a campaign replaces: mailed soon or within CAMPAIGN_LIFE, or a no.
 
         ``account_id``: if given, only this account is looked up.
         """
         will = and_(_R.state == RecipientState.CHOSEN, *self._writes())
         replaced = (
-            or_(will, _R.mailed_at > self._now() - CAMPAIGN_LIFE),
+            or_(will, _SAID_NO, _R.mailed_at > self._now() - CAMPAIGN_LIFE),
             _R.account_id == (account_id or _R.account_id),
         )
         query = select(_R.account_id).join(CAMPAIGNS, CAMPAIGNS.c.id == _R.campaign_id).where(*replaced)
