@@ -98,7 +98,7 @@ class CampaignTable(ClockedTable):
             _delete_campaigns(connection, CAMPAIGNS.c.id == campaign_id)
 
     def find_busy(self, account_ids: Collection[str]) -> set[str]:
-        """Return those of the accounts that another campaign asks: for CAMPAIGN_LIFE, and after a no as long as kept."""
+        """Return those of the accounts that a campaign of the last CAMPAIGN_LIFE still asks, or that said no to one."""
         asked = and_(_R.created_at > self._now() - CAMPAIGN_LIFE, _R.state.in_(WAITING))
         busy = select(_R.account_id).where(or_(asked, _SAID_NO))
         queries = (busy.where(_R.account_id.in_(ids)) for ids in _batches(list(account_ids)))
