@@ -93,6 +93,10 @@ class History:
         reachable = [window for window in missing if window.start >= reach]
         return reachable, None if len(reachable) == len(missing) else since + days * ONE_DAY
 
+    def count_days(self, account_id: str, series: Series) -> tuple[int, int]:
+        """Return the number of days done and of days wanted, for a progress bar."""
+        return self.load(account_id, series)[series].count()
+
     def covers(self, account_id: str, series: Series, window: DateWindow) -> bool:
         """Return whether every day of the window was requested or needn't be (``DayLedger.asked_windows``)."""
         return not subtract_windows(window, self.load(account_id, series)[series].asked)
