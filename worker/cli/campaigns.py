@@ -71,7 +71,9 @@ def campaigns() -> None:
 @parameters.state_option
 @parameters.tenant_option("Only accounts of this tenant.")
 @click.option("--csv", "file", type=click.File(encoding="utf-8-sig"), help="List of accounts with mail addresses.")
-@click.option("--per-day", type=click.IntRange(1), default=USUAL_PER_DAY, show_default=True, help="Mails a day.")
+@click.option(
+    "--per-day", type=click.IntRange(1, 100_000), default=USUAL_PER_DAY, show_default=True, help="Mails a day."
+)
 @parameters.json_option
 def add(
     expiring: timedelta | None,
