@@ -7,25 +7,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from threading import Barrier
-from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from tests.contract.test_mail_addresses import ANNE, SEALER
 from tests.support.registries import add_ready, close_account, empty_registry, new_registry, record_consent
 from worker.domain.account import AccountState
 from worker.domain.campaign import CAMPAIGN_LIFE, WAITING, AddressSource, Campaign, Recipient, RecipientState
 from worker.domain.consents import ConsentKind
 from worker.domain.retry import NOTICE_DELAYS
 from worker.domain.windows import civil_date
-from worker.stores.encryption import KeyedHashes
 from worker.stores.registry import Registry
 from worker.stores.registry.campaigns import AccountsTaken, CampaignTable, UnknownCampaign
-from worker.stores.registry.households import HouseholdTable, MailAddressTable
-from worker.stores.registry.tables import ACCOUNTS, CAMPAIGN_RECIPIENTS
+from worker.stores.registry.tables import ACCOUNTS
 
 T0 = datetime(2026, 7, 6, 8, 0, tzinfo=UTC)  # A Monday.
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
@@ -172,7 +168,7 @@ def test_two_processes_never_claim_the_same_mail(office: Office) -> None:
     assert len(claims) == len(set(claims)) == 7
 
 
-@pytest.mark.parametrize("end", ["closed", "removed", "address", "connected", "refused"])
+@pytest.mark.parametrize("end", ["closed", "removed", "connected", "refused"])
 def test_an_account_that_ended_or_answered_is_not_mailed(office: Office, end: str) -> None:
     first, second = office.add_accounts(2)
     office.create({"m": [first, second]})
@@ -180,9 +176,6 @@ def test_an_account_that_ended_or_answered_is_not_mailed(office: Office, end: st
     actions: dict[str, Callable[[], object]] = {
         "closed": lambda: close_account(office.registry.consents, first, office.at),
         "removed": lambda: office.registry.accounts.remove(first, office.at),
-        "address": lambda: office.registry.database.change(
-            update(CAMPAIGN_RECIPIENTS).where(CAMPAIGN_RECIPIENTS.c.account_id == first).values(sealed_address=None)
-        ),
         "connected": lambda: office.consent(first),
         "refused": lambda: office.table.note_refused(recipient_id=recipient.id),
     }
@@ -191,22 +184,6 @@ def test_an_account_that_ended_or_answered_is_not_mailed(office: Office, end: st
     office.table.mark_mailed("c1-m")
     found = office.table.find(recipient.id)
     assert found is None if end == "removed" else found and found.mailed_at is None
-
-
-def test_a_confirmed_address_is_claimed_as_long_as_its_household_has_it(office: Office) -> None:
-    (account,) = office.add_accounts(1)
-    addresses = MailAddressTable(
-        office.registry.database, SEALER, KeyedHashes(["a key for hashes, which is long enough"])
-    )
-    household = HouseholdTable(office.registry.database, SEALER).create({account: 0}).id
-    facts: dict[str, Any] = {"created_at": T0, "next_attempt_at": T0}
-    recipient = Recipient(id="r", campaign_id="c1", account_id=account, mail_id="m", household_id=household, **facts)
-    office.table.create(Campaign("c1", "alice", T0, "--expiring 30d", 200), [recipient])
-    office.table.set_running("c1", running=True)
-    assert office.claim() is None
-    assert addresses.set(household, ANNE, "fr")
-    assert office.claim() == "m"
-    assert office.recipient("r").source is AddressSource.CONFIRMED
 
 
 def test_a_campaign_mails_and_keeps_addresses_for_60_days_and_is_deleted_after_400(office: Office) -> None:
@@ -267,7 +244,7 @@ def test_a_consent_by_any_way_connects_the_account_and_nobody_else(office: Offic
     office.consent(first)
     assert [office.the_one(one).state for one in (first, second)] == [S.CONNECTED, S.MAILED]
     assert office.table.count_days("c1") == [(date(2026, 7, 7), {S.CONNECTED: 1}), (date(2026, 7, 6), {S.MAILED: 2})]
-    assert [one.account_id for one in office.table.iterate_left("c1")] == [second]
+    assert [[one.account_id for one in page] for page in office.table.left_pages("c1")] == [[second]]
 
 
 def test_a_consent_that_is_rolled_back_connects_nothing(office: Office) -> None:

@@ -353,17 +353,18 @@ def test_rounds_are_full_until_the_days_number_is_mailed(office: Office) -> None
 
 
 def test_a_household_gets_its_mail_at_its_present_address_or_none_if_it_no_longer_wants_mails(office: Office) -> None:
-    accounts = [office.account(n) for n in range(4)]
+    accounts = [office.account(n) for n in range(5)]
     homes = [office.household(one, address=f"home{n}@example.org") for n, one in enumerate(accounts)]
     addresses = office.parts.access.mails.addresses
     office.add()
     addresses.set(homes[0], "new@example.org", "en")
     addresses.set_notices(homes[1], wanted=False)
+    addresses.remove(homes[4])
     higher = update(ACCOUNTS).where(ACCOUNTS.c.id == accounts[2]).values(session_number=2)
     office.registry.database.change(higher)  # As another holder's consent does.
     office.desk.send_due()
     assert sorted(office.mailed_to()) == ["home3@example.org", "new@example.org"]
-    assert office.states() == [RecipientState.CHOSEN] * 2 + [RecipientState.MAILED] * 2
+    assert office.states() == [RecipientState.CHOSEN] * 3 + [RecipientState.MAILED] * 2
 
 
 def test_a_bug_in_one_mail_ends_only_the_round_and_quotes_nothing(

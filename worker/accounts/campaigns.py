@@ -11,14 +11,13 @@ import csv
 import io
 import logging
 import threading
-import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Final
 
 from worker.accounts.household_access import HouseholdMails, unsubscribe_headers
 from worker.accounts.notice_services import ADDRESS_REFUSED, is_mail_address
@@ -32,6 +31,8 @@ from worker.logs import fields
 from worker.stores.database import new_id, place_of
 from worker.stores.encryption import Sealer
 from worker.stores.registry import Registry
+from worker.stores.registry.account_rows import fold_reference
+from worker.stores.registry.campaigns import pages
 from worker.stores.registry.households import MailAddress
 from worker.stores.registry.tables import CAMPAIGN_RECIPIENTS
 from worker.texts import LANGUAGES, Message, format_day, translate
@@ -46,8 +47,7 @@ _COUNTS: Final = ("accounts", "mails", "confirmed", "listed", *_LEFT_OUT, "outsi
 _MOST_DAYS: Final = 40  # Working days; in CAMPAIGN_LIFE there are at least 42, without holidays.
 _ROUND: Final = 50  # Mails, after which notices have their turn.
 _ROWS: Final = 10
-_PAGE: Final = 500
-Item = TypeVar("Item")
+Letter = Sequence[tuple[Recipient, Account]]  # Those with a confirmed address come first.
 
 
 class CampaignRefused(DataError):
@@ -80,13 +80,18 @@ class CampaignChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class PreviewRow:
+class CampaignRow:
+    """A recipient as operators see it. ``address``: masked (``a…@example.org``); empty if it may not be mailed."""
+
     account: str
     reference: str | None
     tenant: str
     last_day: date | None
     source: AddressSource
-    address: str  # Masked: a…@example.org.
+    address: str
+    state: RecipientState
+    mailed_at: datetime | None
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +100,7 @@ class Preview:
 
     campaign: Campaign
     counts: Mapping[str, int]
-    rows: Sequence[PreviewRow]
-
-
-@dataclass(frozen=True, slots=True)
-class LeftRow:
-    """A recipient that hasn't answered, without its address."""
-
-    account: str
-    reference: str | None
-    state: RecipientState
-    mailed_at: datetime | None
-    error: str
+    rows: Sequence[CampaignRow]
 
 
 def read_list(text: str) -> tuple[bool, list[tuple[int, str, str]]]:
@@ -117,49 +111,43 @@ def read_list(text: str) -> tuple[bool, list[tuple[int, str, str]]]:
     """
     text = text.removeprefix("\ufeff")
     delimiter = ";" if ";" in text.partition("\n")[0] else ","
-    reader, lines, faults = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), [], []
-    rows: list[tuple[int, list[str]]] = []
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        rows.extend((reader.line_num, [cell.strip() for cell in row]) for row in reader if row)
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
     except csv.Error:
-        _refuse_lines([("unreadable", reader.line_num, 0)])
+        raise _refuse_lines([("unreadable", reader.line_num, 0)]) from None
     titles = [cell.lower() for cell in (rows[0][1] if rows else [])]
     names = [title for title in titles if title in ("reference", "account")]
     if len(names) != 1 or titles.count("mail") != 1:
         raise CampaignRefused(Message("campaign.refused.header", {}))
-    first: dict[tuple[str, str], int] = {}
+    if len(rows) > MOST_LINES + 1:
+        raise CampaignRefused(Message("campaign.refused.long", {"most": MOST_LINES}))
+    lines, faults, seen = [], [], dict[tuple[str, str], int]()
     for number, row in rows[1:]:
         cells = dict(zip(titles, row, strict=False))
         name, address = cells.get(names[0], ""), cells.get("mail", "")
         lines.append((number, name, address))
-        keys = {"name_twice": _fold(name), "address_twice": _fold(address)}
-        twice = [
-            (what, before) for what, key in keys.items() if (before := first.setdefault((what, key), number)) != number
-        ]
+        name_first = seen.setdefault(("name", fold_reference(name)), number)
+        address_first = seen.setdefault(("address", address.casefold()), number)
         if any(row[len(titles) :]):  # A comma without quotes has moved the fields.
             faults.append(("more", number, 0))
         elif not name or not address:
             faults.append(("empty", number, 0))
         elif not (address.isascii() and is_mail_address(address)):
             faults.append(("no_address", number, 0))
-        elif twice:
-            faults.append((twice[0][0], number, twice[0][1]))
-    if len(lines) > MOST_LINES:
-        raise CampaignRefused(Message("campaign.refused.long", {"most": MOST_LINES}))
-    _refuse_lines(faults)
+        elif name_first != number:
+            faults.append(("name_twice", number, name_first))
+        elif address_first != number:
+            faults.append(("address_twice", number, address_first))
+    if faults:
+        raise _refuse_lines(faults)
     return names[0] == "reference", lines
 
 
-def _refuse_lines(faults: Sequence[tuple[str, int, int]]) -> None:
-    """Raise CampaignRefused for faults, each with its line and the line before that it repeats, if any."""
+def _refuse_lines(faults: Iterable[tuple[str, int, int]]) -> CampaignRefused:
+    """Return the refusal for faults, each with its line and the line before that it repeats, if any."""
     lines = [Message(f"campaign.line.{what}", {"line": line, "first": first}) for what, line, first in faults]
-    if lines:
-        raise CampaignRefused(Message("campaign.refused.lines", {"count": len(lines)}), lines)
-
-
-def _fold(text: str) -> str:
-    """Return a form in which texts are equal that the registry takes for the same reference or address."""
-    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).split())
+    return CampaignRefused(Message("campaign.refused.lines", {"count": len(lines)}), lines)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,13 +173,12 @@ class CampaignDesk:
         campaign = Campaign(new_id(), by, self.registry.now(), str(choice), choice.per_day)
         counts, mail_ids = dict.fromkeys(_COUNTS, 0), defaultdict[str, str](new_id)
         accounts, listed = self._choose(choice, counts)
-        found = {  # By account and address, so that an account of two households with one address gets one mail.
-            (one.account_id, one.mail_id): one
-            for page in _pages(accounts)
-            for one in self._find_recipients(page, listed, campaign, mail_ids, counts)
-        }
-        recipients, mails = list(found.values()), len(mail_ids)
-        counts["mails"] = mails
+        recipients = [
+            recipient
+            for page in pages(accounts)
+            for recipient in self._find_recipients(page, listed, campaign, mail_ids, counts)
+        ]
+        counts["mails"] = mails = len(mail_ids)
         if not mails:
             raise CampaignRefused(Message("campaign.refused.nobody", counts))
         if mails > choice.per_day * _MOST_DAYS:
@@ -199,34 +186,35 @@ class CampaignDesk:
         self._mail_sample(campaign, recipients)
         self.registry.campaigns.create(campaign, recipients)
         log.info("campaign added", extra=fields(id=campaign.id, by=by, **counts))
-        return Preview(campaign, counts, self._rows(recipients[:: -(-len(recipients) // _ROWS)]))
+        return Preview(campaign, counts, list(self._rows(recipients[:: -(-len(recipients) // _ROWS)])))
 
-    def _choose(self, choice: CampaignChoice, counts: dict[str, int]) -> tuple[Collection[Account], dict[str, str]]:
+    def _choose(self, choice: CampaignChoice, counts: dict[str, int]) -> tuple[list[Account], dict[str, str]]:
         """Return the chosen accounts, and the list's address by account. Raises CampaignRefused."""
         lines = [] if choice.csv is None else self._read_accounts(choice.csv)
         listed = {account.id: address for address, accounts in lines for account in accounts}
         if choice.expiring is None and choice.state is None:
-            accounts = {account.id: account for _, ones in lines for account in ones}
-            chosen = {id_: one for id_, one in accounts.items() if choice.tenant in (None, one.tenant)}
+            of_list = [account for _, accounts in lines for account in accounts]
+            chosen = {one.id: one for one in of_list if choice.tenant in (None, one.tenant)}
         else:
             until = None if choice.expiring is None else civil_date(self.registry.now()) + choice.expiring
             ends = self.registry.consents.list_accounts_by_consent_end
             chosen = {one.id: one for one in ends(until, state=choice.state, tenant=choice.tenant)}
         counts["outside"] = sum(all(account.id not in chosen for account in accounts) for _, accounts in lines)
-        return chosen.values(), listed
+        return list(chosen.values()), listed
 
     def _read_accounts(self, text: str) -> list[tuple[str, list[Account]]]:
         """Return the address of each line of the operator's list, and its accounts. Raises CampaignRefused."""
         by_reference, lines = read_list(text)
         known: dict[str, list[Account]] = {}
-        for page in _pages(lines):
+        for page in pages(lines):
             names = [name.replace("\0", " ") for _, name, _ in page]  # PostgreSQL refuses NUL.
             if by_reference:
                 known |= self.registry.accounts.find_by_references(names)
             else:
                 existing = self.registry.accounts.get_many(names).values()
                 known |= {one.id: [one] for one in existing if one.state is not AccountState.DELETED}
-        _refuse_lines([("unknown", number, 0) for number, name, _ in lines if name not in known])
+        if unknown := [("unknown", number, 0) for number, name, _ in lines if name not in known]:
+            raise _refuse_lines(unknown)
         return [(address, known[name]) for _, name, address in lines]
 
     def _find_recipients(
@@ -239,31 +227,37 @@ class CampaignDesk:
     ) -> Iterator[Recipient]:
         """Yield the recipients of a page of accounts. ``mail_ids``: by hash of the address, made when missing."""
         busy = self.registry.campaigns.find_busy([account.id for account in accounts])
-        seeing = self.mails.households.find_seeing({account.id: account.session_number for account in accounts})
-        confirmed = self.mails.addresses.load_many({one for households in seeing.values() for one in households})
+        confirmed, hash_of = self._find_confirmed(accounts), self.mails.addresses.hash
         for account in accounts:
-            rows = [confirmed[one] for one in seeing.get(account.id, ()) if one in confirmed]
-            to: list[tuple[str, str | None]] = [(row.address, row.household_id) for row in rows if row.notices]
+            rows = confirmed.get(account.id, [])
+            # An account of two households with one address gets one mail.
+            to = {hash_of(row.address): row for row in rows if row.notices}
             if not rows and account.id in listed:
-                to.append((listed[account.id], None))
+                to = {hash_of(listed[account.id]): _of_list(listed[account.id], campaign.created_at)}
             left_out = (not self._is_renewable(account), account.id in busy, bool(rows) and not to, not to)
             if any(left_out):
                 counts[_LEFT_OUT[left_out.index(True)]] += 1
                 continue
             counts["accounts"] += 1
             counts["confirmed" if rows else "listed"] += 1
-            for address, household_id in to:
+            for hash_, row in to.items():
                 recipient_id = new_id()
                 yield Recipient(
                     id=recipient_id,
                     campaign_id=campaign.id,
                     account_id=account.id,
-                    mail_id=mail_ids[self.mails.addresses.hash(address)],
+                    mail_id=mail_ids[hash_],
                     created_at=campaign.created_at,
-                    household_id=household_id,
-                    sealed_address=None if household_id else self.sealer.seal(address, _place_of(recipient_id)),
+                    household_id=row.household_id or None,
+                    sealed_address=None if rows else self.sealer.seal(row.address, _place_of(recipient_id)),
                     next_attempt_at=campaign.created_at,
                 )
+
+    def _find_confirmed(self, accounts: Iterable[Account]) -> dict[str, list[MailAddress]]:
+        """Return by account the confirmed addresses of the households that still see it."""
+        seeing = self.mails.households.find_seeing({one.id: one.session_number for one in accounts})
+        rows = self.mails.addresses.load_many({one for households in seeing.values() for one in households})
+        return {id_: [rows[one] for one in households if one in rows] for id_, households in seeing.items()}
 
     def _is_renewable(self, account: Account) -> bool:
         has_page = account.supplier in self.presets and SUPPLIERS[account.supplier].consent is not None
@@ -271,10 +265,11 @@ class CampaignDesk:
 
     def _mail_sample(self, campaign: Campaign, recipients: Sequence[Recipient]) -> None:
         """Mail the operator one mail of each kind. Raises CampaignRefused if it isn't accepted."""
-        kinds = {one.source: replace(one, claimed_at=campaign.created_at) for one in recipients}
-        letters = self._with_accounts(kinds.values())
-        # A working link would let the operator answer for the household.
-        mails = ["\n\n".join(self._compose([letter], self.language, is_sample=True)) for letter in letters]
+        kinds = {one.source: one for one in recipients}
+        mails = [
+            "\n\n".join(self._compose([(one, account)], self.language if one.household_id else ""))
+            for one, account, _ in self._look_up(kinds.values())
+        ]
         subject = translate("notice.prefix", self.language) + translate("campaign.sample.subject", self.language)
         text = "\n\n----\n\n".join([translate("campaign.sample.text", self.language, id=campaign.id), *mails])
         if fault := self.mails.mail_service.send_to_own(subject, text, campaign.id):
@@ -320,9 +315,9 @@ class CampaignDesk:
         """
         letters = defaultdict[str, list[tuple[Recipient, Account, MailAddress]]](list)
         # Those of households come first, because they have a language.
-        for one, account in self._with_accounts(sorted(recipients, key=lambda one: one.source)):
-            if found := self._find_address(one, account):
-                letters[_fold(found.address)].append((one, account, found))
+        for one, account, found in self._look_up(sorted(recipients, key=lambda one: one.source)):
+            if found:
+                letters[self.mails.addresses.hash(found.address)].append((one, account, found))
         for letter in letters.values():
             first, _, to = letter[0]
             subject, text = self._compose([(one, account) for one, account, _ in letter], to.language)
@@ -331,44 +326,42 @@ class CampaignDesk:
                 return fault
         return None if letters else _NO_ADDRESS
 
-    def _find_address(self, one: Recipient, account: Account) -> MailAddress | None:
-        """Return the recipient's present address, a list's without a household; None if it may not be mailed."""
+    def _look_up(self, recipients: Collection[Recipient]) -> list[tuple[Recipient, Account, MailAddress | None]]:
+        """Return each recipient with its account and present address; None if it may not be mailed."""
+        accounts = self.registry.accounts.get_many({one.account_id for one in recipients})
+        confirmed = self._find_confirmed(accounts.values())
+        found = {one.id: self._find_address(one, confirmed.get(one.account_id, [])) for one in recipients}
+        return [(one, accounts[one.account_id], found[one.id]) for one in recipients]
+
+    def _find_address(self, one: Recipient, confirmed: Iterable[MailAddress]) -> MailAddress | None:
         if one.household_id is None:
             with suppress(OperatorFault):
-                address = self.sealer.unseal(one.sealed_address or "", _place_of(one.id))
-                return MailAddress("", address, "", one.created_at)
+                return _of_list(self.sealer.unseal(one.sealed_address or "", _place_of(one.id)), one.created_at)
             return None
-        seeing = self.mails.households.find_seeing({account.id: account.session_number}).get(account.id, ())
-        row = self.mails.addresses.load(one.household_id) if one.household_id in seeing else None
-        return row if row and row.notices else None
+        return next((row for row in confirmed if row.household_id == one.household_id and row.notices), None)
 
-    def _compose(
-        self, letter: Sequence[tuple[Recipient, Account]], language: str, *, is_sample: bool = False
-    ) -> tuple[str, str]:
-        """Return the subject and the text of a mail; in both languages if all its addresses come from a list."""
-        source = min(one.source for one, _ in letter)
-        languages = LANGUAGES if source is AddressSource.LIST else (language,)
+    def _compose(self, letter: Letter, language: str) -> tuple[str, str]:
+        """Return the subject and the text of a mail; in both languages if ``language`` is empty."""
+        languages = (language,) if language else LANGUAGES
         titles = {tenant.id: tenant.title for tenant in self.registry.tenants.list_tenants()}
         names = {titles.get(account.tenant) or translate("app.name", languages[0]): None for _, account in letter}
         service = ", ".join(names)
         subject = " / ".join(translate("campaign.mail.subject", each) for each in languages)
-        texts = ["\n\n".join(self._write(letter, each, service, is_sample)) for each in languages]
+        texts = ["\n\n".join(self._write(letter, each, service)) for each in languages]
         prefix = translate("campaign.mail.prefix", languages[0], service=service)
         return prefix + subject, "\n\n--\n\n".join(texts) + "\n"
 
-    def _write(
-        self, letter: Sequence[tuple[Recipient, Account]], language: str, service: str, is_sample: bool
-    ) -> Iterator[str]:
+    def _write(self, letter: Letter, language: str, service: str) -> Iterator[str]:
         names = {account.supplier: translate(f"supplier.{account.supplier}", language) for _, account in letter}
-        source, supplier = min(one.source for one, _ in letter), ", ".join(names.values())
-        yield translate(f"campaign.mail.{source}", language, service=service, supplier=supplier)
+        first, supplier = letter[0][0], ", ".join(names.values())
+        yield translate(f"campaign.mail.{first.source}", language, service=service, supplier=supplier)
         for one, account in letter:
             what = self._describe(one, account, language, names[account.supplier])
             has_share = self.presets[account.supplier].consent_style == "autorisation"
             yield f"{what} {translate('renew.share', language)}" if has_share else what
-            ticket = "…" if is_sample else self.mails.signer.make_ticket(one.id, CAMPAIGN_TICKET)
+            # With a working link in the sample, the operator could answer for the household.
+            ticket = self.mails.signer.make_ticket(one.id, CAMPAIGN_TICKET) if one.claimed_at else "…"
             yield f"{self.mails.public_url}{RENEW_PATH}#{ticket}"
-        first = letter[0][0]
         end = ((first.claimed_at or first.created_at) + LINK_LIFE).astimezone(PARIS)
         for part in ("rules", "no", "person"):
             day = format_day(end.date(), language)
@@ -386,38 +379,35 @@ class CampaignDesk:
         meter = translate("campaign.mail.meter", language, digits=account.last_digits, supplier=supplier)
         return f"{meter} {translate(f'campaign.mail.{why}', language, day=last and format_day(last, language))}"
 
-    def _with_accounts(self, recipients: Iterable[Recipient]) -> list[tuple[Recipient, Account]]:
-        recipients = list(recipients)
-        accounts = self.registry.accounts.get_many({one.account_id for one in recipients})
-        return [(one, accounts[one.account_id]) for one in recipients]
-
-    def first_rows(self, campaign_id: str) -> list[PreviewRow]:
+    def first_rows(self, campaign_id: str) -> list[CampaignRow]:
         """Return some of the recipients that have not answered, to look at."""
-        return self._rows(list(islice(self.registry.campaigns.iterate_left(campaign_id), _ROWS)))
+        return list(islice(self.left_rows(campaign_id), _ROWS))
 
-    def _rows(self, recipients: Sequence[Recipient]) -> list[PreviewRow]:
+    def left_rows(self, campaign_id: str) -> Iterator[CampaignRow]:
+        """Yield the recipients that have not answered, and those whose address was refused."""
+        for page in self.registry.campaigns.left_pages(campaign_id):
+            yield from self._rows(page)
+
+    def _rows(self, recipients: Sequence[Recipient]) -> Iterator[CampaignRow]:
         references = self.registry.consents.load_references([one.account_id for one in recipients])
-        rows = []
-        for one, account in self._with_accounts(recipients):
-            found = self._find_address(one, account)
-            address = f"{found.address[:1]}…@{found.address.rpartition('@')[2]}" if found else ""
-            facts = account.id, references.get(account.id), account.tenant, account.consent_until
-            rows.append(PreviewRow(*facts, one.source, address))
-        return rows
-
-    def left_rows(self, campaign_id: str) -> Iterator[LeftRow]:
-        """Yield a row for each recipient that has not answered, or whose address was refused."""
-        left = self.registry.campaigns.iterate_left(campaign_id)
-        while page := list(islice(left, _PAGE)):
-            references = self.registry.consents.load_references([one.account_id for one in page])
-            for one in page:
-                reference = references.get(one.account_id)
-                yield LeftRow(one.account_id, reference, one.state, one.mailed_at, one.last_error)
+        for one, account, found in self._look_up(recipients):
+            name, _, domain = found.address.rpartition("@") if found else ("", "", "")
+            yield CampaignRow(
+                account=account.id,
+                reference=references.get(account.id),
+                tenant=account.tenant,
+                last_day=account.consent_until,
+                source=one.source,
+                address=f"{name[:1]}…@{domain}" if found else "",
+                state=one.state,
+                mailed_at=one.mailed_at,
+                error=one.last_error,
+            )
 
 
-def _pages(items: Collection[Item]) -> Iterator[list[Item]]:
-    left = iter(items)
-    return iter(lambda: list(islice(left, _PAGE)), [])
+def _of_list(address: str, at: datetime) -> MailAddress:
+    """Return an address of a list, which has no household and no language."""
+    return MailAddress("", address, "", at)
 
 
 def _place_of(recipient_id: str) -> str:

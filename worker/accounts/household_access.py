@@ -218,10 +218,8 @@ class HouseholdMails:
         account = self.registry.accounts.get_existing(notice.account_id or "")
         # Closing the account has raised its session number, but the household still holds the number before.
         number = account.session_number - (notice.kind is NoticeKind.ACCOUNT_CLOSED)
-        # A household that holds a smaller number no longer sees the account.
-        households = self.households.list_showing(account.id)
-        own = [household.id for household in households if household.accounts[account.id] >= number]
-        rows = [row for row in map(self.addresses.load, own) if row is not None and row.notices]
+        own = self.households.find_seeing({account.id: number}).get(account.id, [])
+        rows = [row for row in self.addresses.load_many(own).values() if row.notices]
         faults = [fault for row in rows if (fault := self._mail_notice(row, notice, account))]
         if faults:
             raise NotDelivered(f"{notice.channel}: {faults[0]}")

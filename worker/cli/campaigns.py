@@ -6,18 +6,16 @@ import csv
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any, Final, TextIO
 
 import click
 
-from worker.accounts.campaigns import CampaignChoice, CampaignDesk, CampaignRefused, LeftRow
+from worker.accounts.campaigns import CampaignChoice, CampaignDesk, CampaignRefused
 from worker.accounts.status import to_plain, to_row
 from worker.cli import parameters
 from worker.cli.access import require_session_key
 from worker.cli.command_audit import READS, Group, note_result
-from worker.cli.printing import local_text
 from worker.cli.resources import Listing
 from worker.domain.account import AccountState
 from worker.domain.audit_entry import AuditAction
@@ -25,7 +23,6 @@ from worker.domain.campaign import LEFT, USUAL_PER_DAY, Campaign, RecipientState
 from worker.domain.exports import defuse
 from worker.runtime.web_access import build_web
 
-_MOST_FAULTS: Final = 20
 _CAMPAIGNS: Final = Listing(
     "campaign=id, state, recipients, to mail=chosen, connected, refused, left, a day=per_day?, created_at?",
     "no campaigns yet: `releve campaigns add --help` shows how to add one",
@@ -34,6 +31,7 @@ _ROWS: Final = Listing("account, reference…?, tenant?, last day=last_day, sour
 _DAYS: Final = Listing(
     "day, mailed, opened, asked, connected, refused, address refused=address_refused", "nothing was mailed yet"
 )
+_LEFT: Final = ("account", "reference", "state", "mailed_at", "error")
 _LEFT_OUT: Final = {
     "no_address": "no address",
     "mails_off": "mails switched off",
@@ -99,8 +97,6 @@ def add(
       releve campaigns add --expiring 30
       releve campaigns add --state action_needed --csv addresses.csv --per-day 500
     """
-    if expiring is None and state is None and file is None:
-        raise click.UsageError("give at least one of --expiring, --state and --csv")
     try:
         text = file.read() if file else None
     except ValueError:
@@ -110,10 +106,8 @@ def add(
         try:
             preview = desk.add(choice, parameters.shell_user())
         except CampaignRefused as error:
-            for line in error.lines[:_MOST_FAULTS]:
+            for line in error.lines:
                 click.echo(line, err=True)
-            if (more := len(error.lines) - _MOST_FAULTS) > 0:
-                click.echo(f"and {more} more", err=True)
             raise
     note_result(preview.campaign.id)
     counts, rows = preview.counts, [to_row(row) for row in preview.rows]
@@ -223,8 +217,8 @@ def remove(campaign_id: str, yes: bool) -> None:
       releve campaigns remove 3kq7d0fr2mxx
     """
     with parameters.open_registry() as registry:
-        made_on = local_text(registry.campaigns.get(campaign_id).created_at)
-        question = f"Remove the campaign {campaign_id}, made on {made_on}?"
+        registry.campaigns.get(campaign_id)
+        question = f"Remove the campaign {campaign_id} with its addresses?"
         parameters.require_confirmation(question, yes, if_not="nothing was removed")
         registry.campaigns.remove(campaign_id)
     click.echo(f"campaign {campaign_id} is removed")
@@ -245,6 +239,6 @@ def left(campaign_id: str) -> None:
     """
     with _open_desk() as desk:
         writer = csv.writer(sys.stdout)
-        writer.writerow(field.name for field in fields(LeftRow))
+        writer.writerow(_LEFT)
         for row in desk.left_rows(campaign_id):
-            writer.writerow(defuse(str(value or "")) for value in to_row(row).values())
+            writer.writerow(defuse(str(value or "")) for value in to_row(row, *_LEFT).values())

@@ -241,9 +241,9 @@ class AccountTable(SqlTable):
         hashes = {hash_: reference for reference in references for hash_ in self._hash_reference(reference)}
         query = ACCOUNT_QUERY.add_columns(ACCOUNTS.c.reference).where(NOT_REMOVED, ACCOUNTS.c.reference.in_(hashes))
         found: dict[str, list[Account]] = {}
-        for *values, hash_ in self._database.fetch(query.order_by(ACCOUNTS.c.id)):
-            account = Account(**dict(zip(ACCOUNT_QUERY.selected_columns.keys(), values, strict=True)))
-            found.setdefault(hashes[hash_], []).append(account)
+        for row in self._database.fetch(query.order_by(ACCOUNTS.c.id)):
+            facts = row._asdict()
+            found.setdefault(hashes[facts.pop("reference")], []).append(Account(**facts))
         return found
 
     def _hash_reference(self, reference: str | None) -> list[str]:

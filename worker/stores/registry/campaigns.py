@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, null, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, insert, null, or_, select, update
 
 from worker.domain.account import AccountState
 from worker.domain.campaign import (
@@ -23,24 +23,19 @@ from worker.domain.campaign import (
     WAITING,
     Campaign,
     Recipient,
-    RecipientEvent,
     RecipientState,
 )
 from worker.domain.retry import NOTICE_DELAYS
 from worker.domain.windows import civil_date, local_midnight
 from worker.errors import DataError
 from worker.stores.database import ClockedTable
-from worker.stores.registry.tables import ACCOUNTS, CAMPAIGN_RECIPIENTS, CAMPAIGNS, HOUSEHOLD_ACCOUNTS, MAIL_ADDRESSES
+from worker.stores.registry.tables import ACCOUNTS, CAMPAIGN_RECIPIENTS, CAMPAIGNS
 
 _KEPT: Final = timedelta(days=400)
-_BATCH: Final = 500
+_PAGE: Final = 500
 _LOCK: Final = 46  # Campaigns are created one after the other, so none gets accounts of another.
 _R: Final = CAMPAIGN_RECIPIENTS.c
 _SAID_NO: Final = _R.state == RecipientState.REFUSED
-_IS_SAME: Final = HOUSEHOLD_ACCOUNTS.c.household_id == MAIL_ADDRESSES.c.household_id
-_CONFIRMED: Final = select(MAIL_ADDRESSES.c.household_id).join(HOUSEHOLD_ACCOUNTS, _IS_SAME)
-_OF_ACCOUNT: Final = _CONFIRMED.where(HOUSEHOLD_ACCOUNTS.c.account_id == _R.account_id)
-_HAS_ADDRESS: Final = or_(_R.sealed_address.is_not(None), _R.household_id.in_(_OF_ACCOUNT))
 _OVER: Final = (AccountState.CLOSED, AccountState.DELETED)
 _IS_OVER: Final = exists().where(ACCOUNTS.c.id == _R.account_id, ACCOUNTS.c.state.in_(_OVER))
 
@@ -68,16 +63,18 @@ class CampaignTable(ClockedTable):
         rows = [asdict(recipient) for recipient in recipients]
         with self._database.writing(_LOCK) as connection:
             joined = CampaignTable(self._database.join(connection), self._now)
-            if joined.find_busy([row["account_id"] for row in rows]):
+            if any(joined.find_busy([row["account_id"] for row in page]) for page in pages(rows)):
                 raise AccountsTaken("another campaign has just got some of these accounts")
             connection.execute(insert(CAMPAIGNS).values(**{**asdict(campaign), "is_running": False}))
-            for batch in _batches(rows):
-                connection.execute(insert(CAMPAIGN_RECIPIENTS), batch)
+            connection.execute(insert(CAMPAIGN_RECIPIENTS), rows)
 
     def get(self, campaign_id: str) -> Campaign:
         """Return the campaign. Raises UnknownCampaign."""
-        with self._database.reading() as connection:
-            return _get(connection, campaign_id)
+        is_it = CAMPAIGNS.c.id == campaign_id.replace("\x00", " ")  # PostgreSQL refuses NUL.
+        row = self._database.first(select(CAMPAIGNS).where(is_it))
+        if row is None:
+            raise UnknownCampaign("no campaign has this id: `releve campaigns list` shows the ids")
+        return Campaign(**row._asdict())
 
     def list_campaigns(self) -> list[Campaign]:
         """Return all campaigns, the newest first."""
@@ -86,10 +83,9 @@ class CampaignTable(ClockedTable):
 
     def set_running(self, campaign_id: str, *, running: bool) -> Campaign:
         """Let the campaign go on or stop, and return it. Raises UnknownCampaign."""
-        with self._database.writing() as connection:
-            campaign = _get(connection, campaign_id)
-            connection.execute(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(is_running=running))
-            return replace(campaign, is_running=running)
+        campaign = self.get(campaign_id)
+        self._database.change(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(is_running=running))
+        return replace(campaign, is_running=running)
 
     def remove(self, campaign_id: str) -> None:
         """Delete the campaign and its recipients, so its links open nothing any more. Raises UnknownCampaign."""
@@ -98,11 +94,13 @@ class CampaignTable(ClockedTable):
             _delete_campaigns(connection, CAMPAIGNS.c.id == campaign_id)
 
     def find_busy(self, account_ids: Collection[str]) -> set[str]:
-        """Return those of the accounts that a campaign of the last CAMPAIGN_LIFE still asks, or that said no to one."""
+        """Return those of the accounts that a campaign of the last CAMPAIGN_LIFE still asks, or that said no to one.
+
+        ``account_ids``: a page of ``pages``, because a database limits the values of one query.
+        """
         asked = and_(_R.created_at > self._now() - CAMPAIGN_LIFE, _R.state.in_(WAITING))
-        busy = select(_R.account_id).where(or_(asked, _SAID_NO))
-        queries = (busy.where(_R.account_id.in_(ids)) for ids in _batches(list(account_ids)))
-        return {row.account_id for query in queries for row in self._database.fetch(query)}
+        query = select(_R.account_id).where(_R.account_id.in_(account_ids), or_(asked, _SAID_NO))
+        return {row.account_id for row in self._database.fetch(query)}
 
     def claim_next(self) -> list[Recipient]:
         """Claim the mail that is longest due in a running campaign, and return its recipients; empty if none is due.
@@ -122,8 +120,8 @@ class CampaignTable(ClockedTable):
         now, is_its = self._now(), _R.campaign_id == campaign_id
         midnight = local_midnight(civil_date(now))
         today = select(func.count(_R.mail_id.distinct())).where(is_its, _R.claimed_at >= midnight)
-        before = TRANSITIONS.states_before(RecipientEvent.MAILED)
-        due = [_R.state.in_(before), _R.next_attempt_at <= now, _HAS_ADDRESS, ~_IS_OVER]
+        before = TRANSITIONS.states_before(RecipientState.MAILED)
+        due = [_R.state.in_(before), _R.next_attempt_at <= now, ~_IS_OVER]
         with self._database.writing() as connection:
             # A second process waits here for the row lock, and then sees the claims of the first one.
             campaign = select(CAMPAIGNS.c.per_day).where(CAMPAIGNS.c.id == campaign_id, *self._writes())
@@ -132,16 +130,15 @@ class CampaignTable(ClockedTable):
                 return []
             if connection.execute(today).scalar_one() >= per_day:
                 due.append(_R.claimed_at.is_not(None))
-            first = select(_R.mail_id).where(is_its, *due).order_by(_R.next_attempt_at).limit(1)
-            while mail_id := connection.execute(first).scalar():
-                # Empty if somebody has answered since the query before.
-                if ids := _lock(connection, *due, _R.mail_id == mail_id):
-                    attempts = _read(connection, _R.id.in_(ids))[0].attempts
-                    delay = NOTICE_DELAYS[min(attempts, len(NOTICE_DELAYS) - 1)]
-                    times = {"next_attempt_at": now + delay, "claimed_at": func.coalesce(_R.claimed_at, now)}
-                    _update(connection, ids, attempts=attempts + 1, **times)
-                    return _read(connection, _R.id.in_(ids))
-        return []
+            first = select(_R.mail_id, _R.attempts).where(is_its, *due).order_by(_R.next_attempt_at).limit(1)
+            mail = connection.execute(first).first()
+            if mail is None:
+                return []
+            delay = NOTICE_DELAYS[min(mail.attempts, len(NOTICE_DELAYS) - 1)]
+            times = {"next_attempt_at": now + delay, "claimed_at": func.coalesce(_R.claimed_at, now)}
+            # None are left if all have answered since the query before.
+            ids = _update(connection, _R.mail_id == mail.mail_id, *due, attempts=_R.attempts + 1, **times)
+        return self._read(_R.id.in_(ids))
 
     def mark_mailed(self, mail_id: str) -> None:
         """Record that the mail server has accepted the mail."""
@@ -149,9 +146,9 @@ class CampaignTable(ClockedTable):
             self._note_mailed(connection, _R.mail_id == mail_id)
 
     def _note_mailed(self, connection: Connection, of_mail: ColumnElement[bool]) -> None:
-        _lock(connection, of_mail)
+        connection.execute(_lock(of_mail))  # Here, because _change skips those that are marked.
         values = {"mailed_at": self._now(), "last_error": ""}
-        _change(connection, RecipientEvent.MAILED, of_mail, _R.claimed_at.is_not(None), **values)
+        _change(connection, RecipientState.MAILED, of_mail, _R.claimed_at.is_not(None), **values)
 
     def record_failure(self, mail_id: str, reason: str) -> None:
         """Record why an attempt failed; ``reason`` is a text of our own without secrets."""
@@ -161,12 +158,11 @@ class CampaignTable(ClockedTable):
     def refuse_address(self, mail_id: str) -> None:
         """Record that the mail server says that there is no such address, and delete the address."""
         with self._database.writing() as connection:
-            _answer(connection, RecipientEvent.ADDRESS_REFUSED, self._now(), _R.mail_id == mail_id)
+            _answer(connection, RecipientState.ADDRESS_REFUSED, self._now(), _R.mail_id == mail_id)
 
     def find(self, recipient_id: str) -> Recipient | None:
         """Return the recipient; None if there is none with this id."""
-        with self._database.reading() as connection:
-            return next(iter(_read(connection, _R.id == recipient_id)), None)
+        return next(iter(self._read(_R.id == recipient_id)), None)
 
     def bind(self, recipient_id: str, invitation_id: str) -> str | None:
         """Record that the link's button was pressed, and return the invitation that the link has from now on.
@@ -177,21 +173,22 @@ class CampaignTable(ClockedTable):
         values = {"opened_at": self._now(), "invitation_id": invitation_id}
         with self._database.writing() as connection:
             self._note_mailed(connection, _mail_of(recipient_id))
-            _change(connection, RecipientEvent.OPENED, _R.id == recipient_id, _R.invitation_id.is_(None), **values)
-            return next((one.invitation_id for one in _read(connection, _R.id == recipient_id)), None)
+            _change(connection, RecipientState.OPENED, _R.id == recipient_id, _R.invitation_id.is_(None), **values)
+        recipient = self.find(recipient_id)
+        return recipient.invitation_id if recipient else None
 
     def note_asked(self, invitation_id: str) -> None:
         """Record that the person has come back from the supplier with the invitation, or has declared a right."""
         values = {"asked_at": func.coalesce(_R.asked_at, self._now()), "answered_at": null()}
         with self._database.writing() as connection:
-            _change(connection, RecipientEvent.ASKED, _R.invitation_id == invitation_id, **values)
+            _change(connection, RecipientState.ASKED, _R.invitation_id == invitation_id, **values)
 
     def note_refused(self, *, recipient_id: str = "", invitation_id: str = "") -> bool:
         """Record that the person says no, on the link's page or at the supplier; return whether that is new."""
         is_it = _R.id == recipient_id if recipient_id else _R.invitation_id == invitation_id
         with self._database.writing() as connection:
             self._note_mailed(connection, _mail_of(recipient_id))
-            return _answer(connection, RecipientEvent.REFUSED, self._now(), is_it) > 0
+            return bool(_answer(connection, RecipientState.REFUSED, self._now(), is_it))
 
     def count_states(self, campaign_id: str | None = None) -> Mapping[RecipientState, int]:
         """Return how many recipients of the campaign, or of all campaigns, are in each state."""
@@ -210,18 +207,19 @@ class CampaignTable(ClockedTable):
                     days[civil_date(moment)][step] += 1
         return sorted(days.items(), reverse=True)
 
-    def iterate_left(self, campaign_id: str) -> Iterator[Recipient]:
-        """Yield the recipients that haven't answered, and those whose address was refused."""
+    def left_pages(self, campaign_id: str) -> Iterator[list[Recipient]]:
+        """Yield pages of the recipients that haven't answered, and of those whose address was refused."""
         left = select(_R.id).where(_R.campaign_id == campaign_id, _R.state.in_(LEFT))
-        for batch in _batches([row.id for row in self._database.fetch(left.order_by(_R.id))]):
-            with self._database.reading() as connection:
-                recipients = _read(connection, _R.id.in_(batch))
-            yield from recipients
+        for page in pages([row.id for row in self._database.fetch(left.order_by(_R.id))]):
+            yield self._read(_R.id.in_(page))
 
     def list_of_account(self, account_id: str) -> list[Recipient]:
         """Return what campaigns have of the account, the newest first."""
-        with self._database.reading() as connection:
-            return _read(connection, _R.account_id == account_id)
+        return self._read(_R.account_id == account_id)
+
+    def _read(self, *conditions: ColumnElement[bool]) -> list[Recipient]:
+        query = select(CAMPAIGN_RECIPIENTS).where(*conditions).order_by(_R.created_at.desc(), _R.id)
+        return [Recipient(**row._asdict()) for row in self._database.fetch(query)]
 
     def find_taken_over(self, account_id: str | None = None) -> set[str]:
         """Return the accounts whose reminders a campaign replaces: mailed soon or within CAMPAIGN_LIFE, or a no.
@@ -245,24 +243,17 @@ class CampaignTable(ClockedTable):
         with self._database.writing() as connection:
             deleted = _delete_campaigns(connection, CAMPAIGNS.c.created_at < now - _KEPT)
             deleted += connection.execute(delete(CAMPAIGN_RECIPIENTS).where(removed)).rowcount
-            return deleted + _update(connection, _lock(connection, *unneeded), sealed_address=null())
+            return deleted + len(_update(connection, *unneeded, sealed_address=null()))
 
 
 def note_connected(connection: Connection, account_ids: Collection[str], now: datetime) -> None:
     """Record in the caller's transaction that these accounts have a new consent, and delete their lists' addresses."""
-    _answer(connection, RecipientEvent.CONNECTED, now, _R.account_id.in_(account_ids))
+    _answer(connection, RecipientState.CONNECTED, now, _R.account_id.in_(account_ids))
 
 
-def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (items[first : first + _BATCH] for first in range(0, len(items), _BATCH))
-
-
-def _get(connection: Connection, campaign_id: str) -> Campaign:
-    is_it = CAMPAIGNS.c.id == campaign_id.replace("\x00", " ")  # PostgreSQL refuses NUL.
-    row = connection.execute(select(CAMPAIGNS).where(is_it)).one_or_none()
-    if row is None:
-        raise UnknownCampaign("no campaign has this id: `releve campaigns list` shows the ids")
-    return Campaign(**row._asdict())
+def pages(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Yield the items in pages that are short enough for one query."""
+    return (items[first : first + _PAGE] for first in range(0, len(items), _PAGE))
 
 
 def _delete_campaigns(connection: Connection, which: ColumnElement[bool]) -> int:
@@ -275,27 +266,23 @@ def _mail_of(recipient_id: str) -> ColumnElement[bool]:
     return _R.mail_id == select(_R.mail_id).where(_R.id == recipient_id).correlate(None).scalar_subquery()
 
 
-def _read(connection: Connection, *conditions: ColumnElement[bool]) -> list[Recipient]:
-    query = select(CAMPAIGN_RECIPIENTS).where(*conditions).order_by(_R.created_at.desc(), _R.id)
-    return [Recipient(**row._asdict()) for row in connection.execute(query)]
+def _change(
+    connection: Connection, state: RecipientState, *conditions: ColumnElement[bool], **values: Any
+) -> Sequence[str]:
+    """Bring the recipients that can come to this state to it; return their ids."""
+    return _update(connection, _R.state.in_(TRANSITIONS.states_before(state)), *conditions, state=state, **values)
 
 
-def _change(connection: Connection, event: RecipientEvent, *conditions: ColumnElement[bool], **values: Any) -> int:
-    """Let an event happen to the recipients that can have it; return how many had it."""
-    before = TRANSITIONS.states_before(event)
-    ids = _lock(connection, _R.state.in_(before), *conditions)
-    return _update(connection, ids, state=TRANSITIONS[before[0], event], **values)
+def _answer(
+    connection: Connection, state: RecipientState, now: datetime, *conditions: ColumnElement[bool]
+) -> Sequence[str]:
+    return _change(connection, state, *conditions, answered_at=now, sealed_address=null())
 
 
-def _answer(connection: Connection, event: RecipientEvent, now: datetime, *conditions: ColumnElement[bool]) -> int:
-    return _change(connection, event, *conditions, answered_at=now, sealed_address=null())
+def _lock(*conditions: ColumnElement[bool]) -> Select[tuple[str]]:
+    return select(_R.id).where(*conditions).order_by(_R.id).with_for_update().correlate(None)
 
 
-def _lock(connection: Connection, *conditions: ColumnElement[bool]) -> Sequence[str]:
-    query = select(_R.id).where(*conditions).order_by(_R.id).with_for_update()
-    return connection.execute(query).scalars().all()
-
-
-def _update(connection: Connection, ids: Sequence[str], **values: Any) -> int:
-    statement = update(CAMPAIGN_RECIPIENTS).values(**values)
-    return sum(connection.execute(statement.where(_R.id.in_(batch))).rowcount for batch in _batches(ids))
+def _update(connection: Connection, *conditions: ColumnElement[bool], **values: Any) -> Sequence[str]:
+    statement = update(CAMPAIGN_RECIPIENTS).where(_R.id.in_(_lock(*conditions))).values(**values)
+    return connection.execute(statement.returning(_R.id)).scalars().all()

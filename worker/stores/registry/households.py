@@ -114,12 +114,6 @@ class HouseholdTable(SealedTable):
             end_empty(connection, found)
             return len(found)
 
-    def list_showing(self, account_id: str) -> list[Household]:
-        """Return the households that include the account, each with the session numbers that it stores."""
-        with self._database.reading() as connection:
-            rows = [self._load(connection, one) for one in find_households(connection, account_id)]
-        return [household for household in rows if household is not None and account_id in household.accounts]
-
     def find_seeing(self, numbers: Mapping[str, int]) -> dict[str, list[str]]:
         """Return the ids of the households that still see each account. ``numbers``: the accounts' session numbers.
 

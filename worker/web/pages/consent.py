@@ -117,18 +117,14 @@ def answer_mail(
     recipient = campaigns.find(visit.access.signer.read_ticket(ticket, CAMPAIGN_TICKET) or "")
     if recipient is None:
         return refuse_invitation(visit)
-    account, response = visit.registry.accounts.get_many([recipient.account_id])[recipient.account_id], None
-    if account.usage_point_id is not None and answer == "no":
-        response = _refuse(visit, recipient)
-    elif account.usage_point_id is not None:  # A closed or removed account has no meter.
-        # Of two presses at once, the second waits here for the invitation that the first one makes.
-        with visit.consent.connector.locks.lock(f"campaign_link:{recipient.id}", _LINK_STEP_S):
-            response = _consent(visit, campaigns.find(recipient.id) or recipient, account)
+    account = visit.registry.accounts.get_many([recipient.account_id])[recipient.account_id]
+    follow = _refuse if answer == "no" else _consent
+    response = None if account.usage_point_id is None else follow(visit, recipient, account)  # None: closed or removed.
     note_subject(visit.request, recipient.campaign_id, account_id=account.id, tenant=account.tenant)
     return response or visit.page("invitation_over")
 
 
-def _refuse(visit: ConsentVisit, recipient: Recipient) -> Response | None:
+def _refuse(visit: ConsentVisit, recipient: Recipient, account: Account) -> Response | None:
     is_new = visit.registry.campaigns.note_refused(recipient_id=recipient.id)
     is_noted = is_new or recipient.state is RecipientState.REFUSED
     return render_message(visit.request, "campaign_link.refused", 200, ("/", "connect.home")) if is_noted else None
@@ -136,9 +132,12 @@ def _refuse(visit: ConsentVisit, recipient: Recipient) -> Response | None:
 
 def _consent(visit: ConsentVisit, recipient: Recipient, account: Account) -> Response | None:
     """Continue to the supplier's page, or where a further press of the button belongs; None if the link is over."""
-    if recipient.invitation_id is None:
-        return _begin(visit, recipient, account)
-    invitation, own = visit.registry.invitations.get(recipient.invitation_id), visit.find_request()
+    # Of two presses at once, the second waits here for the invitation that the first one makes.
+    with visit.consent.connector.locks.lock(f"campaign_link:{recipient.id}", _LINK_STEP_S):
+        pressed = visit.registry.campaigns.find(recipient.id)
+        if pressed is None or pressed.invitation_id is None:
+            return _begin(visit, recipient, account)
+    invitation, own = visit.registry.invitations.get(pressed.invitation_id), visit.find_request()
     if invitation is None:
         return None
     if invitation.is_usable(real_clock(), visit.names.hashes):
