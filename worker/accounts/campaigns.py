@@ -109,13 +109,7 @@ def read_list(text: str) -> tuple[bool, list[tuple[int, str, str]]]:
     A line has its number, its reference or account, and its address. Raises CampaignRefused with the faults of all
     lines: an empty field, no mail address, a reference, account or address twice.
     """
-    text = text.removeprefix("\ufeff")
-    delimiter = ";" if ";" in text.partition("\n")[0] else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
-    except csv.Error:
-        raise _refuse_lines([("unreadable", reader.line_num, 0)]) from None
+    rows = _read_rows(text.removeprefix("\ufeff"))
     titles = [cell.lower() for cell in (rows[0][1] if rows else [])]
     names = [title for title in titles if title in ("reference", "account")]
     if len(names) != 1 or titles.count("mail") != 1:
@@ -142,6 +136,16 @@ def read_list(text: str) -> tuple[bool, list[tuple[int, str, str]]]:
     if faults:
         raise _refuse_lines(faults)
     return names[0] == "reference", lines
+
+
+def _read_rows(text: str) -> list[tuple[int, list[str]]]:
+    """Return the fields of each line that isn't empty, with the line's number."""
+    delimiter = ";" if ";" in text.partition("\n")[0] else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        return [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+    except csv.Error:
+        raise _refuse_lines([("unreadable", reader.line_num, 0)]) from None
 
 
 def _refuse_lines(faults: Iterable[tuple[str, int, int]]) -> CampaignRefused:
