@@ -34,14 +34,6 @@ def found(registry: Registry, reference: str = REFERENCE, tenant: str | None = N
     return [account.id for account in registry.accounts.find_by_reference(reference, tenant=tenant)]
 
 
-def test_many_references_are_looked_up_at_once_with_all_their_accounts(registry: Registry) -> None:
-    accounts = {add(registry), add(registry, OTHER_METER)}
-    add(registry, "30001640000033", "another")
-    names = [" CONTRAT  été 4711", "unknown"]
-    known = registry.accounts.find_by_references(names)
-    assert {name: {one.id for one in found} for name, found in known.items()} == {names[0]: accounts}
-
-
 def stored(registry: Registry) -> dict[str, str | None]:
     return dict(registry.database.fetch(select(ACCOUNTS.c.id, ACCOUNTS.c.reference)))
 

@@ -236,7 +236,10 @@ def test_the_mail_of_a_tenant_for_2026_names_the_tenant_and_the_old_share(
         office.desk.send_due()
         assert box.messages[0]["Subject"].translate(BLANK) == "Les Kilowatts : renouvelez votre consentement"
         text = office.text()
-        assert "Compteur …0001 (Enedis) : il a été mis fin à votre consentement. Supprimez d’abord l’ancien partage" in text
+        assert (
+            "Compteur …0001 (Enedis) : il a été mis fin à votre consentement. Supprimez d’abord l’ancien partage"
+            in text
+        )
         assert "Compteur …0002 (Enedis) : un nouveau consentement est nécessaire." in text
         assert "24 août 2024 à 09:00 (heure de Paris)" in text
 

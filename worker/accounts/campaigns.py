@@ -26,7 +26,7 @@ from worker.clients.suppliers import SUPPLIERS
 from worker.domain.account import OPEN_STATES, Account, AccountState
 from worker.domain.campaign import LINK_LIFE, AddressSource, Campaign, Recipient, RecipientState, is_mailing_hour
 from worker.domain.windows import PARIS, civil_date
-from worker.errors import ConsentStopped, DataError, OperatorFault, WorkerError
+from worker.errors import ConsentStopped, DataError, OperatorFault, UnknownAccount, WorkerError
 from worker.logs import fields
 from worker.stores.database import new_id, place_of
 from worker.stores.encryption import Sealer
@@ -206,20 +206,20 @@ class CampaignDesk:
         counts["outside"] = sum(all(account.id not in chosen for account in accounts) for _, accounts in lines)
         return list(chosen.values()), listed
 
-    def _read_accounts(self, text: str) -> list[tuple[str, list[Account]]]:
+    def _read_accounts(self, text: str) -> list[tuple[str, Sequence[Account]]]:
         """Return the address of each line of the operator's list, and its accounts. Raises CampaignRefused."""
         by_reference, lines = read_list(text)
-        known: dict[str, list[Account]] = {}
-        for page in pages(lines):
-            names = [name.replace("\0", " ") for _, name, _ in page]  # PostgreSQL refuses NUL.
-            if by_reference:
-                known |= self.registry.accounts.find_by_references(names)
-            else:
-                existing = self.registry.accounts.get_many(names).values()
-                known |= {one.id: [one] for one in existing if one.state is not AccountState.DELETED}
-        if unknown := [("unknown", number, 0) for number, name, _ in lines if name not in known]:
+        found = [(number, address, self._find_accounts(name, by_reference)) for number, name, address in lines]
+        if unknown := [("unknown", number, 0) for number, _, accounts in found if not accounts]:
             raise _refuse_lines(unknown)
-        return [(address, known[name]) for _, name, address in lines]
+        return [(address, accounts) for _, address, accounts in found]
+
+    def _find_accounts(self, name: str, by_reference: bool) -> Sequence[Account]:
+        if by_reference:
+            return self.registry.accounts.find_by_reference(name)
+        with suppress(UnknownAccount):
+            return [self.registry.accounts.get_existing(name)]
+        return []
 
     def _find_recipients(
         self,

@@ -236,16 +236,6 @@ class AccountTable(SqlTable):
         query = ACCOUNT_QUERY.where(NOT_REMOVED, ACCOUNTS.c.reference.in_(self._hash_reference(reference)))
         return self._accounts(query.where(*belongs_to(ACCOUNTS, tenant)))
 
-    def find_by_references(self, references: Collection[str]) -> dict[str, list[Account]]:
-        """Return the accounts that ``find_by_reference`` finds, by reference; references without one are left out."""
-        hashes = {hash_: reference for reference in references for hash_ in self._hash_reference(reference)}
-        query = ACCOUNT_QUERY.add_columns(ACCOUNTS.c.reference).where(NOT_REMOVED, ACCOUNTS.c.reference.in_(hashes))
-        found: dict[str, list[Account]] = {}
-        for row in self._database.fetch(query.order_by(ACCOUNTS.c.id)):
-            facts = row._asdict()
-            found.setdefault(hashes[facts.pop("reference")], []).append(Account(**facts))
-        return found
-
     def _hash_reference(self, reference: str | None) -> list[str]:
         return account_rows.hash_reference(self._keys.hashes, reference) if reference else []
 

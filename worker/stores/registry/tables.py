@@ -664,9 +664,7 @@ CAMPAIGN_RECIPIENTS = _table(
     Column("id", sortable(32), primary_key=True),
     Column("campaign_id", sortable(32), ForeignKey("campaigns.id"), nullable=False),
     Column("account_id", sortable(32), ForeignKey("accounts.id"), nullable=False, index=True),
-    Column(
-        "mail_id", sortable(32), nullable=False, index=True
-    ),  # The same for all accounts of one address: they share a mail.
+    Column("mail_id", sortable(32), nullable=False, index=True),  # The accounts of one address share a mail.
     Column("created_at", UtcDateTime, nullable=False),
     Column("household_id", String(32)),  # NULL: the address comes from the operator's list.
     Column("sealed_address", Text),  # The list's address, sealed with the session key; NULL after the answer.
