@@ -452,15 +452,6 @@ class Settings(BaseSettings):
         return value
 
     @property
-    def speaks_to_production(self) -> bool:
-        """Whether Relève calls hosts of a supplier, or of the public gateway, that serve real meters."""
-        if validation.is_gas_production(self.grdf_url, self.grdf_client_id):
-            return True
-        if self.is_home:
-            return validation.is_gateway_production(self.gateway_url)
-        return validation.is_production(self.enedis_url, self.enedis_sandbox)
-
-    @property
     def pretends(self) -> bool:
         """Whether ``pretend_homes`` or ``pretend_now`` is set.
 

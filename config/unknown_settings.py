@@ -13,31 +13,22 @@ import difflib
 import os
 import re
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from pydantic_settings import DotEnvSettingsSource
 
 from config.settings import PREFIX, Settings
 
-
-class GoneSetting(NamedTuple):
-    """A renamed or removed setting: the first version without it, and what replaces it."""
-
-    version: str
-    instead: str
-
-
-_MAILS: Final = GoneSetting("0.2.0", "set `RELEVE_NOTIFY_URL=mailtos://…`")
+_MAILS: Final = "set `RELEVE_NOTIFY_URL=mailtos://…`"
+# Each renamed or removed setting, and what replaces it.
 REMOVED: Final = {
     "RELEVE_MAIL_FROM": _MAILS,
     "RELEVE_NOTIFY_MAIL": _MAILS,
-    "RELEVE_OPERATOR_PASSWORD": GoneSetting(
-        "0.2.0", "operators have names: add one with `releve access add-operator NAME`"
+    "RELEVE_OPERATOR_PASSWORD": "operators have names: add one with `releve access add-operator NAME`",
+    "RELEVE_PROXY_ORIGINS": (
+        "each application that uses /proxy is now a client: make one with `releve access add-client`"
     ),
-    "RELEVE_PROXY_ORIGINS": GoneSetting(
-        "0.2.0", "each application that uses /proxy is now a client: make one with `releve access add-client`"
-    ),
-    "RELEVE_RAW_VAULT_DAYS": GoneSetting("0.2.0", "use `RELEVE_RAW_ANSWERS_DAYS`"),
+    "RELEVE_RAW_VAULT_DAYS": "use `RELEVE_RAW_ANSWERS_DAYS`",
     "RELEVE_SMTP_URL": _MAILS,
 }
 # Variables that aren't settings, but are used by the compose file, the tests and the watchdog.
@@ -60,8 +51,8 @@ def removed_settings() -> list[str]:
     """Return a line for each setting that is still set and does nothing any more, with what replaces it."""
     variables = {name.upper() for name in _variables()}
     return [
-        f"{name} has no effect any more: {gone.instead}"
-        for name, gone in REMOVED.items()
+        f"{name} has no effect any more: {instead}"
+        for name, instead in REMOVED.items()
         if variables & {name, f"{name}_FILE"}
     ]
 

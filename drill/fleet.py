@@ -308,7 +308,7 @@ class DrillFleet:
         return True
 
     def _is_settled(self, account_id: str) -> bool:
-        done, wanted = self._sync.history.count_days(account_id, daily_of())
+        done, wanted = self._sync.history.load(account_id, daily_of())[daily_of()].count()
         return 0 < wanted == done
 
     def _request_window(self, day: CrossedDay) -> None:

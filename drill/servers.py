@@ -111,6 +111,10 @@ class FaultySupervisor(Supervisor):
         self._as_user: Sequence[str] = ()
         self._limited: set[int] = set()
 
+    def is_ending(self, name: str) -> bool:
+        """Return whether ``terminate`` was called for the child, and its exit hasn't been collected yet."""
+        return self._children[name].terminated_at is not None
+
     def tree(self, name: str) -> list[int]:
         """Return the process ids of a child and of those that it has forked; none while it does not run."""
         if (parent := self.pid(name)) is None:

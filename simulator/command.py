@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from config.settings import PREFIX, ConfigError, Settings
-from config.validation import is_suppliers
+from config.validation import is_gas_production, is_gateway_production, is_production, is_suppliers
 from simulator.application import DEFAULT_HOST, DEFAULT_PORT, serve
 from simulator.enedis_authorization import USUAL_CALLBACK
 from worker.cli.command_audit import OWN_DATA, command
@@ -93,15 +93,34 @@ def simulate(host: str, port: int, admin_token: str | None, **options: Any) -> N
 
 def _refuse_beside_production() -> None:
     """Raise ConfigError if the settings belong to an application that calls the real suppliers."""
-    from worker.ops.startup import own_credentials
-
     settings = Settings.from_env(pretend_now=None, pretend_homes=False)
     own_host = next((f"{PREFIX}{name.upper()}" for name in _HOSTS if is_suppliers(getattr(settings, name))), "")
-    if name := own_host or (settings.speaks_to_production and own_credentials(settings)):
+    if name := own_host or (_speaks_to_production(settings) and _own_credentials(settings)):
         raise ConfigError(
             f"{name} is for the supplier itself and can't be combined with a simulator: unset it here, or set "
             "RELEVE_ENEDIS_URL to the simulator"
         )
+
+
+def _speaks_to_production(settings: Settings) -> bool:
+    """Return whether the settings name hosts of a supplier, or of the public gateway, that serve real meters."""
+    if is_gas_production(settings.grdf_url, settings.grdf_client_id):
+        return True
+    if settings.is_home:
+        return is_gateway_production(settings.gateway_url)
+    return is_production(settings.enedis_url, settings.enedis_sandbox)
+
+
+def _own_credentials(settings: Settings) -> str:
+    """Return the name of the setting that has the application's id at a real supplier.
+
+    The name is empty if only the simulator's id, or none, is set.
+    """
+    from worker.ops.startup import SIMULATOR_CREDENTIALS
+
+    known = {SIMULATOR_CREDENTIALS["enedis_client_id"], None, ""}
+    names = ("enedis_client_id", "grdf_client_id")
+    return next((f"{PREFIX}{name.upper()}" for name in names if getattr(settings, name) not in known), "")
 
 
 def _tell_address(address: str) -> None:

@@ -123,7 +123,8 @@ def expire_consents() -> None:
 
     Pauses that end today end, and references of accounts that older versions added become searchable.
 
-    The deleted records are invitations, sessions, remembered erasures, ended rights, evidence and audit entries.
+    The deleted records are invitations, sessions, remembered erasures, ended rights, evidence, audit entries, campaigns
+    and the addresses of their lists.
     """
     stores, registry = current.stores(), current.stores().registry
     refusals, today = current.sync().refusals, current.sync().history.today()
@@ -134,6 +135,7 @@ def expire_consents() -> None:
     # Invitations end by the real clock, even if the fleet's clock (``stores.now``) is simulated.
     registry.invitations.delete_before(real_clock() - KEEP_INVITATIONS)
     registry.sessions.delete_over()
+    registry.campaigns.apply_retention()
     registry.audit.delete_before(real_clock() - AUDIT_KEPT - _CLOCKS_DIFFER)
     registry.erasures.forget_before(today)
     registry.rights.delete_ended_before(stores.now() - KEEP_ENDED_RIGHTS)

@@ -31,7 +31,7 @@ _BUG: Final = (
 )
 _RETIRED: Final = """## Codes of older versions
 
-Versions before 0.2.0 stored these codes without a cause. Rows may still hold them: {codes}.
+Versions before 0.2.0 stored these codes without a cause. Rows may still hold them: `VENDOR_DOWN`, `UNKNOWN_ERROR`.
 """
 _OF_API: Final = """## Codes of the API
 
@@ -66,10 +66,9 @@ def to_markdown() -> str:
     sections = [_section(list(_subclasses(root)), root.__name__, *texts) for root, texts in _KINDS.items()]
     root = errors.UnexpectedError
     bug = _section([root, *_subclasses(root)], root.__name__, *_BUG)
-    codes = ", ".join(f"`{code}`" for code in errors.RETIRED_CODES)
     problems = sorted(key.removeprefix(PROBLEM_KEY) for key in load_texts() if key.startswith(PROBLEM_KEY))
     rows = "".join(f"| `{code}` | {translate(f'{PROBLEM_KEY}{code}', 'en')} |\n" for code in problems)
-    return "\n".join([_HEAD, *sections, bug, _OF_API.format(rows=rows), _RETIRED.format(codes=codes)])
+    return "\n".join([_HEAD, *sections, bug, _OF_API.format(rows=rows), _RETIRED])
 
 
 def _section(kinds: Sequence[type[WorkerError]], name: str, title: str, what_happens: str) -> str:

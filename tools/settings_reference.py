@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import SecretStr
 
 from config.settings import PREFIX, Settings
-from config.unknown_settings import REMOVED, GoneSetting
+from config.unknown_settings import REMOVED
 
 _HEAD = """# Settings
 
@@ -33,8 +33,8 @@ _GONE = """
 
 These settings have no effect any more. Each command and process says so at its start, and `releve doctor` warns.
 
-| variable | removed in | instead |
-| --- | --- | --- |
+| variable | instead |
+| --- | --- |
 """
 
 
@@ -54,11 +54,7 @@ _MEANINGS = _read_meanings()
 def to_markdown() -> str:
     """Return the whole page."""
     settings = "".join(_row(name, field) for name, field in Settings.model_fields.items())
-    return _HEAD + settings + _GONE + "".join(_gone_row(name, gone) for name, gone in REMOVED.items())
-
-
-def _gone_row(name: str, gone: GoneSetting) -> str:
-    return f"| `{name}` | {gone.version} | {gone.instead} |\n"
+    return _HEAD + settings + _GONE + "".join(f"| `{name}` | {instead} |\n" for name, instead in REMOVED.items())
 
 
 def _row(name: str, field: Any) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
-from worker.domain import access_right, account, connection_request, invitation
+from worker.domain import access_right, account, campaign, connection_request, invitation
 from worker.domain.account import Step
 
 _HEAD: Final = """# States
@@ -25,6 +25,7 @@ _LIVES: Final = (
     ("Account", "See [account lifecycle](../explanation/account-lifecycle.md).", account),
     ("Connection request", "See [proof of ownership](../explanation/ownership.md).", connection_request),
     ("Invitation", "See [invite a person](../how-to/connect.md#invite-a-person).", invitation),
+    ("Recipient of a campaign", "See [campaigns](../how-to/renew-consents.md).", campaign),
     (
         "Gas right",
         "How far it has come in Relève; [GRDF has states of its own](../explanation/rights.md#states).",

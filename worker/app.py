@@ -9,7 +9,7 @@ import atexit
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from celery import Celery, signals
 from kombu import Connection
@@ -19,19 +19,13 @@ from config.settings import ConfigError, get_settings
 from worker.domain.lanes import Lane, request_lane
 from worker.domain.messages import WindowJob
 from worker.domain.retry import SHORT_PUBLISH_POLICY
-from worker.ops import task_signals
-from worker.ops.broker import (
-    FormerDeliveries,
-    broker_errors,
-    oldest_ages,
-    register_transports,
-)
-from worker.ops.broker import (
-    queue_lengths as lengths_of,
-)
+from worker.ops import broker, task_signals
 from worker.ops.logging_setup import configure_process
 from worker.ops.machine import keep_files_private
 from worker.stores.redis.heartbeats import Heartbeats
+
+if TYPE_CHECKING:
+    from worker.clients.suppliers import Suppliers
 
 BACKFILL_TASK: Final = "tasks.backfill.backfill_account"
 LOOK_BACK_TASK: Final = "tasks.nightly.sync_account"
@@ -42,10 +36,10 @@ RIGHTS_TASK: Final = "tasks.consent.check_rights"
 WITHDRAWAL_TASK: Final = "tasks.consent.withdraw_rights"
 PROOFS_TASK: Final = "tasks.consent.send_proofs"
 
-register_transports()
+broker.register_transports()
 app = Celery("releve")
 app.config_from_object("config.celery_options")
-app.steps["consumer"].add(FormerDeliveries)
+app.steps["consumer"].add(broker.FormerDeliveries)
 task_signals.install()
 _resources = ExitStack()
 # At exit, this process stops using the embedded Redis server; the last process to do so stops the server.
@@ -109,7 +103,7 @@ def open_broker(broker_url: str) -> Iterator[Connection]:
     The URL is a parameter, because the Celery app keeps using the first broker that it has connected to.
     """
     pool = connections[app.connection_for_write(broker_url, connect_timeout=5)]
-    with broker_errors(), pool.acquire(block=True) as connection:
+    with broker.broker_errors(), pool.acquire(block=True) as connection:
         # No caller should wait long for a broker that is down.
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
         yield connection
@@ -134,14 +128,12 @@ def enqueue_request(request_id: str, *, vouched: bool, broker_url: str) -> None:
     enqueue(REQUEST_TASK, request_id, broker_url=broker_url, queue=request_lane(vouched=vouched))
 
 
-def enqueue_revocation(*, broker_url: str) -> None:
-    """Enqueue the revocation of tokens that no account uses any more."""
-    enqueue(REVOCATION_TASK, broker_url=broker_url)
-
-
-def enqueue_withdrawal(*, broker_url: str) -> None:
-    """Enqueue the withdrawal of the access rights that no household needs any more."""
-    enqueue(WITHDRAWAL_TASK, broker_url=broker_url)
+def enqueue_revocation(suppliers: Suppliers, *, broker_url: str) -> None:
+    """Enqueue the tasks that revoke the tokens (v4) and withdraw the access rights that no account uses any more."""
+    if suppliers.main.account_tokens:
+        enqueue(REVOCATION_TASK, broker_url=broker_url)
+    if suppliers.has_rights:
+        enqueue(WITHDRAWAL_TASK, broker_url=broker_url)
 
 
 def enqueue_proofs(*, broker_url: str) -> None:
@@ -157,10 +149,10 @@ def enqueue(task: str, *args: str, broker_url: str, queue: str = Lane.CONTROL) -
 def queue_lengths(broker_url: str) -> dict[str, int]:
     """Return how many messages wait in each queue; the broker may be Redis or RabbitMQ."""
     with open_broker(broker_url) as connection:
-        return lengths_of(connection, app.conf.task_queues)
+        return broker.queue_lengths(connection, app.conf.task_queues)
 
 
 def queue_ages(broker_url: str) -> dict[str, float]:
     """Return how long the next message of each queue has waited, in seconds; see ``oldest_ages``."""
     with open_broker(broker_url) as connection:
-        return oldest_ages(connection, app.conf.task_queues)
+        return broker.oldest_ages(connection, app.conf.task_queues)

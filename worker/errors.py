@@ -498,11 +498,6 @@ def describe_code(code: str) -> type[WorkerError]:
     return CLASS_BY_CODE[code]
 
 
-# Codes that versions before 0.2.0 stored in the registry. No error has them today, but their texts can still be shown.
-RETIRED_CODES: Final[dict[str, type[WorkerError]]] = {
-    "VENDOR_DOWN": SupplierUnavailable,
-    "UNKNOWN_ERROR": WorkerError,
-}
 ERROR_CLASSES: Final = [
     value for value in list(globals().values()) if isinstance(value, type) and issubclass(value, WorkerError)
 ]

@@ -56,9 +56,7 @@ def load_texts() -> Texts:
     for path in _FOLDER.glob("*.json"):
         texts |= json.loads(path.read_text(encoding="utf-8"))
     for series, described in SERIES_DESCRIPTIONS.items():
-        texts[f"series.{series}.name"] = dict(described.label.title)
-        texts[f"series.{series}.object"] = dict(described.label.object)
-        texts[f"series.{series}.about"] = dict(described.label.about)
+        texts |= {f"series.{series}.{part}": dict(text) for part, text in described.label.items()}
     return {key: {**by_language, "fr": typeset_french(by_language["fr"])} for key, by_language in texts.items()}
 
 

@@ -12,11 +12,13 @@ from urllib.parse import urlencode
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from tests.integration.web.test_campaign_links import connect_long_ago, mail
 from tests.support.browsed_pages import SUPPLIER, Site, agree, open_site, wait_for_account
 from tests.support.browser import PHONE, click, go, look_at, open_profile, text_of, wait_for
 from tests.support.connect_service import METER, ConnectServers, query_of
 from tests.support.proxy_stack import ProxyStack
 from tests.support.waiting import until
+from worker.accounts.campaigns import CAMPAIGN_TICKET
 from worker.web.dependencies import SESSION_COOKIE
 from worker.web.pages.consent_callback import BROWSER_COOKIE
 
@@ -145,3 +147,22 @@ def test_a_person_shares_with_a_stack(site: Site, browser: webdriver.Chrome) -> 
         until(lambda: "state=their-state" in browser.current_url, lambda: text_of(browser, "main"))
         code = query_of(browser.current_url)["code"]
         assert stack.exchange(code, redirect_uri=f"{site.address}/")["usage_points_id"] == METER
+
+
+def test_a_campaigns_link_asks_for_a_yes_or_a_no(site: Site, browser: webdriver.Chrome) -> None:
+    account = connect_long_ago(site.service)
+    recipient = mail(site.service, account)
+    link = f"{site.address}/renew#{site.parts.access.signer.make_ticket(recipient.id, CAMPAIGN_TICKET)}"
+    with open_profile(browser, language="en", width=PHONE):
+        browser.get(link)
+        wait_for(browser, "Your link has been recognised")
+        assert "#" not in browser.current_url
+        look_at(browser, "campaign-link")
+        click(browser, "Yes, continue")
+        agree(browser)
+        wait_for(browser, "One moment")
+        site.work()
+        browser.refresh()
+        wait_for(browser, "your consent is recorded")
+        look_at(browser, "held-history")
+        go(browser, "Enter the meter reading", "What does your meter show?")

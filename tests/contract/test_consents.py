@@ -115,6 +115,26 @@ def test_an_old_callback_loaded_again_neither_lengthens_nor_replaces_a_consent(t
     assert [proof.open for proof in tables.consents.list_proofs(account)].count(True) == 1
 
 
+def test_a_consent_of_no_browser_is_recorded_again_with_the_browser_that_it_opens_to(tables: Tables) -> None:
+    account = tables.add()
+
+    def consent(browser: str | None, day: date = TODAY) -> str:
+        dates = {"consent_from": day, "consent_until": day + 365 * DAY}
+        return record_consent(
+            tables.consents, account, ConsentKind.AUTORISATION, NOW, reference="1", browser=browser, **dates
+        ).id
+
+    held = consent(None)
+    assert consent(None) == held and tables.consents.browser_of(account) is None
+    opened = consent("b" * 64)
+    assert opened != held and tables.consents.browser_of(account) == "b" * 64
+    assert consent(None) == consent("c" * 64) == opened, "neither a repeated step nor another browser takes it back"
+    renewed = consent(None, TODAY + DAY)
+    assert consent("b" * 64) == renewed, "an older consent replaces no newer one"
+    assert tables.registry.accounts.get(account).consent_until == TODAY + 366 * DAY
+    assert tables.registry.evidence.verify(print).faults == 0
+
+
 def test_a_consent_given_anew_under_the_same_reference_is_a_new_one(tables: Tables) -> None:
     account = tables.add()
     for day in (TODAY, TODAY + 30 * DAY):

@@ -32,7 +32,7 @@ from worker.stores.registry import Registry
 from worker.stores.registry.consents import ConsentTable, PendingRefusals
 from worker.stores.registry.evidence import EvidenceCheck
 from worker.stores.registry.key_rotation import CHAIN_SEALS, PROOF_SEALS, rotate_seals
-from worker.stores.registry.tables import CONSENT_CHAIN, CONSENT_EVIDENCE, CONSENT_PROOFS
+from worker.stores.registry.tables import CONSENT_CHAIN, CONSENT_EVIDENCE
 
 DAY = timedelta(days=1)
 TODAY = NOW.date()
@@ -489,16 +489,6 @@ def test_an_export_names_the_meter_and_refuses_what_is_no_account_without_it(boo
     with pytest.raises(UnknownAccount) as caught:
         book.evidence.export(METER)
     assert METER not in str(caught.value)
-
-
-# The consents of before
-
-
-def test_a_row_in_the_table_of_before_names_the_version_that_moves_it(book: Book) -> None:
-    account_id, _ = book.fill()
-    row = {"id": "p1", "account_id": account_id, "supplier": "enedis", "kind": "autorisation", "end_reason": ""}
-    book.run(insert(CONSENT_PROOFS).values(**row, consented_at=NOW))
-    assert book.faults() == ["1 rows of consent_proofs: go back to version 0.2.0, which reads them, and upgrade again"]
 
 
 # Any history

@@ -71,3 +71,18 @@ def test_all_addresses_with_months_are_found_whatever_the_size_of_a_page(
         addresses.set_month(household, NOW)
     for page_size in (1, 2, 3):
         assert [row.household_id for row in addresses.iterate_months(page_size)] == sorted(two)
+
+
+def test_the_households_that_still_see_accounts_are_found_at_once(registry: Registry, two: tuple[str, str]) -> None:
+    first, second = add_ready(registry, "30001640000033"), add_ready(registry, "30001640000044")
+    households = HouseholdTable(registry.database, SEALER)
+    both, former = households.create({first: 1, second: 1}).id, households.create({first: 0}).id
+    assert households.find_seeing({first: 1, second: 1}) == {first: [both], second: [both]}
+    assert households.find_seeing({first: 0}) == {first: sorted([both, former])}
+    other_key = Sealer(["another key of a web application"], Purpose.WEB_ACCESS)
+    assert HouseholdTable(registry.database, other_key).find_seeing({first: 0}) == {}
+
+
+def test_addresses_of_many_households_are_read_at_once(addresses: MailAddressTable, two: tuple[str, str]) -> None:
+    rows = addresses.load_many([*two, "nobody"])
+    assert {one: row.address for one, row in rows.items()} == {two[0]: ANNE, two[1]: "ben@example.org"}

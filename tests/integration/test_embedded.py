@@ -470,7 +470,6 @@ def test_who_outlives_its_grace_is_killed(tmp_path: Path) -> None:
         supervisor.start("stubborn", STUBBORN, log_path=tmp_path / "log")
         until((tmp_path / "log").read_text)
         supervisor.terminate("stubborn")
-        assert supervisor.is_ending("stubborn")
         assert supervisor.wait(20) == [ChildExit("stubborn", -9, "up")]
 
 

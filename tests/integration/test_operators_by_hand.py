@@ -155,7 +155,7 @@ def test_where_the_session_key_is_not_nothing_is_made(
 ) -> None:
     elsewhere = installation.but(registry_url=f"sqlite:///{installation.folder / 'registry.db'}")
     refused = elsewhere.run("access", "list", "--kind", "operator")
-    assert refused.code == 2 and "docker compose exec web releve access" in refused.error_line
+    assert refused.code == 2 and "docker compose exec web releve …" in refused.error_line
     assert not list(installation.folder.glob("session.key*"))
     elsewhere.releve("access", "list", "--kind", "operator", session_key=generate_key())
 

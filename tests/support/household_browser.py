@@ -103,6 +103,13 @@ class HouseholdBrowser:
         assert secret and secret not in page.text
         return self.submit("/invitation", invitation=secret, csrf=csrf_of(page.text))
 
+    def answer_campaign(self, link: str, answer: str = "yes") -> requests.Response:
+        """Load the page of a campaign's link, as with a click, and press one of its two buttons."""
+        page_address, _, secret = link.partition("#")
+        page = self._session.get(page_address, allow_redirects=False, timeout=DEADLINE_S)
+        assert page.status_code == 200 and secret, f"{page.status_code} {page.text[-800:]}"
+        return self.submit("/renew", invitation=secret, answer=answer, csrf=csrf_of(page.text))
+
     def accept_invitation(self, link: str) -> Page:
         """Open an invitation, agree on the supplier's page, and come back."""
         return self.follow(self.open_invitation(link))

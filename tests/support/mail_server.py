@@ -18,10 +18,14 @@ from worker.stores.child_processes import free_port
 
 @dataclass
 class MailReceiver:
-    """A mail server that accepts each message, or answers ``refusal`` to all of them."""
+    """A mail server that accepts each message, or answers ``refusal`` to all of them.
+
+    ``refused``: the answers to recipients that it doesn't accept, by address.
+    """
 
     port: int = 0
     refusal: str | None = None
+    refused: dict[str, str] = field(default_factory=dict)
     messages: list[EmailMessage] = field(default_factory=list)
     recipients: list[list[str]] = field(default_factory=list)  # The envelope's recipients of each message.
     logins: list[tuple[str, str, bool]] = field(default_factory=list)  # User, password, over TLS.
@@ -29,6 +33,12 @@ class MailReceiver:
     def forget(self) -> None:
         """Reset everything except the port."""
         vars(self).update(vars(MailReceiver(self.port)))
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Envelope, address: str, options: list[str]) -> str:
+        if address in self.refused:
+            return self.refused[address]
+        envelope.rcpt_tos.append(address)
+        return "250 known"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:
         if self.refusal:

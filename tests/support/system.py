@@ -108,10 +108,14 @@ class System:
     def start_beat(self) -> None:
         self.start_process("beat", [BIN / "celery", "-A", "worker", "beat", "-l", "INFO"])
 
-    def start_web(self) -> str:
-        """Start the web service at RELEVE_PUBLIC_URL, which must be set, and return its address."""
+    def start_web(self, *program: str) -> str:
+        """Start the web service at RELEVE_PUBLIC_URL, which must be set, and return its address.
+
+        ``program``: instead of ``releve``.
+        """
         address = self.settings["PUBLIC_URL"]
-        self.start_process("web", [BIN / "releve", "web", "--port", str(urlsplit(address).port)])
+        command = [*(program or [BIN / "releve"]), "web", "--port", str(urlsplit(address).port)]
+        self.start_process("web", command)
         self._supervisor.wait_until_ready("web", lambda: answers(address))
         return address
 

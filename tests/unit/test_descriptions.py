@@ -19,7 +19,6 @@ from worker.domain.reasons import _REASON_BY_FAILURE, _REASON_BY_REFUSAL, Reason
 from worker.domain.series import SERIES_DESCRIPTIONS, Doctype, Series, grid_operator_of
 from worker.errors import (
     CLASS_BY_CODE,
-    RETIRED_CODES,
     AccountError,
     ConsentEnded,
     MeterElsewhere,
@@ -49,7 +48,9 @@ REASONS = {
 
 def keys_of_texts() -> Iterator[str]:
     """Yield the keys that no template and no literal in the code names."""
-    yield from (f"code.{code}.what_to_do" for code in (*CLASS_BY_CODE, *RETIRED_CODES, CURVE_NOT_ACTIVATED))
+    yield from (
+        f"code.{code}.what_to_do" for code in (*CLASS_BY_CODE, "VENDOR_DOWN", "UNKNOWN_ERROR", CURVE_NOT_ACTIVATED)
+    )
     yield from (f"code.{code}.cause" for code in (*FAILED_CALLS, "UNKNOWN_ERROR"))
     yield from (f"code.{code}.{part}" for code in SUSPENDING for part in ("headline", "advice"))
     yield from (f"notice.{kind.value}.subject" for kind in NoticeKind)

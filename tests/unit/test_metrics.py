@@ -14,7 +14,7 @@ from worker.ops import fleet_metrics
 DEFINITIONS = [*metrics.WORKER_METRICS.definitions, *fleet_metrics.METRICS.definitions]
 UNITS = ("_seconds", "_ratio", "_total")
 COUNTED_THINGS = {"accounts", "workers", "messages", "tasks", "notices", "permits", "night", "gate", "up"}
-COUNTED_THINGS |= {"corrections", "findings", "deviations", "incident", "answers", "series", "codes"}
+COUNTED_THINGS |= {"corrections", "findings", "deviations", "incident", "answers", "series", "codes", "recipients"}
 
 
 def test_every_metric_that_is_counted_is_defined_and_every_defined_one_is_counted() -> None:

@@ -161,7 +161,9 @@ class AccountConnector:
         ``names``: the browser's names, as hashes.
         """
         request = self.outcomes.requests.of_browser(names)
-        if request is None or request.state is not RequestState.UNPROVEN or request.caller is not None:
+        if request is None or request.caller is not None:
+            return None
+        if request.state is not RequestState.UNPROVEN and not request.holds_history:
             return None
         return request if self.meter_readings.offered and not request.was_unknown else None
 
@@ -186,7 +188,8 @@ class AccountConnector:
         """Refuse a request that waits for the operator, and return it; None if no waiting request has this id."""
         request = self._load(request_id, None, RequestState.HELD)
         if request is not None:
-            request = request.after(RequestEvent.TURNED_AWAY, page="turned_away")
+            page = "history_refused" if request.holds_history else "turned_away"
+            request = request.after(RequestEvent.TURNED_AWAY, page=page)
             self.outcomes.requests.save(request)
         return request
 
@@ -226,9 +229,10 @@ class AccountConnector:
                         browser=request.browser,
                     ),
                 )
-            if request.proven is None:
+            if request.needs_proof:
                 request = self._prove(request)
-            return request if request.proven is None else self.outcomes.conclude(request)
+            is_proven = request.proven is not None and request.state is RequestState.ASKING
+            return self.outcomes.conclude(request) if is_proven else request
         except RequestEnded as refusal:
             return request.after(RequestEvent.REFUSED, page=refusal.page)
         except RefreshTokenDead:
@@ -259,7 +263,10 @@ class AccountConnector:
                     raise RequestEnded("no_usage_point")
                 return request.waiting("not_there", self.real_now())
         invited = self.outcomes.find_invited(request)
-        found = find_proof(kind, answer.meters, request.begun_on, invited.usage_point_id if invited else None)
+        # A reading must show what a listed invitation alone can't.
+        by_link = invited is not None and not (request.readings and invited.invitation.is_listed)
+        invited_meter = invited.usage_point_id if invited and by_link else None
+        found = find_proof(kind, answer.meters, request.begun_on, invited_meter)
         if found is None and request.readings:
             confirmed = self.meter_readings.confirm(request, answer.meters)
             found = (Proof.REGISTER, (confirmed,)) if confirmed else None
@@ -269,7 +276,8 @@ class AccountConnector:
             return request.for_other_meter(kind, answer.meters)
         if found is None:
             page = "reading_wrong" if request.readings else ""
-            return request.after(RequestEvent.NOT_PROVEN, readings={}, page=page)
+            event = RequestEvent.HISTORY_HELD if request.accounts else RequestEvent.NOT_PROVEN
+            return request.after(event, readings={}, page=page)
         proof, proven = found
         token = answer.grant.token if answer.grant else None
         expires_s = token.expires_at if token else None

@@ -3,7 +3,8 @@
 Anybody could declare a stranger's meter with their own e-mail address, and being signed in proves nothing about this
 meter. So a declaration needs an invitation for the meter, opened in the same browser, or the operator's approval.
 Without an invitation, the declaration waits in encrypted form for the operator, and counts towards the limit of new
-accounts per day. The right is stored as soon as the supplier has registered it, in one transaction with the use of the
+accounts per day. With a listed invitation it waits, too: the holder may consent at GRDF to what another person has
+declared. The right is stored as soon as the supplier has registered it, in one transaction with the use of the
 invitation. What the person has typed is dropped when the request ends.
 
 If the supplier already has a right for the meter, that right is looked up and used, because the answer to our
@@ -89,7 +90,7 @@ class RightDeclarations:
         """
         if request.invitation_id is None and self.outcomes.count_new_accounts(request, 1):
             request = replace(request, declaration=None).after(RequestEvent.REFUSED, page="right_too_many")
-        elif request.invitation_id is None:
+        elif self._needs_operator(request):
             request = _hold(request)
         self.outcomes.requests.create(request)
         return request
@@ -105,8 +106,8 @@ class RightDeclarations:
         with self.locks.lock(name, _STEP_S, most_s=_LONGEST_STEP_S):
             right = rights.of_request(request.id)  # Not None if this step stored the right before a crash.
             if right is None:
-                if request.invitation_id is None and request.vouched_by is None:
-                    return _hold(request)  # Begun in release 0.2.0, which demanded only a session.
+                if request.vouched_by is None and self._needs_operator(request):
+                    return _hold(request)  # Begun in an earlier release, which demanded less.
                 if rights.is_being_withdrawn(request.supplier, declaration.meter):
                     return request.waiting("unavailable", self.outcomes.real_now())
                 right = self._declare(request, declaration)
@@ -115,6 +116,12 @@ class RightDeclarations:
         account = open_by_right(self.outcomes, right) if right.state is RightState.ACTIVE else None
         connected = (ConnectedAccount(account.id, account.session_number),) if account else ()
         return request.after(RequestEvent.DECLARED, accounts=connected, page="")
+
+    def _needs_operator(self, request: ConnectionRequest) -> bool:
+        if request.invitation_id is None:
+            return True
+        invitation = self.outcomes.registry.invitations.get(request.invitation_id)
+        return invitation is not None and invitation.is_listed
 
     def _declare(self, request: ConnectionRequest, declaration: HouseholdDeclaration) -> Right | None:
         """Declare the right and store it; None if the supplier says that the right exists but doesn't list it yet."""
@@ -126,6 +133,8 @@ class RightDeclarations:
             raise RequestEnded("invitation_over")
         account = self.outcomes.registry.accounts.find(request.supplier, meter)
         is_own = account is not None and self.outcomes.is_same_person(account, request, invited)
+        if invited is not None and invited.invitation.is_listed:
+            invited = None  # From here on, only the operator's yes counts.
         for_new_holder = invited is not None and invited.is_for_new_holder
         if account is not None and (not (is_own or for_new_holder) or account.tenant != request.tenant):
             raise RequestEnded("right_exists")

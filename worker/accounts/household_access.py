@@ -218,10 +218,8 @@ class HouseholdMails:
         account = self.registry.accounts.get_existing(notice.account_id or "")
         # Closing the account has raised its session number, but the household still holds the number before.
         number = account.session_number - (notice.kind is NoticeKind.ACCOUNT_CLOSED)
-        # A household that holds a smaller number no longer sees the account.
-        households = self.households.list_showing(account.id)
-        own = [household.id for household in households if household.accounts[account.id] >= number]
-        rows = [row for row in map(self.addresses.load, own) if row is not None and row.notices]
+        own = self.households.find_seeing({account.id: number}).get(account.id, [])
+        rows = [row for row in self.addresses.load_many(own).values() if row.notices]
         faults = [fault for row in rows if (fault := self._mail_notice(row, notice, account))]
         if faults:
             raise NotDelivered(f"{notice.channel}: {faults[0]}")
@@ -266,7 +264,7 @@ class HouseholdMails:
 
     def _mail_notice(self, row: MailAddress, notice: Notice, account: Account) -> str | None:
         """Mail a notice to one household, and return why the mail was not accepted; None if it was accepted."""
-        off = f"{self.public_url}{OFF_PATH}/{self.signer.make_ticket(row.household_id)}"
+        off = self.off_link(row.household_id)
         subject, text = compose_household_mail(notice, account, row.language, self.public_url, off)
         return self.mail_with_off(row, notice, subject, text, off)
 
@@ -274,9 +272,17 @@ class HouseholdMails:
         self, row: MailAddress, notice: Notice, subject: str, text: str, off: str, *, is_html: bool = False
     ) -> str | None:
         """Mail a text about a notice, and return why it was not accepted. ``off``: the link that switches such off."""
-        headers = {"List-Unsubscribe": f"<{off}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
         message_id = f"{notice.id}.{row.household_id}"
-        return self.mail_service.send(row.address, subject, text, message_id, headers, is_html=is_html)
+        return self.mail_service.send(row.address, subject, text, message_id, unsubscribe_headers(off), is_html=is_html)
+
+    def off_link(self, household_id: str) -> str:
+        """Return the link that switches off the household's mails, except those that sign in."""
+        return f"{self.public_url}{OFF_PATH}/{self.signer.make_ticket(household_id)}"
+
+
+def unsubscribe_headers(off: str) -> dict[str, str]:
+    """Return the headers by which a mail program offers the link ``off``, which switches such mails off."""
+    return {"List-Unsubscribe": f"<{off}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 # Finds the status in log lines such as "Unauthorized, error=401." (a web service) or "Socket Exception: (550, b'no such
 # user')" (a mail server).
 _STATUS: Final = re.compile(r"\berror=(\d{3})\b|^Socket Exception: \((\d{3}),", re.MULTILINE)
+# Finds the status with which a mail server refuses a recipient for good. Status 530, an extended status 5.7.… or a text
+# about relaying is about us and not about the address.
+_REFUSED: Final = re.compile(
+    r"^Socket Exception: \{.*?: \((?!530)(5\d\d), (?!.*(?:\b5\.7\.\d|relay))", re.MULTILINE | re.IGNORECASE
+)
+ADDRESS_REFUSED: Final = "the mail server refuses the address"
 MAIL_SCHEMES: Final = ("mailto", "mailtos")
 _SCHEMES: Final = (*MAIL_SCHEMES, "ntfy", "ntfys", "tgram", "matrix", "matrixs")
 _MESSAGE_ID: Final = re.compile(r"^Message-ID:\s+<[^>]*>$", re.MULTILINE)
@@ -141,7 +147,8 @@ class MailService:
         """Send a text once to ``address`` alone, and not to the recipients in the URL.
 
         ``headers``: added to the mail's own headers. ``is_html``: the text is HTML, and the mail has both the HTML and
-        the plain text that the library makes of it. Returns None if the mail was accepted, else the reason.
+        the plain text that the library makes of it. Returns None if the mail was accepted, else the reason, which is
+        ADDRESS_REFUSED if the server says that it will never accept mail to this address.
         """
         url = next(filter(is_mail, self.notify_urls), None)
         if url is None:
@@ -151,6 +158,12 @@ class MailService:
         mail.targets, mail.cc, mail.bcc = [(False, address)], set(), set()
         mail.headers = {**mail.headers, **(headers or {})}
         return _send(service, subject, text, message_id, self.networks, is_html=is_html)
+
+    def send_to_own(self, subject: str, text: str, message_id: str) -> str | None:
+        """Send a text to the recipients in the URLs; return None if each server accepted it, else a reason."""
+        urls = list(filter(is_mail, self.notify_urls))
+        faults = [send(url, subject, text, message_id, self.networks) for url in urls]
+        return next(filter(None, faults), None) if urls else "no mail service is set up"
 
 
 def _send(
@@ -168,9 +181,12 @@ def _send(
             taken = _send_mail(mail, subject, text, notice_id, is_html=is_html)
         else:
             taken = bool(service.notify(text, subject, body_format=NotifyFormat.TEXT))
-        statuses = [match[1] or match[2] for match in _STATUS.finditer(lines.getvalue())]
+        log_lines = lines.getvalue()
     if taken:
         return None
+    if _REFUSED.search(log_lines):
+        return ADDRESS_REFUSED
+    statuses = [match[1] or match[2] for match in _STATUS.finditer(log_lines)]
     return f"status {statuses[-1]}" if statuses else "not accepted"
 
 

@@ -71,7 +71,7 @@ class NoticeSender:
         return None
 
     def _still_applies(self, notice: Notice, account: Account | None) -> bool:
-        """Return whether the notice still applies; it doesn't if the holder has acted or the account was removed."""
+        """Return whether the notice still applies; not if the holder has acted or a campaign replaces it."""
         if account is None:
             return notice.account_id is None
         match notice.kind:
@@ -80,7 +80,8 @@ class NoticeSender:
             case NoticeKind.CURVE_NOT_ACTIVATED:
                 return account.active and self.registry.completeness.find_missing_curve(account.id) is not None
             case NoticeKind.CONSENT_ENDS_30 | NoticeKind.CONSENT_ENDS_7:
-                return account.consent_until is not None and account.consent_until.isoformat() == notice.about
+                is_same = account.consent_until is not None and account.consent_until.isoformat() == notice.about
+                return is_same and not self.registry.campaigns.find_taken_over(account.id)
             case NoticeKind.METER_REQUESTED:
                 return account.state is not AccountState.CLOSED
             case (

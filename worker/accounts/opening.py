@@ -4,6 +4,8 @@
    person has asked for this or was invited as the meter's new holder. If the proof is a typed reading, which may be a
    guess, the operator must approve this. If another person's account belongs to another tenant, the request ends as
    unproven, so that nobody learns who reads a meter. The number of new accounts without an invitation is limited.
+   If a campaign has mailed the invitation to an unconfirmed address, the consent for another person's account is
+   recorded, but the account opens only by a proof of the meter itself, or when the operator approves.
 2. If a meter's data were erased, only a proof newer than the erasure opens an account for the meter.
 3. Accounts, token, dates, evidence and the use of the invitation are written in one transaction. After a crash, the
    step is repeated; if the transaction was committed, the evidence shows that this browser opened the accounts.
@@ -55,6 +57,8 @@ _A_DAY_S: Final = 86_400
 _ONCE: Final = Rate("new-accounts", 1, _A_DAY_S)  # Keyed by request id: each request counts only once.
 # The page of a request that waits for the operator: only a reading proves it, and it would close another account.
 HELD_READING: Final = "held_reading"
+# The page of a request whose consent is recorded, but whose account opens only by a proof or by the operator's yes.
+HELD_HISTORY: Final = "held_history"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,20 @@ class Invited:
     def is_for_new_holder(self) -> bool:
         return self.invitation.purpose is InvitationPurpose.NEW_HOLDER
 
+    def is_confirmed_for(self, account: Account, request: ConnectionRequest) -> bool:
+        """Return whether more than the link says that a listed invitation is for this account's person.
+
+        The operator must have accepted the request, or the meter must be proven without the invitation. A request that
+        waits with an account's history opens no other account, even if another one has taken over the meter.
+        """
+        meter = (self.invitation.supplier, self.usage_point_id)
+        if not self.invitation.is_listed or (account.supplier, account.usage_point_id) != meter:
+            return False
+        if request.accounts and account.id not in [one.id for one in request.accounts]:
+            return False
+        proof = request.proven.proof if request.proven else None
+        return request.vouched_by is not None or proof in (Proof.EXCHANGE, Proof.REGISTER)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenRequests:
@@ -116,12 +134,16 @@ class ProvenRequests:
         """Return the request's invitation with the meter that it names; None if this browser has no valid invitation.
 
         A used invitation counts as valid, because this request may have used it before a crash. A revoked or expired
-        invitation, or an invitation that another browser opened, doesn't count.
+        invitation, or an invitation that another browser opened, doesn't count. But it may expire while a declaration
+        waits for the operator.
         """
         invitation = self.registry.invitations.get(request.invitation_id) if request.invitation_id else None
         if invitation is None or invitation.browser not in request.names:
             return None
-        if invitation.state_at(self.real_now()) not in (InvitationState.OPENED, InvitationState.USED):
+        valid = {InvitationState.OPENED, InvitationState.USED}
+        if request.declaration is not None and request.vouched_by is not None:
+            valid.add(InvitationState.EXPIRED)
+        if invitation.state_at(self.real_now()) not in valid:
             return None
         if invitation.created_by == HOUSEHOLD:  # It renews its own consent, and must still be signed in.
             account = self.registry.accounts.account_of(invitation)
@@ -157,21 +179,25 @@ class ProvenRequests:
         used = invited.invitation if invited and invited.invitation.used_at else None
         # A used invitation is accepted only if it has opened one of these accounts, because then this step has used it
         # before a crash.
-        if used and not any(self.has_opened(used, account, request.names) for account in known):
+        if used and not any(self._has_used(used, account, request) for account in known):
             raise RequestEnded("invitation_over")
         expected = invited is not None and invited.is_for_new_holder
         held = request.state is RequestState.HELD
+        # A listed invitation closes nobody's account: the consent is recorded, and the history waits.
+        waits = bool(others) and invited is not None and invited.invitation.is_listed and proven.proof is Proof.INVITED
+        others = [] if waits else others
         if others and not expected and (waiting := self._ask_about(request, others, proven.proof)):
             return waiting
         new = sum(account is None or account in others for account in before.values())
         if new and invited is None and not held and self.count_new_accounts(request, new):
             log.warning("connection request waits for the operator", extra=fields(request=request.id))
             return request.after(RequestEvent.TOO_MANY, page="held")
-        accounts = self._write(request, proven, invited, before, others)
+        accounts = self._write(request, proven, invited, before, others, opens=not waits)
+        event = RequestEvent.LET_IN if held else RequestEvent.PROVEN
         return request.after(
-            RequestEvent.LET_IN if held else RequestEvent.PROVEN,
+            RequestEvent.HISTORY_HELD if waits else event,
             accounts=tuple(ConnectedAccount(account.id, account.session_number) for account in accounts),
-            page="",
+            page=HELD_HISTORY if waits else "",
         )
 
     def _ask_about(
@@ -199,9 +225,12 @@ class ProvenRequests:
     ) -> ConnectionRequest:
         """Mark the invitation as used, and give the client a code for the invited meter.
 
-        Raises RequestEnded if the invitation has ended, or the meter's data were erased after the invitation was made.
+        Raises RequestEnded if the invitation has ended or is listed, or the meter's data were erased after the
+        invitation was made.
         """
         if invited is None or invited.usage_point_id is None or invited.invitation.used_at is not None:
+            raise RequestEnded("invitation_over")
+        if invited.invitation.is_listed:  # With the code, the client could read the meter's past.
             raise RequestEnded("invitation_over")
         meter, now = invited.usage_point_id, self.now()
         account = self.registry.accounts.find(request.supplier, meter)
@@ -241,9 +270,18 @@ class ProvenRequests:
             return self.has_opened(invited.invitation, account, request.names)
         if request.session.get(account.id) == account.session_number:
             return True
-        if invited is not None and invited.invitation.account_id == account.id:
+        if invited is not None and (
+            invited.invitation.account_id == account.id or invited.is_confirmed_for(account, request)
+        ):
             return True
         return self.registry.consents.browser_of(account.id) in request.names
+
+    def _has_used(self, used: Invitation, account: Account, request: ConnectionRequest) -> bool:
+        """Return whether this request, or its browser, has used the invitation for the account before."""
+        if self.has_opened(used, account, request.names) or account.id in [one.id for one in request.accounts]:
+            return True
+        newest = self.registry.consents.newest_proofs([account.id]).get(account.id)
+        return used.is_listed and newest is not None and newest.vouched_by == used.created_by
 
     def has_opened(self, invitation: Invitation, account: Account, names: Sequence[str]) -> bool:
         """Return whether this invitation was used to open the account, by the browser that has these names.
@@ -271,11 +309,13 @@ class ProvenRequests:
         invited: Invited | None,
         before: Mapping[str, Account | None],
         others: Sequence[Account],
+        *,
+        opens: bool = True,
     ) -> list[Account]:
         """Write accounts, evidence and closures in one transaction, and return the accounts.
 
-        Raises RequestEnded if the invitation was used or revoked meanwhile, or a meter's data were erased after the
-        proof.
+        ``opens``: whether the request's browser may open the accounts from now on. Raises RequestEnded if the
+        invitation was used or revoked meanwhile, or a meter's data were erased after the proof.
         """
         now = self.now()
         first_day, last_day = self._consent_days(request, proven, now)
@@ -296,8 +336,8 @@ class ProvenRequests:
             dates_from=DatesSource.SUPPLIER if proven.since and proven.until else DatesSource.REQUESTED,
             reference=proven.reference,
             proof=proven.proof,
-            vouched_by=invited.invitation.created_by if invited else None,
-            browser=request.browser,
+            vouched_by=(request.vouched_by or invited.invitation.created_by) if invited else None,
+            browser=request.browser if opens else None,
             line=proven.line,
             answer_digest=proven.answer_digest,
         )

@@ -173,13 +173,18 @@ class RefusalPolicy:
         self.registry.notices.insert_new(build_notices(self.channels.names(), kind, "", about, self.now()))
 
     def insert_reminders(self) -> list[Notice]:
-        """Insert the reminders of consents that end soon, each reminder only once, and return the new reminders."""
-        now = self.now()
+        """Insert the reminders of consents that end soon, each reminder only once, and return the new reminders.
+
+        An account whose reminders a campaign replaces gets none.
+        """
+        now, taken_over = self.now(), self.registry.campaigns.find_taken_over()
         today = civil_date(now)
         new_notices: list[Notice] = []
         for account in self.registry.consents.list_accounts_by_consent_end(today + timedelta(days=REMINDERS[-1][0])):
             last_day = account.consent_until
             if last_day is None or account.state is AccountState.ACTION_NEEDED or account.refusal_on(today):
+                continue
+            if account.id in taken_over:
                 continue
             if kind := due_reminder(last_day, today):
                 channels = self.channels.names_for_account(account.tenant)

@@ -38,8 +38,8 @@ from worker.stores.registry.access_keys import SESSIONS, OperatorRefused
 from worker.stores.registry.api_tokens import LONGEST_LIFE, USUAL_LIFE, WebhookTarget, require_tenant
 
 _NO_SESSION_KEY: Final = (
-    "the session key is missing: run this where the web application runs (`docker compose exec web releve access …`), "
-    "or set RELEVE_SESSION_KEY"
+    "the session key is missing: run this where the web application runs (`docker compose exec web releve …`), or set "
+    "RELEVE_SESSION_KEY"
 )
 _CODE_TRIES: Final = 3
 _SCOPE_HELP: Final = f"What the token allows: {', '.join(sessions.Scope)}. Repeat it for several."
@@ -88,11 +88,16 @@ def _is_elsewhere(settings: Settings) -> bool:
     return settings.registry_url is not None and not has_keys(settings, "session_key")
 
 
+def require_session_key(settings: Settings) -> None:
+    """Raise ConfigError if the web application runs on another machine."""
+    if _is_elsewhere(settings):
+        raise ConfigError(_NO_SESSION_KEY)
+
+
 def _operator_access(registry: Registry) -> OperatorAccess:
     """Return the tables for the sign-in of operators. Raises ConfigError if the web application runs elsewhere."""
     settings = get_settings()
-    if _is_elsewhere(settings):
-        raise ConfigError(_NO_SESSION_KEY)
+    require_session_key(settings)
     return build_operator_access(settings, registry.database)
 
 

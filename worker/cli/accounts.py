@@ -471,13 +471,10 @@ def _set_state(account_id: str, state: AccountState, until: date | None = None) 
 def _publish_revocation(stores: Stores, sync: Sync) -> None:
     """Enqueue the tasks that revoke tokens (v4) and withdraw rights of erased accounts; beat repeats lost messages."""
     # Imported here because other commands need no Celery.
-    from worker.app import enqueue_revocation, enqueue_withdrawal
+    from worker.app import enqueue_revocation
 
     with suppress(StoreUnavailable):
-        if sync.suppliers.main.account_tokens:
-            enqueue_revocation(broker_url=stores.broker_url)
-        if sync.suppliers.has_rights:
-            enqueue_withdrawal(broker_url=stores.broker_url)
+        enqueue_revocation(sync.suppliers, broker_url=stores.broker_url)
 
 
 def _read_token(path: Path) -> Token:

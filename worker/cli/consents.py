@@ -2,7 +2,8 @@
 
 The link that `releve invite` prints is secret: one person uses it to consent, or to open the history of a closed
 account. Connection requests wait for the operator if there were too many new accounts, if a typed reading would close
-another account, or if a gas request came without an invitation. Rights are access rights to gas meters.
+another account, if a gas request came without an invitation, or if a campaign's link went to an address of a list.
+Rights are access rights to gas meters.
 """
 
 from __future__ import annotations
@@ -100,8 +101,10 @@ def consents(
 
     A request waits for you if it exceeded a limit of new accounts (RELEVE_NEW_ACCOUNTS_PER_…); if a person typed the
     reading of a meter that already has an account (ask its household first, because `releve consents accept` closes
-    that account); or if it declares an access right without an invitation. You see the last digits of the meters, and
-    the accounts of the browser's session. A request expires after seven days.
+    that account); if it declares an access right without an invitation; or if a campaign mailed its link to an address
+    of your list (its consent is recorded, and `releve consents accept` opens the account's history to this person; ask
+    the household first). You see the last digits of the meters, and the accounts of the browser's session or, for a
+    campaign, the account that would open. A request expires after seven days.
 
     \b
     Examples:
@@ -310,7 +313,8 @@ def accept(request_id: str) -> None:
 
     The person sees the new accounts at the next visit with the same browser. The account in the column `closes` of
     `releve consents --requests` is closed. If the request declares an access right, you vouch for the meter by
-    accepting. A worker then declares the right to the supplier, and the supplier asks the holder.
+    accepting. A worker then declares the right to the supplier, and the supplier asks the holder. If the request came
+    by a campaign's link, you vouch that its person may see the account's history.
 
     \b
     Example:
@@ -338,6 +342,8 @@ def accept(request_id: str) -> None:
 @click.argument("request_id", metavar="REQUEST")
 def refuse(request_id: str) -> None:
     """Refuse a request and delete it.
+
+    A consent that came by a campaign's link stays recorded, but the account's history does not open.
 
     \b
     Example:
@@ -370,8 +376,10 @@ def _request_row(registry: Registry, request: ConnectionRequest) -> dict[str, An
     """Return a request's row: why it waits, which account it would close, and the accounts of its browser session."""
     meters = request.proven.usage_points if request.proven else request.names_meters
     reads = request.page == HELD_READING
+    accounts = [account.id for account in request.accounts] if request.holds_history else list(request.session)
     known = [registry.accounts.find(request.supplier, meter) for meter in meters] if reads else []
     reason = "meter has an account" if reads else "too many new accounts"
+    reason = "address is not confirmed" if request.holds_history else reason
     return {
         "request": request.id,
         "since": request.created_at.isoformat(timespec="minutes"),
@@ -379,7 +387,7 @@ def _request_row(registry: Registry, request: ConnectionRequest) -> dict[str, An
         "reason": "gas without an invitation" if request.declaration else reason,
         "digits": [f"…{meter[-4:]}" for meter in meters],
         "closes": next((account.id for account in known if account), None),
-        "accounts": list(request.session),
+        "accounts": accounts,
     }
 
 

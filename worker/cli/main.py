@@ -56,6 +56,7 @@ GROUPS: Final[Mapping[str, Mapping[str, ListedCommand]]] = {
         "home": ListedCommand("worker.cli.home", "Set up your own home; show its state."),
         "accounts": ListedCommand("worker.cli.accounts", "Add, list, pause, resume and remove accounts."),
         "consents": ListedCommand("worker.cli.consents", "Show consents, and what leads to them."),
+        "campaigns": ListedCommand("worker.cli.campaigns", "Ask many households to consent again, by mail."),
         "invite": ListedCommand("worker.cli.consents", "Print a link with which a person consents."),
     },
     "Fetch and check data": {

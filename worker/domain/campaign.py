@@ -32,35 +32,25 @@ class AddressSource(StrEnum):
 
 class RecipientState(StrEnum):
     CHOSEN = "chosen"  # Nothing was mailed yet.
-    MAILED = "mailed"
-    OPENED = "opened"  # Somebody has pressed the button of the link's page.
-    ASKED = "asked"  # The person has come back from the supplier, or has declared a right.
-    CONNECTED = "connected"  # The account has a new consent, by this link or another way.
-    REFUSED = "refused"  # The household doesn't want to consent again.
-    ADDRESS_REFUSED = "address_refused"  # The mail server says that there is no such address.
-
-
-class RecipientEvent(StrEnum):
     MAILED = "mailed"  # The mail server has accepted the mail.
-    OPENED = "opened"  # The person presses the button of the link's page.
-    ASKED = "asked"  # The person comes back from the supplier's page, or declares a right.
-    CONNECTED = "connected"  # A new consent is recorded for the account.
-    REFUSED = "refused"  # The person says no on the link's page, or at the supplier.
+    OPENED = "opened"  # The person has pressed the button of the link's page.
+    ASKED = "asked"  # The person has come back from the supplier's page, or has declared a right.
+    CONNECTED = "connected"  # A new consent is recorded for the account, by this link or another way.
+    REFUSED = "refused"  # The person has said no on the link's page, or at the supplier.
     ADDRESS_REFUSED = "address_refused"  # The mail server refuses the address for good.
-    DELETED = "deleted"  # The account is erased, or the campaign removed.
 
 
-_S, _E = RecipientState, RecipientEvent
+_S = RecipientState
 WAITING: Final = (_S.CHOSEN, _S.MAILED, _S.OPENED, _S.ASKED)
-# The state after each event; None: the row is deleted. After a crash, a link may be opened before its mail is marked.
-TRANSITIONS: Final = Transitions[RecipientState, RecipientEvent, RecipientState | None](
-    (_E.MAILED, (_S.CHOSEN,), _S.MAILED),
-    (_E.OPENED, (_S.CHOSEN, _S.MAILED), _S.OPENED),
-    (_E.ASKED, (_S.OPENED, _S.ASKED, _S.REFUSED), _S.ASKED),  # Who said no at the supplier may go there again.
-    (_E.CONNECTED, (*WAITING, _S.REFUSED, _S.ADDRESS_REFUSED), _S.CONNECTED),
-    (_E.REFUSED, WAITING, _S.REFUSED),
-    (_E.ADDRESS_REFUSED, (_S.CHOSEN,), _S.ADDRESS_REFUSED),
-    (_E.DELETED, tuple(RecipientState), None),
+LEFT: Final = (*WAITING, _S.ADDRESS_REFUSED)
+# Each event leads to the state of its name. After a crash, a link may be opened before its mail is marked.
+TRANSITIONS: Final = Transitions[RecipientState, RecipientState, RecipientState](
+    (_S.MAILED, (_S.CHOSEN,), _S.MAILED),
+    (_S.OPENED, (_S.CHOSEN, _S.MAILED), _S.OPENED),
+    (_S.ASKED, (_S.OPENED, _S.ASKED, _S.REFUSED), _S.ASKED),  # Who said no at the supplier may go there again.
+    (_S.CONNECTED, (*WAITING, _S.REFUSED, _S.ADDRESS_REFUSED), _S.CONNECTED),
+    (_S.REFUSED, WAITING, _S.REFUSED),
+    (_S.ADDRESS_REFUSED, (_S.CHOSEN,), _S.ADDRESS_REFUSED),
 )
 
 
@@ -74,6 +64,14 @@ class Campaign:
     choice: str
     per_day: int
     is_running: bool = False
+
+    def is_over(self, now: datetime) -> bool:
+        """Return whether the campaign writes no more, even if it isn't stopped."""
+        return now >= self.created_at + CAMPAIGN_LIFE
+
+    def state_at(self, now: datetime) -> str:
+        """Return ``over``, ``running`` or ``stopped``."""
+        return "over" if self.is_over(now) else "running" if self.is_running else "stopped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

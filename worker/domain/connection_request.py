@@ -33,7 +33,8 @@ class RequestState(StrEnum):
     ASKING = "asking"  # The supplier is asked until it answers.
     CHOICE = "choice"  # The proven meter has another person's account; the new person must say whether they moved in.
     # The request waits for the operator: there are too many new accounts, the typed reading would close another
-    # account, or a gas request came without an invitation.
+    # account, a gas request came without an invitation, or nothing shows that the account of a recorded consent is this
+    # person's.
     HELD = "held"
     UNPROVEN = "unproven"  # There is no proof; the person may still type a reading of the meter's display (proof P4).
     CONNECTED = "connected"
@@ -50,6 +51,7 @@ class RequestEvent(StrEnum):
     TOO_MANY = "too_many"  # The meter is proven, but there are too many new accounts.
     UNVOUCHED = "unvouched"  # The request declares a right, and nobody has invited the person.
     OTHER_BY_READING = "other_by_reading"  # Only a reading proves the meter, and another person has an account for it.
+    HISTORY_HELD = "history_held"  # A listed invitation has renewed a consent; whose account it is isn't confirmed.
     LET_IN = "let_in"  # The operator accepts the request.
     VOUCHED = "vouched"  # The operator vouches for a request that declares a right.
     TURNED_AWAY = "turned_away"  # The operator refuses the request.
@@ -76,10 +78,11 @@ TRANSITIONS: Final = Transitions[RequestState, RequestEvent, RequestState | None
     (_E.TOO_MANY, (_S.ASKING, _S.CHOICE), _S.HELD),
     (_E.UNVOUCHED, (_S.ASKING,), _S.HELD),
     (_E.OTHER_BY_READING, (_S.ASKING, _S.CHOICE, _S.HELD), _S.HELD),  # Only 0.2.0 left such a request in CHOICE.
+    (_E.HISTORY_HELD, (_S.ASKING, _S.CHOICE), _S.HELD),
     (_E.LET_IN, (_S.HELD,), _S.CONNECTED),
     (_E.VOUCHED, (_S.HELD,), _S.ASKING),
     (_E.TURNED_AWAY, (_S.HELD,), _S.REFUSED),
-    (_E.READING_TYPED, (_S.UNPROVEN,), _S.ASKING),
+    (_E.READING_TYPED, (_S.UNPROVEN, _S.HELD), _S.ASKING),  # A held request only if it waits with a history.
     (_E.REPLACED, _WAITING, None),
     (_E.ERASED, tuple(RequestState), None),
     (_E.EXPIRED, tuple(RequestState), None),
@@ -138,6 +141,8 @@ class ConnectionRequest:
     ``new_holder``: whether the person has said that the meter's account is another person's.
     ``caller``: the client of the proxy for which the request was made, if any. ``returns_to``: the client's address, to
     which the browser takes our code.
+    ``accounts``: the accounts that the request has connected. If it isn't final, it has recorded their consent, but
+    waits with their history.
     ``readings``: the display's registers as typed by the person, in kWh by tariff period.
     ``declaration``: the person's input for the declaration of a right; deleted once the request is final.
     ``vouched_by``: the operator who has accepted the request.
@@ -216,9 +221,19 @@ class ConnectionRequest:
     @property
     def asks_supplier(self) -> bool:
         """Whether the next step of the request calls the supplier; then a task takes this step, never a web thread."""
-        if self.state is not RequestState.ASKING or self.proven is not None or self.keeps_code:
+        if self.state is not RequestState.ASKING or self.keeps_code or not self.needs_proof:
             return False
         return self.code is not None or self.autorisation_id is not None or self.declaration is not None
+
+    @property
+    def needs_proof(self) -> bool:
+        """Whether a proof is still sought; a typed reading is sought even if a weaker proof is known."""
+        return self.proven is None or bool(self.readings)
+
+    @property
+    def holds_history(self) -> bool:
+        """Whether the consent is recorded, but the history waits for a proof or the operator."""
+        return self.state is RequestState.HELD and bool(self.accounts)
 
     @property
     def vouched(self) -> bool:

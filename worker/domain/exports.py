@@ -284,7 +284,7 @@ def document_schema(doctype: Doctype) -> Schema:
         "$schema": DIALECT,
         "$id": f"/api/schemas/{doctype.full_name}",
         "title": doctype.full_name,
-        "description": f"{described.label.title['en']}, by {period}",
+        "description": f"{described.label['name']['en']}, by {period}",
         "type": "object",
         "properties": properties,
         "required": [name for name in properties if name not in optional],

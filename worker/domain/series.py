@@ -182,21 +182,14 @@ class Granularity(StrEnum):
     STATE = "state"  # A state that applies until the next one; there is one row for each change.
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesLabel:
-    """The texts about a series on pages, by language.
-
-    ``title``: the series' name as a heading. ``object``: the name inside a sentence. ``about``: one sentence that
-    explains the series to a household.
-    """
-
-    title: Mapping[str, str]
-    object: Mapping[str, str]
-    about: Mapping[str, str]
+# The texts about a series, by kind and language.
+Label = Mapping[str, Mapping[str, str]]
 
 
-def _label(fr: str, en: str, fr_object: str, en_object: str, fr_about: str, en_about: str) -> SeriesLabel:
-    return SeriesLabel({"fr": fr, "en": en}, {"fr": fr_object, "en": en_object}, {"fr": fr_about, "en": en_about})
+def _label(fr: str, en: str, fr_object: str, en_object: str, fr_about: str, en_about: str) -> Label:
+    """Return a series' name as a heading, the name inside a sentence, and what it is, in a sentence for households."""
+    object_, about = {"fr": fr_object, "en": en_object}, {"fr": fr_about, "en": en_about}
+    return {"name": {"fr": fr, "en": en}, "object": object_, "about": about}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +220,7 @@ class SeriesDescription:
     direction: Direction = Direction.CONSUMPTION
     quantity: Quantity
     granularity: Granularity
-    label: SeriesLabel
+    label: Label
     inputs: Doctype
     totals: tuple[Doctype, ...] = ()
     look_back_days: int = 30

@@ -324,15 +324,6 @@ class Archive:
         return content
 
 
-def is_older_format(path: Path) -> bool:
-    """Return whether a file declares itself a backup of a format that this version no longer reads."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            return int(json.loads(file.read(HEADER))["format"]) < FORMAT
-    except _DAMAGE_ERRORS:
-        return False
-
-
 def to_line(row: Row) -> bytes:
     """Encode a row as one line of JSON; equal rows give equal bytes, whichever store they come from."""
     return json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n"

@@ -28,6 +28,7 @@ from worker.app import queue_ages, queue_lengths
 from worker.clients.suppliers import SUPPLIERS
 from worker.domain.account import AccountState
 from worker.domain.audit_entry import TOO_MANY_CODES
+from worker.domain.campaign import RecipientState
 from worker.domain.clock import clock_from, real_clock
 from worker.domain.consistency import Cause, Law
 from worker.domain.incident import IncidentKind
@@ -72,6 +73,11 @@ FRESHNESS: Final = _gauge(
     series=Series,
 )
 NOTICES: Final = _gauge("releve_notices_waiting", "Notices that wait for delivery.")
+CAMPAIGN_RECIPIENTS: Final = _gauge(
+    "releve_campaign_recipients",
+    "Accounts of the campaigns of the last 400 days, each once a campaign and address.",
+    state=RecipientState,
+)
 OUTPUT_WAITING: Final = _gauge(
     "releve_output_series_waiting", "Changed series of accounts that wait for an output.", output=()
 )
@@ -307,6 +313,7 @@ class FleetSources:
         yield ACCOUNTS, overview.count_accounts_by_state()
         yield FRESHNESS, {series: done / active for series, (active, done) in fresh.items() if active}
         yield NOTICES, overview.count_waiting_notices()
+        yield CAMPAIGN_RECIPIENTS, registry.campaigns.count_states()
         yield OUTPUT_WAITING, count_waiting_by_kind(registry.database)
         yield REPAIR_DUE, dict.fromkeys(in_use, 0) | completeness.count_due(today)
         yield CORRECTIONS, dict.fromkeys(in_use, 0) | registry.corrections.count_since(now - ONE_DAY)

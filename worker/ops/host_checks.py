@@ -32,7 +32,6 @@ from worker.clients.enedis import ENEDIS
 from worker.clients.grdf import GRDF
 from worker.domain.windows import day_length
 from worker.errors import WorkerError
-from worker.ops.backup_format import is_older_format
 from worker.ops.check_results import (
     CheckConnections,
     Found,
@@ -46,10 +45,9 @@ from worker.ops.check_results import (
 from worker.ops.startup import SIMULATOR_CREDENTIALS, check_enedis_credentials, find_plain_http, plain_connections
 from worker.runtime.keys import SESSION_KEY, TOKEN_KEYS, build_sealer, has_keys, session_keys
 from worker.runtime.supplier_settings import build_endpoints, configured_suppliers, quota_from
-from worker.stores.encryption import OLD_FORM, Purpose, check_keys, read_sealing_time
+from worker.stores.encryption import Purpose, check_keys, read_sealing_time
 from worker.stores.redis.heartbeats import Heartbeats
-from worker.stores.registry.evidence import find_left_behind
-from worker.stores.registry.key_rotation import TEXT_SEALS, count_old_form
+from worker.stores.registry.key_rotation import TEXT_SEALS
 from worker.texts import Message
 
 # Only this many encrypted texts of each kind are checked, the oldest first, because a million would take minutes.
@@ -81,19 +79,7 @@ def check_token_keys(connections: CheckConnections) -> Found:
         yield fail("token_keys.lost", lost=lost, seals=len(seals))
     if old := sum(not sealer.is_newest(seal, place) for seal, place in readable):
         yield warn("token_keys.old", old=old, seals=len(seals))
-    yield from _find_unread(connections)
     yield ok("several", found=[where, _describe_oldest([seal for seal, _ in seals])])
-
-
-def _find_unread(connections: CheckConnections) -> Found:
-    """Report what was stored before version 0.2.0 and never converted: only version 0.2.0 can still read it."""
-    if connections.registry_is_current:
-        if unread := count_old_form(connections.registry.database):
-            yield fail("unread.texts", texts=unread)
-        with connections.registry.database.reading() as connection:
-            yield from (fail("told", text=line) for line in find_left_behind(connection))
-    for path in filter(is_older_format, sorted(connections.settings.data_dir.glob("*.zip"))):
-        yield fail("unread.backup", path=path)
 
 
 def check_session_key(connections: CheckConnections) -> Found:
@@ -141,9 +127,7 @@ def _read_seals(connections: CheckConnections) -> list[tuple[str, str]]:
         return seals
     with connections.registry.database.reading() as connection:
         for column in TEXT_SEALS:
-            # This condition is NULL for a row without a seal, so the row is left out.
-            is_read = ~column.seals.startswith(OLD_FORM, autoescape=True)
-            query = select(column.seals, *column.key).where(is_read).order_by(column.sealed_at)
+            query = select(column.seals, *column.key).where(column.seals.is_not(None)).order_by(column.sealed_at)
             rows = connection.execute(query.limit(MAX_SEALS_CHECKED)).all()
             seals += [(seal, column.place_of(*row_key)) for seal, *row_key in rows]
     return seals

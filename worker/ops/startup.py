@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 from celery import current_app
 from celery.beat import PersistentScheduler
 
-from config.settings import PREFIX, SIMULATOR_SECRET, ConfigError, Settings, get_settings
+from config.settings import SIMULATOR_SECRET, ConfigError, Settings, get_settings
 from config.unknown_settings import removed_settings, unknown_settings
 from config.validation import AMQP_SCHEMES
 from worker.clients.grdf import GRDF
@@ -105,16 +105,6 @@ def check_enedis_credentials(settings: Settings) -> None:
     is_pretended = any(getattr(settings, name) == default for name, default in SIMULATOR_CREDENTIALS.items())
     if is_pretended and endpoints.preset.owns(endpoints.base_url):
         raise ConfigError(SET_CREDENTIALS if settings.has_enedis_credentials else BEGIN)
-
-
-def own_credentials(settings: Settings) -> str:
-    """Return the name of the setting that has the application's id at a real supplier.
-
-    The name is empty if only the simulator's id, or none, is set.
-    """
-    known = {SIMULATOR_CREDENTIALS["enedis_client_id"], None, ""}
-    names = ("enedis_client_id", "grdf_client_id")
-    return next((f"{PREFIX}{name.upper()}" for name in names if getattr(settings, name) not in known), "")
 
 
 def check_gas_credentials(settings: Settings) -> None:

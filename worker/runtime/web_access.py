@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from config.settings import Settings
+from worker.accounts.campaigns import CampaignDesk
 from worker.accounts.household_access import HomeAccess, HouseholdAccess, HouseholdMails
 from worker.accounts.notice_channels import NoticeChannels
 from worker.accounts.notice_services import MailService
@@ -12,6 +13,7 @@ from worker.accounts.notices import NoticeSender
 from worker.domain.networks import parse_networks
 from worker.runtime.keys import build_sealer, session_keys
 from worker.runtime.stores import Stores
+from worker.runtime.supplier_settings import chosen_presets
 from worker.stores.database import Database
 from worker.stores.encryption import Purpose, Sealer, Signer
 from worker.stores.redis.locks import RateLimiter
@@ -41,6 +43,7 @@ class WebAccess(OperatorAccess):
     mails: HouseholdMails
     notice_sender: NoticeSender
     home: HomeAccess
+    campaigns: CampaignDesk
 
 
 def build_operator_access(settings: Settings, database: Database) -> OperatorAccess:
@@ -84,4 +87,11 @@ def build_web(stores: Stores) -> WebAccess:
             registry=registry, channels=NoticeChannels(of_settings={}, household=mails), now=stores.now
         ),
         home=HomeAccess(keys=keys, households=households, registry=registry),
+        campaigns=CampaignDesk(
+            registry=registry,
+            mails=mails,
+            sealer=sealer,
+            presets=chosen_presets(settings),
+            language=settings.notify_language,
+        ),
     )

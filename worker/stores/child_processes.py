@@ -226,10 +226,6 @@ class Supervisor:
             child.terminated_at = time.monotonic()
             child.process.terminate()
 
-    def is_ending(self, name: str) -> bool:
-        """Return whether ``terminate`` was called for the child, and its exit hasn't been collected yet."""
-        return self._children[name].terminated_at is not None
-
     def kill(self, name: str) -> None:
         """Kill the child and its whole group with SIGKILL; ``collect_exits`` reports this exit."""
         if pid := self.pid(name):

@@ -15,9 +15,6 @@ of:
     salt      16 bytes   random
     content   …          AES-256-GCM with its tag of 16 bytes; associated data: version, time, and the place
 
-Versions before 0.2.0 sealed with Fernet (``gAAAA…``), which doesn't bind a text to a place. Release 0.2.0 still reads
-such a text, and its ``releve keys rotate`` seals it again; this version refuses it.
-
 To change the key, put the new key first in the setting, run ``releve secrets rotate``, then remove the old key.
 """
 
@@ -50,7 +47,6 @@ MIN_KEY_LENGTH: Final = 32
 # few.
 _MIN_DIFFERENT_CHARACTERS: Final = 8
 _VERSION: Final = b"\x02"
-OLD_FORM: Final = "gAAAA"  # Texts sealed by a version before 0.2.0 begin with this.
 _HEADER_BYTES: Final = 9
 _SALT_BYTES: Final = 16
 _NONCE: Final = bytes(12)  # The nonce may be constant, because each key encrypts only one text.

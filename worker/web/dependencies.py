@@ -38,7 +38,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from config.settings import Settings
 from worker.accounts.household_access import CODE
 from worker.accounts.meter_names import load_name
-from worker.app import enqueue_backfill, enqueue_revocation, enqueue_withdrawal
+from worker.app import enqueue_backfill, enqueue_revocation
 from worker.clients.grdf import GRDF
 from worker.domain.account import Account, AccountState
 from worker.domain.audit_entry import ActorKind, AuditAction
@@ -522,10 +522,7 @@ def publish_revocation(stores: Stores, sync: Sync) -> None:
     A lost message does no harm, because beat sends it again.
     """
     try:
-        if sync.suppliers.main.account_tokens:
-            enqueue_revocation(broker_url=stores.broker_url)
-        if sync.suppliers.has_rights:
-            enqueue_withdrawal(broker_url=stores.broker_url)
+        enqueue_revocation(sync.suppliers, broker_url=stores.broker_url)
     except StoreUnavailable as error:
         log.warning("revocation not published", extra=fields(reason=str(error)))
 

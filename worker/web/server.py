@@ -440,7 +440,10 @@ def deliver_household_notices(sender: NoticeSender) -> int:
 
 @contextmanager
 def mailing_notices(stores: Stores, access: WebAccess, *, is_home: bool = False) -> Iterator[None]:
-    """Send due notices once a minute within the block, if there is a mail service."""
+    """Send due notices and mails of campaigns once a minute within the block, if there is a mail service.
+
+    While a round of a campaign's mails was full, the next round follows at once, after the notices.
+    """
     if not access.mails.sends_mail:
         yield
         return
@@ -448,8 +451,8 @@ def mailing_notices(stores: Stores, access: WebAccess, *, is_home: bool = False)
     sender = replace(access.notice_sender, channels=NoticeChannels(of_settings={}, household=months))
 
     def run() -> None:
-        months_at = time.monotonic()
-        while not stop.wait(_NOTICES_EVERY_S):
+        months_at, is_full = time.monotonic(), False
+        while not stop.wait(0 if is_full else _NOTICES_EVERY_S):
             try:
                 if is_home:  # Notices go only to accounts stored with the household; a worker may have added others.
                     access.home.ensure_household()
@@ -459,6 +462,11 @@ def mailing_notices(stores: Stores, access: WebAccess, *, is_home: bool = False)
                     months.insert_due()
             except WorkerError as error:
                 notices_log.warning("household notices not sent", extra=fields(reason=str(error)))
+            try:
+                is_full = access.campaigns.send_due(stop)
+            except WorkerError as error:
+                is_full = False
+                notices_log.warning("campaign mails not sent", extra=fields(reason=str(error)))
 
     thread = threading.Thread(target=run, name="household notices", daemon=True)
     thread.start()

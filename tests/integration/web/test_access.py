@@ -368,6 +368,9 @@ TABLE = (
     for_everybody("GET /invitation", sees(200, "/invitation")),
     for_everybody("POST /invitation", BAD_FORM, form={"invitation": "invite_x", "csrf": "{csrf}"}),
     for_everybody("GET /invitation/again", sees(410)),
+    # A campaign's link is opened in the same way.
+    for_everybody("GET /renew", sees(200, "/renew")),
+    for_everybody("POST /renew", BAD_FORM, form={"invitation": "x.y", "answer": "yes", "csrf": "{csrf}"}),
     # Nobody invites himself, unless the settings say that all homes are pretended.
     for_everybody("POST /invitation/pretend", sees(404), form={"usage_point_id": "{number}"}),
     # The proxy for other services; who asks for a token is checked by the client's own id and secret.

@@ -21,11 +21,12 @@ AT: Final = "2024-07-25T06:30:00+00:00"
 # By the end of a value's name: its longest value, or a free text longer than any room.
 LONGEST: Final[dict[str, Any]] = {
     **dict.fromkeys(("at", "last_seen", "since", "began", "ended"), AT),
-    **dict.fromkeys(("until", "_on", "copied_on", "first", "last"), "2024-07-25"),
+    **dict.fromkeys(("until", "_on", "copied_on", "first", "last", "day"), "2024-07-25"),
     **dict.fromkeys(("device", "detail", "error", "remark", "title"), "a text of many words " * 9),
     **dict.fromkeys(("place", "client", "who"), "x" * 99),
     **dict.fromkeys(("waiting", "meters", "days_left", "new_rows", "sessions", "grants"), 10_000),
     **dict.fromkeys(("times", "accounts", "failed_calls", "windows_failed", "windows_held", "rounds"), 10_000),
+    **dict.fromkeys(("recipients", "chosen", "mailed", "opened", "asked", "connected", "left", "per_day"), 10_000),
     **dict.fromkeys(("account", "account_id", "closes"), "k3qd0fr2mw7x"),
     **dict.fromkeys(("id", "invitation", "right", "session"), "h4t8q2mxk0ra"),
     **dict.fromkeys(("second_factor", "webhook", "pkce", "strict"), False),
@@ -50,6 +51,8 @@ LONGEST: Final[dict[str, Any]] = {
     "refused": "a reason",  # This sentence is nowhere else, so it may be broken.
     "series": "production_load_curve",
     "action": max(AuditAction, key=len),
+    "source": "confirmed",
+    "reference": "r" * 64,
 }
 # The same names with other values in some tables.
 ELSEWHERE: Final[dict[str, dict[str, Any]]] = {
@@ -59,6 +62,8 @@ ELSEWHERE: Final[dict[str, dict[str, Any]]] = {
     "prices": {"kind": "electricity", "owner": "contract", "tariff": "regulated tempo, 12 kVA"},
     "tenants": {"id": "t" * 32},
     "sessions": {"kind": "household"},
+    "campaigns": {"state": "running", "refused": 10_000},
+    "mailed yet": {"refused": 10_000, "address_refused": 10_000},
     "requests": {"reason": "gas without an invitation", "accounts": ["k3qd0fr2mw7x"] * 9},
 }
 

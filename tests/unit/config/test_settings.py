@@ -58,7 +58,6 @@ def test_what_is_told_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.redis() == settings.broker_options().url == f"redis://:{SECRET}@localhost:6379/0"
     assert settings.measures() == "couchdb+http://user:password@localhost:5984/"
     assert settings.enedis_url == "http://localhost:8123"
-    assert not settings.speaks_to_production
 
 
 def test_the_fleets_series_are_read_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:

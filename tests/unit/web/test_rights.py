@@ -90,11 +90,11 @@ class GasService:
     def browser(self) -> TestClient:
         return TestClient(self.api.app, follow_redirects=False, headers={"Accept-Language": "en"})
 
-    def invited(self, meter: str = PCE) -> tuple[TestClient, str]:
+    def invited(self, meter: str = PCE, by: str = "cli:test") -> tuple[TestClient, str]:
         """Return a browser that has opened an invitation, and where that leads."""
-        secret = self.parts.stores.registry.invitations.create(
-            InvitationPurpose.METER, GAS, "cli:test", usage_point_id=meter
-        )[1]
+        secret = self.parts.stores.registry.invitations.create(InvitationPurpose.METER, GAS, by, usage_point_id=meter)[
+            1
+        ]
         browser = self.browser()
         csrf = csrf_of(browser.get("/invitation").text)
         answer = browser.post("/invitation", data={"invitation": secret, "csrf": csrf})
@@ -139,6 +139,17 @@ def test_an_invitation_for_a_gas_meter_leads_to_the_form_of_that_meter(service: 
     page = browser.get(path)
     assert page.status_code == 200 and page.headers["Cache-Control"] == "no-store"
     assert "…0123" in page.text and PCE not in page.text and 'name="pce"' not in page.text
+
+
+def test_the_form_of_a_listed_invitation_shows_nothing_of_its_meter(service: GasService) -> None:
+    """The campaign's mail may be another household's, so the person types the number."""
+    browser, path = service.invited(by="campaign:c1:list")
+    page = browser.get(path)
+    assert page.status_code == 200 and "…0123" not in page.text and 'name="pce"' in page.text
+    answer = service.declare(browser, path, pce=OTHER_PCE)
+    assert answer.status_code == 303 and "has to be confirmed" in service.state(browser).text
+    (held,) = service.parts.consent.requests.list_held()
+    assert held.declaration is not None and held.declaration.meter == OTHER_PCE
 
 
 def test_the_form_says_who_reads_what_for_how_long(service: GasService) -> None:

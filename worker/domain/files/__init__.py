@@ -17,7 +17,7 @@ from zipfile import ZipFile
 
 from worker.domain.files import cells, enedis_portal, enedis_site, grdf_site, workbooks
 from worker.domain.files.cells import FileFault, FileRefused, FileSeries, Source, TableFormat, TableLine
-from worker.domain.files.unsupported import UNKNOWN, explain_bytes, explain_flux, explain_name, explain_rows
+from worker.domain.files.unsupported import UNKNOWN, UNREAD_FLUXES, explain_bytes, explain_name, explain_rows
 
 # The first of these formats that fits a header is used.
 _TABLES: Final[Sequence[TableFormat]] = (*enedis_portal.FORMATS, *enedis_site.FORMATS, *grdf_site.FORMATS)
@@ -153,7 +153,7 @@ def _read_json(source: Source, stream: io.BufferedReader) -> Iterator[FileSeries
     del text
     header = payload.get("header") if isinstance(payload, dict) else None
     code = header.get("codeFlux") if isinstance(header, dict) else None
-    if reason := explain_flux(str(code)[:8]):
+    if reason := UNREAD_FLUXES.get(str(code)[:8]):
         source.fail(reason, why=FileFault.UNSUPPORTED)
     if not isinstance(payload, dict) or "mesures" not in payload:
         source.fail(explain_name(source.name), why=FileFault.UNKNOWN)

@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple
 from worker.domain.files import cells, file_series
 from worker.domain.files.cells import FileFault, FileSeries, Source, Table, TableFormat, TableLine, time_in_name
 from worker.domain.files.file_series import STEPS, IndexRow, Origin, StepRow
-from worker.domain.files.unsupported import explain_flux
+from worker.domain.files.unsupported import UNREAD_FLUXES
 from worker.domain.series import Direction
 
 R63_CSV: Final = "r63-csv"
@@ -64,7 +64,7 @@ class _Curves:
     def series(self) -> Iterator[FileSeries]:
         """Yield a curve for each meter and direction."""
         if not self.stages:
-            if self.others == {"PMA"} and (reason := explain_flux("R66")):
+            if self.others == {"PMA"} and (reason := UNREAD_FLUXES.get("R66")):
                 self.source.fail(reason, why=FileFault.UNSUPPORTED)
             self.source.fail("no value of active power (PA) in W")
         for (usage_point, direction), stages in self.stages.items():
@@ -107,7 +107,7 @@ def _read_r63(table: Table) -> Iterator[FileSeries]:
             continue
         step = line.text("pas")
         minutes = _STEPS.get(step)
-        if minutes is None and step == "P1D" and (reason := explain_flux("R65")):
+        if minutes is None and step == "P1D" and (reason := UNREAD_FLUXES.get("R65")):
             table.source.fail(reason, why=FileFault.UNSUPPORTED)
         if minutes is None:
             line.fail("the step (Pas) must be PT5M, PT10M, PT15M, PT30M or PT60M")

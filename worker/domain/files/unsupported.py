@@ -36,7 +36,7 @@ _SIGNATURES: Final[Sequence[tuple[bytes, str]]] = (
 )
 _HTML: Final = re.compile(rb"<(?:!doctype\s+html|html|head|body|script)\b", re.IGNORECASE)
 _XML_FLUX: Final = re.compile(rb"<(?:\w+:)?(R\d{2,3}|C\d{2}|F\d{2})\b")
-_FLUXES: Final = {
+UNREAD_FLUXES: Final = {
     "R65": f"flux R65 (daily energy) is not supported: {_PORTAL}",
     "R66": f"flux R66 (maximum power) is not supported: {_PORTAL}",
     "R67": f"flux R67 (billed quantities) is not supported: {_PORTAL}",
@@ -50,8 +50,8 @@ _BEGINNINGS: Final = (("recapitulatif de m", _EDF), ("date et heure de releve pa
 # Columns of a header, and why tables with these columns are refused.
 _HEADERS: Final[Sequence[tuple[frozenset[str], str]]] = (
     (frozenset({"debut", "fin", "kwh"}), "the energy of steps in kWh is not supported: " + _SITE),
-    (frozenset({"identifiant prm", "puissance souscrite"}), _FLUXES["C68"]),
-    (frozenset({"pdl", "puissance souscrite"}), _FLUXES["C68"]),
+    (frozenset({"identifiant prm", "puissance souscrite"}), UNREAD_FLUXES["C68"]),
+    (frozenset({"pdl", "puissance souscrite"}), UNREAD_FLUXES["C68"]),
     (frozenset({"identifiant prm", "grandeur physique"}), f"this flux of the portal is not supported: {_PORTAL}"),
 )
 _NAMES: Final = (
@@ -76,16 +76,11 @@ def explain_bytes(start: bytes) -> str | None:
     if text[:1] == b"<":
         match = _XML_FLUX.search(text)
         code = match[1].decode() if match else ""
-        return _FLUXES.get(code, f"an XML file is not supported: {_PORTAL}")
+        return UNREAD_FLUXES.get(code, f"an XML file is not supported: {_PORTAL}")
     for signature, reason in _SIGNATURES:
         if start.startswith(signature):
             return reason
     return "a picture or film is not supported" if start[4:8] == b"ftyp" else None
-
-
-def explain_flux(code: str) -> str | None:
-    """Return why a JSON with this flux code is unsupported; None if the code is supported or unknown."""
-    return _FLUXES.get(code)
 
 
 def explain_rows(rows: Iterable[TableLine]) -> str | None:
@@ -107,5 +102,5 @@ def explain_name(name: str) -> str:
     for pattern, reason in _NAMES:
         if match := pattern.search(name):
             code = match[1].upper() if match.groups() else ""
-            return reason or _FLUXES.get(code, f"no readable {code}; an encrypted one must be decrypted first")
+            return reason or UNREAD_FLUXES.get(code, f"no readable {code}; an encrypted one must be decrypted first")
     return UNKNOWN

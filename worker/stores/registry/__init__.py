@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from worker.stores.registry.accounts import AccountTable
     from worker.stores.registry.api_tokens import ApiTokenTable, TenantTable
     from worker.stores.registry.audit import AuditTable
+    from worker.stores.registry.campaigns import CampaignTable
     from worker.stores.registry.consents import ConsentTable, PendingRefusals
     from worker.stores.registry.due import DueTable, PolicyTable
     from worker.stores.registry.erased_meters import ErasureTable, ReadingTryTable
@@ -75,6 +76,7 @@ class Registry:
     policies: PolicyTable = _table("due.PolicyTable")
     invitations: InvitationTable = _table("invitations.InvitationTable", "sealer")
     consents: ConsentTable = _table("consents.ConsentTable", "sealer")
+    campaigns: CampaignTable = _table("campaigns.CampaignTable", "now")
     pending_refusals: PendingRefusals = _table("consents.PendingRefusals", "sealer")
     evidence: EvidenceCheck = _table("evidence.EvidenceCheck", "sealer")
     rights: RightTable = _table("rights.RightTable", "sealer", "hashes")

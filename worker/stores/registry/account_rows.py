@@ -142,9 +142,13 @@ def hash_reference(hashes: KeyedHashes, reference: str) -> list[str]:
 
     Upper and lower case, and the length of white space, make no difference.
     """
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", reference).casefold())
-    text = " ".join(folded.split())
+    text = fold_reference(reference)
     return hashes.all_hashes("reference", text) if text else []
+
+
+def fold_reference(reference: str) -> str:
+    """Return a form that is equal for texts that name the same accounts."""
+    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", reference).casefold()).split())
 
 
 def fails_with(code: str) -> ColumnElement[bool]:

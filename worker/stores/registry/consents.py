@@ -31,6 +31,7 @@ from worker.stores.database import Database, SealedTable, build_insert, new_id
 from worker.stores.encryption import KeyedHashes, Sealer
 from worker.stores.registry import account_rows
 from worker.stores.registry.account_rows import ACCOUNT_QUERY, NOT_REMOVED
+from worker.stores.registry.campaigns import note_connected
 from worker.stores.registry.evidence import CONSENT_QUERY, GIVEN, IN_FORCE, EvidenceChain
 from worker.stores.registry.notices import insert_notices
 from worker.stores.registry.rights import forget_rights, withdraw_rights
@@ -83,15 +84,17 @@ class ConsentTable(SealedTable):
     ) -> list[ConsentProof]:
         """Record a consent in the transaction that adds its accounts, and return each account's proof.
 
-        The accounts get the dates of the consent; their pending refusals and undelivered notices are deleted. If the
-        consent was recorded before (a callback page was loaded twice), the proof in force is returned, as described in
-        ``_find_existing``. Otherwise the consent in force ends as ``renewed``, and the new consent is recorded.
+        The accounts get the dates of the consent; their pending refusals and undelivered notices are deleted, and
+        campaigns count them as connected. If the consent was recorded before (a callback page was loaded twice), the
+        proof in force is returned, as described in ``_find_existing``. Otherwise the consent in force ends as
+        ``renewed``, and the new consent is recorded.
         """
         for account_id in sorted(account_ids):
             # If a callback page is loaded twice, the lock makes the second load wait and find the first one's proof.
             account_rows.lock(connection, account_id)
             account_rows.delete_pending_refusals(connection, account_id)
             account_rows.delete_undelivered_notices(connection, account_id)
+        note_connected(connection, account_ids, now)
         return [self._record(connection, account_id, consent, now) for account_id in account_ids]
 
     def _record(self, connection: Connection, account_id: str, consent: GivenConsent, now: datetime) -> ConsentProof:
@@ -348,6 +351,7 @@ def _find_existing(proofs: Sequence[ConsentProof], consent: GivenConsent) -> Con
 
     ``proofs``: the account's proofs, the oldest first. A consent was recorded before if one of them has the same kind,
     reference and dates. The reference alone isn't enough, because a holder who consents again gets the same reference.
+    A proof in force without a browser opens nothing, so the same consent from a browser is recorded as well.
     Without a reference, only the proof in force is compared. The returned proof may be newer than the proof that
     matches. If no proof is in force, the consent counts as new, because an ended proof is never reopened.
     """
@@ -361,7 +365,8 @@ def _find_existing(proofs: Sequence[ConsentProof], consent: GivenConsent) -> Con
         if (proof.kind, proof.reference) == (consent.kind, consent.reference)
         and (proof.consent_from, proof.consent_until) == dates
     ]
-    return in_force if same else None
+    is_opened_now = in_force in same and in_force.browser is None and consent.browser is not None
+    return in_force if same and not is_opened_now else None
 
 
 def _copy_dates_to_account(connection: Connection, proof: ConsentProof) -> None:

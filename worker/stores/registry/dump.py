@@ -4,8 +4,8 @@ Tokens, proofs and answers stay sealed. A dump is a snapshot of the registry, ev
 restore inserts all rows or none.
 
 A dump can't contain revocations that came later. So everything in it that gives access is restored as ended: API
-tokens, invitations, clients of the proxy with their grants, and sessions. A dump doesn't contain operators, or
-households with their codes and mail addresses, because these are useless without the session key, which a backup
+tokens, invitations, clients of the proxy with their grants, and sessions. A dump doesn't contain operators, households
+with their codes and mail addresses, or campaigns, because these are useless without the session key, which a backup
 doesn't contain.
 """
 
@@ -28,6 +28,8 @@ from worker.stores.registry.tables import (
     ACCOUNTS,
     API_TOKENS,
     AUDIT_LOG,
+    CAMPAIGN_RECIPIENTS,
+    CAMPAIGNS,
     HOUSEHOLD_ACCOUNTS,
     HOUSEHOLDS,
     INVITATIONS,
@@ -39,7 +41,8 @@ from worker.stores.registry.tables import (
     PUBLIC_FILES,
 )
 
-_LEFT_OUT: Final = (HOUSEHOLDS, HOUSEHOLD_ACCOUNTS, MAIL_ADDRESSES, OPERATORS, ACCESS_KEYS, LEDGER_END)
+_OF_WEB: Final = (HOUSEHOLDS, HOUSEHOLD_ACCOUNTS, MAIL_ADDRESSES, OPERATORS, ACCESS_KEYS)
+_LEFT_OUT: Final = (*_OF_WEB, CAMPAIGNS, CAMPAIGN_RECIPIENTS, LEDGER_END)
 # A table comes before the tables that refer to it.
 TABLES: Final = tuple(table.name for table in METADATA.sorted_tables if table not in _LEFT_OUT)
 # A new installation may have rows of these before a restore, and gets more after it.

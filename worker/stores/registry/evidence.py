@@ -35,7 +35,7 @@ from worker.errors import OperatorFault
 from worker.stores.database import Database, SealedTable, build_insert, new_id, place_of
 from worker.stores.encryption import Sealer
 from worker.stores.registry import account_rows
-from worker.stores.registry.tables import ACCOUNTS, CONSENT_CHAIN, CONSENT_EVIDENCE, CONSENT_PROOFS
+from worker.stores.registry.tables import ACCOUNTS, CONSENT_CHAIN, CONSENT_EVIDENCE
 
 GIVEN: Final = CONSENT_EVIDENCE.c.event == EvidenceEvent.GIVEN
 _END: Final = CONSENT_EVIDENCE.alias("ending")
@@ -222,7 +222,7 @@ class EvidenceCheck(SealedTable):
             (anchor, of_anchor), (head, of_head) = (self._open_end(connection, end) for end in ChainEnd)
             of_ends = [of_anchor, of_head] if rows or anchor or head else []
             in_rows = check_chain(self._checked_rows(connection), anchor, head)
-            for fault in chain(filter(None, of_ends), find_left_behind(connection), in_rows):
+            for fault in chain(filter(None, of_ends), in_rows):
                 report(fault)
                 faults += 1
         return ChainSummary(rows, head or START, faults)
@@ -308,12 +308,6 @@ def _read_row(connection: Connection, query: Any) -> Mapping[Any, Any] | None:
     except (LookupError, TypeError, ValueError):
         return None
     return row
-
-
-def find_left_behind(connection: Connection) -> Iterator[str]:
-    """Yield a line if ``consent_proofs`` still has rows from before version 0.2.0, which this version doesn't read."""
-    if number := connection.execute(select(func.count()).select_from(CONSENT_PROOFS)).scalar_one():
-        yield f"{number} rows of consent_proofs: go back to version 0.2.0, which reads them, and upgrade again"
 
 
 def _to_json(value: Any) -> Any:

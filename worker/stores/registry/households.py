@@ -114,21 +114,34 @@ class HouseholdTable(SealedTable):
             end_empty(connection, found)
             return len(found)
 
-    def list_showing(self, account_id: str) -> list[Household]:
-        """Return the households that include the account, each with the session numbers that it stores."""
-        with self._database.reading() as connection:
-            rows = [self._load(connection, one) for one in find_households(connection, account_id)]
-        return [household for household in rows if household is not None and account_id in household.accounts]
+    def find_seeing(self, numbers: Mapping[str, int]) -> dict[str, list[str]]:
+        """Return the ids of the households that still see each account. ``numbers``: the accounts' session numbers.
+
+        A household that holds a smaller number no longer sees the account.
+        """
+        columns = HOUSEHOLD_ACCOUNTS.c.account_id, HOUSEHOLDS.c.id, HOUSEHOLDS.c.sealed
+        query = select(*columns).join(HOUSEHOLDS, HOUSEHOLDS.c.id == HOUSEHOLD_ACCOUNTS.c.household_id)
+        found: dict[str, list[str]] = {}
+        for row in self._database.fetch(query.where(columns[0].in_(numbers)).order_by(HOUSEHOLDS.c.id)):
+            if (self._read_numbers(row) or {}).get(row.account_id, -1) >= numbers[row.account_id]:
+                found.setdefault(row.account_id, []).append(row.id)
+        return found
+
+    def _read_numbers(self, row: Row[Any]) -> dict[str, int] | None:
+        """Return the session numbers that a household stores, by account; None if no key unseals them."""
+        with suppress(OperatorFault):
+            numbers: dict[str, int] = json.loads(self._sealer.unseal(row.sealed, place_of(HOUSEHOLDS.c.sealed, row.id)))
+            return numbers
+        return None
 
     def _load(self, connection: Connection, household_id: str, *, lock: bool = False) -> Household | None:
         query = select(HOUSEHOLDS).where(HOUSEHOLDS.c.id == household_id)
         row = connection.execute(query.with_for_update() if lock else query).one_or_none()
-        place = place_of(HOUSEHOLDS.c.sealed, household_id)
-        if row is None or not self._sealer.can_unseal(row.sealed, place):
+        numbers = None if row is None else self._read_numbers(row)
+        if row is None or numbers is None:
             return None
         mine = select(HOUSEHOLD_ACCOUNTS.c.account_id).where(HOUSEHOLD_ACCOUNTS.c.household_id == household_id)
         present = set(connection.execute(mine).scalars())
-        numbers: dict[str, int] = json.loads(self._sealer.unseal(row.sealed, place))
         accounts = {account_id: number for account_id, number in numbers.items() if account_id in present}
         return Household(row.id, row.created_at, accounts)
 
@@ -243,8 +256,12 @@ class MailAddressTable(SealedTable):
 
     def load(self, household_id: str) -> MailAddress | None:
         """Return the household's address; None if it has none."""
-        rows = self._database.fetch(select(MAIL_ADDRESSES).where(MAIL_ADDRESSES.c.household_id == household_id))
-        return self._unseal(rows[0]) if rows else None
+        return self.load_many([household_id]).get(household_id)
+
+    def load_many(self, household_ids: Collection[str]) -> dict[str, MailAddress]:
+        """Return the addresses of these households, by household; those without an address are left out."""
+        rows = self._database.fetch(select(MAIL_ADDRESSES).where(MAIL_ADDRESSES.c.household_id.in_(household_ids)))
+        return {row.household_id: address for row in rows if (address := self._unseal(row))}
 
     def remove(self, household_id: str) -> None:
         """Remove the household's address. The call is safe to repeat."""

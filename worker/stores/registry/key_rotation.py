@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Column, delete, func, select, tuple_, update
+from sqlalchemy import Column, delete, select, tuple_, update
 
 from worker.errors import OperatorFault
 from worker.stores.database import Database, place_of
-from worker.stores.encryption import OLD_FORM, Sealer
+from worker.stores.encryption import Sealer
 from worker.stores.registry.tables import (
     ACCESS_KEYS,
     ACCOUNT_DETAILS,
+    CAMPAIGN_RECIPIENTS,
     CONSENT_CHAIN,
     CONSENT_EVIDENCE,
     HOUSEHOLDS,
@@ -94,16 +95,11 @@ WEB_SEALS: Final = (
     _of_web("households", HOUSEHOLDS.c.sealed),
     _of_web("mail addresses", MAIL_ADDRESSES.c.sealed),
     _of_web("wishes for months by mail", MAIL_ADDRESSES.c.sealed_month),
+    _of_web("addresses of campaigns", CAMPAIGN_RECIPIENTS.c.sealed_address),
     _of_web("operators", OPERATORS.c.sealed),
     # A session or link that no key can unseal gives no access, so it isn't kept.
     _of_web("sessions, codes and links", ACCESS_KEYS.c.sealed, is_kept=False),
 )
-
-
-def count_old_form(database: Database) -> int:
-    """Return how many texts are sealed in the form from before version 0.2.0, which this version doesn't read."""
-    queries = [select(func.count()).where(column.seals.startswith(OLD_FORM, autoescape=True)) for column in TEXT_SEALS]
-    return sum(map(database.scalar, queries))
 
 
 def rotate_seals(database: Database, sealer: Sealer, column: SealedColumn) -> int:

@@ -664,7 +664,7 @@ CAMPAIGN_RECIPIENTS = _table(
     Column("id", sortable(32), primary_key=True),
     Column("campaign_id", sortable(32), ForeignKey("campaigns.id"), nullable=False),
     Column("account_id", sortable(32), ForeignKey("accounts.id"), nullable=False, index=True),
-    Column("mail_id", sortable(32), nullable=False),  # The same for all accounts of one address: they share a mail.
+    Column("mail_id", sortable(32), nullable=False, index=True),  # The accounts of one address share a mail.
     Column("created_at", UtcDateTime, nullable=False),
     Column("household_id", String(32)),  # NULL: the address comes from the operator's list.
     Column("sealed_address", Text),  # The list's address, sealed with the session key; NULL after the answer.
@@ -679,6 +679,7 @@ CAMPAIGN_RECIPIENTS = _table(
     Column("invitation_id", String(32), index=True),
     Column("last_error", String(200), nullable=False),
     Index("ix_campaign_recipients_campaign_id", "campaign_id", "state", "next_attempt_at"),
+    Index("ix_campaign_recipients_claimed_at", "campaign_id", "claimed_at"),
 )
 # The tables from which the removal of an account deletes its rows. The account's token is deleted separately.
 PERSONAL = (

@@ -3,6 +3,8 @@
 The secret of an invitation is in the fragment of its link, which no server and no log sees. A small script puts the
 secret into the form; without scripts the person pastes the link. Loading the page doesn't use the invitation up,
 because mail programs load links too. The button binds the invitation to this browser and leads to the supplier's page.
+The link in a campaign's mail has a ticket instead of a secret: the first press of its button makes an invitation and
+opens it in this browser, and a further press continues with the same invitation.
 
 Each start of a consent keeps a key in Redis for a quarter of an hour, so the number of starts is limited. Strangers at
 one address share a count. An invited person and a household have counts of their own, so that no stranger at the same
@@ -24,9 +26,11 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
+from worker.accounts.campaigns import CAMPAIGN_TICKET, RENEW_PATH
 from worker.clients.enedis import ENEDIS
 from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.audit_entry import AuditAction
+from worker.domain.campaign import AddressSource, Recipient, RecipientState
 from worker.domain.clock import real_clock
 from worker.domain.consents import parse_displayed
 from worker.domain.evidence import HOUSEHOLD
@@ -53,7 +57,7 @@ from worker.web.pages.consent_callback import (
     open_accounts,
     publish_request,
 )
-from worker.web.rendering import render, render_with_form, words_of
+from worker.web.rendering import render, render_message, render_with_form, words_of
 from worker.web.request_audit import note_subject
 
 router = APIRouter()
@@ -65,6 +69,7 @@ _AN_HOUR_S: Final = 3600
 RENEWALS: Final = Rate("renewal", calls=10, window_s=_AN_HOUR_S)  # Each is an invitation, which takes a row.
 REQUEST_TRIES: Final = Rate("reading-request", calls=5, window_s=_AN_HOUR_S)
 ADDRESS_TRIES: Final = Rate("reading-address", calls=20, window_s=_AN_HOUR_S)
+_LINK_STEP_S: Final = 30.0
 _REGISTER_FIELD: Final = "register_"
 _OUTCOME: Final = "/connect/reading/outcome"
 _PRETENDER: Final = "simulator"
@@ -83,10 +88,12 @@ def require_person(request: Request) -> None:
 
 
 @router.get("/invitation")
+@router.get(RENEW_PATH)
 def show_invitation(visit: ConsentVisitDep) -> Response:
     """Show the form. It shows nothing about the invitation, because the server has not seen the secret yet."""
     form_to = [visit.sync.suppliers.main.endpoints.authorize_url]
-    return render_with_form(visit.request, "invitation.html", form_to=form_to, several=gas_suffix(visit.sync))
+    path, several = visit.request.url.path, gas_suffix(visit.sync)
+    return render_with_form(visit.request, "invitation.html", form_to=form_to, path=path, several=several)
 
 
 @router.post("/invitation", name=AuditAction.INVITATION_OPEN, dependencies=[browser_form("/invitation")])
@@ -96,7 +103,76 @@ def open_invitation(visit: ConsentVisitDep, invitation: Annotated[str, Form(max_
     opened = visit.registry.invitations.open(secret, visit.renamed.newest, visit.names.hashes)
     if opened is not None:
         return _go_on(visit, opened)
-    return _open_again(visit, secret) or refuse_invitation(visit)
+    known = visit.registry.invitations.find(secret)
+    return (known and _open_again(visit, known)) or refuse_invitation(visit)
+
+
+@router.post(RENEW_PATH, name=AuditAction.CAMPAIGN_ANSWER, dependencies=[browser_form(RENEW_PATH)])
+def answer_mail(
+    visit: ConsentVisitDep,
+    answer: Annotated[str, Form(pattern="^(yes|no)$")],
+    invitation: Annotated[str, Form(max_length=2000)] = "",
+) -> Response:
+    campaigns, ticket = visit.registry.campaigns, invitation.strip().rpartition("#")[2]
+    recipient = campaigns.find(visit.access.signer.read_ticket(ticket, CAMPAIGN_TICKET) or "")
+    if recipient is None:
+        return refuse_invitation(visit)
+    account = visit.registry.accounts.get_many([recipient.account_id])[recipient.account_id]
+    follow = _refuse if answer == "no" else _consent
+    response = None if account.usage_point_id is None else follow(visit, recipient, account)  # None: closed or removed.
+    note_subject(visit.request, recipient.campaign_id, account_id=account.id, tenant=account.tenant)
+    return response or visit.page("invitation_over")
+
+
+def _refuse(visit: ConsentVisit, recipient: Recipient, account: Account) -> Response | None:
+    is_new = visit.registry.campaigns.note_refused(recipient_id=recipient.id)
+    is_noted = is_new or recipient.state is RecipientState.REFUSED
+    return render_message(visit.request, "campaign_link.refused", 200, ("/", "connect.home")) if is_noted else None
+
+
+def _consent(visit: ConsentVisit, recipient: Recipient, account: Account) -> Response | None:
+    """Continue to the supplier's page, or where a further press of the button belongs; None if the link is over."""
+    # Of two presses at once, the second waits here for the invitation that the first one makes.
+    with visit.consent.connector.locks.lock(f"campaign_link:{recipient.id}", _LINK_STEP_S):
+        pressed = visit.registry.campaigns.find(recipient.id)
+        if pressed is None or pressed.invitation_id is None:
+            return _begin(visit, recipient, account)
+    invitation, own = visit.registry.invitations.get(pressed.invitation_id), visit.find_request()
+    if invitation is None:
+        return None
+    if invitation.is_usable(real_clock(), visit.names.hashes):
+        return _go_on(visit, invitation)
+    is_asked = own is not None and own.invitation_id == invitation.id
+    return RedirectResponse(_OUTCOME, 303) if is_asked else _open_again(visit, invitation)
+
+
+def _begin(visit: ConsentVisit, recipient: Recipient, account: Account) -> Response | None:
+    """Make the link's invitation, open it in this browser, and continue to the supplier's page.
+
+    An address of a list may be somebody else's. So its invitation names only the meter: it proves a consent, but opens
+    nothing of the account's past (``Invitation.is_listed``). A confirmed address must still be confirmed.
+    """
+    registry, is_listed = visit.registry, recipient.source is AddressSource.LIST
+    if not recipient.is_link_open(registry.now()) or not (is_listed or _is_still_theirs(visit, recipient, account)):
+        return None
+    made, text = registry.invitations.create(
+        InvitationPurpose.METER if is_listed else InvitationPurpose.ACCOUNT,
+        account.supplier,
+        recipient.voucher,
+        account_id=None if is_listed else account.id,
+        usage_point_id=account.usage_point_id if is_listed else None,
+        tenant=account.tenant,
+    )
+    if registry.campaigns.bind(recipient.id, made.id) != made.id:
+        return None  # The account was erased, or the campaign removed, meanwhile.
+    opened = registry.invitations.open(text, visit.renamed.newest, visit.names.hashes)
+    return _go_on(visit, opened) if opened else None
+
+
+def _is_still_theirs(visit: ConsentVisit, recipient: Recipient, account: Account) -> bool:
+    """Return whether the recipient's household still has an address and sees the account."""
+    mails, household_id = visit.access.mails, recipient.household_id or ""
+    return mails.addresses.load(household_id) is not None and account in mails.list_accounts(household_id)
 
 
 @router.get("/invitation/again", dependencies=[Depends(require_person)])
@@ -179,15 +255,14 @@ def _go_on(visit: ConsentVisit, invitation: Invitation) -> Response:
     return redirect_to_supplier(visit, invitation.supplier, meter, invitation=invitation)
 
 
-def _open_again(visit: ConsentVisit, secret: str) -> Response | None:
+def _open_again(visit: ConsentVisit, invitation: Invitation) -> Response | None:
     """Open the account again for the browser that has used this invitation; None if nothing may be opened.
 
     This is for a browser that got no session, because of a crash after its consent was recorded. A browser whose
     session has ended gets no new session, because the device may have been lost.
     """
     registry = visit.registry
-    invitation = registry.invitations.find(secret)
-    if invitation is None or invitation.used_at is None or invitation.browser not in visit.names.hashes:
+    if invitation.used_at is None or invitation.browser not in visit.names.hashes:
         return None
     mine = invitation.names_of_invited(visit.names.hashes)
     account = registry.accounts.account_of(invitation)

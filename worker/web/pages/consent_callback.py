@@ -32,6 +32,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Form, Response
 from fastapi.responses import RedirectResponse
 
+from worker.accounts.opening import HELD_HISTORY
 from worker.app import enqueue_request
 from worker.clients.endpoints import LONGEST_STATE, Callback
 from worker.clients.enedis import ENEDIS
@@ -81,8 +82,10 @@ _PAGES: Final = {  # Name of a page -> its status and the next action.
     name: (status, action)
     for status, action, names in (
         (202, _HOME, ("not_there", "working", "waiting_turn", "unavailable", "held", "held_reading")),
+        (202, _HOME, ("held_history",)),
+        (202, _READING, ("held_history_reading",)),
         (202, _HOME, ("right_held", "right_pending", "right_proof", "right_to_check")),
-        (403, _HOME, ("turned_away", "ended_elsewhere")),
+        (403, _HOME, ("turned_away", "history_refused", "ended_elsewhere")),
         (404, _HOME, ("unknown_supplier",)),
         (410, _HOME, ("invitation_over", "right_withdrawn", "right_contract_ended")),
         (429, _HOME, ("too_many", "right_too_many")),
@@ -96,7 +99,7 @@ _PAGES: Final = {  # Name of a page -> its status and the next action.
         (403, _INVITATION, ("unproven",)),
         (404, _INVITATION, ("no_reading", "no_right")),
         (409, _INVITATION, ("right_exists",)),
-        (403, _CHOOSE_AGAIN, (OTHER_METER, "unknown_meter")),
+        (403, _CHOOSE_AGAIN, (OTHER_METER, "unknown_meter", "listed_meter")),
         (403, _READING, ("reading_wrong",)),
         (403, _RIGHT_AGAIN, ("right_refused", "right_revoked")),
         (404, _RIGHT_AGAIN, ("right_unknown_meter",)),
@@ -230,6 +233,10 @@ def answer_callback(visit: ConsentVisit, supplier: str) -> Response:
     if not visit.consent.requests.create(own):  # Another load of the same callback was faster.
         return _answer_repeated(visit, callback, supplier)
     flows.end(callback.state)
+    if flow.invitation is not None and callback.failure == "access_denied":
+        visit.registry.campaigns.note_refused(invitation_id=flow.invitation)
+    elif flow.invitation is not None and not callback.failure:
+        visit.registry.campaigns.note_asked(flow.invitation)
     if own.asks_supplier:
         _publish_once(visit.stores, own)
     # While a request is ASKING, this answer only sets the browser's new name and shows the waiting page. The outcome is
@@ -310,6 +317,8 @@ def answer_request(visit: ConsentVisit, own: ConnectionRequest, *, opens: bool =
             return RedirectResponse(dependencies.RIGHT_STATE, 303)
         case RequestState.HELD | RequestState.REFUSED:
             page = own.page if own.page in _PAGES else _failure_page(own.page)
+            if page == HELD_HISTORY and visit.consent.connector.find_unproven([own.browser]) is not None:
+                page = "held_history_reading"
             return visit.page(page, own=own, supplier=own.supplier)
 
 
@@ -351,6 +360,8 @@ def _unproven_page(visit: ConsentVisit, own: ConnectionRequest) -> Response:
         return visit.page(own.page)
     connector = visit.consent.connector
     invited = connector.outcomes.find_invited(own) if own.page == OTHER_METER else None
+    if invited is not None and invited.invitation.is_listed:
+        return visit.page("listed_meter", supplier=own.supplier)  # The mail may be another household's.
     if invited is not None and invited.usage_point_id is not None:
         chosen = ", ".join(f"…{number[-4:]}" for number in own.usage_points)
         page, digits = OTHER_METER if chosen else "unknown_meter", f"…{invited.usage_point_id[-4:]}"

@@ -88,16 +88,21 @@ def write_zip(members: Members, at: datetime) -> Iterator[bytes]:
 
 
 def describe_account(visit: Visit, account: Account) -> dict[str, Any]:
-    """Return the account, its consents and rights, the newest first, and what was told about it, by kind."""
+    """Return the account, its consents, rights and campaigns, the newest first, and what was told about it."""
     registry = visit.registry
     dates, ends = ("consent_from", "consent_until"), ("ended_at", "end_reason")
     consents = registry.consents.list_proofs(account.id)
+    moments = ("created_at", "mailed_at", "opened_at", "asked_at", "answered_at")
     states = ("state", "state_since", "first_day", "last_day", "declared_at", "checked_at", "proof", "proof_until")
     return {
         "made_at": to_plain(visit.stores.now()),
         **to_row(account, "id", "supplier", "last_digits", "state", "reason", "created_at", *dates),
         "consents": [to_row(one, "kind", "proof", "consented_at", *dates, *ends) for one in consents],
         "rights": [to_row(one, *states) for one in registry.rights.of_account(account.id)],
+        "campaigns": [
+            to_row(one, "campaign_id", "source", "state", *moments)
+            for one in registry.campaigns.list_of_account(account.id)
+        ],
         "told": registry.account_details.load_all(account.id),
     }
 

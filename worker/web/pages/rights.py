@@ -122,7 +122,9 @@ def find_place(visit: ConsentVisitDep, invitation_id: str = "", account_id: str 
         raise EarlyAnswer(visit.page("invitation_over"))
     if not invitation.is_usable(real_clock(), visit.names.hashes):
         raise EarlyAnswer(visit.page("invitation_over"))
-    meter, path = registry.accounts.meter_of(invitation), f"/invitation/{invitation_id}/right"
+    # The mail of a listed invitation may be another household's, so the person types the number.
+    meter = None if invitation.is_listed else registry.accounts.meter_of(invitation)
+    path = f"/invitation/{invitation_id}/right"
     return FormPlace(path=path, tenant=invitation.tenant, meter=meter, invitation=invitation)
 
 
@@ -163,6 +165,8 @@ def declare(visit: ConsentVisitDep, place: PlaceDep, typed: Annotated[TypedRight
             declaration=declaration,
         )
     )
+    if place.invitation is not None:
+        visit.registry.campaigns.note_asked(place.invitation.id)
     if own.asks_supplier:
         publish_request(visit.stores, own)
     return visit.rename(RedirectResponse(RIGHT_STATE, 303))

@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from tests.support.declared_rights import (
     BROWSER,
@@ -35,9 +36,11 @@ from worker.domain.access_right import DeclaredRight, RightRole, RightState
 from worker.domain.clock import real_clock
 from worker.domain.connection_request import RequestState
 from worker.domain.consents import ConsentKind, Proof
+from worker.domain.invitation import Invitation, InvitationPurpose
 from worker.errors import RateLimited, WorkerError
 from worker.runtime.consent_parts import build_inviter, erase
 from worker.stores.registry.rights import RightTable
+from worker.stores.registry.tables import INVITATIONS
 
 # Who may declare
 
@@ -357,3 +360,60 @@ def test_the_operators_yes_opens_no_account_of_another_person(parts: Parts, regi
     before = len(register.declarations)
     assert accepted(parts, declare(parts, browser=STRANGER)).page == "right_exists"
     assert len(register.declarations) == before and parts.stores.registry.accounts.get(account.id) == account
+
+
+# A campaign's mail to an address of a list
+
+
+def listed(parts: Parts, meter: str = PCE, browser: str = BROWSER) -> Invitation:
+    invitations = parts.stores.registry.invitations
+    _, secret = invitations.create(InvitationPurpose.METER, "grdf", "campaign:c1:list", usage_point_id=meter)
+    invitation = invitations.open(secret, browser)
+    assert invitation is not None and invitation.is_listed
+    return invitation
+
+
+def test_a_listed_invitation_declares_nothing_before_the_operators_yes(parts: Parts, register: RightRegister) -> None:
+    """The holder may say yes at GRDF to what a wrong person has declared."""
+    account = opened(parts, register)
+    register.change(PCE, state=RightState.OBSOLETE)
+    before = len(register.declarations)
+    for session in ({}, {account.id: account.session_number}):
+        request = declare(parts, browser=STRANGER, invitation=listed(parts, browser=STRANGER), session=session)
+        assert (request.state, request.page) == (RequestState.HELD, "right_held")
+    begun = replace(request, id="earl1er", state=RequestState.ASKING, page="")  # Begun in an earlier release.
+    parts.consent.requests.create(begun)
+    assert step(parts, begun).state is RequestState.HELD and len(register.declarations) == before
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_with_the_operators_yes_a_listed_invitation_renews_the_account(
+    parts: Parts, register: RightRegister, late: bool
+) -> None:
+    account = opened(parts, register)
+    register.change(PCE, state=RightState.OBSOLETE)
+    request = declare(parts, browser=STRANGER, invitation=listed(parts, browser=STRANGER))
+    if late:  # The operator takes more than 72 hours.
+        parts.stores.registry.database.change(update(INVITATIONS).values(expires_at=real_clock()))
+    right = declared(parts, accepted(parts, request))
+    assert (right.account_id, right.vouched_by) == (account.id, "cli:operator")
+    register.change(PCE, state=RightState.ACTIVE)
+    assert parts.consent.right_sweep.run(pending_only=True).opened == [account.id]
+    newest = parts.stores.registry.consents.list_proofs(account.id)[0]
+    assert (newest.proof, newest.vouched_by, newest.browser) == (Proof.RIGHT, "cli:operator", STRANGER)
+
+
+def test_a_listed_invitation_renews_no_other_meters_account(parts: Parts, register: RightRegister) -> None:
+    opened(parts, register)
+    before = len(register.declarations)
+    request = declare(parts, browser=STRANGER, invitation=listed(parts, OTHER, browser=STRANGER))
+    assert accepted(parts, request).page == "right_exists" and len(register.declarations) == before
+
+
+def test_a_listed_invitation_takes_no_right_that_another_browser_waits_for(
+    parts: Parts, register: RightRegister
+) -> None:
+    declared(parts, declare(parts, invitation=invite(parts)))
+    request = declare(parts, browser=STRANGER, invitation=listed(parts, browser=STRANGER))
+    refused = accepted(parts, request)
+    assert (refused.state, refused.page) == (RequestState.REFUSED, "right_exists")

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from sqlalchemy import delete, insert, update
+from sqlalchemy import update
 
-from tests.support.backups import write_zip
-from tests.support.registries import METER, opened_registry, prepare_registry, registry_sealer, seal_as_before
+from tests.support.registries import METER, opened_registry, prepare_registry
 from tests.unit.ops.health.conftest import BuildConnections, assert_result
-from worker.ops.backup_format import FORMAT, HEADER
 from worker.ops.check_results import Level
 from worker.ops.host_checks import check_session_key, check_token_keys
 from worker.stores import encryption
 from worker.stores.encryption import Purpose, Sealer, generate_key, read_sealing_time
 from worker.stores.registry.account_details import PRICES
-from worker.stores.registry.tables import ACCOUNT_DETAILS, CONSENT_PROOFS, TOKENS
+from worker.stores.registry.tables import ACCOUNT_DETAILS
 
 NOW = datetime(2024, 7, 25, 9, tzinfo=UTC)
 
@@ -71,34 +68,6 @@ def test_each_detail_of_an_account_is_among_the_checked_texts(
         assert_result(check_token_keys(connections), Level.OK, "of 3 checked texts")
         registry.database.change(update(ACCOUNT_DETAILS).values(kind=ACCOUNT_DETAILS.c.kind + "2"))
         assert_result(check_token_keys(connections), Level.FAIL, "2 of 3 stored")
-
-
-def test_what_only_release_0_2_0_reads_is_a_fault_in_registry_and_backups(
-    build_connections: BuildConnections, tmp_path: Path
-) -> None:
-    key = generate_key()
-    url = registry_with_token(tmp_path, key)
-    connections = build_connections(token_keys=key, registry_url=url)
-    with opened_registry(url, key) as registry:
-        registry.database.change(update(TOKENS).values(sealed=seal_as_before("a token", key)))
-        assert_result(
-            check_token_keys(connections), Level.FAIL, "1 Fernet texts", "version 0.2.0", "`releve keys rotate`"
-        )
-        registry.database.change(update(TOKENS).values(sealed=registry_sealer(key).seal("a token", "tokens.sealed/x")))
-        account, given = (
-            registry.accounts.list_accounts()[0].id,
-            {"supplier": "enedis", "kind": "autorisation", "end_reason": ""},
-        )
-        row = insert(CONSENT_PROOFS).values(id="p1", account_id=account, consented_at=NOW, **given)
-        registry.database.change(row)
-        assert_result(check_token_keys(connections), Level.FAIL, "1 rows of consent_proofs", "version 0.2.0")
-        registry.database.change(delete(CONSENT_PROOFS))
-    for name, number in (("older.zip", 2), ("newest.zip", FORMAT)):
-        write_zip(tmp_path / name, {HEADER: json.dumps({"format": number}).encode()})
-    (tmp_path / "other.zip").write_text("no archive")
-    assert_result(check_token_keys(connections), Level.FAIL, "older.zip", "version 0.2.0")
-    (tmp_path / "older.zip").unlink()
-    assert "0.2.0" not in str(list(check_token_keys(connections)))
 
 
 def test_a_token_whose_key_is_gone_is_a_fault(build_connections: BuildConnections, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tests.support.factories import NOW
 from tests.support.gas_homes import GAS_SETTINGS, GasHome, add_gas
 from tests.support.household_pages import ENGLISH, FRENCH
 from tests.support.panel_homes import PanelHome, store_home
+from worker.domain.campaign import Campaign, Recipient
 from worker.domain.documents import ALL_KEYS, Document
 from worker.domain.series import Doctype
 from worker.web.pages.everything import write_zip
@@ -89,10 +90,16 @@ def test_the_account_is_told_with_what_people_have_said_and_without_secrets(serv
     account = add_panels(service)
     registry = service.parts.stores.registry
     registry.account_details.save(account, "some_day", {"text": "=Maison"})
+    facts = {"campaign_id": "c1", "account_id": account, "mail_id": "m1", "created_at": NOW, "next_attempt_at": NOW}
+    recipient = Recipient(**facts, id="r1", sealed_address="sealed")
+    registry.campaigns.create(Campaign("c1", "alice", NOW, "--csv", 200), [recipient])
     files = fetch(service.browser(account), account, FRENCH)
     told = json.loads(files["account.json"])
     assert (told["id"], told["last_digits"], told["told"]) == (account, "…0011", {"some_day": {"text": "=Maison"}})
+    (asked,) = told["campaigns"]
+    assert (asked["campaign_id"], asked["source"], asked["state"]) == ("c1", "list", "chosen")
     whole = "".join(files.values())
+    assert "alice" not in whole and "sealed" not in whole
     assert registry.accounts.get(account).usage_point_id not in whole
     assert "browser" not in whole and "token" not in whole
     assert files["csv/daily-day.csv"].splitlines()[0].startswith(f"{BOM}début;fin;kWh")

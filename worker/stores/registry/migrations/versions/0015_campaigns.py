@@ -48,7 +48,9 @@ def upgrade() -> None:
     indexes = {
         "account_id": ["account_id"],
         "invitation_id": ["invitation_id"],
+        "mail_id": ["mail_id"],
         "campaign_id": ["campaign_id", "state", "next_attempt_at"],
+        "claimed_at": ["campaign_id", "claimed_at"],
     }
     for name, columns in indexes.items():
         op.create_index(f"ix_campaign_recipients_{name}", "campaign_recipients", columns)
