@@ -26,7 +26,7 @@ from sqlalchemy import select
 
 from config.settings import ConfigError, Settings
 from config.unknown_settings import removed_settings, unknown_settings
-from config.validation import is_production
+from config.validation import is_production, is_suppliers
 from worker.clients.endpoints import host_of
 from worker.clients.enedis import ENEDIS
 from worker.clients.grdf import GRDF
@@ -220,6 +220,8 @@ def check_settings(connections: CheckConnections) -> Found:
     yield ok("settings", described=described, url=settings.public_url)
     if settings.pretend_now:
         yield warn("settings.pretending", now=settings.pretend_now.isoformat())
+    if settings.preset == "enedis-v5" and _calls_enedis(settings):
+        yield warn("settings.v5_ends")
     yield from (warn("told", text=line) for line in removed_settings())
     yield from (fail("told", text=line) for line in unknown_settings())
     try:
@@ -227,6 +229,10 @@ def check_settings(connections: CheckConnections) -> Found:
             yield warn("told", text=warning)
     except ConfigError as error:
         yield fail("told", text=error)
+
+
+def _calls_enedis(settings: Settings) -> bool:
+    return not settings.is_home and (settings.enedis_url is None or is_suppliers(settings.enedis_url))
 
 
 def _describe_fleet(settings: Settings) -> Message:

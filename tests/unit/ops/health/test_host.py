@@ -33,6 +33,23 @@ def test_a_pretended_time_is_never_overlooked(build_connections: BuildConnection
     assert_result(host.check_settings(connections), Level.WARN, "PRETENDING", "unset RELEVE_PRETEND_NOW")
 
 
+@pytest.mark.parametrize(
+    "settings, level",
+    [
+        ({"preset": "enedis-v5", "enedis_url": None}, Level.WARN),
+        ({"preset": "enedis-v5", "enedis_url": None, "enedis_sandbox": True}, Level.WARN),
+        ({"preset": "enedis-v5", "enedis_url": "http://127.0.0.1:9"}, Level.OK),
+        ({"preset": "enedis-2026", "enedis_url": None}, Level.OK),
+    ],
+    ids=["at Enedis", "in its sandbox", "at a simulator", "the new generation"],
+)
+def test_who_calls_v5_at_enedis_is_told_that_it_ends(
+    build_connections: BuildConnections, settings: dict[str, object], level: Level
+) -> None:
+    words = ("the end of its API v5", "docs/how-to/move-to-2026.md") if level is Level.WARN else ()
+    assert_result(host.check_settings(build_connections(**settings)), level, *words)
+
+
 def test_l5_plain_http_beyond_this_machine_is_never_overlooked(build_connections: BuildConnections) -> None:
     wanted = build_connections(public_url="http://192.168.1.20:8000", plain_http=True)
     assert_result(host.check_settings(wanted), Level.WARN, "plain http is allowed", "RELEVE_PLAIN_HTTP")
