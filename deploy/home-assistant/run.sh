@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts Relève for one home in Home Assistant's add-on. Everything is kept in /data, which its backups contain.
+# Starts Relève for one home in Home Assistant's app. Everything is kept in /data, which its backups contain.
 # SUPERVISOR_TOKEN comes from the Supervisor with each start; the output reads it from the environment.
 set -eu
 data=${ADDON_DATA:-/data}

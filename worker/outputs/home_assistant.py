@@ -60,7 +60,7 @@ _CLOSE: Final = 1e-7  # A smaller difference counts as none: numbers are sent wi
 # The pauses before each try to read the rows back. A thousand new rows take a second or two on a good machine, and ten
 # times as long on a small one.
 _READ_BACK_AFTER_S: Final = (0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 10.0, 15.0, 20.0)
-_SUPERVISOR: Final = "supervisor"  # The host under which an add-on reaches Home Assistant.
+_SUPERVISOR: Final = "supervisor"  # The host under which an app reaches Home Assistant.
 StoredRows = Mapping[datetime, Mapping[str, Any]]
 
 
@@ -377,7 +377,7 @@ def _build(options: OutputOptions, parts: OutputParts) -> HomeAssistant:
     url = parse_address(options.url)
     token = options.secret
     if urlsplit(url).hostname == _SUPERVISOR:
-        # An add-on gets a new token at each start, so the current token takes precedence over the stored one.
+        # An app gets a new token at each start, so the current token takes precedence over the stored one.
         token = os.environ.get("SUPERVISOR_TOKEN", token)
     if not token:
         raise ValueError(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from config.settings import Settings
 from tests.support.pages import ROOT
 from worker.clients.enedis.presets import PRESETS
 from worker.clients.grdf.presets import PRESETS as GAS_PRESETS
@@ -15,6 +18,7 @@ from worker.ops.capacity import describe_policy
 
 PAGE = ROOT / "docs" / "explanation" / "capacity-planning.md"
 FLEETS = (1_000, 100_000, 1_000_000)
+ALL_SERIES = (Series.DAILY, Series.LOAD_CURVE, Series.MAX_POWER, Series.REGISTERS)
 GAS_FLEETS = (1_000, 3_000, 6_000, 30_000)
 
 
@@ -55,11 +59,21 @@ def needed_rows() -> list[str]:
 
 
 def most_rows() -> list[str]:
-    lines = []
-    for limit, names in limits().items():
-        fitting = [number(most(Plan(Fleet(1), QuotaBudget(limit), step))) for step in TYPICAL_POLICIES.values()]
-        lines.append(f"| {', '.join(names)} | {' | '.join(fitting)} |")
-    return lines
+    """Return the table of the largest fleets: of each preset that has all the series, then of gas."""
+    fleets = [Fleet(1, asked=dict.fromkeys(ALL_SERIES[:count], 1)) for count in range(1, len(ALL_SERIES) + 1)]
+    lines = [
+        most_row(fleet, QuotaBudget(limit), names)
+        for limit, names in limits().items()
+        for fleet in fleets
+        if all(PRESETS[names[0].strip("`")].offers(series) for series in fleet.numbers)
+    ]
+    return [*lines, most_row(Fleet(1, supplier="grdf"), gas_quota(), ["`grdf-adict`"])]
+
+
+def most_row(fleet: Fleet, quota: QuotaBudget, names: list[str]) -> str:
+    policies = (replace(policy, supplier=fleet.supplier) for policy in TYPICAL_POLICIES.values())
+    fitting = [number(most(Plan(fleet, quota, policy))) for policy in policies]
+    return f"| {', '.join(names)} | `{','.join(fleet.numbers)}` | {' | '.join(fitting)} |"
 
 
 def most(plan: Plan) -> int:
@@ -105,6 +119,17 @@ def gas_quota() -> QuotaBudget:
 @pytest.mark.parametrize("line", [*rows(), *needed_rows(), *most_rows(), *gas_rows()])
 def test_a_line_of_the_page_is_what_the_code_says(line: str) -> None:
     assert line in PAGE.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.fr.md"])
+def test_a_first_page_promises_what_enedis_usual_quota_gives(page: str) -> None:
+    plan = Plan(
+        Fleet(1),
+        QuotaBudget(PRESETS[Settings.model_fields["preset"].default].calls_per_hour),
+        TYPICAL_POLICIES["everything_every_night"],
+    )
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    assert number(most(plan)) in text and number(most(replace(plan, policy=TYPICAL_POLICIES["once_a_week"]))) in text
 
 
 def test_the_formula_of_the_example_is_worked_as_the_code_works_it() -> None:
