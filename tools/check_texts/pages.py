@@ -38,6 +38,8 @@ def commands(project: Project) -> Iterator[Fault]:
     for page in project.pages:
         for position, line in _commands_of(page):
             words = shlex.split(line)[1:]
+            if f'"{words[0]}": ListedCommand(' in page.text:  # The page tells how to add this command.
+                continue
             if page.name == "CHANGELOG.md" and (alias := find_alias(words)):
                 words = alias[1]
             if problem := _problem_of(words):
@@ -47,7 +49,7 @@ def commands(project: Project) -> Iterator[Fault]:
 def _commands_of(page: Page) -> Iterator[tuple[int, str]]:
     """Yield the calls of `releve` in code, inline or in blocks, without the shell's words before and behind."""
     codes = list(_code_of(page))
-    for block in re.finditer(r"^ *```\w*\n(.*?)^ *```", page.text, re.MULTILINE | re.DOTALL):
+    for block in re.finditer(r"^ *```(?!python)\w*\n(.*?)^ *```", page.text, re.MULTILINE | re.DOTALL):
         codes += [(block.start(1) + line.start(), line[0]) for line in re.finditer(r".+", block[1])]
     for position, code in codes:
         if call := re.search(r"(?<![\w/.-])releve (?:-v )?(?=[a-z])[^#;|&)>]+", code):
