@@ -9,8 +9,8 @@ PIP    := $(BIN)/pip --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rest test-all quick fuzz lint lock wheel sbom audit digests format docs \
-  reference pictures servers bench bench-original clean
+.PHONY: help demo test test-rest test-all quick fuzz lint lock wheel version release sbom audit \
+  digests format docs reference pictures servers bench bench-original clean
 
 help:
 	@echo "make demo       run three simulated homes, from consent to correct totals; Ctrl-C stops"
@@ -27,6 +27,8 @@ help:
 	@echo "make servers    install the CouchDB stand-in and axe-core for the tests; needs npm and the network"
 	@echo "make lock       update requirements/*.lock within the ranges of setup.cfg; needs the network"
 	@echo "make wheel      build the package in dist/, with its commit, for pip and pipx"
+	@echo "make version    write a new version wherever it stands, and its date in CHANGELOG.md: VERSION=0.3.0"
+	@echo "make release    build a release in dist/ and print the commands that publish it: VERSION=0.3.0 IMAGE=REGISTRY/OWNER/releve"
 	@echo "make sbom       list what is installed here, as CycloneDX, in build/sbom.cdx.json"
 	@echo "make audit      look up known vulnerabilities of the locked packages; needs the network"
 	@echo "make digests    print the digests of the images for .env; needs docker or skopeo, and the network"
@@ -64,7 +66,10 @@ test-rest: $(VENV)/.installed-dev servers $(TOOLS)/.installed
 	sh tests/other_pythons.sh $(BIN)/python || failed=yes; \
 	test -z "$$failed"
 
-test-all: test test-rest
+# All tests, with nothing left out, leave a stamp for make release in build/tested.
+test-all:
+	@tree=$$($(PYTHON) -m tools.tested begin) && $(MAKE) test && $(MAKE) test-rest \
+	  && $(if $(T)$(ARGS)$(SEED),true,$(PYTHON) -m tools.tested end "$$tree")
 
 # No server and no socket: tests/conftest.py leaves out tests that need one, and refuses any socket.
 PLACES ?= $(patsubst %,tests/unit/%,domain clients config stores sync tasks) tests/golden
@@ -102,6 +107,17 @@ wheel: $(VENV)/.installed
 	@rm -rf build/lib
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
+
+version: $(VENV)/.installed
+	@$(BIN)/python -m tools.new_version "$(VERSION)"
+
+# IMAGE_OPTIONS are for the program that builds the images, such as --build-arg BASE=python@sha256:…
+IMAGE ?= localhost/releve
+release: $(VENV)/.installed $(TOOLS)/.installed
+	@$(BIN)/python -m tools.release --check --image "$(IMAGE)" "$(VERSION)"
+	@$(BIN)/python -m tools.tested check || $(MAKE) test-all
+	@$(BIN)/python -m tools.tested check || { echo "make test-all has left no stamp: files have changed"; exit 1; }
+	@$(BIN)/python -m tools.release --image "$(IMAGE)" --image-options="$(IMAGE_OPTIONS)" "$(VERSION)"
 
 sbom: $(VENV)/.installed $(TOOLS)/.installed
 	@mkdir -p build

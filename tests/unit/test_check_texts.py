@@ -260,9 +260,12 @@ CASES: dict[Any, tuple[dict[str, str], list[str]]] = {
             "README.md": "dist/releve-1.2.3-py3",
             "README.fr.md": "no version",
             "docs/how-to/scale-out.md": "/releve:1.2.3 .",
+            "deploy/home-assistant/config.yaml": "name: a\nversion: 1.2.3\nhomeassistant_version: 1",
+            "deploy/home-assistant/Dockerfile": 'hass.version="1.2.3"',
         },
         [
             "README.fr.md:1: name the version",
+            "deploy/home-assistant/Dockerfile:1: name the version",
             "deploy/kubernetes/overlays/example/kustomization.yaml:2: name the version",
         ],
     ),

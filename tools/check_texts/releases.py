@@ -8,13 +8,15 @@ from collections.abc import Iterator
 
 from tools.check_texts.project import Fault, Project
 
-_PLACES_OF_THE_VERSION = {
+PLACES_OF_THE_VERSION = {
     "Dockerfile": r'image\.version="([^"]+)"',
     "deploy/kubernetes/overlays/example/kustomization.yaml": r"newTag: (\S+)",
     "deploy/kubernetes/overlays/example-rabbitmq/kustomization.yaml": r"newTag: (\S+)",
     "README.md": r"dist/releve-(\S+?)-py3",
     "README.fr.md": r"dist/releve-(\S+?)-py3",
     "docs/how-to/scale-out.md": r"/releve:(\S+) \.",
+    "deploy/home-assistant/config.yaml": r"(?m)^version: (\S+)$",
+    "deploy/home-assistant/Dockerfile": r'io\.hass\.version="([^"]+)"',
 }
 _HEADING = re.compile(r"(\d+\.\d+\.\d+) \(\d{4}-\d{2}-\d{2}\)")
 _SECTIONS = ["Action required", "Added", "Changed", "Fixed", "Removed"]
@@ -34,7 +36,7 @@ def _version(project: Project) -> str:
 
 def versions(project: Project) -> Iterator[Fault]:
     version = _version(project)
-    for path, pattern in _PLACES_OF_THE_VERSION.items():
+    for path, pattern in PLACES_OF_THE_VERSION.items():
         page = project.page(path)
         found = list(re.finditer(pattern, page.text))
         if [match[1] for match in found] != [version]:
