@@ -29,22 +29,26 @@ def changed_files(root: Path) -> list[str]:
 
 
 def committed_tree(root: Path) -> str | None:
-    """Return the hash of the commit's files; None if files differ from it."""
-    return None if changed_files(root) else git(root, "rev-parse", "HEAD^{tree}")
+    """Return the hash of the commit's files; None if files differ from it, or git knows no commit here."""
+    try:
+        return None if changed_files(root) else git(root, "rev-parse", "HEAD^{tree}")
+    except (OSError, subprocess.CalledProcessError):  # An archive of the sources, for example.
+        return None
 
 
 def is_tested(root: Path) -> bool:
     """Return whether all tests have passed with exactly the files of this commit."""
     try:
-        return (root / _STAMP).read_text(encoding="utf-8").strip() == committed_tree(root)
+        found = (root / _STAMP).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         return False
+    return found == committed_tree(root)
 
 
 def stamp(root: Path, tree: str) -> str:
     """Write the stamp, and return a line that says so, or why there is none."""
     if not tree or committed_tree(root) != tree:
-        return "no stamp for make release: files differ from the commit, or the commit has changed"
+        return "no stamp for make release: files differ from the commit, or it has changed, or git knows none"
     (root / _STAMP).parent.mkdir(exist_ok=True)
     (root / _STAMP).write_text(f"{tree}\n", encoding="utf-8")
     return f"{_STAMP}: make release knows that these files are tested"

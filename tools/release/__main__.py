@@ -14,6 +14,7 @@ import argparse
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,7 +89,10 @@ def main(words: list[str]) -> int:
     parser.add_argument("--image-options", default="", help="further options for the program that builds the images")
     parser.add_argument("--check", action="store_true", help="only look whether this commit can be released")
     given = parser.parse_args(words)
-    faults = list(checks.find_faults(ROOT, given.version, given.image))
+    try:
+        faults = list(checks.find_faults(ROOT, given.version, given.image))
+    except subprocess.CalledProcessError as error:  # Git has said why.
+        faults = [f"{' '.join(error.cmd)} ended with {error.returncode}"]
     if faults or given.check:
         print("\n".join(faults), end="\n" if faults else "", file=sys.stderr)  # noqa: T201
         return 1 if faults else 0

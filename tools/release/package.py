@@ -69,7 +69,8 @@ def try_package(sources: Path, wheel: Path, version: str, commit: str, bill: Pat
     python = trial / "bin" / "python"
     pip: list[str | Path] = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", python]
     run([*pip, "install", "--only-binary=:all:", "--require-hashes", "-r", "requirements/run.lock"], sources)
-    run([*pip, "install", "--no-deps", "--no-index", wheel], sources)
+    # By name, because a file's path would get into the bill of materials.
+    run([*pip, "install", "--no-deps", "--no-index", "--find-links", wheel.parent, f"releve=={version}"], sources)
     run([*pip, "check"], sources)
     answer = run([trial / "bin" / "releve", "--version"], trial).strip()
     if answer != (expected := f"releve, version {version} (commit {commit[:12]})"):
