@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.releases import VERSION
 from tools.lock_files import ROOT
+from tools.release.package import build_package
+from tools.tested import git
 
 pytestmark = pytest.mark.rest
 
@@ -53,19 +55,38 @@ def read_wheel(folder: Path) -> dict[str, str]:
         return {name: wheel.read(name).decode(errors="replace") for name in wheel.namelist()}
 
 
+def needed_files(sources: Path) -> set[str]:
+    """Return the names of the files that a wheel must have."""
+    folders = [sources / name for name in FOLDERS]
+    return {file.relative_to(sources).as_posix() for folder in folders for file in folder.rglob("*") if file.is_file()}
+
+
 def test_the_wheel_holds_all_files_and_the_commit_that_the_build_was_given(sources: Path) -> None:
     run = run_builder(sources, COMMIT, "-c", "from setuptools import build_meta as b; b.build_wheel('.')")
     assert run.returncode == 0, run.stderr
     files = read_wheel(sources)
-    folders = [sources / name for name in FOLDERS]
-    needed = {
-        file.relative_to(sources).as_posix() for folder in folders for file in folder.rglob("*") if file.is_file()
-    }
     metadata = f"releve-{VERSION}.dist-info"
-    assert {name for name in files if not name.startswith(metadata)} == {*needed, "worker/commit.txt"}
+    assert {name for name in files if not name.startswith(metadata)} == {*needed_files(sources), "worker/commit.txt"}
     assert files["worker/commit.txt"] == f"{COMMIT}\n"
     assert Parser().parsestr(files[f"{metadata}/METADATA"])["Version"] == VERSION
     assert "releve = worker.cli:main" in files[f"{metadata}/entry_points.txt"]
+
+
+def test_a_release_builds_the_wheel_from_the_sdist_which_knows_its_commit(sources: Path, tmp_path: Path) -> None:
+    """The sources are an archive of the commit; git is asked in another folder, as in `make release`."""
+    checkout, folder = tmp_path / "checkout", tmp_path / "dist"
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", "init", "--quiet", checkout], check=True)
+    made = ["git", "-C", checkout, *author, "commit", "--quiet", "--allow-empty", "--message", "Release"]
+    subprocess.run(made, check=True)
+    commit = git(checkout, "rev-parse", "HEAD")
+    folder.mkdir()
+    sdist, wheel = build_package(checkout, sources, folder)
+    assert {sdist.name, wheel.name} == {f"releve-{VERSION}.tar.gz", f"releve-{VERSION}-py3-none-any.whl"}
+    files = read_wheel(folder)
+    assert files["worker/commit.txt"] == f"{commit[:12]}\n"
+    packed = {name for name in files if not name.startswith(f"releve-{VERSION}.dist-info")}
+    assert packed == {*needed_files(sources), "worker/commit.txt"}
 
 
 def test_a_build_without_a_commit_names_none_though_an_earlier_one_did(sources: Path) -> None:

@@ -19,6 +19,7 @@ import jsonschema
 import pytest
 import yaml
 
+from tools.release.papers import write_app_repository
 from worker.outputs.home_assistant import KIND
 from worker.outputs.home_assistant_socket import OLDEST_VERSION
 from worker.texts import LANGUAGES
@@ -104,6 +105,22 @@ TRANSLATION = {
 
 def test_the_supervisor_takes_the_configuration() -> None:
     jsonschema.validate(CONFIG, SCHEMA)
+
+
+def test_a_release_is_an_app_that_the_supervisor_takes_and_pulls(tmp_path: Path) -> None:
+    write_app_repository(ADDON, "registry.example/us/releve-app", "the changes", tmp_path)
+    app = tmp_path / "releve"
+    config = yaml.safe_load((app / "config.yaml").read_text(encoding="utf-8"))
+    jsonschema.validate(config, SCHEMA)
+    assert config == {**CONFIG, "image": "registry.example/us/releve-app"}
+    assert yaml.safe_load((tmp_path / "repository.yaml").read_text(encoding="utf-8")) == {"name": "Relève"}
+    # A Dockerfile would let the Supervisor build another image than the one that was released.
+    files = {path.relative_to(app).as_posix() for path in app.rglob("*") if path.is_file()}
+    own = {path.relative_to(ADDON).as_posix() for path in ADDON.rglob("*") if path.is_file()}
+    assert files == own - {"Dockerfile", "run.sh"} | {"CHANGELOG.md"}
+    assert (app / "CHANGELOG.md").read_text(encoding="utf-8") == "the changes"
+    introduction = (app / "README.md").read_text(encoding="utf-8")
+    assert introduction.startswith("# Relève") and "docker" not in introduction
 
 
 def test_what_the_supervisor_refuses_is_refused_here() -> None:

@@ -21,6 +21,7 @@ from tools.release.checks import ReleaseRefused
 _LINK: Final = re.compile(r"\[([^\]]+)\]\((?![a-z]+://)([^)\s]+)\)")
 _LOCAL_BUILDER: Final = "urn:releve:builder:somebodys-computer"
 _BUILD_TYPE: Final = "urn:releve:make-release:1"
+_SUMS: Final = "SHA256SUMS"
 _APP_FILES: Final = ("DOCS.md", "icon.png", "logo.png")
 
 
@@ -76,8 +77,8 @@ def to_statement(
 
 
 def to_sums(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file in the folder and below, by its path."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    """Return the SHA-256 of each file in the folder and below, but the sums themselves, by its path."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != _SUMS)
     sums = {}
     for file in files:
         with file.open("rb") as content:
@@ -88,7 +89,7 @@ def to_sums(folder: Path) -> dict[str, str]:
 def write_sums(folder: Path) -> None:
     """Write SHA256SUMS for all other files, as `sha256sum --check` reads it."""
     lines = [f"{digest}  {path}\n" for path, digest in to_sums(folder).items()]
-    (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+    (folder / _SUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def write_statement(folder: Path, version: str, statement: Mapping[str, Any]) -> None:

@@ -41,8 +41,7 @@ def read_release(folder: Path) -> Release:
     if len(statements) != 1:
         raise NotPublished(f"{folder}: run make release first")
     written = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
-    found = {path: digest for path, digest in to_sums(folder).items() if path != "SHA256SUMS"}
-    if found != {path: digest for digest, path in (line.split("  ", 1) for line in written)}:
+    if to_sums(folder) != {path: digest for digest, path in (line.split("  ", 1) for line in written)}:
         raise NotPublished(f"{folder}: the files aren't those of SHA256SUMS: run make release again")
     definition = json.loads(statements[0].read_text(encoding="utf-8"))["predicate"]["buildDefinition"]
     given, (material,) = definition["externalParameters"], definition["resolvedDependencies"]
