@@ -77,8 +77,8 @@ def to_statement(
 
 
 def to_sums(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file in the folder and below, but the sums themselves, by its path."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != _SUMS)
+    """Return the SHA-256 of each file in the folder and below, but the sums and their signature, by its path."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(_SUMS))
     sums = {}
     for file in files:
         with file.open("rb") as content:
