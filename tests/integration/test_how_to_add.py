@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -22,15 +20,12 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from tests.support.factories import NOW
+from tests.support.how_to import PACKAGES, copy_folders, files_of_page, follow_page
 from tests.support.pages import ROOT
 from tests.support.simulators import run_in_background
 
 pytestmark = pytest.mark.rest
 
-STEP = re.compile(
-    r"^In `([\w/.]+)`, (above|below) `(.+?)`:\n\n```(?:python|json)\n(.*?)^```$", re.MULTILINE | re.DOTALL
-)
-NEW_FILE = re.compile(r"^`([\w/.]+)`, a new file:\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 METER = "30001640000011"
 TODAY = date(2024, 7, 25)
 # A process of the copy that runs one command after the other, or names the series that a night begins with.
@@ -92,24 +87,8 @@ Build = Callable[[str, Mapping[str, str]], BuiltPage]
 @contextmanager
 def built_page(page: str, folder: Path, settings: Mapping[str, str]) -> Iterator[BuiltPage]:
     """Copy the code, put in what the page says, where it says, and start a process of the copy."""
-    for name in ("worker", "config", "tasks", "simulator", "drill"):
-        # With the bytecode, which is right for copies too, but for what another process is just writing.
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.pyc.*"))
-    text = (ROOT / "docs" / "how-to" / page).read_text(encoding="utf-8")
-    steps = STEP.findall(text)
-    files = NEW_FILE.findall(text)
-    assert len(steps) + len(files) == len(re.findall("^```(?:python|json)", text, re.MULTILINE)), (
-        "each says where it goes"
-    )
-    for name, code in files:
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(code, encoding="utf-8")
-    for name, where, anchor, code in steps:
-        lines = (folder / name).read_text(encoding="utf-8").split("\n")
-        (at,) = [number for number, line in enumerate(lines) if line.strip() == anchor]
-        place = at + (where == "below")
-        lines[place:place] = code.removesuffix("\n").split("\n")
-        (folder / name).write_text("\n".join(lines), encoding="utf-8")
+    copy_folders(folder, *PACKAGES)
+    follow_page(page, folder)
     env = {name: value for name, value in os.environ.items() if not name.startswith("RELEVE_")}
     with subprocess.Popen(
         [sys.executable, "-c", COPY],
@@ -119,7 +98,7 @@ def built_page(page: str, folder: Path, settings: Mapping[str, str]) -> Iterator
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        yield BuiltPage(process, frozenset([name for name, *_ in (*steps, *files)]), settings)
+        yield BuiltPage(process, files_of_page(page), settings)
 
 
 @pytest.fixture
@@ -137,8 +116,8 @@ async def give_token(request: Request) -> JSONResponse:
     return JSONResponse({"access_token": "t", "token_type": "Bearer", "expires_in": 12600})
 
 
-async def give_shared(request: Request) -> JSONResponse:
-    return JSONResponse({"shared": [{"day": str(day), "wh": 1000 + day.day} for day in days_asked(request)]})
+async def give_lowest(request: Request) -> JSONResponse:
+    return JSONResponse({"lowest": [{"day": str(day), "va": 100 + day.day} for day in days_asked(request)]})
 
 
 async def give_water(request: Request) -> JSONResponse:
@@ -155,7 +134,7 @@ async def give_nothing(request: Request) -> JSONResponse:
 def supplier() -> Iterator[str]:
     routes = [
         Route("/oauth2/v3/token", give_token, methods=["POST"]),
-        Route("/metering_data_sd/v5/shared_daily", give_shared),
+        Route("/metering_data_lp/v5/lowest_power", give_lowest),
         Route("/token", give_token, methods=["POST"]),
         Route("/v1/daily", give_water),
         Route("/{path:path}", give_nothing),
@@ -164,7 +143,7 @@ def supplier() -> Iterator[str]:
         yield address
 
 
-def test_a_series_is_a_description_a_parser_and_a_path(
+def test_a_series_is_a_description_a_text_a_parser_and_a_path(
     build: Build, tmp_path: Path, redis_url: str, supplier: str
 ) -> None:
     settings = {
@@ -173,24 +152,32 @@ def test_a_series_is_a_description_a_parser_and_a_path(
         "preset": "enedis-v5",
         "enedis_url": supplier,
         "pretend_now": NOW.isoformat(),
-        "series": "daily,load_curve,shared_daily",
+        "series": "daily,load_curve,lowest_power",
     }
     built = build("add-a-series.md", settings)
-    assert len(built.touched) <= 3
+    assert len(built.touched) <= 4
     built.run("migrate")
     built.run("accounts", "add", "--usage-point", METER, "--consented", "2024-07-01")
     account = built.list_accounts()[0]["account"]
     built.run("sync", account, "--inline")
-    documents = built.run("show", account, "--series", "shared_daily", "--by", "day", "--format", "json")
-    assert documents[-1]["load"] == pytest.approx(1.024)
+    documents = built.run("show", account, "--series", "lowest_power", "--by", "day", "--format", "json")
+    assert documents[-1]["load"] == pytest.approx(0.124)
     assert [document["day"] for document in documents][-1] == 24
-    months = built.run("show", account, "--series", "shared_daily", "--by", "month", "--format", "json")
-    assert months[-1]["load"] == pytest.approx(sum(1.0 + day / 1000 for day in range(1, 25)))
-    assert "shared_daily" in json.dumps(built.run("explain", "--days", account, "--json"))
+    assert "lowest_power" in json.dumps(built.run("explain", "--days", account, "--json"))
     built.run("verify", "--all")
 
 
-def test_a_supplier_is_a_folder_and_six_places_more(
+def test_a_command_is_a_file_and_a_line(build: Build, tmp_path: Path, redis_url: str) -> None:
+    built = build("add-a-command.md", {"data_dir": str(tmp_path / "data"), "redis_url": redis_url})
+    assert len(built.touched) == 2
+    built.run("migrate")
+    built.run("accounts", "add", "--usage-point", METER, "--consented", "2024-07-01")
+    account = built.list_accounts()[0]["account"]
+    shown = built.run("last-day", account, "--json")
+    assert shown["account"] == account and date.fromisoformat(shown["last_day"]) > date(2024, 7, 1)
+
+
+def test_a_supplier_is_a_folder_and_seven_places_more(
     build: Build, tmp_path: Path, redis_url: str, supplier: str
 ) -> None:
     settings = {
@@ -206,7 +193,7 @@ def test_a_supplier_is_a_folder_and_six_places_more(
     built = build("add-a-supplier.md", settings)
     folder = "worker/clients/aqua"
     places = {folder if name.startswith(folder) else name for name in built.touched}
-    assert len(places) <= 7
+    assert len(places) <= 8
     built.run("migrate")
     for name in ("aqua", "enedis"):
         built.run("accounts", "add", "--supplier", name, "--usage-point", METER, "--consented", "2024-07-01")

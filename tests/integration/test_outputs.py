@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import json
 import logging
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ import tasks.upkeep
 from tests.support.canned_server import CUT, SILENT, CannedServer, answer, canned_server
 from tests.support.delivery_threads import join_deliveries
 from tests.support.factories import NOW
+from tests.support.how_to import NEW_FILE, read_page
 from tests.support.installation import Installation
 from tests.support.parts import Parts, use_parts
 from tests.support.registries import METER, OTHER_METER, add_ready
@@ -232,8 +232,7 @@ def test_options_that_could_be_read_or_forged_are_refused(fleet: Fleet, url: str
 
 
 def test_the_output_of_the_page_is_one_file(fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = Path("docs/how-to/add-an-output.md").read_text("utf-8")
-    (source,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    ((_, source),) = NEW_FILE.findall(read_page("add-an-output.md"))
     module: dict[str, Any] = {"__name__": "worker.outputs.file"}
     monkeypatch.setitem(
         sys.modules, "worker.outputs.file", ModuleType("worker.outputs.file")

@@ -313,8 +313,8 @@ CASES: dict[Any, tuple[dict[str, str], list[str]]] = {
         ["worker/web/open_doors.py:1: rename the module"],
     ),
     code.suppliers: (
-        {f"{SUPPLIER}/{stem}.py": "" for stem in ("__init__", "client", "presets", "more")},
-        [f"{SUPPLIER}/consent.py:1: is missing", f"{SUPPLIER}/more.py:1: has no counterpart"],
+        {f"{SUPPLIER}/{stem}.py": "" for stem in ("__init__", "client", "more")},
+        [f"{SUPPLIER}/more.py:1: has no counterpart", f"{SUPPLIER}/presets.py:1: is missing"],
     ),
     code.protocols: (
         {"worker/outputs/output.py": "class Output(Protocol): ...", "worker/a.py": "\nclass Another(Protocol[T]): ..."},

@@ -133,7 +133,7 @@ def missing_of_series(series: Series) -> Iterator[str]:
         yield f"shape of its answers: answers.py of {supplier.name}"
     if not any(preset.offers(series) for preset in supplier.presets.values()):
         yield f"path: presets.py of {supplier.name}, in one preset at least"
-    keys = (f"series.{series.value}.{part}" for part in ("name", "object"))
+    keys = [f"series.{series.value}.{part}" for part in ("name", "object")] + [f"home.read.{series.value}"]
     yield from (f"text: {key}" for key in keys if key not in load_texts())
 
 

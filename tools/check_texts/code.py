@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from tools.check_texts.project import PACKAGES, Fault, Module, Project
 from worker.domain.series import Series
 
-_SUPPLIER_FILES = {"__init__", "client", "presets", "consent"}
+_SUPPLIER_FILES = {"__init__", "client", "presets", "consent"}  # The last only where a person consents.
 # Pictures and participles that once named modules here.
 _WORDS_WE_DO_NOT_USE = {
     "apart",
@@ -140,7 +140,7 @@ def suppliers(project: Project) -> Iterator[Fault]:
         if len(path.parts) == 4 and path.parts[:2] == ("worker", "clients"):
             folders[path.parent.as_posix()].add(path.stem)
     for folder, stems in folders.items():
-        for stem in sorted(stems ^ _SUPPLIER_FILES):
+        for stem in sorted((stems | {"consent"}) ^ _SUPPLIER_FILES):
             what = "is missing" if stem in _SUPPLIER_FILES else "has no counterpart at the other suppliers"
             yield Fault(f"{folder}/{stem}.py", 1, f"{what}: suppliers have the same files")
 
