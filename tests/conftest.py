@@ -20,6 +20,8 @@ from tests.support.compiled_statements import share_compiled_statements
 from tests.support.missing import or_skip
 from tests.support.mosquitto import Mosquitto, mosquitto
 from tests.support.passwords import CHEAP_HASHER, set_hasher
+from tests.support.postgres_pair import PostgresPair
+from tests.support.postgres_pair import postgres_pair as open_postgres_pair
 from tests.support.processor_time import ProcessorTime
 from tests.support.profiles import load_profile
 from tests.support.rabbitmq import RabbitMQ, rabbitmq
@@ -135,6 +137,13 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def postgres_pair() -> Iterator[PostgresPair]:
+    """Yield a PostgreSQL primary and its standby for one test module, which may kill the primary."""
+    with or_skip(open_postgres_pair()) as pair:
+        yield pair
 
 
 @pytest.fixture(scope="session")

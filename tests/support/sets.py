@@ -24,6 +24,7 @@ SERVER_FIXTURES: Final = {
     "empty_couchdb_url",
     "mosquitto_broker",
     "postgres_database",
+    "postgres_pair",
     "postgres_url",
     "rabbitmq_node",
     "redis_server_url",
