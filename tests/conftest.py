@@ -24,7 +24,7 @@ from tests.support.postgres_pair import PostgresPair
 from tests.support.postgres_pair import postgres_pair as open_postgres_pair
 from tests.support.processor_time import ProcessorTime
 from tests.support.profiles import load_profile
-from tests.support.rabbitmq import RabbitMQ, rabbitmq
+from tests.support.rabbitmq import RabbitMQ, rabbitmq, rabbitmq_cluster
 from tests.support.real_couchdb import delete_databases
 from tests.support.sqlite_connections import commit_without_disk
 from worker.logs import REDACTOR, ConsoleFormatter
@@ -151,6 +151,13 @@ def rabbitmq_node(certificates: Certificates) -> Iterator[RabbitMQ]:
     """Yield a RabbitMQ node; a test that kills it starts it again."""
     with or_skip(rabbitmq(certificates)) as node:
         yield node
+
+
+@pytest.fixture(scope="module")
+def rabbitmq_nodes(certificates: Certificates) -> Iterator[list[RabbitMQ]]:
+    """Yield the nodes of a RabbitMQ cluster for one test module, which may kill one."""
+    with or_skip(rabbitmq_cluster(certificates)) as nodes:
+        yield nodes
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import shutil
 import socket
 import ssl
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -40,8 +40,10 @@ disk_free_limit.absolute = 10MB
 class RabbitMQ:
     """A node that can be killed and started again in the same folder; ``url`` and ``tls_url`` stay the same."""
 
-    def __init__(self, folder: Path, children: Supervisor, epmd_port: int, tls: Certificates) -> None:
-        self._folder, self._children, self._epmd_port = folder, children, epmd_port
+    def __init__(
+        self, folder: Path, children: Supervisor, epmd_port: int, tls: Certificates, name: str = "rabbitmq"
+    ) -> None:
+        self._folder, self._children, self._epmd_port, self._name = folder, children, epmd_port, name
         self._tls = ssl.create_default_context(cafile=tls.authority)
         self.port, self.tls_port, self._dist_port = (free_port() for _ in range(3))
         self.url = f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{VHOST}"
@@ -49,15 +51,34 @@ class RabbitMQ:
         config = _CONFIG.format(port=self.port, tls_port=self.tls_port, certificate=tls.certificate, key=tls.key)
         (folder / "rabbitmq.conf").write_text(config)
         (folder / "plugins").write_text("[].")
+        cookie = folder / ".erlang.cookie"  # Nodes of a cluster share it.
+        cookie.write_text("RELEVE")
+        cookie.chmod(0o400)
+
+    @property
+    def node_name(self) -> str:
+        return f"releve-{self.port}@localhost"
+
+    def form_cluster(self, names: Sequence[str]) -> None:
+        """Let the node look for these others when it starts for the first time."""
+        lines = [f"cluster_formation.classic_config.nodes.{number} = {name}" for number, name in enumerate(names, 1)]
+        with (self._folder / "rabbitmq.conf").open("a") as config:
+            config.write("\n".join(["cluster_formation.peer_discovery_backend = classic_config", *lines, ""]))
 
     def start(self) -> None:
+        self.begin()
+        self.wait_until_ready()
+
+    def begin(self) -> None:
         log = self._folder / "node.log"
-        self._children.start("rabbitmq", [str(PROGRAM)], env=self._env(), log_path=log)
-        self._children.wait_until_ready("rabbitmq", self._answers, START_TIMEOUT_S)
+        self._children.start(self._name, [str(PROGRAM)], env=self._env(), log_path=log)
+
+    def wait_until_ready(self) -> None:
+        self._children.wait_until_ready(self._name, self._answers, START_TIMEOUT_S)
 
     def kill(self) -> None:
         """Kill the node with SIGKILL, as when its host goes down."""
-        self._children.kill_child("rabbitmq")
+        self._children.kill_child(self._name)
 
     def _answers(self) -> bool:
         """Return whether both listeners answer; the TLS one opens last, and another process may hold its port."""
@@ -74,7 +95,7 @@ class RabbitMQ:
         folder = self._folder
         return {
             "HOME": str(folder),
-            "RABBITMQ_NODENAME": f"releve-{self.port}@localhost",
+            "RABBITMQ_NODENAME": self.node_name,
             "RABBITMQ_DIST_PORT": str(self._dist_port),
             "RABBITMQ_MNESIA_BASE": str(folder / "data"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
@@ -92,6 +113,25 @@ class RabbitMQ:
 @contextmanager
 def rabbitmq(tls: Certificates) -> Iterator[RabbitMQ]:
     """Yield a running node with an empty vhost.  Raises NotInstalled."""
+    with _nodes(tls, 1) as (node,):
+        node.start()
+        yield node
+
+
+@contextmanager
+def rabbitmq_cluster(tls: Certificates) -> Iterator[list[RabbitMQ]]:
+    """Yield the three running nodes of a cluster with an empty vhost.  Raises NotInstalled."""
+    with _nodes(tls, 3) as nodes:
+        for node in nodes:
+            node.form_cluster([each.node_name for each in nodes])
+            node.begin()  # They wait for each other.
+        for node in nodes:
+            node.wait_until_ready()
+        yield nodes
+
+
+@contextmanager
+def _nodes(tls: Certificates, number: int) -> Iterator[list[RabbitMQ]]:
     epmd = shutil.which("epmd")
     if epmd is None or not PROGRAM.exists():
         raise NotInstalled("no RabbitMQ: apt-get install rabbitmq-server")
@@ -103,6 +143,7 @@ def rabbitmq(tls: Certificates) -> Iterator[RabbitMQ]:
         port = free_port()
         # We start the port mapper ourselves: the node would start one that outlives it.
         children.start("epmd", [epmd, "-address", "127.0.0.1", "-port", str(port)])
-        node = RabbitMQ(folder, children, port, tls)
-        node.start()
-        yield node
+        names = [f"rabbitmq-{each}" for each in range(number)]
+        for name in names:
+            (folder / name).mkdir()
+        yield [RabbitMQ(folder / name, children, port, tls, name) for name in names]

@@ -27,6 +27,7 @@ SERVER_FIXTURES: Final = {
     "postgres_pair",
     "postgres_url",
     "rabbitmq_node",
+    "rabbitmq_nodes",
     "redis_server_url",
     "redis_url",
     "sentinel_redis",
