@@ -19,7 +19,7 @@ from worker.cli.main import cli, find_alias
 SETTINGS = {PREFIX + name.upper() for name in Settings.model_fields}
 SECRET_FILES = {f"{setting}_FILE" for setting in SETTINGS}
 _MAPS_OF_THE_CODE = {"docs/explanation/architecture.md", "docs/explanation/access.md"}
-_PAGES_OF_PROMISES = ("SECURITY.md", "docs/reference/asvs.md")
+_PAGES_OF_PROMISES = ("SECURITY.md", "docs/reference/asvs.md", "docs/how-to/scale-out.md")
 
 
 def links(project: Project) -> Iterator[Fault]:
