@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.routing import APIRoute
 
+from worker import tracing
 from worker.web.api import accounts, invitations, measures, progress
 from worker.web.api.callers import CallerDep
 from worker.web.error_pages import PROBLEM, HttpRefusal
@@ -83,4 +84,13 @@ def create_described_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        # Otherwise FastAPI would send paths, queries and the text of exceptions if the environment asks for it.
+        telemetry={
+            "tracing": tracing.is_on(),
+            "tracer_provider": tracing.provider("web") if tracing.is_on() else None,
+            "operation_spans": False,
+            "metrics": False,
+            "logs": False,
+            "auto_configure": False,
+        },
     )
