@@ -13,11 +13,12 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagate import set_global_textmap
-from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -133,6 +134,18 @@ def _bare(context: SpanContext | None) -> SpanContext | None:
     return context and SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags)
 
 
+class _NoPropagator(TextMapPropagator):
+    """A propagator for all HTTP in this process: no client adds a header, and FastAPI takes none from a request."""
+
+    fields: set[str] = set()
+
+    def extract(self, carrier: Any, context: Context | None = None, *_: Any, **__: Any) -> Context:
+        return context or Context()
+
+    def inject(self, *_: Any, **__: Any) -> None:
+        """Add nothing."""
+
+
 class _Provider(TracerProvider):
     def __init__(self, exporter: AllowedSpans, resource: Resource) -> None:
         super().__init__(resource=resource, shutdown_on_exit=False)
@@ -146,8 +159,7 @@ class _Provider(TracerProvider):
 
 def build_provider(role: str) -> TracerProvider:
     """Return a provider that sends its spans in the background; OTEL_TRACES_SAMPLER chooses the traces."""
-    # Without a propagator, no HTTP client adds a header, and FastAPI takes none from a request.
-    set_global_textmap(CompositePropagator([]))
+    set_global_textmap(_NoPropagator())
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     resource = Resource(
