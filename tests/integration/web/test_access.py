@@ -395,7 +395,7 @@ TABLE = (
         query={"pointId": "{number}", "dateDebut": "2024-07-20", "dateFin": "2024-07-22"},
     ),
     # The operator.
-    for_operator("GET /operator", sees(200, "/operator/logout"), others=sees(200, 'type="password"')),
+    for_operator("GET /operator", sees(200, "/operator/logout", "{campaign}"), others=sees(200, 'type="password"')),
     # The page names accounts with an open invitation, of all tenants, and no others.
     for_operator("GET /operator/invitations", sees(200, *_INVITATIONS), others=_NO_OPERATOR),
     for_operator("GET /operator/access", sees(200, "/operator/logout"), others=_NO_OPERATOR),
