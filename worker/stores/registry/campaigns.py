@@ -258,6 +258,7 @@ def pages(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 def _delete_campaigns(connection: Connection, which: ColumnElement[bool]) -> int:
     theirs = _R.campaign_id.in_(select(CAMPAIGNS.c.id).where(which))
+    connection.execute(_lock(theirs))
     recipients = connection.execute(delete(CAMPAIGN_RECIPIENTS).where(theirs)).rowcount
     return recipients + connection.execute(delete(CAMPAIGNS).where(which)).rowcount
 
