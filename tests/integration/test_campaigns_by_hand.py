@@ -87,7 +87,7 @@ def test_a_list_with_faults_is_refused_whole_with_its_lines(
     unknown = installation.run("campaigns", "add", "--csv", write_list(tmp_path, *lines[:1], *lines[2:]))
     assert unknown.code == 1 and unknown.err.count("no account has this reference") == 30
     assert installation.query_rows("campaigns", "list") == [] and box.messages == []
-    assert "at least one of --expiring" in installation.run("campaigns", "add").err
+    assert "choose the days until the consents end" in installation.run("campaigns", "add").err
 
 
 def test_a_list_is_read_from_the_input(
