@@ -104,15 +104,15 @@ def add(
     choice = CampaignChoice(expiring=expiring, state=state, tenant=tenant, csv=text, per_day=per_day)
     with _open_desk() as desk:
         try:
-            preview = desk.add(choice, parameters.shell_user())
+            campaign, counts = desk.add(choice, parameters.shell_user())
         except CampaignRefused as error:
             for line in error.lines:
                 click.echo(line, err=True)
             raise
-    note_result(preview.campaign.id)
-    counts, rows = preview.counts, [to_row(row) for row in preview.rows]
+        rows = [to_row(row) for row in desk.first_rows(campaign.id)]
+    note_result(campaign.id)
     if as_json:
-        parameters.print_json({**to_row(preview.campaign), "counts": dict(counts), "rows": rows})
+        parameters.print_json({**to_row(campaign), "counts": dict(counts), "rows": rows})
         return
     click.echo(
         f"accounts: {counts['accounts']} ({counts['confirmed']} with a confirmed address, {counts['listed']} with one "
@@ -121,9 +121,7 @@ def add(
     if left_out := [f"{text} {counts[name]}" for name, text in _LEFT_OUT.items() if counts[name]]:
         click.echo(f"accounts left out: {', '.join(left_out)}")
     _ROWS.print(rows, as_json=False)
-    click.echo(
-        f"a sample was mailed to you; read it, then start the campaign: releve campaigns resume {preview.campaign.id}"
-    )
+    click.echo(f"a sample was mailed to you; read it, then start the campaign: releve campaigns resume {campaign.id}")
 
 
 def _describe(campaign: Campaign, counts: Mapping[RecipientState, int], now: datetime) -> dict[str, Any]:

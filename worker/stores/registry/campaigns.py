@@ -16,15 +16,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, insert, null, or_, select, update
 
 from worker.domain.account import AccountState
-from worker.domain.campaign import (
-    CAMPAIGN_LIFE,
-    LEFT,
-    TRANSITIONS,
-    WAITING,
-    Campaign,
-    Recipient,
-    RecipientState,
-)
+from worker.domain.campaign import CAMPAIGN_LIFE, LEFT, TRANSITIONS, WAITING, Campaign, Recipient, RecipientState
 from worker.domain.retry import NOTICE_DELAYS
 from worker.domain.windows import civil_date, local_midnight
 from worker.errors import DataError
@@ -46,27 +38,22 @@ class UnknownCampaign(DataError):
     remedy = "`releve campaigns list` shows the campaigns."
 
 
-class AccountsTaken(DataError):
-    """Another campaign, created a moment before, already asks one of these accounts."""
-
-    remedy = "Add the campaign again: it leaves these accounts out."
-
-
 class CampaignTable(ClockedTable):
     """The campaigns and their recipients. It needs no key: addresses stay sealed. The clock is the fleet's.
 
     A method that takes a campaign's id raises UnknownCampaign if it says so.
     """
 
-    def create(self, campaign: Campaign, recipients: Iterable[Recipient]) -> None:
-        """Insert the campaign, stopped, with its recipients. Raises AccountsTaken."""
+    def create(self, campaign: Campaign, recipients: Iterable[Recipient]) -> bool:
+        """Insert the campaign, stopped, with its recipients; return False if another one asks any of their accounts."""
         rows = [asdict(recipient) for recipient in recipients]
         with self._database.writing(_LOCK) as connection:
             joined = CampaignTable(self._database.join(connection), self._now)
             if any(joined.find_busy([row["account_id"] for row in page]) for page in pages(rows)):
-                raise AccountsTaken("another campaign has just got some of these accounts")
+                return False
             connection.execute(insert(CAMPAIGNS).values(**{**asdict(campaign), "is_running": False}))
             connection.execute(insert(CAMPAIGN_RECIPIENTS), rows)
+            return True
 
     def get(self, campaign_id: str) -> Campaign:
         """Return the campaign. Raises UnknownCampaign."""

@@ -5,7 +5,7 @@ A new campaign's list is an upload, so the sender is checked before the body is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from itertools import islice
 from typing import Annotated, Any, Final
@@ -16,13 +16,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
 
-from worker.accounts.campaigns import CampaignChoice, CampaignRefused, Preview
+from worker.accounts.campaigns import CampaignChoice, CampaignRefused
 from worker.domain.account import OPEN_STATES, AccountState
 from worker.domain.audit_entry import AuditAction
 from worker.domain.campaign import USUAL_PER_DAY, RecipientState
 from worker.domain.exports import defuse
 from worker.domain.windows import civil_date
-from worker.stores.registry.campaigns import AccountsTaken
 from worker.texts import Message
 from worker.web.dependencies import Visit, VisitDep
 from worker.web.error_pages import HttpRefusal
@@ -69,20 +68,14 @@ async def add(visit: VisitDep) -> Response:
 def _add(visit: Visit, form: FormData) -> Response:
     operator = require_form(visit, str(form.get("csrf", "")))
     typed = {name: str(form.get(name, "")).strip() for name in _USUAL}
-
-    def refuse(fault: Message | str, lines: Sequence[Message] = ()) -> Response:
-        note_refusal(visit.request, "campaign_refused")
-        return _list(operator, 422, typed=typed, fault=fault, lines=lines)
-
     try:
         choice = _read_choice(typed, form.get("csv"), titles_of_tenants(visit.registry))
-        preview = visit.access.campaigns.add(choice, operator.operator.actor)
+        campaign, chosen = visit.access.campaigns.add(choice, operator.operator.actor)
     except CampaignRefused as error:
-        return refuse(error.fault, error.lines)
-    except AccountsTaken:
-        return refuse(Message("operator.campaign.wrong.taken", {}))
-    note_subject(visit.request, preview.campaign.id, tenant=choice.tenant)
-    return _show(operator, preview.campaign.id, preview)
+        note_refusal(visit.request, "campaign_refused")
+        return _list(operator, 422, typed=typed, fault=error.fault, lines=error.lines)
+    note_subject(visit.request, campaign.id, tenant=choice.tenant)
+    return _show(operator, campaign.id, chosen)
 
 
 def _read_choice(typed: Mapping[str, str], file: object, tenants: Collection[str]) -> CampaignChoice:
@@ -121,7 +114,7 @@ def show_campaign(visit: OperatorDep, campaign_id: str) -> Response:
     return _show(visit, campaign_id)
 
 
-def _show(visit: OperatorVisit, campaign_id: str, preview: Preview | None = None) -> Response:
+def _show(visit: OperatorVisit, campaign_id: str, chosen: Mapping[str, int] | None = None) -> Response:
     table, desk = visit.registry.campaigns, visit.access.campaigns
     counts = table.count_states(campaign_id)
     is_new = counts[RecipientState.CHOSEN] == sum(counts.values())
@@ -130,8 +123,8 @@ def _show(visit: OperatorVisit, campaign_id: str, preview: Preview | None = None
         "operator_campaign.html",
         campaign=table.get(campaign_id),
         counts=counts,
-        chosen=preview.counts if preview else {},
-        rows=preview.rows if preview else desk.first_rows(campaign_id) if is_new else [],
+        chosen=chosen or {},
+        rows=desk.first_rows(campaign_id) if is_new else [],
         days=table.count_days(campaign_id),
         tenants=titles_of_tenants(visit.registry),
         now=visit.registry.now(),
