@@ -5,6 +5,7 @@ A new campaign's list is an upload, so the sender is checked before the body is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from itertools import islice
@@ -19,7 +20,7 @@ from starlette.formparsers import MultiPartException
 from worker.accounts.campaigns import CampaignChoice, CampaignRefused
 from worker.domain.account import OPEN_STATES, AccountState
 from worker.domain.audit_entry import AuditAction
-from worker.domain.campaign import USUAL_PER_DAY, RecipientState
+from worker.domain.campaign import USUAL_PER_DAY
 from worker.domain.exports import defuse
 from worker.domain.windows import civil_date
 from worker.texts import Message
@@ -43,7 +44,7 @@ from worker.web.request_audit import note_refusal, note_subject
 
 router = APIRouter(prefix=f"{PATH}/campaigns")
 _USUAL: Final = {"days": "30", "state": "", "tenant": "", "per_day": str(USUAL_PER_DAY)}  # What a new form has.
-_LONGEST_NUMBER: Final = 5
+_NUMBER: Final = re.compile("[0-9]{0,5}")
 _COLUMNS: Final = ("account", "reference", "state", "mailed", "error")
 
 
@@ -81,7 +82,7 @@ def _add(visit: Visit, form: FormData) -> Response:
 def _read_choice(typed: Mapping[str, str], file: object, tenants: Collection[str]) -> CampaignChoice:
     """Return what the form says. Raises CampaignRefused."""
     try:
-        if max(map(len, (typed["days"], typed["per_day"]))) > _LONGEST_NUMBER or typed["tenant"] not in ("", *tenants):
+        if not all(map(_NUMBER.fullmatch, (typed["days"], typed["per_day"]))) or typed["tenant"] not in ("", *tenants):
             raise ValueError
         return CampaignChoice(
             expiring=timedelta(days=int(typed["days"])) if typed["days"] else None,
@@ -115,17 +116,16 @@ def show_campaign(visit: OperatorDep, campaign_id: str) -> Response:
 
 
 def _show(visit: OperatorVisit, campaign_id: str, chosen: Mapping[str, int] | None = None) -> Response:
-    table, desk = visit.registry.campaigns, visit.access.campaigns
-    counts = table.count_states(campaign_id)
-    is_new = counts[RecipientState.CHOSEN] == sum(counts.values())
+    table = visit.registry.campaigns
+    campaign, days = table.get(campaign_id), table.count_days(campaign_id)
     return render(
         visit.request,
         "operator_campaign.html",
-        campaign=table.get(campaign_id),
-        counts=counts,
-        chosen=chosen or {},
-        rows=desk.first_rows(campaign_id) if is_new else [],
-        days=table.count_days(campaign_id),
+        campaign=campaign,
+        counts=table.count_states(campaign_id),
+        chosen=chosen,
+        rows=[] if days else visit.access.campaigns.first_rows(campaign_id),
+        days=days,
         tenants=titles_of_tenants(visit.registry),
         now=visit.registry.now(),
         **visit.describe(),
