@@ -400,9 +400,7 @@ class AccountTable(SqlTable):
     def _accounts(self, query: Select[Any]) -> list[Account]:
         return [Account(**row._asdict()) for row in self._database.fetch(query.order_by(ACCOUNTS.c.id))]
 
-    def list_accounts(
-        self, states: Collection[AccountState] | None = None, *, tenant: str | None = None
-    ) -> list[Account]:
-        """Return the accounts in these states (None: all except removed ones), of one tenant or of all, by id."""
+    def list_accounts(self, states: Collection[AccountState] | None = None) -> list[Account]:
+        """Return the accounts in these states (None: all except removed ones), by id."""
         condition = NOT_REMOVED if states is None else ACCOUNTS.c.state.in_(states)
-        return self._accounts(ACCOUNT_QUERY.where(condition, *belongs_to(ACCOUNTS, tenant)))
+        return self._accounts(ACCOUNT_QUERY.where(condition))
