@@ -26,7 +26,7 @@ from worker.clients.suppliers import SUPPLIERS
 from worker.domain.account import OPEN_STATES, Account, AccountState
 from worker.domain.campaign import LINK_LIFE, AddressSource, Campaign, Recipient, RecipientState, is_mailing_hour
 from worker.domain.windows import PARIS, civil_date
-from worker.errors import ConsentStopped, DataError, OperatorFault, UnknownAccount, WorkerError
+from worker.errors import ConsentStopped, DataError, OperatorFault, WorkerError
 from worker.logs import fields
 from worker.stores.database import new_id, place_of
 from worker.stores.encryption import Sealer
@@ -169,14 +169,10 @@ class CampaignDesk:
         if choice.expiring is None and choice.state is None and choice.csv is None:
             raise CampaignRefused(Message("campaign.refused.no_choice", {}))
         campaign = Campaign(new_id(), by, self.registry.now(), str(choice), choice.per_day)
-        counts, mail_ids = dict.fromkeys(_COUNTS, 0), defaultdict[str, str](new_id)
+        counts = dict.fromkeys(_COUNTS, 0)
         accounts, listed = self._choose(choice, counts)
-        recipients = [
-            recipient
-            for page in pages(accounts)
-            for recipient in self._find_recipients(page, listed, campaign, mail_ids, counts)
-        ]
-        counts["mails"] = mails = len(mail_ids)
+        recipients = list(self._find_recipients(accounts, listed, campaign, counts))
+        counts["mails"] = mails = len({one.mail_id for one in recipients})
         if not mails:
             raise CampaignRefused(Message("campaign.refused.nobody", counts))
         if mails > choice.per_day * _MOST_DAYS:
@@ -212,21 +208,17 @@ class CampaignDesk:
     def _find_accounts(self, name: str, by_reference: bool) -> Sequence[Account]:
         if by_reference:
             return self.registry.accounts.find_by_reference(name)
-        with suppress(UnknownAccount):
-            return [self.registry.accounts.get_existing(name)]
-        return []
+        account = self.registry.accounts.find_existing(name)
+        return [account] if account else []
 
     def _find_recipients(
-        self,
-        accounts: Sequence[Account],
-        listed: Mapping[str, str],
-        campaign: Campaign,
-        mail_ids: Mapping[str, str],
-        counts: dict[str, int],
+        self, accounts: Sequence[Account], listed: Mapping[str, str], campaign: Campaign, counts: dict[str, int]
     ) -> Iterator[Recipient]:
-        """Yield the recipients of a page of accounts. ``mail_ids``: by hash of the address, made when missing."""
-        busy = self.registry.campaigns.find_busy([account.id for account in accounts])
-        confirmed, hash_of = self._find_confirmed(accounts), self.mails.addresses.hash
+        mail_ids, hash_of = defaultdict[str, str](new_id), self.mails.addresses.hash
+        busy, confirmed = set[str](), dict[str, list[MailAddress]]()
+        for page in pages(accounts):
+            busy |= self.registry.campaigns.find_busy([account.id for account in page])
+            confirmed |= self._find_confirmed(page)
         for account in accounts:
             rows = confirmed.get(account.id, [])
             # An account of two households with one address gets one mail.

@@ -254,23 +254,19 @@ def _mail_of(recipient_id: str) -> ColumnElement[bool]:
     return _R.mail_id == select(_R.mail_id).where(_R.id == recipient_id).correlate(None).scalar_subquery()
 
 
-def _change(
-    connection: Connection, state: RecipientState, *conditions: ColumnElement[bool], **values: Any
-) -> Sequence[str]:
+def _change(connection: Connection, state: RecipientState, *which: ColumnElement[bool], **values: Any) -> Sequence[str]:
     """Bring the recipients that can come to this state to it; return their ids."""
-    return _update(connection, _R.state.in_(TRANSITIONS.states_before(state)), *conditions, state=state, **values)
+    return _update(connection, _R.state.in_(TRANSITIONS.states_before(state)), *which, state=state, **values)
 
 
-def _answer(
-    connection: Connection, state: RecipientState, now: datetime, *conditions: ColumnElement[bool]
-) -> Sequence[str]:
-    return _change(connection, state, *conditions, answered_at=now, sealed_address=null())
+def _answer(connection: Connection, state: RecipientState, now: datetime, *which: ColumnElement[bool]) -> Sequence[str]:
+    return _change(connection, state, *which, answered_at=now, sealed_address=null())
 
 
-def _lock(*conditions: ColumnElement[bool]) -> Select[tuple[str]]:
-    return select(_R.id).where(*conditions).order_by(_R.id).with_for_update().correlate(None)
+def _lock(*which: ColumnElement[bool]) -> Select[tuple[str]]:
+    return select(_R.id).where(*which).order_by(_R.id).with_for_update().correlate(None)
 
 
-def _update(connection: Connection, *conditions: ColumnElement[bool], **values: Any) -> Sequence[str]:
-    statement = update(CAMPAIGN_RECIPIENTS).where(_R.id.in_(_lock(*conditions))).values(**values)
+def _update(connection: Connection, *which: ColumnElement[bool], **values: Any) -> Sequence[str]:
+    statement = update(CAMPAIGN_RECIPIENTS).where(_R.id.in_(_lock(*which))).values(**values)
     return connection.execute(statement.returning(_R.id)).scalars().all()

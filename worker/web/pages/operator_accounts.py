@@ -35,7 +35,6 @@ from worker.web.pages.operator_access import (
     OperatorVisit,
     titles_of_tenants,
 )
-from worker.web.pages.operator_account import find_account
 from worker.web.pages.sign_in import LONGEST_ADDRESS
 from worker.web.rendering import render, words_of
 from worker.web.request_audit import note_refusal, note_subject
@@ -121,7 +120,7 @@ def search(visit: OperatorForm, wanted: Annotated[str, Form(max_length=LONGEST_A
 def _find(visit: OperatorVisit, text: str) -> Sequence[Account]:
     accounts, number = visit.registry.accounts, "".join(text.split()).upper()
     found = [*accounts.find_by_meter(number)] if is_gas_meter(number) else []
-    found += [account] if (account := find_account(visit.registry, number.lower())) else []
+    found += [account] if (account := accounts.find_existing(number.lower())) else []
     found += accounts.find_by_reference(text) if text else []
     if "@" in text:
         mails = visit.access.mails
