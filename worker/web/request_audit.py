@@ -27,7 +27,8 @@ from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.client_addresses import client_address
 
 log = logging.getLogger("releve.audit")
-_SUBJECTS: Final = ("invitation_id", "right_id", "key_id", "grant_id")  # Path parameters that name a request's subject.
+# Path parameters that name a request's subject.
+_SUBJECTS: Final = ("invitation_id", "right_id", "key_id", "grant_id", "campaign_id")
 # An entry is kept for 400 days, so refused attempts must not fill the registry. What a known actor has done is always
 # recorded. This limit is for a known actor's refused attempts, and for all attempts of unknown visitors at an address.
 TRIES: Final = Rate("audit-tries", calls=60, window_s=3600)
