@@ -32,7 +32,6 @@ ACCEPTED: Final = {
 }
 # What metadata calls them without an SPDX identifier.
 _CLASSIFIERS: Final = {
-    "3-Clause BSD License": "BSD-3-Clause",
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD",
     "ISC License (ISCL)": "ISC",
@@ -98,8 +97,7 @@ def declared_licence(declared: Message) -> str:
     """
     if expression := declared.get("License-Expression"):
         return str(expression)
-    told = str(declared.get("License") or "").strip()
-    if (identifier := _CLASSIFIERS.get(told, told)) in ACCEPTED.keys() - {"BSD"}:
+    if (identifier := str(declared.get("License") or "").strip()) in ACCEPTED.keys() - {"BSD"}:
         return identifier
     classifiers = [
         value.rpartition(" :: ")[2]

@@ -55,7 +55,7 @@ def _one_of(values: Iterable[str]) -> re.Pattern[str]:
 # The form of each attribute's value. No form has room for a meter's number, and no text of others fits any.
 ALLOWED: Final[Mapping[str, re.Pattern[str]]] = {
     _METHOD: _one_of(_METHODS),
-    _ROUTE: re.compile(r"/[a-z_.{}/-]*"),  # The route's template, in which each parameter is a name in braces.
+    _ROUTE: re.compile(r"/[a-z_.:{}/-]*"),  # The route's template, in which each parameter is a name in braces.
     _STATUS: re.compile(r"[1-5]\d\d"),
     _ERROR: _one_of(ERROR_KINDS),
     **{
@@ -137,7 +137,9 @@ def _bare(context: SpanContext | None) -> SpanContext | None:
 class _NoPropagator(TextMapPropagator):
     """A propagator for all HTTP in this process: no client adds a header, and FastAPI takes none from a request."""
 
-    fields: set[str] = set()
+    @property
+    def fields(self) -> set[str]:
+        return set()
 
     def extract(self, carrier: Any, context: Context | None = None, *_: Any, **__: Any) -> Context:
         return context or Context()

@@ -246,6 +246,14 @@ def test_a_history_has_a_trace_for_each_window(run: Run) -> None:
         assert len([one for one in run.trace_of(span) if one.name == STEPS[3]]) <= 2, "two series that a request began"
 
 
+def test_what_a_task_of_beat_sends_begins_traces_of_its_own(run: Run) -> None:
+    (started,) = (span for span in named(run, "tasks.nightly.sync_account") if not span.parent)
+    sent = [
+        span for span in named(run, STEPS[0]) if span.attributes["releve.chain"] == started.attributes["releve.chain"]
+    ]
+    assert sent and not any(span.trace == started.trace for span in sent)
+
+
 def test_spans_tell_outcomes_and_kinds_of_errors(run: Run) -> None:
     told = {
         (span.name, span.attributes.get("releve.outcome"), span.attributes.get("releve.error"))
