@@ -1,8 +1,8 @@
-"""What a trace may tell, and its way to the collector. This is the only place that lets something out.
+"""What a trace may tell, and its way to the collector: nothing leaves but through ``AllowedSpans``.
 
-Each span is built anew from the names and attributes below, whatever made it. All else stays here: events, links, the
-text of an exception, addresses, statements, what the environment says of the host. An attribute whose value doesn't
-have the allowed form is left out.
+A span that leaves is built from the names and attributes below, whatever made the original. All else stays here:
+events, links, the texts of exceptions, addresses, statements, and what the environment says of the host. An attribute
+whose value doesn't have the allowed form is left out.
 """
 
 from __future__ import annotations
@@ -28,23 +28,15 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 from worker.domain.answers import AnswerKind
 from worker.domain.series import Series
 from worker.metrics import ERROR_KINDS, OTHER, STATUSES, TOKEN_REFUSED
-from worker.tracing import PREFIX
 
 log = logging.getLogger("releve.tracing")
 _SCOPE: Final = InstrumentationScope("releve")
-_METHOD, _ROUTE, _STATUS = "http.request.method", "http.route", "http.response.status_code"
-_ERROR: Final = PREFIX + "error"
-_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "_OTHER")
+_METHOD, _ROUTE = "http.request.method", "http.route"
 _INNER: Final = ("supplier call", "supplier request", "quota permit", "measures", "registry")
 _NAME: Final = re.compile(rf"tasks\.[a-z_]+\.[a-z_]+|{'|'.join(_INNER)}")
-_UNKNOWN: Final = "other"
-# Grid operators, of tasks; names of presets, of calls.
-SUPPLIERS: Final = (
-    *("enedis", "enedis-2026", "enedis-v4", "enedis-v5", "conso-api", "grdf", "grdf-adict", "grdf-adict-sandbox"),
-)
 _TIMEOUT_S: Final = 3.0  # Of one batch, with its retries.
-_GRACE_S: Final = 3.0
-# Their lines may quote the collector's address, which may contain a password; our line below tells of a failure.
+_PAUSE_S: Final = 4.0  # After a batch that failed. A process also ends sooner if the collector is down.
+# Their lines may quote the collector's address, which may contain a password. Our own line tells of a failure.
 _QUIET: Final = ("opentelemetry.exporter", "opentelemetry.sdk._shared_internal")
 
 
@@ -52,27 +44,24 @@ def _one_of(values: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, values)))
 
 
-# The form of each attribute's value. No form has room for a meter's number, and no text of others fits any.
+# The form of each attribute's value; a name without a dot leaves as ``releve.<name>``. No form has room for a meter's
+# number, and no text that people or other systems write fits one.
 ALLOWED: Final[Mapping[str, re.Pattern[str]]] = {
-    _METHOD: _one_of(_METHODS),
+    _METHOD: _one_of(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "_OTHER")),
     _ROUTE: re.compile(r"/[a-z_.:{}/-]*"),  # The route's template, in which each parameter is a name in braces.
-    _STATUS: re.compile(r"[1-5]\d\d"),
-    _ERROR: _one_of(ERROR_KINDS),
-    **{
-        PREFIX + name: form
-        for name, form in {
-            "run": re.compile(r"\d{8}T\d{6}\.\d{6}"),
-            "chain": re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
-            "series": _one_of(Series),
-            "supplier": _one_of(SUPPLIERS),
-            "api": _one_of(("data", "token")),
-            "status": _one_of(STATUSES),
-            "operation": _one_of(("read", "write", "erase", "create")),
-            "outcome": _one_of(("done", "retry", "failed", "ignored", TOKEN_REFUSED, OTHER, *AnswerKind)),
-            "tries": re.compile(r"\d{1,4}"),
-            "wait_s": re.compile(r"\d{1,7}(\.\d{1,3})?"),
-        }.items()
-    },
+    "http.response.status_code": re.compile(r"[1-5]\d\d"),
+    "run": re.compile(r"\d{8}T\d{6}\.\d{6}"),
+    "chain": re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+    "series": _one_of(Series),
+    # Grid operators, of tasks; and the presets of suppliers, of calls.
+    "supplier": re.compile(r"enedis(-2026|-v4|-v5)?|conso-api|grdf(-adict(-sandbox)?)?"),
+    "api": _one_of(("data", "token")),
+    "status": _one_of(STATUSES),
+    "operation": _one_of(("read", "write", "erase", "create")),
+    "outcome": _one_of(("done", "retry", "failed", "ignored", TOKEN_REFUSED, OTHER, *AnswerKind)),
+    "error": _one_of(ERROR_KINDS),
+    "tries": re.compile(r"\d{1,4}"),
+    "wait_s": re.compile(r"\d{1,7}(\.\d{1,3})?"),
 }
 
 
@@ -81,13 +70,15 @@ class AllowedSpans(SpanExporter):
 
     def __init__(self, exporter: SpanExporter, resource: Resource) -> None:
         self._exporter, self._resource = exporter, resource
-        self._is_failing, self._ends_at = False, float("inf")
+        self._is_failing, self._paused_until = False, 0.0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        if time.monotonic() > self._ends_at:
+        if time.monotonic() < self._paused_until:
             return SpanExportResult.FAILURE
         result = self._exporter.export([self._allowed(span) for span in spans])
         is_failing = result is not SpanExportResult.SUCCESS
+        if is_failing:
+            self._paused_until = time.monotonic() + _PAUSE_S
         if is_failing and not self._is_failing:
             log.warning("traces are not sent: the collector of OTEL_EXPORTER_OTLP_ENDPOINT doesn't take them")
         elif self._is_failing and not is_failing:
@@ -95,24 +86,20 @@ class AllowedSpans(SpanExporter):
         self._is_failing = is_failing
         return result
 
-    def end_soon(self) -> None:
-        """From some seconds on, send nothing more, so that a collector that is down doesn't hold up the exit."""
-        self._ends_at = time.monotonic() + _GRACE_S
-
     def shutdown(self) -> None:
         self._exporter.shutdown()
 
     def _allowed(self, span: ReadableSpan) -> ReadableSpan:
         attributes = {
-            name: value
+            name if "." in name else f"releve.{name}": value
             for name, value in (span.attributes or {}).items()
             if name in ALLOWED and ALLOWED[name].fullmatch(str(value))
         }
-        is_error = span.status.status_code is StatusCode.ERROR or _ERROR in attributes
+        is_error = span.status.status_code is StatusCode.ERROR or "releve.error" in attributes
         return ReadableSpan(
             name=_name(span, attributes),
-            context=_bare(span.context),
-            parent=_bare(span.parent),
+            context=_without_state(span.context),
+            parent=_without_state(span.parent),
             resource=self._resource,
             attributes=attributes,
             kind=span.kind,
@@ -125,12 +112,11 @@ class AllowedSpans(SpanExporter):
 
 def _name(span: ReadableSpan, attributes: Mapping[str, object]) -> str:
     if span.kind is SpanKind.SERVER:
-        return " ".join(str(attributes[part]) for part in (_METHOD, _ROUTE) if part in attributes) or _UNKNOWN
-    return span.name if _NAME.fullmatch(span.name) else _UNKNOWN
+        return " ".join(str(attributes[part]) for part in (_METHOD, _ROUTE) if part in attributes) or "other"
+    return span.name if _NAME.fullmatch(span.name) else "other"
 
 
-def _bare(context: SpanContext | None) -> SpanContext | None:
-    """Return the context without its trace state."""
+def _without_state(context: SpanContext | None) -> SpanContext | None:
     return context and SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags)
 
 
@@ -148,27 +134,13 @@ class _NoPropagator(TextMapPropagator):
         """Add nothing."""
 
 
-class _Provider(TracerProvider):
-    def __init__(self, exporter: AllowedSpans, resource: Resource) -> None:
-        super().__init__(resource=resource, shutdown_on_exit=False)
-        self._exporter = exporter
-        self.add_span_processor(BatchSpanProcessor(exporter))
-
-    def shutdown(self) -> None:
-        self._exporter.end_soon()
-        super().shutdown()
-
-
 def build_provider(role: str) -> TracerProvider:
     """Return a provider that sends its spans in the background; OTEL_TRACES_SAMPLER chooses the traces."""
     set_global_textmap(_NoPropagator())
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    resource = Resource(
-        {
-            "service.name": f"releve-{role}",
-            "service.version": version("releve"),
-            "service.instance.id": str(uuid.uuid4()),
-        }
-    )
-    return _Provider(AllowedSpans(OTLPSpanExporter(timeout=_TIMEOUT_S), resource), resource)
+    names = {"service.name": f"releve-{role}", "service.version": version("releve")}
+    resource = Resource({**names, "service.instance.id": str(uuid.uuid4())})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(AllowedSpans(OTLPSpanExporter(timeout=_TIMEOUT_S), resource)))
+    return provider

@@ -1,9 +1,8 @@
 """Traces with OpenTelemetry, on if OTEL_EXPORTER_OTLP_ENDPOINT is set: from a web request over tasks to the supplier.
 
 FastAPI makes the spans of requests, ``task_span`` those of tasks, and ``span`` those inside both. A message carries the
-trace in its header ``traceparent``. No request to another system carries a trace, and no request from outside begins
-one of its own choice. ``worker.exported_spans`` decides what is sent. While tracing is off, this module imports nothing
-of OpenTelemetry.
+trace in its header ``traceparent``. No request to another system carries a trace, and no request from outside chooses
+one. ``worker.exported_spans`` decides what is sent. While tracing is off, this module imports nothing of OpenTelemetry.
 """
 
 from __future__ import annotations
@@ -11,20 +10,18 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.errors import WorkerError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span
 
 ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
-PREFIX: Final = "releve."  # Of the names of our attributes.
 TRACEPARENT: Final = "traceparent"
-_NEEDED: Final = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 _lock = threading.Lock()
 _providers: list[TracerProvider] = []  # The process's only provider, once there is one.
 
@@ -33,34 +30,24 @@ def is_on() -> bool:
     return bool(os.environ.get(ENDPOINT))
 
 
-def lacks_package() -> bool:
-    """Return whether tracing is on, but its packages aren't installed."""
-    return is_on() and not all(map(_is_installed, _NEEDED))
+def provider(role: str) -> TracerProvider | None:
+    """Return the provider of this process, which the first call creates; so each forked process has its own.
 
-
-def _is_installed(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ModuleNotFoundError:  # A parent of the package is missing.
-        return False
-
-
-def provider(role: str) -> TracerProvider:
-    """Return the provider of this process; the first call creates it, so each forked process has its own.
-
-    ``role``: the service's name is ``releve-<role>``.
+    ``role``: the service's name is ``releve-<role>``. Returns None while tracing is off.
     """
+    if not is_on():
+        return None
+    from worker.exported_spans import build_provider
+
     with _lock:
         if not _providers:
-            from worker.exported_spans import build_provider
-
             _providers.append(build_provider(role))
             atexit.register(shut_down)
         return _providers[0]
 
 
 def shut_down() -> None:
-    """Send the last spans. The exporter waits some seconds at most."""
+    """Send the last spans, for some seconds at most."""
     for opened in _providers:
         opened.shutdown()
 
@@ -68,12 +55,7 @@ def shut_down() -> None:
 @contextmanager
 def span(name: str, **attributes: Any) -> Iterator[None]:
     """Trace the block if it runs in a traced request or task. Of an error, the span gets only the kind."""
-    if not _is_traced():
-        yield
-        return
-    with _tracer().start_as_current_span(
-        name, attributes=_named(attributes), record_exception=False, set_status_on_exception=False
-    ):
+    with _start(name, attributes) if _current_span() else nullcontext():
         try:
             yield
         except WorkerError as error:
@@ -81,35 +63,28 @@ def span(name: str, **attributes: Any) -> Iterator[None]:
             raise
 
 
-@contextmanager
-def task_span(name: str, traceparent: object, **attributes: Any) -> Iterator[None]:
+def task_span(name: str, traceparent: object, **attributes: Any) -> AbstractContextManager[Any]:
     """Trace a task, as a part of the trace that its message names, or else as the root of a trace."""
     if not is_on():
-        yield
-        return
+        return nullcontext()
     from opentelemetry.context import Context
     from opentelemetry.trace import SpanKind
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     carrier = {TRACEPARENT: traceparent} if isinstance(traceparent, str) else {}
     context = TraceContextTextMapPropagator().extract(carrier, Context())
-    with _tracer().start_as_current_span(
-        name, context, SpanKind.CONSUMER, _named(attributes), record_exception=False, set_status_on_exception=False
-    ):
-        yield
+    return _start(name, attributes, context=context, kind=SpanKind.CONSUMER)
 
 
 def note(**attributes: Any) -> None:
     """Add attributes to the current span."""
-    if _is_traced():
-        from opentelemetry.trace import get_current_span
-
-        get_current_span().set_attributes(_named(attributes))
+    if span := _current_span():
+        span.set_attributes(_without_none(attributes))
 
 
 def message_headers() -> dict[str, str]:
     """Return the header that makes a message a part of the current trace; empty if there is none."""
-    if not _is_traced():
+    if not _current_span():
         return {}
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -118,17 +93,21 @@ def message_headers() -> dict[str, str]:
     return {TRACEPARENT: carrier[TRACEPARENT]}
 
 
-def _is_traced() -> bool:
+def _current_span() -> Span | None:
     if not is_on():
-        return False
+        return None
     from opentelemetry.trace import get_current_span
 
-    return get_current_span().get_span_context().is_valid
+    current = get_current_span()
+    return current if current.get_span_context().is_valid else None
 
 
-def _tracer() -> Any:
-    return provider("worker").get_tracer("releve")
+def _start(name: str, attributes: dict[str, Any], **options: Any) -> AbstractContextManager[Any]:
+    if (opened := provider("worker")) is None:
+        return nullcontext()
+    options |= {"attributes": _without_none(attributes), "record_exception": False, "set_status_on_exception": False}
+    return opened.get_tracer("releve").start_as_current_span(name, **options)
 
 
-def _named(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {PREFIX + name: value for name, value in attributes.items() if value is not None}
+def _without_none(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if value is not None}

@@ -18,6 +18,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 from config.settings import ConfigError
 from tests.golden.test_outside_names import all_routes, pretend_app
 from tests.support.servers import ROOT
+from worker import exported_spans
 from worker.clients.suppliers import SUPPLIERS
 from worker.domain.series import Series
 from worker.exported_spans import ALLOWED, AllowedSpans
@@ -86,10 +87,13 @@ def test_routes_suppliers_and_series_have_the_allowed_form() -> None:
         assert [path for path in paths if not ALLOWED["http.route"].fullmatch(path)] == []
     presets = {preset.name for supplier in SUPPLIERS.values() for preset in supplier.presets.values()}
     operators = {series.description.supplier for series in Series}
-    assert [name for name in presets | operators if not ALLOWED["releve.supplier"].fullmatch(name)] == []
+    assert [name for name in presets | operators if not ALLOWED["supplier"].fullmatch(name)] == []
 
 
-def test_a_failing_collector_is_logged_once_until_it_takes_spans_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_collector_is_logged_once_until_it_takes_spans_again(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exported_spans, "_PAUSE_S", 0)
     caplog.set_level(logging.INFO, "releve.tracing")
     kept = Kept()
     exporter = AllowedSpans(kept, Resource({}))
@@ -104,7 +108,8 @@ def test_a_failing_collector_is_logged_once_until_it_takes_spans_again(caplog: p
 
 
 def test_without_its_extra_tracing_is_refused_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry.sdk", None)  # As if it weren't installed.
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)  # As if it weren't installed.
+    monkeypatch.delitem(sys.modules, "worker.exported_spans")
     check_tracing()
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:4318")
     with pytest.raises(ConfigError, match=r"^OTEL_EXPORTER_OTLP_ENDPOINT needs the extra otel: .*'releve\[otel\]'"):

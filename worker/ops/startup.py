@@ -125,8 +125,12 @@ def warn_of_unknown_settings() -> None:
 
 def check_tracing() -> None:
     """Raise ConfigError if traces are wanted, but the packages for them are missing."""
-    if tracing.lacks_package():
-        raise ConfigError(f"{tracing.ENDPOINT} needs the extra otel: pip install 'releve[otel]', or unset the variable")
+    if tracing.is_on():
+        try:
+            import worker.exported_spans  # noqa: F401
+        except ImportError:
+            text = f"{tracing.ENDPOINT} needs the extra otel: pip install 'releve[otel]', or unset the variable"
+            raise ConfigError(text) from None
 
 
 @contextmanager

@@ -33,6 +33,8 @@ _SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {
     "patch": [_BY_TOKEN],
     "delete": [_BY_TOKEN, {"session": [], "csrf": []}],
 }
+# Otherwise FastAPI might send paths, queries and the texts of exceptions, as the environment asks it to.
+_NO_OTHER_TELEMETRY: Final = dict.fromkeys(("operation_spans", "metrics", "logs", "auto_configure"), False)
 _FOR_CLIENTS: Final = ("/api/invitations", "/api/audit")  # A household's session may call none of these.
 
 
@@ -77,6 +79,8 @@ class _DescribedApp(FastAPI):
 
 def create_described_app() -> FastAPI:
     """Return an application, still without routes, whose OpenAPI description names how each call is authenticated."""
+    traces = {"tracing": tracing.is_on(), "tracer_provider": tracing.provider("web")}
+    telemetry: Any = traces | _NO_OTHER_TELEMETRY
     return _DescribedApp(
         title="Releve API",  # Generators make the name of a package from it.
         version=version("releve"),
@@ -84,13 +88,5 @@ def create_described_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
-        # Otherwise FastAPI would send paths, queries and the text of exceptions if the environment asks for it.
-        telemetry={
-            "tracing": tracing.is_on(),
-            "tracer_provider": tracing.provider("web") if tracing.is_on() else None,
-            "operation_spans": False,
-            "metrics": False,
-            "logs": False,
-            "auto_configure": False,
-        },
+        telemetry=telemetry,
     )
