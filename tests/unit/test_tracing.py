@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,14 +16,14 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from config.settings import ConfigError
 from tests.golden.test_outside_names import all_routes, pretend_app
+from tests.support.commands import run_releve
 from tests.support.servers import ROOT
 from worker import exported_spans
 from worker.clients.suppliers import SUPPLIERS
 from worker.domain.series import Series
 from worker.exported_spans import ALLOWED, AllowedSpans
-from worker.ops.startup import check_tracing
+from worker.ops import startup
 from worker.tracing import ENDPOINT
 
 METER = "98765432109801"
@@ -107,13 +108,27 @@ def test_a_failing_collector_is_logged_once_until_it_takes_spans_again(
     ]
 
 
-def test_without_its_extra_tracing_is_refused_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)  # As if it weren't installed.
-    monkeypatch.delitem(sys.modules, "worker.exported_spans")
-    check_tracing()
+@pytest.fixture
+def without_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tracing be wanted, but its packages be missing."""
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:4318")
-    with pytest.raises(ConfigError, match=r"^OTEL_EXPORTER_OTLP_ENDPOINT needs the extra otel: .*'releve\[otel\]'"):
-        check_tracing()
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    monkeypatch.delitem(sys.modules, "worker.exported_spans")
+
+
+@pytest.mark.usefixtures("without_extra")
+@pytest.mark.parametrize("command", ["web", "up"])
+def test_without_its_extra_tracing_is_refused_with_one_line(command: str, tmp_path: Path) -> None:
+    result = run_releve(tmp_path, {"RELEVE_ENEDIS_URL": "http://127.0.0.1:1"}, command)
+    assert result.code == 1
+    assert result.error_line.startswith("releve: OTEL_EXPORTER_OTLP_ENDPOINT needs the extra otel: pip install 'rele")
+
+
+@pytest.mark.usefixtures("without_extra")
+def test_a_worker_does_not_start_without_it_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "limit_remote_control", lambda: None)  # It would change Celery for all tests.
+    with pytest.raises(SystemExit, match="^releve: OTEL_EXPORTER_OTLP_ENDPOINT needs the extra otel"):
+        startup.prepare_worker()
 
 
 _OF_WORKER = """
