@@ -120,14 +120,14 @@ def without_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("command", ["web", "up"])
 def test_without_its_extra_tracing_is_refused_with_one_line(command: str, tmp_path: Path) -> None:
     result = run_releve(tmp_path, {"RELEVE_ENEDIS_URL": "http://127.0.0.1:1"}, command)
-    assert result.code == 1
+    assert result.code == 2
     assert result.error_line.startswith("releve: OTEL_EXPORTER_OTLP_ENDPOINT needs the extra otel: pip install 'rele")
 
 
 @pytest.mark.usefixtures("without_extra")
 def test_a_worker_does_not_start_without_it_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(startup, "limit_remote_control", lambda: None)  # It would change Celery for all tests.
-    with pytest.raises(SystemExit, match="^releve: OTEL_EXPORTER_OTLP_ENDPOINT needs the extra otel"):
+    with pytest.raises(SystemExit, match=r"^releve: OTEL_EXPORTER_OTLP_ENDPOINT needs the extra otel"):
         startup.prepare_worker()
 
 
