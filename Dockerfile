@@ -5,13 +5,15 @@
 ARG BASE=python:3.13-slim-bookworm
 FROM ${BASE} AS build
 WORKDIR /src
+# run, or otel: the same and what tracing needs, which takes 2 MB of memory in each process.
+ARG PACKAGES=run
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PIP_ONLY_BINARY=:all:
 COPY requirements requirements
 RUN python -m venv /tools \
  && /tools/bin/pip install --require-hashes -r requirements/build.lock -r requirements/tools.lock
 # Compiled now: the file system is read-only later.
 RUN python -m venv --without-pip /opt/releve \
- && /tools/bin/pip --python /opt/releve/bin/python install --require-hashes --compile -r requirements/run.lock
+ && /tools/bin/pip --python /opt/releve/bin/python install --require-hashes --compile -r requirements/${PACKAGES}.lock
 # The commit for `releve --version` and the label; empty where it is unknown, for there is no git in here:
 # --build-arg SOURCE_COMMIT=$(git rev-parse HEAD)
 ARG SOURCE_COMMIT=

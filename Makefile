@@ -99,6 +99,8 @@ lock: $(TOOLS)/.installed
 	$(COMPILE) --group pyproject.toml:build --output-file requirements/build.lock
 	$(COMPILE) --group pyproject.toml:tools --output-file requirements/tools.lock
 	$(COMPILE) --build-constraints requirements/build.lock setup.cfg --output-file requirements/run.lock
+	$(COMPILE) --build-constraints requirements/build.lock setup.cfg --extra otel --constraints requirements/run.lock \
+	  --output-file requirements/otel.lock
 	$(COMPILE) --build-constraints requirements/build.lock setup.cfg --all-extras --constraints requirements/run.lock \
 	  --output-file requirements/dev.lock
 

@@ -27,11 +27,13 @@ from tests.support.registries import close_account
 from worker.accounts.meter_names import save_name
 from worker.accounts.prices import set_prices
 from worker.domain.account import LONGEST_METER_NAME, AccountState
+from worker.domain.campaign import Campaign, Recipient
 from worker.domain.completeness import DayLedger
 from worker.domain.prices.own_prices import read_own_prices
 from worker.domain.series import Series
 from worker.domain.sessions import KeyKind
 from worker.domain.windows import ONE_DAY
+from worker.stores.database import new_id
 from worker.web.api.callers import CSRF_HEADER
 from worker.web.dependencies import OPERATOR_COOKIE, SESSION_COOKIE, load_session
 
@@ -190,13 +192,25 @@ def pages_of_strangers(site: Site) -> dict[str, str]:
     }
 
 
-def leave_a_trail(api: ApiService) -> str:
+def leave_a_trail(api: ApiService, cast: Cast) -> str:
     """Let a program and a household do what the audit trail keeps; return the text of an operator's cookie."""
-    cast = Cast(api, 51)
     household = api.browser(cast.other_home.id)
     api.client().post(f"/api/accounts/{cast.home.id}/pause")
     household.post(f"/accounts/{cast.other_home.id}/stop", data={"csrf": household.headers[CSRF_HEADER]})
     return cast.client(OPERATOR).cookies[OPERATOR_COOKIE]
+
+
+def answer_a_campaign(api: ApiService, cast: Cast) -> str:
+    """Let the first account of another campaign answer, and return the campaign."""
+    table, new = api.parts.stores.registry.campaigns, new_id()
+    now = api.parts.stores.now()
+    recipients = [
+        Recipient(id=new_id(), campaign_id=new, account_id=id_, mail_id=id_, created_at=now, next_attempt_at=now)
+        for id_ in (cast.other_home.id, cast.neighbours_home.id)
+    ]
+    table.create(Campaign(new, "the cast", now, "--expiring 30d", 200), recipients)
+    assert table.note_refused(recipient_id=recipients[0].id)
+    return new
 
 
 def sign_in_twice(api: ApiService, accounts: set[str]) -> str:
@@ -214,12 +228,15 @@ def visits(site: Site) -> list[tuple[dict[str, str], dict[str, str]]]:
     of_households = pages_of_households(site.api)
     accounts = {re.split("[?/]", page)[0] for page in of_households.values()}
     of_households = {name: f"accounts/{page}" for name, page in of_households.items()}
-    account = of_households["late-month"]
+    account, cast = of_households["late-month"], Cast(site.api, 51)
     of_operators = {
         "operator": "operator",
         "operator-codes": "operator/accounts?code=VENDOR_DOWN.ANSWER_BROKEN_OFF",
         "operator-accounts": "operator/accounts",
         "operator-account": f"operator/{account}",
+        "operator-campaigns": "operator/campaigns",
+        "operator-campaign-new": f"operator/campaigns/{cast.campaign_id}",
+        "operator-campaign": f"operator/campaigns/{answer_a_campaign(site.api, cast)}",
         "operator-audit": "operator/audit",
         "operator-audit-none": "operator/audit?until=2026-01-01",
     }
@@ -229,7 +246,7 @@ def visits(site: Site) -> list[tuple[dict[str, str], dict[str, str]]]:
             {SESSION_COOKIE: sign_in_twice(site.api, accounts)},
             of_households | {"home-connected": "", "access": "access", "sessions": "access/sessions"},
         ),
-        ({OPERATOR_COOKIE: leave_a_trail(site.api)}, of_operators),
+        ({OPERATOR_COOKIE: leave_a_trail(site.api, cast)}, of_operators),
     ]
 
 

@@ -103,16 +103,15 @@ def test_what_the_supplier_says_is_stored_with_when_it_began(rights: RightTable)
     assert (active.state, active.state_since, active.proof) == (RightState.ACTIVE, LATER, None)
 
 
-def test_pages_hold_what_is_asked_for(rights: RightTable) -> None:
+def test_lists_hold_what_is_asked_for(rights: RightTable) -> None:
     states = {"a": RightState.ACTIVE, "b": RightState.PENDING, "c": RightState.REVOKED, "d": RightState.ACTIVE}
     insert(rights, *(replace(RIGHT, id=name, state=state) for name, state in states.items()))
     insert(rights, replace(RIGHT, id="e", withdraw_since=NOW), replace(RIGHT, id="f", opened_at=NOW))
     insert(rights, replace(RIGHT, id="g", state=RightState.ACTIVE, opened_at=NOW))
-    assert [right.id for right in rights.page("grdf")] == ["a", "b", "c", "d", "f", "g"]
-    assert [right.id for right in rights.page("grdf", "b", 2)] == ["c", "d"]
-    assert [right.id for right in rights.page("grdf", pending_only=True)] == ["b", "f"]
-    assert rights.page("enedis") == []
-    assert [right.id for right in rights.page_all("d")] == ["e", "f", "g"]
+    assert [right.id for right in rights.of_supplier("grdf")] == ["a", "b", "c", "d", "f", "g"]
+    assert [right.id for right in rights.of_supplier("grdf", pending_only=True)] == ["b", "f"]
+    assert rights.of_supplier("enedis") == []
+    assert [right.id for right in rights.list_all()] == ["a", "b", "c", "d", "e", "f", "g"]
 
 
 def test_accounts_without_a_right_are_listed_until_one_is_found(registry: Registry, rights: RightTable) -> None:
@@ -228,7 +227,7 @@ def test_rights_are_sealed_anew_under_a_new_key(registry: Registry, rights: Righ
     assert rotate_seals(registry.database, newer, RIGHT_SEALS) == 1
     with_new_key = RightTable(registry.database, registry_sealer(new_key), KeyedHashes(["k" * 40]))
     assert with_new_key.find("r1") == RIGHT
-    assert rights.page("grdf") == []  # Without its key it is left out.
+    assert rights.list_all() == []  # Without its key it is left out.
 
 
 @pytest.mark.parametrize(

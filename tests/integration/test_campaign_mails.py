@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -25,11 +25,12 @@ from tests.support.parts import Parts
 from tests.support.registries import close_account
 from tests.support.waiting import until
 from worker.accounts.asserted_accounts import AccountAssertion
-from worker.accounts.campaigns import CAMPAIGN_TICKET, CampaignChoice, CampaignDesk, CampaignRefused, Preview
+from worker.accounts.campaigns import CAMPAIGN_TICKET, CampaignChoice, CampaignDesk, CampaignRefused
 from worker.domain.account import AccountState
-from worker.domain.campaign import AddressSource, Recipient, RecipientState
+from worker.domain.campaign import AddressSource, Campaign, Recipient, RecipientState
 from worker.domain.retry import NOTICE_DELAYS
 from worker.errors import StoreUnavailable
+from worker.stores.registry.campaigns import CampaignTable
 from worker.stores.registry.tables import ACCOUNTS, CAMPAIGN_RECIPIENTS
 
 SOON, LATE = date(2024, 8, 4), date(2025, 1, 1)
@@ -61,16 +62,16 @@ class Office:
         assert access.mails.addresses.set(household, address, language)
         return household
 
-    def add(self, csv: str | None = None, *, run: bool = True, **choice: Any) -> Preview:
+    def add(self, csv: str | None = None, *, run: bool = True, **choice: Any) -> tuple[Campaign, Mapping[str, int]]:
         if not choice and csv is None:
             choice = {"expiring": WANTED}
-        preview = self.desk.add(CampaignChoice(csv=csv, **{"per_day": 200, **choice}), "cli:ada")
+        campaign, counts = self.desk.add(CampaignChoice(csv=csv, **{"per_day": 200, **choice}), "cli:ada")
         self.sample = self.box.messages[-1]
         self.box.messages.clear()
         self.box.recipients.clear()
         if run:
-            self.registry.campaigns.set_running(preview.campaign.id, running=True)
-        return preview
+            self.registry.campaigns.set_running(campaign.id, running=True)
+        return campaign, counts
 
     def recipients(self) -> list[Recipient]:
         rows = self.registry.database.fetch(select(CAMPAIGN_RECIPIENTS))
@@ -127,9 +128,9 @@ def test_the_accounts_of_a_choice_are_mailed_or_counted(office: Office) -> None:
     lines = {listed: CLEO, off: "off@example.org", confirmed: "conf@example.org", late: "late@example.org"}
     csv = "account;mail\n" + "".join(f"{account};{address}\n" for account, address in lines.items())
 
-    preview = office.add(csv, expiring=WANTED, state=None, run=False)
+    campaign, counts = office.add(csv, expiring=WANTED, state=None, run=False)
 
-    assert preview.counts == {
+    assert counts == {
         "accounts": 2,
         "mails": 2,
         "confirmed": 1,
@@ -140,17 +141,16 @@ def test_the_accounts_of_a_choice_are_mailed_or_counted(office: Office) -> None:
         "not_renewable": 1,
         "outside": 1,
     }
-    rows = {row.account: (row.last_day, row.source, row.address) for row in preview.rows}
+    rows = {row.account: (row.last_day, row.source, row.address) for row in office.desk.first_rows(campaign.id)}
     assert rows == {
         confirmed: (SOON, AddressSource.CONFIRMED, "a…@example.org"),
         listed: (SOON, AddressSource.LIST, "c…@example.org"),
     }
-    assert {row.account for row in office.desk.first_rows(preview.campaign.id)} == set(rows)
-    kept = [one for one in office.recipients() if one.campaign_id == preview.campaign.id]
+    kept = [one for one in office.recipients() if one.campaign_id == campaign.id]
     assert {one.account_id: one.sealed_address is None for one in kept} == {confirmed: True, listed: False}
     assert CLEO not in str([one.sealed_address for one in kept])
-    assert preview.campaign.choice == "--expiring 30d --csv"
-    assert not office.registry.campaigns.get(preview.campaign.id).is_running
+    assert campaign.choice == "--expiring 30d --csv"
+    assert not office.registry.campaigns.get(campaign.id).is_running
 
 
 def test_a_list_alone_chooses_its_accounts_and_one_reference_names_several(office: Office) -> None:
@@ -159,21 +159,22 @@ def test_a_list_alone_chooses_its_accounts_and_one_reference_names_several(offic
         assertion.add(f"3000164001000{n}", "cli:ada", reference="Contract 7", consented_on=NOW.date())[0].id
         for n in (1, 2)
     ]
-    preview = office.add("reference,mail\n contract  7 ,anne@example.org\n")
-    assert (preview.counts["accounts"], preview.counts["mails"]) == (2, 1)
-    assert {(row.account, row.reference) for row in preview.rows} == {(one, "Contract 7") for one in twins}
+    campaign, counts = office.add("reference,mail\n contract  7 ,anne@example.org\n")
+    assert (counts["accounts"], counts["mails"]) == (2, 1)
+    rows = office.desk.first_rows(campaign.id)
+    assert {(row.account, row.reference) for row in rows} == {(one, "Contract 7") for one in twins}
     assert office.desk.send_due() is False and office.mailed_to() == [ANNE]
     assert all(office.link(one) in office.text() for one in office.recipients())
-    left = [(row.account, row.reference, row.state) for row in office.desk.left_rows(preview.campaign.id)]
+    left = [(row.account, row.reference, row.state) for row in office.desk.left_rows(campaign.id)]
     assert sorted(left) == sorted((one, "Contract 7", RecipientState.MAILED) for one in twins)
 
 
 @pytest.mark.parametrize(
     "csv, choice, words",
     [
-        (None, {"state": None}, "at least one of --expiring"),
+        (None, {"state": None}, "choose the days"),
         (None, {"state": AccountState.PAUSED}, "no chosen account can be mailed"),
-        (None, {"expiring": WANTED, "per_day": 0}, "give --per-day 1 or more"),
+        (None, {"expiring": WANTED, "per_day": 0}, "choose at least 1 mail a day"),
         ("reference,mail\nnobody's,anne@example.org\n", {"per_day": 9}, "because of 1 line"),
         ("account,mail\nnobody\0,anne@example.org\n", {"per_day": 9}, "because of 1 line"),
     ],
@@ -200,6 +201,15 @@ def test_without_a_sample_for_the_operator_nothing_is_created(
         with pytest.raises(CampaignRefused, match=words):
             office.add()
         assert office.registry.campaigns.list_campaigns() == []
+
+
+def test_accounts_that_another_campaign_has_just_got_are_refused(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.household(office.account(1))
+    monkeypatch.setattr(CampaignTable, "create", lambda *_: False)
+    with pytest.raises(CampaignRefused, match="another campaign has just chosen some"):
+        office.add()
 
 
 # The mail
@@ -262,9 +272,9 @@ def test_a_lists_address_reads_nothing_of_the_account_in_both_languages(
 
 def test_the_sample_shows_a_mail_of_each_kind_and_no_link_that_works(office: Office) -> None:
     office.household(office.account(1))
-    preview = office.add(f"account,mail\n{office.account(2)},{CLEO}\n", expiring=WANTED)
+    campaign, _ = office.add(f"account,mail\n{office.account(2)},{CLEO}\n", expiring=WANTED)
     text = text_of(office.sample)
-    assert office.sample["To"] == "support@example.org" and f"releve campaigns resume {preview.campaign.id}" in text
+    assert office.sample["To"] == "support@example.org" and f"releve campaigns resume {campaign.id}" in text
     assert "Compteur …0001 (Enedis)" in text and "Compteur Enedis." in text
     assert not any(office.link(one) in text for one in office.recipients()) and text.count("/renew#…\n") == 3
 
@@ -293,12 +303,12 @@ def test_a_mail_is_tried_again_when_the_service_is_at_fault(
     for number, address in enumerate((ANNE, BEN)):
         office.household(office.account(number), address=address)
     office.box.refused = dict.fromkeys((ANNE, BEN), answer)
-    preview = office.add()
+    campaign, _ = office.add()
     with caplog.at_level(logging.INFO, "releve"):
         assert office.desk.send_due() is False
     assert [one.attempts for one in office.recipients()].count(0) == 1, "the round ends"
     assert office.states() == [RecipientState.CHOSEN] * 2
-    assert {row.error for row in office.desk.left_rows(preview.campaign.id)} == {"", "not accepted"}
+    assert {row.error for row in office.desk.left_rows(campaign.id)} == {"", "not accepted"}
     office.box.refused = {}
     office.at += NOTICE_DELAYS[0]
     office.desk.send_due()
@@ -374,11 +384,11 @@ def test_a_bug_in_one_mail_ends_only_the_round_and_quotes_nothing(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     office.household(office.account(1))
-    preview = office.add()
+    campaign, _ = office.add()
     with monkeypatch.context() as patch:
         patch.setattr(CampaignDesk, "_compose", lambda *_: int(ANNE))
         assert office.desk.send_due() is False
-    (row,) = office.desk.left_rows(preview.campaign.id)
+    (row,) = office.desk.left_rows(campaign.id)
     assert (row.error, row.state) == ("ValueError", RecipientState.CHOSEN)
 
 

@@ -49,10 +49,8 @@ def test_a_campaign_is_added_shown_started_stopped_and_removed(
 ) -> None:
     account, _ = add_accounts(installation, 2)
     added = installation.releve("campaigns", "add", "--csv", write_list(tmp_path, f"=C 0;{ADDRESS}"))
-    assert (
-        "accounts: 1 (0 with a confirmed address, 1 with one of the list); mails: 1" in added.out
-        and "c…@example.org" in added.out
-    )
+    assert "1  Chosen accounts" in added.out and "1  Accounts with an address of the list" in added.out
+    assert "confirmed" not in added.out and "c…@example.org" in added.out
     assert ADDRESS not in added.out + added.err and "300016400" not in added.out
     (listed,) = installation.query_rows("campaigns", "list")
     assert (listed["state"], listed["recipients"], listed["left"]) == ("stopped", 1, 1)
@@ -87,7 +85,7 @@ def test_a_list_with_faults_is_refused_whole_with_its_lines(
     unknown = installation.run("campaigns", "add", "--csv", write_list(tmp_path, *lines[:1], *lines[2:]))
     assert unknown.code == 1 and unknown.err.count("no account has this reference") == 30
     assert installation.query_rows("campaigns", "list") == [] and box.messages == []
-    assert "at least one of --expiring" in installation.run("campaigns", "add").err
+    assert "choose the days until the consents end" in installation.run("campaigns", "add").err
 
 
 def test_a_list_is_read_from_the_input(

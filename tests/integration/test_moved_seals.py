@@ -152,7 +152,7 @@ def test_a_right_of_access(parts: Parts) -> None:
         parts.stores.registry.rights.insert(connection, right)
         parts.stores.registry.rights.insert(connection, replace(right, id="r2", meter="GI123456"))
     move(parts, RIGHT_SEALS, "r1", "r2")
-    assert [one.id for one in parts.stores.registry.rights.page("grdf")] == ["r1"]
+    assert [one.id for one in parts.stores.registry.rights.of_supplier("grdf")] == ["r1"]
 
 
 def test_a_kept_answer_and_a_sample(parts: Parts) -> None:

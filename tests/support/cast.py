@@ -26,9 +26,11 @@ from tests.support.grants import give_grant
 from tests.support.household_pages import record_outcome
 from tests.support.operators import NAME, signed_in
 from worker.domain.account import DEFAULT_TENANT, AccountState
+from worker.domain.campaign import Campaign, Recipient
 from worker.domain.series import USUAL_SERIES
 from worker.domain.sessions import Role, Scope
 from worker.runtime.consent_parts import build_inviter
+from worker.stores.database import new_id
 from worker.web.api.callers import CSRF_HEADER
 
 HOLDER: Final = "holder"
@@ -77,7 +79,7 @@ class Cast:
     """The members of the cast at one service: three homes, and a new client of a member at each call of ``client``.
 
     ``neighbours_home`` belongs to another tenant. ``invitation_id`` and ``neighbours_invitation_id`` are invitations to
-    the first home and to that one.
+    the first home and to that one. ``campaign_id`` is a campaign that asks the first home.
     """
 
     def __init__(self, service: ApiService, first_number: int, state: AccountState = AccountState.READY) -> None:
@@ -90,6 +92,7 @@ class Cast:
         self.neighbours_invitation_id = inviter.invite_account(self.neighbours_home.id, "the cast")[0].id
         stack = service.parts.stores.registry.proxy_clients.create("A stack", [STACK], DEFAULT_TENANT, pkce=False)[0]
         self.proxy_client_id = stack.id
+        self.campaign_id = self._add_campaign()
         self.grant_id = give_grant(service.parts, stack.id, self.home.number)
 
     def client(self, member: str) -> TestClient:
@@ -119,6 +122,21 @@ class Cast:
             return service.client(tenant=OTHER_TENANT)
         scopes = [scope for scope, name in PROGRAMS.items() if name == member]
         return service.client(*scopes) if scopes else service.stranger()
+
+    def _add_campaign(self) -> str:
+        """Return a campaign that asks the first home."""
+        now = self._service.parts.stores.now()
+        campaign = Campaign(new_id(), "the cast", now, "--csv", 200)
+        recipient = Recipient(
+            id=new_id(),
+            campaign_id=campaign.id,
+            account_id=self.home.id,
+            mail_id=new_id(),
+            created_at=now,
+            next_attempt_at=now,
+        )
+        self._service.parts.stores.registry.campaigns.create(campaign, [recipient])
+        return campaign.id
 
     def _log_in(self, role: Role) -> TestClient:
         return signed_in(self._service.app, self._service.parts, name=NAME if role is Role.ADMIN else "bob", role=role)

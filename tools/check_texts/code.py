@@ -213,12 +213,14 @@ def requirements(project: Project) -> Iterator[Fault]:
     config.read_string(setup.text)
     running = [Requirement(line) for line in config["options"]["install_requires"].split("\n") if line]
     tests = [Requirement(line) for line in config["options.extras_require"]["dev"].split("\n") if line]
-    for requirement in (*running, *tests):
+    # What only tracing imports, behind its switch.
+    tracing = [Requirement(line) for line in config["options.extras_require"].get("otel", "").split("\n") if line]
+    for requirement in (*running, *tracing, *tests):
         if requirement.marker is None or requirement.marker.evaluate():
             installed = _version_of(requirement.name)
             if not requirement.specifier.contains(installed, prereleases=True):
                 yield setup.fault(requirement.name, f"{requirement} is asked for, and installed is {installed}: make")
-    names: set[str] = {canonicalize_name(requirement.name) for requirement in running}
+    names: set[str] = {canonicalize_name(requirement.name) for requirement in (*running, *tracing)}
     names |= {part for name in names for part in _PARTS_OF.get(name, ())}
     distributions = packages_distributions()
     ours = {*sys.stdlib_module_names, *PACKAGES}

@@ -26,7 +26,7 @@ from worker.clients.suppliers import SUPPLIERS
 from worker.domain.account import OPEN_STATES, Account, AccountState
 from worker.domain.campaign import LINK_LIFE, AddressSource, Campaign, Recipient, RecipientState, is_mailing_hour
 from worker.domain.windows import PARIS, civil_date
-from worker.errors import ConsentStopped, DataError, OperatorFault, UnknownAccount, WorkerError
+from worker.errors import ConsentStopped, DataError, OperatorFault, WorkerError
 from worker.logs import fields
 from worker.stores.database import new_id, place_of
 from worker.stores.encryption import Sealer
@@ -47,7 +47,9 @@ _COUNTS: Final = ("accounts", "mails", "confirmed", "listed", *_LEFT_OUT, "outsi
 _MOST_DAYS: Final = 40  # Working days; in CAMPAIGN_LIFE there are at least 42, without holidays.
 _ROUND: Final = 50  # Mails, after which notices have their turn.
 _ROWS: Final = 10
-Letter = Sequence[tuple[Recipient, Account]]  # Those with a confirmed address come first.
+# Each recipient of a mail with its account and present address; None: it may not be mailed. Those with a confirmed
+# address come first.
+Letter = Sequence[tuple[Recipient, Account, MailAddress | None]]
 
 
 class CampaignRefused(DataError):
@@ -92,15 +94,6 @@ class CampaignRow:
     state: RecipientState
     mailed_at: datetime | None
     error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """A campaign that was added. ``counts``: numbers of accounts, but ``mails``, and ``outside``: lines of the list."""
-
-    campaign: Campaign
-    counts: Mapping[str, int]
-    rows: Sequence[CampaignRow]
 
 
 def read_list(text: str) -> tuple[bool, list[tuple[int, str, str]]]:
@@ -167,30 +160,28 @@ class CampaignDesk:
     presets: Mapping[str, Preset]
     language: str
 
-    def add(self, choice: CampaignChoice, by: str) -> Preview:
-        """Mail the operator a sample, then create the campaign, stopped.
+    def add(self, choice: CampaignChoice, by: str) -> tuple[Campaign, Mapping[str, int]]:
+        """Mail the operator a sample, then create the campaign, stopped, and return it with its counts.
 
-        Raises CampaignRefused, AccountsTaken and StoreUnavailable; nothing is created then.
+        The counts are numbers of accounts, but ``mails``, and ``outside``: lines of the list. Raises CampaignRefused
+        and StoreUnavailable; nothing is created then.
         """
         if choice.expiring is None and choice.state is None and choice.csv is None:
             raise CampaignRefused(Message("campaign.refused.no_choice", {}))
         campaign = Campaign(new_id(), by, self.registry.now(), str(choice), choice.per_day)
-        counts, mail_ids = dict.fromkeys(_COUNTS, 0), defaultdict[str, str](new_id)
+        counts = dict.fromkeys(_COUNTS, 0)
         accounts, listed = self._choose(choice, counts)
-        recipients = [
-            recipient
-            for page in pages(accounts)
-            for recipient in self._find_recipients(page, listed, campaign, mail_ids, counts)
-        ]
-        counts["mails"] = mails = len(mail_ids)
+        recipients = list(self._find_recipients(accounts, listed, campaign, counts))
+        counts["mails"] = mails = len({one.mail_id for one in recipients})
         if not mails:
             raise CampaignRefused(Message("campaign.refused.nobody", counts))
         if mails > choice.per_day * _MOST_DAYS:
             raise CampaignRefused(Message("campaign.refused.slow", {"mails": mails, "least": -(-mails // _MOST_DAYS)}))
         self._mail_sample(campaign, recipients)
-        self.registry.campaigns.create(campaign, recipients)
+        if not self.registry.campaigns.create(campaign, recipients):
+            raise CampaignRefused(Message("campaign.refused.taken", {}))
         log.info("campaign added", extra=fields(id=campaign.id, by=by, **counts))
-        return Preview(campaign, counts, list(self._rows(recipients[:: -(-len(recipients) // _ROWS)])))
+        return campaign, counts
 
     def _choose(self, choice: CampaignChoice, counts: dict[str, int]) -> tuple[list[Account], dict[str, str]]:
         """Return the chosen accounts, and the list's address by account. Raises CampaignRefused."""
@@ -217,21 +208,17 @@ class CampaignDesk:
     def _find_accounts(self, name: str, by_reference: bool) -> Sequence[Account]:
         if by_reference:
             return self.registry.accounts.find_by_reference(name)
-        with suppress(UnknownAccount):
-            return [self.registry.accounts.get_existing(name)]
-        return []
+        account = self.registry.accounts.find_existing(name)
+        return [account] if account else []
 
     def _find_recipients(
-        self,
-        accounts: Sequence[Account],
-        listed: Mapping[str, str],
-        campaign: Campaign,
-        mail_ids: Mapping[str, str],
-        counts: dict[str, int],
+        self, accounts: Sequence[Account], listed: Mapping[str, str], campaign: Campaign, counts: dict[str, int]
     ) -> Iterator[Recipient]:
-        """Yield the recipients of a page of accounts. ``mail_ids``: by hash of the address, made when missing."""
-        busy = self.registry.campaigns.find_busy([account.id for account in accounts])
-        confirmed, hash_of = self._find_confirmed(accounts), self.mails.addresses.hash
+        mail_ids, hash_of = defaultdict[str, str](new_id), self.mails.addresses.hash
+        busy, confirmed = set[str](), dict[str, list[MailAddress]]()
+        for page in pages(accounts):
+            busy |= self.registry.campaigns.find_busy([account.id for account in page])
+            confirmed |= self._find_confirmed(page)
         for account in accounts:
             rows = confirmed.get(account.id, [])
             # An account of two households with one address gets one mail.
@@ -271,8 +258,8 @@ class CampaignDesk:
         """Mail the operator one mail of each kind. Raises CampaignRefused if it isn't accepted."""
         kinds = {one.source: one for one in recipients}
         mails = [
-            "\n\n".join(self._compose([(one, account)], self.language if one.household_id else ""))
-            for one, account, _ in self._look_up(kinds.values())
+            "\n\n".join(self._compose([each], self.language if each[0].household_id else ""))
+            for each in self._look_up(kinds.values())
         ]
         subject = translate("notice.prefix", self.language) + translate("campaign.sample.subject", self.language)
         text = "\n\n----\n\n".join([translate("campaign.sample.text", self.language, id=campaign.id), *mails])
@@ -324,14 +311,13 @@ class CampaignDesk:
                 letters[self.mails.addresses.hash(found.address)].append((one, account, found))
         for letter in letters.values():
             first, _, to = letter[0]
-            subject, text = self._compose([(one, account) for one, account, _ in letter], to.language)
+            subject, text = self._compose(letter, to.language)
             headers = unsubscribe_headers(self.mails.off_link(to.household_id)) if to.household_id else {}
             if fault := self.mails.mail_service.send(to.address, subject, text, first.mail_id, headers):
                 return fault
         return None if letters else _NO_ADDRESS
 
-    def _look_up(self, recipients: Collection[Recipient]) -> list[tuple[Recipient, Account, MailAddress | None]]:
-        """Return each recipient with its account and present address; None if it may not be mailed."""
+    def _look_up(self, recipients: Collection[Recipient]) -> Letter:
         accounts = self.registry.accounts.get_many({one.account_id for one in recipients})
         confirmed = self._find_confirmed(accounts.values())
         found = {one.id: self._find_address(one, confirmed.get(one.account_id, [])) for one in recipients}
@@ -348,7 +334,7 @@ class CampaignDesk:
         """Return the subject and the text of a mail; in both languages if ``language`` is empty."""
         languages = (language,) if language else LANGUAGES
         titles = {tenant.id: tenant.title for tenant in self.registry.tenants.list_tenants()}
-        names = {titles.get(account.tenant) or translate("app.name", languages[0]): None for _, account in letter}
+        names = {titles.get(account.tenant) or translate("app.name", languages[0]): None for _, account, _ in letter}
         service = ", ".join(names)
         subject = " / ".join(translate("campaign.mail.subject", each) for each in languages)
         texts = ["\n\n".join(self._write(letter, each, service)) for each in languages]
@@ -356,10 +342,10 @@ class CampaignDesk:
         return prefix + subject, "\n\n--\n\n".join(texts) + "\n"
 
     def _write(self, letter: Letter, language: str, service: str) -> Iterator[str]:
-        names = {account.supplier: translate(f"supplier.{account.supplier}", language) for _, account in letter}
+        names = {account.supplier: translate(f"supplier.{account.supplier}", language) for _, account, _ in letter}
         first, supplier = letter[0][0], ", ".join(names.values())
         yield translate(f"campaign.mail.{first.source}", language, service=service, supplier=supplier)
-        for one, account in letter:
+        for one, account, _ in letter:
             what = self._describe(one, account, language, names[account.supplier])
             has_share = self.presets[account.supplier].consent_style == "autorisation"
             yield f"{what} {translate('renew.share', language)}" if has_share else what

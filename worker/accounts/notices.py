@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, assert_never
@@ -19,7 +18,7 @@ from worker.domain.account import DEFAULT_TENANT, Account, AccountState
 from worker.domain.completeness import COMPARED_SERIES, find_missing_curve
 from worker.domain.notice import Notice, NoticeKind
 from worker.domain.windows import civil_date
-from worker.errors import NotDelivered, UnknownAccount
+from worker.errors import NotDelivered
 from worker.logs import fields
 from worker.stores.registry import Registry
 from worker.stores.registry.notices import MAX_ATTEMPTS, NoticeTable, build_notices
@@ -45,7 +44,7 @@ class NoticeSender:
         notice = self.registry.notices.claim(notice_id, self.now())
         if notice is None:
             return False
-        account = self._find_account(notice)
+        account = self.registry.accounts.find_existing(notice.account_id) if notice.account_id else None
         if not self._still_applies(notice, account):
             self.registry.notices.delete(notice.id)
             return False
@@ -64,14 +63,11 @@ class NoticeSender:
             raise NotDelivered(f"{notice.channel}: not set up any more")
         channel.send(compose_message(notice))
 
-    def _find_account(self, notice: Notice) -> Account | None:
-        """Return the account that the notice is about; None for a notice to the operator or a removed account."""
-        with suppress(UnknownAccount):
-            return self.registry.accounts.get_existing(notice.account_id) if notice.account_id else None
-        return None
-
     def _still_applies(self, notice: Notice, account: Account | None) -> bool:
-        """Return whether the notice still applies; not if the holder has acted or a campaign replaces it."""
+        """Return whether the notice still applies; not if the holder has acted or a campaign replaces it.
+
+        ``account``: None for a notice to the operator, and for a removed account.
+        """
         if account is None:
             return notice.account_id is None
         match notice.kind:
@@ -88,9 +84,8 @@ class NoticeSender:
                 (NoticeKind.ACCOUNT_CLOSED | NoticeKind.ALERT | NoticeKind.MONTH)
                 | (NoticeKind.INCIDENT | NoticeKind.INCIDENT_OVER | NoticeKind.SUPPLIER_CHANGED)
                 | (NoticeKind.TOKEN_ENDS | NoticeKind.GATEWAY_BANNED | NoticeKind.OUTPUT_FAILS)
+                | (NoticeKind.RIGHT_PROOF_AWAITED | NoticeKind.RIGHT_PROOF_ENDS | NoticeKind.RIGHT_PROOF_REJECTED)
             ):
-                return True
-            case NoticeKind.RIGHT_PROOF_AWAITED | NoticeKind.RIGHT_PROOF_ENDS | NoticeKind.RIGHT_PROOF_REJECTED:
                 return True
             case _:
                 assert_never(notice.kind)
@@ -98,18 +93,10 @@ class NoticeSender:
     def _record_failure(self, notice: Notice, error: NotDelivered) -> None:
         self.registry.notices.record_failure(notice.id, str(error))
         abandoned = notice.attempts >= MAX_ATTEMPTS
-        log.log(
-            logging.ERROR if abandoned else logging.WARNING,
-            "notice given up" if abandoned else "notice not taken",
-            extra=fields(
-                id=notice.id,
-                kind=notice.kind,
-                account_id=notice.account_id,
-                channel=notice.channel,
-                attempts=notice.attempts,
-                reason=str(error),
-            ),
-        )
+        line = "notice given up" if abandoned else "notice not taken"
+        about = {name: getattr(notice, name) for name in ("id", "kind", "account_id", "channel", "attempts")}
+        extra = fields(**about, reason=str(error))
+        log.log(logging.ERROR if abandoned else logging.WARNING, line, extra=extra)
 
 
 def notify_missing_curves(registry: Registry, refusals: RefusalPolicy) -> int:

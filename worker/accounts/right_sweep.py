@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Final, TypeVar
@@ -85,7 +85,7 @@ class RightSweep:
         self, name: str, clients: SupplierClients, summary: RightSummary, *, pending_only: bool
     ) -> None:
         without: list[Account] = [] if pending_only else self.outcomes.registry.rights.list_accounts_without(name)
-        by_meter = _by_meter(list(self._pages(name, pending_only=pending_only)))
+        by_meter = _by_meter(self.outcomes.registry.rights.of_supplier(name, pending_only=pending_only))
         meters = [*by_meter, *(account.usage_point_id for account in without if account.usage_point_id)]
         checked: list[Right] = []
         session, longest = clients.application_session(), clients.rights.longest_list
@@ -99,12 +99,6 @@ class RightSweep:
         summary.checked += len(checked)
         if not pending_only:
             summary.ended += self._set_aside(checked)
-
-    def _pages(self, supplier: str, *, pending_only: bool) -> Iterator[Right]:
-        after = ""
-        while page := self.outcomes.registry.rights.page(supplier, after, pending_only=pending_only):
-            yield from page
-            after = page[-1].id
 
     def _follow(self, rights: Sequence[Right], records: Sequence[RightRecord], summary: RightSummary) -> list[Right]:
         """Store and return a meter's rights as the supplier lists them now; open accounts for newly active rights."""

@@ -22,23 +22,15 @@ from worker.domain.audit_entry import AuditAction
 from worker.domain.campaign import LEFT, USUAL_PER_DAY, Campaign, RecipientState
 from worker.domain.exports import defuse
 from worker.runtime.web_access import build_web
+from worker.texts import translate
 
 _CAMPAIGNS: Final = Listing(
     "campaign=id, state, recipients, to mail=chosen, connected, refused, left, a day=per_day?, created_at?",
     "no campaigns yet: `releve campaigns add --help` shows how to add one",
 )
-_ROWS: Final = Listing("account, reference…?, tenant?, last day=last_day, source, address…", "no mail can be sent")
-_DAYS: Final = Listing(
-    "day, mailed, opened, asked, connected, refused, address refused=address_refused", "nothing was mailed yet"
-)
+_ROWS: Final = Listing("account, reference…?, tenant?, last_day, source, address…", "no mail can be sent")
+_DAYS: Final = Listing("day, mailed, opened, asked, connected, refused, address_refused", "nothing was mailed yet")
 _LEFT: Final = ("account", "reference", "state", "mailed_at", "error")
-_LEFT_OUT: Final = {
-    "no_address": "no address",
-    "mails_off": "mails switched off",
-    "busy": "asked by another campaign",
-    "not_renewable": "can't be renewed here",
-    "outside": "lines of the list outside the choice",
-}
 _id_argument = click.argument("campaign_id", metavar="ID")
 
 
@@ -104,26 +96,21 @@ def add(
     choice = CampaignChoice(expiring=expiring, state=state, tenant=tenant, csv=text, per_day=per_day)
     with _open_desk() as desk:
         try:
-            preview = desk.add(choice, parameters.shell_user())
+            campaign, counts = desk.add(choice, parameters.shell_user())
         except CampaignRefused as error:
             for line in error.lines:
                 click.echo(line, err=True)
             raise
-    note_result(preview.campaign.id)
-    counts, rows = preview.counts, [to_row(row) for row in preview.rows]
+        rows = [to_row(row) for row in desk.first_rows(campaign.id)]
+    note_result(campaign.id)
     if as_json:
-        parameters.print_json({**to_row(preview.campaign), "counts": dict(counts), "rows": rows})
+        parameters.print_json({**to_row(campaign), "counts": dict(counts), "rows": rows})
         return
-    click.echo(
-        f"accounts: {counts['accounts']} ({counts['confirmed']} with a confirmed address, {counts['listed']} with one "
-        f"of the list); mails: {counts['mails']}"
-    )
-    if left_out := [f"{text} {counts[name]}" for name, text in _LEFT_OUT.items() if counts[name]]:
-        click.echo(f"accounts left out: {', '.join(left_out)}")
+    for name, number in counts.items():
+        if number:
+            click.echo(f"{number:6}  {translate(f'operator.campaign.count.{name}', 'en')}")
     _ROWS.print(rows, as_json=False)
-    click.echo(
-        f"a sample was mailed to you; read it, then start the campaign: releve campaigns resume {preview.campaign.id}"
-    )
+    click.echo(f"a sample was mailed to you; read it, then start the campaign: releve campaigns resume {campaign.id}")
 
 
 def _describe(campaign: Campaign, counts: Mapping[RecipientState, int], now: datetime) -> dict[str, Any]:

@@ -8,7 +8,7 @@ Rights are access rights to gas meters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -40,7 +40,6 @@ from worker.ops.logging_setup import warn
 from worker.runtime.consent_parts import build_consent, build_inviter
 from worker.runtime.sync_parts import build_sync
 from worker.stores.registry import Registry
-from worker.stores.registry.accounts import PAGE
 from worker.stores.registry.api_tokens import require_tenant
 
 _OF_GAS: Final = ("check", "proof")
@@ -127,7 +126,7 @@ def consents(
             rows = [_request_row(stores.registry, request) for request in consent.requests.list_held()]
             _REQUESTS.print(rows, as_json=as_json, limit=limit)
         elif rights:
-            rows = [_right_row(right, brief=not as_json) for right in _all_rights(stores.registry)]
+            rows = [_right_row(right, brief=not as_json) for right in stores.registry.rights.list_all()]
             _RIGHTS.print(rows, as_json=as_json, limit=limit, tenant=tenant)
         elif invitations:
             found = stores.registry.invitations.list_invitations(open_only, limit, tenant=tenant)
@@ -140,7 +139,9 @@ def consents(
                 until, state=state, limit=limit, tenant=tenant
             )
             empty = "no consent ends within this time" if expiring is not None else ""
-            _CONSENTS.print_all(_consent_rows(stores.registry, accounts, today), as_json=as_json, empty=empty)
+            proofs = stores.registry.consents.newest_proofs([account.id for account in accounts])
+            consent_rows = (_consent_row(account, proofs.get(account.id), today) for account in accounts)
+            _CONSENTS.print_all(consent_rows, as_json=as_json, empty=empty)
 
 
 @consents.command(audit=READS)
@@ -187,13 +188,6 @@ def show(account_id: str) -> None:
         made_at = to_plain(stores.now())
     chain = {"verifies": not faults, "last_row": summary.head.sequence, "hash": summary.head.hash, "faults": faults}
     parameters.print_json({"account": account_id, "made_at": made_at, "rows": rows, "chain": chain})
-
-
-def _consent_rows(registry: Registry, accounts: Sequence[Account], today: date) -> Iterator[dict[str, Any]]:
-    for first in range(0, len(accounts), PAGE):
-        page = accounts[first : first + PAGE]
-        proofs = registry.consents.newest_proofs([account.id for account in page])
-        yield from (_consent_row(account, proofs.get(account.id), today) for account in page)
 
 
 def _consent_row(account: Account, proof: ConsentProof | None, today: date) -> dict[str, Any]:
@@ -438,13 +432,6 @@ def check(as_json: bool) -> None:
         "their holder"
     )
     parameters.print_result(row, line, as_json=as_json)
-
-
-def _all_rights(registry: Registry) -> Iterator[Right]:
-    after = ""
-    while page := registry.rights.page_all(after):
-        yield from page
-        after = page[-1].id
 
 
 def _read_proof(file: Path) -> bytes:

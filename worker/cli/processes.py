@@ -67,6 +67,7 @@ def up(host: str, port: int, flower_port: int | None, no_log_files: bool) -> Non
     settings = get_settings()
     announce_pretend_time(settings, warn)
     startup.check_credentials(settings)
+    startup.check_tracing()
     address = public_url(settings, host, port)
     if warning := startup.find_plain_http(settings, address, host):
         warn(warning)
@@ -182,6 +183,7 @@ def web(host: str, port: int) -> None:
 
     settings = get_settings()
     configure_process(settings)
+    startup.check_tracing()
     announce_pretend_time(settings, warn)
     address = public_url(settings, host, port)
     if warning := startup.find_plain_http(settings, address, host):

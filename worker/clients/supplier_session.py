@@ -30,7 +30,7 @@ from oauthlib.oauth2 import Client, WebApplicationClient
 from requests_oauthlib import OAuth2Session
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
-from worker import errors
+from worker import errors, tracing
 from worker.clients.endpoints import Endpoints, TokenMode
 from worker.clients.http_calls import MOST_BYTES, BoundedHttp, one_large_reader
 from worker.clients.ndjson import StreamedValues, StreamLimits, read_values
@@ -260,13 +260,24 @@ class SupplierSession:
     def _request(
         self, method: str, path: str, interpret: Callable[[Reply], ResultT], limits: StreamLimits | None, **content: Any
     ) -> ResultT:
+        with tracing.span("supplier call", supplier=self._endpoints.preset.name):
+            result = self._exchange(method, path, interpret, limits, **content)
+            outcome = result.kind if isinstance(result, Answer) else OTHER
+            ANSWERS.labels(outcome, current_lane()).inc()
+            tracing.note(outcome=outcome)
+            return result
+
+    def _exchange(
+        self, method: str, path: str, interpret: Callable[[Reply], ResultT], limits: StreamLimits | None, **content: Any
+    ) -> ResultT:
         preset, url, permit = self._endpoints.preset, self._endpoints.base_url + path, ""
         mode = preset.token_mode
 
         def send(token: Token) -> Reply | None:
             """Return the reply; None if it refuses the token."""
             nonlocal permit
-            permit = self._permits.take_permit(preset.quota_of(path))
+            with tracing.span("quota permit"):
+                permit = self._permits.take_permit(preset.quota_of(path))
             release = partial(self._permits.release_permit, permit)
             reply = self._transport.send(method, url, token, limits, on_unsent=release, **content)
             if not token_refused(reply, mode):
@@ -283,14 +294,12 @@ class SupplierSession:
                 raise errors.TokenRefused(REFUSED_FOR_GOOD)
             raise errors.ApplicationRefused(_APPLICATION_REFUSED.format(preset.title))
         try:
-            result = interpret(reply)
+            return interpret(reply)
         except errors.WorkerError as error:
             ANSWERS.labels(error_kind(error), current_lane()).inc()
             if isinstance(error, errors.RateLimited):
                 self._permits.close_gate(error.retry_after_s or 0.0, permit, error.code)
             raise
-        ANSWERS.labels(result.kind if isinstance(result, Answer) else OTHER, current_lane()).inc()
-        return result
 
 
 class Transport:
@@ -337,7 +346,7 @@ class Transport:
         session: OAuth2Session = self._local.session
         # The token's expiry is left out, so that the supplier, not the local clock, decides whether the token is valid.
         session.token = {"access_token": token.access, "token_type": "Bearer"}
-        with _network_errors(on_unsent):
+        with tracing.span("supplier request", api="data"), _network_errors(on_unsent):
             response = session.request(
                 method,
                 as_signed(url),
@@ -358,7 +367,11 @@ class Transport:
         ``client`` must have no scope. Otherwise oauthlib would compare this scope with the scope of the answer and, if
         the supplier has added a word, raise a Warning; the token would then be lost.
         """
-        with _network_errors(on_unsent), self._new_session(client, "token") as session:
+        with (
+            tracing.span("supplier request", api="token"),
+            _network_errors(on_unsent),
+            self._new_session(client, "token") as session,
+        ):
             yield session
 
     def _new_session(self, client: Client, api: Literal["data", "token"]) -> OAuth2Session:
@@ -386,6 +399,7 @@ class _CountedHttp(BoundedHttp):
             response = super().send(request, *args, **kwargs)
             status = "429" if response.status_code == 429 else f"{response.status_code // 100}xx"
         finally:
+            tracing.note(status=status)
             CALLS.labels(self._api, status, current_lane()).inc()
             CALL_SECONDS.labels(self._api).observe(time.perf_counter() - began)
         return response

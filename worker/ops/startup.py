@@ -31,6 +31,7 @@ from celery.beat import PersistentScheduler
 from config.settings import SIMULATOR_SECRET, ConfigError, Settings, get_settings
 from config.unknown_settings import removed_settings, unknown_settings
 from config.validation import AMQP_SCHEMES
+from worker import tracing
 from worker.clients.grdf import GRDF
 from worker.domain.networks import is_loopback_host, is_public_host
 from worker.errors import StoreUnavailable, WorkerError
@@ -122,6 +123,16 @@ def warn_of_unknown_settings() -> None:
         log.warning(line)
 
 
+def check_tracing() -> None:
+    """Raise ConfigError if traces are wanted, but the packages for them are missing."""
+    if tracing.is_on():
+        try:
+            import worker.exported_spans  # noqa: F401
+        except ImportError:
+            text = f"{tracing.ENDPOINT} needs the extra otel: pip install 'releve[otel]', or unset the variable"
+            raise ConfigError(text) from None
+
+
 @contextmanager
 def _exit_with_one_line() -> Iterator[None]:
     """End the process with one line if the settings or a server are at fault; also usable as a decorator."""
@@ -157,6 +168,7 @@ def prepare_worker() -> None:
     """Check the settings and open the stores before the first task; exit with one line if that fails."""
     limit_remote_control()
     settings = get_settings()
+    check_tracing()
     announce_pretend_time(settings, log.warning)
     warn_of_unknown_settings()
     check_credentials(settings)

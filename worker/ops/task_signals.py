@@ -5,6 +5,10 @@ it stays the same from the publishing of the window to its storing. ``chain`` is
 nightly run or the backfill of an account: all tasks that follow from it have the same chain, on whichever workers they
 run. Messages get the time of their publishing, from which a task's waiting time is counted.
 
+If tracing is on, each task is a span, and a message carries the trace of the request or task that sends it. There are
+two exceptions, because a trace of thousands of windows can't be read: what a task of beat sends, and the next window of
+a history, begin traces of their own.
+
 The endpoint serves the metrics of one worker, in a thread of its main process. If the pool has threads, tasks are
 counted in that process. If the pool has processes, PROMETHEUS_MULTIPROC_DIR must be set, as prometheus_client
 documents: each process then counts in files of that folder, and the endpoint adds up the counts.
@@ -16,23 +20,27 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Any, Final
 from wsgiref.simple_server import WSGIServer
 
-from celery import Task, current_app, signals
+from celery import Task, current_app, current_task, signals
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from config.settings import get_settings
-from worker import logs
+from worker import logs, tracing
 from worker.domain.lanes import current_lane, enter_lane, leave_lane
+from worker.domain.series import Series
 from worker.metrics import ERROR_KINDS, REGISTRY, TASK_FAILURES, TASK_RETRIES, TASK_SECONDS, TASK_WAIT, TASKS_RUNNING
 from worker.ops.broker import PUBLISHED_AT, to_worker_error
 from worker.ops.logging_setup import configure_process
 from worker.ops.machine import keep_files_private
 
 _TASK_PREFIX: Final = "tasks."
+_STEP_PREFIX: Final = "tasks.pipeline."
+_OUTCOMES: Final = {"SUCCESS": "done", "RETRY": "retry", "FAILURE": "failed", "IGNORED": "ignored"}
 # Celery logs the whole body of a message that it can't use, which may contain a household's measures. These texts
 # replace Celery's own; the keys are the names of Celery's constants.
 _REJECTION_TEXTS: Final = {
@@ -53,13 +61,13 @@ def install() -> None:
     signals.setup_logging.connect(_configure)
     signals.celeryd_init.connect(_configure_early)
     signals.worker_init.connect(_begin_at_zero)
-    signals.before_task_publish.connect(_stamp_published_at)
+    signals.before_task_publish.connect(_stamp_message)
     signals.task_prerun.connect(_record_start)
     signals.task_postrun.connect(_record_end)
     signals.task_retry.connect(_count_retry)
     signals.task_failure.connect(_count_failure)
     signals.worker_ready.connect(_open_endpoint)
-    signals.worker_process_shutdown.connect(_forget_gauges)
+    signals.worker_process_shutdown.connect(_end_process)
 
 
 # -- Lane, metrics and context of a task
@@ -76,9 +84,18 @@ def _begin_at_zero(**_: Any) -> None:
             TASK_FAILURES.labels(name, error)
 
 
-def _stamp_published_at(headers: dict[str, Any] | None = None, **_: Any) -> None:
+def _stamp_message(sender: str, headers: dict[str, Any] | None = None, **_: Any) -> None:
     if headers is not None:
         headers[PUBLISHED_AT] = time.time()
+        headers.pop(tracing.TRACEPARENT, None)  # A retried message still has that of its last try.
+        if not current_task or _passes_trace_on(current_task, sender):
+            headers.update(tracing.message_headers())
+
+
+def _passes_trace_on(task: Task[Any, Any], sent: str) -> bool:
+    if (task.name or "").startswith(_STEP_PREFIX):
+        return sent.startswith(_STEP_PREFIX)
+    return task.request.get(tracing.TRACEPARENT) is not None
 
 
 def _record_start(
@@ -91,27 +108,36 @@ def _record_start(
     request: Any = task.request
     run = {"run": run_id} if (run_id := run_id_of(args, kwargs or {})) else {}
     logs.bind(task=task.name, **run, chain=request.root_id)
+    wait_s, request.traced = _wait_s(request), ExitStack()
+    waited = None if wait_s is None else round(wait_s, 3)
+    about = dict(**run, **_series_of(task, args), chain=request.root_id, tries=request.retries, wait_s=waited)
+    request.traced.enter_context(tracing.task_span(_label(task), request.get(tracing.TRACEPARENT), **about))
     request.lane_token = enter_lane((request.delivery_info or {}).get("routing_key"))
     request.lane, request.began_at = current_lane(), time.perf_counter()
     TASKS_RUNNING.labels(request.lane).inc()
-    if (wait_s := _wait_s(request)) is not None:
+    if wait_s is not None:
         TASK_WAIT.labels(request.lane).observe(wait_s)
 
 
-def _record_end(task: Task[Any, Any], **_: Any) -> None:
+def _record_end(task: Task[Any, Any], state: str | None = None, **_: Any) -> None:
     request: Any = task.request
     TASK_SECONDS.labels(_label(task)).observe(time.perf_counter() - request.began_at)
     TASKS_RUNNING.labels(request.lane).dec()
     leave_lane(request.lane_token)
+    tracing.note(outcome=_OUTCOMES.get(state or ""))
+    request.traced.close()
     logs.bind()
 
 
-def _count_retry(sender: Task[Any, Any], **_: Any) -> None:
+def _count_retry(sender: Task[Any, Any], reason: Any = None, **_: Any) -> None:
     TASK_RETRIES.labels(_label(sender)).inc()
+    tracing.note(error=to_worker_error(getattr(reason, "exc", None)).kind)
 
 
 def _count_failure(sender: Task[Any, Any], exception: BaseException, **_: Any) -> None:
-    TASK_FAILURES.labels(_label(sender), to_worker_error(exception).kind).inc()
+    kind = to_worker_error(exception).kind
+    TASK_FAILURES.labels(_label(sender), kind).inc()
+    tracing.note(error=kind)
 
 
 def _wait_s(request: Any) -> float | None:
@@ -138,6 +164,15 @@ def run_id_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
     """Return the run id in the arguments of a window's task; None for any other task."""
     arguments = args[0] if args and isinstance(args[0], Mapping) else kwargs
     return arguments.get("run_id")
+
+
+def _series_of(task: Task[Any, Any], args: Sequence[Any]) -> dict[str, str]:
+    """Return series and supplier of a window's task; empty for any other task."""
+    first, second, *_ = *args, None, None
+    name = first.get("series") if isinstance(first, Mapping) else second
+    if name not in list(Series) or not _label(task).startswith(_STEP_PREFIX):
+        return {}
+    return {"series": name, "supplier": Series(name).description.supplier}
 
 
 # -- Log format of Celery's processes
@@ -193,7 +228,9 @@ def _open_endpoint(**_: Any) -> None:
         signals.worker_process_init.connect(lambda **_: server.socket.close(), weak=False)
 
 
-def _forget_gauges(pid: int, **_: Any) -> None:
+def _end_process(pid: int, **_: Any) -> None:
+    """End a process of the pool, which runs no exit handlers."""
+    tracing.shut_down()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         mark_process_dead(pid)  # type: ignore[no-untyped-call]
 

@@ -12,11 +12,11 @@ import secrets
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from sqlalchemy import (
     Column,
@@ -40,6 +40,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 
+from worker import tracing
 from worker.domain.clock import Clock, real_clock
 from worker.errors import OperatorFault, StoreUnavailable
 from worker.metrics import STORE_ERRORS
@@ -159,7 +160,7 @@ class Database:
         if self._joined is not None:
             yield self._joined
             return
-        with self._translated_errors(), self._engine.begin() as connection:
+        with self._traced("read"), self._translated_errors(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -174,7 +175,7 @@ class Database:
             yield self._joined
             return
         notes: list[Any] = []
-        with self._translated_errors(), self._writing_engine.begin() as connection:
+        with self._traced("write"), self._translated_errors(), self._writing_engine.begin() as connection:
             connection.info[_NOTES] = notes
             if lock is not None and self.dialect == "postgresql":
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock})")
@@ -256,6 +257,10 @@ class Database:
     def close(self) -> None:
         """Close idle connections; the next use opens new ones."""
         self._engine.dispose()
+
+    def _traced(self, operation: Literal["read", "write"]) -> AbstractContextManager[None]:
+        # ``InstrumentedStore`` traces the measures.
+        return tracing.span("registry", operation=operation) if self._use.counts_outages else nullcontext()
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:

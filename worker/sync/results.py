@@ -237,28 +237,21 @@ class ResultRecorder:
                     due_changes=self._due_after_failure(job, error, ruling, now, excused=incident is not None),
                 ),
             )
+        outcome = "ended" if ended else "waiting" if isinstance(error, RateLimited) else "failed"
         self.claims.progress.record_task(
             account_id,
             series.value,
-            state="ended" if ended else "waiting" if isinstance(error, RateLimited) else "failed",
+            state=outcome,
             window=str(window),
             run_id=job["run_id"],
             error=error.code,
             **call_to_fields(Call(now, window, answer, messages.run_kind(job) or BY_HAND)),
         )
         self.claims.release([job])
-        waits = isinstance(error, RateLimited)
-        log.log(
-            logging.INFO if waits or ended else logging.WARNING,
-            "series ended" if ended else "window postponed" if waits else "window failed",
-            extra=fields(
-                **window_fields(job),
-                outcome="ended" if ended else "waiting" if waits else "failed",
-                code=error.code or None,
-                reason=str(error),
-                **{"incident": incident.value} if incident else {},
-            ),
-        )
+        line = "series ended" if ended else "window postponed" if outcome == "waiting" else "window failed"
+        during = {"incident": incident.value} if incident else {}
+        extra = fields(**window_fields(job), outcome=outcome, code=error.code or None, reason=str(error), **during)
+        log.log(logging.WARNING if outcome == "failed" else logging.INFO, line, extra=extra)
 
     def _speaks_for_account(self, account_id: str, series: Series) -> bool:
         """Return whether a refusal of this series counts as a refusal of the account.

@@ -45,6 +45,7 @@ from worker.web.pages import (
     operator_account,
     operator_accounts,
     operator_audit,
+    operator_campaigns,
     operator_invitations,
     operator_overview,
     operator_own,
@@ -90,6 +91,7 @@ _OF_FLEET: Final = (
     operator_audit,
     operator_access,
     operator_invitations,
+    operator_campaigns,
     operator_own,
 )
 # A home has no supplier's consent page, invitations, proxy or operators, and a first page of its own.

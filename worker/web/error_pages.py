@@ -19,6 +19,7 @@ from starlette.routing import Match, Mount
 from worker.domain.retry import CLIENT_DELAY_S
 from worker.errors import IncidentOpen, MeterElsewhere, RateLimited, TransientError, UnknownAccount, WorkerError
 from worker.logs import fields
+from worker.stores.registry.campaigns import UnknownCampaign
 from worker.texts import translate
 from worker.web.dependencies import EarlyAnswer, FormRefused, settings_of
 from worker.web.rendering import SIGN_IN, refuse_form, render_message, set_security_headers
@@ -136,6 +137,8 @@ def _to_refusal(request: Request, error: Exception) -> HttpRefusal:
         case UnknownAccount():
             # An account that doesn't exist and an account of another household are refused with the same text.
             return HttpRefusal(404, "unknown_account", "no such account, or you may not see it")
+        case UnknownCampaign():
+            return HttpRefusal(404, "not_found", str(error))
         case RateLimited() if not isinstance(error, IncidentOpen):
             message = "the supplier's rate limit is reached: try again later"
             return HttpRefusal(503, "rate_limited", message, wait_s=error.retry_after_s or CLIENT_DELAY_S)

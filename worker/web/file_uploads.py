@@ -35,10 +35,13 @@ LARGEST_UPLOAD: Final = MOST_PROOFS * LARGEST_PROOF + 64 * 1024
 # For files of measures from a household or its program: all files of an import together.
 LARGEST_IMPORT: Final = 32 * 1024 * 1024
 LARGEST_PRICES: Final = 256 * 1024
+# For a campaign's list of addresses, from a signed-in operator.
+LARGEST_LIST: Final = 16 * 1024 * 1024
 # The routes that take files or long forms, each with the most bytes of its body. A route listed here checks the sender
 # before it reads the body. ``asgi`` refuses multipart bodies for all other pages.
 UPLOADS: Final = {
     re.compile(r"/operator/rights/[0-9a-z]{1,40}/proofs"): LARGEST_UPLOAD,
+    re.compile(r"/operator/campaigns"): LARGEST_LIST,
     re.compile(r"(/api)?/accounts/[a-z0-9]{1,32}/import"): LARGEST_IMPORT,
     re.compile(r"/accounts/[a-z0-9]{1,32}/prices"): LARGEST_PRICES,
 }

@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -27,7 +27,8 @@ from worker.stores.redis.locks import Rate, RateLimiter
 from worker.web.client_addresses import client_address
 
 log = logging.getLogger("releve.audit")
-_SUBJECTS: Final = ("invitation_id", "right_id", "key_id", "grant_id")  # Path parameters that name a request's subject.
+# Path parameters that name a request's subject.
+_SUBJECTS: Final = ("invitation_id", "right_id", "key_id", "grant_id", "campaign_id")
 # An entry is kept for 400 days, so refused attempts must not fill the registry. What a known actor has done is always
 # recorded. This limit is for a known actor's refused attempts, and for all attempts of unknown visitors at an address.
 TRIES: Final = Rate("audit-tries", calls=60, window_s=3600)
@@ -36,15 +37,12 @@ REFUSED_VISITORS: Final = Rate("audit-visitors", calls=1000, window_s=3600)  # R
 _WITHOUT_REDIS: Final = deque[datetime](maxlen=TRIES.calls)
 
 
-class AuditEvent(NamedTuple):
-    action: AuditAction
-    account_id: str | None = None
-    subject: str | None = None
-
-
 @dataclass
 class AuditNote:
-    """What is noted about a request while it is served; none of it is taken from the caller's own claims."""
+    """What is noted about a request while it is served; none of it is taken from the caller's own claims.
+
+    ``events``: each with its account, if it has one.
+    """
 
     actor_kind: ActorKind = ActorKind.VISITOR
     actor: str = ""
@@ -53,7 +51,7 @@ class AuditNote:
     subject: str | None = None
     refusal: str = ""
     is_left_out: bool = False
-    events: list[AuditEvent] = field(default_factory=list)
+    events: list[tuple[AuditAction, str | None]] = field(default_factory=list)
 
 
 def note_actor(request: Request, kind: ActorKind, actor: str, tenant: str | None = None) -> None:
@@ -82,11 +80,9 @@ def note_refusal(request: Request, code: str) -> None:
     note.refusal = note.refusal or code
 
 
-def note_event(
-    request: Request, action: AuditAction, *, account_id: str | None = None, subject: str | None = None
-) -> None:
+def note_event(request: Request, action: AuditAction, *, account_id: str | None = None) -> None:
     """Note an event. It gets an entry of its own, even if the request's method is GET."""
-    _note_of(request).events.append(AuditEvent(action, account_id, subject))
+    _note_of(request).events.append((action, account_id))
 
 
 def leave_out(request: Request) -> None:
@@ -113,25 +109,19 @@ def _note_of(request: Request) -> AuditNote:
 
 def _to_entries(request: Request, status: int) -> list[AuditEntry]:
     note, action = _note_of(request), getattr(request.scope.get("route"), "name", "")
-    made = [(event, DONE) for event in note.events]
+    made: list[tuple[AuditAction, str | None, str | None, str]]
+    made = [(event, account_id, None, DONE) for event, account_id in note.events]
     if isinstance(action, AuditAction) and (status >= 400 or not note.is_left_out):
         parameters = request.path_params
         account_id = note.account_id or parameters.get("account_id")
         subject = note.subject or next((parameters[name] for name in _SUBJECTS if name in parameters), None)
         outcome = DONE if status < 400 else note.refusal or f"status_{status}"
-        made.insert(0, (AuditEvent(action, account_id, subject), outcome))
+        made.insert(0, (action, account_id, subject, outcome))
     actor = Actor(note.actor_kind, note.actor, client_address(request))
+    # Each entry has its own time, so that entries are listed in order.
     return [
-        new_entry(
-            real_clock(),  # Each entry has its own time, so that entries are listed in order.
-            actor,
-            event.action,
-            outcome,
-            tenant=note.tenant,
-            account_id=event.account_id,
-            subject=event.subject,
-        )
-        for event, outcome in made
+        new_entry(real_clock(), actor, done, outcome, tenant=note.tenant, account_id=account_id, subject=subject)
+        for done, account_id, subject, outcome in made
     ]
 
 

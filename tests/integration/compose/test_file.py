@@ -30,7 +30,8 @@ from worker.ops.installation_secrets import RELEVE_USER as OUR_USER
 from worker.ops.installation_secrets import SECRETS, SERVICE_USERS, Addresses, files_for_services
 
 SERVERS = ("redis", "couchdb", "postgres")
-PROFILES = ("", "simulator", "metrics", "simulator,metrics,tools")
+ALL = "simulator,metrics,tools,tracing"
+PROFILES = ("", "simulator", "metrics", ALL)
 # The volume of secrets that each service can read.
 READERS = {
     "redis": "secrets-redis",
@@ -74,9 +75,7 @@ def test_compose_takes_the_file_with_the_example_as_it_stands(profiles: str) -> 
 
 
 def test_we_read_the_file_as_compose_does() -> None:
-    theirs: dict[str, Any] = json.loads(compose("config", "--format", "json", profiles="simulator,metrics,tools"))[
-        "services"
-    ]
+    theirs: dict[str, Any] = json.loads(compose("config", "--format", "json", profiles=ALL))["services"]
     assert theirs.keys() == SERVICES.keys()
     for name in OURS:
         assert theirs[name]["command"] == words(name)

@@ -395,7 +395,7 @@ TABLE = (
         query={"pointId": "{number}", "dateDebut": "2024-07-20", "dateFin": "2024-07-22"},
     ),
     # The operator.
-    for_operator("GET /operator", sees(200, "/operator/logout"), others=sees(200, 'type="password"')),
+    for_operator("GET /operator", sees(200, "/operator/logout", "{campaign}"), others=sees(200, 'type="password"')),
     # The page names accounts with an open invitation, of all tenants, and no others.
     for_operator("GET /operator/invitations", sees(200, *_INVITATIONS), others=_NO_OPERATOR),
     for_operator("GET /operator/access", sees(200, "/operator/logout"), others=_NO_OPERATOR),
@@ -470,6 +470,21 @@ TABLE = (
         others=BAD_FORM,
         form={"csrf": "{csrf}"},
     ),
+    # A campaign's page names accounts; its list is read, and its CSV and mails begin, for administrators alone.
+    for_operator("GET /operator/campaigns", sees(200, "/operator/campaigns/{campaign}"), others=_NO_OPERATOR),
+    for_admins_form(
+        "POST /operator/campaigns",
+        sees(422, "Line 2: no account has this reference or id", "/operator/campaigns/{campaign}"),
+        form={"per_day": "200"},
+        files={"csv": "account;mail\nnobody;a@example.org\n"},
+    ),
+    for_operator("GET /operator/campaigns/{campaign_id}", sees(200, "{id}", "{campaign}"), others=_NO_OPERATOR),
+    for_operators_form("POST /operator/campaigns/{campaign_id}/stop", changes(303, "/operator/campaigns/{campaign}")),
+    for_admins_form("POST /operator/campaigns/{campaign_id}/resume", changes(303, "/operator/campaigns/{campaign}")),
+    for_admins_form(
+        "POST /operator/campaigns/{campaign_id}/remove", changes(303, "/operator/campaigns"), form={"sure": "yes"}
+    ),
+    for_admins_form("POST /operator/campaigns/{campaign_id}/left.csv", sees(200, "{id},", "{campaign}")),
     # The API.
     for_programs_and_holder(
         "GET /api/accounts",
@@ -681,6 +696,7 @@ def check_cell(cast: Cast, client: TestClient, row: Row, member: str, cell: Sees
     for expected in cell.texts:
         assert expected.format(**names) in text, f"{where}: {expected} is not seen"
     said_by_caller = {"id"} if row.names_account else {"invitation"} if row.names_invitation else set()
+    said_by_caller |= {"campaign"} if "{campaign_id}" in row.route else set()
     for hidden in names.keys() - shown - said_by_caller:
         assert names[hidden] not in text, f"{where}: {hidden} is seen"
     assert bool(writes) is cell.changes, f"{where}: {writes or 'nothing is written'}"
@@ -704,7 +720,7 @@ def ask(client: TestClient, row: Row, account_id: str, cast: Cast, invitation_id
     }
     fill = {"account_id": account_id, "supplier": "enedis", "invitation_id": invitation_id or cast.invitation_id}
     fill |= {"doctype": "com.grandlyon.enedis.day", "right_id": "f" * 20, "key_id": "h4t8q2mxk0ra"}
-    fill |= {"grant_id": cast.grant_id}
+    fill |= {"grant_id": cast.grant_id, "campaign_id": cast.campaign_id}
     return client.request(
         method,
         (row.path or path.replace("{path:path}", "x")).format(**fill),
@@ -739,6 +755,7 @@ def names_of(cast: Cast) -> dict[str, str]:
         },
         "invitation": cast.invitation_id,
         "neighbours_invitation": cast.neighbours_invitation_id,
+        "campaign": cast.campaign_id,
     }
 
 

@@ -18,7 +18,7 @@ from tests.support.proxy_stack import ProxyStack
 from tests.support.web_server import RunningServer, running_server, statuses
 from worker.accounts.proxy_grants import MOST_AT_ONCE
 from worker.web.asgi import LONGEST_FORM
-from worker.web.file_uploads import LARGEST_IMPORT, LARGEST_PRICES, LARGEST_UPLOAD, UPLOADS
+from worker.web.file_uploads import LARGEST_IMPORT, LARGEST_LIST, LARGEST_PRICES, LARGEST_UPLOAD, UPLOADS
 
 pytestmark = pytest.mark.sockets
 
@@ -66,7 +66,12 @@ def test_n2_a_gigabyte_told_is_refused_without_reading(service: ApiService, web:
         web.ahead_s = 0
 
 
-UPLOAD_PATHS = ["/accounts/a1b2/import", "/accounts/a1b2/prices", "/operator/rights/a1b2/proofs"]
+UPLOAD_PATHS = [
+    "/accounts/a1b2/import",
+    "/accounts/a1b2/prices",
+    "/operator/campaigns",
+    "/operator/rights/a1b2/proofs",
+]
 
 
 def test_n2_forms_are_urlencoded_and_short_in_every_route(service: ApiService, web: RunningServer) -> None:
@@ -95,6 +100,7 @@ def test_n2_an_upload_is_read_for_nobody_who_is_not_logged_in(web: RunningServer
         ("/accounts/a1b2/import", LARGEST_IMPORT, 404),
         ("/api/accounts/a1b2/import", LARGEST_IMPORT, 401),
         ("/accounts/a1b2/prices", LARGEST_PRICES, 404),
+        ("/operator/campaigns", LARGEST_LIST, 403),
     ):
         with web.send(request("POST", path, largest, MULTIPART)) as connection:
             assert statuses(connection.recv(65536)) == [status], path

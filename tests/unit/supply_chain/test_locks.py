@@ -17,9 +17,9 @@ SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCKS: dict[str, list[LockedPackage]] = {path.stem: read_lock(path) for path in lock_files()}
-RUN, DEV, BUILD, TOOLS = (
+RUN, OTEL, DEV, BUILD, TOOLS = (
     {canonicalize_name(package.name): package for package in LOCKS.get(name, [])}
-    for name in ("run", "dev", "build", "tools")
+    for name in ("run", "otel", "dev", "build", "tools")
 )
 
 
@@ -36,6 +36,7 @@ TESTING = [
 GROUPS = {name: [Requirement(line) for line in lines] for name, lines in PYPROJECT.get("dependency-groups", {}).items()}
 ASKED = [
     *(("run", requirement) for requirement in RUNNING),
+    *(("otel", requirement) for requirement in [*RUNNING, *requirements_of("options.extras_require", "otel")]),
     *(("dev", requirement) for requirement in [*RUNNING, *TESTING]),
     *((name, requirement) for name, requirements in GROUPS.items() for requirement in requirements),
 ]
@@ -52,7 +53,7 @@ def test_each_requirement_is_locked_within_its_range(lock: str, requirement: Req
     assert all(requirement.specifier.contains(version, prereleases=True) for version in versions), "make lock"
 
 
-@pytest.mark.parametrize("name", ["build", "dev", "run", "tools"])
+@pytest.mark.parametrize("name", ["build", "dev", "otel", "run", "tools"])
 def test_each_locked_package_has_hashes_and_one_version(name: str) -> None:
     packages = LOCKS[name]
     assert packages
@@ -69,10 +70,11 @@ def test_no_lock_names_a_host_a_file_or_an_option() -> None:
         assert not re.search(r"\b(index|find-links|trusted-host|editable)\b|@ ", "\n".join(lines))
 
 
-def test_the_lock_of_the_tests_is_the_lock_of_the_image_and_more() -> None:
-    assert {name: (package.version, package.hashes) for name, package in RUN.items()}.items() <= {
-        name: (package.version, package.hashes) for name, package in DEV.items()
-    }.items()
+def test_the_locks_of_tracing_and_of_the_tests_are_the_lock_of_the_image_and_more() -> None:
+    run, otel, dev = (
+        {name: (package.version, package.hashes) for name, package in lock.items()} for lock in (RUN, OTEL, DEV)
+    )
+    assert run.items() < otel.items() < dev.items()
 
 
 def test_the_image_gets_no_tool_of_the_tests_and_of_the_build() -> None:

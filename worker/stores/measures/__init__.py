@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
+from worker import tracing
 from worker.domain.documents import packed_doctype
 from worker.domain.packing import PACKED_SERIES, UNPACKED_DOCTYPES
 from worker.domain.series import Doctype
@@ -161,7 +162,7 @@ class InstrumentedStore:
         if self._recheck_at < 0:
             self._check_layout()
         errors = STORE_ERRORS.labels("measures").count_exceptions((StoreUnavailable, WriteRefused))
-        with errors, STORE_SECONDS.labels(operation).time():
+        with errors, STORE_SECONDS.labels(operation).time(), tracing.span("measures", operation=operation):
             yield
 
     def _check_layout(self) -> None:

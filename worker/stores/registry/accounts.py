@@ -215,6 +215,12 @@ class AccountTable(SqlTable):
             raise UnknownAccount(f"account {account_id} was removed: `releve accounts list` shows the accounts")
         return account
 
+    def find_existing(self, account_id: str) -> Account | None:
+        """Return the account; None if there is none with this id, or if it was removed."""
+        with suppress(UnknownAccount):
+            return self.get_existing(account_id)
+        return None
+
     def find(self, supplier: str, usage_point_id: str) -> Account | None:
         """Return the account that reads this usage point, or None. Closed and removed accounts read no usage point."""
         accounts = self._accounts(ACCOUNT_QUERY.where(*account_rows.reads(supplier, usage_point_id)))
@@ -310,10 +316,7 @@ class AccountTable(SqlTable):
 
     def account_of(self, invitation: Invitation) -> Account | None:
         """Return the account of an invitation; None if the invitation is for a meter, or if the account was removed."""
-        if invitation.account_id is None:
-            return None
-        account = self.get_many([invitation.account_id]).get(invitation.account_id)
-        return account if account and account.state is not AccountState.DELETED else None
+        return None if invitation.account_id is None else self.find_existing(invitation.account_id)
 
     def meter_of(self, invitation: Invitation) -> str | None:
         """Return the number of an invitation's meter, or of its account's meter; None if the number was deleted."""
@@ -400,9 +403,7 @@ class AccountTable(SqlTable):
     def _accounts(self, query: Select[Any]) -> list[Account]:
         return [Account(**row._asdict()) for row in self._database.fetch(query.order_by(ACCOUNTS.c.id))]
 
-    def list_accounts(
-        self, states: Collection[AccountState] | None = None, *, tenant: str | None = None
-    ) -> list[Account]:
-        """Return the accounts in these states (None: all except removed ones), of one tenant or of all, by id."""
+    def list_accounts(self, states: Collection[AccountState] | None = None) -> list[Account]:
+        """Return the accounts in these states (None: all except removed ones), by id."""
         condition = NOT_REMOVED if states is None else ACCOUNTS.c.state.in_(states)
-        return self._accounts(ACCOUNT_QUERY.where(condition, *belongs_to(ACCOUNTS, tenant)))
+        return self._accounts(ACCOUNT_QUERY.where(condition))

@@ -16,15 +16,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, insert, null, or_, select, update
 
 from worker.domain.account import AccountState
-from worker.domain.campaign import (
-    CAMPAIGN_LIFE,
-    LEFT,
-    TRANSITIONS,
-    WAITING,
-    Campaign,
-    Recipient,
-    RecipientState,
-)
+from worker.domain.campaign import CAMPAIGN_LIFE, LEFT, TRANSITIONS, WAITING, Campaign, Recipient, RecipientState
 from worker.domain.retry import NOTICE_DELAYS
 from worker.domain.windows import civil_date, local_midnight
 from worker.errors import DataError
@@ -46,27 +38,22 @@ class UnknownCampaign(DataError):
     remedy = "`releve campaigns list` shows the campaigns."
 
 
-class AccountsTaken(DataError):
-    """Another campaign, created a moment before, already asks one of these accounts."""
-
-    remedy = "Add the campaign again: it leaves these accounts out."
-
-
 class CampaignTable(ClockedTable):
     """The campaigns and their recipients. It needs no key: addresses stay sealed. The clock is the fleet's.
 
     A method that takes a campaign's id raises UnknownCampaign if it says so.
     """
 
-    def create(self, campaign: Campaign, recipients: Iterable[Recipient]) -> None:
-        """Insert the campaign, stopped, with its recipients. Raises AccountsTaken."""
+    def create(self, campaign: Campaign, recipients: Iterable[Recipient]) -> bool:
+        """Insert the campaign, stopped, with its recipients; return False if another one asks any of their accounts."""
         rows = [asdict(recipient) for recipient in recipients]
         with self._database.writing(_LOCK) as connection:
             joined = CampaignTable(self._database.join(connection), self._now)
             if any(joined.find_busy([row["account_id"] for row in page]) for page in pages(rows)):
-                raise AccountsTaken("another campaign has just got some of these accounts")
+                return False
             connection.execute(insert(CAMPAIGNS).values(**{**asdict(campaign), "is_running": False}))
             connection.execute(insert(CAMPAIGN_RECIPIENTS), rows)
+            return True
 
     def get(self, campaign_id: str) -> Campaign:
         """Return the campaign. Raises UnknownCampaign."""
@@ -258,6 +245,7 @@ def pages(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 def _delete_campaigns(connection: Connection, which: ColumnElement[bool]) -> int:
     theirs = _R.campaign_id.in_(select(CAMPAIGNS.c.id).where(which))
+    connection.execute(_lock(theirs))
     recipients = connection.execute(delete(CAMPAIGN_RECIPIENTS).where(theirs)).rowcount
     return recipients + connection.execute(delete(CAMPAIGNS).where(which)).rowcount
 
@@ -266,23 +254,19 @@ def _mail_of(recipient_id: str) -> ColumnElement[bool]:
     return _R.mail_id == select(_R.mail_id).where(_R.id == recipient_id).correlate(None).scalar_subquery()
 
 
-def _change(
-    connection: Connection, state: RecipientState, *conditions: ColumnElement[bool], **values: Any
-) -> Sequence[str]:
+def _change(connection: Connection, state: RecipientState, *which: ColumnElement[bool], **values: Any) -> Sequence[str]:
     """Bring the recipients that can come to this state to it; return their ids."""
-    return _update(connection, _R.state.in_(TRANSITIONS.states_before(state)), *conditions, state=state, **values)
+    return _update(connection, _R.state.in_(TRANSITIONS.states_before(state)), *which, state=state, **values)
 
 
-def _answer(
-    connection: Connection, state: RecipientState, now: datetime, *conditions: ColumnElement[bool]
-) -> Sequence[str]:
-    return _change(connection, state, *conditions, answered_at=now, sealed_address=null())
+def _answer(connection: Connection, state: RecipientState, now: datetime, *which: ColumnElement[bool]) -> Sequence[str]:
+    return _change(connection, state, *which, answered_at=now, sealed_address=null())
 
 
-def _lock(*conditions: ColumnElement[bool]) -> Select[tuple[str]]:
-    return select(_R.id).where(*conditions).order_by(_R.id).with_for_update().correlate(None)
+def _lock(*which: ColumnElement[bool]) -> Select[tuple[str]]:
+    return select(_R.id).where(*which).order_by(_R.id).with_for_update().correlate(None)
 
 
-def _update(connection: Connection, *conditions: ColumnElement[bool], **values: Any) -> Sequence[str]:
-    statement = update(CAMPAIGN_RECIPIENTS).where(_R.id.in_(_lock(*conditions))).values(**values)
+def _update(connection: Connection, *which: ColumnElement[bool], **values: Any) -> Sequence[str]:
+    statement = update(CAMPAIGN_RECIPIENTS).where(_R.id.in_(_lock(*which))).values(**values)
     return connection.execute(statement.returning(_R.id)).scalars().all()

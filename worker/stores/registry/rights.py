@@ -59,20 +59,14 @@ class RightTable(SealedTable):
         """Return the right with this id (our own); None if there is none, or if the right waits to be withdrawn."""
         return next(iter(self._list(_C.id == right_id, _LIVE)), None)
 
-    def page_all(self, after: str = "", limit: int = PAGE) -> list[Right]:
-        """Return the next page of all rights by id; empty after the last page.
+    def list_all(self) -> list[Right]:
+        """Return all rights by id, with those that wait to be withdrawn."""
+        return self._list()
 
-        Rights that wait to be withdrawn are included.
-        """
-        return self._list(_C.id > after, limit=limit)
-
-    def page(self, supplier: str, after: str = "", limit: int = PAGE, *, pending_only: bool = False) -> list[Right]:
-        """Return the next page of a supplier's rights by id, starting after ``after``; empty after the last page.
-
-        ``pending_only``: only the rights that wait for the holder.
-        """
+    def of_supplier(self, supplier: str, *, pending_only: bool = False) -> list[Right]:
+        """Return a supplier's rights by id. ``pending_only``: only the rights that wait for the holder."""
         only = (_C.state == RightState.PENDING,) if pending_only else ()
-        return self._list(_C.supplier == supplier, _LIVE, _C.id > after, *only, limit=limit)
+        return self._list(_C.supplier == supplier, _LIVE, *only)
 
     def list_awaiting_proof(self, limit: int = PAGE) -> list[Right]:
         """Return rights for which the supplier is waiting for a proof or has rejected one, sorted by id."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.routing import APIRoute
 
+from worker import tracing
 from worker.web.api import accounts, invitations, measures, progress
 from worker.web.api.callers import CallerDep
 from worker.web.error_pages import PROBLEM, HttpRefusal
@@ -32,6 +33,8 @@ _SECURITY: Final[dict[str, list[dict[str, list[str]]]]] = {
     "patch": [_BY_TOKEN],
     "delete": [_BY_TOKEN, {"session": [], "csrf": []}],
 }
+# Otherwise FastAPI might send paths, queries and the texts of exceptions, as the environment asks it to.
+_NO_OTHER_TELEMETRY: Final = dict.fromkeys(("operation_spans", "metrics", "logs", "auto_configure"), False)
 _FOR_CLIENTS: Final = ("/api/invitations", "/api/audit")  # A household's session may call none of these.
 
 
@@ -76,6 +79,8 @@ class _DescribedApp(FastAPI):
 
 def create_described_app() -> FastAPI:
     """Return an application, still without routes, whose OpenAPI description names how each call is authenticated."""
+    traces = {"tracing": tracing.is_on(), "tracer_provider": tracing.provider("web")}
+    telemetry: Any = traces | _NO_OTHER_TELEMETRY
     return _DescribedApp(
         title="Releve API",  # Generators make the name of a package from it.
         version=version("releve"),
@@ -83,4 +88,5 @@ def create_described_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        telemetry=telemetry,
     )

@@ -81,8 +81,7 @@ _RIGHT_AGAIN: Final = ("/connect/right/again", "connect.right.again")
 _PAGES: Final = {  # Name of a page -> its status and the next action.
     name: (status, action)
     for status, action, names in (
-        (202, _HOME, ("not_there", "working", "waiting_turn", "unavailable", "held", "held_reading")),
-        (202, _HOME, ("held_history",)),
+        (202, _HOME, ("not_there", "working", "waiting_turn", "unavailable", "held", "held_reading", "held_history")),
         (202, _READING, ("held_history_reading",)),
         (202, _HOME, ("right_held", "right_pending", "right_proof", "right_to_check")),
         (403, _HOME, ("turned_away", "history_refused", "ended_elsewhere")),

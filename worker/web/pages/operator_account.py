@@ -19,7 +19,7 @@ from worker.domain.account import OPEN_STATES, Account, AccountState
 from worker.domain.audit_entry import AuditAction
 from worker.domain.series import Series, SeriesSwitch
 from worker.domain.windows import ONE_DAY
-from worker.errors import StoreUnavailable, UnknownAccount
+from worker.errors import StoreUnavailable
 from worker.runtime.consent_parts import build_series_chooser, erase
 from worker.runtime.sync_parts import Sync, build_explainer
 from worker.stores.registry import Registry
@@ -154,16 +154,9 @@ def erase_account(
     return render(visit.request, "operator_erased.html", **values)
 
 
-def find_account(registry: Registry, account_id: str) -> Account | None:
-    try:
-        return registry.accounts.get_existing(account_id)
-    except UnknownAccount:
-        return None
-
-
 def _load(visit: OperatorVisit, account_id: str, form: str = "") -> Account:
     """Return the account. Raises EarlyAnswer if there is none, or if its state doesn't allow this form."""
-    account = find_account(visit.registry, account_id)
+    account = visit.registry.accounts.find_existing(account_id)
     if account is None:
         back = (f"{PATH}/accounts", "operator.tab.accounts")
         raise EarlyAnswer(render_message(visit.request, "failure.not_found", 404, back))

@@ -7,7 +7,7 @@ or a measure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
 from typing import Annotated, Any, Final
@@ -33,7 +33,6 @@ from worker.web.pages.operator_access import (
     OperatorVisit,
     titles_of_tenants,
 )
-from worker.web.pages.operator_account import find_account
 from worker.web.pages.sign_in import LONGEST_ADDRESS
 from worker.web.rendering import render, words_of
 from worker.web.request_audit import note_refusal, note_subject
@@ -119,7 +118,7 @@ def search(visit: OperatorForm, wanted: Annotated[str, Form(max_length=LONGEST_A
 def _find(visit: OperatorVisit, text: str) -> Sequence[Account]:
     accounts, number = visit.registry.accounts, "".join(text.split()).upper()
     found = [*accounts.find_by_meter(number)] if is_gas_meter(number) else []
-    found += [account] if (account := find_account(visit.registry, number.lower())) else []
+    found += [account] if (account := accounts.find_existing(number.lower())) else []
     found += accounts.find_by_reference(text) if text else []
     if "@" in text:
         mails = visit.access.mails
@@ -151,7 +150,7 @@ def download_accounts(
     subject = "-".join(f"{name}-{value}" for name, value in choice.values.items()) or "all"
     note_subject(visit.request, subject.lower().replace(".", "_")[:40], tenant=tenant or None)
     name = f"releve-accounts-{visit.sync.history.today()}.csv"
-    return stream_parts(_write_csv(visit, choice.to_filter()), None, name, CSV_TYPE)
+    return stream_parts(write_csv(visit, _COLUMNS, _read_pages(visit, choice.to_filter())), None, name, CSV_TYPE)
 
 
 def _list(visit: OperatorVisit, choice: AccountChoice, after: str = "") -> Response:
@@ -197,13 +196,11 @@ def _page(
     )
 
 
-def _write_csv(visit: OperatorVisit, wanted: AccountFilter) -> Iterator[str]:
-    """Yield the text of a CSV, page by page. Raises HttpRefusal 401 once the operator may no longer export."""
+def _read_pages(visit: OperatorVisit, wanted: AccountFilter) -> Iterator[list[list[object]]]:
     words, after = words_of(visit.request), ""
-    text = BYTE_ORDER_MARK + to_csv([[words(f"operator.csv.{name}") for name in _COLUMNS]], words.language)
     while rows := visit.registry.lists.page(wanted, after, ACCOUNTS_A_PART):
         references, after = visit.registry.consents.load_references([row.id for row in rows]), rows[-1].id
-        cells = [
+        yield [
             [
                 row.id,
                 defuse(references.get(row.id, "")),
@@ -212,13 +209,16 @@ def _write_csv(visit: OperatorVisit, wanted: AccountFilter) -> Iterator[str]:
             ]
             for row in rows
         ]
-        _check_still_admin(visit)
-        yield text + to_csv(cells, words.language)
+
+
+def write_csv(visit: OperatorVisit, columns: Iterable[str], pages: Iterable[list[list[object]]]) -> Iterator[str]:
+    """Yield the text of a CSV, page by page. Raises HttpRefusal 401 once the operator may no longer export."""
+    words = words_of(visit.request)
+    text = BYTE_ORDER_MARK + to_csv([[words(f"operator.csv.{name}") for name in columns]], words.language)
+    for rows in pages:
+        operator = visit.access.operators.get(visit.operator.id)
+        if operator is None or operator.role is not Role.ADMIN or not visit.access.keys.is_open(visit.key):
+            raise HttpRefusal(401, "unauthorized", "the operator's session or role has ended")
+        yield text + to_csv(rows, words.language)
         text = ""
     yield text
-
-
-def _check_still_admin(visit: OperatorVisit) -> None:
-    operator = visit.access.operators.get(visit.operator.id)
-    if operator is None or operator.role is not Role.ADMIN or not visit.access.keys.is_open(visit.key):
-        raise HttpRefusal(401, "unauthorized", "the operator's session or role has ended")

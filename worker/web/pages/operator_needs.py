@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from worker.app import queue_lengths
+from worker.domain.campaign import RecipientState
 from worker.errors import StoreUnavailable, WorkerLost
 from worker.logs import fields
 from worker.ops.check_results import CheckConnections, CheckResult, Level, summarize
@@ -114,6 +115,13 @@ def _find_in_registry(visit: Visit, nights: Mapping[str, CheckResult], today: da
         yield Need(Level.WARN, t.count("operator.need.ending", ending), _accounts(ending=str(_SOON.days)))
     for code, number in overview.count_reasons(_MOST_REASONS):
         yield Need(Level.WARN, t.count("operator.need.action", number, code=code), _accounts(code=code))
+    for campaign in visit.registry.campaigns.list_campaigns():
+        counts = visit.registry.campaigns.count_states(campaign.id)
+        is_late = counts[RecipientState.CHOSEN] and not campaign.is_running
+        state = RecipientState.CHOSEN if is_late else RecipientState.ADDRESS_REFUSED
+        if counts[state] and not campaign.is_over(visit.registry.now()):
+            text = t.count(f"operator.need.campaign.{state}", counts[state])
+            yield Need(Level.WARN, text, f"{PATH}/campaigns/{campaign.id}")
 
 
 def _translate(found: Iterable[CheckResult], t: Words, page: str = "") -> Iterator[Need]:

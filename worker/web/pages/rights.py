@@ -246,8 +246,8 @@ def _show_right(visit: ConsentVisit, right: Right) -> Response:
     if right.page:
         until = words_of(visit.request).day(right.proof_until) if right.proof_until else "…"
         return visit.page(right.page, _WAITS.get(right.page, 0), digits=right.last_digits, until=until)
-    account = visit.registry.accounts.get_many([right.account_id or ""]).get(right.account_id or "")
-    if account is None or account.state is AccountState.DELETED:
+    account = visit.registry.accounts.find_existing(right.account_id or "")
+    if account is None:
         return visit.page("right_withdrawn", digits=right.last_digits)
     is_mine = visit.registry.consents.browser_of(account.id) in visit.names.hashes
     if not is_mine and not visit.session.shows(account):

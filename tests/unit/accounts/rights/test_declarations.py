@@ -261,7 +261,7 @@ def test_an_invited_person_takes_the_right_that_was_registered_before_a_kill(
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(RightTable, "insert", die)
         declare(parts, invitation=invitation)
-    assert len(register.rights) == 1 and parts.stores.registry.rights.page_all() == []
+    assert len(register.rights) == 1 and parts.stores.registry.rights.list_all() == []
     (request_id,) = parts.consent.requests.list_due(real_clock() + timedelta(seconds=1), 10)
     killed = parts.consent.requests.get(request_id)
     assert killed is not None

@@ -44,13 +44,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_campaign_recipients"),
         sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name="fk_campaign_recipients_campaign_id"),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_campaign_recipients_account_id"),
+        sa.Index("ix_campaign_recipients_account_id", "account_id"),
+        sa.Index("ix_campaign_recipients_invitation_id", "invitation_id"),
+        sa.Index("ix_campaign_recipients_mail_id", "mail_id"),
+        sa.Index("ix_campaign_recipients_campaign_id", "campaign_id", "state", "next_attempt_at"),
+        sa.Index("ix_campaign_recipients_claimed_at", "campaign_id", "claimed_at"),
     )
-    indexes = {
-        "account_id": ["account_id"],
-        "invitation_id": ["invitation_id"],
-        "mail_id": ["mail_id"],
-        "campaign_id": ["campaign_id", "state", "next_attempt_at"],
-        "claimed_at": ["campaign_id", "claimed_at"],
-    }
-    for name, columns in indexes.items():
-        op.create_index(f"ix_campaign_recipients_{name}", "campaign_recipients", columns)
