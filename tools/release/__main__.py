@@ -103,7 +103,7 @@ def main(words: list[str]) -> int:
         return 1
     os.chdir(ROOT)
     release = publish.read_release(Path("dist"))
-    lines = [f"dist/{path}" for path in papers.to_sums(Path("dist"))]
+    lines = [f"dist/{path}" for path in (*papers.to_sums(Path("dist")), "SHA256SUMS")]
     lines += ["", *(f"lacking: {line}" for line in lacking), "Nothing is published. These commands do it:"]
     for target, commands in publish.to_commands(release).items():
         lines += ["", f"# {target}", *map(shlex.join, commands)] if commands else []
