@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 _ESCAPED = re.compile(r"\\([,= ])")
 _FLOAT = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
@@ -33,6 +34,7 @@ def parse_lines(body: bytes) -> list[Point]:
     return [_parse(line) for line in text.split("\n")[:-1] if not line.startswith("#")]
 
 
+@lru_cache(maxsize=20_000)  # Each server of a test receives the same lines.
 def _parse(line: str) -> Point:
     parts = _split(line, " ")
     if len(parts) != 3 or any(ord(letter) < 32 for letter in line):

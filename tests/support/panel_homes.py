@@ -69,7 +69,9 @@ class PanelHome:
         minutes = 30 * step + day.toordinal() % 30
         return round(1.5 * watts[step] + 900), datetime.combine(day, time(minutes // 60, minutes % 60, 20), PARIS)
 
+    @cache  # noqa: B019 - a test process has few homes
     def documents(self) -> dict[Doctype, list[dict[str, object]]]:
+        """Return the documents of an account named `home`; all callers share them, so none may change them."""
         entries = {
             **self._energy(Doctype.MINUTE, Doctype.HOUR, Doctype.DAY, Doctype.MONTH, Doctype.YEAR, fed=False),
             **self._energy(

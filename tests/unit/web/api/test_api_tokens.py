@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from config.settings import get_settings
 from tests.support.factories import NOW
 from tests.support.profiles import examples
-from tests.support.registries import registry_keys
+from tests.support.registries import prepare_registry, registry_keys
 from worker.cli.main import cli
 from worker.domain.sessions import Scope
 from worker.stores.database import Database
 from worker.stores.encryption import generate_key
 from worker.stores.registry import Registry
 from worker.stores.registry.api_tokens import ApiTokenTable, UnknownToken
-from worker.stores.registry.migrations import upgrade_schema
 
 READING = {Scope.READ_ACCOUNTS, Scope.READ_MEASURES}
 
@@ -41,8 +40,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 def tokens(tmp_path: Path, clock: Clock) -> Iterator[ApiTokenTable]:
+    prepare_registry(tmp_path)
     registry = Registry(Database(f"sqlite:///{tmp_path / 'registry.db'}"), registry_keys(generate_key()))
-    upgrade_schema(registry.database)
     yield ApiTokenTable(registry.database, clock)
     registry.database.close()
 
