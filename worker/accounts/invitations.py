@@ -116,8 +116,12 @@ class Inviter:
 
     def _create(self, purpose: InvitationPurpose, supplier: str, by: str, **whom: str) -> tuple[Invitation, str]:
         invitation, secret = self.registry.invitations.create(purpose, supplier, by, **whom)
-        about = {"purpose": purpose, "account_id": invitation.account_id, "tenant": invitation.tenant, "by": by}
-        log.info("invitation created", extra=fields(id=invitation.id, **about))
+        log.info(
+            "invitation created",
+            extra=fields(
+                id=invitation.id, purpose=purpose, account_id=invitation.account_id, tenant=invitation.tenant, by=by
+            ),
+        )
         # Browsers don't send what follows the #, so no server's log and no proxy sees the secret.
         return invitation, f"{self.public_url}/invitation#{secret}"
 

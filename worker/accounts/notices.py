@@ -93,10 +93,18 @@ class NoticeSender:
     def _record_failure(self, notice: Notice, error: NotDelivered) -> None:
         self.registry.notices.record_failure(notice.id, str(error))
         abandoned = notice.attempts >= MAX_ATTEMPTS
-        line = "notice given up" if abandoned else "notice not taken"
-        about = {name: getattr(notice, name) for name in ("id", "kind", "account_id", "channel", "attempts")}
-        extra = fields(**about, reason=str(error))
-        log.log(logging.ERROR if abandoned else logging.WARNING, line, extra=extra)
+        log.log(
+            logging.ERROR if abandoned else logging.WARNING,
+            "notice given up" if abandoned else "notice not taken",
+            extra=fields(
+                id=notice.id,
+                kind=notice.kind,
+                account_id=notice.account_id,
+                channel=notice.channel,
+                attempts=notice.attempts,
+                reason=str(error),
+            ),
+        )
 
 
 def notify_missing_curves(registry: Registry, refusals: RefusalPolicy) -> int:

@@ -59,9 +59,17 @@ class AccountSummary(BaseModel):
 
     @classmethod
     def from_account(cls, account: Account, *, with_digits: bool) -> AccountSummary:
-        names = ("state", "reason", "supplier", "created_at", "consent_from", "consent_until", "paused_until")
-        same, digits = {name: getattr(account, name) for name in names}, account.last_digits if with_digits else None
-        return cls(account=account.id, usage_point=digits, **same)
+        return cls(
+            account=account.id,
+            state=account.state,
+            reason=account.reason,
+            supplier=account.supplier,
+            usage_point=account.last_digits if with_digits else None,
+            created_at=account.created_at,
+            consent_from=account.consent_from,
+            consent_until=account.consent_until,
+            paused_until=account.paused_until,
+        )
 
 
 class SeriesProgress(BaseModel):

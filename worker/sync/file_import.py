@@ -153,10 +153,20 @@ class FileImporter:
             fetched = sync.receive(job, readings, min(file.told_at, now))
             counts.add(sync.store(sync.aggregate(sync.filter_known(fetched))))
             on_part(len(days))
-        about = {"account_id": account_id, "series": file.series.value, "run": run_id, "format": file.format}
-        written = {"created": counts.created, "updated": counts.updated, "removed": counts.removed}
-        kept = {"unchanged": counts.unchanged, "left_out": counts.left_out}
-        log.info("file imported", extra=fields(**about, **written, **kept))
+        log.info(
+            "file imported",
+            extra=fields(
+                account_id=account_id,
+                series=file.series.value,
+                run=run_id,
+                format=file.format,
+                created=counts.created,
+                updated=counts.updated,
+                removed=counts.removed,
+                unchanged=counts.unchanged,
+                left_out=counts.left_out,
+            ),
+        )
         return counts
 
     def _parts(

@@ -19,7 +19,7 @@ from starlette.formparsers import MultiPartException
 
 from worker.accounts.cost_rows import RowsRefused, find_cost_columns, find_window, read_rows
 from worker.accounts.prices import load_tariff
-from worker.accounts.status import EXAMPLE_ID, to_row
+from worker.accounts.status import EXAMPLE_ID
 from worker.domain.audit_entry import AuditAction
 from worker.domain.documents import key_of
 from worker.domain.exports import document_schema, to_public_fields
@@ -192,8 +192,18 @@ class ImportedSeries(BaseModel):
 
     @classmethod
     def of(cls, found: FileComparison, digits: str | None) -> ImportedSeries:
-        days = to_row(found, "first", "last", "days_new", "days_same", "days_different")
-        return cls(**to_row(found.file, "file", "format", "series"), usage_point=digits, **days, wh=found.watt_hours)
+        return cls(
+            file=found.file.file,
+            format=found.file.format,
+            usage_point=digits,
+            series=found.file.series,
+            first=found.first,
+            last=found.last,
+            days_new=found.days_new,
+            days_same=found.days_same,
+            days_different=found.days_different,
+            wh=found.watt_hours,
+        )
 
 
 class RefusedFile(BaseModel):

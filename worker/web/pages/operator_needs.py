@@ -116,10 +116,12 @@ def _find_in_registry(visit: Visit, nights: Mapping[str, CheckResult], today: da
     for code, number in overview.count_reasons(_MOST_REASONS):
         yield Need(Level.WARN, t.count("operator.need.action", number, code=code), _accounts(code=code))
     for campaign in visit.registry.campaigns.list_campaigns():
+        if campaign.is_over(visit.registry.now()):
+            continue
         counts = visit.registry.campaigns.count_states(campaign.id)
         is_late = counts[RecipientState.CHOSEN] and not campaign.is_running
         state = RecipientState.CHOSEN if is_late else RecipientState.ADDRESS_REFUSED
-        if counts[state] and not campaign.is_over(visit.registry.now()):
+        if counts[state]:
             text = t.count(f"operator.need.campaign.{state}", counts[state])
             yield Need(Level.WARN, text, f"{PATH}/campaigns/{campaign.id}")
 
