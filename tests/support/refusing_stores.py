@@ -34,7 +34,7 @@ def refusing_writes(redis: Redis, allowed: str = "(?!)") -> Iterator[list[str]]:
 
     ``allowed``: the pattern of the beginning of writes that are carried out and not listed, as the list names them.
     """
-    writing = {name.upper() for name, command in redis.command().items() if "write" in command["flags"]}
+    writing = {name.upper() for name in redis.command_list(category="write")}
     tried: list[str] = []
 
     def refuse(write: str) -> None:
