@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import click
 from pydantic import SecretStr
 
-from config.settings import ConfigError, Settings
+from config.settings import ConfigError, Settings, get_settings
 from worker import logs
 from worker.logs import REDACTOR
 
@@ -44,7 +44,7 @@ def configure_command(*, verbose: bool) -> None:
     """Set up logging for one command in a terminal: errors only, unless ``-v`` or RELEVE_LOG_LEVEL asks for more."""
     level = logging.INFO if verbose else logging.ERROR
     try:
-        settings = Settings.from_env()
+        settings = get_settings()
     except ConfigError:  # The command itself reports the error, if it needs the settings.
         logs.configure(level=level, form="console")
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from operator import itemgetter
 from typing import Any, Final
 
@@ -84,6 +85,11 @@ class _Statements:
         self.remove = sa.delete(table).where(*stored)
 
 
+@cache
+def _build_statements(dialect: str) -> dict[Doctype, _Statements]:
+    return {doctype: _Statements(doctype, table, dialect) for doctype, table in TABLES.items()}
+
+
 class SqlStore:
     """The measure store in a SQLite file or a PostgreSQL database. It connects at first use; threads can share it.
 
@@ -95,9 +101,7 @@ class SqlStore:
         """Take the URL without connecting. Raises ValueError with one line that doesn't repeat the URL."""
         self._database = Database(url, _USE, timeout_s)
         self._existing = frozenset[str]()
-        self._statements = {
-            doctype: _Statements(doctype, table, self._database.dialect) for doctype, table in TABLES.items()
-        }
+        self._statements = _build_statements(self._database.dialect)
 
     def __repr__(self) -> str:
         return f"SqlStore({self._database.address})"
