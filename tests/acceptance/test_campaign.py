@@ -23,7 +23,6 @@ _MAILING: Final = (sys.executable, "-m", "tests.acceptance.mailing")
 _OF_ACCOUNT: Final = ("", "/connection", "/contract", "/download", "/everything", "/series", "/stop", "/usage")
 
 
-@pytest.mark.change
 @pytest.mark.parametrize("generation", ["enedis-2026", "enedis-v5"])
 def test_a_list_sorted_a_row_off_shows_nobody_the_past_of_another(generation: str, tmp_path: Path) -> None:
     with ExitStack() as opened:

@@ -101,7 +101,6 @@ def children_of(pid: int) -> dict[str, int]:
     return {next((name for name in names if name in args), args): int(number) for number, args in rows}
 
 
-@pytest.mark.change
 def test_a_home_runs_in_two_small_processes_and_ends_whole(
     tmp_path: Path, environment: Mapping[str, str], up: tuple[subprocess.Popen[str], str]
 ) -> None:

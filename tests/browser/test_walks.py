@@ -30,8 +30,6 @@ from tests.support.waiting import until
 from worker.domain.series import Series
 from worker.runtime.sync_parts import build_inline
 
-pytestmark = pytest.mark.change
-
 THIRD = "30001640000033"
 
 
@@ -54,6 +52,7 @@ def is_shown(browser: webdriver.Chrome, selector: str) -> bool:
     return browser.find_element(By.CSS_SELECTOR, selector).is_displayed()
 
 
+@pytest.mark.change
 def test_a_household_connects_watches_its_data_come_reads_and_removes(site: Site, browser: webdriver.Chrome) -> None:
     with open_profile(browser):
         browser.get(site.invite(METER))

@@ -128,6 +128,7 @@ def test_two_servers_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.Mo
         assert alive(server.pid)
 
 
+@pytest.mark.rest
 def test_a_hung_server_is_killed_at_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "STOP_TIMEOUT_S", 0.2)
     server = EmbeddedRedis(tmp_path)

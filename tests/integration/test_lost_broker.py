@@ -66,7 +66,7 @@ def _push_watching(client: Any, queue: str, message: str) -> None:
 @pytest.mark.parametrize(
     "refuse",
     [
-        pytest.param(_fill_disk, id="MISCONF"),
+        pytest.param(_fill_disk, id="MISCONF", marks=pytest.mark.rest),
         pytest.param(lambda redis, _: redis.config_set("maxmemory", 1), id="OOM"),
         pytest.param(lambda redis, _: redis.replicaof("127.0.0.1", 9), id="READONLY"),
     ],

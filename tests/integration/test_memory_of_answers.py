@@ -17,6 +17,7 @@ import pytest
 from tests.support.large_bodies import SHAPES, filled, serve_bodies
 
 pytestmark = [
+    pytest.mark.rest,
     pytest.mark.sockets,
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc"),
 ]
@@ -55,12 +56,10 @@ def test_sixteen_large_answers_of_a_supplier_take_bounded_memory() -> None:
     assert largest("enedis-2026", QUICK) == {}
 
 
-@pytest.mark.rest
 def test_answers_of_all_shapes_take_bounded_memory() -> None:
     assert largest("enedis-v5", [*SMALL, "long-text-250000", "wide-characters-250000", *LARGE]) == {}
 
 
-@pytest.mark.rest
 @pytest.mark.parametrize(
     "kind",
     [
@@ -78,7 +77,6 @@ def test_answers_to_other_questions_take_bounded_memory(kind: str) -> None:
     assert largest(kind, [*SMALL, *QUICK, f"values-{MOST_VALUES['values']}"]) == {}
 
 
-@pytest.mark.rest
 @pytest.mark.parametrize("kind", ["enedis-2026", "enedis-v5/token", "conso-api"])
 def test_refusals_take_bounded_memory(kind: str) -> None:
     assert largest(kind, [f"page-{LONGEST}", f"small-objects-{LONGEST}"], 500) == {}
@@ -112,9 +110,7 @@ def _object(number: int) -> str:
     return "{" + ",".join(f'"{number * 8 + field:x}":1' for field in range(8)) + "}"
 
 
-@pytest.mark.parametrize(
-    "shape", ["one object", *(pytest.param(one, marks=pytest.mark.rest) for one in list(FILES)[1:])]
-)
+@pytest.mark.parametrize("shape", FILES)
 def test_files_of_all_shapes_take_bounded_memory(shape: str, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(FILES[shape](16 * 1024**2 - 100))

@@ -33,7 +33,7 @@ from worker.domain.series import USUAL_SERIES
 from worker.domain.windows import ONE_DAY, DateWindow
 from worker.stores.encryption import generate_key
 
-pytestmark = pytest.mark.sockets
+pytestmark = [pytest.mark.sockets, pytest.mark.rest]
 
 BEFORE, NIGHT = "2024-07-24T09:00:00+02:00", "2024-07-25T09:00:00+02:00"
 METERS: Final = [f"3000164000{number:04d}" for number in range(12)]

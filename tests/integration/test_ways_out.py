@@ -355,6 +355,7 @@ def test_a_home_of_files_of_hours_is_the_same_wherever_it_is_read(of_files: Home
     compare("files of hours", of_files, way)
 
 
+@pytest.mark.rest
 def test_daily_values_that_a_supplier_tells_late_come_everywhere(
     redis_url: str, mosquitto_broker: Mosquitto, tmp_path: Path
 ) -> None:
@@ -375,6 +376,7 @@ def test_daily_values_that_a_supplier_tells_late_come_everywhere(
             compare("after late days", home, way)
 
 
+@pytest.mark.rest
 def test_daily_values_of_a_later_file_take_the_place_of_computed_ones(
     redis_url: str, mosquitto_broker: Mosquitto, tmp_path: Path
 ) -> None:

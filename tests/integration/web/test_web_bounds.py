@@ -137,6 +137,7 @@ def test_a_body_in_pieces_is_refused_and_what_comes_behind_it_is_a_request(web: 
 # -- M4
 
 
+@pytest.mark.rest
 def test_m4_forty_calls_that_hang_at_the_supplier_leave_the_pages_free(servers: ConnectServers, tmp_path: Path) -> None:
     """Each would take one of the forty threads of the web until its time is over."""
     with (
