@@ -49,13 +49,8 @@ ifdef T
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest --durations=10 $(ARGS) $(T)
 else
-# Two runs, since each process collects all that its run may need.
 test: lint servers
-	@failed=; \
-	$(PYTEST) --set change -n $(CORES) $(ARGS) tests/unit tests/golden || failed=yes; \
-	$(PYTEST) --set change -n $$(($(CORES) + 1)) $(ARGS) tests/contract tests/integration tests/acceptance tests/browser \
-	  || failed=yes; \
-	test -z "$$failed"
+	$(PYTEST) --set change -n $$(($(CORES) + 1)) $(ARGS)
 endif
 
 # With all examples; SEED=7 runs them in another order. Then, on the other Pythons, what needs no server.

@@ -26,6 +26,7 @@ from tests.support.processor_time import ProcessorTime
 from tests.support.profiles import load_profile
 from tests.support.rabbitmq import RabbitMQ, rabbitmq, rabbitmq_cluster
 from tests.support.real_couchdb import delete_databases
+from tests.support.settings_fields import keep_field_facts
 from tests.support.sqlite_connections import commit_without_disk
 from worker.logs import REDACTOR, ConsoleFormatter
 
@@ -34,6 +35,7 @@ pytest_plugins = ["tests.support.sets", "tests.support.socket_origins"]
 load_profile()
 commit_without_disk()
 share_compiled_statements()
+keep_field_facts()
 gc.disable()  # Until all tests are collected: nothing of them is garbage.
 
 

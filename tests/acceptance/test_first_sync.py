@@ -9,8 +9,6 @@ import pytest
 from tests.support.system import QUICK_START, System, open_system
 from worker.domain.series import Doctype
 
-pytestmark = pytest.mark.change
-
 FIRST, SECOND = "12345678901299", "20123456789012"
 
 

@@ -18,7 +18,6 @@ from drill.servers import DrillRedis, FaultySupervisor
 from tests.support.system import NO_QUOTA, QUEUE_PREFIX, QUICK_START, System, until
 from worker.domain.series import Series
 
-
 METER = "40000000000031"
 OTHER_METER = "40000000000032"
 

@@ -43,7 +43,6 @@ def assert_says_how_to_go_on(page: Page) -> None:
     assert 'href="/invitation"' in page.text, page.text[-1500:]
 
 
-@pytest.mark.change
 def test_r0_a_consent_outlives_the_death_of_worker_and_web(service: Service) -> None:
     holder, system, link = service.browser(), service.system, service.invite("--usage-point", new_meter())
     system.kill("worker")
@@ -57,7 +56,6 @@ def test_r0_a_consent_outlives_the_death_of_worker_and_web(service: Service) -> 
     assert holder.can_see(service.loaded(holder.visit(callback)))
 
 
-@pytest.mark.change
 def test_d4_our_own_pacing_is_called_so(service: Service) -> None:
     account = service.connect(service.browser(), new_meter())
     for _ in range(2):  # The first run may still find a permit.
@@ -66,7 +64,6 @@ def test_d4_our_own_pacing_is_called_so(service: Service) -> None:
     assert {series["error"] for series in row["series"].values()} - {None} == {"RATE_LIMITED"}
 
 
-@pytest.mark.change
 def test_h5_a_client_reads_its_one_meter_with_a_token_that_is_not_the_applications(service: Service) -> None:
     stack, holder, meter, other = OutsideStack.register(service), service.browser(), new_meter(), new_meter()
     service.connect(service.browser(), other)
@@ -87,7 +84,6 @@ def test_h5_a_client_reads_its_one_meter_with_a_token_that_is_not_the_applicatio
     assert stack.read(first["access_token"], meter).status_code == 401  # The renewal has replaced it.
 
 
-@pytest.mark.change
 def test_h3_nothing_older_than_an_erasure_opens_the_meter(service: Service) -> None:
     meter, holder, other, system = new_meter(), service.browser(), service.browser(), service.system
     account = service.connect(holder, meter)

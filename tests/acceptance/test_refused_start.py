@@ -40,7 +40,7 @@ def of_every_change(*values: Any) -> Any:
         of_every_change(WORKER, {}, "allkeys-lru", EVICTS),
         (("releve", "status"), {}, "allkeys-lru", "evicts keys"),
         (WORKER, PRETENDED, "noeviction", "releve: RELEVE_PRETEND_NOW"),
-        of_every_change(BEAT, PRETENDED, "noeviction", "releve: RELEVE_PRETEND_NOW"),
+        (BEAT, PRETENDED, "noeviction", "releve: RELEVE_PRETEND_NOW"),
         (WORKER, OWN_HOSTS, "noeviction", NO_CREDENTIALS),
         (UP, OWN_HOSTS, "noeviction", NO_CREDENTIALS),
         (("releve", "accounts", "list"), OWN_HOSTS, "noeviction", None),  # The registry can be looked at.

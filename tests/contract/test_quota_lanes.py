@@ -171,7 +171,7 @@ def test_a_lane_that_wakes_has_its_floor_at_once(redis: Redis, asleep_s: int) ->
     assert hour.total() >= 0.97 * 1000
 
 
-@settings(once_per_example, max_examples=6)
+@settings(once_per_example, max_examples=examples(6, desk=2))
 @given(st.lists(st.tuples(lanes, st.integers(1, 400), st.integers(0, 1500)), max_size=12), st.integers(0, 9))
 def test_each_lane_gets_its_floor_evenly_whatever_was_taken_before(
     redis: Redis, bursts: list[tuple[Lane, int, int]], seed: int

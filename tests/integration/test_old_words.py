@@ -161,6 +161,7 @@ def make(installation: Installation, account: str, what: str) -> str:
     return makers[what]()
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("old", CALLS)
 def test_old_words_print_what_the_new_ones_print(
     old: str, installation: Installation, account: str, monkeypatch: pytest.MonkeyPatch
@@ -185,6 +186,7 @@ def test_old_words_print_what_the_new_ones_print(
         assert more or (was.code == 0) == (old not in FAIL), was
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("words", ["history no-such-id", "invitations", "requests", "tenants set"])
 def test_old_words_that_lack_what_they_needed_are_refused(installation: Installation, words: str) -> None:
     refused = installation.run(*words.split())

@@ -59,6 +59,7 @@ def parts(installation: Installation, proxy: CountingProxy, layout: str) -> Iter
         yield parts
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("layout", MOST_REQUESTS, indirect=True)
 def test_a_first_sync_takes_40_requests_at_most_or_20_packed_and_an_unchanged_one_6_or_2(
     parts: Parts, proxy: CountingProxy, layout: str
@@ -89,6 +90,7 @@ def test_a_first_sync_takes_40_requests_at_most_or_20_packed_and_an_unchanged_on
     assert {method for method, _ in proxy.requests} == {"GET"}
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("layout", AT_9262099F, indirect=True)
 def test_no_step_of_a_home_with_panels_and_gas_takes_more_requests_than_at_9262099f(
     installation: Installation, proxy: CountingProxy, layout: str

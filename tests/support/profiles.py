@@ -11,7 +11,7 @@ from typing import Final
 from hypothesis import settings
 
 FULL: Final = os.environ.get("TEST_PROFILE") == "full"
-DESK_EXAMPLES: Final = 20
+DESK_EXAMPLES: Final = 10
 
 settings.register_profile("desk", max_examples=DESK_EXAMPLES, deadline=None)
 settings.register_profile("full", deadline=None)

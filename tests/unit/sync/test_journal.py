@@ -93,7 +93,7 @@ def replay(started: Mapping[str, int], changes: Sequence[Correction]) -> dict[st
 values = st.lists(st.integers(0, 2).map(lambda number: 1000 * number), min_size=2, max_size=2)
 # How many documents each worker that is killed over the message has written.
 kills = st.lists(st.integers(0, 2), max_size=3)
-a_few = settings(max_examples=examples(100, desk=20), suppress_health_check=[HealthCheck.function_scoped_fixture])
+a_few = settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from worker.domain.prices.cost import EURO, Cost, price_energies
 from worker.domain.prices.energy import EnergySource, PeriodEnergies, energies_by_day
 from worker.domain.windows import DateWindow
 
-several = settings(max_examples=examples(200, 40), deadline=None)
+several = settings(max_examples=examples(200, desk=15), deadline=None)
 YEAR = DateWindow(date(2023, 7, 25), date(2024, 7, 25))
 ALL_COLOURS = dict.fromkeys([YEAR.start - DAY, *YEAR.dates()], Colour.BLUE)
 NIGHT = ((22 * 60, 6 * 60),)

@@ -45,7 +45,7 @@ from worker.domain.windows import DateWindow
 
 FIRST = date(2024, 7, 1)
 YEAR = DateWindow(date(2024, 1, 1), date(2025, 1, 1))
-several = settings(max_examples=examples(200, 40), deadline=None)
+several = settings(max_examples=examples(200, desk=15), deadline=None)
 decimals = st.decimals("0.0001", "5", places=4)
 ALL_PERIODS = [period for periods in PERIODS.values() for period in periods]
 

@@ -32,7 +32,7 @@ from worker.domain.totals import count_inputs, total_entries
 NIGHT = Contract("hphc", ((22 * 60, 6 * 60),))
 SUNDAY, AUTUMN, SPRING = date(2024, 7, 7), date(2024, 10, 27), date(2024, 3, 31)
 KWH = 1_000_000
-several = settings(max_examples=examples(200, 40), deadline=None)
+several = settings(max_examples=examples(200, desk=15), deadline=None)
 
 
 def curve(day: date, minutes: int = 30, energy: int = 500_000) -> list[Entry]:
