@@ -9,7 +9,7 @@ PIP    := $(BIN)/pip --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rest test-all quick fuzz lint lock wheel version release sbom audit \
+.PHONY: help demo test test-change test-rest test-all quick fuzz lint lock wheel version release sbom audit \
   digests format docs reference pictures servers bench bench-original clean
 
 help:
@@ -49,8 +49,12 @@ ifdef T
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest --durations=10 $(ARGS) $(T)
 else
-test: lint servers
-	$(PYTEST) --set change -n $$(($(CORES) + 1)) $(ARGS)
+# Tests wait now and then, and lint fills these gaps.
+test: $(VENV)/.installed-dev servers
+	@$(MAKE) --no-print-directory --jobs 2 lint test-change
+
+test-change:
+	@$(PYTEST) --set change -n $$(($(CORES) + 1)) $(ARGS)
 endif
 
 # With all examples; SEED=7 runs them in another order. Then, on the other Pythons, what needs no server.

@@ -121,7 +121,6 @@ def test_a_night_whose_messages_are_lost_is_mended(system: System) -> None:
         assert system.content(account) == system.truth(meter).expected_loads()
 
 
-@pytest.mark.change
 def test_every_message_delivered_twice_gives_the_same_store(system: System) -> None:
     meter = "40000000000006"
     log = system.start_worker(*QUICK_START, app="drill.crash_worker", DRILL_TWICE="1")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,20 +23,15 @@ OWN_HOSTS = {"ENEDIS_URL": ""}
 PRETENDED = {**OWN_HOSTS, "PRETEND_NOW": "2024-07-25T09:00+02:00"}
 
 
-def of_every_change(*values: Any) -> Any:
-    """Return a case that `make test` runs; the others are left to `make test-rest`."""
-    return pytest.param(*values, marks=pytest.mark.change)
-
-
 @pytest.mark.parametrize(
     "words, settings, policy, message",
     [
-        of_every_change(WEB, PUBLIC, "noeviction", NO_PROXY_NAMED),
+        pytest.param(WEB, PUBLIC, "noeviction", NO_PROXY_NAMED, marks=pytest.mark.change),
         ((*UP, "--port", "0"), PUBLIC, "noeviction", NO_PROXY_NAMED),
         (WEB, PLAIN, "noeviction", PLAIN_HTTP),
         ((*WEB, "--host", "192.0.2.1"), {}, "noeviction", PLAIN_HTTP),
         ((*UP, "--port", "0"), PLAIN, "noeviction", PLAIN_HTTP),
-        of_every_change(WORKER, {}, "allkeys-lru", EVICTS),
+        (WORKER, {}, "allkeys-lru", EVICTS),
         (("releve", "status"), {}, "allkeys-lru", "evicts keys"),
         (WORKER, PRETENDED, "noeviction", "releve: RELEVE_PRETEND_NOW"),
         (BEAT, PRETENDED, "noeviction", "releve: RELEVE_PRETEND_NOW"),

@@ -146,6 +146,7 @@ def test_lanes_together_use_at_least_97_percent_and_each_has_its_floor(
     assert fleet.most_in(HOUR_S) <= 400
 
 
+@pytest.mark.rest
 def test_who_goes_first_gets_what_is_nobodys(redis: Redis) -> None:
     """All lanes want everything, in short hours: the shared part goes to the first lanes, the floors stay."""
     fleet = Fleet(redis, per_second=5, per_hour=1000, hour_ms=600_000)

@@ -385,7 +385,7 @@ def part_log(data_dir: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.rest), signal.SIGKILL])
 def test_its_server_is_started_again_after_a_kill_and_ends_last(tmp_path: Path, number: signal.Signals) -> None:
     with supervised(tmp_path) as (process, url):
         until(lambda: "part runs" in part_log(tmp_path))
@@ -535,7 +535,7 @@ finally:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.rest)])
 def test_nothing_outlives_a_killed_or_interrupted_parent(number: signal.Signals, tmp_path: Path) -> None:
     with started(PARENT, tmp_path) as (parent, line):
         pids = [int(word) for word in line.split()]

@@ -78,6 +78,7 @@ def sync(parts: Parts, account_id: str, series: Series) -> None:
     parts.sync.window.sync_window(parts.sync.claims.manual_look_back(account_id, series))
 
 
+@pytest.mark.rest
 def test_both_generations_of_bodies_store_the_same(parts: Parts, gateway: Gateway) -> None:
     account = add_account(parts, gateway.token())
     for series in (Series.DAILY, Series.LOAD_CURVE):

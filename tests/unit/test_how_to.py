@@ -39,6 +39,7 @@ def test_ruff_accepts_what_a_page_adds_after_make_format(page: str, tmp_path: Pa
     assert "already formatted" in run_ruff(tmp_path, "format", "--check")
 
 
+@pytest.mark.rest
 def test_the_checks_of_the_code_accept_what_all_pages_add(tmp_path: Path) -> None:
     copy_folders(tmp_path, *PACKAGES)
     shutil.copy(ROOT / "setup.cfg", tmp_path)

@@ -248,6 +248,7 @@ def test_a_command_is_quiet_unless_asked(
     level: int,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging_setup, "get_settings", Settings.from_env)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     logging_setup.configure_command(verbose=verbose)

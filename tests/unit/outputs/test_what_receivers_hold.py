@@ -367,7 +367,7 @@ def tell(made: World, events: Sequence[Any]) -> None:
                 made.at += timedelta(minutes=what[0])
 
 
-@settings(max_examples=examples(60, desk=6), suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60, desk=3), suppress_health_check=list(HealthCheck))
 @given(st.lists(EVENT, max_size=14))
 @example(COARSER)
 @example([*COARSER, ("deliver all",), FINE])

@@ -124,7 +124,7 @@ PRICE = st.tuples(st.just("price"), st.integers(0, len(TARIFFS) - 1))
 GOOD: Final = [("daily", 4, "good", ""), FINE]
 
 
-@settings(max_examples=examples(60, desk=6), suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60, desk=3), suppress_health_check=list(HealthCheck))
 @given(st.lists(PRICE | EVENT, max_size=12))
 @example([*GOOD, *(event for number in (1, 3, 5, 6, 4, 2, 0) for event in (("price", number), ("deliver all",)))])
 @example([("price", 3), *GOOD, ("deliver all",), ("curve", (3, (60,), "")), ("price", 0)])

@@ -164,6 +164,7 @@ def test_the_steps_we_infer_are_those_the_portal_states() -> None:
 
 
 @needs_recordings
+@pytest.mark.rest
 def test_exports_and_plain_files_of_one_meter_say_the_same(tmp_path: Path) -> None:
     for number, name in enumerate(("a", "c"), start=1):
         for source in RECORDINGS.glob(f"household_{name}.*.csv.gz"):

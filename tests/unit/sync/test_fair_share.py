@@ -114,7 +114,7 @@ class SimulatedFleet:
     paused=st.sets(st.integers(0, 8), max_size=2),
     lost=st.sets(st.integers(0, 5), max_size=2),
 )
-@settings(max_examples=examples(40, desk=8))
+@settings(max_examples=examples(40, desk=4))
 def test_nobody_waits_longer_than_the_fleets_fair_share(
     tmp_path_factory: pytest.TempPathFactory,
     number: int,

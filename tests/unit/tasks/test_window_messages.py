@@ -48,8 +48,10 @@ def published() -> Iterator[Callable[[Any, str], Any]]:
 
     def publish(signature: Any, queue: str) -> Any:
         with app.connection_for_write() as connection:
+            messages = connection.SimpleQueue(queue)
+            messages.clear()  # All of the process share the queues in memory.
             signature.apply_async(connection=connection)
-            return connection.SimpleQueue(queue).get(timeout=5)
+            return messages.get(timeout=5)
 
     app.set_current()
     yield publish

@@ -67,7 +67,7 @@ for _routes in (accounts.router, accounts.audit_router, invitations.router, meas
 
 @cache
 def _describe_routes() -> dict[str, Any]:
-    """Return what OpenAPI says of each path: once for all applications of a process, as it takes a tenth of a second."""
+    """Return what OpenAPI says of each path: made once a process, because it takes a tenth of a second."""
     paths: dict[str, Any] = get_openapi(title="", version="", routes=router.routes)["paths"]
     return paths
 
