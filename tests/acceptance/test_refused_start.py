@@ -26,7 +26,7 @@ PRETENDED = {**OWN_HOSTS, "PRETEND_NOW": "2024-07-25T09:00+02:00"}
 @pytest.mark.parametrize(
     "words, settings, policy, message",
     [
-        pytest.param(WEB, PUBLIC, "noeviction", NO_PROXY_NAMED, marks=pytest.mark.change),
+        (WEB, PUBLIC, "noeviction", NO_PROXY_NAMED),
         ((*UP, "--port", "0"), PUBLIC, "noeviction", NO_PROXY_NAMED),
         (WEB, PLAIN, "noeviction", PLAIN_HTTP),
         ((*WEB, "--host", "192.0.2.1"), {}, "noeviction", PLAIN_HTTP),

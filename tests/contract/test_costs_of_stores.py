@@ -35,7 +35,7 @@ MONDAY, AUTUMN = date(2024, 7, 1), date(2024, 10, 27)
 NIGHT = Contract("hphc", ((22 * 60, 6 * 60),))
 CENTS = {name: Decimal(f"0.{place}7") for place, name in enumerate((n for names in PERIODS.values() for n in names), 1)}
 many = settings(
-    max_examples=examples(60, 10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60, desk=4), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -22,7 +22,7 @@ from worker.domain.series import Series
     [(Series.LOAD_CURVE, whole_curves), (Series.DAILY, whole_days)],
     ids=["curves", "days"],
 )
-@settings(max_examples=examples(4), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(4, desk=2), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), orders)
 def test_whole_answers_in_any_order_give_the_last_one(
     measures: ByDoctype, series: Series, whole_answers: st.SearchStrategy[Answer], data: st.DataObject, order: list[int]
@@ -36,7 +36,7 @@ def test_whole_answers_in_any_order_give_the_last_one(
     assert asked.content() == expected.content()
 
 
-@settings(max_examples=examples(4), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(4, desk=2), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(curves_with_holes, min_size=3, max_size=3), orders)
 def test_with_holes_no_time_counts_twice(measures: ByDoctype, answers: list[Answer], order: list[int]) -> None:
     asked = AskedHome(measures, Series.LOAD_CURVE, uuid.uuid4().hex[:12])
@@ -47,7 +47,7 @@ def test_with_holes_no_time_counts_twice(measures: ByDoctype, answers: list[Answ
     assert len(set(minutes)) == len(minutes)
 
 
-@settings(max_examples=examples(4), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(4, desk=2), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(whole_curves, min_size=3, max_size=3), orders, st.integers(0, 2))
 def test_a_file_among_answers_in_any_order_gives_the_last_one(
     measures: ByDoctype, answers: list[Answer], order: list[int], place_of_file: int

@@ -260,7 +260,7 @@ def test_a_step_does_not_wait_long_for_a_table_that_workers_use(
 # What its holders have still works
 
 
-@pytest.fixture(params=["this version", "a later one"])
+@pytest.fixture(params=["this version", pytest.param("a later one", marks=pytest.mark.rest)])
 def upgraded(request: pytest.FixtureRequest, kept: Installation, later: Later, redis_url: str) -> Installation:
     if request.param == "a later one":
         later(**LATER)

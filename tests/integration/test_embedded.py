@@ -385,7 +385,8 @@ def part_log(data_dir: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.rest), signal.SIGKILL])
+@pytest.mark.rest
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_its_server_is_started_again_after_a_kill_and_ends_last(tmp_path: Path, number: signal.Signals) -> None:
     with supervised(tmp_path) as (process, url):
         until(lambda: "part runs" in part_log(tmp_path))

@@ -345,11 +345,14 @@ def of_files(redis_url: str, mosquitto_broker: Mosquitto, tmp_path_factory: pyte
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", ["panels", "gas", "curve alone"])
+@pytest.mark.parametrize(
+    "name", ["panels", *(pytest.param(name, marks=pytest.mark.rest) for name in ("gas", "curve alone"))]
+)
 def test_a_supplied_home_is_the_same_wherever_it_is_read(supplied: dict[str, Home], name: str, way: str) -> None:
     compare(name, supplied[name], way)
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("way", WAYS)
 def test_a_home_of_files_of_hours_is_the_same_wherever_it_is_read(of_files: Home, way: str) -> None:
     compare("files of hours", of_files, way)

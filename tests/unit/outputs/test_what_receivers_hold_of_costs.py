@@ -124,6 +124,7 @@ PRICE = st.tuples(st.just("price"), st.integers(0, len(TARIFFS) - 1))
 GOOD: Final = [("daily", 4, "good", ""), FINE]
 
 
+@pytest.mark.rest
 @settings(max_examples=examples(60, desk=3), suppress_health_check=list(HealthCheck))
 @given(st.lists(PRICE | EVENT, max_size=12))
 @example([*GOOD, *(event for number in (1, 3, 5, 6, 4, 2, 0) for event in (("price", number), ("deliver all",)))])
