@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +22,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from tests.support.factories import NOW
-from tests.support.how_to import PACKAGES, copy_folders, files_of_page, follow_page
+from tests.support.how_to import PACKAGES, add_italian, copy_folders, files_of_page, follow_page, read_page
 from tests.support.pages import ROOT
 from tests.support.simulators import run_in_background
 
@@ -215,3 +217,39 @@ def test_a_supplier_is_a_folder_and_seven_places_more(
     told = built.run("explain", water, "2024-07-20", "--json")
     assert told["totals"]["agree"] is True
     built.run("verify", "--all")
+
+
+LANGUAGE_CHOSEN = """
+from worker.texts import translate
+from worker.web.texts import Words, preferred_language
+assert preferred_language("it") == "it"
+assert translate("app.language.it", "it") == "Italiano"
+assert Words("it").energy(1_234_567_000)
+"""
+
+
+def test_a_language_is_a_constant_and_a_text_beside_each_other(tmp_path: Path) -> None:
+    copy_folders(tmp_path, *PACKAGES)
+    add_italian(tmp_path)
+    shutil.copy(ROOT / "tests" / "unit" / "web" / "test_texts.py", tmp_path)
+    for words in (["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_texts.py"], ["-c", LANGUAGE_CHOSEN]):
+        env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, *words], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_the_page_of_languages_names_is_there() -> None:
+    rows = re.findall(r"^\| (`.+?) \| (.+) \|$", read_page("add-a-language.md"), re.MULTILINE)
+    assert len(rows) == 8
+    for files, to_adapt in rows:
+        first, *others = (ROOT / name for name in re.findall("`(.+?)`", files))
+        paths = [first, *(path if path.exists() else first.parent / path.name for path in others)]
+        for name in re.findall("`(.+?)`", to_adapt):
+            if "." in name:
+                assert (first / name.replace("it.", "en.")).exists(), name
+            else:
+                found = name.removeprefix("RELEVE_").lower() if name.isupper() else name
+                assert any(found in path.read_text(encoding="utf-8") for path in paths), name
+        assert all(path.exists() for path in paths), files

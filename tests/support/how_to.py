@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import shutil
 from pathlib import Path
@@ -58,3 +60,51 @@ def follow_page(page: str, folder: Path) -> None:
         old = (folder / name).read_text(encoding="utf-8")
         assert said in " ".join(text.split()) and old.count(before) == 1
         (folder / name).write_text(old.replace(before, after), encoding="utf-8")
+
+
+def add_italian(folder: Path) -> None:
+    """Do the first three steps of *Add a language* in a copy of the code; English texts stand in for Italian ones."""
+    texts = folder / "worker" / "texts.py"
+    code = texts.read_text(encoding="utf-8")
+    for before, after in (
+        ('("fr", "en")', '("fr", "en", "it")'),
+        ('("en_GB")}', '("en_GB"), "it": Locale.parse("it_IT")}'),
+    ):
+        assert code.count(before) == 1
+        code = code.replace(before, after)
+    texts.write_text(code, encoding="utf-8")
+    for file in (folder / "worker" / "locales").glob("*.json"):
+        catalogue = json.loads(file.read_text(encoding="utf-8"))
+        if "app.language.en" in catalogue:
+            catalogue["app.language.it"] = dict.fromkeys(("fr", "en"), "Italiano")
+        translated = {key: {**text, "it": text["en"]} for key, text in catalogue.items()}
+        file.write_text(json.dumps(translated), encoding="utf-8")
+    series = folder / "worker" / "domain" / "series.py"
+    series.write_text(_with_third_label(series.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _with_third_label(code: str) -> str:
+    """Give `_label` three parameters more, and each of its calls the English texts once more."""
+    lines = code.split("\n")
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call) and _name(node.func) == "_label"]
+    for call in sorted(calls, key=lambda call: call.lineno, reverse=True):
+        english = [ast.get_source_segment(code, text) for text in call.args[1::2]]
+        last = call.args[-1]
+        assert last.end_lineno is not None
+        line = lines[last.end_lineno - 1].encode()  # ast counts bytes.
+        added = f", {', '.join(map(str, english))}".encode()
+        lines[last.end_lineno - 1] = (line[: last.end_col_offset] + added + line[last.end_col_offset :]).decode()
+    code = "\n".join(lines)
+    for before, after in (
+        ("fr_about: str, en_about: str)", "fr_about: str, en_about: str, it: str, it_object: str, it_about: str)"),
+        ('"en": en_object}', '"en": en_object, "it": it_object}'),
+        ('"en": en_about}', '"en": en_about, "it": it_about}'),
+        ('{"fr": fr, "en": en}', '{"fr": fr, "en": en, "it": it}'),
+    ):
+        assert code.count(before) == 1, before
+        code = code.replace(before, after)
+    return code
+
+
+def _name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else ""
