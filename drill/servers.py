@@ -380,6 +380,13 @@ def unprivileged_user() -> str | None:
     return next(name for name in ("postgres", "nobody") if name in names) if os.geteuid() == 0 else None
 
 
+def as_user(user: str | None) -> list[str]:
+    """Return what begins a command that is to run as the user; nothing if there is none."""
+    if user is None:
+        return []
+    return ["setpriv", f"--reuid={user}", f"--regid={pwd.getpwnam(user).pw_gid}", "--clear-groups", "--"]
+
+
 class DrillRedis:
     """Redis server with the faults of the drill; up when the constructor returns."""
 
@@ -454,18 +461,11 @@ class DrillPostgres:
         port, password, data = free_port(), secrets.token_urlsafe(24), folder / "postgresql"
         data.mkdir(mode=0o700)
         (data / "password").write_text(f"{password}\n")
-        self.as_user: list[str] = []  # What begins a command of the server's user.
+        self.as_user = as_user(user)
         if user is not None:
             folder.chmod(0o711)  # The way to its data.
             shutil.chown(data, user)
             shutil.chown(data / "password", user)
-            self.as_user = [
-                "setpriv",
-                f"--reuid={user}",
-                f"--regid={pwd.getpwnam(user).pw_gid}",
-                "--clear-groups",
-                "--",
-            ]
         cluster = ["-U", "releve", "-A", "scram-sha-256", f"--pwfile={data / 'password'}", "-E", "UTF8", "--no-locale"]
         initdb = [*self.as_user, str(binaries / "initdb"), "-D", str(data / "cluster"), *cluster, "--no-sync"]
         subprocess.run(initdb, cwd=data, check=True, capture_output=True)

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.postgres_pair import PostgresPair
-from tests.support.system import NO_QUOTA, QUICK_HEALING, QUICK_START, System, open_system, until
-from worker.domain.series import Series
+from tests.support.system import NO_QUOTA, QUICK_HEALING, QUICK_START, System, open_system
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +22,8 @@ def system(tmp_path_factory: pytest.TempPathFactory, postgres_pair: PostgresPair
 
 
 def test_a_history_outlives_the_primary_of_postgresql(system: System, postgres_pair: PostgresPair) -> None:
-    meter = "43000000000001"
-    system.simulator("POST", "faults", {"path": "mesure_synchrone_auto", "delay_s": 0.4, "count": None})
     system.start_beat()
     system.start_worker(*QUICK_START)
-    account = system.add_account_by_process(meter)
-    until(lambda: system.parts.sync.history.count_days(account, Series.DAILY)[0] >= 365, "the first window")
-    assert not system.loaded(account, Series.LOAD_CURVE)
-    postgres_pair.kill_primary()
-    postgres_pair.promote_standby()
-    system.simulator("DELETE", "faults")
-    system.wait_loaded(account)
-    assert system.content(account) == system.truth(meter).expected_loads()
+    with system.slow_history("43000000000001"):
+        postgres_pair.kill_primary()
+        postgres_pair.promote_standby()

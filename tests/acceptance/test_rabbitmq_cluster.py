@@ -8,8 +8,7 @@ import amqp
 import pytest
 
 from tests.support.rabbitmq import PASSWORD, USER, VHOST, RabbitMQ
-from tests.support.system import NO_QUOTA, QUICK_START, System, open_system, until
-from worker.domain.series import Series
+from tests.support.system import NO_QUOTA, QUICK_START, System, open_system
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +33,7 @@ def has_queue(node: RabbitMQ, name: str) -> bool:
 
 
 def test_a_history_outlives_a_node_of_rabbitmq(system: System, rabbitmq_nodes: list[RabbitMQ]) -> None:
-    meter = "44000000000001"
-    system.simulator("POST", "faults", {"path": "mesure_synchrone_auto", "delay_s": 0.4, "count": None})
     system.start_worker(*QUICK_START)
-    account = system.add_account_by_process(meter)
-    until(lambda: system.parts.sync.history.count_days(account, Series.DAILY)[0] >= 365, "the first window")
-    assert not system.loaded(account, Series.LOAD_CURVE)
-    assert all(has_queue(node, "backfill") for node in rabbitmq_nodes), "they are no cluster"
-    rabbitmq_nodes[0].kill()
-    system.simulator("DELETE", "faults")
-    system.wait_loaded(account)
-    assert system.content(account) == system.truth(meter).expected_loads()
+    with system.slow_history("44000000000001"):
+        assert all(has_queue(node, "backfill") for node in rabbitmq_nodes), "they are no cluster"
+        rabbitmq_nodes[0].kill()

@@ -12,10 +12,10 @@ from zipfile import ZipFile
 
 import pytest
 
+from tests.support.git import git
 from tests.support.releases import VERSION
 from tools.lock_files import ROOT
 from tools.release.package import build_package
-from tools.tested import git
 
 pytestmark = pytest.mark.rest
 
@@ -75,12 +75,11 @@ def test_the_wheel_holds_all_files_and_the_commit_that_the_build_was_given(sourc
 def test_a_release_builds_the_wheel_from_the_sdist_which_knows_its_commit(sources: Path, tmp_path: Path) -> None:
     """The sources are an archive of the commit; git is asked in another folder, as in `make release`."""
     checkout, folder = tmp_path / "checkout", tmp_path / "dist"
-    author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    subprocess.run(["git", "init", "--quiet", checkout], check=True)
-    made = ["git", "-C", checkout, *author, "commit", "--quiet", "--allow-empty", "--message", "Release"]
-    subprocess.run(made, check=True)
-    commit = git(checkout, "rev-parse", "HEAD")
+    checkout.mkdir()
     folder.mkdir()
+    git(checkout, "init", "--quiet")
+    git(checkout, "commit", "--quiet", "--allow-empty", "--message", "Release")
+    commit = git(checkout, "rev-parse", "HEAD")
     sdist, wheel = build_package(checkout, sources, folder)
     assert {sdist.name, wheel.name} == {f"releve-{VERSION}.tar.gz", f"releve-{VERSION}-py3-none-any.whl"}
     files = read_wheel(folder)

@@ -86,7 +86,9 @@ def add_italian(folder: Path) -> None:
 def _with_third_label(code: str) -> str:
     """Give `_label` three parameters more, and each of its calls the English texts once more."""
     lines = code.split("\n")
-    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call) and _name(node.func) == "_label"]
+    calls = [
+        node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call) and ast.unparse(node.func) == "_label"
+    ]
     for call in sorted(calls, key=lambda call: call.lineno, reverse=True):
         english = [ast.get_source_segment(code, text) for text in call.args[1::2]]
         last = call.args[-1]
@@ -104,7 +106,3 @@ def _with_third_label(code: str) -> str:
         assert code.count(before) == 1, before
         code = code.replace(before, after)
     return code
-
-
-def _name(node: ast.expr) -> str:
-    return node.id if isinstance(node, ast.Name) else ""

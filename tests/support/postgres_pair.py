@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import psycopg
 
-from drill.servers import find_postgres, unprivileged_user
-from tests.support.servers import START_TIMEOUT_S, NotInstalled
+from drill.servers import as_user, find_postgres, unprivileged_user
+from tests.support.servers import START_TIMEOUT_S, NotInstalled, temporary_folder
 from worker.stores.child_processes import Supervisor, free_port
 
 PRIMARY: Final = "127.0.0.1"
@@ -62,10 +60,7 @@ class PostgresPair:
         subprocess.run(self._command(program, *options), cwd=self._folder, check=True, capture_output=True)
 
     def _command(self, program: str, *options: str) -> list[str]:
-        """Return the command as a user that isn't root: PostgreSQL doesn't run as root."""
-        user = unprivileged_user()
-        as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
-        return [*as_user, str(self._binaries / program), *options]
+        return [*as_user(unprivileged_user()), str(self._binaries / program), *options]
 
 
 @contextmanager
@@ -74,9 +69,5 @@ def postgres_pair() -> Iterator[PostgresPair]:
     binaries = find_postgres()
     if binaries is None or not (binaries / "pg_basebackup").exists():
         raise NotInstalled("no PostgreSQL: apt-get install postgresql")
-    with ExitStack() as opened:
-        folder = tempfile.TemporaryDirectory(prefix="releve-postgres-", ignore_cleanup_errors=True)
-        path = Path(opened.enter_context(folder))
-        if user := unprivileged_user():
-            shutil.chown(path, user)
-        yield PostgresPair(path, opened.enter_context(Supervisor(grace_s=5)), binaries)
+    with temporary_folder(unprivileged_user()) as folder, Supervisor(grace_s=5) as children:
+        yield PostgresPair(folder, children, binaries)

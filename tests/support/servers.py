@@ -62,7 +62,7 @@ def redis_server() -> Iterator[str]:
         with redis.Redis.from_url(url) as client:
             return bool(client.ping())
 
-    with _folder() as folder, _running([str(binary), *options], folder, answers, redis.ConnectionError):
+    with temporary_folder() as folder, _running([str(binary), *options], folder, answers, redis.ConnectionError):
         yield url
 
 
@@ -91,7 +91,7 @@ def _stand_in() -> Iterator[str]:
         with urlopen(f"http://127.0.0.1:{port}/", timeout=DEADLINE_S) as answer:
             return bool(answer.status == 200)
 
-    with _folder() as folder, _running([*program, *options], folder, answers, URLError):
+    with temporary_folder() as folder, _running([*program, *options], folder, answers, URLError):
         yield f"couchdb+http://127.0.0.1:{port}/"
 
 
@@ -116,7 +116,7 @@ def postgres_server(*, durable: bool = False, password: str | None = None) -> It
         with psycopg.connect(url, connect_timeout=5):
             return True
 
-    with _folder(user) as folder:
+    with temporary_folder(user) as folder:
         (folder / "password").write_text(f"{password or 'secret'}\n")
         authentication = ["-A", "scram-sha-256" if password else "trust", "--pwfile=password"]
         cluster = ["-D", "data", "-U", "releve", *authentication, "-E", "UTF8", "--no-locale", "--no-sync"]
@@ -150,7 +150,7 @@ def _as_user(user: str | None) -> dict[str, Any]:
 
 
 @contextmanager
-def _folder(owner: str | None = None) -> Iterator[Path]:
+def temporary_folder(owner: str | None = None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="releve-test-", ignore_cleanup_errors=True) as folder:
         if owner is not None:
             shutil.chown(folder, owner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -11,20 +12,18 @@ from pydantic_settings.sources.providers.env import EnvSettingsSource
 
 def keep_field_facts() -> None:
     """Find them out once a process, from now on; there is one class of settings."""
-    extract, is_complex = PydanticBaseEnvSettingsSource._extract_field_info, EnvSettingsSource._field_is_complex
-    extracted: dict[tuple[type, int, str], Any] = {}
-    kinds: dict[int, Any] = {}
+    info, kind = PydanticBaseEnvSettingsSource._extract_field_info, EnvSettingsSource._field_is_complex
+    PydanticBaseEnvSettingsSource._extract_field_info = _kept(info)  # type: ignore[method-assign]
+    EnvSettingsSource._field_is_complex = _kept(kind)  # type: ignore[method-assign]
 
-    def kept_info(source: PydanticBaseEnvSettingsSource, field: FieldInfo, name: str) -> Any:
-        key = type(source), id(field), name
-        if key not in extracted:
-            extracted[key] = extract(source, field, name)
-        return extracted[key]
 
-    def kept_kind(source: EnvSettingsSource, field: FieldInfo) -> Any:
-        if id(field) not in kinds:
-            kinds[id(field)] = is_complex(source, field)
-        return kinds[id(field)]
+def _kept(find_out: Callable[..., Any]) -> Any:
+    known: dict[tuple[object, ...], Any] = {}
 
-    PydanticBaseEnvSettingsSource._extract_field_info = kept_info  # type: ignore[method-assign]
-    EnvSettingsSource._field_is_complex = kept_kind  # type: ignore[method-assign]
+    def find(source: object, field: FieldInfo, *name: str) -> Any:
+        key = type(source), id(field), *name
+        if key not in known:
+            known[key] = find_out(source, field, *name)
+        return known[key]
+
+    return find

@@ -241,6 +241,18 @@ class System:
         """Wait until every window of the account's history is done."""
         until(lambda: all(self.loaded(account, series) for series in USUAL_SERIES), f"the backfill of {account}")
 
+    @contextmanager
+    def slow_history(self, meter: str) -> Iterator[None]:
+        """Run the block in the middle of a new account's history, which must be complete afterwards."""
+        self.simulator("POST", "faults", {"path": "mesure_synchrone_auto", "delay_s": 0.4, "count": None})
+        account = self.add_account_by_process(meter)
+        until(lambda: self.parts.sync.history.count_days(account, Series.DAILY)[0] >= 365, "the first window")
+        assert not self.loaded(account, Series.LOAD_CURVE)
+        yield
+        self.simulator("DELETE", "faults")
+        self.wait_loaded(account)
+        assert self.content(account) == self.truth(meter).expected_loads()
+
     def change_settings(self, **settings: str) -> None:
         """Change the settings from here on, and take an empty folder for embedded databases."""
         self.settings |= {"DATA_DIR": str(self.folder / f"data-{next(self._runs)}"), **settings}

@@ -18,7 +18,7 @@ PLACES_OF_THE_VERSION = {
     "deploy/home-assistant/config.yaml": r"(?m)^version: (\S+)$",
     "deploy/home-assistant/Dockerfile": r'io\.hass\.version="([^"]+)"',
 }
-_HEADING = re.compile(r"(\d+\.\d+\.\d+) \(\d{4}-\d{2}-\d{2}\)")
+HEADING = re.compile(r"(\d+\.\d+\.\d+) \((\d{4}-\d{2}-\d{2})\)")
 _SECTIONS = ["Action required", "Added", "Changed", "Fixed", "Removed"]
 _LONGEST = 20
 _INSTALLATION = [
@@ -28,14 +28,19 @@ _INSTALLATION = [
 ]
 
 
-def _version(project: Project) -> str:
+def version_of(project: Project) -> str:
     config = configparser.ConfigParser()
     config.read_string(project.read("setup.cfg"))
     return config["metadata"]["version"]
 
 
+def read_releases(changes: str) -> list[tuple[str, str]]:
+    """Return heading and text of each release in a CHANGELOG, the newest first."""
+    return re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", changes, re.MULTILINE | re.DOTALL)
+
+
 def versions(project: Project) -> Iterator[Fault]:
-    version = _version(project)
+    version = version_of(project)
     for path, pattern in PLACES_OF_THE_VERSION.items():
         page = project.page(path)
         found = list(re.finditer(pattern, page.text))
@@ -64,16 +69,16 @@ def commit_of_the_image(project: Project) -> Iterator[Fault]:
 
 def changes(project: Project) -> Iterator[Fault]:
     page = project.page("CHANGELOG.md")
-    releases = re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", page.text, re.MULTILINE | re.DOTALL)
+    releases = read_releases(page.text)
     if not releases or releases[0][0] != "Unreleased":
         yield page.fault("\n## ", "the first section is “Unreleased”")
     for number, (heading, text) in enumerate(releases):
         at = f"## {heading}\n"
-        found = _HEADING.fullmatch(heading)
+        found = HEADING.fullmatch(heading)
         if heading != "Unreleased" and not found:
             yield page.fault(at, f"“{heading}”: write VERSION (YYYY-MM-DD)")
-        if number == 1 and found and found[1] != _version(project):
-            yield page.fault(at, f"the newest version is that of setup.cfg, {_version(project)}")
+        if number == 1 and found and found[1] != version_of(project):
+            yield page.fault(at, f"the newest version is that of setup.cfg, {version_of(project)}")
         sections = re.findall(r"^### (.+)$", text, re.MULTILINE)
         if sections != [section for section in _SECTIONS if section in sections]:
             yield page.fault(at, f"sections of {heading}, each at most once and in this order: {', '.join(_SECTIONS)}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import configparser
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from tools.check_texts.project import Project
+from tools.check_texts.releases import HEADING, read_releases, version_of
 from tools.tested import changed_files, git
 
 _IMAGE: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*(?::\d+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+")
@@ -19,9 +20,10 @@ class ReleaseRefused(Exception):
 
 def read_section(changes: str, version: str) -> tuple[str, str] | None:
     """Return date and text of a version's section of the CHANGELOG, or None."""
-    pattern = rf"^## {re.escape(version)} \((\d{{4}}-\d\d-\d\d)\)\n(.*?)(?=^## |\Z)"
-    found = re.search(pattern, changes, re.MULTILINE | re.DOTALL)
-    return (found[1], found[2].strip()) if found else None
+    for heading, text in read_releases(changes):
+        if (found := HEADING.fullmatch(heading)) and found[1] == version:
+            return found[2], text.strip()
+    return None
 
 
 def find_faults(root: Path, version: str, image: str) -> Iterator[str]:
@@ -33,9 +35,7 @@ def find_faults(root: Path, version: str, image: str) -> Iterator[str]:
         yield f"IMAGE={image}: name registry and image in lower case, without a tag: registry.example/owner/releve"
     if changed := changed_files(root):
         yield f"commit or remove what differs from the commit: {', '.join(changed[:5])}"
-    config = configparser.ConfigParser()
-    config.read(root / "setup.cfg", encoding="utf-8")
-    if (found := config["metadata"]["version"]) != version:
+    if (found := version_of(Project(root))) != version:
         yield f"setup.cfg has the version {found}: run make version VERSION={version}"
     yield from _faults_of_changes((root / "CHANGELOG.md").read_text(encoding="utf-8"), version, root)
     tagged = git(root, "for-each-ref", "--format=%(objectname) %(*objectname)", f"refs/tags/v{version}")
@@ -53,6 +53,5 @@ def _faults_of_changes(changes: str, version: str, root: Path) -> Iterator[str]:
         yield f"CHANGELOG.md dates {version} {day}, and the commit is of {committed}: use one day"
     if not text:
         yield f"CHANGELOG.md says nothing of {version}"
-    unreleased = re.search(r"^## Unreleased\n(.*?)(?=^## |\Z)", changes, re.MULTILINE | re.DOTALL)
-    if unreleased and unreleased[1].strip():
+    if dict(read_releases(changes)).get("Unreleased", "").strip():
         yield f"CHANGELOG.md has unreleased changes: move them to {version}"

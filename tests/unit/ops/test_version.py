@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from tests.support.commands import run_releve
+from tests.support.git import git
 from worker.ops import machine as versions
 from worker.ops.machine import COMMIT_FILE, describe_version, find_commit
 
@@ -19,12 +19,6 @@ def package(tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "app.py").write_text("old\n", encoding="utf-8")
     return folder
-
-
-def git(checkout: Path, *words: str) -> str:
-    identity = ["-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false"]
-    command = ["git", "-C", str(checkout), *identity, *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.mark.parametrize(

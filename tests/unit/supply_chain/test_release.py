@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
+from tests.support.git import git
 from tools.check_texts import releases
 from tools.check_texts.project import Project
 from tools.lock_files import ROOT
@@ -22,13 +22,6 @@ IMAGE = "registry.example/us/releve"
 CHANGES = (
     "# Changes\n\n## Unreleased\n\n## 1.2.3 (2026-12-02)\n\n### Fixed\n\n- one\n\n## 1.2.2 (2026-01-01)\n\n- old\n"
 )
-WHO = {f"GIT_{role}_{what}": "a@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-WHEN = {"GIT_AUTHOR_DATE": "2026-12-02T12:00:00Z", "GIT_COMMITTER_DATE": "2026-12-02T12:00:00Z"}
-
-
-def git(folder: Path, *words: str) -> None:
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **WHO, **WHEN}
-    subprocess.run(["git", "-C", str(folder), *words], env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
 def write(folder: Path, **texts: str) -> None:
