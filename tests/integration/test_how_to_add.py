@@ -109,9 +109,8 @@ def build(tmp_path: Path) -> Iterator[Build]:
         yield lambda page, settings: opened.enter_context(built_page(page, tmp_path / "code", settings))
 
 
-def days_asked(request: Request) -> list[date]:
-    start, end = (date.fromisoformat(request.query_params[name]) for name in ("start", "end"))
-    return [start + timedelta(days=number) for number in range((end - start).days)]
+def days_between(first: date, end: date) -> list[date]:
+    return [first + timedelta(days=number) for number in range((end - first).days)]
 
 
 async def give_token(request: Request) -> JSONResponse:
@@ -119,13 +118,13 @@ async def give_token(request: Request) -> JSONResponse:
 
 
 async def give_lowest(request: Request) -> JSONResponse:
-    return JSONResponse({"lowest": [{"day": str(day), "va": 100 + day.day} for day in days_asked(request)]})
+    first, end = (date.fromisoformat(request.query_params[name]) for name in ("dateDebut", "dateFin"))
+    return JSONResponse({"lowest": [{"day": str(day), "va": 100 + day.day} for day in days_between(first, end)]})
 
 
 async def give_water(request: Request) -> JSONResponse:
     first, end = (date.fromisoformat(request.query_params[name]) for name in ("from", "to"))
-    days = [first + timedelta(days=number) for number in range((end - first).days)]
-    return JSONResponse({"days": [{"day": str(day), "m3": f"0.{day.day:03}"} for day in days]})
+    return JSONResponse({"days": [{"day": str(day), "m3": f"0.{day.day:03}"} for day in days_between(first, end)]})
 
 
 async def give_nothing(request: Request) -> JSONResponse:
@@ -136,7 +135,7 @@ async def give_nothing(request: Request) -> JSONResponse:
 def supplier() -> Iterator[str]:
     routes = [
         Route("/oauth2/v3/token", give_token, methods=["POST"]),
-        Route("/metering_data_lp/v5/lowest_power", give_lowest),
+        Route("/mesure_synchrone_auto/v2/puissance_minimale", give_lowest),
         Route("/token", give_token, methods=["POST"]),
         Route("/v1/daily", give_water),
         Route("/{path:path}", give_nothing),
@@ -151,7 +150,6 @@ def test_a_series_is_a_description_a_text_a_parser_and_a_path(
     settings = {
         "data_dir": str(tmp_path / "data"),
         "redis_url": redis_url,
-        "preset": "enedis-v5",
         "enedis_url": supplier,
         "pretend_now": NOW.isoformat(),
         "series": "daily,load_curve,lowest_power",
@@ -185,7 +183,6 @@ def test_a_supplier_is_a_folder_and_seven_places_more(
     settings = {
         "data_dir": str(tmp_path / "data"),
         "redis_url": redis_url,
-        "preset": "enedis-v5",
         "enedis_url": supplier,
         "aqua_url": supplier,
         "aqua_client_id": "releve",
