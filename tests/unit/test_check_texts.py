@@ -29,6 +29,7 @@ README = """    git clone …
     python3 -m venv ~/releve-env && . ~/releve-env/bin/activate
     pip install --require-hashes -r requirements/run.lock
     pip install --no-deps .
+    mkdir -p ~/my-home && cd ~/my-home
     releve doctor   # first
     releve up
     releve status
@@ -179,9 +180,9 @@ CASES: dict[Any, tuple[dict[str, str], list[str]]] = {
             "README.fr.md": f"{README}`a` [x](docs/x.fr.md)\n".replace("    releve up\n", ""),
         },
         [
-            "README.md:6: `releve up` is not in",
-            "README.md:9: `b` is not in README.fr.md",
-            "README.md:9: docs/y.md is not",
+            "README.md:7: `releve up` is not in",
+            "README.md:10: `b` is not in README.fr.md",
+            "README.md:10: docs/y.md is not",
         ],
     ),
     pages.side_bar: (
@@ -272,7 +273,7 @@ CASES: dict[Any, tuple[dict[str, str], list[str]]] = {
     ),
     releases.installation: (
         {"README.md": README, "README.fr.md": README.replace("    pip install --no-deps .\n", "")},
-        ["README.fr.md:3: before it: git clone"],
+        ["README.fr.md:4: before it: git clone"],
     ),
     releases.commit_of_the_image: (
         {"Dockerfile": "\nFROM a\nARG SOURCE_COMMIT=\nFROM b\n"},

@@ -25,6 +25,7 @@ _INSTALLATION = [
     "python3 -m venv ~/releve-env && . ~/releve-env/bin/activate",
     "pip install --require-hashes -r requirements/run.lock",
     "pip install --no-deps .",
+    "mkdir -p ~/my-home && cd ~/my-home",
 ]
 
 
@@ -54,7 +55,7 @@ def installation(project: Project) -> Iterator[Fault]:
         page = project.page(path)
         lines = re.findall(r"^    (.+?)(?:  +#.*)?$", page.text, re.MULTILINE)
         first = next((number for number, line in enumerate(lines) if line.startswith("releve ")), 0)
-        if not lines or not lines[0].startswith("git clone") or lines[max(first - 3, 0) : first] != _INSTALLATION:
+        if not lines or not lines[0].startswith("git clone") or lines[max(first - len(_INSTALLATION), 0) : first] != _INSTALLATION:
             yield page.fault("\n    releve ", f"before it: git clone …, and at last {'; '.join(_INSTALLATION)}")
 
 
