@@ -55,7 +55,11 @@ def installation(project: Project) -> Iterator[Fault]:
         page = project.page(path)
         lines = re.findall(r"^    (.+?)(?:  +#.*)?$", page.text, re.MULTILINE)
         first = next((number for number, line in enumerate(lines) if line.startswith("releve ")), 0)
-        if not lines or not lines[0].startswith("git clone") or lines[max(first - len(_INSTALLATION), 0) : first] != _INSTALLATION:
+        if (
+            not lines
+            or not lines[0].startswith("git clone")
+            or lines[max(first - len(_INSTALLATION), 0) : first] != _INSTALLATION
+        ):
             yield page.fault("\n    releve ", f"before it: git clone …, and at last {'; '.join(_INSTALLATION)}")
 
 
