@@ -43,7 +43,7 @@ def test_a_worker_tells_its_name_and_restarts_until_it_says_goodbye(
     heartbeats: Heartbeats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(RESTARTS_VARIABLE, "3")
-    living = Heartbeat(heartbeats, "nightly@one", "1f0c9a3e", "one-1")
+    living = Heartbeat(heartbeats, "nightly@one", "1f0c9a3e", "one-1", every_s=4e9)  # The first heartbeat alone.
     living.start()
     (told,) = heartbeats.workers()
     assert (told.name, told.restarts, told.slots, told.queues) == ("nightly@one", 3, 0, ())
