@@ -56,7 +56,6 @@ def delete_messages(system: System, queue: str) -> int:
     return int(count)
 
 
-@pytest.mark.change
 def test_a_worker_killed_in_the_middle_of_a_backfill_and_a_lost_message_cost_repeats_alone(system: System) -> None:
     """The reconciler begins the backfill of the second meter, whose message is lost while no worker runs."""
     meter, meter_of_lost = "40000000000001", "40000000000002"
@@ -135,7 +134,6 @@ def test_every_message_delivered_twice_gives_the_same_store(system: System) -> N
     assert system.revisions(account) == before
 
 
-@pytest.mark.change
 def test_no_log_of_all_this_names_a_meter_or_a_secret(system: System) -> None:
     logs = system.logs()
     assert SECRET not in logs

@@ -156,9 +156,8 @@ def test_who_goes_first_gets_what_is_nobodys(redis: Redis) -> None:
     assert used[BACKFILL] >= 50
 
 
-@pytest.mark.parametrize(
-    "asleep_s", [pytest.param(300, marks=pytest.mark.rest), 1800, pytest.param(5400, marks=pytest.mark.rest)]
-)
+@pytest.mark.rest
+@pytest.mark.parametrize("asleep_s", [300, 1800, 5400])
 def test_a_lane_that_wakes_has_its_floor_at_once(redis: Redis, asleep_s: int) -> None:
     """It does so whenever it wakes, although the night has used up all that it could."""
     fleet = Fleet(redis, per_hour=1000)
@@ -172,7 +171,8 @@ def test_a_lane_that_wakes_has_its_floor_at_once(redis: Redis, asleep_s: int) ->
     assert hour.total() >= 0.97 * 1000
 
 
-@settings(once_per_example, max_examples=examples(6, desk=2))
+@pytest.mark.rest
+@settings(once_per_example, max_examples=examples(6))
 @given(st.lists(st.tuples(lanes, st.integers(1, 400), st.integers(0, 1500)), max_size=12), st.integers(0, 9))
 def test_each_lane_gets_its_floor_evenly_whatever_was_taken_before(
     redis: Redis, bursts: list[tuple[Lane, int, int]], seed: int
@@ -199,9 +199,8 @@ def test_what_a_lane_leaves_of_its_floor_flows_to_others(redis: Redis) -> None:
     assert used.total() >= 970
 
 
-@pytest.mark.parametrize(
-    "lane", [FIRST, pytest.param(REPAIR, marks=pytest.mark.rest), pytest.param(BACKFILL, marks=pytest.mark.rest)]
-)
+@pytest.mark.rest
+@pytest.mark.parametrize("lane", [FIRST, REPAIR, BACKFILL])
 def test_a_burst_after_an_outage_leaves_nothing_idle_an_hour_later(redis: Redis, lane: Lane) -> None:
     """A burst comes back as a burst, because it is not taken of the lane's floor, which is lent only evenly."""
     fleet = Fleet(redis, per_hour=1000)

@@ -344,6 +344,7 @@ def of_files(redis_url: str, mosquitto_broker: Mosquitto, tmp_path_factory: pyte
         yield home
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "name", ["panels", *(pytest.param(name, marks=pytest.mark.rest) for name in ("gas", "curve alone"))]
@@ -405,6 +406,7 @@ def half_kwh(energy: int) -> int:
     return energy // 500_000 * 500_000
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("name", ["panels", "gas", "curve alone", "files of hours"])
 def test_the_day_the_week_the_month_and_the_year_of_one_time_never_contradict_each_other(
     supplied: dict[str, Home], of_files: Home, name: str

@@ -146,7 +146,7 @@ create_described_app()
 """
 
 
-@pytest.mark.parametrize("program", [_OF_WORKER, _OF_WEB], ids=["worker", "web"])
+@pytest.mark.parametrize("program", [pytest.param(_OF_WORKER, marks=pytest.mark.rest), _OF_WEB], ids=["worker", "web"])
 def test_while_tracing_is_off_only_what_libraries_load_by_themselves_is_loaded(program: str) -> None:
     """FastAPI loads OpenTelemetry's API, and redis the SDK's metrics if they are installed."""
     libraries, ours = (loaded(code) for code in ("import fastapi, redis", program))

@@ -7,6 +7,7 @@ import gzip
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +79,7 @@ def test_the_lowest_power_of_a_night_is_that_of_its_minutes(curve: tuple[date, l
 
 
 @needs_recordings
+@pytest.mark.rest
 def test_a_recorded_home_has_the_base_load_that_its_minutes_tell() -> None:
     with gzip.open(RECORDINGS / "household_a.load_curve.csv.gz", "rt", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["watts"]][-2400:]  # Fifty days.

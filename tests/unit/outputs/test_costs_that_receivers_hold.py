@@ -204,6 +204,7 @@ ALL: Final = date(2000, 1, 1)
 SENT: Final = ("deliver", None, "", True)
 
 
+@pytest.mark.rest
 @settings(max_examples=examples(120, desk=3), suppress_health_check=list(HealthCheck))
 @given(st.lists(EVENT, max_size=14))
 @example([("curve", 3, HALF_HOURS), ("daily", 3), ("prices", 0, ALL), SENT, ("prices", 10, ALL)])

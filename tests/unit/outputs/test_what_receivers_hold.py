@@ -367,6 +367,7 @@ def tell(made: World, events: Sequence[Any]) -> None:
                 made.at += timedelta(minutes=what[0])
 
 
+@pytest.mark.rest
 @settings(max_examples=examples(60, desk=3), suppress_health_check=list(HealthCheck))
 @given(st.lists(EVENT, max_size=14))
 @example(COARSER)

@@ -156,6 +156,7 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, name: str, text: s
 
 
 @needs_recordings
+@pytest.mark.rest
 def test_the_steps_we_infer_are_those_the_portal_states() -> None:
     with gzip.open(next((RECORDINGS / "exports").glob("ENEDIS_R63*")), "rt", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter=";"))

@@ -184,10 +184,10 @@ def in_hours(call: Call) -> bool:
     return begun.allow(call.at) or begun.allow(call.at - timedelta(minutes=10))
 
 
-@pytest.mark.slow
+@pytest.mark.rest
 @pytest.mark.parametrize(
     ("homes", "curve_days", "lived"),
-    [(1, 140, 4), pytest.param(3, 745, 30, marks=pytest.mark.rest)],
+    [(1, 140, 4), (3, 745, 30)],
     ids=["one home", "three homes"],
 )
 def test_first_histories_of_three_years_are_never_banned_and_end_complete(

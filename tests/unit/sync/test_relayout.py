@@ -115,7 +115,7 @@ def test_there_and_back_again_is_what_it_was() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("written_before", [0, 1, 10**6])
+@pytest.mark.parametrize("written_before", [0, 1, pytest.param(10**6, marks=pytest.mark.rest)])
 def test_killed_at_any_write_it_goes_on_and_loses_nothing(to_packed: bool, written_before: int) -> None:
     kills = 0
     filled = Place()

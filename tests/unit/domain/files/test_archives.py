@@ -194,6 +194,7 @@ def test_a_packed_bomb_is_unpacked_to_its_bound_alone() -> None:
     assert refusal("x", b"".join(_deflated_zeros(80))).startswith("x: ")
 
 
+@pytest.mark.rest
 def test_a_workbook_in_an_archive_has_the_bounds_of_a_workbook() -> None:
     parts = workbook_parts({"x": [["Date"]]})
     bomb = pack({**parts, "xl/worksheets/sheet1.xml": b"<a>" + b" " * (40 << 20) + b"</a>"}, zipfile.ZIP_STORED)

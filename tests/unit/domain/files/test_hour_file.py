@@ -110,6 +110,7 @@ def test_a_curve_of_production_says_so() -> None:
 
 
 @needs_recordings
+@pytest.mark.rest
 @pytest.mark.parametrize(
     "path", sorted((RECORDINGS / "exports").glob("Enedis_Conso_Heure*")), ids=lambda one: one.name[:24]
 )

@@ -26,7 +26,7 @@ from worker.domain.windows import PARIS
 EXPORTS = RECORDINGS / "exports"
 GAS = RECORDINGS / "gas"
 
-pytestmark = needs_recordings
+pytestmark = [needs_recordings, pytest.mark.rest]
 
 
 @cache

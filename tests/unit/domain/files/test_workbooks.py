@@ -103,6 +103,7 @@ def test_too_many_sheets_are_refused() -> None:
     assert "more than 20 sheets" in refusal("x", workbook({f"s{n}": [["x"]] for n in range(21)}))
 
 
+@pytest.mark.rest
 def test_the_largest_workbook_is_read_in_bounded_memory() -> None:
     """In a process of its own, whose memory is what this one file has taken."""
     code = """

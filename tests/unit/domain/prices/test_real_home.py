@@ -21,7 +21,7 @@ from worker.domain.prices.tempo import read_colours
 from worker.domain.series import Period, Series
 from worker.domain.windows import DateWindow
 
-pytestmark = needs_recordings
+pytestmark = [needs_recordings, pytest.mark.rest]
 DAYS = DateWindow(date(2024, 1, 10), date(2024, 7, 25))  # Over a clock change and a price change.
 FILES = ("Enedis_Conso_Heure_20221024-20240725_99000000000011", "Enedis_Conso_Jour_20240109-20240725_99000000000011")
 

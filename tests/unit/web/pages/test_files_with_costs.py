@@ -86,7 +86,7 @@ def starts_of(rows: list[dict[str, str]]) -> Iterator[str]:
         yield f"{row['year']}-{int(row['month']) or 1:02}-{int(row['day']) or 1:02}"
 
 
-@pytest.mark.parametrize("account_kind", ["enedis", "grdf"])
+@pytest.mark.parametrize("account_kind", [pytest.param("enedis", marks=pytest.mark.rest), "grdf"])
 def test_prices_add_last_columns_to_files_of_energy_and_change_no_other_byte(
     service: ApiService, home: str, account_kind: str
 ) -> None:
