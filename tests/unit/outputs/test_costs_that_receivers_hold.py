@@ -10,6 +10,7 @@ from datetime import date
 from fractions import Fraction
 from typing import Any, Final
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
