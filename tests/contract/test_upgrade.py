@@ -23,6 +23,7 @@ from tests.golden.keep_installation import (
 )
 from tests.support.backups import without_ended
 from tests.support.factories import NOW
+from tests.support.former_release import extract_code, restore_saved
 from tests.support.installation import Installation
 from tests.support.kept_installation import (
     KEPT,
@@ -387,6 +388,21 @@ def test_the_kept_backup_comes_back_by_its_own_version(redis_url: str, tmp_path:
         assert_evidence_is_whole(parts)
         accounts = sorted(account.id for account in parts.stores.registry.accounts.list_accounts())
         assert documents_of(parts.stores.measures, accounts) == kept_documents(accounts)
+
+
+def test_release_0_2_0_restores_what_migrate_has_saved(kept: Installation, redis_url: str, tmp_path: Path) -> None:
+    """A documented rollback, by the code of that release; measures stay in their store meanwhile."""
+    before = read_all_rows(url_of(kept))
+    kept.releve("migrate")
+    (saved,) = saved_registries(kept)
+    empty = kept.folder / "before.db"
+    older = Installation(kept.folder, redis_url, {**kept.settings, "registry_url": f"sqlite:///{empty}"})
+    restore_saved(extract_code(tmp_path / "code"), older.environment(), saved)
+    rows = {name: rows for name, rows in before.items() if name in load_kept("registry") and name in TABLES}
+    restored = read_all_rows(f"sqlite:///{empty}")
+    assert find_lost_rows(without_ended(rows), without_ended(restored)) == {}
+    assert restored["alembic_version"] == [{"version_num": load_kept("secrets")["step"]}]
+    assert find_lost_rows(load_kept("measures")["sql"], read_all_rows(url_of(kept))) == {}
 
 
 def test_the_version_before_restores_what_migrate_has_saved(

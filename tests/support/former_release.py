@@ -42,6 +42,18 @@ with Runtime(get_settings()) as runtime:
 print(json.dumps(dict(zip(sys.argv[1:], added))))
 """
 
+# Does the work of that release's `releve restore`.
+_RESTORE: Final = """
+import sys
+from pathlib import Path
+from config.settings import get_settings
+from worker.ops.backups.restore import restore
+from worker.runtime.process import Runtime
+
+with Runtime(get_settings()) as runtime:
+    restore(runtime, Path(sys.argv[1]))
+"""
+
 
 def extract_code(folder: Path) -> Path:
     """Extract the code into an empty folder, and return the folder."""
@@ -52,9 +64,18 @@ def extract_code(folder: Path) -> Path:
 
 def set_up(code: Path, environment: Mapping[str, str], meters: Sequence[str]) -> dict[str, str]:
     """Create tables, accounts and their histories, and return the accounts by meter."""
-    env = {**os.environ, **environment, "PYTHONPATH": str(code)}
-    command = [sys.executable, "-c", _SET_UP, *meters]
-    made = subprocess.run(command, cwd=code, env=env, capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
-    accounts: dict[str, str] = json.loads(made.stdout)
+    accounts: dict[str, str] = json.loads(_run(code, environment, _SET_UP, *meters))
     return accounts
+
+
+def restore_saved(code: Path, environment: Mapping[str, str], saved: Path) -> None:
+    """Restore a saved registry into an empty one."""
+    _run(code, environment, _RESTORE, str(saved))
+
+
+def _run(code: Path, environment: Mapping[str, str], program: str, *words: str) -> str:
+    env = {**os.environ, **environment, "PYTHONPATH": str(code)}
+    command = [sys.executable, "-c", program, *words]
+    done = subprocess.run(command, cwd=code, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

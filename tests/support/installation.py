@@ -48,9 +48,11 @@ class Installation:
         """Return new parts to enter, like those of another process."""
         return Parts(self.read_settings(**changes), guarded=guarded)
 
+    def environment(self, **changes: str) -> dict[str, str]:
+        return {PREFIX + name.upper(): value for name, value in self.all_settings(**changes).items()}
+
     def run(self, *words: str, **changes: str) -> CommandResult:
-        env = {PREFIX + name.upper(): value for name, value in self.all_settings(**changes).items()}
-        return run_releve(self.folder, env, *words)
+        return run_releve(self.folder, self.environment(**changes), *words)
 
     def releve(self, *words: str, code: int = 0, **changes: str) -> CommandResult:
         """Run a command, which must end with ``code``."""
