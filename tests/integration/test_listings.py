@@ -162,6 +162,8 @@ def test_d3_status_alone_is_a_summary_that_looks_at_no_account(
     assert summary["freshness"]["daily"] == {"day": DAY, "active": 1, "complete": 1}
     assert summary["quota"]["enedis"]["gate_opens_in_seconds"] == 0
     assert summary["incidents"] == []
+    early = "2024-07-26T08:29:00+02:00"  # The day's values come a minute later at the earliest.
+    assert installation.query("status", pretend_now=early)["freshness"]["daily"] == summary["freshness"]["daily"]
     monkeypatch.setattr(status, "_FEW", 2)  # Three accounts are too many to be listed below it.
     printed = installation.releve("status").out
     assert "1 ready, 1 paused, 1 action_needed" in printed and LONG_CODE in printed and DAY in printed

@@ -63,7 +63,7 @@ class StatusSummary:
     """
 
     at: datetime
-    today: date
+    told_day: date
     states: dict[AccountState, int]  # Removed accounts are left out.
     errors: list[ErrorCount]
     fresh: list[HourFreshness]
@@ -83,7 +83,7 @@ class StatusSummary:
             "errors": [to_row(error, "code", "accounts", "last_at") for error in self.errors],
             "freshness": {
                 row.series.value: {
-                    "day": newest_wanted_day(self.today, row.series).isoformat(),
+                    "day": newest_wanted_day(self.told_day, row.series).isoformat(),
                     **to_row(row, "active", "complete"),
                 }
                 for row in self.fresh
@@ -111,7 +111,7 @@ def load_summary(stores: Stores, sync: Sync) -> StatusSummary:
     del states[AccountState.DELETED]
     return StatusSummary(
         at=stores.now(),
-        today=sync.history.today(),
+        told_day=sync.history.told_day(),
         states=states,
         errors=overview.count_errors(),
         fresh=[row for row in _count_fresh(stores, sync) if row.series.is_nightly],
@@ -140,7 +140,7 @@ def print_summary(summary: StatusSummary) -> None:
     states = [f"{number} {state.value}" for state, number in summary.states.items() if number]
     click.echo(f"accounts   {', '.join(states)}")
     for row in summary.fresh:
-        click.echo(f"fresh      {_describe_fresh(summary.today, row)}")
+        click.echo(f"fresh      {_describe_fresh(summary.told_day, row)}")
     for supplier, quota in summary.quotas.items():
         limit = f" of {quota.limit}" if quota.limit else ""
         for api, number in quota.used.items():
@@ -329,16 +329,16 @@ def _codes(row: AccountStatus) -> list[str]:
 
 def _count_fresh(stores: Stores, sync: Sync) -> list[HourFreshness]:
     """Count, for each series in use, the accounts that have the newest day that should be stored by now."""
-    now, today, completeness = stores.now(), sync.history.today(), stores.registry.completeness
-    days = {series: newest_wanted_day(today, series) for series in stores.registry.outcomes.list_in_use()}
+    now, completeness = stores.now(), stores.registry.completeness
+    days = {series: sync.history.newest_due_day(series) for series in stores.registry.outcomes.list_in_use()}
     return [HourFreshness(now, series, *counts) for series, counts in completeness.count_complete(days).items()]
 
 
 def _show_freshness(stores: Stores, sync: Sync, days: int, as_json: bool) -> None:
-    today, now = sync.history.today(), _count_fresh(stores, sync)
+    told_day, now = sync.history.told_day(), _count_fresh(stores, sync)
     hours = stores.registry.completeness.list_freshness_since(stores.now() - timedelta(days=days))
     if not as_json:
-        print_freshness(today, now, hours)
+        print_freshness(told_day, now, hours)
         return
     shares = {
         series.value: {hour: complete / active for hour, (complete, active) in counts.items()}
@@ -346,7 +346,7 @@ def _show_freshness(stores: Stores, sync: Sync, days: int, as_json: bool) -> Non
     }
     parameters.print_json(
         {
-            "yesterday": (today - ONE_DAY).isoformat(),
+            "yesterday": (told_day - ONE_DAY).isoformat(),
             "now": {row.series.value: _counts(row) for row in now},
             "by_hour_of_day": shares,
             "hours": [{"hour": row.hour.isoformat(), "series": row.series.value, **_counts(row)} for row in hours],
@@ -358,9 +358,9 @@ def _counts(row: HourFreshness) -> dict[str, Any]:
     return to_row(row, "active", "complete", "share")
 
 
-def _describe_fresh(today: date, row: HourFreshness) -> str:
+def _describe_fresh(told_day: date, row: HourFreshness) -> str:
     share = format_percent(row.complete, row.active) if row.active else "no account yet"
-    day = newest_wanted_day(today, row.series)
+    day = newest_wanted_day(told_day, row.series)
     return f"{day} {row.series.value}: {share} ({row.complete} of {row.active} active accounts)"
 
 
@@ -393,10 +393,10 @@ def sparkline(counts: Sequence[Counts | None]) -> str:
     return "".join(_UNKNOWN if share is None else _BARS[round_share(*share, steps)] for share in counts)
 
 
-def print_freshness(today: date, now: Sequence[HourFreshness], hours: Sequence[HourFreshness]) -> None:
+def print_freshness(told_day: date, now: Sequence[HourFreshness], hours: Sequence[HourFreshness]) -> None:
     """Print each series' share of complete accounts: now, then by hour of the day as a line of bars and as a table."""
     for row in now:
-        click.echo(_describe_fresh(today, row))
+        click.echo(_describe_fresh(told_day, row))
     if not hours:
         click.echo("no hour is recorded yet: beat records one at five past each hour")
         return

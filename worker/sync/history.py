@@ -48,6 +48,8 @@ from worker.stores.registry.outcomes import CompletenessTable
 # By how many days an account's gateway curves may reach further back with each day that passes; several curves share
 # these days. Seventy days cost ten calls. A person who wants older days sooner can import files.
 _GATEWAY_CURVE_DAYS: Final = 70
+# Enedis publishes a day from 8:00 on the next morning, and not all at once.
+_PUBLISHED_FROM: Final = time(8, 30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +68,21 @@ class History:
         """Return the civil date at the meters, whatever this machine's time zone."""
         return civil_date(self.now())
 
+    @property
+    def told_from(self) -> time:
+        """The hour from which people are told that yesterday's data is missing.
+
+        Before the night's run, or before Enedis publishes a day, all accounts would seem to have failed.
+        """
+        return max(self.nightly_at, _PUBLISHED_FROM)
+
+    def told_day(self) -> date:
+        """Return the day by which people are told what is missing: today, but until ``told_from`` yesterday."""
+        return told_day(self.now(), self.told_from)
+
     def newest_due_day(self, series: Series) -> date:
-        """Return the newest day that lists expect of a series: until the night's run has begun, that of yesterday."""
-        return newest_wanted_day(told_day(self.now(), self.nightly_at), series)
+        """Return the newest day of a series whose absence people are told of."""
+        return newest_wanted_day(self.told_day(), series)
 
     def wanted_window(self, series: Series) -> DateWindow | None:
         """Return the days of the whole history; None if nothing of this series is wanted."""

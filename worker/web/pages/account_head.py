@@ -165,7 +165,8 @@ def load_meter(visit: Visit, account: Account) -> ShownMeter:
     flows = find_flows(stores, account, known)
     no_days = _explain_lack_of_days(stores.measures, sync, account, words)
     daily = flows[0].daily if flows else daily_of(supplier=account.supplier)
-    why_late = "" if no_days else explain_lateness(explainer, account, daily, status, today, words)
+    due = sync.history.newest_due_day(daily) - (_TOLERANCE if daily.comes_late else timedelta())
+    why_late = "" if no_days else explain_lateness(explainer, account, daily, status, due, words)
     kind, connection = connection_of(account, status, why_late)
     home = find_home(visit.registry, visit.session, account)
     return ShownMeter(account, home, explainer, status, today, known, flows, no_days, why_late, kind, connection)
@@ -269,16 +270,15 @@ def find_flows(stores: Stores, account: Account, known: Sequence[Series]) -> lis
 
 
 def explain_lateness(
-    explainer: Explainer, account: Account, daily: Series, status: AccountStatus, today: date, words: Words
+    explainer: Explainer, account: Account, daily: Series, status: AccountStatus, due: date, words: Words
 ) -> str:
-    """Return why the newest day that should be stored by now is missing.
+    """Return why ``due``, the newest day that should be stored by now, is missing.
 
     Empty if the day is stored or will be requested only tonight, or if no day of the series is stored.
     """
     series = status.series.get(daily)
     if series is None or series.last_day is None:
         return ""
-    due = today - daily.description.published_after_days * ONE_DAY - (_TOLERANCE if daily.comes_late else timedelta())
     if series.last_day >= due:
         return ""
     explanation = explainer.explain_days(account, daily, [due])[due]

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Response
 
-from worker.domain.schedule import told_day
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, newest_wanted_day
 from worker.errors import StoreUnavailable
@@ -81,9 +80,7 @@ def _load_counts(visit: OperatorVisit) -> dict[str, Any]:
 def _count_fleet(stores: Stores, sync: Sync) -> dict[str, Any]:
     """Return the page's values from the registry."""
     overview, completeness = stores.registry.overview, stores.registry.completeness
-    # Before the night's run no account has yesterday's data, and all would seem to have failed. So the page still tells
-    # of the day before yesterday.
-    day, today = told_day(stores.now(), sync.history.nightly_at), sync.history.today()
+    day, today = sync.history.told_day(), sync.history.today()
     # Series requested once a week rarely have yesterday's data.
     nightly = [series for series in stores.registry.outcomes.list_in_use() if series.is_nightly]
     days = {series: newest_wanted_day(day, series) for series in nightly}
@@ -93,7 +90,7 @@ def _count_fleet(stores: Stores, sync: Sync) -> dict[str, Any]:
         "fresh_days": days,
         "fresh_hours": _fresh_hours(stores, nightly),
         "yesterday": day - ONE_DAY,
-        "fresh_from": None if day == today else f"{sync.history.nightly_at:%H:%M}",
+        "fresh_from": None if day == today else f"{sync.history.told_from:%H:%M}",
         "errors": overview.list_last_errors(),
     }
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import date, datetime, time, timedelta
 
 import pytest
 
 from tests.support.api_service import TODAY, ApiService
 from tests.support.factories import NOW
 from tests.support.household_pages import FRENCH, record_outcome
+from worker.accounts.status import status_of
 from worker.domain.account import AccountState
 from worker.domain.completeness import DayLedger
 from worker.domain.series import Series
-from worker.domain.windows import ONE_DAY
+from worker.domain.windows import ONE_DAY, PARIS
 from worker.runtime.sync_parts import build_explainer
+from worker.web.pages.account_head import explain_lateness
 from worker.web.pages.chart_values import Span, View
 from worker.web.pages.charts import title_of as title_of_span
 from worker.web.texts import Words
@@ -86,6 +89,23 @@ def test_d8_the_badge_says_that_yesterday_is_late_and_why(
     assert {"fr": "Données en retard", "en": "Data is late"}[language] in page and sentence_of(
         service, late, YESTERDAY, language
     ) in box
+
+
+@pytest.mark.parametrize(
+    ("nightly_at", "early", "from_then_on"), [("06:00", "08:29", "08:30"), ("09:15", "09:14", "09:15")]
+)
+def test_no_day_is_late_before_the_night_and_before_enedis_publishes_it(
+    service: ApiService, late: str, nightly_at: str, early: str, from_then_on: str
+) -> None:
+    store_ledger(service, late, Series.DAILY, YESTERDAY - STORED * ONE_DAY, f"{STORED}c 1l@1")
+    account = service.parts.stores.registry.accounts.get_existing(late)
+    for at, expected in ((early, ""), (from_then_on, "has not yet published")):
+        now = datetime.combine(TODAY, time.fromisoformat(at), PARIS)
+        history = replace(service.parts.sync.history, now=lambda: now, nightly_at=time.fromisoformat(nightly_at))
+        explainer = build_explainer(service.parts.stores, service.parts.sync)
+        status, due = status_of(account, history), history.newest_due_day(Series.DAILY)
+        assert expected in (why := explain_lateness(explainer, account, Series.DAILY, status, due, Words("en")))
+        assert bool(why) == bool(expected)
 
 
 def test_d8_two_missing_days_are_late_also_where_nobody_asked(service: ApiService) -> None:
