@@ -78,7 +78,7 @@ def plan(
 
     \b
     Examples:
-      releve plan --accounts 100000 --preset grdf-adict
+      releve plan --accounts 100000
       releve plan --apply
     """
     if to_apply + to_show + to_reset > 1:
