@@ -230,6 +230,16 @@ def test_an_interrupted_backup_leaves_nothing(
     assert not folder.exists(), "what was made on the way is gone again"
 
 
+def test_the_backup_names_all_keys_that_a_restore_needs(new: Installation, tmp_path: Path) -> None:
+    """The walk of a reader: with backup.keys alone, nothing could be restored."""
+    with new.open() as parts:
+        fill(parts, DAYS[:1])
+    told = new.releve("backup", str(tmp_path / "b.zip")).out
+    assert "RELEVE_TOKEN_KEYS, RELEVE_BACKUP_KEYS, RELEVE_ERASURE_KEYS and the newest" in told
+    told = new.releve("backup", str(tmp_path / "c.zip"), token_keys="").out
+    assert f"RELEVE_BACKUP_KEYS, RELEVE_ERASURE_KEYS, {new.folder}/*.keys and the newest" in told
+
+
 def test_an_empty_backup_fails_unless_it_is_asked_for(new: Installation, tmp_path: Path) -> None:
     """D23: a backup of nothing was a success."""
     file = tmp_path / "deep" / "down" / "backup.zip"

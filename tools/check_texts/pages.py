@@ -90,10 +90,11 @@ def settings(project: Project) -> Iterator[Fault]:
 def files(project: Project) -> Iterator[Fault]:
     """Find paths of files that are not there: of tests on all pages, of the code on those that are maps of it."""
     for page in project.pages:
+        made = re.findall(r"^`([\w/.]+)`, a new file:$", page.text, re.MULTILINE)
         of_tests = re.finditer(r"(?:`|\bT=)(tests/[\w/]*(?:\.\w+)?)", page.text)
         of_code = re.finditer(r"`((?:config|tasks|tools|worker)/[\w/.]*)`", page.text)
         for match in (*of_tests, *(of_code if page.path in _MAPS_OF_THE_CODE else ())):
-            if not project.exists(match[1]):
+            if match[1] not in made and not project.exists(match[1]):
                 yield page.fault(match.start(1), f"{match[1]} is not there")
 
 

@@ -173,6 +173,8 @@ class CampaignDesk:
         accounts, listed = self._choose(choice, counts)
         recipients = list(self._find_recipients(accounts, listed, campaign, counts))
         counts["mails"] = mails = len({one.mail_id for one in recipients})
+        if not any(counts.values()):
+            raise CampaignRefused(Message("campaign.refused.none", {}))
         if not mails:
             raise CampaignRefused(Message("campaign.refused.nobody", counts))
         if mails > choice.per_day * _MOST_DAYS:

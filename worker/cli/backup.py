@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from config.settings import get_settings
+from config.settings import PREFIX, Settings, get_settings
 from worker.cli.command_audit import command, with_options
 from worker.cli.parameters import confirm_on_terminal, json_option, open_stores, print_json, print_result
 from worker.cli.printing import print_table
@@ -55,19 +55,21 @@ def backup(target: str | None, shown: Path | None, allow_empty: bool, without_le
     path = _file_in(target)
     with open_stores() as stores:
         summary = back_up(stores, path, allow_empty=allow_empty, without_ledger=without_ledger)
-        ledger, keys = stores.erasure_ledger.file.path, stores.settings.backup_keys
-        key = (
-            "RELEVE_BACKUP_KEYS"
-            if keys
-            else f"{stores.settings.data_dir / 'backup.keys'}, of which you keep a copy elsewhere"
-        )
+        keys, ledger = _list_keys(stores.settings), stores.erasure_ledger.file.path
     size = path.stat().st_size / 1e6
     print_result(
         asdict(summary),
         f"saved {describe_counts(summary)} in {path} ({size:.1f} MB)",
-        f"to restore it you need {key} and the newest {ledger}: copy that file often",
+        f"to restore it you need {keys} and the newest {ledger}: keep copies elsewhere, of the last one often",
         as_json=as_json,
     )
+
+
+def _list_keys(settings: Settings) -> str:
+    """Return where the keys are that a restore needs: in settings, and those not set in the data folder."""
+    names = ("token_keys", "backup_keys", "erasure_keys")
+    given = [f"{PREFIX}{name.upper()}" for name in names if getattr(settings, name)]
+    return ", ".join(given if len(given) == len(names) else [*given, f"{settings.data_dir}/*.keys"])
 
 
 def _file_in(target: str) -> Path:
@@ -105,7 +107,7 @@ def _show(file: Path, as_json: bool) -> None:
 @command(audit=AuditAction.BACKUP_RESTORE)  # The audit entry is written to the restored registry.
 @click.argument("target", metavar="FILE|DIR", type=click.Path(path_type=Path))
 @click.option("--without-ledger", is_flag=True, help="Restore even though the ledger of erasures is lost.")
-@click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
+@click.option("--yes", is_flag=True, help="Don't ask for confirmation on a terminal.")
 @json_option
 def restore(target: Path, without_ledger: bool, yes: bool, as_json: bool) -> None:
     """Restore a backup from FILE, or the newest one in DIR; stop everything else first.

@@ -247,7 +247,7 @@ def _describe_series(fleet: Fleet) -> str:
     for series, number in fleet.numbers.items():
         nights = series.description.cadence_nights
         notes = [f"every {nights} nights"] if nights > 1 else []
-        notes += [f"{number} accounts"] if number != fleet.accounts else []
+        notes += [f"{number} of the accounts"] if number != fleet.accounts else []
         parts.append(series.value + (f" ({', '.join(notes)})" if notes else ""))
     return ", ".join(parts)
 

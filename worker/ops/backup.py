@@ -223,7 +223,7 @@ def _check_keys(archive: Archive, sealer: Sealer) -> None:
         rows = [row for row in islice(archive.rows(table_member(table)), _SEALS_CHECKED) if row[name]]
         if rows and not any(sealer.can_unseal(row[name], column.place_of(*(row[one] for one in key))) for row in rows):
             raise BackupRefused(
-                f"nothing was changed: the key of the {table} in {archive.path} is missing; add it to "
+                f"nothing was changed: the key of the {column.label} in {archive.path} is missing; add it to "
                 "RELEVE_TOKEN_KEYS, or restore token.keys from the old RELEVE_DATA_DIR"
             )
 

@@ -205,7 +205,7 @@ def check_proxy_clients(connections: CheckConnections) -> Found:
     for client in in_force:
         if not client.strict:
             yield warn("proxy_clients.lax", id=client.id, name=client.name)
-    yield ok("proxy_clients", clients=len(in_force))
+    yield ok("proxy_clients", clients=len(in_force)) if in_force else ok("proxy_clients.none")
 
 
 def check_colours(connections: CheckConnections) -> Found:

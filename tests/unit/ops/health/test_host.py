@@ -21,7 +21,7 @@ def test_settings_tell_what_is_spoken_to_whom(build_connections: BuildConnection
     assert_result(
         host.check_settings(build_connections()),
         Level.OK,
-        "enedis-2026 on a sandbox or a gateway",
+        "enedis-2026 on a sandbox, a gateway or a simulator",
         "1000 calls an hour",
     )
     pretending = build_connections(pretend_homes=True)
