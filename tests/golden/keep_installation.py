@@ -1,8 +1,8 @@
 """Keep an installation of this version, for tests of the upgrades to later ones.
 
-``python -m tests.golden.keep_installation 0.2.0`` writes ``tests/golden/release_0.2.0/`` once, when that version is
-released; ``tests/contract/test_upgrade.py`` reads it. Keys and secrets in it are made up and open nothing else. Ids and
-sealed values differ from run to run, the rest is the same.
+``python -m tests.golden.keep_installation 0.2.0``, with the code of that version, writes
+``tests/golden/release_0.2.0/`` once; ``tests/contract/test_upgrade.py`` reads it. Keys and secrets in it are made up
+and open nothing else. Ids and sealed values differ from run to run, the rest is the same.
 
 - ``schema.json``: by dialect, the statements that create the tables of the registry and of the measures.
 - ``registry.json``: the rows of every table of the registry.

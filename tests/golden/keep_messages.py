@@ -1,9 +1,10 @@
 """Keep the messages of a few windows as the workers of this version publish them, for the upgrades to later ones.
 
-``python -m tests.golden.keep_messages 0.2.0`` writes ``tests/golden/release_0.2.0/messages.json`` once, when that
-version is released and ``keep_installation`` has made its folder; ``test_kept_messages.py`` reads it. During an upgrade
-workers of both versions take from one queue, so a step of one is followed by a step of the other. The meters are made
-up; sealed values differ from run to run, the rest is the same. Of each window:
+``python -m tests.golden.keep_messages 0.2.0``, with the code of that version, writes
+``tests/golden/release_0.2.0/messages.json`` once, after ``keep_installation`` has made its folder;
+``test_kept_messages.py`` reads it. During an upgrade workers of both versions take from one queue, so a step of one is
+followed by a step of the other. The meters are made up; sealed values differ from run to run, the rest is the same. Of
+each window:
 
 - ``job``, ``asked_at`` and ``answer``: what was asked for and when, and what the supplier said.
 - ``before`` and ``recent``: what was stored then, and the answers known lately.

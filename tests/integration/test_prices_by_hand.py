@@ -162,7 +162,10 @@ def test_the_regulated_tariff_counts_from_its_day_on_until_its_prices_are_no_lon
     assert 0.2 < Decimal(period["eur"]) / Decimal(period["kwh"]) < 0.3 and june["days"] == 16
 
     refused = installation.releve("prices", "set", home, "--option", "hphc", "--power", "6", code=1).error_line
-    assert "something is set from 2000-01-01 on: say from which day this holds (--from)" in refused
+    assert (
+        "something is set already: say from which day this holds (--from), or run `releve prices remove` first"
+        in refused
+    )
     installation.releve("prices", "set", home, "--option", "hphc", "--power", "6", "--from", "2024-07-10")
     *_, july = installation.query_rows("cost", home, "--by", "month")
     assert (july["days"], july["source"]) == (9, "daily")
@@ -205,7 +208,7 @@ REFUSED = [
     (("--from", "2024-07-01"), 2, "give --option with --power, or --hours, or --file"),
     (("--hours", "22:00-24:00"), 1, "off-peak hours, range 1: write 00:00 for 24:00"),
     (("--hours", "22:00-06:00,05:00-07:00"), 1, "overlap"),
-    (("--hours", "22:00-06:00"), 1, "something is set from 2000-01-01 on"),
+    (("--hours", "22:00-06:00"), 1, "something is set already"),
     ((*BASE, "--from", "2026-02-30"), 2, "'2026-02-30' is not a day"),
 ]
 REFUSED_FILES = [

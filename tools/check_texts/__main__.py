@@ -37,7 +37,7 @@ def main(root: Path = ROOT) -> int:
     for fault in faults:
         sys.stdout.write(f"{fault}\n")
     read = f"{len(project.pages)} pages, {len(project.modules)} modules, {len(project.catalogues)} catalogues"
-    sys.stdout.write(f"{'1 fault' if len(faults) == 1 else f"{len(faults) or 'no'} faults"} in {read}\n")
+    sys.stdout.write(f"{len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'} in {read}\n")
     return bool(faults)
 
 

@@ -267,7 +267,11 @@ def set_prices(
         changed = [*(choices.electricity if regulated else ()), *(choices.hours if hours else ())]
         if changed and first is None:
             since = max(one.first for one in changed)
-            raise PricesRefused(f"something is set from {since} on: say from which day this holds (--from)")
+            since_then = "already" if since == BEGINNING else f"from {since} on"
+            raise PricesRefused(
+                f"something is set {since_then}: say from which day this holds (--from), "
+                "or run `releve prices remove` first"
+            )
         start = first or BEGINNING
         choices = choices.with_own(own) if own else choices
         choices = choices.put("electricity", RegulatedChoice(start, *regulated)) if regulated else choices

@@ -125,7 +125,7 @@ def test_a_step_is_no_sum_of_the_curve(empty_home: ApiService, of_files: Account
     by_day, by_month = (
         text_of(empty_home, f"/accounts/{of_files.id}?by={view}&at=2024-07-02") for view in ("day", "month")
     )
-    assert ">sum of the curve<" not in by_day and "We have received no total for this day" in by_day
+    assert ">sum of the curve<" not in by_day and "The total of this day is the sum of its curve" in by_day
     assert by_month.count(">sum of the curve<") == 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
+from functools import partial
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.support.factories import NOW
 from tests.support.household_pages import FRENCH, record_outcome
 from worker.accounts.status import status_of
 from worker.domain.account import AccountState
+from worker.domain.clock import Clock
 from worker.domain.completeness import DayLedger
 from worker.domain.series import Series
 from worker.domain.windows import ONE_DAY, PARIS
@@ -100,8 +102,8 @@ def test_no_day_is_late_before_the_night_and_before_enedis_publishes_it(
     store_ledger(service, late, Series.DAILY, YESTERDAY - STORED * ONE_DAY, f"{STORED}c 1l@1")
     account = service.parts.stores.registry.accounts.get_existing(late)
     for at, expected in ((early, ""), (from_then_on, "has not yet published")):
-        now = datetime.combine(TODAY, time.fromisoformat(at), PARIS)
-        history = replace(service.parts.sync.history, now=lambda: now, nightly_at=time.fromisoformat(nightly_at))
+        clock: Clock = partial(datetime.combine, TODAY, time.fromisoformat(at), PARIS)
+        history = replace(service.parts.sync.history, now=clock, nightly_at=time.fromisoformat(nightly_at))
         explainer = build_explainer(service.parts.stores, service.parts.sync)
         status, due = status_of(account, history), history.newest_due_day(Series.DAILY)
         assert expected in (why := explain_lateness(explainer, account, Series.DAILY, status, due, Words("en")))
