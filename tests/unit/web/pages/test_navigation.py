@@ -174,9 +174,9 @@ def test_a_day_and_a_year_have_one_comparison(view: View) -> None:
 
 def test_d17_the_choice_of_a_comparison_is_kept_along_the_way(service: ApiService, years: str) -> None:
     page = page_of(service, years, "?by=month&at=2024-03-01")
-    assert '<a href="?by=month&at=2024-03-01&compare=year#chart" >même mois l’an dernier</a>' in page
+    assert '<a href="?by=month&at=2024-03-01&compare=year#chart" >le même mois l’an dernier</a>' in page
     page = page_of(service, years, "?by=month&at=2024-03-01&compare=year")
-    assert 'aria-current="true">même mois l’an dernier</a>' in page and "par rapport à mars 2023" in page
+    assert 'aria-current="true">le même mois l’an dernier</a>' in page and "par rapport à mars 2023" in page
     chart = page.partition('id="chart"')[2].partition("</section>")[0]
     links = [href for href in re.findall(r'href="(\?by=[^"]*)"', chart) if "at=2024-03-01#" not in href]
     assert len(links) > 31 and all("&compare=year#chart" in href for href in links)

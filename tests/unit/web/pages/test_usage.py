@@ -66,7 +66,7 @@ def test_a_home_of_three_years_is_judged(service: ApiService) -> None:
 
     ranked = sorted(YEAR, key=lambda day: -days[day])
     share = 100 * sum(days[day] for day in ranked[:36]) / sum(days[day] for day in YEAR)
-    assert f"un dixième des 366 jours connus, font {share:.1f} % de".replace(".", ",") in page
+    assert f"un dixième des 366 jours connus, représentent {share:.1f} % de".replace(".", ",") in page
     assert re.findall(r"\?by=day&at=([0-9-]+)#chart", page) == [str(day) for day in ranked[:5]]
 
     peaks = {day: home.peak(day)[0] for day in YEAR}
@@ -119,7 +119,7 @@ def test_what_lacks_is_said_and_how_to_switch_it_on(service: ApiService) -> None
     page = page_of(service, account)
     assert "0 nuit complète est connue sur les 30 qui finissent le 24 juillet 2024" in page
     assert "60 jours sont connus sur 366" in page and "Aucun jour n’est connu à la fois" in page
-    assert "Il faut la puissance maximale de chaque jour : la courbe ne la dit pas" in page
+    assert "Il faut la puissance maximale de chaque jour : la courbe ne l’indique pas" in page
     assert f'<a href="/accounts/{account}/series">' in page and not facts_of(page)
 
 
