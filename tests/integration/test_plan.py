@@ -157,6 +157,7 @@ def test_what_is_applied_holds_from_the_next_night_on_until_it_is_reset(releve: 
 @pytest.mark.parametrize(
     "words, text",
     [
+        (("--accounts", "9", "--preset", "enedis-v5", "--series", "daily,registers"), "enedis-v5 has no registers"),
         ((), "the registry has no active account: give the expected number with --accounts"),
         (("--accounts", "0"), "0 is not in the range"),
         (("--accounts", "1", "--preset", "enedis-v6"), "'enedis-v6' is not one of"),

@@ -96,6 +96,9 @@ def plan(
         days = settings.history_load_days if options["history_days"] is None else options["history_days"]
         preset = options["preset"] or _preset_of(settings, options["series"] or ())
         supplier = supplier_of_preset(preset)
+        offers = SUPPLIERS[supplier].presets[preset].offers
+        if lacking := [one.value for one in of_supplier(supplier, options["series"] or ()) if not offers(one)]:
+            raise click.UsageError(f"--series: {preset} has no {', '.join(lacking)}")
         if to_apply and supplier != FleetPolicy().supplier:
             raise click.UsageError(f"{preset} has no plan to apply: its nightly syncs use its quota without one")
         fleets = (
