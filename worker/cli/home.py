@@ -116,7 +116,7 @@ def add(token: str | None, usage_points: Sequence[str], known_only: bool, as_jso
     refuse_fleet(get_settings())
     if known_only:
         _require_home()
-    prompt = translate("home_cli.token", parameters.shell_language())
+    prompt = translate("home_cli.ask_token", parameters.shell_language())
     text = parameters.read_secret(token, "token", prompt).strip()
     try:
         choose_meters(text, usage_points)  # Checked first: a wrong token must not change the installation.
