@@ -20,8 +20,8 @@ PAGES = ("add-a-command.md", "add-a-series.md", "add-a-supplier.md", "add-an-out
 CHECKS = [check for check in code.CHECKS if check not in (code.places_of_unit_tests, code.requirements)]
 
 
-def run_ruff(folder: Path, *words: str) -> str:
-    command = [Path(sys.executable).with_name("ruff"), *words, "."]
+def run_tool(folder: Path, name: str, *words: str) -> str:
+    command = [Path(sys.executable).with_name(name), *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
 
 
@@ -33,16 +33,17 @@ def test_ruff_accepts_what_a_page_adds_after_make_format(page: str, tmp_path: Pa
             shutil.copy(ROOT / name, tmp_path / name)
     follow_page(page, tmp_path)
     if "`make format`" in read_page(page):
-        run_ruff(tmp_path, "format")
-        run_ruff(tmp_path, "check", "--fix")
-    assert run_ruff(tmp_path, "check") == "All checks passed!\n"
-    assert "already formatted" in run_ruff(tmp_path, "format", "--check")
+        run_tool(tmp_path, "ruff", "format", ".")
+        run_tool(tmp_path, "ruff", "check", "--fix", ".")
+    assert run_tool(tmp_path, "ruff", "check", ".") == "All checks passed!\n"
+    assert "already formatted" in run_tool(tmp_path, "ruff", "format", "--check", ".")
 
 
 @pytest.mark.rest
-def test_the_checks_of_the_code_accept_what_all_pages_add(tmp_path: Path) -> None:
+def test_mypy_and_the_checks_of_the_code_accept_what_all_pages_add(tmp_path: Path) -> None:
     copy_folders(tmp_path, *PACKAGES)
     shutil.copy(ROOT / "setup.cfg", tmp_path)
     for page in PAGES:
         follow_page(page, tmp_path)
     assert find_faults(Project(tmp_path), CHECKS) == []
+    assert run_tool(tmp_path, "mypy").startswith("Success")
