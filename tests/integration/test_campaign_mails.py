@@ -173,7 +173,7 @@ def test_a_list_alone_chooses_its_accounts_and_one_reference_names_several(offic
     "csv, choice, words",
     [
         (None, {"state": None}, "choose the days"),
-        (None, {"state": AccountState.PAUSED}, "no chosen account can be mailed"),
+        (None, {"state": AccountState.PAUSED}, "no account matches this choice"),
         (None, {"expiring": WANTED, "per_day": 0}, "choose at least 1 mail a day"),
         ("reference,mail\nnobody's,anne@example.org\n", {"per_day": 9}, "because of 1 line"),
         ("account,mail\nnobody\0,anne@example.org\n", {"per_day": 9}, "because of 1 line"),
