@@ -104,7 +104,7 @@ def test_prices_are_typed_and_a_day_a_month_and_a_year_are_looked_at_in_euros(
     with open_profile(browser):
         site.sign_in(browser, account)
         browser.get(f"{site.address}/accounts/{account}")
-        go(browser, "Indiquez un prix", "Rien n’est supposé")
+        go(browser, "Indiquez un prix", "Relève ne suppose aucun prix")
         own = browser.find_element(By.ID, "own")
         own.send_keys("[[electricity]]\nfrom = 2024-07-05\nsubscription = 15.65\nhp = 0,2065\nhc = 0.1579\n")
         own.submit()
