@@ -60,7 +60,7 @@ def backup(target: str | None, shown: Path | None, allow_empty: bool, without_le
     print_result(
         asdict(summary),
         f"saved {describe_counts(summary)} in {path} ({size:.1f} MB)",
-        f"to restore it you need {keys} and the newest {ledger}: keep copies elsewhere, of the last one often",
+        f"to restore it you need {keys} and the newest {ledger}: copy them elsewhere, the ledger often",
         as_json=as_json,
     )
 
