@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from config.settings import PREFIX, Settings, get_settings
+from config.settings import get_settings
 from worker.cli.command_audit import command, with_options
 from worker.cli.parameters import confirm_on_terminal, json_option, open_stores, print_json, print_result
 from worker.cli.printing import print_table
@@ -20,7 +20,7 @@ from worker.ops.backup import BackupSummary, RestoreSummary, back_up
 from worker.ops.backup import restore as restore_backup
 from worker.ops.backup_format import Archive, BackupRefused
 from worker.ops.logging_setup import warn
-from worker.runtime.keys import open_backup_sealer
+from worker.runtime.keys import list_places, open_backup_sealer
 from worker.runtime.stores import announce_pretend_time
 
 FILE_PREFIX: Final = "releve-backup-"
@@ -55,21 +55,15 @@ def backup(target: str | None, shown: Path | None, allow_empty: bool, without_le
     path = _file_in(target)
     with open_stores() as stores:
         summary = back_up(stores, path, allow_empty=allow_empty, without_ledger=without_ledger)
-        keys, ledger = _list_keys(stores.settings), stores.erasure_ledger.file.path
+        keys = list_places(stores.settings, "token_keys", "backup_keys", "erasure_keys")
+        ledger = stores.erasure_ledger.file.path
     size = path.stat().st_size / 1e6
     print_result(
         asdict(summary),
         f"saved {describe_counts(summary)} in {path} ({size:.1f} MB)",
-        f"to restore it you need {keys} and the newest {ledger}: copy them elsewhere, the ledger often",
+        f"to restore it you need {', '.join(keys)} and the newest {ledger}: copy them elsewhere, the ledger often",
         as_json=as_json,
     )
-
-
-def _list_keys(settings: Settings) -> str:
-    """Return where the keys are that a restore needs: in settings, and those not set in the data folder."""
-    names = ("token_keys", "backup_keys", "erasure_keys")
-    given = [f"{PREFIX}{name.upper()}" for name in names if getattr(settings, name)]
-    return ", ".join(given if len(given) == len(names) else [*given, f"{settings.data_dir}/*.keys"])
 
 
 def _file_in(target: str) -> Path:

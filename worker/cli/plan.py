@@ -96,15 +96,12 @@ def plan(
         days = settings.history_load_days if options["history_days"] is None else options["history_days"]
         preset = options["preset"] or _preset_of(settings, options["series"] or ())
         supplier = supplier_of_preset(preset)
-        offers = SUPPLIERS[supplier].presets[preset].offers
-        if lacking := [one.value for one in of_supplier(supplier, options["series"] or ()) if not offers(one)]:
-            raise click.UsageError(f"--series: {preset} has no {', '.join(lacking)}")
         if to_apply and supplier != FleetPolicy().supplier:
             raise click.UsageError(f"{preset} has no plan to apply: its nightly syncs use its quota without one")
         fleets = (
             _registered_fleets(open_current_registry(settings, stack), settings, days)
             if accounts is None
-            else {supplier: _planned_fleet(settings, supplier, accounts, without_curve or 0, days, options["series"])}
+            else {supplier: _planned_fleet(settings, preset, accounts, without_curve or 0, days, options["series"])}
         )
         if not fleets or (options["preset"] and supplier not in fleets):
             raise click.UsageError("the registry has no active account: give the expected number with --accounts")
@@ -158,16 +155,20 @@ def _preset_of(settings: Settings, series: Sequence[Series]) -> str:
 
 def _planned_fleet(
     settings: Settings,
-    supplier: str,
+    preset: str,
     accounts: int,
     without_curve: int,
     history_days: int,
     series: Sequence[Series] | None,
 ) -> Fleet:
     """Return the fleet given on the command line. If the supplier is not set up, its usual series are planned."""
+    supplier = supplier_of_preset(preset)
     chosen = of_supplier(supplier, series or fleet_series(settings))
     if series and not chosen:
         raise click.UsageError(f"--series has no series of {supplier}, the supplier of this preset")
+    offers = SUPPLIERS[supplier].presets[preset].offers
+    if series and (lacking := [one.value for one in chosen if not offers(one)]):
+        raise click.UsageError(f"--series: {preset} has no {', '.join(lacking)}")
     asked = dict.fromkeys(chosen, accounts) if chosen else None
     return Fleet(accounts, without_curve, history_days, asked, supplier)
 

@@ -96,6 +96,12 @@ def has_keys(settings: Settings, *names: str) -> bool:
     return all(_given(settings, name) or (settings.data_dir / _FILES[name][0]).exists() for name in names)
 
 
+def list_places(settings: Settings, *names: str) -> list[str]:
+    """Return the settings that give these keys and, if some are not given there, the files in the data folder."""
+    given = [f"{PREFIX}{name.upper()}" for name in names if _given(settings, name)]
+    return given if len(given) == len(names) else [*given, f"{settings.data_dir}/*.keys"]
+
+
 def _given(settings: Settings, name: str) -> SecretStr | None:
     given: SecretStr | None = getattr(settings, name)
     return given

@@ -13,7 +13,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Response
 
 from worker.domain.series import Series
-from worker.domain.windows import ONE_DAY, newest_wanted_day
+from worker.domain.windows import ONE_DAY
 from worker.errors import StoreUnavailable
 from worker.logs import fields
 from worker.runtime.stores import Stores
@@ -83,7 +83,7 @@ def _count_fleet(stores: Stores, sync: Sync) -> dict[str, Any]:
     day, today = sync.history.told_day(), sync.history.today()
     # Series requested once a week rarely have yesterday's data.
     nightly = [series for series in stores.registry.outcomes.list_in_use() if series.is_nightly]
-    days = {series: newest_wanted_day(day, series) for series in nightly}
+    days = {series: sync.history.newest_due_day(series) for series in nightly}
     return {
         "states": overview.count_accounts_by_state(),
         "freshness": completeness.count_complete(days),
