@@ -146,6 +146,7 @@ _SHOWN: Final = load_kept("secrets")["accounts"]["gas"]
 _MADE: Final = re.compile(
     r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|\+00:00)?"
     rf"|\b(?!{_SHOWN})[abcdefghjkmnpqrstvwxyz\d]{{12}}\b"
+    r"|\b[A-Z2-7]{32}\b"  # An authenticator's key; the next pattern needs a digit, and one in a thousand has none.
     r"|(?<!\.)-*\b(?=[\w-]*\d)(?!\d{4}-\d\d-\d\d\b)[\w-]{10,}=*"
 )
 
