@@ -61,7 +61,7 @@ def test_a_retry_that_waits_in_a_living_worker_outlives_a_killed_redis(
     redis.kill()
     relay.fault = None
     # With a Redis that is back before that, kombu itself restores what the worker holds.
-    until(lambda: "Cannot connect to redis" in log.read_text(), lambda: f"{log.read_text()}\nThe loss of the connection")
+    until(lambda: "Cannot connect to redis" in log.read_text(), lambda: f"{log.read_text()}\nThe loss of Redis")
     redis.start()
     until(lambda: system.loaded(account, Series.DAILY), "the end of the window")
     assert re.search(r"connected anew messages_requeued=[1-9]", log.read_text())
